@@ -116,10 +116,10 @@ sweep() {
 
 image() {
     cli image inspect busybox:local >/dev/null 2>&1 && return 0
-    local r=$DIR/rootfs a
+    local r=$DIR/rootfs
     rm -rf "$r"; mkdir -p "$r"/{bin,etc,tmp,proc,sys,dev,root,var,home}; chmod 1777 "$r/tmp"
     cp "$(command -v busybox)" "$r/bin/busybox"
-    for a in $("$r/bin/busybox" --list); do [ "$a" = busybox ] || ln -s busybox "$r/bin/$a"; done
+    chroot "$r" /bin/busybox --install -s /bin
     echo 'root:x:0:0:root:/root:/bin/sh' >"$r/etc/passwd"; echo 'root:x:0:' >"$r/etc/group"
     tar -C "$r" -c . | cli import -c 'CMD ["sh"]' -c 'LABEL agentctl.sample=1' - busybox:local >/dev/null
     rm -rf "$r"

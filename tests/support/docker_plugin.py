@@ -44,8 +44,8 @@ def make(docker: Docker) -> Iterator[Make]:
         return name
 
     yield run
-    for name in names:
-        docker("rm", "-f", "-v", name, check=False)
+    if names:
+        docker("rm", "-f", "-v", *names, check=False)
 
 
 @pytest.fixture

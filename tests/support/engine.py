@@ -20,6 +20,7 @@ class PrivateEngine:
     """An engine of one's own, in ``folder``; ``tests/engine.sh`` says what it consists of."""
 
     folder: Path
+    samples: bool = True
 
     @property
     def host(self) -> str:
@@ -30,10 +31,11 @@ class PrivateEngine:
     def environ(self) -> dict[str, str]:
         """What the script has to know."""
         mine = {"ENGINE_DIR": str(self.folder), "ENGINE_OWNER": str(os.getpid()), "ENGINE_TTL": "1800"}
+        mine["ENGINE_SAMPLES"] = str(int(self.samples))
         return {**os.environ, **mine}
 
     def start(self) -> None:
-        """Start it with its sample containers; installs what lacks."""
+        """Start it, with its sample containers if it has some; installs what lacks."""
         self._run("start", 600)
 
     def stop(self) -> None:
@@ -85,8 +87,18 @@ def docker_host() -> Iterator[str]:
 @pytest.fixture
 def private_engine() -> Iterator[PrivateEngine]:
     """Give an engine that a test may stop, freeze or kill."""
+    yield from _started("own", samples=True)
+
+
+@pytest.fixture(scope="module")
+def empty_engine() -> Iterator[PrivateEngine]:
+    """Give an engine with an image and no container, for a file of tests that fetch images into it."""
+    yield from _started("empty", samples=False)
+
+
+def _started(name: str, *, samples: bool) -> Iterator[PrivateEngine]:
     machine.need("engine")
-    engine = PrivateEngine(Path(f"/tmp/agentctl-engine-{os.getpid()}-own"))
+    engine = PrivateEngine(Path(f"/tmp/agentctl-engine-{os.getpid()}-{name}"), samples)
     engine.start()
     try:
         yield engine

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import anyio
 import pytest
 
-from agentctl.core.errors import EngineUnavailable, ToolError
-from agentctl.tools.toolbox import LazyToolbox, toolbox
+from agentctl.core.errors import ToolError
+from agentctl.tools.toolbox import LazyToolbox
 from tests.support.docker_parts import Docker, Make, act
-
-if TYPE_CHECKING:
-    from tests.support.engine import PrivateEngine
 
 pytest_plugins = ["tests.support.engine", "tests.support.docker_plugin"]
 
@@ -177,25 +170,3 @@ async def test_a_container_that_ends_meanwhile_ends_the_command(box: LazyToolbox
         await anyio.sleep(1)
         await anyio.to_thread.run_sync(docker, "kill", name)
     assert told[0].startswith("exit code 137")
-
-
-async def test_an_engine_killed_in_the_middle_of_a_command_is_told(
-    private_engine: PrivateEngine, tmp_path: Path
-) -> None:
-    failed: list[EngineUnavailable] = []
-    async with toolbox(workspace=tmp_path, docker_host=private_engine.host) as box:
-        prepared = await box.get("docker_exec").prepare({"name": "sample-worker", "command": "sleep 887"})
-
-        async def run() -> None:
-            try:
-                await box.get("docker_exec")(prepared)
-            except EngineUnavailable as error:
-                failed.append(error)
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(run)
-            await anyio.sleep(1)
-            [pid] = private_engine.processes()
-            os.kill(pid, signal.SIGKILL)
-    assert re.search("went away in the middle|No container engine is running", failed[0].message)
-    assert "may still run in the container" in failed[0].hint

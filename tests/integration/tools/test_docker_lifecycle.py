@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import anyio
 import pytest
@@ -15,9 +12,6 @@ from agentctl.core.errors import EngineUnavailable, ToolError
 from agentctl.tools.docker.client import DockerEngine
 from agentctl.tools.toolbox import LazyToolbox, toolbox
 from tests.support.docker_parts import Docker, Make, act, command_line, inspected
-
-if TYPE_CHECKING:
-    from tests.support.engine import PrivateEngine
 
 pytest_plugins = ["tests.support.engine", "tests.support.docker_plugin"]
 ON_CONTAINERS = ["docker_start", "docker_stop", "docker_restart", "docker_rm"]
@@ -209,28 +203,6 @@ async def test_two_changes_of_one_container_at_once_both_end_clearly(box: LazyTo
     assert f"{name} was removed (it was running)." in told
     for text in told:
         assert re.search("was removed|is gone|No such container|already in progress", text)
-
-
-async def test_an_engine_killed_in_the_middle_of_a_change_leaves_a_clear_doubt(
-    private_engine: PrivateEngine, tmp_path: Path
-) -> None:
-    failed: list[EngineUnavailable] = []
-    async with toolbox(workspace=tmp_path, docker_host=private_engine.host) as box:
-        prepared = await box.get("docker_stop").prepare({"name": "sample-worker", "timeout": 60})
-
-        async def stop() -> None:
-            try:
-                await box.get("docker_stop")(prepared)
-            except EngineUnavailable as error:
-                failed.append(error)
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(stop)
-            await anyio.sleep(0.5)
-            [pid] = private_engine.processes()
-            os.kill(pid, signal.SIGKILL)
-    assert "went away in the middle" in failed[0].message
-    assert "Whether the change was made is not known: look with docker_ps(all=true)." in failed[0].message
 
 
 async def test_an_image_is_removed_by_its_name_and_by_its_id(box: LazyToolbox, docker: Docker) -> None:

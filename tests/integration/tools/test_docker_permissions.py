@@ -265,7 +265,7 @@ async def test_a_container_that_is_named_like_the_id_of_another_is_never_taken_f
     name = make()
     identity = inspected(docker, name)["Id"]
     impostor = identity[:12]
-    docker("run", "-d", "--name", impostor, "--network", "none", "busybox:local", "sleep", "1000")
+    other = docker("run", "-d", "--name", impostor, "--network", "none", "busybox:local", "sleep", "1000")
     try:
         person = Person(Approval(granted=True))
         door = Door(box, person=person)
@@ -274,7 +274,7 @@ async def test_a_container_that_is_named_like_the_id_of_another_is_never_taken_f
         assert stopped.startswith(f"{name} was stopped")
         [question] = person.asked
         assert (question.call.arguments["name"], question.call.arguments["id"]) == (name, identity[:12])
-        assert inspected(docker, f"/{impostor}")["State"]["Running"] is True
+        assert inspected(docker, other)["State"]["Running"] is True
         removed = await door.ask("docker_rm", name=impostor, force=True)
         assert removed == f"{impostor} was removed (it was running)."
         assert inspected(docker, name)["Id"] == identity, "the one whose id begins so is still there"

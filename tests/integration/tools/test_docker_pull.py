@@ -71,10 +71,10 @@ async def test_what_is_no_images_name_is_refused_before_anybody_is_asked(box: La
 
 
 async def test_an_image_is_pulled_and_each_refusal_has_its_own_hint(
-    private_engine: PrivateEngine, tmp_path: Path
+    empty_engine: PrivateEngine, tmp_path: Path
 ) -> None:
-    async with toolbox(workspace=tmp_path, docker_host=private_engine.host) as box:
-        with _registry(private_engine):
+    async with toolbox(workspace=tmp_path, docker_host=empty_engine.host) as box:
+        with _registry(empty_engine):
             told = await act(box, "docker_pull", image=f"{HERE}/good:1")
             digest = digest_of(GOOD[0])
             assert re.fullmatch(rf"{HERE}/good:1 was pulled\.\ndigest: {digest}\nid: [0-9a-f]{{12}}\nsize: 5 B", told)
@@ -95,14 +95,14 @@ async def test_an_image_is_pulled_and_each_refusal_has_its_own_hint(
             await act(box, "docker_pull", image=f"{HERE}/good:3")
 
 
-async def test_a_pull_can_be_cancelled(private_engine: PrivateEngine, tmp_path: Path) -> None:
-    async with toolbox(workspace=tmp_path, docker_host=private_engine.host) as box:
-        with _registry(private_engine):
+async def test_a_pull_can_be_cancelled(empty_engine: PrivateEngine, tmp_path: Path) -> None:
+    async with toolbox(workspace=tmp_path, docker_host=empty_engine.host) as box:
+        with _registry(empty_engine):
             with anyio.move_on_after(1) as limit:
                 await act(box, "docker_pull", image=f"{HERE}/slow:1")
             assert limit.cancelled_caught
-            assert "sample-web" in await box.get("docker_ps")({})
-    assert "slow" not in command_line(private_engine.host)("images")
+            assert "busybox:local" in await box.get("docker_images")({})
+    assert "slow" not in command_line(empty_engine.host)("images")
 
 
 async def test_progress_of_any_shape_is_read_with_bounds() -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import anyio
 import pytest
@@ -17,9 +15,6 @@ import pytest
 from agentctl.core.errors import EngineUnavailable, ToolError
 from agentctl.tools.docker.client import DockerEngine
 from agentctl.tools.toolbox import LazyToolbox, toolbox
-
-if TYPE_CHECKING:
-    from tests.support.engine import PrivateEngine
 
 pytest_plugins = ["tests.support.engine"]
 
@@ -240,42 +235,3 @@ async def test_without_permission_for_the_socket_a_hint_is_a_line_to_paste(docke
     await engine.aclose()
     assert caught.value.message.startswith("No permission for the container engine's socket /")
     assert caught.value.hint.startswith('sudo usermod -aG docker "$USER"')
-
-
-async def test_an_engine_that_goes_away_is_said_with_a_hint(private_engine: PrivateEngine, tmp_path: Path) -> None:
-    async with toolbox(workspace=tmp_path, docker_host=private_engine.host) as box:
-        assert "sample-web" in await box.get("docker_ps")({})
-        await anyio.to_thread.run_sync(private_engine.stop)
-        with pytest.raises(EngineUnavailable) as caught:
-            await box.get("docker_ps")({})
-        assert caught.value.message.startswith(("No container engine is running", "The container engine at"))
-        assert "sudo systemctl start docker" in caught.value.hint
-
-
-async def test_an_engine_that_hangs_and_dies_in_the_middle_of_a_call_ends_it(private_engine: PrivateEngine) -> None:
-    engine = DockerEngine(private_engine.host, patience=0.5)
-    patient = DockerEngine(private_engine.host, patience=60)
-    assert await patient.get("containers/sample-web/json")
-    [pid] = private_engine.processes()
-    os.kill(pid, signal.SIGSTOP)
-    with pytest.raises(EngineUnavailable, match=r"did not answer within 0\.5 s"):
-        await engine.get("containers/json")
-    failed: list[EngineUnavailable] = []
-
-    async def logs() -> None:
-        try:
-            async with patient.stream("containers/sample-web/logs", stdout="1", tail="5") as chunks:
-                async for _ in chunks:
-                    pass
-        except EngineUnavailable as error:
-            failed.append(error)
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(logs)
-        await anyio.sleep(0.3)
-        await anyio.to_thread.run_sync(private_engine.stop)
-    await engine.aclose()
-    await patient.aclose()
-    assert [error.status for error in failed] == ["unavailable"]
-    # The client may try a reused connection once more: then nobody answers any longer.
-    assert re.search("went away in the middle of its answer|No container engine is running", failed[0].message)

@@ -21,8 +21,8 @@ from agentctl.tools.toolbox import toolbox
 
 async def main():
     read = toolbox(workspace=Path(sys.argv[1])).get("read_file")
-    print(await read({"path": "huge", "from_line": 16_777_215, "to_line": 16_777_216}))
-    print((await read({"path": "huge", "from_byte": 2**30 - 5}))[-4:])
+    print(await read({"path": "huge", "from_line": 4_194_303, "to_line": 4_194_304}))
+    print((await read({"path": "huge", "from_byte": 2**28 - 5}))[-4:])
     status = Path("/proc/self/status").read_text()
     print(int(status.partition("VmHWM:")[2].split()[0]) // 1024)
 
@@ -30,12 +30,12 @@ anyio.run(main)
 """
 
 
-def test_a_line_far_into_a_gibibyte_is_read_in_bounded_memory(tmp_path: Path) -> None:
+def test_a_line_far_into_a_large_file_is_read_in_bounded_memory(tmp_path: Path) -> None:
     with (tmp_path / "huge").open("wb") as file:
         block = (b"." * 63 + b"\n") * 16_384
-        for _ in range(1024):
+        for _ in range(256):
             file.write(block)
-        assert file.tell() == 2**30
+        assert file.tell() == 2**28
     words = [sys.executable, "-c", MEMORY, str(tmp_path)]
     try:
         done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=120)
