@@ -24,10 +24,12 @@ pytest_plugins = [
 ]
 
 
-FEW = 10
-hypothesis.settings.register_profile("slow machine", suppress_health_check=[hypothesis.HealthCheck.too_slow])
-hypothesis.settings.register_profile("few", hypothesis.settings.get_profile("slow machine"), max_examples=FEW)
-hypothesis.settings.load_profile("slow machine")
+#: How many examples a test of a property draws at most; with --full as many as the test says.
+FEW, USUAL = 10, 40
+hypothesis.settings.register_profile("full", suppress_health_check=[hypothesis.HealthCheck.too_slow])
+for _name, _most in (("few", FEW), ("usual", USUAL)):
+    hypothesis.settings.register_profile(_name, hypothesis.settings.get_profile("full"), max_examples=_most)
+hypothesis.settings.load_profile("usual")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,9 +38,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Draw few examples, if asked for."""
-    if config.getoption("few"):
-        hypothesis.settings.load_profile("few")
+    """Draw few examples, or all, if asked for."""
+    for name in ("full", "few"):
+        if config.getoption(name):
+            hypothesis.settings.load_profile(name)
 
 
 def pytest_report_header() -> list[str]:
@@ -47,17 +50,18 @@ def pytest_report_header() -> list[str]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Draw few examples, if asked for, also where a test says how many."""
-    if not config.getoption("few"):
+    """Draw no more examples than asked for, also where a test says how many."""
+    if config.getoption("full") and not config.getoption("few"):
         return
+    most = FEW if config.getoption("few") else USUAL
     for item in items:
         for holder, name in (
             (getattr(item, "function", None), "_hypothesis_internal_use_settings"),
             (getattr(item, "cls", None), "settings"),
         ):
             drawn = getattr(holder, name, None)
-            if isinstance(drawn, hypothesis.settings) and drawn.max_examples > FEW:
-                setattr(holder, name, hypothesis.settings(drawn, max_examples=FEW))
+            if isinstance(drawn, hypothesis.settings) and drawn.max_examples > most:
+                setattr(holder, name, hypothesis.settings(drawn, max_examples=most))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

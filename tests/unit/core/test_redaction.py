@@ -174,5 +174,5 @@ def test_a_mark_is_found_wherever_it_stands_in_arguments() -> None:
 
 @pytest.mark.parametrize("unit", ["sk-", "-eyJ.", "://a:", "-----BEGIN PRIVATE KEY-----", "Bearer ", "%73", ":AA", "é"])
 def test_a_hostile_text_takes_no_quadratic_time(unit: str) -> None:
-    text = unit * (1024 * 1024 // len(unit))
+    text = unit * (256 * 1024 // len(unit))
     assert len(Redactor([KEY]).redact(text)) > 0

@@ -283,7 +283,7 @@ async def test_what_cannot_fit_ends_with_the_setting_to_raise(stage: Stage) -> N
 
 
 async def test_a_giant_result_is_bounded_before_anyone_keeps_it(stage: Stage, diary: Diary) -> None:
-    loop, _ = stage([asks(call("ok")), says("done")], Deed("ok", lambda _: "x" * 10_000_000))
+    loop, _ = stage([asks(call("ok")), says("done")], Deed("ok", lambda _: "x" * 1_000_000))
     await loop.run("s", "t")
     assert len(diary.of(ToolFinished)[0].text) <= 100_000
 
