@@ -51,17 +51,17 @@ def content(folder: Path) -> dict[str, str]:
 
 def made(folder: str, paths: list[str]) -> list[str]:
     """Return shell lines that make every path in a folder."""
-    places = [shlex.quote(f"{folder}/{path}") for path in paths]
-    return [f"mkdir -p $(dirname {place}); echo new > {place}" for place in places]
+    places = [Path(folder, path) for path in paths]
+    folders = shlex.join(sorted({str(place.parent) for place in places}))
+    return [f"mkdir -p {folders}", *(f"echo new > {shlex.quote(str(place))}" for place in places)]
 
 
 def attacks(folder: str, paths: list[str]) -> list[str]:
     """Return shell lines that try to change, remove and replace every path in a folder, with its folders."""
-    lines = []
-    for path in paths:
-        place = shlex.quote(f"{folder}/{path}")
-        lines += [f"echo evil > {place}", f"rm -f {place}", f"mv {place} {place}.gone", f"ln -sf /dev/null {place}"]
-        lines += [f"truncate -s 0 {place}", f"chmod 777 {place}", f"cp work.sh {place}"]
+    places = [shlex.quote(f"{folder}/{path}") for path in paths]
+    lines = [f"echo evil > {place}; rm -f {place}; mv {place} {place}.gone" for place in places]
+    lines += [f"ln -sf /dev/null {place}" for place in places[::4]]
+    lines += [f"{each} {' '.join(places)}" for each in ("truncate -s 0", "chmod 777", "tee <work.sh >/dev/null")]
     return lines
 
 

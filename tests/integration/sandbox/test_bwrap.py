@@ -49,11 +49,11 @@ def test_only_the_workspace_can_be_written(inside: Inside, config: Path) -> None
     assert names(inside.workspace) == ["here"]
 
 
-def test_a_read_only_run_changes_nothing(inside: Inside) -> None:
-    (inside.workspace / "old").write_text("old")
-    (answer,) = inside("echo new > new; rm -f old; echo x > old; cat old", read_only=True)
+def test_a_read_only_run_changes_nothing(own: Inside) -> None:
+    (own.workspace / "old").write_text("old")
+    (answer,) = own("echo new > new; rm -f old; echo x > old; cat old", read_only=True)
     assert answer["stdout"] == "old"
-    assert names(inside.workspace) == ["old"]
+    assert names(own.workspace) == ["old"]
 
 
 def test_hidden_folders_and_files_are_empty(inside: Inside, config: Path) -> None:
@@ -101,12 +101,12 @@ def test_the_engines_socket_is_hidden_also_when_nobody_listens_here(own: Inside,
         assert answer["stdout"] == ""
 
 
-def test_there_is_no_network_unless_it_is_given(inside: Inside) -> None:
+def test_there_is_no_network_unless_it_is_given(own: Inside) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         call = f'python3 -c \'import socket; socket.create_connection(("127.0.0.1", {port}), 5); print("reached")\''
-        assert inside(call)[0]["stdout"] == ""
-        assert inside(call, network=True)[0]["stdout"] == "reached\n"
+        assert own(call)[0]["stdout"] == ""
+        assert own(call, network=True)[0]["stdout"] == "reached\n"
 
 
 def test_no_process_outside_can_be_seen_or_ended(inside: Inside) -> None:

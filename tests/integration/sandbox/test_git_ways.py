@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ chmod -R u+rwX . 2>/dev/null
 git status; git checkout -- .; git diff; git add -A; $C --allow-empty -m mine; git checkout -q HEAD -- .; git log -1
 git rebase --continue; git cherry-pick --continue; git stash; git stash pop; git submodule status; git fetch --all
 find . -type d -name .git -prune -o -type d -print | while read -r folder; do
+    [ -e "$folder/.git" ] || [ -e "$folder/HEAD" ] || continue # else it is in the repository above
     (cd "$folder" && git status && git log -1 && git add -A && $C --allow-empty -m mine)
 done
 [ ! -d ../w ] || (cd ../w && git status && $C --allow-empty -m mine)
@@ -48,16 +50,24 @@ def shell(command: str, folder: Path, environment: dict[str, str]) -> None:
     subprocess.run(argv, cwd=folder, env=environment, capture_output=True, timeout=120, check=False)
 
 
-async def attacked(way: Way, folder: Path, *, guarded: bool) -> bool:
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a repository with one commit, to copy."""
+    folder = tmp_path_factory.mktemp("repository")
+    commit = "git -c user.name=a -c user.email=a@b.c commit -qm one"
+    shell(f"git init -q -b main . && echo 1 >file && git add file && {commit}", folder, {"PATH": os.environ["PATH"]})
+    return folder
+
+
+async def attacked(way: Way, repository: Path, folder: Path, *, guarded: bool) -> bool:
     """Return whether the way's program has run outside, in a workspace of its own."""
     mark, workspace = folder / "MARK", folder / "work"
-    workspace.mkdir(parents=True)
+    shutil.copytree(repository, workspace)
     environment = {
         "PATH": os.environ["PATH"], "HOME": str(folder), "MARK": str(mark), "GIT_EDITOR": "true",
         "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "protocol.file.allow", "GIT_CONFIG_VALUE_0": "always",
         "C": "git -c user.name=a -c user.email=a@b.c commit -q",
     }  # fmt: skip
-    shell("git init -q -b main . && echo 1 >file && git add file && $C -m one", workspace, environment)
     shell(way.before, workspace, environment)
     sandbox: Sandbox
     if guarded:
@@ -77,10 +87,13 @@ async def attacked(way: Way, folder: Path, *, guarded: bool) -> bool:
 
 @pytest.mark.needs("sandbox")
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
-async def test_git_outside_runs_nothing_that_a_command_has_written(way: Way, tmp_path: Path, is_full: bool) -> None:
+async def test_git_outside_runs_nothing_that_a_command_has_written(
+    way: Way, repository: Path, tmp_path: Path, is_full: bool
+) -> None:
     if way.works and is_full:
-        assert await attacked(way, tmp_path / "unguarded", guarded=False), "the way does not even work without a guard"
-    assert not await attacked(way, tmp_path / "guarded", guarded=True)
+        is_open = await attacked(way, repository, tmp_path / "unguarded", guarded=False)
+        assert is_open, "the way does not even work without a guard"
+    assert not await attacked(way, repository, tmp_path / "guarded", guarded=True)
 
 
 def test_there_are_at_least_twenty_five_ways() -> None:

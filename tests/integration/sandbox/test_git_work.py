@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Awaitable, Callable
@@ -35,16 +36,23 @@ def is_sound(folder: Path) -> bool:
     return not [path for path in (folder / ".git").rglob("*.lock") if "objects" not in path.parts]
 
 
-@pytest.fixture
-def workspace(tmp_path: Path) -> Path:
-    folder = tmp_path / "work"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a repository with one commit, to copy."""
+    folder = tmp_path_factory.mktemp("repository")
     git(folder, "init", "-q", "-b", "main")
     git(folder, "config", "user.name", "a")
     git(folder, "config", "user.email", "a@b.c")
     (folder / "file").write_text("one\n")
     git(folder, "add", "file")
     git(folder, "commit", "-qm", "one")
+    return folder
+
+
+@pytest.fixture
+def workspace(repository: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "work"
+    shutil.copytree(repository, folder)
     return folder
 
 

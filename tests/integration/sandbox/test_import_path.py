@@ -48,7 +48,7 @@ def test_the_child_of_a_search_imports_nothing_from_the_workspace(tmp_path: Path
     env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
     python = Path(sys.executable)
     if installed != "elsewhere":  # as an editable install: the project's own root is on the path
-        shutil.copytree(ROOT / "agentctl", work / "agentctl", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / "agentctl", work / "agentctl")
         env["PYTHONPATH"] = str(work)
     if installed == "with a .pth file":
         del env["PYTHONPATH"]

@@ -56,7 +56,8 @@ def fill(top: Path) -> tuple[list[Path], list[Path]]:
 
 
 def is_covered(path: Path, places: tuple[str, ...]) -> bool:
-    return any(path.is_relative_to(place) for place in places)
+    name = str(path)
+    return any(name == place or name.startswith(f"{place}/") for place in places)
 
 
 @ROOT

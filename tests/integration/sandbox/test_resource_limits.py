@@ -37,8 +37,8 @@ async def sandbox(workspace: Path, user: tuple[int, int] | None = None, **given:
     return Bwrap(program, await options_of(program), config, **given)
 
 
-def test_every_folder_in_memory_that_can_be_written_has_a_size(inside: Inside) -> None:
-    (mounts, full, device) = inside(
+def test_every_folder_in_memory_that_can_be_written_has_a_size(own: Inside) -> None:
+    (mounts, full, device) = own(
         "grep -E ' - (tmpfs|devtmpfs|ramfs) ' /proc/self/mountinfo",
         "for folder in /var/tmp /home; do head -c 200M /dev/zero >$folder/x; done",
         "touch /dev/x /dev/pts/x; echo x >/dev/null && echo x >/dev/shm/x && echo fine",
@@ -110,8 +110,8 @@ def test_without_a_group_the_data_of_each_process_is_bounded(config: Path) -> No
     assert ("MemoryError" in large["stderr"], small["exit_code"]) == (True, 0)
 
 
-def test_the_kernel_would_end_a_command_before_others(inside: Inside) -> None:
-    (answer,) = inside("cat /proc/self/oom_score_adj; sh -c 'cat /proc/self/oom_score_adj'")
+def test_the_kernel_would_end_a_command_before_others(own: Inside) -> None:
+    (answer,) = own("cat /proc/self/oom_score_adj; sh -c 'cat /proc/self/oom_score_adj'")
     assert answer["stdout"] == "500\n500\n"
 
 
