@@ -70,7 +70,10 @@ def config() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(params=["self", "nobody"] if os.geteuid() == 0 else ["self"])
+USERS = ("self", "nobody") if os.geteuid() == 0 else ("self",)
+
+
+@pytest.fixture(params=USERS)
 def inside(request: pytest.FixtureRequest, config: Path) -> Inside:
     machine.need("sandbox" if request.param == "self" else "sandbox for others")
     uid = os.geteuid() if request.param == "self" else NOBODY

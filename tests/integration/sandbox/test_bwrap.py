@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.sandbox.conftest import Inside, names
+from tests.integration.sandbox.conftest import USERS, Inside, names
 
 ROOT = pytest.mark.needs("root")
 CALL = "python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1]); print(\"reached\")' {}"
@@ -78,7 +78,11 @@ def test_no_home_can_be_seen(inside: Inside) -> None:
     assert answer["stdout"].endswith("/run/home\nx\n")
 
 
-@pytest.mark.parametrize("place", ["tmp", "outside", "workspace"])
+@pytest.mark.parametrize(
+    ("inside", "place"),
+    [("self", "tmp"), ("self", "workspace"), *((user, "outside") for user in USERS)],
+    indirect=["inside"],
+)
 def test_no_socket_can_be_called_whether_it_was_named_or_not(inside: Inside, config: Path, place: str) -> None:
     """A read-only mount does not stop connect(): the engine's socket, an ssh agent, a bus."""
     outside = Path("/opt") if os.geteuid() == 0 else config

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import py_compile
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +18,7 @@ from agentctl.sandbox.process import child_environment, run_process
 from agentctl.sandbox.select import Unsandboxed
 from agentctl.settings.lineage import is_inside_a_run
 from agentctl.tools.shell import run_shell_async
+from tests.support import fork_server
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -179,13 +180,9 @@ print(result.exit_code, result.truncated_bytes + len(result.stdout) >= 200 << 20
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])  # the same reader on both
 @pytest.mark.parametrize("command", ["head -c 200M /dev/zero | tr '\\0' x", "yes | head -c 200M"])
 def test_a_flood_of_output_does_not_fill_the_memory(command: str, anyio_backend: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", FLOOD, command],
-        cwd=Path(__file__).parents[3],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    environ = {**os.environ, **fork_server.ENVIRON}
+    done = fork_server.run(["-c", FLOOD, command], cwd=fork_server.ROOT, env=environ, text=True)
+    assert done.returncode == 0, done.stderr
     code, whole, peak = done.stdout.split()
     assert (code, whole) == ("0", "True")
     assert int(peak) < 150_000
