@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agentctl.ledger.clock import ReadClock, as_datetime, read_time
-from agentctl.ledger.database import Transaction
+from agentctl.ledger.database import BUSY_S, Transaction
 from agentctl.ledger.errors import refuse_remnant, translate_errors
 from agentctl.ledger.schema import MIGRATIONS, migrate, schema_version
 from agentctl.ledger.sums import WIDTHS_US
@@ -89,7 +89,7 @@ def _open_without_log(path: Path, address: str) -> sqlite3.Connection:
 
 
 def _connect(address: str) -> sqlite3.Connection:
-    db = sqlite3.connect(address, uri=True, isolation_level=None, timeout=5.0)
+    db = sqlite3.connect(address, uri=True, isolation_level=None, timeout=BUSY_S)
     try:
         db.execute("PRAGMA temp_store=MEMORY")  # no temporary file in a shared folder
         db.execute("SELECT 1 FROM sqlite_schema").fetchall()

@@ -34,10 +34,15 @@ def checkout(tmp_path: Path) -> Path:
     for name in ("README.md", "configs", ".env.example"):
         source = ROOT / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
-    command = folder / ".venv" / "bin" / "agentctl"
-    command.write_text(f'#!/bin/sh\nexec {fork_server.command()} "$@"\n')
-    command.chmod(0o755)
+    install(folder)
     return folder
+
+
+def install(folder: Path, *, loads: str = "agentctl") -> None:
+    """Put the command into a checkout's ``.venv``."""
+    command = folder / ".venv" / "bin" / "agentctl"
+    command.write_text(f'#!/bin/sh\nexec {fork_server.command(loads=loads)} "$@"\n')
+    command.chmod(0o755)
 
 
 def run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -67,8 +72,9 @@ def test_every_command_of_the_readme_ends_as_it_says(
     script: str, code: int, checkout: Path, docker_host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", docker_host)
-    before = 'export PATH="$PWD/.venv/bin:$PATH"; agentctl run -q "How much memory is free?" >before'
-    ended = run(f"set -o pipefail; {before}\n{script}", checkout)
+    needs_run = "agentctl runs" in script or "agentctl costs" in script
+    before = 'agentctl run -q "How much memory is free?" >before\n' if needs_run else ""
+    ended = run(f'set -o pipefail; export PATH="$PWD/.venv/bin:$PATH"\n{before}{script}', checkout)
     assert ended.returncode == code, ended.stderr
     assert "Traceback" not in ended.stderr
     if code == 0 and "costs" not in script:
@@ -88,6 +94,7 @@ def test_every_set_up_of_a_model_works_as_it_stands(
     """The server stands where the provider would; the word ``ollama`` is one that takes the pull for done."""
     key = "sk-readme-0123456789abcdef"
     server = wire(containers, keys=None if "my-model" in block else [key], rates=Rates(Decimal(0), Decimal(0)))
+    install(checkout, loads="litellm")
     (checkout / ".venv" / "bin" / "ollama").write_text('#!/bin/sh\n[ "$1 $2" = "pull llama3.1" ]\n')
     (checkout / ".venv" / "bin" / "ollama").chmod(0o755)
     monkeypatch.delenv("AGENTCTL_CONFIG_DIR")
@@ -114,11 +121,9 @@ def test_the_provider_by_hand_answers(wire: OpenWire, tmp_path: Path, monkeypatc
     server = wire(Answer("Hello.", input_tokens=1000, output_tokens=100))
     monkeypatch.setenv("OPENAI_BASE_URL", server.openai_url)
     (block,) = BY_HAND
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
+    environment = {**os.environ, **fork_server.ENVIRON}
     script = block.replace("sk-…", "sk-0123456789")
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
-    )
+    done = fork_server.run(["-c", script], cwd=tmp_path, env=environment, text=True, loads="litellm")
     assert done.stdout.split() == ["Hello.", "0.00021", "3"], done.stderr
 
 

@@ -281,8 +281,8 @@ def test_the_next_run_of_root_gives_back_what_an_older_one_left(
 
 
 @pytest.fixture
-def secret(tmp_path: Path) -> Path:
-    path = tmp_path / "secret"
+def secret(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("secret") / "secret"  # on the disk of the ledger, for links
     path.write_text("12345")
     path.chmod(0o600)
     return path

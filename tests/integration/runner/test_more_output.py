@@ -57,9 +57,9 @@ from agentctl.sandbox.select import Unsandboxed
 from agentctl.tools.toolbox import toolbox
 
 async def main():
-    work, kept = Path(sys.argv[1]), Path(sys.argv[1]) / "kept"
+    size, work, kept = sys.argv[2], Path(sys.argv[1]), Path(sys.argv[1]) / "kept"
     run_shell = toolbox(workspace=work, sandbox=Unsandboxed(work), run_files=kept).get("run_shell")
-    said = await run_shell({"command": "yes 'a line of some length' | head -c 1G; yes error | head -c 32M >&2"})
+    said = await run_shell({"command": f"yes 'a line of some length' | head -c {size}; yes error | head -c 32M >&2"})
     print((await ArtifactFolder(kept).keep(1, "run_shell", said)).path, len(said) // 1024 // 1024)
     status = Path("/proc/self/status").read_text()
     print(int(status.partition("VmHWM:")[2].split()[0]) // 1024)
@@ -68,8 +68,8 @@ anyio.run(main)
 """
 
 
-def test_a_gibibyte_of_output_stays_in_bounded_memory(tmp_path: Path) -> None:
-    words = [sys.executable, "-c", MEMORY, str(tmp_path)]
+def test_a_flood_of_output_stays_in_bounded_memory(tmp_path: Path, is_full: bool) -> None:
+    words = [sys.executable, "-c", MEMORY, str(tmp_path), "1G" if is_full else "256M"]
     done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=120)
     kept, peak = done.stdout.splitlines()
     assert kept == "run:1-run_shell.txt 8"

@@ -7,7 +7,7 @@ import pytest
 from agentctl.context.tokens import PLAIN
 from tests.support.context.needles import KINDS, by_age, by_relevance, shares, talk
 
-SEEDS = range(12)  # of each kind: 60 conversations
+SEEDS = range(6)  # of each kind: 30 conversations
 
 
 @pytest.mark.parametrize("max_tokens", [8_000, 4_000])

@@ -47,7 +47,7 @@ ALIVE: list[object] = []  # owners of open holds, until their test is over
 
 
 @pytest.fixture(autouse=True)
-def _let_go() -> object:
+def _let_go(path: Path) -> object:  # before its folder goes
     yield
     while ALIVE:
         ALIVE.pop().close()  # type: ignore[attr-defined]

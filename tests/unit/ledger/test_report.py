@@ -15,6 +15,7 @@ import pytest
 from agentctl.budget.rules import Amounts
 from agentctl.core.errors import StateError, UsageError
 from agentctl.core.limits import CostLimit
+from agentctl.ledger import inspection
 from agentctl.ledger.grouping import MACHINE_ZONE, SQL, CostRow, CostSums, TimeZone, find_time_zone
 from agentctl.ledger.report import CostQuery, CostReport, RunBudget, costs_report, costs_window
 from tests.support.ledger.spending import Spender
@@ -287,7 +288,10 @@ async def test_looking_does_not_make_a_writer_wait(spender: Spender, path: Path)
         writer.execute("ROLLBACK")
 
 
-async def test_a_ledger_that_somebody_has_locked_is_never_read_as_it_lies(spender: Spender, path: Path) -> None:
+async def test_a_ledger_that_somebody_has_locked_is_never_read_as_it_lies(
+    spender: Spender, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspection, "BUSY_S", 0.1)
     await spender.run("r")
     await spender.call("r", 1)
     await spender.ledger.aclose()
