@@ -336,21 +336,24 @@ def read_table(path: Path | None = None) -> PriceTable:
     """
     path = path or _installed_table()
     try:
-        data = path.read_bytes()
-        parsed = _parse(data)
+        found = _parse(path.read_bytes())
     except (OSError, ValueError, ArithmeticError, RecursionError) as exc:
         reason = exc.strerror.lower() if isinstance(exc, OSError) and exc.strerror else "it is not JSON"
         raise StateError(f"litellm's price table {path} cannot be read: {reason}", hint=_HINT) from exc
-    if not isinstance(parsed, dict):
+    if found is None:
         raise StateError(f"litellm's price table {path} cannot be read: it has no rows", hint=_HINT)
-    rows = {name: row for name, row in parsed.items() if isinstance(row, dict)}
-    return PriceTable(rows, _version(path), hashlib.sha256(data).hexdigest())
+    rows, digest = found
+    return PriceTable(rows, _version(path), digest)
 
 
 @lru_cache(maxsize=1)
-def _parse(data: bytes) -> object:
-    """Parse the table; it is the same for every provider of a process."""
-    return json.loads(data, parse_float=Decimal)
+def _parse(data: bytes) -> tuple[Mapping[str, PriceRow], str] | None:
+    """Return the table's rows and its digest, None without rows; it is the same for every provider of a process."""
+    parsed = json.loads(data, parse_float=Decimal)
+    if not isinstance(parsed, dict):
+        return None
+    rows = {name: row for name, row in parsed.items() if isinstance(row, dict)}
+    return rows, hashlib.sha256(data).hexdigest()
 
 
 def _installed_table() -> Path:
@@ -372,20 +375,24 @@ def read_own_prices() -> OwnPrices:
     Raises:
         StateError: it is missing or damaged.
     """
-    import tomllib  # noqa: PLC0415 - only a model that costs something needs it
-
     try:
-        data = OWN_PRICES_FILE.read_bytes()
-        parsed = tomllib.loads(data.decode(), parse_float=Decimal)
-        names, checked = parsed["names"], parsed["checked"]
-        return OwnPrices(
-            lines=price_lines(parsed["models"]),
-            routers=tuple(names["routers"]),
-            searching=tuple(names["searching"]),
-            answering=tuple(names["answering"]),
-            checked=checked["litellm"],
-            released=checked["released"],
-            digest=hashlib.sha256(data).hexdigest(),
-        )
+        return _own_prices(OWN_PRICES_FILE.read_bytes())
     except (OSError, ValueError, KeyError) as exc:
         raise StateError(f"{OWN_PRICES_FILE} is missing or damaged", hint="install agentctl again") from exc
+
+
+@lru_cache(maxsize=1)
+def _own_prices(data: bytes) -> OwnPrices:
+    import tomllib  # noqa: PLC0415 - only a model that costs something needs it
+
+    parsed = tomllib.loads(data.decode(), parse_float=Decimal)
+    names, checked = parsed["names"], parsed["checked"]
+    return OwnPrices(
+        lines=price_lines(parsed["models"]),
+        routers=tuple(names["routers"]),
+        searching=tuple(names["searching"]),
+        answering=tuple(names["answering"]),
+        checked=checked["litellm"],
+        released=checked["released"],
+        digest=hashlib.sha256(data).hexdigest(),
+    )

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from tests.bill.bare_loop import TASK, spent
+from tests.support import fork_server
 from tests.support.bill.audit import Audit
 from tests.support.bill.book import book_of
 from tests.support.bill.nests import OUTER, is_outer
@@ -190,8 +191,20 @@ def _write_own_env(folder: Path, environ: Mapping[str, str]) -> None:
 
 
 def _start(words: list[str], folder: Path, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    own = {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(ROOT), "AGENTCTL_AGENT": "system"}
+    own = {"PATH": os.environ["PATH"], "HOME": str(folder), **fork_server.ENVIRON, "AGENTCTL_AGENT": "system"}
+    own |= {name: value for name, value in os.environ.items() if name.startswith(("LANG", "LC_"))}
     quiet = subprocess.DEVNULL
+    if words[:2] == ["-m", "agentctl"] and fork_server.can_fork(words, {**own, **environ}, loads="litellm"):
+        return fork_server.Forked(
+            words,
+            cwd=folder,
+            env={**own, **environ},
+            stdin=quiet,
+            stdout=quiet,
+            stderr=quiet,
+            start_new_session=True,
+            loads="litellm",
+        )
     return subprocess.Popen(
         [sys.executable, *words],
         cwd=folder,

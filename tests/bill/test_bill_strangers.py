@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.support.bill.book import book_of
 from tests.support.bill.flood import FloodServer
-from tests.support.bill.parts import FORMATS, KEY, PAID, TASK, assert_accounted, priced
-from tests.support.command_line import ROOT, Commands
+from tests.support.bill.parts import FORMATS, KEY, PAID, PRICES, TASK, assert_accounted
+from tests.support.command_line import ROOT
 from tests.support.wire.plugin import OpenWire
 
 #: Runs at the start of every Python below its folder; what it hears of cannot be hidden from it.
@@ -72,38 +75,51 @@ def environment(tmp_path: Path) -> Path:
     return tmp_path / "environment"
 
 
-@pytest.mark.parametrize("format", FORMATS)
+#: One run after another in one process, whose litellm is loaded once: each with a file of settings of its own.
+RUNS = """
+import sys
+from agentctl.cli.app import main
+
+task, *files = sys.argv[1:]
+print(*[main(["run", task, "--agent", "system", "-o", "jsonl", "--config", file]) for file in files])
+"""
+
+
 def test_no_connection_goes_where_a_stray_env_file_says(
-    tmp_path: Path,
-    environment: Path,
-    state: Path,
-    wire: OpenWire,
-    format: str,
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, environment: Path, state: Path, wire: OpenWire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OLLAMA_HOST", raising=False)
-    paid, work = PAID[format], tmp_path / "work"
+    work = tmp_path / "work"
     work.mkdir()
-    server = wire(paid.brief, rates=paid.rates, keys=[KEY])
-    urls = {"openai": ("openai_base_url", server.openai_url), "anthropic": ("anthropic_base_url", server.url)}
-    name, url = urls.get(format, ("ollama_host", server.url))
-    config = priced(tmp_path)
-    config.write_text(f'llm_provider = "{format}"\nllm_model = "{paid.model}"\n{name} = "{url}"\n{config.read_text()}')
-    shell = Commands(work)
-    shell.environ["PYTHONPATH"] = os.pathsep.join((str(environment / "lib" / "site-packages"), str(ROOT)))
+    server = wire(lambda asked: PAID[asked.format].brief(asked), keys=[KEY])
+    urls = {
+        "openai": f'openai_base_url = "{server.openai_url}"',
+        "anthropic": f'anthropic_base_url = "{server.url}"',
+        "ollama": f'ollama_host = "{server.url}"',
+    }
+    files = [tmp_path / f"{format}.toml" for format in FORMATS]
+    for format, file in zip(FORMATS, files, strict=True):
+        chosen = f'llm_provider = "{format}"\nllm_model = "{PAID[format].model}"'
+        file.write_text(f"{chosen}\n{urls[format]}\n{PRICES}")
+    path = os.pathsep.join((str(environment / "lib" / "site-packages"), str(ROOT)))
     watched = tmp_path / "watched"
-    keys = {} if format == "ollama" else {f"{format.upper()}_API_KEY": KEY}
+    environ = {"WATCHED": str(watched), "PYTHONPATH": path, "OPENAI_API_KEY": KEY, "ANTHROPIC_API_KEY": KEY}
     with FloodServer() as thief:
         for folder in (work, environment):
             (folder / ".env").write_text(hostile(thief))
-        words = ("run", TASK, "--agent", "system", "--json", "--config", str(config))
-        ended = shell(*words, WATCHED=str(watched), **keys)
+        words = [sys.executable, "-c", RUNS, TASK, *map(str, files)]
+        ended = subprocess.run(
+            words, cwd=work, env=os.environ | environ, capture_output=True, text=True, timeout=60, check=True
+        )
         heard = watched.read_text().splitlines()
         assert (thief.connections, thief.requests) == (0, [])
-    assert (ended.code, ended.document["answer"]) == (0, "Half of it is used."), ended.err
-    assert len(server.books.entries) == 2
+    *lines, codes = ended.stdout.splitlines()
+    documents = [said for said in map(json.loads, lines) if "answer" in said]
+    assert (codes, [said["provider"] for said in documents]) == ("0 0 0", list(FORMATS)), ended.stderr
+    assert {said["answer"] for said in documents} == {"Half of it is used."}
+    assert {said["limits"]["max_cost_per_task"]["limit"] for said in documents} == {0.5}
+    assert [len([entry for entry in server.books.entries if entry.format == one]) for one in FORMATS] == [2, 2, 2]
     assert_accounted(server.books, book_of(state))
-    assert ended.document["limits"]["max_cost_per_task"]["limit"] == 0.5
     assert {line for line in heard if not line.startswith("open ")} == {f"connect {server.port}"}
     assert {line for line in heard if line.startswith("open ")} == {f"open {work / '.env'}"}
-    assert "not trusted" in ended.err
+    assert ended.stderr.count("./.env is not trusted") == 1, "it is told once of the same content"

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 
 import pytest
 
-from tests.bill.table import APART, HEADER, ROOT, RULE, SCENARIOS, Came, line
+from tests.bill.table import APART, HEADER, ROOT, RULE, SCENARIOS, Came, line, main
 
 DOLLARS = r"\d+\.\d\d"
 ROW = re.compile(
@@ -26,10 +24,9 @@ def assert_in_shape(lines: list[str]) -> None:
         assert NAMES[row[1]].apart or row[2] == "0.00", said
 
 
-def test_one_command_makes_the_table_by_real_runs_of_both() -> None:
-    words = [sys.executable, "-m", "tests.bill.table", "--only", "one run"]
-    made = subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True, timeout=300).stdout
-    header, rule, *rows = made.splitlines()
+def test_one_command_makes_the_table_by_real_runs_of_both(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--only", "one run"])
+    header, rule, *rows = capsys.readouterr().out.splitlines()
     assert (header, rule, len(rows)) == (HEADER, RULE, 1)
     assert_in_shape(rows)
     assert rows[0].endswith("| 0.12 | 0.12 | 0.02 |")  # the bare loop: over by one call

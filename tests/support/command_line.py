@@ -31,7 +31,7 @@ HEAVY_MODULES = {
     "agentctl.runner.assemble",
 }
 MODULES_PROGRAM = (
-    "import json, sys; from agentctl.cli.app import main; main(sys.argv[1:]); "
+    "import json, sys; from agentctl.cli.app import main; [main(words) for words in json.loads(sys.argv[1])]; "
     "print(json.dumps(sorted(sys.modules)), file=sys.stderr)"
 )
 
@@ -69,7 +69,12 @@ def row(document: Mapping[str, object], name: str) -> dict[str, object]:
 
 def loaded_modules(*words: str) -> set[str]:
     """Run a command in a process of its own; return the names of the modules that it has loaded."""
-    argv = [sys.executable, "-c", MODULES_PROGRAM, *words]
+    return loaded_by_all(words)
+
+
+def loaded_by_all(*commands: Sequence[str]) -> set[str]:
+    """Run commands one after another in one process; return the names of the modules that they have loaded."""
+    argv = [sys.executable, "-c", MODULES_PROGRAM, json.dumps(commands)]
     done = subprocess.run(
         argv, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60, stdin=subprocess.DEVNULL
     )
@@ -123,8 +128,8 @@ class Commands:
 
 
 def _asks_a_model(environ: Mapping[str, str]) -> bool:
-    """Whether a run would find a provider on the wire."""
-    return any(name.endswith("_BASE_URL") for name in environ) or environ.get("LLM_PROVIDER") == "ollama"
+    """Whether a run would ask a provider on the wire, or count its tokens."""
+    return any(name.endswith(("_BASE_URL", "_API_KEY")) for name in environ) or environ.get("LLM_PROVIDER") == "ollama"
 
 
 @pytest.fixture

@@ -266,7 +266,7 @@ def _load(loads: str) -> dict[str, str]:
         if module.name not in skipped or (loads == "litellm" and module.name != "agentctl.__main__"):
             import_module(module.name)
     from agentctl.cli.app import _parser
-    from agentctl.providers.catalog import read_table
+    from agentctl.providers.catalog import read_own_prices, read_table
     from agentctl.tools.tool import Arguments, schema_of
     from tests.support import machine_walk, scripted_cli  # noqa: F401
 
@@ -275,6 +275,7 @@ def _load(loads: str) -> dict[str, str]:
     for only_run in (False, True):
         _parser(only_run=only_run)
     read_table()
+    read_own_prices()
     for model in Arguments.__subclasses__():
         schema_of(model)
     anyio.run(anyio.sleep, 0)

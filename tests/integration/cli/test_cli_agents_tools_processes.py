@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-
 from agentctl.runner.toolset import NEED_SANDBOX
 from agentctl.tools.toolbox import TOOLS
-from tests.support.command_line import Commands, loaded_modules
+from tests.support.command_line import Commands, loaded_by_all
 
 LOOKUP = next(name for name in TOOLS if name not in NEED_SANDBOX)
 
@@ -28,15 +26,12 @@ def test_a_reader_that_leaves_ends_a_list_silently(agentctl: Commands) -> None:
         assert process.stderr.read() == b""
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
+def test_looking_at_tools_loads_no_engine_and_no_model() -> None:
+    loaded = loaded_by_all(
         ("agents", "list"),
         ("agents", "show", "docker", "--task", "restart web"),
         ("tools", "list"),
         ("tools", "show", LOOKUP, "--json"),
         ("policy", "check", LOOKUP),
-    ],
-)
-def test_looking_at_tools_loads_no_engine_and_no_model(words: tuple[str, ...]) -> None:
-    assert loaded_modules(*words) & {"litellm", "openai", "httpx", "aiodocker", "aiohttp", "psutil", "rich"} == set()
+    )
+    assert loaded & {"litellm", "openai", "httpx", "aiodocker", "aiohttp", "psutil", "rich"} == set()

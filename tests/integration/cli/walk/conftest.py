@@ -10,6 +10,11 @@ import pytest
 from tests.support.command_line import Commands
 
 
+@pytest.fixture(autouse=True)
+def _no_sandbox() -> None:
+    """Walk as a user does who has set nothing: with a sandbox."""
+
+
 @pytest.fixture
 def shell(tmp_path: Path) -> Commands:
     """Run a command as a process: ``shell("run", TASK, **environment)``."""

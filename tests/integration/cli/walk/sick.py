@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from typing import Any
 
 _LIFE = "[ -e /started ] && touch /healthy; touch /started; echo serving; exec sleep 3600"
 
@@ -18,14 +22,24 @@ def docker(host: str, *words: str) -> str:
     return done.stdout.strip()
 
 
+def _state(host: str, name: str) -> dict[str, Any]:
+    """Ask the engine itself, which costs much less than its client."""
+    with closing(http.client.HTTPConnection("engine")) as asking:
+        asking.sock = socket.socket(socket.AF_UNIX)
+        asking.sock.connect(host.removeprefix("unix://"))
+        asking.request("GET", f"/containers/{name}/json")
+        state: dict[str, Any] = json.load(asking.getresponse())["State"]
+    return state
+
+
 def health(host: str, name: str) -> str:
     """Return the engine's word for how a container fares."""
-    return docker(host, "inspect", "--format", "{{.State.Health.Status}}", name)
+    return str(_state(host, name)["Health"]["Status"])
 
 
 def starts(host: str, name: str) -> str:
     """Return when a container was started last: it changes with each restart."""
-    return docker(host, "inspect", "--format", "{{.State.StartedAt}}", name)
+    return str(_state(host, name)["StartedAt"])
 
 
 @contextmanager

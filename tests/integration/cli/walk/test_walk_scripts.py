@@ -24,6 +24,13 @@ def sick(docker_host: str) -> Iterator[str]:
         yield name
 
 
+@pytest.fixture(scope="module")
+def untouched(docker_host: str) -> Iterator[str]:
+    """A sick container for the tests that restart none."""
+    with sick_container(docker_host, f"web-{os.getpid()}-untouched") as name:
+        yield name
+
+
 @pytest.fixture
 def server(wire: OpenWire) -> WireServer:
     return wire(heal, rates=PAID["openai"].rates, keys=[KEY])
@@ -63,14 +70,19 @@ def test_a_rule_lets_a_script_restart_that_container(
     ids=" ".join,
 )
 def test_without_a_rule_it_is_denied_with_the_rule_to_paste(
-    shell: Commands, server: WireServer, environ: dict[str, str], docker_host: str, sick: str, words: tuple[str, ...]
+    shell: Commands,
+    server: WireServer,
+    environ: dict[str, str],
+    docker_host: str,
+    untouched: str,
+    words: tuple[str, ...],
 ) -> None:
-    before = starts(docker_host, sick)
+    before = starts(docker_host, untouched)
     ended = shell("run", TASK, *words, **environ)
     assert (ended.code, ended.out) == (5, "")
-    assert f"--allow 'docker_restart(name={sick})'" in ended.err
-    assert f"By hand: docker restart {sick}" in ended.err, "what was paid for is not lost"
-    assert starts(docker_host, sick) == before
+    assert f"--allow 'docker_restart(name={untouched})'" in ended.err
+    assert f"By hand: docker restart {untouched}" in ended.err, "what was paid for is not lost"
+    assert starts(docker_host, untouched) == before
     heard = server.books.chat_requests[-1].asked
     assert heard is not None
     assert heard.messages[-1].text.startswith("denied: docker_restart needs a person's yes or a rule")
@@ -78,12 +90,12 @@ def test_without_a_rule_it_is_denied_with_the_rule_to_paste(
 
 @pytest.mark.parametrize("words", [("--deny", "docker_restart"), ("--deny", "docker_*(name=web*)"), ("--read-only",)])
 def test_yes_does_not_reach_what_is_denied(
-    shell: Commands, environ: dict[str, str], docker_host: str, sick: str, words: tuple[str, ...]
+    shell: Commands, environ: dict[str, str], docker_host: str, untouched: str, words: tuple[str, ...]
 ) -> None:
-    before = starts(docker_host, sick)
+    before = starts(docker_host, untouched)
     ended = shell("run", TASK, "--yes", *words, **environ)
     assert ended.code in {0, 5}, "a tool that may never run is not offered: the model says that it cannot"
-    assert starts(docker_host, sick) == before
+    assert starts(docker_host, untouched) == before
 
 
 def test_yes_restarts_it(shell: Commands, environ: dict[str, str], docker_host: str, sick: str) -> None:
