@@ -9,7 +9,7 @@ from tests.support.ledger.windows import hours
 
 @pytest.mark.parametrize(("seed", "faults"), [(1, 0.0), (2, 0.05)])
 def test_in_no_hour_the_provider_bills_more_than_the_limit_and_the_limit_is_used(seed: int, faults: float) -> None:
-    made = hours(seed=seed, calls=300, hour_nano=3_000_000_000, faults=faults)
+    made = hours(seed=seed, calls=150, hour_nano=1_500_000_000, faults=faults)
     assert made["hours"] > 3
     assert made["refused"] > 0
     assert made["dearest"] <= made["limit"]
