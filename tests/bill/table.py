@@ -192,7 +192,7 @@ def _write_own_env(folder: Path, environ: Mapping[str, str]) -> None:
 
 def _start(words: list[str], folder: Path, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
     own = {"PATH": os.environ["PATH"], "HOME": str(folder), **fork_server.ENVIRON, "AGENTCTL_AGENT": "system"}
-    own |= {name: value for name, value in os.environ.items() if name.startswith(("LANG", "LC_"))}
+    own = fork_server.of_start(os.environ) | own
     quiet = subprocess.DEVNULL
     if words[:2] == ["-m", "agentctl"] and fork_server.can_fork(words, {**own, **environ}, loads="litellm"):
         return fork_server.Forked(

@@ -43,7 +43,8 @@ _AT_START = ("PYTHON", "LC_", "LANG", "LITELLM", "SSL_", "LD_", "MALLOC_", "OPEN
 _OURS = ("LITELLM_LOCAL_MODEL_COST_MAP", "LITELLM_MODE")
 
 
-def _of_start(environ: Mapping[str, str]) -> dict[str, str]:
+def of_start(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that are read when an interpreter or a library starts."""
     return {name: value for name, value in environ.items() if name.startswith(_AT_START) and name not in _OURS}
 
 
@@ -51,7 +52,7 @@ class _Server:
     """One server: a process that forks when it is told to."""
 
     def __init__(self, loads: str) -> None:
-        self.of_start, self.user = _of_start(_AT_IMPORT), os.geteuid()
+        self.of_start, self.user = of_start(_AT_IMPORT), os.geteuid()
         self._lock = threading.Lock()
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for line in (self._line, theirs):
@@ -99,7 +100,7 @@ def can_fork(words: Sequence[str], environ: Mapping[str, str], *, loads: str = "
     if sys.platform != "linux" or len(json.dumps([list(words), dict(environ)])) > LIMIT:
         return False
     server = _server(loads)
-    return server.of_start == _of_start(environ) and server.user == os.geteuid()
+    return server.of_start == of_start(environ) and server.user == os.geteuid()
 
 
 class Forked(subprocess.Popen[Any]):
@@ -251,10 +252,13 @@ def _load(loads: str) -> dict[str, str]:
     os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
     import anyio
     import anyio._backends._asyncio
+    import psutil  # noqa: F401
 
     import agentctl
 
     if loads == "litellm":
+        import aiodocker  # noqa: F401
+
         from agentctl.providers import litellm_loader
         from agentctl.providers.tokenizers import load_vocabulary
 

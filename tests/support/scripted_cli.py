@@ -111,7 +111,7 @@ SCRIPTS: dict[str, list[Any]] = {
     "newline": [answer("ends with a newline\n")],
     "escapes": [answer("red \x1b[31mtext\x1b[0m and a bell \x07")],
     "unicode": [answer("naïve café, 日本語")],
-    "long": [answer("x" * 300_000)],
+    "long": [answer("x" * 100_000)],
     "tools": [call("system_memory"), call("nosuch_tool"), answer("done looking")],
     "mid-call": [(Delta("so far so good"), hang)],
     "mid-tool": [call("git_status"), answer("never said")],
