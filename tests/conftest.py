@@ -34,7 +34,7 @@ hypothesis.settings.load_profile("usual")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="also run the long forms of the tests")
-    parser.addoption("--few", action="store_true", help="draw few examples in tests of properties")
+    parser.addoption("--few", action="store_true", help="draw few examples, and leave slow tests out")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -50,7 +50,11 @@ def pytest_report_header() -> list[str]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Draw no more examples than asked for, also where a test says how many."""
+    """Leave slow tests out, if asked for; draw no more examples than asked for, also where a test says how many."""
+    if config.getoption("few"):
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]
     if config.getoption("full") and not config.getoption("few"):
         return
     most = FEW if config.getoption("few") else USUAL

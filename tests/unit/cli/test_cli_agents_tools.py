@@ -123,6 +123,7 @@ def test_tools_show_tells_arguments_with_types_and_defaults(here: Here) -> None:
     assert " | " in choices
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TOOLS)
 def test_every_tool_can_be_shown(here: Here, name: str) -> None:
     document = here("tools", "show", name, "--json").document["tool"]

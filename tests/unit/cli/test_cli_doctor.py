@@ -181,6 +181,7 @@ def test_no_engine_is_a_lack_for_container_tasks_and_stops_no_run(here: Here, tm
     assert found["cure"]
 
 
+@pytest.mark.slow
 def test_a_deaf_engine_and_a_deaf_provider_do_not_hang_it(
     here: Here, deaf: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ def test_a_read_runs(here: Here) -> None:
     assert (document["outcome"], document["rule"], document["error"]) == ("runs", "docker_ps", None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "code", "word"),
     [
@@ -70,6 +71,7 @@ def test_rules_of_a_configuration_count(here: Here, tmp_path: Path) -> None:
     assert here("policy", "check", LOGS, "--env-file", "ci.env").code == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [

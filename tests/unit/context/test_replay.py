@@ -56,6 +56,7 @@ def test_where_no_summary_pays_nothing_is_spared_for_one() -> None:
     assert anyio.run(ours, recording, price) == whole
 
 
+@pytest.mark.slow
 @models
 @pytest.mark.parametrize(("turns", "size"), [(30, "large"), (80, "small")])
 def test_ours_is_cheapest_and_never_over_the_limit(model: str, turns: int, size: Size) -> None:

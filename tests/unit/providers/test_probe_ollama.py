@@ -132,6 +132,7 @@ def test_a_server_that_speaks_forever_is_left_alone(data: bytes) -> None:
         assert host.left.wait(LONG_S)
 
 
+@pytest.mark.slow
 def test_models_that_never_say_what_they_can_do_hold_nobody_up() -> None:
     with Host({"/api/tags": tags({"name": "a"}, {"name": "b", "capabilities": TOOLS})}) as host:
         host.pages["/api/show"] = host.silence

@@ -211,6 +211,7 @@ async def test_an_answer_that_breaks_off_before_its_usage_is_not_thrown_away(wir
     assert (whole.text, whole.stop, whole.usage) == ("hello", "stop", None)
 
 
+@pytest.mark.slow
 async def test_usage_that_comes_late_is_waited_for(wire: Wire) -> None:
     answer = Answer("hi", gap_s=0.5, input_tokens=50, output_tokens=9)
     async with open_provider(wire(answer), "openai") as provider:
@@ -226,6 +227,7 @@ BODIES = {
 }
 
 
+@pytest.mark.slow
 @formats
 @pytest.mark.parametrize("case", BODIES)
 @pytest.mark.parametrize("status", [401, 402, 403, 404, 405, 429, 422])
@@ -266,6 +268,7 @@ async def test_of_two_reports_the_last_cumulative_one_is_taken(wire: Wire, forma
     assert whole.usage == Usage(50, 9)
 
 
+@pytest.mark.slow
 @formats
 async def test_cancelling_closes_the_connection(wire: Wire, format: str) -> None:
     server = wire(Answer("a long story " * 200, stall=True))

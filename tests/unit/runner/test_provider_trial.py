@@ -112,6 +112,7 @@ WRONG = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", WRONG)
 async def test_what_an_agent_could_not_work_with_is_named(wire: Wire, ledger: SqliteLedger, case: str) -> None:
     mind, field, said = WRONG[case]

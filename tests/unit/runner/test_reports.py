@@ -68,6 +68,7 @@ INPUTS = (1, BOUND - 1, BOUND, BOUND + 1, WINDOW, WINDOW + 1, 2**53 - 1, 2**53, 
 OUTPUTS = (1, CLAMP - 1, CLAMP, CLAMP + 1, CEILING, CEILING + 1, 2**53 - 1, 2**53, 2**63 - 1, 2**63, 2**70)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tokens_in", INPUTS)
 @pytest.mark.parametrize("tokens_out", OUTPUTS)
 async def test_no_report_is_recorded_below_its_price_and_none_above_its_hold_is_followed_by_a_request(

@@ -161,6 +161,7 @@ ENDS: dict[str, tuple[Step, str, str, object]] = {  # what comes; how it ends; w
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("in_time", [True, False], ids=["in time", "by the next run"])
 async def test_whatever_an_attempt_comes_to_is_written_once(

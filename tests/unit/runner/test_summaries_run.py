@@ -291,6 +291,7 @@ async def test_for_a_summary_no_other_run_gives_up_its_last_answer(ledger: Sqlit
     assert isinstance(await ledger.reserve(replace(wanted, purpose="turn", attempt_id="t", most=2_000)), Hold)
 
 
+@pytest.mark.slow
 async def test_a_book_that_cannot_be_written_ends_it_as_everywhere(ledger: SqliteLedger, tmp_path: Path) -> None:
     def breaks(_: int) -> Step:
         with closing(sqlite3.connect(tmp_path / "ledger.db")) as db:

@@ -24,6 +24,7 @@ async def ledger(tmp_path: Path) -> AsyncIterator[SqliteLedger]:
     await book.aclose()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROVIDERS)
 async def test_each_request_begins_with_the_bytes_of_the_one_before(
     wire: OpenWire, ledger: SqliteLedger, name: str
@@ -42,6 +43,7 @@ async def test_each_request_begins_with_the_bytes_of_the_one_before(
         assert len({written(raw, part) for raw in heard}) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROVIDERS)
 async def test_a_cut_breaks_it_exactly_where_an_event_says_so(wire: OpenWire, ledger: SqliteLedger, name: str) -> None:
     server = wire(looking(24))

@@ -364,6 +364,7 @@ async def test_a_regular_expression_that_is_none_is_said(tmp_path: Path) -> None
     assert (await _error(tmp_path, "search_files", text="x", regex=True, path="..")).message.startswith(".. is outside")
 
 
+@pytest.mark.slow
 async def test_an_endless_regular_expression_is_ended_by_cancelling(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("a" * 40 + "b\n")
     with anyio.move_on_after(1.0) as limit:

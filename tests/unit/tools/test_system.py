@@ -74,6 +74,7 @@ async def test_processes_are_sorted_limited_and_chosen_by_name() -> None:
     )
 
 
+@pytest.mark.slow
 async def test_a_busy_process_is_measured() -> None:
     import threading
 

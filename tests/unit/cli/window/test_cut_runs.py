@@ -25,6 +25,7 @@ def sent(server: WireServer) -> list[tuple[int, int | None]]:
     return [(heard.asked.size // 4, heard.asked.clamp) for heard in server.books.chat_requests if heard.asked]
 
 
+@pytest.mark.slow
 @both
 @pytest.mark.parametrize("name", CUTS)
 def test_a_prompt_that_was_cut_in_silence_ends_the_run_and_names_the_setting(
@@ -53,6 +54,7 @@ def test_a_first_prompt_that_fills_a_window_exactly_ends_the_run(command: Comman
     assert "it read 4,096 tokens, and about" in ended.err
 
 
+@pytest.mark.slow
 @both
 @pytest.mark.parametrize("counts", ["all", "new"])
 def test_a_long_run_where_nothing_is_cut_ends_well(command: Command, wire: OpenWire, format: str, counts: str) -> None:

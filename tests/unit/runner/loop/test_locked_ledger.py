@@ -93,6 +93,7 @@ async def test_a_lock_that_stays_ends_the_run_with_its_answer_and_the_next_run_s
     assert await next_run(house) == (COST, 0, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ends", ["turn", "last answer"])
 async def test_after_a_charge_that_cannot_be_written_nothing_more_is_sent(
     house: House, stranger: LockHolder, ends: str
@@ -126,6 +127,7 @@ async def test_a_lock_that_is_let_go_in_time_takes_nothing_from_the_run(house: H
     assert (tracker.cost, tracker.calls) == (Decimal("0.0008"), 2), "counted once"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "status"), [("SIGTERM", "terminated"), ("Ctrl-C", "interrupted"), ("--timeout", "timeout")]
 )

@@ -438,6 +438,7 @@ async def test_nothing_comes_after_the_end(house: House) -> None:
     assert isinstance(house.last, RunResult)
 
 
+@pytest.mark.slow
 async def test_a_last_answer_that_cannot_be_charged_is_told_and_not_hidden_behind_the_limit(house: House) -> None:
     """It was sent and paid for: that no ledger counts it is the worse news."""
     turn = replace(asks(call("docker_ps")), usage=Usage(200, 250))
