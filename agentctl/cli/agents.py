@@ -87,7 +87,7 @@ def _offered_tools(agent: AgentSpec, task: str) -> tuple[tuple[str, ...], dict[s
     from agentctl.runner.toolset import toolset_for
     from agentctl.settings import load_settings
 
-    loaded = load_settings(flags={}, remember=False)
+    loaded = load_settings(flags={}, remember=False, needs=("policy",))
     for note in loaded.notes:
         print_stderr(safe_text(note))
     permissions = permissions_of(loaded)

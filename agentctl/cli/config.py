@@ -23,7 +23,7 @@ def show(config: Config = None, env_file: EnvFile = None, output: Output = None,
     from agentctl.settings.show import explain
 
     as_json = wants_json(output, json=json)
-    loaded = load_settings(flags={}, config=config, env_files=env_file or (), remember=False)
+    loaded = load_settings(flags={}, config=config, env_files=env_file or (), remember=False, needs=())
     rows = explain(loaded)
     _notes(loaded.notes)
     if as_json:
@@ -39,10 +39,13 @@ def show(config: Config = None, env_file: EnvFile = None, output: Output = None,
 def path(output: Output = None, json: Json = False) -> None:
     """Show where the files lie."""
     from agentctl.settings import load_settings
+    from agentctl.settings.names import DIR_FIELDS
     from agentctl.settings.show import paths
 
     as_json = wants_json(output, json=json)
-    places = paths(load_settings(flags={}, remember=False))
+    loaded = load_settings(flags={}, remember=False, needs=DIR_FIELDS)
+    _notes(loaded.warnings)
+    places = paths(loaded)
     if as_json:
         _print({"paths": {place.name: {"path": str(place.path), "exists": place.exists} for place in places}})
         return
@@ -101,7 +104,7 @@ def get(name: Name, config: Config = None, env_file: EnvFile = None, output: Out
     field = find_field(name)
     if field in SECRET_FIELDS:
         raise UsageError("keys are never printed", hint="agentctl providers list   says which are set, masked")
-    loaded = load_settings(flags={}, config=config, env_files=env_file or (), remember=False)
+    loaded = load_settings(flags={}, config=config, env_files=env_file or (), remember=False, needs=(field,))
     value = format_for_set(field, getattr(loaded.settings, field))
     _notes(loaded.notes)
     if as_json:

@@ -6,6 +6,7 @@ import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agentctl.cli.documents import Document, as_json, error_document, error_info, finished_line, unstarted_document
 from agentctl.cli.exit_codes import status_named
@@ -15,6 +16,9 @@ from agentctl.core.errors import AgentctlError, InternalError
 from agentctl.core.files import hand_over, make_folder
 from agentctl.core.redaction import redact
 from agentctl.core.text import safe_text
+
+if TYPE_CHECKING:
+    from agentctl.settings import Loaded
 
 PLAIN: Paint = painter("never", terminal=False)
 _GROUPS = {"ledger", "runs", "providers", "config", "agents", "tools", "policy"}
@@ -30,6 +34,22 @@ def print_error(message: str, hint: str, paint: Paint = PLAIN) -> None:
     print_stderr(f"{paint('error:', 'red')} {safe_text(message)}")
     if hint:
         print_stderr(f"hint: {safe_text(hint)}")
+
+
+def report_settings(*needs: str) -> Loaded:
+    """Load the settings of a report, which needs no more of them than where the ledger and the journals lie.
+
+    Prints a warning for each wrong value that it does without.
+
+    Raises:
+        UsageError: something that is needed is wrong.
+    """
+    from agentctl.settings import load_settings
+
+    loaded = load_settings(flags={}, remember=False, needs=("report", *needs))
+    for warning in loaded.warnings:
+        print_stderr(safe_text(warning))
+    return loaded
 
 
 def report_error(
@@ -121,7 +141,7 @@ def _log_path() -> Path:
 
     name = f"crash-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.log"
     try:
-        folder = load_settings(flags={}, remember=False).settings.state_dir
+        folder = load_settings(flags={}, remember=False, needs=("state_dir",)).settings.state_dir
         make_folder(folder)
     except (AgentctlError, OSError):
         import tempfile

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
+from agentctl.cli.run.setting_flags import SETTING_FLAGS, SYNONYMS
 from agentctl.core.errors import UsageError
 
 TableForm = Literal["table", "json"]
@@ -79,69 +81,36 @@ By = Annotated[
     ),
 ]
 
-CONTEXT = "Context"
+_SYNONYMS = {**SYNONYMS, "format": "output", "dry-run": "estimate", "ls": "list"}
 
-MaxContextTokens = Annotated[
-    str | None,
-    typer.Option(
-        "--max-context-tokens", metavar="N", help="Sent at most, schemas too. Default 8000.", rich_help_panel=CONTEXT
-    ),
-]
-KeepUser = Annotated[
-    str | None,
-    typer.Option("--keep-last-n-user-messages", metavar="N", help="Never cut. Default 3.", rich_help_panel=CONTEXT),
-]
-KeepAssistant = Annotated[
-    str | None,
-    typer.Option(
-        "--keep-last-n-assistant-messages", metavar="N", help="Never cut. Default 3.", rich_help_panel=CONTEXT
-    ),
-]
-MaxResultTokens = Annotated[
-    str | None,
-    typer.Option(
-        "--max-result-tokens",
-        metavar="N",
-        help="Of one tool's result. Default: an eighth of the context.",
-        rich_help_panel=CONTEXT,
-    ),
-]
-CutPercent = Annotated[
-    str | None,
-    typer.Option(
-        "--context-cut-percent", metavar="N", help="How full it is after a cut. Default 50.", rich_help_panel=CONTEXT
-    ),
-]
-WarnPercent = Annotated[
-    str | None,
-    typer.Option(
-        "--context-warn-percent",
-        metavar="N",
-        help="How full it is when one line tells of it. Default 80.",
-        rich_help_panel=CONTEXT,
-    ),
-]
-Summaries = Annotated[
-    Literal["auto", "always", "never"] | None,
-    typer.Option(
-        "--summaries",
-        metavar="HOW",
-        help="By the model, of what is cut: auto (where that pays, the default), always or never.",
-        rich_help_panel=CONTEXT,
-    ),
-]
-SummaryTokens = Annotated[
-    str | None,
-    typer.Option("--summary-tokens", metavar="N", help="Of such a summary. Default 500.", rich_help_panel=CONTEXT),
-]
+#: The panels of ``run --help``, in their order.
+_PANELS = ("Who answers", "Limits", "Context", "What it may touch", "Input", OUTPUT)
 
-_SYNONYMS = {
-    "format": "output",
-    "max-cost": "max-cost-per-task",
-    "max-tokens": "max-tokens-per-task",
-    "dry-run": "estimate",
-    "ls": "list",
-}
+
+def with_setting_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """Return ``command`` with a flag for each setting that has one; it gets those given as ``flags``, by field."""
+    given = inspect.signature(command).parameters.values()
+    own = [parameter for parameter in given if parameter.name != "flags"]
+    flags = [
+        inspect.Parameter(field, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+        for field, annotation in SETTING_FLAGS.items()
+    ]
+
+    def call(**values: object) -> None:
+        typed = {field: values.pop(field) for field in SETTING_FLAGS}
+        command(**values, flags={field: word for field, word in typed.items() if word is not None and word != []})
+
+    whole = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*flags, *own)]
+    whole.sort(key=_panel)
+    call.__doc__, call.__name__ = command.__doc__, command.__name__
+    call.__annotations__ = {parameter.name: parameter.annotation for parameter in whole}
+    call.__signature__ = inspect.Signature(whole)  # type: ignore[attr-defined]  # what inspect.signature returns
+    return call
+
+
+def _panel(parameter: inspect.Parameter) -> int:
+    shown = [getattr(one, "rich_help_panel", None) for one in getattr(parameter.annotation, "__metadata__", ())]
+    return 1 + _PANELS.index(shown[0]) if shown and shown[0] else 0
 
 
 def canonical(word: str) -> str:

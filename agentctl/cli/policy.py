@@ -78,7 +78,7 @@ def check(
         "tools": tools or None,
         "sandbox": sandbox,
     }
-    loaded = load_settings(flags=flags, config=config, env_files=env_file or (), remember=False)
+    loaded = load_settings(flags=flags, config=config, env_files=env_file or (), remember=False, needs=("policy",))
     for note in loaded.notes:
         print_stderr(safe_text(note))
     catalog = load_tool_catalog(loaded)

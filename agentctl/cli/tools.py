@@ -75,7 +75,7 @@ def _catalog(config: str | None, env_file: list[str] | None) -> ToolCatalog:
     from agentctl.core.text import safe_text
     from agentctl.settings import load_settings
 
-    loaded = load_settings(flags={}, config=config, env_files=env_file or (), remember=False)
+    loaded = load_settings(flags={}, config=config, env_files=env_file or (), remember=False, needs=("policy",))
     for note in loaded.notes:
         print_stderr(safe_text(note))
     return load_tool_catalog(loaded)

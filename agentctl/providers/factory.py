@@ -51,7 +51,7 @@ def create_llm_provider(
 
         return BuiltinProvider()
     if settings is None:
-        settings = load_settings(flags={}, remember=False).settings
+        settings = load_settings(flags={}, remember=False, needs=_needs(provider, api_key, base_url, prices)).settings
     stored = settings.key_of(provider)
     key = api_key or (None if stored is None else stored.get_secret_value())
     url = base_url or base_url_of(settings, provider)
@@ -63,6 +63,16 @@ def create_llm_provider(
     if preset is not None:
         return preset(model, api_key=key, base_url=url, prices=prices)
     return RemoteProvider(provider, model, api_key=key, base_url=url, prices=prices)
+
+
+def _needs(
+    provider: str, api_key: str | None, base_url: str | None, prices: Mapping[str, PriceLine] | None
+) -> tuple[str, ...]:
+    """Return the settings that a provider takes from the user's: what is given is not among them."""
+    address = "ollama_host" if provider == "ollama" else f"{provider}_base_url"
+    window = ("max_context_tokens", "max_output_tokens") if provider == "ollama" else ()
+    given = ((f"{provider}_api_key", api_key), (address, base_url), ("prices", prices))
+    return (*(name for name, value in given if value is None or value == ""), *window)
 
 
 def fit_num_ctx(max_context_tokens: int, max_output_tokens: int | None) -> int:

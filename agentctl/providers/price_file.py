@@ -76,7 +76,7 @@ def _lines(path: Path, text: str) -> Mapping[str, PriceLine]:
     if not parsed.get("prices"):
         raise UsageError(f"{FLAG} {path} has no price in it", hint=_FORMATS)
     entry = SettingEntry(parsed["prices"], Source("flag", f"{FLAG} {path}"), "prices", text=text)
-    settings, problems = validate({"prices": entry})
-    if settings is None:
+    values, problems = validate({"prices": entry})
+    if problems:
         raise UsageError(problems[0].text, hint=problems[0].hint)
-    return {name: line._replace(source=safe_text(path.name)) for name, line in settings.prices.items()}
+    return {name: line._replace(source=safe_text(path.name)) for name, line in values["prices"].items()}

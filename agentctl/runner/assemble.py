@@ -297,7 +297,7 @@ def providers_under_test(loaded: Loaded, names: Sequence[str]) -> tuple[Provider
     """Return the providers to try out: those named, else all that are set up.
 
     Raises:
-        UsageError: no such provider, or none is set up.
+        UsageError: no such provider, none is set up, or a setting of one of them is wrong.
     """
     from agentctl.providers.endpoints import base_url_of  # noqa: PLC0415
     from agentctl.providers.factory import create_llm_provider  # noqa: PLC0415
@@ -306,6 +306,7 @@ def providers_under_test(loaded: Loaded, names: Sequence[str]) -> tuple[Provider
     settings = loaded.settings
 
     def under_test(name: str) -> ProviderUnderTest:
+        loaded.refuse_wrong(f"provider {name}")
         key = settings.key_of(name)
         model = settings.llm_model if name == settings.llm_provider else None
         return ProviderUnderTest(
@@ -326,6 +327,7 @@ def _set_up(loaded: Loaded) -> tuple[str, ...]:
     settings = loaded.settings
     named = {name for name in KNOWN_PROVIDERS if settings.key_of(name) is not None}
     named |= {name for name in KNOWN_PROVIDERS if getattr(settings, f"{name}_base_url", None) is not None}
+    named |= {name for name in KNOWN_PROVIDERS if loaded.is_wrong(f"provider {name}")}
     if settings.llm_provider is not None:
         named.add(settings.llm_provider)
     if loaded.sources["ollama_host"].kind != "default" or ollama_models(settings.ollama_host) is not None:

@@ -19,7 +19,8 @@ Never: puts anything into the environment, or lets a file of the working directo
 from __future__ import annotations
 
 from agentctl.settings.load import SettingsCheck, check_settings, load_settings
-from agentctl.settings.model import Loaded, Settings
+from agentctl.settings.loaded import Loaded
+from agentctl.settings.model import Settings
 from agentctl.settings.names import (
     DEFAULT_MODELS,
     DOCUMENTED_NAMES,

@@ -16,9 +16,9 @@ from agentctl.core.errors import StateError, UsageError
 from agentctl.core.text import did_you_mean, safe_text
 from agentctl.settings.merge import absolute, format_value, validate
 from agentctl.settings.names import ENV_NAMES, KEY_NAMES, SECRET_FIELDS, TABLE_FIELDS, TOML_FIELDS, flag_name
-from agentctl.settings.own_files import file_lock, read_exact, write_atomically
+from agentctl.settings.own_files import file_lock, is_there, read_exact, write_atomically
 from agentctl.settings.project_files import problems_of
-from agentctl.settings.sources import SettingEntry, Source, from_toml, is_there
+from agentctl.settings.sources import SettingEntry, Source, from_toml
 
 _WHAT = "user config"
 _ALIASES = {
@@ -102,11 +102,11 @@ def _literal(field: str, words: Sequence[str], cwd: Path) -> str:
     given: object = words[0].strip() if len(words) == 1 else list(words)
     if field in ("workdir", "cost_history_file") and isinstance(given, str) and given:
         given = absolute(given, cwd)
-    settings, problems = validate({field: SettingEntry(given, Source("your answer"), field)})
-    if settings is None:
+    values, problems = validate({field: SettingEntry(given, Source("your answer"), field)})
+    if problems:
         allowed = problems[0].text.rpartition("allowed: ")[2]
         raise UsageError(safe_text(f'{field} cannot be "{format_value(" ".join(words))}"; allowed: {allowed}'))
-    value = getattr(settings, field)
+    value = values[field]
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Decimal):

@@ -16,9 +16,9 @@ from agentctl.core.text import safe_text
 from agentctl.settings.merge import absolute
 from agentctl.settings.model import default_folder
 from agentctl.settings.names import ENV_NAMES, KEY_NAMES
-from agentctl.settings.own_files import file_lock, read_exact, write_atomically
+from agentctl.settings.own_files import file_lock, is_there, read_exact, read_own_file, write_atomically
 from agentctl.settings.show import MASK
-from agentctl.settings.sources import Problem, from_dotenv, from_environment, is_there, read_own_file
+from agentctl.settings.sources import Problem, from_dotenv, from_environment
 
 if TYPE_CHECKING:
     from dotenv.parser import Binding

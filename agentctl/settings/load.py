@@ -12,8 +12,10 @@ from agentctl.core.text import safe_text
 from agentctl.settings.host import current_engine
 from agentctl.settings.labels import job_labels
 from agentctl.settings.lineage import find_parent
+from agentctl.settings.loaded import Loaded, refusal
 from agentctl.settings.merge import Merged, absolute, format_value, merge, secret_texts, validate
-from agentctl.settings.model import Loaded, Settings, default_folder
+from agentctl.settings.model import Settings, default_folder
+from agentctl.settings.own_files import is_folder, is_there, read_own_file
 from agentctl.settings.own_folders import folder_problems
 from agentctl.settings.project_files import (
     FoundProjectFile,
@@ -23,6 +25,9 @@ from agentctl.settings.project_files import (
     with_trust_states,
 )
 from agentctl.settings.sources import (
+    ALWAYS,
+    NEEDS_ENV,
+    NEEDS_TOML,
     Layer,
     Problem,
     SettingEntry,
@@ -31,12 +36,7 @@ from agentctl.settings.sources import (
     from_environment,
     from_flags,
     from_toml,
-    is_folder,
-    is_there,
-    read_own_file,
 )
-
-MOST_PROBLEMS = 10
 
 
 class SettingsCheck(NamedTuple):
@@ -95,24 +95,33 @@ def load_settings(
     env_files: Sequence[str | Path] = (),
     config: str | Path | None = None,
     remember: bool = True,
+    needs: Sequence[str] = ("run",),
 ) -> Loaded:
     """Load the settings from every place; the strongest value of each wins.
 
     ``flags`` maps field names to what was typed; None is not given. With ``remember`` the note on what an untrusted
-    file may not do appears once per content of it; without, always, and nothing is written.
+    file may not do appears once per content of it; without, always, and nothing is written. ``needs`` says what the
+    settings are for: "run" (everything but what a provider alone needs), "report", "policy", "prices", or a field.
+    What is wrong elsewhere is set aside with a warning, and stays at its default.
 
     Raises:
-        UsageError: everything that is wrong, at once.
+        UsageError: everything that is wrong in a flag or in what is needed, at once.
 
     >>> from agentctl import load_settings
     >>> loaded = load_settings(flags={"max_turns": 5})
     >>> loaded.settings.max_turns, str(loaded.sources["max_turns"])
     (5, 'flag --max-turns')
     """
-    loaded, problems, _ = _load(flags, environ, cwd, env_files, config, remember=remember)
-    if loaded is None:
-        raise _refusal(problems)
+    loaded, problems, _ = _load(flags, environ, cwd, env_files, config, remember=remember, needs=needs)
+    if loaded is None or (stopping := _stopping(problems, needs)):
+        raise refusal(problems if loaded is None else stopping)
     return loaded
+
+
+def _stopping(problems: Sequence[Problem], needs: Sequence[str]) -> list[Problem]:
+    """Return the problems that stop a command that needs ``needs``."""
+    wanted = frozenset((*ALWAYS, *needs))
+    return [problem for problem in problems if not wanted.isdisjoint(problem.stops)]
 
 
 def check_settings(
@@ -128,19 +137,11 @@ def check_settings(
     shadowed: list[str] = []
     said = {problem.text for problem in problems}
     for layer in read.layers if read else ():
-        wrong = [problem for problem in validate(layer.entries)[1] if problem.text not in said]
+        wrong = [problem for problem in validate(layer.entries).problems if problem.text not in said]
         shadowed += [f"{problem.text}; it has no effect, something stronger is set" for problem in wrong]
-    notes = (*(loaded.notes if loaded else ()), *shadowed)
-    return SettingsCheck(tuple(map(str, problems)), notes, loaded)
-
-
-def _refusal(problems: Sequence[Problem]) -> UsageError:
-    if len(problems) == 1:
-        return UsageError(problems[0].text, hint=problems[0].hint)
-    lines = [str(problem) for problem in problems[:MOST_PROBLEMS]]
-    if len(problems) > MOST_PROBLEMS:
-        lines[-1] = f"and {len(problems) - MOST_PROBLEMS + 1} more"
-    return UsageError("\n  ".join((f"{len(problems)} settings are wrong:", *lines)))
+    if problems:
+        return SettingsCheck(tuple(map(str, problems)), tuple(shadowed), None)
+    return SettingsCheck((), (*(loaded.notes if loaded else ()), *shadowed), loaded)
 
 
 def _load(
@@ -151,7 +152,9 @@ def _load(
     config: str | Path | None,
     *,
     remember: bool,
+    needs: Sequence[str] = (),
 ) -> tuple[Loaded | None, list[Problem], _Read | None]:
+    """Return the settings with all problems, whatever they stop; no settings where nothing can be read."""
     environ = os.environ if environ is None else environ
     try:
         cwd = Path.cwd() if cwd is None else cwd
@@ -173,51 +176,52 @@ def _load(
             merged = merge(read.layers, cwd=cwd)
             problems += [problem for layer in trusted for problem in layer.problems]
     entries, notes = merged.entries, [*merged.notes, *said]
-    settings, wrong = validate(entries)
-    problems += (*merged.problems, *wrong)
-    if settings is not None:
-        problems += folder_problems(
-            (
-                ("state folder", settings.state_dir),
-                ("folder of runs", settings.runs_dir),
-                ("cache folder", settings.cache_dir),
-                ("config folder", settings.config_dir),
-            )
-        )
-    if where is not None and isinstance(where.value, Path) and not is_folder(where.value):
-        problems.append(Problem(f"workdir {format_value(where.value)} ({where.origin}): no such folder"))
-    if settings is None or problems:
-        return None, problems, read
-    sources = dict.fromkeys(Settings.model_fields, Source("default")) | {
-        name: entry.source for name, entry in entries.items()
-    }
+    values, wrong = validate(entries)
+    settings = Settings.model_construct(**values)
+    problems += (*merged.problems, *wrong, *_places(settings, where))
+    sources = dict.fromkeys(Settings.model_fields, Source("default")) | {name: entries[name].source for name in values}
     if "docker_host" not in entries:
         engine = current_engine(environ)
         notes += [safe_text(engine.note)] if engine.note else []
         if engine.host:
             settings = settings.model_copy(update={"docker_host": engine.host})
             sources["docker_host"] = Source("docker context", engine.context)
-    project = apply_project_files(settings, sources, found, remember=remember)
-    return (
-        Loaded(
-            settings=project.settings,
-            sources=project.sources,
-            notes=(*notes, *project.notes),
-            secrets=secret_texts(read.layers, settings, environ),
-            empty_keys=tuple(dict.fromkeys(name for layer in read.layers for name in layer.empty_keys)),
-            tightened=project.tightened,
-            ignored=project.ignored,
-            offers=project.offers,
-            ci=environ.get("CI", "").strip().lower() not in ("", "0", "false", "no"),
-            job=job_labels(environ),
-            term=environ.get("TERM", ""),
-            config_file=read.config_file,
-            names={name: entry.name for name, entry in entries.items()},
-            parent=find_parent(environ),
-        ),
-        [],
-        read,
+    project = apply_project_files(settings, sources, found, remember=remember and not _stopping(problems, needs))
+    loaded = Loaded(
+        settings=project.settings,
+        sources=project.sources,
+        notes=(*notes, *project.notes, *(f"warning: {problem}" for problem in problems)),
+        secrets=secret_texts(read.layers, settings, environ),
+        empty_keys=tuple(dict.fromkeys(name for layer in read.layers for name in layer.empty_keys)),
+        tightened=project.tightened,
+        ignored=project.ignored,
+        offers=project.offers,
+        ci=environ.get("CI", "").strip().lower() not in ("", "0", "false", "no"),
+        job=job_labels(environ),
+        term=environ.get("TERM", ""),
+        config_file=read.config_file,
+        names={name: entry.name for name, entry in entries.items()},
+        parent=find_parent(environ),
+        set_aside=tuple(problems),
     )
+    return loaded, problems, read
+
+
+def _places(settings: Settings, workdir: SettingEntry | None) -> tuple[Problem, ...]:
+    """Return what is wrong with the folders that the settings name."""
+    problems = folder_problems(
+        (
+            ("state folder", settings.state_dir, ("run", "report", "state_dir")),
+            ("folder of runs", settings.runs_dir, ("run", "report", "state_dir")),
+            ("cache folder", settings.cache_dir, ("run", "cache_dir")),
+            ("config folder", settings.config_dir, ("run", "config_dir")),
+        )
+    )
+    if workdir is None or not isinstance(workdir.value, Path) or is_folder(workdir.value):
+        return problems
+    stops = ALWAYS if workdir.source.kind == "flag" else ("run", "policy", "workdir")
+    said = f"workdir {format_value(workdir.value)} ({workdir.origin}): no such folder"
+    return (*problems, Problem(said, "", stops))
 
 
 def _read_layers(
@@ -242,18 +246,27 @@ def _read_layers(
     if is_there(own_env):
         text = read_own_file(own_env, "user .env", private=True)
         if isinstance(text, Problem):
-            problems.append(text)
+            problems.append(text._replace(stops=_needs_env(layers)))
         else:
             layers.append(from_dotenv(text, kind="user .env", path=own_env))
     config_file = absolute(config, cwd) if config is not None else config_dir / "config.toml"
     if config is not None or is_there(config_file):
         text = read_own_file(config_file, "user config")
         if isinstance(text, Problem):
-            problems.append(text)
+            problems.append(text if config is not None else text._replace(stops=NEEDS_TOML))
         else:
-            layers.append(from_toml(text, kind="user config", path=config_file))
+            layer = from_toml(text, kind="user config", path=config_file)
+            is_lost = config is not None and NEEDS_TOML in [problem.stops for problem in layer.problems]
+            lost = tuple(problem._replace(stops=ALWAYS) for problem in layer.problems)
+            layers.append(layer._replace(problems=lost) if is_lost else layer)
     problems += [problem for layer in layers for problem in layer.problems]
     return _Read(tuple(layers), outer, config_file, (*named, own_env, config_file))
+
+
+def _needs_env(stronger: Sequence[Layer]) -> tuple[str, ...]:
+    """Return what an unreadable .env stops: whatever it could have set, but not what stands in a stronger place."""
+    is_set = any("state_dir" in layer.entries for layer in stronger)
+    return tuple(need for need in NEEDS_ENV if not (is_set and need in ("report", "state_dir")))
 
 
 def _config_dir(layers: Sequence[Layer], cwd: Path) -> Path:

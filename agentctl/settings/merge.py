@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from agentctl.core.text import safe_text
 from agentctl.settings.model import Settings
 from agentctl.settings.names import (
+    DECLARED,
     DIR_FIELDS,
     KNOWN_PROVIDERS,
     LEAST_SECRET,
@@ -20,10 +22,12 @@ from agentctl.settings.names import (
     SECRET_ENDINGS,
     SECRET_FIELDS,
     SLASHED_MODELS,
+    TOML_FIELDS,
 )
 from agentctl.settings.prices import WrongPrices
-from agentctl.settings.sources import Layer, Problem, SettingEntry
+from agentctl.settings.sources import ALWAYS, Layer, Problem, SettingEntry
 
+_ORDER = {name: at for at, name in enumerate(DECLARED)}
 _PROVIDERS = frozenset({*KNOWN_PROVIDERS, *OTHER_PROVIDERS})
 
 
@@ -85,7 +89,10 @@ def _provider_and_model(
                 new_model = new_model._replace(value=tail)
             elif head.lower() in KNOWN_PROVIDERS and _word(new_provider) not in SLASHED_MODELS:
                 both = f"{_word(new_provider)} ({new_provider.origin}) and {head} ({new_model.origin})"
-                problems.append(Problem(safe_text(f"two providers are named at once: {both}"), "leave one of them out"))
+                said = safe_text(f"two providers are named at once: {both}")
+                flags = "flag" in (new_provider.source.kind, new_model.source.kind)
+                stops = ALWAYS if flags else ("run", "llm_provider", "llm_model")
+                problems.append(Problem(said, "leave one of them out", stops))
         if new_provider is not None:
             if provider is not None and model is not None and _word(provider) != _word(new_provider) and not new_model:
                 if _word(new_provider) != "builtin":
@@ -110,31 +117,47 @@ def format_value(value: object) -> str:
     return safe_text(re.sub(r"//\S*@", "//***@", text if len(text) <= 80 else text[:79] + "…"))
 
 
-def validate(entries: Mapping[str, SettingEntry]) -> tuple[Settings | None, tuple[Problem, ...]]:
-    """Return the settings of ``entries``, or a problem for each wrong one: name, value, place, what is allowed."""
-    if not entries:  # defaults are right as they are, and to build what checks values takes 5 ms
-        return Settings.model_construct(), ()
-    try:
-        return Settings.model_validate({name: entry.value for name, entry in entries.items()}), ()
-    except ValidationError as exc:
-        found = exc.errors(include_url=False, include_input=False)
-        return None, tuple(
-            problem
-            for error in found
-            for problem in _problems(str(error["loc"][0]), entries, error.get("ctx", {}).get("error") or error["msg"])
-        )
+class Validated(NamedTuple):
+    """The values that are right, by field, and a problem for each that is wrong."""
+
+    values: Mapping[str, Any]
+    problems: tuple[Problem, ...]
 
 
-def _problems(name: str, entries: Mapping[str, SettingEntry], wrong: Exception | str) -> tuple[Problem, ...]:
-    entry = entries[name]
+def validate(entries: Mapping[str, SettingEntry]) -> Validated:
+    """Validate entries, each by itself; a problem has name, value, place, and what is allowed."""
+    values: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for name, entry in sorted(entries.items(), key=lambda pair: _ORDER[pair[0]]):
+        try:
+            values[name] = _validator(name).validate_python(entry.value)
+        except ValidationError as exc:
+            wrong = exc.errors(include_url=False, include_input=False)[0]
+            problems += _problems(name, entry, wrong.get("ctx", {}).get("error") or wrong["msg"])
+    return Validated(values, tuple(problems))
+
+
+@cache
+def _validator(name: str) -> TypeAdapter[Any]:
+    """Return what checks one field; to build that of the whole model takes longer than most runs need."""
+    return TypeAdapter(Settings.model_fields[name].rebuild_annotation())
+
+
+def _problems(name: str, entry: SettingEntry, wrong: Exception | str) -> tuple[Problem, ...]:
+    stops = ALWAYS if entry.source.kind == "flag" else (name, *DECLARED[name].needed_by)
     if isinstance(wrong, WrongPrices):
         return tuple(
-            Problem(safe_text(f"{one.before} ({entry.within(one.line, one.part).origin}){one.after}"), one.hint)
+            Problem(
+                safe_text(f"{one.before} ({entry.within(one.line, one.part).origin}){one.after}"),
+                one.hint or (f"move {one.line} above the line [prices]" if one.line in TOML_FIELDS else ""),
+                stops,
+            )
             for one in wrong.wrong
         )
     if name in SECRET_FIELDS:
-        return (Problem(f"{name} ({entry.origin}) cannot be used; allowed: {wrong}"),)
-    return (Problem(f'{name} cannot be "{format_value(entry.value)}" ({entry.origin}); allowed: {wrong}'),)
+        return (Problem(f"{name} ({entry.origin}) cannot be used; allowed: {wrong}", "", stops),)
+    said = f'{name} cannot be "{format_value(entry.value)}" ({entry.origin}); allowed: {wrong}'
+    return (Problem(said, "", stops),)
 
 
 def secret_texts(layers: Sequence[Layer], settings: Settings, environ: Mapping[str, str]) -> tuple[str, ...]:

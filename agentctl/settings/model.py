@@ -1,19 +1,20 @@
-"""The settings of one process with their defaults, and what loading returns with them. Frozen values."""
+"""The settings, each declared once: type and default, variables, flag, line in config.toml, and who needs it.
+
+`python -m tests.support.settings_files` writes the flags of `agentctl run`, config.toml and .env.example from here.
+"""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, SecretStr
+from pydantic import BeforeValidator, PlainValidator, SecretStr
 
-from agentctl.core.limits import Parent
-from agentctl.core.redaction import Redactor
+from agentctl.settings.declaration import CONTEXT, LIMITS, OUTPUT, REACH, WHO, Flag, setting
+from agentctl.settings.library import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 from agentctl.settings.parsers import (
     address,
     boolean,
@@ -32,111 +33,228 @@ from agentctl.settings.parsers import (
     word,
 )
 from agentctl.settings.prices import PriceLine, price_lines
-from agentctl.settings.sources import Source
-from agentctl.settings.untrusted_files import IgnoredLine, TrustPrompt
-
-
-def _own_folder(kind: Literal["state", "config", "cache"]) -> Path:
-    import platformdirs  # noqa: PLC0415 - not needed where the folders are named
-
-    found = {
-        "state": platformdirs.user_state_path,
-        "config": platformdirs.user_config_path,
-        "cache": platformdirs.user_cache_path,
-    }[kind]
-    return found("agentctl", appauthor=False)
-
-
-def default_folder(field: str) -> Path:
-    """Return where the platform keeps ``state_dir``, ``config_dir`` or ``cache_dir``."""
-    match field:
-        case "state_dir":
-            return _own_folder("state")
-        case "config_dir":
-            return _own_folder("config")
-        case _:
-            return _own_folder("cache")
-
 
 Dollars = Annotated[Decimal | None, BeforeValidator(dollars)]
 Seconds = Annotated[float, BeforeValidator(duration(zero=False))]
 AtLeastOne = Annotated[int, BeforeValidator(count(1))]
 NoneOrMore = Annotated[int, BeforeValidator(count(0))]
+Liftable = Annotated[int | None, BeforeValidator(count(0, liftable=True))]
 Word = Annotated[str | None, BeforeValidator(maybe(word))]
-Rules = Annotated[tuple[str, ...], BeforeValidator(rules)]
+Names = Annotated[tuple[str, ...] | None, NoDecode, BeforeValidator(maybe(names))]
+Rules = Annotated[tuple[str, ...], NoDecode, BeforeValidator(rules)]
+YesNo = Annotated[bool, BeforeValidator(boolean)]
 Key = Annotated[SecretStr | None, BeforeValidator(maybe(secret))]
 Address = Annotated[str | None, BeforeValidator(maybe(address))]
 Folder = Annotated[Path, BeforeValidator(folder)]
-Prices = Annotated[Mapping[str, PriceLine], PlainValidator(price_lines)]
+MaybeFolder = Annotated[Path | None, BeforeValidator(maybe(folder))]
+Prices = Annotated[Mapping[str, PriceLine], NoDecode, PlainValidator(price_lines)]
+
+_PERMISSION = ("run", "policy")
 
 
-class Settings(BaseModel):
-    """The settings of one process. Money is in US dollars, times are in seconds, None lifts a limit."""
+def default_folder(field: str) -> Path:
+    """Return where the platform keeps ``state_dir``, ``config_dir`` or ``cache_dir``."""
+    import platformdirs  # noqa: PLC0415 - not needed where the folders are named
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
+    find = {
+        "state_dir": platformdirs.user_state_path,
+        "config_dir": platformdirs.user_config_path,
+        "cache_dir": platformdirs.user_cache_path,
+    }[field]
+    return find("agentctl", appauthor=False)
 
-    llm_provider: Annotated[str | None, BeforeValidator(maybe(provider))] = None
-    llm_model: Word = None
 
-    max_cost_per_task: Dollars = Decimal("0.50")
-    max_cost_per_hour: Dollars = Decimal("10.0")
-    max_tokens_per_task: Annotated[int | None, BeforeValidator(count(0, liftable=True))] = 100_000
-    max_cost_per_minute: Dollars = None
-    max_cost_per_day: Dollars = None
-    max_cost_per_month: Dollars = None
-    max_calls_per_minute: Annotated[int | None, BeforeValidator(count(0, liftable=True))] = None
-    max_identical_calls: AtLeastOne = 3
-    max_context_tokens: AtLeastOne = 8000
-    keep_last_n_user_messages: NoneOrMore = 3
-    keep_last_n_assistant_messages: NoneOrMore = 3
-    max_result_tokens: Annotated[int | None, BeforeValidator(count(256, liftable=True))] = None
-    context_cut_percent: Annotated[int, BeforeValidator(count(10, most=90))] = 50
-    context_warn_percent: Annotated[int, BeforeValidator(count(1, most=100))] = 80
-    summaries: Annotated[Literal["auto", "always", "never"], BeforeValidator(one_of("auto", "always", "never"))] = (
-        "auto"
+def _key(provider: str) -> SecretStr | None:
+    variable, needed_by = f"{provider.upper()}_API_KEY", (f"provider {provider}",)
+    found: SecretStr | None = setting(
+        None, variable, "keys", f"the key of {provider}", bare=True, needed_by=needed_by, in_toml=False
     )
-    summary_tokens: Annotated[int, BeforeValidator(count(100, most=4000))] = 500
+    return found
 
-    openai_api_key: Key = None
-    anthropic_api_key: Key = None
-    gemini_api_key: Key = None
-    mistral_api_key: Key = None
-    groq_api_key: Key = None
-    deepseek_api_key: Key = None
-    openrouter_api_key: Key = None
-    openai_base_url: Address = Field(default=None, repr=False)
-    anthropic_base_url: Address = Field(default=None, repr=False)
-    ollama_host: Annotated[str, BeforeValidator(ollama_address)] = Field(default="http://127.0.0.1:11434", repr=False)
-    docker_host: Annotated[str | None, BeforeValidator(maybe(engine_address))] = Field(default=None, repr=False)
 
-    cost_history_file: Annotated[Path | None, BeforeValidator(maybe(folder))] = Field(default=None)
+class Settings(BaseSettings):
+    """The settings of one process. Money is in US dollars, times are in seconds, None lifts a limit.
 
-    agent: Word = None
-    max_output_tokens: Annotated[int | None, BeforeValidator(count(1, liftable=True))] = None
-    max_turns: AtLeastOne = 30
-    timeout: Seconds = 1800.0
-    llm_timeout: Seconds = 60.0
-    budget_wait: Annotated[float, BeforeValidator(duration(zero=True))] = 60.0
-    workdir: Annotated[Path | None, BeforeValidator(maybe(folder))] = None
-    read_only: Annotated[bool, BeforeValidator(boolean)] = False
-    tools: Annotated[tuple[str, ...] | None, BeforeValidator(maybe(names))] = None
-    sandbox: Annotated[Literal["auto", "bwrap", "none"], BeforeValidator(one_of("auto", "bwrap", "none"))] = "auto"
-    network: Annotated[bool, BeforeValidator(boolean)] = False
-    approve: Annotated[Literal["ask", "deny", "all"], BeforeValidator(one_of("ask", "deny", "all"))] = "ask"
-    allow: Rules = ()
-    ask: Rules = ()
-    deny: Rules = ()
-    auto_labels: Annotated[bool, BeforeValidator(boolean)] = True
-    doubt: Annotated[Literal["normal", "strict"], BeforeValidator(one_of("normal", "strict"))] = "normal"
-    output: Annotated[Literal["text", "json", "jsonl"], BeforeValidator(one_of("text", "json", "jsonl"))] = "text"
-    color: Annotated[Literal["auto", "always", "never"], BeforeValidator(one_of("auto", "always", "never"))] = "auto"
+    An instance holds what it is given, and reads neither the environment nor a file.
+    """
 
-    state_dir: Folder = Field(default_factory=lambda: default_folder("state_dir"))
-    config_dir: Folder = Field(default_factory=lambda: default_folder("config_dir"))
-    cache_dir: Folder = Field(default_factory=lambda: default_folder("cache_dir"))
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        validate_by_name=True,
+        loc_by_alias=False,
+        hide_input_in_errors=True,
+        defer_build=True,
+        case_sensitive=True,
+        env_ignore_empty=True,
+        env_file=None,
+        dotenv_filtering="only_existing",
+    )
 
-    # Excluded from dumps: nobody wants it there, and a serializer of its own would cost every start a millisecond.
-    prices: Prices = Field(default_factory=lambda: MappingProxyType({}), exclude=True)
+    # fmt: off
+    llm_provider: Annotated[str | None, BeforeValidator(maybe(provider))] = setting(
+        None, "LLM_PROVIDER", "answer", "who answers (agentctl providers list); unset: the one that is set up",
+        Flag(WHO, "NAME", spellings=("--provider",)), bare=True, example="builtin")
+    llm_model: Word = setting(
+        None, "LLM_MODEL", "answer", "the model, or provider/model; unset: the provider's own default",
+        Flag(WHO, "NAME", spellings=("-m", "--model")), bare=True, example="openai/gpt-4o-mini")
+    openai_api_key: Key = _key("openai")
+    anthropic_api_key: Key = _key("anthropic")
+    gemini_api_key: Key = _key("gemini")
+    mistral_api_key: Key = _key("mistral")
+    groq_api_key: Key = _key("groq")
+    deepseek_api_key: Key = _key("deepseek")
+    openrouter_api_key: Key = _key("openrouter")
+    openai_base_url: Address = setting(
+        None, ("OPENAI_BASE_URL", "OPENAI_API_BASE"), "answer", "another server that speaks OpenAI's format",
+        bare=True, needed_by=("provider openai",), example="https://api.openai.com/v1", repr=False)
+    anthropic_base_url: Address = setting(
+        None, "ANTHROPIC_BASE_URL", "answer", "another server that speaks Anthropic's format",
+        bare=True, needed_by=("provider anthropic",), example="https://api.anthropic.com", repr=False)
+    ollama_host: Annotated[str, BeforeValidator(ollama_address)] = setting(
+        "http://127.0.0.1:11434", "OLLAMA_HOST", "answer", "where Ollama listens",
+        bare=True, needed_by=("provider ollama",), repr=False)
+    docker_host: Annotated[str | None, BeforeValidator(maybe(engine_address))] = setting(
+        None, "DOCKER_HOST", "answer", "the container engine, unix://… or tcp://…; unset: docker's current context",
+        bare=True, example="unix:///var/run/docker.sock", repr=False)
+
+    max_cost_per_task: Dollars = setting(
+        Decimal("0.50"), "MAX_COST_PER_TASK", "cost", "dollars that one run may spend; none lifts it",
+        Flag(LIMITS, "USD", synonym="--max-cost"), bare=True)
+    max_cost_per_hour: Dollars = setting(
+        Decimal("10.0"), "MAX_COST_PER_HOUR", "cost",
+        "dollars that all runs together may spend in any 60 minutes; none lifts it", Flag(LIMITS, "USD"), bare=True)
+    max_tokens_per_task: Liftable = setting(
+        100_000, "MAX_TOKENS_PER_TASK", "cost", "tokens that one run may use, in and out; none lifts it",
+        Flag(LIMITS, "N", synonym="--max-tokens"), bare=True)
+    max_cost_per_minute: Dollars = setting(
+        None, "MAX_COST_PER_MINUTE", "cost",
+        "dollars that all runs together may spend in any 60 seconds; unset: no such limit", Flag(LIMITS, "USD"),
+        example="1.0")
+    max_cost_per_day: Dollars = setting(
+        None, "MAX_COST_PER_DAY", "cost",
+        "dollars that all runs together may spend in any 24 hours; unset: no such limit", Flag(LIMITS, "USD"),
+        example="25.0")
+    max_cost_per_month: Dollars = setting(
+        None, "MAX_COST_PER_MONTH", "cost",
+        "dollars that all runs together may spend in any 30 days; unset: no such limit", Flag(LIMITS, "USD"),
+        example="200.0")
+    max_calls_per_minute: Liftable = setting(
+        None, "MAX_CALLS_PER_MINUTE", "cost",
+        "requests that one run may send in any 60 seconds; unset: no such limit", Flag(LIMITS, "N"), example="60")
+    budget_wait: Annotated[float, BeforeValidator(duration(zero=True))] = setting(
+        60.0, "BUDGET_WAIT", "cost", "how long to wait for what other runs hold", Flag(LIMITS, "TIME"), written="60s")
+    doubt: Annotated[Literal["normal", "strict"], BeforeValidator(one_of("normal", "strict"))] = setting(
+        "normal", "DOUBT", "cost", "strict: a call whose outcome nobody knows counts at the model's ceiling")
+
+    max_context_tokens: AtLeastOne = setting(
+        8000, "MAX_CONTEXT_TOKENS", "context",
+        "tokens of conversation that are sent at most, the tools' schemas included", Flag(CONTEXT, "N"), bare=True)
+    keep_last_n_user_messages: NoneOrMore = setting(
+        3, "KEEP_LAST_N_USER_MESSAGES", "context", "messages of the user that are never cut",
+        Flag(CONTEXT, "N"), bare=True)
+    keep_last_n_assistant_messages: NoneOrMore = setting(
+        3, "KEEP_LAST_N_ASSISTANT_MESSAGES", "context", "messages of the model that are never cut",
+        Flag(CONTEXT, "N"), bare=True)
+    max_result_tokens: Annotated[int | None, BeforeValidator(count(256, liftable=True))] = setting(
+        None, "MAX_RESULT_TOKENS", "context",
+        "tokens of one tool's result at most; unset: an eighth of max_context_tokens",
+        Flag(CONTEXT, "N"), example="1000")
+    context_cut_percent: Annotated[int, BeforeValidator(count(10, most=90))] = setting(
+        50, "CONTEXT_CUT_PERCENT", "context", "how full the conversation still is, in percent, after a cut",
+        Flag(CONTEXT, "N"))
+    context_warn_percent: Annotated[int, BeforeValidator(count(1, most=100))] = setting(
+        80, "CONTEXT_WARN_PERCENT", "context", "how full it is, in percent, when one line tells of it",
+        Flag(CONTEXT, "N"))
+    summaries: Annotated[
+        Literal["auto", "always", "never"], BeforeValidator(one_of("auto", "always", "never"))
+    ] = setting(
+        "auto", "SUMMARIES", "context",
+        "who sums up what is cut: auto (the model, where that pays), always (it) or never",
+        Flag(CONTEXT, "HOW", "choice"))
+    summary_tokens: Annotated[int, BeforeValidator(count(100, most=4000))] = setting(
+        500, "SUMMARY_TOKENS", "context", "tokens of a summary by the model at most", Flag(CONTEXT, "N"))
+    max_output_tokens: Annotated[int | None, BeforeValidator(count(1, liftable=True))] = setting(
+        None, "MAX_OUTPUT_TOKENS", "context",
+        "tokens of one answer at most; unset: 4096 (reasoning 16384) or what a run needs", Flag(LIMITS, "N"),
+        example="4096")
+
+    agent: Word = setting(
+        None, "AGENT", "work", "which agent takes the task; unset: chosen by the task's words", Flag(WHO, "NAME"),
+        example="docker")
+    max_turns: AtLeastOne = setting(30, "MAX_TURNS", "work", "model calls of one run at most", Flag(LIMITS, "N"))
+    max_identical_calls: AtLeastOne = setting(
+        3, "MAX_IDENTICAL_CALLS", "work", "how often a model may ask for the same tool call in a row",
+        Flag(LIMITS, "N"))
+    timeout: Seconds = setting(
+        1800.0, "TIMEOUT", "work", "how long a run may take: 30s, 5m, 2h", Flag(LIMITS, "TIME"), written="30m")
+    llm_timeout: Seconds = setting(
+        60.0, "LLM_TIMEOUT", "work", "how long a model may be silent within a call", Flag(LIMITS, "TIME"),
+        written="60s")
+    workdir: MaybeFolder = setting(
+        None, "WORKDIR", "work", "the folder that the tools work in; unset: the current one", Flag(REACH, "DIR"),
+        needed_by=_PERMISSION, example=".")
+    auto_labels: YesNo = setting(
+        True, "AUTO_LABELS", "work", "false: no run is labelled with its repo, ref, job and workdir")
+    cost_history_file: MaybeFolder = setting(
+        None, "COST_HISTORY_FILE", "work", "a JSON file that mirrors the last 1000 charges; unset: none", bare=True,
+        example=".cost_history.json")
+
+    read_only: YesNo = setting(
+        False, "READ_ONLY", "reach", "true: nothing but reads", Flag(REACH, kind="switch"), needed_by=_PERMISSION)
+    tools: Names = setting(
+        None, "TOOLS", "reach", "only these tools, with commas between them; unset: all", Flag(REACH, "A,B", "list"),
+        needed_by=_PERMISSION, example="docker_ps,docker_logs")
+    allow: Rules = setting(
+        (), "ALLOW", "reach", "rules for what runs without asking: 'docker_restart(name=web)'",
+        Flag(REACH, "RULE", "list"), needed_by=_PERMISSION)
+    ask: Rules = setting((), "ASK", "reach", "rules for what is always asked about", needed_by=_PERMISSION)
+    deny: Rules = setting(
+        (), "DENY", "reach", "rules for what never runs: a tool, or 'docker_rm(name=db*)'",
+        Flag(REACH, "RULE", "list"), needed_by=_PERMISSION)
+    approve: Annotated[Literal["ask", "deny", "all"], BeforeValidator(one_of("ask", "deny", "all"))] = setting(
+        "ask", "APPROVE", "reach", "how questions about changes are answered: ask, deny or all",
+        Flag(REACH, kind="choice"), needed_by=_PERMISSION)
+    sandbox: Annotated[Literal["auto", "bwrap", "none"], BeforeValidator(one_of("auto", "bwrap", "none"))] = setting(
+        "auto", "SANDBOX", "reach", "the boundary of shell commands: auto, bwrap or none",
+        Flag(REACH, kind="choice"), needed_by=_PERMISSION)
+    network: YesNo = setting(
+        False, "NETWORK", "reach", "true: shell commands may use the network", Flag(REACH, kind="yes_no"),
+        needed_by=_PERMISSION)
+
+    output: Annotated[Literal["text", "json", "jsonl"], BeforeValidator(one_of("text", "json", "jsonl"))] = setting(
+        "text", "OUTPUT", "look", "what stdout gets: text (the answer), json or jsonl",
+        Flag(OUTPUT, kind="choice", spellings=("-o", "--output")))
+    color: Annotated[Literal["auto", "always", "never"], BeforeValidator(one_of("auto", "always", "never"))] = setting(
+        "auto", "COLOR", "look", "colour on the terminal: auto, always or never", Flag(OUTPUT, kind="choice"),
+        needed_by=())
+
+    state_dir: Folder = setting(
+        lambda: default_folder("state_dir"), "STATE_DIR", "folders", "where ledger and journals lie",
+        needed_by=("run", "report"), in_toml=False)
+    config_dir: Folder = setting(
+        lambda: default_folder("config_dir"), "CONFIG_DIR", "folders", "where config.toml and the user's .env lie",
+        in_toml=False)
+    cache_dir: Folder = setting(
+        lambda: default_folder("cache_dir"), "CACHE_DIR", "folders", "where what can be made again lies",
+        in_toml=False)
+
+    # Excluded from dumps: nobody wants it there.
+    prices: Prices = setting(
+        lambda: MappingProxyType({}), (), "prices", "the prices of models", needed_by=("run", "prices"), exclude=True)
+    # fmt: on
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return the one source of an instance: the values that it is made of."""
+        return (init_settings,)
 
     def key_of(self, provider: str) -> SecretStr | None:
         """Return the provider's key, or None (also for providers without keys)."""
@@ -152,49 +270,3 @@ class Settings(BaseModel):
     def runs_dir(self) -> Path:
         """Where the journals lie, one folder or file a run."""
         return self.state_dir / "runs"
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """The settings, where each came from, and what there is to say about it.
-
-    ``notes`` are whole sentences for stderr. ``secrets`` are to be redacted wherever text leaves. ``empty_keys``
-    are key variables that are set but empty. ``tightened`` names the untrusted file that lowered a limit,
-    ``ignored`` the lines of such files that did nothing, ``offers`` those files of which a person can be asked.
-    ``ci`` is whether CI is set, ``job`` what a CI system says of its job (repo, ref, job), ``term`` is TERM.
-    ``parent`` is the run that started this process, with "" for what is missing of it; ``capability`` is what a run
-    hands to its own children, "" until ``for_a_run``. ``redactor`` takes secrets out of what a run sends, None until
-    then.
-    """
-
-    settings: Settings
-    sources: Mapping[str, Source]
-    notes: tuple[str, ...] = ()
-    secrets: tuple[str, ...] = field(default=(), repr=False)
-    empty_keys: tuple[str, ...] = ()
-    tightened: Mapping[str, Path] = field(default_factory=dict)
-    ignored: tuple[IgnoredLine, ...] = ()
-    offers: tuple[TrustPrompt, ...] = ()
-    ci: bool = False
-    job: Mapping[str, str] = field(default_factory=dict)
-    term: str = ""
-    config_file: Path = Path()
-    names: Mapping[str, str] = field(default_factory=dict)
-    parent: Parent | None = None
-    capability: str = field(default="", repr=False)
-    redactor: Redactor | None = field(default=None, repr=False, compare=False)
-
-    def for_a_run(self) -> Loaded:
-        """Return the same with a capability for the children of one run, a new secret of 256 bits, and a redactor."""
-        capability = os.urandom(32).hex()
-        secrets = (*self.secrets, capability)
-        return replace(self, capability=capability, secrets=secrets, redactor=Redactor(secrets))
-
-    def cause(self, *fields: str) -> str:
-        """Return why ``fields`` may be missing: they stand in an untrusted file. Empty if they do not."""
-        lines = [line for line in self.ignored if line.field in fields]
-        if not lines:
-            return ""
-        same = [line for line in lines if line.place == lines[0].place]
-        names = ", ".join(line.name for line in same)
-        return f"{same[0].place} has {names}, but is not trusted: {same[0].remedy}"

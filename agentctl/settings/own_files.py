@@ -1,9 +1,11 @@
-"""Change a file of the user's own: under a lock, atomically, and only if it is a regular file of this user."""
+"""Read the files that the user names or owns; change one under a lock, atomically, if it is the user's own."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import select
+import shlex
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -13,9 +15,79 @@ from pathlib import Path
 from agentctl.core.errors import StateError, UsageError
 from agentctl.core.files import hand_over, make_folder, open_lock, sync_folder
 from agentctl.core.text import safe_text
-from agentctl.settings.sources import Problem, is_there, read_own_file
+from agentctl.settings.sources import Problem
 
+MOST_BYTES = 1024 * 1024
 PATIENCE_S = 10.0  # for another process that writes the same file
+PIPE_PATIENCE_S = 5.0  # for the first byte of a pipe: nobody may stand behind it
+
+
+def is_there(path: Path) -> bool:
+    """Tell whether anything has this name; a folder without access counts, so that reading it says why not."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def is_folder(path: Path) -> bool:
+    """Tell whether ``path`` is a folder that can be reached."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def read_own_file(path: Path, what: str, *, private: bool = False) -> str | Problem:
+    """Read a file that the user named or owns, at most 1 MiB; a pipe that somebody writes to is fine, a folder is not.
+
+    ``private``: it must belong to this user, and nobody else may read it.
+    """
+    named = safe_text(f"{what} {path}")
+    try:
+        with open(path, "rb", opener=_without_waiting) as file:
+            found = os.fstat(file.fileno())
+            if private and (problem := _not_private(found, named, path)):
+                return problem
+            if stat.S_ISFIFO(found.st_mode) and not select.select([file], [], [], PIPE_PATIENCE_S)[0]:
+                return Problem(f"{named} is a pipe that nobody writes to")
+            os.set_blocking(file.fileno(), True)
+            data = file.read(MOST_BYTES + 1)
+    except IsADirectoryError:
+        return Problem(f"{named} is a folder, not a file")
+    except (OSError, ValueError) as exc:
+        said = exc.strerror if isinstance(exc, OSError) and exc.strerror else "not a file name"
+        return Problem(f"{named} cannot be read: {said.lower()}")
+    if len(data) > MOST_BYTES:
+        return Problem(f"{named} is larger than 1 MiB: this is no settings file")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        line = data.count(b"\n", 0, exc.start) + 1
+        return Problem(f"{named} line {line} is not UTF-8 text", "save it as UTF-8")
+    if "\0" in text:
+        return Problem(f"{named} is binary, not text")
+    return text
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _not_private(found: os.stat_result, named: str, path: Path) -> Problem | None:
+    quoted = safe_text(shlex.quote(os.fspath(path)))
+    if found.st_uid != os.geteuid():
+        return Problem(
+            f"{named} belongs to another user (uid {found.st_uid})",
+            f'sudo chown "$(id -u)" {quoted} && chmod 600 {quoted}',
+        )
+    mode = stat.S_IMODE(found.st_mode)
+    if mode & 0o077:
+        return Problem(f"{named} holds keys and others may read it (mode {mode:04o})", f"chmod 600 {quoted}")
+    return None
 
 
 @contextmanager

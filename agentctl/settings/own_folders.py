@@ -14,18 +14,19 @@ from agentctl.settings.sources import Problem
 _VARIABLES = {"config folder": "AGENTCTL_CONFIG_DIR", "cache folder": "AGENTCTL_CACHE_DIR"}
 
 
-def folder_problems(folders: Sequence[tuple[str, Path]]) -> tuple[Problem, ...]:
-    """Return the problems of ``folders`` (name, path); a missing folder is judged by those above it.
+def folder_problems(folders: Sequence[tuple[str, Path, tuple[str, ...]]]) -> tuple[Problem, ...]:
+    """Return the problems of ``folders`` (name, path, what needs it); a missing one is judged by those above it.
 
     A folder must belong to this user or to root, and nobody else may write to it. A folder above it may be written by
     others only if it is sticky, as /tmp is: they could put another folder in its place. Root may use a folder of
     another user, as under sudo with that user's HOME.
     """
     found: dict[str, Problem] = {}
-    for called, folder in folders:
+    for called, folder, needed_by in folders:
         wrong = _first_problem(called, os.path.abspath(folder))  # noqa: PTH100 - links stay: each is judged, too
         if wrong is not None:
-            found.setdefault(*wrong)  # one place may be above several
+            place, problem = wrong[0], found.get(wrong[0], wrong[1]._replace(stops=()))  # it may be above several
+            found[place] = problem._replace(stops=(*problem.stops, *needed_by))
     return tuple(found.values())
 
 
@@ -96,6 +97,3 @@ def _is_own_group(uid: int, gid: int) -> bool:
     except KeyError:
         return False
     return user.pw_gid == gid and group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
-
-
-__all__ = ["folder_problems"]

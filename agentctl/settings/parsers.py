@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from agentctl.core.text import did_you_mean
 from agentctl.core.tool_rules import parse_rule, split_rules
-from agentctl.settings.names import KNOWN_PROVIDERS, OTHER_PROVIDERS
+from agentctl.settings.provider_names import KNOWN_PROVIDERS, OTHER_PROVIDERS
 
 _T = TypeVar("_T")
 

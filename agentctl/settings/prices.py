@@ -9,7 +9,6 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from agentctl.core.text import did_you_mean
-from agentctl.settings.names import TOML_FIELDS
 from agentctl.settings.parsers import count, word
 
 PRICES_ALLOWED = 'a table of lines such as "provider/model" = { input = 0.15, output = 0.60 }'
@@ -170,8 +169,7 @@ def _wrong_with(name: str, line: object) -> list[Wrong]:
     except ValueError as exc:
         return [Wrong(name, "", f"{whole} cannot be a model's name", f"; allowed: {exc}")]
     if not isinstance(line, Mapping):
-        hint = f"move {name} above the line [prices]" if name in TOML_FIELDS else ""
-        return [Wrong(name, "", f'{whole} cannot be "{str(line)[:80]}"', f"; allowed: {LINE_ALLOWED}", hint)]
+        return [Wrong(name, "", f'{whole} cannot be "{str(line)[:80]}"', f"; allowed: {LINE_ALLOWED}")]
     wrong = _wrong_parts(name, whole, line, (*_PARTS, "certain"))
     wrong += [
         Wrong(name, "", f"{whole} has no {part}", "; input and output are needed")

@@ -180,7 +180,7 @@ def _offers(
 def problems_of(layer: Layer) -> tuple[Problem, ...]:
     """Return the problems of a file by itself: a run that used it would not start."""
     merged = merge((layer,), cwd=Path("/"))
-    return (*layer.problems, *merged.problems, *validate(merged.entries)[1])
+    return (*layer.problems, *merged.problems, *validate(merged.entries).problems)
 
 
 def _read_offered(layer: Layer, place: str) -> tuple[dict[str, object], list[str]]:
@@ -189,12 +189,12 @@ def _read_offered(layer: Layer, place: str) -> tuple[dict[str, object], list[str
     notes = []
     for name in layer.entries.keys() & TIGHTENING:
         entry = layer.entries[name]
-        one, problems = validate({name: entry})
-        if one is None:
+        values, problems = validate({name: entry})
+        if problems:
             allowed = problems[0].text.rpartition("allowed: ")[2]
             notes.append(f"{entry.name} in {place} lowers nothing, its value is wrong; allowed: {allowed}")
         else:
-            offered[name] = getattr(one, name)
+            offered[name] = values[name]
     return offered, notes
 
 
@@ -202,8 +202,8 @@ def _is_what_holds(name: str, layer: Layer, settings: Settings) -> bool:
     if name in SECRET_FIELDS:
         held = getattr(settings, name)
         return held is not None and held.get_secret_value() == layer.entries[name].value
-    one, _ = validate({name: layer.entries[name]})
-    return one is not None and bool(getattr(one, name) == getattr(settings, name))
+    values, problems = validate({name: layer.entries[name]})
+    return not problems and bool(values[name] == getattr(settings, name))
 
 
 def _lowering_note(name: str, value: object, place: str) -> str:

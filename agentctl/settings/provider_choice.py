@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from agentctl.core.errors import AuthFailed, UsageError
 from agentctl.core.text import did_you_mean, safe_text
 from agentctl.settings.host import is_loopback
-from agentctl.settings.model import Loaded
+from agentctl.settings.loaded import Loaded
 from agentctl.settings.names import DEFAULT_MODELS, ENV_NAMES, KEY_NAMES
 
 
@@ -35,9 +35,16 @@ def choose_provider(loaded: Loaded, *, ollama_models: tuple[str, ...] | None = N
     falls through to Ollama or builtin.
 
     Raises:
-        UsageError: two keys and no choice, a model without a provider, or a provider that has no default model.
+        UsageError: two keys and no choice, a model without a provider, a provider that has no default model, or a
+            wrong value of the chosen provider's own settings.
         AuthFailed: a key is missing or empty.
     """
+    choice = _choose(loaded, ollama_models)
+    loaded.refuse_wrong(f"provider {choice.provider}")
+    return choice
+
+
+def _choose(loaded: Loaded, ollama_models: tuple[str, ...] | None) -> ProviderChoice:
     settings = loaded.settings
     if settings.llm_provider is not None:
         return _choose_named(loaded, settings.llm_provider)
@@ -65,6 +72,7 @@ def choose_provider(loaded: Loaded, *, ollama_models: tuple[str, ...] | None = N
             hint=_hint(loaded, "set one of them, or choose --provider builtin"),
             billed="no",
         )
+    loaded.refuse_wrong("provider ollama")  # which may be there: it could not be asked
     if ollama_models is not None and len(ollama_models) == 1:
         return ProviderChoice("ollama", ollama_models[0], "Ollama on this host, its only model")
     if ollama_models:
@@ -75,7 +83,8 @@ def choose_provider(loaded: Loaded, *, ollama_models: tuple[str, ...] | None = N
 def ollama_to_ask(loaded: Loaded) -> str | None:
     """Return the address of the Ollama worth asking for its models: on loopback, and only if nothing else decides."""
     settings = loaded.settings
-    if settings.llm_provider is not None or loaded.ci or loaded.empty_keys or _keys(loaded):
+    is_decided = settings.llm_provider is not None or loaded.ci or loaded.empty_keys or _keys(loaded)
+    if is_decided or loaded.is_wrong("ollama_host"):
         return None
     return settings.ollama_host if is_loopback(urlsplit(settings.ollama_host).hostname or "") else None
 
@@ -88,6 +97,7 @@ def competing_keys(loaded: Loaded) -> Mapping[str, str]:
 
 def _choose_named(loaded: Loaded, provider: str) -> ProviderChoice:
     by = _choice_source(loaded)
+    loaded.refuse_wrong(f"provider {provider}")
     if provider == "builtin":
         return ProviderChoice("builtin", None, by)
     name = KEY_NAMES.get(provider)
@@ -109,11 +119,11 @@ def _choice_source(loaded: Loaded) -> str:
 
 
 def _keys(loaded: Loaded) -> Mapping[str, str]:
-    """Return the providers whose key is there, and the variable that holds it."""
+    """Return the providers whose key is there, usable or not, and the variable that holds it."""
     return {
         provider: loaded.names.get(name.lower(), name)
         for provider, name in KEY_NAMES.items()
-        if loaded.settings.key_of(provider) is not None
+        if loaded.settings.key_of(provider) is not None or loaded.is_wrong(name.lower())
     }
 
 

@@ -1,4 +1,4 @@
-"""List the settings with value and source (``MEANINGS``: what each is), the files and the folders; never a key."""
+"""List the settings with value and source, the files and the folders; never a key."""
 
 from __future__ import annotations
 
@@ -11,62 +11,10 @@ from typing import NamedTuple
 
 from pydantic import SecretStr
 
+from agentctl.settings.loaded import Loaded
 from agentctl.settings.merge import format_value
-from agentctl.settings.model import Loaded
-from agentctl.settings.names import ENV_NAMES, KEY_NAMES, TABLE_FIELDS
-from agentctl.settings.sources import is_there
-
-#: Field -> its meaning; every field that a variable can hold has one (a test holds that).
-MEANINGS: Mapping[str, str] = MappingProxyType(
-    {
-        "llm_provider": "who answers (agentctl providers list); unset: the one that is set up",
-        "llm_model": "the model, or provider/model; unset: the provider's own default",
-        "max_cost_per_task": "dollars that one run may spend; none lifts it",
-        "max_cost_per_hour": "dollars that all runs together may spend in any 60 minutes; none lifts it",
-        "max_tokens_per_task": "tokens that one run may use, in and out; none lifts it",
-        "max_cost_per_minute": "dollars that all runs together may spend in any 60 seconds; unset: no such limit",
-        "max_cost_per_day": "dollars that all runs together may spend in any 24 hours; unset: no such limit",
-        "max_cost_per_month": "dollars that all runs together may spend in any 30 days; unset: no such limit",
-        "max_calls_per_minute": "requests that one run may send in any 60 seconds; unset: no such limit",
-        "max_identical_calls": "how often a model may ask for the same tool call in a row",
-        "max_context_tokens": "tokens of conversation that are sent at most, the tools' schemas included",
-        "keep_last_n_user_messages": "messages of the user that are never cut from it",
-        "keep_last_n_assistant_messages": "messages of the model that are never cut from it",
-        "max_result_tokens": "tokens of one tool's result at most; unset: an eighth of max_context_tokens",
-        "context_cut_percent": "how full the conversation still is, in percent, after a cut",
-        "context_warn_percent": "how full it is, in percent, when one line tells of it",
-        "summaries": "who sums up what is cut: auto (the model, where that pays), always (the model) or never",
-        "summary_tokens": "tokens of a summary by the model at most",
-        **{name.lower(): f"the key of {provider}" for provider, name in KEY_NAMES.items()},
-        "openai_base_url": "another server that speaks OpenAI's format",
-        "anthropic_base_url": "another server that speaks Anthropic's format",
-        "ollama_host": "where Ollama listens",
-        "docker_host": "the container engine, unix://… or tcp://…; unset: docker's current context",
-        "cost_history_file": "a JSON file that mirrors the last 1000 charges; unset: none",
-        "agent": "which agent takes the task; unset: chosen by the task's words",
-        "max_output_tokens": "tokens of one answer at most; unset: 4096 (reasoning 16384) or what a run needs",
-        "max_turns": "model calls of one run at most",
-        "timeout": "how long a run may take",
-        "llm_timeout": "how long a model may be silent within a call",
-        "budget_wait": "how long to wait for what other runs hold",
-        "workdir": "the folder that the tools work in; unset: the current one",
-        "read_only": "true: nothing but reads",
-        "sandbox": "the boundary of shell commands: auto, bwrap or none",
-        "network": "true: shell commands may use the network",
-        "tools": "only these tools, with commas between them; unset: all",
-        "approve": "how questions about changes are answered: ask, deny or all",
-        "allow": "rules for what runs without asking",
-        "ask": "rules for what is always asked about",
-        "deny": "rules for what never runs",
-        "auto_labels": "false: no run is labelled with its repo, ref, job and workdir",
-        "doubt": "strict: also count a refused call as in doubt",
-        "output": "what stdout gets: text, json or jsonl",
-        "color": "colour on the terminal: auto, always or never",
-        "state_dir": "where ledger and journals lie",
-        "config_dir": "where config.toml and the user's .env lie",
-        "cache_dir": "where what can be made again lies",
-    }
-)
+from agentctl.settings.names import DECLARED
+from agentctl.settings.own_files import is_there
 
 #: Variables that are heeded, too, and are no settings.
 ALSO_READ: Mapping[str, str] = MappingProxyType(
@@ -108,8 +56,7 @@ class Place(NamedTuple):
 def explain(loaded: Loaded) -> tuple[SettingRow, ...]:
     """Return every setting in the order of the documentation; keys are masked."""
     return tuple(
-        SettingRow(name, _value(name, getattr(loaded.settings, name)), str(loaded.sources[name]))
-        for name in (*ENV_NAMES, *TABLE_FIELDS)
+        SettingRow(name, _value(name, getattr(loaded.settings, name)), str(loaded.sources[name])) for name in DECLARED
     )
 
 

@@ -1,4 +1,7 @@
-"""Read the places that settings come from, each value with its place. Files are read bounded, as UTF-8."""
+"""Read the places that settings come from, each value with its place. Files are read bounded, as UTF-8.
+
+The library's source classes find the values; which variable and which line each came from is remembered here.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,23 @@ import difflib
 import io
 import os
 import re
-import select
-import shlex
-import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from agentctl.core.text import did_you_mean, safe_text
+from agentctl.settings.library import (
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    InitSettingsSource,
+    TomlConfigSettingsSource,
+)
+from agentctl.settings.model import Settings
 from agentctl.settings.names import (
     CHILD_MARK,
+    DECLARED,
     ENV_NAMES,
     KEY_NAMES,
     PARENT_CAPABILITY,
@@ -28,6 +36,9 @@ from agentctl.settings.names import (
     TOML_FIELDS,
     flag_name,
 )
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 Kind = Literal[
     "flag",
@@ -43,10 +54,14 @@ Kind = Literal[
 ]
 
 _ALL_NAMES = frozenset(name for names in ENV_NAMES.values() for name in names)
+_FIELDS: Mapping[str, str] = {name: field for field, names in ENV_NAMES.items() for name in (*names, field)}
 _NO_SETTINGS = frozenset({CHILD_MARK, PARENT_RUN, PARENT_CAPABILITY})
 _LIKE_OURS = r"[A-Z]{2,12}_[A-Z0-9_]{2,40}"
-MOST_BYTES = 1024 * 1024
-PATIENCE_S = 5.0  # for the first byte of a pipe: nobody may stand behind it
+
+#: What a problem stops: every command, or those that need a TOML file, or those that need a .env.
+ALWAYS = ("always",)
+NEEDS_TOML = ("run", "policy", "prices", *TOML_FIELDS)
+NEEDS_ENV = ("run", "policy", "report", *ENV_NAMES)
 
 
 class Source(NamedTuple):
@@ -83,10 +98,11 @@ class SettingEntry(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong, with a hint."""
+    """One thing that is wrong, with a hint; it ``stops`` the commands that need one of these, all with ``ALWAYS``."""
 
     text: str
     hint: str = ""
+    stops: tuple[str, ...] = ALWAYS
 
     def __str__(self) -> str:
         return f"{self.text} ({self.hint})" if self.hint else self.text
@@ -114,22 +130,94 @@ class Layer(NamedTuple):
         return tuple(map(safe_text, said))
 
 
+class VariablesSource(EnvSettingsSource):
+    """Variables of a mapping, never of this process; ``variable_of`` says which one each field came from."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = {name: variables[name].strip() for name in _ALL_NAMES & variables.keys()}
+        self.variable_of: dict[str, str] = {}
+        super().__init__(Settings)
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return {name: value for name, value in self._variables.items() if value or not self.env_ignore_empty}
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Return the field's strongest variable, with its value."""
+        value, name, is_complex = super().get_field_value(field, field_name)
+        if value is not None:
+            self.variable_of[field_name] = name
+        return value, name, is_complex
+
+    @property
+    def empty_keys(self) -> tuple[str, ...]:
+        """The variables of keys that are set but empty, and hold nothing stronger."""
+        empty = []
+        for field in SECRET_FIELDS:
+            for name in ENV_NAMES[field]:
+                if self._variables.get(name):
+                    break
+                if name in self._variables:
+                    empty.append(name)
+        return tuple(empty)
+
+
+class DotenvSource(VariablesSource, DotEnvSettingsSource):
+    """The text of a .env: nothing is interpolated, nothing enters the environment, foreign names are left alone."""
+
+    def __init__(self, text: str) -> None:
+        from dotenv.parser import parse_stream  # noqa: PLC0415 - most runs have no .env
+
+        # The parser is quadratic in the length of a run of blanks; nobody needs a long one.
+        text = re.sub(r"[^\S\r\n]{100,}", " ", text)
+        self.line_of: dict[str, int] = {}
+        self.broken_lines: list[int] = []
+        variables: dict[str, str] = {}
+        for binding in parse_stream(io.StringIO(text)):
+            before = binding.original.string
+            line = binding.original.line + before[: len(before) - len(before.lstrip())].count("\n")
+            if binding.error:
+                self.broken_lines.append(line)
+            elif binding.key is not None:
+                variables[binding.key], self.line_of[binding.key] = binding.value or "", line
+        super().__init__(variables)
+
+
+class TomlSource(TomlConfigSettingsSource):
+    """The text of a TOML file; numbers keep every digit."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        super().__init__(Settings)
+
+    def _read_files(self, files: object, deep_merge: bool = False) -> dict[str, Any]:
+        import tomllib  # noqa: PLC0415 - most runs have no config file
+
+        return tomllib.loads(self._text, parse_float=Decimal)
+
+
 def from_flags(flags: Mapping[str, object]) -> Layer:
     """Read flags by field name; None means not given."""
     for name in flags:
         if name not in ENV_NAMES or name in SECRET_FIELDS:
             raise TypeError(f"no flag sets {name}")
     given = {name: value for name, value in flags.items() if value is not None}
+    found = _by_field(InitSettingsSource(Settings, given)()) if given else {}
     entries = {
-        name: SettingEntry(value, Source("flag", flag_name(name)), flag_name(name)) for name, value in given.items()
+        name: SettingEntry(value, Source("flag", flag_name(name)), flag_name(name)) for name, value in found.items()
     }
     return Layer("the command line", entries)
 
 
 def from_environment(environ: Mapping[str, str]) -> Layer:
     """Read the process environment; NO_COLOR and its like count as AGENTCTL_COLOR where that is unset."""
-    pairs = {name: (environ[name], None) for name in _ALL_NAMES if name in environ}
-    entries, empty = _entries_by_field(pairs, lambda name: Source("environment", name))
+    entries: dict[str, SettingEntry] = {}
+    empty: tuple[str, ...] = ()
+    if not _ALL_NAMES.isdisjoint(environ):
+        read = VariablesSource(environ)
+        for field, value in _by_field(read()).items():
+            name = read.variable_of[field]
+            entries[field] = SettingEntry(value, Source("environment", name), name)
+        empty = read.empty_keys
     if "color" not in entries:
         for name, meaning in (("NO_COLOR", "never"), ("CLICOLOR_FORCE", "always"), ("FORCE_COLOR", "always")):
             if environ.get(name) and not (meaning == "always" and environ[name] == "0"):
@@ -140,23 +228,19 @@ def from_environment(environ: Mapping[str, str]) -> Layer:
 
 
 def from_dotenv(text: str, *, kind: Kind, path: Path) -> Layer:
-    """Read the text of a .env; nothing is interpolated, nothing enters the environment."""
-    from dotenv.parser import parse_stream  # noqa: PLC0415 - most runs have no .env
+    """Read the text of a .env."""
+    read, source = DotenvSource(text), Source(kind, os.fspath(path))
+    names = read.variable_of
+    entries = {
+        field: SettingEntry(value, source, names[field], read.line_of[names[field]])
+        for field, value in _by_field(read()).items()
+    }
+    return Layer(str(source), entries, read.empty_keys, _strays(read.line_of), tuple(read.broken_lines))
 
-    # The parser is quadratic in the length of a run of blanks; nobody needs a long one.
-    text = re.sub(r"[^\S\r\n]{100,}", " ", text)
-    pairs: dict[str, tuple[str, int | None]] = {}
-    broken: list[int] = []
-    for binding in parse_stream(io.StringIO(text)):
-        before = binding.original.string
-        line = binding.original.line + before[: len(before) - len(before.lstrip())].count("\n")
-        if binding.error:
-            broken.append(line)
-        elif binding.key is not None:
-            pairs[binding.key] = (binding.value or "", line)
-    source = Source(kind, os.fspath(path))
-    entries, empty = _entries_by_field(pairs, lambda _: source)
-    return Layer(str(source), entries, empty, _strays(pairs), tuple(broken))
+
+def _by_field(found: Mapping[str, object]) -> dict[str, object]:
+    """Return what a source of the library found, by field: it names each by the field's strongest variable."""
+    return {_FIELDS.get(name, name): value for name, value in found.items()}
 
 
 def _strays(names: Iterable[str]) -> tuple[str, ...]:
@@ -169,19 +253,14 @@ def _strays(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def from_toml(text: str, *, kind: Kind, path: Path) -> Layer:
-    """Read the text of a TOML file; numbers keep every digit, an unknown name is a problem."""
-    import tomllib  # noqa: PLC0415 - most runs have no config file
-
+    """Read the text of a TOML file; an unknown name is a problem."""
     source = Source(kind, os.fspath(path))
     try:
-        parsed = tomllib.loads(text, parse_float=Decimal)
-    except tomllib.TOMLDecodeError as exc:
-        return Layer(str(source), problems=(Problem(safe_text(f"{source} is not TOML: {exc}")),))
-    except (ValueError, ArithmeticError, RecursionError):
-        return Layer(
-            str(source),
-            problems=(Problem(safe_text(f"{source} is not TOML: too deeply nested, or a number too long")),),
-        )
+        parsed = TomlSource(text).toml_data
+    except (ValueError, ArithmeticError, RecursionError) as exc:
+        is_syntax = type(exc).__name__ == "TOMLDecodeError"
+        why = str(exc) if is_syntax else "too deeply nested, or a number too long"
+        return Layer(str(source), problems=(Problem(safe_text(f"{source} is not TOML: {why}"), "", NEEDS_TOML),))
     entries: dict[str, SettingEntry] = {}
     problems: list[Problem] = []
     for name, value in parsed.items():
@@ -194,33 +273,15 @@ def from_toml(text: str, *, kind: Kind, path: Path) -> Layer:
 
 
 def _unknown_key(name: str, entry: SettingEntry) -> Problem:
-    upper = name.upper()
-    if upper in KEY_NAMES.values():
-        return Problem(
-            f"{name} ({entry.origin}): keys do not belong there", "keep it in the environment or the user's .env"
-        )
+    if name.upper() in KEY_NAMES.values():
+        said = f"{name} ({entry.origin}): keys do not belong there"
+        return Problem(said, "keep it in the environment or the user's .env", ("run",))
     if name in ENV_NAMES:
-        return Problem(f"{name} ({entry.origin}) can only be set by the environment: {ENV_NAMES[name][0]}")
-    return Problem(safe_text(f'unknown setting "{name[:60]}" ({entry.origin})'), did_you_mean(name, TOML_FIELDS))
-
-
-def _entries_by_field(
-    pairs: Mapping[str, tuple[str, int | None]], source: Callable[[str], Source]
-) -> tuple[dict[str, SettingEntry], tuple[str, ...]]:
-    entries: dict[str, SettingEntry] = {}
-    empty: list[str] = []
-    for field_name, names in ENV_NAMES.items():
-        for name in names:
-            value, line = pairs.get(name, (None, None))
-            if value is None:
-                continue
-            if not value.strip():
-                if field_name in SECRET_FIELDS:
-                    empty.append(name)
-                continue
-            entries[field_name] = SettingEntry(value.strip(), source(name), name, line)
-            break
-    return entries, tuple(empty)
+        said = f"{name} ({entry.origin}) can only be set by the environment: {ENV_NAMES[name][0]}"
+        return Problem(said, "", (name, *DECLARED[name].needed_by))
+    near = difflib.get_close_matches(name.lower(), TOML_FIELDS, n=1)
+    said = safe_text(f'unknown setting "{name[:60]}" ({entry.origin})')
+    return Problem(said, did_you_mean(name, TOML_FIELDS), ("run", "policy", *near))
 
 
 def unknown_names(names: Iterable[str]) -> str:
@@ -252,71 +313,3 @@ def _line_within(text: str, line: str, part: str) -> int | None:
         if inner is not None:
             return text.count("\n", 0, found.end() + inner.start()) + 1
     return text.count("\n", 0, found.start()) + 1
-
-
-def is_there(path: Path) -> bool:
-    """Tell whether anything has this name; a folder without access counts, so that reading it says why not."""
-    try:
-        path.lstat()
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def is_folder(path: Path) -> bool:
-    """Tell whether ``path`` is a folder that can be reached."""
-    try:
-        return path.is_dir()
-    except OSError:
-        return False
-
-
-def read_own_file(path: Path, what: str, *, private: bool = False) -> str | Problem:
-    """Read a file that the user named or owns, at most 1 MiB; a pipe that somebody writes to is fine, a folder is not.
-
-    ``private``: it must belong to this user, and nobody else may read it.
-    """
-    named = safe_text(f"{what} {path}")
-    try:
-        with open(path, "rb", opener=_without_waiting) as file:
-            found = os.fstat(file.fileno())
-            if private and (problem := _not_private(found, named, path)):
-                return problem
-            if stat.S_ISFIFO(found.st_mode) and not select.select([file], [], [], PATIENCE_S)[0]:
-                return Problem(f"{named} is a pipe that nobody writes to")
-            os.set_blocking(file.fileno(), True)
-            data = file.read(MOST_BYTES + 1)
-    except IsADirectoryError:
-        return Problem(f"{named} is a folder, not a file")
-    except (OSError, ValueError) as exc:
-        said = exc.strerror if isinstance(exc, OSError) and exc.strerror else "not a file name"
-        return Problem(f"{named} cannot be read: {said.lower()}")
-    if len(data) > MOST_BYTES:
-        return Problem(f"{named} is larger than 1 MiB: this is no settings file")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as exc:
-        line = data.count(b"\n", 0, exc.start) + 1
-        return Problem(f"{named} line {line} is not UTF-8 text", "save it as UTF-8")
-    if "\0" in text:
-        return Problem(f"{named} is binary, not text")
-    return text
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)
-
-
-def _not_private(found: os.stat_result, named: str, path: Path) -> Problem | None:
-    quoted = safe_text(shlex.quote(os.fspath(path)))
-    if found.st_uid != os.geteuid():
-        return Problem(
-            f"{named} belongs to another user (uid {found.st_uid})",
-            f'sudo chown "$(id -u)" {quoted} && chmod 600 {quoted}',
-        )
-    mode = stat.S_IMODE(found.st_mode)
-    if mode & 0o077:
-        return Problem(f"{named} holds keys and others may read it (mode {mode:04o})", f"chmod 600 {quoted}")
-    return None

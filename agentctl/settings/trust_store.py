@@ -12,8 +12,7 @@ from typing import Literal, NamedTuple
 
 from agentctl.core.errors import StateError
 from agentctl.core.text import safe_text
-from agentctl.settings.own_files import file_lock, write_atomically
-from agentctl.settings.sources import is_there
+from agentctl.settings.own_files import file_lock, is_there, write_atomically
 from agentctl.settings.untrusted_files import ProjectFile, read_project_file
 
 SCHEMA = "agentctl.trusted/1"

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from agentctl.cli.costs.document import LimitStatus, SpendGate
     from agentctl.ledger.grouping import CostSums
     from agentctl.ledger.report import CostReport
-    from agentctl.settings import Settings
+    from agentctl.settings import Loaded
 
 GATE = "Gate"
 BY = "run,model"
@@ -88,10 +88,10 @@ def costs(
 
     from agentctl.cli.costs.cost_output import CostView, print_view
     from agentctl.cli.costs.time_window import WindowRequest, resolve_window
+    from agentctl.cli.error_output import report_settings
     from agentctl.core.limits import WINDOWS
     from agentctl.ledger.grouping import find_time_zone
     from agentctl.ledger.report import CostQuery, costs_report
-    from agentctl.settings import load_settings
 
     form = output_form(output, json=json) or "table"
     above = None if fail_above is None else _dollars(fail_above)
@@ -100,7 +100,8 @@ def costs(
     labels = tuple(pair for word in label or () for pair in parse_labels([word]).items())
     groups = parse_groups(by)
     resolve_window(request, now=datetime.now(UTC), zone=place)  # report wrong flags before reading the ledger
-    settings = load_settings(flags={}, remember=False).settings
+    loaded = report_settings()
+    settings = loaded.settings
     if any(settings.ledger_path.with_suffix(".unsettled").glob("*.json")):
         from agentctl.ledger.ledger_session import settle_spooled
 
@@ -114,7 +115,7 @@ def costs(
         query = CostQuery(**bounds, run=run, labels=labels, by=groups, zone=place, further=further)
         report = costs_report(settings.ledger_path, query)
         gate = None if above is None else _gate(report.total, above, again)
-        return CostView(report, query, wanted.title, wanted.notes, _limit_statuses(settings, report), gate)
+        return CostView(report, query, wanted.title, wanted.notes, _limit_statuses(loaded, report), gate)
 
     if watch:
         from agentctl.cli.costs.cost_output import watch_costs
@@ -183,13 +184,18 @@ def _gate(total: CostSums, above: int, again: str) -> SpendGate:
     return SpendGate(above, counted)
 
 
-def _limit_statuses(settings: Settings, report: CostReport) -> tuple[LimitStatus, ...]:
-    """Return each limit and what counts against it now; last those of the run that ``--run`` names."""
+def _limit_statuses(loaded: Loaded, report: CostReport) -> tuple[LimitStatus, ...]:
+    """Return each limit and what counts against it now; last those of the run that ``--run`` names.
+
+    A limit whose value is wrong is left out: nobody knows what it should be.
+    """
     from agentctl.cli.costs.document import LimitStatus
 
     windows = {"max_cost_per_hour": report.hour, **report.further}
     everyone: Sequence[tuple[str, str, Decimal | None, int]] = [
-        (name.rpartition("_")[2], name, getattr(settings, name), used.total) for name, used in windows.items()
+        (name.rpartition("_")[2], name, getattr(loaded.settings, name), used.total)
+        for name, used in windows.items()
+        if not loaded.is_wrong(name)
     ]
     found = [
         LimitStatus(scope, name, "nano_usd", None if limit is None else _nano(limit), used)

@@ -22,7 +22,7 @@ from agentctl.core.pricing import ModelFacts, Price, price_config_lines, to_nano
 from agentctl.providers.catalog import load_catalog
 from agentctl.providers.endpoints import base_url_of, is_own_host
 from agentctl.settings import KEY_NAMES, Loaded, ProviderChoice, Settings
-from agentctl.settings.sources import is_there
+from agentctl.settings.own_files import is_there
 
 PROJECT_FILES = (".env", ".agentctl.toml")
 LITTLE_SPACE = 100 * 1024**2

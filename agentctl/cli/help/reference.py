@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib import import_module
 
-from agentctl.settings import ENV_NAMES, Loaded, Settings, Source
-from agentctl.settings.names import PREFIX, SECRET_FIELDS
-from agentctl.settings.show import ALSO_READ, MEANINGS, explain
+from agentctl.settings import Loaded, Settings, Source
+from agentctl.settings.names import DECLARED, SECRET_FIELDS
+from agentctl.settings.show import ALSO_READ, explain
 
 _ENVIRONMENT = """\
 Flags are stronger than the environment; then come --env-file, the user's .env, config.toml, the defaults. Where a name
@@ -25,22 +25,17 @@ def environment_text() -> str:
 
 def _variables() -> Iterator[str]:
     defaults = {row.name: row.value for row in explain(_defaults())}
-    names = {field: _main_name(known) for field, known in ENV_NAMES.items()}
+    names = {field: ", ".join(declared.documented) for field, declared in DECLARED.items() if declared.documented}
     width = max(map(len, names.values()))
     for field, name in names.items():
         default = "" if field in SECRET_FIELDS or not defaults[field] else f" [{defaults[field]}]"
-        yield f"{name.ljust(width)}  {MEANINGS[field]}{default}"
+        yield f"{name.ljust(width)}  {DECLARED[field].help}{default}"
 
 
 def _defaults() -> Loaded:
     """Return the settings at their defaults, whatever is set around us."""
     fields = Settings.model_fields
     return Loaded(settings=Settings.model_construct(), sources=dict.fromkeys(fields, Source("default")))
-
-
-def _main_name(known: tuple[str, ...]) -> str:
-    plain = [name for name in known if not name.startswith(PREFIX)]
-    return ", ".join(plain or known)
 
 
 def _others() -> Iterator[str]:

@@ -29,12 +29,12 @@ def check(output: Output = None, json: Json = False) -> None:
     Shows what is held and in doubt, with the line that gives it back. Changes nothing.
     Exit 0: all is well. 74: something cannot be believed.
     """
+    from agentctl.cli.error_output import report_settings
     from agentctl.cli.ledger.ledger_output import check_document, check_table, damage_error
     from agentctl.ledger.check import check as prove
-    from agentctl.settings import load_settings
 
     as_json = wants_json(output, json=json)
-    path = load_settings(flags={}, remember=False).settings.ledger_path
+    path = report_settings().settings.ledger_path
     found = prove(path)
     error = damage_error(found, path)
     print(check_document(found, path, error) if as_json else check_table(found, path))
@@ -110,7 +110,7 @@ def reconcile(
 
     Never for a process that lives, never from inside a run. Usage is believed over an export, and that over --actual.
     """
-    from agentctl.settings import load_settings
+    from agentctl.cli.error_output import report_settings
 
     as_json = wants_json(output, json=json)
     request = _ReconcileRequest(
@@ -118,7 +118,7 @@ def reconcile(
     )
     _refuse_inside_a_run()
     _check_request(request)
-    path = load_settings(flags={}, remember=False).settings.ledger_path
+    path = report_settings().settings.ledger_path
     if clear_overrun is not None:
         _clear(path, "overrun", clear_overrun, dry_run=dry_run, as_json=as_json)
         return

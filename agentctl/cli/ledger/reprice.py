@@ -79,13 +79,12 @@ def reprice(
     from datetime import UTC, datetime
 
     from agentctl.cli.costs.time_window import WindowRequest, resolve_window
-    from agentctl.cli.error_output import print_stderr
+    from agentctl.cli.error_output import print_stderr, report_settings
     from agentctl.cli.ledger.reprice_output import RepricedView, render
     from agentctl.cli.ui.terminal import terminal_width
     from agentctl.ledger.grouping import find_time_zone
     from agentctl.ledger.report import CostQuery
     from agentctl.ledger.repricing import reprice as priced_anew
-    from agentctl.settings import load_settings
 
     form = output_form(output, json=json) or "table"
     place = find_time_zone(timezone)
@@ -93,7 +92,7 @@ def reprice(
     labels = tuple(pair for word in label or () for pair in parse_labels([word]).items())
     wanted = resolve_window(request, now=datetime.now(UTC), zone=place)
     query = CostQuery(since=wanted.since, until=wanted.until, run=run, labels=labels, by=parse_groups(by), zone=place)
-    settings = load_settings(flags={}, remember=False).settings
+    settings = report_settings("prices").settings
     catalog = _catalog(settings, table)
     alternative = None if model is None else _alternative(catalog, model)
     report = priced_anew(settings.ledger_path, query, catalog.prices_at, alternative=alternative)

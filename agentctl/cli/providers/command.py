@@ -30,7 +30,7 @@ def list_(output: Output = None, json: Json = False) -> None:
     from agentctl.settings import choose_provider, load_settings, ollama_to_ask
 
     as_json = wants_json(output, json=json)
-    loaded = load_settings(flags={}, remember=False)
+    loaded = load_settings(flags={}, remember=False, needs=())
     choice = nobody = None
     try:
         choice = choose_provider(loaded)

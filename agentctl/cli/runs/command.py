@@ -32,11 +32,11 @@ def list_(
     json: Json = False,
 ) -> None:
     """List the runs, the newest first."""
+    from agentctl.cli.error_output import report_settings
     from agentctl.journal.reader import list_runs
-    from agentctl.settings import load_settings
 
     as_json = wants_json(output, json=json)
-    runs = list_runs(load_settings(flags={}, remember=False).settings.runs_dir)
+    runs = list_runs(report_settings().settings.runs_dir)
     most = (0 if as_json else 20) if limit is None else limit
     shown = runs[:most] if most else runs
     if as_json:
@@ -70,11 +70,11 @@ def show(
 
     If it was started by a run, or started some, then the tree of them too, with what each cost.
     """
+    from agentctl.cli.error_output import report_settings
     from agentctl.journal.reader import find_journal, read_run
-    from agentctl.settings import load_settings
 
     wanted = output_form(output, json=json) or "text"
-    settings = load_settings(flags={}, remember=False).settings
+    settings = report_settings().settings
     path = find_journal(settings.runs_dir, run_id)
     records = read_run(path)
     if context:

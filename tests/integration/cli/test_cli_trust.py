@@ -15,7 +15,7 @@ from tests.support.command_line import HEAVY_MODULES, KEY, Commands, Here, loade
 from tests.support.terminal import at_a_terminal
 
 ENV = f"OPENAI_API_KEY={KEY}\nOPENAI_BASE_URL=http://127.0.0.1:9\nDATABASE_URL=x\n"
-TRUST_MODULES = ("settings.trust_store", "settings.own_files", "cli.run.startup_prompts", "cli.prompts", "cli.trust")
+TRUST_MODULES = ("settings.trust_store", "cli.run.startup_prompts", "cli.prompts", "cli.trust")
 
 
 def write(path: Path, text: str) -> Path:

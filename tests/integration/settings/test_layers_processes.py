@@ -7,13 +7,13 @@ from pathlib import Path
 from tests.support.desk import Desk
 
 
-def test_loading_defaults_needs_neither_dotenv_nor_pydantic_settings(tmp_path: Path) -> None:
+def test_loading_defaults_loads_no_event_loop_and_no_reader_of_files(tmp_path: Path) -> None:
     import subprocess
     import sys
 
     code = (
         "import sys, agentctl.settings as s; s.load_settings(flags={}); "
-        "heavy = ('dotenv', 'pydantic_settings', 'platformdirs', 'tomllib', 'rich', 'typer'); "
+        "heavy = ('asyncio', 'ssl', 'platformdirs', 'tomllib', 'tomlkit', 'rich', 'typer'); "
         "print([name for name in heavy if name in sys.modules])"
     )
     desk = Desk(tmp_path)

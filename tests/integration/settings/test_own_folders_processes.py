@@ -67,7 +67,7 @@ import grp, os, pwd, sys
 from pathlib import Path
 from agentctl.settings.own_folders import folder_problems
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
-for problem in folder_problems((("state folder", Path(sys.argv[1])),)):
+for problem in folder_problems((("state folder", Path(sys.argv[1]), ()),)):
     print(problem.text); print(problem.hint)
 """
 
@@ -94,4 +94,4 @@ def test_a_folder_of_another_user_is_refused_and_one_in_it_too() -> None:
         ]
         os.chown(theirs, 65534, 65534)
         assert said(theirs) == []
-        assert folder_problems((("state folder", theirs),)) == (), "root may use a user's folder, as under sudo"
+        assert folder_problems((("state folder", theirs, ()),)) == (), "root may use a user's folder, as under sudo"

@@ -184,7 +184,8 @@ def test_a_file_that_is_there_is_not_started_anew_unless_forced(tmp_path: Path) 
     assert (kept.read_text(), path.read_text()) == ("max_turns = 3\n", default_text())
     save_value(path, "max_turns", ["5"])
     lines = path.read_text().splitlines()
-    assert lines[lines.index("# max_turns = 30") + 1] == "max_turns = 5"
+    commented = next(at for at, line in enumerate(lines) if line.startswith("# max_turns = 30 "))
+    assert lines[commented + 1] == "max_turns = 5"
 
 
 @pytest.mark.parametrize("field", [*ENV_NAMES, *TABLE_FIELDS])

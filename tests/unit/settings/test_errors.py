@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from agentctl.core.errors import UsageError
+from agentctl.settings import choose_provider
 from tests.support.desk import Desk
 
 
@@ -95,15 +97,19 @@ def test_a_key_in_the_config_is_refused_and_not_shown(tmp_path: Path) -> None:
 
 
 def test_a_wrong_key_is_not_shown(tmp_path: Path) -> None:
-    error = Desk(tmp_path).refusal({"OPENAI_API_KEY": "sk-secret…"})
-    assert error.message.startswith("openai_api_key (environment OPENAI_API_KEY) cannot be used")
-    assert "sk-secret" not in error.message
+    loaded = Desk(tmp_path).load({"OPENAI_API_KEY": "sk-secret…"})
+    with pytest.raises(UsageError) as caught:
+        choose_provider(loaded)
+    assert caught.value.message.startswith("openai_api_key (environment OPENAI_API_KEY) cannot be used")
+    assert "sk-secret" not in f"{caught.value.message} {loaded.notes}"
 
 
 def test_a_password_in_a_wrong_address_is_not_shown(tmp_path: Path) -> None:
-    error = Desk(tmp_path).refusal({"OPENAI_BASE_URL": "ftp://user:hidden@host/"})
-    assert "hidden" not in error.message
-    assert '"ftp://***@host/"' in error.message
+    loaded = Desk(tmp_path).load({"OPENAI_BASE_URL": "ftp://user:hidden@host/", "LLM_PROVIDER": "openai"})
+    with pytest.raises(UsageError) as caught:
+        choose_provider(loaded)
+    assert "hidden" not in f"{caught.value.message} {loaded.notes}"
+    assert '"ftp://***@host/"' in caught.value.message
 
 
 def test_broken_toml_names_the_line(tmp_path: Path) -> None:
@@ -224,7 +230,6 @@ def test_a_wrong_value_that_has_no_effect_stops_nothing_but_is_found_by_a_check(
 
 
 def test_the_folder_we_stand_in_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from agentctl.core.errors import UsageError
     from agentctl.settings import check_settings, load_settings
 
     gone = tmp_path / "gone"

@@ -72,7 +72,7 @@ def test_a_hostile_env_changes_nothing_and_is_named_once(tmp_path: Path) -> None
     assert loaded.tightened == {}
     assert loaded.secrets == ()
     (note,) = loaded.notes
-    assert note.startswith("./.env is not trusted, so this was ignored: LLM_PROVIDER, MAX_COST_PER_TASK, ")
+    assert note.startswith("./.env is not trusted, so this was ignored: LLM_PROVIDER, OPENAI_API_KEY, ")
     assert note.endswith("To use it: agentctl run --env-file .env   or for good: agentctl trust")
     assert "evil" not in note
     names = {line.name for line in loaded.ignored}
@@ -119,7 +119,7 @@ def test_naming_the_file_is_trusting_it(tmp_path: Path) -> None:
     toml = desk.project_toml("max_turns = 60")
     loaded = desk.load(config=".agentctl.toml")
     assert loaded.sources["max_turns"] == Source("user config", str(toml))
-    assert [line.name for line in loaded.ignored] == ["MAX_COST_PER_TASK", "OPENAI_API_KEY"]
+    assert [line.name for line in loaded.ignored] == ["OPENAI_API_KEY", "MAX_COST_PER_TASK"]
 
 
 def test_an_untrusted_toml_says_how_to_use_it(tmp_path: Path) -> None:

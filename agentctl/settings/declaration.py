@@ -1,0 +1,94 @@
+"""How a setting is declared: its default, its variables, its flag, its line in config.toml, and who needs it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+from pydantic import AliasChoices, Field
+from pydantic.fields import FieldInfo
+
+PREFIX = "AGENTCTL_"
+
+#: The sections of config.toml and .env.example, in their order, with what each decides.
+SECTIONS = {
+    "answer": "who answers",
+    "keys": "keys of the providers",
+    "cost": 'what it may cost; "none" lifts one limit',
+    "context": "what is sent",
+    "work": "how it works; durations are 30s, 5m, 2h or 1h30m",
+    "reach": 'what it may touch; a rule is a tool, or one with arguments: "docker_restart(name=web)"',
+    "look": "how it looks",
+    "folders": "where its own files lie",
+    "prices": "what models cost, where litellm's table is wrong or silent: dollars per million tokens, 0 is free",
+}
+
+WHO, LIMITS, CONTEXT, REACH, OUTPUT = "Who answers", "Limits", "Context", "What it may touch", "Output"
+
+
+class Flag(NamedTuple):
+    """A setting's flag of ``agentctl run``: its panel of the help, and what stands for its value there.
+
+    ``spellings`` replace the setting's own name. ``synonym`` is another long form, and the one that messages use.
+    """
+
+    panel: str
+    metavar: str = ""
+    kind: Literal["text", "switch", "yes_no", "choice", "list"] = "text"
+    spellings: tuple[str, ...] = ()
+    synonym: str = ""
+
+
+class Declaration(NamedTuple):
+    """What a setting is beside its type and default.
+
+    ``variables`` may hold it, the strongest first; ``documented`` are those that the documentation names. A wrong
+    value stops the commands of ``needed_by``. ``written`` is the default as files write it, or an ``example``.
+    """
+
+    section: str
+    help: str
+    variables: tuple[str, ...]
+    documented: tuple[str, ...]
+    needed_by: tuple[str, ...]
+    flag: Flag | None
+    in_toml: bool
+    written: str
+    example: str
+
+
+def setting(
+    default: Any,  # noqa: ANN401 - of the field's own type
+    variable: str | tuple[str, ...],
+    section: str,
+    help: str,
+    flag: Flag | None = None,
+    *,
+    bare: bool = False,
+    needed_by: tuple[str, ...] = ("run",),
+    in_toml: bool = True,
+    written: str = "",
+    example: str = "",
+    **more: Any,  # noqa: ANN401 - pydantic's own
+) -> Any:  # noqa: ANN401 - stands where the field's default stands
+    """Return the field of a setting that ``variable`` holds with AGENTCTL_ before it, with ``bare`` also without.
+
+    A function as the default makes one. ``needed_by`` names groups of commands ("run", "report", "policy", "prices")
+    and the use of a provider ("provider openai").
+    """
+    names = (variable,) if isinstance(variable, str) else variable
+    prefixed = tuple(PREFIX + name for name in names)
+    variables, documented = ((*prefixed, *names), names) if bare else (prefixed, prefixed)
+    declared = Declaration(section, help, variables, documented, needed_by, flag, in_toml, written, example)
+    more["default_factory" if callable(default) else "default"] = default
+    more["validation_alias"] = AliasChoices(*variables) if variables else None
+    more["json_schema_extra"] = {"setting": declared}
+    return Field(**more)
+
+
+def declaration_of(field: FieldInfo) -> Declaration:
+    """Return what a field of ``Settings`` was declared with."""
+    extra = field.json_schema_extra
+    declared = extra.get("setting") if isinstance(extra, dict) else None
+    if not isinstance(declared, Declaration):
+        raise TypeError("the field is no setting")
+    return declared

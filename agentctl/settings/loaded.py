@@ -1,0 +1,92 @@
+"""What loading returns: the settings, where each came from, and what there is to say about it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from agentctl.core.errors import UsageError
+from agentctl.core.limits import Parent
+from agentctl.core.redaction import Redactor
+from agentctl.settings.model import Settings
+from agentctl.settings.sources import Problem, Source
+from agentctl.settings.untrusted_files import IgnoredLine, TrustPrompt
+
+MOST_PROBLEMS = 10
+
+
+def refusal(problems: Sequence[Problem]) -> UsageError:
+    """Return the error that says everything that is wrong, at once."""
+    if len(problems) == 1:
+        return UsageError(problems[0].text, hint=problems[0].hint)
+    lines = [str(problem) for problem in problems[:MOST_PROBLEMS]]
+    if len(problems) > MOST_PROBLEMS:
+        lines[-1] = f"and {len(problems) - MOST_PROBLEMS + 1} more"
+    return UsageError("\n  ".join((f"{len(problems)} settings are wrong:", *lines)))
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The settings, where each came from, and what there is to say about it.
+
+    ``notes`` are whole sentences for stderr. ``secrets`` are to be redacted wherever text leaves. ``empty_keys``
+    are key variables that are set but empty. ``tightened`` names the untrusted file that lowered a limit,
+    ``ignored`` the lines of such files that did nothing, ``offers`` those files of which a person can be asked.
+    ``ci`` is whether CI is set, ``job`` what a CI system says of its job (repo, ref, job), ``term`` is TERM.
+    ``parent`` is the run that started this process, with "" for what is missing of it; ``capability`` is what a run
+    hands to its own children, "" until ``for_a_run``. ``redactor`` takes secrets out of what a run sends, None until
+    then. ``set_aside`` are the problems of what this command does not need: a field of theirs is at its default.
+    """
+
+    settings: Settings
+    sources: Mapping[str, Source]
+    notes: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    empty_keys: tuple[str, ...] = ()
+    tightened: Mapping[str, Path] = field(default_factory=dict)
+    ignored: tuple[IgnoredLine, ...] = ()
+    offers: tuple[TrustPrompt, ...] = ()
+    ci: bool = False
+    job: Mapping[str, str] = field(default_factory=dict)
+    term: str = ""
+    config_file: Path = Path()
+    names: Mapping[str, str] = field(default_factory=dict)
+    parent: Parent | None = None
+    set_aside: tuple[Problem, ...] = ()
+    capability: str = field(default="", repr=False)
+    redactor: Redactor | None = field(default=None, repr=False, compare=False)
+
+    def for_a_run(self) -> Loaded:
+        """Return the same with a capability for the children of one run, a new secret of 256 bits, and a redactor."""
+        capability = os.urandom(32).hex()
+        secrets = (*self.secrets, capability)
+        return replace(self, capability=capability, secrets=secrets, redactor=Redactor(secrets))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """A line for each problem that was set aside."""
+        return tuple(f"warning: {problem}" for problem in self.set_aside)
+
+    def is_wrong(self, need: str) -> bool:
+        """Tell whether a problem that was set aside stops what ``need`` names: a field, or "provider openai"."""
+        return any(need in problem.stops for problem in self.set_aside)
+
+    def refuse_wrong(self, need: str) -> None:
+        """Refuse to go on where ``is_wrong(need)``.
+
+        Raises:
+            UsageError: with all of it.
+        """
+        if found := [problem for problem in self.set_aside if need in problem.stops]:
+            raise refusal(found)
+
+    def cause(self, *fields: str) -> str:
+        """Return why ``fields`` may be missing: they stand in an untrusted file. Empty if they do not."""
+        lines = [line for line in self.ignored if line.field in fields]
+        if not lines:
+            return ""
+        same = [line for line in lines if line.place == lines[0].place]
+        names = ", ".join(line.name for line in same)
+        return f"{same[0].place} has {names}, but is not trusted: {same[0].remedy}"

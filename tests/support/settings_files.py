@@ -1,0 +1,186 @@
+"""Write what follows from the settings: the flags of ``agentctl run``, config.toml with every setting, .env.example.
+
+``python -m tests.support.settings_files`` writes them, with ``--check`` it names those that differ and exits with 1.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import get_args
+
+from agentctl.settings import Settings
+from agentctl.settings.declaration import SECTIONS, Declaration, Flag
+from agentctl.settings.names import DECLARED
+
+ROOT = Path(__file__).parents[2]
+_WIDTH = 120
+_COMMAND = "python -m tests.support.settings_files"
+
+_FLAGS_HEAD = f'''"""The flags of ``agentctl run`` that set settings, by field: written by `{_COMMAND}`."""
+
+# No postponed annotations here: evaluating them as text at every start would cost 3 ms.
+
+from typing import Annotated, Any, Literal
+
+import typer
+
+
+def _flag(kind: Any, *spellings: str, help: str, panel: str, metavar: str | None = None) -> Any:  # noqa: ANN401
+    return Annotated[kind, typer.Option(*spellings, metavar=metavar, help=help, rich_help_panel=panel)]
+
+
+#: Another long form -> the flag that it stands for.
+SYNONYMS = SYNONYM_LINES
+
+#: Field -> the annotation of its parameter, whose default is None.
+SETTING_FLAGS: dict[str, Any] = {{
+'''
+
+_TOML_HEAD = """\
+# Every setting that a configuration file may hold, at its default.
+# `agentctl config init` writes it to where it is read, each line commented out: take away the # of what you change.
+# `agentctl config set NAME VALUE` does that for one line.
+# A flag, the environment and a .env all win over this file. Keys do not belong here: they live in the environment
+# or in the .env beside this file.
+"""
+
+_TOML_PRICES = """\
+# [prices]  # a table: keep it below all other lines
+# "openai/my-model" = { input = 0.15, output = 0.60, cached_input = 0.075, cache_write = 0.3, reasoning = 0.6, \
+context_window = 128000, output_ceiling = 16384 }
+# In a line, too: above_200k = { input = 0.30 } (what longer requests cost, wholly), certain = true (however far from
+# the table: a price that is 300 times the one it knows, or so small a part of it, is refused as a slip of the unit).
+"""
+
+_ENV_HEAD = """\
+# Use: agentctl run --env-file .env …, or agentctl trust, or copy this into the config folder (agentctl config path) \
+and chmod 600 it; a .env that merely lies in the working directory is not trusted and may only tighten.
+# Every name also works with AGENTCTL_ in front, which then wins. Take away the # of the lines that you need.
+"""
+
+
+def settings_files() -> Mapping[Path, str]:
+    """Return each file that follows from the settings, with the text that it must have."""
+    toml = config_text()
+    return {
+        ROOT / "agentctl/cli/run/setting_flags.py": flags_text(),
+        ROOT / "agentctl/settings/default.toml": toml,
+        ROOT / "configs/default.toml": toml,
+        ROOT / ".env.example": env_text(),
+    }
+
+
+def flags_text() -> str:
+    """Return the module of the flags of ``agentctl run``."""
+    flags = {field: declared.flag for field, declared in DECLARED.items() if declared.flag is not None}
+    synonyms = {flag.synonym.lstrip("-"): _spelling(field)[2:] for field, flag in flags.items() if flag.synonym}
+    head = _FLAGS_HEAD.replace("SYNONYM_LINES", json.dumps(synonyms))
+    return head + "".join(_flag(field, flag) for field, flag in flags.items()) + "}\n"
+
+
+def _flag(field: str, flag: Flag) -> str:
+    """Return a flag's lines, in the form that the formatter gives them."""
+    spellings = list(flag.spellings or (_spelling(field),))
+    if flag.kind == "yes_no":
+        spellings = [f"{spellings[0]}/--no-{spellings[0].removeprefix('--')}"]
+    kinds = {"switch": "bool | None", "yes_no": "bool | None", "list": "list[str] | None", "text": "str | None"}
+    parts = [kinds.get(flag.kind) or f"Literal[{', '.join(json.dumps(word) for word in _choices(field))}] | None"]
+    parts += [json.dumps(spelling) for spelling in spellings]
+    parts += [f"metavar={json.dumps(flag.metavar)}"] if flag.metavar else []
+    parts += [f"panel={json.dumps(flag.panel)}", f"help={json.dumps(_help(field, flag), ensure_ascii=False)}"]
+    whole, inner = f'    "{field}": _flag({", ".join(parts)}),', f"        {', '.join(parts)}"
+    if len(whole) <= _WIDTH:
+        return f"{whole}\n"
+    inner = inner if len(inner) <= _WIDTH else "\n".join(f"        {part}," for part in parts)
+    return f'    "{field}": _flag(\n{inner}\n    ),\n'
+
+
+def _choices(field: str) -> tuple[str, ...]:
+    return get_args(Settings.model_fields[field].annotation)
+
+
+def _spelling(field: str) -> str:
+    return "--" + field.replace("_", "-")
+
+
+def _help(field: str, flag: Flag) -> str:
+    declared = DECLARED[field]
+    text = declared.help.removeprefix("true: ").removesuffix("; unset: no such limit")
+    text = text[0].upper() + text[1:]
+    default = _written(field, declared)
+    said = [f"or {flag.synonym}"] if flag.synonym else []
+    said += [f"default {default}"] if default and flag.kind in ("text", "choice") else []
+    said += ["may be repeated"] if flag.kind == "list" else []
+    return f"{text} ({', '.join(said)})." if said else f"{text}."
+
+
+def _written(field: str, declared: Declaration) -> str:
+    """Return a setting's default as a variable holds it, "" where it is unset."""
+    if declared.written:
+        return declared.written
+    default = Settings.model_fields[field].default
+    if isinstance(default, bool):
+        return str(default).lower()
+    return "" if default is None or default == () or field.endswith("_dir") else str(default)
+
+
+def config_text() -> str:
+    """Return config.toml with every setting at its default, those commented out that are unset."""
+    parts = [_TOML_HEAD]
+    for section, title in SECTIONS.items():
+        fields = [field for field, one in DECLARED.items() if one.section == section and one.in_toml]
+        if section == "prices":
+            parts.append(f"# --- {title} ---\n{_TOML_PRICES}")
+        elif fields:
+            parts.append(f"# --- {title} ---\n" + "".join(map(_toml_line, fields)))
+    return "\n".join(parts)
+
+
+def _toml_line(field: str) -> str:
+    declared = DECLARED[field]
+    default, written = Settings.model_fields[field].default, _written(field, declared)
+    is_unset = default is None
+    value = _toml_value(field, declared.example if is_unset else written, is_list=default == () or field == "tools")
+    line = f"{'# ' if is_unset else ''}{field} = {value}"
+    return f"{line.ljust(26)}  # {declared.help}\n"
+
+
+def _toml_value(field: str, text: str, *, is_list: bool) -> str:
+    if is_list:
+        return json.dumps(list(filter(None, text.split(","))))
+    is_plain = text in ("true", "false") or text.replace(".", "", 1).isdigit()
+    return text if is_plain else json.dumps(text)
+
+
+def env_text() -> str:
+    """Return .env.example: every variable, each line commented out."""
+    parts = [_ENV_HEAD]
+    for section, title in SECTIONS.items():
+        lines = [line for field, one in DECLARED.items() if one.section == section for line in _env_lines(field, one)]
+        if lines:
+            parts.append(f"# {title[0].upper()}{title[1:]}\n" + "".join(lines))
+    return "\n".join(parts)
+
+
+def _env_lines(field: str, declared: Declaration) -> Iterator[str]:
+    for name in declared.documented:
+        yield f"#{name}={_written(field, declared) or (declared.example if field == 'llm_provider' else '')}\n"
+
+
+def main(argv: list[str]) -> int:
+    """Write the files, or name those that differ."""
+    stale = [path for path, text in settings_files().items() if not path.is_file() or path.read_text() != text]
+    for path in stale:
+        if "--check" not in argv:
+            path.write_text(settings_files()[path], encoding="utf-8")
+        print(f"{'differs' if '--check' in argv else 'wrote'}: {path.relative_to(ROOT)}")
+    if stale and "--check" in argv:
+        print(f"write them anew: {_COMMAND}")
+    return 1 if stale and "--check" in argv else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
