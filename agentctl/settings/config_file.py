@@ -5,10 +5,10 @@ A change replaces or removes one line and keeps every other byte.
 
 from __future__ import annotations
 
-import json
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from agentctl.settings.merge import absolute, format_value, validate
 from agentctl.settings.names import ENV_NAMES, KEY_NAMES, SECRET_FIELDS, TABLE_FIELDS, TOML_FIELDS, flag_name
 from agentctl.settings.own_files import file_lock, is_there, read_exact, write_atomically
 from agentctl.settings.project_files import problems_of
-from agentctl.settings.sources import SettingEntry, Source, from_toml
+from agentctl.settings.sources import NEEDS_TOML, SettingEntry, Source, from_toml
 
 _WHAT = "user config"
 _ALIASES = {
@@ -99,6 +99,8 @@ def _literal(field: str, words: Sequence[str], cwd: Path) -> str:
     Raises:
         UsageError: it cannot be the setting's.
     """
+    import tomlkit  # noqa: PLC0415 - only who changes the file needs it
+
     given: object = words[0].strip() if len(words) == 1 else list(words)
     if field in ("workdir", "cost_history_file") and isinstance(given, str) and given:
         given = absolute(given, cwd)
@@ -107,21 +109,11 @@ def _literal(field: str, words: Sequence[str], cwd: Path) -> str:
         allowed = problems[0].text.rpartition("allowed: ")[2]
         raise UsageError(safe_text(f'{field} cannot be "{format_value(" ".join(words))}"; allowed: {allowed}'))
     value = values[field]
-    if isinstance(value, bool):
-        return "true" if value else "false"
     if isinstance(value, Decimal):
         return f"{value:f}"
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, tuple):
-        return "[" + ", ".join(_quote(str(item)) for item in value) + "]"
-    if value is None:
-        return '"none"'
-    return _quote(words[0].strip() if isinstance(value, float | Path) else str(value))
-
-
-def _quote(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)  # what JSON escapes, TOML's basic strings escape alike
+    if isinstance(value, float | Path):
+        value = words[0].strip()
+    return tomlkit.item("none" if value is None else value).as_string()
 
 
 def _refuse_new_problems(before: str, after: str, path: Path) -> None:
@@ -171,44 +163,36 @@ def with_value(text: str, field: str, literal: str | None) -> str:
         UsageError: the text is not TOML.
         StateError: no place was found for the line.
     """
+    import tomlkit  # noqa: PLC0415 - only who changes the file needs it
+
     mark = "\ufeff" if text.startswith("\ufeff") else ""
     body = text.removeprefix(mark)
-    before = _parse(body)
-    if before is None:
-        problem = from_toml(body, kind="user config", path=Path("config.toml")).problems[0]
-        raise UsageError(f"{problem.text}; nothing was changed", hint="mend it by hand first")
-    if literal is None and field not in before:
-        return text
-    wanted = {name: value for name, value in before.items() if name != field}
+    for problem in from_toml(body, kind="user config", path=Path("config.toml")).problems:
+        if problem.stops == NEEDS_TOML:
+            raise UsageError(f"{problem.text}; nothing was changed", hint="mend it by hand first")
+    document = tomlkit.parse(body)
+    wanted = {name: value for name, value in document.unwrap().items() if name != field}
     if literal is not None:
-        wanted |= _parse(f"{field} = {literal}") or {}
-    for candidate in _candidates(body.splitlines(keepends=True), field, literal):
-        if _parse(candidate) == wanted:
-            return mark + candidate
+        wanted[field] = tomlkit.value(literal).unwrap()
+    if field in document:
+        if literal is None:
+            document.remove(field)
+        else:
+            document[field] = tomlkit.value(literal)
+        candidates: Iterable[str] = [document.as_string()]
+    else:
+        candidates = [body] if literal is None else _with_new_line(body, field, literal)
+    for candidate in candidates:
+        with suppress(tomlkit.exceptions.TOMLKitError):
+            if tomlkit.parse(candidate).unwrap() == wanted:
+                return mark + candidate
     raise StateError(f"no place for {field} was found in config.toml", hint="write it there by hand")
 
 
-def _parse(text: str) -> dict[str, object] | None:
-    import tomllib  # noqa: PLC0415 - only who changes the file needs it here
-
-    try:
-        return tomllib.loads(text, parse_float=Decimal)
-    except (ValueError, ArithmeticError, RecursionError):
-        return None
-
-
-def _candidates(lines: list[str], field: str, literal: str | None) -> Iterator[str]:
-    """Yield the text with the line in each possible place; the caller parses them and takes the first that is right."""
+def _with_new_line(text: str, field: str, literal: str) -> Iterator[str]:
+    """Yield the text with a new line in each possible place, the best one first: some may be within a string."""
+    lines = text.splitlines(keepends=True)
     eol = "\r\n" if any(line.endswith("\r\n") for line in lines) else "\n"
-    is_line = re.compile(rf"[ \t]*([\"']?){re.escape(field)}\1[ \t]*=")
-    for at in (number for number, line in enumerate(lines) if is_line.match(line)):
-        end = next((end for end in range(at + 1, len(lines) + 1) if _parse("".join(lines[at:end])) is not None), at)
-        old = "".join(lines[at:end])
-        for comment in (_comment(old), "") if literal is not None else ("",):
-            new = "" if literal is None else f"{field} = {literal}{comment}{eol}"
-            yield "".join((*lines[:at], new, *lines[end:]))
-    if literal is None:
-        return
     new = f"{field} = {literal}{eol}"
     for at, line in enumerate(lines, 1):
         if re.match(rf"[ \t]*#[ \t]*{re.escape(field)}[ \t]*=", line):
@@ -220,14 +204,3 @@ def _candidates(lines: list[str], field: str, literal: str | None) -> Iterator[s
         gap = eol if at and not lines[at - 1].endswith("\n") else ""
         below = eol if 0 < at < len(lines) else ""
         yield "".join((*lines[:at], gap, new, below, *lines[at:]))
-
-
-def _comment(old: str) -> str:
-    """Return the comment behind a value, with the blanks before it."""
-    last = old.rstrip("\r\n")
-    whole = _parse(last)
-    for found in re.finditer(r"#", last):
-        if "\n" not in last[found.start() :] and _parse(last[: found.start()]) == whole:
-            kept = last[: found.start()].rstrip(" \t")
-            return last[len(kept) :]
-    return ""
