@@ -11,6 +11,7 @@ if __name__ == "__main__" and __spec__ is not None and not sys.flags.safe_path:
 
 import gc
 import os
+from types import ModuleType
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ def main(*, assemble: Assemble | None = None) -> NoReturn:
     """
     gc.disable()
     os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"  # no code of strangers in here; looking for it takes time, too
+    loader = sys.modules["pydantic.plugin._loader"] = ModuleType("pydantic.plugin._loader")
+    vars(loader)["get_plugins"] = tuple  # the module that looks for it imports importlib.metadata and email
     try:
         from agentctl.cli.streams import open_missing  # noqa: PLC0415 - the collector is off before anything loads
 

@@ -5,7 +5,6 @@ The library's source classes find the values; which variable and which line each
 
 from __future__ import annotations
 
-import difflib
 import io
 import os
 import re
@@ -248,6 +247,10 @@ def _strays(names: Iterable[str]) -> tuple[str, ...]:
     unknown = [name for name in names if name not in _ALL_NAMES]
     ours = [name for name in unknown if name.startswith(PREFIX)]
     like = [name for name in unknown if not name.startswith(PREFIX) and re.fullmatch(_LIKE_OURS, name)][:30]
+    if not like:
+        return tuple(ours)
+    import difflib  # noqa: PLC0415 - most files have no such name
+
     near = [name for name in like if difflib.get_close_matches(name, _ALL_NAMES, n=1, cutoff=0.88)]
     return (*ours, *near)
 
@@ -279,6 +282,8 @@ def _unknown_key(name: str, entry: SettingEntry) -> Problem:
     if name in ENV_NAMES:
         said = f"{name} ({entry.origin}) can only be set by the environment: {ENV_NAMES[name][0]}"
         return Problem(said, "", (name, *DECLARED[name].needed_by))
+    import difflib  # noqa: PLC0415 - for an error
+
     near = difflib.get_close_matches(name.lower(), TOML_FIELDS, n=1)
     said = safe_text(f'unknown setting "{name[:60]}" ({entry.origin})')
     return Problem(said, did_you_mean(name, TOML_FIELDS), ("run", "policy", *near))
@@ -293,6 +298,8 @@ def unknown_names(names: Iterable[str]) -> str:
 
 
 def _nearest(name: str) -> str:
+    import difflib  # noqa: PLC0415 - for a note
+
     near = difflib.get_close_matches(name.upper(), sorted(_ALL_NAMES), n=1, cutoff=0.6)
     return f' (did you mean "{near[0]}"?)' if near else ""
 
