@@ -78,7 +78,7 @@ def costs_document(
         "run_id": None if report.run is None else report.run.run_id,
         "rows": [_row(row, query.by) for row in report.rows],
         "total": {**_cost(report.total), "runs": report.runs, **_figures(report.total)},
-        "max_cost_per_hour": limits["max_cost_per_hour"],
+        "max_cost_per_hour": limits.get("max_cost_per_hour"),  # null where its value is wrong
         "limits": limits,
         "fail_above": None if gate is None else _gate(gate),
         "error": None

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from tests.support.command_line import HEAVY_MODULES, loaded_by_all, loaded_modules
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.command_line import HEAVY_MODULES, ROOT, loaded_by_all, loaded_modules
 
 
 def test_what_needs_no_run_loads_no_weight() -> None:
@@ -16,6 +21,36 @@ def test_the_help_loads_nothing_below_the_command_line() -> None:
     assert "rich" in loaded
     ours = {name for name in loaded if name.startswith("agentctl.") and ".cli" not in name}
     assert ours == {"agentctl.core", "agentctl.core.errors"}
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["run", "--help"], ["completion", "bash"], ["help"]])
+def test_what_reads_no_settings_loads_no_settings_library(words: list[str]) -> None:
+    loaded = loaded_modules(*words)
+    assert loaded & {"pydantic", "pydantic_settings", "dotenv", "tomlkit", "agentctl.settings"} == set()
+
+
+def test_only_who_changes_the_config_loads_its_editor() -> None:
+    for words in (["config", "show"], ["costs"], ["run", "--provider", "builtin", "How much memory is used?"]):
+        loaded = loaded_modules(*words)
+        assert {"pydantic_settings", "agentctl.settings.model"} <= loaded
+        assert loaded & {"tomlkit", "tomllib"} == set(), words
+    assert "tomlkit" in loaded_modules("config", "set", "max_turns", "5")
+
+
+def test_a_start_looks_for_no_plugin_of_pydantic() -> None:
+    argv = [sys.executable, "-X", "importtime", "-m", "agentctl", "costs"]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    names = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "pydantic_settings" in names
+    assert names & {"importlib.metadata", "email", "asyncio", "pydantic.plugin._loader"} == set()
+
+
+def test_the_settings_library_leaves_asyncio_to_whoever_asks_for_it() -> None:
+    program = (
+        "import sys, agentctl.settings, pydantic_settings.main as m; assert 'asyncio' not in sys.modules; "
+        "run = m.asyncio.run; import asyncio; assert run is asyncio.run; assert sys.modules['asyncio'] is asyncio"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=60)
 
 
 def test_costs_loads_the_ledger_and_no_more() -> None:

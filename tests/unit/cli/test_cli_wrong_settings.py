@@ -1,0 +1,168 @@
+"""A wrong setting stops the commands that need it; the others warn once and go on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.command_line import Here
+
+WRONG = {
+    "OPENAI_API_KEY": "sk x", "OPENAI_BASE_URL": "nowhere", "OLLAMA_HOST": "a b", "AGENTCTL_COLOR": "x",
+    "MAX_COST_PER_HOUR": "-1", "AGENTCTL_MAX_TURNS": "many", "AGENTCTL_DENY": "docker_rm(",
+}  # fmt: skip
+UNNEEDED = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OLLAMA_HOST", "AGENTCTL_COLOR")
+REPORTS = (
+    ["costs"], ["costs", "--fail-above", "1"], ["costs", "--json"], ["runs", "list"], ["runs", "list", "--json"],
+    ["ledger", "check"], ["ledger", "check", "--json"], ["ledger", "reprice", "--since", "1h"],
+)  # fmt: skip
+TASK = ("run", "--provider", "builtin", "How much disk is free?")
+
+
+@pytest.fixture
+def wrong(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    for name, value in WRONG.items():
+        monkeypatch.setenv(name, value)
+    return WRONG
+
+
+def warned(err: str) -> list[str]:
+    return [line for line in err.splitlines() if line.startswith("warning: ")]
+
+
+@pytest.mark.parametrize("words", REPORTS, ids=" ".join)
+def test_a_report_warns_once_of_each_wrong_value_and_goes_on(
+    here: Here, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    assert here(*words).code == 0
+    for name, value in WRONG.items():
+        monkeypatch.setenv(name, value)
+    ended = here(*words)
+    assert ended.code == 0
+    assert len(warned(ended.err)) == len(WRONG)
+    for name in WRONG:
+        assert sum(f"(environment {name})" in line for line in warned(ended.err)) == 1
+    assert "sk x" not in ended.out + ended.err
+
+
+def test_a_limit_that_nobody_knows_is_in_no_report(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert here("costs", "--json").document["max_cost_per_hour"]["limit"] == 10
+    monkeypatch.setenv("MAX_COST_PER_HOUR", "-1")
+    found = here("costs", "--json").document
+    assert (found["max_cost_per_hour"], found["limits"]) == (None, {})
+    assert "$10" not in here("costs").out
+
+
+@pytest.mark.parametrize("name", UNNEEDED)
+def test_a_run_of_builtin_needs_no_key_no_address_and_no_colour(
+    here: Here, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, WRONG[name])
+    ended = here(*TASK)
+    assert ended.code == 0
+    assert len(warned(ended.err)) == 1
+    assert warned(here(*TASK[:1], "-q", *TASK[1:]).err) == []
+
+
+@pytest.mark.parametrize("name", ["MAX_COST_PER_HOUR", "AGENTCTL_MAX_TURNS", "AGENTCTL_DENY", "AGENTCTL_OUTPUT"])
+def test_a_run_never_starts_with_a_wrong_limit_or_permission(
+    here: Here, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, WRONG.get(name, "x"))
+    ended = here(*TASK)
+    assert (ended.code, ended.out) == (2, "")
+    assert f"(environment {name}); allowed: " in ended.err or f"(environment {name}) " in ended.err
+    assert here("runs", "list", "--json").document["runs"] == []
+
+
+@pytest.mark.parametrize("provider", [["--provider", "openai"], ["--model", "openai/gpt-4o-mini"], []])
+def test_a_run_of_a_provider_needs_its_key_to_be_right(
+    here: Here, monkeypatch: pytest.MonkeyPatch, provider: list[str]
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk x")
+    ended = here("run", *provider, "Why?")
+    assert (ended.code, ended.out) == (2, "")
+    assert "error: openai_api_key (environment OPENAI_API_KEY) cannot be used" in ended.err
+    assert "sk x" not in ended.err
+
+
+def test_a_wrong_flag_stops_every_command_that_has_it(here: Here) -> None:
+    for words in (
+        ["run", "--provider", "builtin", "--max-turns", "many", "x"],
+        ["run", "--provider", "builtin", "--workdir", "nowhere", "x"],
+        ["config", "show", "--config", "gone.toml"],
+        ["policy", "check", "docker_ps", "--deny", "docker_rm("],
+        ["tools", "list", "--env-file", "gone.env"],
+    ):
+        assert here(*words).code == 2, words
+
+
+def test_what_shows_and_checks_says_everything(here: Here, wrong: dict[str, str]) -> None:
+    shown = here("config", "show")
+    assert (shown.code, len(warned(shown.err))) == (0, len(wrong))
+    assert here("config", "path").code == 0
+    checked = here("config", "check", "--json")
+    assert checked.code == 2
+    assert len(checked.document["problems"]) == len(wrong)
+    examined = here("doctor", "--offline")
+    assert examined.code == 1
+    for name in wrong:
+        assert f"(environment {name})" in examined.out, name
+
+
+def test_a_value_that_is_asked_for_must_be_right(here: Here, wrong: dict[str, str]) -> None:
+    assert here("config", "get", "max_turns").code == 2
+    assert (here("config", "get", "timeout").code, here("config", "get", "timeout").out) == (0, "1800\n")
+
+
+def test_rules_are_needed_where_calls_are_judged(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MAX_COST_PER_HOUR", "AGENTCTL_MAX_TURNS", "OPENAI_API_KEY"):
+        monkeypatch.setenv(name, WRONG[name])
+    for words in (["policy", "check", "docker_ps"], ["tools", "list"], ["agents", "list"]):
+        assert here(*words).code == 0, words
+    monkeypatch.setenv("AGENTCTL_DENY", "docker_rm(")
+    assert [here("policy", "check", "docker_ps").code, here("tools", "list").code] == [2, 2]
+
+
+def test_providers_are_listed_and_those_that_are_tried_out_are_checked(here: Here, wrong: dict[str, str]) -> None:
+    listed = here("providers", "list")
+    assert listed.code == 0
+    assert "a run would not start: " in listed.err
+
+
+def test_a_provider_is_tried_out_with_a_right_key_only(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk x")
+    for words in (["openai"], []):
+        ended = here("providers", "test", "--free", *words)
+        assert ended.code == 2, words
+        assert "openai_api_key" in ended.err
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")
+    assert here("providers", "test", "--free", "ollama").code == 4
+
+
+@pytest.mark.parametrize("text", ["x = = 1\n", "max_trun = 3\n", "max_turns = 'many'\n"])
+def test_a_broken_config_stops_a_run_and_no_report(here: Here, config: Path, text: str) -> None:
+    config.mkdir(exist_ok=True)
+    (config / "config.toml").write_text(text)
+    for words in (["costs"], ["runs", "list"], ["ledger", "check"], ["config", "show"], ["providers", "list"]):
+        ended = here(*words)
+        assert (ended.code, len(warned(ended.err))) == (0, 1), words
+    assert [here(*TASK).code, here("config", "check").code, here("doctor", "--offline").code] == [2, 2, 1]
+
+
+def test_a_provider_made_in_python_needs_its_own_settings_only(monkeypatch: pytest.MonkeyPatch, here: Here) -> None:
+    from agentctl import create_llm_provider
+    from agentctl.core.errors import UsageError
+
+    for name, value in WRONG.items():
+        monkeypatch.setenv(name, value)
+    given = create_llm_provider("openai", "gpt-4o", api_key="sk-1", base_url="http://127.0.0.1:9/v1")
+    assert given.facts.model == "gpt-4o"
+    assert create_llm_provider("anthropic", "claude-haiku-4-5").facts.provider == "anthropic"
+    with pytest.raises(UsageError, match="openai_api_key"):
+        create_llm_provider("openai", "gpt-4o", base_url="http://127.0.0.1:9/v1")
+    with pytest.raises(UsageError, match="openai_base_url"):
+        create_llm_provider("openai", "gpt-4o", api_key="sk-1")
+    with pytest.raises(UsageError, match="ollama_host"):
+        create_llm_provider("ollama", "llama3.1:latest")
