@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
@@ -192,9 +192,15 @@ class _Option(TyperOption):
 
 class _Argument(TyperArgument):
     def process_value(self, ctx: Any, value: Any) -> Any:  # noqa: ANN401 - the base class's own types
-        """Take a list of words as it is; convert anything else."""
-        words = self.type_descriptor.annotation == list[str] and isinstance(value, tuple) and not self.required
-        return list(value) if words and self.callback is None else super().process_value(ctx, value)
+        """Take words as they are; convert anything else, for which Typer imports pydantic."""
+        kind = self.type_descriptor.annotation
+        if self.callback is None and not self.required:
+            if value is None:
+                return None
+            if kind == list[str] and isinstance(value, tuple):
+                return list(value)
+        is_word = isinstance(value, str) and (kind is str or value in get_args(kind))
+        return value if is_word and self.callback is None else super().process_value(ctx, value)
 
     def display_type_rich(self, ctx: Any) -> None:  # noqa: ANN401 - the base class's own types
         return None

@@ -33,7 +33,7 @@ def test_only_who_changes_the_config_loads_its_editor() -> None:
     for words in (["config", "show"], ["costs"], ["run", "--provider", "builtin", "How much memory is used?"]):
         loaded = loaded_modules(*words)
         assert {"pydantic_settings", "agentctl.settings.model"} <= loaded
-        assert loaded & {"tomlkit", "tomllib"} == set(), words
+        assert "tomlkit" not in loaded, words
     assert "tomlkit" in loaded_modules("config", "set", "max_turns", "5")
 
 
@@ -41,7 +41,7 @@ def test_a_start_looks_for_no_plugin_of_pydantic() -> None:
     argv = [sys.executable, "-X", "importtime", "-m", "agentctl", "costs"]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
     names = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "pydantic_settings" in names
+    assert "pydantic_settings.main" in names
     assert names & {"importlib.metadata", "email", "asyncio", "pydantic.plugin._loader"} == set()
 
 
