@@ -47,7 +47,7 @@ Key = Annotated[SecretStr | None, BeforeValidator(maybe(secret))]
 Address = Annotated[str | None, BeforeValidator(maybe(address))]
 Folder = Annotated[Path, BeforeValidator(folder)]
 MaybeFolder = Annotated[Path | None, BeforeValidator(maybe(folder))]
-Prices = Annotated[Mapping[str, PriceLine], NoDecode, PlainValidator(price_lines)]
+Prices = Annotated[Mapping[str, PriceLine], PlainValidator(price_lines)]
 
 _PERMISSION = ("run", "policy")
 

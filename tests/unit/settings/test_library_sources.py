@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,15 @@ def test_a_toml_key_is_a_field_never_a_variable(tmp_path: Path) -> None:
     for key in ("AGENTCTL_MAX_TURNS", "LLM_PROVIDER", "Max_Turns"):
         desk.user_toml(f"{key} = 3\n")
         assert desk.refusal().message.startswith(f'unknown setting "{key}"')
+
+
+def test_a_number_in_toml_keeps_every_digit(tmp_path: Path) -> None:
+    text = "max_cost_per_task = 0.10000000000000000000000001\n"
+    found = from_toml(text, kind="user config", path=Path("/t")).entries["max_cost_per_task"].value
+    assert found == Decimal("0.10000000000000000000000001")
+    desk = Desk(tmp_path)
+    desk.user_toml(text)
+    assert "at most 9 decimal places" in desk.refusal().message
 
 
 def test_an_empty_key_is_remembered_unless_a_stronger_name_has_one() -> None:
