@@ -1,16 +1,18 @@
 """Collect every setting from wherever it may come, and know where it came from.
 
-`load` reads flags, the environment, .env files, config.toml and project files (`sources`), lets the strongest win
-(`merge`) and builds one frozen value (`model`, with `names` and `parsers`). An untrusted file of the working directory
-can only tighten (`project_files`, `untrusted_files`, `trust_store`). `provider_choice` says who answers. `config_file`
+`model` declares each setting once (`declaration`), `names` and the files of `tests/support/settings_files.py` follow from
+it. `load` reads flags, the environment, .env files, config.toml and project files through the sources of
+pydantic-settings (`sources`), lets the strongest win and checks each value by itself (`merge`). What is wrong stops the
+commands that need it, and is a warning for the others (`loaded`). An untrusted file of the working directory can only
+tighten (`project_files`, `untrusted_files`, `trust_store`). `provider_choice` says who answers. `config_file`
 and `key_file` write the user's own files; `show` lists every value. `labels` and `lineage` say whom a run belongs to.
 
-To add a setting: its field with parser and default in `model.Settings`, its variable in `names`, its line in
-`default.toml`, its meaning in `show`; a flag for it in `cli/run/command.py` (its name in `names` too, where it
-differs). A project's file must not loosen it: `untrusted_files.tighten`.
+To add a setting: declare it in `model.Settings`, run `python -m tests.support.settings_files`, and use it. If an
+untrusted project file may tighten it: `untrusted_files.LOWERABLE`.
 
 Enter: `load.load_settings` for a run, `load.check_settings` for `config check`, `provider_choice.choose_provider`.
-Always: everything that is wrong is reported at once, with name, value and place. A key is never printed.
+Always: everything that is wrong is reported at once, with name, value and place. A key is never printed. No command
+    that needs a limit or a permission gets its default in place of a wrong value.
 May import: core.
 Never: puts anything into the environment, or lets a file of the working directory loosen a limit before it is trusted.
     Nothing outside of this package reads the environment.
