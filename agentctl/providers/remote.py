@@ -38,7 +38,8 @@ from agentctl.providers.stream_readers import (
 from agentctl.providers.tokenizers import published_vocabulary
 from agentctl.settings import PriceLine
 from agentctl.settings.host import proxy_for
-from agentctl.settings.names import DEFAULT_MODELS, KEY_NAMES
+from agentctl.settings.names import KEY_NAMES
+from agentctl.settings.provider_names import DEFAULT_MODELS
 
 if TYPE_CHECKING:
     import httpx

@@ -1,11 +1,11 @@
 """Collect every setting from wherever it may come, and know where it came from.
 
-`model` declares each setting once (`declaration`), `names` and the files of `tests/support/settings_files.py` follow from
-it. `load` reads flags, the environment, .env files, config.toml and project files through the sources of
+`model` declares each setting once (`declaration`); `names` and the files of `tests/support/settings_files.py` follow
+from it. `load` reads flags, the environment, .env files, config.toml and project files through the sources of
 pydantic-settings (`sources`), lets the strongest win and checks each value by itself (`merge`). What is wrong stops the
 commands that need it, and is a warning for the others (`loaded`). An untrusted file of the working directory can only
-tighten (`project_files`, `untrusted_files`, `trust_store`). `provider_choice` says who answers. `config_file`
-and `key_file` write the user's own files; `show` lists every value. `labels` and `lineage` say whom a run belongs to.
+tighten (`project_files`, `untrusted_files`, `trust_store`). `provider_choice` says who answers. `config_file` and
+`key_file` write the user's own files; `show` lists every value. `labels` and `lineage` say whom a run belongs to.
 
 To add a setting: declare it in `model.Settings`, run `python -m tests.support.settings_files`, and use it. If an
 untrusted project file may tighten it: `untrusted_files.LOWERABLE`.
@@ -20,21 +20,14 @@ Never: puts anything into the environment, or lets a file of the working directo
 
 from __future__ import annotations
 
+import agentctl.settings.library  # noqa: F401 - before anything imports pydantic-settings
 from agentctl.settings.load import SettingsCheck, check_settings, load_settings
 from agentctl.settings.loaded import Loaded
 from agentctl.settings.model import Settings
-from agentctl.settings.names import (
-    DEFAULT_MODELS,
-    DOCUMENTED_NAMES,
-    ENV_NAMES,
-    KEY_NAMES,
-    KNOWN_PROVIDERS,
-    OTHER_PROVIDERS,
-    TABLE_FIELDS,
-    TOML_FIELDS,
-)
+from agentctl.settings.names import DOCUMENTED_NAMES, ENV_NAMES, KEY_NAMES, TABLE_FIELDS, TOML_FIELDS
 from agentctl.settings.prices import PriceLine
 from agentctl.settings.provider_choice import ProviderChoice, choose_provider, competing_keys, ollama_to_ask
+from agentctl.settings.provider_names import DEFAULT_MODELS, KNOWN_PROVIDERS, OTHER_PROVIDERS
 from agentctl.settings.sources import Source
 
 __all__ = [

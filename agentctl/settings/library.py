@@ -24,23 +24,3 @@ if "asyncio" not in sys.modules:
     finally:
         if sys.modules.get("asyncio") is _forwarding:
             del sys.modules["asyncio"]
-
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict  # noqa: E402
-from pydantic_settings.sources import (  # noqa: E402
-    DotEnvSettingsSource,
-    EnvSettingsSource,
-    InitSettingsSource,
-    PydanticBaseSettingsSource,
-    TomlConfigSettingsSource,
-)
-
-__all__ = [
-    "BaseSettings",
-    "DotEnvSettingsSource",
-    "EnvSettingsSource",
-    "InitSettingsSource",
-    "NoDecode",
-    "PydanticBaseSettingsSource",
-    "SettingsConfigDict",
-    "TomlConfigSettingsSource",
-]

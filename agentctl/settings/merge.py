@@ -15,16 +15,14 @@ from agentctl.settings.model import Settings
 from agentctl.settings.names import (
     DECLARED,
     DIR_FIELDS,
-    KNOWN_PROVIDERS,
     LEAST_SECRET,
-    OTHER_PROVIDERS,
     PARENT_CAPABILITY,
     SECRET_ENDINGS,
     SECRET_FIELDS,
-    SLASHED_MODELS,
     TOML_FIELDS,
 )
 from agentctl.settings.prices import WrongPrices
+from agentctl.settings.provider_names import KNOWN_PROVIDERS, OTHER_PROVIDERS, SLASHED_MODELS
 from agentctl.settings.sources import ALWAYS, Layer, Problem, SettingEntry
 
 _ORDER = {name: at for at, name in enumerate(DECLARED)}

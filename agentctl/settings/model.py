@@ -12,41 +12,25 @@ from types import MappingProxyType
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, PlainValidator, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from agentctl.settings import parsers
 from agentctl.settings.declaration import CONTEXT, LIMITS, OUTPUT, REACH, WHO, Flag, setting
-from agentctl.settings.library import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
-from agentctl.settings.parsers import (
-    address,
-    boolean,
-    count,
-    dollars,
-    duration,
-    engine_address,
-    folder,
-    maybe,
-    names,
-    ollama_address,
-    one_of,
-    provider,
-    rules,
-    secret,
-    word,
-)
 from agentctl.settings.prices import PriceLine, price_lines
 
-Dollars = Annotated[Decimal | None, BeforeValidator(dollars)]
-Seconds = Annotated[float, BeforeValidator(duration(zero=False))]
-AtLeastOne = Annotated[int, BeforeValidator(count(1))]
-NoneOrMore = Annotated[int, BeforeValidator(count(0))]
-Liftable = Annotated[int | None, BeforeValidator(count(0, liftable=True))]
-Word = Annotated[str | None, BeforeValidator(maybe(word))]
-Names = Annotated[tuple[str, ...] | None, NoDecode, BeforeValidator(maybe(names))]
-Rules = Annotated[tuple[str, ...], NoDecode, BeforeValidator(rules)]
-YesNo = Annotated[bool, BeforeValidator(boolean)]
-Key = Annotated[SecretStr | None, BeforeValidator(maybe(secret))]
-Address = Annotated[str | None, BeforeValidator(maybe(address))]
-Folder = Annotated[Path, BeforeValidator(folder)]
-MaybeFolder = Annotated[Path | None, BeforeValidator(maybe(folder))]
+Dollars = Annotated[Decimal | None, BeforeValidator(parsers.dollars)]
+Seconds = Annotated[float, BeforeValidator(parsers.duration(zero=False))]
+AtLeastOne = Annotated[int, BeforeValidator(parsers.count(1))]
+NoneOrMore = Annotated[int, BeforeValidator(parsers.count(0))]
+Liftable = Annotated[int | None, BeforeValidator(parsers.count(0, liftable=True))]
+Word = Annotated[str | None, BeforeValidator(parsers.maybe(parsers.word))]
+Names = Annotated[tuple[str, ...] | None, NoDecode, BeforeValidator(parsers.maybe(parsers.names))]
+Rules = Annotated[tuple[str, ...], NoDecode, BeforeValidator(parsers.rules)]
+YesNo = Annotated[bool, BeforeValidator(parsers.boolean)]
+Key = Annotated[SecretStr | None, BeforeValidator(parsers.maybe(parsers.secret))]
+Address = Annotated[str | None, BeforeValidator(parsers.maybe(parsers.address))]
+Folder = Annotated[Path, BeforeValidator(parsers.folder)]
+MaybeFolder = Annotated[Path | None, BeforeValidator(parsers.maybe(parsers.folder))]
 Prices = Annotated[Mapping[str, PriceLine], PlainValidator(price_lines)]
 
 _PERMISSION = ("run", "policy")
@@ -92,7 +76,7 @@ class Settings(BaseSettings):
     )
 
     # fmt: off
-    llm_provider: Annotated[str | None, BeforeValidator(maybe(provider))] = setting(
+    llm_provider: Annotated[str | None, BeforeValidator(parsers.maybe(parsers.provider))] = setting(
         None, "LLM_PROVIDER", "answer", "who answers (agentctl providers list); unset: the one that is set up",
         Flag(WHO, "NAME", spellings=("--provider",)), bare=True, example="builtin")
     llm_model: Word = setting(
@@ -111,10 +95,10 @@ class Settings(BaseSettings):
     anthropic_base_url: Address = setting(
         None, "ANTHROPIC_BASE_URL", "answer", "another server that speaks Anthropic's format",
         bare=True, needed_by=("provider anthropic",), example="https://api.anthropic.com", repr=False)
-    ollama_host: Annotated[str, BeforeValidator(ollama_address)] = setting(
+    ollama_host: Annotated[str, BeforeValidator(parsers.ollama_address)] = setting(
         "http://127.0.0.1:11434", "OLLAMA_HOST", "answer", "where Ollama listens",
         bare=True, needed_by=("provider ollama",), repr=False)
-    docker_host: Annotated[str | None, BeforeValidator(maybe(engine_address))] = setting(
+    docker_host: Annotated[str | None, BeforeValidator(parsers.maybe(parsers.engine_address))] = setting(
         None, "DOCKER_HOST", "answer", "the container engine, unix://… or tcp://…; unset: docker's current context",
         bare=True, example="unix:///var/run/docker.sock", repr=False)
 
@@ -142,10 +126,10 @@ class Settings(BaseSettings):
     max_calls_per_minute: Liftable = setting(
         None, "MAX_CALLS_PER_MINUTE", "cost",
         "requests that one run may send in any 60 seconds; unset: no such limit", Flag(LIMITS, "N"), example="60")
-    budget_wait: Annotated[float, BeforeValidator(duration(zero=True))] = setting(
+    budget_wait: Annotated[float, BeforeValidator(parsers.duration(zero=True))] = setting(
         60.0, "BUDGET_WAIT", "cost", "how long to wait for what other runs hold", Flag(LIMITS, "TIME"), written="60s")
-    doubt: Annotated[Literal["normal", "strict"], BeforeValidator(one_of("normal", "strict"))] = setting(
-        "normal", "DOUBT", "cost", "strict: a call whose outcome nobody knows counts at the model's ceiling")
+    doubt: Annotated[Literal["normal", "strict"], parsers.OneOf] = setting(
+        "normal", "DOUBT", "cost", "strict: also count a refused call as in doubt")
 
     max_context_tokens: AtLeastOne = setting(
         8000, "MAX_CONTEXT_TOKENS", "context",
@@ -156,25 +140,23 @@ class Settings(BaseSettings):
     keep_last_n_assistant_messages: NoneOrMore = setting(
         3, "KEEP_LAST_N_ASSISTANT_MESSAGES", "context", "messages of the model that are never cut",
         Flag(CONTEXT, "N"), bare=True)
-    max_result_tokens: Annotated[int | None, BeforeValidator(count(256, liftable=True))] = setting(
+    max_result_tokens: Annotated[int | None, BeforeValidator(parsers.count(256, liftable=True))] = setting(
         None, "MAX_RESULT_TOKENS", "context",
         "tokens of one tool's result at most; unset: an eighth of max_context_tokens",
         Flag(CONTEXT, "N"), example="1000")
-    context_cut_percent: Annotated[int, BeforeValidator(count(10, most=90))] = setting(
+    context_cut_percent: Annotated[int, BeforeValidator(parsers.count(10, most=90))] = setting(
         50, "CONTEXT_CUT_PERCENT", "context", "how full the conversation still is, in percent, after a cut",
         Flag(CONTEXT, "N"))
-    context_warn_percent: Annotated[int, BeforeValidator(count(1, most=100))] = setting(
+    context_warn_percent: Annotated[int, BeforeValidator(parsers.count(1, most=100))] = setting(
         80, "CONTEXT_WARN_PERCENT", "context", "how full it is, in percent, when one line tells of it",
         Flag(CONTEXT, "N"))
-    summaries: Annotated[
-        Literal["auto", "always", "never"], BeforeValidator(one_of("auto", "always", "never"))
-    ] = setting(
+    summaries: Annotated[Literal["auto", "always", "never"], parsers.OneOf] = setting(
         "auto", "SUMMARIES", "context",
         "who sums up what is cut: auto (the model, where that pays), always (it) or never",
         Flag(CONTEXT, "HOW", "choice"))
-    summary_tokens: Annotated[int, BeforeValidator(count(100, most=4000))] = setting(
+    summary_tokens: Annotated[int, BeforeValidator(parsers.count(100, most=4000))] = setting(
         500, "SUMMARY_TOKENS", "context", "tokens of a summary by the model at most", Flag(CONTEXT, "N"))
-    max_output_tokens: Annotated[int | None, BeforeValidator(count(1, liftable=True))] = setting(
+    max_output_tokens: Annotated[int | None, BeforeValidator(parsers.count(1, liftable=True))] = setting(
         None, "MAX_OUTPUT_TOKENS", "context",
         "tokens of one answer at most; unset: 4096 (reasoning 16384) or what a run needs", Flag(LIMITS, "N"),
         example="4096")
@@ -212,20 +194,20 @@ class Settings(BaseSettings):
     deny: Rules = setting(
         (), "DENY", "reach", "rules for what never runs: a tool, or 'docker_rm(name=db*)'",
         Flag(REACH, "RULE", "list"), needed_by=_PERMISSION)
-    approve: Annotated[Literal["ask", "deny", "all"], BeforeValidator(one_of("ask", "deny", "all"))] = setting(
+    approve: Annotated[Literal["ask", "deny", "all"], parsers.OneOf] = setting(
         "ask", "APPROVE", "reach", "how questions about changes are answered: ask, deny or all",
         Flag(REACH, kind="choice"), needed_by=_PERMISSION)
-    sandbox: Annotated[Literal["auto", "bwrap", "none"], BeforeValidator(one_of("auto", "bwrap", "none"))] = setting(
+    sandbox: Annotated[Literal["auto", "bwrap", "none"], parsers.OneOf] = setting(
         "auto", "SANDBOX", "reach", "the boundary of shell commands: auto, bwrap or none",
         Flag(REACH, kind="choice"), needed_by=_PERMISSION)
     network: YesNo = setting(
         False, "NETWORK", "reach", "true: shell commands may use the network", Flag(REACH, kind="yes_no"),
         needed_by=_PERMISSION)
 
-    output: Annotated[Literal["text", "json", "jsonl"], BeforeValidator(one_of("text", "json", "jsonl"))] = setting(
+    output: Annotated[Literal["text", "json", "jsonl"], parsers.OneOf] = setting(
         "text", "OUTPUT", "look", "what stdout gets: text (the answer), json or jsonl",
         Flag(OUTPUT, kind="choice", spellings=("-o", "--output")))
-    color: Annotated[Literal["auto", "always", "never"], BeforeValidator(one_of("auto", "always", "never"))] = setting(
+    color: Annotated[Literal["auto", "always", "never"], parsers.OneOf] = setting(
         "auto", "COLOR", "look", "colour on the terminal: auto, always or never", Flag(OUTPUT, kind="choice"),
         needed_by=())
 

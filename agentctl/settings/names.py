@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from agentctl.settings.declaration import PREFIX, Declaration, declaration_of
+from agentctl.settings.declaration import Declaration, declaration_of
 from agentctl.settings.model import Settings
-from agentctl.settings.provider_names import DEFAULT_MODELS, KNOWN_PROVIDERS, OTHER_PROVIDERS, SLASHED_MODELS
 
 #: What every command of a run carries, so that nothing of it outlives the run; no setting.
 CHILD_MARK = "AGENTCTL_CHILD"
@@ -58,27 +57,3 @@ def flag_name(field: str) -> str:
     if flag is not None and (flag.synonym or flag.spellings):
         return flag.synonym or flag.spellings[-1]
     return "--" + field.replace("_", "-")
-
-
-__all__ = [
-    "CHILD_MARK",
-    "DECLARED",
-    "DEFAULT_MODELS",
-    "DIR_FIELDS",
-    "DOCUMENTED_NAMES",
-    "ENV_NAMES",
-    "KEY_NAMES",
-    "KNOWN_PROVIDERS",
-    "LEAST_SECRET",
-    "NO_RUN",
-    "OTHER_PROVIDERS",
-    "PARENT_CAPABILITY",
-    "PARENT_RUN",
-    "PREFIX",
-    "SECRET_ENDINGS",
-    "SECRET_FIELDS",
-    "SLASHED_MODELS",
-    "TABLE_FIELDS",
-    "TOML_FIELDS",
-    "flag_name",
-]

@@ -6,10 +6,11 @@ import re
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, get_args
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr
+from pydantic import GetCoreSchemaHandler, SecretStr
+from pydantic_core.core_schema import CoreSchema, no_info_before_validator_function
 
 from agentctl.core.text import did_you_mean
 from agentctl.core.tool_rules import parse_rule, split_rules
@@ -143,6 +144,14 @@ def one_of(*choices: str) -> Callable[[object], str]:
         raise ValueError("one of " + ", ".join(choices) + (f"; {near}" if near else ""))
 
     return read
+
+
+class OneOf:
+    """In ``Annotated``: one word of the Literal that it stands beside."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
+        return no_info_before_validator_function(one_of(*get_args(source)), handler(source))
 
 
 def provider(value: object) -> str:

@@ -10,7 +10,8 @@ from agentctl.core.errors import AuthFailed, UsageError
 from agentctl.core.text import did_you_mean, safe_text
 from agentctl.settings.host import is_loopback
 from agentctl.settings.loaded import Loaded
-from agentctl.settings.names import DEFAULT_MODELS, ENV_NAMES, KEY_NAMES
+from agentctl.settings.names import ENV_NAMES, KEY_NAMES
+from agentctl.settings.provider_names import DEFAULT_MODELS
 
 
 class ProviderChoice(NamedTuple):

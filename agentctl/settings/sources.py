@@ -14,13 +14,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource, InitSettingsSource, TomlConfigSettingsSource
+
 from agentctl.core.text import did_you_mean, safe_text
-from agentctl.settings.library import (
-    DotEnvSettingsSource,
-    EnvSettingsSource,
-    InitSettingsSource,
-    TomlConfigSettingsSource,
-)
+from agentctl.settings.declaration import PREFIX
 from agentctl.settings.model import Settings
 from agentctl.settings.names import (
     CHILD_MARK,
@@ -29,7 +26,6 @@ from agentctl.settings.names import (
     KEY_NAMES,
     PARENT_CAPABILITY,
     PARENT_RUN,
-    PREFIX,
     SECRET_FIELDS,
     TABLE_FIELDS,
     TOML_FIELDS,

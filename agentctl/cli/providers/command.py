@@ -123,7 +123,8 @@ def _provider_with_key(word: str) -> str:
 
     from agentctl.core.errors import UsageError
     from agentctl.core.text import did_you_mean
-    from agentctl.settings.names import KEY_NAMES, KNOWN_PROVIDERS, OTHER_PROVIDERS
+    from agentctl.settings.names import KEY_NAMES
+    from agentctl.settings.provider_names import KNOWN_PROVIDERS, OTHER_PROVIDERS
 
     name = word.strip().lower()
     if name in KEY_NAMES:
