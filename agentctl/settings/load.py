@@ -178,7 +178,7 @@ def _load(
     entries, notes = merged.entries, [*merged.notes, *said]
     values, wrong = validate(entries)
     settings = Settings.model_construct(**values)
-    problems += (*merged.problems, *wrong, *_places(settings, where))
+    problems += (*merged.problems, *wrong, *_places(settings, where, _needs_env(read.layers[: read.outer])))
     sources = dict.fromkeys(Settings.model_fields, Source("default")) | {name: entries[name].source for name in values}
     if "docker_host" not in entries:
         engine = current_engine(environ)
@@ -207,14 +207,14 @@ def _load(
     return loaded, problems, read
 
 
-def _places(settings: Settings, workdir: SettingEntry | None) -> tuple[Problem, ...]:
-    """Return what is wrong with the folders that the settings name."""
+def _places(settings: Settings, workdir: SettingEntry | None, needs_env: tuple[str, ...]) -> tuple[Problem, ...]:
+    """Return what is wrong with the folders that the settings name; ``needs_env`` needs the config folder."""
     problems = folder_problems(
         (
             ("state folder", settings.state_dir, ("run", "report", "state_dir")),
             ("folder of runs", settings.runs_dir, ("run", "report", "state_dir")),
             ("cache folder", settings.cache_dir, ("run", "cache_dir")),
-            ("config folder", settings.config_dir, ("run", "config_dir")),
+            ("config folder", settings.config_dir, needs_env),  # whoever writes there writes the .env
         )
     )
     if workdir is None or not isinstance(workdir.value, Path) or is_folder(workdir.value):
@@ -264,7 +264,7 @@ def _read_layers(
 
 
 def _needs_env(stronger: Sequence[Layer]) -> tuple[str, ...]:
-    """Return what an unreadable .env stops: whatever it could have set, but not what stands in a stronger place."""
+    """Return what an unreadable .env stops: whatever it could set, but not where the ledger is if that is set above."""
     is_set = any("state_dir" in layer.entries for layer in stronger)
     return tuple(need for need in NEEDS_ENV if not (is_set and need in ("report", "state_dir")))
 

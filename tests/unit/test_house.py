@@ -33,6 +33,8 @@ ONLY_IN = {
     "aiodocker": {"tools"},
     "psutil": {"tools"},
     "dotenv": {"settings"},
+    "pydantic_settings": {"settings"},
+    "tomlkit": {"settings"},
 }
 
 #: What must be set before somebody else's import: the lines outside of ``settings`` that touch the environment.

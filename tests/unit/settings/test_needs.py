@@ -123,6 +123,27 @@ def test_an_unreadable_env_stops_whoever_could_find_something_in_it(tmp_path: Pa
     assert len(load(desk, {}, []).warnings) == 1
 
 
+def test_a_config_folder_that_others_write_to_stops_whoever_could_find_something_in_it(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.config.chmod(0o777)
+    (warning,) = load(desk, {}, ["report"]).warnings
+    assert warning.startswith("warning: others may write to the config folder ")
+    del desk.environ["AGENTCTL_STATE_DIR"]
+    for needs in (["report"], ["run"], ["policy"], ["groq_api_key"]):
+        with pytest.raises(UsageError, match="others may write to the config folder"):
+            load(desk, {}, needs)
+
+
+def test_a_state_folder_that_others_write_to_stops_a_report(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.state.mkdir()
+    desk.state.chmod(0o777)
+    for needs in (["report"], ["run"], ["state_dir"]):
+        with pytest.raises(UsageError, match="others may write to the state folder"):
+            load(desk, {}, needs)
+    assert len(load(desk, {}, ["policy"]).warnings) == 1
+
+
 def test_a_state_folder_in_the_config_stops_a_report(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.user_toml("state_dir = '/x'\n")

@@ -59,6 +59,13 @@ def test_each_flag_sets_its_field(field: str) -> None:
         assert [name for name in SETTING_FLAGS if given[name] not in (None, [], ())] == [field]
 
 
+def test_the_breaker_names_the_flags_that_the_settings_name() -> None:
+    from agentctl.budget.breaker import _FLAGS
+
+    named = {field: one.flag.synonym for field, one in DECLARED.items() if one.flag and one.flag.synonym}
+    assert named == _FLAGS
+
+
 def test_the_panels_of_the_help_follow_one_another() -> None:
     params = ROOT_COMMAND.commands["run"].params  # type: ignore[attr-defined]
     panels = [getattr(param, "rich_help_panel", None) for param in params]
