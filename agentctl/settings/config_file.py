@@ -75,22 +75,17 @@ def save_value(path: Path, field: str, words: Sequence[str]) -> bool:
     literal = _literal(field, words, Path.cwd()) if words else None
     if literal is not None and not literal.isprintable():
         raise UsageError(f"{field} cannot be written into config.toml: it has bytes that are no text")
-    named = safe_text(f"{_WHAT} {path}")
-    try:
-        if literal is None and not is_there(path):
+    if literal is None and not is_there(path):
+        return False
+    with file_lock(path, _WHAT):
+        before = read_exact(path, _WHAT)
+        after = with_value(before, field, literal)
+        if after == before:
             return False
-        with file_lock(path):
-            before = read_exact(path, _WHAT)
-            after = with_value(before, field, literal)
-            if after == before:
-                return False
-            _refuse_new_problems(before, after, path)
-            mode = stat.S_IMODE(path.stat().st_mode) if is_there(path) else 0o600
-            write_atomically(path, after, mode=mode)
-            return True
-    except OSError as error:
-        said = (error.strerror or "not possible").lower()
-        raise StateError(f"{named} cannot be written: {said}", hint="nothing was changed") from error
+        _refuse_new_problems(before, after, path)
+        mode = stat.S_IMODE(path.stat().st_mode) if is_there(path) else 0o600
+        write_atomically(path, after, mode=mode)
+        return True
 
 
 def _literal(field: str, words: Sequence[str], cwd: Path) -> str:
@@ -139,19 +134,15 @@ def start_file(path: Path, *, force: bool) -> Path | None:
         UsageError: there is one, and no ``force``.
         StateError: it cannot be written.
     """
-    try:
-        with file_lock(path):
-            if is_there(path) and not force:
-                raise UsageError(safe_text(f"{path} is there already; nothing was changed"), hint="--force starts anew")
-            kept = None
-            if old := read_exact(path, _WHAT):
-                kept = path.with_name(f"{path.name}.old")
-                write_atomically(kept, old)
-            write_atomically(path, default_text())
-            return kept
-    except OSError as error:
-        said = (error.strerror or "not possible").lower()
-        raise StateError(safe_text(f"{path} cannot be written: {said}"), hint="nothing was changed") from error
+    with file_lock(path):
+        if is_there(path) and not force:
+            raise UsageError(safe_text(f"{path} is there already; nothing was changed"), hint="--force starts anew")
+        kept = None
+        if old := read_exact(path, _WHAT):
+            kept = path.with_name(f"{path.name}.old")
+            write_atomically(kept, old)
+        write_atomically(path, default_text())
+        return kept
 
 
 def with_value(text: str, field: str, literal: str | None) -> str:

@@ -76,19 +76,14 @@ def save_key(path: Path, provider: str, key: SecretStr | None) -> bool:
         UsageError: the file is not the user's alone, or no text.
         StateError: it cannot be written; it stays as it was.
     """
-    named = safe_text(f"user .env {path}")
-    try:
-        if key is None and not is_there(path):
-            return False
-        with file_lock(path):
-            before = read_exact(path, "user .env", private=True)
-            after = with_key(before, provider, key)
-            if after != before:
-                write_atomically(path, after, check=lambda fresh: _reads_back(fresh, provider, key, path=path))
-            return after != before or key is not None
-    except OSError as error:
-        said = (error.strerror or "not possible").lower()
-        raise StateError(f"{named} cannot be written: {said}", hint="nothing was changed") from error
+    if key is None and not is_there(path):
+        return False
+    with file_lock(path, "user .env"):
+        before = read_exact(path, "user .env", private=True)
+        after = with_key(before, provider, key)
+        if after != before:
+            write_atomically(path, after, check=lambda fresh: _reads_back(fresh, provider, key, path=path))
+        return after != before or key is not None
 
 
 def with_key(text: str, provider: str, key: SecretStr | None) -> str:

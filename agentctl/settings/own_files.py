@@ -91,13 +91,23 @@ def _not_private(found: os.stat_result, named: str, path: Path) -> Problem | Non
 
 
 @contextmanager
-def file_lock(path: Path) -> Iterator[None]:
-    """Lock ``path`` against other agentctl processes, by a lock file beside it; its folder is made (mode 0700).
+def file_lock(path: Path, what: str = "") -> Iterator[None]:
+    """Lock ``path`` against other agentctl processes while it is changed; its folder is made (mode 0700).
 
     Raises:
-        StateError: another one holds it for 10 s.
-        OSError: the folder or the lock cannot be made.
+        StateError: another one holds it for 10 s, or the change failed; ``what`` names the file.
     """
+    try:
+        with _hold_lock(path):
+            yield
+    except OSError as error:
+        named, said = safe_text(f"{what} {path}".lstrip()), (error.strerror or "not possible").lower()
+        raise StateError(f"{named} cannot be written: {said}", hint="nothing was changed") from error
+
+
+@contextmanager
+def _hold_lock(path: Path) -> Iterator[None]:
+    """Hold the lock file beside ``path``."""
     make_folder(path.parent)
     lock = open_lock(path.with_name(f"{path.name}.lock"))
     try:

@@ -17,6 +17,7 @@ from agentctl.settings.untrusted_files import ProjectFile, read_project_file
 
 SCHEMA = "agentctl.trusted/1"
 _MOST_BYTES = 4 * 1024 * 1024
+_WHAT = "the list of trusted files"
 
 TrustState = Literal["trusted", "changed", "unknown"]
 
@@ -73,11 +74,8 @@ class TrustStore:
         """
         at = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         added = {real(file.path): TrustRecord(real(file.path), file.sha256, at) for file in files}
-        try:
-            with file_lock(self._path):
-                self._write({**self.records(), **added})
-        except OSError as error:
-            raise self._unwritable(error) from error
+        with file_lock(self._path, _WHAT):
+            self._write({**self.records(), **added})
 
     def revoke(self, place: Path | None) -> tuple[Path, ...]:
         """Stop trusting the file at ``place`` or the files in it, there or not (None: all); return their paths.
@@ -88,15 +86,12 @@ class TrustStore:
         if not is_there(self._path):
             return ()
         target = None if place is None else Path(os.path.realpath(place))
-        try:
-            with file_lock(self._path):
-                records = {} if target is None and self._is_damaged() else self.records()
-                gone = [path for path in records if target is None or target in (path, path.parent)]
-                if gone or target is None:
-                    self._write({path: record for path, record in records.items() if path not in gone})
-                return tuple(sorted(gone))
-        except OSError as error:
-            raise self._unwritable(error) from error
+        with file_lock(self._path, _WHAT):
+            records = {} if target is None and self._is_damaged() else self.records()
+            gone = [path for path in records if target is None or target in (path, path.parent)]
+            if gone or target is None:
+                self._write({path: record for path, record in records.items() if path not in gone})
+            return tuple(sorted(gone))
 
     def _is_damaged(self) -> bool:
         try:
@@ -126,14 +121,8 @@ class TrustStore:
 
     def _unbelievable(self, why: str) -> StateError:
         return StateError(
-            safe_text(f"the list of trusted files {self._path} is not used: {why}"),
+            safe_text(f"{_WHAT} {self._path} is not used: {why}"),
             hint="agentctl trust --revoke --all   starts a new one",
-        )
-
-    def _unwritable(self, error: OSError) -> StateError:
-        said = (error.strerror or "not possible").lower()
-        return StateError(
-            safe_text(f"the list of trusted files {self._path} cannot be written: {said}"), hint="nothing was changed"
         )
 
 
