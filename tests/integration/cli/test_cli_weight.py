@@ -5,8 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import pytest
-
 from tests.support.command_line import HEAVY_MODULES, ROOT, loaded_by_all, loaded_modules
 
 
@@ -23,17 +21,16 @@ def test_the_help_loads_nothing_below_the_command_line() -> None:
     assert ours == {"agentctl.core", "agentctl.core.errors"}
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["run", "--help"], ["completion", "bash"], ["help"]])
-def test_what_reads_no_settings_loads_no_settings_library(words: list[str]) -> None:
-    loaded = loaded_modules(*words)
+def test_what_reads_no_settings_loads_no_settings_library() -> None:
+    loaded = loaded_by_all(("--help",), ("--version",), ("run", "--help"), ("completion", "bash"), ("help",))
     assert loaded & {"pydantic", "pydantic_settings", "dotenv", "tomlkit", "agentctl.settings"} == set()
 
 
 def test_only_who_changes_the_config_loads_its_editor() -> None:
-    for words in (["config", "show"], ["costs"], ["run", "--provider", "builtin", "How much memory is used?"]):
-        loaded = loaded_modules(*words)
-        assert {"pydantic_settings", "agentctl.settings.model"} <= loaded
-        assert "tomlkit" not in loaded, words
+    run = ("run", "--provider", "builtin", "How much memory is used?")
+    loaded = loaded_by_all(("config", "show"), ("costs",), run)
+    assert {"pydantic_settings", "agentctl.settings.model"} <= loaded
+    assert "tomlkit" not in loaded
     assert "tomlkit" in loaded_modules("config", "set", "max_turns", "5")
 
 
