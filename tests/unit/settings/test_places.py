@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.settings import sources
+from agentctl.settings import own_files
 from agentctl.settings.show import paths
 from tests.support.desk import Desk
 
@@ -17,7 +17,7 @@ from tests.support.desk import Desk
 def test_a_pipe_that_nobody_writes_to_is_refused_after_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(sources, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(own_files, "PIPE_PATIENCE_S", 0.1)
     desk = Desk(tmp_path)
     os.mkfifo(desk.config / name, 0o600)
     assert desk.refusal().message.endswith(f"{name} is a pipe that nobody writes to")
