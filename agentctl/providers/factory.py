@@ -72,7 +72,8 @@ def _needs(
     address = "ollama_host" if provider == "ollama" else f"{provider}_base_url"
     window = ("max_context_tokens", "max_output_tokens") if provider == "ollama" else ()
     given = ((f"{provider}_api_key", api_key), (address, base_url), ("prices", prices))
-    return (*(name for name, value in given if value is None or value == ""), *window)
+    missing = (name for name, value in given if value is None or value == "")
+    return (*(name for name in missing if name in Settings.model_fields), *window)
 
 
 def fit_num_ctx(max_context_tokens: int, max_output_tokens: int | None) -> int:

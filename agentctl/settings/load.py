@@ -15,6 +15,7 @@ from agentctl.settings.lineage import find_parent
 from agentctl.settings.loaded import Loaded, refusal
 from agentctl.settings.merge import Merged, absolute, format_value, merge, secret_texts, validate
 from agentctl.settings.model import Settings, default_folder
+from agentctl.settings.names import NEEDS
 from agentctl.settings.own_files import is_folder, is_there, read_own_file
 from agentctl.settings.own_folders import folder_problems
 from agentctl.settings.project_files import (
@@ -106,12 +107,15 @@ def load_settings(
 
     Raises:
         UsageError: everything that is wrong in a flag or in what is needed, at once.
+        TypeError: ``needs`` has what nothing is needed by.
 
     >>> from agentctl import load_settings
     >>> loaded = load_settings(flags={"max_turns": 5})
     >>> loaded.settings.max_turns, str(loaded.sources["max_turns"])
     (5, 'flag --max-turns')
     """
+    if isinstance(needs, str) or not NEEDS.issuperset(needs):  # or nothing would stop
+        raise TypeError(f"no command needs {needs}")
     loaded, problems, _ = _load(flags, environ, cwd, env_files, config, remember=remember, needs=needs)
     if loaded is None or (stopping := _stopping(problems, needs)):
         raise refusal(problems if loaded is None else stopping)

@@ -50,6 +50,9 @@ TABLE_FIELDS = tuple(name for name, declared in DECLARED.items() if not declared
 #: What a TOML file may hold: no keys (they live in the environment or the user's .env), no folders of our own.
 TOML_FIELDS: tuple[str, ...] = tuple(name for name, declared in DECLARED.items() if declared.in_toml)
 
+#: What a command can need: a field, or a group of them that a declaration names.
+NEEDS = frozenset({*DECLARED, *(need for declared in DECLARED.values() for need in declared.needed_by)})
+
 
 def flag_name(field: str) -> str:
     """Return the flag that sets ``field``, as messages name it."""

@@ -253,11 +253,13 @@ def _strays(names: Iterable[str]) -> tuple[str, ...]:
 
 def from_toml(text: str, *, kind: Kind, path: Path) -> Layer:
     """Read the text of a TOML file; an unknown name is a problem."""
+    import tomllib  # noqa: PLC0415 - most runs have no config file
+
     source = Source(kind, os.fspath(path))
     try:
         parsed = TomlSource(text).toml_data
     except (ValueError, ArithmeticError, RecursionError) as exc:
-        is_syntax = type(exc).__name__ == "TOMLDecodeError"
+        is_syntax = isinstance(exc, tomllib.TOMLDecodeError)
         why = str(exc) if is_syntax else "too deeply nested, or a number too long"
         return Layer(str(source), problems=(Problem(safe_text(f"{source} is not TOML: {why}"), "", NEEDS_TOML),))
     entries: dict[str, SettingEntry] = {}

@@ -159,7 +159,8 @@ def test_a_provider_made_in_python_needs_its_own_settings_only(monkeypatch: pyte
         monkeypatch.setenv(name, value)
     given = create_llm_provider("openai", "gpt-4o", api_key="sk-1", base_url="http://127.0.0.1:9/v1")
     assert given.facts.model == "gpt-4o"
-    assert create_llm_provider("anthropic", "claude-haiku-4-5").facts.provider == "anthropic"
+    for name, model in (("anthropic", "claude-haiku-4-5"), ("groq", "openai/gpt-oss-120b"), ("xai", "grok-4")):
+        assert create_llm_provider(name, model).facts.provider == name
     with pytest.raises(UsageError, match="openai_api_key"):
         create_llm_provider("openai", "gpt-4o", base_url="http://127.0.0.1:9/v1")
     with pytest.raises(UsageError, match="openai_base_url"):

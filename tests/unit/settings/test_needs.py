@@ -73,6 +73,12 @@ def test_a_wrong_flag_stops_every_command_that_has_it(tmp_path: Path) -> None:
         load(desk, {"LLM_PROVIDER": "x"}, [], flags={"llm_provider": "anthropic", "llm_model": "openai/gpt-4o"})
 
 
+@pytest.mark.parametrize("needs", ["run", ["rnu"], ["run", "max_trun"], ["provider nobody"]])
+def test_what_nothing_is_needed_by_is_a_slip_that_stops_at_once(tmp_path: Path, needs: Sequence[str]) -> None:
+    with pytest.raises(TypeError, match="no command needs"):
+        load(Desk(tmp_path), {}, needs)
+
+
 def test_a_wrong_value_below_a_right_one_is_no_warning(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.user_toml('color = "x"\n')
