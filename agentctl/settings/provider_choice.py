@@ -37,9 +37,10 @@ def choose_provider(loaded: Loaded, *, ollama_models: tuple[str, ...] | None = N
 
     Raises:
         UsageError: two keys and no choice, a model without a provider, a provider that has no default model, or a
-            wrong value of the chosen provider's own settings.
+            wrong value of what a run or the chosen provider needs.
         AuthFailed: a key is missing or empty.
     """
+    loaded.refuse_wrong("run")
     choice = _choose(loaded, ollama_models)
     loaded.refuse_wrong(f"provider {choice.provider}")
     return choice

@@ -178,6 +178,13 @@ def test_a_wrong_key_falls_through_to_no_other_provider(tmp_path: Path) -> None:
         choice(desk, {"OPENAI_API_KEY": "sk x", "GROQ_API_KEY": "gsk-1"})
 
 
+def test_who_would_answer_is_not_said_where_no_run_would_start(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.user_env("OPENAI_API_KEY=sk-1\n", mode=0o644)
+    with pytest.raises(UsageError, match="others may read it"):
+        choose_provider(load(desk, {}, []))
+
+
 def test_a_wrong_ollama_address_stops_whoever_would_ask_there(tmp_path: Path) -> None:
     desk, wrong = Desk(tmp_path), {"OLLAMA_HOST": "a b"}
     loaded = load(desk, wrong, ["run"])
