@@ -7,14 +7,20 @@ makes is handed over by its descriptor, so that no link of the user's can lead t
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
-from collections.abc import Callable
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from agentctl.core.errors import StateError
+from agentctl.core.text import safe_text
 
 _LOCK = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_PATIENCE_S = 10.0  # for another process that writes the same file
 _MOST_IN_A_LOCK = 20  # bytes: the number of a process
 
 
@@ -45,6 +51,73 @@ def replace_file(
         with suppress(OSError):
             os.unlink(temporary, dir_fd=folder)
         raise
+
+
+def write_atomically(
+    path: Path,
+    text: str,
+    *,
+    mode: int = 0o600,
+    check: Callable[[Path], None] | None = None,
+    for_folder: bool = False,
+) -> None:
+    """Replace the file by ``text``, once a new file beside it is on disk and passes ``check``.
+
+    With ``for_folder`` a file that root writes belongs to the owner of its folder.
+
+    Raises:
+        OSError: it cannot be written; the old file stays.
+    """
+    fresh = path.with_name(f"{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    try:
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, mode)  # whatever the umask takes away
+            if for_folder:
+                hand_over(descriptor, path.parent)
+            file.write(text.encode("utf-8"))
+            file.flush()
+            os.fsync(descriptor)
+        if check is not None:
+            check(fresh)
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    sync_folder(path.parent)  # the new name, too, is on disk
+
+
+@contextmanager
+def file_lock(path: Path, what: str = "") -> Iterator[None]:
+    """Lock ``path`` against other agentctl processes while it is changed; its folder is made (mode 0700).
+
+    Raises:
+        StateError: another one holds it for 10 s, or the change failed; ``what`` names the file.
+    """
+    try:
+        with _hold_lock(path):
+            yield
+    except OSError as error:
+        named, said = safe_text(f"{what} {path}".lstrip()), (error.strerror or "not possible").lower()
+        raise StateError(f"{named} cannot be written: {said}", hint="nothing was changed") from error
+
+
+@contextmanager
+def _hold_lock(path: Path) -> Iterator[None]:
+    """Hold the lock file beside ``path``."""
+    make_folder(path.parent)
+    lock = open_lock(path.with_name(f"{path.name}.lock"))
+    try:
+        until = time.monotonic() + _PATIENCE_S
+        while True:
+            with suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            if time.monotonic() > until:
+                raise StateError(safe_text(f"another process holds {path}.lock"), hint="try again")
+            time.sleep(0.01)
+        yield
+    finally:
+        os.close(lock)
 
 
 def hand_over(file: int, like: int | Path) -> None:

@@ -31,10 +31,10 @@ from agentctl.core.events import (
     RunFinished,
     RunStarted,
 )
+from agentctl.core.files import write_atomically
 from agentctl.core.pricing import to_usd
 from agentctl.core.redaction import redact
 from agentctl.core.text import safe_text
-from agentctl.settings.own_files import write_atomically
 
 MOST_RECORDS = 1000
 MOST_BYTES = 8 * 1024 * 1024

@@ -12,8 +12,7 @@ from pathlib import Path
 import anyio.to_thread
 
 from agentctl.context.counter import Calibration
-from agentctl.core.files import make_folder
-from agentctl.settings.own_files import write_atomically
+from agentctl.core.files import make_folder, write_atomically
 
 FILE = "counts.json"
 _SCHEMA = "agentctl.counts/1"

@@ -13,10 +13,11 @@ from decimal import Decimal
 from pathlib import Path
 
 from agentctl.core.errors import StateError, UsageError
+from agentctl.core.files import file_lock, write_atomically
 from agentctl.core.text import did_you_mean, safe_text
 from agentctl.settings.merge import absolute, format_value, validate
 from agentctl.settings.names import ENV_NAMES, KEY_NAMES, SECRET_FIELDS, TABLE_FIELDS, TOML_FIELDS, flag_name
-from agentctl.settings.own_files import file_lock, is_there, read_exact, write_atomically
+from agentctl.settings.own_files import is_there, read_exact
 from agentctl.settings.project_files import problems_of
 from agentctl.settings.sources import NEEDS_TOML, SettingEntry, Source, from_toml
 

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from pydantic import SecretStr
 
 from agentctl.core.errors import StateError, UsageError
+from agentctl.core.files import file_lock, write_atomically
 from agentctl.core.text import safe_text
 from agentctl.settings.merge import absolute
 from agentctl.settings.model import default_folder
 from agentctl.settings.names import ENV_NAMES, KEY_NAMES
-from agentctl.settings.own_files import file_lock, is_there, read_exact, read_own_file, write_atomically
+from agentctl.settings.own_files import is_there, read_exact, read_own_file
 from agentctl.settings.show import MASK
 from agentctl.settings.sources import Problem, from_dotenv, from_environment
 

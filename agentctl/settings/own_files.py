@@ -1,24 +1,18 @@
-"""Read the files that the user names or owns; change one under a lock, atomically, if it is the user's own."""
+"""Read the files that the user names or owns, bounded, as UTF-8."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
 import shlex
 import stat
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from agentctl.core.errors import StateError, UsageError
-from agentctl.core.files import hand_over, make_folder, open_lock, sync_folder
 from agentctl.core.text import safe_text
 from agentctl.settings.sources import Problem
 
 MOST_BYTES = 1024 * 1024
-PATIENCE_S = 10.0  # for another process that writes the same file
 PIPE_PATIENCE_S = 5.0  # for the first byte of a pipe: nobody may stand behind it
 
 
@@ -90,40 +84,6 @@ def _not_private(found: os.stat_result, named: str, path: Path) -> Problem | Non
     return None
 
 
-@contextmanager
-def file_lock(path: Path, what: str = "") -> Iterator[None]:
-    """Lock ``path`` against other agentctl processes while it is changed; its folder is made (mode 0700).
-
-    Raises:
-        StateError: another one holds it for 10 s, or the change failed; ``what`` names the file.
-    """
-    try:
-        with _hold_lock(path):
-            yield
-    except OSError as error:
-        named, said = safe_text(f"{what} {path}".lstrip()), (error.strerror or "not possible").lower()
-        raise StateError(f"{named} cannot be written: {said}", hint="nothing was changed") from error
-
-
-@contextmanager
-def _hold_lock(path: Path) -> Iterator[None]:
-    """Hold the lock file beside ``path``."""
-    make_folder(path.parent)
-    lock = open_lock(path.with_name(f"{path.name}.lock"))
-    try:
-        until = time.monotonic() + PATIENCE_S
-        while True:
-            with suppress(BlockingIOError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            if time.monotonic() > until:
-                raise StateError(safe_text(f"another process holds {path}.lock"), hint="try again")
-            time.sleep(0.01)
-        yield
-    finally:
-        os.close(lock)
-
-
 def read_exact(path: Path, what: str, *, private: bool = False) -> str:
     """Return the text of a regular file, "" if there is none; a byte order mark is part of it.
 
@@ -151,36 +111,3 @@ def read_exact(path: Path, what: str, *, private: bool = False) -> str:
 
 def _not_followed(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-
-
-def write_atomically(
-    path: Path,
-    text: str,
-    *,
-    mode: int = 0o600,
-    check: Callable[[Path], None] | None = None,
-    for_folder: bool = False,
-) -> None:
-    """Replace the file by ``text``, once a new file beside it is on disk and passes ``check``.
-
-    With ``for_folder`` a file that root writes belongs to the owner of its folder.
-
-    Raises:
-        OSError: it cannot be written; the old file stays.
-    """
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
-    try:
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, mode)  # whatever the umask takes away
-            if for_folder:
-                hand_over(descriptor, path.parent)
-            file.write(text.encode("utf-8"))
-            file.flush()
-            os.fsync(descriptor)
-        if check is not None:
-            check(fresh)
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
-    sync_folder(path.parent)  # the new name, too, is on disk

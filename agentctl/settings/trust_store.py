@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from agentctl.core.errors import StateError
+from agentctl.core.files import file_lock, write_atomically
 from agentctl.core.text import safe_text
-from agentctl.settings.own_files import file_lock, is_there, write_atomically
+from agentctl.settings.own_files import is_there
 from agentctl.settings.untrusted_files import ProjectFile, read_project_file
 
 SCHEMA = "agentctl.trusted/1"
