@@ -10,6 +10,7 @@ import pytest
 from tests.support import machine
 
 pytest_plugins = [
+    "tests.support.certificates",
     "tests.support.command_line",
     "tests.support.denied_paths",
     "tests.support.engine",

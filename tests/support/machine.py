@@ -12,6 +12,7 @@ import ctypes
 import functools
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,7 @@ from pathlib import Path
 import pytest
 
 NOBODY = 65534
-PROGRAMS = ("bwrap", "curl", "git", "go", "jq", "node", "npm", "ps", "setpriv", "sqlite3", "tmux", "unshare")
+PROGRAMS = ("bwrap", "curl", "git", "go", "jq", "node", "npm", "openssl", "ps", "setpriv", "sqlite3", "tmux", "unshare")
 #: Read before a test takes the variable away.
 IS_STRICT = any(os.environ.get(name, "") not in ("", "0", "false") for name in ("CI", "TESTS_STRICT"))
 
@@ -43,6 +44,14 @@ def _root() -> str | None:
 
 def _linux() -> str | None:
     return None if Path("/proc/self/mountinfo").exists() else "there is no /proc"
+
+
+def _ipv6() -> str | None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError as error:
+        return str(error)
+    return None
 
 
 def _user_namespaces() -> str | None:
@@ -104,6 +113,7 @@ def _engine() -> str | None:
 PARTS: dict[str, Callable[[], str | None]] = {
     "Linux": _linux,
     "root": _root,
+    "IPv6": _ipv6,
     "user namespaces": _user_namespaces,
     "network namespaces": _network_namespaces,
     "mounts": _mounts,

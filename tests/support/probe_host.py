@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -39,20 +40,47 @@ def page(body: object = b"", status: str = "200 OK", *headers: str) -> bytes:
     return "\r\n".join([*head, "", ""]).encode() + data
 
 
+def tunnel(port: int) -> Tell:
+    """Return a proxy's answer to CONNECT, whatever host it names: a tunnel to a port of this one."""
+
+    def relay(client: socket.socket, heard: Heard) -> None:
+        with socket.create_connection(("127.0.0.1", port)) as host:
+            client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            there = threading.Thread(target=_copy, args=(client, host), daemon=True)
+            there.start()
+            _copy(host, client)
+            there.join()
+
+    return relay
+
+
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+    with suppress(OSError):
+        target.shutdown(socket.SHUT_RDWR)
+
+
 class Host:
     """Answers by path, each connection in a thread of its own; a path that is not named gets 404.
 
     An answer is bytes, or a function that speaks by itself. ``left`` is set when a client lost patience.
     """
 
-    def __init__(self, pages: Pages | None = None) -> None:
+    def __init__(
+        self, pages: Pages | None = None, *, tls: ssl.SSLContext | None = None, address: str = "127.0.0.1"
+    ) -> None:
         self.heard: list[Heard] = []
         self.left = threading.Event()
         self.pages: dict[str, bytes | Tell] = dict(pages or {})
         self._over = threading.Event()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self._tls = tls
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self._listener = socket.create_server((address, 0), family=family, backlog=64)
         self.port: int = self._listener.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        host = f"[{address}]" if ":" in address else address
+        self.url = f"{'https' if tls else 'http'}://{host}:{self.port}"
         self._threads = [threading.Thread(target=self._receive, daemon=True)]
         self._threads[0].start()
 
@@ -94,15 +122,22 @@ class Host:
 
     def _answer(self, client: socket.socket) -> None:
         with client, suppress(OSError):
-            heard = _read(client)
-            if heard is None:
+            if self._tls is None:
+                self._talk(client)
                 return
-            self.heard.append(heard)
-            answer = self.pages.get(heard.path, page({}, "404 Not Found"))
-            if isinstance(answer, bytes):
-                client.sendall(answer)
-            else:
-                answer(client, heard)
+            with self._tls.wrap_socket(client, server_side=True) as secured:
+                self._talk(secured)
+
+    def _talk(self, client: socket.socket) -> None:
+        heard = _read(client)
+        if heard is None:
+            return
+        self.heard.append(heard)
+        answer = self.pages.get(heard.path, page({}, "404 Not Found"))
+        if isinstance(answer, bytes):
+            client.sendall(answer)
+        else:
+            answer(client, heard)
 
     def __enter__(self) -> Self:
         return self
