@@ -5,9 +5,10 @@
 requests and reads its answers, ``litellm_loader`` imports litellm, ``http_gate`` lets one checked request through to
 the network, ``stream_readers`` and ``usage_fields`` read the usage from the bytes of the answer, and
 ``error_mapping`` translates what failed. ``catalog`` knows the facts and prices of models (``price_table``,
-``price_file``, prices.toml), ``tokenizers`` how they count, ``endpoints`` where they are. ``selection`` and ``probe``
-ask what is there, for nothing, over ``probe_http``. ``builtin`` answers without a model; ``scripted`` plays a test's
-script.
+``price_file``, prices.toml), ``tokenizers`` how they count, ``endpoints`` where they are. ``selection`` asks an Ollama
+on this host for its models over ``loopback_http``, which is quick to load; ``probe`` asks any provider whether it is
+there, for nothing, over ``probe_http``, which brings httpx. ``builtin`` answers without a model; ``scripted`` plays a
+test's script.
 
 To add a provider: a server that speaks OpenAI's format needs only a base URL. Another one needs its name, default model
 and key variable in ``settings.names``, its address in ``endpoints``, a ``Route`` in ``remote``, a ``UsageReader`` in

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Literal, NamedTuple
 from urllib.parse import quote
 
@@ -11,7 +13,7 @@ from agentctl.core.errors import ProviderUnavailable
 from agentctl.core.redaction import redact
 from agentctl.core.text import did_you_mean, safe_text
 from agentctl.providers.endpoints import is_official, is_own_host
-from agentctl.providers.probe_http import HttpResponse, exchange
+from agentctl.providers.loopback_http import HttpResponse
 from agentctl.providers.selection import MOST_NAMES, name_of, parse_json, tags_of
 from agentctl.settings import KEY_NAMES
 from agentctl.settings.merge import format_value
@@ -57,6 +59,8 @@ class _Target(NamedTuple):
 
     def get(self, path: str) -> HttpResponse:
         """Request a path of this provider."""
+        from agentctl.providers.probe_http import exchange  # noqa: PLC0415 - _load_client() comes before it
+
         return exchange(self.base_url.rstrip("/") + path, until=self.until, headers=_headers(self.provider, self.key))
 
 
@@ -67,8 +71,7 @@ def probe_provider(
 
     Send nothing that could be billed: a GET of the list, and one more if the list alone does not tell.
     """
-    began = time.monotonic()
-    target = _Target(provider, base_url, key, began + patience_s)
+    target = _Target(provider, base_url, key, time.monotonic() + patience_s)
     state: KeyState = "unknown"
     if key is None:
         state = "missing" if provider in KEY_NAMES and is_official(provider, base_url) else "not needed"
@@ -77,6 +80,9 @@ def probe_provider(
         return blank if provider == "builtin" else blank._replace(reachable=None, key="unknown")
     if key is not None and not (key.isascii() and key.isprintable() and key.split() == [key]):
         return _fail(blank, target, "auth", f"the key cannot be sent as it is: {target.set_key}", key="rejected")
+    _load_client()
+    began = time.monotonic()  # loading is not the provider's time
+    target = target._replace(until=began + patience_s)
     try:
         answer = target.get(_list_path(provider, base_url))
     except ProviderUnavailable as error:
@@ -84,6 +90,17 @@ def probe_provider(
         blank = blank._replace(reachable=False, ms=1000 * (time.monotonic() - began))
         return _fail(blank, target, "unavailable", message)
     return _judge(blank._replace(ms=1000 * (time.monotonic() - began)), target, answer, model)
+
+
+def _load_client() -> None:
+    """Load the HTTP client, and httpx without its command line, which would bring rich and click."""
+    modules: dict[str, ModuleType | None] = sys.modules  # type: ignore[assignment] # None: not to be imported
+    modules.setdefault("httpx._main", None)
+    try:
+        import agentctl.providers.probe_http  # noqa: F401, PLC0415 - builtin asks nobody
+    finally:
+        if modules.get("httpx._main", modules) is None:
+            modules.pop("httpx._main", None)  # another thread may have done it
 
 
 def _judge(found: ProbeResult, target: _Target, answer: HttpResponse, model: str | None) -> ProbeResult:

@@ -6,8 +6,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 
-from agentctl.core.errors import ProviderUnavailable
-from agentctl.providers.probe_http import HttpResponse, exchange
+from agentctl.providers.loopback_http import HttpResponse, send
 from agentctl.settings import Loaded, ProviderChoice, choose_provider, ollama_to_ask
 
 MOST_SHOWN = 30  # models that are asked for their capabilities
@@ -40,8 +39,8 @@ def ollama_models(base_url: str, *, patience_s: float = PATIENCE_S) -> tuple[str
     old server), all count. A model that runs elsewhere (in a cloud) never counts: nobody chose to send anything there.
     """
     try:
-        answer = exchange(f"{base_url}/api/tags", until=time.monotonic() + patience_s)
-    except ProviderUnavailable:
+        answer = send(f"{base_url}/api/tags", until=time.monotonic() + patience_s)
+    except (OSError, ValueError):
         return None
     tags = tags_of(answer)
     if tags is None:
@@ -67,8 +66,8 @@ def _ask_capabilities(base_url: str, names: Sequence[str]) -> dict[str, tuple[st
 
     def ask(name: str) -> None:
         try:
-            answer = exchange(f"{base_url}/api/show", until=until, post=json.dumps({"model": name}).encode())
-        except ProviderUnavailable:
+            answer = send(f"{base_url}/api/show", until=until, post=json.dumps({"model": name}).encode())
+        except (OSError, ValueError):
             return
         card = parse_json(answer) if answer.status == 200 else None
         found[name] = _capabilities(card) if isinstance(card, dict) else None
@@ -88,8 +87,8 @@ def trained_window(base_url: str, model: str, *, patience_s: float = SHOW_PATIEN
     """
     until = time.monotonic() + patience_s
     try:
-        answer = exchange(f"{base_url}/api/show", until=until, post=json.dumps({"model": model}).encode())
-    except ProviderUnavailable:
+        answer = send(f"{base_url}/api/show", until=until, post=json.dumps({"model": model}).encode())
+    except (OSError, ValueError):
         return None
     card = parse_json(answer) if answer.status == 200 else None
     facts = card.get("model_info") if isinstance(card, dict) else None

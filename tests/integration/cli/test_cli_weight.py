@@ -5,7 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from tests.support.command_line import HEAVY_MODULES, ROOT, loaded_by_all, loaded_modules
+from tests.support.probe_host import Host, page
 
 
 def test_what_needs_no_run_loads_no_weight() -> None:
@@ -64,3 +67,25 @@ def test_an_ollama_that_is_not_there_costs_a_run_no_http() -> None:
     loaded = loaded_modules("config", "check")
     assert "agentctl.providers.selection" in loaded
     assert loaded & {"http.client", "ssl", "urllib.request", "litellm", "httpx"} == set()
+
+
+def test_an_ollama_that_answers_costs_a_run_no_httpx(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Host({"/api/tags": page({"models": []})}) as host:
+        monkeypatch.setenv("OLLAMA_HOST", host.url)
+        for words in (["config", "check"], ["run", "How much memory is used?"]):
+            loaded = loaded_modules(*words)
+            assert ("http.client" in loaded, loaded & {"litellm", "httpx", "httpcore"}) == (True, set())
+    assert len(host.heard) == 2
+
+
+@pytest.mark.parametrize("words", [["providers", "test", "--free", "ollama"], ["doctor"]])
+def test_a_provider_is_asked_by_httpx_without_its_command_line(
+    words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Host({"/api/tags": page({"models": []})}) as host:
+        monkeypatch.setenv("OLLAMA_HOST", host.url)
+        monkeypatch.setenv("LLM_PROVIDER", "ollama")
+        loaded = loaded_modules(*words)
+    assert host.heard
+    assert "httpx" in loaded
+    assert loaded & {"httpx._main", "pygments", "litellm", "openai"} == set()

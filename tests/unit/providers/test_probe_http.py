@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
+from contextlib import suppress
 
 import pytest
 
 from agentctl.providers.probe import ProbeResult, probe_provider
-from tests.support.probe_host import LONG_S, Host, page
+from agentctl.providers.selection import ollama_models
+from tests.support.probe_host import LONG_S, Heard, Host, page
 
 KEY = "sk-not-to-be-seen-1234567890"
 NOWHERE = ".".join(["nowhere" * 8] * 5)  # too long for any name service: nobody is asked
@@ -75,7 +78,9 @@ def test_a_server_that_says_nothing_ends_with_our_patience() -> None:
         assert host.left.wait(LONG_S)
 
 
-@pytest.mark.parametrize("said", [b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n"])
+@pytest.mark.parametrize(
+    "said", [b"SSH-2.0-OpenSSH_9.2\r\n", b"220 me ESMTP\r\n", b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 60_000 + b"\r\n"]
+)
 def test_what_speaks_no_http_is_told(said: bytes) -> None:
     with Host({"/v1/models": said}) as host:
         assert "does not speak HTTP" in probe_provider("openai", f"{host.url}/v1", KEY).error
@@ -84,6 +89,102 @@ def test_what_speaks_no_http_is_told(said: bytes) -> None:
 def test_a_connection_that_is_broken_off_is_told() -> None:
     with Host({"/v1/models": b""}) as host:
         assert "broke the connection off" in probe_provider("openai", f"{host.url}/v1", KEY).error
+
+
+def test_what_greets_in_another_protocol_is_told_at_once() -> None:
+    with Host() as host:
+
+        def greet(client: socket.socket, heard: Heard) -> None:
+            client.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+            host.silence(client, heard)
+
+        host.pages["/v1/models"] = greet
+        answer = probe_provider("openai", f"{host.url}/v1", KEY, patience_s=LONG_S)
+        assert ("does not speak HTTP" in answer.error, answer.ms < 1000 * LONG_S / 2) == (True, True)
+        assert host.left.wait(LONG_S)
+
+
+@pytest.mark.parametrize(
+    "data", [b"HTTP/1.1 200 OK\r\nX: y\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n{"]
+)
+def test_a_server_that_speaks_forever_ends_with_our_patience(data: bytes) -> None:
+    with Host() as host:
+        host.pages["/v1/models"] = host.drip(data)
+        began = time.monotonic()
+        answer = probe_provider("openai", f"{host.url}/v1", KEY, patience_s=0.3)
+        assert time.monotonic() - began < LONG_S / 2
+        assert answer.error.startswith(f"{host.url} did not answer in time")
+        assert host.left.wait(LONG_S)
+
+
+def test_a_body_without_an_end_is_read_up_to_the_limit() -> None:
+    with Host() as host:
+
+        def pour(client: socket.socket, heard: Heard) -> None:
+            client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            with suppress(OSError):
+                while True:
+                    client.sendall(b" " * 65536)
+
+        host.pages["/v1/models"] = pour
+        assert found(probe_provider("openai", f"{host.url}/v1", KEY, patience_s=LONG_S)) == (
+            True,
+            "accepted",
+            None,
+            "done",
+        )
+
+
+def test_a_body_that_is_cut_short_leaves_the_status() -> None:
+    short = b" Unauthorized\r\nContent-Length: 400\r\n\r\n{"
+    with Host({"/v1/models": b"HTTP/1.1 401" + short}) as host:
+        assert found(probe_provider("openai", f"{host.url}/v1", KEY)) == (True, "rejected", None, "auth")
+
+
+def test_a_name_service_that_says_nothing_ends_with_our_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+
+    def silent(*_: object, **__: object) -> list[object]:
+        over.wait(LONG_S)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    began = time.monotonic()
+    answer = probe_provider("openai", "http://llm.invalid/v1", KEY, patience_s=0.3)
+    over.set()
+    assert time.monotonic() - began < LONG_S / 2
+    assert answer.error.startswith("the host of http://llm.invalid was not found: ")
+
+
+def test_a_name_with_two_addresses_is_asked_at_the_one_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = socket.getaddrinfo
+
+    def two(name: str, port: int | None, *words: int, **more: int) -> list[object]:
+        names = ["127.0.0.2", "127.0.0.1"] if name == "llm.invalid" else [name]
+        return [found for name in names for found in real(name, port, *words, **more)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", two)
+    with Host({"/v1/models": LIST}) as host:
+        assert probe_provider("openai", f"http://llm.invalid:{host.port}/v1", KEY, "m-1").status == "done"
+        assert host.heard[0].headers["host"] == f"llm.invalid:{host.port}"
+
+
+@pytest.mark.needs("IPv6")
+def test_an_ipv6_address_is_asked_as_it_is() -> None:
+    with Host({"/v1/models": LIST, "/api/tags": page({"models": []})}, address="::1") as host:
+        assert probe_provider("openai", f"{host.url}/v1", KEY, "m-1").status == "done"
+        assert host.heard[0].headers["host"] == f"[::1]:{host.port}"
+        assert ollama_models(host.url, patience_s=LONG_S) == ()
+
+
+def test_the_key_goes_before_a_password_in_the_address_and_neither_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    with Host({"/v1/models": LIST}) as host:
+        probe_provider("openai", host.url.replace("//", "//me:hidden%21@") + "/v1", KEY)
+        assert host.heard[0].headers["authorization"] == f"Bearer {KEY}"
+    assert caplog.records
+    for secret in ("hidden", KEY):
+        assert secret not in caplog.text
 
 
 def test_a_host_by_name_is_found_at_either_of_its_addresses() -> None:

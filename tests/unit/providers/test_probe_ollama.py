@@ -109,6 +109,29 @@ def test_what_is_no_ollama_is_none(answer: bytes) -> None:
         assert host.lines == ["GET /api/tags"]
 
 
+def test_a_server_is_found_by_the_name_of_this_host() -> None:
+    with Host({"/api/tags": tags()}) as host:
+        assert ollama_models(f"http://localhost:{host.port}", patience_s=PATIENT) == ()
+
+
+def test_a_password_in_the_address_is_sent() -> None:
+    with Host({"/api/tags": tags()}) as host:
+        assert ollama_models(host.url.replace("//", "//me:hidden%21@"), patience_s=PATIENT) == ()
+        assert host.heard[0].headers["authorization"] == "Basic bWU6aGlkZGVuIQ=="
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:99999", "http://127.0.0.1:y", "http://[x", "x", ""])
+def test_an_address_that_is_none_is_none(url: str) -> None:
+    assert ollama_models(url) is None
+
+
+@pytest.mark.parametrize("name", ["127.1", ""])
+def test_no_other_host_is_asked(name: str) -> None:
+    with Host({"/api/tags": tags()}) as host:
+        assert ollama_models(f"http://{name}:{host.port}", patience_s=PATIENT) is None
+        assert host.heard == []
+
+
 def test_names_that_are_no_names_are_left_out() -> None:
     odd = ({"name": name, "capabilities": TOOLS} for name in ("a\x1b[2Jb", "two words", "", 7, "x" * 201, "good:1"))
     with Host({"/api/tags": tags(*odd)}) as host:

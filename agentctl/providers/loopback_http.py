@@ -1,0 +1,116 @@
+"""The HTTP client for an Ollama on this host: a deadline and a size limit on the standard library.
+
+A run asks before it starts: until somebody listens, nothing is loaded here.
+"""
+
+from __future__ import annotations
+
+import io
+import socket
+import time
+from base64 import b64encode
+from typing import Any, NamedTuple, cast
+from urllib.parse import SplitResult, quote, unquote, urlsplit
+
+from agentctl.core.version import __version__
+from agentctl.settings.host import is_loopback
+
+MOST_BYTES = 1024 * 1024
+USER_AGENT = f"agentctl/{__version__}"  # some gateways refuse a request without one
+_SAFE_IN_PATH = "/%:@!$&'()*+,;=~-._"  # "%" because an address is quoted already
+
+
+class HttpResponse(NamedTuple):
+    """A whole answer; ``body`` is None if it is larger than 1 MiB. A redirect is an answer, and not followed."""
+
+    status: int
+    reason: str
+    body: bytes | None
+    location: str
+
+
+def seconds_left(until: float) -> float:
+    """Return the seconds until that moment of ``time.monotonic()``.
+
+    Raises:
+        TimeoutError: it has passed.
+    """
+    seconds = until - time.monotonic()
+    if seconds <= 0:
+        raise TimeoutError("timed out")
+    return seconds
+
+
+def send(url: str, *, until: float, post: bytes | None = None) -> HttpResponse:
+    """GET a URL of this host, or post JSON to it, and return the answer by the time ``time.monotonic()`` is ``until``.
+
+    The HTTP library is loaded once there is a connection, on top of that time: if nothing listens this takes
+    microseconds.
+
+    Raises:
+        OSError: no connection, no TLS, no HTTP, or not in time.
+        ValueError: this is no address of this host.
+    """
+    parts = urlsplit(url)
+    host, default = parts.hostname or "", {"http": 80, "https": 443}.get(parts.scheme)
+    if default is None or not is_loopback(host):
+        raise ValueError("no http address of this host")
+    address: Any = (host.encode("ascii"), parts.port or default)  # bytes, as a str loads the codec of foreign names
+    sock = socket.create_connection(address, seconds_left(until))
+    try:
+        if parts.scheme == "https":
+            import ssl  # noqa: PLC0415 - hardly any Ollama has TLS
+
+            sock.settimeout(seconds_left(until))
+            sock = ssl.create_default_context().wrap_socket(sock, server_hostname=host)
+        return _talk(sock, parts, until, post)
+    finally:
+        sock.close()
+
+
+def _talk(sock: socket.socket, parts: SplitResult, until: float, post: bytes | None) -> HttpResponse:
+    began = time.monotonic()
+    from http.client import HTTPConnection, HTTPException, HTTPResponse  # noqa: PLC0415 - only if one listens
+
+    until += time.monotonic() - began  # loading does not count as the other side's silence
+    target = quote(parts.path or "/", safe=_SAFE_IN_PATH) + (f"?{parts.query}" if parts.query else "")
+    headers = {"Host": parts.netloc.rpartition("@")[2], "Accept": "application/json", "Connection": "close"}
+    headers["User-Agent"] = USER_AGENT
+    if parts.username:
+        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        headers["Authorization"] = f"Basic {b64encode(pair.encode()).decode('ascii')}"
+    if post is not None:
+        headers["Content-Type"] = "application/json"
+    client = HTTPConnection("unused")  # it only writes: the socket says where to
+    client.sock = sock
+    sock.settimeout(seconds_left(until))
+    try:
+        client.request("GET" if post is None else "POST", target, body=post, headers=headers)
+        with HTTPResponse(cast("socket.socket", _TimedReader(sock, until))) as response:
+            response.begin()
+            data = response.read(MOST_BYTES + 1)
+            body = None if len(data) > MOST_BYTES else data
+            return HttpResponse(response.status, response.reason, body, response.getheader("Location") or "")
+    except HTTPException as error:
+        raise OSError(f"no HTTP: {type(error).__name__}") from error
+
+
+class _TimedReader(io.RawIOBase):
+    """What a socket receives until a given moment, however slowly the other side sends."""
+
+    def __init__(self, sock: socket.socket, until: float) -> None:
+        self._sock = sock
+        self._until = until
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        """Return a reader of what comes: all that http.client wants of a socket."""
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        """Return True: it is for reading."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - whatever can be written into
+        """Wait for bytes until the given moment."""
+        self._sock.settimeout(seconds_left(self._until))
+        return self._sock.recv_into(buffer)
