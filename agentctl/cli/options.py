@@ -181,9 +181,15 @@ def parse_groups(by: str) -> tuple[str, ...]:
     return words
 
 
+_TEXT = (str, str | None)
+
+
 class _Option(TyperOption):
     def process_value(self, ctx: Any, value: Any) -> Any:  # noqa: ANN401 - the base class's own types
-        """Convert a given value; an absent one stays absent."""
+        """Convert a given value; an absent one stays absent, and a text is a text without pydantic's help."""
+        text = isinstance(value, str) and self.type_descriptor.annotation in _TEXT
+        if text:
+            return value if self.callback is None else self.callback(ctx, self, value)
         if value not in (None, ()) or self.required:
             return super().process_value(ctx, value)
         nothing = () if self.multiple else None

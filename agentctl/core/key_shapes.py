@@ -200,14 +200,15 @@ IN_CONTEXT = (
     ),
 )
 
-_SMALL = 48  # characters up to which one search for all marks is quicker than one for each
+_SMALL = 48  # characters up to which a first look for any mark is quicker
 _BLOCK = 64 * 1024
 _LONGEST_MARK = 32
 _SHORTEST_WORD = 15
 _RUN = re.compile(r"[\w-]*", re.ASCII)
-_END = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY")
-_REVERSED_BODY = re.compile(r"(?:(?>(?:[nrt]\\|[\s\"',|>+])*)[A-Za-z0-9+/=]{16,}){1,400}")
-_JOINT = re.compile(r"(?:\\[nrtbfv]|%[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}|\\x1b\[[0-9;]{0,12}m)\Z")
+# Few texts need these: compiled when they are used, since that takes a millisecond of each start.
+_END = r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY"
+_REVERSED_BODY = r"(?:(?>(?:[nrt]\\|[\s\"',|>+])*)[A-Za-z0-9+/=]{16,}){1,400}"
+_JOINT = r"(?:\\[nrtbfv]|%[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}|\\x1b\[[0-9;]{0,12}m)\Z"
 
 
 @cache
@@ -215,10 +216,7 @@ def _compile(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern, re.ASCII)
 
 
-@cache
-def _any_mark() -> re.Pattern[str]:
-    marks = {mark for shape in (*WORDS, *IN_CONTEXT) for mark in shape.marks}
-    return re.compile("|".join(map(re.escape, (*sorted(marks), "-----END "))))
+_MARKS = (*dict.fromkeys(mark for shape in (*WORDS, *IN_CONTEXT) for mark in shape.marks), "-----END ")
 
 
 def find_keys(text: str) -> Iterator[FoundSecret]:
@@ -226,7 +224,7 @@ def find_keys(text: str) -> Iterator[FoundSecret]:
 
     The time is linear in the length of the text: patterns are bounded, and a run of characters that failed is skipped.
     """
-    if len(text) <= _SMALL and not _any_mark().search(text):
+    if len(text) <= _SMALL and not any(mark in text for mark in _MARKS):
         return
     long_words = text if len(text) <= 8 * _SMALL else "\n".join(_long_words(text))
     for shape in WORDS:
@@ -273,15 +271,17 @@ def _matches(text: str, shape: KeyShape, mark: str, *, is_word: bool) -> Iterato
 
 def _begins_word(text: str, start: int) -> bool:
     """Return whether a word begins here: behind a sign, or behind an escape that ends with a letter or digit."""
-    return not start or not text[start - 1].isalnum() or _JOINT.search(text, max(0, start - 16), start) is not None
+    if not start or not text[start - 1].isalnum():
+        return True
+    return re.compile(_JOINT).search(text, max(0, start - 16), start) is not None
 
 
 def _headless_keys(text: str) -> Iterator[FoundSecret]:
     """Yield the lines of private keys whose first line is missing; matched backwards, in linear time."""
     at = text.find("-----END ")
     while at >= 0:
-        if _END.match(text, at):
-            body = _REVERSED_BODY.match(text[max(0, at - 12_000) : at][::-1])
+        if re.compile(_END).match(text, at):
+            body = re.match(_REVERSED_BODY, text[max(0, at - 12_000) : at][::-1])
             if body is not None:
                 yield FoundSecret(at - body.end(), at, "private-key")
         at = text.find("-----END ", at + 9)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from agentctl.context.counter import TokenCounter
 from agentctl.context.digest import read_notes, split_digest
 from agentctl.context.economics import CacheEconomics, CutSize, cut_size
 from agentctl.context.pruning import count_shortened
 from agentctl.context.tokens import PLAIN, Measure
-from agentctl.context.window_check import TruncationDetector, shrink_limit
 from agentctl.core.errors import ContextOverflow
 from agentctl.core.events import ContextMeasured, ContextPruned, Emit, MessageAdded, Noted
 from agentctl.core.messages import Completion, Message, ToolSpec
 from agentctl.protocols import Pruner
-from agentctl.runner.summaries import PendingCut, Summarizer
+
+if TYPE_CHECKING:  # what only a language model's run has
+    from agentctl.context.counter import TokenCounter
+    from agentctl.context.window_check import TruncationDetector
+    from agentctl.runner.summaries import Summarizer
 
 
 class Conversation:
@@ -25,6 +28,7 @@ class Conversation:
     there is one warning, unless something was cut before. ``counter`` chooses how to count before each request, and
     learns from reported usage; without one ``measure`` counts. ``detector`` finds out whether the server reads all of
     a request; None: no check. ``summaries`` asks the model for a summary of what is cut; None: our own notes do.
+    ``economics`` weighs what a cut costs and saves; None: no price is known.
     """
 
     def __init__(
@@ -104,6 +108,8 @@ class Conversation:
                 fitted = self._prune(messages, offered, measure=measure, most=room, trial=True)
             if fitted != messages and (summaries.always or self._pays(fitted, offered, written=summaries.most)):
                 fitted = self._prune(messages, offered, measure=measure, most=room)
+                from agentctl.runner.summaries import PendingCut  # noqa: PLC0415 - loaded with ``summaries``
+
                 cutting = PendingCut(self._sent, offered, messages, fitted, self._most, again=self._was_cut)
                 summarized = await summaries.summarize(cutting, measure)
                 return summarized or fitted, summarized is not None
@@ -146,6 +152,8 @@ class Conversation:
         Raises:
             ContextOverflow: the refusal may have been billed, or nothing shorter can be sent.
         """
+        from agentctl.context.window_check import shrink_limit  # noqa: PLC0415 - few requests are refused
+
         if error.billed != "no":
             raise error
         if self._counter is not None:  # as exactly as possible, and the same way from here on

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import random
 from dataclasses import replace
-from typing import Literal, TypeGuard
+from typing import TYPE_CHECKING, Literal, TypeGuard
 
 import anyio
 
@@ -25,7 +25,6 @@ from agentctl.budget.output_range import (
     fit_window,
 )
 from agentctl.budget.rules import AnswerReserve, Hold, Purpose
-from agentctl.context.counter import Load
 from agentctl.core.errors import (
     AgentctlError,
     BudgetExceeded,
@@ -43,6 +42,9 @@ from agentctl.protocols import Ledger, LLMProvider
 from agentctl.runner.reservation import Reservations
 from agentctl.runner.settlement import AttemptSettler
 from agentctl.runner.streaming import AttemptProgress, StreamTimeouts, read_stream
+
+if TYPE_CHECKING:
+    from agentctl.context.counter import Load
 
 FIRST_PAUSE_S = 0.5
 MOST_PAUSE_S = 60.0

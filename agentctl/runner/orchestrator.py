@@ -7,18 +7,17 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
+from typing import TYPE_CHECKING
 
 import anyio
 
 from agentctl.budget.breaker import breaker_info, limit_uses
 from agentctl.budget.rules import Amounts, Spend, extra_ceilings
-from agentctl.context.counter import Load, TokenCounter
 from agentctl.context.economics import CacheEconomics
 from agentctl.context.message_cache import MessageCache
 from agentctl.context.tokens import PLAIN
-from agentctl.context.window_check import TruncationDetector
 from agentctl.core.errors import AgentctlError, BudgetExceeded, InternalError, Interrupted, RunTimeout, StateError
-from agentctl.core.events import BreakerTripped, Crashed, Noted, ObeyedFilesChanged, RunStarted
+from agentctl.core.events import BreakerTripped, Crashed, Emit, Noted, ObeyedFilesChanged, RunStarted
 from agentctl.core.messages import Usage
 from agentctl.core.pricing import PriceOf
 from agentctl.core.redaction import Redactor
@@ -31,8 +30,10 @@ from agentctl.runner.loop import Loop, LoopOutcome
 from agentctl.runner.model_calls import ModelCalls
 from agentctl.runner.plan import Plan
 from agentctl.runner.routing import MOST_TOOLS, AgentSpec, choose_agent, choose_tools, system_prompt
-from agentctl.runner.summaries import summarizer_for
 from agentctl.runner.tool_calls import ToolDispatcher
+
+if TYPE_CHECKING:
+    from agentctl.context.counter import Load, TokenCounter
 
 CLOSING_S = 5.0  # what an engine's client gets to say goodbye
 _NOTHING = Spend(Amounts(), Amounts(), Amounts())
@@ -189,17 +190,7 @@ class Orchestrator:
         emit, limits = run.recorder.emit, plan.loop
         limits = replace(limits, max_turns=self._most_turns(agent))
         admission = Admission(permissions=plan.permissions, emit=emit, approve=plan.approve, approver=self._approver)
-        conversation = Conversation(
-            prune=partial(plan.fit, facts, cache=MessageCache()),
-            emit=emit,
-            limit=plan.context_limit(facts) if facts.metered else 0,
-            warn_percent=plan.warn_percent,
-            measure=plan.measure or PLAIN,
-            counter=self._counter if plan.measure is None else None,
-            summaries=summarizer_for(plan, run.calls, emit),
-            detector=TruncationDetector(facts),
-            economics=CacheEconomics(price=facts.price, most_turns=limits.max_turns),
-        )
+        conversation = self._open_conversation(run.calls, emit, most_turns=limits.max_turns)
         run.loop = Loop(
             calls=run.calls,
             dispatch=ToolDispatcher(
@@ -219,6 +210,27 @@ class Orchestrator:
             metered=facts.metered,
         )
         return (await run.loop.run(system_prompt(agent, plan, run.started_at), run.task)).error
+
+    def _open_conversation(self, calls: ModelCalls, emit: Emit, *, most_turns: int) -> Conversation:
+        """Return an empty conversation; a language model's is counted, weighed, summed up and checked for cuts."""
+        plan, facts = self._plan, self._provider.facts
+        prune = partial(plan.fit, facts, cache=MessageCache())
+        if not facts.metered:
+            return Conversation(prune=prune, emit=emit, measure=plan.measure or PLAIN)
+        from agentctl.context.window_check import TruncationDetector  # noqa: PLC0415 - not for builtin
+        from agentctl.runner.summaries import summarizer_for  # noqa: PLC0415
+
+        return Conversation(
+            prune=prune,
+            emit=emit,
+            limit=plan.context_limit(facts),
+            warn_percent=plan.warn_percent,
+            measure=plan.measure or PLAIN,
+            counter=self._counter if plan.measure is None else None,
+            summaries=summarizer_for(plan, calls, emit),
+            detector=TruncationDetector(facts),
+            economics=CacheEconomics(price=facts.price, most_turns=most_turns),
+        )
 
     def _most_turns(self, agent: AgentSpec) -> int:
         most = self._plan.loop.max_turns

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
@@ -14,13 +15,15 @@ from agentctl.budget.breaker import RefusalContext, refusal_error, wait_error
 from agentctl.budget.input_bound import SettledRequest, bound, vocabulary_weights
 from agentctl.budget.output_range import OutputRange
 from agentctl.budget.rules import AnswerReserve, Ask, Hold, Purpose, Wait, ceiling_of, extra_ceilings
-from agentctl.context.counter import Load
 from agentctl.core.errors import StateError, Verdict
 from agentctl.core.events import CallWaited, Emit
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Request
 from agentctl.core.pricing import ModelFacts, PriceOf
 from agentctl.protocols import Ledger
+
+if TYPE_CHECKING:
+    from agentctl.context.counter import Load
 
 Count = Callable[[], Awaitable[int | None]]
 """Returns the most input tokens of a request by a vocabulary; None: there is none."""

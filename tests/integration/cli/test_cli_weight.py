@@ -4,11 +4,27 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.support.command_line import HEAVY_MODULES, ROOT, loaded_by_all, loaded_modules
 from tests.support.probe_host import Host, page
+
+#: What a builtin answer needs nothing of: pydantic's plugins, Typer's adapters, and what counts, sums up and checks the
+#: conversation of a language model.
+NOT_FOR_BUILTIN = {
+    "importlib.metadata",
+    "email",
+    "zipfile",
+    "typer._adapters",
+    "agentctl.context.counter",
+    "agentctl.context.window_check",
+    "agentctl.runner.summaries",
+    "http.client",
+    "httpx._main",
+    "rich.markdown",
+}
 
 
 def test_what_needs_no_run_loads_no_weight() -> None:
@@ -89,3 +105,18 @@ def test_a_provider_is_asked_by_httpx_without_its_command_line(
     assert host.heard
     assert "httpx" in loaded
     assert loaded & {"httpx._main", "pygments", "litellm", "openai"} == set()
+
+
+def test_a_builtin_answer_loads_nothing_of_a_language_model_and_no_plugins(tmp_path: Path) -> None:
+    words = ["run", "--provider", "builtin", "How much memory is used?"]
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "agentctl", *words],
+        cwd=ROOT,
+        env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "agentctl.runner.orchestrator" in loaded
+    assert loaded & NOT_FOR_BUILTIN == set()
