@@ -12,7 +12,6 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
 
-from agentctl.context.relevance import passage
 from agentctl.context.tokens import LEAST_LEFT, PLAIN, Measure, json_text
 from agentctl.core.messages import Message, ToolCall
 
@@ -144,11 +143,17 @@ def _format_call(call: ToolCall) -> str:
 
 def _summarize_text(text: str, worth: Mapping[str, int]) -> str:
     said = _shorten(text, _SAID)
-    return said if len(said) < _SAID else passage(text, worth, _SAID)
+    return said if len(said) < _SAID else _passage(text, worth, _SAID)
 
 
 def _format_outcome(answer: Message | None, worth: Mapping[str, int]) -> str:
-    return (passage(answer.text, worth, _OUTCOME) or "nothing") if answer else "no answer"
+    return (_passage(answer.text, worth, _OUTCOME) or "nothing") if answer else "no answer"
+
+
+def _passage(text: str, worth: Mapping[str, int], most: int) -> str:
+    from agentctl.context.relevance import passage  # noqa: PLC0415 - most runs never fill their context
+
+    return passage(text, worth, most)
 
 
 def _shorten(text: str, most: int) -> str:

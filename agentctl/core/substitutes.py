@@ -99,15 +99,13 @@ def _common_text(texts: Sequence[str]) -> str:
 
 
 #: What a provider puts behind a model's name to name one release of it: a date, or "latest".
-_RELEASE = re.compile(
-    r"[-@:](latest|(19|20)\d\d-?(0[1-9]|1[0-2])-?[0-3]\d|\d\d(0[1-9]|1[0-2])|(0[1-9]|1[0-2])[0-3]\d)$"
-)
+_RELEASE = r"[-@:](latest|(19|20)\d\d-?(0[1-9]|1[0-2])-?[0-3]\d|\d\d(0[1-9]|1[0-2])|(0[1-9]|1[0-2])[0-3]\d)$"
 
 
 def _is_release(answered: str, asked: str) -> bool:
     """Return whether ``answered`` is a release of the model that was asked for without a date."""
     undated = asked.removesuffix("-latest").removesuffix(":latest")
-    return answered == undated or _RELEASE.sub("", answered) == undated
+    return answered == undated or re.sub(_RELEASE, "", answered) == undated
 
 
 def _served_at(model: str, tier: str, price_of: PriceOf, usual: Price | None) -> Price | None:

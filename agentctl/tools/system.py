@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import grp
 import os
-import platform
 import pwd
 import socket
 import time
@@ -188,6 +187,8 @@ async def system_info(_: ToolContext, arguments: SystemInfo) -> str:
 
 
 def _system_facts() -> str:
+    import platform  # noqa: PLC0415 - a millisecond, for this alone
+
     import psutil
 
     try:

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 BARE = """
 import typer
@@ -25,36 +26,55 @@ app()
 """
 
 
-def seconds(command: list[str], home: str) -> float:
-    """Run a command to its end and return the wall time."""
+class Sample(NamedTuple):
+    """What one command took: wall time and processor time in seconds, and its peak of memory in MB."""
+
+    wall: float
+    cpu: float
+    peak: float
+
+
+def measure(command: list[str], home: str) -> Sample:
+    """Run a command to its end and return what it took."""
     environment = {"HOME": home, "PATH": os.environ.get("PATH", os.defpath)}
     began = time.perf_counter()
-    subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
-    return time.perf_counter() - began
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    took = time.perf_counter() - began
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, (command, process.returncode)
+    return Sample(took, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 
 
 def main(rounds: int) -> None:
-    """Print each command's median, and the ratios that the design names."""
+    """Print each command's medians, and the ratios that the design names."""
     agentctl = [str(Path(sys.executable).with_name("agentctl"))]
+    run = [*agentctl, "run", "--provider", "builtin", "How much disk is free?"]
     commands = {
         "bare Typer --help": [sys.executable, "-c", BARE, "--help"],
         "agentctl --help": [*agentctl, "--help"],
+        "agentctl --version": [*agentctl, "--version"],
         "agentctl costs": [*agentctl, "costs"],
-        "agentctl run (disk)": [*agentctl, "run", "--provider", "builtin", "How much disk is free?"],
+        "agentctl run (disk)": run,
     }
     with tempfile.TemporaryDirectory() as home:
-        taken: dict[str, list[float]] = {name: [] for name in commands}
+        samples: dict[str, list[Sample]] = {name: [] for name in commands}
         for _ in range(rounds + 1):
             for name, command in commands.items():
-                taken[name].append(seconds(command, home))
-        empty = seconds(commands["agentctl run (disk)"], tempfile.mkdtemp(dir=home))
-    medians = {name: statistics.median(times[1:]) for name, times in taken.items()}
-    for name, median in medians.items():
-        print(f"{name:<22} {1000 * median:6.0f} ms")
-    bare, shown, costs, run = medians.values()
-    print(f"help / bare {shown / bare:.2f}   costs / bare {costs / bare:.2f}   run / help {run / shown:.2f}")
-    print(f"the first run in an empty HOME: {1000 * empty:.0f} ms, / help {empty / shown:.2f}")
+                samples[name].append(measure(command, home))
+        empty = measure(run, tempfile.mkdtemp(dir=home)).wall
+    wall, cpu, peak = (
+        {name: statistics.median(sample[part] for sample in taken[1:]) for name, taken in samples.items()}
+        for part in range(3)
+    )
+    for name in commands:
+        print(f"{name:<20} {1000 * wall[name]:6.0f} ms  {1000 * cpu[name]:6.0f} ms of CPU  {peak[name]:5.1f} MB")
+    for what, medians in (("wall", wall), ("CPU", cpu)):
+        bare, shown, _, costs, answered = medians.values()
+        ratios = {"help / bare": shown / bare, "costs / bare": costs / bare, "run / help": answered / shown}
+        print(f"{what}: " + "   ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items()))
+    print(f"the first run in an empty HOME: {1000 * empty:.0f} ms, / help {empty / wall['agentctl --help']:.2f}")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 15)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 40)
