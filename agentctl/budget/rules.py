@@ -96,8 +96,7 @@ class Hold(NamedTuple):
     probe: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(NamedTuple):
     """No answer yet: ask again after ``seconds``; ``verdict`` is what it comes to if nothing moves in time.
 
     ``reason`` "bound": nothing stands in the way but the bound itself; ask again with a counted one.
@@ -139,8 +138,7 @@ class Spend(NamedTuple):
         return named.get(limit) or self.further.get(limit, Amounts())
 
 
-@dataclass(frozen=True, slots=True)
-class LimitState:
+class LimitState(NamedTuple):
     """One limit as it stands inside the transaction, in its own unit.
 
     ``movable`` is the part of ``amounts.held`` that others will give back soon (held or sent, not kept);

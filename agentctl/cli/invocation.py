@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from agentctl.runner.orchestrator import Orchestrator
@@ -15,8 +14,7 @@ Assemble = Callable[..., "Orchestrator"]
 _VALUED = ("-o", "--output", "--format")
 
 
-@dataclass(frozen=True, slots=True)
-class Invocation:
+class Invocation(NamedTuple):
     """``assemble`` is None for the real parts."""
 
     argv: tuple[str, ...]

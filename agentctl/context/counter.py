@@ -70,11 +70,11 @@ class _MethodInUse:
 
     def _set_calibration(self, line: Calibration | None) -> None:
         measure = self.method.measure(self.count, line)
-        self.line, self.measure = line, replace(measure, way=measure.way + self.note)
+        self.line, self.measure = line, measure._replace(way=measure.way + self.note)
 
     def learn(self, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...], tokens: int) -> bool:
         """Learn from what a provider counted; return False where that is not believed."""
-        own = replace(self.measure, factor=1.0, fixed=0).request(messages, tools)
+        own = self.measure._replace(factor=1.0, fixed=0).request(messages, tools)
         report, expected = CountSample(own, tokens), self.method.expected
         if self.before is not None:
             expected = expected.after_runs(self.before)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from math import ceil
+from typing import NamedTuple
 
 from agentctl.context.truncation import find_mark
 from agentctl.core.messages import Message, ToolSpec
@@ -60,8 +60,7 @@ def json_text(value: object) -> str:
     return _encode(value)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measure:
+class Measure(NamedTuple):
     """Counts texts by ``count`` and all of it times ``factor``, rounded up; ``way`` names this for people.
 
     ``fixed`` tokens are in each request that offers tools, beside its messages and schemas (a provider's own words
@@ -85,7 +84,7 @@ class Measure:
         >>> Measure().scaled(2).text("twelve bytes")
         6
         """
-        return replace(self, factor=factor)
+        return self._replace(factor=factor)
 
     def text(self, text: str) -> int:
         """Return how many tokens ``text`` is.

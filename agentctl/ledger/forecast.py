@@ -112,7 +112,7 @@ def forecast_first_call(
         if isinstance(answer, Verdict):
             answer = add_free_time(tx, wanted, answer)
         elif isinstance(answer, Wait) and answer.verdict is not None:
-            answer = replace(answer, verdict=add_free_time(tx, wanted, answer.verdict))
+            answer = answer._replace(verdict=add_free_time(tx, wanted, answer.verdict))
         return Forecast(as_datetime(tx.wall_us), rooms, answer, pause, statistics, price, wanted.input_bound)
 
     return _read_unchanged(path, look, clock or system_clock())

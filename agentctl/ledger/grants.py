@@ -168,7 +168,7 @@ def add_reserve(limits: tuple[LimitState, ...], reserve: ReserveRow | None) -> t
 
 def _subtract(room: LimitState, nano: int, tokens: int) -> LimitState:
     part = {"nano_usd": nano, "tokens": tokens, "calls": 0}[room.unit]
-    return replace(room, amounts=room.amounts._replace(held=room.amounts.held - part))
+    return room._replace(amounts=room.amounts._replace(held=room.amounts.held - part))
 
 
 def write(

@@ -150,7 +150,7 @@ class LedgerSession:
             if isinstance(answer, Wait):
                 self._enter_queue(tx, ask, at_ceiling=broke)
                 verdict = answer.verdict
-                return answer if verdict is None else replace(answer, verdict=add_free_time(tx, ask, verdict))
+                return answer if verdict is None else answer._replace(verdict=add_free_time(tx, ask, verdict))
             self._leave_queue(tx, ask.attempt_id)
             if isinstance(answer, Verdict):
                 return add_free_time(tx, ask, answer)

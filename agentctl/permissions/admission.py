@@ -94,7 +94,7 @@ class Admission:
                 if answer.always:
                     by = f"{answer.by}, always in this run: {rule}"
                     granted = (*self._permissions.granted, rule)
-                    self._permissions = replace(self._permissions, granted=granted)
+                    self._permissions = self._permissions._replace(granted=granted)
         if tool.effect != "read" or decision.kind == "ask":
             await self._emit(ToolAllowed(resolved, tool.effect, by))
         return resolved

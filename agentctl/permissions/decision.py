@@ -12,7 +12,6 @@ a person, inside the workspace too.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from agentctl.core.errors import UsageError
@@ -36,8 +35,7 @@ class Decision(NamedTuple):
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Permissions:
+class Permissions(NamedTuple):
     """What the user lets a run do. ``only`` None: every tool. ``granted``: what a person said "always" to."""
 
     read_only: bool = False

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from agentctl.core.messages import ToolCall
 
@@ -13,8 +14,7 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
 _MOST_LEVELS = 20
 
 
-@dataclass(frozen=True, slots=True)
-class LoopLimits:
+class LoopLimits(NamedTuple):
     """The limits of a loop. After ``identical_calls`` identical calls the model is warned, then the run fails."""
 
     max_turns: int = 30

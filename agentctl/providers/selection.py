@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from agentctl.providers.loopback_http import HttpResponse, send
 from agentctl.settings import Loaded, ProviderChoice, choose_provider, ollama_to_ask
+
+if TYPE_CHECKING:
+    from agentctl.providers.loopback_http import HttpResponse
 
 MOST_SHOWN = 30  # models that are asked for their capabilities
 PATIENCE_S = 0.2
@@ -39,7 +42,7 @@ def ollama_models(base_url: str, *, patience_s: float = PATIENCE_S) -> tuple[str
     old server), all count. A model that runs elsewhere (in a cloud) never counts: nobody chose to send anything there.
     """
     try:
-        answer = send(f"{base_url}/api/tags", until=time.monotonic() + patience_s)
+        answer = _send(f"{base_url}/api/tags", until=time.monotonic() + patience_s)
     except (OSError, ValueError):
         return None
     tags = tags_of(answer)
@@ -55,6 +58,12 @@ def ollama_models(base_url: str, *, patience_s: float = PATIENCE_S) -> tuple[str
     )
 
 
+def _send(url: str, *, until: float, post: bytes | None = None) -> HttpResponse:
+    from agentctl.providers.loopback_http import send  # noqa: PLC0415 - most runs ask nobody
+
+    return send(url, until=until, post=post)
+
+
 def _ask_capabilities(base_url: str, names: Sequence[str]) -> dict[str, tuple[str, ...] | None]:
     """Ask for the capabilities of each model, all at once; None for a model that does not say in time."""
     if not names:
@@ -66,7 +75,7 @@ def _ask_capabilities(base_url: str, names: Sequence[str]) -> dict[str, tuple[st
 
     def ask(name: str) -> None:
         try:
-            answer = send(f"{base_url}/api/show", until=until, post=json.dumps({"model": name}).encode())
+            answer = _send(f"{base_url}/api/show", until=until, post=json.dumps({"model": name}).encode())
         except (OSError, ValueError):
             return
         card = parse_json(answer) if answer.status == 200 else None
@@ -87,7 +96,7 @@ def trained_window(base_url: str, model: str, *, patience_s: float = SHOW_PATIEN
     """
     until = time.monotonic() + patience_s
     try:
-        answer = send(f"{base_url}/api/show", until=until, post=json.dumps({"model": model}).encode())
+        answer = _send(f"{base_url}/api/show", until=until, post=json.dumps({"model": model}).encode())
     except (OSError, ValueError):
         return None
     card = parse_json(answer) if answer.status == 200 else None

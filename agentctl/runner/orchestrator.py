@@ -188,7 +188,7 @@ class Orchestrator:
             load_count=self._load_count,
         )
         emit, limits = run.recorder.emit, plan.loop
-        limits = replace(limits, max_turns=self._most_turns(agent))
+        limits = limits._replace(max_turns=self._most_turns(agent))
         admission = Admission(permissions=plan.permissions, emit=emit, approve=plan.approve, approver=self._approver)
         conversation = self._open_conversation(run.calls, emit, most_turns=limits.max_turns)
         run.loop = Loop(

@@ -11,16 +11,27 @@ class _Forwarding(ModuleType):
     """A module that imports the real one when something of it is asked for."""
 
     def __getattr__(self, name: str) -> object:
+        if name.startswith("__"):  # what the import system asks of any module
+            raise AttributeError(name)
         if sys.modules.get(self.__name__) is self:
             del sys.modules[self.__name__]
         return getattr(import_module(self.__name__), name)
 
 
-# pydantic-settings imports asyncio for asynchronous commands of its command lines; `costs` and most others need none.
-if "asyncio" not in sys.modules:
-    sys.modules["asyncio"] = _forwarding = _Forwarding("asyncio")
-    try:
-        import_module("pydantic_settings")
-    finally:
-        if sys.modules.get("asyncio") is _forwarding:
-            del sys.modules["asyncio"]
+def _read_dotenv(*words: object, **options: object) -> object:
+    """Call dotenv's own ``dotenv_values``, which our sources never do."""
+    return import_module("dotenv").dotenv_values(*words, **options)
+
+
+# pydantic-settings imports asyncio for asynchronous commands of its command lines, and dotenv to read files by itself:
+# `costs` needs neither, and most runs have no .env.
+_forwarding = {name: _Forwarding(name) for name in ("asyncio", "dotenv") if name not in sys.modules}
+if "dotenv" in _forwarding:
+    vars(_forwarding["dotenv"])["dotenv_values"] = _read_dotenv
+sys.modules.update(_forwarding)
+try:
+    import_module("pydantic_settings")
+finally:
+    for _name, _module in _forwarding.items():
+        if sys.modules.get(_name) is _module:
+            del sys.modules[_name]

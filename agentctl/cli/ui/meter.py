@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, NamedTuple
 
@@ -75,8 +74,7 @@ _NOT_YET = RunChoice()
 _NO_USAGE = Usage()
 
 
-@dataclass(frozen=True, slots=True)
-class Meter:
+class Meter(NamedTuple):
     """All that is known since the run began, in nano-dollars and tokens.
 
     ``doing`` is what the run waits for, when no tool is at work, and ``since`` when that began. ``answer`` is the end
@@ -121,41 +119,41 @@ def advance(meter: Meter, event: Event, at: datetime | None = None) -> Meter:
     match event:
         case RunStarted():
             chosen = RunChoice(event.task, event.agent, event.provider, event.provider_chosen_by, event.model)
-            meter = replace(meter, metered=event.metered, chosen=chosen, started_at=at, limits=event.limits)
+            meter = meter._replace(metered=event.metered, chosen=chosen, started_at=at, limits=event.limits)
             return _waiting_for(meter, "getting ready", at)
         case TurnStarted():
-            return replace(meter, turn=event.turn)
+            return meter._replace(turn=event.turn)
         case ContextMeasured():
-            return replace(meter, context=(event.tokens, event.limit))
+            return meter._replace(context=(event.tokens, event.limit))
         case LimitsMeasured():
-            return replace(meter, limits=event.limits)
+            return meter._replace(limits=event.limits)
         case CallHeld() | CallSent() | CallSettled() | CallVoided() | CallDoubted():
             return _enter_call(meter, event, at)
         case CallWaited():
-            return _waiting_for(replace(meter, answer=""), describe_wait(event), at)
+            return _waiting_for(meter._replace(answer=""), describe_wait(event), at)
         case CallUnsettled():
             return _waiting_for(meter, f"waiting for the ledger: {event.reason}", at)
         case CallRetried():
-            return _waiting_for(replace(meter, answer=""), f"trying again: {event.reason}", at)
+            return _waiting_for(meter._replace(answer=""), f"trying again: {event.reason}", at)
         case AnswerStreamed():
             meter = meter if meter.answer else _waiting_for(meter, "answering", at)
-            return replace(meter, answer=(meter.answer + event.text)[-MOST_STREAMED:])
+            return meter._replace(answer=(meter.answer + event.text)[-MOST_STREAMED:])
         case ModelAnswered():
             answer = "" if event.tool_calls else meter.answer
-            return _waiting_for(replace(_name_answerer(meter, event.model), answer=answer), "", at)
+            return _waiting_for(_name_answerer(meter, event.model)._replace(answer=answer), "", at)
         case ApprovalAsked():
-            return _waiting_for(replace(meter, asked=event.call), "asking you", at)
+            return _waiting_for(meter._replace(asked=event.call), "asking you", at)
         case ToolAllowed():
             return _waiting_for(meter, "", at)
         case ToolStarted():
-            return replace(meter, running=(*meter.running, RunningTool(event.call, at)), doing="", since=at)
+            return meter._replace(running=(*meter.running, RunningTool(event.call, at)), doing="", since=at)
         case ToolFinished():
             left = _without(meter.running, event.call)
-            return replace(meter, tool_calls=meter.tool_calls + 1, running=left, since=at)
+            return meter._replace(tool_calls=meter.tool_calls + 1, running=left, since=at)
         case ToolDenied():
-            return _waiting_for(replace(meter, denied=meter.denied + 1), "", at)
+            return _waiting_for(meter._replace(denied=meter.denied + 1), "", at)
         case RunFinished():
-            return replace(meter, finished=True)
+            return meter._replace(finished=True)
         case _:
             return meter
 
@@ -170,7 +168,7 @@ def describe_wait(event: CallWaited) -> str:
 
 
 def _waiting_for(meter: Meter, doing: str, at: datetime | None) -> Meter:
-    return replace(meter, doing=doing, since=at)
+    return meter._replace(doing=doing, since=at)
 
 
 def _without(running: tuple[RunningTool, ...], call: ToolCall) -> tuple[RunningTool, ...]:
@@ -189,14 +187,13 @@ def _enter_call(
     match event:
         case CallHeld():
             row = MeteredCall(event.attempt_id, event.model, "held", Usage(), 0, event.hold_nano, event.hold_tokens)
-            meter = replace(meter, held_nano=meter.held_nano - let_go + (event.hold_nano or 0))
+            meter = meter._replace(held_nano=meter.held_nano - let_go + (event.hold_nano or 0))
         case CallSent():
             row = row._replace(state="sent") if row.state == "held" else row
-            meter = _waiting_for(replace(meter, calls=meter.calls + 1, answer=""), "asking", at)
+            meter = _waiting_for(meter._replace(calls=meter.calls + 1, answer=""), "asking", at)
         case CallSettled():
             row = row._replace(state="settled", usage=event.usage, nano=event.cost_nano)
-            meter = replace(
-                meter,
+            meter = meter._replace(
                 cost_nano=meter.cost_nano + (event.cost_nano or 0),
                 cost_known=meter.cost_known and event.cost_nano is not None,
                 tokens=meter.tokens + event.usage.total_tokens,
@@ -205,16 +202,16 @@ def _enter_call(
             )
         case CallVoided():
             row = row._replace(state="void", nano=0)
-            meter = replace(meter, held_nano=meter.held_nano - let_go)
+            meter = meter._replace(held_nano=meter.held_nano - let_go)
         case CallDoubted():
             row = row._replace(state="in doubt", nano=event.nano)
             doubt, tokens = meter.in_doubt_nano + (event.nano or 0), meter.tokens + event.tokens
-            meter = replace(meter, in_doubt_nano=doubt, tokens=tokens, held_nano=meter.held_nano - let_go)
-    return replace(meter, attempts=(*rows[:place], row, *rows[place + 1 :]))
+            meter = meter._replace(in_doubt_nano=doubt, tokens=tokens, held_nano=meter.held_nano - let_go)
+    return meter._replace(attempts=(*rows[:place], row, *rows[place + 1 :]))
 
 
 def _name_answerer(meter: Meter, model: str | None) -> Meter:
     """Set the model that answered in the last row, where it is known."""
     if model is None or not meter.attempts:
         return meter
-    return replace(meter, attempts=(*meter.attempts[:-1], meter.attempts[-1]._replace(model=model)))
+    return meter._replace(attempts=(*meter.attempts[:-1], meter.attempts[-1]._replace(model=model)))

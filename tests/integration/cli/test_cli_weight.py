@@ -18,6 +18,7 @@ NOT_FOR_BUILTIN = {
     "email",
     "zipfile",
     "typer._adapters",
+    "dotenv.main",
     "agentctl.context.counter",
     "agentctl.context.window_check",
     "agentctl.runner.summaries",
@@ -61,9 +62,9 @@ def test_a_start_looks_for_no_plugin_of_pydantic() -> None:
     assert names & {"importlib.metadata", "email", "asyncio", "pydantic.plugin._loader"} == set()
 
 
-def test_the_settings_library_leaves_asyncio_to_whoever_asks_for_it() -> None:
+def test_the_settings_library_loads_neither_asyncio_nor_dotenv() -> None:
     program = (
-        "import sys, agentctl.settings, pydantic_settings.main as m; assert 'asyncio' not in sys.modules; "
+        "import sys, agentctl.settings, pydantic_settings.main as m; assert not {'asyncio', 'dotenv'} & {*sys.modules};"
         "run = m.asyncio.run; import asyncio; assert run is asyncio.run; assert sys.modules['asyncio'] is asyncio"
     )
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=60)

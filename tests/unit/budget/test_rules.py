@@ -69,9 +69,9 @@ def test_a_hold_at_the_models_ceiling_may_reach_a_limit_exactly() -> None:
 
 def test_a_call_waits_where_the_holds_of_others_leave_exactly_the_least() -> None:
     least = worst_case(ASK, ASK.least).nano or 0
-    held = replace(room(least, held=1), movable=1)
+    held = room(least, held=1)._replace(movable=1)
     assert isinstance(judge(ASK, (held,)), Wait)
-    assert isinstance(judge(ASK, (replace(held, ceiling=least - 1),)), Verdict)
+    assert isinstance(judge(ASK, (held._replace(ceiling=least - 1),)), Verdict)
 
 
 def test_a_limit_may_be_reached_exactly_and_not_passed_by_one() -> None:
@@ -84,7 +84,7 @@ def test_a_limit_may_be_reached_exactly_and_not_passed_by_one() -> None:
 
 def test_holds_that_will_move_are_waited_for_and_kept_ones_are_not() -> None:
     full = room(20_000_000, held=19_000_000)
-    assert isinstance(judge(ASK, (replace(full, movable=19_000_000),)), Wait)
+    assert isinstance(judge(ASK, (full._replace(movable=19_000_000),)), Wait)
     assert isinstance(judge(ASK, (full,)), Verdict)
 
 
@@ -99,7 +99,7 @@ def test_tokens_bind_what_is_free() -> None:
     free = replace(ASK, facts=replace(FACTS, price=FREE))
     tokens = LimitState("max_tokens_per_task", "tokens", 1_300, Amounts())
     assert judge(free, (room(0), tokens)) == WorstCase(300, 0, 1_300)
-    assert isinstance(judge(free, (room(0), replace(tokens, ceiling=1_255))), Verdict)
+    assert isinstance(judge(free, (room(0), tokens._replace(ceiling=1_255))), Verdict)
 
 
 def test_reasoning_is_bound_at_its_own_price_where_that_is_dearer() -> None:

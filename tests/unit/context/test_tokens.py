@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,7 +20,7 @@ PIECES = st.lists(st.tuples(st.sampled_from(list(TEXTS)), st.integers(1, 3000)),
 
 
 def test_what_is_fixed_is_counted_once_where_tools_are_offered_and_never_below_nothing() -> None:
-    more, less = replace(PLAIN, fixed=300), replace(PLAIN, fixed=-10_000)
+    more, less = PLAIN._replace(fixed=300), PLAIN._replace(fixed=-10_000)
     schemas, said = PLAIN.schemas(TOOLS), turns(["a", "b"])
     assert [measure.beside(TOOLS) for measure in (PLAIN, more, less)] == [schemas, schemas + 300, 0]
     assert [measure.beside(()) for measure in (PLAIN, more, less)] == [0, 0, 0]
@@ -33,7 +31,7 @@ def test_what_is_fixed_is_counted_once_where_tools_are_offered_and_never_below_n
 
 def test_a_plan_leaves_room_for_what_is_fixed() -> None:
     said = turns(["x" * 400] * 10)
-    exact = replace(PLAIN, fixed=200)
+    exact = PLAIN._replace(fixed=200)
     plan = Plan(max_context_tokens=PLAIN.request(said, TOOLS) + 199)
     assert plan.fit(ModelFacts("openai", "gpt-4o"), said, TOOLS) == said
     fitted = plan.fit(ModelFacts("openai", "gpt-4o"), said, TOOLS, measure=exact)

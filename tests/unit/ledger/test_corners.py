@@ -7,7 +7,6 @@ import os
 import shutil
 import sqlite3
 from contextlib import closing
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -165,10 +164,10 @@ async def test_after_an_overrun_the_ceiling_may_reach_the_limit_exactly(ledger: 
         (room, *_) = limits_of(tick, ask("a"))
     needs = worst_case(ask("a"), 256, at_ceiling=True).nano
     assert needs is not None
-    assert judge(ask("a"), (replace(room, ceiling=needs),), at_ceiling=True) == worst_case(
+    assert judge(ask("a"), (room._replace(ceiling=needs),), at_ceiling=True) == worst_case(
         ask("a"), 256, at_ceiling=True
     )
-    assert isinstance(judge(ask("a"), (replace(room, ceiling=needs - 1),), at_ceiling=True), Verdict)
+    assert isinstance(judge(ask("a"), (room._replace(ceiling=needs - 1),), at_ceiling=True), Verdict)
 
 
 # --- the file ---------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ def test_the_floor_is_one_call_and_the_ceiling_the_least_that_is_left() -> None:
 
 
 def test_a_limit_of_tokens_is_one_of_money_too_at_the_dearest_price() -> None:
-    few = replace(TOKENS, ceiling=1000)
+    few = TOKENS._replace(ceiling=1000)
     assert cost_of(FACTS, (TASK, few), likely=1, least=1).ceiling == 3_000_000
     dear = replace(FACTS, price=Price(Decimal(1), Decimal(3), reasoning=Decimal(7)))
     assert cost_of(dear, (TASK, few), likely=1, least=1) == Cost(4000, 7_000_000, "max_tokens_per_task")
@@ -43,14 +43,14 @@ def test_what_is_free_costs_nothing_and_what_is_unknown_is_not_called_free() -> 
     rooms = (TASK, HOUR, TOKENS)
     assert cost_of(replace(FACTS, price=FREE), rooms, likely=1000, least=256) == Cost(0, 0)
     assert cost_of(replace(FACTS, metered=False, price=None), rooms, likely=0, least=0) == Cost(0, 0)
-    none = tuple(replace(room, ceiling=None) for room in rooms)
+    none = tuple(room._replace(ceiling=None) for room in rooms)
     assert cost_of(replace(FACTS, price=None), none, likely=1000, least=256) == Cost(None, None)
     assert cost_of(FACTS, none, likely=1000, least=256) == Cost(1_768_000, None)
 
 
 def test_a_limit_that_is_passed_leaves_nothing_and_no_less() -> None:
-    assert remaining_of(replace(HOUR, ceiling=1)) == 0
-    assert remaining_of(replace(HOUR, ceiling=None)) is None
+    assert remaining_of(HOUR._replace(ceiling=1)) == 0
+    assert remaining_of(HOUR._replace(ceiling=None)) is None
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**7), st.integers(1, 10**5), st.integers(1, 300))
@@ -58,7 +58,7 @@ def test_whatever_call_is_let_through_costs_no_more_than_the_ceiling(
     spent: int, tokens: int, bound: int, price: int
 ) -> None:
     facts = replace(FACTS, price=Price(Decimal(price) / 7, Decimal(price)))
-    rooms = (replace(TASK, amounts=Amounts(spent * 1000)), replace(TOKENS, ceiling=tokens))
+    rooms = (TASK._replace(amounts=Amounts(spent * 1000)), TOKENS._replace(ceiling=tokens))
     asked = Ask("a", "r", facts, input_bound=bound, least=256, most=4096, hour_limit_nano=None)
     answer = judge(asked, rooms)
     ceiling = cost_of(facts, rooms, likely=bound, least=256).ceiling

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,7 @@ from agentctl.runner.plan import Plan
 from tests.support.large_results import NUMBERED_LINES, House, find_marked_call
 from tests.support.loop import Deed, asks, call, fails, says
 
-LONG = replace(Plan().loop, max_turns=60)
+LONG = Plan().loop._replace(max_turns=60)
 pytestmark = pytest.mark.anyio
 
 
