@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 import sys
 from collections.abc import Iterator
 from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import ctypes
 
 KERNEL_TYPES = frozenset(
     {"proc", "sysfs", "cgroup", "cgroup2", "debugfs", "tracefs", "securityfs", "configfs", "bpf", "pstore", "efivarfs"}
@@ -24,13 +27,26 @@ _MAGIC = frozenset(
 _LARGER_THAN_STATFS = 512
 
 
-def mounts() -> Iterator[tuple[str, str]]:
-    """Yield where something is mounted, and its type."""
+class Mount(NamedTuple):
+    """A line of the mount table: where it is mounted, the type, and the device or whatever else is mounted."""
+
+    mountpoint: str
+    fstype: str
+    device: str
+
+
+def mount_lines() -> Iterator[Mount]:
+    """Yield the lines of this process's mount table in their order; none where there is no /proc."""
     for line in read_lines("/proc/self/mountinfo"):
         before, _, after = line.partition(" - ")
-        fields = before.split(" ")
+        fields, (kind, device, *_) = before.split(" "), (*after.split(" "), "", "")
         if len(fields) > 4:
-            yield unescape(fields[4]), after.split(" ")[0]
+            yield Mount(unescape(fields[4]), kind, "" if device == "none" else unescape(device))
+
+
+def mounts() -> Iterator[tuple[str, str]]:
+    """Yield where something is mounted, and its type."""
+    return ((mount.mountpoint, mount.fstype) for mount in mount_lines())
 
 
 def read_lines(file: str) -> list[str]:
@@ -63,6 +79,8 @@ def _magic(descriptor: int) -> int | None:
     """Return the number of an open file's file system, None where it cannot be asked for."""
     if sys.platform != "linux":
         return None
+    import ctypes  # noqa: PLC0415 - who only reads the table needs none of it
+
     buffer = ctypes.create_string_buffer(_LARGER_THAN_STATFS)
     if _libc().fstatfs(descriptor, buffer) != 0:
         return None
@@ -77,6 +95,8 @@ def is_beneath(place: str, folder: str) -> bool:
 
 @cache
 def _libc() -> ctypes.CDLL:
+    import ctypes  # noqa: PLC0415 - as above
+
     return ctypes.CDLL(None, use_errno=True)
 
 
@@ -92,4 +112,4 @@ def _usual_devices() -> frozenset[int]:
     return frozenset(found - {os.stat("/").st_dev})  # noqa: PTH116
 
 
-__all__ = ["KERNEL_TYPES", "is_beneath", "is_kernel_file", "kernel_mounts", "mounts"]
+__all__ = ["KERNEL_TYPES", "Mount", "is_beneath", "is_kernel_file", "kernel_mounts", "mount_lines", "mounts"]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import shutil
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -16,6 +17,7 @@ from pydantic import Field
 
 from agentctl.core.errors import ToolError
 from agentctl.core.targets import Target
+from agentctl.sandbox.mount_table import Mount, mount_lines
 from agentctl.tools.tables import cell, facts, plural, size, span, table
 from agentctl.tools.tool import Arguments, NoArguments, TargetLookup, define_tool
 from agentctl.tools.toolbox import ToolContext
@@ -98,9 +100,17 @@ async def system_load(_: ToolContext, __: NoArguments) -> str:
 
 
 def _disks() -> list[tuple[object, ...]]:
+    return disk_rows(with_device_names([*mount_lines()]))
+
+
+def with_device_names(found: Sequence[Mount]) -> Sequence[MountedDisk]:
+    """Return the mounts of the table where it names each device, else those of psutil, which takes 5 ms to load."""
+    if found and not any(mount.device in ("/dev/root", "rootfs") for mount in found):
+        return found
     import psutil
 
-    return disk_rows(psutil.disk_partitions(all=True))
+    partitions: Sequence[MountedDisk] = psutil.disk_partitions(all=True)
+    return partitions
 
 
 class MountedDisk(Protocol):
@@ -139,14 +149,12 @@ def disk_rows(found: Iterable[MountedDisk]) -> list[tuple[object, ...]]:
 
 
 def _disk_of(workspace: Path, path: str) -> list[tuple[object, ...]]:
-    import psutil
-
     place = workspace / Path(path).expanduser()
     try:
         real = place.resolve(strict=True)
     except (OSError, RuntimeError, ValueError) as exc:
         raise ToolError(f"{place} does not exist", hint="name a path that exists, or none for all disks") from exc
-    mounts = {mount.mountpoint: mount for mount in psutil.disk_partitions(all=True)}
+    mounts = {mount.mountpoint: mount for mount in with_device_names([*mount_lines()])}
     holder = next((mounts[str(folder)] for folder in (real, *real.parents) if str(folder) in mounts), None)
     row = _disk_row(str(real), holder.fstype if holder else "", holder.device if holder else "")
     if row is None:
@@ -155,12 +163,11 @@ def _disk_of(workspace: Path, path: str) -> list[tuple[object, ...]]:
 
 
 def _disk_row(mountpoint: str, kind: str, device: str) -> tuple[object, ...] | None:
-    import psutil
-
-    use = psutil.disk_usage(mountpoint)
-    if not use.total:
+    total, used, free = shutil.disk_usage(mountpoint)
+    if not total:
         return None
-    return (mountpoint, size(use.total), size(use.used), size(use.free), f"{use.percent:.0f} %", kind, device)
+    percent = 100 * used / (used + free) if used + free else 0.0  # as df: what only root may use does not count
+    return (mountpoint, size(total), size(used), size(free), f"{percent:.0f} %", kind, device)
 
 
 def uptime() -> str:

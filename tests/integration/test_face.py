@@ -43,5 +43,5 @@ def test_what_makes_no_call_loads_no_model_and_no_engine(arguments: list[str]) -
 
 def test_a_lookup_on_the_machine_loads_neither_model_nor_engine() -> None:
     found = loaded_after("from agentctl.cli.app import main\nmain(['run', '-q', 'How much disk is free?'])")
-    assert "psutil" in found
-    assert not found & (set(HEAVY) - {"psutil"} | {"rich.live"})
+    assert "agentctl.tools.system" in found
+    assert not found & {*HEAVY, "rich.live"}

@@ -8,10 +8,12 @@ import shutil
 import socket
 from pathlib import Path
 
+import psutil
 import pytest
 
 from agentctl.core.errors import ToolError
-from agentctl.tools.system import disk_rows
+from agentctl.sandbox.mount_table import Mount, mount_lines
+from agentctl.tools.system import disk_rows, with_device_names
 from agentctl.tools.tables import size
 from agentctl.tools.toolbox import toolbox
 
@@ -26,6 +28,16 @@ async def test_the_root_disk_has_the_size_that_the_kernel_tells() -> None:
     header, row = text.splitlines()
     assert re.split(r" {2,}", header) == ["mounted on", "size", "used", "free", "used %", "type", "device"]
     assert re.split(r" {2,}", row)[:2] == ["/", size(known.f_blocks * known.f_frsize)]
+
+
+def test_the_mount_table_says_what_psutil_says() -> None:
+    theirs = [(one.mountpoint, one.fstype, one.device) for one in psutil.disk_partitions(all=True)]
+    assert [*mount_lines()] == theirs
+
+
+def test_a_root_disk_without_a_name_is_named_by_psutil() -> None:
+    (root,) = [one for one in with_device_names([Mount("/", "ext4", "/dev/root")]) if one.mountpoint == "/"]
+    assert root.device not in ("/dev/root", "rootfs")
 
 
 async def test_pseudo_file_systems_are_no_disks() -> None:
