@@ -67,8 +67,3 @@ def exit_status(error: BaseException) -> ExitStatus:
 def status_named(status: str) -> ExitStatus:
     """Return the exit code with this name; an unknown name is an internal error."""
     return ExitStatus.__members__.get(status, ExitStatus.internal)
-
-
-def exit_code_table() -> str:
-    """Return the text of ``agentctl help exit-codes``."""
-    return "\n".join(f"{status.value:>3}  {status.shown:<13} {sentence}" for status, sentence in SENTENCES.items())

@@ -1,4 +1,4 @@
-"""The table of the README: what a provider billed, what was recorded, and the limit; beside it a bare litellm loop.
+"""The table of docs/budget.md: what a provider billed, what was recorded, and the limit; beside it a bare litellm loop.
 
 ``python -m tests.bill.table`` prints it as Markdown, after real runs of both against the same server; ``--full`` adds
 fifty processes, ``--only WORDS`` takes the scenarios that begin so.
@@ -31,7 +31,7 @@ from tests.support.wire.server import Answer, Call, Fault, Mind, Script, Step, W
 ROOT = Path(__file__).parents[2]
 HEADER = "| what happens | limit | agentctl: billed | recorded | over | bare loop: billed | recorded | over |"
 RULE = "|---|--:|--:|--:|--:|--:|--:|--:|"
-APART = "An assumption of the promise is broken (recorded in full, one call over at most, and everything stops):"
+APART = "If an assumption is broken, the charge is recorded in full, one call over at most, and everything stops:"
 SECONDS = 600.0
 _SOON = (("retry-after-ms", "20"),)
 #: A model that a gateway has another one answer for, which costs 17 times as much.

@@ -1,4 +1,4 @@
-"""The README's table of the bill: the command that makes it runs, and what stands there has its shape."""
+"""The table of docs/budget.md: the command that makes it runs, and the table has its shape."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def test_a_row_says_what_is_over_and_what_is_in_doubt() -> None:
         assert_in_shape([said])
 
 
-def test_the_readmes_table_is_what_the_command_prints() -> None:
+def test_the_table_of_the_budget_page_is_what_the_command_prints() -> None:
     """Its amounts are not compared: how far the bare loop goes over is another matter each time."""
-    lines = (ROOT / "README.md").read_text().splitlines()
+    lines = (ROOT / "docs" / "budget.md").read_text().splitlines()
     rows = [said for said in lines if said.startswith(tuple(f"| {name} |" for name in NAMES))]
     assert lines.count(HEADER) <= 2
     if rows:

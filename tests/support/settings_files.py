@@ -110,15 +110,16 @@ def _help(field: str, flag: Flag) -> str:
     declared = DECLARED[field]
     text = declared.help.removeprefix("true: ").removesuffix("; unset: no such limit")
     text = text[0].upper() + text[1:]
-    default = _written(field, declared)
+    default = written_default(field)
     said = [f"or {flag.synonym}"] if flag.synonym else []
     said += [f"default {default}"] if default and flag.kind in ("text", "choice") else []
     said += ["may be repeated"] if flag.kind == "list" else []
     return f"{text} ({', '.join(said)})." if said else f"{text}."
 
 
-def _written(field: str, declared: Declaration) -> str:
+def written_default(field: str) -> str:
     """Return a setting's default as a variable holds it, "" where it is unset."""
+    declared = DECLARED[field]
     if declared.written:
         return declared.written
     default = Settings.model_fields[field].default
@@ -141,7 +142,7 @@ def config_text() -> str:
 
 def _toml_line(field: str) -> str:
     declared = DECLARED[field]
-    default, written = Settings.model_fields[field].default, _written(field, declared)
+    default, written = Settings.model_fields[field].default, written_default(field)
     is_unset = default is None
     value = _toml_value(field, declared.example if is_unset else written, is_list=default == () or field == "tools")
     line = f"{'# ' if is_unset else ''}{field} = {value}"
@@ -167,7 +168,7 @@ def env_text() -> str:
 
 def _env_lines(field: str, declared: Declaration) -> Iterator[str]:
     for name in declared.documented:
-        yield f"#{name}={_written(field, declared) or (declared.example if field == 'llm_provider' else '')}\n"
+        yield f"#{name}={written_default(field) or (declared.example if field == 'llm_provider' else '')}\n"
 
 
 def main(argv: list[str]) -> int:

@@ -1,11 +1,10 @@
-"""`agentctl help` and `agentctl completion`: longer texts, and the completion script of a shell.
+"""`agentctl help` and `agentctl completion`: the pages of `docs/`, and the completion script of a shell.
 
-`command` lists the topics and finds a topic's text. `topics` holds the written texts, with the limits and
-defaults filled in from the settings. `reference` holds those made from tables in the code: the environment
-variables, and the JSON schemas by name.
+`command` lists the topics and prints a topic's page: as it is or, on a terminal, rendered. `pages` finds the files:
+`agentctl/docs` in an installed wheel, `docs` in a checkout.
 
 Enter: `command.help`, `command.completion` (Typer).
-Always: names, defaults and schemas come from the code, so that no text can drift.
-May import: `cli`, `settings`, `core`; the modules of all commands for their schemas' names.
-Never: reads the user's files to print a topic.
+Always: a topic is a page of `docs/`, word for word; `tests.support.docs_pages` writes the parts that come from code.
+May import: `cli`, `settings`, `core`.
+Never: loads the settings or Rich where there is no terminal; fails because of a wrong setting.
 """

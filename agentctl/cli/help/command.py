@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
+import sys
+from contextlib import suppress
 from typing import Annotated, Literal
 
 import typer
-
-#: ``topics`` or ``reference`` has a function NAME_text for each but ``exit-codes``.
-_TOPICS = {
-    "setup": "what works out of the box, the set-ups, and how limits are set",
-    "budget": "what is promised of the bill, the limits, and what to do when one trips",
-    "permission": "what runs, what asks, what is denied: rules, sandbox, network, trust",
-    "context": "what a model is sent, what is cut of it, what that costs, and how to see it",
-    "formatting": "stdout and stderr, text and JSON, the schemas, colours",
-    "environment": "every variable, with its meaning and its default",
-    "exit-codes": "what each exit code means",
-}
 
 
 def help(
@@ -24,32 +17,67 @@ def help(
 ) -> None:
     """Explain a topic; without one, list the topics."""
     if topic is None:
-        print("\n".join(f"agentctl help {name:<11} {what}" for name, what in _TOPICS.items()))
-        print("agentctl COMMAND -h       what a command does")
+        print(_list())
         return
-    print(_text(context, topic))
+    print(_text(context, topic).rstrip())
+
+
+def _list() -> str:
+    from agentctl.cli.help.pages import page_title, topics
+
+    pages = topics()
+    width = max(map(len, pages), default=0)
+    lines = [f"agentctl help {name.ljust(width)}  {page_title(page)}" for name, page in pages.items()]
+    return "\n".join([*lines, f"agentctl COMMAND -h{' ' * (width - 3)}what a command does"])
 
 
 def _text(context: typer.Context, topic: str) -> str:
+    from agentctl.cli.help.pages import find_page, page_text, topics
     from agentctl.core.errors import UsageError
     from agentctl.core.text import did_you_mean
 
     name = topic.lower().replace("_", "-")
-    if name in _TOPICS and name != "exit-codes":
-        from agentctl.cli.help import reference, topics
-
-        module = reference if name in ("environment", "formatting") else topics
-        return str(getattr(module, f"{name}_text")()).rstrip()
-    if name == "exit-codes":
-        from agentctl.cli.exit_codes import exit_code_table
-
-        return exit_code_table()
+    pages = topics()
+    if name in pages:
+        return _rendered(page_text(pages[name]))
     root = context.find_root().command
     commands = getattr(root, "commands", {})
     if name in commands and not commands[name].hidden:
         inner = typer.Context(commands[name], info_name=name, parent=context.find_root())
         return str(inner.get_help())
-    raise UsageError(f'no help topic "{topic}"', hint=did_you_mean(name, [*_TOPICS, *commands]) or "agentctl help")
+    page = find_page(name)
+    if page is not None:
+        return _rendered(page_text(page))
+    raise UsageError(f'no help topic "{topic}"', hint=did_you_mean(name, [*pages, *commands]) or "agentctl help")
+
+
+def _rendered(text: str) -> str:
+    """Return a page's Markdown as it is or, on a terminal that shows styles, rendered for its width."""
+    from agentctl.cli.ui.terminal import is_terminal
+
+    if not is_terminal(sys.stdout) or not _shows_styles():
+        return text
+    from agentctl.cli.ui.markdown import render_markdown
+
+    with suppress(OSError):
+        width = os.get_terminal_size(sys.stdout.fileno()).columns
+        # Each table by itself: one that is too wide stays as it is, and the rest of the page is rendered.
+        parts = re.split(r"(?m)((?:^\|.*\n)+)", re.sub(r"<!--.*?-->\n+", "", text))
+        return "\n\n".join(
+            render_markdown(part.strip(), width=width, joins_lines=True) for part in parts if part.strip()
+        )
+    return text
+
+
+def _shows_styles() -> bool:
+    """Return whether terminal and settings allow styles; settings that cannot be loaded do not stop the help."""
+    from agentctl.core.errors import AgentctlError
+    from agentctl.settings import load_settings
+    from agentctl.settings.host import is_dumb
+
+    with suppress(AgentctlError):
+        return not is_dumb() and load_settings(flags={}, remember=False, needs=()).settings.color != "never"
+    return False
 
 
 Shell = Literal["bash", "zsh", "fish"]

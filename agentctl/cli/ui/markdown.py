@@ -36,21 +36,23 @@ _PADDING = re.compile(r"[ ]+((?:\x1b\[[0-9;]*m)*)$")
 _WORD = re.compile(r"\w+")
 
 
-def render_markdown(text: str, *, width: int) -> str:
+def render_markdown(text: str, *, width: int, joins_lines: bool = False) -> str:
     """Return the Markdown ``text``, made safe before, rendered for a terminal of ``width`` cells.
+
+    ``joins_lines`` fills a paragraph anew, as Markdown means it; without it line breaks are kept.
 
     Text without Markdown, or of which rendering would lose a word, is returned unchanged.
     """
     if width < _NARROWEST or _MARKS.search(text) is None:
         return text
     try:
-        found = _draw(text, width)
+        found = _draw(text, width, joins_lines=joins_lines)
     except Exception:  # noqa: BLE001 - parsing strangers' text may fail, printing the answer must not
         return text
     return found if _keeps_the_words(text, found, width) else text
 
 
-def _draw(text: str, width: int) -> str:
+def _draw(text: str, width: int, *, joins_lines: bool) -> str:
     from rich.console import Console
     from rich.theme import Theme
 
@@ -68,13 +70,13 @@ def _draw(text: str, width: int) -> str:
         theme=Theme(_STYLES),
         _environ={},
     )
-    console.print(_markdown(text))
+    console.print(_markdown(text, joins_lines=joins_lines))
     rows = ["" if not _PAINTED.sub("", row).strip() else _PADDING.sub(r"\1", row) for row in out.getvalue().split("\n")]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(rows)).strip("\n")
 
 
-def _markdown(text: str) -> Markdown:
-    """Return a document for rich: no HTML (<none> is a word), no clickable links, line breaks kept."""
+def _markdown(text: str, *, joins_lines: bool) -> Markdown:
+    """Return a document for rich: no HTML (<none> is a word), no clickable links, line breaks kept unless joined."""
     from markdown_it import MarkdownIt
     from rich.markdown import CodeBlock, Heading, Markdown
     from rich.padding import Padding
@@ -104,16 +106,16 @@ def _markdown(text: str) -> Markdown:
     parser = MarkdownIt("commonmark", {"html": False})
     answer.parsed = parser.enable("table").disable(["image", "entity", "escape", "autolink"]).parse(text)
     for token in answer.parsed:
-        _keep_what_stands(token.children or ())
+        _keep_what_stands(token.children or (), joins_lines=joins_lines)
     return answer
 
 
-def _keep_what_stands(pieces: Sequence[Token]) -> None:
-    """Keep line breaks, single stars and underscores: ``*.log`` is a pattern and not emphasis."""
+def _keep_what_stands(pieces: Sequence[Token], *, joins_lines: bool) -> None:
+    """Keep single stars and underscores (``*.log`` is a pattern and not emphasis), and line breaks unless joined."""
     opened: list[bool] = []
     for piece, following in zip_longest(pieces, pieces[1:]):
         literal = piece.type in ("em_open", "em_close")
-        if piece.type == "softbreak":
+        if piece.type == "softbreak" and not joins_lines:
             piece.type = "hardbreak"
         elif piece.type == "strong_open":
             begins = following.content if following is not None and following.type == "text" else "x"

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from agentctl.cli.help.topics import _SETTINGS
 from agentctl.settings import ENV_NAMES, Settings
 from agentctl.settings.names import flag_name
 from tests.support.command_line import ROOT, Commands, Ended, Here
+from tests.support.docs_pages import CONTEXT_FIELDS
 
 FULL = ("--max-context-tokens", "2500", "--context-warn-percent", "60")
 NEAR = re.compile(
@@ -43,7 +43,9 @@ def test_each_number_of_the_context_has_a_flag_in_a_panel_of_its_own(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "140")
     panel = here("run", "-h").out.split("─ Context ─")[1].split("╰─")[0]
-    assert [line.split()[1] for line in panel.splitlines() if "--" in line] == [flag_name(name) for name in _SETTINGS]
+    assert [line.split()[1] for line in panel.splitlines() if "--" in line] == [
+        flag_name(name) for name in CONTEXT_FIELDS
+    ]
 
 
 def test_a_flag_wins_over_the_environment_and_cuts_as_deep_as_it_says(
@@ -104,7 +106,7 @@ def test_the_drawing_and_the_document_are_of_the_events_that_were_told(here: Her
     measured, cut = events(ended, "context_measured"), events(ended, "context_pruned")
     document = here("runs", "show", "--context", "-o", "json").document
     assert document["schema"] == "agentctl.context/1"
-    assert "\n  agentctl.context/1 " in here("help", "formatting").out
+    assert "\n| `agentctl.context/1` " in here("help", "formatting").out
     assert (document["status"], document["provider"], document["model"]) == ("done", "scripted", "priced")
     turns = document["turns"]
     assert [turn["tokens"] for turn in turns] == [event["tokens"] for event in measured]
@@ -188,10 +190,11 @@ def test_where_the_encoding_has_no_blocks_the_bars_are_ascii(agentctl: Commands,
 
 def test_the_topic_names_each_setting_with_its_flag_and_its_default(here: Here) -> None:
     text = here("help", "context").out
-    for name in _SETTINGS:
+    for name in CONTEXT_FIELDS:
         default = getattr(Settings.model_construct(), name)
         said = "an eighth of the context" if default is None else default
-        assert re.search(rf"^  {flag_name(name)} +{ENV_NAMES[name][-1]} +{said}$", text, re.M), name
+        row = rf"^\| `{name}` +\| {said} +\| `{flag_name(name)}` +\| `{ENV_NAMES[name][-1]}` +\|$"
+        assert re.search(row, text, re.M), name
     for word in ("exit 7", "num_ctx", "from_line=", "runs show --context", '"run:', "cache"):
         assert word in text, word
 
@@ -200,6 +203,6 @@ def test_both_files_of_defaults_and_the_example_have_them_all() -> None:
     own, copy = (ROOT / path for path in ("agentctl/settings/default.toml", "configs/default.toml"))
     assert own.read_bytes() == copy.read_bytes()
     example = (ROOT / ".env.example").read_text()
-    for name in _SETTINGS:
+    for name in CONTEXT_FIELDS:
         assert re.search(rf"^(# )?{name} = ", own.read_text(), re.M), name
         assert re.search(rf"^#?{ENV_NAMES[name][-1]}=", example, re.M), name

@@ -48,6 +48,14 @@ def test_what_reads_no_settings_loads_no_settings_library() -> None:
     assert loaded & {"pydantic", "pydantic_settings", "dotenv", "tomlkit", "agentctl.settings"} == set()
 
 
+def test_a_topic_without_a_terminal_loads_neither_rich_nor_the_settings() -> None:
+    loaded = loaded_by_all(("help",), ("help", "budget"), ("help", "environment"), ("help", "permissions-and-sandbox"))
+    assert (
+        loaded & {*HEAVY_MODULES, "rich", "asyncio", "pydantic", "agentctl.settings", "agentctl.cli.ui.markdown"}
+        == set()
+    )
+
+
 def test_only_who_changes_the_config_loads_its_editor() -> None:
     run = ("run", "--provider", "builtin", "How much memory is used?")
     loaded = loaded_by_all(("config", "show"), ("costs",), run)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.cli.help.topics import permission_text
 from agentctl.core.autorun_files import AutorunFile, autorun_rows, find_autorun, is_autorun_name
 from tests.support.autorun_files import ASKS, NEVER, ORDINARY, REPORTED
 
@@ -88,19 +87,10 @@ def test_a_row_is_written_in_the_form_in_which_names_are_compared() -> None:
     assert [pattern for pattern in written if find_autorun(pattern.rstrip("/").replace("*", "x")) is None] == []
 
 
-@pytest.mark.parametrize("source", ["help", "README"])
-def test_the_short_tables_agree_with_the_list(source: str) -> None:
-    if source == "help":
-        table = (
-            permission_text()
-            .partition("Files that other programs run or obey have a class")[2]
-            .partition("No tool writes")[0]
-        )
-        rows_of = {part.split()[0]: part for part in re.split(r"\n  (?=[a-z])", table)[1:]}
-    else:
-        readme = (Path(__file__).parents[3] / "README.md").read_text()
-        table = readme.partition("| class | for example |")[2].partition("\n\n")[0]
-        rows_of = {line.split("|")[1].strip(): line.split("|")[2].replace("`", "") for line in table.splitlines()[2:]}
+def test_the_table_of_the_permissions_page_agrees_with_the_list() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "permissions-and-sandbox.md").read_text()
+    table = page.partition("| Class    | For example |")[2].partition("\n\n")[0]
+    rows_of = {line.split("|")[1].strip(): re.sub("[`;]", "", line.split("|")[2]) for line in table.splitlines()[2:]}
     assert list(rows_of) == ["never", "asks", "reported"]
     for policy, row in rows_of.items():
         named = [word for word in row.split() if re.search(r"[.*/]|file$", word) and word not in SETTINGS]

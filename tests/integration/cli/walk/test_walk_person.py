@@ -22,8 +22,8 @@ from tests.support.terminal import Typed, at_a_terminal
 from tests.support.wire.plugin import OpenWire
 from tests.support.wire.server import WireServer, heal
 
-README = (Path(__file__).parents[4] / "README.md").read_text()
-(WALK,) = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+PAGE = (Path(__file__).parents[4] / "docs" / "permissions-and-sandbox.md").read_text()
+(WALK,) = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
 LINES = [line.removeprefix("$ agentctl ") for line in WALK.splitlines()]
 TASK = "Restart the sick container"
 QUESTION = b"Allow it?"

@@ -1,0 +1,47 @@
+"""Find the pages of ``docs/``, which are the topics of ``agentctl help``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+#: Topics that are not called like their page, and the order of the list; any other page is a topic by its file's name.
+_PAGES = {
+    "setup": "providers",
+    "budget": "budget",
+    "permission": "permissions-and-sandbox",
+    "context": "context",
+    "formatting": "formatting",
+    "environment": "settings",
+    "exit-codes": "exit-codes",
+    "builtin": "builtin",
+}
+
+
+def docs_folder() -> Path:
+    """Return the folder of the pages: inside the package where a wheel is installed, beside it in a checkout."""
+    package = Path(__file__).parents[2]
+    installed = package / "docs"
+    return installed if installed.is_dir() else package.parent / "docs"
+
+
+def topics() -> dict[str, Path]:
+    """Return the page of each topic, in the order of the list."""
+    pages = {path.stem: path for path in sorted(docs_folder().glob("*.md"))}
+    named = {topic: pages.pop(page) for topic, page in _PAGES.items() if page in pages}
+    return {**named, **pages}
+
+
+def find_page(name: str) -> Path | None:
+    """Return the page with this file name, without its suffix, or None."""
+    return next((path for path in topics().values() if path.stem == name), None)
+
+
+def page_text(page: Path) -> str:
+    """Return the Markdown of a page."""
+    return page.read_text(encoding="utf-8")
+
+
+def page_title(page: Path) -> str:
+    """Return the heading of a page, its first line."""
+    with page.open(encoding="utf-8") as lines:
+        return lines.readline().lstrip("#").strip()
