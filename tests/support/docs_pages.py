@@ -164,7 +164,12 @@ def settings_page() -> str:
 def _setting_item(field: str, declared: Declaration) -> str:
     default = written_default(field) if declared.variables else ""
     names = [f"`{field}`" + (f" = `{default}`" if default else "")]
-    names += [f"`{flag_name(field)}`"] if declared.flag else []
+    flags = (
+        dict.fromkeys((flag_name(field), *(declared.flag.spellings or (f"--{field.replace('_', '-')}",))))
+        if declared.flag
+        else {}
+    )
+    names += [f"`{flag}`" for flag in flags]
     names += [f"`{name}`" for name in declared.documented]
     more = "; see [Prices](budget.md#prices)" if field == "prices" else ""
     return _item(f"{', '.join(names)}: {_condition(declared.help)}{more}")
