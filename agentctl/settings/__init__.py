@@ -1,21 +1,21 @@
-"""Collect every setting from wherever it may come, and know where it came from.
+"""Collect the settings from every source, each with its origin.
 
 `model` declares each setting once (`declaration`); `names` and the files of `tests/support/settings_files.py` follow
 from it. `load` reads flags, the environment, .env files, config.toml and project files through the sources of
-pydantic-settings (`sources`), lets the strongest win and checks each value by itself (`merge`). What is wrong stops the
-commands that need it, and is a warning for the others (`loaded`). An untrusted file of the working directory can only
-tighten (`project_files`, `untrusted_files`, `trust_store`). `provider_choice` says who answers. `config_file` and
-`key_file` write the user's own files; `show` lists every value. `labels` and `lineage` say whom a run belongs to.
+pydantic-settings (`sources`), takes the strongest value of each setting and checks it by itself (`merge`). A wrong
+value stops the commands that need it; for the others it is a warning (`loaded`). An untrusted file of the working
+directory can only tighten (`project_files`, `untrusted_files`, `trust_store`). `provider_choice` chooses the provider.
+`config_file` and `key_file` write the user's own files; `show` lists every value. `labels` and `lineage` say which
+repository, CI job and parent run a run belongs to.
 
 To add a setting: declare it in `model.Settings`, run `python -m tests.support.settings_files`, and use it. If an
 untrusted project file may tighten it: `untrusted_files.LOWERABLE`.
 
 Enter: `load.load_settings` for a run, `load.check_settings` for `config check`, `provider_choice.choose_provider`.
-Always: everything that is wrong is reported at once, with name, value and place. A key is never printed. No command
-    that needs a limit or a permission gets its default in place of a wrong value.
-May import: core.
-Never: puts anything into the environment, or lets a file of the working directory loosen a limit before it is trusted.
-    Nothing outside of this package reads the environment.
+Always: all problems are reported at once, each with name, value and place. A key is never printed. No command that
+needs a limit or a permission gets its default in place of a wrong value. May import: core. Never: puts anything into
+the environment, or lets a file of the working directory loosen a limit before it is trusted. Nothing outside of this
+package reads the environment.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Read and change the user's config.toml: which setting a word names, what may stand there, and one line at a time.
+"""Read the user's config.toml, and change it one line at a time.
 
 A change replaces or removes one line and keeps every other byte.
 """
@@ -30,26 +30,26 @@ _ALIASES = {
 
 
 def find_field(word: str) -> str:
-    """Return the setting that ``word`` names: its own name, a variable of the environment, or a flag.
+    """Return the setting that ``word`` names: its own name, an environment variable, or a flag.
 
     Raises:
-        UsageError: it names none, with the nearest name.
+        UsageError: it names none; the hint has the nearest name.
     """
     name = word.strip().lstrip("-").lower().replace("-", "_")
     if name in _ALIASES:
         return _ALIASES[name]
-    # What is too long for a name, or does not look like one, may be a key: it is not repeated.
+    # A word that is too long for a name, or does not look like one, may be a key, so the error does not repeat it.
     if len(word) > 40 or not re.fullmatch(r"[A-Za-z_][A-Za-z_-]*", word.strip().lstrip("-")):
-        raise UsageError("that is no setting's name", hint="agentctl config show   lists them")
+        raise UsageError("this is not the name of a setting", hint="agentctl config show   lists them")
     hint = did_you_mean(name, _ALIASES) or "agentctl config show   lists them"
     raise UsageError(f'no setting "{word.strip()}"', hint=hint)
 
 
 def check_settable(field: str, path: Path) -> None:
-    """Refuse a setting that config.toml (at ``path``) cannot hold, or that is more than one line there.
+    """Refuse a setting that config.toml (at ``path``) cannot hold, or that takes more than one line there.
 
     Raises:
-        UsageError: with where it belongs.
+        UsageError: the setting cannot be set so; the hint says where it belongs.
     """
     if field in SECRET_FIELDS:
         provider = SECRET_FIELDS[field]
@@ -58,24 +58,27 @@ def check_settable(field: str, path: Path) -> None:
             hint=f"agentctl providers set-key {provider}",
         )
     if field in TABLE_FIELDS:
-        raise UsageError(f"{field} is a table: write it by hand", hint=safe_text(f"at the end of {path}: [{field}]"))
+        raise UsageError(
+            f"{field} is a table, which no command can set",
+            hint=safe_text(f"add it by hand at the end of {path}: [{field}]"),
+        )
     if field not in TOML_FIELDS:
-        raise UsageError(f"{field} can only be set by the environment", hint=f"export {ENV_NAMES[field][0]}=…")
+        raise UsageError(f"{field} can only be set by the environment", hint=f"set {ENV_NAMES[field][0]} there")
 
 
 def save_value(path: Path, field: str, words: Sequence[str]) -> bool:
     """Write a setting into the config.toml at ``path``, or remove it (no ``words``); return whether it changed.
 
-    A folder or a file that is made is the user's alone; a file that is there keeps its mode.
+    A new folder or file is for the user only; an existing file keeps its mode.
 
     Raises:
-        UsageError: the value is wrong, or the file is.
-        StateError: it cannot be written; it stays as it was.
+        UsageError: the value or the file is invalid.
+        StateError: the file cannot be written; it stays as it was.
     """
     check_settable(field, path)
     literal = _literal(field, words, Path.cwd()) if words else None
     if literal is not None and not literal.isprintable():
-        raise UsageError(f"{field} cannot be written into config.toml: it has bytes that are no text")
+        raise UsageError(f"the value of {field} contains invalid UTF-8 and cannot be written into config.toml")
     if literal is None and not is_there(path):
         return False
     with file_lock(path, _WHAT):
@@ -93,7 +96,7 @@ def _literal(field: str, words: Sequence[str], cwd: Path) -> str:
     """Return a value in TOML.
 
     Raises:
-        UsageError: it cannot be the setting's.
+        UsageError: the value is not allowed.
     """
     import tomlkit  # noqa: PLC0415 - only who changes the file needs it
 
@@ -129,15 +132,15 @@ def default_text() -> str:
 
 
 def start_file(path: Path, *, force: bool) -> Path | None:
-    """Write the commented default file to ``path``; return the backup of the old one, None if there was none.
+    """Write the commented default file to ``path``; return the backup of the old file, None if there was none.
 
     Raises:
-        UsageError: there is one, and no ``force``.
-        StateError: it cannot be written.
+        UsageError: the file exists, and ``force`` is not given.
+        StateError: the file cannot be written.
     """
     with file_lock(path):
         if is_there(path) and not force:
-            raise UsageError(safe_text(f"{path} is there already; nothing was changed"), hint="--force starts anew")
+            raise UsageError(safe_text(f"{path} already exists; nothing was changed"), hint="use --force to replace it")
         kept = None
         if old := read_exact(path, _WHAT):
             kept = path.with_name(f"{path.name}.old")
@@ -147,9 +150,10 @@ def start_file(path: Path, *, force: bool) -> Path | None:
 
 
 def with_value(text: str, field: str, literal: str | None) -> str:
-    """Return ``text`` with one line for ``field``, or with none.
+    """Return ``text`` with one line for ``field``, or without it.
 
-    The line keeps its place, else follows its commented default (``# max_turns = 30``), else goes above the tables.
+    An existing line keeps its place. A new one follows its commented default (``# max_turns = 30``), or else goes above
+    the tables.
 
     Raises:
         UsageError: the text is not TOML.
@@ -161,7 +165,7 @@ def with_value(text: str, field: str, literal: str | None) -> str:
     body = text.removeprefix(mark)
     for problem in from_toml(body, kind="user config", path=Path("config.toml")).problems:
         if problem.stops == NEEDS_TOML:
-            raise UsageError(f"{problem.text}; nothing was changed", hint="mend it by hand first")
+            raise UsageError(f"{problem.text}; nothing was changed", hint="correct the file by hand first")
     document = tomlkit.parse(body)
     wanted = {name: value for name, value in document.unwrap().items() if name != field}
     if literal is not None:
@@ -178,11 +182,13 @@ def with_value(text: str, field: str, literal: str | None) -> str:
         with suppress(tomlkit.exceptions.TOMLKitError):
             if tomlkit.parse(candidate).unwrap() == wanted:
                 return mark + candidate
-    raise StateError(f"no place for {field} was found in config.toml", hint="write it there by hand")
+    raise StateError(f"no place for {field} was found in config.toml", hint="add the line by hand")
 
 
 def _with_new_line(text: str, field: str, literal: str) -> Iterator[str]:
-    """Yield the text with a new line in each possible place, the best one first: some may be within a string."""
+    """Yield the text with a new line in each possible place, the best one first; a place may turn out to be inside a
+    string.
+    """
     lines = text.splitlines(keepends=True)
     eol = "\r\n" if any(line.endswith("\r\n") for line in lines) else "\n"
     new = f"{field} = {literal}{eol}"
@@ -191,7 +197,7 @@ def _with_new_line(text: str, field: str, literal: str) -> Iterator[str]:
             yield "".join((*lines[:at], "" if line.endswith("\n") else eol, new, *lines[at:]))
     table = next((at for at, line in enumerate(lines) if re.match(r"[ \t]*#?[ \t]*\[", line)), len(lines))
     while 0 < table < len(lines) and lines[table - 1].lstrip().startswith("#"):
-        table -= 1  # the comment above a table is the table's
+        table -= 1  # the comment above a table belongs to the table
     for at in dict.fromkeys((table, 0)):
         gap = eol if at and not lines[at - 1].endswith("\n") else ""
         below = eol if 0 < at < len(lines) else ""

@@ -1,4 +1,4 @@
-"""How a setting is declared: its default, its variables, its flag, its line in config.toml, and who needs it."""
+"""How a setting is declared: its default, variables, flag, line in config.toml, and the commands that need it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 
 PREFIX = "AGENTCTL_"
 
-#: The sections of config.toml and .env.example, in their order, with what each decides.
+#: The sections of config.toml and .env.example, in order, each with what its settings decide.
 SECTIONS = {
     "answer": "who answers",
     "keys": "keys of the providers",
@@ -26,9 +26,9 @@ WHO, LIMITS, CONTEXT, REACH, OUTPUT = "Who answers", "Limits", "Context", "What 
 
 
 class Flag(NamedTuple):
-    """A setting's flag of ``agentctl run``: its panel of the help, and what stands for its value there.
+    """A setting's flag of ``agentctl run``: its panel in the help, and the placeholder for its value there.
 
-    ``spellings`` replace the setting's own name. ``synonym`` is another long form, and the one that messages use.
+    ``spellings`` replace the setting's own name. ``synonym`` is another long form, which messages use.
     """
 
     panel: str
@@ -39,7 +39,7 @@ class Flag(NamedTuple):
 
 
 class Declaration(NamedTuple):
-    """What a setting is beside its type and default.
+    """What a setting has besides its type and default.
 
     ``variables`` may hold it, the strongest first; ``documented`` are those that the documentation names. A wrong
     value stops the commands of ``needed_by``. ``written`` is the default as files write it, or an ``example``.
@@ -70,10 +70,11 @@ def setting(
     example: str = "",
     **more: Any,  # noqa: ANN401 - pydantic's own
 ) -> Any:  # noqa: ANN401 - stands where the field's default stands
-    """Return the field of a setting that ``variable`` holds with AGENTCTL_ before it, with ``bare`` also without.
+    """Return the field of a setting whose variable is ``variable`` with the prefix AGENTCTL_; with ``bare`` also
+    without.
 
-    A function as the default makes one. ``needed_by`` names groups of commands ("run", "report", "policy", "prices")
-    and the use of a provider ("provider openai").
+    A function as ``default`` is called to make the default. ``needed_by`` names groups of commands ("run", "report",
+    "policy", "prices") and the use of a provider ("provider openai").
     """
     names = (variable,) if isinstance(variable, str) else variable
     prefixed = tuple(PREFIX + name for name in names)
@@ -90,5 +91,5 @@ def declaration_of(field: FieldInfo) -> Declaration:
     extra = field.json_schema_extra
     declared = extra.get("setting") if isinstance(extra, dict) else None
     if not isinstance(declared, Declaration):
-        raise TypeError("the field is no setting")
+        raise TypeError("the field is not a setting")
     return declared

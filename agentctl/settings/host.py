@@ -1,4 +1,4 @@
-"""What the machine's configuration says: docker's current context, this host's addresses and proxies, the terminal."""
+"""Read the machine's configuration: docker's current context, this host's addresses and proxies, the terminal."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _read_json(path: Path) -> dict[str, object]:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether ``host`` is this host, by the address alone: a name that resolves to it does not count."""
+    """Return whether ``host`` is this host, by its address alone; a name that resolves to it does not count."""
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
@@ -71,7 +71,7 @@ def is_loopback(host: str) -> bool:
 def proxy_for(url: str, environ: Mapping[str, str] | None = None) -> str | None:
     """Return the proxy for ``url``: HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, unless NO_PROXY names its host.
 
-    Both spellings count, the small one first. This host and a lone name are never asked for through a proxy.
+    Both spellings count, lower case first. This host, and a host name without a dot, are never reached through a proxy.
     """
     environ = os.environ if environ is None else environ
     parts = urlsplit(url)
@@ -89,12 +89,12 @@ def _variable(environ: Mapping[str, str], name: str) -> str:
 
 
 def _is_exempt(host: str, listed: str) -> bool:
-    """Tell whether NO_PROXY names ``host`` or a domain that it lies in; * names all."""
+    """Return whether NO_PROXY names ``host`` or a domain that contains it; ``*`` names every host."""
     names = [name.strip().lower().partition(":")[0].lstrip("*.") for name in listed.split(",") if name.strip()]
     return listed.strip() == "*" or any(host == name or host.endswith(f".{name}") for name in names if name)
 
 
 def is_dumb(environ: Mapping[str, str] | None = None) -> bool:
-    """Tell whether the terminal cannot move its cursor (TERM is dumb, unknown or not set)."""
+    """Return whether the terminal cannot move its cursor (TERM is dumb, unknown or not set)."""
     said = (os.environ if environ is None else environ).get("TERM", "").strip().lower()
     return said in ("", "dumb", "unknown")

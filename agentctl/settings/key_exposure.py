@@ -1,8 +1,8 @@
 """Hide the keys in this process's memory from the commands that it starts.
 
-A command without a sandbox runs as the same user. ``/proc/PID/environ`` shows it the environment that agentctl was
-started with, whatever has become of ``os.environ`` since, and ``/proc/PID/mem`` all the rest. Two measures, for the
-process of the command line only, since a library must not change its host:
+A command without a sandbox runs as the same user. It can read the environment that agentctl was started with in
+``/proc/PID/environ``, whatever was changed in ``os.environ`` since, and everything else in ``/proc/PID/mem``. Two
+measures apply, only in the process of the command line, since a library must not change its host:
 
 - The secret values of the first environment are overwritten where the kernel shows them. ``os.environ`` keeps its own
   copies, so that everything in Python goes on as before; ``getenv`` in C finds an empty value.
@@ -21,7 +21,7 @@ from typing import NamedTuple
 from agentctl.settings.names import ENV_NAMES, PARENT_CAPABILITY, SECRET_FIELDS
 
 _OURS = frozenset({PARENT_CAPABILITY, *(name for field in SECRET_FIELDS for name in ENV_NAMES[field])})
-# What others call theirs: keys of litellm's other providers, of the cloud, of a database or a registry.
+# Secrets of other programs: keys of litellm's other providers, of a cloud, a database or a registry.
 _SECRET_NAME = re.compile(
     r"(?:^|_)(?:\w*KEY|KEY_\w+|TOKENS?|\w*SECRETS?\w*|PASS|\w*PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|AUTH|PAT|DSN)(?:_|$)|_PWD$",
     re.IGNORECASE,
@@ -29,18 +29,18 @@ _SECRET_NAME = re.compile(
 _SECRET_VALUE = re.compile(rb"://[^/@\s:]*:[^/@\s]+@")  # a password in an address
 _PR_SET_DUMPABLE = 4
 _ENV_START, _ENV_END = 47, 48  # in /proc/self/stat, counted from the state
-_MOST_BYTES = 8 * 1024 * 1024  # the kernel takes less
+_MOST_BYTES = 8 * 1024 * 1024  # the kernel accepts fewer arguments
 
 
 class EnvironmentSpan(NamedTuple):
-    """A secret value in a block of ``NAME=value`` strings: where it begins, and how long it is."""
+    """A secret value in a block of ``NAME=value`` strings: its offset and length."""
 
     start: int
     size: int
 
 
 def protect_keys() -> None:
-    """Make the keys of this process unreadable for the processes that it starts, as far as the system can do that.
+    """Make the keys of this process unreadable for the processes that it starts, as far as the system allows.
 
     Call it once, before the first command of a model. Takes effect on Linux only. Later calls do no harm.
     """
@@ -56,7 +56,7 @@ def protect_keys() -> None:
 
 
 def secret_spans(block: bytes) -> tuple[EnvironmentSpan, ...]:
-    """Return where the secret values of an environment block lie; empty values are left out."""
+    """Return the places of the secret values in an environment block, without the empty ones."""
     spans, start = [], 0
     for entry in block.split(b"\0"):
         name, equals, value = entry.partition(b"=")
@@ -73,7 +73,7 @@ def _is_secret(name: str, value: bytes) -> bool:
 def _first_environment() -> tuple[int, bytes]:
     """Return the address and the bytes of the environment that this process was started with.
 
-    No bytes where the kernel does not show it.
+    No bytes if the kernel does not show it.
     """
     try:
         with open("/proc/self/stat", "rb") as file:  # noqa: PTH123 - as bytes
@@ -84,5 +84,5 @@ def _first_environment() -> tuple[int, bytes]:
             block = file.read(_MOST_BYTES)
     except (OSError, ValueError, IndexError):
         return 0, b""
-    # The kernel has read these very addresses, so they are there; a block of another length is another block.
+    # The kernel has read these addresses, so they are mapped; a block of another length is another block.
     return (start, block) if start and len(block) == end - start else (0, b"")

@@ -24,28 +24,28 @@ from agentctl.settings.sources import Problem, from_dotenv, from_environment
 if TYPE_CHECKING:
     from dotenv.parser import Binding
 
-_PLAIN = r"[A-Za-z0-9_./:+=@%,~^-]+"  # what needs no quotes, here or in a shell
+_PLAIN = r"[A-Za-z0-9_./:+=@%,~^-]+"  # characters that need no quotes, here or in a shell
 _INLINE_COMMENT = r"""(?xs) [^=]* = [^\S\r\n]*
     (?: '(?:\\.|[^'\\])*' | "(?:\\.|[^"\\])*" | [^\r\n]*? ) ( [^\S\r\n]+ \# [^\r\n]* )? \s* \Z"""
 
 
 class EnvironmentKey(NamedTuple):
-    """The environment's view of a key: a variable that is set and wins, or one that is set but empty."""
+    """The key in the environment: a variable that is set and overrides the file, or one that is set but empty."""
 
     wins: str = ""
     empty: str = ""
 
 
 def mask_key(key: str) -> str:
-    """Return a key masked for display: its ends if it is long, else nothing of it."""
+    """Return a key masked for display: the ends of a long key, nothing of a short one."""
     return f"{key[:3]}…{key[-4:]}" if len(key) >= 12 else MASK
 
 
 def own_env_file(environ: Mapping[str, str] | None = None) -> Path:
-    """Return where the user's .env lies, whatever else is wrong with the settings.
+    """Return the path of the user's .env, even if the settings are wrong.
 
     Raises:
-        UsageError: the working directory is gone.
+        UsageError: the working directory no longer exists.
     """
     entry = from_environment(os.environ if environ is None else environ).entries.get("config_dir")
     if entry is None:
@@ -53,11 +53,13 @@ def own_env_file(environ: Mapping[str, str] | None = None) -> Path:
     try:
         return absolute(entry.value, Path.cwd()) / ".env"
     except OSError as error:
-        raise UsageError("the working directory is gone", hint="cd somewhere else") from error
+        raise UsageError("the working directory no longer exists", hint="change to another directory") from error
 
 
 def environment_key(provider: str, key: str | None, environ: Mapping[str, str] | None = None) -> EnvironmentKey:
-    """Return what the environment holds of a provider's key other than ``key``; it wins over the file."""
+    """Return the variable of the environment that holds another key of the provider than ``key``; it overrides the
+    file.
+    """
     layer = from_environment(os.environ if environ is None else environ)
     field = KEY_NAMES[provider].lower()
     entry = layer.entries.get(field)
@@ -68,14 +70,14 @@ def environment_key(provider: str, key: str | None, environ: Mapping[str, str] |
 
 
 def save_key(path: Path, provider: str, key: SecretStr | None) -> bool:
-    """Write the key of ``provider`` into the .env at ``path``, or remove it (None); return whether it was needed.
+    """Write the key of ``provider`` into the .env at ``path``, or remove it (None); return whether the file changed.
 
-    One line holds it afterwards. All other lines stay, and those of processes that write at the same time. A folder
-    that is made is the user's alone, one that is there is left as it is.
+    Afterwards exactly one line holds the key. All other lines stay, also those that other processes write meanwhile. A
+    new folder is for the user only; an existing one is left as it is.
 
     Raises:
-        UsageError: the file is not the user's alone, or no text.
-        StateError: it cannot be written; it stays as it was.
+        UsageError: others can read or write the file, or it is not text.
+        StateError: the file cannot be written; it stays as it was.
     """
     if key is None and not is_there(path):
         return False
@@ -88,7 +90,8 @@ def save_key(path: Path, provider: str, key: SecretStr | None) -> bool:
 
 
 def with_key(text: str, provider: str, key: SecretStr | None) -> str:
-    """Return ``text`` with one line for the key of ``provider``, or with none: where the first was, else at the end.
+    """Return ``text`` with one line for the key of ``provider``, or without it. The line replaces the first old one, or
+    else goes to the end.
 
     Raises:
         StateError: the file has an unterminated quote that would swallow the line.
@@ -108,7 +111,7 @@ def with_key(text: str, provider: str, key: SecretStr | None) -> str:
 
 
 def _candidates(bindings: list[Binding], names: tuple[str, ...], name: str, secret: str | None) -> Iterator[str]:
-    """Yield the text with the line in each possible place: the old one, the end, the top."""
+    """Yield the text with the line in each possible place: at the old line, at the end, at the top."""
     whole = "".join(binding.original.string for binding in bindings)
     first = next((at for at, binding in enumerate(bindings) if binding.key in names), None)
     eol = "\r\n" if "\r\n" in whole else "\n"
@@ -124,11 +127,11 @@ def _candidates(bindings: list[Binding], names: tuple[str, ...], name: str, secr
         rest = _rest(bindings, names)
         gap = "" if not rest or rest.endswith(("\n", "\r")) else eol
         yield from (f"{rest}{gap}{name}={form}{eol}" for form in _forms(secret))
-        yield from (f"{name}={form}{eol}{rest}" for form in _forms(secret))  # before a quote without its pair
+        yield from (f"{name}={form}{eol}{rest}" for form in _forms(secret))  # before an unterminated quote
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """Yield the ways to write a value, the one that shells read alike first."""
+    """Yield the ways to write a value; first the one that shells read the same way."""
     if re.fullmatch(_PLAIN, secret):
         yield secret
     for quote in ("'", '"'):
@@ -137,7 +140,7 @@ def _forms(secret: str) -> Iterator[str]:
 
 
 def _rest(bindings: list[Binding], names: tuple[str, ...]) -> str:
-    """Return the text without the lines of ``names``; blank lines before them stay."""
+    """Return the text without the lines of ``names``; keep the blank lines before them."""
     return "".join(
         _blank_lines(binding.original.string) if binding.key in names else binding.original.string
         for binding in bindings

@@ -1,4 +1,4 @@
-"""Label runs by what a person gives, git's files say and a CI system's variables say. Git itself never runs."""
+"""Label runs from --label, the repository's git files and the variables of a CI system; git itself never runs."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ _MOST_FOLDERS = 64  # from the working directory upwards
 _KEY = re.compile(rf"[a-z0-9_.-]{{1,{MOST_KEY}}}")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _REFS = ("refs/heads/", "refs/tags/", "refs/remotes/origin/", "refs/")
-_NOWHERE = "refs/heads/.invalid"  # what HEAD says where the references are kept in tables
+_NOWHERE = "refs/heads/.invalid"  # the content of HEAD if references are kept in reftables
 
 #: Hosts whose repositories everybody calls ``owner/name``.
 _PUBLIC = frozenset({"github.com", "gitlab.com", "bitbucket.org"})
 
 
 def check_labels(labels: Mapping[str, object]) -> dict[str, str]:
-    """Return labels that a person gave, if they are valid.
+    """Return the user's labels if they are valid.
 
     Raises:
-        UsageError: a name with other characters than ``a-z0-9_.-``, a control character, too long, or too many.
+        UsageError: a name has characters other than ``a-z0-9_.-``, a value has control characters, a label is too long,
+            or there are too many.
     """
     if len(labels) > MOST_LABELS:
         raise UsageError(f"{len(labels)} labels are too many", hint=f"give at most {MOST_LABELS} of them")
@@ -46,7 +47,7 @@ def check_labels(labels: Mapping[str, object]) -> dict[str, str]:
             )
         if not isinstance(value, str) or len(value) > MOST_VALUE or not value.isprintable():
             raise UsageError(
-                f"the value of the label {name} cannot be kept",
+                f"the value of the label {name} is not allowed",
                 hint=f"allowed: text of at most {MOST_VALUE} characters, without control characters",
             )
         own[name] = value
@@ -54,7 +55,7 @@ def check_labels(labels: Mapping[str, object]) -> dict[str, str]:
 
 
 def clean_labels(labels: Mapping[str, str | None]) -> dict[str, str]:
-    """Return labels from a machine, each cut to a valid value; an empty one is dropped."""
+    """Return labels found by the program, each cut to a valid value; empty ones are dropped."""
     short = {name: "".join(filter(str.isprintable, value or "")).strip() for name, value in labels.items()}
     return {name: value[:MOST_VALUE] for name, value in short.items() if value}
 
@@ -62,15 +63,18 @@ def clean_labels(labels: Mapping[str, str | None]) -> dict[str, str]:
 def run_labels(
     own: Mapping[str, str], *, workdir: str, job: Mapping[str, str], secrets: Iterable[str] = ()
 ) -> dict[str, str]:
-    """Return the labels of a run: a person's ``own`` over those of its CI job over those of its repository."""
+    """Return the labels of a run; the user's ``own`` override those of the CI job, which override those of the
+    repository.
+    """
     found = {**git_labels(Path(workdir)), **job, "workdir": workdir}
     return {**clean_labels({name: redact(value, secrets) for name, value in found.items()}), **own}
 
 
 def repo_of(url: str) -> str | None:
-    """Return a remote's address as a name: ``owner/name`` at the public hosts, else ``host/path``; None if it is none.
+    """Return the repository name of a remote's address: ``owner/name`` at the public hosts, else ``host/path``, or
+    None.
 
-    A user name and everything else before an ``@`` are left out, and so is what follows a ``?``.
+    A user name and everything else before an ``@`` is left out, and so is everything after a ``?``.
     """
     text = re.split(r"[?#]", url.strip(), maxsplit=1)[0]
     if not text or len(text) > 2 * MOST_VALUE or not text.isprintable() or " " in text:
@@ -78,7 +82,7 @@ def repo_of(url: str) -> str | None:
     scheme, mark, rest = text.partition("://")
     if not mark:
         rest = text
-    if "@" in rest:  # a password may hold slashes: nothing before the last @ counts as the address
+    if "@" in rest:  # a password may contain slashes: only the text after the last @ is the address
         rest = rest.rpartition("@")[2]
     if (mark and scheme.lower() == "file") or (not mark and ":" not in rest.partition("/")[0]):
         return rest.rstrip("/").removesuffix(".git") or None
@@ -92,7 +96,7 @@ def repo_of(url: str) -> str | None:
 
 
 def ref_of(name: str) -> str | None:
-    """Return a branch or a tag by its own name, a commit by its first 12 digits, None for what is none."""
+    """Return a branch or a tag by its own name, a commit by its first 12 digits, None for anything else."""
     if _COMMIT.fullmatch(name):
         return name[:12]
     if name == _NOWHERE:
@@ -101,14 +105,14 @@ def ref_of(name: str) -> str | None:
 
 
 class _Repository(NamedTuple):
-    """The folder of a work tree's own HEAD, and the folder that it shares with other work trees."""
+    """The folder of a work tree's own HEAD, and the folder that all work trees share."""
 
     own: Path
     shared: Path
 
 
 def git_labels(folder: Path) -> dict[str, str]:
-    """Return ``repo`` and ``ref`` as the files of the repository around ``folder`` say; nothing where there is none."""
+    """Return ``repo`` and ``ref`` from the files of the repository around ``folder``; empty outside a repository."""
     found = _repository(folder)
     if found is None:
         return {}
@@ -119,7 +123,7 @@ def git_labels(folder: Path) -> dict[str, str]:
 
 
 def _repository(folder: Path) -> _Repository | None:
-    """Find ``.git`` upwards: a folder, or the file of a work tree or submodule that names one."""
+    """Find ``.git`` in the folder or above it: a folder, or the file of a work tree or submodule that names one."""
     start = Path(os.path.realpath(folder))
     for place in (start, *start.parents)[:_MOST_FOLDERS]:
         git = place / ".git"
@@ -148,7 +152,7 @@ def _without_waiting(path: str, flags: int) -> int:
 
 
 def _origin_url(config: str) -> str:
-    """Return the address of the remote ``origin``, "" for none; the last one counts, as with git."""
+    """Return the address of the remote ``origin``, or "". The last one counts, as with git."""
     inside, url = False, ""
     for line in config.splitlines():
         said = line.strip()
@@ -160,9 +164,10 @@ def _origin_url(config: str) -> str:
 
 
 class _System(NamedTuple):
-    """The variable that identifies a CI system, and those that may hold each label, the best first.
+    """The variable that identifies a CI system, and the variables that may hold each label, the best first.
 
-    ``repo`` are names or addresses, with the variable of the host before a name; ``job`` are joined by a slash.
+    ``repo`` holds names or addresses; a name comes with the variable of its host. The ``job`` values are joined by
+    slashes.
     """
 
     mark: str
@@ -206,9 +211,9 @@ _SYSTEMS = (
 
 
 def job_labels(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return ``repo``, ``ref`` and ``job`` as the CI system around us says; nothing outside of one.
+    """Return ``repo``, ``ref`` and ``job`` from the variables of a CI system; empty outside CI.
 
-    A job has the same name in each of its runs, so that what it costs adds up.
+    A job has the same name in each of its runs, so that its costs add up.
     """
     system = next((one for one in _SYSTEMS if environ.get(one.mark, "").strip().lower() not in ("", "false")), None)
     if system is None:
@@ -223,6 +228,6 @@ def job_labels(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _repo_name(repo: str, host: str) -> str | None:
-    """Return a repository as git's own address of it would be named; a bare name is one at a host."""
+    """Return a repository's name as ``repo_of`` would derive it from its git address; a bare name is one at a host."""
     is_address = "://" in repo or "@" in repo
     return repo_of(repo if is_address or not host else f"{host.rstrip('/')}/{repo}") if repo else None

@@ -1,4 +1,4 @@
-"""Import pydantic-settings without what only its own command lines need."""
+"""Import pydantic-settings without the modules that only its own command line needs."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from types import ModuleType
 
 
 class _Forwarding(ModuleType):
-    """A module that imports the real one when something of it is asked for."""
+    """A module that imports the real one on the first access to an attribute."""
 
     def __getattr__(self, name: str) -> object:
-        if name.startswith("__"):  # what the import system asks of any module
+        if name.startswith("__"):  # the import system asks every module for these
             raise AttributeError(name)
         if sys.modules.get(self.__name__) is self:
             del sys.modules[self.__name__]
@@ -23,7 +23,7 @@ def _read_dotenv(*words: object, **options: object) -> object:
     return import_module("dotenv").dotenv_values(*words, **options)
 
 
-# pydantic-settings imports asyncio for asynchronous commands of its command lines, and dotenv to read files by itself:
+# pydantic-settings imports asyncio for asynchronous command lines of its own, and dotenv to read files by itself:
 # `costs` needs neither, and most runs have no .env.
 _forwarding = {name: _Forwarding(name) for name in ("asyncio", "dotenv") if name not in sys.modules}
 if "dotenv" in _forwarding:

@@ -18,14 +18,14 @@ _BOTH = (PARENT_RUN, PARENT_CAPABILITY)
 
 
 def is_inside_a_run(environ: Mapping[str, str] | None = None) -> bool:
-    """Tell whether a run's command started this process: it carries the run's mark, id or capability."""
+    """Return whether a run's command started this process: it carries the run's mark, id or capability."""
     environ = os.environ if environ is None else environ
     marked = CHILD_MARK in environ and not environ[CHILD_MARK].endswith(NO_RUN)
     return marked or any(environ.get(name) for name in _BOTH)
 
 
 def find_parent(environ: Mapping[str, str]) -> Parent | None:
-    """Return the run that this process belongs to, with "" for what is missing of it; None: it belongs to none."""
+    """Return the run that this process belongs to, or None; missing parts of its identity are ""."""
     if not is_inside_a_run(environ):
         return None
     return Parent(*(environ.get(name, "").strip() for name in _BOTH))
@@ -35,24 +35,24 @@ def refuse_incomplete(parent: Parent | None) -> None:
     """Refuse to run as a child whose parent's id or capability is missing.
 
     Raises:
-        ActionDenied: a run started this process, and what it takes to draw on its budget is missing.
+        ActionDenied: a run started this process, but the id or capability for its budget is missing.
     """
     if parent is None or (parent.run_id and parent.capability):
         return
     if not parent.run_id and not parent.capability:
         raise ActionDenied(
-            "this process belongs to a run whose ledger cannot be seen from inside its sandbox: no run starts here",
-            hint="start this run outside of that one, or give that one --sandbox none",
+            "this process belongs to a run whose ledger is not visible inside its sandbox: no run can start here",
+            hint="start this run outside that one, or start that one with --sandbox none",
         )
     missing, has = reversed(_BOTH) if parent.run_id else _BOTH
     raise ActionDenied(
-        f"{missing} is missing beside {has}: this run cannot show which run it belongs to",
-        hint=f"pass {PARENT_RUN} and {PARENT_CAPABILITY} on as that run set them",
+        f"{has} is set without {missing}: the parent of this run is unknown",
+        hint=f"pass on {PARENT_RUN} and {PARENT_CAPABILITY} as the parent run set them",
     )
 
 
 def inherited_variables(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the variables of this process's parent run, for a process that it starts."""
+    """Return this process's variables that name its parent run, for a process that it starts."""
     environ = os.environ if environ is None else environ
     return {name: environ[name] for name in _BOTH if environ.get(name)}
 

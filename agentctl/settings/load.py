@@ -1,4 +1,4 @@
-"""Load the settings: read every place, merge, validate, apply project files, and collect what is wrong."""
+"""Load the settings: read every source, merge, validate, apply project files, and collect the problems."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class SettingsCheck(NamedTuple):
 
 
 class _Read(NamedTuple):
-    """Every layer, the strongest first; ``outer`` of them are stronger than project files."""
+    """Every layer, the strongest first; the first ``outer`` layers are stronger than project files."""
 
     layers: tuple[Layer, ...]
     outer: int
@@ -74,13 +74,13 @@ def read_sources(
     ``merged`` has no layer of the project in it.
 
     Raises:
-        UsageError: the working directory is gone.
+        UsageError: the working directory no longer exists.
     """
     environ = os.environ if environ is None else environ
     try:
         cwd = Path.cwd() if cwd is None else cwd
     except OSError as error:
-        raise UsageError("the working directory is gone", hint="cd somewhere else") from error
+        raise UsageError("the working directory no longer exists", hint="change to another directory") from error
     read = _read_layers({}, environ, cwd, (), None, [])
     merged = merge(read.layers, cwd=cwd)
     state_dir = _state_dir(merged.entries)
@@ -98,23 +98,25 @@ def load_settings(
     remember: bool = True,
     needs: Sequence[str] = ("run",),
 ) -> Loaded:
-    """Load the settings from every place; the strongest value of each wins.
+    """Load the settings from every source; the strongest value of each wins.
 
-    ``flags`` maps field names to what was typed; None is not given. With ``remember`` the note on what an untrusted
-    file may not do appears once per content of it; without, always, and nothing is written. ``needs`` says what the
-    settings are for: "run" (everything but what a provider alone needs), "report", "policy", "prices", or a field.
-    What is wrong elsewhere is set aside with a warning, and stays at its default.
+    ``flags`` maps field names to what was typed; None means not given. With ``remember`` the note on an untrusted
+    file's ignored lines appears once per content of the file; without, it appears each time, and nothing is written.
+    ``needs`` says what the settings are for: "run" (everything but what a provider alone needs), "report", "policy",
+    "prices", or a field. Any other wrong setting gets a warning and its default.
 
     Raises:
-        UsageError: everything that is wrong in a flag or in what is needed, at once.
-        TypeError: ``needs`` has what nothing is needed by.
+        UsageError: a flag or a needed setting is wrong; the error lists all of them.
+        TypeError: ``needs`` names something that no setting is needed by.
 
     >>> from agentctl import load_settings
     >>> loaded = load_settings(flags={"max_turns": 5})
     >>> loaded.settings.max_turns, str(loaded.sources["max_turns"])
     (5, 'flag --max-turns')
     """
-    if isinstance(needs, str) or not NEEDS.issuperset(needs):  # or nothing would stop
+    if isinstance(needs, str) or not NEEDS.issuperset(
+        needs
+    ):  # a typing error here would make every problem a mere warning
         raise TypeError(f"no command needs {needs}")
     loaded, problems, _ = _load(flags, environ, cwd, env_files, config, remember=remember, needs=needs)
     if loaded is None or (stopping := _stopping(problems, needs)):
@@ -136,13 +138,13 @@ def check_settings(
     env_files: Sequence[str | Path] = (),
     config: str | Path | None = None,
 ) -> SettingsCheck:
-    """Load as ``load_settings`` does, but return the problems, with those of values that have no effect."""
+    """Load as ``load_settings`` does, but return the problems, including those of values that are overridden."""
     loaded, problems, read = _load(flags, environ, cwd, env_files, config, remember=False)
     shadowed: list[str] = []
     said = {problem.text for problem in problems}
     for layer in read.layers if read else ():
         wrong = [problem for problem in validate(layer.entries).problems if problem.text not in said]
-        shadowed += [f"{problem.text}; it has no effect, something stronger is set" for problem in wrong]
+        shadowed += [f"{problem.text}; it has no effect, because a stronger source sets it" for problem in wrong]
     if problems:
         return SettingsCheck(tuple(map(str, problems)), tuple(shadowed), None)
     return SettingsCheck((), (*(loaded.notes if loaded else ()), *shadowed), loaded)
@@ -158,12 +160,12 @@ def _load(
     remember: bool,
     needs: Sequence[str] = (),
 ) -> tuple[Loaded | None, list[Problem], _Read | None]:
-    """Return the settings with all problems, whatever they stop; no settings where nothing can be read."""
+    """Return the settings with all problems, whichever commands they stop; no settings if nothing can be read."""
     environ = os.environ if environ is None else environ
     try:
         cwd = Path.cwd() if cwd is None else cwd
     except OSError:
-        return None, [Problem("the working directory is gone", "cd somewhere else")], None
+        return None, [Problem("the working directory no longer exists", "change to another directory")], None
     problems: list[Problem] = []
     read = _read_layers(flags, environ, cwd, env_files, config, problems)
     merged = merge(read.layers, cwd=cwd)
@@ -212,13 +214,15 @@ def _load(
 
 
 def _places(settings: Settings, workdir: SettingEntry | None, needs_env: tuple[str, ...]) -> tuple[Problem, ...]:
-    """Return what is wrong with the folders that the settings name; ``needs_env`` needs the config folder."""
+    """Return the problems of the folders that the settings name; ``needs_env`` are the needs that the config folder
+    stops.
+    """
     problems = folder_problems(
         (
             ("state folder", settings.state_dir, ("run", "report", "state_dir")),
             ("folder of runs", settings.runs_dir, ("run", "report", "state_dir")),
             ("cache folder", settings.cache_dir, ("run", "cache_dir")),
-            ("config folder", settings.config_dir, needs_env),  # whoever writes there writes the .env
+            ("config folder", settings.config_dir, needs_env),  # whoever can write there can write the .env
         )
     )
     if workdir is None or not isinstance(workdir.value, Path) or is_folder(workdir.value):
@@ -268,7 +272,9 @@ def _read_layers(
 
 
 def _needs_env(stronger: Sequence[Layer]) -> tuple[str, ...]:
-    """Return what an unreadable .env stops: whatever it could set, but not where the ledger is if that is set above."""
+    """Return the needs that an unreadable .env stops: all that it could set, without the ledger's place if that is set
+    above.
+    """
     is_set = any("state_dir" in layer.entries for layer in stronger)
     return tuple(need for need in NEEDS_ENV if not (is_set and need in ("report", "state_dir")))
 

@@ -1,4 +1,4 @@
-"""What loading returns: the settings, where each came from, and what there is to say about it."""
+"""The result of loading: the settings, where each came from, notes and problems."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_PROBLEMS = 10
 
 
 def refusal(problems: Sequence[Problem]) -> UsageError:
-    """Return the error that says everything that is wrong, at once."""
+    """Return one error that lists all problems."""
     if len(problems) == 1:
         return UsageError(problems[0].text, hint=problems[0].hint)
     lines = [str(problem) for problem in problems[:MOST_PROBLEMS]]
@@ -29,7 +29,7 @@ def refusal(problems: Sequence[Problem]) -> UsageError:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The settings, where each came from, and what there is to say about it.
+    """The settings, where each came from, notes and problems.
 
     ``notes`` are whole sentences for stderr. ``secrets`` are to be redacted wherever text leaves. ``empty_keys``
     are key variables that are set but empty. ``tightened`` names the untrusted file that lowered a limit,
@@ -59,7 +59,7 @@ class Loaded:
     redactor: Redactor | None = field(default=None, repr=False, compare=False)
 
     def for_a_run(self) -> Loaded:
-        """Return the same with a capability for the children of one run, a new secret of 256 bits, and a redactor."""
+        """Return a copy for one run: with a capability for its children (a new secret of 256 bits) and a redactor."""
         capability = os.urandom(32).hex()
         secrets = (*self.secrets, capability)
         return replace(self, capability=capability, secrets=secrets, redactor=Redactor(secrets))
@@ -70,20 +70,20 @@ class Loaded:
         return tuple(f"warning: {problem}" for problem in self.set_aside)
 
     def is_wrong(self, need: str) -> bool:
-        """Tell whether a problem that was set aside stops what ``need`` names: a field, or "provider openai"."""
+        """Return whether a problem that was set aside stops ``need``: a field, or "provider openai"."""
         return any(need in problem.stops for problem in self.set_aside)
 
     def refuse_wrong(self, need: str) -> None:
-        """Refuse to go on where ``is_wrong(need)``.
+        """Refuse to continue if ``is_wrong(need)``.
 
         Raises:
-            UsageError: with all of it.
+            UsageError: the error lists all of these problems.
         """
         if found := [problem for problem in self.set_aside if need in problem.stops]:
             raise refusal(found)
 
     def cause(self, *fields: str) -> str:
-        """Return why ``fields`` may be missing: they stand in an untrusted file. Empty if they do not."""
+        """Return why ``fields`` may be missing: an untrusted file sets them. Return "" if none does."""
         lines = [line for line in self.ignored if line.field in fields]
         if not lines:
             return ""

@@ -47,7 +47,7 @@ def merge(layers: Sequence[Layer], *, cwd: Path) -> Merged:
     named = entries.get("config_dir")
     if named is not None and named.source.kind == "user .env":
         del entries["config_dir"]
-        notes.append(f"{named.name} ({named.origin}) does nothing: the file lies in that folder")
+        notes.append(f"{named.name} ({named.origin}) has no effect: the file lies in that folder")
     for name in (*DIR_FIELDS, "workdir", "cost_history_file"):
         entry = entries.get(name)
         if entry is not None and isinstance(entry.value, str | Path) and str(entry.value).strip():
@@ -59,7 +59,7 @@ def merge(layers: Sequence[Layer], *, cwd: Path) -> Merged:
 
 
 def absolute(path: object, cwd: Path) -> Path:
-    """Return ``path`` with ~ written out, from ``cwd`` if it is relative."""
+    """Return ``path`` with ~ expanded; a relative one starts at ``cwd``."""
     try:
         return cwd / Path(str(path)).expanduser()
     except RuntimeError:  # no such user
@@ -69,7 +69,7 @@ def absolute(path: object, cwd: Path) -> Path:
 def _provider_and_model(
     layers: Sequence[Layer],
 ) -> tuple[dict[str, SettingEntry], tuple[Problem, ...], tuple[str, ...]]:
-    """Choose both from the weakest layer up: a model belongs to the provider that it was set with.
+    """Choose both, starting with the weakest layer: a model belongs to the provider that it was set with.
 
     ``openai/gpt-4o`` as a model sets both, unless the same layer names a provider whose own models look like that;
     with a provider named, an unknown prefix (``meta/…``) is part of the model's name.
@@ -90,7 +90,7 @@ def _provider_and_model(
                 said = safe_text(f"two providers are named at once: {both}")
                 flags = "flag" in (new_provider.source.kind, new_model.source.kind)
                 stops = ALWAYS if flags else ("run", "llm_provider", "llm_model")
-                problems.append(Problem(said, "leave one of them out", stops))
+                problems.append(Problem(said, "remove one of them", stops))
         if new_provider is not None:
             if provider is not None and model is not None and _word(provider) != _word(new_provider) and not new_model:
                 if _word(new_provider) != "builtin":
@@ -116,14 +116,14 @@ def format_value(value: object) -> str:
 
 
 class Validated(NamedTuple):
-    """The values that are right, by field, and a problem for each that is wrong."""
+    """The valid values by field, and a problem for each invalid one."""
 
     values: Mapping[str, Any]
     problems: tuple[Problem, ...]
 
 
 def validate(entries: Mapping[str, SettingEntry]) -> Validated:
-    """Validate entries, each by itself; a problem has name, value, place, and what is allowed."""
+    """Validate entries, each by itself; a problem has name, value, source, and the allowed values."""
     values: dict[str, Any] = {}
     problems: list[Problem] = []
     for name, entry in sorted(entries.items(), key=lambda pair: _ORDER[pair[0]]):
@@ -137,7 +137,7 @@ def validate(entries: Mapping[str, SettingEntry]) -> Validated:
 
 @cache
 def _validator(name: str) -> TypeAdapter[Any]:
-    """Return what checks one field; to build that of the whole model takes longer than most runs need."""
+    """Return the validator of one field; building that of the whole model takes longer than most runs need."""
     return TypeAdapter(Settings.model_fields[name].rebuild_annotation())
 
 
@@ -159,8 +159,8 @@ def _problems(name: str, entry: SettingEntry, wrong: Exception | str) -> tuple[P
 
 
 def secret_texts(layers: Sequence[Layer], settings: Settings, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Return what must be redacted: every key that any layer holds, passwords in addresses, and whatever in the
-    environment is a key by its name (other providers', which litellm reads itself) or opens a run's budget.
+    """Return the texts to redact: every key in any layer, passwords in addresses, and variables of the environment that
+    are keys by their name (of other providers, which litellm reads itself) or open a run's budget.
     """
     keys = [entry.value for layer in layers for name, entry in layer.entries.items() if name in SECRET_FIELDS]
     texts = [value.get_secret_value() if isinstance(value, SecretStr) else str(value) for value in keys]

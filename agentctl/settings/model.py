@@ -3,7 +3,7 @@
 `python -m tests.support.settings_files` writes the flags of `agentctl run`, config.toml and .env.example from here.
 """
 
-# No postponed annotations here: evaluating them as text at every start would cost a millisecond.
+# Annotations are not postponed here: evaluating them as text at every start would cost a millisecond.
 
 from collections.abc import Mapping
 from decimal import Decimal
@@ -37,7 +37,7 @@ _PERMISSION = ("run", "policy")
 
 
 def default_folder(field: str) -> Path:
-    """Return where the platform keeps ``state_dir``, ``config_dir`` or ``cache_dir``."""
+    """Return the platform's place for ``state_dir``, ``config_dir`` or ``cache_dir``."""
     import platformdirs  # noqa: PLC0415 - not needed where the folders are named
 
     find = {
@@ -59,7 +59,7 @@ def _key(provider: str) -> SecretStr | None:
 class Settings(BaseSettings):
     """The settings of one process. Money is in US dollars, times are in seconds, None lifts a limit.
 
-    An instance holds what it is given, and reads neither the environment nor a file.
+    An instance holds the values that it is given, and reads neither the environment nor a file.
     """
 
     model_config = SettingsConfigDict(
@@ -221,7 +221,7 @@ class Settings(BaseSettings):
         lambda: default_folder("cache_dir"), "CACHE_DIR", "folders", "where what can be made again lies",
         in_toml=False)
 
-    # Excluded from dumps: nobody wants it there.
+    # Left out of dumps: no caller needs it there.
     prices: Prices = setting(
         lambda: MappingProxyType({}), (), "prices", "the prices of models", needed_by=("run", "prices"), exclude=True)
     # fmt: on
@@ -235,7 +235,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Return the one source of an instance: the values that it is made of."""
+        """Return the only source of an instance: its own arguments."""
         return (init_settings,)
 
     def key_of(self, provider: str) -> SecretStr | None:
@@ -245,10 +245,10 @@ class Settings(BaseSettings):
 
     @property
     def ledger_path(self) -> Path:
-        """Where the user's ledger lies."""
+        """The path of the user's ledger."""
         return self.state_dir / "ledger.db"
 
     @property
     def runs_dir(self) -> Path:
-        """Where the journals lie, one folder or file a run."""
+        """The folder of the journals, with one folder or file per run."""
         return self.state_dir / "runs"

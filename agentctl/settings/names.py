@@ -1,4 +1,4 @@
-"""What every setting is called, in the environment, on the command line and in TOML: tables made from the model."""
+"""The names of each setting in the environment, on the command line and in TOML: tables derived from the model."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from types import MappingProxyType
 from agentctl.settings.declaration import Declaration, declaration_of
 from agentctl.settings.model import Settings
 
-#: What every command of a run carries, so that nothing of it outlives the run; no setting.
+#: The mark on every command of a run, by which its processes are found and ended; not a setting.
 CHILD_MARK = "AGENTCTL_CHILD"
-NO_RUN = "-no-run"  # how the mark ends on a command that no run started: run_shell_async by itself
+NO_RUN = "-no-run"  # the end of the mark on a command without a run: run_shell_async called directly
 
-#: What makes a run a child of another one: that run's id, and the secret that opens its budget; no settings.
+#: The id of the parent run and the secret that opens its budget, which make a run its child; not settings.
 PARENT_RUN = "AGENTCTL_PARENT_RUN"
 PARENT_CAPABILITY = "AGENTCTL_PARENT_CAPABILITY"
 
-#: How the variables end that hold a key of any provider; their values are redacted wherever text leaves.
+#: The endings of variables that hold any provider's key; their values are redacted in all output.
 SECRET_ENDINGS = ("_API_KEY", "_APIKEY", "_TOKEN", "_BEARER_TOKEN_BEDROCK", "_SECRET", "_SECRET_KEY", "_ACCESS_KEY")
 LEAST_SECRET = 8
 
@@ -24,15 +24,15 @@ DECLARED: Mapping[str, Declaration] = MappingProxyType(
     {name: declaration_of(field) for name, field in Settings.model_fields.items()}
 )
 
-#: Field -> the variables that may hold it, the strongest first.
+#: Field -> its variables, the strongest first.
 ENV_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {name: declared.variables for name, declared in DECLARED.items() if declared.variables}
 )
 
-#: The names as the documentation gives them: without the prefix where it is optional.
+#: The variables as the documentation names them: without the prefix where that is optional.
 DOCUMENTED_NAMES: tuple[str, ...] = tuple(name for declared in DECLARED.values() for name in declared.documented)
 
-#: Providers that want a key, and the variable that holds it.
+#: Providers that need a key, and the variable that holds it.
 KEY_NAMES: Mapping[str, str] = MappingProxyType(
     {
         name.removesuffix("_api_key"): declared.documented[0]
@@ -44,13 +44,13 @@ SECRET_FIELDS: Mapping[str, str] = MappingProxyType({name.lower(): provider for 
 
 DIR_FIELDS = tuple(name for name, declared in DECLARED.items() if declared.section == "folders")
 
-#: Settings that are tables: only a TOML file can hold them.
+#: Settings that are tables: only a TOML file can set them.
 TABLE_FIELDS = tuple(name for name, declared in DECLARED.items() if not declared.variables)
 
-#: What a TOML file may hold: no keys (they live in the environment or the user's .env), no folders of our own.
+#: The fields allowed in a TOML file: no keys (they live in the environment or the user's .env), no folders of our own.
 TOML_FIELDS: tuple[str, ...] = tuple(name for name, declared in DECLARED.items() if declared.in_toml)
 
-#: What a command can need: a field, or a group of them that a declaration names.
+#: What a command can need: a field, or a group of fields that a declaration names.
 NEEDS = frozenset({*DECLARED, *(need for declared in DECLARED.values() for need in declared.needed_by)})
 
 

@@ -13,11 +13,11 @@ from agentctl.core.text import safe_text
 from agentctl.settings.sources import Problem
 
 MOST_BYTES = 1024 * 1024
-PIPE_PATIENCE_S = 5.0  # for the first byte of a pipe: nobody may stand behind it
+PIPE_PATIENCE_S = 5.0  # seconds to wait for the first byte of a pipe, which may have no writer
 
 
 def is_there(path: Path) -> bool:
-    """Tell whether anything has this name; a folder without access counts, so that reading it says why not."""
+    """Return whether the path exists; one in a folder without access counts, so that reading it gives the reason."""
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -28,7 +28,7 @@ def is_there(path: Path) -> bool:
 
 
 def is_folder(path: Path) -> bool:
-    """Tell whether ``path`` is a folder that can be reached."""
+    """Return whether ``path`` is a reachable folder."""
     try:
         return path.is_dir()
     except OSError:
@@ -36,7 +36,7 @@ def is_folder(path: Path) -> bool:
 
 
 def read_own_file(path: Path, what: str, *, private: bool = False) -> str | Problem:
-    """Read a file that the user named or owns, at most 1 MiB; a pipe that somebody writes to is fine, a folder is not.
+    """Read a file that the user named or owns, at most 1 MiB; a pipe with a writer is accepted, a folder is not.
 
     ``private``: it must belong to this user, and nobody else may read it.
     """
@@ -47,7 +47,7 @@ def read_own_file(path: Path, what: str, *, private: bool = False) -> str | Prob
             if private and (problem := _not_private(found, named, path)):
                 return problem
             if stat.S_ISFIFO(found.st_mode) and not select.select([file], [], [], PIPE_PATIENCE_S)[0]:
-                return Problem(f"{named} is a pipe that nobody writes to")
+                return Problem(f"{named} is a pipe without a writer")
             os.set_blocking(file.fileno(), True)
             data = file.read(MOST_BYTES + 1)
     except IsADirectoryError:
@@ -56,7 +56,7 @@ def read_own_file(path: Path, what: str, *, private: bool = False) -> str | Prob
         said = exc.strerror if isinstance(exc, OSError) and exc.strerror else "not a file name"
         return Problem(f"{named} cannot be read: {said.lower()}")
     if len(data) > MOST_BYTES:
-        return Problem(f"{named} is larger than 1 MiB: this is no settings file")
+        return Problem(f"{named} is larger than 1 MiB, too large for a settings file")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
@@ -88,15 +88,15 @@ def read_exact(path: Path, what: str, *, private: bool = False) -> str:
     """Return the text of a regular file, "" if there is none; a byte order mark is part of it.
 
     Raises:
-        UsageError: it is a link, a pipe, no text, or not the user's own (``private``: or others may read it).
-        StateError: it changes meanwhile.
+        UsageError: it is a link, a pipe, not text, or another user's (``private``: or others may read it).
+        StateError: it changed while it was read.
     """
     if not is_there(path):
         return ""
     named, found = f"{what} {path}", path.lstat()
     if not stat.S_ISREG(found.st_mode):
-        kind = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "no regular file"
-        raise UsageError(safe_text(f"{named} is {kind}; only a file of its own is written"))
+        kind = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "not a regular file"
+        raise UsageError(safe_text(f"{named} is {kind}; agentctl writes only a regular file"))
     if found.st_uid != os.geteuid() and not private:
         raise UsageError(safe_text(f"{named} belongs to another user (uid {found.st_uid})"), hint="nothing was changed")
     text = read_own_file(path, what, private=private)
@@ -105,7 +105,7 @@ def read_exact(path: Path, what: str, *, private: bool = False) -> str:
     with open(path, "rb", opener=_not_followed) as file:
         data = file.read()
     if data.decode("utf-8-sig", "replace") != text:
-        raise StateError(safe_text(f"{named} changes while it is read"), hint="try again")
+        raise StateError(safe_text(f"{named} changed while it was read"), hint="try again")
     return data.decode("utf-8")
 
 

@@ -1,4 +1,4 @@
-"""Check that only this user can write to agentctl's own folders: they hold the ledger, settings and keys."""
+"""Check that only this user can write to agentctl's own folders, which hold the ledger, settings and keys."""
 
 from __future__ import annotations
 
@@ -15,29 +15,32 @@ _VARIABLES = {"config folder": "AGENTCTL_CONFIG_DIR", "cache folder": "AGENTCTL_
 
 
 def folder_problems(folders: Sequence[tuple[str, Path, tuple[str, ...]]]) -> tuple[Problem, ...]:
-    """Return the problems of ``folders`` (name, path, what needs it); a missing one is judged by those above it.
+    """Return the problems of ``folders`` (name, path, needs); a missing folder is judged by those above it.
 
     A folder must belong to this user or to root, and nobody else may write to it. A folder above it may be written by
-    others only if it is sticky, as /tmp is: they could put another folder in its place. Root may use a folder of
-    another user, as under sudo with that user's HOME.
+    others only if it is sticky, as /tmp is: they could put another folder in its place. Root may use another user's
+    folder, as under sudo with that user's HOME.
     """
     found: dict[str, Problem] = {}
     for called, folder, needed_by in folders:
         wrong = _first_problem(called, os.path.abspath(folder))  # noqa: PTH100 - links stay: each is judged, too
         if wrong is not None:
-            place, problem = wrong[0], found.get(wrong[0], wrong[1]._replace(stops=()))  # it may be above several
+            place, problem = (
+                wrong[0],
+                found.get(wrong[0], wrong[1]._replace(stops=())),
+            )  # it may be above several of them
             found[place] = problem._replace(stops=(*problem.stops, *needed_by))
     return tuple(found.values())
 
 
 def _first_problem(called: str, folder: str) -> tuple[str, Problem] | None:
-    """Return the nearest place on the way to a folder with which something is wrong, and what."""
+    """Return the nearest folder on the path that has a problem, and the problem."""
     shown = safe_text(f"{called} {folder}")
     for place in _on_the_way(folder):
         try:
             status = os.stat(place)  # noqa: PTH116
         except OSError:
-            continue  # missing, or not to be entered: what needs it says so
+            continue  # missing or not accessible: the code that needs it reports that
         if not stat.S_ISDIR(status.st_mode):
             continue
         is_itself = os.path.realpath(place) == os.path.realpath(folder)
@@ -60,7 +63,7 @@ def _first_problem(called: str, folder: str) -> tuple[str, Problem] | None:
 
 
 def _may_be_roots(uid: int) -> bool:
-    """Tell whether a user id stands for unmapped ids in this user namespace: root has none in some."""
+    """Return whether a user id stands for unmapped ids in this user namespace: root has none in some."""
     try:
         mapped = Path("/proc/self/uid_map").read_text(encoding="utf-8").split()
         return mapped[:3] != ["0", "0", "4294967295"] and uid == int(
@@ -88,7 +91,7 @@ def _others_may_write(status: os.stat_result) -> bool:
 
 
 def _is_own_group(uid: int, gid: int) -> bool:
-    """Tell whether a group is the owner's private group: of the same name, without other members."""
+    """Return whether a group is the owner's private group: of the same name, without other members."""
     import grp  # noqa: PLC0415 - rarely needed
     import pwd  # noqa: PLC0415
 

@@ -28,7 +28,7 @@ URL_ALLOWED = "an address such as https://host:8080/v1"
 MOST_COUNT = 10**12
 _LONGEST = 366 * 24 * 3600.0
 _NANO = Decimal("1e-9")
-_NUMBER = r"[0-9]{1,20}(\.[0-9]{0,20})?|\.[0-9]{1,20}"  # compiled when first met: most runs never do
+_NUMBER = r"[0-9]{1,20}(\.[0-9]{0,20})?|\.[0-9]{1,20}"  # compiled on first use: most runs never need it
 _NEARLY = {
     **{"claude": "anthropic", "google": "gemini", "gpt": "openai", "llama": "ollama", "none": "builtin"},
     **{"aws": "bedrock", "grok": "xai", "ollama_chat": "ollama", "vertex": "vertex_ai"},
@@ -40,7 +40,7 @@ def _is_none(value: object) -> bool:
 
 
 def maybe(read: Callable[[object], _T]) -> Callable[[object], _T | None]:
-    """Return ``read``, which also lets None stand."""
+    """Return a reader like ``read`` that also accepts None."""
     return lambda value: None if value is None else read(value)
 
 
@@ -155,13 +155,13 @@ class OneOf:
 
 
 def provider(value: object) -> str:
-    """Return a provider's name: one of ours, or another that litellm knows."""
+    """Return a provider's name: one of ours, or another that litellm supports."""
     word = value.strip().lower() if isinstance(value, str) else ""
     if word in KNOWN_PROVIDERS or word in OTHER_PROVIDERS:
         return word
     near = f'did you mean "{_NEARLY[word]}"?' if word in _NEARLY else ""
     near = near or did_you_mean(word, KNOWN_PROVIDERS) or did_you_mean(word, OTHER_PROVIDERS)
-    known = f"one of {', '.join(KNOWN_PROVIDERS)}, or another that litellm knows, such as xai"
+    known = f"one of {', '.join(KNOWN_PROVIDERS)}, or another that litellm supports, such as xai"
     raise ValueError(known + (f"; {near}" if near else ""))
 
 
@@ -192,7 +192,7 @@ def names(value: object) -> tuple[str, ...]:
 
 
 def rules(value: object) -> tuple[str, ...]:
-    """Return rules about tool calls as they are written, each once; strings are split at commas outside brackets."""
+    """Return rules about tool calls as the user wrote them, each once; strings are split at commas outside brackets."""
     if isinstance(value, str):
         value = [value]
     if not isinstance(value, Iterable) or isinstance(value, dict | bytes):
@@ -208,7 +208,7 @@ def rules(value: object) -> tuple[str, ...]:
 
 
 def secret(value: object) -> SecretStr:
-    """Return a key that can go into a header."""
+    """Return a key that is valid in an HTTP header."""
     text = value.get_secret_value() if isinstance(value, SecretStr) else value
     if not isinstance(text, str) or not text.strip():
         raise ValueError("a key")
@@ -227,7 +227,7 @@ def folder(value: object) -> Path:
 
 
 def address(value: object) -> str:
-    """Return an http(s) address without a slash at its end."""
+    """Return an http(s) address without a slash at the end."""
     text = _visible_text(value, URL_ALLOWED)
     try:
         parts = urlsplit(text)
@@ -241,7 +241,7 @@ def address(value: object) -> str:
 
 
 def ollama_address(value: object) -> str:
-    """Return Ollama's address as a URL: its own short forms are understood, and "any address" means this host."""
+    """Return Ollama's address as a URL; its own short forms are accepted, and "any address" means this host."""
     allowed = "a host, host:port or address such as http://127.0.0.1:11434"
     text = _visible_text(value, allowed)
     scheme, mark, rest = text.partition("://")
@@ -262,7 +262,7 @@ def ollama_address(value: object) -> str:
 
 
 def engine_address(value: object) -> str:
-    """Return the engine's address unchanged; its user checks it."""
+    """Return the engine's address unchanged; the engine's client checks it."""
     return _visible_text(value, "an address such as unix:///var/run/docker.sock")
 
 

@@ -1,4 +1,4 @@
-"""The user's own prices: the lines of the TOML table ``prices``, one a model."""
+"""The user's own prices: the lines of the TOML table ``prices``, one per model."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ PRICES_ALLOWED = 'a table of lines such as "provider/model" = { input = 0.15, ou
 LINE_ALLOWED = "a table such as { input = 0.15, output = 0.60 }"
 PRICE_ALLOWED = "dollars per million tokens: 0 for free, or 0.001 to 1000"
 
-#: What a class of tokens costs in litellm's table lies between, and each is a million times the other: no price of
-#: that range is in it once more when it is given per token, or a million times too high.
+#: The range of each token class in litellm's table. Its ends are a factor of a million apart, so no price within it is
+#: within it again when given per token, or a million times too high.
 LEAST_PRICE = Decimal("0.001")
 MOST_PRICE = Decimal(1000)
 _USUAL = (Decimal("0.01"), Decimal(200))
 _MOST_DIGITS = 20
-_MOST_WRONG = 50  # each is looked for in the file's text
+_MOST_WRONG = 50  # each of these is searched for in the file's text
 
 
 class PriceLine(NamedTuple):
-    """What a model costs by the user's word, in dollars per million tokens; 0 is free, None costs its parent class.
+    """A model's price from the user, in dollars per million tokens; 0 is free, None costs as much as the parent class.
 
-    ``context_window`` and ``output_ceiling`` (tokens) replace what the price table knows of the model. ``certain``: it
-    is meant, however far from that table. ``tiers`` are what longer requests cost, wholly, above a number of tokens.
-    ``source`` is its file.
+    ``context_window`` and ``output_ceiling`` (tokens) replace what the price table knows of the model. ``certain``: the
+    price is intended, however far from that table. ``tiers`` replace the whole price for requests above a number of
+    tokens. ``source`` is the file.
     """
 
     input: Decimal
@@ -51,7 +51,7 @@ class PriceLine(NamedTuple):
 
 
 class Wrong(NamedTuple):
-    """What is wrong with a part of a line: the message before and after its place."""
+    """A problem in a part of a line: the message before and after its place."""
 
     line: str
     part: str
@@ -61,7 +61,7 @@ class Wrong(NamedTuple):
 
 
 class WrongPrices(ValueError):
-    """Lines of the table are wrong, each in its own way."""
+    """Lines of the table are wrong; ``problems`` has one for each."""
 
     def __init__(self, wrong: tuple[Wrong, ...]) -> None:
         super().__init__(PRICES_ALLOWED)
@@ -69,7 +69,7 @@ class WrongPrices(ValueError):
 
 
 class WrongUnit(ValueError):
-    """A number that is no price per million tokens, and may be one per token or per thousand."""
+    """A number that is not a price per million tokens, and may be one per token or per thousand."""
 
     def __init__(self, price: Decimal) -> None:
         super().__init__(PRICE_ALLOWED)
@@ -77,7 +77,7 @@ class WrongUnit(ValueError):
 
 
 def price_hint(price: Decimal) -> str:
-    """Return what a price in another unit is per million tokens, as a question, or an empty string."""
+    """Return a price in another unit, converted to dollars per million tokens, as a question, or ""."""
     if not Decimal("1e-12") <= price <= Decimal("1e12"):
         return ""
     others = [price.scaleb(places if price < LEAST_PRICE else -places) for places in (6, 3)]
@@ -87,10 +87,10 @@ def price_hint(price: Decimal) -> str:
 
 
 def per_million(value: object) -> Decimal:
-    """Return an exact price; what is far too small or too large is a price in another unit.
+    """Return an exact price; a value far too small or too large is taken for another unit.
 
     Raises:
-        ValueError: it is no number, or no price (``WrongUnit``).
+        ValueError: it is not a number, or not a price per million tokens (``WrongUnit``).
     """
     if isinstance(value, str) and re.fullmatch(r"(?a:\d{1,9}(\.\d{0,20})?|\.\d{1,20})", value.strip()):
         price = Decimal(value.strip())
@@ -120,7 +120,7 @@ def price_lines(value: object) -> Mapping[str, PriceLine]:
     """Return the lines by the name they stand under.
 
     Raises:
-        ValueError: this is no table, or lines of it are wrong (``WrongPrices``).
+        ValueError: this is not a table, or some of its lines are wrong (``WrongPrices``).
     """
     if not isinstance(value, Mapping):
         raise ValueError(PRICES_ALLOWED)
@@ -157,7 +157,7 @@ def _tier(base: PriceLine, written: Any) -> PriceLine:  # noqa: ANN401 - a table
 
 
 def _above(part: str) -> int | None:
-    """Return above how many tokens a tier begins: ``above_200000`` or ``above_200k``."""
+    """Return the number of tokens above which a tier begins, from ``above_200000`` or ``above_200k``."""
     found = re.fullmatch(r"(?a:above_(\d{1,9})(k?))", part)
     return None if found is None else int(found[1]) * (1000 if found[2] else 1)
 
@@ -191,7 +191,7 @@ def _wrong_with(name: str, line: object) -> list[Wrong]:
 
 
 def _wrong_parts(name: str, whole: str, line: Mapping[str, object], parts: tuple[str, ...]) -> list[Wrong]:
-    """Return what is unknown in a table of prices, and what is no price."""
+    """Return the unknown names in a table of prices, and the values that are not prices."""
     wrong = [
         Wrong(name, part, f"unknown setting {whole}.{part[:60]}", hint=did_you_mean(part, parts))
         for part in line

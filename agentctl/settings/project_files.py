@@ -1,4 +1,4 @@
-"""Read the working directory's own files: a layer like any other if trusted, else they can only tighten."""
+"""Read the working directory's own files: a trusted one is an ordinary layer, an untrusted one can only tighten."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 #: The stronger first, as with the user's own.
 PROJECT_FILES = (".env", ".agentctl.toml")
 
-#: Places that a trusted project file would have overruled.
+#: Sources that a trusted project file would have overridden.
 _WEAKER = frozenset({"user .env", "user config", "docker context", "default"})
 
 
@@ -71,7 +71,9 @@ def find_project_files(folder: Path, *, cwd: Path, own_files: Sequence[Path]) ->
 def with_trust_states(
     found: Sequence[FoundProjectFile], state_dir: Path
 ) -> tuple[tuple[FoundProjectFile, ...], tuple[str, ...]]:
-    """Return the files with their trust states; a list that cannot be used trusts nothing, with a note."""
+    """Return the files with their trust states; if the list of trusted files is unusable, none is trusted, and a note
+    says why.
+    """
     from agentctl.settings.trust_store import TrustStore, trust_state  # noqa: PLC0415 - most runs meet no such file
 
     try:
@@ -82,7 +84,7 @@ def with_trust_states(
 
 
 def read_layer(file: ProjectFile, kind: Kind) -> tuple[Layer, tuple[str, ...]]:
-    """Return the layer of a file without what no project file can set, and the names of that."""
+    """Return a file's layer without the names that no project file can set, and those names."""
     read = from_toml if file.path.suffix == ".toml" else from_dotenv
     layer = read(file.text, kind=kind, path=file.path)
     never = tuple(entry.name for field, entry in layer.entries.items() if field in NEVER)
@@ -104,7 +106,7 @@ def trusted_layers(found: Sequence[FoundProjectFile]) -> tuple[tuple[Layer, ...]
 def apply_project_files(
     settings: Settings, sources: Mapping[str, Source], found: Sequence[FoundProjectFile], *, remember: bool
 ) -> Project:
-    """Let the untrusted files tighten the settings, and note what else they would have set."""
+    """Tighten the settings by the untrusted files, and note what else those would have set."""
     project = Project(settings, sources)
     memory = NoticeMemory(settings.state_dir)
     for one in found:
@@ -132,10 +134,10 @@ def _is_same(path: Path, own: Path) -> bool:
 def _apply(
     project: Project, found: FoundProjectFile, *, first: Settings, stood: Mapping[str, Source]
 ) -> tuple[Project, tuple[str, ...]]:
-    """Return the tightened project and the notes that are shown once."""
+    """Return the tightened project, and the notes that are shown only once."""
     file, place = found.file, found.place
     if file.unread:
-        return _add_notes(project, (f"{place} was not read: {file.unread}; what it would lower is not lowered",)), ()
+        return _add_notes(project, (f"{place} was not read: {file.unread}; its lower limits do not apply",)), ()
     read = from_toml if file.path.suffix == ".toml" else from_dotenv
     layer = read(file.text, kind="project file", path=file.path)
     offered, always = _read_offered(layer, place)
@@ -161,14 +163,14 @@ def _apply(
 
 
 def weaker_than(path: Path) -> frozenset[str]:
-    """Return the kinds of places that a trusted file at ``path`` overrules."""
+    """Return the kinds of sources that a trusted file at ``path`` overrides."""
     return _WEAKER | ({"trusted project file"} if path.name == PROJECT_FILES[0] else frozenset())
 
 
 def _offers(
     layer: Layer, wanted: Sequence[str], found: FoundProjectFile, once: Sequence[str]
 ) -> tuple[TrustPrompt, ...]:
-    """Return the trust prompt for a file: none where trusting it changes nothing, or would break the next run."""
+    """Return the trust prompt for a file: none if trusting it changes nothing, or would break the next run."""
     names = {name: layer.entries[name].name for name in wanted if name not in NEVER}
     if not names or found.file.doubt or problems_of(layer):
         return ()
@@ -184,7 +186,7 @@ def problems_of(layer: Layer) -> tuple[Problem, ...]:
 
 
 def _read_offered(layer: Layer, place: str) -> tuple[dict[str, object], list[str]]:
-    """Return the valid entries that could tighten, and a note for each wrong one."""
+    """Return the valid entries that could tighten, and a note for each invalid one."""
     offered: dict[str, object] = {}
     notes = []
     for name in layer.entries.keys() & TIGHTENING:
@@ -192,7 +194,7 @@ def _read_offered(layer: Layer, place: str) -> tuple[dict[str, object], list[str
         values, problems = validate({name: entry})
         if problems:
             allowed = problems[0].text.rpartition("allowed: ")[2]
-            notes.append(f"{entry.name} in {place} lowers nothing, its value is wrong; allowed: {allowed}")
+            notes.append(f"{entry.name} in {place} has a wrong value and lowers nothing; allowed: {allowed}")
         else:
             offered[name] = values[name]
     return offered, notes
@@ -222,7 +224,7 @@ def _notes_once(layer: Layer, ignored: Sequence[IgnoredLine], found: FoundProjec
         names = ", ".join(line.name for line in ignored)
         why = "has changed since it was trusted" if found.trust_state == "changed" else "is not trusted"
         if found.trust_state == "changed" and found.file.doubt:
-            why = f"is not trusted any more, since {found.file.doubt}"
+            why = f"is no longer trusted, because {found.file.doubt}"
         remedy = next((line for line in ignored if line.field not in NEVER), ignored[0]).remedy
         notes.append(f"{place} {why}, so this was ignored: {names}. To use it: {remedy}")
     notes += [note.replace(layer.place, place) for note in layer.notes]

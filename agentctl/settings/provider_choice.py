@@ -1,4 +1,4 @@
-"""Choose the provider that answers when several could, or nobody chose."""
+"""Choose the provider: by name, by key, by a local Ollama, or builtin."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from agentctl.settings.provider_names import DEFAULT_MODELS
 
 
 class ProviderChoice(NamedTuple):
-    """Who answers (``model`` is None for builtin), and what decided it, in a few words.
+    """The provider and model that answer (``model`` is None for builtin), and what decided it, in a few words.
 
     >>> from agentctl import ProviderChoice
     >>> ProviderChoice("ollama", "llama3.1:latest", "this script").provider
@@ -36,8 +36,8 @@ def choose_provider(loaded: Loaded, *, ollama_models: tuple[str, ...] | None = N
     falls through to Ollama or builtin.
 
     Raises:
-        UsageError: two keys and no choice, a model without a provider, a provider that has no default model, or a
-            wrong value of what a run or the chosen provider needs.
+        UsageError: there are two keys and no choice, a model without a provider, a provider without a default model, or
+            a wrong value that a run or the chosen provider needs.
         AuthFailed: a key is missing or empty.
     """
     loaded.refuse_wrong("run")
@@ -53,8 +53,9 @@ def _choose(loaded: Loaded, ollama_models: tuple[str, ...] | None) -> ProviderCh
     keys = _keys(loaded)
     if len(keys) > 1:
         first = next(iter(keys))
+        both = "both " if len(keys) == 2 else ""
         raise UsageError(
-            f"there are keys for {_join_names(tuple(keys.values()))}, and no provider was chosen",
+            f"{both}{_join_names(tuple(keys.values()))} are set; choose one with --provider",
             hint=f"agentctl run --provider {first} …   or for good: export LLM_PROVIDER={first}",
         )
     for provider, name in keys.items():
@@ -74,7 +75,7 @@ def _choose(loaded: Loaded, ollama_models: tuple[str, ...] | None) -> ProviderCh
             hint=_hint(loaded, "set one of them, or choose --provider builtin"),
             billed="no",
         )
-    loaded.refuse_wrong("provider ollama")  # which may be there: it could not be asked
+    loaded.refuse_wrong("provider ollama")  # an Ollama may exist: with a wrong address it could not be asked
     if ollama_models is not None and len(ollama_models) == 1:
         return ProviderChoice("ollama", ollama_models[0], "Ollama on this host, its only model")
     if ollama_models:
@@ -83,7 +84,7 @@ def _choose(loaded: Loaded, ollama_models: tuple[str, ...] | None) -> ProviderCh
 
 
 def ollama_to_ask(loaded: Loaded) -> str | None:
-    """Return the address of the Ollama worth asking for its models: on loopback, and only if nothing else decides."""
+    """Return the address of a local Ollama to ask for its models; None if something else decides."""
     settings = loaded.settings
     is_decided = settings.llm_provider is not None or loaded.ci or loaded.empty_keys or _keys(loaded)
     if is_decided or loaded.is_wrong("ollama_host"):
@@ -92,7 +93,7 @@ def ollama_to_ask(loaded: Loaded) -> str | None:
 
 
 def competing_keys(loaded: Loaded) -> Mapping[str, str]:
-    """Return the providers of which a person must choose one, with their key variables; none if decided."""
+    """Return the providers with a key among which the user must choose, with their key variables; empty if decided."""
     keys = _keys(loaded) if loaded.settings.llm_provider is None else {}
     return keys if len(keys) > 1 else {}
 
@@ -109,7 +110,11 @@ def _choose_named(loaded: Loaded, provider: str) -> ProviderChoice:
         empty = next((empty for empty in loaded.empty_keys if empty in known), None)
         raise AuthFailed(
             f"provider {provider} ({by}) needs a key, and {empty or name} is {'set but empty' if empty else 'not set'}",
-            hint=_hint(loaded, f"export {name}=…", fields=(name.lower(),)),
+            hint=_hint(
+                loaded,
+                f"set {name}, or save a key: agentctl providers set-key {provider}",
+                fields=(name.lower(),),
+            ),
             billed="no",
         )
     return _with_model(loaded, provider, by)
@@ -121,7 +126,7 @@ def _choice_source(loaded: Loaded) -> str:
 
 
 def _keys(loaded: Loaded) -> Mapping[str, str]:
-    """Return the providers whose key is there, usable or not, and the variable that holds it."""
+    """Return the providers that have a key, usable or not, and the variable that holds it."""
     return {
         provider: loaded.names.get(name.lower(), name)
         for provider, name in KEY_NAMES.items()
@@ -150,7 +155,7 @@ def _model_alone(loaded: Loaded, model: str, ollama_models: tuple[str, ...] | No
     near = did_you_mean(model, ollama_models or ())
     raise UsageError(
         safe_text(
-            f"model {model} is named ({source}) without a provider, and no key says which"
+            f"model {model} ({source}) is named without a provider, and no key implies one"
             + (f"; {near}" if near else "")
         ),
         hint=_hint(loaded, safe_text(f"agentctl run --provider NAME --model {model} …")),

@@ -1,11 +1,11 @@
-"""Name the providers, with the model that each one gets when none is named. Tables, nothing else."""
+"""Tables of the providers and their default models."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
-#: The model that each provider gets when none is named; pinned with the release.
+#: The default model of each provider, used when none is named; pinned with the release.
 DEFAULT_MODELS: Mapping[str, str | None] = MappingProxyType(
     {
         "builtin": None,
@@ -22,8 +22,8 @@ DEFAULT_MODELS: Mapping[str, str | None] = MappingProxyType(
 
 KNOWN_PROVIDERS: tuple[str, ...] = tuple(DEFAULT_MODELS)
 
-#: What else litellm can talk to, once a model is named: its chat providers but those that log in by hand, speak an
-#: older format, run in our own process or choose among others. Their keys lie under litellm's own names.
+#: Further providers that litellm supports, once a model is named: its chat providers, except those with an interactive
+#: login, an older format, a server in our own process, or a choice among others. Their keys have litellm's own names.
 OTHER_PROVIDERS: tuple[str, ...] = (
     *("ai21", "ai21_chat", "aiml", "amazon_nova", "apertis", "azure", "azure_ai", "baseten", "bedrock"),
     *("bedrock_mantle", "bytez", "cerebras", "chutes", "clarifai", "cloudflare", "codestral", "cognition", "cohere"),

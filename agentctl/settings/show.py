@@ -1,4 +1,4 @@
-"""List the settings with value and source, the files and the folders; never a key."""
+"""List the settings with value and source, the files and the folders, without keys."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from agentctl.settings.merge import format_value
 from agentctl.settings.names import DECLARED
 from agentctl.settings.own_files import is_there
 
-#: Variables that are heeded, too, and are no settings.
+#: Variables that agentctl obeys and that are not settings.
 ALSO_READ: Mapping[str, str] = MappingProxyType(
     {
         "NO_COLOR": "set: no colour (where AGENTCTL_COLOR is unset)",
@@ -38,7 +38,7 @@ _LIFTED = ("max_cost_per_task", "max_cost_per_hour", "max_tokens_per_task")
 
 
 class SettingRow(NamedTuple):
-    """One setting: its name, its value as it may be shown ("" if unset), and where it came from."""
+    """One setting: its name, its value for display ("" if unset), and its source."""
 
     name: str
     value: str
@@ -46,7 +46,7 @@ class SettingRow(NamedTuple):
 
 
 class Place(NamedTuple):
-    """One file or folder of ours, and whether it is there."""
+    """One file or folder of ours, and whether it exists."""
 
     name: str
     path: Path
@@ -54,7 +54,7 @@ class Place(NamedTuple):
 
 
 def explain(loaded: Loaded) -> tuple[SettingRow, ...]:
-    """Return every setting in the order of the documentation; keys are masked."""
+    """Return every setting in the order of the documentation, with keys masked."""
     return tuple(
         SettingRow(name, _value(name, getattr(loaded.settings, name)), str(loaded.sources[name])) for name in DECLARED
     )
@@ -79,7 +79,9 @@ def _value(name: str, value: object) -> str:
 
 
 def format_for_set(name: str, value: object) -> str | None:
-    """Return a value as ``config set`` takes it, whole; None if it is unset. Passwords in addresses are masked."""
+    """Return a value in the form ``config set`` accepts, uncut; None if it is unset. Passwords in addresses are
+    masked.
+    """
     if value is None and name not in _LIFTED:
         return None
     if isinstance(value, float):
@@ -92,7 +94,7 @@ def format_for_set(name: str, value: object) -> str | None:
 
 
 def paths(loaded: Loaded) -> Sequence[Place]:
-    """Return where everything lies, there or not."""
+    """Return the paths of all files and folders, existing or not."""
     settings = loaded.settings
     return tuple(
         Place(name, path, is_there(path))

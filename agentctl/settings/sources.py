@@ -1,6 +1,6 @@
-"""Read the places that settings come from, each value with its place. Files are read bounded, as UTF-8.
+"""Read the sources of settings, each value with its place. Files are read up to a limit, as UTF-8.
 
-The library's source classes find the values; which variable and which line each came from is remembered here.
+The library's source classes find the values; this module records the variable and line of each.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _FIELDS: Mapping[str, str] = {name: field for field, names in ENV_NAMES.items() 
 _NO_SETTINGS = frozenset({CHILD_MARK, PARENT_RUN, PARENT_CAPABILITY})
 _LIKE_OURS = r"[A-Z]{2,12}_[A-Z0-9_]{2,40}"
 
-#: What a problem stops: every command, or those that need a TOML file, or those that need a .env.
+#: What a problem stops: every command, those that need a TOML file, or those that need a .env.
 ALWAYS = ("always",)
 NEEDS_TOML = ("run", "policy", "prices", *TOML_FIELDS)
 NEEDS_ENV = ("run", "policy", "report", *ENV_NAMES)
@@ -70,9 +70,9 @@ class Source(NamedTuple):
 
 
 class SettingEntry(NamedTuple):
-    """A value as it was written, the name it was written under, and the line if it stood in a file.
+    """A value as it was written, the name it was written under, and the line if it came from a file.
 
-    ``text`` is the whole file where the value is a table, so that a line within it can be found.
+    ``text`` is the whole file if the value is a table, so that a line within it can be found.
     """
 
     value: object
@@ -88,12 +88,12 @@ class SettingEntry(NamedTuple):
         return safe_text(f"{self.source}{at}")
 
     def within(self, line: str, part: str) -> SettingEntry:
-        """Return the entry with the line number of ``part`` of one of its table's lines, where that is found."""
+        """Return the entry with the line number of ``part`` of one of its table's lines, if that is found."""
         return self._replace(line=_line_within(self.text, line, part) or self.line)
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong, with a hint; it ``stops`` the commands that need one of these, all with ``ALWAYS``."""
+    """One problem, with a hint; it stops the commands that need one of ``stops``, or all with ``ALWAYS``."""
 
     text: str
     hint: str = ""
@@ -104,7 +104,7 @@ class Problem(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """The content of one place: entries by field, empty key variables, unknown names."""
+    """The content of one source: entries by field, empty key variables, unknown names."""
 
     place: str
     entries: Mapping[str, SettingEntry] = MappingProxyType({})
@@ -115,13 +115,13 @@ class Layer(NamedTuple):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Notes on what has no effect there."""
+        """Notes on the names that have no effect there."""
         said = []
         if self.strays:
-            said.append(f"{self.place} has {unknown_names(self.strays)}, which does nothing")
+            said.append(f"{self.place} has {unknown_names(self.strays)}, without effect")
         if self.broken_lines:
             lines = ", ".join(map(str, self.broken_lines[:5])) + (", …" if len(self.broken_lines) > 5 else "")
-            said.append(f"{self.place} has no NAME=value in line {lines}")
+            said.append(f"{self.place} line {lines} is not NAME=value")
         return tuple(map(safe_text, said))
 
 
@@ -145,7 +145,7 @@ class VariablesSource(EnvSettingsSource):
 
     @property
     def empty_keys(self) -> tuple[str, ...]:
-        """The variables of keys that are set but empty, and hold nothing stronger."""
+        """The key variables that are set but empty, while no stronger one has a value."""
         empty = []
         for field in SECRET_FIELDS:
             for name in ENV_NAMES[field]:
@@ -157,12 +157,12 @@ class VariablesSource(EnvSettingsSource):
 
 
 class DotenvSource(VariablesSource, DotEnvSettingsSource):
-    """The text of a .env: nothing is interpolated, nothing enters the environment, foreign names are left alone."""
+    """The text of a .env: nothing is interpolated, nothing enters the environment, unrelated names are ignored."""
 
     def __init__(self, text: str) -> None:
         from dotenv.parser import parse_stream  # noqa: PLC0415 - most runs have no .env
 
-        # The parser is quadratic in the length of a run of blanks; nobody needs a long one.
+        # The parser is quadratic in the length of a run of blanks, so a long one is shortened.
         text = re.sub(r"[^\S\r\n]{100,}", " ", text)
         self.line_of: dict[str, int] = {}
         self.broken_lines: list[int] = []
@@ -204,7 +204,7 @@ def from_flags(flags: Mapping[str, object]) -> Layer:
 
 
 def from_environment(environ: Mapping[str, str]) -> Layer:
-    """Read the process environment; NO_COLOR and its like count as AGENTCTL_COLOR where that is unset."""
+    """Read the process environment; NO_COLOR and similar variables count as AGENTCTL_COLOR if that is unset."""
     entries: dict[str, SettingEntry] = {}
     empty: tuple[str, ...] = ()
     if not _ALL_NAMES.isdisjoint(environ):
@@ -234,12 +234,16 @@ def from_dotenv(text: str, *, kind: Kind, path: Path) -> Layer:
 
 
 def _by_field(found: Mapping[str, object]) -> dict[str, object]:
-    """Return what a source of the library found, by field: it names each by the field's strongest variable."""
+    """Return the values that a source of the library found, by field; the library names each by its strongest
+    variable.
+    """
     return {_FIELDS.get(name, name): value for name, value in found.items()}
 
 
 def _strays(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the names that were meant for us: with our prefix, or a typo away from one of ours."""
+    """Return the names that were meant for agentctl: those with its prefix, or a typing error away from one of
+    its own.
+    """
     unknown = [name for name in names if name not in _ALL_NAMES]
     ours = [name for name in unknown if name.startswith(PREFIX)]
     like = [name for name in unknown if not name.startswith(PREFIX) and re.fullmatch(_LIKE_OURS, name)][:30]

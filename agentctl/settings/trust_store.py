@@ -1,4 +1,4 @@
-"""The list of project files that the user trusts: real path and content hash, in the state folder."""
+"""The list of project files that the user trusts, by real path and content hash, in the state folder."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TrustState = Literal["trusted", "changed", "unknown"]
 
 
 class TrustRecord(NamedTuple):
-    """One trusted content: of the file at a real path, since when (ISO 8601, UTC)."""
+    """One trusted content: the file's real path, and when it was trusted (ISO 8601, UTC)."""
 
     path: Path
     sha256: str
@@ -32,7 +32,7 @@ class TrustRecord(NamedTuple):
 
     @property
     def state(self) -> str:
-        """The state of the record now: "trusted", or why it has no effect."""
+        """The state of the record: "trusted", or why it has no effect."""
         found = read_project_file(self.path)
         if found is None:
             return "gone"
@@ -42,7 +42,7 @@ class TrustRecord(NamedTuple):
 
 
 def real(path: Path) -> Path:
-    """Return a file's path with the links in its folder resolved; the file itself is no link."""
+    """Return a file's path with the links in its folder resolved, but not the file itself."""
     return Path(os.path.realpath(path.parent)) / path.name
 
 
@@ -53,10 +53,10 @@ class TrustStore:
         self._path = state_dir / "trusted.json"
 
     def records(self) -> Mapping[Path, TrustRecord]:
-        """Return what is trusted, by real path.
+        """Return the records by real path.
 
         Raises:
-            StateError: the list cannot be read, or somebody else could have written it.
+            StateError: the list cannot be read, or others could have written it.
         """
         try:
             if not is_there(self._path):
@@ -71,7 +71,7 @@ class TrustStore:
         """Trust the content that each file had when it was read; the file is not read again.
 
         Raises:
-            StateError: that cannot be written; nothing is trusted that was not before.
+            StateError: the list cannot be written; nothing more is trusted than before.
         """
         at = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         added = {real(file.path): TrustRecord(real(file.path), file.sha256, at) for file in files}
@@ -79,10 +79,10 @@ class TrustStore:
             self._write({**self.records(), **added})
 
     def revoke(self, place: Path | None) -> tuple[Path, ...]:
-        """Stop trusting the file at ``place`` or the files in it, there or not (None: all); return their paths.
+        """Stop trusting the file at ``place``, or the files in it, existing or not (None: all); return their paths.
 
         Raises:
-            StateError: that cannot be written; all stays trusted.
+            StateError: the list cannot be written; all files stay trusted.
         """
         if not is_there(self._path):
             return ()
@@ -106,7 +106,7 @@ class TrustStore:
         with os.fdopen(os.open(self._path, flags), "rb") as file:
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
-                raise self._unbelievable("it is no regular file")
+                raise self._unbelievable("it is not a regular file")
             if found.st_uid != os.geteuid():
                 raise self._unbelievable(f"it belongs to another user (uid {found.st_uid})")
             if found.st_mode & 0o022:
@@ -128,7 +128,7 @@ class TrustStore:
 
 
 def trust_state(file: ProjectFile, records: Mapping[Path, TrustRecord]) -> TrustState:
-    """Return whether the content of ``file`` that was read is trusted, or another one of it, or none."""
+    """Return whether ``file`` is trusted with the content that was read, with another content, or not at all."""
     record = records.get(real(file.path))
     if record is None:
         return "unknown"

@@ -1,4 +1,4 @@
-"""Untrusted project files: what they may tighten, what they would set, and how they are read."""
+"""What an untrusted project file may tighten, what it would set, and how it is read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST_BYTES = 64 * 1024
 MOST_REMEMBERED = 500
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
-#: Ceilings that such a file may lower; None is no ceiling.
+#: Ceilings that an untrusted file may lower; None is no ceiling.
 LOWERABLE = (
     *LIMIT_NAMES,
     "max_context_tokens",
@@ -28,14 +28,15 @@ LOWERABLE = (
     "max_identical_calls",
     "timeout",
 )
-#: Settings with one value that only tightens: nothing is changed, no summary is paid for.
+#: Settings with one value that can only tighten: change nothing, pay for no summary.
 ONE_WAY: Mapping[str, object] = MappingProxyType({"read_only": True, "summaries": "never"})
 TIGHTENING = frozenset({*LOWERABLE, *ONE_WAY, "deny", "ask"})
 
-#: What no such file decides, trusted or not: where our own files lie (the trust among them), and where we stand.
+#: Settings that no project file decides, trusted or not: our own folders (with the list of trusted files), and the
+#: working directory.
 NEVER = frozenset({"state_dir", "config_dir", "cache_dir", "workdir"})
 
-#: What a person should know before trusting a file that sets one of these.
+#: What a user should know before trusting a file that sets one of these.
 CONSEQUENCES: tuple[tuple[frozenset[str], str], ...] = (
     (
         frozenset({"openai_base_url", "anthropic_base_url", "ollama_host"}),
@@ -51,7 +52,7 @@ CONSEQUENCES: tuple[tuple[frozenset[str], str], ...] = (
 
 
 class IgnoredLine(NamedTuple):
-    """A line that would have taken effect, had the file been trusted; never its value."""
+    """A line that would have taken effect if the file had been trusted; without its value."""
 
     field: str
     name: str
@@ -60,7 +61,7 @@ class IgnoredLine(NamedTuple):
 
     @property
     def remedy(self) -> str:
-        """The command that uses the file after all."""
+        """The command that uses the file anyway."""
         flag = "--config" if self.path.suffix == ".toml" else "--env-file"
         once = f"agentctl run {flag} {shlex.quote(self.place.removeprefix('./'))}"
         if self.field in NEVER:
@@ -72,8 +73,8 @@ class IgnoredLine(NamedTuple):
 class TrustPrompt(NamedTuple):
     """A question whether to trust a file: what it would set, bound to the content that was read.
 
-    ``names`` are as they stand in the file. ``changed`` is whether another content of it is trusted. ``note`` is
-    shown where nobody can be asked.
+    ``names`` are written as in the file. ``changed``: another content of the file is trusted. ``note`` is shown if
+    nobody can be asked.
     """
 
     file: ProjectFile
@@ -85,7 +86,7 @@ class TrustPrompt(NamedTuple):
 
 
 def consequences(names: Mapping[str, str]) -> tuple[str, ...]:
-    """Return what setting ``names`` (field -> name in the file) decides, a sentence each."""
+    """Return one sentence for each effect of setting ``names`` (field -> name in the file)."""
     found = []
     for fields, said in CONSEQUENCES:
         if here := [name for field, name in names.items() if field in fields]:
@@ -94,17 +95,17 @@ def consequences(names: Mapping[str, str]) -> tuple[str, ...]:
 
 
 class Tightening(NamedTuple):
-    """The changes, and the fields that would loosen something and therefore have no effect."""
+    """The changes, and the fields that would loosen a setting and therefore have no effect."""
 
     changes: Mapping[str, object] = MappingProxyType({})
     loosening: tuple[str, ...] = ()
 
 
 def tighten(resolved: Mapping[str, object], offered: Mapping[str, object]) -> Tightening:
-    """Return the changes that an untrusted file's values make: those that tighten the ``resolved`` ones.
+    """Return the changes of an untrusted file: its values that tighten the ``resolved`` ones.
 
-    A limit becomes the lower of both, ``deny`` and ``ask`` the union, ``read_only`` true if either is, ``summaries``
-    never if either is.
+    A limit becomes the lower of both, ``deny`` and ``ask`` the union, ``read_only`` true if either is true,
+    ``summaries`` "never" if either is.
     """
     changes: dict[str, object] = {}
     loosening: list[str] = []
@@ -144,7 +145,7 @@ def _names(value: object) -> tuple[str, ...]:
 class ProjectFile(NamedTuple):
     """A file of the working directory: its text, or the reason why it was not read.
 
-    ``sha256`` is of its bytes. ``doubt`` is why it cannot be trusted whatever it says, with the ``hint``.
+    ``sha256`` is the hash of its bytes. ``doubt`` says why it cannot be trusted whatever its content, with a ``hint``.
     """
 
     path: Path
@@ -156,15 +157,15 @@ class ProjectFile(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """A hash of this file's path and content, for ``NoticeMemory``."""
+        """The hash of the file's path and content, for ``NoticeMemory``."""
         said = "\0".join((os.fspath(self.path), self.unread, self.text))
         return hashlib.sha256(said.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def read_project_file(path: Path) -> ProjectFile | None:
-    """Read at most 64 KiB of a regular file, or say why not; None where there is nothing.
+    """Read at most 64 KiB of a regular file, or say why not; None if there is no file.
 
-    A pipe, a device, a link, a huge or a binary file neither hangs nor fails.
+    A pipe, a device, a link, a huge or a binary file neither blocks nor raises.
     """
     try:
         found = path.lstat()
@@ -192,7 +193,7 @@ def read_project_file(path: Path) -> ProjectFile | None:
 
 
 def _doubt(found: os.stat_result, path: Path) -> tuple[str, str]:
-    """Return who else could have written the opened file, and a hint; empty if nobody."""
+    """Return who else could have written the opened file, and a hint; both empty if nobody."""
     folder, me = path.parent.stat(), os.geteuid()
     name, around = shlex.quote(os.fspath(path)), shlex.quote(os.fspath(path.parent))
     if found.st_uid != me:
@@ -207,7 +208,7 @@ def _doubt(found: os.stat_result, path: Path) -> tuple[str, str]:
 
 
 def _read_bounded(path: Path) -> tuple[bytes, os.stat_result] | None:
-    """Read without following or blocking: the file may have been replaced since ``lstat``."""
+    """Read without following links or blocking: the file may have been replaced since ``lstat``."""
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
     descriptor = os.open(path, flags)
     with os.fdopen(descriptor, "rb") as file:
@@ -219,17 +220,17 @@ def _read_bounded(path: Path) -> tuple[bytes, os.stat_result] | None:
 
 
 class NoticeMemory:
-    """Remembers which notices were shown (or questions ``asked``): hashes in a small file of the state folder."""
+    """The notices that were shown (or questions ``asked``), as hashes in a small file of the state folder."""
 
     def __init__(self, state_dir: Path, name: str = "told") -> None:
         self._path = state_dir / name
 
     def knows(self, digest: str) -> bool:
-        """Tell whether ``digest`` was shown before; an unreadable file counts as empty."""
+        """Return whether ``digest`` was shown before; an unreadable file counts as empty."""
         return digest in self._lines()
 
     def remember(self, digest: str) -> None:
-        """Add ``digest``, atomically, mode 0600; a failure is ignored, the notice is shown again."""
+        """Add ``digest``, atomically, mode 0600; on failure nothing happens, and the notice is shown again."""
         with contextlib.suppress(OSError):
             lines = [line for line in self._lines() if line != digest][-(MOST_REMEMBERED - 1) :]
             make_folder(self._path.parent)

@@ -132,8 +132,8 @@ def test_a_command_in_the_sandbox_has_nothing_to_show_and_starts_no_run(tmp_path
     for words in (("--provider", "builtin"), (), ("--estimate",), ("--provider", "openai")):
         ended = shell("run", INNER, "--json", *words, **mine, CI="1")
         assert (ended.code, ended.document["status"]) == (5, "denied")
-        assert "a run whose ledger cannot be seen from inside its sandbox" in ended.err
-        assert "hint: start this run outside of that one, or give that one --sandbox none" in ended.err
+        assert "a run whose ledger is not visible inside its sandbox" in ended.err
+        assert "hint: start this run outside that one, or start that one with --sandbox none" in ended.err
     assert not (tmp_path / "state").exists()
 
 
@@ -227,9 +227,9 @@ async def test_a_child_whose_parent_ends_between_hold_and_sending_sends_nothing(
 @pytest.mark.parametrize(
     ("environ", "said"),
     [
-        ({"AGENTCTL_PARENT_CAPABILITY": ""}, "AGENTCTL_PARENT_CAPABILITY is missing beside AGENTCTL_PARENT_RUN"),
-        ({"AGENTCTL_PARENT_RUN": ""}, "AGENTCTL_PARENT_RUN is missing beside AGENTCTL_PARENT_CAPABILITY"),
-        ({"AGENTCTL_PARENT_RUN": "", "AGENTCTL_PARENT_CAPABILITY": ""}, "a run whose ledger cannot be seen"),
+        ({"AGENTCTL_PARENT_CAPABILITY": ""}, "AGENTCTL_PARENT_RUN is set without AGENTCTL_PARENT_CAPABILITY"),
+        ({"AGENTCTL_PARENT_RUN": ""}, "AGENTCTL_PARENT_CAPABILITY is set without AGENTCTL_PARENT_RUN"),
+        ({"AGENTCTL_PARENT_RUN": "", "AGENTCTL_PARENT_CAPABILITY": ""}, "a run whose ledger is not visible"),
         ({"AGENTCTL_PARENT_CAPABILITY": "d" * 64}, "the capability for run outer, which this run belongs to, is wrong"),
         ({"AGENTCTL_PARENT_RUN": "nobody"}, "run nobody, which this run belongs to, is not in the ledger"),
     ],

@@ -86,7 +86,7 @@ async def test_half_of_what_it_has_to_show_is_refused_before_a_run_begins(
     monkeypatch: pytest.MonkeyPatch, state: Path, missing: str
 ) -> None:
     monkeypatch.delenv(missing)
-    with pytest.raises(ActionDenied, match=f"{missing} is missing"):
+    with pytest.raises(ActionDenied, match=f"is set without {missing}"):
         await DockerAgent(busy(1)).execute_async("List all containers")
     assert list(scopes(state)) == ["outer"]
 
@@ -95,5 +95,5 @@ def test_inside_a_sandbox_that_is_said_before_anything_else_is_missed(monkeypatc
     """Without a key, too: nobody looks for one that would be of no use."""
     monkeypatch.setenv("AGENTCTL_CHILD", "0a0b")
     monkeypatch.setenv("CI", "1")
-    with pytest.raises(ActionDenied, match="cannot be seen from inside its sandbox"):
+    with pytest.raises(ActionDenied, match="is not visible inside its sandbox"):
         DockerAgent().execute("List all containers")

@@ -50,13 +50,13 @@ def test_what_get_prints_set_takes(here: Here, monkeypatch: pytest.MonkeyPatch) 
         (["set", "max_truns", "3"], 'hint: did you mean "max_turns"?\n'),
         (["set", "openai_api_key", KEY], "hint: agentctl providers set-key openai\n"),
         (["set", f"openai_api_key={KEY}"], "hint: agentctl providers set-key openai\n"),
-        (["set", KEY, KEY], "error: that is no setting's name\n"),
+        (["set", KEY, KEY], "error: this is not the name of a setting\n"),
         (["set", "max_turns"], "error: give a value, or --unset\nhint: agentctl config set max_turns VALUE "),
         (["set", "max_turns=5"], "hint: agentctl config set max_turns VALUE "),
         (["set", "max_turns", "5", "--unset"], "error: give a value, or --unset\n"),
         (["set", "max_turns", "many"], 'error: max_turns cannot be "many"; allowed: a whole number, 1 or more\n'),
-        (["set", "AGENTCTL_STATE_DIR", "/x"], "hint: export AGENTCTL_STATE_DIR=…\n"),
-        (["set", "prices", "x"], "error: prices is a table: write it by hand\n"),
+        (["set", "AGENTCTL_STATE_DIR", "/x"], "hint: set AGENTCTL_STATE_DIR there\n"),
+        (["set", "prices", "x"], "error: prices is a table, which no command can set\n"),
     ],
 )
 def test_what_is_wrong_is_refused_and_no_key_is_repeated(here: Here, config: Path, words: list[str], said: str) -> None:
@@ -95,7 +95,7 @@ def test_init_writes_a_file_that_changes_nothing(here: Here, config: Path) -> No
     assert here("config", "show").out == before
     again = here("config", "init")
     assert (again.code, again.err) == (
-        2, f"error: {file} is there already; nothing was changed\nhint: --force starts anew\n",
+        2, f"error: {file} already exists; nothing was changed\nhint: use --force to replace it\n",
     )  # fmt: skip
     assert here("config", "init", "--force", "--json").document["kept"] == f"{file}.old"
 

@@ -81,7 +81,7 @@ def test_providers_list_says_why_a_run_would_not_start(here: Here, monkeypatch: 
     ended = here("providers", "list")
     assert ended.code == 0
     assert "*" not in ended.out
-    assert ended.err.startswith("error: a run would not start: there are keys for OPENAI_API_KEY and ANTHROPIC_API_KEY")
+    assert ended.err.startswith("error: a run would not start: both OPENAI_API_KEY and ANTHROPIC_API_KEY are set")
     document = here("providers", "list", "--json").document
     assert (document["chosen"], document["nobody_because"]["kind"]) == (None, "usage")
 

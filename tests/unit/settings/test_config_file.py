@@ -96,8 +96,8 @@ def test_every_value_reads_back_as_it_was_meant(tmp_path: Path) -> None:
         ("llm_provider", ["a\nb"], "llm_provider cannot be "),
         ("openai_api_key", ["sk-secret-secret"], "OPENAI_API_KEY is a key: keys do not belong in config.toml"),
         ("state_dir", ["/x"], "state_dir can only be set by the environment"),
-        ("prices", ["x"], "prices is a table: write it by hand"),
-        ("workdir", ["/\udcff"], "it has bytes that are no text"),
+        ("prices", ["x"], "prices is a table, which no command can set"),
+        ("workdir", ["/\udcff"], "contains invalid UTF-8"),
         ("llm_model", ["anthropic/x"], "two providers are named at once"),
     ],
 )
@@ -176,7 +176,7 @@ def test_the_file_to_start_with_is_the_one_we_ship_and_every_line_of_it_is_a_com
 
 def test_a_file_that_is_there_is_not_started_anew_unless_forced(tmp_path: Path) -> None:
     path = Desk(tmp_path).user_toml("max_turns = 3\n")
-    with pytest.raises(UsageError, match="is there already; nothing was changed"):
+    with pytest.raises(UsageError, match="already exists; nothing was changed"):
         start_file(path, force=False)
     assert path.read_text() == "max_turns = 3\n"
     kept = start_file(path, force=True)

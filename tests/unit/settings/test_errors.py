@@ -37,7 +37,8 @@ from tests.support.desk import Desk
             {"LLM_PROVIDER": "olama"},
             (
                 'llm_provider cannot be "olama" (environment LLM_PROVIDER); allowed: one of builtin, ollama, openai, '
-                "anthropic, gemini, mistral, groq, deepseek, openrouter, or another that litellm knows, such as xai; "
+                "anthropic, gemini, mistral, groq, deepseek, openrouter, or another that litellm supports, "
+                "such as xai; "
                 'did you mean "ollama"?'
             ),
         ),
@@ -222,7 +223,7 @@ def test_a_wrong_value_that_has_no_effect_stops_nothing_but_is_found_by_a_check(
     assert checked.problems == ()
     assert checked.loaded is not None
     assert checked.notes[0].startswith('max_turns cannot be "-3" (user config ')
-    assert checked.notes[0].endswith("it has no effect, something stronger is set")
+    assert checked.notes[0].endswith("it has no effect, because a stronger source sets it")
     failed = desk.check()
     assert failed.loaded is None
     assert len(failed.problems) == 1
@@ -236,6 +237,8 @@ def test_the_folder_we_stand_in_is_gone(tmp_path: Path, monkeypatch: pytest.Monk
     gone.mkdir()
     monkeypatch.chdir(gone)
     gone.rmdir()
-    with pytest.raises(UsageError, match="the working directory is gone"):
+    with pytest.raises(UsageError, match="the working directory no longer exists"):
         load_settings(flags={}, environ={})
-    assert check_settings(flags={}, environ={}).problems == ("the working directory is gone (cd somewhere else)",)
+    assert check_settings(flags={}, environ={}).problems == (
+        "the working directory no longer exists (change to another directory)",
+    )

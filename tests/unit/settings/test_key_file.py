@@ -64,8 +64,8 @@ def test_a_link_a_pipe_a_folder_and_bytes_are_refused(tmp_path: Path) -> None:
     elsewhere.chmod(0o600)
     cases = {
         "link": "is a symbolic link",
-        "pipe": "is no regular file",
-        "folder": "is no regular file",
+        "pipe": "is not a regular file",
+        "folder": "is not a regular file",
         "bytes": "line 1 is not UTF-8 text",
     }
     (tmp_path / "link").symlink_to(elsewhere)

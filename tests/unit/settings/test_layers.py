@@ -155,7 +155,7 @@ def test_an_env_file_may_hold_what_is_not_ours(tmp_path: Path) -> None:
     assert 'LLM_MODLE (did you mean "LLM_MODEL"?)' in unknown
     assert "DATABASE_URL" not in unknown
     assert "MAX_CONNECTIONS" not in unknown
-    assert broken.endswith("no NAME=value in line 5")
+    assert broken.endswith("line 5 is not NAME=value")
 
 
 def test_an_unknown_variable_with_our_prefix_gets_one_note(tmp_path: Path) -> None:

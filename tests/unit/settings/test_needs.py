@@ -174,7 +174,7 @@ def test_a_wrong_key_falls_through_to_no_other_provider(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     with pytest.raises(UsageError, match=r"openai_api_key .* cannot be used"):
         choice(desk, {"OPENAI_API_KEY": "sk x"})
-    with pytest.raises(UsageError, match="there are keys for OPENAI_API_KEY and GROQ_API_KEY"):
+    with pytest.raises(UsageError, match="both OPENAI_API_KEY and GROQ_API_KEY are set"):
         choice(desk, {"OPENAI_API_KEY": "sk x", "GROQ_API_KEY": "gsk-1"})
 
 

@@ -20,7 +20,7 @@ def test_a_pipe_that_nobody_writes_to_is_refused_after_a_while(
     monkeypatch.setattr(own_files, "PIPE_PATIENCE_S", 0.1)
     desk = Desk(tmp_path)
     os.mkfifo(desk.config / name, 0o600)
-    assert desk.refusal().message.endswith(f"{name} is a pipe that nobody writes to")
+    assert desk.refusal().message.endswith(f"{name} is a pipe without a writer")
 
 
 def test_a_pipe_that_somebody_writes_to_is_read_to_its_end(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_a_key_in_the_working_directory_does_not_count(tmp_path: Path) -> None:
 def test_two_keys_and_no_choice(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         _choose(tmp_path, {**OPENAI, **ANTHROPIC})
-    assert caught.value.message == "there are keys for OPENAI_API_KEY and ANTHROPIC_API_KEY, and no provider was chosen"
+    assert caught.value.message == "both OPENAI_API_KEY and ANTHROPIC_API_KEY are set; choose one with --provider"
     assert caught.value.hint == "agentctl run --provider openai …   or for good: export LLM_PROVIDER=openai"
 
 
@@ -107,7 +107,7 @@ def test_a_model_without_a_provider(tmp_path: Path) -> None:
         with pytest.raises(UsageError) as caught:
             choose_provider(loaded, ollama_models=models)
         assert caught.value.message.startswith(
-            "model gpt-4o is named (environment LLM_MODEL) without a provider, and no key says which"
+            "model gpt-4o (environment LLM_MODEL) is named without a provider, and no key implies one"
         )
         assert caught.value.hint == "agentctl run --provider NAME --model gpt-4o …"
 
@@ -141,7 +141,7 @@ def test_a_named_provider_without_its_key(tmp_path: Path) -> None:
     with pytest.raises(AuthFailed) as caught:
         choose_provider(desk.load(flags={"llm_provider": "openai"}))
     assert caught.value.message == "provider openai (flag) needs a key, and OPENAI_API_KEY is not set"
-    assert caught.value.hint == "export OPENAI_API_KEY=…"
+    assert caught.value.hint == "set OPENAI_API_KEY, or save a key: agentctl providers set-key openai"
     with pytest.raises(AuthFailed, match="OPENAI_API_KEY is set but empty"):
         choose_provider(desk.load({"OPENAI_API_KEY": ""}, flags={"llm_provider": "openai"}))
     own_server = desk.load({"OPENAI_BASE_URL": "http://127.0.0.1:1234/v1"}, flags={"llm_provider": "openai"})

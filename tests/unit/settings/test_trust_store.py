@@ -140,7 +140,7 @@ def test_what_others_may_write_to_is_not_trusted_even_if_it_was(tmp_path: Path, 
     desk.cwd.chmod(around)
     loaded = desk.load()
     assert (loaded.settings.llm_provider, loaded.offers) == (None, ())
-    assert loaded.notes[0].startswith("./.env is not trusted any more, since others may write to it")
+    assert loaded.notes[0].startswith("./.env is no longer trusted, because others may write to it")
     assert found(path).hint == f"chmod go-w {path if mode != 0o644 else desk.cwd}"
 
 

@@ -168,7 +168,7 @@ def test_a_wrong_value_lowers_nothing_and_that_is_always_said(tmp_path: Path) ->
     desk.project_env("MAX_COST_PER_TASK=0,10\n")
     for _ in range(2):
         (note,) = desk.load().notes
-        assert note.startswith("MAX_COST_PER_TASK in ./.env lowers nothing, its value is wrong; allowed: dollars")
+        assert note.startswith("MAX_COST_PER_TASK in ./.env has a wrong value and lowers nothing; allowed: dollars")
 
 
 def test_a_misspelt_name_is_named(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_a_misspelt_name_is_named(tmp_path: Path) -> None:
     assert unknown.startswith("./.env has unknown names: AGENTCTL_MAX_TRUNS (did you mean ")
     assert 'MAX_COST_PER_TAKS (did you mean "MAX_COST_PER_TASK"?)' in unknown
     assert "DATABASE_URL" not in unknown
-    assert broken == "./.env has no NAME=value in line 4"
+    assert broken == "./.env line 4 is not NAME=value"
     (desk.cwd / ".env").unlink()
     desk.project_toml("max_cost_per_taks = 0.1\nmax_turns = 4")
     loaded = desk.load()
