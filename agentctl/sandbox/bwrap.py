@@ -37,14 +37,15 @@ if TYPE_CHECKING:
 
 MOST_FILE_BYTES = 4 * 1024**3
 MOST_ADDRESSES_KIB = 64 * 1024**2  # 64 GiB: runtimes reserve far more than they use
-OOM_SCORE = 500  # of 1000: when memory runs out, the kernel ends a command before agentctl and the user's programs
+OOM_SCORE = 500  # of 1000: when memory runs out, the kernel kills a command before agentctl and the user's programs
 _STATUS_BYTES = 64 * 1024
 _TRIES = 4
-# Of bubblewrap: it would have to make what it is to mount something on, or what it is to mount.
+# Errors of bubblewrap: it cannot create a mount point, or the source of a mount does not exist.
 _VANISHED = ("Can't create file at", "Can't mkdir", "Can't find source path")
 
-# The first process inside: it sets limits, waits for the command, and with its end the kernel ends all the others.
-# dash calls the number of processes -p, other shells -u; what a shell does not know must not end it, so: in brackets.
+# The first process inside: it sets limits and waits for the command; when it exits, the kernel kills all the others.
+# dash sets the number of processes by -p, other shells by -u. An option that a shell does not know must not end it,
+# hence the brackets.
 _FIRST = f"""
 (ulimit -c 0) 2>/dev/null && ulimit -c 0
 (ulimit -f {MOST_FILE_BYTES // 512}) 2>/dev/null && ulimit -f {MOST_FILE_BYTES // 512}
@@ -59,7 +60,7 @@ exit $?
 
 
 def environment_inside() -> dict[str, str]:
-    """Return the whole environment of a command: fixed, with a home of its own."""
+    """Return the whole environment of a command: fixed, with its own home."""
     outside = child_environment()
     path = ":".join(part for part in outside["PATH"].split(":") if not part.startswith(outside["HOME"] + "/"))
     git = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "repack.updateServerInfo", "GIT_CONFIG_VALUE_0": "false"}
@@ -67,10 +68,10 @@ def environment_inside() -> dict[str, str]:
 
 
 class Bwrap:
-    """Runs each command in a sandbox made for it; nothing of it but the workspace is there afterwards.
+    """Runs each command in a new sandbox, of which only the workspace remains afterwards.
 
-    ``find_private`` returns what only root may read, as far as that is known. ``guard``
-    protects the files of the workspace that other programs obey. ``denied`` finds what deny rules hide in it.
+    ``find_private`` returns the paths that only root may read, as far as they are known. ``guard`` protects the files
+    of the workspace that other programs run or obey. ``denied`` finds the files in it that deny rules hide.
     ``most_growth`` is how many bytes a command may add to the workspace, ``most_memory`` how many bytes of memory its
     processes may have together.
     """
@@ -91,20 +92,20 @@ class Bwrap:
     ) -> None:
         self._program, self._known, self._config, self._find_private = program, known, config, find_private
         self._guard, self._denied = guard, denied
-        self._one_at_a_time = anyio.Lock()  # the comparison before and after needs one command at a time
+        self._one_at_a_time = anyio.Lock()  # comparing the workspace before and after needs one command at a time
         self._sockets = SocketFiles(config.workspace) if sockets is None else sockets
         self._most_growth = most_growth
         self._most_memory = memory_bound() if most_memory is None else most_memory
         self._unreported: list[FileNotice] = []
-        self.missing: tuple[str, ...] = ()  # parts of the sandbox that are missing here; set by the first command
+        self.missing: tuple[str, ...] = ()  # sandbox features that are missing here; set by the first command
 
     @property
     def read_only(self) -> bool:
-        """Whether nothing of the workspace can be changed from inside."""
+        """Whether commands cannot write to the workspace."""
         return self._config.read_only
 
     def unreported(self) -> tuple[FileNotice, ...]:
-        """Return the notices of commands that were broken off and have no result; each is returned once."""
+        """Return the notices of interrupted commands that have no result; each is returned once."""
         notices, self._unreported = tuple(self._unreported), []
         return notices
 
@@ -112,7 +113,7 @@ class Bwrap:
         return plan_mounts(self._current_config(), self._find_private(), self._sockets.find())
 
     def _current_config(self) -> SandboxConfig:
-        """Return the configuration with what deny rules hide, or keep from being written, at this moment."""
+        """Return the configuration with the paths that deny rules hide or protect from writing at this moment."""
         if self._denied is None:
             return self._config
         return self._config._replace(
@@ -126,10 +127,11 @@ class Bwrap:
         timeout: float,  # noqa: ASYNC109 - the socket promises it
         more: bool = False,
     ) -> CommandResult:
-        """Run ``command`` by /bin/sh in the workspace for at most ``timeout`` seconds; with its end all else ends.
+        """Run ``command`` by /bin/sh in the workspace for at most ``timeout`` seconds; all that it started ends with
+        it.
 
         Raises:
-            ToolError: the sandbox could not be set up, or the command not be started.
+            ToolError: the sandbox could not be set up, or the command could not be started.
         """
         async with self._one_at_a_time:
             if self._guard is None:
@@ -158,8 +160,8 @@ class Bwrap:
                 try:
                     notes, notices = await anyio.to_thread.run_sync(guard.settle)
                 except OSError as error:
-                    notes = [f"the workspace could not be looked at after the command: {error}"]
-            if result is None:  # Ctrl-C, a time limit of the run: what was moved must not go unsaid
+                    notes = [f"the workspace could not be checked after the command: {error}"]
+            if result is None:  # Ctrl-C or the run's time limit: files that were moved must still be reported
                 self._unreported += notices
         return result._replace(notes=(*result.notes, *notes), notices=tuple(notices))
 
@@ -176,9 +178,9 @@ class Bwrap:
             if result.exit_code <= 0 or result.timed_out or _has_ended(said):
                 return result
             if not (tries_left and any(sign in result.stderr for sign in _VANISHED)):
-                break  # else what was to be covered has just gone: look again
+                break  # otherwise a path to cover has just disappeared: look again
         said_last = _last_line(result.stderr)
-        raise ToolError(f"the sandbox could not be set up: {said_last}", hint="do without run_shell")
+        raise ToolError(f"the sandbox could not be set up: {said_last}", hint="complete the task without run_shell")
 
     async def _run_once(
         self,
@@ -188,7 +190,7 @@ class Bwrap:
         more: bool,
         protected: Sequence[str],
     ) -> tuple[CommandResult, bytes]:
-        """Return how bubblewrap ended, and what it said of the command's own end."""
+        """Return bubblewrap's exit, and what it reported about the command's own exit."""
         plan = await anyio.to_thread.run_sync(self._mount_plan)
         workspace, user = self._config.workspace, self._config.user
         mode = _mode_of(workspace)
@@ -231,7 +233,7 @@ class Bwrap:
         return await wait_until_full(written, most_growth=self._most_growth)
 
     def _notes(self, lost: tuple[str, ...], group: ControlGroup, exit_code: int) -> Iterator[str]:
-        """Yield what to say about this command; once which walls this machine cannot give."""
+        """Yield the notes on this command, and once per run the protections that are missing on this machine."""
         missing = [said for said in lost if said != NO_SCOPES or self._config.network]
         missing += [] if "--size" in self._known else [NO_SIZES]
         missing += [] if group.bounds_memory() else [NO_MEMORY_GROUP]
@@ -241,7 +243,7 @@ class Bwrap:
             processes = "a process" if killed == 1 else f"{killed} processes"
             yield f"the kernel ended {processes}: the command used more memory than {mebibytes(self._most_memory)}"
         if exit_code == 128 + signal.SIGSYS:
-            yield "the sandbox ended it for a system call: 32-bit programs do not run in it"
+            yield "the sandbox killed it for a system call: 32-bit programs do not run in it"
 
 
 def _mode_of(folder: str) -> int:
@@ -249,7 +251,7 @@ def _mode_of(folder: str) -> int:
 
 
 def _restore_mode(workspace: str, before: int) -> tuple[str, ...]:
-    """Put the mode of the workspace back where its owner lost a right: without it no further command could begin."""
+    """Restore the mode of the workspace if its owner lost a right, without which no further command could start."""
     try:
         now = _mode_of(workspace)
         if not before & stat.S_IRWXU & ~now:
@@ -257,18 +259,18 @@ def _restore_mode(workspace: str, before: int) -> tuple[str, ...]:
         os.chmod(workspace, before)  # noqa: PTH101
     except OSError:
         return ()
-    return (f"the command left the workspace with the mode {now:03o}; it has {before:03o} again",)
+    return (f"the command left the workspace with the mode {now:03o}; the mode {before:03o} was restored",)
 
 
 def _system_calls(*, network: bool, user_namespaces: bool) -> int | None:
-    """Return an open file with the seccomp filter of this machine, to be closed by the caller; None: there is none.
+    """Return an open file with this machine's seccomp filter, to be closed by the caller, or None if there is none.
 
     bubblewrap reads it to its end, so each command gets its own.
     """
     machine = machine_here()
     if machine is None:
         return None
-    reader, writer = os.pipe()  # the filter is smaller than the smallest pipe
+    reader, writer = os.pipe()  # the filter fits the smallest pipe
     try:
         os.write(writer, seccomp_filter(machine, network=network, user_namespaces=user_namespaces))
     finally:
@@ -277,7 +279,7 @@ def _system_calls(*, network: bool, user_namespaces: bool) -> int | None:
 
 
 def _has_ended(status: bytes) -> bool:
-    """Return whether bubblewrap said how the command ended: it says nothing when it could not begin."""
+    """Return whether bubblewrap reported the command's exit, which it does not if the command could not start."""
     for line in status.splitlines():
         try:
             if "exit-code" in json.loads(line):
@@ -288,4 +290,4 @@ def _has_ended(status: bytes) -> bool:
 
 
 def _last_line(text: str) -> str:
-    return next((line for line in reversed(text.splitlines()) if line.strip()), "bubblewrap said nothing")[:300]
+    return next((line for line in reversed(text.splitlines()) if line.strip()), "bubblewrap printed nothing")[:300]

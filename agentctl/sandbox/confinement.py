@@ -1,13 +1,13 @@
-"""Start a program with less than agentctl itself has: a seccomp filter, its own session keyring, Landlock's scopes.
+"""Start a program with fewer privileges than agentctl: a seccomp filter, its own session keyring, Landlock's scopes.
 
-Keyring and scopes belong to a thread and are inherited by what it starts, so agentctl's other threads keep what they
-have, and no code runs between fork and exec. ``Launcher``'s thread lives as long as the command: the signal that
-bubblewrap asks the kernel for at its parent's death is sent when the parent's *thread* ends.
+Keyring and scopes belong to a thread and are inherited by the processes that it starts, so agentctl's other threads
+keep what they have, and no code runs between fork and exec. ``Launcher``'s thread lives as long as the command: the
+signal that bubblewrap asks the kernel for at its parent's death is sent when the parent's *thread* ends.
 
 ``seccomp_filter`` returns a classic BPF program, made without any library, which bubblewrap takes by ``--seccomp``.
-All that is not named here is allowed: the filter takes away what reaches round the namespaces (the keyrings, other
-address families) and what only an attacker of the kernel needs. It knows x86_64 and aarch64. For other machines
-there is none, and the caller says so. The kernel asks the filter after a tracer has had its say, and of several
+System calls that are not named here are allowed: the filter removes those that bypass the namespaces (keyrings, other
+address families) and those that only an attack on the kernel needs. It knows x86_64 and aarch64. For other machines
+there is none, and the caller reports that. The kernel asks the filter after a tracer has changed a call, and of several
 filters the strictest answer counts: nothing inside can loosen it.
 """
 
@@ -33,18 +33,20 @@ _VERSION_FLAG = 1
 _SCOPES_SINCE = 6
 _SCOPES = 0b11  # abstract unix sockets and signals, both of processes outside
 
-NO_FILTER = "no seccomp filter for this machine (x86_64 and aarch64 only): keyrings and other address families stay"
+NO_FILTER = (
+    "no seccomp filter for this machine (x86_64 and aarch64 only): keyrings and other address families stay reachable"
+)
 NO_KEYRING = "no session keyring of its own"
 NO_SCOPES = "no Landlock scopes (Linux 6.12): with --network, abstract sockets of the machine can be reached"
 WALLS = frozenset({NO_FILTER, NO_KEYRING, NO_SCOPES})
-"""What is said in a command's notes, too; of the bounds of memory only ``doctor`` speaks."""
+"""The features whose absence is in a command's notes, too; missing memory limits are only in ``doctor``."""
 
 
 class Launcher:
-    """Starts one program by a confined thread; a context manager that ends the thread.
+    """Starts one program from a confined thread; a context manager that ends the thread.
 
-    ``program`` is what will be started: one that is setuid gets no Landlock, which would take its privilege away.
-    ``missing`` says after ``start`` what could not be had, in sentences for people.
+    ``program`` will be started: if it is setuid, it gets no Landlock, which would take its privilege away. After
+    ``start``, ``missing`` has a sentence for each feature that is not available.
     """
 
     def __init__(self, program: str) -> None:
@@ -59,7 +61,7 @@ class Launcher:
         self._thread.shutdown()
 
     def start(self, action: Callable[[], _Started]) -> _Started:
-        """Call ``action`` in the confined thread and return what it returns, or raise what it raises."""
+        """Call ``action`` in the confined thread; return or raise what it does."""
         return self._thread.submit(self._call_confined, action).result()
 
     def _call_confined(self, action: Callable[[], _Started]) -> _Started:
@@ -78,14 +80,14 @@ class Launcher:
 
 
 def _join_keyring(kernel: ctypes.CDLL, keyctl: int) -> bool:
-    """Give this thread a new session keyring; say whether no key of the user's session is left in it."""
+    """Give this thread a new session keyring; return whether it holds no key of the user's session."""
     return int(_call(kernel, keyctl, _JOIN_SESSION_KEYRING, None)) >= 0
 
 
 def _restrict_scopes(kernel: ctypes.CDLL) -> bool:
-    """Bar this thread from abstract sockets and signals outside; say whether that was done.
+    """Bar this thread from abstract sockets and signals outside; return whether that worked.
 
-    No access to files is handled, as Landlock would then forbid bubblewrap to mount.
+    File access stays unrestricted, because Landlock would otherwise forbid bubblewrap to mount.
     """
     if _call(kernel, _CREATE_RULESET, None, 0, _VERSION_FLAG) < _SCOPES_SINCE:
         return False
@@ -102,7 +104,7 @@ def _restrict_scopes(kernel: ctypes.CDLL) -> bool:
 
 
 def _call(kernel: ctypes.CDLL, number: int, *arguments: int | bytes | None) -> int:
-    """Make a system call with arguments of a register each: numbers, or pointers to bytes."""
+    """Make a system call; each argument is a number or a pointer to bytes, and fits one register."""
     passed = [
         ctypes.c_long(value) if isinstance(value, int) else ctypes.c_char_p(value)  # None is the null pointer
         for value in arguments
@@ -135,23 +137,24 @@ _SOCK_TYPE, _SOCK_PACKET = 0xF, 10
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 _CLONE_NEWUSER = 0x1000_0000
 
-#: EPERM: what acts on the machine, or only serves to attack the kernel. Most need a privilege anyway; those that do not
-#: (keyrings, userfaultfd, perf, the kernel's log, fanotify) are why this list exists.
+#: EPERM: calls that act on the machine, or only serve to attack the kernel. Most need a privilege anyway; those that do
+#: not (keyrings, userfaultfd, perf, the kernel's log, fanotify) are the reason for this list.
 _FORBIDDEN = (
     *("add_key", "request_key", "keyctl"),  # keys of the user's session
     *("bpf", "perf_event_open", "userfaultfd", "fanotify_init", "lookup_dcookie", "syslog"),
-    *("open_by_handle_at", "name_to_handle_at"),  # a file by its number, past the mounts that hide it
+    *("open_by_handle_at", "name_to_handle_at"),  # opens a file by its handle, past the mounts that hide it
     *("mount", "umount2", "pivot_root", "chroot", "open_tree", "open_tree_attr", "move_mount", "mount_setattr"),
     *("fsopen", "fsconfig", "fsmount", "fspick", "quotactl", "quotactl_fd", "swapon", "swapoff", "acct"),
     *("init_module", "finit_module", "delete_module", "create_module", "kexec_load", "kexec_file_load", "reboot"),
     *("settimeofday", "clock_settime", "setns", "vhangup", "nfsservctl", "uselib", "iopl", "ioperm"),
 )
-#: ENOSYS: libraries fall back to ordinary calls. It would do what the filter forbids without a system call.
+#: ENOSYS: io_uring would bypass the filter, since it needs no system call for each action; libraries fall back to
+#: ordinary calls.
 _ABSENT = ("io_uring_setup", "io_uring_enter", "io_uring_register")
 
 
 class _Machine(NamedTuple):
-    """``audit`` is what the kernel calls it in a filter, ``numbers`` those of its system calls."""
+    """``audit`` is the machine's value in a filter, ``numbers`` its system call numbers."""
 
     audit: int
     numbers: Mapping[str, int]
@@ -190,7 +193,7 @@ MACHINES: Mapping[str, _Machine] = MappingProxyType(
 
 
 def machine_here() -> str | None:
-    """Return the name of this machine in ``MACHINES``; None where there is no filter for it."""
+    """Return the name of this machine in ``MACHINES``, or None if there is no filter for it."""
     name = os.uname().machine
     return name if name in MACHINES and struct.calcsize("P") == 8 else None
 
@@ -198,11 +201,12 @@ def machine_here() -> str | None:
 def seccomp_filter(machine: str, *, network: bool, user_namespaces: bool = True) -> bytes:
     """Return the filter for a machine of ``MACHINES``; ``network`` allows sockets of IPv4 and IPv6.
 
-    Without ``user_namespaces`` none can be made: for a bubblewrap before 0.8, which has no ``--disable-userns``. Then
-    clone3 is absent (ENOSYS, libraries fall back to clone), as a filter cannot see its flags.
+    Without ``user_namespaces`` the filter forbids new ones: for a bubblewrap before 0.8, which has no
+    ``--disable-userns``. Then clone3 is absent (ENOSYS, libraries fall back to clone), as a filter cannot see its
+    flags.
 
-    A program of another machine (32 bits on 64) is killed: by its own entrance it would call past the numbers here.
-    The calls of x32 do not exist (ENOSYS), as in most kernels.
+    A program of another machine (32 bits on 64) is killed, because its system calls have other numbers. The calls of
+    x32 do not exist (ENOSYS), as in most kernels.
     """
     audit, numbers = MACHINES[machine]
     code = _Assembler()
@@ -230,7 +234,7 @@ def seccomp_filter(machine: str, *, network: bool, user_namespaces: bool = True)
     code.label("namespaces")
     _load_argument(code, 0)
     code.jump(_ANY_OF, _CLONE_NEWUSER, then="forbidden", otherwise="allow")
-    code.label("ioctl")  # input typed for others, on a terminal that was left open
+    code.label("ioctl")  # typing input for other programs, on a terminal that was left open
     _load_argument(code, 1)
     code.jump(_EQUAL, _TIOCSTI, then="forbidden")
     code.jump(_EQUAL, _TIOCLINUX, then="forbidden")
@@ -243,14 +247,14 @@ def seccomp_filter(machine: str, *, network: bool, user_namespaces: bool = True)
 
 
 def _judge_socket(code: _Assembler, *, network: bool) -> None:
-    """Allow unix sockets, the kernel's list of interfaces (Node and Python read it), and what ``network`` adds."""
+    """Allow unix sockets, netlink route (Node and Python list interfaces by it), and with ``network`` IPv4 and IPv6."""
     _load_argument(code, 0)
     code.jump(_EQUAL, socket.AF_UNIX, then="allow")
     code.jump(_EQUAL, _NETLINK, then="netlink")
     if network:
         code.jump(_EQUAL, socket.AF_INET, then="inet")
         code.jump(_EQUAL, socket.AF_INET6, then="inet", otherwise="no family")
-        code.label("inet")  # the kernel takes AF_INET with SOCK_PACKET for AF_PACKET
+        code.label("inet")  # the kernel treats AF_INET with SOCK_PACKET as AF_PACKET
         _load_argument(code, 1)
         code.add(_AND, _SOCK_TYPE)
         code.jump(_EQUAL, _SOCK_PACKET, then="no family", otherwise="allow")
@@ -262,12 +266,12 @@ def _judge_socket(code: _Assembler, *, network: bool) -> None:
 
 
 def _load_argument(code: _Assembler, position: int) -> None:
-    """Load the low word of an argument: the kernel takes an int here and does not look at the high one either."""
+    """Load the low word of an argument: the kernel takes an int here and ignores the high word, too."""
     code.load(_ARGUMENTS_AT + 8 * position)
 
 
 class _Assembler:
-    """Instructions with labels; jumps go forwards only, as the kernel wants it."""
+    """Instructions with labels; jumps only go forwards, as the kernel requires."""
 
     def __init__(self) -> None:
         self._code: list[tuple[int, str, str, int]] = []

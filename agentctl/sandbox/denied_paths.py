@@ -1,8 +1,8 @@
-"""Find the files of a workspace that a deny rule is about: hidden from every tool, or kept from being written.
+"""Find the files of a workspace that deny rules hide from every tool, or protect from writing.
 
-``DeniedPaths`` is made once for a run. ``find`` looks where the rules can match, and only there; a folder that has not
-changed since is not read again. Rules name paths; here they become files, as one file may have several names: hard
-links, bind mounts, symbolic links.
+``DeniedPaths`` is made once for a run. ``find`` looks only where the rules can match; an unchanged folder is not read
+again. Rules name paths, but one file may have several names (hard links, bind mounts, symbolic links), so files are
+compared by identity.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from agentctl.sandbox.mount_table import mounts
 Identity = tuple[int, int]
 MOST_PLACES = 2000
 _MOST_ENTRIES = 500_000
-_MOST_INSIDE = 20_000  # entries of hidden folders whose identity is known
+_MOST_INSIDE = 20_000  # most entries of hidden folders whose identity is recorded
 _FEW_INSIDE = 1000
-_MANY = 64  # hidden files in one folder: a sandbox covers the folder instead
-_SETTLED_NS = 100_000_000  # a folder that changed a moment ago may change again within one tick of its clock
+_MANY = 64  # with more hidden files in one folder, the sandbox covers the folder
+_SETTLED_NS = 100_000_000  # a folder that changed this recently may change again within one tick of its clock
 
 
 class _Pattern(NamedTuple):
-    """A rule's path pattern: ``before`` is laid before a relative path where the pattern is absolute."""
+    """A rule's path pattern; ``before`` is prepended to a relative path if the pattern is absolute."""
 
     expression: re.Pattern[str]
     literal: str
@@ -51,7 +51,9 @@ class _Pattern(NamedTuple):
 
 
 class _Folder(NamedTuple):
-    """What one folder has: names that a pattern matches, folders to look into, each maybe a link; when it was read."""
+    """The relevant content of one folder: names that a pattern matches, folders to descend into (maybe links), and its
+    stamp.
+    """
 
     stamp: tuple[int, int, int, int]
     is_settled: bool
@@ -60,7 +62,7 @@ class _Folder(NamedTuple):
 
 
 class _Contents(NamedTuple):
-    """What lies in a hidden folder: its folders as they were when they were read, and what each entry is."""
+    """The content of a hidden folder: its subfolders as they were read, and the identity of each entry."""
 
     folders: tuple[tuple[str, tuple[int, int] | None], ...]
     identities: tuple[Identity, ...]
@@ -68,7 +70,7 @@ class _Contents(NamedTuple):
 
 
 class HiddenPaths(NamedTuple):
-    """What was there when it was looked for. ``places``: real path to the name that a rule matches."""
+    """The hidden paths at the time of the search. ``places``: real path -> the name that a rule matches."""
 
     root: str
     patterns: tuple[_Pattern, ...]
@@ -76,32 +78,32 @@ class HiddenPaths(NamedTuple):
     identities: dict[Identity, str]
 
     def hides(self, relative: str) -> bool:
-        """Return whether a path of the workspace, links followed, is hidden, or lies in a hidden folder."""
+        """Return whether a path of the workspace, with links followed, is hidden, or lies in a hidden folder."""
         if any(pattern.matches(above) for above in ancestors(canonical_path(relative)) for pattern in self.patterns):
             return True
         real = self.root if relative == "." else f"{self.root.rstrip('/')}/{relative}"
         return any(above in self.places for above in ancestors(real))
 
     def hides_entry(self, relative: str, status: os.stat_result) -> bool:
-        """Return whether an entry of a folder that is not hidden is."""
+        """Return whether an entry of a folder is hidden, if the folder itself is not."""
         path = canonical_path(relative)
         if any(pattern.matches(path) for pattern in self.patterns):
             return True
         return (status.st_dev, status.st_ino) in self.identities or f"{self.root}/{relative}" in self.places
 
     def hides_open(self, descriptor: int, status: os.stat_result) -> bool:
-        """Return whether an open file is hidden, by where it really is and what it is: nothing can be swapped then."""
+        """Return whether an open file is hidden, by its real path and its identity, which nobody can swap any more."""
         if (status.st_dev, status.st_ino) in self.identities:
             return True
         try:
             real = os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115
         except OSError:
-            return False  # no /proc: the path was judged before
+            return False  # without /proc the earlier check of the path must do
         top = self.root.rstrip("/")
         return real.startswith(f"{top}/") and self.hides(real[len(top) + 1 :])
 
     def name_of(self, relative: str, status: os.stat_result | None) -> str | None:
-        """Return the name by which a rule knows the file at a real path of the workspace, or None."""
+        """Return the name by which a rule matches the file at a real path of the workspace, or None."""
         if status is not None and (name := self.identities.get((status.st_dev, status.st_ino))) is not None:
             return name
         real = f"{self.root.rstrip('/')}/{relative}"
@@ -109,7 +111,7 @@ class HiddenPaths(NamedTuple):
 
 
 class DeniedPaths:
-    """Finds what deny rules on paths are about, for one workspace. May be used by several threads."""
+    """Finds the files that deny rules on paths match, in one workspace. Several threads may use it."""
 
     def __init__(self, workspace: Path, rules: Iterable[Rule]) -> None:
         rules = tuple(rules)
@@ -123,16 +125,16 @@ class DeniedPaths:
         self._lock = threading.Lock()
 
     def __bool__(self) -> bool:
-        """Return whether there is a rule about paths at all."""
+        """Return whether any rule is about paths."""
         return bool(self._hidden or self._frozen)
 
     def find(self) -> HiddenPaths:
-        """Look for what is hidden now."""
+        """Return the paths that are hidden now."""
         with self._lock:
             return self._find(0, self._hidden)
 
     def find_frozen(self) -> tuple[str, ...]:
-        """Return the real paths of what exists and must not be written, by all its names."""
+        """Return the real paths of existing files that must not be written, by all their names."""
         with self._lock:
             return tuple(self._find(1, self._frozen).places)
 
@@ -148,10 +150,10 @@ class DeniedPaths:
         return HiddenPaths(self._root, patterns, places, identities)
 
     def to_cover(self) -> tuple[str, ...]:
-        """Return the real paths that a sandbox must cover; of many in one folder the folder.
+        """Return the real paths that a sandbox must cover; a folder in place of many files in it.
 
         Raises:
-            ToolError: there are too many.
+            ToolError: there are too many paths.
         """
         found = self.find()
         inside: dict[str, list[str]] = {}
@@ -165,12 +167,12 @@ class DeniedPaths:
         if len(covered) > MOST_PLACES:
             raise ToolError(
                 f"deny rules hide {len(covered):,} files and folders here, more than a sandbox can hide",
-                hint="do without run_shell",
+                hint="complete the task without run_shell",
             )
         return tuple(sorted(covered))
 
     def _look(self, kind: int, patterns: Sequence[_Pattern]) -> Iterator[tuple[str, str]]:
-        """Yield what the patterns match: its real path, and the name that is matched."""
+        """Yield the real path of each match, and the name that is matched."""
         pending, left = [(".", self._root)] if patterns else [], _MOST_ENTRIES
         while pending and left > 0:
             name, real = pending.pop()
@@ -188,12 +190,12 @@ class DeniedPaths:
                     pending.append((entry if name == "." else f"{name}/{entry}", target))
 
     def _inside_workspace(self, place: str, *, is_link: bool) -> str | None:
-        """Return where an entry of a folder of the workspace leads, None where that is outside."""
+        """Return the target of an entry in a folder of the workspace, or None if it is outside."""
         target = os.path.realpath(place) if is_link else place
         return target if target.startswith(f"{self._root.rstrip('/')}/") else None
 
     def _read(self, kind: int, name: str, real: str, patterns: Sequence[_Pattern]) -> _Folder | None:
-        """Return what a folder has, read again only if it has changed; None if it is none."""
+        """Return the content of a folder, read again only if it has changed, or None if it is not a folder."""
         try:
             status = os.stat(real)  # noqa: PTH116
         except OSError:
@@ -225,7 +227,9 @@ class DeniedPaths:
         return found
 
     def _identify(self, place: str, name: str, identities: dict[Identity, str]) -> bool:
-        """Note what a hidden file is, or all files of a hidden folder; return whether one has a second name."""
+        """Record the identity of a hidden file, or of all files in a hidden folder; return whether one has a second
+        name.
+        """
         try:
             status = os.lstat(place)
         except OSError:
@@ -234,7 +238,7 @@ class DeniedPaths:
         if not stat.S_ISDIR(status.st_mode):
             return status.st_nlink > 1
         known = self._inside.get(place)
-        # A new hard link changes a file, and no folder around it: so few files are looked at each time.
+        # A new hard link changes the file but no folder around it, so a few files are checked each time.
         is_small = known is not None and len(known.identities) <= _FEW_INSIDE
         if known is None or is_small or _has_changed(known):
             known = self._inside[place] = _read_contents(place)
@@ -243,11 +247,11 @@ class DeniedPaths:
         return known.is_linked
 
     def _has_mounts(self) -> bool:
-        """Return whether something is mounted in the workspace: it may be one of its own folders."""
+        """Return whether something is mounted in the workspace; the source may be one of its own folders."""
         return any(place.startswith(f"{self._root.rstrip('/')}/") for place, _ in mounts())
 
     def _other_names(self, identities: dict[Identity, str]) -> Iterator[tuple[str, str]]:
-        """Yield the other places in the workspace of what is hidden."""
+        """Yield the other places in the workspace of hidden files."""
         numbers = {inode for _, inode in identities}
         pending, left = [self._root], _MOST_ENTRIES
         while pending and left > 0:
@@ -255,7 +259,8 @@ class DeniedPaths:
                 with os.scandir(pending.pop()) as entries:
                     for entry in islice(entries, left):
                         left -= 1
-                        # Of a mount the entry has the number of the folder beneath it, so folders are looked at.
+                        # The entry of a mount point has the inode of the folder beneath it, so folders are checked,
+                        # too.
                         is_folder = entry.is_dir(follow_symlinks=False)
                         if entry.inode() in numbers or is_folder:
                             status = entry.stat(follow_symlinks=False)
@@ -274,7 +279,7 @@ def _has_changed(known: _Contents) -> bool:
 
 
 def _read_contents(place: str) -> _Contents:
-    """Look at all that lies in a hidden folder, up to a number of entries."""
+    """Read the content of a hidden folder at any depth, up to a number of entries."""
     folders: list[tuple[str, tuple[int, int] | None]] = []
     identities: list[Identity] = []
     is_linked, pending = False, [place]
@@ -296,7 +301,7 @@ def _read_contents(place: str) -> _Contents:
 
 
 def _stamp(folder: str) -> tuple[int, int] | None:
-    """Return what changes with a folder's entries; None, unlike every other, where it changed a moment ago."""
+    """Return a stamp that changes with a folder's entries; None, which equals no stamp, if it changed a moment ago."""
     try:
         status = os.lstat(folder)
     except OSError:
@@ -315,7 +320,7 @@ def _compile(patterns: Iterable[str], roots: Sequence[str]) -> tuple[_Pattern, .
             for root in roots:
                 top = canonical_path(root).rstrip("/")
                 if any(glob(one).fullmatch(above) for above in ancestors(top) if above != top):
-                    found.append(_parse_pattern("*", ""))  # a folder around the workspace: all of it
+                    found.append(_parse_pattern("*", ""))  # a folder around the workspace means the whole workspace
                 found.append(_parse_pattern(one, f"{top}/"))
     return tuple(dict.fromkeys(found))
 

@@ -1,7 +1,7 @@
 """Index the files of a workspace that other programs obey; a folder is read again only when its ctime changed.
 
-Nobody without privileges can set a ctime back, so a folder in which an entry was made, removed or renamed always shows
-it. A whole look at 3,000 folders takes some 20 ms, a later one 10 ms.
+Nobody without privileges can set a ctime back, so creating, removing or renaming an entry always shows in its folder.
+Reading 3,000 folders for the first time takes some 20 ms, a later refresh 10 ms.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from typing import NamedTuple
 from agentctl.core.autorun_files import AutorunFile, find_autorun, is_autorun_name
 from agentctl.sandbox.git_files import GIT, GIT_FOLDER_PARTS, is_git_folder
 
-_TICK_NS = 50_000_000  # a ctime has the kernel's coarse clock: a folder this fresh may change again within one tick
+_TICK_NS = 50_000_000  # the kernel's clock for ctimes is coarse: a folder this fresh may change within a tick
 _MOST_FOLDERS = 500_000
 
 
 class AutorunEntry(NamedTuple):
-    """An entry that another program obeys; its ``path`` is relative to the workspace, no link on the way.
+    """An entry that another program obeys; its ``path`` is relative to the workspace and contains no links.
 
-    ``identity`` is device and inode, ``stamp`` what changes when a file is written to, ``target`` where a link leads.
-    ``is_folder``: a real one, which is obeyed with all that lies in it.
+    ``identity`` is device and inode, ``stamp`` changes when the file is written to, ``target`` is a link's target.
+    ``is_folder``: a real folder, which is obeyed with everything in it.
     """
 
     path: str
@@ -46,11 +46,11 @@ class _Folder(NamedTuple):
 
 
 class FolderIndex:
-    """All folders of one workspace, and what stands in them that other programs obey.
+    """All folders of one workspace, and the entries in them that other programs obey.
 
-    ``skipped`` are absolute paths that are not looked into. ``also`` says for a path that no list names whether it is
-    obeyed all the same (git's configuration names it, Python imports from its folder); of a folder it is asked once,
-    of a file each time that its folder is read.
+    ``skipped`` are absolute paths that are not read. ``also`` returns whether a path that no list names is still obeyed
+    (git's configuration names it, Python imports from its folder); it is called once for a folder, and for a file each
+    time its folder is read.
     """
 
     def __init__(
@@ -59,12 +59,13 @@ class FolderIndex:
         self._root, self._skipped, self._also = root.rstrip("/"), frozenset(skipped), also
         self._folders: dict[str, _Folder] = {}
         self._inodes: dict[str, int] = {}
-        self.unread: list[str] = []  # folders that could not be looked into
+        self.unread: list[str] = []  # folders that could not be read
 
     def refresh(self, opened: ExitStack | None = None) -> dict[str, AutorunEntry]:
-        """Look again, and return what is obeyed now by its path.
+        """Read the changed folders, and return the obeyed entries by path.
 
-        A folder of ours that is closed even to us is open until ``opened`` ends, without it until this call does.
+        A folder of ours without access for us is made accessible until ``opened`` exits, or without it until this call
+        returns.
         """
         with ExitStack() as until_the_end:
             return self._refresh(until_the_end if opened is None else opened)
@@ -111,11 +112,11 @@ class FolderIndex:
 
     @property
     def folders(self) -> dict[str, int]:
-        """The inode of each folder that was looked into, by its path; "" is the workspace."""
+        """The inode of each folder that was read, by its path; "" is the workspace."""
         return self._inodes
 
     def look(self, path: str, autorun: AutorunFile) -> AutorunEntry | None:
-        """Return what stands at ``path`` now, as an entry that is ``autorun``, or None."""
+        """Return the entry at ``path`` now, as one that ``autorun`` describes, or None if there is none."""
         return _read_entry(self._root, path, autorun)
 
     def _read(self, path: str, place: str, status: os.stat_result, opened: ExitStack, *, is_autorun: bool) -> _Folder:
@@ -134,7 +135,7 @@ class FolderIndex:
                 found.append(_read_entry(self._root, inner, autorun))
             elif is_folder and f"{self._root}/{inner}" not in self._skipped:
                 folders.append(name)
-        if path and is_git_folder(parts):  # a bare repository: git obeys all that lies in it
+        if path and is_git_folder(parts):  # a bare repository: git obeys everything in it
             found = [_read_entry(self._root, path, GIT)]
             folders = []
         elif is_git_folder(parts):
@@ -143,7 +144,7 @@ class FolderIndex:
         return _Folder(status.st_ino, status.st_ctime_ns, read_ns, tuple(folders), tuple(filter(None, found)))
 
 
-_has_autorun_name = lru_cache(maxsize=65_536)(is_autorun_name)  # the same names stand in many folders
+_has_autorun_name = lru_cache(maxsize=65_536)(is_autorun_name)  # the same names occur in many folders
 
 
 def _is_reported(path: str) -> bool:
@@ -151,17 +152,17 @@ def _is_reported(path: str) -> bool:
 
 
 def _entries(place: str, status: os.stat_result, opened: ExitStack) -> Iterator[os.DirEntry[str]]:
-    """Yield the entries of a folder; one of ours that a command has closed is open until ``opened`` ends."""
+    """Yield the entries of a folder; one of ours that a command has closed is accessible until ``opened`` exits."""
     try:
         with os.scandir(place) as entries:
             yield from entries
         return
     except PermissionError:
         if status.st_uid != os.geteuid():
-            return  # of another user, so closed to commands, too
+            return  # another user's folder, closed to commands, too
     handle = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     opened.callback(os.close, handle)
-    itself = Path(f"/proc/self/fd/{handle}")  # without the right to read it, its mode is changed by this way
+    itself = Path(f"/proc/self/fd/{handle}")  # a folder without read permission: its mode is changed through this path
     mode = stat.S_IMODE(status.st_mode)
     itself.chmod(mode | 0o700)
     opened.callback(itself.chmod, mode)

@@ -1,4 +1,4 @@
-"""Judge the files of a git folder: which contents git may be handed, and which paths its configuration names. Pure.
+"""Judge the files of a git folder: which contents are harmless to git, and which paths its configuration names. Pure.
 
 Formats: gitformat-index(5), git-check-ref-format(1), git-config(1), and ``packed-refs`` as git-pack-refs(1) writes it.
 """
@@ -23,18 +23,18 @@ _SECTION = re.compile(r'\[([A-Za-z0-9.-]+)(?:\s+"((?:[^"\\]|\\.)*)")?\]')
 _SETTING = re.compile(r"([A-Za-z][A-Za-z0-9-]*)\s*=\s*")
 GIT = AutorunFile("never", "git")
 GIT_FOLDER_PARTS = frozenset({"HEAD", "commondir", "objects", "refs"})
-"""The entries by which git knows a folder for one of its own."""
+"""The entries by which git recognises a folder as one of its own."""
 
 _SINGLE_HASHES = frozenset(
     {"ORIG_HEAD", "MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "AUTO_MERGE", "REBASE_HEAD", "MERGE_AUTOSTASH"}
 )
 _MESSAGES = frozenset({"COMMIT_EDITMSG", "MERGE_MSG", "SQUASH_MSG", "TAG_EDITMSG", "MERGE_MODE", "FETCH_HEAD"})
 STATE_FOLDERS = frozenset({"rebase-merge", "rebase-apply", "sequencer"})
-"""Where git keeps what it will do next. A todo list there may hold ``exec`` lines, so it never leaves a sandbox."""
+"""The folders where git records its next steps. A todo list may hold ``exec`` lines, so it never leaves a sandbox."""
 
 
 def is_git_name(name: str) -> bool:
-    """Return whether some file system or some git takes ``name`` for ``.git``."""
+    """Return whether any file system or any git takes ``name`` for ``.git``."""
     return find_autorun(name) == GIT
 
 
@@ -57,8 +57,8 @@ def is_ref_name(name: str) -> bool:
 def may_be_kept(path: str, data: bytes) -> bool:
     """Return whether ``data``, written to ``path`` of a git folder by a stranger, is harmless to git.
 
-    ``path`` is relative to the folder. A ref leads to a hash or below ``refs/``; an index holds no path into a git
-    folder (git would write its hooks at the next checkout); messages are text that git only quotes.
+    ``path`` is relative to the folder. A ref must name a hash or a ref below ``refs/``; an index may hold no path into
+    a git folder (the next checkout would write hooks there); messages are harmless, because git only quotes them.
     """
     if path == "HEAD" or path.startswith("refs/"):
         return (path == "HEAD" or is_ref_name(path)) and _is_ref_value(data)
@@ -94,7 +94,7 @@ def _all_lines(data: bytes, is_line: Callable[[bytes], object]) -> bool:
 
 
 class IndexEntry(NamedTuple):
-    """One entry of an index without what git remembers of the file's stat: what a commit would be made of."""
+    """One entry of an index without the file's stat data: what a commit would be made of."""
 
     path: bytes
     mode: int
@@ -117,7 +117,7 @@ def index_entries(data: bytes) -> list[IndexEntry]:
 
 
 def _entries(data: bytes, hash_bytes: int) -> Iterator[IndexEntry]:
-    """Yield the entries. Each is 40 bytes of stat, a hash, flags, and a name; version 4 shares the name's beginning."""
+    """Yield the entries. Each has 40 bytes of stat, a hash, flags, and a name; version 4 shares prefixes of names."""
     version = int.from_bytes(data[4:8], "big")
     if data[:4] != b"DIRC" or version not in (2, 3, 4):
         raise ValueError("no header")
@@ -138,7 +138,7 @@ def _entries(data: bytes, hash_bytes: int) -> Iterator[IndexEntry]:
         if version == 4:
             strip, at = _offset(data, at)
             if strip > len(name):
-                raise ValueError("a name is shorter than none")
+                raise ValueError("a name has a negative length")
             shared = name[: len(name) - strip]
         stop = data.index(b"\0", at, end)
         name = shared + data[at:stop]
@@ -150,7 +150,7 @@ def _entries(data: bytes, hash_bytes: int) -> Iterator[IndexEntry]:
 
 
 def _offset(data: bytes, at: int) -> tuple[int, int]:
-    """Return a number in the encoding of pack files' offsets, and the place behind it."""
+    """Return a number in the offset encoding of pack files, and the place after it."""
     byte = data[at]
     value = byte & 0x7F
     while byte & 0x80:
@@ -189,7 +189,7 @@ class Configured(NamedTuple):
 
 
 def configured_paths(text: str) -> Iterator[Configured]:
-    """Yield the paths that git would read or run because a configuration file with this ``text`` names them."""
+    """Yield the paths that git would read or run because of a configuration file with this ``text``."""
     for key, value in _settings(text):
         section, name = key.partition(".")[0], key.rpartition(".")[2]
         if section in ("include", "includeif") and name == "path":
@@ -238,7 +238,7 @@ def _continues(value: str) -> bool:
 
 
 def _unquote(value: str) -> str:
-    """Return a value without quotes, escapes and the comment behind it."""
+    """Return a value without quotes, escapes and a trailing comment."""
     found, quoted, place = [], False, 0
     while place < len(value):
         char = value[place]

@@ -1,4 +1,4 @@
-"""Read and write in a git folder that strangers write to, too: no link followed, git's own locks taken."""
+"""Read and write in a git folder that untrusted programs also write to: follow no link, and take git's own locks."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from typing import NamedTuple, TypeAlias
 from agentctl.sandbox.git_files import STATE_FOLDERS
 
 COPIED_FOLDERS = ("refs", "logs", *sorted(STATE_FOLDERS))
-"""The folders of a git folder whose files are copied; the files right in it are, too."""
+"""The subfolders of a git folder whose files are copied; files directly in the git folder are copied, too."""
 READ_ONLY_FILES = frozenset({"config", "config.worktree", "description"})
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOCK_WAIT_S = 3.0
 _OWN_PREFIX = "agentctl-git-"
-_DEEPEST = 100  # folders below each other: no ref has as many
+_DEEPEST = 100  # nested folders: no ref has as many parts
 
 
 class GitFolderBusy(Exception):
-    """Another git changed the folder, or holds a lock. The message says what."""
+    """Another git changed the folder, or holds a lock; the message says which."""
 
 
 class Stamp(NamedTuple):
-    """What tells whether a file was written to or replaced."""
+    """Values that change when a file is written to or replaced."""
 
     inode: int
     size: int
@@ -55,9 +55,9 @@ def open_folder(folder: str) -> Iterator[int]:
 
 @contextmanager
 def open_parent(root: int, path: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
-    """Open the folder that ``path`` lies in, one part after the other and no link followed; yield it and the name.
+    """Open the parent folder of ``path``, part by part without following links; yield it and the name.
 
-    ``make``: missing folders are made, for the owner of ``root``.
+    ``make``: create missing folders, owned by the owner of ``root``.
     """
     folder = os.dup(root)
     *parts, name = path.split("/")
@@ -78,7 +78,7 @@ def open_parent(root: int, path: str, *, make: bool = False) -> Iterator[tuple[i
 
 
 def scan(root: int) -> tuple[Stamps, list[str]]:
-    """Return the stamps of all files of a git folder that are copied, and what else stands in their places."""
+    """Return the stamps of the files that are copied, and the entries in their places that are not files."""
     files: Stamps = {}
     strange: list[str] = []
 
@@ -92,7 +92,7 @@ def scan(root: int) -> tuple[Stamps, list[str]]:
                 if entry.is_file(follow_symlinks=False):
                     if path.endswith(".lock") or path in READ_ONLY_FILES:
                         continue
-                    with suppress(FileNotFoundError):  # another git is at work
+                    with suppress(FileNotFoundError):  # another git process is active
                         status = entry.stat(follow_symlinks=False)
                         files[path] = Stamp(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
                 elif entry.is_dir(follow_symlinks=False):
@@ -128,17 +128,19 @@ def write_all(file: int, content: bytes) -> None:
 
 
 def remove_tree(folder: str) -> None:
-    """Remove a folder with all that is in it, whatever a stranger has put there; what cannot be removed stays."""
+    """Remove a folder with everything in it, whatever untrusted programs have put there; entries that cannot be removed
+    stay.
+    """
     try:
         shutil.rmtree(folder, ignore_errors=True)
-    except RecursionError:  # it goes down by recursion, and a tree may be deeper than Python's stack
+    except RecursionError:  # removal is recursive, and a tree may be deeper than Python's stack
         subprocess.run(["/bin/rm", "-rf", "--", folder], stdin=subprocess.DEVNULL, capture_output=True, check=False)  # noqa: S603
 
 
 class OwnFolder:
-    """A new private folder for copies, held by a lock: one that nobody holds was left by a killed run, and is removed.
+    """A new private folder for copies, held by a lock; an unlocked one was left by a killed run and is removed.
 
-    ``above`` is the folder that it is made in, ``owner`` the user and group that it is given to.
+    ``above`` is the parent folder, ``owner`` the user and group that get it.
     """
 
     def __init__(self, above: Path, owner: tuple[int, int] | None) -> None:
@@ -146,14 +148,14 @@ class OwnFolder:
         for left in above.glob(f"{_OWN_PREFIX}*"):
             _remove_unheld(left, owners)
         self._handle: int | None = None
-        while self._handle is None:  # another run may have removed it before it was held
+        while self._handle is None:  # another run may have removed it before it was locked
             self.path = tempfile.mkdtemp(prefix=_OWN_PREFIX, dir=above)
             self._handle = _hold(self.path, fcntl.LOCK_EX)
         if owner is not None:
             os.fchown(self._handle, *owner)
 
     def remove(self) -> None:
-        """Remove the folder with all that is in it; a second call does nothing."""
+        """Remove the folder with everything in it; a second call does nothing."""
         if self._handle is not None:
             remove_tree(self.path)
             os.close(self._handle)
@@ -161,14 +163,14 @@ class OwnFolder:
 
 
 def _hold(folder: str, how: int) -> int | None:
-    """Open a folder and lock it for as long as it is open; None where it is gone or, without waiting, somebody's."""
+    """Open a folder and lock it; return None if it is gone or, without waiting, locked by another process."""
     try:
         handle = os.open(folder, _FOLDER)
     except FileNotFoundError:
         return None
     try:
         fcntl.flock(handle, how)
-    except OSError:  # somebody holds it, or this file system has no locks
+    except OSError:  # another process holds it, or this file system has no locks
         if how & fcntl.LOCK_NB:
             os.close(handle)
             return None
@@ -200,7 +202,7 @@ def is_litter(path: str) -> bool:
 
 
 class GitLocks:
-    """Git's lock files in the folder ``root``: as git does it, a file is written as ``NAME.lock`` and renamed."""
+    """Git's lock files in the folder ``root``: as in git, a file is written as ``NAME.lock`` and renamed."""
 
     def __init__(self, root: int) -> None:
         self._root = root
@@ -210,10 +212,10 @@ class GitLocks:
         self._held: set[str] = set()
 
     def acquire(self, path: str) -> None:
-        """Create ``path.lock``, waiting while another process holds it; do nothing where its folder is missing.
+        """Create ``path.lock``, waiting while another process holds it; do nothing if its folder is missing.
 
         Raises:
-            GitFolderBusy: it was held for three seconds.
+            GitFolderBusy: another process held it for three seconds.
         """
         end = time.monotonic() + _LOCK_WAIT_S
         while True:
@@ -230,10 +232,10 @@ class GitLocks:
                 return
 
     def write(self, path: str, content: bytes, modified_ns: int | None = None) -> None:
-        """Write ``content`` to the file, whole or not at all.
+        """Write ``content`` to the file atomically.
 
         Raises:
-            OSError: the file cannot be written, or somebody else holds its lock.
+            OSError: the file cannot be written, or another process holds its lock.
         """
         with open_parent(self._root, path, make=True) as (folder, name):
             flags = os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC if path in self._held else NEW
@@ -251,12 +253,12 @@ class GitLocks:
             finally:
                 os.close(file)
             with suppress(OSError):
-                os.rmdir(name, dir_fd=folder)  # git leaves empty folders where refs stood
+                os.rmdir(name, dir_fd=folder)  # git leaves empty folders when refs are removed
             os.rename(f"{name}.lock", name, src_dir_fd=folder, dst_dir_fd=folder)
             self._held.discard(path)
 
     def remove(self, path: str) -> None:
-        """Remove the file, and the folders that this leaves empty, but for those that git always has."""
+        """Remove the file, and the folders that become empty, except those that git always has."""
         with suppress(FileNotFoundError), open_parent(self._root, path) as (folder, name):
             os.unlink(name, dir_fd=folder)
             if path in self._held:

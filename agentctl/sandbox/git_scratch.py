@@ -1,10 +1,10 @@
-"""A git folder that commands may change without reaching the real one: a copy, of which the harmless is copied back.
+"""A copy of the git folder that commands may change; harmless changes are copied back to the real one.
 
-Git runs what stands in its folder (hooks, ``config``, a rebase's todo list) and follows what leads out of it
-(``commondir``, links). A list of the dangerous names is never complete, so it is the other way round: only ``objects``
-is the real one and writable; ``config``, ``hooks`` and every other folder are the real ones, read-only; the rest
-(``HEAD``, ``index``, refs, reflogs, messages) is a copy. After a command, what ``git_files.may_be_kept`` accepts of
-the copy goes back under git's own locks; the rest is dropped and named.
+Git runs commands from files in its folder (hooks, ``config``, a rebase's todo list) and follows paths out of it
+(``commondir``, links). A list of dangerous names is never complete, so this module lists the harmless ones: only
+``objects`` is the real one and writable; ``config``, ``hooks`` and every other folder are the real ones, read-only; the
+rest (``HEAD``, ``index``, refs, reflogs, messages) is a copy. After a command, the changes that
+``git_files.may_be_kept`` accepts are copied back under git's own locks; the rest is dropped and reported.
 
 Single files cannot be mounted instead: git replaces ``index`` by renaming ``index.lock``.
 """
@@ -39,32 +39,32 @@ _MOST_KEPT_BYTES = 128 * 1024**2  # of one file
 
 
 class GitFolderNotCopied(Exception):
-    """The git folder has a shape that is not copied; it can only be shown read-only. The message says why."""
+    """The git folder has a layout that is not copied, so it can only be shown read-only; the message says why."""
 
 
 class GitScratch:
-    """The copy of one git folder for all commands of a run; it is renewed when the real folder has changed.
+    """The copy of one git folder for all commands of a run, renewed when the real folder has changed.
 
     ``folder`` is the real git folder, ``place`` an existing folder of agentctl's own for the copies. ``owner`` is the
-    user and group that commands run as, where that is another than ours.
+    user and group that commands run as, if not our own.
     """
 
     def __init__(self, folder: str, place: str, *, owner: tuple[int, int] | None = None) -> None:
         self._folder, self._place, self._owner = folder, place, owner
         self._count = 0
         self._copy = ""
-        self._real: Stamps = {}  # the real files when they were copied
-        self._copied: Stamps = {}  # the copies after that
-        self._shown: dict[str, str] = {}  # name: how an entry is shown that is not copied
+        self._real: Stamps = {}  # stamps of the real files when they were copied
+        self._copied: Stamps = {}  # stamps of the copies after that
+        self._shown: dict[str, str] = {}  # name -> how an entry that is not copied is shown
         self._alternates: dict[str, bytes | None] = {}
         self._unfinished: set[str] = set()
         self._notes: list[str] = []
 
     def mounts(self) -> list[str]:
-        """Bring the copy up to date and return bubblewrap's options that lay it over the real folder.
+        """Bring the copy up to date and return bubblewrap's options that mount it over the real folder.
 
         Raises:
-            GitFolderNotCopied: the folder has a shape that is not copied.
+            GitFolderNotCopied: the folder has a layout that is not copied.
         """
         try:
             with open_folder(self._folder) as root:
@@ -81,10 +81,10 @@ class GitScratch:
         return options
 
     def copy_back(self) -> list[str]:
-        """Copy back what a command changed, as far as it is harmless; return notes about what was not.
+        """Copy back a command's harmless changes; return notes about the others.
 
-        All or nothing: where the real index or refs have changed meanwhile, or what the command made of them cannot be
-        trusted, nothing is copied back.
+        All or nothing: if the real index or refs have changed meanwhile, or the command's versions cannot be trusted,
+        nothing is copied back.
         """
         if not self._copy:
             return []
@@ -127,7 +127,7 @@ class GitScratch:
         return notes
 
     def close(self) -> list[str]:
-        """Remove the copies; return notes about what is lost with them."""
+        """Remove the copies; return notes about unfinished work that is lost with them."""
         notes = [
             *self._notes,
             *(f"the state of an unfinished {name} was not kept" for name in sorted(self._unfinished)),
@@ -136,7 +136,9 @@ class GitScratch:
         return notes
 
     def _can_go_on(self, root: int) -> bool:
-        """Return whether the copy stays, as it holds unfinished work and git outside has done nothing that matters."""
+        """Return whether the copy stays: it holds unfinished work, and no git outside has made a change that
+        matters.
+        """
         if not self._unfinished:
             return False
         if not (changed := self._changed_outside(root)):
@@ -147,7 +149,7 @@ class GitScratch:
 
     def _renew(self, root: int) -> None:
         self._discard()
-        for _ in range(3):  # another git may be at work: a copy of two states would be of no use to anybody
+        for _ in range(3):  # another git may be active, and a copy of a mixed state is useless
             before, strange = scan(root)
             self._shown = self._not_copied(root, before, strange)
             self._count += 1
@@ -155,20 +157,20 @@ class GitScratch:
             Path(self._copy).mkdir(mode=0o700)
             self._fill(root, before)
             if {path for path, _ in scan(root)[0].items() ^ before.items()} <= {"index"}:
-                break  # git replaces the index whole, so a rewritten one is consistent
+                break  # git replaces the index as a whole, so a rewritten one is consistent
             remove_tree(self._copy)
         else:
             self._copy = ""
-            raise GitFolderNotCopied("another git changes it all the time")
+            raise GitFolderNotCopied("another git keeps changing it")
         self._real = before
         with open_folder(self._copy) as copy:
             self._copied = scan(copy)[0]
 
     def _not_copied(self, root: int, files: Mapping[str, Stamp], strange: Sequence[str]) -> dict[str, str]:
-        """Return how each entry is shown that is not copied: "folder", "file" or "link".
+        """Return how each entry that is not copied is shown: "folder", "file" or "link".
 
         Raises:
-            GitFolderNotCopied: the folder has a shape that is not copied.
+            GitFolderNotCopied: the folder has a layout that is not copied.
         """
         shown: dict[str, str] = {}
         names = [name for name in os.listdir(root) if not name.endswith(".lock")]
@@ -183,14 +185,14 @@ class GitScratch:
             elif name in ("commondir", "reftable") or stat.S_ISLNK(mode):
                 raise GitFolderNotCopied(f"{name} in it is {'a link' if stat.S_ISLNK(mode) else 'not supported'}")
             elif name in strange and not stat.S_ISDIR(mode):
-                shown[name] = "link"  # a socket of git's file system monitor: it stays outside
+                shown[name] = "link"  # a socket of git's file system monitor: not shown to commands
         if "reftable" in shown:
             raise GitFolderNotCopied("it keeps its refs in a reftable")
         nested = [path for path in strange if "/" in path]
         if nested or "HEAD" not in files or not {"objects", "refs"} <= set(names):
             raise GitFolderNotCopied(f"{_join_names(nested)} in it is a link" if nested else "it is incomplete")
         if sum(stamp.size for stamp in files.values()) > _MOST_COPIED_BYTES:
-            raise GitFolderNotCopied(f"it holds more than {_MOST_COPIED_BYTES // 1024**2} MiB beside its objects")
+            raise GitFolderNotCopied(f"it holds more than {_MOST_COPIED_BYTES // 1024**2} MiB besides its objects")
         return shown
 
     def _fill(self, root: int, files: Mapping[str, Stamp]) -> None:
@@ -200,7 +202,7 @@ class GitScratch:
         for path, stamp in files.items():
             content = read_file(root, path)
             if content is None:
-                continue  # it went away just now: the second look finds that
+                continue  # it has just disappeared: the second scan notices that
             self._make_folder(path.rpartition("/")[0], made)
             file = os.open(f"{self._copy}/{path}", NEW, 0o600)
             try:
@@ -212,7 +214,7 @@ class GitScratch:
                 os.close(file)
             if path == "index":
                 Path(self._place, "index-before").write_bytes(content)
-        for name, kind in self._shown.items():  # what is mounted needs a place to be mounted on
+        for name, kind in self._shown.items():  # a mount needs a mount point
             place = Path(self._copy, name)
             if kind == "folder":
                 place.mkdir(mode=0o700)
@@ -237,12 +239,12 @@ class GitScratch:
         new = sorted(set(begun) - self._unfinished)
         self._unfinished.update(begun)
         return [
-            f"a {name} is unfinished: later commands of this run can go on with it; until then .git stays as it was"
+            f"a {name} is unfinished: later commands of this run can continue it; until then .git stays as it was"
             for name in new
         ]
 
     def _write(self, data: Mapping[str, bytes | None], index_modified_ns: int | None) -> None:
-        """Put ``data`` into the real folder as git would: by lock files that are renamed; None removes.
+        """Write ``data`` to the real folder as git would, by renaming lock files; None removes a file.
 
         Raises:
             GitFolderBusy: another git changed the folder, or holds a lock.
@@ -266,7 +268,7 @@ class GitScratch:
                         Path(self._place, "index-before").write_bytes(content)
 
     def _changed_outside(self, root: int) -> list[str]:
-        """Return what git outside has changed since the copy was made, as far as it matters for what is copied back."""
+        """Return the relevant files that another git has changed since the copy was made."""
         now = scan(root)[0]
         other = sorted(path for path in {*now, *self._real} if now.get(path) != self._real.get(path))
         changed = [path for path in other if path in _VITAL or path.startswith("refs/")]
@@ -280,7 +282,7 @@ class GitScratch:
         return changed
 
     def _restore_objects(self) -> list[str]:
-        """Undo what leads git's objects elsewhere: links, and a list of other repositories."""
+        """Undo redirections of git's objects: links, and a list of other repositories."""
         undone = []
         with open_folder(f"{self._folder}/objects") as objects:
             with os.scandir(objects) as entries:
@@ -309,14 +311,14 @@ class GitScratch:
 _ALTERNATES = ("alternates", "http-alternates")
 _NEVER_REMOVED = frozenset({"HEAD", "index", "packed-refs"})
 _VITAL = frozenset({"HEAD", "packed-refs", "MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD"})
-_ORDER = {"packed-refs": 1, "HEAD": 4, "index": 5}  # at no moment is a ref that lives nowhere to be found
+_ORDER = {"packed-refs": 1, "HEAD": 4, "index": 5}  # so that a ref that is being moved is always found
 _OPERATIONS = {"rebase-merge": "rebase", "rebase-apply": "rebase or am", "sequencer": "cherry-pick or revert"}
 
 
 def _unfinished(changed: Sequence[str], inside: Mapping[str, Stamp]) -> list[str]:
-    """Return the operations of git that a command began or went on with, and did not end.
+    """Return the operations of git that a command started or continued, and did not finish.
 
-    Their state says what git runs next (``exec`` in a todo list), so it does not leave the copy.
+    Their state decides what git runs next (``exec`` in a todo list), so it does not leave the copy.
     """
     touched = {path.partition("/")[0] for path in changed} & {path.partition("/")[0] for path in inside}
     found = [word for name, word in _OPERATIONS.items() if name in touched]
@@ -329,10 +331,10 @@ def _join_names(names: Sequence[str]) -> str:
 
 
 def _commits(data: Mapping[str, bytes | None]) -> str:
-    """Return the commits that refs would have named, with the command that brings each of them in."""
+    """Return the commits that refs would have named, each with the command that merges it."""
     found = [
         (path, content.decode("ascii", "replace").strip())
         for path, content in data.items()
         if content and path.startswith(("refs/heads/", "refs/stash")) and not content.startswith(b"ref:")
     ]
-    return "".join(f"; the commit for {path} is there: git merge {commit}" for path, commit in found[:3])
+    return "".join(f"; the commit for {path} exists: git merge {commit}" for path, commit in found[:3])

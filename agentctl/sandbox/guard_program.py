@@ -1,15 +1,15 @@
-"""Run between agentctl and a command that has no sandbox: a child subreaper, which no descendant can leave.
+"""Run between agentctl and a command without a sandbox, as a child subreaper that no descendant can leave.
 
 It runs as ``python -I -S guard_program.py PID agentctl-guard``, where PID is agentctl's, with its end of a socket as
 stdin and the command's pipes as stdout and stderr. A process whose parent dies becomes a child of the nearest subreaper
 above it: whatever a command does (setsid, two forks, a cleared environment), it stays below this process.
 
 It reads one request (``request``), starts the command, and answers in lines: ``started PID``, ``failed ERRNO``, and
-later ``ended CODE``, where CODE is negative for a signal. It does not reap the command before it is dismissed, so that
-the process id stays the command's own. When the socket ends without a dismissal, or agentctl is dead, it kills all that
-is below it.
+later ``ended CODE``, where CODE is negative for a signal. It reaps the command only once it is dismissed, so that the
+process id is not reused. When the socket closes without a dismissal, or agentctl is dead, it kills every process below
+it.
 
-Each command pays for the start of this program: it imports nothing that takes long (``signal``, ``typing``).
+Each command waits for this program to start, so it imports nothing slow (``signal``, ``typing``).
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ import os
 import select
 import sys
 import time
-from _ctypes import call_function, dlopen, dlsym  # ctypes itself takes three milliseconds more
+from _ctypes import call_function, dlopen, dlsym  # importing ctypes takes three milliseconds more
 
 DISMISSED = b"d"
-ALL_ENDED, NOT_ALL_ENDED = 10, 11  # exit codes after a command
+ALL_ENDED, NOT_ALL_ENDED = 10, 11  # exit codes after a command: whether all its processes have ended
 _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 4, 36
 _SIGKILL = 9
 _IGNORED_BY_PYTHON = (13, 25)  # SIGPIPE and SIGXFSZ: a command has them as its parent's parent had
 _CONTROL = 0
-_LENGTH = 12  # digits in front of a request
-_REAP_MS = 500  # how often orphans that have ended are reaped while the command runs
-_LOOK_MS = 20  # the same, and for the command's end, where the kernel has no pidfd
-_KILL_S = 10.0  # what is still there then hangs in the kernel, or is another user's
+_LENGTH = 12  # digits of the length before a request
+_REAP_MS = 500  # milliseconds between reaping orphans while the command runs
+_LOOK_MS = 20  # the same, and for the command's exit, if the kernel has no pidfd
+_KILL_S = 10.0  # a process that is left after that hangs in the kernel, or is another user's
 
 
 def request(argv: list[str], env: dict[str, str], cwd: str) -> bytes:
@@ -49,7 +49,7 @@ def main(agentctl: int) -> int:
         call_function(dlsym(libc, "prctl"), (option, value, 0, 0, 0))
     body = _receive(int(_receive(_LENGTH) or b"0"))
     if not body:
-        return 1  # agentctl is gone, and nothing was started
+        return 1  # agentctl is gone, and no command was started
     cwd, count, *words = body.split(b"\0")
     argv, pairs = words[: int(count)], words[int(count) :]
     try:
@@ -67,13 +67,13 @@ def main(agentctl: int) -> int:
         _say(b"failed %d\n" % (error.errno or 0))
         return 1
     _say(b"started %d\n" % leader)
-    os.chdir("/")  # hold no file system
+    os.chdir("/")  # keep no file system busy
     null = os.open("/dev/null", os.O_RDWR)
-    for stream in (1, 2):  # the pipes end with those who write to them
+    for stream in (1, 2):  # only the writers keep the pipes open
         os.dup2(null, stream)
     dismissed, ended = _watch(leader, agentctl)
-    # A process that forks all the time can be missed by every search of /proc, agentctl's too. The kernel's word that
-    # this process has no child is final: what is below it always hangs on one of its children.
+    # Every search of /proc, also agentctl's, can miss a process that forks all the time. The kernel's answer that this
+    # process has no child is final: each process below it descends from one of its children.
     reaped = dismissed and ended
     if reaped:
         os.waitpid(leader, 0)
@@ -83,7 +83,7 @@ def main(agentctl: int) -> int:
 
 
 def _watch(leader: int, agentctl: int) -> tuple[bool, bool]:
-    """Wait until agentctl dismisses this process or is gone; report the command's end meanwhile.
+    """Wait until agentctl dismisses this process or is gone; report the command's exit meanwhile.
 
     Return whether this process was dismissed, and whether the command has ended.
     """
@@ -108,7 +108,7 @@ def _watch(leader: int, agentctl: int) -> tuple[bool, bool]:
 
 
 def _reap_orphans(leader: int) -> int | None:
-    """Reap what was left to us and has ended; return how the command ended, which is not reaped, or None."""
+    """Reap ended orphans; return how the command ended, which is not reaped, or None."""
     while True:
         found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if found is None:
@@ -119,7 +119,7 @@ def _reap_orphans(leader: int) -> int | None:
 
 
 def _has_children() -> bool:
-    """Reap what has ended, and return whether there is a process below this one."""
+    """Reap ended children, and return whether a process is left below this one."""
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             continue
@@ -129,10 +129,10 @@ def _has_children() -> bool:
 
 
 def _kill_all(leader: int | None) -> bool:
-    """Kill every process below this one, and return whether there is none left; ``leader`` None is reaped already.
+    """Kill every process below this one, and return whether none is left; ``leader`` None: already reaped.
 
-    What forks all the time is outrun by its orphans: they are our children, whose list is read and killed in a few
-    microseconds, while a look at all processes takes milliseconds and finds groups that are killed in one stroke.
+    A program that forks all the time is caught by its orphans: they are our children, and reading and killing that list
+    takes a few microseconds. A search of all processes takes milliseconds, and finds groups to kill at once.
     """
     until, next_look = time.monotonic() + _KILL_S, 0.0
     while (now := time.monotonic()) < until:
@@ -140,8 +140,8 @@ def _kill_all(leader: int | None) -> bool:
             groups = _groups()
             if leader is not None:
                 groups.setdefault(leader, leader)
-            for pid, group in sorted(groups.items(), reverse=True):  # the newest first: they may be gone soonest
-                if group in groups:  # its leader is there, so the group is what it was
+            for pid, group in sorted(groups.items(), reverse=True):  # the newest first: they may disappear first
+                if group in groups:  # its leader still exists, so the group id was not reused
                     _kill(-group)
                 _kill(pid)
             next_look = time.monotonic() + _LOOK_MS / 1000
@@ -157,14 +157,14 @@ def _kill_all(leader: int | None) -> bool:
 
 
 def _children() -> list[int]:
-    """Return this process's children; none where the kernel does not list them."""
+    """Return this process's children; empty if the kernel does not list them."""
     try:
         file = os.open(f"/proc/self/task/{os.getpid()}/children", os.O_RDONLY)
     except OSError:
         return []
     try:
         return [int(pid) for pid in os.read(file, 1 << 16).split(b" ") if pid.strip()]
-    except (OSError, ValueError):  # a number that the buffer has cut
+    except (OSError, ValueError):  # a number cut off by the buffer
         return []
     finally:
         os.close(file)
@@ -216,7 +216,7 @@ def _processes() -> list[tuple[int, int, int]]:
 
 
 def _receive(size: int) -> bytes:
-    """Return ``size`` bytes of agentctl's, or b"" if it is gone before."""
+    """Return ``size`` bytes from agentctl, or b"" if it is gone before."""
     parts = []
     while size:
         try:
@@ -233,7 +233,7 @@ def _receive(size: int) -> bytes:
 def _say(line: bytes) -> None:
     try:
         os.write(_CONTROL, line)
-    except OSError:  # agentctl is gone, which the next look shows
+    except OSError:  # agentctl is gone, which the next read shows
         return
 
 

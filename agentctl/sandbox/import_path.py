@@ -1,8 +1,8 @@
-"""Say what a Python process of agentctl imports from: its installation, never a folder that a model writes to.
+"""Decide where a Python process of agentctl imports from: its installation, never a folder that a model can write to.
 
 A file in a folder of ``sys.path`` shadows the module of the same name in every later folder. The workspace can be such
-a folder: a script lies in it, agentctl is installed in editable mode, or PYTHONPATH names it. Three answers, used in
-three places: what a child process may import from (``child_imports``), where agentctl's own program lies and must be
+a folder: a script is in it, agentctl is installed in editable mode, or PYTHONPATH names it. Three answers, used in
+three places: what a child process may import from (``child_imports``), which folders of agentctl's own program must be
 read-only (``own_program``), and which files become code of the running process (``is_importable``).
 """
 
@@ -40,10 +40,11 @@ def own_program(workspace: str | Path) -> tuple[str, ...]:
 
 
 def child_imports(workspace: str | Path, path: Sequence[str] | None = None) -> ChildImports:
-    """Return what a child may import from: ``path`` (default ``sys.path``) without relative entries and the workspace.
+    """Return the folders that a child may import from: ``path`` (default ``sys.path``) without relative entries and the
+    workspace.
 
-    Entries below the workspace stay where ``own_program`` names them or a folder above them, since nothing that a
-    model runs can write there.
+    Entries below the workspace stay if ``own_program`` names them or a folder above them, since a model's commands
+    cannot write there.
     """
     root, own = os.path.realpath(workspace), own_program(workspace)
     kept = []
@@ -73,8 +74,8 @@ def import_folders(workspace: str | Path, path: Sequence[str] | None = None) -> 
 def is_importable(relative: str, folders: Sequence[str]) -> bool:
     """Return whether the file ``relative`` is a module, or starts a package, directly in one of ``import_folders``.
 
-    Such a file runs inside agentctl as soon as something imports its name. Deeper files of a package are not meant:
-    they run only where the package is already somebody's.
+    Such a file runs inside agentctl as soon as something imports its name. Deeper files of a package do not count: they
+    run only if the package was already there.
     """
     folder, _, name = relative.rpartition("/")
     stem = next((name.removesuffix(suffix) for suffix in _suffixes() if name.endswith(suffix)), "")
@@ -87,11 +88,11 @@ def is_importable(relative: str, folders: Sequence[str]) -> bool:
 
 @cache
 def _installation() -> tuple[str, ...]:
-    """Return the folders that agentctl is installed in, wherever they lie."""
+    """Return the folders that agentctl is installed in, in the workspace or not."""
     parent = Path(_PACKAGE).parent
     places = [sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix, _PACKAGE]
-    # pip install --target: the packages beside ours are its dependencies. In a checkout they are the user's project.
-    # One that cannot be read, as after a change of user, cannot be written to by commands either.
+    # pip install --target puts the dependencies beside our package. In a checkout the packages there are the user's
+    # project. A package that cannot be read, as after a change of user, cannot be written to by commands, either.
     with suppress(OSError):
         if any(parent.glob(_DISTRIBUTION)):
             places.append(str(parent))
@@ -100,7 +101,7 @@ def _installation() -> tuple[str, ...]:
 
 @cache
 def _suffixes() -> tuple[str, ...]:
-    """Return the endings of what Python imports, the longest first."""
+    """Return the suffixes of importable files, the longest first."""
     return tuple(sorted(all_suffixes(), key=len, reverse=True))
 
 

@@ -1,4 +1,6 @@
-"""Plan what bubblewrap mounts for a command: which places are empty inside, which stay, and the options that say so."""
+"""Plan bubblewrap's mounts for a command: which places are empty inside, which stay visible, and the options for
+that.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from agentctl.sandbox.import_path import own_program
 from agentctl.sandbox.mount_table import is_beneath, kernel_mounts, read_lines
 
 HOME = "/run/home"  # inside: new and empty for each command, like the rest of /run
-#: The size of each folder in memory. One that only hides something needs room for the path to the workspace.
+#: The size of each folder in memory. A folder that only hides something needs room for the path to the workspace.
 TEMPORARY_BYTES = {"/tmp": 512 * 1024**2, "/run": 512 * 1024**2, "/var/tmp": 128 * 1024**2, "/dev/shm": 256 * 1024**2}  # noqa: S108
 COVER_BYTES = 1024**2
 NO_SIZES = "bubblewrap is older than 0.5: temporary folders have no size limit"
@@ -23,12 +25,12 @@ _MOST_LINKS = 40
 
 
 class SandboxConfig(NamedTuple):
-    """What a sandbox is made for. ``given`` leads to ``workspace``, which has no links in it; both are absolute.
+    """The input of a sandbox. ``given`` leads to ``workspace``, which contains no links; both are absolute.
 
-    ``hidden`` are files, folders and sockets that nobody inside may see, ``homes`` the user's own. ``user`` is who owns
-    a workspace that is not root's, and his group, where root asks: commands are run as him. ``why_read_only``: why
-    commands may not write to this workspace although they were asked to. ``frozen`` is what a deny rule keeps from
-    being written: real paths in the workspace.
+    ``hidden`` are files, folders and sockets that commands may not see, ``homes`` the user's own. ``user`` is set if
+    agentctl runs as root: the owner and group of a workspace that is not root's, as whom commands run.
+    ``why_read_only``: why commands may not write to this workspace although that was requested. ``frozen`` are the real
+    paths in the workspace that a deny rule protects from writing.
     """
 
     workspace: str
@@ -43,10 +45,12 @@ class SandboxConfig(NamedTuple):
 
 
 class MountPlan(NamedTuple):
-    """What is empty inside (folders, files) before and after the workspace is laid in, and links that lead to it.
+    """The folders and files that are empty inside, before and after the workspace is mounted, and links to the
+    workspace.
 
-    ``shown`` are exceptions, for reading; ``guarded`` is what nobody may change in the workspace, as others obey it.
-    ``pinned`` are the folders of the workspace that hold covered files; commands cannot rename them.
+    ``shown`` are readable exceptions; ``guarded`` are paths of the workspace that commands may not change, because
+    other programs obey them. ``pinned`` are the folders of the workspace that hold covered files; commands cannot
+    rename them.
     """
 
     folders: tuple[str, ...]
@@ -60,23 +64,23 @@ class MountPlan(NamedTuple):
 
 
 def why_not_sandboxable(config: SandboxConfig) -> str | None:
-    """Return why there can be no sandbox for this workspace, or None."""
+    """Return why this workspace cannot have a sandbox, or None."""
     workspace = config.workspace
     places = {os.path.realpath(place) for place in (*_ALWAYS, *_PROGRAMS, "/var", *config.homes)}
     if any(is_beneath(place, workspace) for place in places):
-        what = "your home folder" if workspace in map(os.path.realpath, config.homes) else "a folder of the system"
-        held = f"is {what}" if workspace in places else "holds your home and the system"
+        what = "your home folder" if workspace in map(os.path.realpath, config.homes) else "a system folder"
+        held = f"is {what}" if workspace in places else "contains your home folder and the system"
         return f"the workspace {workspace} {held}: nothing could be hidden from a command"
     if any(is_beneath(workspace, place) for place in ("/proc", "/sys", "/dev")):
-        return f"the workspace {workspace} lies in a file system of the kernel"
+        return f"the workspace {workspace} is in a file system of the kernel"
     for place in map(os.path.realpath, config.hidden):
         if is_beneath(workspace, place):
-            return f"the workspace {workspace} lies in {place}, which is agentctl's own"
+            return f"the workspace {workspace} is in {place}, which is agentctl's own"
     return None
 
 
 def plan_mounts(config: SandboxConfig, private: Collection[str] = (), sockets: Collection[str] = ()) -> MountPlan:
-    """Return what to lay over the machine now: ``private`` is what only root may read, ``sockets`` what answers."""
+    """Return what to mount over the machine now: ``private`` is readable only by root, ``sockets`` have a listener."""
     workspace = config.workspace
     hidden = {os.path.realpath(place) for place in config.hidden}
     homes = {os.path.realpath(home) for home in config.homes}
@@ -105,15 +109,15 @@ def plan_mounts(config: SandboxConfig, private: Collection[str] = (), sockets: C
 def bwrap_options(
     config: SandboxConfig, plan: MountPlan, known: Collection[str], protected: Sequence[str] = ()
 ) -> list[str]:
-    """Return bubblewrap's options; ``known`` are those that this bubblewrap has.
+    """Return bubblewrap's options; ``known`` are those that this bubblewrap supports.
 
-    ``protected`` are options that protect files of the workspace: what hides files comes after them.
+    ``protected`` are options that protect files of the workspace: options that hide files come after them.
     """
     said = ["--unshare-user", "--unshare-all", "--die-with-parent", "--new-session", "--as-pid-1", "--cap-drop", "ALL"]
     said += [option for option in ("--disable-userns",) if option in known]
     said += ["--share-net"] if config.network else []
     said += ["--ro-bind", "/", "/", "--dev", "/dev", *_tmpfs_options("/dev/shm", known)]  # noqa: S108
-    said += ["--remount-ro", "/dev", "--proc", "/proc"]  # without that it is one more folder to fill
+    said += ["--remount-ro", "/dev", "--proc", "/proc"]  # otherwise it is one more folder that a command can fill
     for folder in plan.folders:
         if folder != "/dev/shm":  # noqa: S108 - new with /dev
             said += _tmpfs_options(folder, known)
@@ -129,7 +133,7 @@ def bwrap_options(
         said += ["--ro-bind", place, place]
     said += protected
     for folder in plan.folders_within:
-        said += [*_tmpfs_options(folder, known), "--remount-ro", folder]  # what was written there would be lost
+        said += [*_tmpfs_options(folder, known), "--remount-ro", folder]  # a command's writes there would be lost
     for file in plan.files_within:
         said += ["--ro-bind", "/dev/null", file]
     for at, to in plan.links:
@@ -138,15 +142,15 @@ def bwrap_options(
 
 
 def _frozen_paths(config: SandboxConfig) -> tuple[str, ...]:
-    """Return what a deny rule keeps from being written; nothing can be where all is read-only."""
+    """Return the paths that a deny rule protects from writing; empty if the whole workspace is read-only."""
     return () if config.read_only else tuple(place for place in config.frozen if _kind(place) is not None)
 
 
 def _folders_to_pin(workspace: str, places: Iterable[str]) -> tuple[str, ...]:
-    """Return the folders between the workspace and what is covered in it, the outer ones first.
+    """Return the folders between the workspace and the covered paths in it, the outermost first.
 
-    What is covered cannot be moved, but a folder around it could be, and by its new name no rule would know it. A mount
-    of its own keeps each in place.
+    A covered path cannot be moved, but a folder around it could be, and no rule would match its new name. A mount of
+    its own keeps each folder in place.
     """
     found = set()
     for place in places:
@@ -158,7 +162,7 @@ def _folders_to_pin(workspace: str, places: Iterable[str]) -> tuple[str, ...]:
 
 
 def _tmpfs_options(folder: str, known: Collection[str]) -> list[str]:
-    """Return the options for a new and empty folder in memory, of a bounded size."""
+    """Return the options for a new, empty folder in memory with a size limit."""
     size = ["--size", str(_sizes().get(folder, COVER_BYTES))] if "--size" in known else []
     return [*size, "--tmpfs", folder]
 
@@ -169,7 +173,7 @@ def _sizes() -> dict[str, int]:
 
 
 def exposed_paths(config: SandboxConfig) -> tuple[str, ...]:
-    """Return all that is there inside although it may stand in a place that is empty otherwise."""
+    """Return the paths that are visible inside although the place around them is empty."""
     return config.workspace, config.given, *required_paths(config), *(at for at, _ in _links(config.given))
 
 
@@ -178,7 +182,7 @@ def _under(place: str, folders: Sequence[str]) -> bool:
 
 
 def _outermost(places: Iterable[str]) -> tuple[str, ...]:
-    """Leave out what lies in another; a folder comes before what lies in it."""
+    """Leave out paths that lie in another one; a folder comes before the paths in it."""
     kept: list[str] = []
     for place in sorted(places):
         if not _under(place, kept):
@@ -195,7 +199,7 @@ def _kind(place: str) -> str | None:
 
 
 def _links(path: str) -> Iterator[tuple[str, str]]:
-    """Yield each link on the way along ``path``: where it stands, without links before it, and what it says."""
+    """Yield each link along ``path``: its place, without links before it, and its target."""
     done, left = "/", [part for part in reversed(path.split("/")) if part]
     for _ in range(_MOST_LINKS * 10):
         if not left:
@@ -213,7 +217,9 @@ def _links(path: str) -> Iterator[tuple[str, str]]:
 
 
 def required_paths(config: SandboxConfig) -> Iterator[str]:
-    """Yield what is needed although it may stand in a place that is empty inside: for names, and for a worktree."""
+    """Yield paths that are needed although the place around them may be empty inside: for name lookups, and for a
+    worktree.
+    """
     if config.network and _kind(real := os.path.realpath("/etc/resolv.conf")) == "file":
         yield real
     shared = _shared_repository(config.workspace)
@@ -222,14 +228,16 @@ def required_paths(config: SandboxConfig) -> Iterator[str]:
 
 
 def _own_program(config: SandboxConfig) -> Iterator[str]:
-    """Yield where agentctl is installed in the workspace: it would run what a command had written there."""
+    """Yield the folders of the workspace that agentctl is installed in: it would run what a command writes there."""
     if config.read_only:
         return
     yield from sorted(own_program(config.workspace))
 
 
 def _shared_repository(workspace: str) -> str | None:
-    """Return the repository that a git worktree belongs to, if that one says so too: else any folder could be shown."""
+    """Return the repository that a git worktree belongs to, if the repository confirms it; else a worktree could expose
+    any folder.
+    """
     said = read_lines(f"{workspace}/.git") if _kind(f"{workspace}/.git") == "file" else []
     if not said or not said[0].startswith("gitdir: "):
         return None

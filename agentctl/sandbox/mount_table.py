@@ -1,4 +1,6 @@
-"""Read the mount table, and recognise files that the kernel makes up: no data, and some act when written to."""
+"""Read the mount table, and recognise files that the kernel generates: they hold no data, and writing to some has
+effects.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ KERNEL_TYPES = frozenset(
     | {"selinuxfs", "smackfs", "binfmt_misc", "devtmpfs", "devpts", "mqueue", "fusectl", "rpc_pipefs", "nfsd", "nsfs"}
     | {"binder", "resctrl", "xenfs"}
 )
-"""File systems that the kernel makes up: a second mount shows the same as the first, wherever it is."""
-# The same by the numbers of statfs(2), from linux/magic.h and the file systems' own sources; a devtmpfs says tmpfs.
+"""File systems that the kernel generates: a second mount shows the same content as the first."""
+# The same as statfs(2) numbers, from linux/magic.h and the file systems' own sources; a devtmpfs reports tmpfs.
 _MAGIC = frozenset(
     {0x9FA0, 0x62656572, 0x27E0EB, 0x63677270, 0x64626720, 0x74726163, 0x73636673, 0x62656570, 0xCAFE4A11, 0x6165676C}
     | {0xDE5E81E4, 0xF97CFF8C, 0x43415D53, 0x42494E4D, 0x1CD1, 0x19800202, 0x65735543, 0x67596969, 0x6E667364}
@@ -28,7 +30,7 @@ _LARGER_THAN_STATFS = 512
 
 
 class Mount(NamedTuple):
-    """A line of the mount table: where it is mounted, the type, and the device or whatever else is mounted."""
+    """A line of the mount table; ``device`` is the mounted device or other source."""
 
     mountpoint: str
     fstype: str
@@ -36,7 +38,7 @@ class Mount(NamedTuple):
 
 
 def mount_lines() -> Iterator[Mount]:
-    """Yield the lines of this process's mount table in their order; none where there is no /proc."""
+    """Yield the lines of this process's mount table in order; none without /proc."""
     for line in read_lines("/proc/self/mountinfo"):
         before, _, after = line.partition(" - ")
         fields, (kind, device, *_) = before.split(" "), (*after.split(" "), "", "")
@@ -45,12 +47,12 @@ def mount_lines() -> Iterator[Mount]:
 
 
 def mounts() -> Iterator[tuple[str, str]]:
-    """Yield where something is mounted, and its type."""
+    """Return each mount point and its type."""
     return ((mount.mountpoint, mount.fstype) for mount in mount_lines())
 
 
 def read_lines(file: str) -> list[str]:
-    """Return the lines of a text file, such as one of /proc; none where it cannot be read."""
+    """Return the lines of a text file, such as one of /proc; empty if it cannot be read."""
     try:
         with open(file, encoding="utf-8", errors="surrogateescape") as handle:  # noqa: PTH123 - quicker
             return handle.read().splitlines()
@@ -59,27 +61,27 @@ def read_lines(file: str) -> list[str]:
 
 
 def unescape(path: str) -> str:
-    """Return a path of mountinfo as it is: blanks and the like are octal escapes there (proc_pid_mountinfo(5))."""
+    """Decode a path of mountinfo, in which blanks and similar characters are octal escapes (proc_pid_mountinfo(5))."""
     return re.sub(r"\\(\d{3})", lambda escaped: chr(int(escaped[1], 8)), path)
 
 
 def kernel_mounts() -> Iterator[str]:
-    """Yield where else than in /proc, /sys and /dev a file system of the kernel is mounted."""
+    """Yield the mount points of kernel file systems outside /proc, /sys and /dev."""
     for place, kind in mounts():
         if kind in KERNEL_TYPES and not f"{place}/".startswith(("/proc/", "/sys/", "/dev/")):
             yield place
 
 
 def is_kernel_file(descriptor: int, status: os.stat_result) -> bool:
-    """Return whether an open file or folder lies in a file system of the kernel, by that one's own word."""
+    """Return whether an open file or folder is in a file system of the kernel, as that file system itself reports."""
     return status.st_dev in _usual_devices() or _magic(descriptor) in _MAGIC
 
 
 def _magic(descriptor: int) -> int | None:
-    """Return the number of an open file's file system, None where it cannot be asked for."""
+    """Return the number of an open file's file system, or None if it cannot be found out."""
     if sys.platform != "linux":
         return None
-    import ctypes  # noqa: PLC0415 - who only reads the table needs none of it
+    import ctypes  # noqa: PLC0415 - not needed to read the table
 
     buffer = ctypes.create_string_buffer(_LARGER_THAN_STATFS)
     if _libc().fstatfs(descriptor, buffer) != 0:
@@ -102,7 +104,7 @@ def _libc() -> ctypes.CDLL:
 
 @cache
 def _usual_devices() -> frozenset[int]:
-    """Return the devices of /proc, /sys and /dev, where /dev is a plain tmpfs in a container."""
+    """Return the devices of /proc, /sys and /dev; /dev is a plain tmpfs in a container."""
     found = set()
     for place in ("/proc", "/sys", "/dev"):
         try:

@@ -7,17 +7,17 @@ from pathlib import Path
 
 HEAD_BYTES = 32 * 1024
 TAIL_BYTES = 64 * 1024
-MORE = (1024 * 1024, 3 * 1024 * 1024)  # of head and tail, where what a model is not shown is kept for it
+MORE = (1024 * 1024, 3 * 1024 * 1024)  # of head and tail, if the part that a model is not shown is kept for it
 SPOOL_BYTES = 64 * 1024 * 1024
 _SNIFFED_BYTES = 8192
-_CONTROLS = bytes({*range(1, 32), 127} - {*b"\b\t\n\v\f\r\x1b"})  # what no text has, NUL aside
-_CONTINUES = range(0x80, 0xC0)  # the later bytes of a UTF-8 character
+_CONTROLS = bytes({*range(1, 32), 127} - {*b"\b\t\n\v\f\r\x1b"})  # bytes that no text has, besides NUL
+_CONTINUES = range(0x80, 0xC0)  # continuation bytes of a UTF-8 character
 
 
 def looks_binary(data: bytes) -> bool:
-    """Return whether the first bytes of ``data`` are no text: a real share of them must be no part of one.
+    """Return whether the first bytes of ``data`` are binary: a substantial share of them cannot be part of a text.
 
-    A few NUL bytes are none, and neither are those between names: text with NUL bytes is shown with them escaped.
+    A few NUL bytes, or NUL bytes between names, do not count: such text is shown with them escaped.
     """
     sample = data[:_SNIFFED_BYTES]
     nuls = sample.count(0)
@@ -25,7 +25,7 @@ def looks_binary(data: bytes) -> bool:
         odd = 0 if _is_utf8(sample) else sum(byte < 9 or 13 < byte < 32 or byte > 126 for byte in sample)
         return odd > 0.3 * len(sample)
     controls = len(sample) - len(sample.translate(None, _CONTROLS))
-    in_rows = sample.count(b"\0\0")  # as padding and numbers have them; text has one between two names
+    in_rows = sample.count(b"\0\0")  # as in padding and numbers; text has one between two names
     if 3 * nuls > len(sample) or 20 * controls > len(sample) or (20 * nuls > len(sample) and 4 * in_rows > nuls):
         return True
     strange = 0 if _is_utf8(sample) else len(sample) - len(sample.decode("utf-8", "ignore").encode())
@@ -33,7 +33,7 @@ def looks_binary(data: bytes) -> bool:
 
 
 def _is_utf8(data: bytes) -> bool:
-    """Return whether ``data`` is UTF-8, a character cut off at its end aside."""
+    """Return whether ``data`` is UTF-8; a character cut off at the end does not matter."""
     try:
         data.decode()
     except UnicodeDecodeError as error:
@@ -62,9 +62,9 @@ class Output:
             del self._tail[: -self._most_tail]
 
     def text(self) -> tuple[str, int]:
-        """Return what was kept as text, and how many bytes are missing from it.
+        """Return the kept bytes as text, and the number of missing bytes.
 
-        A byte that is no UTF-8, and NUL, is written ``\\xNN``; of binary data with NUL bytes only the size is told.
+        A byte that is not UTF-8, and NUL, is written ``\\xNN``; binary data with NUL bytes is replaced by its size.
         """
         if 0 in self._head[:_SNIFFED_BYTES] and looks_binary(bytes(self._head[:_SNIFFED_BYTES])):
             return f"<binary, {self.total} bytes>\n", self.total
@@ -81,7 +81,7 @@ def _text(data: bytes) -> str:
 
 
 def _whole_at_end(piece: bytes) -> bytes:
-    """Drop a character that was cut in two at the end."""
+    """Drop an incomplete character at the end."""
     for back in range(1, min(4, len(piece)) + 1):
         first = piece[-back]
         if first in _CONTINUES:
@@ -92,7 +92,7 @@ def _whole_at_end(piece: bytes) -> bytes:
 
 
 def _whole_at_start(piece: bytes) -> bytes:
-    """Drop the rest of a character whose beginning is gone."""
+    """Drop the rest of an incomplete character at the start."""
     start = 0
     while start < min(3, len(piece)) and piece[start] in _CONTINUES:
         start += 1
@@ -100,7 +100,7 @@ def _whole_at_start(piece: bytes) -> bytes:
 
 
 class OutputFile:
-    """A file that takes everything up to a cap, for reading later; made anew, readable by its owner only.
+    """A file that takes all output up to a limit, for reading later; newly created, readable only by its owner.
 
     Raises:
         OSError: the file exists or cannot be made.
@@ -125,5 +125,5 @@ class OutputFile:
         self.left_out += len(chunk) - taken
 
     def close(self) -> None:
-        """Close the file; what is in it stays."""
+        """Close the file; its content stays."""
         os.close(self._file)

@@ -1,4 +1,4 @@
-"""Run one command from start to end: what it writes is bounded, and nothing it starts outlives it."""
+"""Run one command to its end, with bounded output; no process that it started outlives it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from agentctl.sandbox.process_guard import GuardedLeader, SiblingGuard, Subreape
 from agentctl.sandbox.process_tree import MARKER, Leader, ProcessTree
 from agentctl.settings.names import NO_RUN
 
-_GRACE_S = 0.5  # for what is still in the pipes when the command has ended
+_GRACE_S = 0.5  # for output that is still in the pipes when the command has ended
 _PIPE_BYTES = 256 * 1024
 _READS_IN_A_ROW = 8
 
@@ -49,7 +49,7 @@ def child_environment() -> dict[str, str]:
 
 
 Launch = Callable[[Callable[[], "subprocess.Popen[bytes]"]], "subprocess.Popen[bytes]"]
-"""Takes what starts a process, calls it once, and returns what it returned."""
+"""Takes a function that starts a process, calls it once, and returns its result."""
 
 
 def _directly(popen: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
@@ -73,16 +73,16 @@ async def run_process(
 ) -> CommandResult:
     """Run ``argv`` in a session of its own, with nothing on stdin; return when it and all it started have ended.
 
-    After ``timeout`` seconds, and when cancelled, everything gets SIGTERM and two seconds later SIGKILL; if agentctl
-    itself is killed, a guard process does it. The command is over when its own process ends: what it left in the
-    background is ended too, and ``notes`` say so. ``env`` is the whole environment. ``spool`` takes both streams in the
-    order in which they were read. ``more``: four MiB of each are returned. ``pass_fds`` stay open in it, under their
-    numbers. ``user`` is a user and a group to become first, which only root can. ``of_a_run``: an agentctl that it
-    starts is told by the mark in its environment that it is inside a run. ``launch`` starts the process in its own way,
+    After ``timeout`` seconds, and when cancelled, all its processes get SIGTERM and two seconds later SIGKILL; if
+    agentctl itself is killed, a guard process kills them. The command is over when its own process ends: its background
+    processes are ended, too, and ``notes`` say so. ``env`` is the whole environment. ``spool`` takes both streams in
+    the order in which they were read. ``more``: four MiB of each are returned. ``pass_fds`` stay open in it, under
+    their numbers. ``user`` is a user and a group to become first, which only root can. ``of_a_run``: the mark in its
+    environment tells an agentctl that it starts that it is inside a run. ``launch`` starts the process in its own way,
     for example from another thread. ``subreaper``: the guard is above the command instead of beside it (Linux; some
-    milliseconds), so that nothing escapes its end; ``pass_fds``, ``user`` and ``launch`` are ignored then,
-    and ``argv`` needs a whole path. ``until`` is awaited beside the command: when it returns, the command is ended as
-    after the timeout, and what it returned is a note.
+    milliseconds), so that no process escapes; ``pass_fds``, ``user`` and ``launch`` are ignored then, and ``argv``
+    needs a whole path. ``until`` is awaited beside the command: when it returns, the command is ended as after the
+    timeout, and the returned text is a note.
 
     Raises:
         ToolError: the command could not be started.
@@ -97,7 +97,7 @@ async def run_process(
             if subreaper and has_subreaper():
                 guard = stack.enter_context(SubreaperGuard())
                 pipes = [stack.enter_context(pipe) for pipe in guard.pipes]
-                with anyio.CancelScope(shield=True):  # a command that is started is also ended below
+                with anyio.CancelScope(shield=True):  # a command that is started is always ended below
                     leader = await anyio.to_thread.run_sync(guard.start, argv, {MARKER: marker, **env}, cwd)
             else:
                 guard = stack.enter_context(SiblingGuard(marker))
@@ -121,7 +121,7 @@ async def run_process(
                 pipes = [stack.enter_context(pipe) for pipe in (child.stdout, child.stderr) if pipe is not None]
         except OSError as exc:
             if exc.errno == errno.ESRCH and isinstance(guard, SubreaperGuard):
-                await ProcessTree(guard.process, marker).end()  # the command ended its guard before that could name it
+                await ProcessTree(guard.process, marker).end()  # the command killed its guard early
             raise _not_started(exc, argv, cwd) from exc
         tree = ProcessTree(leader, marker, guard.pid)
         try:
@@ -140,11 +140,14 @@ async def run_process(
         finally:
             outlived = await tree.end()
             if not tree.unkilled:
-                guard.dismiss()  # else it goes on with what is left: it sees orphans at once
+                guard.dismiss()  # otherwise it goes on killing: it sees orphans at once
     if grace.cancelled_caught:
         notes.append("a background process still held the output; the rest was not read")
     if outlived:
-        notes.append(f"{outlived} background process{'es' if outlived > 1 else ''} outlived the command: ended")
+        notes.append(
+            f"{outlived} background process{'es' if outlived > 1 else ''} outlived the command "
+            f"and {'were' if outlived > 1 else 'was'} ended"
+        )
     if isinstance(leader, GuardedLeader) and not leader.is_code_known:
         notes.append("the process that guards the command was ended from outside; the exit code is not known")
     if guard.has_left_some or (tree.unkilled and not guard.has_ended_all):
@@ -175,10 +178,10 @@ async def _drain_all(
 
 
 async def _drain(pipe: int, output: Output, spool: OutputFile | None) -> None:
-    """Read a pipe to its end, a bounded number of pieces before the others get a turn."""
+    """Read a pipe to its end; after a bounded number of pieces the other tasks get a turn."""
     os.set_blocking(pipe, False)
     if hasattr(fcntl, "F_SETPIPE_SZ"):
-        with suppress(OSError):  # fewer, larger reads; not everyone may
+        with suppress(OSError):  # fewer, larger reads; not every user may set this
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
     while True:
         await anyio.wait_readable(pipe)

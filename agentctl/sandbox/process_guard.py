@@ -1,8 +1,8 @@
-"""Guard a command by a process beside or above it, for the case that agentctl is killed, or interrupted in ending it.
+"""Guard a command by a process beside or above it, which ends the command if agentctl is killed or interrupted.
 
-``SiblingGuard`` knows the command by its process group and by the marker in the environment. That is enough where the
-command has a process namespace of its own, and all there is on other systems than Linux. ``SubreaperGuard`` starts the
-command and stays above all that comes of it (``guard_program``).
+``SiblingGuard`` knows the command by its process group and by the marker in the environment. That is enough if the
+command has its own process namespace, and the only way on systems other than Linux. ``SubreaperGuard`` starts the
+command and stays the ancestor of all its processes (``guard_program``).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from typing import IO, Self
 from agentctl.sandbox import guard_program
 from agentctl.sandbox.process_tree import MARKER, Leader
 
-_START_S = 20.0  # for the guard's answer that the command is started, on a loaded machine
-_LEAVE_S = 2.0  # for a dismissed guard to end
+_START_S = 20.0  # seconds for the guard to report that the command is started, on a loaded machine
+_LEAVE_S = 2.0  # seconds for a dismissed guard to end
 _NAME = "agentctl-guard"
 
-# Its stdin ends without its having been killed only when agentctl is gone. Then it does what agentctl no longer can.
+# If the guard was not killed, its stdin ends only when agentctl is gone. Then it does what agentctl no longer can.
 _SCRIPT = """
 read -r group
 read -r _
@@ -50,7 +50,7 @@ class SiblingGuard:
     """
 
     pid = None
-    has_ended_all = has_left_some = False  # it does not know
+    has_ended_all = has_left_some = False  # this guard does not know
 
     def __init__(self, marker: str) -> None:
         reader, self._writer = os.pipe()
@@ -71,24 +71,24 @@ class SiblingGuard:
             os.close(reader)
 
     def watch(self, group: int) -> None:
-        """Tell it the process group, which it can kill in one stroke."""
-        with suppress(OSError):  # somebody killed the guard: the command goes on without
+        """Tell the guard the process group, which it can kill at once."""
+        with suppress(OSError):  # the guard was killed; the command goes on without it
             os.write(self._writer, f"{group}\n".encode())
 
     def dismiss(self) -> None:
-        """Send it away: there is nobody left to end."""
+        """Dismiss the guard: no process is left to end."""
         self._process.kill()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._writer)  # if it was not dismissed, this sets it to work
+        os.close(self._writer)  # a guard that was not dismissed starts to kill now
         self._process.wait()
 
 
 class GuardedLeader:
-    """A command's own process, which its guard has started and tells of."""
+    """A command's own process, started by its guard, which reports on it."""
 
     def __init__(self, pid: int, control: socket.socket, guard: int) -> None:
         self.pid, self.returncode, self.is_code_known = pid, None, True
@@ -97,16 +97,16 @@ class GuardedLeader:
     pid: int
     returncode: int | None
     is_code_known: bool
-    """Whether ``returncode`` is what the guard said; it is SIGKILL's where somebody ended the guard before."""
+    """Whether ``returncode`` is from the guard; it is SIGKILL's if the guard was killed before."""
 
     def poll(self) -> int | None:
-        """Return the exit code once the guard has told it, else None; do not wait."""
+        """Return the exit code once the guard has reported it, else None, without waiting."""
         if self.returncode is None:
             try:
                 self._said += (said := self._control.recv(64))
             except BlockingIOError:
                 with suppress(OSError):
-                    os.kill(self._guard, signal.SIGCONT)  # the command can stop it, but not for long
+                    os.kill(self._guard, signal.SIGCONT)  # the command can stop its guard, but not for long
                 return None
             except OSError:
                 said = b""
@@ -118,7 +118,7 @@ class GuardedLeader:
 
 
 class SubreaperGuard:
-    """A guard that starts the command, and that all processes of the command stay below of (Linux).
+    """A guard that starts the command and stays the ancestor of all its processes (Linux).
 
     Raises:
         OSError: no process can be started.
@@ -134,7 +134,7 @@ class SubreaperGuard:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 bufsize=0,
-                env={},  # nothing of ours can be read from it
+                env={},  # none of our variables can be read from it
                 start_new_session=True,
             )
         except BaseException:
@@ -150,40 +150,40 @@ class SubreaperGuard:
 
     @property
     def pid(self) -> int:
-        """The process that everything of the command is below of."""
+        """The ancestor of all the command's processes."""
         return self.process.pid
 
     @property
     def has_ended_all(self) -> bool:
-        """Whether nothing of the command is left, by the kernel's word; known when it has ended itself."""
+        """Whether the kernel reports that no process of the command is left; known once the guard has ended itself."""
         return self._process.returncode == guard_program.ALL_ENDED
 
     @property
     def has_left_some(self) -> bool:
-        """Whether it could not end all that was left; known when it has ended itself."""
+        """Whether it could not end every process; known once the guard has ended itself."""
         return self._process.returncode == guard_program.NOT_ALL_ENDED
 
     @property
     def pipes(self) -> list[IO[bytes]]:
-        """What the command writes to: stdout and stderr."""
+        """The command's output: stdout and stderr."""
         return [pipe for pipe in (self._process.stdout, self._process.stderr) if pipe is not None]
 
     def start(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path | None) -> GuardedLeader:
         """Start the command in a session of its own, with nothing on stdin. Takes some milliseconds.
 
         Raises:
-            OSError: it could not be started, for the reason that ``subprocess`` would give.
+            OSError: it could not be started, with the errno that ``subprocess`` would give.
         """
         request = guard_program.request(list(argv), dict(env), "" if cwd is None else os.fspath(cwd))
         self._control.settimeout(_START_S)
         said = b""
         try:
             self._control.sendall(request)
-            while not said.endswith(b"\n") and (part := self._control.recv(1)):  # nothing of the next line
+            while not said.endswith(b"\n") and (part := self._control.recv(1)):  # reads no byte of the next line
                 said += part
         except TimeoutError as error:
             raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from error
-        except ConnectionError:  # it has ended, as below
+        except ConnectionError:  # the guard has ended, as below
             said = b""
         self._control.setblocking(False)
         word, _, number = said.strip().partition(b" ")
@@ -194,7 +194,9 @@ class SubreaperGuard:
         return GuardedLeader(int(number), self._control, self._process.pid)
 
     def dismiss(self) -> None:
-        """Let it reap the command and go; it ends first what agentctl's own search has missed."""
+        """Let the guard reap the command and exit; first it ends the processes that agentctl's own search has
+        missed.
+        """
         with suppress(OSError):
             self._control.settimeout(_LEAVE_S)
             self._control.sendall(guard_program.DISMISSED)
@@ -203,10 +205,10 @@ class SubreaperGuard:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._control.close()  # if it was not dismissed, this sets it to work
+        self._control.close()  # a guard that was not dismissed starts to kill now
         while True:
             with suppress(OSError):
-                self._process.send_signal(signal.SIGCONT)  # the command may have stopped it
+                self._process.send_signal(signal.SIGCONT)  # the command may have stopped the guard
             try:
                 self._process.wait(_LEAVE_S)
                 return
@@ -215,6 +217,6 @@ class SubreaperGuard:
 
 
 def has_subreaper() -> bool:
-    """Return whether a command can be put below a guard here: on Linux, by a Python that this user can start."""
+    """Return whether commands can have a guard above them here: on Linux, if this user can start this Python."""
     able = bool(sys.executable) and os.access(sys.executable, os.X_OK)
     return sys.platform == "linux" and able and os.access(guard_program.__file__, os.R_OK)

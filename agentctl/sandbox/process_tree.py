@@ -1,10 +1,9 @@
-"""Find all processes that came of a command, wherever they went; ask them to end, then kill them.
+"""Find all processes that descend from a command; ask them to end, then kill them.
 
-A process belongs to the tree by its session, by a marker in its environment, or by descent: from the command, or
-from the subreaper above it, which is the parent of all that have lost theirs. What slips through: one of another
-user (sudo); work handed to a daemon (docker, at, systemd-run); without a subreaper, one that has cleared its
-environment, left the session *and* lost its parent. Where there is no /proc (macOS): whatever has left the process
-group.
+A process belongs to the tree by its session, by a marker in its environment, or by descent: from the command, or from
+the subreaper above it, which becomes the parent of orphans. Not found: a process of another user (sudo); work handed to
+a daemon (docker, at, systemd-run); without a subreaper, a process that has cleared its environment, left the session
+*and* lost its parent; without /proc (macOS), every process that has left the process group.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ import anyio
 import anyio.to_thread
 
 MARKER = "AGENTCTL_CHILD"
-_TERM_S = 2.0  # from SIGTERM to SIGKILL
-_KILL_S = 4.0  # what is still there then hangs in the kernel
-_SHORT_KILL_S = 1.0  # where a subreaper goes on with what forks faster than it is found here
+_TERM_S = 2.0  # seconds from SIGTERM to SIGKILL
+_KILL_S = 4.0  # a process that is left after that hangs in the kernel
+_SHORT_KILL_S = 1.0  # if a subreaper then ends what forks faster than this search finds it
 _LONGEST_PAUSE_S = 0.02
-_UNSEEN = 3  # searches without a find, after one with a find, until all are believed dead
-_LOOKS = 6  # again, after 1 to 20 ms each, while somebody young shows no environment
-_MOST_BYTES = 1024 * 1024  # of an environment
+_UNSEEN = 3  # searches without a find, after one with a find, until all count as dead
+_LOOKS = 6  # searches again, after 1 to 20 ms each, while a young process shows no environment
+_MOST_BYTES = 1024 * 1024  # bytes of an environment
 _KERNEL_THREAD = 0x00200000  # the kernel's PF_KTHREAD
 
 
@@ -44,22 +43,22 @@ class Leader(Protocol):
 
 
 class ProcessTree:
-    """A started command and all that came of it. The command is reaped last, so that its ids stay its own.
+    """A started command and all its descendants. The command is reaped last, so that its ids are not reused.
 
-    ``subreaper`` is the process that everything of the command is below of, None where there is none.
+    ``subreaper`` is the ancestor of all the command's processes, None if there is none.
     """
 
     def __init__(self, child: Leader, marker: str, subreaper: int | None = None) -> None:
         self._child, self._roots = child, {child.pid} if subreaper is None else {child.pid, subreaper}
         self._mark = f"{MARKER}={marker}".encode()
-        stat = _stat(child.pid)  # also when it has ended: who is older need not be looked at
+        stat = _stat(child.pid)  # works for an ended process, too; older processes need no check
         self._started = 0 if stat is None else stat.started
-        self._known: dict[int, int] = {}  # members once found, with their starting times
+        self._known: dict[int, int] = {}  # members found so far, with their start times
         self._over = self._unclear = False
-        self.unkilled = 0  # known after the end: how many hang in the kernel
+        self.unkilled = 0  # set after the end: how many processes hang in the kernel
 
     async def wait_for_leader(self) -> None:
-        """Wait for the command's own process, and not for those who hold its pipes."""
+        """Wait for the command's own process, and not for others that hold its pipes."""
         try:
             handle = os.pidfd_open(self._child.pid)
         except (AttributeError, OSError):
@@ -71,16 +70,16 @@ class ProcessTree:
             os.close(handle)
 
     async def end(self) -> int:
-        """End every member, shielded and within seconds; return how many were found alive.
+        """End every member, shielded and within seconds; return the number found alive.
 
-        SIGTERM first, two seconds to go, then SIGKILL until nobody is left.
+        SIGTERM first, after two seconds SIGKILL until none is left.
         """
         if self._over:
             return 0
         with anyio.CancelScope(shield=True):
             found = left = await anyio.to_thread.run_sync(self._send, signal.SIGTERM)
             pause = _Pause()
-            for _ in range(_LOOKS):  # a process in the middle of exec shows no environment: look again
+            for _ in range(_LOOKS):  # a process in the middle of exec shows no environment: search again
                 if found or not self._unclear:
                     break
                 await pause.wait()
@@ -104,7 +103,7 @@ class ProcessTree:
         return len(found)
 
     def _kill_group(self) -> None:
-        """Kill the group in one stroke, which no forking outruns; its id is ours until the command is reaped."""
+        """Kill the group at once, which no fork outruns; its id is ours until the command is reaped."""
         if self._child.returncode is None:
             _signal(-self._child.pid, signal.SIGKILL)
 
@@ -121,9 +120,9 @@ class ProcessTree:
         found: set[int] = set()
         self._unclear = False
         pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - Path is slow
-        for pid in sorted(pids, reverse=True):  # the newest first: they may be gone soonest
+        for pid in sorted(pids, reverse=True):  # the newest first: they may be the first to disappear
             stat = _stat(pid)
-            if stat is None or not stat.is_alive or stat.started < self._started:  # the older ones are no child of it
+            if stat is None or not stat.is_alive or stat.started < self._started:  # older processes are not its child
                 continue
             alive[pid] = stat
             ours = stat.session == self._child.pid or self._known.get(pid) == stat.started
@@ -134,13 +133,13 @@ class ProcessTree:
             if ours:
                 found.add(pid)
                 if number == signal.SIGKILL:
-                    _signal(pid, number)  # at once: what forks all the time is another process a moment later
+                    _signal(pid, number)  # at once: a program that forks all the time has another pid a moment later
         newer = {*self._roots, *found}
-        while newer:  # descent finds what has cleared its environment
+        while newer:  # descent finds a process that has cleared its environment
             newer = {pid for pid, stat in alive.items() if stat.parent in newer} - found
             found |= newer
-        # After the search, since the child of a dead process is nobody's child; and the group in one stroke, or a shell
-        # would see its child die before it hears of the signal that it has a trap for.
+        # After the search, since the child of a dead process has no parent to be found by; and the whole group at once,
+        # or a shell would see its child die before it gets the signal that it traps.
         unreaped = self._child.returncode is None
         if unreaped:
             _signal(-self._child.pid, number)
@@ -151,7 +150,7 @@ class ProcessTree:
         return frozenset(found)
 
     def _group(self, number: int) -> frozenset[int]:
-        """Signal the process group, which stands for all by its negative id, where there is no /proc."""
+        """Signal the process group by its negative id; without /proc it stands for all processes."""
         self._child.poll()
         try:
             os.killpg(self._child.pid, 0)
@@ -165,7 +164,7 @@ def _signal(pid: int, number: int) -> None:
     with suppress(OSError):
         os.kill(pid, number)
         if number == signal.SIGTERM:
-            os.kill(pid, signal.SIGCONT)  # what is stopped could not obey
+            os.kill(pid, signal.SIGCONT)  # a stopped process could not react
 
 
 class _Stat(NamedTuple):
@@ -173,11 +172,11 @@ class _Stat(NamedTuple):
     group: int
     session: int
     started: int  # clock ticks since boot
-    is_alive: bool  # not ended, and no thread of the kernel
+    is_alive: bool  # not ended, and not a kernel thread
 
 
 def _stat(pid: int) -> _Stat | None:
-    """Return where a process belongs, or None when it is none."""
+    """Return the ids of a process, or None if it is gone, a zombie or a kernel thread."""
     line = _read(pid, "stat")
     fields = line[line.rfind(b")") + 2 :].split(maxsplit=20)
     if len(fields) < 20:
@@ -198,7 +197,7 @@ def _read(pid: int, name: str) -> bytes:
 
 
 class _Pause:
-    """Ever longer waits, up to a bound."""
+    """Growing waits, up to a limit."""
 
     def __init__(self) -> None:
         self._seconds = 0.001

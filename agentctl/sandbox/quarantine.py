@@ -1,10 +1,9 @@
-"""Keep files that a command made, and other programs would run or obey, out of the workspace; nothing is deleted.
+"""Move new files that other programs would run or obey out of the workspace; nothing is deleted.
 
-``Quarantine`` moves them into the run's files, under names that no program obeys, each with the shell line that
-brings it back. ``Placeholder`` is an empty file or folder where nothing stands, so that something of ours can be
-mounted there while a command runs: what the command makes at that place lies in the run's files and is never seen
-outside. Runs at the same time share a placeholder by a lock, and the last one removes it; one that a killed run left
-is known by its mode and taken over.
+``Quarantine`` moves them into the run's files, under names that no program obeys, each with the shell line that brings
+it back. ``Placeholder`` is an empty file or folder at a free path, over which a file of ours is mounted while a command
+runs: whatever the command makes there is in the run's files and never visible outside. Concurrent runs share a
+placeholder by a lock, and the last one removes it; one that a killed run left is recognised by its mode and taken over.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ from agentctl.sandbox.git_folder import open_folder, open_parent, remove_tree
 _SUFFIX = ".moved-by-agentctl"
 _LOOK = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FAILURES = (OSError, shutil.Error, RecursionError)  # the last one: a tree may be deeper than Python's stack
-_STICKY = stat.S_ISVTX  # nobody else gives it to an empty file or folder that only its owner may read
+_STICKY = stat.S_ISVTX  # no other program sets it on an empty private file or folder
 
 
 class Quarantine:
-    """Moves files out of ``workspace`` into numbered folders below ``files``, which is made when it is needed."""
+    """Moves files out of ``workspace`` into numbered folders below ``files``, which is created when needed."""
 
     def __init__(self, workspace: str, files: Path | None) -> None:
         self._workspace, self._files = workspace, files
@@ -39,13 +38,13 @@ class Quarantine:
         self._folder: Path | None = None
 
     def begin(self) -> None:
-        """Put what is moved from now on into a new folder: each command has its own."""
+        """Put files that are moved from now on into a new folder: each command has its own."""
         self._folder = None
 
     def move(self, found: AutorunEntry, notes: list[str]) -> FileNotice | None:
-        """Move an entry of the workspace; where that fails, rename it in its place.
+        """Move an entry out of the workspace; if that fails, rename it in place.
 
-        Return a notice, or None where the entry is gone. ``notes`` gets a sentence if it could not even be renamed.
+        Return a notice, or None if the entry is gone. ``notes`` gets a sentence if it could not be renamed, either.
         """
         path, program = found.path, found.autorun.program
         to, from_ = self._place_for(path), f"{self._workspace}/{path}"
@@ -74,12 +73,12 @@ class Quarantine:
         return FileNotice(path, program, str(to), _disarm(str(to), from_))
 
     def move_from(self, inside: str, path: str, program: str, notes: list[str]) -> FileNotice | None:
-        """Move what a command saw at ``path`` and what really stands at ``inside``."""
+        """Move the entry that a command saw at ``path`` and that really is at ``inside``."""
         to = self._place_for(path)
         try:
             _copy(inside, to)
         except _FAILURES as error:
-            notes.append(f"what was made at {path} could not be kept: {error}")
+            notes.append(f"files made at {path} could not be kept: {error}")
             return None
         return FileNotice(path, program, str(to), _disarm(str(to), f"{self._workspace}/{path}"))
 
@@ -99,11 +98,11 @@ class Quarantine:
 
 @contextmanager
 def _writable(folder: int, name: str | None = None) -> Iterator[None]:
-    """Let us write to a folder of ours, or to the one called ``name`` in it: without that, neither can be moved."""
+    """Make one of our folders writable, or the one called ``name`` in it: without that, neither can be moved."""
     try:
         handle = os.dup(folder) if name is None else os.open(name, _LOOK, dir_fd=folder)
     except OSError:
-        yield  # no folder
+        yield  # not a folder
         return
     itself = Path(f"/proc/self/fd/{handle}")
     status = os.fstat(handle)
@@ -121,9 +120,9 @@ def _writable(folder: int, name: str | None = None) -> Iterator[None]:
 
 
 def _disarm(moved: str, from_: str) -> str:
-    """Make sure that git takes a moved folder for none of its own; return the shell line that brings it back.
+    """Disarm a moved git folder, so that git does not recognise it; return the shell line that restores it.
 
-    Whoever looks at it goes there, and a prompt that asks git would run what its configuration names.
+    A user who inspects it enters it, and a shell prompt that calls git would run the programs in its configuration.
     """
     back = shlex.join(["mv", "-nT", moved, from_])
     head = f"{moved}/HEAD"
@@ -139,7 +138,7 @@ def _copy(from_: str, to: Path) -> None:
     """Move a file or a folder to another file system; pipes, sockets and devices stay behind and are removed.
 
     Raises:
-        OSError, shutil.Error, RecursionError: it cannot be copied whole; then it is where it was.
+        OSError, shutil.Error, RecursionError: it cannot be copied completely; then it stays where it was.
     """
     if os.path.isdir(from_) and not os.path.islink(from_):  # noqa: PTH112, PTH114
 
@@ -159,7 +158,7 @@ def _copy(from_: str, to: Path) -> None:
 
 
 class Placeholder:
-    """A placeholder at ``place`` (absolute, in a folder that exists) and ``inside``, what commands see there instead.
+    """A placeholder at ``place`` (absolute, in a folder that exists) and ``inside``, which commands see there instead.
 
     Raises:
         OSError: nothing can be made at ``place``; then a command cannot make anything there, either.
@@ -176,7 +175,7 @@ class Placeholder:
 
     @property
     def mounts(self) -> list[str]:
-        """Bubblewrap's options that lay ``inside`` over it."""
+        """The options of bubblewrap that mount ``inside`` over it."""
         return ["--bind", self._inside, self._place]
 
     def remove(self) -> str | None:
@@ -194,7 +193,7 @@ class Placeholder:
         except BlockingIOError:
             pass  # another run needs it
         except OSError:
-            with suppress(OSError):  # somebody outside has made a repository of it
+            with suppress(OSError):  # a program outside has made a repository of it
                 os.fchmod(self._handle, 0o755)
         finally:
             os.close(self._handle)
@@ -207,7 +206,7 @@ class Placeholder:
 
     @classmethod
     def stands_at(cls, place: str) -> bool:
-        """Return whether an empty file or folder at ``place`` is a placeholder, ours or one that was left."""
+        """Return whether an empty file or folder at ``place`` is a placeholder, of this run or left by another."""
         try:
             status = os.lstat(place)
             if stat.S_ISDIR(status.st_mode):
@@ -220,7 +219,7 @@ class Placeholder:
 
     @classmethod
     def create(cls, place: str, inside: str, *, is_folder: bool, owner: tuple[int, int] | None = None) -> Self | None:
-        """Return a placeholder, or None where none can be made."""
+        """Return a placeholder, or None if none can be made."""
         try:
             return cls(place, inside, is_folder=is_folder, owner=owner)
         except OSError:

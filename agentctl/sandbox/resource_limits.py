@@ -1,13 +1,13 @@
-"""Limit what one command uses: processes and memory by a control group, disk space by a watch.
+"""Limit the resources of one command: processes and memory by a control group, disk space by monitoring.
 
-Limits of a process (``ulimit``) do not bind root, or bind each process alone. A control group binds all, also root,
-and counts the pages of temporary file systems. Where none can be made (no delegation, a read-only /sys) the group
-that is yielded is empty, and ``Bwrap`` says so.
+Limits of a process (``ulimit``) do not apply to root, or apply to each process alone. A control group applies to all,
+also to root, and counts the pages of temporary file systems. If none can be made (no delegation, a read-only /sys) the
+yielded group is empty, and ``Bwrap`` says so.
 
-No quota for a folder works on every file system, so the free space of the whole file system is watched. Others fill
-it too: a growth above the bound counts only if files of the folder that were changed since the command began are as
-large. Files that the command holds open after it has removed them are not seen so: for them there is the floor,
-below which any command is ended that runs.
+No folder quota works on every file system, so the free space of the whole file system is monitored. Other programs fill
+it, too: growth above the limit counts only if the folder's files that were changed since the command began are as
+large. Deleted files that the command still holds open are not visible; against them there is a floor of free space,
+below which any running command is ended.
 """
 
 from __future__ import annotations
@@ -26,14 +26,16 @@ import anyio.to_thread
 
 MOST_PROCESSES = 1024
 MOST_MEMORY_BYTES = 8 * 1024**3  # and no more than half of the machine's
-_LEAST_MEMORY_BYTES = 512 * 1024**2  # on a small machine: below that no compiler or browser runs
-_MOST_WITHOUT_GROUP = 4 * 1024**3  # data of each process, at least: its address space says little
+_LEAST_MEMORY_BYTES = 512 * 1024**2  # minimum on a small machine: no compiler or browser runs with less
+_MOST_WITHOUT_GROUP = 4 * 1024**3  # minimum of data for each process: its address space says little
 
-NO_MEMORY_GROUP = "no control group for memory: each process is bounded, all of a command together are not"
+NO_MEMORY_GROUP = (
+    "no control group for memory: the limit applies to each process, not to all processes of a command together"
+)
 
 _NAME = "agentctl-"
 _TRIES = 20  # a process leaves its group a moment after it is gone
-_BINDING = frozenset({"pids.max", "memory.max", "memory.limit_in_bytes"})  # without these there is no bound
+_BINDING = frozenset({"pids.max", "memory.max", "memory.limit_in_bytes"})  # without these there is no limit
 _JOIN = """
 while [ "$1" != -- ]; do { echo 0 >"$1/cgroup.procs"; } 2>/dev/null; shift; done
 shift
@@ -42,8 +44,8 @@ exec "$@"
 MOST_GROWTH_BYTES = 4 * 1024**3  # of the workspace, by one command
 LEAST_FREE_BYTES = 256 * 1024**2  # or a twentieth of a smaller file system, or half of what was free before
 _PAUSE_S = 0.1
-_COARSE_NS = 20_000_000  # the clock of time stamps is behind by up to a tick
-_BLOCK = 512  # what st_blocks counts in, whatever the file system's own size is
+_COARSE_NS = 20_000_000  # the clock of time stamps lags by up to a tick
+_BLOCK = 512  # the unit of st_blocks, whatever the file system's block size
 
 
 class ControlGroup(NamedTuple):
@@ -53,9 +55,9 @@ class ControlGroup(NamedTuple):
     memory: Path | None = None
 
     def wrap(self, argv: list[str], user: tuple[int, int] | None) -> tuple[list[str], tuple[int, int] | None]:
-        """Return the command that enters the group and becomes ``argv``, and the user to start it as.
+        """Return a command that enters the group and then executes ``argv``, and the user to start it as.
 
-        Only root may enter, so where ``argv`` is for another user, root enters and ``setpriv`` changes the user.
+        Only root may enter, so for another user root enters and ``setpriv`` changes the user.
         """
         if not self.folders:
             return argv, user
@@ -75,7 +77,7 @@ class ControlGroup(NamedTuple):
             await anyio.sleep(0.01)
 
     def bounds_memory(self) -> bool:
-        """Return whether the command was in a group that bounds memory: where delegation is partial, entering fails."""
+        """Return whether the command was in a group that limits memory; with partial delegation, entering it fails."""
         if self.memory is None:
             return False
         peaks = [_text(self.memory / name) for name in ("memory.peak", "memory.max_usage_in_bytes")]
@@ -83,10 +85,10 @@ class ControlGroup(NamedTuple):
         return not known or known != ["0"]
 
     def count_killed(self) -> int:
-        """Return how many processes the kernel ended because the memory of the group was used up."""
+        """Return how many processes the kernel killed because the group had used up its memory."""
         if self.memory is None:
             return 0
-        for name in ("memory.events", "memory.oom_control"):  # of version 2 and of version 1
+        for name in ("memory.events", "memory.oom_control"):  # of version 2 and version 1
             for line in _text(self.memory / name).splitlines():
                 key, _, value = line.partition(" ")
                 if key == "oom_kill" and value.isdigit():
@@ -96,9 +98,9 @@ class ControlGroup(NamedTuple):
 
 @contextmanager
 def control_group(most_memory: int) -> Iterator[ControlGroup]:
-    """Make a control group for one command and remove it afterwards; it is empty where none can be had.
+    """Make a control group for one command and remove it afterwards; it is empty if none can be made.
 
-    ``most_memory`` is in bytes; the number of processes is always the same.
+    ``most_memory`` is in bytes; the limit of processes is constant.
     """
     made: dict[Path, Path] = {}  # by the folder above
     memory = None
@@ -118,18 +120,20 @@ def control_group(most_memory: int) -> Iterator[ControlGroup]:
 
 
 def memory_bound() -> int:
-    """Return how many bytes of memory all processes of a command may have together, where a group can be made."""
+    """Return the bytes of memory that all processes of a command may have together, if a group can be made."""
     pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
     return max(_LEAST_MEMORY_BYTES, min(MOST_MEMORY_BYTES, pages * size // 2))
 
 
 def data_bound(most_memory: int) -> int:
-    """Return how many bytes of data each process may have where no group bounds all of them."""
+    """Return the bytes of data that each process may have if no group limits all of them together."""
     return max(_MOST_WITHOUT_GROUP, most_memory)
 
 
 def _limits(most_memory: int) -> dict[str, tuple[tuple[str, int], ...]]:
-    """Return what to write for each controller, in either version; without swap, memory is all that is used."""
+    """Return the files and values to write for each controller, in both versions; without swap the memory limit is
+    total.
+    """
     return {
         "pids": (("pids.max", MOST_PROCESSES),),
         "memory": (
@@ -142,7 +146,7 @@ def _limits(most_memory: int) -> dict[str, tuple[tuple[str, int], ...]]:
 
 
 def _make(folder: Path, *, is_new: bool, limits: tuple[tuple[str, int], ...]) -> bool:
-    """Make a group or take the one that is there, and set those limits that its version has; say whether one holds."""
+    """Make a group or take an existing one, and set the limits that its version has; return whether one was set."""
     try:
         if is_new:
             folder.mkdir(mode=0o755)
@@ -151,7 +155,7 @@ def _make(folder: Path, *, is_new: bool, limits: tuple[tuple[str, int], ...]) ->
     holds = False
     for name, value in limits:
         with suppress(OSError):
-            file = os.open(folder / name, os.O_WRONLY)  # never made: a missing file is one of the other version
+            file = os.open(folder / name, os.O_WRONLY)  # not created: the other version has it
             try:
                 os.write(file, str(value).encode())
                 holds |= name in _BINDING
@@ -164,7 +168,7 @@ def _make(folder: Path, *, is_new: bool, limits: tuple[tuple[str, int], ...]) ->
 
 
 def _sweep(made: Path) -> None:
-    """Remove the group, and those of others that were killed before they could."""
+    """Remove the group, and groups that killed processes left behind."""
     with suppress(OSError):
         made.rmdir()
     with suppress(OSError):
@@ -190,7 +194,7 @@ def _places(controller: str) -> Iterator[Path]:
 
 
 def _setpriv() -> str | None:
-    """Return the program of util-linux; busybox's cannot change the user."""
+    """Return util-linux's setpriv; that of busybox cannot change the user."""
     found = shutil.which("setpriv", path="/usr/bin:/bin")
     return None if found is None or "busybox" in os.path.realpath(found) else found
 
@@ -214,7 +218,7 @@ def space_of(folder: str) -> Space:
     """Return the space of the file system that a folder lies in.
 
     Raises:
-        OSError: it cannot be told.
+        OSError: it cannot be found out.
     """
     found = os.statvfs(folder)
     unit = found.f_frsize
@@ -227,9 +231,9 @@ def floor_of(before: Space) -> int:
 
 
 async def wait_until_full(folders: Mapping[str, str], *, most_growth: int = MOST_GROWTH_BYTES) -> str:
-    """Wait until one of the folders is too full for the command to go on, and return a sentence that says so.
+    """Wait until one of the folders is too full for the command to continue, and return a sentence that says so.
 
-    ``folders`` are all that the command can write to on a disk, with what to call each.
+    ``folders`` are all writable folders on a disk, each with a name for messages.
     """
     watches = [_Watch(folder, name, most_growth) for folder, name in folders.items()]
     while True:
@@ -240,7 +244,7 @@ async def wait_until_full(folders: Mapping[str, str], *, most_growth: int = MOST
 
 
 class _Watch:
-    """One folder since the first look at it. What cannot be looked at ends no command."""
+    """One monitored folder and its first measurement; an error while measuring never ends a command."""
 
     def __init__(self, folder: str, name: str, most_growth: int) -> None:
         self._folder, self._name, self._most_growth = folder, name, most_growth
@@ -249,7 +253,7 @@ class _Watch:
         self._mark = 0
 
     def look(self) -> str | None:
-        """Return what is too much, or None."""
+        """Return which limit is exceeded, or None."""
         try:
             now = space_of(self._folder)
         except OSError:
@@ -262,7 +266,7 @@ class _Watch:
             written = bytes_written_since(self._folder, self._began)
             if written > self._most_growth:
                 return f"it wrote {mebibytes(written)} to {self._name}, the limit is {mebibytes(self._most_growth)}"
-            self._mark = now.used - written  # somebody else wrote the rest
+            self._mark = now.used - written  # other programs wrote the rest
         return None
 
 

@@ -1,4 +1,4 @@
-"""Select the sandbox that shell commands get: bubblewrap's after a self-test, or none where that was asked for."""
+"""Select the sandbox for shell commands: bubblewrap after a self-test, or none if that was asked for."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from agentctl.sandbox.denied_paths import DeniedPaths
 
 SandboxMode = Literal["auto", "bwrap", "none"]
-_UNSANDBOXED = "--sandbox none runs commands without a boundary"
+_UNSANDBOXED = "--sandbox none runs commands without a sandbox"
 
 
 class SandboxStatus(NamedTuple):
-    """What sandbox there is: its ``tier``, or None with the reason and a line to paste.
+    """The available sandbox: its ``tier``, or None with the reason and a line to paste.
 
-    ``missing`` are sentences about parts of it that this machine cannot give.
+    ``missing`` has a sentence for each protection that this machine does not offer.
     """
 
     tier: str | None
@@ -48,15 +48,15 @@ async def open_sandbox(
     files: Path | None = None,
     denied: DeniedPaths | None = None,
 ) -> Sandbox:
-    """Return the sandbox to run commands in; ``hidden`` are files, folders and sockets to take out of their sight.
+    """Return the sandbox to run commands in; ``hidden`` are files, folders and sockets to hide from them.
 
-    ``environment`` is added to that of commands that have no sandbox, where nothing can be hidden; ``secrets`` are
-    masked in what those write. ``files`` is the folder of the run's files, for what is moved out of the workspace.
-    ``denied`` finds what deny rules hide in the workspace, before each command.
-    A sandbox is tested before it is returned: what must fail in it fails, what must work works.
+    ``environment`` is added to that of commands without a sandbox, where nothing can be hidden; ``secrets`` are masked
+    in their output. ``files`` is the folder of the run's files, for files that are moved out of the workspace.
+    ``denied`` finds the files that deny rules hide in the workspace, before each command. A sandbox is tested before it
+    is returned: actions that must fail in it fail, and those that must work do.
 
     Raises:
-        SandboxUnavailable: it cannot be had here.
+        SandboxUnavailable: there is no sandbox here.
     """
     if wanted == "none":
         return Unsandboxed(workspace, environment=environment, secrets=secrets)
@@ -73,11 +73,13 @@ async def examine(workspace: Path, *, network: bool = False) -> SandboxStatus:
         sandbox, missing = await _open_tested(workspace, network=network, read_only=False, hidden=())
     except SandboxUnavailable as error:
         return SandboxStatus(None, error.message, error.hint)
-    return SandboxStatus(sandbox.tier, "tried: what must fail in it fails", "", missing)
+    return SandboxStatus(sandbox.tier, "tested at each start: actions that must fail in it fail", "", missing)
 
 
 def is_project_folder(workspace: Path) -> bool:
-    """Return whether a folder is one to work in: not the machine, a home or the system's own, where much else lies."""
+    """Return whether a folder is one to work in, and not the root, a home or a system folder, which contain much
+    else.
+    """
     try:
         return why_not_sandboxable(_base_config(workspace)) is None
     except OSError:
@@ -85,7 +87,7 @@ def is_project_folder(workspace: Path) -> bool:
 
 
 def configured_paths_in(workspace: Path) -> Mapping[str, str]:
-    """Return the paths of the workspace that git's configuration or hooks lead to, each with what leads there."""
+    """Return the paths of the workspace that git's configuration or hooks name, each with what names it."""
     from agentctl.sandbox.workspace_guard import configured_in  # noqa: PLC0415 - needed when something is written
 
     config = _base_config(workspace)
@@ -101,7 +103,9 @@ async def _open_tested(
     files: Path | None = None,
     denied: DeniedPaths | None = None,
 ) -> tuple[Bwrap, tuple[str, ...]]:
-    """Return bubblewrap's sandbox after its self-test, and its missing parts; a raised hint does not name ``none``."""
+    """Return bubblewrap's sandbox after its self-test, and its missing features; a raised hint does not name
+    ``none``.
+    """
     from agentctl.sandbox.bwrap import Bwrap  # noqa: PLC0415 - only where it is wanted
     from agentctl.sandbox.import_path import import_folders, is_importable  # noqa: PLC0415
     from agentctl.sandbox.private_files import PrivateFiles  # noqa: PLC0415
@@ -122,12 +126,12 @@ async def _open_tested(
         raise SandboxUnavailable(error.message, hint=hint_for(error.message)) from error
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise SandboxUnavailable(f"the boundary cannot be tried: {reason}", hint="make /tmp writable") from error
+        raise SandboxUnavailable(f"the sandbox cannot be tested: {reason}", hint="make /tmp writable") from error
     if found is not None:
-        raise SandboxUnavailable(f"the boundary does not hold: {found}", hint="run agentctl as another user")
+        raise SandboxUnavailable(f"the sandbox does not hold: {found}", hint="run agentctl as another user")
     is_root = os.geteuid() == 0 and config.user is None
     find_private = PrivateFiles(config.workspace).places if is_root else tuple
-    # The next import of such a file would run it in agentctl's own process, outside of the sandbox.
+    # The next import of such a file would run it in agentctl's own process, outside the sandbox.
     folders = import_folders(config.workspace)
     imports = partial(is_importable, folders=folders) if folders else lambda _: False
     guarded = not config.read_only or config.why_read_only
@@ -136,10 +140,10 @@ async def _open_tested(
 
 
 def _config_for(workspace: Path, *, network: bool, read_only: bool, hidden: Sequence[Path]) -> SandboxConfig:
-    """Return what the sandbox is made for.
+    """Return the input of the sandbox.
 
     Raises:
-        SandboxUnavailable: there can be none for this workspace.
+        SandboxUnavailable: this workspace cannot have a sandbox.
     """
     if not os.path.isdir(workspace):  # noqa: PTH112
         raise SandboxUnavailable(f"the workspace {workspace} is not a folder", hint="choose another one: --workdir DIR")
@@ -164,7 +168,7 @@ def _base_config(workspace: Path) -> SandboxConfig:
 
 
 def _homes(*users: int) -> tuple[str, ...]:
-    """Return the user's home, as the environment names it, and those of ``users`` as the system does."""
+    """Return the user's home from the environment, and the homes of ``users`` from the system."""
     homes = [os.path.expanduser("~")]  # noqa: PTH111 - Path.home() raises where there is none
     for user in users:
         with suppress(KeyError):
@@ -173,9 +177,9 @@ def _homes(*users: int) -> tuple[str, ...]:
 
 
 class Unsandboxed:
-    """Runs commands with everything that the user can do; only their end and their output are bounded.
+    """Runs commands with all rights of the user; only their time and their output are limited.
 
-    ``environment`` is added to the fixed one; ``secrets`` are masked in the output, before a model reads it.
+    ``environment`` is added to the fixed one; ``secrets`` are masked in the output before a model reads it.
     """
 
     tier = "none"
@@ -200,7 +204,7 @@ class Unsandboxed:
         """Run ``command`` by /bin/sh in the workspace for at most ``timeout`` seconds.
 
         Raises:
-            ToolError: it could not be started.
+            ToolError: the command could not be started.
         """
         from agentctl.core.redaction import mask  # noqa: PLC0415 - few runs have no sandbox
         from agentctl.sandbox.process import child_environment, run_process  # noqa: PLC0415 - it brings subprocess

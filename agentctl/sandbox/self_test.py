@@ -1,7 +1,7 @@
-"""Find bubblewrap, and test that the sandbox it makes holds before it is trusted.
+"""Find bubblewrap, and test its sandbox before it is trusted.
 
-``find_bwrap``, ``options_of`` and ``hint_for`` say whether there can be a sandbox here and, if not, what to do about
-it. ``place_decoys`` and ``find_leak`` try from inside what must fail and what must work.
+``find_bwrap``, ``options_of`` and ``hint_for`` find out whether a sandbox is possible here and, if not, what to do.
+``place_decoys`` and ``find_leak`` test from inside what must fail and what must work.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ _SWITCHES = (  # name, the value that forbids user namespaces, the value that al
     ("kernel.apparmor_restrict_unprivileged_userns", "1", "0"),
 )
 _CONTAINER_MARKS = (".dockerenv", "run/.containerenv", "run/systemd/container")
-# No options for the engine here: those that let bubblewrap through take down the container's own seccomp filter,
-# AppArmor profile and masked paths, for everything that runs in it.
+# No options for the engine here: those that allow bubblewrap also disable the container's own seccomp filter, AppArmor
+# profile and masked paths, for everything that runs in it.
 IN_CONTAINER = (
-    "run agentctl outside of the container, or start the container with user namespaces allowed if that is your"
-    " decision. Without a sandbox there is no run_shell; typed reads of the machine and of the container engine work"
+    "run agentctl outside the container, or start the container with user namespaces allowed. Without a "
+    "sandbox there is no run_shell; typed reads of the machine and of the container engine work"
 )
 _NAMESPACES = ("user", "pid", "net", "mnt", "ipc", "uts")
 _OUTSIDE = ("/", "/etc", "/usr", "/var")
@@ -64,13 +64,13 @@ echo end
 
 
 def find_bwrap(workspace: str) -> str:
-    """Return bubblewrap's path: the first on the PATH that does not lie in the workspace, where a model writes.
+    """Return the first bubblewrap on the PATH that is not in the workspace, where a model can write.
 
     Raises:
-        SandboxUnavailable: there is none.
+        SandboxUnavailable: bubblewrap is not installed, or this is not Linux.
     """
     if sys.platform != "linux":
-        raise SandboxUnavailable("this system has no boundary for commands: it needs Linux", hint="run it on Linux")
+        raise SandboxUnavailable("sandboxing requires Linux", hint="run it on Linux")
     for folder in os.get_exec_path():
         program = os.path.join(folder, "bwrap")  # noqa: PTH118
         real = os.path.realpath(program)
@@ -80,7 +80,7 @@ def find_bwrap(workspace: str) -> str:
 
 
 async def options_of(program: str) -> frozenset[str]:
-    """Return the options that this bubblewrap knows.
+    """Return the options that this bubblewrap supports.
 
     Raises:
         SandboxUnavailable: it does not run, or is too old.
@@ -91,21 +91,21 @@ async def options_of(program: str) -> frozenset[str]:
     except ToolError as error:
         raise SandboxUnavailable(error.message, hint=hint) from error
     if answer.exit_code != 0:
-        said = (answer.stderr or answer.stdout).strip().splitlines() or ["it said nothing"]
+        said = (answer.stderr or answer.stdout).strip().splitlines() or ["it printed nothing"]
         raise SandboxUnavailable(f"{program} does not run: {said[-1][:200]}", hint=hint)
     known = frozenset(word for word in answer.stdout.split() if word.startswith("--"))
     if not known >= _NEEDED:
         lacks = ", ".join(sorted(_NEEDED - known))
-        raise SandboxUnavailable(f"{program} is too old: it lacks {lacks}", hint=hint)
+        raise SandboxUnavailable(f"{program} is too old: it does not support {lacks}", hint=hint)
     return known
 
 
 def hint_for(message: str, root: Path = Path("/")) -> str:
-    """Return the hint for a bubblewrap that is installed and fails with ``message``: one command where there is one.
+    """Return the hint for an installed bubblewrap that fails with ``message``: one command if there is one.
 
-    ``root`` is the folder that holds ``proc/sys`` and the marks of a container.
+    ``root`` is the folder that contains ``proc/sys`` and the files that mark a container.
     """
-    # In a container first: a switch of the kernel is the host's, and sysctl fails here.
+    # Check for a container first: a kernel switch belongs to the host, and sysctl fails here.
     if any((root / mark).exists() for mark in _CONTAINER_MARKS):
         return IN_CONTAINER
     for name, forbids, allows in _SWITCHES:
@@ -115,7 +115,7 @@ def hint_for(message: str, root: Path = Path("/")) -> str:
             continue
         if value == forbids:
             return f"sudo sysctl -w {name}={allows}"
-    # A container that has none of the marks masks parts of /proc, and a new procfs cannot be mounted in it.
+    # A container without these files masks parts of /proc, so a new procfs cannot be mounted in it.
     return f"in a container, {IN_CONTAINER}" if "proc" in message else "allow unprivileged user namespaces"
 
 
@@ -123,11 +123,11 @@ def _how_to_install() -> str:
     for installer, line in _INSTALLERS:
         if any(os.access(os.path.join(folder, installer), os.X_OK) for folder in ("/usr/bin", "/sbin", "/bin")):  # noqa: PTH118
             return line
-    return "install bubblewrap by your system's packages"
+    return "install bubblewrap with your system's package manager"
 
 
 class Decoys(NamedTuple):
-    """What is put out for a probe: its name for new files, what must be gone, where nothing may be written."""
+    """The decoys of a probe: its name for new files, paths that must be hidden, places that must not be writable."""
 
     name: str
     gone: tuple[str, ...]
@@ -135,22 +135,22 @@ class Decoys(NamedTuple):
 
     @property
     def command(self) -> str:
-        """The probe, for a shell inside."""
+        """The probe, a script for a shell inside the sandbox."""
         words = shlex.join([self.name, str(len(self.gone)), *self.gone, *self.outside])
         return f"set -- {words}\n{_ASK}"
 
 
 @contextmanager
 def place_decoys(config: SandboxConfig) -> Iterator[Decoys]:
-    """Put out a secret file and a socket that answers, where anyone outside can reach them; remove them after.
+    """Place a secret file and a listening socket where everyone outside can reach them; remove them afterwards.
 
     Raises:
-        OSError: no such folder can be made.
+        OSError: the folder for them cannot be made.
     """
     _sweep(Path(_shared(config)))
     folder = tempfile.mkdtemp(prefix=f"agentctl-probe-{os.getpid()}-", dir=_shared(config))
     name = f".{os.path.basename(folder)}"  # noqa: PTH119
-    Path(folder).chmod(0o755)  # what hides it must be the sandbox
+    Path(folder).chmod(0o755)  # only the sandbox may be what hides it
     secret, called = Path(folder, "secret"), Path(folder, "socket")
     ear = socket.socket(socket.AF_UNIX)
     try:
@@ -169,10 +169,10 @@ def place_decoys(config: SandboxConfig) -> Iterator[Decoys]:
 
 
 def find_leak(said: str, decoys: Decoys, config: SandboxConfig) -> str | None:
-    """Return what of a probe's answer shows that the sandbox does not hold, or None. Looks outside for traces, too."""
+    """Return what in a probe's output shows that the sandbox leaks, or None. Checks for traces outside, too."""
     lines = said.splitlines()
     if "end" not in lines:
-        return "a command does not come to its end in it"
+        return "commands do not complete in it"
     facts = {key: value for key, _, value in (line.partition(" ") for line in lines)}
     for kind in _NAMESPACES:
         inside = re.search(rf"{kind}:\[\d+\]", said)
@@ -180,14 +180,14 @@ def find_leak(said: str, decoys: Decoys, config: SandboxConfig) -> str | None:
         if inside is None or (inside[0] == os.readlink(f"/proc/self/ns/{kind}")) is not shared:  # noqa: PTH115
             return f"the {kind} namespace is {'not ' if shared else ''}the one outside"
     if int(facts.get("CapEff:", "1"), 16) or facts.get("NoNewPrivs:") != "1":
-        return "a command keeps privileges in it"
+        return "a command has privileges in it"
     if lines.count("process") > _MOST_PROCESSES:
-        return "the processes outside can be seen from it"
+        return "processes outside are visible from it"
     if not config.network and any(line.startswith("route ") and line != "route Iface" for line in lines):
-        return "the network can be reached from it"
+        return "the network is reachable from it"
     for line in lines:
         if line.startswith("seen "):
-            return f"{line[5:]} can be seen from it"
+            return f"{line[5:]} is visible from it"
     return _wrote(lines, decoys, config)
 
 
@@ -197,15 +197,15 @@ def _wrote(lines: Sequence[str], decoys: Decoys, config: SandboxConfig) -> str |
         if os.path.lexists(trace):
             with suppress(OSError):
                 trace.unlink()
-            return f"{place} can be written from it"
+            return f"{place} is writable from it"
     writable = not config.read_only and _writable(config.workspace)
     if ("inside" in lines) is not writable:
-        return f"the workspace {config.workspace} can{'not' if writable else ''} be written from it"
+        return f"the workspace {config.workspace} is {'not ' if writable else ''}writable from it"
     return None
 
 
 def _sweep(shared: Path) -> None:
-    """Remove what a probe left that was killed in the middle."""
+    """Remove the files of a probe that was killed."""
     for folder in shared.glob("agentctl-probe-*-*"):
         owner = folder.name.split("-")[2]
         if owner.isdigit() and not Path("/proc", owner).exists() and folder.lstat().st_uid == os.geteuid():
@@ -213,20 +213,20 @@ def _sweep(shared: Path) -> None:
 
 
 def _writable(workspace: str) -> bool:
-    """Return whether commands should be able to write there: inside, root is the owner but has no privileges."""
+    """Return whether commands should be able to write there: inside, root owns files but has no privileges."""
     if os.geteuid() == 0:
         return bool(os.stat(workspace).st_mode & stat.S_IWUSR)  # noqa: PTH116
     return os.access(workspace, os.W_OK)
 
 
 def _shared(config: SandboxConfig) -> str:
-    """Return a folder that is empty inside and can be written outside."""
+    """Return a folder that is empty inside and writable outside."""
     places = ("/tmp", "/var/tmp", *config.hidden)  # noqa: S108 - the folder made in it is new and private
     return next((place for place in places if os.path.isdir(place) and os.access(place, os.W_OK)), places[0])  # noqa: PTH112
 
 
 def _samples(config: SandboxConfig) -> Iterator[str]:
-    """Yield something that is there in each hidden place, and is not the way to the workspace."""
+    """Yield an existing path in each hidden place that is not on the way to the workspace."""
     ways = exposed_paths(config)
     for place in map(os.path.realpath, (*config.homes, *config.hidden)):
         if not os.path.isdir(place):  # noqa: PTH112

@@ -1,12 +1,12 @@
-"""Find unix sockets that some process listens on, in any network namespace, to hide them from commands.
+"""Find unix sockets that a process listens on, in any network namespace, to hide them from commands.
 
 A socket with a path belongs to no network namespace and a read-only mount does not stop a connection, so a command
-could call any of them. The kernel lists sockets by network namespace and names them as their owner did: by a relative
-path, or by one of another mount namespace. ``SocketFiles`` reads the lists of all namespaces that this user may see and
-translates the names. What no list shows (the listener is outside of this container, or /proc hides it) is found by a
-bounded walk, once: a socket file counts if the kernel says that somebody has bound it.
+could call any of them. The kernel lists sockets by network namespace, under the name that their owner used: a relative
+path, or a path in another mount namespace. ``SocketFiles`` reads the lists of all namespaces that this user may see and
+translates the names. Sockets in no list (the listener is outside this container, or /proc hides it) are found by one
+bounded walk: a socket file counts if the kernel reports that a process has bound it.
 
-Not found: a socket whose file was renamed, or appeared after the walk, while its listener can be seen in no list.
+Not found: a socket in no list whose file was renamed, or appeared after the walk.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from typing import NamedTuple
 
 from agentctl.sandbox.mount_table import read_lines, unescape
 
-_HEAD_BYTES = 64  # of the list of mounts: it begins with an id that no other namespace has
+_HEAD_BYTES = 64  # of the mount list, which begins with an id unique to the namespace
 _MOST_ENTRIES = 60_000
 _MOST_SECONDS = 0.25
 _NEVER_WALKED = frozenset(
     {"proc", "sys", "dev", "run", "tmp", "home", "root", "boot", "usr", "bin", "sbin", "lib", "lib32", "lib64"}
 )
-_WITHOUT_SOCKETS = frozenset({"objects", "node_modules", "site-packages", "__pycache__"})  # large, and of files only
+_WITHOUT_SOCKETS = frozenset({"objects", "node_modules", "site-packages", "__pycache__"})  # large, and without sockets
 
 
 class MountEntry(NamedTuple):
-    """One mount: its file system's device number, what of the file system is mounted, and where."""
+    """One mount: its file system's device number, the mounted part of the file system, and the mount point."""
 
     device: str
     root: str
@@ -41,9 +41,11 @@ class MountEntry(NamedTuple):
 
 
 class SocketFiles:
-    """Finds the sockets; it walks through ``workspace`` and what lies open beside the system when first asked.
+    """Finds the sockets; the first call walks through ``workspace`` and the places that commands can see beside the
+    system.
 
-    It walks again when a socket was bound by a relative path since: whose working folder that is may not be readable.
+    It walks again when a socket was bound by a relative path since, as the working folder of its process may not be
+    readable.
     """
 
     def __init__(self, workspace: str) -> None:
@@ -52,7 +54,7 @@ class SocketFiles:
         self._relative: frozenset[str] = frozenset()
 
     def find(self) -> set[str]:
-        """Return the paths of all sockets that could be called now; links in them are not resolved."""
+        """Return the paths of all sockets with a listener now; links in them are not resolved."""
         candidates, relative = _read_lists()
         if self._walked is None or relative - self._relative:
             self._walked, self._relative = tuple(_walk((self._workspace, *_open_places()))), relative
@@ -61,24 +63,24 @@ class SocketFiles:
 
 
 def is_bound(place: str) -> bool:
-    """Return whether a process has bound this socket file, in whatever namespace; the owner does not notice the check.
+    """Return whether a process has bound this socket file, in any namespace; the owner does not notice the check.
 
-    A datagram socket is connected to it. A listener of streams is of another type, which the kernel says before it
-    tells the listener anything; a receiver of datagrams is not told of it either.
+    The check connects a datagram socket. A stream listener has another type, so the kernel fails the call before it
+    notifies the listener; a datagram receiver is not notified, either.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asking:
         asking.setblocking(False)
         try:
             asking.connect(place)
         except OSError as error:
-            if error.errno is None:  # Python refuses a path that is too long for an address
+            if error.errno is None:  # Python rejects a path that is too long for an address
                 return _is_socket(place)
             return error.errno not in (errno.ECONNREFUSED, errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ELOOP)
     return True
 
 
 def mounts_of(process: str) -> tuple[MountEntry, ...]:
-    """Return the mounts that a process sees, in their order; none where that may not be read."""
+    """Return the mounts that a process sees, in their order; empty if they cannot be read."""
     found = []
     for line in read_lines(f"/proc/{process}/mountinfo"):
         fields = line.split(" ", 5)
@@ -87,11 +89,11 @@ def mounts_of(process: str) -> tuple[MountEntry, ...]:
 
 
 def translate_path(place: str, theirs: Sequence[MountEntry], ours: Iterable[MountEntry]) -> Iterator[str]:
-    """Yield the names that a path in another mount namespace has in ours."""
+    """Yield the paths in our mount namespace of a path in another one."""
     around = [mount for mount in theirs if _rest(place, mount.place) is not None]
     if not around:
         return
-    mount = max(around, key=lambda mount: len(mount.place))  # the last of equals would be on top; devices tell
+    mount = max(around, key=lambda mount: len(mount.place))  # of equals the last is on top
     rest = _rest(place, mount.place) or ""
     on_disk = f"{mount.root.rstrip('/')}{rest}" or "/"
     for own in ours:
@@ -100,7 +102,7 @@ def translate_path(place: str, theirs: Sequence[MountEntry], ours: Iterable[Moun
 
 
 def _read_lists() -> tuple[set[str], frozenset[str]]:
-    """Return candidates from the lists of all network namespaces, and what was bound by a relative path, by its id."""
+    """Return candidates from the lists of all network namespaces, and the sockets bound by a relative path, by id."""
     own = _namespaces("self")
     views = {} if own is None else {own: "self"}
     processes = [entry for entry in os.listdir("/proc") if entry.isdigit()]  # noqa: PTH208 - hundreds of them
@@ -127,7 +129,7 @@ def _read_lists() -> tuple[set[str], frozenset[str]]:
 
 
 def _working_folders(processes: Iterable[str]) -> set[str]:
-    """Return the working folders of those processes that let this user know."""
+    """Return the working folders of those processes that this user may inspect."""
     folders = set()
     for process in processes:
         with suppress(OSError):
@@ -136,25 +138,25 @@ def _working_folders(processes: Iterable[str]) -> set[str]:
 
 
 def _namespaces(process: str) -> tuple[int, str] | None:
-    """Return what tells the network and the mount namespace of a process from others; None: it is gone or hidden."""
+    """Return the ids of a process's network and mount namespaces; None if it is gone or hidden."""
     try:
         net = os.stat(f"/proc/{process}/net/unix").st_ino  # noqa: PTH116 - its own for each namespace
     except OSError:
         return None
     try:
         return net, os.readlink(f"/proc/{process}/ns/mnt")  # noqa: PTH115
-    except OSError:  # another user's; the list of its mounts is open to all
+    except OSError:  # another user's process; its mount list is readable by all
         return net, _read_head(f"/proc/{process}/mountinfo")
 
 
 def _read_names(process: str) -> frozenset[tuple[str, str]]:
-    """Return the sockets that the kernel lists for the network namespace of a process: their numbers and names."""
+    """Return the sockets that the kernel lists for a process's network namespace: their ids and names."""
     rows = (line.split(maxsplit=7) for line in read_lines(f"/proc/{process}/net/unix")[1:])
     return frozenset((row[6], row[7]) for row in rows if len(row) == 8 and not row[7].startswith("@"))
 
 
 def _open_places() -> tuple[str, ...]:
-    """Return folders that commands can look into, and what was mounted from outside a container."""
+    """Return folders that commands can read, and mounts from outside a container."""
     places = []
     with suppress(OSError):
         places = [f"/{name}" for name in sorted(os.listdir("/")) if name not in _NEVER_WALKED]  # noqa: PTH208
@@ -162,7 +164,7 @@ def _open_places() -> tuple[str, ...]:
 
 
 def _walk(places: Sequence[str]) -> Iterator[str]:
-    """Yield the socket files in these places, the shallow ones first, for 60,000 entries and 0.25 s."""
+    """Yield the socket files in these places, the shallow ones first, for at most 60,000 entries and 0.25 s."""
     pending, seen = deque(places), set(places)
     left, end = _MOST_ENTRIES, time.monotonic() + _MOST_SECONDS
     while pending and left > 0 and time.monotonic() < end:
@@ -177,7 +179,7 @@ def _walk(places: Sequence[str]) -> Iterator[str]:
                             pending.append(entry.path)
                     elif not entry.is_file(follow_symlinks=False) and not entry.is_symlink() and _is_socket(entry.path):
                         yield entry.path
-        except NotADirectoryError:  # a single file that is mounted
+        except NotADirectoryError:  # a single mounted file
             if _is_socket(place):
                 yield place
         except OSError:
@@ -192,7 +194,9 @@ def _is_socket(place: str) -> bool:
 
 
 def _rest(place: str, folder: str) -> str | None:
-    """Return what of a path is left below a folder, with its slash, or "" for the folder; None if it is not below."""
+    """Return the rest of a path below a folder, with its slash, or "" for the folder itself; None if it is not
+    below.
+    """
     above = folder.rstrip("/")
     return place[len(above) :] if place == folder or place.startswith(f"{above}/") else None
 

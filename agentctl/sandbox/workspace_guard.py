@@ -1,12 +1,12 @@
 """Protect the files of a workspace that other programs run or obey, around each command.
 
-Before a command: they are bound read-only, at any depth, and the workspace's git folder is replaced by a copy
-(``git_scratch``). Where no ``.git`` stands in the workspace, an empty folder is its placeholder while the command runs,
-so that one made by the command is never seen outside. After it: such files that are new are moved into the run's
-files, and those that are merely run later by a build or a CI are named. Nothing is deleted.
+Before a command, these files are bound read-only, at any depth, and the workspace's git folder is replaced by a copy
+(``git_scratch``). If the workspace has no ``.git``, a placeholder stands for it while the command runs, so that one
+made by the command is never visible outside. After the command, such files that are new are moved into the run's files,
+and those that only a build or a CI runs later are reported. Nothing is deleted.
 
-The read-only mounts are the first wall and hold while the command runs. The look afterwards is the second: it finds
-what a command made where nothing stood before (a repository in a new subfolder, a new ``.envrc``).
+The read-only mounts are the first protection, while the command runs. The check afterwards is the second: it finds
+files where there was none before (a repository in a new subfolder, a new ``.envrc``).
 """
 
 from __future__ import annotations
@@ -30,14 +30,16 @@ from agentctl.sandbox.mount_plan import SandboxConfig
 from agentctl.sandbox.mount_table import is_beneath
 from agentctl.sandbox.quarantine import Placeholder, Quarantine
 
-_MOST_BINDS = 200  # each costs bubblewrap a part of a millisecond; those nearest to the top come first
+_MOST_BINDS = 200  # each costs bubblewrap a fraction of a millisecond; those nearest to the top come first
 _MOST_NAMED = 20
 _MOST_CONFIG_BYTES = 1024 * 1024
 _MOST_INCLUDED = 50
 
 
 def why_unprotectable(workspace: str) -> str | None:
-    """Return why commands may not write to a workspace at all, as git outside would obey what they write, or None."""
+    """Return why commands may not write to a workspace at all, because git outside would obey their changes, or
+    None.
+    """
     if any(is_git_name(part) for part in workspace.split("/")):
         return "it lies in a git folder"
     names = frozenset(os.listdir(workspace))  # noqa: PTH208
@@ -51,7 +53,7 @@ def why_unprotectable(workspace: str) -> str | None:
 class WorkspaceGuard:
     """Guards one workspace for all commands of a run. ``files`` is the folder of the run's own files.
 
-    ``imports`` says of a path in the workspace whether agentctl's own Python would import it.
+    ``imports`` returns whether agentctl's own Python would import a path of the workspace.
     """
 
     def __init__(
@@ -59,12 +61,12 @@ class WorkspaceGuard:
     ) -> None:
         self._config, self._files, self._imports = config, files, imports
         self._workspace = config.workspace
-        self._configured: dict[str, _Named] = {}  # what git's configuration and hooks lead to, by path
+        self._configured: dict[str, _Named] = {}  # paths that git's configuration and hooks name
         self._index = FolderIndex(self._workspace, skipped=self._hidden_folders(), also=self._imported_by_agentctl)
         self._before: dict[str, AutorunEntry] = {}
-        self._folders: dict[str, int] = {}  # the inodes of the folders before the command
-        self._protected: set[str] = set()  # the paths that something was mounted on, or above
-        self._held: set[tuple[int, int]] = set()  # the identities of what was there of them
+        self._folders: dict[str, int] = {}  # inode of each folder before the command
+        self._protected: set[str] = set()  # the paths that were mounted on, or whose folder was
+        self._held: set[tuple[int, int]] = set()  # the identities of the existing ones among them
         self._git: GitScratch | None = None
         self._place = ""
         self._placeholders: dict[str, Placeholder] = {}
@@ -74,14 +76,14 @@ class WorkspaceGuard:
 
     @property
     def place(self) -> str:
-        """The folder outside of the workspace that commands can write to, as git's; empty where there is none."""
+        """The folder outside the workspace that commands can write to in place of git's; "" if there is none."""
         return self._place
 
     def mounts(self) -> list[str]:
-        """Look at the workspace and return bubblewrap's options that protect what is obeyed in it.
+        """Read the workspace and return bubblewrap's options that protect the obeyed files in it.
 
         Raises:
-            OSError: the workspace cannot be looked at.
+            OSError: the workspace cannot be read.
         """
         if self._config.read_only:
             self._say(f"the workspace is read-only to commands: {self._config.why_read_only}")
@@ -108,7 +110,7 @@ class WorkspaceGuard:
             is_missing = path not in self._before or Placeholder.stands_at(place)
             if named.kind is not None and is_missing and os.path.realpath(above) == above:
                 options += self._placeholder(path, is_folder=named.kind == "folder")
-        if why_unprotectable(self._workspace) is not None:  # it was made so since the run began
+        if why_unprotectable(self._workspace) is not None:  # it became like that during the run
             return ["--remount-ro", self._workspace]
         bound: list[str] = []
         self._protected = {".git", *self._placeholders}
@@ -116,7 +118,7 @@ class WorkspaceGuard:
             if found.autorun.policy == "reported" or found.path in self._protected:
                 continue
             place = f"{self._workspace}/{found.path}"
-            if found.target is not None:  # a link cannot be bound: its folder is, if it is not the whole workspace
+            if found.target is not None:  # a link cannot be bound: its folder is, unless that is the workspace
                 place = place.rpartition("/")[0]
             if any(is_beneath(place, other) for other in bound):
                 self._protected.add(found.path)
@@ -129,7 +131,9 @@ class WorkspaceGuard:
         return options
 
     def settle(self) -> tuple[list[str], list[FileNotice]]:
-        """Copy back git's changes after a command, move new files that ask, and return notes and notices."""
+        """Copy back git's changes after a command, move new files that other programs obey, and return notes and
+        notices.
+        """
         notes, self._notes = self._notes, []
         self._quarantine.begin()
         if self._config.read_only:
@@ -159,7 +163,7 @@ class WorkspaceGuard:
         notes += self._notes
         self._notes = []
         for folder in self._index.unread[:3]:
-            if (note := f"not looked into for files that other programs obey: {folder[:200]}") not in self._said:
+            if (note := f"not checked for files that other programs obey: {folder[:200]}") not in self._said:
                 self._said.add(note)
                 notes.append(note)
         if len(notes) > _MOST_NAMED:
@@ -167,11 +171,11 @@ class WorkspaceGuard:
         return notes, notices
 
     def _judge(self, found: AutorunEntry) -> Literal["leave", "report", "move"]:
-        """Return what happens to an entry that stands in the workspace after a command.
+        """Return what to do with an entry that is in the workspace after a command.
 
         A command cannot replace a mounted file, except by renaming its folder and creating another in its place. A
-        program outside may have replaced it meanwhile. An inode number that became free may have been given again, so
-        only one of what was mounted says that an entry is the same.
+        program outside may have replaced it meanwhile. A freed inode number may be reused, so only the inode of a
+        mounted file proves that an entry is the same.
         """
         earlier = self._before.get(found.path)
         is_as_before = earlier is not None and (earlier.identity, earlier.stamp) == (found.identity, found.stamp)
@@ -187,7 +191,7 @@ class WorkspaceGuard:
         return "report" if found.identity == earlier.identity and earlier.target is found.target is None else "move"
 
     def _say(self, note: str) -> None:
-        """Give a note with the next command, once in a run."""
+        """Add a note to the next command's notes, once per run."""
         if note not in self._said:
             self._said.add(note)
             self._notes.append(note)
@@ -199,13 +203,13 @@ class WorkspaceGuard:
         return self._index.look(path, AutorunFile("asks", self._configured[path].program))
 
     def _hidden_folders(self) -> set[str]:
-        """Return the folders that are hidden from commands, so that nothing in them can be theirs."""
+        """Return the folders that are hidden from commands, which therefore cannot have written there."""
         return {os.path.realpath(place) for place in self._config.hidden}
 
     # The git folder of the workspace
 
     def _copy_folder(self) -> str:
-        """Return a folder for copies that goes when the run does; commands of another user can get there, too."""
+        """Return a folder for copies that is removed with the run; commands of another user have access, too."""
         if not self._place:
             above = Path(tempfile.gettempdir())
             if self._config.user is None and self._files is not None:
@@ -228,7 +232,7 @@ class WorkspaceGuard:
             return ["--ro-bind", folder, folder]
 
     def _placeholder(self, path: str, *, is_folder: bool) -> list[str]:
-        """Let something stand where nothing is, so that what a command makes there is not seen outside."""
+        """Put a placeholder at a free path, so that a file that the command makes there is not visible outside."""
         inside = f"{self._copy_folder()}/new-{len(self._placeholders)}-{os.urandom(4).hex()}"
         made = Placeholder.create(f"{self._workspace}/{path}", inside, is_folder=is_folder, owner=self._config.user)
         if made is None:
@@ -238,14 +242,14 @@ class WorkspaceGuard:
 
 
 class _Named(NamedTuple):
-    """What leads to a path: ``kind`` is what git expects there ("file", "folder"), None where anything else may be."""
+    """The source that names a path: ``kind`` is what git expects there ("file", "folder"), None for anything."""
 
     program: str
     kind: str | None
 
 
 def configured_in(workspace: str, homes: Sequence[str]) -> dict[str, _Named]:
-    """Return the paths in the workspace, relative, that git's configuration or links among its hooks lead to."""
+    """Return the relative paths in the workspace that git's configuration names or a link among its hooks leads to."""
     git = f"{workspace}/.git"
     pending = [f"{git}/config", f"{git}/config.worktree", "/etc/gitconfig"]
     pending += [f"{home}/{name}" for home in homes for name in (".gitconfig", ".config/git/config")]
@@ -272,7 +276,7 @@ def configured_in(workspace: str, homes: Sequence[str]) -> dict[str, _Named]:
 
 
 def _link_targets(workspace: str, entries: Iterable[AutorunEntry]) -> dict[str, _Named]:
-    """Return the paths in the workspace to which links lead that are obeyed, or lie directly in an obeyed folder."""
+    """Return the paths in the workspace that are targets of obeyed links, or of links directly in an obeyed folder."""
     found: dict[str, _Named] = {}
     for entry in entries:
         place = f"{workspace}/{entry.path}"

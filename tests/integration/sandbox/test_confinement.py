@@ -163,7 +163,7 @@ def test_a_program_of_32_bits_is_ended_with_a_note(own: Inside) -> None:
     shutil.copy(ATTEMPTS, own.workspace)
     seccomp_filter = "import attempts; attempts.in_a_child = lambda call: call(); attempts.by_the_old_entrance()"
     (answer,) = own(f"exec /usr/bin/python3 -c '{seccomp_filter}'")
-    expected = ["the sandbox ended it for a system call: 32-bit programs do not run in it"]
+    expected = ["the sandbox killed it for a system call: 32-bit programs do not run in it"]
     assert (answer["exit_code"], answer["notes"]) == (128 + signal.SIGSYS, expected)
 
 

@@ -203,7 +203,7 @@ def test_a_workspace_that_its_owner_may_not_enter_is_given_back(inside: Inside) 
     inside.workspace.chmod(0o750)
     commands = ["chmod 000 .", "echo a >a; chmod 077 .", "chmod 500 .; exit 3", "chmod 705 .", "cat a"]
     answers = inside(*commands)
-    back = "the command left the workspace with the mode {}; it has 750 again"
+    back = "the command left the workspace with the mode {}; the mode 750 was restored"
     assert [(answer["exit_code"], answer["notes"]) for answer in answers] == [
         (0, [back.format("000")]),
         (0, [back.format("077")]),

@@ -19,7 +19,7 @@ REAL = shutil.which("bwrap") or "/usr/bin/bwrap"
 async def refused(workspace: Path, *hidden: Path, read_only: bool = False) -> SandboxUnavailable:
     with pytest.raises(SandboxUnavailable) as caught:
         await open_sandbox("auto", workspace=workspace, network=False, read_only=read_only, hidden=hidden)
-    assert caught.value.hint.endswith("   or: --sandbox none runs commands without a boundary")
+    assert caught.value.hint.endswith("   or: --sandbox none runs commands without a sandbox")
     return caught.value
 
 
@@ -76,7 +76,7 @@ async def test_a_bubblewrap_that_fails_is_told_with_a_hint(
     put_first(tmp_path / "bin", script, monkeypatch)
     (tmp_path / "work").mkdir()
     error = await refused(tmp_path / "work")
-    assert error.message.startswith(("the sandbox could not be set up: ", "the boundary does not hold: "))
+    assert error.message.startswith(("the sandbox could not be set up: ", "the sandbox does not hold: "))
 
 
 async def test_one_that_is_too_old_or_broken_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +84,7 @@ async def test_one_that_is_too_old_or_broken_is_told(tmp_path: Path, monkeypatch
     put_first(tmp_path / "bin", "", monkeypatch)
     program = tmp_path / "bin/bwrap"
     program.write_text("#!/bin/sh\necho '--tmpfs --symlink'\n")
-    assert "is too old: it lacks --as-pid-1, " in (await refused(tmp_path / "work")).message
+    assert "is too old: it does not support --as-pid-1, " in (await refused(tmp_path / "work")).message
     program.write_text("#!/bin/sh\necho 'no such library' >&2; exit 1\n")
     assert (await refused(tmp_path / "work")).message == f"{program} does not run: no such library"
 
@@ -109,15 +109,15 @@ LEAKY = {
             'n=0; for word; do shift; [ "$word" = --ro-bind ] && [ $n = 0 ] && word=--bind && n=1\n'
             f'set -- "$@" "$word"; done; exec {REAL} "$@"'
         ),
-        "can be written from it",
+        "is writable from it",
     ),
     "privileges": (
         f'for word; do shift; [ "$word" = ALL ] && word=CAP_KILL; set -- "$@" "$word"; done; exec {REAL} "$@"',
-        "a command keeps privileges in it",
+        "a command has privileges in it",
     ),
     "the folders of others": (
         f'for word; do shift; [ "$word" = /tmp ] && word=/run; set -- "$@" "$word"; done; exec {REAL} "$@"',
-        "can be seen from it",
+        "is visible from it",
     ),
 }
 
@@ -132,7 +132,7 @@ async def test_a_sandbox_that_leaks_is_not_believed(
     put_first(tmp_path / "bin", script, monkeypatch)
     (tmp_path / "work").mkdir()
     error = await refused(tmp_path / "work", tmp_path / "work/none")
-    assert error.message.startswith("the boundary does not hold: ")
+    assert error.message.startswith("the sandbox does not hold: ")
     assert reason in error.message
     assert names(tmp_path / "work") == []
 
