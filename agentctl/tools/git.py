@@ -1,4 +1,4 @@
-"""Show the state of a git repository, asked for so that the repository cannot make git run a program."""
+"""Show the state of a git repository in a way that the repository cannot make git run a program."""
 
 from __future__ import annotations
 
@@ -68,10 +68,11 @@ async def git_status(context: ToolContext, arguments: GitStatus) -> str:
 
 
 async def status(folder: Path, env: Mapping[str, str], hides: Callable[[str], bool] | None = None) -> str:
-    """Return the summary for the repository that ``folder`` lies in, without the files (real paths) that ``hides``.
+    """Return the summary for the repository that contains ``folder``, without the files (real paths) that ``hides``
+    matches.
 
     Raises:
-        ToolError: git is missing, this is no repository, or its own configuration names a program.
+        ToolError: git is missing, this is not a repository, or its own configuration names a program.
     """
     program = shutil.which("git", path=env.get("PATH", ""))
     if program is None:
@@ -101,7 +102,7 @@ def _relative(folder: Path, root: str) -> str:
 
 
 def _hides(found: HiddenPaths, path: str) -> bool:
-    """Return whether a real path is hidden; what lies outside the workspace is no rule's."""
+    """Return whether a real path is hidden; rules do not apply outside the workspace."""
     relative = os.path.relpath(path, found.root)
     return not relative.startswith("../") and found.hides(relative)
 
@@ -120,7 +121,7 @@ def _is_hidden(line: str, root: str, hides: Callable[[str], bool]) -> bool:
 
 
 def _unquote(name: str) -> str:
-    """Return a file's name as it is, where git wrote it in quotes with the escapes of C."""
+    """Return a file's name without git's quotes and C escapes."""
     if not (name.startswith('"') and name.endswith('"') and len(name) > 1):
         return name
     raw = re.sub(rb"\\([0-7]{3}|.)", _escape, os.fsencode(name[1:-1]))
@@ -142,7 +143,7 @@ async def _refuse_programs(git: Callable[..., Awaitable[CommandResult]], top: Pa
     own = {name for line in listed.stdout.splitlines() for scope, _, name in (line.partition("\t"),) if scope in _OWN}
     named = sorted(name for name in own if _PROGRAMS.fullmatch(name))
     if named == ["core.fsmonitor"] and (await git("config", "--bool", "core.fsmonitor")).exit_code == 0:
-        named = []  # "true" means git's own watcher, which is switched off here
+        named = []  # "true" means git's built-in monitor, which is switched off here
     if named or listed.truncated_bytes:
         what = (
             f"names a program ({', '.join(cell(name, 60) for name in named[:5])})" if named else "is too long to check"

@@ -1,4 +1,4 @@
-"""Run a command of the shell, and tell a model how it ended."""
+"""Run a shell command, and format its result for a model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from agentctl.tools.tables import cell
 from agentctl.tools.tool import Arguments, cut_middle, define_tool
 from agentctl.tools.toolbox import ToolContext
 
-_OF_STDOUT, _OF_STDERR = 40 * 1024, 16 * 1024  # bytes of each that a model may see
+_OF_STDOUT, _OF_STDERR = 40 * 1024, 16 * 1024  # bytes of each stream that a model may see
 _MOST_MOVED = 20
 _NOT_THERE = re.compile(
     r"name resolution|resolve host|resolve proxy|unable to resolve|Name or service not known"
@@ -46,9 +46,9 @@ async def run_shell_async(
     After ``timeout`` seconds it and everything it started is ended (SIGTERM, two seconds later SIGKILL) and
     ``timed_out`` is set; the same happens, before the exception goes on, when the caller is cancelled. Nothing stays
     behind in the background. stdin is empty and no terminal can be reached. The environment is a small fixed one, in
-    which programs do not ask questions, and inside a run what makes its runs children of that one; ``env`` is laid over
-    it. Of each stream the first 32 KiB and the last 64 KiB
-    are kept, ``truncated_bytes`` counts the rest; ``notes`` are sentences of agentctl, not of the command.
+    which programs do not ask questions; inside a run it also makes nested runs children of that run. ``env`` overrides
+    it. Of each stream the first 32 KiB and the last 64 KiB are kept, ``truncated_bytes`` counts the rest; ``notes`` are
+    sentences of agentctl, not of the command.
 
     There is no sandbox: the command can do whatever its user can.
 
@@ -93,7 +93,7 @@ def _is_contained(context: ToolContext) -> bool:
 async def run_shell(context: ToolContext, arguments: RunShell) -> str:
     """Run a shell command in the workspace. No stdin; what it leaves in the background is ended with it."""
     if context.sandbox is None:
-        raise SandboxUnavailable("there is no boundary to run a command in", hint="--sandbox bwrap says why")
+        raise SandboxUnavailable("no sandbox is available to run a command in", hint="--sandbox bwrap says why")
     if not arguments.command.strip() or "\0" in arguments.command:
         raise ToolError("run_shell: the command is empty or holds a NUL byte", hint="give one line for /bin/sh")
     result = await context.sandbox.run(
@@ -104,10 +104,10 @@ async def run_shell(context: ToolContext, arguments: RunShell) -> str:
 
 
 def format_for_model(result: CommandResult, timeout: int, sandbox: Sandbox, *, more: bool = False) -> str:
-    """Return what a model reads about a command that has ended: how, both streams apart, what was cut, what to know.
+    """Format the result of a command for a model: its exit, both streams, what was cut, and notes.
 
-    ``more``: the streams are told as they are; whoever asked cuts them. A line of the command that looks like one of
-    these gets a backslash before it.
+    ``more``: the streams are not cut here; the caller does that. A line of the output that looks like one of agentctl's
+    gets a backslash before it.
     """
     streams = [
         (name, *escape_frames((text if more else cut_middle(text, most)).removesuffix("\n")))
@@ -118,7 +118,7 @@ def format_for_model(result: CommandResult, timeout: int, sandbox: Sandbox, *, m
         lines.append(f"exit code: {result.exit_code}{_signal_of(result.exit_code)}")
     lines += [
         f"note: {' '.join(note.split())}" for note in (*result.notes, *_moved_notes(result.notices))
-    ]  # a file's name may hold a line end
+    ]  # a file's name may contain a newline
     if note := frames_note(sum(escaped for _, _, escaped in streams)):
         lines.append(note)
     lines += [line for name, text, _ in streams if getattr(result, name) for line in (f"{name}:", text)]
@@ -132,7 +132,7 @@ def format_for_model(result: CommandResult, timeout: int, sandbox: Sandbox, *, m
 
 
 def _moved_notes(notices: Sequence[FileNotice]) -> list[str]:
-    """Return what a model must know of files that are not where its command has put them."""
+    """Return the notes for a model about files that are no longer where its command has put them."""
     moved = [notice.path for notice in notices if notice.moved_to is not None]
     if not moved:
         return []
@@ -150,7 +150,7 @@ def _signal_of(code: int) -> str:
 
 
 def _hints(said: str, sandbox: Sandbox) -> list[str]:
-    """Return what a failure in a sandbox may be due to."""
+    """Return likely causes of a failure in a sandbox."""
     hints = []
     if _NOT_THERE.search(said):
         hints.append("commands have no network in here unless the user gives --network")

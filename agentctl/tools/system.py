@@ -1,4 +1,4 @@
-"""Tools for the machine: disks, memory, load, processes, who listens on its network, and what it is."""
+"""Tools for the machine: disks, memory, load, processes, listening ports, and system information."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class DiskUsage(Arguments):
 
 
 async def _disk_target(context: ToolContext, arguments: DiskUsage) -> Target:
-    """Return the names of the path that the disk is asked for by; it may lie outside the workspace."""
+    """Return the names of the path that selects the disk; it may be outside the workspace."""
     return await anyio.to_thread.run_sync(_machine_path, context.workspace, arguments.path or ".")
 
 
@@ -114,7 +114,7 @@ def with_device_names(found: Sequence[Mount]) -> Sequence[MountedDisk]:
 
 
 class MountedDisk(Protocol):
-    """What is known of a mounted file system."""
+    """The data of a mounted file system."""
 
     @property
     def mountpoint(self) -> str: ...
@@ -125,7 +125,7 @@ class MountedDisk(Protocol):
 
 
 def disk_rows(found: Iterable[MountedDisk]) -> list[tuple[object, ...]]:
-    """Return a row for each disk among ``found``, and one for the root in any case."""
+    """Return a row for each disk in ``found``, and one for the root in any case."""
     rows, seen = [], set[object]()
     mounts = [mount for mount in found if mount.fstype not in _PSEUDO and mount.fstype]
     for mount in sorted(mounts, key=lambda mount: (len(mount.mountpoint), mount.mountpoint)):
@@ -135,14 +135,14 @@ def disk_rows(found: Iterable[MountedDisk]) -> list[tuple[object, ...]]:
         try:
             if not Path(mount.mountpoint).is_dir():
                 continue
-            identity = Path(mount.mountpoint).stat().st_dev  # the same again is a bind mount
+            identity = Path(mount.mountpoint).stat().st_dev  # the same device again is a bind mount
             row = _disk_row(mount.mountpoint, mount.fstype, mount.device)
         except OSError:
             continue
         if row is not None and identity not in seen:
             seen.add(identity)
             rows.append(row)
-    if Path("/").stat().st_dev not in seen:  # a changed root or a live system: no disk is mounted there by name
+    if Path("/").stat().st_dev not in seen:  # after chroot or on a live system no mounted disk has that name
         row = _disk_row("/", "", "")
         rows += [row] if row is not None else []
     return sorted(rows, key=lambda row: str(row[0]))
@@ -158,7 +158,7 @@ def _disk_of(workspace: Path, path: str) -> list[tuple[object, ...]]:
     holder = next((mounts[str(folder)] for folder in (real, *real.parents) if str(folder) in mounts), None)
     row = _disk_row(str(real), holder.fstype if holder else "", holder.device if holder else "")
     if row is None:
-        raise ToolError(f"{place} is on a pseudo file system that has no size")
+        raise ToolError(f"{place} is on a pseudo file system, which has no size")
     return [((holder.mountpoint if holder else str(real)), *row[1:])]
 
 
@@ -308,7 +308,7 @@ def _every_process() -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            process.cpu_percent(None)  # the start of the measurement
+            process.cpu_percent(None)  # starts the measurement
             found.append(process)
         except psutil.Error:
             continue

@@ -12,7 +12,7 @@ _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgtpe]?)(?:i?b)?\s*", re.IGNORECASE
 
 
 def cell(value: object, most: int = 120) -> str:
-    """Return ``value`` as one safe line of at most ``most`` characters; nothing becomes ``-``."""
+    """Return ``value`` as one safe line of at most ``most`` characters; an empty value becomes ``-``."""
     if value is None or value == "":
         return "-"
     text = safe_text(str(value)[: most + 1].replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r"))
@@ -41,7 +41,7 @@ def facts(pairs: Iterable[tuple[str, object]], *, most: int = 300) -> str:
 
 
 def size(count: float | None) -> str:
-    """Return bytes in words: ``12.3 GB``, where 1 KB is 1024 bytes."""
+    """Return a number of bytes with a unit: ``12.3 GB``, where 1 KB is 1024 bytes."""
     if count is None:
         return "-"
     amount, sign = abs(float(count)), "-" if count < 0 else ""
@@ -54,7 +54,7 @@ def size(count: float | None) -> str:
 
 
 def parse_size(text: str) -> int | None:
-    """Return the bytes that ``10MB``, ``1.5 GB``, ``512k`` or ``300`` mean (1 KB is 1024 bytes), or None."""
+    """Parse ``10MB``, ``1.5 GB``, ``512k`` or ``300`` into bytes (1 KB is 1024 bytes), or return None."""
     match = _SIZE.fullmatch(text)
     if match is None:
         return None
@@ -63,7 +63,7 @@ def parse_size(text: str) -> int | None:
 
 
 def span(seconds: float) -> str:
-    """Return a length of time in its two largest units: ``3 d 4 h``, ``2 h 5 min``, ``12 s``."""
+    """Format a length of time in its two largest units: ``3 d 4 h``, ``2 h 5 min``, ``12 s``."""
     left, parts = max(0, int(seconds)), []
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
         count, left = divmod(left, length)
@@ -75,5 +75,5 @@ def span(seconds: float) -> str:
 
 
 def plural(number: int, noun: str, many: str | None = None) -> str:
-    """Return ``1 file``, ``3 files``."""
+    """Return a count with its noun: ``1 file``, ``3 files``."""
     return f"{number:,} {noun if number == 1 else many or noun + 's'}"

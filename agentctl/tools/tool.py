@@ -1,4 +1,6 @@
-"""Make a tool of a function: a pydantic model checks its arguments, its docstring is what the model reads."""
+"""Make a tool from a function: a pydantic model checks its arguments, and its docstring is the description for the
+model.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,7 @@ A = TypeVar("A", bound=Arguments)
 
 
 class TargetLookup(NamedTuple):
-    """The argument that names what a tool's calls are about, and what looks up all names of it."""
+    """The argument that names the target of a tool's calls, and the function that looks up all names of the target."""
 
     argument: str
     kind: Kind
@@ -50,9 +52,10 @@ class TargetLookup(NamedTuple):
 class TypedTool(Generic[A]):
     """A tool as defined; ``at`` binds it to a context.
 
-    ``effect`` may depend on the context. ``contained`` says whether its changes stay inside the workspace or a sandbox.
-    ``resolve`` returns checked arguments as they will be acted on: a container's id as its name, a path without dots.
-    ``find_autorun`` returns who obeys the file that a call writes. ``target`` gives rules all names of its subject.
+    ``effect`` may depend on the context. ``contained`` tells whether its changes stay inside the workspace or a
+    sandbox. ``resolve`` returns the checked arguments in their final form: a container's id as its name, a path without
+    dots. ``find_autorun`` returns the program that obeys the file that a call writes. ``target`` gives rules all names
+    of the call's target.
     """
 
     name: str
@@ -66,7 +69,7 @@ class TypedTool(Generic[A]):
     target: TargetLookup | None = None
 
     def at(self, context: ToolContext) -> BoundTool[A]:
-        """Return the tool that acts with ``context``."""
+        """Return the tool bound to ``context``."""
         return BoundTool(self, context)
 
 
@@ -79,12 +82,12 @@ class BoundTool(Generic[A]):
 
     @property
     def spec(self) -> ToolSpec:
-        """What the model reads."""
+        """The specification that the model reads."""
         return ToolSpec(self.tool.name, self.tool.description, schema_of(self.tool.arguments))
 
     @property
     def effect(self) -> Effect:
-        """What kind of mark a call leaves."""
+        """The kind of effect that a call has."""
         effect = self.tool.effect
         return effect(self.context) if callable(effect) else effect
 
@@ -95,10 +98,10 @@ class BoundTool(Generic[A]):
         return contained(self.context) if callable(contained) else contained
 
     async def prepare(self, arguments: Mapping[str, object]) -> Mapping[str, object]:
-        """Return the arguments as they will be acted on; those that were not given stay out.
+        """Return the arguments in their final form, without those that were not given.
 
         Raises:
-            ToolError: wrong arguments, or nothing of that name, in safe words.
+            ToolError: the arguments are wrong, or nothing has that name; the text is safe.
         """
         async with self._in_safe_words():
             checked = check(self.tool.name, self.tool.arguments, arguments)
@@ -107,10 +110,10 @@ class BoundTool(Generic[A]):
             return (await self.tool.resolve(self.context, checked)).model_dump(mode="json", exclude_unset=True)
 
     async def find_autorun(self, arguments: Mapping[str, object]) -> AutorunFile | None:
-        """Return who obeys the file that a prepared call writes, or None.
+        """Return the program that obeys the file that a prepared call writes, or None.
 
         Raises:
-            ToolError: it cannot be found out, in safe words.
+            ToolError: that cannot be found out; the text is safe.
         """
         if self.tool.find_autorun is None:
             return None
@@ -118,9 +121,9 @@ class BoundTool(Generic[A]):
             return await self.tool.find_autorun(self.context, check(self.tool.name, self.tool.arguments, arguments))
 
     def subject(self, arguments: Mapping[str, object]) -> Subject:
-        """Return what rules look at: ``arguments`` with the defaults filled in, the target by the name given.
+        """Return the subject for rules: ``arguments`` with the defaults filled in, and the target by its given name.
 
-        Wrong arguments stay as they are: the call fails on its own.
+        Wrong arguments stay unchanged, since the call fails anyway.
         """
         try:
             checked = check(self.tool.name, self.tool.arguments, arguments)
@@ -137,7 +140,7 @@ class BoundTool(Generic[A]):
         """Return the ``subject`` of a prepared call with all names of its target.
 
         Raises:
-            ToolError: the target cannot be looked up, in safe words.
+            ToolError: the target cannot be looked up; the text is safe.
         """
         target = self.tool.target
         if target is None or target.argument not in subject.targets:
@@ -149,10 +152,10 @@ class BoundTool(Generic[A]):
         return subject._replace(targets={target.argument: found._replace(names=(*known.names, *found.names))})
 
     async def __call__(self, arguments: Mapping[str, object]) -> str:
-        """Check the arguments, act, and return safe text of at most ``context.most_bytes`` bytes.
+        """Check the arguments, run the tool, and return safe text of at most ``context.most_bytes`` bytes.
 
         Raises:
-            ToolError: wrong arguments or a failure, in safe words.
+            ToolError: the arguments are wrong, or the tool failed; the text is safe.
         """
         async with self._in_safe_words():
             checked = check(self.tool.name, self.tool.arguments, arguments)
@@ -164,8 +167,8 @@ class BoundTool(Generic[A]):
                 text = safe_text(said)
             text = cut_middle(text, self.context.most_bytes)
             if notices:
-                return Reply.of(text, notices)  # whatever became of the text
-            return said if text == said else text  # an excerpt stays one where nothing had to be changed
+                return Reply.of(text, notices)  # whatever happened to the text
+            return said if text == said else text  # an excerpt stays one if it was not changed
 
     @asynccontextmanager
     async def _in_safe_words(self) -> AsyncIterator[None]:
@@ -188,7 +191,7 @@ def define_tool(
     find_autorun: Callable[[ToolContext, A], Awaitable[AutorunFile | None]] | None = None,
     target: TargetLookup | None = None,
 ) -> Callable[[Callable[[ToolContext, A], Awaitable[str]]], TypedTool[A]]:
-    """Make a tool of a coroutine function: its name, its docstring, and ``arguments`` to check."""
+    """Make a tool from a coroutine function: its name, its docstring, and ``arguments`` to check."""
 
     def make(act: Callable[[ToolContext, A], Awaitable[str]]) -> TypedTool[A]:
         said = cleandoc(act.__doc__ or "")
@@ -201,11 +204,11 @@ def check(tool: str, model: type[A], arguments: Mapping[str, object]) -> A:
     """Return the checked arguments; None counts as not given.
 
     Raises:
-        ToolError: names the argument and what is allowed.
+        ToolError: an argument is wrong; the message names it and the allowed values.
     """
     given = {name: value for name, value in arguments.items() if value is not None}
     if not given and not any(field.is_required() for field in model.model_fields.values()):
-        return model.model_construct()  # defaults are right as they are, and to build what checks takes 15 ms
+        return model.model_construct()  # defaults need no check, and building the validator takes 15 ms
     try:
         return model.model_validate(given)
     except ValidationError as error:
@@ -245,7 +248,7 @@ def _allowed_values(entry: Mapping[str, Any]) -> str:
 
 @cache
 def schema_of(model: type[Arguments]) -> dict[str, Any]:
-    """Return the model's JSON schema in short: no titles, and "or null" left out, as None is never needed."""
+    """Return the model's JSON schema, shortened: without titles, and without "or null", as None is never needed."""
     full = model.model_json_schema()
     properties = {name: _shorten(entry) for name, entry in full.get("properties", {}).items()}
     required = {"required": full["required"]} if full.get("required") else {}

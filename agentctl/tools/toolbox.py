@@ -1,4 +1,4 @@
-"""The tools by name, and what they work with; no tool's module is loaded before the tool is asked for."""
+"""The tools by name, and their context; a tool's module is loaded only when the tool is first asked for."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ MOST_KEPT_BYTES = 16 * 1024 * 1024
 
 
 class ToolContext(NamedTuple):
-    """What a tool works with; without a ``sandbox`` no command of a shell can be run. ``private`` is agentctl's own.
+    """The context of a tool; without a ``sandbox`` no shell command can run. ``private`` are agentctl's own folders.
 
     ``run_files`` is the folder of the run's files. ``restricting`` are the deny and ask rules, for tools that show
-    several things in one call; ``denied`` is what those about paths hide. ``redactor`` made the marks that a model
-    reads in place of secrets.
+    several things in one call; ``denied`` finds the files that rules about paths hide. ``redactor`` made the marks that
+    a model reads in place of secrets.
     """
 
     workspace: Path
@@ -44,7 +44,7 @@ class ToolContext(NamedTuple):
 
     @property
     def most_bytes(self) -> int:
-        """How long a tool's text may be: longer where a run cuts it for the model and keeps it."""
+        """The length limit of a tool's text: larger if a run cuts it for the model and saves the whole."""
         return MOST_BYTES if self.run_files is None else MOST_KEPT_BYTES
 
 
@@ -91,7 +91,7 @@ class LazyToolbox:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names that can be asked for."""
+        """The names of the available tools."""
         return self._names
 
     def get(self, name: str) -> Tool:
@@ -137,13 +137,13 @@ def toolbox(
     """Return the tools called ``names`` (all that exist without), at work in ``workspace``.
 
     ``docker_host`` is the engine's address (None: the default socket), ``docker_host_from`` the setting that an error
-    about it names. No tool looks or writes into the folders ``private``; files of the run, in ``run_files``, can be
-    read. ``restricting`` are the deny and ask rules: what they are about is left out of what shows several things at
-    once. ``denied`` are the files that those about paths hide. ``redactor`` puts the marks that it made back into what
-    is written.
+    about it names. No tool reads or writes in the folders ``private``; files of the run, in ``run_files``, can be read.
+    ``restricting`` are the deny and ask rules: their targets are left out of results that show several things.
+    ``denied`` are the files that rules about paths hide. ``redactor`` replaces its marks in written text by their
+    secrets.
 
     Raises:
-        UsageError: ``names`` holds one that does not exist.
+        UsageError: ``names`` contains an unknown tool.
     """
     for name in names or ():
         if name not in TOOLS:
@@ -162,10 +162,10 @@ def arguments_of(name: str) -> tuple[str, ...]:
 
 
 def check_arguments(name: str, arguments: Mapping[str, object]) -> None:
-    """Refuse what a tool could not be called with; nothing is looked up.
+    """Check arguments for a tool, without looking anything up.
 
     Raises:
-        ToolError: names the argument and what is allowed.
+        ToolError: an argument is wrong; the message names it and the allowed values.
     """
     from agentctl.tools.tool import check  # noqa: PLC0415 - a run has it already
 

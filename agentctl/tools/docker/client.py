@@ -1,4 +1,4 @@
-"""Speak to a container engine: its address (DOCKER_HOST), one client, bounded responses, errors with a hint."""
+"""Send requests to a container engine: parse its address (DOCKER_HOST), limit responses, give each error a hint."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _START = "start it: sudo systemctl start docker   (not installed: sudo apt-get i
 
 
 class Address(NamedTuple):
-    """Where an engine listens: a socket's ``path``, or a ``url``; ``shown`` is how the user wrote it."""
+    """The address of an engine: a socket's ``path``, or a ``url``; ``shown`` is as the user wrote it."""
 
     shown: str
     path: str | None = None
@@ -37,10 +37,10 @@ class Address(NamedTuple):
 
 
 def parse_address(given: str | None, named_by: str = "DOCKER_HOST") -> Address:
-    """Return the address that ``given`` means; None or an empty text is the default socket.
+    """Parse an engine's address; None or an empty text is the default socket.
 
     Raises:
-        EngineUnavailable: malformed, or of a kind that is not spoken, with a line to paste.
+        EngineUnavailable: the address is malformed or of an unsupported kind; the hint has a line to paste.
     """
     if not given or not given.strip():
         return Address(DEFAULT_HOST, path=DEFAULT_HOST.removeprefix("unix://"))
@@ -77,12 +77,12 @@ def parse_address(given: str | None, named_by: str = "DOCKER_HOST") -> Address:
 
 def _address_error(shown: str, named_by: str, why: str, hint: str) -> EngineUnavailable:
     return EngineUnavailable(
-        f'{named_by} is "{shown}", which is no engine\'s address: {why}.', hint=f"export {named_by}={hint}"
+        f'{named_by} is "{shown}", which is not an engine\'s address: {why}.', hint=f"export {named_by}={hint}"
     )
 
 
 class EngineRefused(EngineUnavailable):
-    """The engine answers, and says no: its ``code`` (as of HTTP) and its ``reason``, in one line."""
+    """The engine refused a request: its ``code`` (an HTTP status) and its ``reason``, in one line."""
 
     def __init__(self, message: str, *, code: int, reason: str, hint: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -90,18 +90,18 @@ class EngineRefused(EngineUnavailable):
 
 
 class EngineNotFound(EngineRefused):
-    """The engine answers, but knows no such thing (404)."""
+    """The engine does not know this object (404)."""
 
 
 class EngineResponse(NamedTuple):
-    """An answer under way: its status (below 300, or 304: nothing had to be changed) and its pieces."""
+    """A response being received: its status (below 300, or 304: already in that state) and its chunks."""
 
     status: int
     pieces: AsyncIterator[bytes]
 
 
 class DockerEngine:
-    """Speaks to one container engine; the client is opened in the loop of the first call. Close it."""
+    """A client of one container engine, opened in the event loop of the first call. Close it."""
 
     def __init__(self, docker_host: str | None, *, named_by: str = "DOCKER_HOST", patience: float = 10.0) -> None:
         self._given, self._named_by, self._patience = docker_host, named_by, patience
@@ -110,10 +110,10 @@ class DockerEngine:
 
     @property
     def address(self) -> Address:
-        """Where it listens.
+        """The engine's address.
 
         Raises:
-            EngineUnavailable: the address that was given is none.
+            EngineUnavailable: the given address is invalid.
         """
         return parse_address(self._given, self._named_by)
 
@@ -127,10 +127,10 @@ class DockerEngine:
                 await connector.close()
 
     async def get(self, path: str, **params: str) -> Any:  # noqa: ANN401 - JSON, taken apart at the border
-        """Return the parsed answer to one read.
+        """Send one read; return the parsed answer.
 
         Raises:
-            EngineUnavailable: the engine cannot be asked, or its answer is not believable.
+            EngineUnavailable: the engine cannot be reached, or its answer is invalid.
             EngineNotFound: it answers 404.
         """
         async with self.request("GET", path, params) as answer:
@@ -145,10 +145,10 @@ class DockerEngine:
         patience: float | None = None,
         **params: str,
     ) -> tuple[int, Any]:
-        """Ask for one change (a POST is never sent twice); return the status (304: it was so already) and the answer.
+        """Request one change (a POST is never sent twice); return the status (304: already in that state) and the
+        answer.
 
-        ``patience`` is in seconds. After silence or a lost connection nobody knows whether the change was made, and
-        the error says so.
+        ``patience`` is in seconds. Without an answer it is unknown whether the change was made, and the error says so.
 
         Raises:
             EngineUnavailable: as ``get``; ``EngineRefused`` with the engine's reason.
@@ -234,7 +234,7 @@ class DockerEngine:
         if self._client is None:
             import aiodocker
 
-            # A connector of ours, as the client's own would read DOCKER_TLS_VERIFY from the environment.
+            # The client's own connector would read DOCKER_TLS_VERIFY from the environment.
             self._connector = library.UnixConnector(address.path) if address.path else library.TCPConnector()
             self._client = aiodocker.Docker(
                 address.url or "unix://localhost", connector=self._connector, timeout=library.ClientTimeout()
@@ -255,7 +255,7 @@ class DockerEngine:
     def _protocol_error(self, what: str) -> EngineUnavailable:
         address = self.address
         return EngineUnavailable(
-            f"What listens at {address} does not answer like a container engine: {what}.", hint=_other(address)
+            f"The service at {address} does not answer like a container engine: {what}.", hint=_other(address)
         )
 
 

@@ -1,8 +1,8 @@
-"""Tools for one container: which one is meant, how it is set up and fares, its logs, what it uses.
+"""Tools for one container: resolve its name, show its configuration, state, logs and resource use.
 
-A name or an id becomes the true name and the id before anybody decides about it (``resolve_container``); what is
-done is done to that one (``inspect_resolved``). ``summary`` is what ``inspect`` knows, without the noise and without
-secrets.
+A name or an id is resolved to the true name and the id before the call is judged (``resolve_container``); the call then
+acts on that container only (``inspect_resolved``). ``summary`` shortens the result of ``inspect`` and leaves secrets
+out.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ async def resolve_container(context: ToolContext, arguments: C) -> C:
     """Return the arguments with the container's true name (no slash) and the first 12 characters of its id.
 
     Raises:
-        EngineUnavailable: there is none of this name, with the nearest one.
-        ToolError: an ``id`` was given that is not this container's.
+        EngineUnavailable: no container has this name; the hint has the nearest name.
+        ToolError: the given ``id`` is another container's.
     """
     container = await inspect(context, arguments.name)
     name, identity = text(container, "Name").removeprefix("/"), text(container, "Id")[:12]
@@ -72,34 +72,36 @@ async def resolve_container(context: ToolContext, arguments: C) -> C:
 
 
 async def inspect_resolved(context: ToolContext, arguments: OnContainer) -> Doc:
-    """Return what the engine knows about the container that was looked at, and about no other of the same name.
+    """Return the engine's data on the resolved container, never on another one of the same name.
 
     Raises:
-        EngineUnavailable: there is none, or the engine cannot be asked.
-        ToolError: it is gone or has another name by now.
+        EngineUnavailable: the container does not exist, or the engine cannot be reached.
+        ToolError: the container is gone, or its name has changed.
     """
     if arguments.id is None:
         return await inspect(context, arguments.name)
     name = cell(arguments.name)
     look = "nothing was done; look with docker_ps(all=true) what is there now, and ask again"
     if re.fullmatch(r"[0-9a-f]{12,64}", arguments.id) is None:
-        raise ToolError(f"{cell(arguments.id, 20)!r} is no container's id", hint="leave the id out")
+        raise ToolError(f"{cell(arguments.id, 20)!r} is not a container's id", hint="leave the id out")
     try:
         container = await _by_id(context, arguments.id)
     except EngineNotFound as error:
-        raise ToolError(f"{name} ({arguments.id}) is gone: it was removed after this was asked", hint=look) from error
+        raise ToolError(
+            f"{name} ({arguments.id}) is gone: it was removed after this was requested", hint=look
+        ) from error
     if text(container, "Name").removeprefix("/") != arguments.name and not text(container, "Id").startswith(
         arguments.name
     ):
-        raise ToolError(f"{name} ({arguments.id}) has got another name: {cell(text(container, 'Name')[1:])}", hint=look)
+        raise ToolError(f"{name} ({arguments.id}) has a new name: {cell(text(container, 'Name')[1:])}", hint=look)
     return container
 
 
 async def inspect(context: ToolContext, container: str) -> Doc:
-    """Return what the engine knows about one container.
+    """Return the engine's data on one container.
 
     Raises:
-        EngineUnavailable: there is none of this name, with the nearest one; or the engine cannot be asked.
+        EngineUnavailable: no container has this name (the hint has the nearest name), or the engine cannot be reached.
     """
     if _NAME.fullmatch(container):
         try:
@@ -117,15 +119,15 @@ async def inspect(context: ToolContext, container: str) -> Doc:
 
 
 async def _by_id(context: ToolContext, identity: str) -> Doc:
-    """Return the container whose id begins with ``identity``, also where another one has that as its name.
+    """Return the container whose id begins with ``identity``, even if another one has that as its name.
 
     Raises:
-        EngineNotFound: there is none.
+        EngineNotFound: there is no such container.
     """
     container = document(await context.engine.get(f"containers/{quote(identity)}/json"))
     if text(container, "Id").startswith(identity):
         return container
-    # The engine looks for names before it looks for the beginnings of ids: a name may be made to look like one.
+    # The engine matches names before prefixes of ids, and a name can be chosen to look like an id.
     for entry in documents(await context.engine.get("containers/json", all="1")):
         if text(entry, "Id").startswith(identity):
             return document(await context.engine.get(f"containers/{quote(text(entry, 'Id'))}/json"))
@@ -133,7 +135,7 @@ async def _by_id(context: ToolContext, identity: str) -> Doc:
 
 
 async def _names(context: ToolContext, arguments: OnContainer) -> Target:
-    """Return the names of a container that was resolved."""
+    """Return the names of a resolved container."""
     return Target("container", (arguments.name,), arguments.id or "")
 
 
@@ -146,7 +148,7 @@ def path_of(container: Doc, *more: str) -> str:
 
 
 def summary(container: Doc, now: datetime) -> str:
-    """Return the facts about a container in short; of its environment the names only."""
+    """Return a summary of a container; of its environment only the names."""
     state, config, host = fields(container, "State"), fields(container, "Config"), fields(container, "HostConfig")
     command = [text(container, "Path"), *texts(container, "Args")]
     restarts = text(host, "RestartPolicy", "Name") or "no"
@@ -195,7 +197,7 @@ def state_of(state: Doc, now: datetime) -> str:
 
 
 def health_of(state: Doc) -> str:
-    """Return what the health check says, or an empty text where there is none."""
+    """Return the result of the health check, or "" if there is none."""
     word = text(state, "Health", "Status")
     if not word or word == "none":
         return ""
@@ -262,7 +264,7 @@ class ContainerStats(Arguments):
 
 
 async def resolve_stats(context: ToolContext, arguments: ContainerStats) -> ContainerStats:
-    """Return the arguments with the true name and id of the container, if one is named.
+    """Return the arguments with the container's true name and id, if one is named.
 
     Raises:
         EngineUnavailable, ToolError: as ``resolve_container``.
@@ -322,7 +324,7 @@ async def docker_stats(context: ToolContext, arguments: ContainerStats) -> str:
                     await context.engine.get(f"containers/{quote(identity)}/stats", stream="false")
                 )
             except EngineNotFound:
-                return  # it ended in between
+                return  # it ended meanwhile
             except EngineUnavailable as error:
                 failed.append(error)
 
@@ -340,18 +342,20 @@ async def docker_stats(context: ToolContext, arguments: ContainerStats) -> str:
 
 
 def _is_restricted(context: ToolContext, name: str, identity: str) -> bool:
-    """Return whether a deny or ask rule is about this container's use: a call that names none must not show it."""
+    """Return whether a deny or ask rule is about this container's use: then a call that names no container must not
+    show it.
+    """
     subject = Subject({"name": name}, {"name": Target("container", (name,), identity)})
     return any(rule.arguments and fits(rule, "docker_stats", {}, subject) for rule in context.restricting)
 
 
 def log_capacity(context: ToolContext) -> int:
-    """Return how many bytes of a log are kept: more where a run cuts it for the model, and has the whole in a file."""
+    """Return how many bytes of a log are kept: more if a run cuts it for the model and saves the whole in a file."""
     return KEPT_BYTES if context.run_files is None else MORE_KEPT_BYTES
 
 
 async def last_lines(context: ToolContext, container: Doc, asked: Mapping[str, str]) -> LastLines:
-    """Return the lines of a container's log that ``asked`` (``tail``, ``since``) chooses, as many as may be kept.
+    """Return the last lines of a container's log that ``asked`` (``tail``, ``since``) selects, as many as may be kept.
 
     Raises:
         EngineUnavailable: the log cannot be read.

@@ -1,4 +1,4 @@
-"""The tool that runs a command in a container, and ends it inside when its time is up, as no one else would.
+"""The tool that runs a command in a container, and ends it inside on timeout, which the engine does not do.
 
 ``split_command`` and ``CommandOutput`` serve ``run``, too: words without a shell, and output in bounded memory.
 """
@@ -44,7 +44,7 @@ _KILL = 'for p in /proc/[0-9]*; do grep -qs "$1" "$p/environ" && kill "-$2" "${p
 
 
 class _State(NamedTuple):
-    """Whether a command runs; its exit code once it has run and ended; ``pid`` is as the engine's machine counts."""
+    """Whether a command runs; its exit code if it has ended; ``pid`` is the one on the engine's machine."""
 
     running: bool
     code: int | None = None
@@ -61,10 +61,10 @@ class ExecCommand(OnContainer):
 
 
 async def resolve_exec(context: ToolContext, arguments: ExecCommand) -> ExecCommand:
-    """Return the arguments with the container's true name and id; whatever else is wrong is said now, too.
+    """Return the arguments with the container's true name and id, after checking all the others, too.
 
     Raises:
-        ToolError: a wrong argument; EngineUnavailable: no such container, or the engine cannot be asked.
+        ToolError: an argument is wrong. EngineUnavailable: no such container, or the engine cannot be reached.
     """
     split_command("docker_exec", arguments.command)
     for word in (arguments.user, arguments.workdir):
@@ -110,15 +110,15 @@ async def _create(context: ToolContext, path: str, words: Sequence[str], more: M
     body = {"AttachStdout": True, "AttachStderr": True, "Privileged": False, "Tty": False, "Cmd": list(words), **more}
     _, answer = await context.engine.change("POST", path, body=body)
     if not (identity := text(document(answer), "Id")):
-        raise EngineUnavailable("The container engine made a command and did not say which.")
+        raise EngineUnavailable("Docker returned no exec id.")
     return quote(identity, safe="")
 
 
 async def _follow(context: ToolContext, identity: str, written: CommandOutput, patience: float) -> tuple[int, bool]:
-    """Read what a command writes until it has ended; return its exit code, and whether its output is still held open.
+    """Read a command's output until it has ended; return its exit code, and whether its output is still held open.
 
     Raises:
-        EngineUnavailable: it was not started, or the engine goes away.
+        EngineUnavailable: the command was not started, or the connection was lost.
     """
     ends: list[int] = []
     broken: list[EngineUnavailable] = []
@@ -167,9 +167,9 @@ async def _read_state(context: ToolContext, identity: str) -> _State:
 
 
 async def _end(context: ToolContext, path: str, identity: str, mark: str, who: Mapping[str, object]) -> str:
-    """End a command and what it started, by a mark in their environment; return what could not be ended, or nothing.
+    """End a command and its child processes, found by a mark in their environment; return a note if that failed, or "".
 
-    It needs a shell and grep in the container; the command's own user can see and end what is his.
+    This needs a shell and grep in the container; the command's own user can see and end its processes.
     """
     state = _State(running=True)
     with anyio.move_on_after(_ENDING_S, shield=True):
@@ -188,7 +188,7 @@ async def _end(context: ToolContext, path: str, identity: str, mark: str, who: M
 
 
 async def _wait_until_stopped(context: ToolContext, identity: str) -> _State:
-    """Return how a command stands as soon as it does not run, after a second in any case."""
+    """Return a command's state as soon as it does not run, at the latest after a second."""
     until = anyio.current_time() + _GRACE_S
     state = _State(running=True)
     while True:
@@ -200,20 +200,20 @@ async def _wait_until_stopped(context: ToolContext, identity: str) -> _State:
 
 
 def split_command(tool: str, command: str) -> list[str]:
-    """Return the words of ``command``, quotes taken away; no shell ever sees it.
+    """Split ``command`` into words and remove the quotes, without a shell.
 
     Raises:
-        ToolError: it is empty or too long, holds NUL, or a quote has no end.
+        ToolError: the command is empty or too long, contains NUL, or has an unterminated quote.
     """
     if len(command) > MOST_COMMAND:
         raise ToolError(f'{tool}: "command" has {len(command):,} characters; the most is {MOST_COMMAND:,}')
     if "\0" in command or (not command.isascii() and any("\ud800" <= letter <= "\udfff" for letter in command)):
-        raise ToolError(f'{tool}: "command" holds a character that no command can hold')
+        raise ToolError(f'{tool}: "command" contains a character that is not allowed in a command')
     try:
         words = shlex.split(command)
     except ValueError:
         raise ToolError(
-            f'{tool}: in "command" a quote has no end', hint="close it, or write a backslash before it"
+            f'{tool}: "command" has an unterminated quote', hint="close it, or write a backslash before it"
         ) from None
     if not words or not words[0]:
         raise ToolError(f'{tool}: "command" is empty', hint="name the program, like: ls -l /")
@@ -221,14 +221,16 @@ def split_command(tool: str, command: str) -> list[str]:
 
 
 def shell_note(words: list[str]) -> str:
-    """Return a line that says why a shell's signs did nothing, or an empty text."""
+    """Return a line that says why shell syntax had no effect, or ""."""
     if _SHELLS.fullmatch(words[0]) or not _SHELL_ONLY.intersection(words):
         return ""
     return "note: no shell ran this, so its signs were plain words; for a shell write sh -c '…'"
 
 
 class CommandOutput:
-    """stdout and stderr of a command, apart; head and tail are kept, ``more`` of them where a run keeps the whole."""
+    """stdout and stderr of a command, separate; head and tail are kept, and ``more`` of them if a run saves the
+    whole.
+    """
 
     def __init__(self, *, more: bool = False) -> None:
         self._frames = Frames()
@@ -238,7 +240,7 @@ class CommandOutput:
         """Read to the end.
 
         Raises:
-            EngineUnavailable: the stream is not understood, or the engine goes away.
+            EngineUnavailable: the stream is invalid, or the connection was lost.
         """
         async for piece in pieces:
             for stream, payload in self._frames.feed(piece):
@@ -246,7 +248,7 @@ class CommandOutput:
 
     @property
     def text(self) -> str:
-        """Both streams on end, without headings."""
+        """Both streams, one after the other, without headings."""
         return f"{self._out.text()[0]}\n{self._err.text()[0]}".strip()
 
     def __str__(self) -> str:

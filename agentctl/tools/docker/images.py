@@ -1,4 +1,4 @@
-"""Tools for images: names (``docker.io/library/nginx:latest`` is ``nginx``), which image is meant, pull, removal."""
+"""Tools for images: parse names (``docker.io/library/nginx:latest`` is ``nginx``), resolve, pull and remove images."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _REFERENCE = re.compile(
 )
 _IDENTITY = re.compile(r"(?:sha256:)?[0-9a-f]{4,64}")
 _PATIENCE_S = 60.0
-_SILENCE_S = 120.0  # the engine writes a line a second while anything arrives; unpacking is silent
+_SILENCE_S = 120.0  # the engine sends a line a second while data arrives; unpacking is silent
 _MOST_LINE = 1024 * 1024
 _NOT_REACHED = (
     *("no such host", "dial tcp", "i/o timeout", "network is unreachable", "connection refused", "server misbehaving"),
@@ -37,7 +37,7 @@ _NOT_REACHED = (
 
 
 class Reference(NamedTuple):
-    """An image's name taken apart; ``str()`` is the familiar form, ``name`` the same without tag and digest."""
+    """A parsed image name; ``str()`` is the familiar form, ``name`` the same without tag and digest."""
 
     domain: str
     path: str
@@ -58,15 +58,16 @@ class Reference(NamedTuple):
 
 
 def parse_reference(text: str) -> Reference:
-    """Return the image that ``text`` names; without a tag it is ``latest``, with a digest the tag says nothing.
+    """Parse an image's name; without a tag it is ``latest``, and with a digest the tag is ignored.
 
     Raises:
-        ToolError: it is no image's name.
+        ToolError: it is not a valid image name.
     """
     match = _REFERENCE.fullmatch(text) if len(text) <= 500 else None
     if match is None or re.fullmatch(r"[0-9a-f]{64}", text):
         raise ToolError(
-            f"{cell(text, 80)!r} is no image's name", hint="give it like nginx, redis:7 or ghcr.io/owner/app:1.2"
+            f"{cell(text, 80)!r} is not a valid image name",
+            hint="write it like nginx, redis:7 or ghcr.io/owner/app:1.2",
         )
     domain, path = match["domain"] or _HUB, match["path"]
     if domain == f"index.{_HUB}":
@@ -77,7 +78,7 @@ def parse_reference(text: str) -> Reference:
 
 
 def familiar_name(text: str) -> str:
-    """Return an image's name as people write it, or ``text`` itself if it is none."""
+    """Return an image's name in its usual short form, or ``text`` itself if it is not a valid name."""
     try:
         return str(parse_reference(text))
     except ToolError:
@@ -85,7 +86,7 @@ def familiar_name(text: str) -> str:
 
 
 def is_identity(text: str) -> bool:
-    """Return whether ``text`` may be an image's id or the start of one."""
+    """Return whether ``text`` may be an image's id or a prefix of one."""
     return _IDENTITY.fullmatch(text) is not None
 
 
@@ -112,8 +113,8 @@ async def resolve_image(context: ToolContext, arguments: M) -> M:
     An id becomes the image's tag; an image without any tag is named by the first 12 characters of its id.
 
     Raises:
-        EngineUnavailable: there is none of this name, with the nearest one, or the engine cannot be asked.
-        ToolError: this is no image's name, an id of several tags, or an ``id`` was given that is not this image's.
+        EngineUnavailable: no image has this name (the hint has the nearest name), or the engine cannot be reached.
+        ToolError: the name is invalid, it is an id of several tags, or the given ``id`` is another image's.
     """
     image = await find_image(context, arguments.image)
     identity = identity_of(image)
@@ -123,11 +124,11 @@ async def resolve_image(context: ToolContext, arguments: M) -> M:
 
 
 async def inspect_resolved_image(context: ToolContext, arguments: OnImage) -> Doc:
-    """Return what the engine knows about the image that was looked at.
+    """Return the engine's data on the resolved image.
 
     Raises:
-        EngineUnavailable: there is none, or the engine cannot be asked.
-        ToolError: its name means another image by now.
+        EngineUnavailable: the image does not exist, or the engine cannot be reached.
+        ToolError: the name refers to another image now.
     """
     image = await find_image(context, arguments.image)
     if arguments.id is not None and arguments.id != identity_of(image):
@@ -139,11 +140,11 @@ async def inspect_resolved_image(context: ToolContext, arguments: OnImage) -> Do
 
 
 async def find_image(context: ToolContext, image: str) -> Doc:
-    """Return what the engine knows about an image.
+    """Return the engine's data on an image.
 
     Raises:
-        EngineUnavailable: there is none of this name; or the engine cannot be asked.
-        ToolError: this is no image's name.
+        EngineUnavailable: no image has this name, or the engine cannot be reached.
+        ToolError: the name is invalid.
     """
     wanted = image if is_identity(image) else str(parse_reference(image))
     try:
@@ -161,7 +162,7 @@ async def find_image(context: ToolContext, image: str) -> Doc:
 
 
 def spellings(reference: str) -> tuple[str, ...]:
-    """Return every way to write an image's name: with and without ``docker.io/``, ``library/`` and ``:latest``."""
+    """Return every spelling of an image's name: with and without ``docker.io/``, ``library/`` and ``:latest``."""
     try:
         parsed = parse_reference(reference)
     except ToolError:
@@ -172,17 +173,17 @@ def spellings(reference: str) -> tuple[str, ...]:
 
 
 def target_of(image: Doc) -> Target:
-    """Return all names of an image that is here: its tags and digests, its id."""
+    """Return all names of a local image: its tags and digests, its id."""
     references = (*texts(image, "RepoTags"), *texts(image, "RepoDigests"))
     names = tuple(name for reference in references for name in spellings(reference))
     return Target("image", names, text(image, "Id").removeprefix("sha256:"))
 
 
 async def look_up_image(context: ToolContext, arguments: OnImage) -> Target:
-    """Return all names of an image that was resolved.
+    """Return all names of a resolved image.
 
     Raises:
-        EngineUnavailable: it is gone, or the engine cannot be asked.
+        EngineUnavailable: the image is gone, or the engine cannot be reached.
     """
     return target_of(await find_image(context, arguments.image))
 
@@ -203,7 +204,7 @@ async def docker_rmi(context: ToolContext, arguments: RemoveImage) -> str:
     try:
         _, answer = await context.engine.change("DELETE", path, patience=_PATIENCE_S, force=str(int(arguments.force)))
     except EngineNotFound:
-        return f"{arguments.image} is gone: somebody else removed it."
+        return f"{arguments.image} is gone: it was already removed."
     except EngineRefused as error:
         if error.code != 409:
             raise
@@ -225,7 +226,8 @@ def _display_name(image: Doc, given: str) -> str:
         return asked
     if len(tags) > 1:
         raise ToolError(
-            f"{cell(given, 80)} is an image of {len(tags)} names: {', '.join(tags[:10])}", hint="give one of the names"
+            f"{cell(given, 80)} is an image with {len(tags)} names: {', '.join(tags[:10])}",
+            hint="give one of the names",
         )
     return tags[0] if tags else identity_of(image)
 
@@ -240,13 +242,13 @@ async def resolve_reference(_: ToolContext, arguments: PullImage) -> PullImage:
     """Return the image's familiar name: without ``docker.io/``, ``library/`` and ``:latest``; a digest stays.
 
     Raises:
-        ToolError: this is no image's name.
+        ToolError: the name is invalid.
     """
     return arguments.model_copy(update={"image": str(parse_reference(arguments.image))})
 
 
 async def _names(context: ToolContext, arguments: PullImage) -> Target:
-    """Return all names of the image to fetch; a digest that is not here may be any tag of its repository."""
+    """Return all names of the image to pull; a digest that is not local may be any tag of its repository."""
     wanted = parse_reference(arguments.image)
     names = spellings(arguments.image)
     if not wanted.digest:
@@ -282,10 +284,10 @@ async def docker_pull(context: ToolContext, arguments: PullImage) -> str:
 
 
 async def progress(pieces: AsyncIterator[bytes]) -> AsyncIterator[Doc]:
-    """Yield the objects of a stream of lines; what is none becomes an empty one.
+    """Yield the objects in a stream of lines; any other line becomes an empty object.
 
     Raises:
-        EngineUnavailable: a line has no end.
+        EngineUnavailable: a line is too long.
     """
     held = bytearray()
     async for piece in pieces:
@@ -308,7 +310,7 @@ def _parse_line(line: bytes) -> Doc:
 
 
 def _pull_error(wanted: Reference, said: str) -> ToolError:
-    """Return what went wrong and a hint, from the engine's own words."""
+    """Return the error and the hint for a message of the engine."""
     words, why = said.lower(), cell(" ".join(said.split()), 250)
     if "toomanyrequests" in words or "rate limit" in words:
         return ToolError(
@@ -322,7 +324,7 @@ def _pull_error(wanted: Reference, said: str) -> ToolError:
         )
     if any(reason in words for reason in ("denied", "unauthorized", "authentication required", "no basic auth")):
         return ToolError(
-            f"{wanted} was not pulled: {wanted.domain} has no such public image, or wants a login: {why}",
+            f"{wanted} was not pulled: {wanted.domain} has no such public image, or requires a login: {why}",
             hint=f"check the name; for a private one, by hand: docker login {wanted.domain} && docker pull {wanted}",
         )
     if "manifest unknown" in words or "not found" in words or "does not exist" in words:

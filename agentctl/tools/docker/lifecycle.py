@@ -1,4 +1,6 @@
-"""Tools that start, stop, restart and remove a container; and the removal of those that a killed docker_run left."""
+"""Tools that start, stop, restart and remove a container; and the removal of containers that a killed docker_run
+left.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,7 @@ WATCHED_S = 1.0
 _LOOK_AGAIN_S = 0.1
 _LAST_LINES = 20
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.(\d{1,9})Z ")
-_PATIENCE_S = 30.0  # beyond the grace time; the engine answers when it is done
+_PATIENCE_S = 30.0  # beyond the grace time; the engine answers after the container has stopped
 RUN = "agentctl.run"
 CALL = "agentctl.call"
 OWNER = "agentctl.owner"
@@ -111,7 +113,7 @@ async def docker_rm(context: ToolContext, arguments: RemoveContainer) -> str:
     try:
         await context.engine.change("DELETE", path_of(before), patience=_PATIENCE_S, force=force, v=volumes)
     except EngineNotFound:
-        return f"{name} is gone: somebody else removed it."
+        return f"{name} is gone: it was already removed."
     except EngineRefused as error:
         if error.code == 409 and not arguments.force and fields(before, "State").get("Running") is True:
             raise ToolError(
@@ -126,7 +128,7 @@ async def docker_rm(context: ToolContext, arguments: RemoveContainer) -> str:
 
 
 def describe_state(container: Doc, context: ToolContext) -> str:
-    """Return how a container stands: its state and since when, its exit code or health, its ports."""
+    """Describe a container's state: since when, its exit code or health, its ports."""
     state = fields(container, "State")
     said = [f"state: {state_of(state, context.now())}"]
     if state.get("Running") is not True:
@@ -139,7 +141,7 @@ def describe_state(container: Doc, context: ToolContext) -> str:
 
 
 async def watch_start(context: ToolContext, before: Doc) -> tuple[Doc | None, bool]:
-    """Watch a container for its first second; return it and whether it still runs, None if it removed itself."""
+    """Watch a container for its first second; return it and whether it still runs, or None if it removed itself."""
     began = anyio.current_time()
     while True:
         await anyio.sleep(_LOOK_AGAIN_S)
@@ -148,7 +150,7 @@ async def watch_start(context: ToolContext, before: Doc) -> tuple[Doc | None, bo
         except EngineNotFound:
             return None, False
         state = fields(after, "State")
-        again = state.get("Restarting") is True or number(after, "RestartCount") > 0  # a start by hand makes it 0
+        again = state.get("Restarting") is True or number(after, "RestartCount") > 0  # a manual start resets it to 0
         if again or state.get("Running") is not True:
             return after, False
         if anyio.current_time() - began >= WATCHED_S:
@@ -156,7 +158,9 @@ async def watch_start(context: ToolContext, before: Doc) -> tuple[Doc | None, bo
 
 
 async def describe_exit(context: ToolContext, after: Doc, since: str | None = None) -> str:
-    """Return how a container ended that was just started: its exit code, the reason, its last lines ``since`` then."""
+    """Describe the exit of a container that was just started: its exit code, the reason, its last lines ``since``
+    then.
+    """
     state = fields(after, "State")
     said = [f"exit code: {number(state, 'ExitCode')}"]
     if state.get("OOMKilled") is True:
@@ -188,7 +192,7 @@ async def _report_start(context: ToolContext, before: Doc, deed: str, since: str
 async def _log_end(context: ToolContext, container: Doc) -> str | None:
     """Return the moment just after a log's latest line, in seconds since 1970 with nine decimals; None without a line.
 
-    stdout and stderr are noted side by side: the last line need not be the latest.
+    The engine records stdout and stderr separately, so the last line need not be the latest.
     """
     try:
         lines = await last_lines(context, container, {"tail": str(_LAST_LINES), "timestamps": "1"})
@@ -207,15 +211,15 @@ def _is_anonymous(volume: str) -> bool:
 
 
 def process_identity() -> str:
-    """Return what identifies this process among all of this machine: boot, PID namespace, pid, start; or nothing."""
+    """Return a text that identifies this process on this machine: boot, PID namespace, pid, start time; or ""."""
     place, (_, started) = _place(), _stat(os.getpid())
     return f"{place} pid={os.getpid()}@{started}" if place and started else ""
 
 
 def is_gone(label: str) -> bool:
-    """Return whether the process that ``label`` identifies surely lives no longer; in doubt it lives.
+    """Return whether the process that ``label`` identifies has certainly ended; in doubt it lives.
 
-    Of another machine, another boot or another PID namespace nothing is known.
+    Nothing is known about processes of another machine, boot or PID namespace.
     """
     place, _, process = label.rpartition(" pid=")
     pid, _, started = process.partition("@")
@@ -232,12 +236,12 @@ def is_gone(label: str) -> bool:
 
 
 async def remove_orphans(context: ToolContext) -> None:
-    """Remove the containers that an agentctl left which was killed in the middle of a docker_run.
+    """Remove the containers of agentctl processes that were killed during a docker_run.
 
-    Those of a living agentctl, and those that were asked to stay (detach=true), are never touched.
+    It never touches containers of a living agentctl, and those that were to stay (detach=true).
 
     Raises:
-        EngineUnavailable: the engine cannot be asked.
+        EngineUnavailable: the engine cannot be reached.
     """
     chosen = json.dumps({"label": [f"{RUN}=wait"]})
     for entry in documents(await context.engine.get("containers/json", all="1", filters=chosen)):
@@ -246,7 +250,7 @@ async def remove_orphans(context: ToolContext) -> None:
 
 
 async def remove_container(context: ToolContext, identity: str) -> str:
-    """Kill and remove one container of ours, also while being cancelled; return why it could not be, or nothing."""
+    """Kill and remove one container of ours, even while being cancelled; return why that failed, or ""."""
     with anyio.move_on_after(_CLEANUP_S, shield=True):
         try:
             await context.engine.change("DELETE", f"containers/{quote(identity)}", force="1", v="1")
@@ -259,7 +263,7 @@ async def remove_container(context: ToolContext, identity: str) -> str:
 
 
 async def remove_unconfirmed(context: ToolContext, call: str) -> None:
-    """Remove the container of one call whose making was broken off, whether or not the engine had made it yet."""
+    """Remove the container of an interrupted call, whether or not the engine had already created it."""
     chosen = json.dumps({"label": [f"{CALL}={call}"]})
     with anyio.move_on_after(_APPEARS_S, shield=True):
         while True:
@@ -282,7 +286,7 @@ def _place() -> str:
 
 
 def _stat(pid: int) -> tuple[str, str]:
-    """Return a process's state and when it started, both empty where that cannot be seen."""
+    """Return a process's state and start time, both empty if they cannot be read."""
     try:
         words = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
         return words[0], words[19]

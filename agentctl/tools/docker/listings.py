@@ -1,4 +1,4 @@
-"""Tools that list what the engine has: containers, images, networks, volumes, disk use."""
+"""Tools that list the engine's containers, images, networks, volumes and disk use."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ async def docker_system_df(context: ToolContext, _: NoArguments) -> str:
 
 
 def ports(listed: list[Doc]) -> str:
-    """Return ``8080->80/tcp, 443/tcp``; the address is named where it is not every one."""
+    """Return ports like ``8080->80/tcp, 443/tcp``; the address is shown unless it is all addresses."""
     said = []
     for port in listed:
         inner = f"{number(port, 'PrivatePort')}/{text(port, 'Type') or 'tcp'}"
@@ -170,7 +170,7 @@ def ports(listed: list[Doc]) -> str:
 
 
 def ago(then: datetime | None, now: datetime) -> str:
-    """Return ``3 d 4 h ago``, or nothing."""
+    """Return an age like ``3 d 4 h ago``, or ""."""
     return f"{span((now - then).total_seconds())} ago" if then else ""
 
 

@@ -1,7 +1,7 @@
-"""Take what the engine sends apart: its JSON without trust, a container's log line by line.
+"""Parse the engine's data, which may be malformed: its JSON, and a container's log line by line.
 
-A field that is missing or of another kind is simply not there. A log's frames are taken apart, and its last lines kept
-in bounded memory.
+A field of the wrong type counts as missing. A log's frames are split into lines, and the last lines kept in bounded
+memory.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ def documents(answer: object) -> list[Doc]:
     """Return the objects of a list.
 
     Raises:
-        EngineUnavailable: the answer is no list.
+        EngineUnavailable: the answer is not a list.
     """
     if not isinstance(answer, list):
-        raise EngineUnavailable("The container engine answered in a form that is not understood (no list).")
+        raise EngineUnavailable("The container engine returned an unexpected answer (not a list).")
     return [entry for entry in answer if isinstance(entry, dict)]
 
 
@@ -36,15 +36,15 @@ def document(answer: object) -> Doc:
     """Return the answer as one object.
 
     Raises:
-        EngineUnavailable: it is none.
+        EngineUnavailable: the answer is not an object.
     """
     if not isinstance(answer, dict):
-        raise EngineUnavailable("The container engine answered in a form that is not understood (no object).")
+        raise EngineUnavailable("The container engine returned an unexpected answer (not an object).")
     return answer
 
 
 def at(doc: object, *path: str) -> object:
-    """Return what lies at ``path``, or None."""
+    """Return the value at ``path``, or None."""
     for name in path:
         if not isinstance(doc, Mapping):
             return None
@@ -53,7 +53,7 @@ def at(doc: object, *path: str) -> object:
 
 
 def text(doc: object, *path: str) -> str:
-    """Return the text at ``path``, or an empty one."""
+    """Return the text at ``path``, or ""."""
     value = at(doc, *path)
     return value if isinstance(value, str) else ""
 
@@ -103,7 +103,7 @@ def names_of(container: Doc) -> list[str]:
 
 
 def nearest(word: str, known: list[str]) -> str:
-    """Return ``did you mean "x"?``: by likeness, else the only name that holds the word; or an empty string."""
+    """Return ``did you mean "x"?`` for the nearest name, else the only name that contains the word; or ""."""
     if near := did_you_mean(word, known):
         return near
     holding = sorted(name for name in known if word.lower() in name.lower())
@@ -111,10 +111,10 @@ def nearest(word: str, known: list[str]) -> str:
 
 
 def parse_since(since: str | None, now: datetime) -> float | None:
-    """Return the moment that ``10m``, ``2h``, a time or a date means, in seconds since 1970; a bare time is local.
+    """Parse ``10m``, ``2h``, a time or a date; return seconds since 1970. A time without a zone is local.
 
     Raises:
-        ToolError: it means none.
+        ToolError: ``since`` is not a time.
     """
     if since is None:
         return None
@@ -128,13 +128,13 @@ def parse_since(since: str | None, now: datetime) -> float | None:
         return max(0.0, found.timestamp())
     except (ValueError, OverflowError):
         raise ToolError(
-            f'docker_logs: "since" is {since[:60]!r}, which is no time',
+            f'docker_logs: "since" is {since[:60]!r}, which is not a time',
             hint='write "10m", "2h", "1d" or 2026-01-31T08:00',
         ) from None
 
 
 class Frames:
-    """Takes a stream apart into pieces of stdout (1) and stderr (2): eight header bytes before each."""
+    """Splits a stream into pieces of stdout (1) and stderr (2), each with a header of eight bytes."""
 
     def __init__(self) -> None:
         self._raw = bytearray()
@@ -143,13 +143,13 @@ class Frames:
         """Yield the stream's number and the bytes of each piece that ``chunk`` completes.
 
         Raises:
-            EngineUnavailable: these are no frames.
+            EngineUnavailable: the bytes are not frames.
         """
         self._raw += chunk
         while len(self._raw) >= 8:
             end = 8 + int.from_bytes(self._raw[4:8], "big")
             if self._raw[0] > 2 or end > 64 * 1024 * 1024:
-                raise EngineUnavailable("The container engine's log stream is not understood.")
+                raise EngineUnavailable("The container engine's log stream is malformed.")
             if len(self._raw) < end:
                 return
             stream, payload = self._raw[0], bytes(self._raw[8:end])
@@ -158,7 +158,7 @@ class Frames:
 
 
 class LogStream:
-    """Takes a log apart into lines: frames of eight header bytes, or plain bytes from a container with a terminal."""
+    """Splits a log into lines: frames with headers of eight bytes, or plain bytes from a container with a terminal."""
 
     def __init__(self, *, framed: bool) -> None:
         self._frames = Frames() if framed else None
@@ -170,7 +170,7 @@ class LogStream:
             yield from self._lines(stream, payload)
 
     def rest(self) -> Iterator[str]:
-        """Yield what was written without a newline at its end."""
+        """Yield the text after the last newline."""
         for left in self._open.values():
             if left:
                 yield _decode(bytes(left))

@@ -1,4 +1,4 @@
-"""The tool that runs a new, tightly confined container: to its end and removed, or left running on request."""
+"""The tool that runs a new, tightly confined container: removed when it ends, or left running on request."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ class RunContainer(OnImage):
 
 
 async def resolve_run(context: ToolContext, arguments: RunContainer) -> RunContainer:
-    """Return the arguments with the image's familiar name and id; whatever else is wrong is said now, too.
+    """Return the arguments with the image's familiar name and id, after checking all the others, too.
 
     Raises:
-        ToolError: a wrong argument; EngineUnavailable: no such image, or the engine cannot be asked.
+        ToolError: an argument is wrong. EngineUnavailable: no such image, or the engine cannot be reached.
     """
     create_request(context, arguments, call="")
     return await resolve_image(context, arguments)
@@ -78,11 +78,11 @@ async def docker_run(context: ToolContext, arguments: RunContainer) -> str:
     await inspect_resolved_image(context, arguments)
     call = secrets.token_hex(8)
     try:
-        with anyio.CancelScope(shield=True):  # broken off, a busy engine would make it when nobody looks any more
+        with anyio.CancelScope(shield=True):  # interrupted, a busy engine could create it after the cleanup
             identity, warnings = await _create(context, arguments, call)
     except (EngineRefused, ToolError):
         raise
-    except BaseException:  # the engine went silent: nobody knows whether it was made
+    except BaseException:  # the engine did not answer: it is unknown whether it was created
         await remove_unconfirmed(context, call)
         raise
     stays = False
@@ -90,7 +90,7 @@ async def docker_run(context: ToolContext, arguments: RunContainer) -> str:
         container = document(await context.engine.get(f"containers/{identity}/json"))
         if arguments.id is not None and not text(container, "Image").removeprefix("sha256:").startswith(arguments.id):
             raise ToolError(
-                f"{cell(arguments.image, 80)} has become another image since this was asked", hint="ask again"
+                f"{cell(arguments.image, 80)} refers to another image since this was requested", hint="ask again"
             )
         await _start(context, container, arguments)
         if arguments.detach:
@@ -108,14 +108,15 @@ async def docker_run(context: ToolContext, arguments: RunContainer) -> str:
 
 
 def create_request(context: ToolContext, arguments: RunContainer, *, call: str) -> dict[str, object]:
-    """Return what the engine is asked to make.
+    """Return the body of the request that creates the container.
 
     Raises:
         ToolError: an argument is wrong, or the workspace cannot be mounted.
     """
     if arguments.name is not None and not _NAME.fullmatch(arguments.name):
         raise ToolError(
-            f"docker_run: {cell(arguments.name, 80)!r} is no container's name", hint="letters, digits, _ . - (2 to 63)"
+            f"docker_run: {cell(arguments.name, 80)!r} is not a valid container name",
+            hint="letters, digits, _ . - (2 to 63)",
         )
     ports = port_bindings(arguments.ports or (), network=arguments.network)
     workspace = _workspace(context) if arguments.workspace else None
@@ -150,7 +151,7 @@ def _workspace(context: ToolContext) -> Path:
             hint="leave workspace out",
         )
     if context.denied is not None and (found := context.denied.find().places):
-        # A container may go on for long, and could not be kept from what a rule hides: so it gets no workspace at all.
+        # A container may run for long and cannot be kept from files that a rule hides, so it gets no workspace at all.
         raise ToolError(
             f"docker_run: the workspace holds {plural(len(found), 'file or folder', 'files or folders')} that a deny "
             "rule hides, and cannot be mounted",
@@ -172,7 +173,7 @@ async def _create(context: ToolContext, arguments: RunContainer, call: str) -> t
         raise
     made = document(answer)
     if not (identity := text(made, "Id")):
-        raise EngineUnavailable("The container engine made a container and did not say which.")
+        raise EngineUnavailable("Docker returned no container id.")
     return identity, texts(made, "Warnings")
 
 
@@ -183,7 +184,7 @@ async def _start(context: ToolContext, container: Doc, arguments: RunContainer) 
         said = " ".join(error.reason.split())
         if "docker-init" in said:
             raise ToolError(
-                f"the engine lacks its init program: {cell(said, 200)}", hint="sudo apt-get install tini"
+                f"the engine's init program is missing: {cell(said, 200)}", hint="sudo apt-get install tini"
             ) from error
         if "executable file not found" in said or ("no such file or directory" in said and "exec" in said):
             program = cell(text(container, "Path"), 80)
@@ -196,7 +197,7 @@ async def _start(context: ToolContext, container: Doc, arguments: RunContainer) 
 async def _leave_running(context: ToolContext, container: Doc) -> str:
     after, alive = await watch_start(context, container)
     if after is None:
-        raise ToolError(f"{name_of(container)} was started, and somebody removed it at once")
+        raise ToolError(f"{name_of(container)} was started, but was removed at once by someone else")
     if not alive:
         how = await describe_exit(context, after)
         raise ToolError(f"{name_of(container)} ended within a second, and was removed again.\n{how}")
@@ -235,7 +236,7 @@ def host_config(
 ) -> dict[str, object]:
     """Return the engine's ``HostConfig``; ``memory`` in bytes, ``workspace`` is mounted read-only or not at all.
 
-    Without capabilities, new privileges, devices, the host's namespaces, restarts; with limits and a bounded log.
+    It grants no capabilities, new privileges, devices, host namespaces or restarts; it sets limits and bounds the log.
     """
     mount = {
         "Type": "bind",
@@ -266,10 +267,10 @@ def host_config(
 
 
 def port_bindings(ports: Sequence[str], *, network: bool) -> dict[str, list[dict[str, str]]]:
-    """Return where ``8080:80`` (or ``80``: any free port) is published: on 127.0.0.1 only.
+    """Return the bindings of ports like ``8080:80`` (or ``80``: any free port), on 127.0.0.1 only.
 
     Raises:
-        ToolError: one of them is no port, or there is no network to publish it on.
+        ToolError: one of them is not a port, or the container has no network.
     """
     if ports and not network:
         raise ToolError("docker_run: ports can be published with network=true only", hint="give network=true")
@@ -278,7 +279,7 @@ def port_bindings(ports: Sequence[str], *, network: bool) -> dict[str, list[dict
         match = _PORT.fullmatch(port)
         if match is None or not 0 < int(match[2]) < 65536 or not int(match[1] or 0) < 65536:
             raise ToolError(
-                f"docker_run: {cell(port, 40)!r} is no port",
+                f"docker_run: {cell(port, 40)!r} is not a valid port",
                 hint="write 8080:80 (the machine's, the container's) or 80; it is reached on 127.0.0.1 only",
             )
         outside = {"HostIp": "127.0.0.1", "HostPort": match[1] or ""}
@@ -287,24 +288,24 @@ def port_bindings(ports: Sequence[str], *, network: bool) -> dict[str, list[dict
 
 
 def environment(env: Mapping[str, str]) -> list[str]:
-    """Return the environment as the engine wants it: what was given, nothing of ours.
+    """Return the given environment in the engine's form, without any of our variables.
 
     Raises:
-        ToolError: a name or a value that cannot be.
+        ToolError: a name is invalid, or a value contains NUL.
     """
     for name, value in env.items():
         if not _VARIABLE.fullmatch(name) or "\0" in value:
-            raise ToolError(f"docker_run: {cell(name, 60)!r} is no variable's name, or its value holds NUL")
+            raise ToolError(f"docker_run: invalid environment variable name {cell(name, 60)!r}, or NUL in its value")
     return [f"{name}={value}" for name, value in env.items()]
 
 
 def mountable_workspace(workspace: Path, sockets: Sequence[Path], private: Sequence[Path] = ()) -> Path:
-    """Return the real path of the workspace, if mounting it hands out no engine's socket and nothing ``private``.
+    """Return the real path of the workspace, if mounting it exposes no engine's socket and nothing ``private``.
 
-    A read-only mount does not stop a connection to a socket that lies in it.
+    A read-only mount does not prevent connections to a socket in it.
 
     Raises:
-        ToolError: it is the root folder, or an engine's socket or a folder of agentctl's own lies in it.
+        ToolError: it is the root folder, or contains an engine's socket or a folder of agentctl's own.
     """
     folder = workspace.resolve()
     if folder == Path("/"):

@@ -1,8 +1,8 @@
-"""Find who runs or obeys a file of the workspace: by the list of names, and by how this machine is set up.
+"""Find the program that runs or obeys a file of the workspace, by the list of names and by this machine's
+configuration.
 
-A name alone does not tell everything. A folder is git's own because of what lies in it (a bare repository), git's
-configuration names files, a link with an obeyed name makes its target obeyed, and the running agentctl imports from the
-folders of its ``sys.path``.
+A name alone is not enough. A folder is a bare repository because of its content, git's configuration names files, a
+link with an obeyed name makes its target obeyed, and the running agentctl imports from the folders of its ``sys.path``.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _MOST_LINKS = 200
 
 
 def find_autorun_at(workspace: Path, path: str) -> AutorunFile | None:
-    """Return who would obey a file written at ``path``, or None.
+    """Return the program that would obey a file written at ``path``, or None.
 
-    ``path`` is relative to ``workspace``, the links on its way followed.
+    ``path`` is relative to ``workspace``, with its links resolved.
     """
     root = os.path.realpath(workspace)
     if _is_in_git_folder(root, path):
@@ -33,15 +33,15 @@ def find_autorun_at(workspace: Path, path: str) -> AutorunFile | None:
     if is_importable(path, import_folders(workspace)):
         found.append(
             AutorunFile("asks", "agentctl itself")
-        )  # its next import of that name runs it, outside of the sandbox
+        )  # its next import of that name runs it, outside the sandbox
     found += _by_links(root, path)
     return max(filter(None, found), key=lambda one: _SEVERITY[one.policy], default=None)
 
 
 def _is_in_git_folder(root: str, path: str) -> bool:
-    """Return whether the file lies in a folder that git takes for a repository, or would make one of a folder.
+    """Return whether the file is in a folder that git takes for a repository, or would turn a folder into one.
 
-    git finds a bare repository by what lies in it, whatever its name is, and runs what its configuration names.
+    git recognises a bare repository by its content, whatever its name, and runs programs that its configuration names.
     """
     above = find_autorun(root.lstrip("/"))
     if above == GIT:
@@ -57,9 +57,9 @@ def _is_in_git_folder(root: str, path: str) -> bool:
 
 
 def _by_links(root: str, path: str) -> Iterator[AutorunFile]:
-    """Yield who obeys ``path`` because a link with an obeyed name leads to it, or to a folder around it.
+    """Yield each program that obeys ``path`` because a link with an obeyed name leads to it, or to a folder around it.
 
-    Links are looked for in the workspace's top folder, and in the obeyed folders there.
+    Only links in the workspace's top folder, and in the obeyed folders there, are considered.
     """
     real = f"{root}/{path}"
     count = 0

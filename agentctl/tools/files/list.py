@@ -44,7 +44,7 @@ def _list(context: ToolContext, wanted: ListFiles) -> str:
     least = parse_size(wanted.min_size) if wanted.min_size is not None else 0
     if least is None:
         raise ToolError(
-            f'list_files: "min_size" is {wanted.min_size!r}, which is no size', hint='write "10MB" or "2GB"'
+            f'list_files: "min_size" is {wanted.min_size!r}, which is not a size', hint='write "10MB" or "2GB"'
         )
     weighed = wanted.sort == "size" or wanted.min_size is not None
     totals = wanted.kind == "folder" and weighed

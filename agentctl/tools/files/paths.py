@@ -1,7 +1,7 @@
-"""Resolve paths beneath the workspace by the kernel, and refuse what no tool may touch.
+"""Resolve paths beneath the workspace by the kernel, and refuse those that no tool may touch.
 
-No path is judged by string comparison alone: ``open_beneath`` lets the kernel walk it. Closed to every tool are
-folders of agentctl's own (``refuse_private``) and what a rule of the user denies (``refuse_denied``).
+No path is judged by string comparison alone: ``open_beneath`` lets the kernel walk it. No tool may open agentctl's own
+folders (``refuse_private``) and paths that a rule of the user denies (``refuse_denied``).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from agentctl.tools.toolbox import ToolContext
 
 
-_OPENAT2 = 437  # the same number on every Linux architecture but alpha
+_OPENAT2 = 437  # the same number on every Linux architecture except alpha
 _RESOLVE_NO_MAGICLINKS, _RESOLVE_BENEATH = 0x02, 0x08
 _O_PATH: int = getattr(os, "O_PATH", os.O_RDONLY)
 _O_FOLDER = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | _O_PATH
@@ -42,11 +42,11 @@ class _OpenHow(ctypes.Structure):
 def resolve_relative(workspace: Path, path: str | Path) -> str:
     """Return ``path`` relative to ``workspace``; "." is the workspace itself.
 
-    A relative path starts at the workspace; an absolute one, or one with ``~``, must lie inside it. This only words the
-    path: what it really leads to is decided when ``open_beneath`` walks it.
+    A relative path starts at the workspace; an absolute one, or one with ``~``, must lie inside it. This only
+    normalises the path: its real target is found when ``open_beneath`` walks it.
 
     Raises:
-        ToolError: empty, not a possible name, or outside the workspace.
+        ToolError: the path is empty, not a possible name, or outside the workspace.
     """
     given = os.fspath(path)
     if not given or "\0" in given:
@@ -54,15 +54,15 @@ def resolve_relative(workspace: Path, path: str | Path) -> str:
     try:
         os.fsencode(given)
     except UnicodeEncodeError as exc:
-        raise ToolError(f"no file can have this name: {given!a}", hint="give a file's path") from exc
+        raise ToolError(f"this is not a possible file name: {given!a}", hint="give a file's path") from exc
     root = os.path.abspath(workspace)  # noqa: PTH100 - links in it stay as they are named
     wanted = os.path.join(root, os.path.expanduser(given))  # noqa: PTH111, PTH118
     relative = os.path.relpath(wanted, root)
-    if ".." in given.split("/") or _climbs(relative):  # what .. means depends on the links before it
+    if ".." in given.split("/") or _climbs(relative):  # the meaning of .. depends on the links before it
         folder, name = os.path.split(wanted)
         try:
             real_root, real_folder = os.path.realpath(root), os.path.realpath(folder)
-        except OSError as exc:  # somebody changes a link at this moment
+        except OSError as exc:  # a link is being changed at this moment
             raise as_tool_error(exc, given) from exc
         relative = os.path.relpath(os.path.join(real_folder, name), real_root)  # noqa: PTH118
     if _climbs(relative):
@@ -71,15 +71,15 @@ def resolve_relative(workspace: Path, path: str | Path) -> str:
 
 
 def real_relative(workspace: Path, path: str | Path) -> str:
-    """Return where ``path`` leads, links followed, relative to ``workspace``; for rules to look at, not to trust.
+    """Return the target of ``path``, relative to ``workspace``; for rules to match, not safe for access.
 
     Raises:
-        ToolError: empty, not a possible name, or outside the workspace.
+        ToolError: the path is empty, not a possible name, or outside the workspace.
     """
     root = os.path.realpath(workspace)
     try:
         real = os.path.realpath(os.path.join(root, resolve_relative(workspace, path)))  # noqa: PTH118
-    except OSError as exc:  # somebody changes a link at this moment
+    except OSError as exc:  # a link is being changed at this moment
         raise as_tool_error(exc, os.fspath(path)) from exc
     relative = os.path.relpath(real, root)
     if _climbs(relative):
@@ -98,10 +98,10 @@ def _outside(given: str, root: str) -> ToolError:
 
 
 def open_workspace(workspace: Path) -> int:
-    """Open the folder that everything stays beneath and return its descriptor.
+    """Open the workspace folder and return its descriptor.
 
     Raises:
-        ToolError: it does not exist or may not be entered.
+        ToolError: the folder does not exist or is not accessible.
     """
     try:
         return os.open(workspace, _O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -113,11 +113,11 @@ def open_beneath(root_fd: int, relative: str, flags: int, mode: int = 0) -> int:
     """Open ``relative`` below the folder ``root_fd`` and return a descriptor (close-on-exec).
 
     Symbolic links are followed only while they stay inside (``os.O_NOFOLLOW`` in ``flags`` refuses one as the last
-    part); links of /proc never. To read what a stranger may have put there, add ``os.O_NONBLOCK`` (a FIFO would
-    block) and check with ``os.fstat`` that it is a regular file.
+    part); links of /proc never. To read untrusted files, add ``os.O_NONBLOCK`` (a FIFO would block) and check with
+    ``os.fstat`` that the file is regular.
 
     Raises:
-        OSError: EXDEV when the path leads outside, else what ``open`` would say; ``as_tool_error`` words it.
+        OSError: EXDEV when the path leads outside, else as ``open`` would raise; ``as_tool_error`` translates it.
     """
     flags |= os.O_CLOEXEC
     if _kernel_resolves():
@@ -126,7 +126,7 @@ def open_beneath(root_fd: int, relative: str, flags: int, mode: int = 0) -> int:
 
 
 def as_tool_error(error: OSError, path: str) -> ToolError:
-    """Say in one sentence why ``path`` could not be opened or written, and what to do."""
+    """Return an error that says why ``path`` could not be opened or written, with a hint."""
     sentence, hint = _REASONS.get(error.errno or 0, (f"{{path}}: {(error.strerror or str(error)).lower()}", ""))
     return ToolError(sentence.format(path=path), hint=hint)
 
@@ -155,7 +155,7 @@ def _libc() -> ctypes.CDLL:
 
 @cache
 def _kernel_resolves() -> bool:
-    """Try openat2 once: kernels before 5.6 lack it, and old container profiles forbid it (as EPERM)."""
+    """Try openat2 once: kernels before 5.6 do not have it, and old container profiles forbid it (with EPERM)."""
     if sys.platform != "linux":
         return False
     try:
@@ -182,13 +182,13 @@ def _openat2(root_fd: int, relative: str, flags: int, mode: int) -> int:
         if opened >= 0:
             return opened
         code = ctypes.get_errno()
-        if code not in (errno.EAGAIN, errno.EINTR):  # EAGAIN: something was renamed while the kernel walked
+        if code not in (errno.EAGAIN, errno.EINTR):  # EAGAIN: a folder was renamed while the kernel walked
             break
     raise OSError(code, os.strerror(code), relative)
 
 
 def _walk(root_fd: int, relative: str, flags: int, mode: int) -> int:
-    """Do by hand what openat2 does: one part after the other, each opened without following links."""
+    """Do in Python what openat2 does: open one part after the other without following links."""
     if relative.startswith("/"):
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), relative)
     parts, links = [part for part in reversed(relative.split("/")) if part not in ("", ".")], 0
@@ -228,11 +228,11 @@ def _link(folder: int, name: str) -> str | None:
 
 P = TypeVar("P", bound=Arguments)
 Identities: TypeAlias = frozenset[tuple[int, int]]
-"""Device and inode of each folder: what it is, whatever its name."""
+"""Device and inode of each folder, which identify it whatever its name."""
 
 
 def identities(folders: Iterable[Path]) -> Identities:
-    """Return what the folders are that are there."""
+    """Return the identities of the existing folders."""
     found = set()
     for folder in folders:
         try:
@@ -244,10 +244,10 @@ def identities(folders: Iterable[Path]) -> Identities:
 
 
 def refuse_private(workspace: Path, folders: Iterable[Path], relative: str) -> None:
-    """Refuse a path (relative to ``workspace``, its links followed) that lies in one of ``folders``, or is one.
+    """Refuse a path (relative to ``workspace``, links resolved) that is in one of ``folders``, or is one.
 
     Raises:
-        ToolError: it does.
+        ToolError: the path is refused.
     """
     real = os.path.join(os.path.realpath(workspace), relative)  # noqa: PTH118
     for folder in folders:
@@ -257,10 +257,10 @@ def refuse_private(workspace: Path, folders: Iterable[Path], relative: str) -> N
 
 
 async def resolve_path(context: ToolContext, arguments: P) -> P:
-    """Return the arguments with the path that theirs leads to: a rule must not be got round by a link or dots.
+    """Return the arguments with the real target of their path, so that links or dots do not bypass a rule.
 
     Raises:
-        ToolError: it leads outside the workspace, or into what is agentctl's own.
+        ToolError: the path leads outside the workspace, or into agentctl's own folders.
     """
     if "path" not in arguments.model_fields_set:
         return arguments
@@ -271,17 +271,17 @@ async def resolve_path(context: ToolContext, arguments: P) -> P:
 
 
 def find_hidden(context: ToolContext) -> HiddenPaths | None:
-    """Return what deny rules hide in the workspace at this moment, None where none is about paths."""
+    """Return the files in the workspace that deny rules hide at this moment, or None if no rule is about paths."""
     return None if context.denied is None else context.denied.find()
 
 
 def refuse_denied(found: HiddenPaths | None, path: str, descriptor: int | None = None) -> None:
-    """Refuse a path of the workspace, its links followed, or the open file there, where a deny rule hides it.
+    """Refuse a path of the workspace (links resolved), or the open file there, if a deny rule hides it.
 
-    Rules have judged the call before; this looks again at what is really there, as it may have been swapped since.
+    Rules have judged the call before; this checks the actual file, which may have been swapped since.
 
     Raises:
-        ToolError: it is hidden.
+        ToolError: the path is hidden.
     """
     if found is None:
         return
@@ -291,9 +291,9 @@ def refuse_denied(found: HiddenPaths | None, path: str, descriptor: int | None =
 
 
 async def path_names(context: ToolContext, arguments: Any) -> Target:  # noqa: ANN401 - any tool's, with a path
-    """Return the names of a file or folder for rules: where it is, and what rules call it.
+    """Return the names of a file or folder for rules: its place, and the name that rules use.
 
-    A hard link, a bind mount or the target of a link has a second name, by which a rule may mean it.
+    A hard link, a bind mount or the target of a link has a second name, which a rule may use.
     """
     path: str = arguments.path
     if path.startswith("run:"):
@@ -318,5 +318,7 @@ PATH = TargetLookup("path", "path", path_names)
 
 
 def own_program_in(workspace: Path) -> tuple[Path, ...]:
-    """Return where agentctl itself is installed below ``workspace``: what is written there would run unbounded."""
+    """Return the folders below ``workspace`` where agentctl is installed: code that is written there would run without
+    limits.
+    """
     return tuple(map(Path, own_program(workspace)))

@@ -23,9 +23,9 @@ from agentctl.tools.toolbox import ToolContext
 
 SHOWN_BYTES = 60 * 1024
 _BLOCK = 1024 * 1024
-_COUNTED_BYTES = 256 * _BLOCK  # the lines of a larger file are not counted unasked
-_MARK_BYTES = 2048  # more than a mark has, unless its path is longer
-_CONTINUES = bytes(range(0x80, 0xC0))  # the later bytes of a UTF-8 character
+_COUNTED_BYTES = 256 * _BLOCK  # lines of a larger file are counted only on request
+_MARK_BYTES = 2048  # longer than a mark, unless its path is longer
+_CONTINUES = bytes(range(0x80, 0xC0))  # continuation bytes of a UTF-8 character
 
 
 class ReadFile(Arguments):
@@ -41,10 +41,10 @@ class ReadFile(Arguments):
 
 
 async def _resolve(context: ToolContext, arguments: ReadFile) -> ReadFile:
-    """Return the arguments with the path that theirs leads to; a file of the run is named as it is.
+    """Return the arguments with the real target of their path; the name of a run's file stays as it is.
 
     Raises:
-        ToolError: it leads outside the workspace, or into what is agentctl's own.
+        ToolError: the path leads outside the workspace, or into agentctl's own folders.
     """
     if arguments.path.startswith(PREFIX):
         return arguments
@@ -66,7 +66,7 @@ def _check_ranges(wanted: ReadFile) -> None:
     ends = wanted.first is not None or wanted.last is not None
     if ranged + ends + (wanted.from_byte is not None) + wanted.count_lines > 1:
         if wanted.count_lines and ends and not ranged and wanted.from_byte is None:
-            return  # only the count is told
+            return  # only the count is returned
         raise ToolError(
             "read_file: from_line and to_line, first and last, from_byte and count_lines exclude each other",
             hint="give one of them: from_line=41, to_line=140",
@@ -119,7 +119,7 @@ def _read(context: ToolContext, wanted: ReadFile) -> str:
 
 
 def _read_from_line(handle: BufferedReader, wanted: ReadFile, total: int) -> str:
-    """Return lines of a file of any size, found by counting; what is too long to show ends with how to go on."""
+    """Return lines of a file of any size, found by counting; a part that is too long ends with how to continue."""
     if not total:
         return f"{cell(wanted.path)} is empty."
     first = wanted.from_line or 1
@@ -164,7 +164,7 @@ def _format_part(data: bytes, origin: Origin, total: int) -> str:
 
 
 def _read_ends(handle: BufferedReader, path: str, total: int) -> str:
-    """Return a file that is too long to show without its middle, and what to call to read on in it."""
+    """Return the head and tail of a file that is too long to show, with the call that reads on in the middle."""
     half = SHOWN_BYTES // 2
     data = handle.read(half + 1)
     head = _to_line_end(data[: end_of_character(data, half)])
@@ -183,12 +183,12 @@ def _read_ends(handle: BufferedReader, path: str, total: int) -> str:
     head, tail = (part.decode("utf-8", "backslashreplace").encode() for part in (head, tail))
     byte = None if head.endswith(b"\n") or len(head) + len(tail) > raw else len(head)
     found = SplitText(head, tail, Origin(path), characters, before + 1, to, lines, byte, begun)
-    shown = found._replace(span=max(1, before)).cut(SHOWN_BYTES + _MARK_BYTES)  # to read on by as much as is shown
+    shown = found._replace(span=max(1, before)).cut(SHOWN_BYTES + _MARK_BYTES)  # in steps as large as what is shown
     return Excerpt.of(shown.removesuffix("\n"), found.origin, found)
 
 
 def _count_between(handle: BufferedReader, start: int, end: int) -> tuple[int, int]:
-    """Return how many characters and how many line ends are between two places, in bounded memory."""
+    """Return the number of characters and of line ends between two places, in bounded memory."""
     handle.seek(start)
     characters, newlines = 0, 0
     while start < end and (block := handle.read(min(_BLOCK, end - start))):
@@ -200,12 +200,12 @@ def _count_between(handle: BufferedReader, start: int, end: int) -> tuple[int, i
 
 
 def _is_exact(data: bytes, text: str) -> bool:
-    """Return whether places in the text are places in the file."""
+    """Return whether offsets in the text equal offsets in the file."""
     return text.encode("utf-8", "surrogatepass") == data
 
 
 def line_start(handle: BufferedReader, line: int) -> int | None:
-    """Return the byte at which a line (from 1) begins, in bounded memory; None: there is no such line."""
+    """Return the byte offset of a line (from 1), in bounded memory; None if there is no such line."""
     handle.seek(0)
     missing, at = line - 1, 0
     for block in iter(lambda: handle.read(_BLOCK), b""):
@@ -223,7 +223,7 @@ def line_start(handle: BufferedReader, line: int) -> int | None:
 
 
 def read_whole(handle: BufferedReader) -> str:
-    """Return a file's text, the middle left out of one that is too long to show; undecodable bytes as surrogates."""
+    """Return a file's text, without the middle if it is too long to show; undecodable bytes become surrogates."""
     head = handle.read(SHOWN_BYTES + 1)
     if len(head) <= SHOWN_BYTES:
         return _text(head).removesuffix("\n")
@@ -239,7 +239,7 @@ def read_whole(handle: BufferedReader) -> str:
 
 
 def first_lines(handle: BufferedReader, count: int) -> str:
-    """Return the first ``count`` lines, at most ``SHOWN_BYTES`` of them, with a line that says when they were cut."""
+    """Return the first ``count`` lines, at most ``SHOWN_BYTES`` of them, with a note if they were cut."""
     handle.seek(0)
     data = handle.read(SHOWN_BYTES + 1)
     lines = data.split(b"\n")
@@ -266,7 +266,7 @@ def last_lines(handle: BufferedReader, count: int) -> str:
 
 
 def count_lines(handle: BufferedReader) -> int:
-    """Count lines in bounded memory; a last line without a newline is one too."""
+    """Count lines in bounded memory; a last line without a newline counts, too."""
     lines, last = 0, b"\n"
     for block in iter(lambda: handle.read(_BLOCK), b""):
         lines, last = lines + block.count(b"\n"), block[-1:]

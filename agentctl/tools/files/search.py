@@ -77,11 +77,11 @@ async def search_files(context: ToolContext, arguments: SearchFiles) -> str:
         re.compile(wanted.text)
     except (re.error, RecursionError, OverflowError) as exc:
         raise ToolError(
-            f"search_files: {wanted.text[:60]!r} is no regular expression: {exc}", hint="or leave out regex=true"
+            f"search_files: {wanted.text[:60]!r} is not a regular expression: {exc}", hint="or leave out regex=true"
         ) from exc
-    # A pattern like (a+)+$ can take for ever and cannot be interrupted: it gets a process of its own, with an end.
-    # Nothing of the workspace is on its path: a model's anyio.py there would run outside of the sandbox. -S: an
-    # editable install names the workspace in a .pth file, and then site imports its sitecustomize.py.
+    # A pattern like (a+)+$ can run for ever and cannot be interrupted, so it gets a process of its own, with a time
+    # limit. No folder of the workspace is on that process's path: a model's anyio.py there would run outside the
+    # sandbox. -S: an editable install names the workspace in a .pth file, and then site imports its sitecustomize.py.
     imports = await anyio.to_thread.run_sync(child_imports, context.workspace)
     asked = {"import_from": imports.path, "package": imports.package, "workspace": str(context.workspace)}
     argv = [sys.executable, "-I", "-S", "-c", _CHILD_PROGRAM, json.dumps(asked | asdict(wanted))]
@@ -100,7 +100,9 @@ async def search_files(context: ToolContext, arguments: SearchFiles) -> str:
 
 
 def search_in_child(asked: dict[str, Any]) -> int:
-    """Search as ``_CHILD_PROGRAM``: write the text to stdout, or a ToolError's two lines, and return the exit code."""
+    """Search in the process of ``_CHILD_PROGRAM``: write the text, or a ToolError's two lines, to stdout; return the
+    exit code.
+    """
     try:
         text, code = cut_middle(_search(Path(asked.pop("workspace")), _Wanted(**asked), lambda: None)), 0
     except ToolError as error:
@@ -156,7 +158,7 @@ def _search(workspace: Path, wanted: _Wanted, tick: Callable[[], None]) -> str:
 
 
 def _find_hidden(workspace: Path, patterns: Sequence[str]) -> HiddenPaths | None:
-    """Return what deny rules hide: found anew, as the search may run in a process of its own."""
+    """Return the files that deny rules hide, found again, as the search may run in a process of its own."""
     if not patterns:
         return None
     from agentctl.core.tool_rules import Rule  # noqa: PLC0415 - few runs have such a rule
@@ -166,13 +168,13 @@ def _find_hidden(workspace: Path, patterns: Sequence[str]) -> HiddenPaths | None
 
 
 def _one_file(workspace: Path, path: str) -> str | None:
-    """Return the path from the workspace when it names a single file, else None."""
+    """Return the path from the workspace if it names a single file, else None."""
     relative = resolve_relative(workspace, path)
     return relative if (workspace / relative).is_file() else None
 
 
 def _pieces(handle: BufferedReader) -> Iterator[tuple[int, bytes]]:
-    """Yield lines with their numbers; of a very long one its pieces, each with the same number."""
+    """Yield lines with their numbers; a very long line in pieces, each with the same number."""
     number, whole = 0, True
     while piece := handle.readline(_LONGEST_LINE):
         number += whole
@@ -181,7 +183,7 @@ def _pieces(handle: BufferedReader) -> Iterator[tuple[int, bytes]]:
 
 
 def _finder(wanted: _Wanted) -> Callable[[bytes], int | None]:
-    """Return what finds the first match in a line, as a position in its text."""
+    """Return a function that finds the first match in a line, as a position in its text."""
     if wanted.regex:
         expression = re.compile(wanted.text, re.IGNORECASE if wanted.ignore_case else 0)
 

@@ -1,4 +1,4 @@
-"""Open files and walk folders of the workspace: only regular files, walks with an end, no link followed out."""
+"""Open files and walk folders of the workspace: only regular files, limited walks, no link followed out of it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """Something found on a walk; ``path`` is relative to the workspace."""
+    """An entry found on a walk; ``path`` is relative to the workspace."""
 
     path: str
     name: str
@@ -77,10 +77,10 @@ class FileEntry:
 def open_for_reading(
     workspace: Path, path: str, hidden: HiddenPaths | None = None
 ) -> Iterator[tuple[BufferedReader, os.stat_result]]:
-    """Open a regular file of the workspace for reading; a pipe or a device is refused without touching it.
+    """Open a regular file of the workspace for reading; a pipe or a device is refused without opening it.
 
     Raises:
-        ToolError: ``hidden`` by a deny rule, outside, missing (with near names), no regular file, no permission.
+        ToolError: ``hidden`` by a deny rule, outside, missing (with near names), not a regular file, no permission.
     """
     relative = resolve_relative(workspace, path)
     root = open_workspace(workspace)
@@ -99,11 +99,11 @@ def open_for_reading(
 
 
 def open_regular(root: int, relative: str) -> BufferedReader:
-    """Open a regular file beneath ``root``; it is looked at before it is opened, as opening a device can act.
+    """Open a regular file beneath ``root``; its type is checked first, because opening a device can have effects.
 
     Raises:
         OSError: it cannot be opened.
-        ToolError: it is something else than a regular file.
+        ToolError: it is not a regular file.
     """
     look = open_beneath(root, relative, _LOOK)
     try:
@@ -121,7 +121,7 @@ def open_regular(root: int, relative: str) -> BufferedReader:
 
 def _must_be_regular(descriptor: int, path: str) -> None:
     status = os.fstat(descriptor)
-    # Asked of the file system itself: a second /proc, mounted in the workspace, is another device than the first.
+    # The file system is asked, since a second /proc, mounted in the workspace, has another device than the first.
     if stat.S_ISREG(status.st_mode) and not is_kernel_file(descriptor, status):
         return
     kind = _KINDS.get(stat.S_IFMT(status.st_mode), "a file of the kernel")
@@ -134,7 +134,7 @@ def real_folder(workspace: Path, path: str) -> Path:
     """Return the real path of a folder of the workspace.
 
     Raises:
-        ToolError: outside, missing, or no folder.
+        ToolError: the path is outside, missing, or not a folder.
     """
     relative = resolve_relative(workspace, path)
     root = open_workspace(workspace)
@@ -143,7 +143,7 @@ def real_folder(workspace: Path, path: str) -> Path:
         try:
             real = Path(os.path.realpath(workspace / relative))
             if not os.path.samestat(os.fstat(folder), real.stat()):
-                raise ToolError(f"{path} changed while it was looked at", hint="try again")
+                raise ToolError(f"{path} changed while it was being opened", hint="try again")
             return real
         finally:
             os.close(folder)
@@ -156,7 +156,9 @@ def real_folder(workspace: Path, path: str) -> Path:
 
 
 def name_matcher(pattern: str) -> Callable[[FileEntry], bool]:
-    """Return what says whether an entry's name (with a slash in the pattern: its path) fits; ``**/`` is any depth."""
+    """Return a function that tells whether an entry's name (with a slash in the pattern: its path) matches; ``**/`` is
+    any depth.
+    """
     if pattern in ("", "*", "**", "**/*"):
         return lambda _: True
     if "/" not in pattern:
@@ -167,9 +169,10 @@ def name_matcher(pattern: str) -> Callable[[FileEntry], bool]:
 
 
 class Walk:
-    """Everything below a folder, depth first, names in order; says afterwards what was left out, and why.
+    """All entries below a folder, depth first, in the order of names; afterwards ``notes`` says what was left out, and
+    why.
 
-    ``private`` folders are not there at all, nor is what deny rules have ``hidden``.
+    ``private`` folders, and paths that deny rules have ``hidden``, never appear.
     """
 
     def __init__(
@@ -195,7 +198,7 @@ class Walk:
         self._skipped, self._left, self._seconds, self._tick = skipped, entries, seconds, tick
 
     def __iter__(self) -> Iterator[FileEntry]:
-        """Yield what is there. ``tick`` is called between folders and may raise to end the walk.
+        """Yield the entries. ``tick`` is called between folders and may raise to end the walk.
 
         Raises:
             ToolError: the folder to start from cannot be read, or is hidden by a deny rule.
@@ -215,7 +218,7 @@ class Walk:
         return open_workspace(self._workspace)
 
     def is_over(self) -> bool:
-        """Return whether the time is up, and note it."""
+        """Return whether the time is up, and record it."""
         if time.monotonic() > self._end:
             self.stop_reason = self.stop_reason or f"stopped after {self._seconds:g} s"
         return bool(self.stop_reason)
@@ -262,7 +265,7 @@ class Walk:
             pending += reversed(deeper)
 
     def _is_of_the_kernel(self, folder: int) -> bool:
-        """Return whether an open folder lies in a file system of the kernel; each device is asked once."""
+        """Return whether an open folder is in a file system of the kernel; each device is checked once."""
         status = os.fstat(folder)
         if status.st_dev not in self._devices:
             self._devices[status.st_dev] = is_kernel_file(folder, status)

@@ -36,7 +36,7 @@ from agentctl.tools.tables import cell, plural
 from agentctl.tools.tool import Arguments, define_tool
 from agentctl.tools.toolbox import ToolContext
 
-_MOST_ORIGINAL = 16 * 1024 * 1024  # bytes of the old file in which the secrets of marks are looked for
+_MOST_ORIGINAL = 16 * 1024 * 1024  # bytes of the old file in which the marks' secrets are searched for
 
 if TYPE_CHECKING:
     from agentctl.core.autorun_files import AutorunFile
@@ -58,12 +58,12 @@ async def _resolve(context: ToolContext, arguments: WriteFile) -> WriteFile:
     real = await anyio.to_thread.run_sync(_target, context.workspace, arguments.path)
     refuse_private(context.workspace, (*context.private, *own_program_in(context.workspace)), real)
     arguments = arguments.model_copy(update={"path": real})
-    await anyio.to_thread.run_sync(_restore_secrets, context, arguments)  # nobody is asked about what will be refused
+    await anyio.to_thread.run_sync(_restore_secrets, context, arguments)  # nobody is asked about a doomed call
     return arguments
 
 
 def _is_contained(context: ToolContext) -> bool:
-    """Return whether what is written stays in a project's folder: a home, or the whole machine, keeps nothing apart."""
+    """Return whether the written file stays in a project's folder; a home or the whole machine is not one."""
     return is_project_folder(context.workspace)
 
 
@@ -98,10 +98,10 @@ def _write_allowed(context: ToolContext, arguments: WriteFile, text: str) -> _Wr
 
 
 def _restore_secrets(context: ToolContext, arguments: WriteFile) -> str:
-    """Return what is written: the text, with the secrets of the file that it replaces in place of their marks.
+    """Return the text with each mark replaced by the secret of the old file that it stands for.
 
     Raises:
-        ToolError: a mark names no secret of that file, or several.
+        ToolError: a mark stands for no secret of that file, or for several.
     """
     text = arguments.text
     if "[" not in text and "\\" not in text:
@@ -112,7 +112,7 @@ def _restore_secrets(context: ToolContext, arguments: WriteFile) -> str:
 
 
 def _original(workspace: Path, path: str) -> str:
-    """Return the text of the file as tools show it, before secrets are taken out; empty where there is none to read."""
+    """Return the text of the file as tools show it, before secrets are redacted; "" if there is none to read."""
     try:
         root = open_workspace(workspace)
         try:
@@ -126,10 +126,10 @@ def _original(workspace: Path, path: str) -> str:
 
 
 def _target(workspace: Path, path: str) -> str:
-    """Return the path of the file as it will be written, links before its name followed.
+    """Return the path of the file to write, with the links in its folder resolved.
 
     Raises:
-        ToolError: outside the workspace, or a folder.
+        ToolError: the path is outside the workspace, or a folder.
     """
     relative = resolve_relative(workspace, path)
     if relative == "." or path.endswith("/"):
@@ -142,11 +142,11 @@ def _target(workspace: Path, path: str) -> str:
 async def write_file_async(path: str | Path, text: str, *, workspace: Path | None = None) -> Path:
     """Write ``text`` as UTF-8 to a file below ``workspace`` (the current folder) and return its absolute path.
 
-    Missing folders are made. The file appears whole, on disk, in place of the old one, whose permissions it keeps;
-    after an error the old one is untouched. Links are followed only inside the workspace, and never as the last part.
+    Missing folders are created. The file replaces the old one atomically, on disk, and keeps its permissions; after an
+    error the old one is untouched. Links are followed only inside the workspace, and never as the last part.
 
     Raises:
-        ToolError: the path leads outside, is no plain file, or cannot be written; with a hint.
+        ToolError: the path leads outside, is not a plain file, or cannot be written; with a hint.
         UsageError: an argument is not a path or not a text.
 
     >>> import anyio
@@ -156,7 +156,7 @@ async def write_file_async(path: str | Path, text: str, *, workspace: Path | Non
     'inside the current folder, or not at all'
     """
     _check(path, text)
-    written = await anyio.to_thread.run_sync(_write, path, text, workspace)  # not left when cancelled: all or nothing
+    written = await anyio.to_thread.run_sync(_write, path, text, workspace)  # atomic, also when cancelled
     return written.path
 
 
@@ -192,7 +192,7 @@ def _write(path: str | Path, text: str, workspace: Path | None) -> _Written:
 
 
 def _open_folder(root: int, relative: str) -> int:
-    """Open a folder, making what is missing of it."""
+    """Open a folder, and create the missing parts of its path."""
     flags = os.O_RDONLY | os.O_DIRECTORY
     try:
         return open_beneath(root, relative, flags)
@@ -202,7 +202,7 @@ def _open_folder(root: int, relative: str) -> int:
     parent, _, name = relative.rpartition("/")
     above = _open_folder(root, parent or ".")
     try:
-        if is_kernel_file(above, os.fstat(above)):  # a folder made there acts: a control group, a configuration
+        if is_kernel_file(above, os.fstat(above)):  # new folders have effects: control groups, configuration
             raise OSError(errno.EROFS, os.strerror(errno.EROFS), relative)
         with suppress(FileExistsError):
             os.mkdir(name, dir_fd=above)
@@ -213,7 +213,7 @@ def _open_folder(root: int, relative: str) -> int:
 
 
 def _replace(folder: int, name: str, shown: str, data: bytes) -> os.stat_result | None:
-    """Put ``data`` in place of what is there; return what was."""
+    """Replace the file by ``data``; return the status of the old file."""
     old = _check_replaceable(folder, name, shown)
 
     def as_before(new: int) -> None:
@@ -228,7 +228,7 @@ def _replace(folder: int, name: str, shown: str, data: bytes) -> os.stat_result 
 
 
 def _check_replaceable(folder: int, name: str, shown: str) -> os.stat_result | None:
-    """Return what stands there now, or refuse to replace it."""
+    """Return the status of the existing file, or refuse to replace it."""
     try:
         old = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
@@ -246,5 +246,7 @@ def _check_replaceable(folder: int, name: str, shown: str) -> os.stat_result | N
         )
     if old.st_mode & (stat.S_ISUID | stat.S_ISGID):
         raise ToolError(f"{shown} runs with its owner's rights (setuid)", hint="write to a new file")
-    os.close(os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder))  # may we?
+    os.close(
+        os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    )  # checks permission
     return old

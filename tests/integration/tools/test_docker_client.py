@@ -171,8 +171,8 @@ def _answers(*, version: bytes = VERSION, other: bytes = b"") -> Serve:
             "speaks TLS, which is not supported yet",
         ),
         (_answers(other=_http(b"{not json")), "does not answer like a container engine: not JSON"),
-        (_answers(other=_http(b'{"a": 1}')), "answered in a form that is not understood"),
-        (_answers(other=_http(b"null")), "answered in a form that is not understood"),
+        (_answers(other=_http(b'{"a": 1}')), "returned an unexpected answer"),
+        (_answers(other=_http(b"null")), "returned an unexpected answer"),
         (_answers(other=b"HTTP/1.1 200 OK\r\nContent-Length: ten\r\n\r\n"), "does not answer like a container"),
     ],
 )
@@ -180,7 +180,7 @@ async def test_what_is_no_engine_is_told_apart_from_one(serve: Serve, said: str)
     async with _server(serve) as host:
         error = await _error_of(host)
     assert said in error.message
-    assert f"{host} (from DOCKER_HOST)" in error.message or "form" in error.message
+    assert f"{host} (from DOCKER_HOST)" in error.message or "unexpected" in error.message
 
 
 async def test_an_answer_that_breaks_off_is_said() -> None:
@@ -319,7 +319,7 @@ async def test_a_log_stream_that_is_none_is_said() -> None:
 
     async with _server(serve) as host:
         error = await _error_of(host, "docker_logs", name="web")
-    assert error.message == "The container engine's log stream is not understood."
+    assert error.message == "The container engine's log stream is malformed."
 
 
 @given(JSON)

@@ -157,7 +157,7 @@ async def test_a_container_made_anew_under_the_name_is_not_the_one_that_was_aske
     prepared = await box.get("docker_rm").prepare({"name": name, "force": True})
     docker("rm", "-f", name)
     docker("run", "-d", "--name", name, "--network", "none", "busybox:local", "sleep", "100")
-    with pytest.raises(ToolError, match=f"{name} .* is gone: it was removed after this was asked") as caught:
+    with pytest.raises(ToolError, match=f"{name} .* is gone: it was removed after this was requested") as caught:
         await box.get("docker_rm")(prepared)
     assert caught.value.hint.startswith("nothing was done")
     assert inspected(docker, name)["State"]["Running"] is True
@@ -170,7 +170,7 @@ async def test_a_container_that_was_renamed_meanwhile_is_left_alone(
     prepared = await box.get("docker_stop").prepare({"name": name})
     docker("rename", name, f"{name}-prod")
     try:
-        with pytest.raises(ToolError, match=f"has got another name: {name}-prod"):
+        with pytest.raises(ToolError, match=f"has a new name: {name}-prod"):
             await box.get("docker_stop")(prepared)
         assert inspected(docker, f"{name}-prod")["State"]["Running"] is True
     finally:
@@ -182,7 +182,7 @@ async def test_an_id_that_contradicts_the_name_is_refused(box: LazyToolbox, make
     identity = (await box.get("docker_rm").prepare({"name": other}))["id"]
     with pytest.raises(ToolError, match=f"{one} has the id"):
         await box.get("docker_rm").prepare({"name": one, "id": identity})
-    with pytest.raises(ToolError, match="is no container's id"):
+    with pytest.raises(ToolError, match="is not a container's id"):
         await box.get("docker_rm")({"name": one, "id": "../../images"})
     assert "id" not in box.get("docker_rm").spec.parameters["properties"]  # type: ignore[operator]
 
@@ -229,7 +229,7 @@ async def test_an_id_of_two_names_must_be_called_by_one_of_them(box: LazyToolbox
     docker("tag", "busybox:local", "t-alias")
     try:
         identity = docker("inspect", "-f", "{{.Id}}", "busybox:local").removeprefix("sha256:")[:12]
-        with pytest.raises(ToolError, match="is an image of 2 names: busybox:local, t-alias"):
+        with pytest.raises(ToolError, match="is an image with 2 names: busybox:local, t-alias"):
             await box.get("docker_rmi").prepare({"image": identity})
         assert await box.get("docker_rmi").prepare({"image": "t-alias:latest"}) == {"image": "t-alias", "id": identity}
     finally:

@@ -172,7 +172,7 @@ async def test_what_was_swapped_while_the_question_stood_is_not_touched(
     door = Door(box, person=Person(Approval(granted=True), swap))
     result = await door.ask("docker_rm", name=name, force=True)
     assert isinstance(result, ToolError)
-    assert "is gone: it was removed after this was asked" in result.message
+    assert "is gone: it was removed after this was requested" in result.message
     assert inspected(docker, name)["State"]["Running"] is True
 
 

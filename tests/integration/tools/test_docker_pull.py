@@ -65,7 +65,7 @@ NO_NAMES = ["", "-a nginx", "--all-tags", "nginx --platform x", "NGINX", "nginx:
 
 @pytest.mark.parametrize("image", [*NO_NAMES, "a" * 32768])
 async def test_what_is_no_images_name_is_refused_before_anybody_is_asked(box: LazyToolbox, image: str) -> None:
-    with pytest.raises(ToolError, match="is no image's name") as caught:
+    with pytest.raises(ToolError, match="is not a valid image name") as caught:
         await box.get("docker_pull").prepare({"image": image})
     assert len(caught.value.message) < 200
 
@@ -85,7 +85,7 @@ async def test_an_image_is_pulled_and_each_refusal_has_its_own_hint(
             assert f"digest: {digest}" in told
             for image, said, hint in (
                 ("good:2", f"{HERE} has no image {HERE}/good:2", "check the name and the tag"),
-                ("private", "has no such public image, or wants a login", f"docker login {HERE} && docker pull"),
+                ("private", "has no such public image, or requires a login", f"docker login {HERE} && docker pull"),
                 ("limited", "refuses for now", "wait, or docker login"),
             ):
                 with pytest.raises(ToolError, match=re.escape(said)) as caught:

@@ -93,7 +93,7 @@ async def test_logs_can_begin_at_a_moment(box: LazyToolbox) -> None:
     assert await logs({"name": "sample-worker", "since": "0s"}) == "sample-worker has written nothing since 0s."
     assert await logs({"name": "sample-worker", "since": "2h"}) == "started"
     assert await logs({"name": "sample-worker", "since": "2020-01-31T08:00"}) == "started"
-    with pytest.raises(ToolError, match="which is no time"):
+    with pytest.raises(ToolError, match="which is not a time"):
         await logs({"name": "sample-worker", "since": "yesterday-ish"})
 
 

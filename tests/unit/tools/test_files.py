@@ -301,7 +301,7 @@ async def test_files_are_listed_by_pattern_size_and_time(tmp_path: Path) -> None
     assert await names(kind="any", recursive=False) == ["a.txt", "b.py", "src/"]
     assert (await _ask(tmp_path, "list_files", limit=1)).splitlines()[-1] == "1 of 4 files shown, 9.8 KB"
     assert await _ask(tmp_path, "list_files", pattern="*.rs") == 'No file matching "*.rs" in .'
-    assert "no size" in (await _error(tmp_path, "list_files", min_size="big")).message
+    assert "not a size" in (await _error(tmp_path, "list_files", min_size="big")).message
 
 
 async def test_the_biggest_folders_are_told_with_all_that_is_in_them(tmp_path: Path) -> None:
@@ -360,7 +360,7 @@ async def test_a_match_far_into_a_long_line_is_shown(tmp_path: Path) -> None:
 
 async def test_a_regular_expression_that_is_none_is_said(tmp_path: Path) -> None:
     error = await _error(tmp_path, "search_files", text="(", regex=True)
-    assert "is no regular expression: missing )" in error.message
+    assert "is not a regular expression: missing )" in error.message
     assert (await _error(tmp_path, "search_files", text="x", regex=True, path="..")).message.startswith(".. is outside")
 
 
