@@ -1,16 +1,15 @@
-"""The words that every other package speaks: values, errors, events, prices, and the pure rules about text and tools.
+"""The values that every other package uses: messages, errors, events, prices, and pure rules about text and tools.
 
-Values: ``messages`` (what is said to a model and what comes back), ``events`` (what happened in a run), ``results``
-(how it ended), ``limits`` (the ceilings of a run), ``errors`` (one tree; each names its exit status). Money:
-``pricing`` and ``substitutes``, in exact nano-dollars. Text: ``text`` (escapes, near names), ``lookalikes``,
-``redaction`` with ``spellings`` and ``key_shapes``. Tool calls: ``tool_rules`` (the grammar of --allow, --ask and
---deny), ``targets`` (all names of what a call is about), ``autorun_files`` (files that other programs run or obey). Two
-modules act: ``files`` writes whole files and opens locks, ``background`` runs something async to its end in a thread.
+Values: ``messages`` (requests to a model and its answers), ``events`` (what happened in a run), ``results`` (how it
+ended), ``limits`` (the ceilings of a run), ``errors`` (one tree; each class names its exit status). Money: ``pricing``
+and ``substitutes``, in exact nano-dollars. Text: ``text`` (escapes, suggestions), ``lookalikes``, ``redaction`` with
+``spellings`` and ``key_shapes``. Tool calls: ``tool_rules`` (the grammar of --allow, --ask and --deny), ``targets``
+(all names of a call's target), ``autorun_files`` (files that other programs run or obey). Two modules have side
+effects: ``files`` writes files atomically and opens locks, ``background`` runs async code in a thread.
 
 Enter: ``errors.AgentctlError``, ``messages.Message``, ``events.Event``, ``limits.CostLimit``, ``pricing.charge_nano``,
-    ``text.safe_text``, ``redaction.redact``, ``tool_rules.parse_rule``.
-Always: money is Decimal or whole nano-dollars, rounded up once, and unknown is None; values are frozen; an error says
-    what to do; a secret of eight characters or more is found in each of its usual spellings.
-May import: nothing of agentctl.
-Never: it reads no setting, no clock and no environment, asks nobody, and knows no provider, no tool and no ledger.
+``text.safe_text``, ``redaction.redact``, ``tool_rules.parse_rule``. Always: money is Decimal or whole nano-dollars,
+rounded up once, and unknown is None; values are frozen; an error has a hint; a secret of eight characters or more is
+found in each of its usual spellings. May import: nothing from agentctl. Never: it reads no setting, no clock and no
+environment, asks nobody, and knows no provider, no tool and no ledger.
 """

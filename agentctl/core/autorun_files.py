@@ -1,15 +1,17 @@
-"""The list of files that other programs run or obey later, and what follows for a tool that writes one. Pure.
+"""The list of files that other programs run or obey later, and the policy for a tool that writes one. Pure.
 
-Each row has a policy, the program that runs or obeys the file, and patterns. A pattern is a name, or a path whose last
-parts are these, at any depth. ``*`` stands for any text within one name. With ``/`` at its end a pattern means the
-entry and everything below it; without, only the entry itself. Names are compared without case, and as the file systems
-compare them that normalise Unicode, ignore invisible characters or drop dots and blanks at the end.
+Each row has a policy, the program that runs or obeys the file, and patterns. A pattern is a name, or the last parts of
+a path at any depth. ``*`` stands for any text within one name. A pattern that ends with ``/`` means the entry and
+everything below it; any other, only the entry itself. Names are compared without case, like on file systems that
+normalise Unicode, ignore invisible characters or drop dots and blanks at the end.
 
 - ``never``: git's own files and agentctl's own. No tool writes them, whatever the rules say.
-- ``asks``: what a program runs or obeys unbidden: on entering a folder, on opening it, on the next command, at login.
-- ``reported``: what a program runs when somebody builds, tests or pushes. It is written, and named at the end.
+- ``asks``: files that a program runs or obeys by itself: on entering a folder, on opening it, on the next command, at
+  login.
+- ``reported``: files that a program runs when somebody builds, tests or pushes. They are written, and reported at the
+  end.
 
-To add a name, put it into the row of its program. The tests hold the table against the help.
+To add a name, put it into the row of its program. The tests compare the table with the help.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ AutorunPolicy: TypeAlias = Literal["never", "asks", "reported"]
 
 
 class AutorunFile(NamedTuple):
-    """The program that runs or obeys a file, and what follows for a tool that writes it."""
+    """The program that runs or obeys a file, and the policy for a tool that writes it."""
 
     policy: AutorunPolicy
     program: str
@@ -257,30 +259,30 @@ _REPORTED: tuple[tuple[str, str], ...] = (
     ("Go", "magefile.go .golangci.y*"),
     ("Swift", "package.swift"),
     ("Xcode", "*.xcodeproj/ *.xcworkspace/"),
-    # Allowed for a reason: these choose a version among those installed, or tell git what the tracked files are.
+    # Allowed on purpose: these choose among installed versions, or tell git which files are tracked.
     ("a version manager", ".nvmrc .node-version .python-version .ruby-version .java-version .go-version .sdkmanrc"),
-    ("git", ".gitmodules .gitattributes"),  # neither can name a program; what they name stands in git's configuration
-    # Text that agents take as instructions, and that is the project's documentation, too.
+    ("git", ".gitmodules .gitattributes"),  # neither names a program; git's configuration does
+    # Text that agents take as instructions, and that is also documentation of the project.
     ("another agent", "agents.md claude.md claude.local.md gemini.md agent.md"),
 )
 
 #: Names like those above that no program reads.
 _READ_BY_NOBODY = frozenset({".env.example", ".env.sample", ".env.template"})
 
-#: Folders of installed packages. They hold thousands of files of the policy ``reported``, written by an installer.
+#: Folders of installed packages. They contain thousands of ``reported`` files, written by an installer.
 _PACKAGE_FOLDERS = frozenset(
     {"node_modules", "bower_components", "jspm_packages", "site-packages", "dist-packages", "vendor", "__pypackages__"}
     | {".tox", ".nox", ".venv", "venv", ".yarn", ".pnpm-store", ".eggs"}
 )
 
-#: Invisible without being of the category Cf; file systems ignore some of them, and readers see none of them.
+#: Invisible characters outside the category Cf; some file systems ignore some of them, and readers see none.
 _INVISIBLE = frozenset(
     "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f" + "".join(map(chr, range(0xFE00, 0xFE10)))
 )
 
 
 class _Row(NamedTuple):
-    """One pattern, folded. ``above`` are the folders that it names, ``name`` is its last part."""
+    """One pattern, folded. ``above`` are the folders in it, ``name`` is its last part."""
 
     file: AutorunFile
     above: tuple[str, ...]
@@ -297,11 +299,11 @@ def autorun_rows() -> Iterator[tuple[AutorunPolicy, str, str]]:
 
 
 def find_autorun(path: str, *, also: Collection[str] = ()) -> AutorunFile | None:
-    """Return which program runs or obeys the file or folder at ``path``, or what lies in it, or None.
+    """Return the program that runs or obeys the file or folder at ``path``, or files in it, or None.
 
-    ``path`` is relative to the workspace, with ``/`` between its parts. ``also`` are further paths that ask, with
-    everything below them, as git's configuration or ``sys.path`` name them; of a mapping the values are the programs.
-    Where several rows match, the most severe policy counts.
+    ``path`` is relative to the workspace, with ``/`` between its parts. ``also`` are further ``asks`` paths, with
+    everything below them, for example from git's configuration or ``sys.path``; the values of a mapping are the
+    programs. If several rows match, the most severe policy counts.
     """
     parts = _parts(path)
     found = next(_matches(parts), None)
@@ -311,15 +313,15 @@ def find_autorun(path: str, *, also: Collection[str] = ()) -> AutorunFile | None
         named = _parts(other)
         if named and parts[: len(named)] == named:
             return AutorunFile(
-                "asks", also[other] if isinstance(also, Mapping) else "a program that is set up to use it"
+                "asks", also[other] if isinstance(also, Mapping) else "a program that is configured to use it"
             )
     return found
 
 
 def is_autorun_name(name: str) -> bool:
-    """Return whether a row could match an entry of this name: a cheap check of one part of a path.
+    """Return whether a row could match an entry of this name, a cheap check of one part of a path.
 
-    What lies in an obeyed folder needs no such name: ask ``find_autorun`` about the folder first.
+    Entries in an obeyed folder need no such name: call ``find_autorun`` for the folder first.
     """
     folded = _fold(name)
     if folded in _BY_NAME:
@@ -332,7 +334,7 @@ def _parts(path: str) -> tuple[str, ...]:
 
 
 def _fold(name: str) -> str:
-    """Fold a name as names are compared: what some file system takes for the same name is the same here."""
+    """Fold a name for comparison, so that names are equal if any file system treats them as equal."""
     if not name.isascii():
         from unicodedata import category, normalize  # noqa: PLC0415 - hardly any name needs it
 
@@ -342,7 +344,7 @@ def _fold(name: str) -> str:
 
 
 def _matches(parts: tuple[str, ...]) -> Iterator[AutorunFile]:
-    """Yield what the rows say about a path, the most severe policy first."""
+    """Yield the matching rows of a path, the most severe policy first."""
     matching = [row for place in range(len(parts)) for row in _rows_at(parts, place)]
     installed = not _PACKAGE_FOLDERS.isdisjoint(parts[:-1])
     for policy, _ in _TABLES:
@@ -351,7 +353,7 @@ def _matches(parts: tuple[str, ...]) -> Iterator[AutorunFile]:
 
 
 def _rows_at(parts: tuple[str, ...], place: int) -> Iterator[_Row]:
-    """Yield the rows whose last part is the part of the path at ``place``."""
+    """Yield the rows whose last part equals the part of the path at ``place``."""
     name, last = parts[place], place == len(parts) - 1
     if name in _READ_BY_NOBODY and last:
         return
@@ -362,7 +364,7 @@ def _rows_at(parts: tuple[str, ...], place: int) -> Iterator[_Row]:
 
 
 def _globs(name: str) -> Iterator[_Row]:
-    """Yield the rows whose last part has a ``*`` and matches."""
+    """Yield the rows whose last part contains a ``*`` and matches."""
     for start, end, row in _GLOBS:
         if name.startswith(start) and name.endswith(end) and len(name) >= len(start) + len(end):
             yield row
@@ -384,5 +386,5 @@ for _one in _ROWS:
     if "*" not in _one.name:
         _BY_NAME.setdefault(_one.name, []).append(_one)
 _GLOBS = tuple((one.name.partition("*")[0], one.name.rpartition("*")[2], one) for one in _ROWS if "*" in one.name)
-_STARTS = frozenset(start[:4] for start, _, _ in _GLOBS if start)  # none is shorter, so most names need no loop
+_STARTS = frozenset(start[:4] for start, _, _ in _GLOBS if start)  # no pattern is shorter, so most names need no loop
 _ENDS = frozenset(end[-3:] for start, end, _ in _GLOBS if not start)

@@ -1,4 +1,4 @@
-"""Run something async to its end in a thread with an event loop of its own, whether or not a loop runs here."""
+"""Run async code to its end in a thread with its own event loop, whether or not a loop runs here."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ T = TypeVar("T")
 def run_in_thread(work: Callable[[], Awaitable[T]], *, name: str, stop: Callable[[], bool] = lambda: False) -> T:
     """Run ``work()`` in a thread and return its result, or raise what it raises.
 
-    Whatever interrupts the wait (Ctrl-C, a signal's handler that raises) first asks ``stop``, in the worker's loop,
-    to end the work; where that says False the work is cancelled. Once it has ended, the interruption is raised here.
-    A second one does not wait: what still runs then dies with the process.
+    An exception that interrupts the wait (Ctrl-C, a raising signal handler) first calls ``stop`` in the worker's loop,
+    to end the work; if that returns False, the work is cancelled. Once the work has ended, the exception is raised
+    here. A second interruption does not wait: the work then ends with the process.
     """
     import threading  # noqa: PLC0415 - who only streams needs no thread
 
@@ -23,7 +23,7 @@ def run_in_thread(work: Callable[[], Awaitable[T]], *, name: str, stop: Callable
 
     ended: list[T | BaseException] = []
     inside: list[tuple[Any, anyio.CancelScope]] = []
-    done = threading.Event()  # not the thread's own join: interrupted, that one takes a living thread for dead
+    done = threading.Event()  # not Thread.join: after an interruption it takes a live thread for a dead one
     leaving = False
 
     async def within() -> None:
@@ -51,7 +51,7 @@ def run_in_thread(work: Callable[[], Awaitable[T]], *, name: str, stop: Callable
     except BaseException:
         leaving = True
         if inside:
-            with suppress(RuntimeError):  # its loop has just closed
+            with suppress(RuntimeError):  # its loop has just been closed
                 inside[0][0].call_soon_threadsafe(end)
         if worker.ident is not None:
             done.wait()

@@ -1,17 +1,17 @@
-"""All errors as one tree; each class names its exit status and has the kind that a script reads.
+"""All errors in one tree; each class has the exit status, and the kind that a script reads.
 
-The numbers are those of ``cli.exit_codes.ExitStatus``, which a new class's ``status`` must name.
+The numbers are those of ``cli.exit_codes.ExitStatus``; the ``status`` of a new class must be one of its names.
 
 AgentctlError                   status (the name of the exit code), message, hint
 ├── UsageError                  2   usage: bad flag, bad setting
-│   └── UnknownPrice                a dollar limit, and no price to hold it with
+│   └── UnknownPrice                a dollar limit, but no price to enforce it
 ├── BudgetExceeded              3   budget: a breaker tripped; carries the verdict
 ├── TaskFailed                  1   failed: the agent gave up
 ├── ToolError                   the model reads it with its hint; the run goes on
 │   └── EngineUnavailable       4   the same; 4 (unavailable, kind "engine") where it ends a command
 ├── ProviderError               carries ``billed``, ``retryable``, ``retry_after``
 │   ├── ProviderUnavailable     4   unavailable, kind "provider"
-│   │   └── Rejected                a request that will never be taken
+│   │   └── Rejected                a request that will never be accepted
 │   ├── Refused                 1   failed: the provider does not answer such questions
 │   ├── ContextOverflow         7   context
 │   ├── ModelGone               69  model_gone
@@ -52,13 +52,13 @@ Unit = Literal["nano_usd", "tokens", "calls"]
 class Verdict:
     """The limit that refused an attempt, in its own unit.
 
-    ``would_be`` is with the least output that would do. ``doubtful`` says that amounts in doubt are the
-    cause (exit 4, not 3). ``free_at`` is when waiting would help, None if never. ``run_id`` is the run whose limit it
-    is, "" for a window over everyone's spending that the asking process set itself.
+    ``would_be`` includes the least output that would do. ``doubtful``: amounts in doubt are the cause (exit 4, not 3).
+    ``free_at`` is when waiting would help, None if never. ``run_id`` is the run that has the limit, "" for a window
+    over everyone's spending that the requesting process set itself.
 
-    After an overrun, ``hold`` is what was held for the call and ``charge`` what it counts; both are None for a refusal.
-    Then ``spent`` or ``in_doubt`` includes the charge, ``would_be`` is what counts now, and ``ceiling`` is None where
-    the run has no such limit.
+    After an overrun, ``hold`` is the amount held for the call and ``charge`` the amount that counts for it; both are
+    None for a refusal. Then ``spent`` or ``in_doubt`` includes the charge, ``would_be`` is the amount that counts now,
+    and ``ceiling`` is None where the run has no such limit.
     """
 
     limit: LimitName
@@ -76,9 +76,9 @@ class Verdict:
 
 
 class AgentctlError(Exception):
-    """What happened (``message``) and what to do about it (``hint``, may be empty).
+    """An error: what happened (``message``) and what to do about it (``hint``, may be empty).
 
-    ``status`` is the name of the exit code that the command line ends with, ``kind`` says more exactly what it was.
+    ``status`` is the name of the exit code that the command line ends with, ``kind`` is more specific.
 
     >>> from agentctl import AgentctlError, CostTracker
     >>> try:
@@ -105,7 +105,7 @@ class UsageError(AgentctlError):
 
 
 class UnknownPrice(UsageError):
-    """A dollar limit is set and the model's price is unknown: a breaker fails closed."""
+    """A dollar limit is set, but the model's price is unknown: a breaker fails closed."""
 
     kind = "unknown_price"
 
@@ -141,24 +141,24 @@ class TaskFailed(AgentctlError):
 
 
 class ToolError(AgentctlError):
-    """A tool could not do what it was asked; the model reads message and hint."""
+    """A tool could not do what was requested; the model reads the message and the hint."""
 
     status = "failed"
     kind = "tool"
 
 
 class EngineUnavailable(ToolError):
-    """The container engine cannot do this now: not running, no permission, no such container."""
+    """The container engine cannot do this now: it is not running, there is no permission, or no such container."""
 
     status = "unavailable"
     kind = "engine"
 
 
 class ProviderError(AgentctlError):
-    """A provider did not answer as it should.
+    """A provider returned an error or an invalid answer.
 
-    ``billed`` is "no" only when the attempt surely cost nothing: it was ``unsent``, or else the provider's own error
-    document says so, which is believed at a known endpoint only. ``retry_after`` is in seconds.
+    ``billed`` is "no" only when the attempt certainly cost nothing: it was ``unsent``, or the provider's own error
+    document says so, which counts only at a known endpoint. ``retry_after`` is in seconds.
     """
 
     status = "unavailable"
@@ -181,13 +181,13 @@ class ProviderError(AgentctlError):
 
 
 class ProviderUnavailable(ProviderError):
-    """Unreachable, a server error, a cut or malformed answer."""
+    """The provider is unreachable, has a server error, or sent an incomplete or malformed answer."""
 
     retryable = True
 
 
 class Rejected(ProviderUnavailable):
-    """The provider will never take this request: asking again would not help."""
+    """The provider will never accept this request; a retry would not help."""
 
     retryable = False
 
@@ -202,7 +202,7 @@ class Refused(ProviderError):
 class ContextOverflow(ProviderError):
     """The conversation cannot be made to fit the model's context window.
 
-    ``window`` and ``prompt`` are the tokens of both as the provider that refused it named them, None: it did not.
+    ``window`` and ``prompt`` are both in tokens, as the provider named them when it refused; None if it did not.
     """
 
     status = "context"
@@ -231,7 +231,7 @@ class ModelGone(ProviderError):
 
 
 class RateLimited(ProviderError):
-    """The provider asks to come back later."""
+    """The provider asks to retry later."""
 
     status = "rate_limited"
     kind = "rate_limited"
@@ -241,7 +241,8 @@ class RateLimited(ProviderError):
 class QuotaExceeded(RateLimited):
     """No credit is left: waiting does not help.
 
-    ``affordable`` is the number of output tokens that the credits still pay for, None where the provider names none.
+    ``affordable`` is the number of output tokens that the remaining credit pays for, None if the provider does not name
+    it.
     """
 
     kind = "quota"
@@ -269,21 +270,21 @@ class AuthFailed(ProviderError):
 
 
 class ActionDenied(AgentctlError):
-    """A needed action was refused, or needed a person and none was there; or a nested run has no parent to draw on."""
+    """An action was refused, or needed approval without a person to ask; or a nested run has no parent to draw on."""
 
     status = "denied"
     kind = "denied"
 
 
 class SandboxUnavailable(AgentctlError):
-    """A sandbox was asked for, or is needed, and cannot be had here."""
+    """A sandbox was requested, or is needed, but is not available here."""
 
     status = "sandbox"
     kind = "sandbox"
 
 
 class StateError(AgentctlError):
-    """Ledger or journal cannot be written or believed; nothing is spent."""
+    """The ledger or journal cannot be written or is damaged; nothing is spent."""
 
     status = "state"
     kind = "state"
@@ -294,11 +295,11 @@ class LedgerBusy(StateError):
 
 
 class LedgerGone(StateError):
-    """The ledger was moved, deleted or replaced while it was in use: what was held in it counts nowhere else."""
+    """The ledger was moved, deleted or replaced while it was in use, so its holds count nowhere else."""
 
 
 class RunTimeout(AgentctlError):
-    """The run's own time is over (``--timeout``)."""
+    """The time limit of the run is over (``--timeout``)."""
 
     status = "timeout"
     kind = "timeout"

@@ -1,6 +1,6 @@
-"""The events of a run, named in the past tense: all that the journal and the screens learn of it.
+"""The events of a run, named in the past tense: the only input of the journal and the screens.
 
-Named tuples, because they are made at every start: two dozen dataclasses would cost it 8 ms.
+They are named tuples, because two dozen dataclasses would add 8 ms to each start.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from agentctl.core.results import BreakerInfo, ErrorInfo, FileNotice, LimitUse, 
 
 
 class RunStarted(NamedTuple):
-    """A run was opened: what it was asked, and what was chosen for it and by what.
+    """A run was opened: its task, the chosen provider, model and agent, and what decided each choice.
 
-    ``token_turns``: about how many turns with a full context (at least, at most) the token limit has room for, where it
-    is what stops the run first.
+    ``token_turns``: about how many turns with a full context (at least, at most) fit the token limit, if that limit
+    stops the run first.
     """
 
     task: str
@@ -49,10 +49,10 @@ class MessageAdded(NamedTuple):
 
 
 class ContextMeasured(NamedTuple):
-    """What is about to be sent fills the context budget so far: tokens (schemas included) of a limit.
+    """The size of the next request: tokens (schemas included) of the context budget.
 
-    ``counted_by`` says how they were counted. ``near`` is true once in a run at most: when it fills beyond the percent
-    at which it is to be told, before anything was cut.
+    ``counted_by`` says how they were counted. ``near`` is true at most once per run: when the size passes the warning
+    percentage, before anything was cut.
     """
 
     messages: int
@@ -75,9 +75,9 @@ class CallHeld(NamedTuple):
 
 
 class CallWaited(NamedTuple):
-    """No room yet: waiting for the holds of others ("holds"), or for a model to recover ("provider").
+    """A call has no room yet: it waits for the holds of others ("holds"), or for a model to recover ("provider").
 
-    ``seconds`` until the first look, ``at_most_s`` until the call is given up. ``base_url`` "": the provider's own.
+    ``seconds`` until the first retry, ``at_most_s`` until the call is given up. ``base_url`` "": the provider's own.
     """
 
     reason: str
@@ -104,8 +104,8 @@ class CallSettled(NamedTuple):
 
 
 class ModelSubstituted(NamedTuple):
-    """Another model answered than was asked, at another price; once a run for each. ``answered`` names its service tier
-    if that is not the usual one. ``costs`` "more" is said if it is dearer in any class of tokens.
+    """A model other than the requested one answered, at another price; once per run for each. ``answered`` names its
+    service tier if that is not the usual one. ``costs`` is "more" if it is dearer in any class of tokens.
     """
 
     attempt_id: str
@@ -115,10 +115,10 @@ class ModelSubstituted(NamedTuple):
 
 
 class CallUnsettled(NamedTuple):
-    """How an attempt ended cannot be written to the ledger yet; a lock is waited for, ``seconds`` at most.
+    """The end of an attempt cannot be written to the ledger yet; the run waits for a lock, at most ``seconds``.
 
-    ``nano`` and ``tokens`` are what it came to, or in doubt its worst case; ``usage`` as reported. ``text`` and
-    ``tool_calls`` are its answer. ``file`` holds the conclusion until the ledger has it, "" where that failed too.
+    ``nano`` and ``tokens`` are its cost, or its worst case if in doubt; ``usage`` as reported. ``text`` and
+    ``tool_calls`` are its answer. ``file`` holds the conclusion until the ledger has it, "" if that failed, too.
     """
 
     attempt_id: str
@@ -134,14 +134,14 @@ class CallUnsettled(NamedTuple):
 
 
 class CallVoided(NamedTuple):
-    """An attempt surely cost nothing."""
+    """An attempt certainly cost nothing."""
 
     attempt_id: str
     reason: str
 
 
 class CallDoubted(NamedTuple):
-    """Nobody knows what an attempt cost; it counts as spent at the worst case."""
+    """The cost of an attempt is unknown; it counts as spent at the worst case."""
 
     attempt_id: str
     nano: int | None
@@ -158,7 +158,7 @@ class CallRetried(NamedTuple):
 
 
 class LimitsMeasured(NamedTuple):
-    """How much of each limit is used now, over all processes on the ledger; told after each charge."""
+    """The current use of each limit, over all processes on the ledger; emitted after each charge."""
 
     limits: tuple[LimitUse, ...]
 
@@ -201,7 +201,7 @@ class ApprovalAsked(NamedTuple):
 
 
 class ToolAllowed(NamedTuple):
-    """A call that is no plain read may run; ``by`` says who or what decided (a rule, --yes, you)."""
+    """A call that is more than a read may run; ``by`` is who or what decided (a rule, --yes, you)."""
 
     call: ToolCall
     effect: str
@@ -224,7 +224,7 @@ class ToolFinished(NamedTuple):
 
 
 class ObeyedFilesChanged(NamedTuple):
-    """A tool made or changed files that other programs run or obey later; ``call`` is None if it was broken off."""
+    """A tool made or changed files that other programs run or obey later; ``call`` is None if it was interrupted."""
 
     call: ToolCall | None
     files: tuple[FileNotice, ...]
@@ -240,10 +240,10 @@ class ToolDenied(NamedTuple):
 class ContextPruned(NamedTuple):
     """The conversation was cut to fit; token counts are estimates of the request, the tools' schemas included.
 
-    ``messages_cut`` are gone but for a few words, ``messages_shortened`` lost their middles. ``summary`` says who wrote
-    those words: agentctl itself ("lines"), or the model, whose ``words`` they are then. In estimated nano-dollars, None
-    where the price is unknown: the cut costs ``cost_nano`` (the cache that is thrown away, the summary), and makes each
-    turn behind it ``saves_nano`` cheaper; ``turns`` are expected to follow.
+    ``messages_cut`` are replaced by a few words, ``messages_shortened`` lost their middles. ``summary`` says who wrote
+    those words: agentctl itself ("lines"), or the model, whose text is ``words``. In estimated nano-dollars, None if
+    the price is unknown: the cut costs ``cost_nano`` (the discarded cache, the summary), and makes each later turn
+    ``saves_nano`` cheaper; ``turns`` are expected to follow.
     """
 
     tokens_before: int
@@ -258,7 +258,7 @@ class ContextPruned(NamedTuple):
 
 
 class Noted(NamedTuple):
-    """One sentence for the person at the screen."""
+    """One sentence for the user."""
 
     text: str
     level: Literal["info", "warning"] = "info"
@@ -311,7 +311,7 @@ Emit = Callable[[Event], Awaitable[None]]
 
 
 class Record(NamedTuple):
-    """An event with its place: run, number within the run (from 1), time (UTC)."""
+    """An event with its run, its number within the run (from 1) and its time (UTC)."""
 
     run_id: str
     seq: int

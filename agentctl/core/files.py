@@ -1,7 +1,7 @@
-"""Write files whole or not at all, make folders, open locks: on disk when made, owned by the owner of their folder.
+"""Write files atomically, make folders, open locks: synced to disk, and owned by the owner of their folder.
 
-Root that works on another user's folder would leave files there that the user can neither open nor lock. What root
-makes is handed over by its descriptor, so that no link of the user's can lead to another file.
+Root working in another user's folder would leave files there that the user can neither open nor lock. So root gives
+each new file to the user by its descriptor, which no link of the user's can redirect to another file.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from agentctl.core.text import safe_text
 
 _LOCK = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_PATIENCE_S = 10.0  # for another process that writes the same file
+_PATIENCE_S = 10.0  # seconds for another process that writes the same file
 _MOST_IN_A_LOCK = 20  # bytes: the number of a process
 
 
 def replace_file(
     folder: int, name: str, data: bytes, *, mode: int, set_up: Callable[[int], object] = lambda file: None
 ) -> None:
-    """Write ``data`` atomically as ``name`` in ``folder`` (a descriptor), in place of what has that name.
+    """Write ``data`` atomically as ``name`` in ``folder`` (a descriptor), in place of an existing file.
 
-    ``set_up`` gets the new file's descriptor before anything is in it. Whatever fails, nothing of it is left, and what
-    had the name has it still.
+    ``set_up`` gets the new file's descriptor while the file is empty. On any failure the new file is removed and the
+    old one stays.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     temporary = f".{os.urandom(8).hex()}.agentctl"
     file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=folder)
@@ -61,18 +61,18 @@ def write_atomically(
     check: Callable[[Path], None] | None = None,
     for_folder: bool = False,
 ) -> None:
-    """Replace the file by ``text``, once a new file beside it is on disk and passes ``check``.
+    """Replace the file by ``text``, once a new file beside it is synced to disk and passes ``check``.
 
     With ``for_folder`` a file that root writes belongs to the owner of its folder.
 
     Raises:
-        OSError: it cannot be written; the old file stays.
+        OSError: the file cannot be written; the old one stays.
     """
     fresh = path.with_name(f"{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     try:
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, mode)  # whatever the umask takes away
+            os.fchmod(descriptor, mode)  # despite the umask
             if for_folder:
                 hand_over(descriptor, path.parent)
             file.write(text.encode("utf-8"))
@@ -83,15 +83,15 @@ def write_atomically(
         fresh.replace(path)
     finally:
         fresh.unlink(missing_ok=True)
-    sync_folder(path.parent)  # the new name, too, is on disk
+    sync_folder(path.parent)  # sync the new name, too
 
 
 @contextmanager
 def file_lock(path: Path, what: str = "") -> Iterator[None]:
-    """Lock ``path`` against other agentctl processes while it is changed; its folder is made (mode 0700).
+    """Lock ``path`` against other agentctl processes while it is changed; create its folder (mode 0700).
 
     Raises:
-        StateError: another one holds it for 10 s, or the change failed; ``what`` names the file.
+        StateError: another process holds the lock for 10 s, or the change failed; ``what`` names the file.
     """
     try:
         with _hold_lock(path):
@@ -121,9 +121,9 @@ def _hold_lock(path: Path) -> Iterator[None]:
 
 
 def hand_over(file: int, like: int | Path) -> None:
-    """Give a file that this process has just made, an open descriptor, to the owner of ``like`` if we are root.
+    """Give a new file of this process, an open descriptor, to the owner of ``like`` if we are root.
 
-    ``like`` is the file or folder that it belongs to. Where that cannot be done, the file stays root's.
+    ``like`` is the file or folder that it belongs to. If that fails, the file stays root's.
     """
     if os.geteuid():
         return
@@ -134,19 +134,19 @@ def hand_over(file: int, like: int | Path) -> None:
 
 
 def make_folder(folder: Path, *, sync: bool = True) -> None:
-    """Make a folder for its owner alone, and those above it that are missing; with ``sync`` all are on disk then.
+    """Make a folder for its owner only, and its missing parents; with ``sync`` all are synced to disk.
 
-    As root they belong to the owner of the folder that they are made in. A folder that is there is left as it is.
+    As root they belong to the owner of their parent folder. An existing folder is left as it is.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: the folder cannot be made.
     """
     missing = [folder]
     while not missing[-1].parent.exists():
         missing.append(missing[-1].parent)
     for one in reversed(missing):
         try:
-            one.mkdir(mode=0o700 if one == folder else 0o755)  # whatever the umask: nobody else may replace it
+            one.mkdir(mode=0o700 if one == folder else 0o755)  # despite the umask: nobody else may replace it
         except OSError:
             if not one.is_dir():
                 raise
@@ -164,7 +164,7 @@ def make_folder(folder: Path, *, sync: bool = True) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Sync the names in a folder to disk, where we may open it and its file system can.
+    """Sync the names in a folder to disk, if we may open it and its file system supports that.
 
     Raises:
         OSError: they did not reach the disk.
@@ -188,13 +188,13 @@ def _sync(folder: int) -> None:
 
 
 def open_lock(path: Path, *, like: Path | None = None) -> int:
-    """Open a lock file, made where there is none, and return its descriptor.
+    """Open a lock file, created if missing, and return its descriptor.
 
-    As root it belongs to the owner of ``like`` (by default of its folder). One that root has left and that its user
-    may not open is replaced: it has no content, and its folder is the user's.
+    As root it belongs to the owner of ``like`` (by default of its folder). One that root has left, and that its user
+    may not open, is replaced: it has no content, and its folder is the user's.
 
     Raises:
-        OSError: it cannot be opened or made.
+        OSError: the file cannot be opened or created.
     """
     like = path.parent if like is None else like
     while True:
@@ -216,10 +216,9 @@ def open_lock(path: Path, *, like: Path | None = None) -> int:
 
 
 def hand_over_locks(folder: Path, *, like: Path) -> None:
-    """Give a folder of lock files that root has left, and the locks in it, to the owner of ``like``, if we are root.
+    """Give a folder of lock files that root has left, and the files in it, to the owner of ``like``, if we are root.
 
-    Nothing is handed over that is more than a bare lock file: whoever owns the folder above can put there what root
-    has elsewhere.
+    Only bare lock files are handed over: the owner of the parent folder could put other files of root's there.
     """
     if os.geteuid():
         return
@@ -234,7 +233,7 @@ def hand_over_locks(folder: Path, *, like: Path) -> None:
 
 
 def _list_names(folder: int) -> list[str]:
-    """Return what is in an open folder."""
+    """Return the names in an open folder."""
     with os.scandir(folder) as found:
         return [entry.name for entry in found]
 
@@ -252,7 +251,7 @@ def _hand_over_lock(name: str, folder: int, like: Path) -> bool:
 
 
 def is_bare_lock(file: int) -> bool:
-    """Return whether a file has one name, and holds nothing but the number of a process."""
+    """Return whether a file has one name, and contains at most a process id."""
     found = os.fstat(file)
     if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_size > _MOST_IN_A_LOCK:
         return False

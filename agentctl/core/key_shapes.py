@@ -1,4 +1,4 @@
-"""Find keys of well-known shapes in a text of any size: one table, and the search."""
+"""Find keys of well-known shapes in a text of any size."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Check = Callable[[str], bool]
 
 
 class FoundSecret(NamedTuple):
-    """A part of a text that is a secret; ``kind`` says which, without revealing it."""
+    """A part of a text that is a secret; ``kind`` names its kind without revealing the secret."""
 
     start: int
     end: int
@@ -20,9 +20,9 @@ class FoundSecret(NamedTuple):
 
 
 class KeyShape(NamedTuple):
-    """One kind of key. ``marks`` are literals, one of which is in every key of the kind: the quick pre-check.
+    """One kind of key. ``marks`` are literals of which every key of the kind contains one, for a quick pre-check.
 
-    ``pattern`` is matched where a mark begins, or ``before`` so many characters; ``check`` decides about the secret.
+    ``pattern`` is matched at a mark, or ``before`` characters earlier; ``check`` decides about the secret.
     """
 
     kind: str
@@ -33,19 +33,23 @@ class KeyShape(NamedTuple):
 
 
 def is_mixed(text: str) -> bool:
-    """Return whether letters are mixed with digits, or capitals with small letters, as chance does and words do not."""
+    """Return whether letters are mixed with digits, or capitals with small letters, as in random text but not in
+    words.
+    """
     if len(set(text)) < 7 or not any(map(str.isalpha, text)):
         return False
     return any(map(str.isdigit, text)) or len(re.findall("[a-z][A-Z]", text)) > 2
 
 
 def _is_dense(text: str) -> bool:
-    """Return whether ``text`` has a digit and sixteen letters and digits in a row: a name in kebab case has not."""
+    """Return whether ``text`` has a digit and sixteen letters and digits in a row, which names in kebab case do not
+    have.
+    """
     return is_mixed(text) and re.search("[A-Za-z0-9]{16}", text) is not None
 
 
 def _is_password(text: str) -> bool:
-    """Return whether the user information of an address holds a password, and not a variable or a placeholder."""
+    """Return whether the user information of an address holds a password that is not a variable or a placeholder."""
     return not re.fullmatch(r"\$\{?\w+\}?|\$?\(.*\)|\{+[\w.]*\}+|%\(?\w+\)?s?|\*+|\.+|x+|<.*", text.partition(":")[2])
 
 
@@ -58,9 +62,9 @@ def _is_user_and_password(text: str) -> bool:
     return b":" in plain and all(32 <= byte < 127 for byte in plain)
 
 
-_IS = r"""["'\\]{0,3}\s{0,8}(?:=>|:=|[:=])\s{0,8}["'\\]{0,3}"""  # what stands between a name and its value
+_IS = r"""["'\\]{0,3}\s{0,8}(?:=>|:=|[:=])\s{0,8}["'\\]{0,3}"""  # the text between a name and its value
 
-#: Keys that are one word by themselves: the whole match is the secret, and begins a word.
+#: Keys that are recognised by themselves: the whole match is the secret, and begins a word.
 WORDS = (
     KeyShape("anthropic-key", ("sk-ant-",), r"sk-ant-[\w-]{20,400}", check=is_mixed),
     KeyShape("openai-key", ("sk-",), r"sk-(?!ant-)[\w-]{20,400}", check=_is_dense),
@@ -125,7 +129,7 @@ WORDS = (
     KeyShape("azure-client-secret", ("8Q~",), r"\w{3}8Q~[\w~.-]{31,34}(?![\w~-])", before=(3,)),
 )
 
-#: Secrets that are known by what stands beside them: group 1 of the pattern.
+#: Secrets that are recognised by the text beside them: group 1 of the pattern.
 IN_CONTEXT = (
     KeyShape(
         "aws-secret-key",
@@ -200,12 +204,12 @@ IN_CONTEXT = (
     ),
 )
 
-_SMALL = 48  # characters up to which a first look for any mark is quicker
+_SMALL = 48  # length in characters up to which a first search for any mark is faster
 _BLOCK = 64 * 1024
 _LONGEST_MARK = 32
 _SHORTEST_WORD = 15
 _RUN = re.compile(r"[\w-]*", re.ASCII)
-# Few texts need these: compiled when they are used, since that takes a millisecond of each start.
+# Few texts need these, so they are compiled on first use: compiling takes a millisecond.
 _END = r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY"
 _REVERSED_BODY = r"(?:(?>(?:[nrt]\\|[\s\"',|>+])*)[A-Za-z0-9+/=]{16,}){1,400}"
 _JOINT = r"(?:\\[nrtbfv]|%[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}|\\x1b\[[0-9;]{0,12}m)\Z"
@@ -220,7 +224,7 @@ _MARKS = (*dict.fromkeys(mark for shape in (*WORDS, *IN_CONTEXT) for mark in sha
 
 
 def find_keys(text: str) -> Iterator[FoundSecret]:
-    """Yield what has the shape of a well-known key; spans of several shapes may overlap.
+    """Yield the parts with the shape of a well-known key; spans of several shapes may overlap.
 
     The time is linear in the length of the text: patterns are bounded, and a run of characters that failed is skipped.
     """
@@ -239,9 +243,9 @@ def find_keys(text: str) -> Iterator[FoundSecret]:
 
 
 def _long_words(text: str) -> Iterator[str]:
-    """Yield the words that are long enough for a key: it is quicker to look for marks in these alone.
+    """Yield the words that are long enough for a key; searching only these for marks is faster.
 
-    The text is taken in blocks, for the memory's sake; the words at their edges may be parts of words, and count.
+    The text is split into blocks to save memory; words at their edges may be incomplete, and count.
     """
     for start in range(0, len(text), _BLOCK):
         words = text[start : start + _BLOCK + _LONGEST_MARK].split()
@@ -263,14 +267,14 @@ def _matches(text: str, shape: KeyShape, mark: str, *, is_word: bool) -> Iterato
             yield FoundSecret(*match.span(group), shape.kind)
             end = max(end, match.end())
         elif is_word and starts:
-            # What failed here fails at each later place of the same run, too: without this, a hostile text takes
+            # A failed match also fails at each later place of the same run: without this check, a hostile text takes
             # quadratic time.
             end = max(end, _RUN.match(text, at).end())  # type: ignore[union-attr]
         at = text.find(mark, end)
 
 
 def _begins_word(text: str, start: int) -> bool:
-    """Return whether a word begins here: behind a sign, or behind an escape that ends with a letter or digit."""
+    """Return whether a word begins here: after punctuation, or after an escape that ends with a letter or digit."""
     if not start or not text[start - 1].isalnum():
         return True
     return re.compile(_JOINT).search(text, max(0, start - 16), start) is not None

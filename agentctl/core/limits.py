@@ -1,4 +1,4 @@
-"""The ceilings of a run in dollars, tokens and calls, as a user gives them."""
+"""The ceilings of a run in dollars, tokens and calls, as a user sets them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WINDOWS: Mapping[LimitName, int] = MappingProxyType(
     }
 )
 
-#: The limits of one run, whatever others do.
+#: The limits of one run, independent of other runs.
 RUN_LIMITS: tuple[LimitName, ...] = ("max_cost_per_task", "max_tokens_per_task", "max_calls_per_minute")
 
 #: Limits that are off unless they are set.
@@ -41,12 +41,12 @@ class CostLimit(BaseModel):
     """The ceilings of a run, in US dollars and tokens (input and output); None lifts one.
 
     ``max_cost_per_hour`` binds this process over the spending of everyone on the same ledger, and so do those of a
-    minute, a day (24 hours) and a month (30 days), which are windows that move along: nothing begins anew at midnight.
-    ``max_calls_per_minute`` counts what the run itself sends. Amounts are exact: 0.1 is 0.1; what a float has beyond
-    nine decimal places is cut off, so that no limit is made larger.
+    minute, a day (24 hours) and a month (30 days), which are rolling windows: nothing resets at midnight.
+    ``max_calls_per_minute`` counts the requests of the run itself. Amounts are exact: 0.1 is 0.1; a float's digits
+    beyond nine decimal places are cut off, so that no limit becomes larger.
 
     Raises:
-        UsageError: an amount is negative or no number, or tokens or calls are no whole number.
+        UsageError: an amount is negative or not a number, or tokens or calls are not a whole number.
 
     >>> CostLimit(max_cost_per_task=0.1, max_cost_per_hour=20.0)
     CostLimit(max_cost_per_task=Decimal('0.1'), max_cost_per_hour=Decimal('20.0'), max_tokens_per_task=100000)
@@ -112,13 +112,13 @@ def has_dollar_limit(limits: CostLimit) -> bool:
 
 
 def limit_settings(limits: CostLimit) -> Mapping[str, object]:
-    """Return the ceilings as settings: one that is unset lifts the setting, but for those of ``OPTIONAL_LIMITS``."""
+    """Return the ceilings as settings: an unset one becomes "none", except those of ``OPTIONAL_LIMITS``."""
     given = {name: value for name, value in limits if value is not None or name not in OPTIONAL_LIMITS}
     return {name: "none" if value is None else value for name, value in given.items()}
 
 
 def _exact(dollars: Decimal | float | str | None) -> object:
-    """Return what a float is written as, to the nano-dollar below; a truth value is no amount."""
+    """Return a float as an exact decimal, rounded down to nano-dollars; a bool is rejected."""
     if isinstance(dollars, bool):
         return str(dollars)
     if not isinstance(dollars, float) or not isfinite(dollars):

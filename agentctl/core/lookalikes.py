@@ -1,7 +1,7 @@
-"""Escape characters that look like others in names that a person decides about.
+"""Escape characters that look like others, in names that a user must judge.
 
-A name in any one script stays readable. Escaped are blanks that are no space, marks laid over letters, signs that look
-like those of ASCII, and letters of another script in a word that is Latin, or could be read as Latin as a whole.
+A name in any one script stays readable. Escaped are blanks other than a space, combining marks, signs that look like
+ASCII ones, and letters of another script in a word that is Latin, or could be read as Latin as a whole.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from agentctl.core.text import safe_text
 _LIKE_LATIN = frozenset(
     {"CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU", "GOTHIC", "DESERET", "GEORGIAN"}
 )
-#: Letters that cannot be told from Latin ones, or hardly, in most fonts.
+#: Letters that look the same as Latin ones, or nearly, in most fonts.
 _TWINS = frozenset(
     "аеорсухѕіјԁԛԝһӏѵкАВЕКМНОРСТХУЅІЈԌѴӀҮүԚԜ"  # Cyrillic
     "αινορυκγηωΑΒΕΖΗΙΚΜΝΟΡΤΥΧϲϹϳͿ"  # Greek
     "օոսհցզԼՕՏՍց"  # Armenian
 )
-#: Signs that look like one of ASCII and are not normalized to it.
+#: Signs that look like an ASCII sign and are not normalized to it.
 _SIGNS = frozenset("\u2010\u2012\u2212\u2796\u2044\u2215\u29f8\u2571\u29f5\u2216\u29f9\ua789\u2236\u0589\u02d0"
                    "\u01c0\u01c3\u2223\u2758\u201a\u02b9\u02bc\u02c8\u2032\u02cb\u2039\u203a\u2217\u204e\u066d\u22c6"
                    "\u223c\u02dc\u066a\u2052\u0251\u0261\u0269\u2800\ufffc\u27ea\u27eb\u2043\u30a0"
                    "\u2e40\u2cba\ua4f8\ua4fa\u037e\u1427\u0387")  # fmt: skip
 _PLAIN_SIGNS = frozenset(
     "\u00b2\u00b3\u00b9\u00aa\u00ba\u2122\u2026"
-)  # normalized to ASCII, and seen to be other signs
+)  # normalized to ASCII, but visibly different signs
 _PART = re.compile(r"[^/\"'\\\n]+")
 _WORD = re.compile(r"[^\W\d_]+")
 
 
 def escape_lookalikes(text: str) -> str:
-    """Escape every character of ``text`` that is not what it looks like; the result is one line."""
+    """Escape every character of ``text`` that looks like another one; the result is one line."""
     if text.isascii() and text.isprintable():
         return text
     hidden: set[int] = set()
@@ -48,7 +48,7 @@ def escape_lookalikes(text: str) -> str:
 
 
 def _posing_letters(part: str) -> set[int]:
-    """Return the places of the letters that pose as Latin in a part of a path, or in a sentence."""
+    """Return the places of the letters that imitate Latin ones in a part of a path, or in a sentence."""
     places: set[int] = set()
     real = {_script(char) for char in part if char not in _TWINS}
     for word in _WORD.finditer(part):
@@ -62,7 +62,7 @@ def _posing_letters(part: str) -> set[int]:
 
 
 def _is_plain(char: str, before: str) -> bool:
-    """Return whether a character is what it looks like; ``before`` is the one in front of it."""
+    """Return whether a character cannot be mistaken for another; ``before`` is the previous one."""
     if char.isascii():
         return char.isprintable()
     if not char.isprintable() or char in _SIGNS or safe_text(char) != char:
@@ -89,5 +89,5 @@ def _name(char: str) -> str:
 
 
 def _script(char: str) -> str:
-    """Return the script of a character as the first word of its name, which is nearly the same."""
+    """Return the script of a character, approximated by the first word of its name."""
     return _name(char).partition(" ")[0]

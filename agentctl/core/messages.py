@@ -1,4 +1,4 @@
-"""Messages, tool calls, requests and completions: what is said to a model and what comes back. Pure values."""
+"""Messages, tool calls, requests and completions: the data sent to a model and received from it. Pure values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Stop = Literal["stop", "length", "tool_calls", "refusal"]
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """One call that a model asks for; ``arguments`` is its parsed JSON object.
+    """One call that a model requests; ``arguments`` is its parsed JSON object.
 
     >>> from agentctl import ToolCall
     >>> ToolCall("call_1", "system_memory", {}).name
@@ -28,7 +28,7 @@ class ToolCall:
 class Message:
     """One message of a conversation.
 
-    ``tool_calls`` only on the assistant's; ``tool_call_id`` only on a tool's answer.
+    Only an assistant's message has ``tool_calls``; only a tool's result has ``tool_call_id``.
     """
 
     role: Role
@@ -38,7 +38,7 @@ class Message:
 
 
 class ToolSpec(NamedTuple):
-    """What a model reads about a tool; ``parameters`` is a JSON schema."""
+    """The description of a tool for a model; ``parameters`` is a JSON schema."""
 
     name: str
     description: str
@@ -46,7 +46,7 @@ class ToolSpec(NamedTuple):
 
     @property
     def target(self) -> str | None:
-        """The argument that says on what a call acts: the first that it needs, None where none is needed."""
+        """The argument that names the target of a call: the first required one, or None."""
         required = self.parameters.get("required")
         return str(required[0]) if isinstance(required, (list, tuple)) and required else None
 
@@ -90,10 +90,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked of a model; ``max_output_tokens`` is the clamp that the ledger granted (None: unmetered).
+    """A request to a model; ``max_output_tokens`` is the clamp that the ledger granted (None: unmetered).
 
-    ``followed``: another request that begins with this one is expected, and a provider's cache worth writing.
-    ``writes``: it may be asked to write there where that costs more than the input, because a price says how much.
+    ``followed``: another request that begins with this one is expected, so writing the provider's cache is worth it.
+    ``writes``: a cache write may be requested even if it costs more than input, because its price is known.
     """
 
     model: str | None
@@ -113,9 +113,9 @@ class Delta(NamedTuple):
 
 
 class Reported(NamedTuple):
-    """Usage that was reported and is no charge: in the middle of an answer, or with a flaw (``why``).
+    """Reported usage that is not a charge: it came in the middle of an answer, or is flawed (``why``).
 
-    The attempt costs at least this much. What could not be read stands at 0.
+    The attempt costs at least this much. Values that could not be read are 0.
     """
 
     usage: Usage
@@ -123,7 +123,7 @@ class Reported(NamedTuple):
 
     @property
     def text(self) -> str:
-        """Nothing of the answer."""
+        """Empty: a report is no part of the answer's text."""
         return ""
 
 
@@ -131,11 +131,11 @@ class Reported(NamedTuple):
 class Completion:
     """A whole answer. ``usage`` is None when the provider reported none; ``model`` is the one that answered.
 
-    ``billed_nano`` is what the provider says that it billed, in nano-dollars, where it says so; ``fee`` names something
-    that it charges for beside tokens, at a price that nobody told us. ``tier`` is the service tier that served the
-    request, "" for the usual one or one that costs no more; ``hour_writes`` are the tokens among the cache writes that
-    last an hour. ``reported`` is what can be read of a report that cannot be charged; then ``usage`` is None. ``fell``:
-    a later usage block reported less than an earlier one, so no bound is built on the report.
+    ``billed_nano`` is the amount that the provider says it billed, in nano-dollars, if it does; ``fee`` names a charge
+    besides tokens whose price is unknown. ``tier`` is the service tier that served the request, "" for the usual one or
+    one that costs no more; ``hour_writes`` are those tokens of the cache writes that last an hour. ``reported`` holds
+    the readable part of a report that cannot be charged; then ``usage`` is None. ``fell``: a later usage block reported
+    less than an earlier one, so no bound relies on the report.
 
     >>> from agentctl import Completion, Usage
     >>> answer = Completion("Two: web and db.", usage=Usage(input_tokens=1000, output_tokens=100))

@@ -1,7 +1,7 @@
-"""Prices, what models can do, and what usage costs: exact arithmetic, rounded up once. Pure.
+"""Prices, facts about models, and the cost of usage: exact arithmetic, rounded up once. Pure.
 
-Prices are dollars per million tokens as ``Decimal``; amounts are whole nano-dollars (10⁻⁹ USD) as ``int``.
-One token at $1 a million is 1,000 nano-dollars. ``substitutes`` is about models that answer in the place of others.
+Prices are dollars per million tokens as ``Decimal``; amounts are whole nano-dollars (10⁻⁹ USD) as ``int``. One token at
+$1 a million is 1,000 nano-dollars. ``substitutes`` handles models that answer in place of others.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Literal, NamedTuple, Protocol, TypeGuard
 from agentctl.core.messages import Completion, Usage
 
 NANO_PER_USD = 1_000_000_000
-MOST_AMOUNT = 2**63 - 1  # nano-dollars or tokens: what one row of the ledger can store
+MOST_AMOUNT = 2**63 - 1  # nano-dollars or tokens: the largest amount that a row of the ledger can store
 ChargedBy = Literal["asked", "answered", "billed"]
-_NANO_PER_TOKEN = Decimal(1000)  # nano-dollars a token, for each dollar per million tokens
+_NANO_PER_TOKEN = Decimal(1000)  # nano-dollars per token for each dollar per million tokens
 
 
 _CLASSES = ("input", "output", "cached_input", "cache_write", "reasoning")
@@ -40,8 +40,8 @@ def _unit(row: Mapping[str, object], name: str) -> Decimal | None:
 class Price:
     """Dollars per million tokens, by token class; a class that is None costs what its parent class costs.
 
-    ``tiers`` replace the whole price for long requests. ``cache_write_hour`` is a cache write that lasts an hour: it is
-    never asked for, and so in no worst case.
+    ``tiers`` replace the whole price for long requests. ``cache_write_hour`` is a cache write that lasts an hour:
+    agentctl never requests one, so it is in no worst case.
     """
 
     input: Decimal
@@ -73,17 +73,17 @@ class Price:
         return self.dearest_input == 0 and self.dearest_output == 0
 
     def at(self, input_tokens: int) -> Price:
-        """Return what a request of ``input_tokens`` is charged at: the highest tier that it passes, else this."""
+        """Return the price of a request with ``input_tokens``: the highest tier that they exceed, else this price."""
         passed = [tier for tier in self.tiers if input_tokens > tier.above]
         return max(passed, key=lambda tier: tier.above).price if passed else self
 
     def up_to(self, input_tokens: int) -> Price:
-        """Return the price without the tiers that no request of at most ``input_tokens`` can pass."""
+        """Return the price without the tiers that a request of at most ``input_tokens`` cannot reach."""
         passed = tuple(tier for tier in self.tiers if input_tokens > tier.above)
         return self if passed == self.tiers else replace(self, tiers=passed)
 
     def at_dearest(self, input_tokens: int) -> Price:
-        """Return a price at which each token of a request of ``input_tokens`` costs what the dearest class does."""
+        """Return a price that charges every token at the dearest class that a request of ``input_tokens`` can reach."""
         price = self.up_to(input_tokens)
         source, version, digest = self.source, self.version, self.digest
         return Price(price.dearest_input, price.dearest_output, source=source, version=version, digest=digest)
@@ -116,7 +116,9 @@ class Price:
 
 
 class Tier(NamedTuple):
-    """What a request with more than ``above`` input tokens is charged at, wholly; ``price`` has no tiers itself."""
+    """The price of a request with more than ``above`` input tokens, for all its tokens; ``price`` has no tiers
+    itself.
+    """
 
     above: int
     price: Price
@@ -126,26 +128,25 @@ FREE = Price(Decimal(0), Decimal(0), source="declared free")
 
 
 class PriceOf(Protocol):
-    """Looks up a model of one provider, at one address, in the price table."""
+    """A function that looks up a model of one provider, at one address, in the price table."""
 
     def __call__(self, model: str, /, *, tier: str = "") -> Price | None:
-        """Return the model's price, None if it is unknown; ``tier`` is a service tier other than the usual one."""
+        """Return the model's price, or None if unknown; ``tier`` is a service tier other than the usual one."""
         ...
 
 
 def no_price(model: str, /, *, tier: str = "") -> None:
-    """Return None: a ``PriceOf`` that knows no model."""
+    """Return None: the ``PriceOf`` without any price."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What the bound needs to know of a model.
+    """The facts about a model that the input bound needs.
 
     ``price`` is None when unknown; ``context_window`` and ``output_ceiling`` (tokens) are None when unknown.
-    ``metered`` is False for what is no language model at all (builtin): it has neither tokens nor dollars.
-    ``unbounded`` says why no bound exists (a router, an unknown fee), or is None. ``may_cut``: a prompt that is too
-    long for the server's own window may be cut there, and nobody told. ``base_url`` is where it is asked, without
-    credentials; "" is the provider's own address.
+    ``metered`` is False if there is no language model (builtin), so neither tokens nor dollars. ``unbounded`` says why
+    no bound exists (a router, an unknown fee), or is None. ``may_cut``: the server may silently truncate a prompt that
+    is too long for its window. ``base_url`` is the address of the API, without credentials; "" is the provider's own.
     """
 
     provider: str
@@ -164,25 +165,24 @@ class ModelFacts:
 
     @property
     def name(self) -> str:
-        """The model with its provider, as ``--model`` takes it: ``openai/gpt-4o``."""
+        """The model with its provider, in the form of ``--model``: ``openai/gpt-4o``."""
         return f"{self.provider}/{self.model}" if self.model else self.provider
 
     @property
     def name_and_address(self) -> str:
-        """The name, and where it is asked if that is not the provider's own address."""
+        """The name, and the address if it is not the provider's own."""
         return f"{self.name} at {self.base_url}" if self.base_url else self.name
 
 
 def _is_count(value: object) -> TypeGuard[int]:
-    """Return whether a value is a whole number, 0 or more; a truth value is none."""
+    """Return whether a value is a whole number, 0 or more; a bool is not."""
     return type(value) is int and value >= 0
 
 
 def contradiction(usage: Usage, *, answered: bool) -> str:
-    """Return why a usage report cannot be charged, "" if it can; ``answered`` if an answer came.
+    """Return why a usage report cannot be charged, "" if it can; ``answered``: there was an answer.
 
-    Only numbers that contradict each other are a reason. A report that is larger than anything that a price table
-    allows is a charge like any other.
+    Only contradictory numbers are a reason. A report above every maximum of the price table is charged like any other.
     """
     names = ("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens")
     if wrong := next((name for name in names if not _is_count(getattr(usage, name))), None):
@@ -199,9 +199,9 @@ def contradiction(usage: Usage, *, answered: bool) -> str:
 
 
 def storable_usage(usage: Usage) -> Usage:
-    """Return a report as the ledger can store it: numbers that can be read, none above ``MOST_AMOUNT``.
+    """Return a report in a form that the ledger can store: readable numbers, none above ``MOST_AMOUNT``.
 
-    What cannot be read is 0, and no class is smaller than its parts.
+    Unreadable values become 0, and no class is smaller than its parts.
     """
 
     def read(value: object) -> int:
@@ -214,7 +214,7 @@ def storable_usage(usage: Usage) -> Usage:
 
 
 def exceeds_tables(usage: Usage, facts: ModelFacts) -> bool:
-    """Return whether a report has more tokens than the tables say that the model can take or give."""
+    """Return whether a report has more tokens than the price table's maximum for the model's input or output."""
     most = ((usage.input_tokens, facts.context_window), (usage.output_tokens, facts.output_ceiling))
     return any(ceiling is not None and tokens > ceiling for tokens, ceiling in most)
 
@@ -224,9 +224,9 @@ def _ceil(amount: Decimal) -> int:
 
 
 def charge_nano(price: Price, usage: Usage, *, hour_writes: int = 0) -> int:
-    """Return what ``usage`` costs in nano-dollars, by token class in the tier of its input, rounded up once.
+    """Return the cost of ``usage`` in nano-dollars, by token class in the tier of its input, rounded up once.
 
-    ``hour_writes`` (tokens) are those of its cache writes that last an hour.
+    ``hour_writes`` are those tokens of its cache writes that last an hour.
     """
     price = price.at(usage.input_tokens)
     cache_write = price.input if price.cache_write is None else price.cache_write
@@ -246,7 +246,9 @@ def charge_nano(price: Price, usage: Usage, *, hour_writes: int = 0) -> int:
 
 
 def worst_nano(price: Price, *, input_tokens: int, output_tokens: int) -> int:
-    """Return the most that a call can cost in nano-dollars: every token in the dearest class that it can reach."""
+    """Return the highest possible cost of a call in nano-dollars: every token in the dearest class that it can
+    reach.
+    """
     price = price.up_to(input_tokens)
     with localcontext() as exact:
         exact.prec = 60
@@ -255,7 +257,7 @@ def worst_nano(price: Price, *, input_tokens: int, output_tokens: int) -> int:
 
 
 def most_output(price: Price, *, input_tokens: int, room_nano: int) -> int | None:
-    """Return the most output tokens whose worst case fits ``room_nano``; negative: not even the input fits.
+    """Return the most output tokens whose worst case fits ``room_nano``; negative if not even the input fits.
 
     None means that money sets no bound (output is free and the input fits).
     """
@@ -270,7 +272,7 @@ def most_output(price: Price, *, input_tokens: int, room_nano: int) -> int | Non
 
 
 class Rate(NamedTuple):
-    """A price that may apply to an answer, and whose it is."""
+    """A price that may apply to an answer, and its model."""
 
     by: ChargedBy
     model: str | None
@@ -293,16 +295,16 @@ def rates_of(completion: Completion, facts: ModelFacts, price_of: PriceOf) -> tu
 
 
 def price_config_lines(name: str) -> str:
-    """Return the lines of config.toml that price a model; at the end of such a file they stand right, whatever it is.
+    """Return the lines of config.toml that price a model; they are valid at the end of any such file.
 
-    A key with dots would not: behind the line of a table it would be that table's.
+    A dotted key would not be: after the header of a table it would belong to that table.
     """
-    quoted = json.dumps(name, ensure_ascii=False)  # what JSON escapes, TOML's basic strings escape alike
+    quoted = json.dumps(name, ensure_ascii=False)  # JSON and TOML's basic strings have the same escapes
     return f"[prices.{quoted}]\ninput = 1.00\noutput = 3.00"
 
 
 def to_nano(usd: Decimal) -> int:
-    """Return dollars as whole nano-dollars, rounded down: a limit is never made larger by rounding."""
+    """Return dollars as whole nano-dollars, rounded down, so that rounding never raises a limit."""
     return int((usd * NANO_PER_USD).to_integral_value(ROUND_FLOOR))
 
 

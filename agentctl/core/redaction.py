@@ -1,7 +1,7 @@
 """Replace secrets in a text.
 
-``redact`` writes the same mark for every secret: for what is stored or shown. ``Redactor`` writes a mark with an id for
-each, for what a model reads, and puts the secret back where the model's tool call uses the mark.
+``redact`` writes the same mark for every secret, in text that is stored or shown. ``Redactor`` writes marks with ids,
+in text that a model reads, and restores the secret if a tool call of the model contains the mark.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ def mask(text: str, secrets: Iterable[str]) -> str:
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """Replace ``secrets`` as ``mask`` does, and what has the shape of a well-known key, by ``[redacted]``."""
+    """Replace ``secrets`` as ``mask`` does, and parts with the shape of a well-known key, by ``[redacted]``."""
     known = tuple(secrets)
     return _redact_cached(text, known) if len(text) <= _REMEMBERED else _redact(text, known)
 
 
 @lru_cache(maxsize=1024)
 def _redact_cached(text: str, known: tuple[str, ...]) -> str:
-    """Redact a short text from a cache: names and short values come again with each event and each frame."""
+    """Redact a short text with a cache: names and short values recur with each event and each frame."""
     return _redact(text, known)
 
 
@@ -59,7 +59,7 @@ def _redact(text: str, known: tuple[str, ...]) -> str:
 
 
 def has_mark(value: object) -> str:
-    """Return the first mark of a ``Redactor`` in a value of JSON, or an empty text."""
+    """Return the first mark of a ``Redactor`` in a JSON value, or ""."""
     if isinstance(value, str):
         found = _NAMING_MARK.search(value) if "[redacted:" in value else None
         return found[0] if found else ""
@@ -71,11 +71,11 @@ def has_mark(value: object) -> str:
 
 
 class Redactor:
-    """Takes secrets out of what one run sends to a provider; each mark says which secret it stands for.
+    """Replaces the secrets in the requests of one run to a provider; each mark identifies its secret.
 
-    A mark is ``[redacted:KIND:ID]``. The id is made of the secret's spelling and of a number that only this object
-    knows: nobody can test a guess against it. What is no mark of this object but looks like one is taken out, too, so
-    that no text can pass one on. Keys found by their shape are looked for in other spellings from then on. Several
+    A mark is ``[redacted:KIND:ID]``. The id is derived from the secret's spelling and a number that only this object
+    knows, so nobody can test a guess against it. Text that looks like a mark of another object is replaced, too, so
+    that it cannot be passed on. Keys found by their shape are then also searched for in other spellings. Several
     threads may use it at once.
     """
 
@@ -86,16 +86,16 @@ class Redactor:
         self._salt = os.urandom(16)
 
     def redact(self, text: str) -> str:
-        """Replace each secret in ``text`` by its mark; about 50 ms for a MiB."""
+        """Replace each secret in ``text`` by its mark; takes about 50 ms for a MiB."""
         return self._mark_all(text)[0]
 
     def count(self, text: str) -> tuple[str, int]:
-        """Redact ``text``, and count the secrets that were taken out of it."""
+        """Redact ``text``, and return it with the number of secrets."""
         redacted, found = self._mark_all(text)
         return redacted, len(found)
 
     def restore(self, text: str, original: str) -> str:
-        """Put the secrets of ``original`` back in place of their marks in ``text``, which replaces it.
+        """Replace the marks in ``text`` by the secrets of ``original``, the text that it replaces.
 
         Raises:
             ToolError: a mark does not name exactly one secret of ``original``.
@@ -110,7 +110,7 @@ class Redactor:
             if len(found) == 1:
                 return next(iter(found))
             if text.count(mark) <= original.count(mark) or not (found or values or _NAMING_MARK.fullmatch(mark)):
-                return mark  # words of the file itself, or of a file without secrets
+                return mark  # text of the file itself, or of a file without secrets
             which = "more than one secret" if found else "no secret"
             raise ToolError(
                 f"nothing was written: the text holds {mark}, which names {which} of the file that it replaces",
@@ -120,7 +120,7 @@ class Redactor:
         return _LIKE_A_MARK.sub(secret, text)
 
     def _mark_all(self, text: str) -> tuple[str, dict[str, set[str]]]:
-        """Return the redacted text, and what each of its new marks stands for."""
+        """Return the redacted text, and the meaning of each of its new marks."""
         values: dict[str, set[str]] = {}
 
         def mark(kind: str, value: str) -> str:
@@ -161,9 +161,9 @@ def _replace(
     *,
     is_ours: Callable[[str], bool] = lambda mark: True,
 ) -> str:
-    """Replace what ``find`` finds, once more where a key may begin at the end of another one.
+    """Replace the finds of ``find``, and search again where a key may begin at the end of another.
 
-    What overlaps a mark that ``is_ours`` stays.
+    A find that overlaps a mark for which ``is_ours`` is true stays.
     """
     for _ in range(_MOST_ROUNDS):
         spans = _merge_overlaps(find(text))
@@ -183,7 +183,7 @@ def _replace(
 
 
 def _merge_overlaps(found: Iterable[FoundSecret]) -> list[FoundSecret]:
-    """Return spans that do not overlap; of those that do, one that covers them all, of the kind of the longest."""
+    """Merge overlapping spans into one of the kind of the longest."""
     spans = sorted(found, key=lambda span: (span.start, -span.end))
     united: list[FoundSecret] = []
     longest = 0
@@ -201,7 +201,7 @@ def _merge_overlaps(found: Iterable[FoundSecret]) -> list[FoundSecret]:
 
 
 def _outside_marks(spans: Iterable[FoundSecret], marks: list[tuple[int, int]]) -> Iterator[FoundSecret]:
-    """Yield the spans that overlap none of the marks; both are in order."""
+    """Yield the spans that overlap none of the marks; both are sorted."""
     place = 0
     for span in spans:
         while place < len(marks) and marks[place][1] <= span.start:

@@ -15,7 +15,7 @@ from agentctl.core.pricing import to_usd
 
 @dataclass(frozen=True, slots=True)
 class LimitUse:
-    """One limit and how much of it is used (spent + in doubt): nano-dollars, tokens or calls. None: no such limit."""
+    """One limit and its use (spent + in doubt) in nano-dollars, tokens or calls; None: no such limit."""
 
     name: LimitName
     unit: Unit
@@ -28,9 +28,9 @@ class LimitUse:
 class BreakerInfo:
     """Why a breaker tripped: amounts in the limit's own unit; ``free_at`` is None when waiting will not help.
 
-    ``spent`` includes what is in doubt. After an overrun, ``hold`` is what was held for the call and ``charge`` what it
-    counts, which is included in ``spent``; ``ceiling`` is None where the run has no such limit. ``run_id`` is the run
-    whose limit it is, where that is one above the run that was stopped.
+    ``spent`` includes what is in doubt. After an overrun, ``hold`` is the amount held for the call and ``charge`` the
+    amount that counts for it, which is included in ``spent``; ``ceiling`` is None if the run has no such limit.
+    ``run_id`` is the run that has the limit, if it is one above the stopped run.
     """
 
     limit: str
@@ -65,9 +65,8 @@ class ToolCount(NamedTuple):
 class FileNotice(NamedTuple):
     """A file of the workspace that a tool made or changed, and that another program runs or obeys later.
 
-    ``path`` is relative to the workspace. ``moved_to`` is where the file is now in the run's files, or None where it
-    was left in place. There it has a name that no program obeys; ``restore_command`` is the line for a shell that
-    brings it back.
+    ``path`` is relative to the workspace. ``moved_to`` is where the file is now in the run's files, or None if it was
+    left in place. There it has a name that no program obeys; ``restore_command`` is the shell line that brings it back.
     """
 
     path: str
@@ -77,7 +76,7 @@ class FileNotice(NamedTuple):
 
 
 class Reply(str):
-    """A tool's text for the model, with the files that the call made or changed and that other programs obey."""
+    """A tool's text for the model, with the obeyed files that the call made or changed."""
 
     __slots__ = ("notices",)
     notices: tuple[FileNotice, ...]
@@ -94,11 +93,11 @@ class Reply(str):
 class RunResult:
     """How a run ended; ``str()`` is the answer. ``status`` is the exit code's name.
 
-    ``cost_nano`` is what was charged (nano-dollars, 10⁻⁹ USD), None when the price is unknown; ``in_doubt_nano`` counts
-    as spent, at the worst case. ``usage`` is in tokens, ``duration_s`` in seconds, times are UTC. ``complete`` is False
-    where ``answer`` is only a part. ``error`` has ``kind``, ``message`` and ``hint``; ``breaker`` says which limit
-    stopped the run, ``limits`` how much of each is used. ``changed_files_run_later`` are files that the run made or
-    changed and that other programs run or obey later; each is named once.
+    ``cost_nano`` is the charge (nano-dollars, 10⁻⁹ USD), None when the price is unknown; ``in_doubt_nano`` counts as
+    spent, at the worst case. ``usage`` is in tokens, ``duration_s`` in seconds, times are UTC. ``complete`` is False if
+    ``answer`` is only a part. ``error`` has ``kind``, ``message`` and ``hint``; ``breaker`` says which limit stopped
+    the run, ``limits`` how much of each is used. ``changed_files_run_later`` are files that the run made or changed and
+    that other programs run or obey later; each is named once.
 
     >>> from agentctl import DockerAgent, ScriptedProvider
     >>> from agentctl.core.messages import Completion, Usage
@@ -143,7 +142,7 @@ class RunResult:
 
     @property
     def cost(self) -> Decimal | None:
-        """What was charged, in US dollars; None when the price is unknown. What is in doubt is not in it.
+        """The charge in US dollars, without amounts in doubt; None when the price is unknown.
 
         >>> from agentctl import BuiltinProvider, DockerAgent
         >>> DockerAgent(BuiltinProvider()).execute("Restart the container web").cost

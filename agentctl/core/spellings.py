@@ -10,10 +10,10 @@ from functools import lru_cache
 from agentctl.core.key_shapes import is_mixed
 
 SHORTEST_SECRET = 8
-_SHORTEST_CUT = 20  # half of a shorter one could be a word
-_SHORTEST_WRAPPED = 16  # a shorter one, broken into pieces, could be words that stand side by side
-_BLOCK, _OVERLAP = 512 * 1024, 8 * 1024  # what is searched at once, for the memory's sake; how long a wrapped one is
-_BETWEEN = b" \t\r\n\\\"'"  # what wrapping and quoting put into a secret
+_SHORTEST_CUT = 20  # half of a shorter secret could be a word
+_SHORTEST_WRAPPED = 16  # a shorter secret, broken into pieces, could be ordinary words
+_BLOCK, _OVERLAP = 512 * 1024, 8 * 1024  # characters searched at once, to save memory; longest wrapped secret
+_BETWEEN = b" \t\r\n\\\"'"  # characters that wrapping and quoting insert into a secret
 _BETWEEN_HEX = b" \t\r\n\\\"':-,;%{}()[]"
 _DUMP = re.compile(
     r"^[0-9a-f]{6,16}:? {1,2}((?:[0-9a-f]{2} {1,2}){1,15}[0-9a-f]{2}|[0-9a-f]{2}|(?:[0-9a-f]{4} ){0,7}[0-9a-f]{2,4})"
@@ -27,11 +27,11 @@ def find_spellings(text: str, secrets: Iterable[str]) -> Iterator[tuple[int, int
     """Yield where ``secrets`` of eight characters or more are in ``text``; the places may overlap.
 
     Each is found as it is, URL-encoded, escaped as in JSON, as hex, reversed, and as Base64, alone or inside a longer
-    text. One of sixteen characters or more is also found with line ends and quotes in it, with separators between its
-    hex digits, and with some or all of its characters escaped. Of one of twenty or more, half is enough, at either end:
-    a long line may have been cut in it.
+    text. A secret of sixteen characters or more is also found with line ends and quotes in it, with separators between
+    its hex digits, and with some or all of its characters escaped. For one of twenty or more, half is enough, at either
+    end: it may be where a long line was cut.
     """
-    # What is shorter than half of a secret cannot hold it: most texts of a journal are a word or a number.
+    # A text shorter than half of a secret cannot contain it: most texts of a journal are a word or a number.
     known = [secret for secret in secrets if len(secret) >= SHORTEST_SECRET and 2 * len(text) >= len(secret)]
     for secret in known:
         for form in _spell_secret(secret):
@@ -48,7 +48,7 @@ def find_spellings(text: str, secrets: Iterable[str]) -> Iterator[tuple[int, int
 
 
 def find_learned(text: str, secrets: Iterable[str]) -> Iterator[tuple[str, int, int]]:
-    """Yield each of ``secrets`` and where it is in ``text``: as it is, as Base64 and as hex."""
+    """Yield each of ``secrets`` and its place in ``text``: as it is, as Base64 and as hex."""
     for secret in secrets:
         for form in _short_list(secret):
             yield from ((secret, start, end) for start, end in _find_literal(text, form))
@@ -63,7 +63,7 @@ def _find_literal(text: str, form: str) -> Iterator[tuple[int, int]]:
 
 
 def _find_halves(text: str, secret: str) -> Iterator[tuple[int, int]]:
-    """Yield where at least half of a secret is, its beginning or its end; words are no such secret."""
+    """Yield the places of at least half of a secret, its beginning or its end; halves that are words do not count."""
     if len(secret) < _SHORTEST_CUT or not is_mixed(secret):
         return
     half = (len(secret) + 1) // 2
@@ -76,7 +76,7 @@ def _find_halves(text: str, secret: str) -> Iterator[tuple[int, int]]:
 
 
 def _find_wrapped(text: str, secrets: Iterable[str]) -> Iterator[tuple[int, int]]:
-    """Search without blanks, line ends and quotes: quick where there is nothing; only then is the place searched."""
+    """Search without blanks, line ends and quotes: fast if there is no match, else that place is searched again."""
     if not any(sign in text for sign in "\n\\\"'"):
         return
     flat = text.replace("\\n", "").replace("\\r", "") if "\\n" in text or "\\r" in text else text
@@ -88,7 +88,7 @@ def _find_wrapped(text: str, secrets: Iterable[str]) -> Iterator[tuple[int, int]
 
 
 def _find_hex(text: str, secrets: Iterable[str]) -> Iterator[tuple[int, int]]:
-    """Search the hex digits alone: separators, and what escapes of single bytes begin with, are taken out."""
+    """Search the hex digits alone, without separators and the prefixes of byte escapes."""
     bare = text
     for prefix in ("0x", "\\x", "\\u00"):
         bare = bare.replace(prefix, "")
@@ -99,7 +99,7 @@ def _find_hex(text: str, secrets: Iterable[str]) -> Iterator[tuple[int, int]]:
 
 
 def _find_dump(text: str, secrets: Iterable[str]) -> Iterator[tuple[int, int]]:
-    """Search the bytes that lines of a hex dump show, beside their places and their characters."""
+    """Search the bytes in lines of a hex dump, without the offsets and the text column."""
     lines = list(_DUMP.finditer(text))
     data = b"".join(bytes.fromhex(_even_digits(line[1])) for line in lines)
     for secret in secrets:
@@ -131,7 +131,7 @@ def _find_escaped(text: str, secrets: Iterable[str]) -> Iterator[tuple[int, int]
 
 @lru_cache(maxsize=256)
 def _spell_secret(secret: str) -> tuple[str, ...]:
-    """Spell a secret in each way in which tools pass it on whole."""
+    """Return each way in which tools print a whole secret."""
     import json  # noqa: PLC0415 - no secrets, no need
     from urllib.parse import quote, quote_plus  # noqa: PLC0415
 
@@ -148,12 +148,12 @@ def _spell_secret(secret: str) -> tuple[str, ...]:
 
 
 def _without_html(text: str) -> str:
-    """Escape what Go's JSON escapes for HTML."""
+    """Escape as Go's JSON escapes for HTML."""
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def _base64_within(raw: bytes, shift: int) -> tuple[str, str]:
-    """Return the characters that are the same whatever stands before (``shift`` bytes beyond a group) and after."""
+    """Return the characters that are the same whatever precedes (``shift`` bytes beyond a group) and follows."""
     whole = b2a_base64(b"\0" * shift + raw, newline=False).decode("ascii")
     known = whole[-(-shift * 8 // 6) : (shift + len(raw)) * 8 // 6]
     return known, known.replace("+", "-").replace("/", "_")
@@ -175,7 +175,7 @@ def _wrappable_forms(secret: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=64)
 def _wrapped_form(form: str) -> re.Pattern[str]:
-    # Possessive: a long row of separators without the next character must not be tried in many ways.
+    # Possessive: a long run of separators without the next character must not be tried in many ways.
     return re.compile(r"(?>\\[nr]|[\s\\\"'])*+".join(map(re.escape, form)))
 
 

@@ -1,7 +1,7 @@
-"""Models that answered in the place of the one that was asked, and one price that covers several. Pure.
+"""Models that answered in place of the requested one, and one price that covers several. Pure.
 
-A gateway may answer with another model than was asked, or a provider serve a request in another service tier. What
-that costs is only known from the first such answer on.
+A gateway may answer with another model than requested, or a provider may serve a request in another service tier. The
+cost is known only from the first such answer on.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from agentctl.core.pricing import ModelFacts, Price, PriceOf, Tier, worst_nano
 
 
 class Substitute(NamedTuple):
-    """A model that answered in the place of the one that was asked, or a service tier that served it, at another price.
+    """A model that answered in place of the requested one, or the service tier that served it, at another price.
 
     ``price`` None: it is unknown. ``tier`` "" is the usual one.
     """
@@ -31,13 +31,13 @@ class Substitute(NamedTuple):
         return f"{self.model} in the service tier {self.tier}" if self.tier else self.model
 
     def worst_nano(self, nano: int | None, input_bound: int, granted_output: int) -> int | None:
-        """Return what bound and clamp cost at worst, ``nano`` by the price that was held; None stays unknown."""
+        """Return the worst case of bound and clamp; ``nano`` is that at the held price; None stays unknown."""
         if nano is None or self.price is None:
             return nano
         return max(nano, worst_nano(self.price, input_tokens=input_bound, output_tokens=granted_output))
 
     def reprice(self, price_of: PriceOf) -> Substitute:
-        """Price the substitute at what ``price_of`` says now; what it does not know stays as it is."""
+        """Return the substitute with the price that ``price_of`` has now; an unknown one stays as it is."""
         price = _served_at(self.model, self.tier, price_of, price_of(self.model))
         return self if price is None else self._replace(price=price)
 
@@ -45,7 +45,7 @@ class Substitute(NamedTuple):
 def dearest_of(prices: Sequence[Price]) -> Price:
     """Return one price that charges at least as much as each of ``prices``, for any usage and at worst.
 
-    It is the dearest in each class, in each tier that one of them has. Where one of them is that, it is returned.
+    It is the dearest in each class, in each tier that any of them has. If that equals one of them, it is returned.
     """
     steps = sorted({tier.above for price in prices for tier in price.tiers})
     tiers = tuple(Tier(above, _dearest_classes([price.at(above + 1) for price in prices])) for above in steps)
@@ -60,7 +60,9 @@ def same_amounts(price: Price, other: Price) -> bool:
 
 
 def _classes(price: Price) -> tuple[Decimal, ...]:
-    """Return the price of each class, parents standing in: input, cached, written, for an hour, output, reasoning."""
+    """Return the price of each class, with missing ones taken from the parent: input, cached, written, for an hour,
+    output, reasoning.
+    """
     written = price.input if price.cache_write is None else price.cache_write
     return (
         price.input,
@@ -73,7 +75,9 @@ def _classes(price: Price) -> tuple[Decimal, ...]:
 
 
 def _dearest_classes(prices: Sequence[Price]) -> Price:
-    """Return the dearest of each class, tiers left out; a class that none of them prices apart stays unset."""
+    """Return the dearest price of each class, without tiers; a class that none of them prices separately stays
+    unset.
+    """
     dearest = [max(amounts) for amounts in zip(*map(_classes, prices), strict=True)]
     cached, written, hour, reasoning = (
         None if all(getattr(price, name) is None for price in prices) else amount
@@ -98,12 +102,12 @@ def _common_text(texts: Sequence[str]) -> str:
     return texts[0] if len(set(texts)) == 1 else ""
 
 
-#: What a provider puts behind a model's name to name one release of it: a date, or "latest".
+#: Suffixes by which a provider names one release of a model: a date, or "latest".
 _RELEASE = r"[-@:](latest|(19|20)\d\d-?(0[1-9]|1[0-2])-?[0-3]\d|\d\d(0[1-9]|1[0-2])|(0[1-9]|1[0-2])[0-3]\d)$"
 
 
 def _is_release(answered: str, asked: str) -> bool:
-    """Return whether ``answered`` is a release of the model that was asked for without a date."""
+    """Return whether ``answered`` is a release of the model that was requested without a date."""
     undated = asked.removesuffix("-latest").removesuffix(":latest")
     return answered == undated or re.sub(_RELEASE, "", answered) == undated
 
@@ -116,10 +120,10 @@ def _served_at(model: str, tier: str, price_of: PriceOf, usual: Price | None) ->
 
 
 def substitute_of(facts: ModelFacts, answered: str | None, price_of: PriceOf, *, tier: str = "") -> Substitute | None:
-    """Return who answered in the place of the asked model; None if it is the asked one, or costs the same.
+    """Return the model that answered in place of the requested one; None if it is the same, or costs the same.
 
-    A release of the asked model ("gpt-4o-2099-01-01" for "gpt-4o") that has no price of its own costs what the asked
-    one costs: that is what a price for a name without a date says.
+    A release of the requested model ("gpt-4o-2099-01-01" for "gpt-4o") without a price of its own costs as much as the
+    requested one: a price for a name without a date means that.
     """
     asked = facts.model
     if asked is None or not facts.metered:
@@ -143,7 +147,9 @@ def substitute_of(facts: ModelFacts, answered: str | None, price_of: PriceOf, *,
 
 
 def costs_of(substitute: Substitute, facts: ModelFacts) -> Literal["more", "less", "unknown"]:
-    """Return what a substitute costs against the asked model: "more" if it is dearer in any class of tokens."""
+    """Return how a substitute's cost compares with the requested model's: "more" if it is dearer in any class of
+    tokens.
+    """
     price = substitute.price
     if price is None:
         return "unknown"

@@ -1,8 +1,8 @@
-"""The targets of a tool call, under every name that a rule may use for them. Pure.
+"""The targets of a tool call, with every name that a rule may use for them. Pure.
 
-A deny or ask rule names one thing in one way; a model may name the same thing in another. A ``Target`` carries all
-names of the thing: a container's true name and id, an image's tags and digests, a file's paths. A rule that fits one of
-them fits the call. Allow rules look at the true name alone (``Rule.permits``).
+A deny or ask rule and a model may name the same thing in different ways. A ``Target`` has all names of the thing: a
+container's true name and id, an image's tags and digests, a file's paths. A rule that matches one of them matches the
+call. Allow rules match only the true name (``Rule.permits``).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from agentctl.core.tool_rules import Rule, glob, is_pattern
 Kind = Literal["text", "path", "container", "image"]
 
 HIDING_TOOLS = ("read_file", "list_files", "search_files")
-"""A deny rule on the path of one of these hides the path from every tool and from sandboxed commands."""
+"""A deny rule on the path of one of these tools hides the path from every tool and from sandboxed commands."""
 PATH_TOOLS = (*HIDING_TOOLS, "git_status", "write_file")
 
 _HEXADECIMAL = re.compile(r"(?:sha256:)?([0-9a-f]{4,64})")
@@ -36,7 +36,7 @@ class Target(NamedTuple):
     repository: str = ""
 
     def fits(self, pattern: str) -> bool:
-        """Return whether a rule's ``pattern`` means this thing."""
+        """Return whether a rule's ``pattern`` matches this thing."""
         match self.kind:
             case "path":
                 return any(_path_fits(pattern, name, self.roots) for name in self.names)
@@ -46,14 +46,14 @@ class Target(NamedTuple):
             case "image":
                 if _any_fits(pattern, self.names) or _is_id(pattern, self.identity):
                     return True
-                # A digest that is not here may be any tag of its repository: a deny rule errs to deny.
+                # A digest that is not local may belong to any tag of its repository, so a deny rule denies.
                 return bool(self.repository) and _any_fits(_without_tag(pattern), _spellings_of(self.repository))
             case "text":
                 return _any_fits(pattern, self.names)
 
 
 class Subject(NamedTuple):
-    """One call for rules to look at: its arguments with the defaults filled in, and the names of its targets."""
+    """One call as rules see it: its arguments with the defaults filled in, and the names of its targets."""
 
     arguments: Mapping[str, object]
     targets: Mapping[str, Target] = MappingProxyType({})
@@ -68,7 +68,7 @@ class Subject(NamedTuple):
 
 
 def fits(rule: Rule, tool: str, given: Mapping[str, object], subject: Subject) -> bool:
-    """Return whether a deny or ask rule means the call ``tool(given)``, whose ``subject`` was looked up."""
+    """Return whether a deny or ask rule matches the call ``tool(given)`` with the resolved ``subject``."""
     if not rule.covers(tool):
         return False
     for argument, pattern in rule.arguments:
@@ -83,15 +83,15 @@ def fits(rule: Rule, tool: str, given: Mapping[str, object], subject: Subject) -
 
 
 def hidden_pattern(rule: Rule) -> str | None:
-    """Return the pattern of the paths that a deny rule hides from all tools, or None.
+    """Return the path pattern that a deny rule hides from all tools, or None.
 
-    A rule with further arguments is about that one kind of call, and hides nothing.
+    A rule with further arguments is only about that kind of call, and hides nothing.
     """
     return _path_pattern(rule, HIDING_TOOLS)
 
 
 def frozen_pattern(rule: Rule) -> str | None:
-    """Return the pattern of the paths that a deny rule keeps from being written, or None."""
+    """Return the path pattern that a deny rule protects from writing, or None."""
     return _path_pattern(rule, ("write_file",))
 
 
@@ -112,7 +112,8 @@ def fold_case(text: str) -> str:
 def canonical_path(path: str) -> str:
     """Normalize a path as rules compare it: NFC, case folded, no ``.``, doubled or trailing slashes, ``..`` taken out.
 
-    Case and Unicode form are ignored on every file system: a file system that ignores them would else be a way round.
+    Case and Unicode form are ignored on every file system: otherwise a file system that ignores them would bypass
+    rules.
     """
     text = fold_case(path)
     parts: list[str] = []
@@ -133,7 +134,7 @@ def patterns_of(pattern: str) -> tuple[str, ...]:
 
 
 def ancestors(path: str) -> Iterator[str]:
-    """Yield a canonical path and the folders that it lies in, up to the workspace, which is left out."""
+    """Yield a canonical path and its parent folders, up to the workspace, which is left out."""
     yield path
     while "/" in path:
         path = path.rpartition("/")[0]
@@ -142,7 +143,7 @@ def ancestors(path: str) -> Iterator[str]:
 
 
 def _path_fits(pattern: str, name: str, roots: tuple[str, ...]) -> bool:
-    """Return whether a pattern means a path: a folder means all in it, the workspace only by its own name."""
+    """Return whether a pattern matches a path: a folder matches all paths in it, the workspace only by its own name."""
     path = canonical_path(name)
     for one in patterns_of(pattern):
         if one.startswith("/"):
@@ -163,7 +164,9 @@ def _any_fits(pattern: str, names: tuple[str, ...]) -> bool:
 
 
 def _is_id(pattern: str, identity: str) -> bool:
-    """Return whether a pattern is an id, or the beginning of one, that means ``identity`` (whole, or its first 12)."""
+    """Return whether a pattern is an id, or a prefix of one, that matches ``identity`` (whole, or its first 12
+    characters).
+    """
     found = _HEXADECIMAL.fullmatch(pattern)
     if found is None or len(identity) < _SHORT_ID:
         return False
@@ -176,7 +179,7 @@ def _without_tag(pattern: str) -> str:
 
 
 def image_spellings(domain: str, path: str, tag: str) -> tuple[str, ...]:
-    """Return the ways to write the image ``domain/path:tag``; what is at ``docker.io`` has several."""
+    """Return the spellings of the image ``domain/path:tag``; one at ``docker.io`` has several."""
     tags = ("", ":latest") if tag == "latest" else (f":{tag}",) if tag else ("",)
     return tuple(f"{name}{suffix}" for name in _repositories(domain, path) for suffix in tags)
 

@@ -1,8 +1,9 @@
-"""Text of strangers made safe for a screen, a log and a model, and the nearest known name to a mistyped one. Pure.
+"""Make untrusted text safe for a screen, a log and a model; suggest the nearest known name. Pure.
 
 ``safe_text`` is for people: it makes control characters visible. ``escape_frames`` and ``escape_notices`` are for a
-model, which reads a result as one text: what agentctl says of a call, and what a program, a file or a container wrote.
-Without a backslash before lines that look like agentctl's own, a program could print how another call ended.
+model, which reads a result as one text: agentctl's report of a call, and the output of a program, a file or a
+container. Without a backslash before lines that look like agentctl's own, a program could forge the result of another
+call.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ _BLANK = r"[^\S\n]"
 
 @cache
 def _unsafe() -> re.Pattern[str]:
-    """Match what is written as an escape; compiled on first need, as most text never meets it.
+    """Match characters to escape; compiled on first use, as most text does not need it.
 
-    C0 but tab and newline, DEL, C1; lone surrogates; what has no width or turns the writing direction: soft hyphen,
-    joiners, fillers, bidirectional marks, line separators, interlinear and musical marks, TAG characters and the
-    variation selectors behind them (both carry hidden text).
+    C0 but tab and newline, DEL, C1; lone surrogates; characters without width or that change the writing direction:
+    soft hyphen, joiners, fillers, bidirectional marks, line separators, interlinear and musical marks, TAG characters
+    and the variation selectors behind them (both carry hidden text).
     """
     return re.compile(
         "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
@@ -30,7 +31,7 @@ def _unsafe() -> re.Pattern[str]:
 
 @cache
 def _ci_command() -> re.Pattern[str]:
-    """Match what a CI system would obey: ``::name …::`` at a line's start, the others anywhere."""
+    """Match commands of a CI system: ``::name …::`` at a line's start, the others anywhere."""
     return re.compile(r"^([^\S\n]*):(?=:[A-Za-z][^\n]*::)|#(?=#(?:vso|teamcity)?\[)", re.MULTILINE)
 
 
@@ -46,7 +47,7 @@ def _disarm(match: re.Match[str]) -> str:
 
 
 def safe_text(text: str) -> str:
-    """Write all that could move a cursor, hide words or command a CI system as an escape.
+    """Escape everything that could move a cursor, hide words or command a CI system.
 
     Newline and tab stay; CR LF becomes a newline.
     """
@@ -67,7 +68,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 @cache
 def _frames() -> re.Pattern[str]:
-    """Match the beginning of what stands around the output of a command: how it ended, which stream, what to know."""
+    """Match the beginning of a line that frames a command's output: its exit, the stream's name, notes."""
     return re.compile(
         rf"""(?xim)
         ^(?P<before>{_BLANK}*) (?= \\* (?:
@@ -81,7 +82,7 @@ def _frames() -> re.Pattern[str]:
 
 @cache
 def _notices() -> re.Pattern[str]:
-    """Match the beginning of what agentctl adds to any result, and of a result that is a failure as a whole."""
+    """Match the beginning of a line that agentctl adds to any result, and of a failed result."""
     return re.compile(
         rf"(?i:(?:\A|(?<=\n))(?P<before>{_BLANK}*)(?=\\*\[(?:agentctl|budget)\b)"
         rf"|\A(?P<first>\s*)(?=\\*(?:error|denied){_BLANK}*:))"
@@ -94,7 +95,7 @@ def escape_frames(text: str) -> tuple[str, int]:
 
 
 def frames_note(escaped: int) -> str:
-    """Return a line that says what the backslashes are; empty where there are none."""
+    """Return a line that explains the backslashes; "" if there are none."""
     if not escaped:
         return ""
     lines = "1 line" if escaped == 1 else f"{escaped:,} lines"
@@ -110,7 +111,7 @@ def escape_notices(text: str) -> str:
 
 
 def unescape_notices(text: str, original: str) -> str:
-    """Take the backslashes out of ``text`` that ``escape_notices`` put into ``original``, which it replaces."""
+    """Remove from ``text`` the backslashes that ``escape_notices`` put into ``original``, the text that it replaces."""
     if "\\" not in text or escape_notices(original) == original:
         return text
     lines = set(original.split("\n"))

@@ -1,8 +1,8 @@
 """The grammar of rules about tool calls: ``docker_restart(name=web)``. Pure.
 
-A rule names a tool and, in brackets, what some of its arguments are; what it does not name may be anything. ``*``
-stands for any text and ``?`` for one character, in the tool's name too; a backslash takes that meaning away. A value
-with a comma or a bracket stands in double quotes. Numbers, true, false and lists are compared as JSON writes them.
+A rule names a tool and, in brackets, the values of some arguments; other arguments may have any value. ``*`` stands for
+any text and ``?`` for one character, in the tool's name too; a backslash escapes them. A value with a comma or a
+bracket is put in double quotes. Numbers, true, false and lists are compared as JSON writes them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NOT_ONE_COMMAND = re.compile(r"[;&|<>`$(){}\\\n\r\0]")
 
 
 class Rule(NamedTuple):
-    """One rule: a tool's name or pattern, patterns for some arguments, and the text that it was written as."""
+    """One rule: a tool's name or pattern, patterns for some arguments, and its original text."""
 
     tool: str
     arguments: tuple[tuple[str, str], ...] = ()
@@ -36,11 +36,11 @@ class Rule(NamedTuple):
         return glob(self.tool).fullmatch(name) is not None
 
     def forbids(self, name: str, arguments: Mapping[str, object]) -> bool:
-        """Return whether a call is one that this rule means to stop; of a shell's command each part counts, too."""
+        """Return whether this rule denies a call; each part of a shell command counts, too."""
         return self._matches(name, arguments, parts=True)
 
     def permits(self, name: str, arguments: Mapping[str, object]) -> bool:
-        """Return whether a call is one that this rule means to allow; a pattern allows only one plain shell command."""
+        """Return whether this rule allows a call; a pattern allows only one plain shell command."""
         for argument, pattern in self.arguments:
             is_shell = _SHELL.get(name) == argument and is_pattern(pattern)
             if is_shell and _NOT_ONE_COMMAND.search(_as_text(arguments.get(argument))):
@@ -66,7 +66,7 @@ def parse_rule(text: str) -> Rule:
     """Parse one rule.
 
     Raises:
-        ValueError: it means none; the message says what is allowed.
+        ValueError: the text is not a rule; the message says what is allowed.
     """
     written = text.strip()
     name = _NAME.match(written)
@@ -81,7 +81,7 @@ def parse_rule(text: str) -> Rule:
 
 
 def split_rules(text: str) -> tuple[str, ...]:
-    """Split a list of rules at its commas, but for those inside brackets or quotes."""
+    """Split a list of rules at its commas, except those inside brackets or quotes."""
     parts, depth, quoted, start, place = [], 0, False, 0, 0
     while place < len(text):
         char = text[place]
@@ -100,9 +100,9 @@ def split_rules(text: str) -> tuple[str, ...]:
 
 
 def rule_for(name: str, arguments: Mapping[str, object], target: str | None) -> Rule:
-    """Return the rule that means calls of ``name`` with the same ``target`` argument (None: with any arguments).
+    """Return the rule for calls of ``name`` with the same ``target`` argument (None: with any arguments).
 
-    Its text is how a user would write it; where the value has control characters, nobody can.
+    Its text is as a user would write it; nobody can write a value with control characters.
     """
     if target is None or arguments.get(target) is None:
         return Rule(name, (), name)
@@ -130,7 +130,7 @@ def _arguments(text: str) -> tuple[tuple[str, str], ...]:
 
 
 def _value(text: str, start: int) -> tuple[str, int]:
-    """Return the pattern that begins at ``start`` and the place behind it."""
+    """Return the pattern that begins at ``start`` and the place after it."""
     while start < len(text) and text[start] == " ":
         start += 1
     if start < len(text) and text[start] == '"':
@@ -138,7 +138,7 @@ def _value(text: str, start: int) -> tuple[str, int]:
         while place < len(text) and text[place] != '"':
             place += 2 if text[place] == "\\" else 1
         if place >= len(text):
-            raise ValueError(f"{RULE_ALLOWED}: a quote has no end")
+            raise ValueError(f"{RULE_ALLOWED}: unterminated quote")
         value = text[start + 1 : place].replace('\\"', '"')
         place += 1
         while place < len(text) and text[place] == " ":
@@ -147,11 +147,11 @@ def _value(text: str, start: int) -> tuple[str, int]:
     place = start
     while place < len(text) and text[place] != ",":
         if text[place] in "()":
-            raise ValueError(f"{RULE_ALLOWED}: a value with a bracket stands in double quotes")
+            raise ValueError(f"{RULE_ALLOWED}: put a value with a bracket in double quotes")
         place += 2 if text[place] == "\\" else 1
     value = text[start:place].strip()
     if not value:
-        raise ValueError(f'{RULE_ALLOWED}: no value is written ""')
+        raise ValueError(f'{RULE_ALLOWED}: write an empty value as ""')
     return value, min(place, len(text))
 
 
@@ -162,23 +162,23 @@ def _as_text(value: object) -> str:
 
 
 def _spellings(value: object) -> tuple[str, ...]:
-    """Return the other ways to write true and false, which a rule that restricts may have used."""
+    """Return the other spellings of true and false, which a restricting rule may have used."""
     if value is True:
         return ("True", "TRUE", "yes", "1")
     return ("False", "FALSE", "no", "0") if value is False else ()
 
 
 def is_pattern(pattern: str) -> bool:
-    """Return whether a text has a wildcard in it that no backslash takes away."""
+    """Return whether a text has a wildcard without a backslash."""
     return re.search(r"[*?]", re.sub(r"\\.", "", pattern)) is not None
 
 
 @lru_cache(maxsize=512)
 def glob(pattern: str) -> re.Pattern[str]:
-    """Compile a pattern that must match a whole text, in time linear in the text: a star gives nothing back.
+    """Compile a pattern that must match a whole text, in time linear in the text: stars do not backtrack.
 
-    Each star but the last takes the least up to where the piece behind it fits first; that is never wrong, as what
-    is left for the others is then the most.
+    Each star except the last stops at the first match of the piece after it; that is always right, as it leaves the
+    most text for the others.
     """
     pieces, place = [""], 0
     while place < len(pattern):
