@@ -1,4 +1,4 @@
-"""Keep texts of a run whole that a model was shown in part, in files beside the journal, for reading on."""
+"""Save whole texts of which a model was shown a part, in files beside the journal, for reading on."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from agentctl.core.text import safe_text
 from agentctl.protocols import Artifact
 
 PREFIX = "run:"
-MOST_BYTES = 512 * 1024 * 1024  # of one run: no model fills a disk
+MOST_BYTES = 512 * 1024 * 1024  # for one run, so that a model cannot fill a disk
 _NAME = re.compile(r"[0-9]{1,9}-[A-Za-z0-9_-]{1,40}\.txt")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class ArtifactFolder:
-    """Keeps texts in ``folder``, which is made when the first one comes, for its owner only; secrets are taken out."""
+    """Saves texts in ``folder``, which is created with the first one, for its owner only; secrets are redacted."""
 
     def __init__(self, folder: Path, *, secrets: Iterable[str] = (), most_bytes: int = MOST_BYTES) -> None:
         self._folder, self._secrets, self._left = folder, tuple(secrets), most_bytes
 
     async def keep(self, number: int, tool: str, text: str) -> Artifact:
-        """Write ``text``, the result of a run's call number ``number``, whole or not at all.
+        """Write ``text``, the result of call number ``number`` of a run, atomically.
 
         Raises:
-            StateError: the disk is full or read-only, or the run keeps too much already.
+            StateError: the disk is full or read-only, or the artifact quota of the run is exceeded.
         """
         return await anyio.to_thread.run_sync(self._keep, number, tool, text)
 
@@ -44,7 +44,7 @@ class ArtifactFolder:
         safe = safe_text(redact(text, self._secrets))  # what is read back is what stands there: numbers stay right
         data = safe.encode("utf-8")
         if len(data) > self._left:
-            raise StateError("a result is not kept whole: the run keeps too much already", hint="ask for less at once")
+            raise StateError("result not saved: artifact quota for this run exceeded", hint="request less at once")
         try:
             make_folder(self._folder)
             folder = os.open(self._folder, _FOLDER)
@@ -55,7 +55,7 @@ class ArtifactFolder:
         except OSError as exc:
             reason = (exc.strerror or str(exc)).lower()
             raise StateError(
-                f"a result is not kept whole, {self._folder} cannot be written: {reason}",
+                f"result not saved: {self._folder} cannot be written: {reason}",
                 hint="free some space there, or set AGENTCTL_STATE_DIR",
             ) from exc
         self._left -= len(data)
@@ -66,7 +66,7 @@ def open_artifact(folder: Path | None, path: str) -> BufferedReader:
     """Open a file of the run (``run:NAME``) for reading.
 
     Raises:
-        ToolError: no such file; it is no plain name, or no plain file.
+        ToolError: the file does not exist, or the name or the file is not a plain one.
     """
     name = path.removeprefix(PREFIX)
     missing = ToolError(f"{path} does not exist", hint="take the name from the mark in a result that was cut")

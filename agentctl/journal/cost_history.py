@@ -1,10 +1,10 @@
-"""Mirror the last 1000 calls as a JSON file, for whoever wants to read them elsewhere; the ledger stays the truth.
+"""Mirror the last 1000 calls in a JSON file for other programs; the ledger stays authoritative.
 
-The file is one list, oldest first, one call a line:
-``{"at", "run_id", "agent", "task", "provider", "model", "input_tokens", "output_tokens", "cached_input_tokens",
-"tokens", "cost_usd", "nano_usd", "in_doubt"}``; what is unknown is null.
+The file is one list, oldest first, one call per line: ``{"at", "run_id", "agent", "task", "provider", "model",
+"input_tokens", "output_tokens", "cached_input_tokens", "tokens", "cost_usd", "nano_usd", "in_doubt"}``; unknown values
+are null.
 
-``ExpenseCollector`` reads what each call cost off the events of a run.
+``ExpenseCollector`` takes the cost of each call from the events of a run.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ from agentctl.core.text import safe_text
 
 MOST_RECORDS = 1000
 MOST_BYTES = 8 * 1024 * 1024
-MOST_TASK = 200  # characters of a task that are kept
+MOST_TASK = 200  # most characters of a task that are kept
 PATIENCE_S = 5.0
 _OURS = {"at", "run_id", "provider", "nano_usd"}
 
 
 class _ForeignFile(StateError):
-    """The file was there before, and is no cost history."""
+    """The file existed before, and is not a cost history."""
 
 
 class CostHistory:
-    """An observer that adds each call to ``path``; nothing is made before the first one.
+    """An observer that adds each call to ``path``; the file is created with the first one.
 
-    The file is replaced whole (0600); processes take turns by a lock file beside it, so that none loses what another
-    wrote. A file that is no cost history is left alone. What cannot be written is said once, by ``warn``, tried once
+    The file is replaced atomically (0600); a lock file beside it serialises processes, so that none loses another's
+    calls. A file that is not a cost history is left alone. A failed write is reported once, by ``warn``, tried once
     more when the run ends, and never stops a run.
     """
 
@@ -67,7 +67,7 @@ class CostHistory:
         self._failed = False
 
     async def observe(self, record: Record) -> None:
-        """Take one record; a call that was charged or is in doubt is in the file when this returns."""
+        """Process one record; a call that was charged or is in doubt is in the file when this returns."""
         expense = self._expenses.collect(record)
         if expense is not None:
             self._waiting = [*self._waiting, _encode_expense(expense, self._secrets)][-MOST_RECORDS:]
@@ -95,7 +95,7 @@ class CostHistory:
             case AgentctlError():
                 return f"another process holds {self.path.name}.lock ({error.hint})"
             case FileNotFoundError():
-                return f"there is no folder {self.path.parent}"
+                return f"the folder {self.path.parent} does not exist"
             case OSError(errno=errno.ELOOP):
                 return "it is a symbolic link (name the file itself)"
             case OSError():
@@ -127,7 +127,7 @@ def _read_lines(path: Path) -> list[str]:
     """Read the records of the file, each on one line.
 
     Raises:
-        _ForeignFile: it is something else than a cost history.
+        _ForeignFile: the file is not a cost history.
     """
     try:
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -144,7 +144,9 @@ def _read_lines(path: Path) -> list[str]:
     except (ValueError, RecursionError):
         records = None
     if not isinstance(records, list) or not all(isinstance(one, dict) and one.keys() >= _OURS for one in records):
-        raise _ForeignFile("it holds something else, which is left as it is", hint="move it away, or name another file")
+        raise _ForeignFile(
+            "it is not a cost history, so it is left as it is", hint="move it away, or name another file"
+        )
     return [json.dumps(one) for one in records]
 
 
@@ -156,9 +158,9 @@ def _read(file: int) -> bytes:
 class Expense(NamedTuple):
     """One call that was charged, or that is in doubt.
 
-    ``tokens`` is what counts against the token limit. In doubt the other token counts are None and ``nano`` is the
-    worst case; else ``nano`` (nano-dollars) is the charge, None where the price is unknown. ``cached_input_tokens`` are
-    included in ``input_tokens``. ``at`` is UTC.
+    ``tokens`` is the number that counts against the token limit. In doubt the other token counts are None and ``nano``
+    is the worst case; else ``nano`` (nano-dollars) is the charge, None where the price is unknown.
+    ``cached_input_tokens`` are included in ``input_tokens``. ``at`` is UTC.
     """
 
     at: datetime
@@ -176,7 +178,7 @@ class Expense(NamedTuple):
 
 
 class ExpenseCollector:
-    """Follows the records of runs, several at once if need be, and forgets each when it ends."""
+    """Follows the records of runs, concurrently if need be, and forgets each run when it ends."""
 
     def __init__(self) -> None:
         self._runs: dict[str, RunStarted] = {}
@@ -184,7 +186,7 @@ class ExpenseCollector:
         self._unsettled: dict[str, CallUnsettled] = {}
 
     def collect(self, record: Record) -> Expense | None:
-        """Take one record, and return the call that it charges or puts in doubt; None for most of them."""
+        """Process one record, and return the call that it charges or puts in doubt; None for most records."""
         event = record.event
         if isinstance(event, CallSettled | CallDoubted | CallVoided):
             self._unsettled.pop(record.run_id, None)  # written after all
@@ -212,7 +214,7 @@ class ExpenseCollector:
         return None
 
     def _unsettled_expense(self, record: Record) -> Expense | None:
-        """Return the call that a run ended with because the ledger could not be written; it may have been paid for."""
+        """Return the call with which a run ended because the ledger could not be written; it may have been paid for."""
         event = self._unsettled.pop(record.run_id, None)
         if event is None or event.conclusion == "void":
             return None

@@ -23,7 +23,7 @@ _BLOCK = 16 * 1024
 class RunSummary(NamedTuple):
     """A run in a list. ``status`` is the exit code's name, or "running", "unfinished" (it died) or "unreadable".
 
-    What only the end tells (cost, turns, duration) is None until there is one.
+    Values from the end of the run (cost, turns, duration) are None until then.
     """
 
     run_id: str
@@ -45,7 +45,7 @@ def list_runs(folder: Path) -> list[RunSummary]:
 
 
 def find_journal(folder: Path, prefix: str | None = None) -> Path:
-    """Find the journal of the run whose id begins with ``prefix``; without one, of the run that was started last.
+    """Find the journal of the run whose id begins with ``prefix``; without a prefix, of the run that was started last.
 
     Raises:
         UsageError: no such run, or several.
@@ -63,7 +63,7 @@ def find_journal(folder: Path, prefix: str | None = None) -> Path:
     shown = safe_text(prefix)
     if found:
         several = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
-        raise UsageError(f"{len(found)} runs begin with {shown!r}: {several}", hint="give more of the id")
+        raise UsageError(f"{len(found)} runs begin with {shown!r}: {several}", hint="give a longer prefix of the id")
     hint = did_you_mean(prefix, files) or "agentctl runs list   shows the ids"
     raise UsageError(f"no run begins with {shown!r}", hint=hint)
 
@@ -79,11 +79,11 @@ def read_run(path: Path) -> Iterator[dict[str, object]]:
             broken = 0
             for number, line in enumerate(file, start=1):
                 if not line.endswith(b"\n"):
-                    return  # half a line: its writer was killed, or is at it
+                    return  # an incomplete line: its writer was killed, or is writing it
                 if broken:
                     raise StateError(
                         f"line {broken} of {path} is broken",
-                        hint="the lines before it are good; the ledger (agentctl costs) has what was spent",
+                        hint="the lines before it are valid; the ledger (agentctl costs) has the costs",
                     )
                 record = _parse(line)
                 if record is None:
@@ -130,11 +130,11 @@ def _first_record(file: int) -> dict[str, object] | None:
 
 
 def _last_record(file: int) -> dict[str, object] | None:
-    """Return the last whole line; one that was cut off is passed over."""
+    """Return the last complete line; an incomplete one is skipped."""
     end, size = os.fstat(file).st_size, _BLOCK
     while True:
         start = max(0, end - size)
-        lines = os.pread(file, end - start, start).split(b"\n")[:-1]  # after the last newline: nothing, or a torn line
+        lines = os.pread(file, end - start, start).split(b"\n")[:-1]  # after the last newline: nothing, or half a line
         whole = lines if start == 0 else lines[1:]
         for line in reversed(whole):
             if (record := _parse(line)) is not None:

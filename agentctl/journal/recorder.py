@@ -26,7 +26,7 @@ class Recorder:
         self._turn = anyio.Lock()
 
     async def emit(self, event: Event) -> None:
-        """Hand an event to every observer, also under a cancellation; then raise what failed first."""
+        """Pass an event to every observer, even under a cancellation; then raise the first failure."""
         with anyio.CancelScope(shield=True):
             async with self._turn:
                 self._seq += 1
@@ -41,9 +41,9 @@ class Recorder:
             raise failures[0]
 
     async def finish(self, result: RunResult) -> RunResult:
-        """Hand the result to every observer, and return it.
+        """Pass the result to every observer, and return it.
 
-        Where an observer fails, the end that the next ones hear of is that failure, unless there was one before.
+        If an observer fails, the next ones get that failure as the end, unless there was one before.
         """
         self._seq += 1
         for observer in self._observers:
@@ -57,7 +57,7 @@ class Recorder:
 
 
 def as_agentctl_error(error: Exception) -> AgentctlError:
-    """Turn ``error`` into one of ours; what we did not foresee is a bug, named with its place."""
+    """Convert ``error`` into one of ours; an unexpected one is a bug, named with its place."""
     if isinstance(error, AgentctlError):
         return error
     frames = traceback.extract_tb(error.__traceback__)

@@ -39,9 +39,9 @@ _SYNCED = (CallSent, CallUnsettled, ToolStarted, ToolDenied, BreakerTripped, Run
 
 
 class Journal:
-    """Writes the records of one run to ``<folder>/<run_id>.jsonl``; makes nothing before the first one.
+    """Writes the records of one run to ``<folder>/<run_id>.jsonl``; creates the file with the first one.
 
-    The file is locked while the run lives, so that a reader can tell a run that goes on from one that died.
+    The file is locked while the run lives, so that a reader can tell a running run from one that died.
     """
 
     def __init__(self, folder: Path, run_id: str, *, secrets: Iterable[str] = ()) -> None:
@@ -54,16 +54,16 @@ class Journal:
         self._turn = anyio.Lock(fast_acquire=True)
 
     async def observe(self, record: Record) -> None:
-        """Write a record and return when it is on disk; pieces of an answer are left out, the whole follows them.
+        """Write a record and return when it is on disk; pieces of an answer are skipped, as the whole answer follows.
 
         Raises:
-            StateError: the disk is full or read-only, or the file exists already; no half line is left behind.
+            StateError: the disk is full or read-only, or the file already exists; no partial line is left behind.
         """
         if isinstance(record.event, AnswerStreamed):
             return
-        # Each record is written at once; it is synced, with all before it, when a step outside follows, and at the end.
-        # In a thread: a sync takes 0.2 ms here but seconds on a busy disk, while screens and streams must go on.
-        # Shielded: a cancelled run still has every record that was begun.
+        # Each record is written at once; it is synced, with all before it, before the next external step, and at the
+        # end. In a thread: a sync takes 0.2 ms here but seconds on a busy disk, while screens and streams must go on.
+        # Shielded: a cancelled run still has every record whose writing began.
         with anyio.CancelScope(shield=True):
             async with self._turn:
                 if self._file is None or isinstance(record.event, _SYNCED):
@@ -82,7 +82,7 @@ class Journal:
             size = os.fstat(self._file).st_size
             try:
                 written = os.write(self._file, line)
-                while written < len(line):  # the disk is full: the next one says so
+                while written < len(line):  # the disk is full; the next record reports it
                     written += os.write(self._file, line[written:])
                 if isinstance(record.event, _SYNCED):
                     _sync(self._file)
@@ -101,16 +101,16 @@ class Journal:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         file = os.open(self.path, flags, 0o600)
         hand_over(file, folder)
-        for _ in range(50):  # a reader may look at the lock at this moment
+        for _ in range(50):  # a reader may be checking the lock at this moment
             with suppress(BlockingIOError):
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             time.sleep(0.001)
-        sync_folder(folder)  # the name of the file, too, is on disk
+        sync_folder(folder)  # sync the name of the file, too
         return file
 
     async def aclose(self) -> None:
-        """Close the file; readers then see a run that is over."""
+        """Close the file; readers then see that the run is over."""
         self._closed = True
         file, self._file = self._file, None
         if file is not None:
@@ -126,7 +126,7 @@ class Journal:
 def encode_record(record: Record) -> dict[str, object]:
     """Encode a record as a JSON object: event, run_id, seq, at, then the event's own fields.
 
-    Times are UTC with a Z, Decimals are strings, what is no finite number is null.
+    Times are UTC with a Z, Decimals are strings, numbers that are not finite are null.
     """
     kind: type = type(record.event)
     event = _encode(record.event)
@@ -170,7 +170,7 @@ def _encode(value: object) -> object:
 
 
 def _redact_value(value: object, secrets: tuple[str, ...]) -> object:
-    """Redact every text in an encoded value, before it is JSON, where secrets are spelled differently."""
+    """Redact every text in a value before it is encoded as JSON, where secrets are spelled differently."""
     if isinstance(value, str):
         return redact(value, secrets)
     if isinstance(value, dict):
@@ -181,14 +181,14 @@ def _redact_value(value: object, secrets: tuple[str, ...]) -> object:
 
 
 def journal_error(error: OSError, what: str) -> StateError:
-    """Return the error for a file that the disk refuses, with the hint for its errno."""
+    """Return the error for a write failure, with the hint for its errno."""
     hints = {
         errno.ENOSPC: "free some space there, or set AGENTCTL_STATE_DIR to a folder on another disk",
         errno.EDQUOT: "free some space there, or set AGENTCTL_STATE_DIR to a folder on another disk",
         errno.EFBIG: "raise `ulimit -f`",
-        errno.EEXIST: "what is in the way is no folder or no journal of ours: move it, or set AGENTCTL_STATE_DIR",
+        errno.EEXIST: "a file or folder that is not ours is in the way: move it, or set AGENTCTL_STATE_DIR",
         errno.ENOENT: "agentctl runs list   shows what is there",
     }
     reason = (error.strerror or str(error)).lower()
-    hint = hints.get(error.errno or 0, "set AGENTCTL_STATE_DIR to a folder of yours that can be written")
+    hint = hints.get(error.errno or 0, "set AGENTCTL_STATE_DIR to a writable folder of yours")
     return StateError(f"{what}: {reason}", hint=hint)

@@ -120,7 +120,7 @@ def test_a_run_is_found_by_the_beginning_of_its_id(tmp_path: Path, prefix: str, 
 @pytest.mark.parametrize(
     ("prefix", "message", "hint"),
     [
-        ("abc", "2 runs begin with 'abc': abcd, abce", "give more of the id"),
+        ("abc", "2 runs begin with 'abc': abcd, abce", "give a longer prefix of the id"),
         ("7f4a", "no run begins with '7f4a'", 'did you mean "7f3a"?'),
         ("zzz", "no run begins with 'zzz'", "agentctl runs list   shows the ids"),
         ("", "no run begins with ''", "agentctl runs list   shows the ids"),

@@ -155,7 +155,7 @@ async def test_a_folder_that_cannot_be_made_raises_with_a_hint(tmp_path: Path) -
     async with Journal(tmp_path / "file/runs", "r1") as journal:
         with pytest.raises(StateError, match="cannot be written: not a directory") as caught:
             await journal.observe(record(1, STARTED))
-    assert caught.value.hint == "set AGENTCTL_STATE_DIR to a folder of yours that can be written"
+    assert caught.value.hint == "set AGENTCTL_STATE_DIR to a writable folder of yours"
 
 
 WRITER = """
