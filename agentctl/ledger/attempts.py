@@ -36,7 +36,7 @@ class AttemptRow(NamedTuple):
 
     @property
     def is_final(self) -> bool:
-        """Whether usage has settled it: that overrides a provider's export, which overrides a manual amount."""
+        """Whether usage has settled it; usage overrides a provider's export, which overrides a manual amount."""
         return self.phase == "settled" and self.settled_by not in ("export", "hand")
 
     def is_exceeded_by(self, charge: Charge) -> bool:
@@ -49,7 +49,7 @@ def read(tx: Transaction, attempt_id: str) -> AttemptRow:
     """Return the row of an attempt.
 
     Raises:
-        InternalError: there is none.
+        InternalError: there is no such attempt.
     """
     row = tx.db.execute(
         "SELECT phase, nano, tokens, hold_nano, hold_tokens, provider, model, settled_by, input_bound, granted_output"
@@ -70,7 +70,7 @@ def run_of(tx: Transaction, attempt_id: str) -> str:
 def append_entry(
     tx: Transaction, attempt_id: str, phase: str, nano: int | None, tokens: int, reason: str | None = None
 ) -> None:
-    """Add an entry to the history, which is never changed."""
+    """Append an entry to the history; entries never change."""
     tx.db.execute(
         "INSERT INTO entries (attempt_id, at_us, wall_us, phase, nano, tokens, reason) VALUES (?, ?, ?, ?, ?, ?, ?)",
         (attempt_id, tx.now_us, tx.wall_us, phase, nano, tokens, None if reason is None else storable(reason)),
@@ -78,10 +78,10 @@ def append_entry(
 
 
 def record_overrun(tx: Transaction, attempt_id: str, row: AttemptRow, charge: Charge | None = None) -> None:
-    """Record that a provider and model broke their clamp, and the most that they reported, until the user clears it.
+    """Record that a provider and model exceeded the clamp, with their highest report, until the user clears it.
 
     ``charge`` is the report; None: nothing above the model's own ceilings. If only the price of another model put it
-    above the hold, the clamp was not broken, and nothing is recorded: that price is held from then on.
+    above the hold, the clamp was not exceeded, and nothing is recorded: later holds use that price.
     """
     bounds = {"input_bound": row.input_bound, "granted_output": row.granted_output}
     if charge is not None and pricier_substitute(charge, **bounds) is not None:
@@ -97,7 +97,7 @@ def record_overrun(tx: Transaction, attempt_id: str, row: AttemptRow, charge: Ch
 
 
 def has_overrun(tx: Transaction, attempt_id: str, row: AttemptRow) -> bool:
-    """Return whether an attempt was found above its hold."""
+    """Return whether an attempt ended above its hold."""
     if row.nano is not None and row.hold_nano is not None and row.nano > row.hold_nano:
         return True
     return tx.db.execute("SELECT 1 FROM overruns WHERE attempt_id = ?", (attempt_id,)).fetchone() is not None
@@ -113,7 +113,7 @@ def insert(
     deadline_us: int,
     phase: Literal["held", "kept"] = "held",
 ) -> None:
-    """Insert a hold with the limits that it was admitted under, and the amount that counted in each before."""
+    """Insert a hold with the limits under which it was admitted, and the amount that counted in each before."""
     facts, price = ask.facts, ask.facts.price
     ceiling = worst_case(ask, worst.output, at_ceiling=True)
     values = {
@@ -150,7 +150,7 @@ def insert(
 def resize(
     tx: Transaction, attempt_id: str, keep: AnswerReserve, worst: WorstCase, limits: tuple[LimitState, ...]
 ) -> None:
-    """Resize a reserve, with the limits that it is admitted under now."""
+    """Resize a reserve, with the limits under which it is admitted now."""
     tx.db.execute(
         "UPDATE attempts SET input_bound = ?, granted_output = ?, hold_nano = ?, hold_tokens = ?, nano = ?, tokens = ?,"
         " admitted = ? WHERE id = ? AND phase = 'kept'",
@@ -183,7 +183,7 @@ def conclude(
     *,
     leaves_us: int,
 ) -> None:
-    """Conclude an attempt; its amount leaves the hour at ``leaves_us``."""
+    """Conclude an attempt; its amount leaves the hour's window at ``leaves_us``."""
     tx.db.execute(
         "UPDATE attempts SET phase = ?, nano = ?, tokens = ?, reason = coalesce(?, reason), ended_us = ?,"
         " leaves_hour_us = ? WHERE id = ?",
@@ -208,9 +208,9 @@ def settle(tx: Transaction, attempt_id: str, row: AttemptRow, charge: Charge) ->
 def record_charge(
     tx: Transaction, attempt_id: str, charge: Charge, *, settled_by: Literal["usage"] | None = "usage"
 ) -> None:
-    """Write what a usage report was charged at, so that the amount can be recomputed from the row alone.
+    """Record the charge of a usage report with its prices, so that it can be recomputed from the row alone.
 
-    ``settled_by`` None: the attempt stays in doubt, and the report is the least that it cost.
+    ``settled_by`` None: the attempt stays in doubt, and the report is its minimum cost.
     """
     used, at = charge.usage, charge.price
     values = {
@@ -246,7 +246,9 @@ def void(tx: Transaction, attempt_id: str, reason: str) -> None:
 def correct(
     tx: Transaction, attempt_id: str, nano: int, tokens: int, *, by: Literal["export", "hand"], reason: str
 ) -> None:
-    """Settle an attempt without usage; it counts in the hour as a charge of now, and not as a fault of the provider."""
+    """Settle an attempt without usage; it counts in the hour as a charge made now, and not as a fault of the
+    provider.
+    """
     conclude(tx, attempt_id, "settled", nano, tokens, reason, leaves_us=tx.now_us + HOUR_US)
     tx.db.execute("UPDATE attempts SET provider_fault = 0, settled_by = ? WHERE id = ?", (by, attempt_id))
 
@@ -261,7 +263,8 @@ def doubt(
 
 
 def leave_in_doubt(tx: Transaction, attempt_id: str, row: AttemptRow, doubted: Doubt) -> Settlement:
-    """Leave an attempt in doubt at its hold, at the model's ceiling if it broke its clamp, or at more if more is known.
+    """Leave an attempt in doubt at its hold, or more: the model's ceiling if it exceeded the clamp, or a higher known
+    amount.
 
     A report above the hold is an overrun, and so is a dearer price of another model that answered.
     """

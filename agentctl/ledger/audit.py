@@ -1,9 +1,9 @@
-"""Verify what a ledger says, from its rows alone: replay each admission, and recompute each charge. Pure.
+"""Verify a ledger from its rows alone: replay each admission, and recompute each charge. Pure.
 
-The replay takes the history from its first entry: the amounts that counted at each admission, and whether it was within
-its limits. A charge is recomputed if usage settled it; only those were computed from prices. One above its hold is
-recomputed like any other, since it was recorded in full. An amount in doubt is the hold, or the worst case of a report;
-it is not a charge.
+The replay goes through the history from its first entry: it adds up the amounts that counted at each admission, and
+checks its limits. A charge is recomputed if usage settled it; only those were computed from prices. One above its hold
+is recomputed like any other, since it was recorded in full. An amount in doubt is the hold, or the worst case of a
+report; it is not a charge.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from agentctl.core.pricing import MOST_AMOUNT, Price, charge_nano
 from agentctl.ledger.clock import HOUR_US
 from agentctl.ledger.sums import MINUTE_US
 
-NAMES: tuple[str, ...] = (*WINDOWS, "max_calls_per_minute")  # limits beside those of a run that an admission may name
+NAMES: tuple[str, ...] = (*WINDOWS, "max_calls_per_minute")  # limits besides those of a run that an admission may name
 ENDED = ("settled", "void", "doubt")
 #: Why a charge cannot be recomputed. ``unrecorded``: it was settled before schema 2, which stores prices with it.
 WhyNot = Literal["in_doubt", "unknown_price", "unrecorded", "export", "hand"]
@@ -79,7 +79,7 @@ class _Window:
         self._total = 0
 
     def put(self, attempt_id: str, nano: int, leaves_us: int | None) -> None:
-        """Set the amount of an attempt; ``leaves_us`` is when it leaves the hour, None while it is open."""
+        """Set the amount of an attempt; ``leaves_us`` is when it leaves the hour's window, None while it is open."""
         before = self._counted.pop(attempt_id, (0, None))
         self._total += nano - before[0]
         if nano:
@@ -89,7 +89,7 @@ class _Window:
                 heappush(self._leaving, (leaves, attempt_id))
 
     def total(self, now_us: int) -> int:
-        """Return the sum at a time; calls come in the order of time."""
+        """Return the sum at a time; calls must come in the order of time."""
         while self._leaving and self._leaving[0][0] <= now_us:
             leaves, attempt_id = heappop(self._leaving)
             counted = self._counted.get(attempt_id)
@@ -100,7 +100,7 @@ class _Window:
 
 
 class _Admission(NamedTuple):
-    """A new hold, or a reserve that grew; judged once all entries of its transaction were taken."""
+    """A new hold, or a reserve that grew; judged once all entries of its transaction are known."""
 
     step: HistoryEntry
     run_id: str
@@ -110,7 +110,7 @@ class _Admission(NamedTuple):
 
 
 class Replay:
-    """Takes every entry in order. ``proved`` admissions were within their limits, ``free`` ones had none.
+    """Replays every entry in order. ``proved`` admissions were within their limits, ``free`` ones had none.
 
     ``kept`` counts the reserves for last answers. ``names`` are the limits, beside a run's dollars and tokens, that an
     admission may name. ``wrong`` has a sentence for each admission that was not within its limits or is inconsistent.
@@ -129,13 +129,13 @@ class Replay:
         self._pending: _Admission | None = None
 
     def take(self, step: HistoryEntry) -> None:
-        """Take the next entry."""
+        """Process the next entry."""
         run_id = step.run_id
         if run_id is None:
-            self.wrong.append(f"attempt {step.attempt_id}: its history is there, its row is not")
+            self.wrong.append(f"attempt {step.attempt_id} has a history but no row")
             return
         if step.at_us < self._now_us:
-            self.wrong.append(f"entry {step.entry_id} of attempt {step.attempt_id}: its time lies before the last one")
+            self.wrong.append(f"entry {step.entry_id} of attempt {step.attempt_id} is earlier than the entry before it")
         else:
             self._now_us = step.at_us
         counted = self._counted.get(step.attempt_id)
@@ -143,7 +143,7 @@ class Replay:
         is_kept = step.phase == "kept" or (counted is not None and counted.kept)
         pending = self._pending
         if pending is not None and not (is_kept and pending.run_id == run_id and pending.step.at_us == step.at_us):
-            self.finish()  # a reserve is dropped in the transaction of the hold that needs it
+            self.finish()  # a reserve is dropped in the transaction of the hold that needs its room
         if step.phase == "held" or (step.phase == "kept" and (step.nano or 0) > (counted.nano if counted else 0)):
             self._admit(step, run_id, counted)
         if self._counts_calls:
@@ -166,15 +166,15 @@ class Replay:
                 continue
             if not kept and pending.before[name] != noted:  # the row of a reserve has the amounts of its last size
                 wrong.append(
-                    f"attempt {step.attempt_id}: {name} stood at {pending.before[name]:,}, its row says {noted:,}"
+                    f"attempt {step.attempt_id}: {name} was at {pending.before[name]:,}, but its row says {noted:,}"
                 )
             if ceiling is not None and not after <= ceiling:
-                wrong.append(f"attempt {step.attempt_id}: {name} was {ceiling:,}, and {after:,} was admitted")
-        if step.nano or step.tokens:  # else the call was free
+                wrong.append(f"attempt {step.attempt_id}: {name} was {ceiling:,}, but {after:,} was admitted")
+        if step.nano or step.tokens:  # otherwise the call was free
             wrong += _missing_limits(step, pending.limits)
         if not kept:
             if (step.nano, step.tokens) != (step.hold_nano, step.hold_tokens):
-                wrong.append(f"attempt {step.attempt_id}: its row says another hold than its history")
+                wrong.append(f"attempt {step.attempt_id}: the hold in its row differs from its history")
             self.proved += bool(pending.limits) and not wrong
             self.free += not pending.limits and not wrong
         self.wrong += wrong
@@ -189,7 +189,7 @@ class Replay:
         except (ValueError, AttributeError, TypeError, IndexError):
             self.wrong.append(f"attempt {step.attempt_id}: the limits it was admitted under cannot be read")
             return
-        if counted is not None:  # a reserve that grows or is exchanged does not count beside itself
+        if counted is not None:  # a reserve that grows or is exchanged does not count in addition to itself
             self._forget(step.attempt_id)
             for window in self._windows.values():
                 window.put(step.attempt_id, 0, None)
@@ -339,11 +339,11 @@ def disagreement(row: ChargeRow) -> str | None:
     )
     for part, whole, name in parts:
         if part > whole:
-            return f"attempt {row.id}: parts of its {name} are {part:,} tokens of {whole:,}"
+            return f"attempt {row.id}: parts of its {name} add up to {part:,} tokens of {whole:,}"
     try:
         price = _price_in(row.charged_prices or "")
     except (ValueError, RecursionError):
-        return f"attempt {row.id}: its row has no prices to recompute the charge at"
+        return f"attempt {row.id}: its row has no prices, so the charge cannot be recomputed"
     counted = charge_nano(price, usage, hour_writes=hour_writes)
     is_billed = billed is not None and billed > counted
     if is_billed != (row.charged_by == "billed"):
@@ -354,11 +354,11 @@ def disagreement(row: ChargeRow) -> str | None:
         return f"attempt {row.id}: its row says that {setter} set the charge, but {amounts}"
     of_setter = {"asked": row.model, "answered": row.answered_model}
     if row.charged_model != of_setter.get(row.charged_by or "", row.charged_model):
-        return f"attempt {row.id}: its price is that of {row.charged_model}, not of the model that it was charged for"
+        return f"attempt {row.id}: its price is that of {row.charged_model}, not of the model that was charged"
     nano = min(billed if is_billed and billed is not None else counted, MOST_AMOUNT)
     if row.nano != nano:
-        return f"attempt {row.id}: its row says a charge of {row.nano:,} nano-dollars, and comes to {nano:,}"
+        return f"attempt {row.id}: its row says a charge of {row.nano:,} nano-dollars, but it comes to {nano:,}"
     tokens = min(usage.total_tokens, MOST_AMOUNT)
     if row.tokens != tokens:
-        return f"attempt {row.id}: its row says {row.tokens:,} tokens, and its token classes come to {tokens:,}"
+        return f"attempt {row.id}: its row says {row.tokens:,} tokens, but its token classes come to {tokens:,}"
     return None

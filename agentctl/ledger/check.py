@@ -22,7 +22,7 @@ from agentctl.ledger.provider_health import ModelMiscount, ModelSubstitute, uncl
 from agentctl.ledger.spool import Spool, SpoolFile
 from agentctl.ledger.sums import exact_sum, find_drift, whole
 
-PAGE = 20_000  # rows read in one view: in between, others can empty the write-ahead log
+PAGE = 20_000  # rows read in one view; between views others can empty the write-ahead log
 _MOST_WRONG = 100
 _FAR_BEHIND = timedelta(minutes=10)
 
@@ -40,7 +40,7 @@ _PATHS = """
 SELECT p.scope_id, s.id, s.limit_nano, s.limit_tokens, s.limits
 FROM scope_paths AS p JOIN scopes AS s ON s.id = p.above_id WHERE p.depth > 0 ORDER BY p.scope_id, p.depth
 """
-# Each run whose stored path is another one than its parents make.
+# Each run whose stored path differs from the chain of its parents.
 _BROKEN_PATHS = """
 WITH RECURSIVE chain (scope_id, above_id, depth) AS (
     SELECT id, id, 0 FROM scopes
@@ -104,7 +104,7 @@ class InDoubt(NamedTuple):
 
 
 class ModelOverrun(NamedTuple):
-    """A model that cost more than its hold; its ceiling is held until a person clears it."""
+    """A model that cost more than its hold; its ceiling is held until the user clears it."""
 
     provider: str
     model: str
@@ -142,7 +142,7 @@ class LedgerCheck(NamedTuple):
     attempts: int = 0
     proved: int = 0
     free: int = 0
-    kept: int = 0  # reserves for last answers, replayed with the holds that they were kept beside
+    kept: int = 0  # reserves for last answers, replayed together with their holds
     recomputed: int = 0
     not_recomputed: Mapping[WhyNot, int] = MappingProxyType({})
     now: datetime | None = None
@@ -159,12 +159,12 @@ class LedgerCheck(NamedTuple):
 
     @property
     def is_wall_behind(self) -> bool:
-        """Whether the wall clock is far behind ``expected_wall``: it is slow now, or was ahead once."""
+        """Whether the wall clock is far behind ``expected_wall``: it is slow now, or was ahead earlier."""
         return self.wall is not None and self.expected_wall is not None and self.expected_wall - self.wall > _FAR_BEHIND
 
 
 def check(path: Path, *, clock: ReadClock | None = None, page: int = PAGE) -> LedgerCheck:
-    """Verify the whole ledger while others may write; nothing is changed. ``page`` rows are read in one view.
+    """Verify the whole ledger while others may write; nothing is changed. Each view reads ``page`` rows.
 
     Raises:
         StateError: it cannot be opened or read, is damaged, or is not a ledger of this program.
@@ -190,8 +190,8 @@ def check(path: Path, *, clock: ReadClock | None = None, page: int = PAGE) -> Le
         above = _read_ceilings(tx)
         chains = tx.db.execute(_BROKEN_PATHS).fetchall()
         differing = find_drift(tx)
-    wrong = [f"row {row[1]} of {row[0]} names a row of {row[2]} that is not there" for row in broken]
-    wrong += [f"the path of run {run_id} is not the chain of its parents" for (run_id,) in chains]
+    wrong = [f"row {row[1]} of {row[0]} refers to a missing row of {row[2]}" for row in broken]
+    wrong += [f"the path of run {run_id} does not match the chain of its parents" for (run_id,) in chains]
     wrong += [f"the sub-total of {place} is not the sum of its attempts" for place in differing]
     replay = Replay(names)
     for step in _read_history(path, clock, most, page):
@@ -213,7 +213,7 @@ def check(path: Path, *, clock: ReadClock | None = None, page: int = PAGE) -> Le
 
 
 def _read_ceilings(tx: Transaction) -> dict[str, tuple[RunCeilings, ...]]:
-    """Return the runs above each nested run, the nearest first, with their limits as they stand."""
+    """Return the runs above each nested run, the nearest first, with their present limits."""
     found: dict[str, tuple[RunCeilings, ...]] = {}
     for scope_id, above_id, nano, tokens, limits in tx.db.execute(_PATHS):
         ceilings = {"max_cost_per_task": nano, "max_tokens_per_task": tokens, **json.loads(limits)}

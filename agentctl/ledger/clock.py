@@ -1,4 +1,4 @@
-"""Keep the ledger's own time: it never runs back, and a wall clock set forward does not free what counts."""
+"""Keep the ledger's own time: it never goes back, and moving a wall clock forward does not free amounts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def system_clock() -> ReadClock:
 
 
 class ClockRow(NamedTuple):
-    """The ledger's time as it was last written, and the clocks at that moment.
+    """The ledger's time when it was last written, and the clocks at that moment.
 
     ``highest_wall_us`` is the least that a correct wall clock shows: the highest reading so far, plus the time that has
     passed since.
@@ -57,11 +57,11 @@ class ClockRow(NamedTuple):
 
 
 def advance(before: ClockRow | None, after: ClockReading) -> ClockRow:
-    """Return the clock's row at ``after``, ``before`` being the row so far (None: a new ledger).
+    """Return the clock's new row at ``after``; ``before`` is the old row (None: a new ledger).
 
-    Under one boot id time advances by the lesser step of both clocks. Across boots only the wall clock is left, and it
-    counts only beyond its highest reading: a clock that was slow and was corrected adds no time. So the ledger's time
-    never runs ahead of real time, unless a wall clock did.
+    Within one boot, time advances by the smaller step of both clocks. Across boots only the wall clock is available,
+    and it counts only beyond its highest reading: correcting a slow clock adds no time. So the ledger's time never runs
+    ahead of real time, unless a wall clock did.
     """
     if before is None:
         return ClockRow(after.wall_us, *after, highest_wall_us=after.wall_us)

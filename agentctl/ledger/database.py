@@ -1,6 +1,6 @@
-"""Open the ledger file safely, migrate it once, and write it one transaction at a time.
+"""Open the ledger file safely, migrate it once, and write to it one transaction at a time.
 
-The file must be on a disk of this machine: processes share a write-ahead log by memory, not over a network.
+The file must be on a local disk: processes share a write-ahead log through memory, not over a network.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ _LOCAL_FUSE = frozenset({
 
 
 class CommitFailed(StateError):
-    """A COMMIT failed: as a rule nothing was written, but it may have been."""
+    """A COMMIT failed: usually nothing was written, but it may have been."""
 
 
 def retry_failed_commit(operation: Callable[P, T]) -> Callable[P, T]:
-    """Run a method once more when its COMMIT failed; it must look up its id first, and answer by what it finds."""
+    """Run a method again if its COMMIT failed; the method must look up its id first, and return what it finds."""
 
     @wraps(operation)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -70,8 +70,8 @@ class Transaction(NamedTuple):
 class Database:
     """One connection to one ledger file; every write is one short ``BEGIN IMMEDIATE`` transaction.
 
-    ``patience_s`` is how long to queue behind other processes of agentctl, ``busy_s`` how long to wait for the lock of
-    another program. Every method raises StateError if the file cannot be written, or is not a sound ledger.
+    ``patience_s`` is how long to queue behind other agentctl processes, ``busy_s`` how long to wait for another
+    program's lock. Every method raises StateError if the file cannot be written, or is not a sound ledger.
     """
 
     def __init__(
@@ -89,12 +89,12 @@ class Database:
             self._files = self._identities()
 
     def _open(self) -> sqlite3.Connection:
-        """Open the file. It is created and filled under one queue lock, so an empty file has lost what it held."""
+        """Open the file. It is created and filled under one queue lock, so an empty file has lost its content."""
         if self._size():
             return self._connect(self._lock_queue())
         with self._lock_queue():
             refuse_remnant(self.path)
-            if self._size() is None:  # else another process has created it
+            if self._size() is None:  # otherwise another process has created it
                 self._create()
             return self._connect(nullcontext())
 
@@ -118,7 +118,7 @@ class Database:
         except FileNotFoundError:
             return None
         if not stat.S_ISREG(file.st_mode):
-            raise OSError(errno.EINVAL, "It is no file")
+            raise OSError(errno.EINVAL, "It is not a regular file")
         return file.st_size
 
     def _connect(self, lock: AbstractContextManager[None]) -> sqlite3.Connection:
@@ -152,7 +152,7 @@ class Database:
             self._db.execute("ROLLBACK")
 
     def _migrate(self) -> None:
-        """Migrate, and show waiting processes that the queue moves: a large ledger takes longer than their patience."""
+        """Migrate, and keep the queue moving for waiting processes: a large ledger takes longer than their patience."""
         queue = self.path.with_suffix(".queue")
         self._db.set_progress_handler(lambda: os.utime(queue), _STEPS_A_SIGN)
         try:
@@ -161,12 +161,12 @@ class Database:
             self._db.set_progress_handler(None, 0)
 
     def _refuse_another_schema(self) -> None:
-        """Refuse to go on with an older schema than the file has; checked in each transaction."""
+        """Refuse to continue with an older schema than the file has; checked in each transaction."""
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version != len(MIGRATIONS):
             raise StateError(
                 f"the ledger {self.path} changed from schema {len(MIGRATIONS)} to {version} while it was in use",
-                hint="start the run again, with the agentctl that is installed now",
+                hint="start the run again with the agentctl that is installed now",
             )
 
     def _refuse_after_a_fork(self) -> None:
@@ -179,7 +179,9 @@ class Database:
         return tuple((file.st_dev, file.st_ino) for file in found)
 
     def _refuse_other_files(self) -> None:
-        """Refuse to write to files that no other process would find: moved, deleted or replaced since then."""
+        """Refuse to write to files that other processes no longer find: moved, deleted or replaced since they were
+        opened.
+        """
         try:
             same = self._identities() == self._files
         except FileNotFoundError:
@@ -204,7 +206,7 @@ class Database:
         self._refuse_after_a_fork()
         patience_s = min(self._busy_s, self._patience_s) if soon else None
         with self._mutex, translate_errors(self.path):
-            self._refuse_other_files()  # before the queue's file is created where there is no ledger any more
+            self._refuse_other_files()  # before the queue's file is created for a ledger that is gone
             with self._lock_queue(patience_s):
                 self._db.execute("BEGIN IMMEDIATE")
                 try:
@@ -260,7 +262,7 @@ class Database:
 
 
 def is_networked(kind: str) -> bool:
-    """Return whether this kind of file system may be on another machine, with which no memory is shared.
+    """Return whether this kind of file system may be on another machine, which shares no memory.
 
     A FUSE file system counts as networked unless it is known to be local; other unknown kinds count as local.
     """
@@ -269,9 +271,9 @@ def is_networked(kind: str) -> bool:
 
 
 def find_kind(mounts: str, place: Path) -> str:
-    """Return the kind of file system of ``place``, a real path; "" if ``mounts`` does not tell.
+    """Return the kind of file system of ``place``, a real path; "" if ``mounts`` does not contain it.
 
-    ``mounts`` is the text of ``/proc/self/mountinfo``; the deepest mount counts, of several the last.
+    ``mounts`` is the text of ``/proc/self/mountinfo``; the deepest mount counts, and of several the last.
     """
     best, kind = -1, ""
     for line in mounts.split("\n"):

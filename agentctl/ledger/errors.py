@@ -19,7 +19,7 @@ _FULL = "free some space, or move it: AGENTCTL_STATE_DIR=/another/disk"
 _NO_INODES = "remove some files (df -i shows the inodes), or move it: AGENTCTL_STATE_DIR=/another/disk"
 _READ_ONLY = "make it writable, or move it: AGENTCTL_STATE_DIR=/a/writable/folder"
 _NO_FOLDER = "make its folder writable, or move it: AGENTCTL_STATE_DIR=/a/writable/folder"
-_BROKEN_DISK = "see whether its disk is sound and `ulimit -f` allows it, or move it: AGENTCTL_STATE_DIR=/another/disk"
+_BROKEN_DISK = "check the disk and `ulimit -f`, or move it: AGENTCTL_STATE_DIR=/another/disk"
 _TOO_MANY_FILES = "raise `ulimit -n`"
 _HINTS = (
     ("readonly", _READ_ONLY),
@@ -45,11 +45,11 @@ def _hint_for(said: str, path: Path) -> str:
     if "full" in said or "no space" in said or "quota" in said:
         problem = _disk_problem(path)
         return problem[1] if problem else _FULL
-    return next((hint for word, hint in _HINTS if word in said), "see that its folder can be written to")
+    return next((hint for word, hint in _HINTS if word in said), "make its folder writable")
 
 
 def _why_unopened(path: Path) -> tuple[str, str]:
-    """Return why a file cannot be opened, which SQLite does not tell, and a hint."""
+    """Return why a file cannot be opened, which SQLite does not report, and a hint."""
     if _no_more_files():
         return "too many open files", _TOO_MANY_FILES
     return _disk_problem(path) or ("unable to open it or a file beside it", _chown_hint(path) or _NO_FOLDER)
@@ -60,7 +60,7 @@ def _is_forbidden(said: str) -> bool:
 
 
 def _chown_hint(path: Path) -> str:
-    """Return the command that hands over files which another user (root) made in this user's folder; "" for none."""
+    """Return the command that gives files of another user (root) in this user's folder back; "" if there are none."""
     beside = (path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm"))
     files = (path, *beside, path.with_suffix(".queue"), path.with_suffix(".owners"), path.with_suffix(".unsettled"))
     try:
@@ -87,7 +87,7 @@ def _disk_problem(path: Path) -> tuple[str, str] | None:
 
 
 def _no_more_files() -> bool:
-    """Return whether too few descriptors are free to open the queue, the ledger, its log and the log's index."""
+    """Return whether there are too few free descriptors to open the queue, the ledger, its log and the log's index."""
     taken: list[int] = []
     try:
         for _ in range(4):
@@ -105,18 +105,18 @@ def move_aside_hint(path: Path) -> str:
     old, new = shlex.quote(f"{path}"), shlex.quote(f"{path}.damaged")
     moves = [f"mv {old} {new}"] if path.exists() else []
     log = path.with_name(f"{path.name}-wal")
-    if log.exists() and log.stat().st_size:  # SQLite would remove it from beside a new one
+    if log.exists() and log.stat().st_size:  # SQLite would remove it when it opens a new ledger
         moves.append(f"mv {shlex.quote(f'{path}-wal')} {shlex.quote(f'{path}.damaged-wal')}")
     return f"keep it, moved aside, and start a new ledger: {'; '.join(moves)}"
 
 
 def refuse_remnant(path: Path) -> None:
-    """Refuse a ledger that is empty or missing although the files beside it show that it was used.
+    """Refuse an empty or missing ledger if the files beside it show that it was used.
 
-    To be called before SQLite opens it, which takes it for a new one and removes the log.
+    Call this before SQLite opens it: SQLite takes it for a new one and removes the log.
 
     Raises:
-        StateError: charges may stand in its log, or are lost.
+        StateError: charges may be in its log, or are lost.
     """
     there = path.exists()
     if there and path.stat().st_size:
@@ -128,7 +128,7 @@ def refuse_remnant(path: Path) -> None:
 
 
 def state_error(exc: sqlite3.Error | OSError, path: Path, kind: type[T]) -> T:
-    """Return an error of SQLite or the file system as one of the given ``kind``, with a hint."""
+    """Return an error of SQLite or the file system as an error of the given ``kind``, with a hint."""
     said = str(exc)
     if isinstance(exc, OSError) and exc.strerror:
         said = exc.strerror.lower()
@@ -157,9 +157,9 @@ def _is_locked(exc: Exception) -> bool:
 
 
 def _lock_holder(path: Path) -> str:
-    """Return who holds a lock for writing on the ledger, "" if the kernel does not tell.
+    """Return the process that holds a write lock on the ledger, "" if the kernel does not list it.
 
-    The files are not opened: to close one of them again would release the locks that SQLite has on it.
+    The files are not opened: closing one of them would release SQLite's locks on it.
     """
     try:
         files = {str(Path(f"{path}{ending}").stat().st_ino) for ending in ("", "-shm")}

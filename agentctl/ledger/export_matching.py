@@ -1,4 +1,4 @@
-"""Settle what is in doubt by a provider's export: match its lines with attempts, and write them in one transaction.
+"""Settle amounts in doubt by a provider's export: match its lines with attempts, and write them in one transaction.
 
 A line belongs to an attempt by its id, else by time and model, one to one, and only if no other match is possible.
 """
@@ -62,9 +62,9 @@ def reconcile_export(
     only: Collection[str] | None = None,
     clock: ReadClock | None = None,
 ) -> Reconciliation:
-    """Settle what is in doubt, or was settled by hand, by the lines of an export that can belong to no other call.
+    """Settle attempts in doubt, or settled by hand, with the lines of an export that can belong to no other call.
 
-    An attempt that the export covers in time and does not contain was not billed; one that it does not cover stays in
+    An attempt in the export's time range that it does not contain was not billed; one outside that range stays in
     doubt. Usage overrides the export. ``only``: limit the change to these attempts.
 
     Raises:
@@ -88,9 +88,7 @@ def reconcile_export(
             one = sent[attempt_id]
             nano = 0 if line is None else _cost(line, one.prices)
             if nano is None:
-                left.append(
-                    LeftInDoubt(one.id, one.run_id, f"line {line.line if line else 0} has no cost to be believed")
-                )
+                left.append(LeftInDoubt(one.id, one.run_id, f"line {line.line if line else 0} has no valid cost"))
             elif only is None or one.id in only:
                 above = one.hold_nano is not None and nano > one.hold_nano
                 done.append(Correction(one.id, one.run_id, one.provider, one.model, one.nano, nano, above))
@@ -135,7 +133,7 @@ def _write(tx: Transaction, one: _Sent, line: ExportRow | None, nano: int, *, wh
 
 
 def _cost(line: ExportRow, prices: str | None) -> int | None:
-    """Return the cost in a line, or else that of its tokens at the prices of the hold; None if neither is valid."""
+    """Return the cost in a line, or else the cost of its tokens at the prices of the hold; None if neither is valid."""
     if line.nano is not None or prices is None or line.input is None or line.output is None:
         return line.nano
     if line.cached + line.cache_write > line.input or line.reasoning > line.output:
@@ -180,7 +178,7 @@ def base(model: str) -> str:
 
 
 def match(rows: Sequence[ExportRow], attempts: Sequence[ExportCandidate]) -> ExportMatch:
-    """Match the lines of an export with the attempts that it may contain."""
+    """Match the lines of an export with attempts that it may contain."""
     known = {attempt.id for attempt in attempts}
     times_named = Counter(row.attempt_id for row in rows if row.attempt_id in known)
     named = {row.attempt_id: row for row in rows if row.attempt_id in known}
@@ -225,25 +223,25 @@ def _why_not(
     *,
     knows_us: bool,
 ) -> str:
-    """Return why it is unknown which line, or that no line, belongs to the attempt; "" if it is known."""
+    """Return why the line of an attempt, or that it has none, is uncertain; "" if it is certain."""
     if len(mine) > 1:
         return f"{len(mine)} lines of the export could be it"
     if mine:
         row = mine[0]
         if len(claims[row.line]) > 1:
-            return f"line {row.line} could be another call's, too"
+            return f"line {row.line} could also be another call's"
         if not row.is_of_one_call and (row.nano is None or row.nano > (attempt.most_nano or 0)):
-            return f"line {row.line} tells of more than one call"
+            return f"line {row.line} covers more than one call"
         return ""
     if near:
-        return f"line {near[0].line} lies in its time, and is of {near[0].model or 'an unknown model'}"
+        return f"line {near[0].line} is in its time range, but is of {near[0].model or 'an unknown model'}"
     first = min((since for since, _ in covered), default=0)
     last = max((until for _, until in covered), default=0)
     if not (first <= attempt.since_us - _SLACK_US and attempt.until_us + _SLACK_US <= last):
         at = f"{as_datetime(attempt.since_us):%Y-%m-%d %H:%M:%S} UTC"
         return f"the export does not cover its time, from {at} to {as_datetime(attempt.until_us):%H:%M:%S}"
     if not knows_us:
-        return "no line of the export is a call of this ledger: it may be another account's"
+        return "no line of the export is a call of this ledger: it may be of another account"
     return ""
 
 
@@ -271,7 +269,7 @@ def _overlaps(row: ExportRow, attempt: ExportCandidate) -> bool:
 
 
 class _Lines:
-    """Lines in the order of their start, to find those of a period."""
+    """Lines in the order of their start, to find those of a period quickly."""
 
     def __init__(self, rows: Iterable[ExportRow]) -> None:
         self._rows = sorted(rows, key=lambda row: row.since_us or 0)

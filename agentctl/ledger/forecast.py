@@ -1,4 +1,4 @@
-"""Forecast the first call of a run: how the ledger would answer it now, and what similar runs have cost.
+"""Forecast the first call of a run: the ledger's answer now, and the cost of similar runs.
 
 The request is judged by the rule of a real one, in a transaction that changes no byte of the ledger.
 """
@@ -33,7 +33,7 @@ from agentctl.ledger.sums import exact_sum, limits_of, whole
 T = TypeVar("T")
 DAYS = 90
 LEAST_RUNS = 5
-_MOST_CALLS = 20_000  # the latest; more calls than that hold enough runs
+_MOST_CALLS = 20_000  # the latest calls; in more than that there are enough runs
 _MOST_RUNS = 2_000
 #: The index attempts_provider finds the calls, attempts_run adds up their runs.
 _COSTS_OF_RUNS = """
@@ -52,10 +52,10 @@ GROUP BY s.id
 
 
 class Forecast(NamedTuple):
-    """The limits and the answer that a call would meet now. ``pause_s``: how long its provider still pauses.
+    """The limits and the answer that a call would get now. ``pause_s``: the remaining pause of its provider.
 
     ``price`` is the price it would be held at: that of a substitute of its model, if that is dearer. ``input_bound`` is
-    the bound that it was judged by, in tokens. ``statistics`` are the finished runs of the same agent and model.
+    the bound in the judgement, in tokens. ``statistics`` are the finished runs of the same agent and model.
     """
 
     as_of: datetime
@@ -164,7 +164,9 @@ def _read_unchanged(path: Path, look: Callable[[Transaction], T], clock: ReadClo
 
 
 def _stamp(path: Path) -> tuple[int, int, int, int] | None:
-    """Return what a write changes: inode, time and size of the file, and the log's size; None if there is no file."""
+    """Return values that a write changes: inode, time and size of the file, and the log's size; None if there is no
+    file.
+    """
     try:
         found = path.stat()
     except FileNotFoundError:
@@ -192,7 +194,7 @@ def _read_empty(look: Callable[[Transaction], T], clock: ReadClock) -> T:
 
 
 class Percentiles(NamedTuple):
-    """The most that half of the runs, and nine of ten runs, came to."""
+    """The amounts that half of the runs, and nine of ten runs, did not exceed."""
 
     p50: int
     p90: int

@@ -1,4 +1,4 @@
-"""Judge a request against its limits, together with the reserves that runs keep for their last answers.
+"""Judge a request against its limits, with the reserves that runs keep for their last answers.
 
 A reserve is a row of its own, resized with each hold. It is the first amount to be dropped when another run needs it.
 """
@@ -52,7 +52,7 @@ def _allows(ask: Ask, room: LimitState, *, at_ceiling: bool) -> bool:
 def judge_request(
     tx: Transaction, ask: Ask, limits: tuple[LimitState, ...], own: ReserveRow | None, *, at_ceiling: bool
 ) -> tuple[Ask, WorstCase | Wait | Verdict, ReserveRow | None, tuple[ReserveRow, ...]]:
-    """Judge by the input bound, and again by the counted bound if the first one costs something.
+    """Judge by the input bound, and again by the counted bound if the input bound has a drawback.
 
     It does if it shortens the output, waits, refuses, or drops the reserve of another run. Return the request as it was
     judged, the answer (``Wait("bound")``: count first), the reserve that the run keeps then, and the dropped ones.
@@ -191,7 +191,7 @@ def write(
         return
     worst = _worst_case(ask)
     if own is None:
-        new_id = os.urandom(16).hex()  # one that was dropped does not come back
+        new_id = os.urandom(16).hex()  # a dropped reserve does not come back
         asked = replace(ask, attempt_id=new_id, input_bound=ask.keep.input_bound, purpose="answer")
         attempts.insert(tx, asked, worst, limits, owner_id=owner_id, deadline_us=tx.now_us, phase="kept")
         return

@@ -1,4 +1,4 @@
-"""Add up the attempts of a window by name and by local time; local time knows that clocks are changed."""
+"""Add up the attempts of a window by name and by local time, with clock changes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from agentctl.ledger.sums import exact_sum, whole
 
 GROUPS = ("hour", "day", "model", "provider", "agent", "run", "purpose")
 LABEL = "label:"
-SLOT_S = 300  # all clocks that are in use change at a multiple of it, so no slot lies in two hours
+SLOT_S = 300  # all clocks in use change at a multiple of it, so no slot is in two hours
 ClockChange = Literal["", "missing", "doubled"]
 
 
@@ -38,12 +38,12 @@ class CostSums:
 
     @property
     def cost_nano(self) -> int | None:
-        """What was charged; None if a price is unknown."""
+        """The charges; None if a price is unknown."""
         return None if self.unknown_calls else self.known_nano
 
     @property
     def counted_nano(self) -> int:
-        """What counts as spent: charged and in doubt, without unknown prices."""
+        """The amounts that count as spent: charged and in doubt, without unknown prices."""
         return self.known_nano + self.in_doubt_nano
 
 
@@ -94,12 +94,14 @@ class GroupTotals(NamedTuple):
         return [sum(figure) for figure in zip(*self.groups.values(), strict=True)][:-1]
 
     def rows(self, kind: type[R], by: tuple[str, ...]) -> tuple[R, ...]:
-        """Return the groups as rows of ``kind``, in the order of time, else the last run first, else the dearest."""
+        """Return the groups as rows of ``kind``: in the order of time, else the latest run first, else the dearest
+        first.
+        """
         return tuple(_sort_rows([_row(kind, key, group) for key, group in self.groups.items()], by))
 
 
 class WindowTotals(NamedTuple):
-    """The groups of a window and their total; ``runs`` is how many runs it contains."""
+    """The groups of a window and their total; ``runs`` is the number of runs in it."""
 
     rows: tuple[CostRow, ...]
     total: CostSums
@@ -304,7 +306,7 @@ class TimeZone:
 
         ``fold`` selects one of a doubled time; a missing time is moved on by what the clocks skip.
         """
-        if self.rules is None:  # astimezone() would give a missing time the offset after the gap
+        if self.rules is None:  # astimezone() would give a missing time the offset after the clock change
             return datetime.fromtimestamp(local.timestamp(), UTC)
         return local.replace(tzinfo=self.rules).astimezone(UTC)
 

@@ -1,4 +1,4 @@
-"""Read a ledger without changing it: a consistent view for which no writer waits, and whether the file is sound.
+"""Read a ledger without changing it, in a consistent view that blocks no writer; check whether the file is sound.
 
 A reader does not migrate a file, and may not be able to; a copy takes seconds and gigabytes. A file of an older schema
 is read through views of one connection that have the names of this schema's tables and hide the file's own. Columns and
@@ -69,7 +69,7 @@ def _open(path: Path) -> sqlite3.Connection:
     try:
         return _connect(address)
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode & 0xFF not in _NO_LOG:  # locked, or worse: the file alone is not complete
+        if error.sqlite_errorcode & 0xFF not in _NO_LOG:  # locked, or worse: the file alone is incomplete
             raise
     return _open_without_log(path, f"{address}&immutable=1")
 
@@ -91,7 +91,7 @@ def _open_without_log(path: Path, address: str) -> sqlite3.Connection:
 def _connect(address: str) -> sqlite3.Connection:
     db = sqlite3.connect(address, uri=True, isolation_level=None, timeout=BUSY_S)
     try:
-        db.execute("PRAGMA temp_store=MEMORY")  # no temporary file in a shared folder
+        db.execute("PRAGMA temp_store=MEMORY")  # no temporary files in a shared folder
         db.execute("SELECT 1 FROM sqlite_schema").fetchall()
     except BaseException:
         db.close()
@@ -155,12 +155,12 @@ class LedgerStatus(NamedTuple):
 
 
 def inspect_ledger(path: Path, *, patience_s: float = 1.0) -> LedgerStatus:
-    """Find out whether a ledger can be opened, is sound, and can be written; nothing is written.
+    """Check whether a ledger can be opened, is sound, and can be written, without writing.
 
     ``patience_s`` bounds the check, and the wait for the write lock, each.
 
     Raises:
-        StateError: it cannot be opened, read or written, or is no ledger that this program knows.
+        StateError: it cannot be opened, read or written, or is not a ledger that this program knows.
     """
     with translate_errors(path):
         refuse_remnant(path)
@@ -169,7 +169,7 @@ def inspect_ledger(path: Path, *, patience_s: float = 1.0) -> LedgerStatus:
         except FileNotFoundError:
             return LedgerStatus(there=False)
         address = f"{path.absolute().as_uri()}?mode=rw"
-        # Several threads: the alarm that ends a long check interrupts from its own.
+        # Threads run this concurrently: each one's alarm interrupts only its own long check.
         with closing(
             sqlite3.connect(address, uri=True, isolation_level=None, timeout=patience_s, check_same_thread=False)
         ) as db:

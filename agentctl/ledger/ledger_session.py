@@ -42,7 +42,7 @@ class LedgerSession:
         self._has_paid_calls = False
 
     def close(self) -> None:
-        """End this owner: what it still holds becomes void, what it has sent is left in doubt."""
+        """End this owner: its holds become void, its sent attempts are left in doubt."""
         if os.getpid() != self._pid:
             return  # the copy of a fork: the parent still uses it
         owner_lock, self._owner_lock = self._owner_lock, None
@@ -78,7 +78,7 @@ class LedgerSession:
     ) -> None:
         """Insert a run and its limits, below ``parent`` if it has one.
 
-        ``capability`` is the secret that its own children have to show; without one it can have no children.
+        ``capability`` is the secret that its children must show; without one it can have no children.
 
         Raises:
             ActionDenied: no run may be opened below that parent.
@@ -98,22 +98,22 @@ class LedgerSession:
 
     @retry_failed_commit
     def close_run(self, run_id: str, status: str) -> None:
-        """Write the status of a run that ended; nothing is admitted under it, or below it, any more."""
+        """Write the status of a run that ended; from then on nothing is admitted under it, or below it."""
         with self._database.write() as tx:
             runs.close(tx, run_id, status)
 
     def reserve(self, ask: Ask) -> Hold | Wait | Verdict:
         """Add up, judge and hold in one transaction; a request that waits takes its place in the queue.
 
-        First the attempts of killed processes are concluded (``runs.conclude_dead_owners``): what they had sent is in
-        doubt, the rest is void.
+        First it concludes the attempts of killed processes (``runs.conclude_dead_owners``): sent ones are in doubt, the
+        rest is void.
 
         Raises:
             ActionDenied: a run above has ended.
             UnknownPrice: a run above has a dollar limit, and there is no price or no bound for the model.
         """
         answer = self._answer(ask)
-        if isinstance(answer, ActionDenied):  # raised after the commit, which keeps what was written on the way
+        if isinstance(answer, ActionDenied):  # raised after the commit, which keeps what was written so far
             raise answer
         return answer
 
@@ -293,7 +293,7 @@ class LedgerSession:
             self._spool.remove(spooled.attempt_id)
 
     def spend(self, run_id: str, further: Collection[LimitName] = ()) -> Spend:
-        """Return what counts against the run and the hour now, and against ``further`` limits."""
+        """Return the amounts that count against the run and the hour now, and against ``further`` limits."""
         with self._database.read() as tx:
             nano, _ = run_amounts(tx, run_id, "nano")
             tokens, _ = run_amounts(tx, run_id, "tokens")

@@ -79,8 +79,8 @@ def owner_ids(folder: Path) -> tuple[str, ...]:
 def is_dead(folder: Path, owner_id: str) -> bool:
     """Return whether the owner's lock is free; the lock file of a dead owner is removed.
 
-    False also if that cannot be found out; nothing is removed then. The id comes from the ledger, which belongs to the
-    user, and this process may be root: a path, or a file that is more than a lock, is not removed.
+    False also if that is unknown; then nothing is removed. The id comes from the ledger, which belongs to the user, and
+    this process may be root, so it never removes a path, or a file that is more than a lock.
     """
     if "/" in owner_id:
         return True
@@ -103,7 +103,7 @@ def is_dead(folder: Path, owner_id: str) -> bool:
 
 
 def liveness(folder: Path, owner_id: str) -> bool | None:
-    """Return whether the owner's lock is held, None if that cannot be found out; nothing is removed.
+    """Return whether the owner's lock is held, None if that is unknown; nothing is removed.
 
     A lock file that may not be opened (another user's) is held if the kernel lists it. If it is not listed, a process
     of another namespace may still hold it.
@@ -157,9 +157,9 @@ def queue_lock(path: Path, *, patience_s: float = 30.0, like: Path | None = None
 
 
 def _wait_for(fd: int, path: Path, patience_s: float) -> None:
-    """Block on the lock in a thread of its own, to be able to give up; a lock that comes too late is released at once.
+    """Block on the lock in a separate thread, to be able to give up; a lock acquired too late is released at once.
 
-    Each holder writes to the file: as long as its time changes the queue moves, however slow the disk is.
+    Each holder writes to the file: while its time stamp changes, the queue moves, however slow the disk is.
     """
     held, left, meeting = threading.Event(), threading.Event(), threading.Lock()
 
@@ -185,5 +185,5 @@ def _wait_for(fd: int, path: Path, patience_s: float) -> None:
     pid = path.read_text(errors="replace").strip()
     raise LedgerBusy(
         f"the ledger's queue has not moved for {patience_s:g} s; process {pid or 'unknown'} holds it",
-        hint=f"if that process is stopped, let it go on (kill -CONT {pid or 'PID'}) or end it",
+        hint=f"if that process is stopped, continue it (kill -CONT {pid or 'PID'}) or end it",
     )

@@ -1,4 +1,4 @@
-"""Judge a provider and model by their earlier attempts, over all processes: what a new request has to reckon with.
+"""Judge a provider and model by their earlier attempts, over all processes.
 
 - doubts in a row: a pause, then a single probe;
 - overruns: a model that reported more than its hold is held at its ceiling;
@@ -31,7 +31,7 @@ from agentctl.ledger.sums import limits_of
 DOUBTS_IN_A_ROW = 2
 MOST_PAUSE_S = 30.0
 PROBE_POLL_S = 0.2
-# The report stands in the row of an attempt that was charged, and in the overrun of one in doubt.
+# The report is in the row of a charged attempt, and in the overrun of one in doubt.
 _MISCOUNTED = """
 SELECT a.id, a.provider, a.base_url, coalesce(a.model, '') AS model, a.ended_us, a.miscount_cleared_us
 FROM attempts AS a WHERE a.counted = 1 AND a.input_tokens > a.input_bound
@@ -70,7 +70,7 @@ WHERE cleared_us IS NULL ORDER BY provider, model, base_url, at_us, answered_mod
 
 
 def pause_or_probe(tx: Transaction, facts: ModelFacts, *, pause_s: float) -> Wait | bool:
-    """Return True for a healthy provider; after two doubts in a row the pause, and then False: send a single probe.
+    """Return True for a healthy provider; after two doubts in a row the pause, and after it False for a single probe.
 
     Doubts are counted over all processes, for one model at one address. Those that are not the provider's fault (a
     killed process, Ctrl-C, a manual settlement) are left out. A free call is always made, and does not count.
@@ -150,7 +150,7 @@ def miscounts(tx: Transaction) -> list[tuple[str, str, str, bool]]:
 
 
 class ModelSubstitute(NamedTuple):
-    """A model that has another one answer in its place: ``answered``, whose price is None if it is unknown.
+    """A model that another one answers for: ``answered``, whose price is None if it is unknown.
 
     An empty ``base_url`` is the provider's own address.
     """

@@ -1,4 +1,4 @@
-"""Correct the ledger by hand: settle what is in doubt, clear what is held against a model, reset the clock."""
+"""Correct the ledger by hand: settle amounts in doubt, clear what is recorded against a model, reset the clock."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from agentctl.ledger.provider_health import miscounts
 
 By = Literal["attempt", "run", "provider"]
 
-# What can be reconciled: in doubt, or sent by a process that has died (the next writer leaves that in doubt).
+# Attempts that can be reconciled: in doubt, or sent by a dead process (which the next writer leaves in doubt).
 _OPEN = "(phase = 'doubt' OR (phase = 'sent' AND leaves_hour_us IS NULL))"
 _SQL = (
     "SELECT id, run_id, owner_id, phase, provider, coalesce(model, ''), nano, max(tokens, hold_tokens), hold_nano,"
@@ -70,12 +70,12 @@ class Reconciliation(NamedTuple):
 
     @property
     def freed_nano(self) -> int:
-        """By how much the counted amount went down."""
+        """The decrease of the counted amount."""
         return sum(max(0, (one.was_nano or 0) - one.now_nano) for one in self.done)
 
 
 class ClockReset(NamedTuple):
-    """The wall time from which time off counted before, and the one from which it counts now; UTC.
+    """The wall time beyond which time while off counted before, and the one beyond which it counts now; UTC.
 
     ``done`` False: the wall clock was not behind.
     """
@@ -100,8 +100,8 @@ class UncertainAttempt(NamedTuple):
     deadline_us: int
 
 
-LIVES = "its process lives, and may still learn what it cost"
-MAY_LIVE = "its process may live (its lock file cannot be opened), and its deadline is not over"
+LIVES = "its process is alive, and may still learn the cost"
+MAY_LIVE = "its process may be alive (its lock file cannot be opened), and its deadline is not over"
 
 
 @contextmanager
@@ -165,19 +165,21 @@ def reconcile(
     only: Collection[str] | None = None,
     clock: ReadClock | None = None,
 ) -> Reconciliation:
-    """Settle what is in doubt at ``actual_nano``, all or nothing; a second call changes nothing.
+    """Settle amounts in doubt at ``actual_nano``, all or nothing; a second call changes nothing.
 
     An amount other than 0 needs a single attempt. Late usage and a provider's export override it. A run or an attempt
     can be named by the beginning of its id. ``only``: limit the change to these attempts.
 
     Raises:
-        UsageError: unknown name, an amount for several attempts, or an attempt settled by usage.
+        UsageError: the name is unknown, there is an amount for several attempts, or usage has settled the attempt.
         ActionDenied: all attempts belong to living processes.
         StateError: the ledger cannot be used.
     """
     with open_for_correction(path, clock=clock, dry_run=dry_run) as tx:
         if tx is None:
-            raise UsageError(f"there is no {by} {value}: no ledger yet", hint=f"is it the one you mean? {path}")
+            raise UsageError(
+                f"the ledger has no {by} {value}: it does not exist yet", hint=f"check the ledger's path: {path}"
+            )
         name = _resolve(tx, by, value)
         found, left = split_settleable(tx, path, _WHICH[by], name)
         if by == "attempt" and not found and not left:
@@ -188,12 +190,13 @@ def reconcile(
             raise _unsettleable_error(tx, by, name, left)
         if actual_nano and len(found) > 1:
             raise UsageError(
-                f"an amount belongs to one attempt, and {len(found)} of {by} {name} are in doubt; only 0 goes to many",
+                f"an amount is for one attempt, but {len(found)} of {by} {name} are in doubt; only 0 is "
+                "allowed for several",
                 hint=f"agentctl ledger reconcile {found[0].id} --actual USD",
             )
         done = tuple(_correction(row, actual_nano) for row in found)
         for row in () if dry_run else found:
-            tokens = row.tokens if actual_nano else 0  # the cost does not tell how many were used
+            tokens = row.tokens if actual_nano else 0  # the cost does not tell how many tokens were used
             attempts.correct(tx, row.id, actual_nano, tokens, by="hand", reason=f"by hand: {who}")
         return Reconciliation(done, left)
 
@@ -201,7 +204,7 @@ def reconcile(
 def _unsettleable_error(tx: Transaction, by: By, name: str, left: Collection[LeftInDoubt]) -> ActionDenied:
     if any(one.why == LIVES for one in left):
         return ActionDenied(
-            f"what is in doubt of {by} {name} belongs to a process that lives and may still learn what it cost",
+            f"{by} {name} belongs to a live process, which may still learn the cost of what is in doubt",
             hint="wait until it has ended; agentctl ledger check   names it",
         )
     ids = [one.attempt_id for one in left]
@@ -210,7 +213,7 @@ def _unsettleable_error(tx: Transaction, by: By, name: str, left: Collection[Lef
     ).fetchone()
     over = as_datetime(tx.wall_us + last_us - tx.now_us).astimezone()
     return ActionDenied(
-        f"nobody can tell whether the process lives that {by} {name} belongs to: its lock file cannot be opened",
+        f"the lock file of {by} {name} cannot be opened, so its process may be alive",
         hint=f"try again after {over:%Y-%m-%d %H:%M:%S}, when its deadline is over",
     )
 
@@ -231,7 +234,7 @@ def _resolve(tx: Transaction, by: By, value: str) -> str:
     if not found:
         raise UsageError(f"the ledger has no {by} {value}", hint="agentctl ledger check   lists what is in doubt")
     if found[0] != value and len(found) > 1:
-        raise UsageError(f"several {by}s begin with {value}", hint="give more of the id")
+        raise UsageError(f"several {by}s begin with {value}", hint="give a longer prefix of the id")
     return str(found[0])
 
 
@@ -239,13 +242,14 @@ def _refuse_settled(tx: Transaction, attempt_id: str) -> None:
     row = attempts.read(tx, attempt_id)
     if row.phase == "settled" and row.settled_by != "hand":
         by = "its provider's export" if row.settled_by == "export" else "the usage that its provider reported"
-        raise UsageError(f"attempt {attempt_id} was settled by {by}, which is believed over a value by hand")
+        raise UsageError(f"attempt {attempt_id} is already settled by {by}; a manual amount cannot override it")
     if row.phase == "void":
-        raise UsageError(f"attempt {attempt_id} cost nothing: nothing of it is in doubt")
+        raise UsageError(f"attempt {attempt_id} cost nothing and is not in doubt")
 
 
 def clear_overrun(path: Path, provider: str, model: str, *, dry_run: bool = False) -> bool:
-    """Clear the overruns of a model, which is held at its usual worst case again; False if none was uncleared.
+    """Clear the overruns of a model, so that its holds are at the usual worst case again; return False if there were
+    none.
 
     Raises:
         UsageError: it never cost more than its hold.
@@ -267,14 +271,14 @@ def clear_overrun(path: Path, provider: str, model: str, *, dry_run: bool = Fals
 
 
 def reset_clock(path: Path, *, dry_run: bool = False, clock: ReadClock | None = None) -> ClockReset:
-    """Accept the wall clock as it is, after it was wrongly ahead: time off counts from its present reading.
+    """Accept the wall clock as it is, after it was wrongly ahead: time while off counts from its present reading.
 
     The ledger's own time does not change, so no amount is freed. If the wall clock is wrong now, and behind, the next
     start with a correct one counts the difference as time that passed.
 
     Raises:
         UsageError: no ledger yet.
-        ActionDenied: a run is under way, or may be.
+        ActionDenied: a run is in progress, or may be.
         StateError: the ledger cannot be used.
     """
     with open_for_correction(path, clock=clock, dry_run=dry_run) as tx:
@@ -298,13 +302,13 @@ def _refuse_under_way(tx: Transaction, path: Path) -> None:
             found = tx.db.execute("SELECT pid, host FROM owners WHERE id = ?", (owner_id,)).fetchone()
             process = "a process" if found is None else f"process {found[0]} on {found[1]}"
             raise ActionDenied(
-                f"{process} {'uses' if living else 'may be using'} the ledger; its clock is not reset meanwhile",
+                f"{process} {'uses' if living else 'may be using'} the ledger, so its clock cannot be reset",
                 hint="wait until all runs have ended",
             )
 
 
 def clear_substitutes(path: Path, provider: str, model: str, *, dry_run: bool = False) -> bool:
-    """Clear the substitutes of a model, which is held at its own price again; False if none was uncleared.
+    """Clear the substitutes of a model, so that its holds are at its own price again; return False if there were none.
 
     Raises:
         UsageError: no other model has ever answered instead of it.
@@ -317,9 +321,7 @@ def clear_substitutes(path: Path, provider: str, model: str, *, dry_run: bool = 
         ours = [cleared for *of, cleared in found if of == [storable(provider), storable(model)]]
         if tx is None or not ours:
             known = {f"{of}/{what}" for of, what, _ in found}
-            raise UsageError(
-                f"no other model has answered in the place of {name}", hint=did_you_mean(name, sorted(known))
-            )
+            raise UsageError(f"no other model has answered in place of {name}", hint=did_you_mean(name, sorted(known)))
         if not dry_run:
             tx.db.execute(
                 "UPDATE substitutes SET cleared_us = ? WHERE provider = ? AND model = ? AND cleared_us IS NULL",
@@ -329,7 +331,7 @@ def clear_substitutes(path: Path, provider: str, model: str, *, dry_run: bool = 
 
 
 def clear_miscounts(path: Path, provider: str, model: str, *, dry_run: bool = False) -> bool:
-    """Clear the miscounts of a model, whose bounds are counted again; False if none was uncleared.
+    """Clear the miscounts of a model, so that its bounds are counted again; return False if there were none.
 
     Raises:
         UsageError: it never reported more than its counted bound.

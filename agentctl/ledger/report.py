@@ -1,4 +1,4 @@
-"""Report what was spent, without a write to the ledger: in a window of time, and by the runs of a tree."""
+"""Report what was spent, in a window of time or by the runs of a tree, without a write to the ledger."""
 
 from __future__ import annotations
 
@@ -96,17 +96,17 @@ class CostReport:
 
     @property
     def total_nano(self) -> int:
-        """What was charged in the window, without charges of unknown price."""
+        """The charges in the window, without those of unknown price."""
         return self.total.known_nano
 
     @property
     def in_doubt_nano(self) -> int:
-        """What is in doubt, and counts as spent."""
+        """The amount in doubt, which counts as spent."""
         return self.total.in_doubt_nano
 
     @property
     def held_nano(self) -> int:
-        """What running calls hold."""
+        """The amount that running calls hold."""
         return self.total.held_nano
 
     @property
@@ -120,7 +120,7 @@ class CostReport:
 
 
 def costs_window(path: Path, *, seconds: int, clock: ReadClock | None = None) -> CostReport:
-    """Report what ended in the last ``seconds`` and what is still open; no ledger yet is an empty report.
+    """Report the calls that ended in the last ``seconds``, and those still open; no ledger yet is an empty report.
 
     Raises:
         StateError: the file is damaged, foreign or newer than this program.
@@ -131,13 +131,14 @@ def costs_window(path: Path, *, seconds: int, clock: ReadClock | None = None) ->
 
 
 def costs_report(path: Path, query: CostQuery, *, clock: ReadClock | None = None) -> CostReport:
-    """Report what ended in a window, and what is still open if it reaches now; no ledger yet is an empty report.
+    """Report the calls that ended in a window, and those still open if it reaches now; no ledger yet is an empty
+    report.
 
     The bounds are turned into the ledger's own time, which may lie ahead of a wall clock that was set back.
 
     Raises:
         StateError: the file is damaged, foreign or newer than this program.
-        UsageError: no run has an id that begins so, or several have.
+        UsageError: no run has an id that begins so, or several runs have.
     """
     clock = clock or system_clock()
     with read_view(path, clock) as tx:
@@ -219,7 +220,9 @@ def find_run(tx: Transaction, prefix: str) -> RunBudget:
     run_id, limit_nano, limit_tokens = found[0]
     if len(found) > 1 and run_id != prefix:
         several = ", ".join(safe_text(row[0]) for row in found[:5]) + (", ..." if len(found) > 5 else "")
-        raise UsageError(f"several runs begin with {safe_text(prefix)!r}: {several}", hint="give more of the id")
+        raise UsageError(
+            f"several runs begin with {safe_text(prefix)!r}: {several}", hint="give a longer prefix of the id"
+        )
     nano, tokens = (run_amounts(tx, run_id, column)[0] for column in ("nano", "tokens"))
     return RunBudget(run_id, limit_nano, limit_tokens, nano, tokens)
 

@@ -1,7 +1,7 @@
-"""Compute what the calls of a window would have cost at other prices, from the token classes in their rows.
+"""Compute the cost of a window's calls at other prices, from the token classes in their rows.
 
-Each call is charged again by the rule that charged it: the dearest price that may apply, or the provider's bill if that
-is more. With the same prices every charge comes out the same, to the nano-dollar. Nothing is written.
+Each call is charged again by the same rule: the dearest price that may apply, or the provider's bill if that is more.
+With the same prices every charge comes out the same, to the nano-dollar. Nothing is written.
 """
 
 from __future__ import annotations
@@ -82,17 +82,17 @@ class RepricedRow(CostRow):
 
     @property
     def charged_nano(self) -> int | None:
-        """What the repriced calls were charged; None if that is unknown for one of them."""
+        """The charges of the repriced calls; None if that is unknown for one of them."""
         return None if self.uncharged_calls else self.compared_nano
 
     @property
     def difference_nano(self) -> int | None:
-        """How much more they would have cost, negative for less; None if their charge is unknown."""
+        """The additional cost, negative for less; None if their charge is unknown."""
         return None if self.charged_nano is None else self.repriced_nano - self.charged_nano
 
     @property
     def not_repriced(self) -> Mapping[NotRepriced, int]:
-        """How many calls are not repriced, by the reason."""
+        """The number of calls that are not repriced, by the reason."""
         counts: dict[NotRepriced, int] = {why: getattr(self, f"{why}_calls") for why in REASONS}
         return {why: count for why, count in counts.items() if count}
 

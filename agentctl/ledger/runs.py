@@ -1,7 +1,8 @@
 """Write the rows of runs, inside a transaction: opened below one another, closed, and concluded for dead processes.
 
 A child run shows the id of its parent and a secret, the capability; the ledger stores only its hash. Each hold of a
-child counts in every run above it (``sums.limits_of``). A parent whose process is not known to be alive has ended.
+child counts in every run above it (``sums.limits_of``). A parent counts as ended if its process is not known to be
+alive.
 """
 
 from __future__ import annotations
@@ -75,30 +76,28 @@ def insert(tx: Transaction, run: NewRun, limits: CostLimit) -> None:
 
 
 def refusal_below(tx: Transaction, parent: Parent, is_gone: IsGone, path: Path) -> ActionDenied | None:
-    """Return why no run may be opened below ``parent`` in the ledger at ``path``, None if one may."""
+    """Return the error if no run may be opened below ``parent`` in the ledger at ``path``, None if one may."""
     named = f"run {parent.run_id}, which this run belongs to,"
     row = tx.db.execute(_PARENT, (attempts.storable(parent.run_id),)).fetchone()
     if row is None:
         return ActionDenied(
             f"{named} is not in the ledger {path}",
-            hint="use the state folder of that run: leave AGENTCTL_STATE_DIR as that run set it",
+            hint="use the state folder of that run: keep its AGENTCTL_STATE_DIR",
         )
     if row[0] is None or not hmac.compare_digest(row[0], digest_of(parent.capability)):
         return ActionDenied(
             f"the capability for {named} is wrong",
-            hint="leave AGENTCTL_PARENT_RUN and AGENTCTL_PARENT_CAPABILITY as that run set them",
+            hint="keep AGENTCTL_PARENT_RUN and AGENTCTL_PARENT_CAPABILITY as that run set them",
         )
     if (ended_id := _first_ended(tx, parent.run_id, is_gone, from_depth=0)) is not None:
         return _ended(ended_id)
     if tx.db.execute(_DEPTH, (parent.run_id,)).fetchone()[0] >= MOST_DEPTH:
-        return ActionDenied(
-            f"{named} is already {MOST_DEPTH} runs deep", hint="start this run from one that is further out"
-        )
+        return ActionDenied(f"{named} is already {MOST_DEPTH} runs deep", hint="start this run from a run further out")
     return None
 
 
 def refusal_above(tx: Transaction, run_id: str, is_gone: IsGone) -> ActionDenied | None:
-    """Return the error if a run above this one has ended, so that it may send nothing more; None if all go on."""
+    """Return the error if a run above this one has ended, so that nothing more may be sent; None if all are open."""
     ended_id = _first_ended(tx, run_id, is_gone, from_depth=1)
     return None if ended_id is None else _ended(ended_id)
 
@@ -123,7 +122,7 @@ def _first_ended(tx: Transaction, run_id: str, is_gone: IsGone, *, from_depth: i
 def _ended(run_id: str) -> ActionDenied:
     return ActionDenied(
         f"run {run_id}, which this run belongs to, has ended: nothing more is sent",
-        hint="start this run again, outside of that one",
+        hint="start this run again, outside that one",
     )
 
 
@@ -154,13 +153,13 @@ _PROCESS_ENDED = "its process ended"
 
 
 def was_left_by_dead_owner(tx: Transaction, attempt_id: str) -> bool:
-    """Return whether an attempt is in doubt only because its process was found dead, or taken for dead."""
+    """Return whether an attempt is in doubt only because its process was found dead, or was taken for dead."""
     found = tx.db.execute("SELECT 1 FROM attempts WHERE id = ? AND reason = ?", (attempt_id, _PROCESS_ENDED)).fetchone()
     return found is not None
 
 
 def conclude_dead_owner(tx: Transaction, owner_id: str) -> None:
-    """Void what a dead owner held, leave what it had sent in doubt at the worst case, and close its runs."""
+    """Void a dead owner's holds, leave its sent attempts in doubt at the worst case, and close its runs."""
     left = tx.db.execute(
         "SELECT id, phase, nano, tokens FROM attempts WHERE leaves_hour_us IS NULL AND owner_id = ?", (owner_id,)
     ).fetchall()
@@ -177,9 +176,9 @@ def conclude_dead_owner(tx: Transaction, owner_id: str) -> None:
 
 
 def close(tx: Transaction, run_id: str, status: str) -> None:
-    """Close a run: holds of it and of the runs below it that were not sent are void, and they leave the queue.
+    """Close a run: its unsent holds, and those of the runs below it, are void, and they leave the queue.
 
-    ``UNFINISHED``: its process is taken for dead. If it lives all the same, it goes on, but no run below it does.
+    ``UNFINISHED``: its process is taken for dead. If it is alive after all, it continues, but no run below it does.
     """
     tx.db.execute(
         "UPDATE scopes SET closed_us = ?, status = ? WHERE id = ? AND (closed_us IS NULL OR status = ?)",
@@ -208,7 +207,7 @@ def conclude_dead_owners(tx: Transaction, owners: Path, *, but: str) -> None:
 
 
 def _conclude_overdue(tx: Transaction, owner_id: str) -> None:
-    """Conclude what an owner has left open too long, if nobody can tell whether it lives.
+    """Conclude what an owner has left open too long, if it is unknown whether it lives.
 
     Sent attempts are in doubt once their deadline is over, reserves are void after an hour; both would count for ever
     otherwise. An owner that lives loses nothing: usage settles an attempt in doubt, and it can reserve again.

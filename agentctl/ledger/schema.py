@@ -82,8 +82,8 @@ CREATE TABLE overruns (
 ) STRICT;
 """
 
-# Sums of 64-bit amounts do not fit 64 bits, so each sub-total is kept in two halves: ``hi`` adds up the amounts
-# shifted right by 32 bits, ``lo`` what is left of them.
+# A sum of 64-bit amounts does not fit 64 bits, so each sub-total is kept in two halves: ``hi`` adds up the amounts
+# shifted right by 32 bits, ``lo`` the lower 32 bits.
 _AMOUNTS = """nano_hi INTEGER NOT NULL, nano_lo INTEGER NOT NULL"""
 _TOKENS = """tokens_hi INTEGER NOT NULL, tokens_lo INTEGER NOT NULL"""
 
@@ -267,9 +267,9 @@ def _objects(db: sqlite3.Connection) -> frozenset[tuple[str, str, str, str | Non
 
 
 def migrate(db: sqlite3.Connection, version: int = 0, *, upto: int = len(MIGRATIONS)) -> sqlite3.Connection:
-    """Bring a database of schema ``version`` to schema ``upto``, a transaction for each step, and return it.
+    """Migrate a database from schema ``version`` to ``upto``, a transaction for each step, and return it.
 
-    A step that another process has done meanwhile is left out; one that is interrupted leaves nothing behind.
+    A step that another process has done meanwhile is skipped; an interrupted one leaves nothing behind.
     """
     for number in range(version, upto):
         db.execute("BEGIN IMMEDIATE")

@@ -1,8 +1,8 @@
-"""Keep conclusions that the ledger could not take in files beside it, until a process that can write applies them.
+"""Keep conclusions that the ledger could not store in files beside it, until a process that can write applies them.
 
 One file per attempt, ``ledger.unsettled/ATTEMPT.json`` (mode 0600), written whole or not at all. A process that sends
-paid requests allocates its first file in advance, so that a full disk does not stop it. A file that cannot be read is
-never an error of a run: it stays where it is, and ``agentctl ledger check`` names it.
+paid requests allocates its first file in advance, so that a full disk does not stop it. An unreadable file is never an
+error of a run: it stays where it is, and ``agentctl ledger check`` names it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _NAME = re.compile(r"([0-9A-Za-z_-]{1,100})\.json")
 _MOST_TEXT, _LONGEST_REASON = 10_000, 500
 _TOO_MUCH = 2**63
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_FOUND = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe would be waited for
+_FOUND = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe would block
 
 
 class SpoolFile(NamedTuple):
@@ -63,7 +63,7 @@ class Spool:
             return
         with suppress(OSError):
             self._make_folder()
-            for left in self.folder.glob("*.spare"):  # by processes that were killed
+            for left in self.folder.glob("*.spare"):  # left by processes that were killed
                 if not (self._owners / left.stem).exists():
                     left.unlink()
             spare = self._new()
@@ -76,7 +76,7 @@ class Spool:
             self._spare = spare
 
     def put(self, attempt_id: str, conclusion: Conclusion) -> Path:
-        """Write how an attempt ended to disk; return the path of the file.
+        """Write the conclusion of an attempt to disk; return the path of the file.
 
         Raises:
             StateError: the file cannot be written.
@@ -253,16 +253,16 @@ def _value(kind: object, found: object, place: str) -> object:
 def _fields_of(kind: type, found: Mapping[str, object], place: str) -> object:
     names, hints = _field_names(kind), get_type_hints(kind)
     if unknown := sorted(found.keys() - set(names)):
-        raise ValueError(f"{place} has a field that is not known here: {unknown[0]}")
+        raise ValueError(f"{place} has an unknown field: {unknown[0]}")
     values = {name: _value(hints[name], found[name], f"{place}.{name}") for name in names if name in found}
     try:
         return kind(**values)
     except TypeError as error:
-        raise ValueError(f"{place} has a field less than it needs") from error
+        raise ValueError(f"{place} has a missing field") from error
 
 
 def _is_plain(kind: object, found: object) -> bool:
-    """Return whether a scalar is of that type; a number must be one that the ledger can store."""
+    """Return whether a scalar has that type; a number must be one that the ledger can store."""
     if kind is int:
         return type(found) is int and 0 <= found < _TOO_MUCH
     if kind is float:

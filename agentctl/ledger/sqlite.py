@@ -1,4 +1,4 @@
-"""The ``Ledger`` that a run awaits: transactions in worker threads, opened at the first of them."""
+"""The ``Ledger`` that a run uses: transactions in worker threads, opened at the first of them."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class SqliteLedger:
         least: Charge | None = None,
         substitute: Substitute | None = None,
     ) -> Settlement:
-        """Leave an attempt in doubt; ``least`` is what it cost at least."""
+        """Leave an attempt in doubt; ``least`` is its minimum cost."""
         doubt = Doubt(reason, ceiling, provider_fault, least, substitute)
         return await self._do(lambda ledger: ledger.conclude(hold_id, doubt))
 
@@ -115,7 +115,7 @@ class SqliteLedger:
         return await self._do(lambda ledger: ledger.spool(hold_id, conclusion))
 
     async def spend(self, run_id: str, further: Collection[LimitName] = ()) -> Spend:
-        """Return what counts against the run and the hour now, and against ``further`` limits."""
+        """Return the amounts that count against the run and the hour now, and against ``further`` limits."""
         return await self._do(lambda ledger: ledger.spend(run_id, further))
 
     async def close_run(self, run_id: str, status: str) -> None:
@@ -123,7 +123,7 @@ class SqliteLedger:
         await self._do(lambda ledger: ledger.close_run(run_id, status))
 
     async def aclose(self) -> None:
-        """Close the ledger; what is still open is concluded as for a dead process."""
+        """Close the ledger; open attempts are concluded as for a dead process."""
         with anyio.CancelScope(shield=True):
             if self._session is not None:
                 session, self._session = self._session, None

@@ -1,8 +1,8 @@
-"""Add up what counts: of a run, of a window of time, and against each limit that a request falls under.
+"""Add up the amounts that count: for a run, for a window of time, and against each limit of a request.
 
 Triggers keep sub-totals (``schema``). A window is added up from buckets of a day, an hour, a minute and a second, the
-coarsest that fit, and from the rows of the one second that its beginning lies in: that takes the same time with any
-number of rows. ``window_totals`` has no rows for seconds in which nothing leaves the hour.
+coarsest that fit, and from the rows of the second in which it begins, which takes the same time with any number of
+rows. ``window_totals`` has no rows for seconds in which nothing leaves the hour.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ _NEVER_US = 2**62
 
 _SUM_OF_ROWS = "sum(coalesce(a.nano, 0) >> 32) AS nh, sum(coalesce(a.nano, 0) & 4294967295) AS nl"
 _NOT_NOTHING = "HAVING (nh, nl) <> (0, 0)"
-#: Each sub-total that differs from what it adds up: a run's from its rows, a bucket's from the next finer ones.
+#: Each sub-total that differs from its parts: a run's from its rows, a bucket's from the next finer ones.
 _OF_RUNS = f"""
 SELECT p.above_id AS place, a.phase AS phase, {_SUM_OF_ROWS},
     sum(a.tokens >> 32) AS th, sum(a.tokens & 4294967295) AS tl
@@ -252,9 +252,10 @@ def calls_a_minute(tx: Transaction, run_id: str) -> Amounts:
 
 
 def _queued(tx: Transaction, ask: Ask, scope_id: str | None = None) -> tuple[int, int]:
-    """Return what the requests that wait longer need, in nano-dollars and tokens: all, or those of a run and below it.
+    """Return the amounts that requests which wait longer need, in nano-dollars and tokens: all, or those of a run and
+    below it.
 
-    A process that has not asked for a while (it is stopped) loses its place until it asks again.
+    A process that has not retried for a while (it is stopped) loses its place until it retries.
     """
     row = tx.db.execute("SELECT since_us FROM waiters WHERE attempt_id = ?", (ask.attempt_id,)).fetchone()
     values = {
@@ -268,7 +269,7 @@ def _queued(tx: Transaction, ask: Ask, scope_id: str | None = None) -> tuple[int
 
 
 def limits_of(tx: Transaction, ask: Ask) -> tuple[LimitState, ...]:
-    """Return every limit that ``ask`` falls under: those of its run, of each run above it, and the windows.
+    """Return every limit of ``ask``: those of its run, of each run above it, and the windows.
 
     The limits of a run are read from the ledger. Of two ceilings for one window the lower binds.
 

@@ -1,4 +1,4 @@
-"""Read a provider's usage export: CSV of any provider, whose columns are found by their names. Pure."""
+"""Read a provider's usage export: CSV of any provider, whose columns are recognised by name. Pure."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _MADE_BY = (("generation_id", "openrouter"), ("usage_date_utc", "anthropic"), ("
 
 
 class ExportRow(NamedTuple):
-    """One line: the bill and its time, in microseconds of UTC; unknown is None. ``line`` counts from 1, the header.
+    """One line: the bill and its time, in UTC microseconds; unknown is None. ``line`` counts from 1, the header.
 
     ``cached`` and ``cache_write`` are included in ``input``, ``reasoning`` in ``output``. ``requests`` is the number of
     calls in the line.
@@ -71,7 +71,7 @@ class ExportRow(NamedTuple):
 
     @property
     def is_of_one_call(self) -> bool:
-        """Whether the line is certainly of a single call, not of all calls of a period."""
+        """Whether the line is certainly of a single call, not of all calls in a period."""
         brief = self.since_us is not None and (self.until_us or 0) - self.since_us <= _SECOND_US
         return self.requests == 1 or (self.requests is None and brief)
 
@@ -82,7 +82,7 @@ def up_to_nano(usd: Decimal) -> int:
 
 
 def read_export(text: str, *, provider: str = "") -> tuple[ExportRow, ...]:
-    """Return the lines of an export; ``provider`` is its provider if the file does not tell.
+    """Return the lines of an export; ``provider`` is its provider if the file does not name one.
 
     Raises:
         UsageError: it is not CSV, has no column of ids or times, or its provider is unknown.
@@ -94,14 +94,14 @@ def read_export(text: str, *, provider: str = "") -> tuple[ExportRow, ...]:
         names = [_plain(name) for name in next(lines, [])]
         rows = list(_rows(lines, names, provider or next((by for name, by in _MADE_BY if name in names), "")))
     except csv.Error as error:
-        raise UsageError(f"the export is no CSV: {error}") from error
+        raise UsageError(f"the export is not valid CSV: {error}") from error
     if not {*_FIRST["attempt"], *_FIRST["since"]} & {*names}:
         raise UsageError(
             "the export has no column of ids or times",
             hint="its first line names the columns: attempt_id, time, model, input_tokens, output_tokens, cost_usd",
         )
     if any(not row.provider and not row.attempt_id for row in rows):
-        raise UsageError("nobody knows which provider made the export", hint="say it: --provider NAME")
+        raise UsageError("the provider of the export is unknown", hint="name it: --provider NAME")
     return tuple(rows)
 
 
@@ -113,7 +113,7 @@ def _rows(lines: Iterator[list[str]], names: list[str], provider: str) -> Iterat
     first = {what: next((name for name in of if name in names), "") for what, of in _FIRST.items()}
     for number, cells in enumerate(lines, 2):
         if number > _MOST_ROWS:
-            raise UsageError(f"the export has more than {_MOST_ROWS:,} lines", hint="export a shorter time")
+            raise UsageError(f"the export has more than {_MOST_ROWS:,} lines", hint="export a shorter period")
         if not any(map(str.strip, cells)):
             continue
         row = {name: cell.strip() for name, cell in zip(names, cells, strict=False)}
@@ -151,7 +151,7 @@ def _count(cell: str) -> int | None:
 def _nano(cell: str) -> int | None:
     bare = cell.removeprefix("$")
     if "," in bare and not _GROUPED.fullmatch(bare):
-        return None  # a decimal comma: the file does not tell what its dots and commas mean
+        return None  # a decimal comma: the file does not show what its dots and commas mean
     try:
         usd = Decimal(bare.replace(",", ""))
     except InvalidOperation:

@@ -203,7 +203,7 @@ async def test_a_child_settles_what_it_had_sent_when_its_parent_is_killed_and_se
     assert document["error"] == {
         "kind": "denied",
         "message": "run outer, which this run belongs to, has ended: nothing more is sent",
-        "hint": "start this run again, outside of that one",
+        "hint": "start this run again, outside that one",
     }
     assert document["cost"]["nano_usd"] == server.books.billed_nano == 10_000_000
     assert [one.phase for one in user.book.sent] == ["settled"]

@@ -168,7 +168,7 @@ def test_the_line_as_it_is_printed_gives_back_without_a_terminal_and_costs_shows
         (("--run", "run", "--actual", "-1"), "allowed: dollars"),
         (("--run", "run", "--actual", "nan"), "allowed: dollars"),
         (("--run", "run", "--actual", "free"), "allowed: dollars"),
-        (("--run", "run", "--actual", "1"), "an amount belongs to one attempt"),
+        (("--run", "run", "--actual", "1"), "an amount is for one attempt"),
         (("--clear-overrun", "p/m", "--actual", "0"), "--actual goes with"),
         (("--from", "no.csv"), "cannot be read"),
         (("--clear-overrun", "p/m"), "never cost more"),
@@ -190,7 +190,7 @@ def test_a_living_owner_is_refused_with_5(here: InThisProcess, path: Path) -> No
     send(book, "a")
     book.doubt("a", "cut off", ceiling=False, provider_fault=True)
     ended = here("ledger", "reconcile", "--run", "run", "--actual", "0")
-    assert (ended.code, "belongs to a process that lives" in ended.err, len(doubts(path))) == (5, True, 1)
+    assert (ended.code, "belongs to a live process" in ended.err, len(doubts(path))) == (5, True, 1)
     book.close()
 
 

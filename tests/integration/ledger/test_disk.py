@@ -65,7 +65,7 @@ def no_sync(worker: Puppet, path: Path) -> Iterator[None]:
 FAULTS = [
     pytest.param(full, "full", "free some space", marks=root_only),
     pytest.param(too_large, "I/O", "ulimit -f"),
-    pytest.param(no_sync, "I/O", "disk is sound"),
+    pytest.param(no_sync, "I/O", "check the disk"),
 ]
 Deed = tuple[Any, ...]
 STAGES: dict[

@@ -131,7 +131,7 @@ def test_a_killed_run_of_root_is_dead_for_the_user_and_blocks_nothing(
     users: Path, root_run: Puppet, clock: HandClock
 ) -> None:
     assert [one.living for one in looked_at(users, clock).open] == [True, True]
-    with as_user(), pytest.raises(ActionDenied, match="belongs to a process that lives"):
+    with as_user(), pytest.raises(ActionDenied, match="belongs to a live process"):
         reconcile(users, "run", "root's", actual_nano=0, who="user", clock=clock)
     root_run.kill()
     assert [one.living for one in looked_at(users, clock).open] == [False, False]
@@ -186,7 +186,7 @@ def test_reconcile_waits_for_the_deadline_of_what_nobody_can_tell_of_and_no_long
     root_run.kill()
     with as_user():
         for dry_run in (True, False):
-            with pytest.raises(ActionDenied, match="nobody can tell whether the process lives") as denied:
+            with pytest.raises(ActionDenied, match="so its process may be alive") as denied:
                 reconcile(users, "run", "root's", actual_nano=0, who="user", clock=clock, dry_run=dry_run)
             assert denied.value.hint.startswith("try again after 2027-01-15 ")
         left = reconcile(users, "provider", "p", actual_nano=0, who="user", clock=clock).left
@@ -222,7 +222,7 @@ def test_a_living_run_of_root_is_not_taken_for_dead_where_the_user_cannot_open_i
     with as_user():
         assert liveness(users.with_suffix(".owners"), lock_of(users).name) is True  # the kernel lists it
         assert not is_dead(users.with_suffix(".owners"), lock_of(users).name)
-        with pytest.raises(ActionDenied, match="belongs to a process that lives"):
+        with pytest.raises(ActionDenied, match="belongs to a live process"):
             reconcile(users, "run", "root's", actual_nano=0, who="user", clock=clock)
     one_more(users, clock, "next")
     assert phases(users)["sent"] == "sent"

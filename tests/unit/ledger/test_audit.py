@@ -128,10 +128,14 @@ def test_a_unit_price_that_was_changed_in_a_row_is_named(path: Path, name: str, 
         ("tier", "charged_prices = NULL", "its row has no prices"),
         ("tier", "charged_prices = '[1]'", "its row has no prices"),
         ("tier", """charged_prices = '{"input": "1"}'""", "its row has no prices"),
-        ("tier", "charged_prices = prices", "its row says a charge of 6,500,000 nano-dollars, and comes to 3,625,000"),
-        ("hour", "hour_write_tokens = 301", "parts of its cache write are 301 tokens of 300"),
-        ("hour", "cached_input_tokens = 501", "parts of its input are 801 tokens of 800"),
-        ("asked", "reasoning_tokens = 101", "parts of its output are 101 tokens of 100"),
+        (
+            "tier",
+            "charged_prices = prices",
+            "its row says a charge of 6,500,000 nano-dollars, but it comes to 3,625,000",
+        ),
+        ("hour", "hour_write_tokens = 301", "parts of its cache write add up to 301 tokens of 300"),
+        ("hour", "cached_input_tokens = 501", "parts of its input add up to 801 tokens of 800"),
+        ("asked", "reasoning_tokens = 101", "parts of its output add up to 101 tokens of 100"),
     ],
 )
 def test_a_row_that_contradicts_itself_is_named_with_what_does_not_agree(

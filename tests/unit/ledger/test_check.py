@@ -72,11 +72,14 @@ def test_a_ledger_that_is_right_is_proved_page_by_page_while_a_call_is_under_way
         ("UPDATE attempts SET nano = nano - 1 WHERE id = 'settled'", "attempt settled: its row says settled at 255999"),
         ("UPDATE attempts SET tokens = 0 WHERE id = 'doubt'", "attempt doubt: its row says doubt at 256000000"),
         ("UPDATE attempts SET phase = 'void' WHERE id = 'open'", "attempt open: its row says void"),
-        ("UPDATE attempts SET hold_nano = hold_nano + 1 WHERE id = 'open'", "attempt open: its row says another hold"),
+        (
+            "UPDATE attempts SET hold_nano = hold_nano + 1 WHERE id = 'open'",
+            "attempt open: the hold in its row differs from its history",
+        ),
         ("UPDATE attempts SET admitted = 'x' WHERE id = 'void'", "attempt void: the limits"),
         (
             """UPDATE attempts SET admitted = '{"max_cost_per_task": [999999999, 512000000]}' WHERE id = 'open'""",
-            "attempt open: max_cost_per_task was 999,999,999, and 1,000,000,000 was admitted",
+            "attempt open: max_cost_per_task was 999,999,999, but 1,000,000,000 was admitted",
         ),
         (
             """UPDATE attempts SET admitted = '{"max_tokens_per_task": [1029, 532]}' WHERE id = 'open'""",
@@ -88,14 +91,17 @@ def test_a_ledger_that_is_right_is_proved_page_by_page_while_a_call_is_under_way
         ),
         (
             """UPDATE attempts SET admitted = '{"max_cost_per_task": [1000000000, 1]}' WHERE id = 'doubt'""",
-            "attempt doubt: max_cost_per_task stood at 256,000,000, its row says 1",
+            "attempt doubt: max_cost_per_task was at 256,000,000, but its row says 1",
         ),
-        ("INSERT INTO entries VALUES (99, 'x', 1, 1, 'held', 1, 1, NULL)", "attempt x: its history is there"),
+        ("INSERT INTO entries VALUES (99, 'x', 1, 1, 'held', 1, 1, NULL)", "attempt x has a history but no row"),
         (
             "INSERT INTO entries SELECT 99, id, 1, 1, phase, nano, tokens, NULL FROM attempts WHERE id = 'open'",
-            "entry 99 of attempt open: its time lies before",
+            "entry 99 of attempt open is earlier than",
         ),
-        ("UPDATE attempts SET run_id = 'nobody' WHERE id = 'void'", "row 2 of attempts names a row of scopes"),
+        (
+            "UPDATE attempts SET run_id = 'nobody' WHERE id = 'void'",
+            "row 2 of attempts refers to a missing row of scopes",
+        ),
     ],
 )
 def test_what_was_changed_is_named(path: Path, clock: HandClock, sql: str, named: str) -> None:
@@ -260,7 +266,7 @@ def test_a_kept_hold_that_takes_more_than_the_limit_leaves_is_named(order: str) 
     steps = [("kept", "kept", 400), ("a", "held", 700)]
     for name, phase, nano in steps if order == "kept first" else reversed(steps):
         history.enter(name, phase, nano, max_cost_per_task=(1000, 100))
-    assert any("max_cost_per_task was 1,000, and 1,100 was admitted" in said for said in history.end())
+    assert any("max_cost_per_task was 1,000, but 1,100 was admitted" in said for said in history.end())
 
 
 @pytest.mark.parametrize("limit", WINDOWS)

@@ -82,8 +82,8 @@ def test_the_columns_of_each_export_are_found_by_their_names(head: str, line: st
     [
         ("", "no column of ids or times"),
         ("model,cost\nm,1", "no column of ids or times"),
-        ("time,model,cost\n2026-11-24T10:00:00Z,m,1", "which provider"),
-        ("time,model\n" + '"' + "x" * 200_000, "no CSV"),
+        ("time,model,cost\n2026-11-24T10:00:00Z,m,1", "the provider of the export is unknown"),
+        ("time,model\n" + '"' + "x" * 200_000, "not valid CSV"),
     ],
 )
 def test_what_is_no_export_is_refused_with_what_it_lacks(text: str, said: str) -> None:
@@ -145,7 +145,7 @@ def test_a_call_is_found_by_model_and_time_and_costs_what_its_tokens_do_where_no
 def test_of_two_that_could_be_it_neither_is_taken(path: Path, clock: HandClock) -> None:
     left_in_doubt(path, "a", "b", clock=clock)
     one_line = given(path, plain(f",{at(2)},m,10,30,0.03"), clock)
-    assert (one_line.done, {one.why for one in one_line.left}) == ((), {"line 2 could be another call's, too"})
+    assert (one_line.done, {one.why for one in one_line.left}) == ((), {"line 2 could also be another call's"})
     two_lines = given(path, plain(f",{at(2)},m,10,30,0.03", f",{at(3)},m,10,40,0.04"), clock)
     assert (two_lines.done, {one.why for one in two_lines.left}) == ((), {"2 lines of the export could be it"})
 
@@ -171,8 +171,8 @@ def test_what_an_export_of_this_account_covers_and_does_not_have_was_not_billed(
 @pytest.mark.parametrize(
     ("lines", "why"),
     [
-        ("", "no line of the export is a call of this ledger: it may be another account's"),
-        (f",{at(500)},m-large,10,30,0.03", "line 2 lies in its time, and is of m-large"),
+        ("", "no line of the export is a call of this ledger: it may be of another account"),
+        (f",{at(500)},m-large,10,30,0.03", "line 2 is in its time range, but is of m-large"),
     ],
 )
 def test_what_another_account_or_another_model_may_have_is_left(
@@ -205,7 +205,7 @@ def test_a_line_for_a_whole_day_counts_only_up_to_the_worst_case(path: Path, clo
     left_in_doubt(path, "a", clock=clock)
     head = "usage_date_utc,model_version,usage_input_tokens_no_cache,usage_output_tokens"
     more = given(path, f"{head}\n{START:%Y-%m-%d},m,10,257", clock)
-    assert [one.why for one in more.left] == ["line 2 tells of more than one call"]
+    assert [one.why for one in more.left] == ["line 2 covers more than one call"]
     text = f"{head},cost_usd\n{START:%Y-%m-%d},m,10,200,0.2"
     assert [(one.now_nano) for one in given(path, text, clock).done] == [200_000_000]
 
@@ -215,7 +215,7 @@ def test_an_export_is_believed_over_a_person_and_usage_over_both(path: Path, clo
     reconcile(path, "run", "run", actual_nano=0, who="me", clock=clock)
     assert given(path, "attempt_id,cost_usd\na,0.1", clock).done[0].now_nano == 100_000_000
     assert reconcile(path, "run", "run", actual_nano=0, who="me", clock=clock) == Reconciliation()
-    with pytest.raises(UsageError, match="was settled by its provider's export"):
+    with pytest.raises(UsageError, match="is already settled by its provider's export"):
         reconcile(path, "attempt", "a", actual_nano=0, who="me", clock=clock)
     assert given(path, "attempt_id,cost_usd\na,0.2", clock).done == ()
     late = opened(path, clock)

@@ -25,7 +25,7 @@ from agentctl.ledger.reconcile import By, Correction, LeftInDoubt, Reconciliatio
 from tests.support.ledger.corrections import CALL, begin, change, dies, left_in_doubt, opened, rows, send
 from tests.support.ledger.parts import FACTS, HandClock, ask
 
-LIVES = "its process lives, and may still learn what it cost"
+LIVES = "its process is alive, and may still learn the cost"
 
 
 def gives_back(path: Path, by: By, value: str, nano: int = 0, **more: object) -> Reconciliation:
@@ -75,7 +75,7 @@ def test_nothing_is_settled_under_a_living_owner(path: Path) -> None:
     session.doubt("b", "hung up", ceiling=False, provider_fault=True)
     send(session, "c", "other")
     for by, value in (("attempt", "b"), ("run", "other"), ("attempt", "c")):
-        with pytest.raises(ActionDenied, match="lives"):
+        with pytest.raises(ActionDenied, match="a live process"):
             gives_back(path, by, value)  # type: ignore[arg-type]
     found = gives_back(path, "provider", "p")
     assert found == Reconciliation((was("a"),), (LeftInDoubt("b", "other", LIVES), LeftInDoubt("c", "other", LIVES)))
@@ -86,7 +86,7 @@ def test_nothing_is_settled_under_a_living_owner(path: Path) -> None:
 
 def test_an_amount_belongs_to_one_attempt_and_only_nothing_to_many(path: Path) -> None:
     left_in_doubt(path, "a", "b")
-    with pytest.raises(UsageError, match=r"an amount belongs to one attempt, and 2 of run run are in doubt"):
+    with pytest.raises(UsageError, match=r"an amount is for one attempt, but 2 of run run are in doubt"):
         gives_back(path, "run", "run", 7)
     assert gives_back(path, "attempt", "a", CALL + 1).done == (was("a", CALL + 1, above=True),)
     assert gives_back(path, "run", "run", CALL).done == (was("b", CALL),)
@@ -102,7 +102,7 @@ def test_usage_that_comes_late_is_believed_over_a_value_by_hand_and_never_the_ot
     assert session.settle("a", Charge(Usage(10, 20), 20_000_000, "m")).nano == 20_000_000
     assert session.settle("a", Charge(Usage(10, 30), 30_000_000, "m")).nano == 20_000_000
     session.close()
-    with pytest.raises(UsageError, match="was settled by the usage that its provider reported"):
+    with pytest.raises(UsageError, match="is already settled by the usage that its provider reported"):
         gives_back(path, "attempt", "a", 7)
     assert gives_back(path, "run", "run") == Reconciliation()
     assert rows(path) == [("a", "settled", 20_000_000, 30, "usage")]

@@ -441,10 +441,10 @@ def test_the_check_finds_an_admission_that_passed_a_limit_further_up(owner: Open
         " WHERE id = '2'",
     )
     change(path, "UPDATE scopes SET limit_nano = 800000000 WHERE id = 'a'")
-    assert any("max_cost_per_task@a was 800,000,000, and 900,000,000 was admitted" in one for one in check(path).wrong)
+    assert any("max_cost_per_task@a was 800,000,000, but 900,000,000 was admitted" in one for one in check(path).wrong)
 
 
 def test_the_check_finds_a_path_that_is_not_the_chain_of_its_parents(owner: Open, path: Path) -> None:
     family(owner, NO_LIMITS)
     change(path, "DELETE FROM scope_paths WHERE scope_id = 'c' AND above_id = 'a'")
-    assert "the path of run c is not the chain of its parents" in check(path).wrong
+    assert "the path of run c does not match the chain of its parents" in check(path).wrong

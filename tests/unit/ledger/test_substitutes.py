@@ -203,7 +203,7 @@ async def test_a_record_stands_until_it_is_cleared_and_comes_back_with_the_next_
     assert (await held(ledger, "c", price_of=dear)).nano == worst(CHEAP)
     await answer(ledger, "d", "big", price_of=dear)
     assert (await held(ledger, "e", price_of=dear)).nano == worst(DEAR)
-    with pytest.raises(UsageError, match="no other model has answered in the place of p/skaed") as caught:
+    with pytest.raises(UsageError, match="no other model has answered in place of p/skaed") as caught:
         clear_substitutes(path, "p", "skaed")
     assert caught.value.hint == 'did you mean "p/asked"?'
 
