@@ -107,7 +107,8 @@ def with_key(text: str, provider: str, key: SecretStr | None) -> str:
         mine = [(binding.key, binding.value) for binding in found if binding.key in names]
         if mine == wanted and _values(found, but=names) == others:
             return text[: len(text) - len(body)] + candidate
-    raise StateError("the user's .env has a line that would swallow the key", hint="look for a quote without its pair")
+    line = next((f" in line {binding.original.line}" for binding in bindings if binding.error), "")
+    raise StateError(f"the user's .env has an unterminated quote{line}", hint="close the quote, then try again")
 
 
 def _candidates(bindings: list[Binding], names: tuple[str, ...], name: str, secret: str | None) -> Iterator[str]:
