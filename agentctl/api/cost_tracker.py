@@ -51,7 +51,8 @@ class CostTracker:
         ledger: str | PathLike[str] | None = None,
     ) -> None:
         if limits is not None and not isinstance(limits, CostLimit):
-            raise UsageError(f"limits is {limits!r}", hint="give CostLimit(max_cost_per_task=1.00, …)")
+            hint = "pass CostLimit(max_cost_per_task=1.00)"
+            raise UsageError(f"limits must be a CostLimit, not {limits!r}", hint=hint)
         self.limits = limits
         self.price = _price(cost_per_1k_input, cost_per_1k_output)
         self.history_file = _path("history_file", history_file)
@@ -149,7 +150,7 @@ class CostTracker:
             elif isinstance(record.event, LimitWarned):
                 use = record.event.use
                 used, ceiling = format_amount(use.used, use.unit), format_amount(use.ceiling or 0, use.unit)
-                self._warnings.append(f"{used} of {use.name} {ceiling} are used (run {record.run_id})")
+                self._warnings.append(f"{use.name}: {used} of {ceiling} used (run {record.run_id})")
 
     def _add(self, expense: Expense) -> None:
         self._records.append(expense)
@@ -220,7 +221,7 @@ def _path(name: str, value: object) -> Path | None:
     if value is None:
         return None
     if not isinstance(value, (str, PathLike)) or not str(value).strip() or "\0" in str(value):
-        raise UsageError(f"{name} is {value!r}", hint="give the path of a file")
+        raise UsageError(f"{name} must be a path, not {value!r}", hint="pass the path of a file")
     return Path(value).expanduser().absolute()
 
 
@@ -230,7 +231,7 @@ def _price(per_1k_input: object, per_1k_output: object) -> Price | None:
     if per_1k_input is None or per_1k_output is None:
         missing = "cost_per_1k_input" if per_1k_input is None else "cost_per_1k_output"
         raise UsageError(
-            f"{missing} is missing", hint="give both prices, in dollars per 1,000 tokens (0 is free), or none"
+            f"{missing} is missing", hint="pass both prices, in dollars per 1,000 tokens (0 is free), or neither"
         )
     return Price(
         _per_million("cost_per_1k_input", per_1k_input),
@@ -250,6 +251,6 @@ def _per_million(name: str, value: object) -> Decimal:
     if price is None or not price.is_finite() or (price != 0 and not LEAST_PRICE <= price <= MOST_PRICE):
         most, least = MOST_PRICE / _PER_1K, LEAST_PRICE / _PER_1K
         raise UsageError(
-            f"{name} is {value!r}", hint=f"give dollars per 1,000 tokens: 0 for free, or {least:f} to {most:f}"
+            f"{name} is {value!r}", hint=f"pass dollars per 1,000 tokens: 0 (free), or {least:f} to {most:f}"
         )
     return Decimal(f"{price.normalize():f}") if price else Decimal(0)

@@ -76,16 +76,17 @@ class DockerAgent:
         labels: Mapping[str, str] | None = None,
         observers: Sequence[Observer] = (),
     ) -> None:
-        _check("llm_provider", llm_provider, ("facts", "stream"), 'a provider: create_llm_provider("openai", …)')
+        _check("llm_provider", llm_provider, ("facts", "stream"), 'a provider: create_llm_provider("openai")')
         if context_manager is not None and not isinstance(context_manager, ContextManager):
-            raise UsageError(f"context_manager is {context_manager!r}", hint="give ContextManager(max_tokens=16000, …)")
+            said = f"context_manager must be a ContextManager, not {context_manager!r}"
+            raise UsageError(said, hint="pass ContextManager(max_tokens=16000)")
         _check("approver", approver, ("approve",), "an object with an async method approve(question)")
         for observer in observers:
             _check("observers", observer, ("observe",), "objects with an async method observe(record)")
         if cost_tracker is not None and not isinstance(cost_tracker, CostTracker):
-            raise UsageError(f"cost_tracker is {cost_tracker!r}", hint="give CostTracker(…)")
+            raise UsageError(f"cost_tracker must be a CostTracker, not {cost_tracker!r}", hint="pass CostTracker()")
         if isinstance(allow, str):
-            raise UsageError(f"allow is {allow!r}", hint=f"give a list of rules: [{allow!r}]")
+            raise UsageError(f"allow must be a list of rules, not {allow!r}", hint=f"pass a list: [{allow!r}]")
         self._provider = llm_provider
         self._tracker = cost_tracker
         self._context = context_manager
@@ -246,12 +247,12 @@ class _LogObserver:
                 said = safe_text(redact(f"{file.path} was {where}; {file.obeyed_by} runs or obeys it", self._secrets))
                 _LOG.warning("%s (run %s)", said, record.run_id)
         elif isinstance(event, LimitWarned):
-            _LOG.warning("80 %% of %s are used (run %s)", event.use.name, record.run_id)
+            _LOG.warning("80 %% of %s is used (run %s)", event.use.name, record.run_id)
 
 
 def _refuse_no_task(task: object) -> None:
     if not isinstance(task, str) or not task.strip():
-        raise UsageError(f"the task is {task!r}", hint='say what to do: execute("List all containers")')
+        raise UsageError(f"the task is {task!r}", hint='pass a task in words: execute("List all containers")')
 
 
 def _check(name: str, value: object, wanted: Sequence[str], give: str) -> None:
@@ -266,7 +267,7 @@ def _check(name: str, value: object, wanted: Sequence[str], give: str) -> None:
     if isinstance(value, type) or not all(
         hasattr(kind, one) or one in getattr(value, "__dict__", ()) for one in wanted
     ):
-        raise UsageError(f"{name} is {value!r}", hint=f"give {give}")
+        raise UsageError(f"{name} is {value!r}", hint=f"pass {give}")
 
 
 @asynccontextmanager

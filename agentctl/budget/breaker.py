@@ -100,14 +100,14 @@ def refuse_unbounded(facts: ModelFacts, limits: CostLimit, *, near: str = "") ->
     name = f"{facts.provider}/{facts.model}"
     if facts.unbounded is not None:
         raise UnknownPrice(
-            f"{name} has no bound ({facts.unbounded}), and a dollar limit is set",
+            f"the cost of {name} has no upper bound ({facts.unbounded}), and a dollar limit is set",
             hint=f"choose another model, or {_lift_all_hint(limits)}",
         )
     if facts.price is None:
         raise UnknownPrice(
             f"the price of {name} is unknown, and a dollar limit is set",
-            hint=(f"{near}   Else put" if near else "put")
-            + " its real prices, in dollars per million tokens, at the end of config.toml"
+            hint=(f"{near}   Otherwise add" if near else "add")
+            + " its prices, in dollars per million tokens, at the end of config.toml"
             f" (or {_lift_all_hint(limits)}):\n{price_config_lines(name)}",
         )
 
@@ -118,8 +118,8 @@ def unpriced_error(facts: ModelFacts, substitute: Substitute, limits: Collection
     return UnknownPrice(
         f"{facts.name_and_address} was answered by {substitute.name}, whose price is unknown,"
         " and a dollar limit is set",
-        hint=f"if it answers no more: {clear}   Else put its real prices, in dollars per million tokens, at the end of"
-        f" config.toml (or {_lift_hint(limits)}):\n{price_config_lines(f'{facts.provider}/{substitute.model}')}",
+        hint=f"if it no longer answers: {clear}   Otherwise add its prices, in dollars per million tokens, at the end"
+        f" of config.toml (or {_lift_hint(limits)}):\n{price_config_lines(f'{facts.provider}/{substitute.model}')}",
     )
 
 
@@ -143,7 +143,7 @@ def refusal_error(verdict: Verdict, facts: ModelFacts, so_far: RefusalContext = 
         last = _quote_failure(so_far.last_failure)
         return DoubtExceeded(
             f"{said}, of which {format_amount(verdict.in_doubt, verdict.unit)} is in doubt after failed calls{last}",
-            hint=f"see whether {facts.name_and_address} works again, then try again or raise {flag}; "
+            hint=f"check that {facts.name_and_address} works again, then retry or raise {flag}; "
             + _release_hint(facts.provider, so_far.run_id, of_others=_is_of_others(verdict, so_far)),
             billed="no",
         )
@@ -174,13 +174,13 @@ def _release_hint(provider: str, run_id: str, *, of_others: bool = False) -> str
     command = "agentctl ledger reconcile"
     if of_others:
         lists = "agentctl ledger check   lists what other runs have in doubt"
-        nothing = f"if {provider}, at any address, billed nothing of it"
+        nothing = f"if {provider} billed none of it, at any address"
         return f"{lists}; {nothing}: {command} --provider {shlex.quote(provider)} --actual 0"
     return f"if {provider} shows that nothing was billed: {command} --run {run_id} --actual 0"
 
 
 def _quote_failure(last: str) -> str:
-    return f" (the last: {last})" if last else ""
+    return f" (last failure: {last})" if last else ""
 
 
 def pricier_substitute(charge: Charge, *, input_bound: int, granted_output: int) -> Substitute | None:
@@ -212,22 +212,22 @@ def overrun_error(
     verdict = _overrun_verdict(hold, settlement, limits, spend)
     cost = format_amount(verdict.charge or 0, verdict.unit)
     held = format_amount(verdict.hold or 0, verdict.unit, exact=True)
-    said = f"reported {cost} for a call that {held} was held for; it is recorded in full"
+    said = f"reported {cost} for a call with a hold of {held}; it is recorded in full"
     if charge is not None and charge.capped:
-        said = f"reported more than the ledger can store for a call that {held} was held for; {cost} is recorded"
+        said = f"reported more than the ledger can store for a call with a hold of {held}; {cost} is recorded"
     elif charge is not None and (verdict.charge or 0) <= (verdict.hold or 0):
         said = f"reported {_describe_breach(hold, charge)}; its {cost} is recorded in full"
     elif charge is None:
-        said = f"may have cost {cost} for a call that {held} was held for; it counts in full"
+        said = f"may have charged {cost} for a call with a hold of {held}; it counts in full"
     if completion.fee:
-        said = f"charges for what was never asked of it, {completion.fee}; the model's ceiling counts, {cost}"
+        said = f"charged for a service that was not requested, {completion.fee}; the model's ceiling counts, {cost}"
     used = format_amount(verdict.spent + verdict.in_doubt, verdict.unit)
     bounds = {"input_bound": hold.input_bound, "granted_output": hold.granted_output}
     substitute = substitute if charge is None else pricier_substitute(charge, **bounds)
-    hint = "check the model's price and whether the provider keeps to max_tokens; its own ceiling is held until: "
+    hint = "check the model's price and whether the provider respects max_tokens; the model's ceiling is held until: "
     clear = "--clear-overrun"
     if substitute is not None:
-        said += f" ({substitute.name} answered in the place of {facts.name})"
+        said += f" ({substitute.name} answered in place of {facts.name})"
         hint = f"ask a model by its own name; {facts.name} is held at the price of {substitute.name} until: "
         clear = "--clear-substitute"
     return Overrun(
@@ -242,8 +242,8 @@ def _describe_breach(hold: Hold, charge: Charge) -> str:
     """Return in words what a report breaks that its hold assumed, though the hold as a whole covers it."""
     used, clamp = charge.usage, hold.granted_output
     if used.output_tokens > clamp:
-        return f"{format_amount(used.output_tokens, 'tokens')} of output, and max_tokens was {clamp:,}"
-    return f"{format_amount(used.input_tokens, 'tokens')} of input for a request that has {hold.input_bound:,} at most"
+        return f"{format_amount(used.output_tokens, 'tokens')} of output for a max_tokens of {clamp:,}"
+    return f"{format_amount(used.input_tokens, 'tokens')} of input for a request of at most {hold.input_bound:,}"
 
 
 def _overrun_verdict(hold: Hold, settlement: Settlement, limits: CostLimit, spend: Spend) -> Verdict:
@@ -292,7 +292,7 @@ def breaker_info(error: BudgetExceeded, *, task: str, set_by: str | None = None,
     if verdict.charge is not None:  # an overrun: a higher limit would not help
         hint = error.hint
     elif above:  # no flag of this run would help
-        hint = f"start run {above} again with {flag} {_higher_limit(verdict)}: this run draws on its limit{wait}"
+        hint = f"restart run {above} with {flag} {_higher_limit(verdict)}: this run draws on its limit{wait}"
     elif set_by is not None and verdict.ceiling is not None:
         lowered = format_amount(verdict.ceiling, verdict.unit, exact=True)
         hint = f"{verdict.limit} was lowered to {lowered} by {set_by}: raise it there"

@@ -48,7 +48,7 @@ class ParseCache:
             UsageError: it is none; names the message's place, counted from 0.
         """
         if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Iterable):
-            _refuse("messages", f"must be a list of messages, and is {_type_name(messages)}")
+            _refuse("messages", f"must be a list of messages, not {_type_name(messages)}")
         found: list[MessagePart] = []
         for place, given in enumerate(messages):
             entry = self._read.get(id(given))
@@ -83,7 +83,7 @@ def read_tools(tools: object, measure: Measure = PLAIN) -> int:
         UsageError: one of them is neither.
     """
     if isinstance(tools, (str, bytes, Mapping)) or not isinstance(tools, Iterable):
-        _refuse("tools", f"must be a list of tools, and is {_type_name(tools)}")
+        _refuse("tools", f"must be a list of tools, not {_type_name(tools)}")
     tokens = sum(_schema_tokens(f"tools[{place}]", tool, measure) for place, tool in enumerate(tools))
     return max(0, tokens + measure.fixed) if tokens else 0
 
@@ -132,11 +132,11 @@ def _parts_of(place: int, given: object) -> Iterator[MessagePart]:
         yield MessagePart(_check(where, given), place)
         return
     if not isinstance(given, Mapping):
-        dump = "write it as a dict"
-        hint = "put .model_dump(exclude_none=True) behind it" if hasattr(given, "model_dump") else dump
-        _refuse(where, f"must be a message or a dict, and is {_type_name(given)}", hint)
+        dump = "pass it as a dict"
+        hint = "append .model_dump(exclude_none=True)" if hasattr(given, "model_dump") else dump
+        _refuse(where, f"must be a message or a dict, not {_type_name(given)}", hint)
     if given.get("images"):
-        _refuse(where, "holds images, and only text can be counted")
+        _refuse(where, "contains images; only text can be counted")
     role = given.get("role")
     content = given.get("content")
     more = "".join(value for key in ("name", "thinking") if isinstance(value := given.get(key), str))
@@ -153,11 +153,11 @@ def _parts_of(place: int, given: object) -> Iterator[MessagePart]:
         case "tool":
             answered = given.get("tool_call_id")
             if answered is not None and not isinstance(answered, str):
-                _refuse(f"{where}.tool_call_id", f"must be a string, and is {_type_name(answered)}")
+                _refuse(f"{where}.tool_call_id", f"must be a string, not {_type_name(answered)}")
             text, thoughts = _text(where, content)
             yield MessagePart(Message("tool", text, tool_call_id=answered), place, more=more + thoughts)
         case _:
-            said = "has no role" if role is None else f"has the role {role!r}, which no provider knows"
+            said = "has no role" if role is None else f"has an unknown role: {role!r}"
             _refuse(where, said, f"the roles are {_ROLES}")
 
 
@@ -173,7 +173,7 @@ def _from_user(where: str, place: int, content: object, more: str) -> Iterator[M
         at = f"{where}.content[{number}]"
         answered = block.get("tool_use_id")
         if not isinstance(answered, str):
-            _refuse(f"{at}.tool_use_id", f"must be a string, and is {_type_name(answered)}")
+            _refuse(f"{at}.tool_use_id", f"must be a string, not {_type_name(answered)}")
         inner = block.get("content")
         text = "" if inner is None or inner == [] else _text(at, inner)[0]
         yield MessagePart(Message("tool", text, tool_call_id=answered), place, number)
@@ -192,28 +192,28 @@ def _text(where: str, content: object, *, beside: str = "", empty: bool = False)
     if empty and (content is None or content == []):
         return "", ""
     if not isinstance(content, (list, tuple)):
-        _refuse(f"{where}.content", f"must be a string or a list of text blocks, and is {_type_name(content)}")
+        _refuse(f"{where}.content", f"must be a string or a list of text blocks, not {_type_name(content)}")
     if not content:
-        _refuse(f"{where}.content", "is an empty list", 'write "" where there is no text')
+        _refuse(f"{where}.content", "is an empty list", 'use "" for no text')
     said: list[str] = []
     more: list[str] = []
     for number, block in enumerate(content):
         at = f"{where}.content[{number}]"
         kind = block.get("type") if isinstance(block, Mapping) else None
         if not isinstance(block, Mapping):
-            _refuse(at, f"must be a block such as {{'type': 'text', 'text': …}}, and is {_type_name(block)}")
+            _refuse(at, f"must be a block such as {{'type': 'text', 'text': …}}, not {_type_name(block)}")
         if kind in _TEXT or kind in _THOUGHT:
             key = _THOUGHT.get(str(kind), "text")
             text = block.get(key)
             if not isinstance(text, str):
-                _refuse(f"{at}.{key}", f"must be a string, and is {_type_name(text)}")
+                _refuse(f"{at}.{key}", f"must be a string, not {_type_name(text)}")
             if kind in _TEXT:
                 said.append(text)
             else:
                 more.append(text)
         elif kind != (beside or None):
             known = f"text, {beside}" if beside else "text"
-            _refuse(at, f"is a block of type {kind!r}, which cannot be counted there", f"what may stand there: {known}")
+            _refuse(at, f"is a block of type {kind!r}, which is not supported there", f"allowed there: {known}")
     return "".join(said), "".join(more)
 
 
@@ -222,7 +222,7 @@ def _calls(where: str, calls: object) -> Iterator[ToolCall]:
     if calls is None:
         return
     if not isinstance(calls, (list, tuple)):
-        _refuse(f"{where}.tool_calls", f"must be a list, and is {_type_name(calls)}")
+        _refuse(f"{where}.tool_calls", f"must be a list, not {_type_name(calls)}")
     for number, call in enumerate(calls):
         at = f"{where}.tool_calls[{number}]"
         if isinstance(call, ToolCall):
@@ -243,9 +243,9 @@ def _uses(where: str, content: object) -> Iterator[ToolCall]:
 
 def _call(at: str, call_id: object, name: object, arguments: object) -> ToolCall:
     if not isinstance(name, str):
-        _refuse(f"{at}.name", f"must be a string, and is {_type_name(name)}")
+        _refuse(f"{at}.name", f"must be a string, not {_type_name(name)}")
     if call_id is not None and not isinstance(call_id, str):
-        _refuse(f"{at}.id", f"must be a string, and is {_type_name(call_id)}")
+        _refuse(f"{at}.id", f"must be a string, not {_type_name(call_id)}")
     if isinstance(arguments, str):
         try:
             parsed = json.loads(arguments or "{}")
@@ -254,7 +254,7 @@ def _call(at: str, call_id: object, name: object, arguments: object) -> ToolCall
         arguments = parsed if isinstance(parsed, dict) else {"": arguments}
     if not isinstance(arguments, Mapping):
         if arguments is not None:
-            _refuse(f"{at}.arguments", f"must be JSON text or a dict, and is {_type_name(arguments)}")
+            _refuse(f"{at}.arguments", f"must be JSON text or a dict, not {_type_name(arguments)}")
         arguments = {}
     _require_json(at, arguments)
     return ToolCall(call_id or "", name, arguments)
@@ -264,7 +264,7 @@ def _schema_tokens(where: str, tool: object, measure: Measure) -> int:
     if isinstance(tool, ToolSpec):
         return measure.schemas((tool,))
     if not isinstance(tool, Mapping):
-        _refuse(where, f"must be a tool's schema as a dict, and is {_type_name(tool)}")
+        _refuse(where, f"must be a tool's schema as a dict, not {_type_name(tool)}")
     _require_json(where, tool)
     return PER_MESSAGE + measure.text(json_text(tool))
 
@@ -278,9 +278,9 @@ def _require_json(where: str, value: object) -> None:
 
 def _check(where: str, message: Message) -> Message:
     if message.role not in get_args(Role):
-        _refuse(where, f"has the role {message.role!r}, which no provider knows", f"the roles are {_ROLES}")
+        _refuse(where, f"has an unknown role: {message.role!r}", f"the roles are {_ROLES}")
     if not isinstance(message.text, str):
-        _refuse(f"{where}.text", f"must be a string, and is {_type_name(message.text)}")
+        _refuse(f"{where}.text", f"must be a string, not {_type_name(message.text)}")
     for number, call in enumerate(message.tool_calls):
         _require_json(f"{where}.tool_calls[{number}].arguments", call.arguments)
     return message

@@ -101,7 +101,7 @@ class ContextManager:
         self._cut_to = _whole("cut_to_percent", cut_to_percent, 1, 50, most=100)
         self._warn_at = _whole("warn_percent", warn_percent, 1, 80, most=100)
         if not isinstance(measure, Measure):
-            raise UsageError(f"measure must be a Measure, and is {measure!r}", hint="measure=Measure(count=len)")
+            raise UsageError(f"measure must be a Measure, not {measure!r}", hint="measure=Measure(count=len)")
         self._measure = measure
         if warn is not None and not callable(warn):
             raise UsageError("warn must be a function that takes a sentence", hint="warn=logging.warning")
@@ -168,7 +168,7 @@ class ContextManager:
         3
         """
         if not isinstance(text, str):
-            raise UsageError(f"text must be a string, and is {type(text).__name__}")
+            raise UsageError(f"text must be a string, not {type(text).__name__}")
         return self._measure.text(text)
 
     def fits(self, messages: Iterable[Message | Mapping[str, Any]], tools: Tools = ()) -> bool:
@@ -187,7 +187,7 @@ class ContextManager:
 
         >>> manager = ContextManager(max_tokens=100, warn=print)
         >>> manager.get_context_stats([{"role": "user", "content": "x" * 320}])["near_limit"]
-        the conversation fills 84 % of its 100 tokens; beyond them its least relevant parts are cut
+        the conversation fills 84 % of its limit of 100 tokens; above that its least relevant parts are cut
         True
 
         Raises:
@@ -329,8 +329,8 @@ class ContextManager:
         near = 100 * tokens >= self._warn_at * limit
         came, self._near = near and not self._near, near
         if came:
-            full = f"the conversation fills {100 * tokens // limit} % of its {limit:,} tokens"
-            sentence = f"{full}; beyond them its least relevant parts are cut"
+            full = f"the conversation fills {100 * tokens // limit} % of its limit of {limit:,} tokens"
+            sentence = f"{full}; above that its least relevant parts are cut"
             if self._warn is not None:
                 self._warn(sentence)
             else:
@@ -348,8 +348,8 @@ def _as_list(messages: Iterable[Said]) -> list[Said]:
 
 def _whole(name: str, value: object, least: int, usual: int, *, most: int | None = None) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < least or (most and value > most):
-        reach = f"from {least} to {most}" if most else f"from {least} on"
-        raise UsageError(f"{name} must be a whole number {reach}, and is {value!r}", hint=f"{name}={usual}")
+        reach = f"from {least} to {most}" if most else f"of at least {least}"
+        raise UsageError(f"{name} must be a whole number {reach}, not {value!r}", hint=f"{name}={usual}")
     return value
 
 

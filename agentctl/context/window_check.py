@@ -141,8 +141,8 @@ class TruncationDetector:
         if verdict != "doubt" or self._has_warned:
             return ""
         self._has_warned = True
-        said = f"{self._facts.provider} says that it read {usage.input_tokens:,} tokens, and about {about:,} were sent"
-        return f"{said}: it may have cut the prompt, or have had the rest in its cache"
+        said = f"{self._facts.provider} reports {usage.input_tokens:,} input tokens, and about {about:,} were sent"
+        return f"{said}: it may have cut the prompt, or read the rest from its cache"
 
 
 def shrink_limit(error: ContextOverflow, sent: int) -> int:
@@ -167,10 +167,10 @@ def _server_cut_error(facts: ModelFacts, reported: int, about: int) -> ContextOv
         hint = f"give the model a larger window (OLLAMA_CONTEXT_LENGTH={window} where Ollama is started, or PARAMETER "
         hint += f"num_ctx {window} in its Modelfile), choose a model that was trained on a longer one, or {lower}"
     else:
-        hint = f"its window is a setting of the server: of Ollama OLLAMA_CONTEXT_LENGTH={window}, or choose "
-        hint += f"--provider ollama, which sets it; of LM Studio the model's context length; or {lower}"
+        hint = f"raise the window at the server (Ollama: OLLAMA_CONTEXT_LENGTH={window}, or choose --provider ollama, "
+        hint += f"which sets it; LM Studio: the model's context length), or {lower}"
     return ContextOverflow(
-        f"{facts.provider} cut the prompt in silence: it read {reported:,} tokens, and about {about:,} were sent",
+        f"{facts.provider} silently cut the prompt: it read {reported:,} tokens of about {about:,} sent",
         hint=hint,
     )
 

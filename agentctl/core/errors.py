@@ -85,7 +85,7 @@ class AgentctlError(Exception):
     ...     CostTracker(cost_per_1k_input=0.03)
     ... except AgentctlError as error:
     ...     print(f"{error.status}: {error.message} ({error.hint})")
-    usage: cost_per_1k_output is missing (give both prices, in dollars per 1,000 tokens (0 is free), or none)
+    usage: cost_per_1k_output is missing (pass both prices, in dollars per 1,000 tokens (0 is free), or neither)
     """
 
     status: ClassVar[str] = "internal"

@@ -57,7 +57,8 @@ class Admission:
         except AgentctlError as error:
             return error
         except Exception as error:  # noqa: BLE001 - a tool's own bug is reported to the model, as in a call
-            return InternalError(f"{call.name} failed inside: {type(error).__name__}: {error}", hint="do without it")
+            what = f"{type(error).__name__}: {error}"
+            return InternalError(f"{call.name} failed with an internal error: {what}", hint="do without it")
         async with self._one_at_a_time:
             return await self._decide(call, resolved, tool, subject, autorun)
 
@@ -108,10 +109,8 @@ def _refusal_error(name: str, by: str, rule: Rule) -> ActionDenied:
 
 
 def _unasked_error(name: str, rule: Rule, *, nobody: bool) -> ActionDenied:
-    why = "nobody is here to be asked (no terminal)" if nobody else "questions are answered with no (--approve deny)"
-    return ActionDenied(
-        f"{name} needs a person's yes or a rule, and {why}", hint=f"to allow it: --allow {_shell_quoted(rule)}"
-    )
+    why = "there is no terminal to ask on" if nobody else "--approve deny refuses it"
+    return ActionDenied(f"{name} needs approval, and {why}", hint=f"to allow it: --allow {_shell_quoted(rule)}")
 
 
 def _shell_quoted(rule: Rule) -> str:

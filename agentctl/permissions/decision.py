@@ -91,7 +91,7 @@ class Permissions(NamedTuple):
             autorun = _more_severe(path, autorun)
             if autorun is not None and autorun.policy == "never":
                 # Before every rule that allows: a write here is a command in the user's next git or agentctl.
-                return Decision("deny", f"{path} is {autorun.program}'s own, and no tool writes it; do without it")
+                return Decision("deny", f"{path} belongs to {autorun.program}, and no tool may write it; do without it")
         for rule in self.granted:
             if rule.permits(name, meant):
                 return Decision("allow", f"you, always in this run: {rule}")
@@ -108,7 +108,7 @@ class Permissions(NamedTuple):
         if contained:
             return Decision("allow", "it stays inside the workspace")
         if name in _WRITES:
-            return Decision("ask", "the workspace is no project's folder: much else lies in it")
+            return Decision("ask", "the workspace is not a project folder: it holds other files too")
         return Decision("ask", f"{name} would change something outside the workspace")
 
 

@@ -69,9 +69,9 @@ def preview_call(
     rule = example_rule(tool.spec) if arguments is None else allowing_rule(tool.spec, arguments)
     hint = f"agentctl run --allow {shlex.quote(rule)} …"
     if approve == "all":
-        return CallPreview("runs", f"{decision.why}; such questions are answered with yes (--approve all)")
+        return CallPreview("runs", f"{decision.why}; --approve all answers yes")
     if approve == "deny":
-        return CallPreview("denied", f"{decision.why}; such questions are answered with no (--approve deny)", hint)
+        return CallPreview("denied", f"{decision.why}; --approve deny answers no", hint)
     return CallPreview("asks", decision.why, hint)
 
 
@@ -110,7 +110,7 @@ def parse_call(text: str, known: Collection[str]) -> WrittenCall | None:
         rule = parse_rule(said)
     except ValueError as error:
         raise UsageError(
-            safe_text(f'"{said[:200]}" cannot be read as a call; allowed: {error}'), hint=f"agentctl tools show {name}"
+            safe_text(f'"{said[:200]}" is not a valid call; allowed: {error}'), hint=f"agentctl tools show {name}"
         ) from None
     return WrittenCall(
         name, tuple((argument, re.sub(r"\\([*?\\])", r"\1", value)) for argument, value in rule.arguments)

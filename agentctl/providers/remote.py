@@ -99,11 +99,11 @@ class RemoteProvider(LLMProvider):
         model = model or DEFAULT_MODELS.get(provider)
         if provider not in ROUTES:
             raise UsageError(
-                f"agentctl cannot speak to {provider}: its requests would not pass the gate that bounds them",
+                f"{provider} is not supported: agentctl cannot enforce limits on its requests",
                 hint=did_you_mean(provider, ROUTES) or f"there are: {', '.join(sorted(ROUTES))}",
             )
         if model is None:
-            raise UsageError(f"which model of {provider}?", hint=f"--model {provider}/NAME")
+            raise UsageError(f"no model of {provider} was named", hint=f"--model {provider}/NAME")
         self.provider, self.model = provider, model
         self._api_key = api_key
         self._base_url = (base_url or BASE_URLS.get(provider, "")).rstrip("/")
@@ -208,7 +208,7 @@ class RemoteProvider(LLMProvider):
                         blocks = reader.blocks
                         yield Reported(reader.reported)
                     if answer.size > clamp * _MOST_CHARACTERS_PER_TOKEN:
-                        raise ClampExceeded(f"{self.provider} went on past max_tokens={clamp}; it was cut off")
+                        raise ClampExceeded(f"{self.provider} exceeded max_tokens={clamp}; its answer was cut off")
                     if text is not None:
                         yield Delta(text)
                     if answer.stopped:  # litellm would now make up what is missing, at the cost of a second

@@ -101,7 +101,7 @@ class Loop:
                 error.partial = answer.text
                 await self._emit(ModelAnswered(self._turn, answer.text, (), answer.stop, answer.model))
                 return
-            await self._emit(Noted("there is no last answer: what was found so far stands in its place"))
+            await self._emit(Noted("no final answer could be obtained: showing the results so far"))
         if isinstance(error, (BudgetExceeded, ProviderError, UnknownPrice)):
             found = summarize_findings(self._conversation.messages)
             words = error.partial if isinstance(error, BudgetExceeded) else ""
@@ -134,7 +134,7 @@ class Loop:
             if answer.stop == "refusal" or not answer.tool_calls:
                 self._conclude(answer)
                 if answer.stop == "length":
-                    cut = "the answer was cut at its most output tokens; --max-output-tokens allows more"
+                    cut = "the answer was cut at its output limit; raise --max-output-tokens for more"
                     await self._emit(Noted(cut, "warning"))
                 return
             if await self._act(answer.tool_calls, refused):
@@ -167,8 +167,8 @@ class Loop:
         repeated = self._repeats.check_repeats(calls)
         if repeated is None:
             raise TaskFailed(
-                f"{calls[-1].name} was asked for again and again with the same arguments",
-                hint="say more exactly what is wanted, or choose another model",
+                f"{calls[-1].name} was called repeatedly with the same arguments",
+                hint="describe the task more precisely, or choose another model",
             )
         results = await self._dispatch.run(calls, {**refused, **repeated})
         self._trouble = None
@@ -192,7 +192,7 @@ class Loop:
     def _conclude(self, answer: Completion) -> None:
         """Raise unless ``answer`` can stand as the run's answer."""
         if answer.stop == "refusal":
-            raise TaskFailed("the model refused the task", hint="say what it is for, or choose another model")
+            raise TaskFailed("the model refused the task", hint="explain what the task is for, or choose another model")
         if not answer.text.strip():
             raise TaskFailed("the model gave an empty answer", hint="run it again, or choose another model")
         if self._trouble:

@@ -318,8 +318,8 @@ class ModelCalls:
                 lost += 1
                 if lost >= _MOST_LOST:
                     raise StateError(
-                        f"{lost} holds in a row were over before they could be sent: the ledger is too slow",
-                        hint="see whether its disk is overloaded, or move it: AGENTCTL_STATE_DIR=/another/disk",
+                        f"{lost} holds in a row expired before their requests could be sent: the ledger is too slow",
+                        hint="check whether its disk is overloaded, or move it: AGENTCTL_STATE_DIR=/another/disk",
                     ) from None
             except ProviderError as error:
                 tried, self._last_failure = tried + 1, error.message

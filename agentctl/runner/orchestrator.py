@@ -268,7 +268,7 @@ class Orchestrator:
                 await self._close(run, error.status if error else "done")
             except StateError as failure:
                 if not isinstance(error, StateError):  # which has said the same
-                    said = f"the end of the run is not in the ledger: {failure.message} ({failure.hint})"
+                    said = f"the end of the run could not be recorded in the ledger: {failure.message} ({failure.hint})"
                     with suppress(Exception):
                         await run.recorder.emit(Noted(said, "warning"))
             except Exception as failure:  # noqa: BLE001 - every ending is a result

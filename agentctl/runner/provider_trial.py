@@ -217,8 +217,8 @@ def _judge(found: ModelTestResult) -> ModelTestResult:
     shortcomings = [
         (found.answers, "gave an empty answer", "choose another model"),
         (found.calls_tools, "called no tool when asked to", "choose a model that can call tools"),
-        (found.reports_usage, "reports no usage: every call would count at its worst case", "see its settings"),
-        (found.keeps_to_clamp, "does not keep to max_tokens", "choose another server"),
+        (found.reports_usage, "reports no usage: every call would count at its worst case", "check its settings"),
+        (found.keeps_to_clamp, "does not respect max_tokens", "choose another server"),
     ]
     for fine, said, hint in shortcomings:
         if fine is False:

@@ -181,14 +181,14 @@ def _load(file: Path) -> AgentSpec:
     for key in table:
         if key not in _TEXTS | _LISTS | _OTHERS:
             hint = did_you_mean(key, _TEXTS | _LISTS | _OTHERS)
-            raise UsageError(f'{file}: no agent has "{safe_text(key)}"', hint=hint)
+            raise UsageError(f'{file}: unknown key "{safe_text(key)}"', hint=hint)
     texts = {key: _text(file, table, key) for key in _TEXTS}
     lists = {key: _list(file, table, key) for key in _LISTS}
     if len(lists["tools"]) > MOST_TOOLS:
         raise UsageError(f"{file}: {len(lists['tools'])} tools; an agent has at most {MOST_TOOLS}")
     turns = table.get("max_turns")
     if turns is not None and (type(turns) is not int or turns < 1):
-        raise UsageError(f"{file}: max_turns is {turns!r}; it is a whole number from 1")
+        raise UsageError(f"{file}: max_turns must be a whole number of at least 1, not {turns!r}")
     return AgentSpec(
         name=texts["name"],
         description=texts["description"],
@@ -203,19 +203,19 @@ def _load(file: Path) -> AgentSpec:
 def _text(file: Path, table: dict[str, object], key: str) -> str:
     value = table.get(key)
     if not isinstance(value, str) or not value.strip():
-        raise UsageError(f"{file}: {key} is missing, empty or not a text")
+        raise UsageError(f"{file}: {key} is missing, empty or not a string")
     return value.strip()
 
 
 def _list(file: Path, table: dict[str, object], key: str) -> tuple[str, ...]:
     value = table.get(key, [])
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise UsageError(f"{file}: {key} is not a list of texts")
+        raise UsageError(f"{file}: {key} is not a list of strings")
     return tuple(value)
 
 
 def _more(file: Path, table: dict[str, object]) -> Mapping[str, tuple[str, ...]]:
     found = table.get("more", {})
     if not isinstance(found, dict):
-        raise UsageError(f"{file}: more is not a table of tools, each with its words")
+        raise UsageError(f"{file}: more is not a table of tools, each with a list of words")
     return MappingProxyType({str(name): _list(file, found, str(name)) for name in found})

@@ -312,11 +312,11 @@ def unwritten_error(error: StateError, hold: Hold, conclusion: Conclusion, file:
             cost = "cost nothing"
     hint = error.hint
     if isinstance(error, LedgerGone):
-        counts = ", which no ledger counts now" + (f"; {file} keeps it until the ledger is back" if file else "")
+        counts = ", and no ledger counts it now" + (f"; {file} keeps it until the ledger is back" if file else "")
     elif file:
-        counts = f"; the next run settles it, and until then the {held} held for it stay held"
+        counts = f"; the next run settles it, and until then its hold of {held} remains"
     else:
-        counts = f", and the {held} held for it stay held"
+        counts = f", and its hold of {held} remains"
         if isinstance(conclusion, Charge) and conclusion.nano is not None:
             hint += f"; then: agentctl ledger reconcile {hold.id} --actual {to_usd(conclusion.nano):f}"
     return StateError(f"{error.message}; the last call {cost}{counts}", hint=hint)

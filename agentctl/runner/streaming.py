@@ -70,7 +70,7 @@ async def read_stream(
     except TimeoutError as error:
         raise _late(name, sent, timeouts) from error
     if sent.ran_past:
-        raise ClampExceeded(f"{name} went on past max_tokens={request.max_output_tokens}; it was cut off")
+        raise ClampExceeded(f"{name} exceeded max_tokens={request.max_output_tokens}; its answer was cut off")
     if sent.completion is None:
         raise ProviderUnavailable(f"the answer of {name} was cut short", hint="try again")
 
@@ -127,7 +127,7 @@ def _late(name: str, sent: AttemptProgress, timeouts: StreamTimeouts) -> Provide
             unsent=True,
         )
     return ProviderUnavailable(
-        f"{name} sent nothing for {timeouts.silence_s:g} s, or not the whole answer in {timeouts.whole_s:g} s",
+        f"{name} sent nothing for {timeouts.silence_s:g} s, or did not finish its answer in {timeouts.whole_s:g} s",
         hint="try again, or raise --llm-timeout",
         billed="no" if sent.outcome == "refused" else "unknown",
     )

@@ -140,14 +140,12 @@ class Summarizer:
 
     async def _note_failure(self, why: str) -> None:
         self._failures += 1
-        said = f"the model's summary of what is cut {why}"
+        said = f"the model's summary of the removed messages {why}"
         if self.is_over:
-            last = (
-                f"{said}, the {_MOST_FAILURES}nd in a row: from here on a cut leaves a few lines, and none is asked for"
-            )
+            last = f"{said}, the {_MOST_FAILURES}nd in a row: from now on a few lines replace them, without a summary"
             await self._emit(Noted(last, "warning"))
         else:
-            await self._emit(Noted(f"{said}: a few lines stand in its place"))
+            await self._emit(Noted(f"{said}: a few lines replace them"))
 
 
 def summarizer_for(plan: Plan, calls: ModelCalls, emit: Emit) -> Summarizer | None:

@@ -243,7 +243,8 @@ async def _use(tool: Tool | AgentctlError, call: ToolCall | AgentctlError) -> Re
     except AgentctlError as error:
         return error
     except Exception as error:  # noqa: BLE001 - a tool's own bug is reported to the model and in the event
-        return InternalError(f"{call.name} failed inside: {type(error).__name__}: {error}", hint="do without it")
+        what = f"{type(error).__name__}: {error}"
+        return InternalError(f"{call.name} failed with an internal error: {what}", hint="do without it")
 
 
 class TurnBudget:

@@ -261,8 +261,8 @@ async def test_a_charge_that_a_read_only_disk_refuses_stays_held_and_its_hint_se
     (held,) = user.book.attempts
     assert (document["exit_code"], held.phase, len(server.books.chat_requests)) == (74, "sent", 1)
     assert (document["answer"], document["complete"]) == ("Step 1: looking.", False)
-    assert "the last call cost $0.04, and the $0.1" in document["error"]["message"]
-    assert document["error"]["message"].endswith("held for it stay held")
+    assert "the last call cost $0.04, and its hold of $0.1" in document["error"]["message"]
+    assert document["error"]["message"].endswith("remains")
 
     _, _, line = document["error"]["hint"].partition("; then: agentctl ")
     ended = shell(*line.split(), AGENTCTL_STATE_DIR=str(user.state))
@@ -283,7 +283,7 @@ async def test_a_call_in_doubt_that_a_full_disk_refuses_is_in_doubt_from_the_nex
     server = wire([full_and_cut, MONEY.brief], rates=MONEY.rates, keys=[KEY])
     document = await user.run(reaching(server, "openai"), max_cost_per_task="0.50")
     assert (document["exit_code"], user.book.phases, len(server.books.chat_requests)) == (74, ["sent"], 1)
-    assert "stay held" in document["error"]["message"]
+    assert "its hold of" in document["error"]["message"]
     (folder / "filler").unlink()
     server.play(MONEY.brief)
     await user.run(reaching(server, "openai"), max_cost_per_task="0.50")
@@ -327,8 +327,8 @@ def test_the_command_tells_what_a_call_cost_and_what_stays_held_in_one_sentence(
     (attempt,) = book_of(state).attempts
     assert (ended.code, json.loads(ended.out)["exit_code"], attempt.phase) == (74, 74, "sent")
     (error,) = [line for line in ended.err.splitlines() if line.startswith("error: ")]
-    assert "the last call cost $0.04; the next run settles it, and until then the $0.1" in error
-    assert error.endswith("held for it stay held")
+    assert "the last call cost $0.04; the next run settles it, and until then its hold of $0.1" in error
+    assert error.endswith("remains")
     assert "Traceback" not in ended.err
 
 
@@ -380,8 +380,8 @@ async def test_a_ledger_taken_away_while_a_call_is_under_way_ends_the_run_with_w
     assert (document["exit_code"], len(server.books.chat_requests)) == (74, 1)
     said = document["error"]["message"]
     assert "was moved, deleted or replaced while it was in use" in said
-    assert "the last call cost $0.04, which no ledger counts now" in said
-    assert "stay held" not in said
+    assert "the last call cost $0.04, and no ledger counts it now" in said
+    assert "its hold of" not in said
     assert (book_of(user.folder).phases, path.exists()) == (["sent"], False)
 
     for ending in ("", "-wal", "-shm"):
@@ -405,5 +405,5 @@ async def test_a_disk_that_fills_after_the_answer_was_charged_takes_nothing_from
     document = await watched.run(reaching(server, "openai"), max_cost_per_task="0.50")
     assert (document["exit_code"], document["answer"], document["error"]) == (0, "Half of it is used.", None)
     (journal,) = (user.state / "runs").glob("*.jsonl")
-    assert "the end of the run is not in the ledger" in journal.read_text()
+    assert "the end of the run could not be recorded in the ledger" in journal.read_text()
     assert (document["cost"]["nano_usd"], user.book.nano("settled")) == (FOUR_CENTS, FOUR_CENTS)

@@ -87,7 +87,7 @@ def test_a_last_answer_that_fails_leaves_the_notes(command: object, wire: OpenWi
     assert "Found so far:" in ended.document["answer"]
     asked, _, then = ended.err.partition(": asking for a last answer\n")
     assert asked.endswith("max_cost_per_task has no room for another turn")
-    assert "\nthere is no last answer: what was found so far stands in its place\n" in then
+    assert "\nno final answer could be obtained: showing the results so far\n" in then
     assert sum(not heard.asked.tools for heard in server.books.chat_requests if heard.asked) == 1
     assert server.books.billed_nano <= HALF
     assert book_of(state).most_nano <= HALF

@@ -61,7 +61,7 @@ def test_a_run_that_a_runs_model_starts_spends_from_the_limit_of_its_parent(
     breaker = document["breaker"]
     assert (breaker["limit"], breaker["ceiling"], breaker["run_id"]) == ("max_cost_per_task", 0.06, first)
     assert document["error"]["message"].startswith(f"max_cost_per_task of run {first} is $0.06; the next call could")
-    assert breaker["hint"].startswith(f"start run {first} again with --max-cost 0.")
+    assert breaker["hint"].startswith(f"restart run {first} with --max-cost 0.")
     assert document["cost"]["nano_usd"] + outer.document["cost"]["nano_usd"] == server.books.billed_nano
     used = outer.document["limits"]["max_cost_per_task"]["used"]
     assert round(used * 10**9) == server.books.billed_nano, "what children spent counts in their parent"

@@ -83,7 +83,7 @@ async def test_a_first_surprise_above_its_hold_stops_the_run_and_the_next_run_ho
     assert (breaker["ceiling"], breaker["spent"]) == (0.01, first.nano / 10**9)
     assert (breaker["hold"], breaker["charge"]) == (first.hold_nano / 10**9, first.nano / 10**9)
     message, hint = document["error"]["message"], document["error"]["hint"]
-    assert "(gpt-4o answered in the place of openai/fallme)" in message
+    assert "(gpt-4o answered in place of openai/fallme)" in message
     assert "; max_cost_per_task is $0.01, and $0.031 counts as spent" in message
     assert hint.endswith("until: agentctl ledger reconcile --clear-substitute openai/fallme")
     billed = server.books.billed_nano
@@ -141,8 +141,8 @@ async def test_an_answer_of_a_dearer_model_that_reports_nothing_is_in_doubt_at_i
     worst = worst_nano(GPT_4O, input_tokens=first.input_bound, output_tokens=first.granted_output)
     assert (first.phase, first.nano) == ("doubt", worst)
     assert document["exit_code"] == 3
-    assert "openai may have cost $" in document["error"]["message"]
-    assert "(gpt-4o answered in the place of openai/fallme)" in document["error"]["message"]
+    assert "openai may have charged $" in document["error"]["message"]
+    assert "(gpt-4o answered in place of openai/fallme)" in document["error"]["message"]
     breaker = document["breaker"]
     assert (breaker["spent"], breaker["hold"], breaker["charge"]) == (
         *(worst / 10**9, first.hold_nano / 10**9),

@@ -218,7 +218,7 @@ async def test_b08_a_search_that_nobody_asked_for_stops_the_run(user: Here, wire
     )
     document = await user.run(reaching(server, "anthropic"), max_cost_per_task="5")
     assert (document["exit_code"], document["status"]) == (3, "budget")
-    assert "charges for what was never asked of it, 2 web_search_requests" in document["error"]["message"]
+    assert "charged for a service that was not requested, 2 web_search_requests" in document["error"]["message"]
     assert "--clear-overrun anthropic/" in document["error"]["hint"]
     assert len(server.books.chat_requests) == 1
     assert user.book.counted_nano >= server.books.billed_nano > 40_000_000

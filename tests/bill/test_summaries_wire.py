@@ -217,7 +217,7 @@ async def test_a_summary_that_fails_is_not_asked_again_and_the_run_goes_on(
     assert "Notes on them, no instructions:\n- " in task_of(server.books.chat_requests[-1])
     (said,) = [one for one in diary.of(Noted) if "summary" in one.text]
     assert said.level == "info"
-    assert said.text.startswith("the model's summary of what is cut failed (")
+    assert said.text.startswith("the model's summary of the removed messages failed (")
     (attempt,) = [one for one in user.book.attempts if one.purpose == "summary"]
     assert attempt.phase == ("void" if failure == FAILURES["429"] else "doubt")
     assert_accounted(server.books, user.book)

@@ -101,7 +101,7 @@ async def test_an_allow_rule_lets_that_container_go_and_no_other(box: LazyToolbo
     assert allowed.call.arguments["name"] == web
     denied = await door.ask("docker_restart", name=other)
     assert isinstance(denied, ActionDenied)
-    assert "nobody is here to be asked" in denied.message
+    assert "there is no terminal to ask on" in denied.message
     assert denied.hint == f"to allow it: --allow 'docker_restart(name={other})'"
     assert [event.call.name for event in door.events if isinstance(event, ToolDenied)] == ["docker_restart"]
 

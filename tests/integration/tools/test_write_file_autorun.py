@@ -39,7 +39,7 @@ def test_every_name_that_asks_is_refused_where_nobody_can_be_asked(json_run: Jso
     assert (json_run.code, json_run.document["denied"], list(tmp_path.iterdir())) == (5, ["write_file"], [])
     denied = events_of(json_run, "tool_denied")
     assert [event["call"]["arguments"]["path"] for event in denied] == paths
-    assert all("needs a person's yes or a rule" in event["reason"] for event in denied)
+    assert all("needs approval" in event["reason"] for event in denied)
     assert json_run.document["changed_files_run_later"] == []
 
 
@@ -120,7 +120,7 @@ async def test_a_bare_repository_is_git_s_own_under_any_name(tmp_path: Path) -> 
     await anyio.run_process([*git, "init", "-q", "--bare", str(tmp_path / "deep/store")])
     for path in ("deep/store/config", "deep/store/hooks/post-receive", "deep/store/refs/heads/x"):
         assert await refused(tmp_path, path) == (
-            "deny", f"{path} is git's own, and no tool writes it; do without it"
+            "deny", f"{path} belongs to git, and no tool may write it; do without it"
         )  # fmt: skip
     for part in ("objects", "refs"):
         (tmp_path / "half" / part).mkdir(parents=True)

@@ -72,7 +72,7 @@ def test_prices_are_dollars_per_thousand_tokens_exactly(given: Any) -> None:  # 
 def test_a_wrong_price_is_refused_with_the_unit(wrong: Any) -> None:  # noqa: ANN401
     with pytest.raises(UsageError, match="cost_per_1k_output is") as caught:
         CostTracker(0.03, wrong)
-    assert caught.value.hint == "give dollars per 1,000 tokens: 0 for free, or 0.000001 to 1"
+    assert caught.value.hint == "pass dollars per 1,000 tokens: 0 (free), or 0.000001 to 1"
 
 
 def test_one_price_alone_is_refused() -> None:
@@ -80,9 +80,9 @@ def test_one_price_alone_is_refused() -> None:
         CostTracker(cost_per_1k_input=0.03)
     with pytest.raises(UsageError, match="cost_per_1k_input is missing"):
         CostTracker(cost_per_1k_output=0.03)
-    with pytest.raises(UsageError, match="limits is 1"):
+    with pytest.raises(UsageError, match="limits must be a CostLimit, not 1"):
         CostTracker(limits=1)  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="history_file is ''"):
+    with pytest.raises(UsageError, match="history_file must be a path, not ''"):
         CostTracker(history_file="")
 
 
@@ -182,9 +182,9 @@ async def test_eighty_percent_are_warned_of_in_the_tracker_and_the_log(caplog: p
     with caplog.at_level(logging.WARNING, "agentctl"):
         await DockerAgent(ScriptedProvider([heavy]), tracker).execute_async("use it all")
     (said,) = tracker.warnings
-    assert re.fullmatch(r"[89],\d+ tokens of max_tokens_per_task 10,000 tokens are used \(run \w+\)", said)
+    assert re.fullmatch(r"max_tokens_per_task: [89],\d+ tokens of 10,000 tokens used \(run \w+\)", said)
     assert said in tracker.summary()
-    assert "80 % of max_tokens_per_task are used" in caplog.text
+    assert "80 % of max_tokens_per_task is used" in caplog.text
 
 
 async def test_only_the_last_thousand_calls_are_kept_one_by_one() -> None:

@@ -80,7 +80,7 @@ def test_rules_of_a_configuration_count(here: Here, tmp_path: Path) -> None:
         (("docker_logs",), f'docker_logs needs "{TARGET}"'),
         ((f"docker_logs({TARGET}=web, tail=many)",), '"tail" must be a whole number'),
         ((f"docker_logs({TARGET}=web, colour=red)",), 'no argument "colour"'),
-        (("docker_logs(web)",), "cannot be read as a call"),
+        (("docker_logs(web)",), "is not a valid call"),
         ((LOGS, "--deny", "docker_lgos"), "and there is no such tool"),
         ((LOGS, "--deny", "docker_logs("), "allowed: a rule such as"),
         ((LOGS, "--yes", "--approve", "deny"), "contradict each other"),

@@ -54,12 +54,12 @@ def test_a_limit_that_is_none_is_refused_with_one_that_is(limit: object) -> None
 def test_a_percentage_that_is_none_is_refused(name: str, usual: int, value: object) -> None:
     with pytest.raises(UsageError) as caught:
         MAKE(**{name: value})
-    assert caught.value.message == f"{name} must be a whole number from 1 to 100, and is {value!r}"
+    assert caught.value.message == f"{name} must be a whole number from 1 to 100, not {value!r}"
     assert caught.value.hint == f"{name}={usual}"
 
 
 def test_a_measure_that_is_none_is_refused() -> None:
-    with pytest.raises(UsageError, match="measure must be a Measure, and is <built-in function len>"):
+    with pytest.raises(UsageError, match="measure must be a Measure, not <built-in function len>"):
         MAKE(measure=len)
 
 

@@ -250,7 +250,9 @@ def test_it_warns_once_each_time_that_the_limit_comes_near() -> None:
     assert not manager.get_context_stats(low)["near_limit"]
     assert [manager.get_context_stats(high)["near_limit"] for _ in range(3)] == [True] * 3
     manager.prune(high)
-    assert heard == ["the conversation fills 80 % of its 1,000 tokens; beyond them its least relevant parts are cut"]
+    assert heard == [
+        "the conversation fills 80 % of its limit of 1,000 tokens; above that its least relevant parts are cut"
+    ]
     manager.get_context_stats(low)
     manager.prune(high)
     assert len(heard) == 2
@@ -276,7 +278,9 @@ def test_it_says_from_where_on_it_warns() -> None:
     manager = ContextManager(1_000, warn_percent=60, warn=heard.append)
     assert not manager.get_context_stats([{"role": "user", "content": "x" * 2_380}])["near_limit"]
     assert manager.get_context_stats([{"role": "user", "content": "x" * 2_384}])["near_limit"]
-    assert heard == ["the conversation fills 60 % of its 1,000 tokens; beyond them its least relevant parts are cut"]
+    assert heard == [
+        "the conversation fills 60 % of its limit of 1,000 tokens; above that its least relevant parts are cut"
+    ]
 
 
 def test_a_manager_counts_by_the_given_measure_and_names_it() -> None:
@@ -321,7 +325,7 @@ def test_a_manager_that_rules_a_run_says_how_deep_it_cuts() -> None:
 def test_a_limit_that_is_none_is_refused(value: object) -> None:
     with pytest.raises(UsageError) as caught:
         MAKE(max_tokens=value)
-    assert caught.value.message == f"max_tokens must be a whole number from 1 on, and is {value!r}"
+    assert caught.value.message == f"max_tokens must be a whole number of at least 1, not {value!r}"
     assert caught.value.hint == "max_tokens=8000"
 
 
@@ -330,7 +334,7 @@ def test_a_limit_that_is_none_is_refused(value: object) -> None:
 def test_a_number_of_messages_that_is_none_is_refused(name: str, value: object) -> None:
     with pytest.raises(UsageError) as caught:
         MAKE(**{name: value})
-    assert caught.value.message == f"{name} must be a whole number from 0 on, and is {value!r}"
+    assert caught.value.message == f"{name} must be a whole number of at least 0, not {value!r}"
 
 
 def test_a_warn_that_cannot_be_called_is_refused() -> None:
@@ -362,50 +366,50 @@ class Answer:
 
 USER = {"role": "user", "content": "x"}
 WRONG: dict[str, tuple[Any, str]] = {
-    "a string": ("hello", "messages must be a list of messages, and is a str"),
-    "none": (None, "messages must be a list of messages, and is None"),
-    "one message": (USER, "messages must be a list of messages, and is a dict"),
-    "a string among them": ([USER, "x"], "messages[1] must be a message or a dict, and is a str"),
-    "an object": ([USER, Answer()], "messages[1] must be a message or a dict, and is an Answer"),
+    "a string": ("hello", "messages must be a list of messages, not a str"),
+    "none": (None, "messages must be a list of messages, not None"),
+    "one message": (USER, "messages must be a list of messages, not a dict"),
+    "a string among them": ([USER, "x"], "messages[1] must be a message or a dict, not a str"),
+    "an object": ([USER, Answer()], "messages[1] must be a message or a dict, not an Answer"),
     "no role": ([{"content": "x"}], "messages[0] has no role"),
     "a role of nobody": (
         [USER, {"role": "bot", "content": "x"}],
-        "messages[1] has the role 'bot', which no provider knows",
+        "messages[1] has an unknown role: 'bot'",
     ),
     "a role that is a list": (
         [{"role": ["user"], "content": "x"}],
-        "messages[0] has the role ['user'], which no provider knows",
+        "messages[0] has an unknown role: ['user']",
     ),
-    "no content": ([{"role": "user"}], "messages[0].content must be a string or a list of text blocks, and is None"),
+    "no content": ([{"role": "user"}], "messages[0].content must be a string or a list of text blocks, not None"),
     "content none": (
         [USER, {"role": "assistant", "content": None}],
-        "messages[1].content must be a string or a list of text blocks, and is None",
+        "messages[1].content must be a string or a list of text blocks, not None",
     ),
     "a number": (
         [{"role": "user", "content": 3}],
-        "messages[0].content must be a string or a list of text blocks, and is an int",
+        "messages[0].content must be a string or a list of text blocks, not an int",
     ),
     "an empty list": ([{"role": "user", "content": []}], "messages[0].content is an empty list"),
     "an image": (
         [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}],
-        "messages[0].content[0] is a block of type 'image_url', which cannot be counted there",
+        "messages[0].content[0] is a block of type 'image_url', which is not supported there",
     ),
-    "ollama's images": ([{**USER, "images": ["aa"]}], "messages[0] holds images, and only text can be counted"),
+    "ollama's images": ([{**USER, "images": ["aa"]}], "messages[0] contains images; only text can be counted"),
     "a bare string in a list": (
         [{"role": "user", "content": ["x"]}],
-        "messages[0].content[0] must be a block such as {'type': 'text', 'text': …}, and is a str",
+        "messages[0].content[0] must be a block such as {'type': 'text', 'text': …}, not a str",
     ),
     "a text of none": (
         [{"role": "user", "content": [{"type": "text"}]}],
-        "messages[0].content[0].text must be a string, and is None",
+        "messages[0].content[0].text must be a string, not None",
     ),
     "a call of the user": (
         [{"role": "user", "content": [{"type": "tool_use", "id": "a", "name": "x", "input": {}}]}],
-        "messages[0].content[0] is a block of type 'tool_use', which cannot be counted there",
+        "messages[0].content[0] is a block of type 'tool_use', which is not supported there",
     ),
     "calls in no list": (
         [{"role": "assistant", "content": "", "tool_calls": {}}],
-        "messages[0].tool_calls must be a list, and is a dict",
+        "messages[0].tool_calls must be a list, not a dict",
     ),
     "a call without function": (
         [{"role": "assistant", "content": "", "tool_calls": [{"id": "a"}]}],
@@ -413,25 +417,25 @@ WRONG: dict[str, tuple[Any, str]] = {
     ),
     "a call without name": (
         [{"role": "assistant", "content": "", "tool_calls": [{"function": {"arguments": "{}"}}]}],
-        "messages[0].tool_calls[0].name must be a string, and is None",
+        "messages[0].tool_calls[0].name must be a string, not None",
     ),
     "arguments of a number": (
         [{"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "x", "arguments": 3}}]}],
-        "messages[0].tool_calls[0].arguments must be JSON text or a dict, and is an int",
+        "messages[0].tool_calls[0].arguments must be JSON text or a dict, not an int",
     ),
     "an id of a number": (
         [{"role": "tool", "content": "", "tool_call_id": 3}],
-        "messages[0].tool_call_id must be a string, and is an int",
+        "messages[0].tool_call_id must be a string, not an int",
     ),
     "an answer to nobody": (
         [{"role": "user", "content": [{"type": "tool_result", "content": "x"}]}],
-        "messages[0].content[0].tool_use_id must be a string, and is None",
+        "messages[0].content[0].tool_use_id must be a string, not None",
     ),
     "our message in a wrong role": (
         [Message("bot", "x")],  # type: ignore[arg-type]
-        "messages[0] has the role 'bot', which no provider knows",
+        "messages[0] has an unknown role: 'bot'",
     ),
-    "our message without a text": ([Message("user", None)], "messages[0].text must be a string, and is None"),  # type: ignore[arg-type]
+    "our message without a text": ([Message("user", None)], "messages[0].text must be a string, not None"),  # type: ignore[arg-type]
 }
 
 
@@ -449,7 +453,7 @@ def test_a_block_that_cannot_be_counted_is_refused_with_those_that_can() -> None
     for role, known in (("user", "text, tool_result"), ("assistant", "text, tool_use"), ("system", "text")):
         with pytest.raises(UsageError) as caught:
             ContextManager().prune([{"role": role, "content": [{"type": "image_url", "image_url": {}}]}])
-        assert caught.value.hint == f"what may stand there: {known}"
+        assert caught.value.hint == f"allowed there: {known}"
 
 
 def test_what_cannot_be_written_as_json_is_refused() -> None:
@@ -460,9 +464,9 @@ def test_what_cannot_be_written_as_json_is_refused() -> None:
     one: Any = {"name": "ls"}
     with pytest.raises(UsageError, match=r"messages\[0\]\.tool_calls\[0\]\.arguments cannot be written as JSON"):
         ContextManager().prune([call])
-    with pytest.raises(UsageError, match=r"tools\[0\] must be a tool's schema as a dict, and is a function"):
+    with pytest.raises(UsageError, match=r"tools\[0\] must be a tool's schema as a dict, not a function"):
         ContextManager().fits([], [strange])
-    with pytest.raises(UsageError, match="tools must be a list of tools, and is a dict"):
+    with pytest.raises(UsageError, match="tools must be a list of tools, not a dict"):
         ContextManager().fits([], one)
 
 

@@ -30,7 +30,7 @@ def test_what_a_provider_at_its_own_address_reports_is_believed() -> None:
     assert TruncationDetector(replace(OLLAMA, may_cut=False)).check(FIRST, TOOLS, said(2_050)) == ""
     with pytest.raises(ContextOverflow) as caught:
         TruncationDetector(OLLAMA).check(FIRST, TOOLS, said(2_050))
-    assert caught.value.message == ("ollama cut the prompt in silence: it read 2,050 tokens, and about 3,450 were sent")
+    assert caught.value.message == ("ollama silently cut the prompt: it read 2,050 tokens of about 3,450 sent")
     assert caught.value.hint == (
         "give the model a larger window (OLLAMA_CONTEXT_LENGTH=12288 where Ollama is started, or PARAMETER num_ctx "
         "12288 in its Modelfile), choose a model that was trained on a longer one, or send less: "
@@ -47,7 +47,7 @@ def test_without_a_report_there_is_nothing_to_look_at() -> None:
 
 def test_a_doubtful_report_is_warned_of_once() -> None:
     watch = TruncationDetector(OLLAMA)
-    assert watch.check(FIRST, TOOLS, said(700)).startswith("ollama says that it read 700 tokens, and about 3,450 were")
+    assert watch.check(FIRST, TOOLS, said(700)).startswith("ollama reports 700 input tokens, and about 3,450 were")
     longer = after(FIRST, "And so it went. " * 60)
     assert watch.check(longer, TOOLS, said(250)) == ""
     assert watch.check(after(longer, "And so it went. " * 60), TOOLS, said(250)) == ""

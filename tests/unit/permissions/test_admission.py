@@ -107,15 +107,15 @@ async def test_always_holds_against_a_rule_that_asks_and_not_against_one_that_de
 @pytest.mark.parametrize(
     ("approve", "why"),
     [
-        ("ask", "nobody is here to be asked (no terminal)"),
-        ("deny", "questions are answered with no (--approve deny)"),
+        ("ask", "there is no terminal to ask on"),
+        ("deny", "--approve deny refuses it"),
     ],
 )
 async def test_without_a_person_it_is_denied_with_the_rule_to_paste(approve: Approve, why: str) -> None:
     diary = Diary()
     refused = await door(diary, None, approve).admit(call("restart", name="my web"), RESTART)
     assert isinstance(refused, ActionDenied)
-    assert refused.message == f"restart needs a person's yes or a rule, and {why}"
+    assert refused.message == f"restart needs approval, and {why}"
     assert refused.hint == "to allow it: --allow 'restart(name=my web)'"
     assert diary.events == []
 
@@ -200,4 +200,4 @@ class Broken(Deed):
 async def test_a_bug_in_a_tool_is_told_and_does_not_end_the_run() -> None:
     refused = await door(Diary()).admit(call("broken"), Broken("broken", lambda _: ""))
     assert isinstance(refused, InternalError)
-    assert refused.message == "broken failed inside: KeyError: 'name'"
+    assert refused.message == "broken failed with an internal error: KeyError: 'name'"

@@ -133,9 +133,9 @@ def test_what_is_no_tools_call_is_a_command(text: str) -> None:
         ("tree_fel(tree=oak)", 'there is no tool "tree_fel"'),
         ("tree_fel", 'there is no tool "tree_fel"'),
         ("nothing(like=it)", 'there is no tool "nothing"'),
-        ("tree_fell(oak)", "cannot be read as a call"),
-        ("tree_fell(tree=oak", "cannot be read as a call"),
-        ("tree_fell(tree=)", "cannot be read as a call"),
+        ("tree_fell(oak)", "is not a valid call"),
+        ("tree_fell(tree=oak", "is not a valid call"),
+        ("tree_fell(tree=)", "is not a valid call"),
         ("  ", "nothing to check"),
     ],
 )

@@ -53,9 +53,9 @@ def test_an_agent_is_read_from_a_folder_of_the_users_choice(tmp_path: Path) -> N
     ("text", "says"),
     [
         ('name = "x"', "is missing"),
-        (GOOD + 'tool = ["docker_ps"]', 'no agent has "tool"'),
-        (GOOD + "max_turns = 0", "max_turns is 0"),
-        (GOOD + "max_turns = true", "max_turns is True"),
+        (GOOD + 'tool = ["docker_ps"]', 'unknown key "tool"'),
+        (GOOD + "max_turns = 0", "max_turns must be a whole number of at least 1, not 0"),
+        (GOOD + "max_turns = true", "max_turns must be a whole number of at least 1, not True"),
         (GOOD + "tools = [1]", "tools is not a list"),
         (GOOD + f"tools = {[str(n) for n in range(9)]}", "at most 8"),
         (GOOD + 'more = ["docker_rm"]', "more is not a table"),

@@ -128,7 +128,7 @@ async def test_an_overrun_in_dollars_has_the_runs_limit_and_names_hold_and_charg
         *(amount / 10**9 for amount in (cost, cost, hold, cost)),
     ]
     set_to = f"{limit} is not set" if ceiling is None else f"{limit} is $0.01"
-    assert f"$0.03 for a call that ${hold / 10**9:f}".rstrip("0") in error.message
+    assert f"$0.03 for a call with a hold of ${hold / 10**9:f}".rstrip("0") in error.message
     assert error.message.endswith(f"; {set_to}, and $0.03 counts as spent")
     said = describe_trip(breaker_info(error, task="go"))
     assert said.startswith(f"{limit} is {'none' if ceiling is None else '$0.01'}: $0.03 spent, $0 held; $0.03 of it")

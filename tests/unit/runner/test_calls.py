@@ -177,7 +177,7 @@ async def test_silence_ends_a_call(desk: Desk) -> None:
 
 async def test_a_stream_past_its_clamp_is_cut_and_counts_at_the_models_ceiling(desk: Desk) -> None:
     calls = await desk.calls([Delta("x" * 70_000), Delta("x" * 70_000), ANSWER], max_output_tokens=300)
-    with pytest.raises(ProviderUnavailable, match="went on past max_tokens=300"):
+    with pytest.raises(ProviderUnavailable, match="exceeded max_tokens=300"):
         await calls.ask(HELLO)
     assert (await desk.spend()).run_nano == Amounts(in_doubt=128_000 * 1_000 + 16_384 * 10_000)
     assert len(desk.provider.heard) == 1

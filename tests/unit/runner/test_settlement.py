@@ -126,8 +126,10 @@ async def test_an_answer_that_cannot_be_written_in_time_is_spooled_and_settled_b
     with pytest.raises(StateError) as caught:
         await calls.ask(HELLO)
     (hold,) = rows(desk, "nano")
-    assert "the last call cost $0.0003; the next run settles it, and until then the $0.0" in caught.value.message
-    assert caught.value.message.endswith("held for it stay held")
+    assert (
+        "the last call cost $0.0003; the next run settles it, and until then its hold of $0.0" in caught.value.message
+    )
+    assert caught.value.message.endswith("remains")
     assert caught.value.hint == "another program has the ledger open for writing; close it and try again"
     assert (calls.unfinished, calls.usage, calls.cost_nano, calls.in_doubt_nano) == ("hi", ANSWER.usage, COST, 0)
     assert (len(spooled(desk)), len(desk.provider.heard)) == (1, 1)
@@ -336,8 +338,8 @@ async def test_a_ledger_that_is_gone_is_not_said_to_hold_anything(tmp_path: Path
         await calls.ask(HELLO)
     said = caught.value.message
     assert "was moved, deleted or replaced while it was in use" in said
-    assert "the last call cost $0.0003, which no ledger counts now" in said
-    assert "stay held" not in said
+    assert "the last call cost $0.0003, and no ledger counts it now" in said
+    assert "its hold of" not in said
     assert ("keeps it until the ledger is back" in said) == (how != "its folder is moved")
     assert calls.unfinished == "hi"
     if how == "its folder is moved":
@@ -386,13 +388,13 @@ async def test_where_nothing_can_be_written_the_hold_counts_and_the_hint_settles
     with pytest.raises(StateError) as caught:
         await calls.ask(HELLO)
     ((name,),) = rows(desk, "id")
-    assert "read-only disk; the last call cost $0.0003, and the $0.0" in caught.value.message
-    assert caught.value.message.endswith("held for it stay held")
+    assert "read-only disk; the last call cost $0.0003, and its hold of $0.0" in caught.value.message
+    assert caught.value.message.endswith("remains")
     assert caught.value.hint == f"make it writable; then: agentctl ledger reconcile {name} --actual 0.0003"
     with pytest.raises(StateError) as caught:
         await calls.ask(HELLO)
     assert "the last call cost $0.0" in caught.value.message
-    assert "at most, and the $0.0" in caught.value.message
+    assert "at most, and its hold of $0.0" in caught.value.message
     assert caught.value.hint == "make it writable", "what it cost nobody knows"
     assert await next_run(desk) == Amounts(in_doubt=sum(int(str(nano)) for (nano,) in rows(desk, "hold_nano")))
     await desk.ledger.aclose()
@@ -404,8 +406,8 @@ async def test_a_hold_is_a_hold_of_tokens_where_the_price_is_unknown(desk: Desk,
     calls = await calls_of(desk, stranger.lock_then(ANSWER), facts=unknown, limits=free_hand)
     with pytest.raises(StateError) as caught:
         await calls.ask(HELLO)
-    assert "the last call cost 120 tokens; the next run settles it, and until then the " in caught.value.message
-    assert " tokens held for it stay held" in caught.value.message
+    assert "the last call cost 120 tokens; the next run settles it, and until then its hold of " in caught.value.message
+    assert " tokens remains" in caught.value.message
     assert calls.cost_nano is None
 
 

@@ -318,7 +318,7 @@ async def test_what_it_had_begun_to_say_is_never_the_runs_last_words(ledger: Sql
         await told.calls.summary(asked, (), most=300, then=1_000)
     assert told.calls.unfinished == ""
     (said,) = told.diary.of(Noted)
-    assert said.text == ("the model's summary of what is cut failed (p: cut short): a few lines stand in its place")
+    assert said.text == ("the model's summary of the removed messages failed (p: cut short): a few lines replace them")
 
 
 async def test_nobody_waits_as_long_for_a_summary_as_for_an_answer(ledger: SqliteLedger, tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_no_rule_and_no_answer_lets_git_s_own_or_agentctl_s_own_file_be_written(
     for permissions in (Permissions(), Permissions(allow=rules), Permissions(granted=rules), Permissions(ask=rules)):
         decision = permissions.decide("write_file", "write", {"path": path}, contained=True)
         assert decision.kind == "deny"
-        assert decision.why.endswith("'s own, and no tool writes it; do without it")
+        assert decision.why.endswith(", and no tool may write it; do without it")
 
 
 def test_what_a_program_is_set_up_to_use_asks_as_well() -> None:
@@ -120,7 +120,7 @@ async def test_where_the_workspace_is_no_projects_folder_every_write_asks(
     assert toolbox(workspace=place).get("write_file").contained is False
     assert toolbox(workspace=tmp_path / "nowhere").get("write_file").contained is False
     decision = Permissions().decide("write_file", "write", {"path": "notes.txt"}, contained=False)
-    assert decision == ("ask", "the workspace is no project's folder: much else lies in it")
+    assert decision == ("ask", "the workspace is not a project folder: it holds other files too")
     (tmp_path / "project").mkdir()
     (tmp_path / "link").symlink_to(place)
     assert toolbox(workspace=tmp_path / "project").get("write_file").contained is True

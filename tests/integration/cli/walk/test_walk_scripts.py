@@ -85,7 +85,7 @@ def test_without_a_rule_it_is_denied_with_the_rule_to_paste(
     assert starts(docker_host, untouched) == before
     heard = server.books.chat_requests[-1].asked
     assert heard is not None
-    assert heard.messages[-1].text.startswith("denied: docker_restart needs a person's yes or a rule")
+    assert heard.messages[-1].text.startswith("denied: docker_restart needs approval")
 
 
 @pytest.mark.parametrize("words", [("--deny", "docker_restart"), ("--deny", "docker_*(name=web*)"), ("--read-only",)])

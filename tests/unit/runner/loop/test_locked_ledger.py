@@ -167,7 +167,7 @@ async def test_a_lock_that_comes_after_the_answer_takes_nothing_from_the_run(
     result = await orchestrator.run(TASK)
     assert (result.status, result.answer, result.complete, result.error) == ("done", "all is up", True, None)
     (noted,) = [event for event in house.diary.of(Noted) if event.level == "warning"]
-    assert "the end of the run is not in the ledger: the ledger " in noted.text
+    assert "the end of the run could not be recorded in the ledger: the ledger " in noted.text
     assert "locked by process" in noted.text
     stranger.unlock()
     assert await next_run(house) == (COST, 0, 0)

@@ -112,7 +112,7 @@ async def test_a_failing_tool_is_told_with_its_hint_and_the_run_goes_on(stage: S
 async def test_a_tools_own_bug_is_told_and_recorded_and_is_no_crash(stage: Stage, diary: Diary) -> None:
     loop, provider = stage([asks(call("bug")), says("ok")], Deed("bug", fails(KeyError("x"))))
     assert (await loop.run("s", "t")).status == "done"
-    assert provider.heard[1].messages[-1].text.startswith("error: bug failed inside: KeyError: 'x'")
+    assert provider.heard[1].messages[-1].text.startswith("error: bug failed with an internal error: KeyError: 'x'")
     error = diary.of(ToolFinished)[0].error
     assert error is not None
     assert error.kind == "internal"
@@ -131,7 +131,7 @@ async def test_a_call_not_permitted_is_denied_told_and_never_made(stage: Stage, 
     assert outcome.denied == ("restart",)
     assert outcome.tools == ()
     assert [tool.name for tool in provider.heard[0].tools] == ["restart"], "a rule or a person could allow it"
-    assert provider.heard[1].messages[-1].text.startswith("denied: restart needs a person's yes or a rule")
+    assert provider.heard[1].messages[-1].text.startswith("denied: restart needs approval")
     assert [event.call.name for event in diary.of(ToolDenied)] == ["restart"]
     assert diary.of(ToolStarted) == []
 
@@ -384,7 +384,7 @@ async def test_an_answer_that_was_cut_twice_is_told_as_cut(stage: Stage, diary: 
     outcome = await loop.run("Be brief.", "Tell me a story")
     assert (outcome.status, outcome.answer) == ("done", "Once upon")
     assert [note.text for note in diary.of(Noted)] == [
-        "the answer was cut at its most output tokens; --max-output-tokens allows more"
+        "the answer was cut at its output limit; raise --max-output-tokens for more"
     ]
 
 

@@ -458,8 +458,8 @@ async def test_a_last_answer_that_cannot_be_charged_is_told_and_not_hidden_behin
     assert provider.heard[-1].tools == ()
     assert (result.status, result.answer, result.complete) == ("state", "all is up", False)
     assert result.error is not None
-    assert "which no ledger counts now" in result.error.message
-    assert "stay held" not in result.error.message
+    assert "and no ledger counts it now" in result.error.message
+    assert "its hold of" not in result.error.message
 
 
 async def test_a_run_is_closed_though_what_it_used_cannot_be_read(tmp_path: Path) -> None:
