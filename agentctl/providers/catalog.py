@@ -38,10 +38,10 @@ from agentctl.settings.prices import price_lines
 TABLE_FILE = "model_prices_and_context_window_backup.json"
 OWN_PRICES_FILE = Path(__file__).with_name("prices.toml")
 
-ROUTER = "it chooses the model, and so the price, itself"
-SEARCH = "it always searches, and searches are billed apart"
+ROUTER = "it chooses the model itself, and so the price"
+SEARCH = "it always searches, and searches are billed separately"
 
-_HINT = "install agentctl again with all that it needs; a line under [prices] in the configuration file works without"
+_HINT = "reinstall agentctl with its dependencies, or add the model's price under [prices] in config.toml"
 
 _NO_ROW: PriceRow = MappingProxyType({})
 _NO_LINES: Mapping[str, PriceLine] = MappingProxyType({})
@@ -130,7 +130,7 @@ class Catalog:
             unbounded = SEARCH
         else:
             fee = unknown_fee(row) if ours is None else None
-            unbounded = None if fee is None else f"its price row has a fee that agentctl does not know: {fee}"
+            unbounded = None if fee is None else f"its price row has an unknown fee: {fee}"
         declared = line or ours
         return ModelFacts(
             provider,
@@ -215,9 +215,9 @@ class Catalog:
         import difflib  # noqa: PLC0415 - only an error asks for it
 
         near = difflib.get_close_matches(model, self.models(provider), n=3, cutoff=0.45)
-        hint = f"chat models with names like it: {', '.join(near)}" if near else "choose a model that chats"
-        message = f"{provider}/{model} is no chat model (mode {mode})"
-        return UsageError(message + ("; agentctl speaks the chat format" if mode == "responses" else ""), hint=hint)
+        hint = f"chat models with similar names: {', '.join(near)}" if near else "choose a chat model"
+        message = f"{provider}/{model} is not a chat model (mode {mode})"
+        return UsageError(message + ("; agentctl uses the chat format" if mode == "responses" else ""), hint=hint)
 
     def _line(self, provider: str, model: str) -> PriceLine | None:
         """Find the user's line: by the full name, or by the model's if that cannot be another provider's."""
@@ -260,8 +260,8 @@ def _as_price(line: PriceLine, source: str, *, version: str = "", digest: str = 
 
 def _unit_error(model: str, part: str, given: Decimal, known: Decimal) -> UsageError:
     return UsageError(
-        f'prices."{model}".{part} is {given:f} dollars per million tokens, and the price table knows {known:f}',
-        hint=f"did you mean {known:f}? If {given:f} is really the price: certain = true in the same line",
+        f'prices."{model}".{part} is {given:f} dollars per million tokens, and the price table has {known:f}',
+        hint=f"did you mean {known:f}? If {given:f} is right, add certain = true to that line",
     )
 
 
@@ -359,7 +359,7 @@ def _parse(data: bytes) -> tuple[Mapping[str, PriceRow], str] | None:
 def _installed_table() -> Path:
     folder = litellm_folder()
     if folder is None:
-        raise StateError("litellm is not installed, and with it the price table is missing", hint=_HINT)
+        raise StateError("the price table is missing: litellm is not installed", hint=_HINT)
     return folder / TABLE_FILE
 
 
@@ -378,7 +378,7 @@ def read_own_prices() -> OwnPrices:
     try:
         return _own_prices(OWN_PRICES_FILE.read_bytes())
     except (OSError, ValueError, KeyError) as exc:
-        raise StateError(f"{OWN_PRICES_FILE} is missing or damaged", hint="install agentctl again") from exc
+        raise StateError(f"{OWN_PRICES_FILE} is missing or damaged", hint="reinstall agentctl") from exc
 
 
 @lru_cache(maxsize=1)

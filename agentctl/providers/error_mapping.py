@@ -131,11 +131,11 @@ def translate_error(error: BaseException | None, attempt: Attempt, context: Erro
         return _stream_error(attempt, attempt.reader.error, context)
     if attempt.broken is None and attempt.status is not None and attempt.reader.events == 0:
         return ProviderUnavailable(
-            f"{context.provider} answered with something that is no answer of a model",
-            hint=f"see whether {context.base_url or 'its address'} is the right address, with its path (…/v1)",
+            f"{context.provider} returned an unexpected response",
+            hint=f"check the address {context.base_url or 'of the provider'}, with its path (such as /v1)",
         )
     if error is not None and attempt.broken is None and not attempt.ended:
-        return ProviderUnavailable(f"{context.provider} sent an answer that cannot be read", hint="try again")
+        return ProviderUnavailable(f"{context.provider} sent an unreadable answer", hint="try again")
     return ProviderUnavailable(f"the answer of {context.provider} was cut short", hint="try again")
 
 
@@ -148,7 +148,7 @@ def _unsent_error(error: BaseException | None, context: ErrorContext) -> Provide
             f"{context.provider} needs a key: {quoted}", hint=_key_hint(context), billed="no", unsent=True
         )
     return Rejected(
-        f"no request to {context.provider} could be made: {quoted}",
+        f"cannot make a request to {context.provider}: {quoted}",
         hint="choose another model",
         billed="no",
         unsent=True,
@@ -158,7 +158,7 @@ def _unsent_error(error: BaseException | None, context: ErrorContext) -> Provide
 def _connection_error(attempt: Attempt, context: ErrorContext) -> ProviderError:
     if type(attempt.broken).__name__ == "LocalProtocolError":  # its words may quote the key
         return AuthFailed(
-            f"the key of {context.provider} has a line break or a space that cannot be sent",
+            f"the key of {context.provider} contains a line break or a space and cannot be sent",
             hint=_key_hint(context),
             billed="no",
             unsent=True,
@@ -166,9 +166,9 @@ def _connection_error(attempt: Attempt, context: ErrorContext) -> ProviderError:
     why = attempt.broken or "no connection"
     quoted = context.quote(str(why) or type(why).__name__)
     if "CERTIFICATE" in quoted or "SSL" in quoted:
-        hint = "its certificate is not trusted here; SSL_CERT_FILE names another set of roots"
+        hint = "its certificate is not trusted here; set SSL_CERT_FILE to the authorities to trust"
     else:
-        hint = context.hint_unreachable or "see whether the address is right and the network is up"
+        hint = context.hint_unreachable or "check the address and the network"
     return ProviderUnavailable(
         f"{context.provider} cannot be reached at {context.base_url}: {quoted}", hint=hint, billed="no", unsent=True
     )
@@ -202,7 +202,9 @@ def _error_for_status(
     if 300 <= status < 400:
         location = context.quote(headers.get("location", "elsewhere"))
         return error(
-            Rejected, f"{context.provider} redirects to {location}", "agentctl follows no redirect: set that address"
+            Rejected,
+            f"{context.provider} redirects to {location}",
+            "set that address: agentctl does not follow redirects",
         )
     no_credit = {400: _NO_CREDIT, 403: _NO_CREDIT, 429: _NO_QUOTA}.get(status)
     if status == 402 or (no_credit is not None and no_credit.search(text)):
@@ -234,7 +236,9 @@ def _error_for_status(
         )
     if status == 400 and _FILTERED.search(text):
         return error(
-            Refused, f"{context.provider} refuses to answer this: {quoted}", "say what it is for, or ask otherwise"
+            Refused,
+            f"{context.provider} refuses to answer this: {quoted}",
+            "explain what the task is for, or rephrase it",
         )
     if status == 404:
         return error(
@@ -244,9 +248,7 @@ def _error_for_status(
         )
     if status in (408, 409, 425) or status >= 500:
         return error(ProviderUnavailable, f"{summary} (HTTP {status})", "try again later")
-    return error(
-        Rejected, f"{context.provider} does not take the request: {quoted}", "choose another model or provider"
-    )
+    return error(Rejected, f"{context.provider} rejected the request: {quoted}", "choose another model or provider")
 
 
 def _sizes(text: str) -> tuple[int | None, int | None]:
@@ -322,9 +324,9 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 
 def _key_hint(context: ErrorContext) -> str:
     if context.provider == "ollama":
-        return f"Ollama itself wants no key: see what answers at {context.base_url}"
+        return f"check what answers at {context.base_url}: Ollama itself needs no key"
     if not context.key_name:
-        return f"set the variable that litellm reads the key of {context.provider} from"
+        return f"set the variable from which litellm reads the key of {context.provider}"
     return f"agentctl providers set-key {context.provider}   (or set {context.key_name})"
 
 

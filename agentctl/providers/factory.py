@@ -197,7 +197,7 @@ class OllamaProvider(_PresetProvider):
             super()
             ._error_context()
             ._replace(
-                hint_unreachable="start it: ollama serve   (OLLAMA_HOST says where)",
+                hint_unreachable="start it: ollama serve   (OLLAMA_HOST sets its address)",
                 hint_model=f"ollama pull {self.model}   (ollama list shows what is there)",
             )
         )

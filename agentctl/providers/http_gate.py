@@ -175,7 +175,7 @@ class Gate(httpx.AsyncBaseTransport):
         why_not = _find_breach(request, await request.aread(), attempt.terms)
         if why_not is not None:
             attempt.refusal = Rejected(
-                f"litellm made a request that agentctl does not send: {why_not}",
+                f"agentctl refused to send a request of litellm: {why_not}",
                 hint="choose another model, and please report this",
                 billed="no",
                 unsent=True,
@@ -203,7 +203,7 @@ class ClosedTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Refuse the request."""
-        raise httpx.ConnectError("agentctl lets no library connect by itself", request=request)
+        raise httpx.ConnectError("agentctl lets no library open its own connections", request=request)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Refuse the request."""
@@ -283,7 +283,7 @@ def _find_breach(request: httpx.Request, body: bytes, terms: RequestTerms) -> st
     except ValueError:
         content = None
     if request.method != "POST" or not isinstance(content, dict):
-        return "it is no JSON that is posted"
+        return "it is not a JSON POST"
     if terms.base_url and (request.url.scheme, request.url.netloc) != _origin(terms.base_url):
         return f"it goes to {request.url.host}"
     found = list(_clamps(content))

@@ -36,7 +36,7 @@ class _Loading:
         except Exception as error:  # noqa: BLE001 - whatever a broken installation raises
             self.error = UsageError(
                 f"litellm cannot be loaded: {type(error).__name__}: {error}",
-                hint="install agentctl again with the pinned versions: requirements.lock",
+                hint="reinstall agentctl with the versions pinned in requirements.lock",
             )
 
 

@@ -54,7 +54,7 @@ def send(url: str, *, until: float, post: bytes | None = None) -> HttpResponse:
     parts = urlsplit(url)
     host, default = parts.hostname or "", {"http": 80, "https": 443}.get(parts.scheme)
     if default is None or not is_loopback(host):
-        raise ValueError("no http address of this host")
+        raise ValueError("not an http address of this host")
     address: Any = (host.encode("ascii"), parts.port or default)  # bytes, as a str loads the codec of foreign names
     sock = socket.create_connection(address, seconds_left(until))
     try:
@@ -92,7 +92,7 @@ def _talk(sock: socket.socket, parts: SplitResult, until: float, post: bytes | N
             body = None if len(data) > MOST_BYTES else data
             return HttpResponse(response.status, response.reason, body, response.getheader("Location") or "")
     except HTTPException as error:
-        raise OSError(f"no HTTP: {type(error).__name__}") from error
+        raise OSError(f"not HTTP: {type(error).__name__}") from error
 
 
 class _TimedReader(io.RawIOBase):

@@ -62,7 +62,7 @@ def _table(path: Path, text: str, digest: str) -> PriceTable:
         raise UsageError(f"{FLAG} {path} is not JSON: {error}", hint=_FORMATS) from error
     rows = {name: row for name, row in parsed.items() if isinstance(row, dict)}
     if not any(price_of(row) for row in rows.values()):
-        raise UsageError(f"{FLAG} {path} has no price in it", hint=_FORMATS)
+        raise UsageError(f"{FLAG} {path} contains no prices", hint=_FORMATS)
     return PriceTable(rows, "", digest, path.name)
 
 
@@ -74,7 +74,7 @@ def _lines(path: Path, text: str) -> Mapping[str, PriceLine]:
     except (ValueError, ArithmeticError, RecursionError) as error:
         raise UsageError(f"{FLAG} {path} is neither JSON nor TOML: {error}", hint=_FORMATS) from error
     if not parsed.get("prices"):
-        raise UsageError(f"{FLAG} {path} has no price in it", hint=_FORMATS)
+        raise UsageError(f"{FLAG} {path} contains no prices", hint=_FORMATS)
     entry = SettingEntry(parsed["prices"], Source("flag", f"{FLAG} {path}"), "prices", text=text)
     values, problems = validate({"prices": entry})
     if problems:

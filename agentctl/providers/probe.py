@@ -109,14 +109,16 @@ def _judge(found: ProbeResult, target: _Target, answer: HttpResponse, model: str
     if status in (401, 403) or (status == 400 and b"API_KEY_INVALID" in (answer.body or b"")):
         return _refuse(found, target, status)
     if status == 429:
-        return _fail(found, target, "rate_limited", f"{target.place} asks to come back later (429): try again")
+        return _fail(found, target, "rate_limited", f"{target.place} is limiting requests (429): try again later")
     if status in (404, 405, 501) and target.provider != "ollama" and not is_official(target.provider, target.base_url):
         return found._replace(key="unknown")  # a server without a list may answer all the same
     if 300 <= status < 400:
         where = format_value(answer.location) or "nowhere"
-        return _fail(found, target, "unavailable", f"{target.place} sends on to {where}: is the address right?")
+        return _fail(found, target, "unavailable", f"{target.place} redirects to {where}: check the address")
     if status != 200:
-        message = f"{target.place} answered {status} {answer.reason}: try later, or look at the provider's status page"
+        message = (
+            f"{target.place} answered {status} {answer.reason}: try again later, or check the provider's status page"
+        )
         return _fail(found, target, "unavailable", message)
     if answer.body is None:  # longer than we read: it is there, and that is all we know
         return _with_key(found, target)
@@ -124,18 +126,20 @@ def _judge(found: ProbeResult, target: _Target, answer: HttpResponse, model: str
     if models is None:
         ends = "" if target.provider in ("ollama", "anthropic") else " (most end in /v1)"
         message = (
-            f"what answers at {target.place} does not list models as {target.provider} does: is the address right?"
+            f"the server at {target.place} does not list models as {target.provider} does: check the address{ends}"
         )
-        return _fail(found, target, "unavailable", message.removesuffix("?") + f"{ends}?")
+        return _fail(found, target, "unavailable", message)
     found = _with_key(found._replace(models=models), target)
     return found if model is None or found.status != "done" else _with_model(found, target, model)
 
 
 def _refuse(found: ProbeResult, target: _Target, status: int) -> ProbeResult:
     if target.provider == "ollama":
-        return _fail(found, target, "auth", f"{target.place} refuses ({status}): it wants a password", key="unknown")
+        return _fail(
+            found, target, "auth", f"{target.place} refused the request ({status}): it needs a password", key="unknown"
+        )
     if target.key is None:
-        return _fail(found, target, "auth", f"{target.place} asks for a key: {target.set_key}", key="missing")
+        return _fail(found, target, "auth", f"{target.place} needs a key: {target.set_key}", key="missing")
     return _fail(found, target, "auth", f"{target.place} refused the key ({status}): {target.set_key}", key="rejected")
 
 
@@ -166,7 +170,7 @@ def _with_model(found: ProbeResult, target: _Target, model: str) -> ProbeResult:
     if known is not False:
         return found._replace(model_known=known)
     near = did_you_mean(model, found.models)
-    hint = f"ollama pull {model}" if target.provider == "ollama" else near or "is the name right?"
+    hint = f"ollama pull {model}" if target.provider == "ollama" else near or "check the name"
     message = f"{target.place} does not know the model {model}: {hint}"
     return _fail(found, target, "model_gone", message)._replace(model_known=False)
 
@@ -194,10 +198,10 @@ def _fail(
 
 def _hint(target: _Target, error: ProviderUnavailable) -> str:
     if target.provider == "ollama":
-        return "is it running? ollama serve" if is_own_host(target.base_url) else "is it running there? ollama serve"
+        return "start it: ollama serve" if is_own_host(target.base_url) else "start it there: ollama serve"
     if is_official(target.provider, target.base_url):
-        return error.hint or "is there a network? try again"
-    return error.hint or "is the server running, and is the address right?"
+        return error.hint or "check the network and try again"
+    return error.hint or "check the server and the address"
 
 
 def _headers(provider: str, key: str | None) -> dict[str, str]:

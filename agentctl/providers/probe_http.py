@@ -71,7 +71,7 @@ def _read_body(response: httpx.Response) -> bytes | None:
 
 def _check_address(parts: SplitResult) -> None:
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
-        raise ValueError("no http address")
+        raise ValueError("not an http address")
 
 
 def _proxy_for(url: str) -> httpx.Proxy | None:
@@ -80,7 +80,7 @@ def _proxy_for(url: str) -> httpx.Proxy | None:
         return None
     proxy = urlsplit(named)
     if proxy.scheme != "http":
-        raise _ProxyRefused(f"a proxy that speaks {proxy.scheme} is not understood by this check")
+        raise _ProxyRefused(f"this check does not support {proxy.scheme} proxies")
     _check_address(proxy)
     return httpx.Proxy(named)
 
@@ -240,17 +240,17 @@ def _explain(error: Exception, place: str) -> ProviderUnavailable:
     match error:
         case _ProxyRefused():
             message = f"{place} cannot be reached: {error}"
-            hint = "see HTTPS_PROXY and NO_PROXY"
+            hint = "check HTTPS_PROXY and NO_PROXY"
         case _NotHttp():
-            message, hint = f"what answers at {place} does not speak HTTP", "is the address right?"
+            message, hint = f"the server at {place} does not speak HTTP", "check the address"
         case ConnectionRefusedError():
             message = f"nothing listens at {place}"
         case ConnectionError():
-            message = f"{place} broke the connection off"
+            message = f"{place} closed the connection"
         case socket.gaierror():
-            message, hint = f"the host of {place} was not found", "is the name right, and is there a network?"
+            message, hint = f"the host of {place} was not found", "check the name and the network"
         case TimeoutError() if "handshake" in str(error):
-            message, hint = f"{place} did not answer in TLS", "is http:// meant?"
+            message, hint = f"{place} did not complete a TLS handshake", "use http:// if it has no TLS"
         case TimeoutError():
             message = f"{place} did not answer in time"
         case ssl.SSLError():
@@ -258,15 +258,15 @@ def _explain(error: Exception, place: str) -> ProviderUnavailable:
         case OSError():
             message = f"{place} cannot be reached: {(error.strerror or type(error).__name__).lower()}"
         case _:
-            message, hint = f"{place} is no address that can be asked", "for example: https://host:8080/v1"
+            message, hint = f"{place} is not a valid address", "use an address such as https://host:8080/v1"
     return ProviderUnavailable(safe_text(message), hint=hint, billed="no")
 
 
 def _explain_tls(error: ssl.SSLError, place: str) -> tuple[str, str]:
     reason = str(getattr(error, "verify_message", "")).rstrip(".")
     if reason:
-        hint = "is the address right?" if "mismatch" in reason else "SSL_CERT_FILE names the authorities to trust"
+        hint = "check the address" if "mismatch" in reason else "set SSL_CERT_FILE to the authorities to trust"
         return f"the certificate of {place} is not accepted: {reason}", hint
     if error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
-        return f"what answers at {place} does not speak TLS", "is http:// meant?"
-    return f"no TLS with {place}: {error.reason or 'it broke off'}", ""
+        return f"the server at {place} does not speak TLS", "use http:// if it has no TLS"
+    return f"TLS with {place} failed: {error.reason or 'connection closed'}", ""

@@ -69,7 +69,7 @@ class ScriptedProvider(LLMProvider):
         number = len(self.heard)
         if number > len(self._script):
             raise ScriptEnded(
-                f"the script has {len(self._script)} answers, and request {number} came",
+                f"the script has {len(self._script)} answers, and none for request {number}",
                 hint="add a step to the script",
                 billed="no",
             )

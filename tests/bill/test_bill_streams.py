@@ -149,8 +149,8 @@ def test_a_price_in_another_unit_is_refused_with_the_one_that_was_meant(
 @pytest.mark.parametrize(
     ("model", "said"),
     [
-        ("openrouter/openrouter/auto", "has no upper bound (it chooses the model, and so the price, itself)"),
-        ("openai/gpt-4o-search-preview", "has no upper bound (it always searches, and searches are billed apart)"),
+        ("openrouter/openrouter/auto", "has no upper bound (it chooses the model itself, and so the price)"),
+        ("openai/gpt-4o-search-preview", "has no upper bound (it always searches, and searches are billed separately)"),
         ("gemini/gemma-3-27b-it", "the price of gemini/gemma-3-27b-it is unknown"),  # litellm's row says 0
         ("gemini/no-such-model", "the price of gemini/no-such-model is unknown"),
     ],

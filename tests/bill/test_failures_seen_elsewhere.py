@@ -206,7 +206,7 @@ async def test_b08_no_tool_of_the_provider_is_offered_and_a_model_with_a_fee_is_
     assert all(not any("search" in name for name in body) for body in bodies)
     fees = {"openai": "gpt-4o-search-preview"}
     if (model := fees.get(format)) is not None:
-        with pytest.raises(UnknownPrice, match="searches are billed apart"):
+        with pytest.raises(UnknownPrice, match="searches are billed separately"):
             await user.run(reaching(server, format) | {"LLM_MODEL": model})
         assert len(server.books.chat_requests) == len(bodies)
 

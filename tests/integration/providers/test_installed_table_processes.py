@@ -33,6 +33,6 @@ def test_without_litellm_the_cure_is_said(tmp_path: Path) -> None:
     )
     root = Path(__file__).parents[3]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=60)
-    said = "litellm is not installed, and with it the price table is missing\nTrue\n"
+    said = "the price table is missing: litellm is not installed\nTrue\n"
     assert (done.stdout, done.stderr) == (said, "")
     assert TABLE_FILE.endswith(".json")

@@ -91,7 +91,7 @@ def test_a_model_that_does_not_chat_hides_no_other_row(here: Here, monkeypatch: 
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     ended = here("providers", "list")
     assert (ended.code, len(ended.out.splitlines())) == (0, len(KNOWN_PROVIDERS) + 4)
-    assert "is no chat model" in ended.err
+    assert "is not a chat model" in ended.err
 
 
 def test_a_run_finds_the_only_model_of_an_ollama_on_this_host(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:

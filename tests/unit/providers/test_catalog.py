@@ -195,7 +195,7 @@ def test_a_line_counts_for_the_provider_that_it_names(tmp_path: Path) -> None:
 def test_a_fee_that_nobody_knows_leaves_no_bound_until_the_user_prices_the_model(tmp_path: Path) -> None:
     rows = {"m": {**CHAT, "input_cost_per_request": 0.005}}
     found = made(tmp_path, rows).facts("openai", "m")
-    assert found.unbounded == "its price row has a fee that agentctl does not know: input_cost_per_request"
+    assert found.unbounded == "its price row has an unknown fee: input_cost_per_request"
     assert made(tmp_path, rows, {"m": LINE}).facts("openai", "m").unbounded is None
 
 

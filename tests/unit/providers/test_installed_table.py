@@ -162,7 +162,7 @@ def test_what_the_table_has_of_routers_and_searchers_is_unbounded(catalog: Catal
 
 
 def test_an_embedding_model_is_refused(catalog: Catalog) -> None:
-    with pytest.raises(UsageError, match=r"openai/text-embedding-3-small is no chat model \(mode embedding\)"):
+    with pytest.raises(UsageError, match=r"openai/text-embedding-3-small is not a chat model \(mode embedding\)"):
         catalog.facts("openai", "text-embedding-3-small")
 
 

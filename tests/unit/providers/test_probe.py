@@ -39,7 +39,7 @@ def test_a_key_that_is_refused_or_missing(provider: str, base: str) -> None:
         assert refused.error == (f"{server.url}{base} refused the key (401): agentctl providers set-key {provider}")
         missing = probe_provider(provider, server.url + base, None, "m-1")
         assert found(missing) == (True, "missing", None, "auth")
-        assert missing.error == f"{server.url}{base} asks for a key: agentctl providers set-key {provider}"
+        assert missing.error == f"{server.url}{base} needs a key: agentctl providers set-key {provider}"
 
 
 def test_an_own_server_may_want_no_key() -> None:
@@ -118,9 +118,9 @@ def test_a_list_longer_than_we_read_still_says_that_the_key_is_taken() -> None:
     ("status", "ends", "said"),
     [
         ("403 Forbidden", "auth", "refused the key (403): agentctl providers set-key openai"),
-        ("429 Too Many Requests", "rate_limited", "asks to come back later (429): try again"),
+        ("429 Too Many Requests", "rate_limited", "is limiting requests (429): try again later"),
         ("500 Oh\x1b[2J::error::", "unavailable", "answered 500"),
-        ("503 Service Unavailable", "unavailable", "answered 503 Service Unavailable: try later"),
+        ("503 Service Unavailable", "unavailable", "answered 503 Service Unavailable: try again later"),
         ("418 I'm a teapot", "unavailable", "answered 418 I'm a teapot"),
     ],
 )
@@ -137,7 +137,7 @@ def test_what_is_no_list_is_told(body: bytes) -> None:
     with Host({"/v1/models": page(body)}) as host:
         answer = probe_provider("openai", f"{host.url}/v1", KEY)
         assert found(answer) == (True, "unknown", None, "unavailable")
-        assert answer.error.endswith("does not list models as openai does: is the address right (most end in /v1)?")
+        assert answer.error.endswith("does not list models as openai does: check the address (most end in /v1)")
 
 
 def test_a_redirect_is_not_followed() -> None:
@@ -145,7 +145,7 @@ def test_a_redirect_is_not_followed() -> None:
     with Host({"/v1/models": moved, "/elsewhere": LIST}) as host:
         answer = probe_provider("openai", f"{host.url}/v1", KEY)
         assert found(answer) == (True, "unknown", None, "unavailable")
-        assert answer.error == f"{host.url}/v1 sends on to http://***@127.0.0.1/elsewhere: is the address right?"
+        assert answer.error == f"{host.url}/v1 redirects to http://***@127.0.0.1/elsewhere: check the address"
         assert host.lines == ["GET /v1/models"]
 
 

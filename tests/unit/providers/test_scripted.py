@@ -75,7 +75,7 @@ async def test_a_test_can_wait_between_two_pieces() -> None:
 async def test_after_its_script_it_says_so_and_is_not_asked_again() -> None:
     provider = ScriptedProvider([Completion(text="one")])
     await hear(provider)
-    with pytest.raises(ScriptEnded, match="the script has 1 answers, and request 2 came") as caught:
+    with pytest.raises(ScriptEnded, match="the script has 1 answers, and none for request 2") as caught:
         await hear(provider)
     assert (caught.value.billed, caught.value.retryable, caught.value.status) == ("no", False, "unavailable")
 
