@@ -1,4 +1,4 @@
-"""The protocols between the packages on one page: what a run asks of its parts, and nothing of how they do it."""
+"""The protocols between the packages, on one page: what a run asks of its parts, not how they do it."""
 
 from __future__ import annotations
 
@@ -23,79 +23,79 @@ if TYPE_CHECKING:
 
 Effect = Literal["read", "write", "destructive", "network"]
 Outcome = Literal["unsent", "refused", "unknown"]
-"""What is known of a request without an answer: surely no byte of it left, refused by a status that costs nothing."""
+"""What is known of a request without an answer: no byte of it left, it was refused for free, or nothing is certain."""
 
 
 class LLMProvider(Protocol):
-    """Answers requests; one ``stream`` is one request on the wire, never retried inside."""
+    """Answers requests; one ``stream`` is one request on the wire, without retries."""
 
     @property
     def facts(self) -> ModelFacts:
-        """Who answers, at what price, within which ceilings."""
+        """The provider's and the model's names, price and ceilings."""
         ...
 
     def stream(self, request: Request) -> AsyncIterator[Delta | Reported | Completion]:
-        """Yield pieces as they come, usage that is reported early, and the whole ``Completion`` last.
+        """Yield pieces as they arrive, usage that is reported early, and the whole ``Completion`` last.
 
-        The iterator may have a method ``withdraw() -> Outcome``, which lets nothing of the request leave from then on.
-        It is called when no answer came, also when the call was cancelled. Without it, the request may have left.
+        The iterator may have a method ``withdraw() -> Outcome``, which stops the request from leaving. It is called if
+        no answer came, also after a cancellation. Without that method the request may have left.
 
         Raises:
-            ProviderError: with ``billed`` "no" only when the attempt surely cost nothing.
+            ProviderError: no answer; ``billed`` is "no" only if the attempt certainly cost nothing.
         """
         ...
 
 
 class Tool(Protocol):
-    """Something an agent can do; its arguments are checked against ``spec.parameters`` before it acts."""
+    """An action that an agent can take; its arguments are validated against ``spec.parameters`` before it runs."""
 
     @property
     def spec(self) -> ToolSpec:
-        """What the model reads."""
+        """The description that the model reads."""
         ...
 
     @property
     def effect(self) -> Effect:
-        """What kind of mark a call leaves."""
+        """The kind of effect that a call has."""
         ...
 
     @property
     def contained(self) -> bool:
-        """Whether what a call changes stays inside the workspace or a sandbox: then nobody needs to be asked."""
+        """Whether changes by a call stay inside the workspace or a sandbox; such a call needs no approval."""
         ...
 
     async def prepare(self, arguments: Mapping[str, object]) -> Mapping[str, object]:
-        """Return the arguments as they will be acted on: checked, names resolved, paths normal. Changes nothing.
+        """Return the arguments as the call will use them: validated, names resolved, paths normalized. Change nothing.
 
         Raises:
-            ToolError: wrong arguments, or nothing of that name.
+            ToolError: the arguments are invalid, or they name something that does not exist.
         """
         ...
 
     async def __call__(self, arguments: Mapping[str, object]) -> str:
-        """Do it and return the text that the model reads (bounded); a ``Reply`` says more about the call.
+        """Run the tool and return the text that the model reads, limited in size; a ``Reply`` carries more facts.
 
         Raises:
-            ToolError: wrong arguments or a failure; the model reads it with its hint.
+            ToolError: the arguments are invalid, or the tool failed; the model reads the error with its hint.
         """
         ...
 
 
 @runtime_checkable
 class AutorunAware(Protocol):
-    """A tool that knows which program runs or obeys the file that a call writes, as that program's settings name it."""
+    """A tool that knows which program runs or obeys the file that a call writes, by that program's own settings."""
 
     async def find_autorun(self, arguments: Mapping[str, object]) -> AutorunFile | None:
-        """Return which program runs or obeys the file that a prepared call writes, or None."""
+        """Return the program that runs or obeys the file that a prepared call writes, or None."""
         ...
 
 
 @runtime_checkable
 class TargetAware(Protocol):
-    """A tool that knows the other names of what a call is about, so that rules hold whichever name is used."""
+    """A tool that knows the other names of a call's target, so that rules apply whichever name is used."""
 
     def subject(self, arguments: Mapping[str, object]) -> Subject:
-        """Return what rules look at: ``arguments`` with the defaults filled in, the target by the name given."""
+        """Return what rules are matched against: ``arguments`` with defaults, and the target by the name given."""
         ...
 
     async def look_up(self, subject: Subject) -> Subject:
@@ -108,18 +108,18 @@ class TargetAware(Protocol):
 
 
 class Toolbox(Protocol):
-    """The tools of one run, by name; nothing is loaded before it is asked for."""
+    """The tools of one run, by name; each is loaded when it is first requested."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names that can be asked for."""
+        """The names of the available tools."""
         ...
 
     def get(self, name: str) -> Tool:
-        """Return the tool.
+        """Return the tool called ``name``.
 
         Raises:
-            ToolError: no such tool, with the nearest name.
+            ToolError: there is no such tool; the hint has the nearest name.
         """
         ...
 
@@ -128,15 +128,15 @@ class OpenToolbox(Toolbox, Protocol):
     """A toolbox that must be closed."""
 
     async def aclose(self) -> None:
-        """Release what the tools hold."""
+        """Release the resources of the tools."""
         ...
 
 
 class RunTools(NamedTuple):
-    """What a run works with. ``sandbox`` is the tier's name where a tool needs one.
+    """The tools of a run, and the name of its sandbox tier where a tool needs a sandbox.
 
-    ``left_out`` are the tools that would be there if a sandbox could be had here, and why it cannot. ``unreported``
-    returns the notices of commands that were broken off, as they have no result.
+    ``left_out`` are the tools that are missing because no sandbox is available, with the reason. ``unreported``
+    returns the notices of commands that were interrupted and so have no result.
     """
 
     toolbox: OpenToolbox
@@ -146,17 +146,17 @@ class RunTools(NamedTuple):
 
 
 class Artifact(NamedTuple):
-    """What is in a file of the run now (without secrets and escapes), and the path by which ``read_file`` finds it."""
+    """The text stored in a file of the run (without secrets and escapes), and its path for ``read_file``."""
 
     path: str
     text: str
 
 
 class CommandResult(NamedTuple):
-    """How a command ended; both texts are bounded (head and tail kept), ``exit_code`` is negative for a signal.
+    """The result of a command; both texts keep a head and a tail of limited size, ``exit_code`` < 0 is a signal.
 
-    ``truncated_bytes`` were left out of the two texts together. ``notes`` are sentences of agentctl, not of the
-    command: what was ended, moved or not kept. ``notices`` are files that other programs run or obey.
+    ``truncated_bytes`` counts what both texts together left out. ``notes`` are sentences by agentctl, not by the
+    command: what was killed, moved or not stored. ``notices`` are changed files that other programs run or obey.
 
     >>> import anyio
     >>> from agentctl import run_shell_async
@@ -175,20 +175,20 @@ class CommandResult(NamedTuple):
 
 
 class Sandbox(Protocol):
-    """Runs commands inside a sandbox of one tier and leaves nothing behind."""
+    """Runs commands in a sandbox of one tier; no process of a command is left running."""
 
     @property
     def tier(self) -> str:
-        """The name of its tier: "bwrap", "landlock" or "none"."""
+        """The name of the tier: "bwrap", "landlock" or "none"."""
         ...
 
     @property
     def read_only(self) -> bool:
-        """Whether nothing of the workspace can be changed from inside."""
+        """Whether commands cannot change the workspace."""
         ...
 
     def unreported(self) -> tuple[FileNotice, ...]:
-        """Return the notices of commands that were broken off and have no result; each is returned once."""
+        """Return the notices of commands that were interrupted and have no result; each is returned once."""
         ...
 
     async def run(
@@ -198,12 +198,12 @@ class Sandbox(Protocol):
         timeout: float,  # noqa: ASYNC109 - the protocol promises it
         more: bool = False,
     ) -> CommandResult:
-        """Run ``command`` by a shell, in the workspace, for at most ``timeout`` seconds.
+        """Run ``command`` in a shell, in the workspace, for at most ``timeout`` seconds.
 
-        Of what it writes head and tail are returned, ``more`` of both where a model's share is cut out of them.
+        Return the head and tail of its output, longer ones with ``more``, from which a model's share is cut.
 
         Raises:
-            ToolError: it could not be started.
+            ToolError: the command could not be started.
         """
         ...
 
@@ -211,7 +211,7 @@ class Sandbox(Protocol):
 class Ledger(Protocol):
     """The durable record of holds and charges; every method is on disk when it returns.
 
-    Every method raises StateError when the ledger cannot be written or believed.
+    Every method raises StateError when the ledger cannot be written or trusted.
     """
 
     async def open_run(
@@ -225,24 +225,24 @@ class Ledger(Protocol):
         parent: Parent | None = None,
         capability: str = "",
     ) -> None:
-        """Enter a run and its limits, below ``parent`` if it has one: each hold counts in every run above it.
+        """Record a run and its limits, below ``parent`` if it has one: each hold counts in every run above it.
 
-        ``capability`` is the secret that its own children show; only a hash of it is stored.
+        ``capability`` is the secret that the run's own children present; only a hash of it is stored.
 
         Raises:
-            ActionDenied: nothing may be opened below that parent.
+            ActionDenied: no run may be opened below that parent.
         """
         ...
 
     async def reserve(self, ask: Ask) -> Hold | Wait | Verdict:
-        """In one transaction: sum, judge, grant. A ``Wait`` says when to ask again; a ``Verdict`` is a no.
+        """Sum, judge and grant in one transaction. A ``Wait`` says when to ask again; a ``Verdict`` is a refusal.
 
-        Of an ask that ``can_count`` the counted bound is used where the other one would shorten the output, make it
-        wait or refuse it; where there is none yet, ``Wait("bound")`` asks for it, and nothing is held or queued.
+        For an ask that ``can_count``, the counted bound is used where the other one would shorten the output, or make
+        the ask wait or be refused. If it is not known yet, return ``Wait("bound")``; nothing is held or queued then.
 
         Raises:
-            ActionDenied: a run above has ended.
-            UnknownPrice: a run above has a dollar limit that cannot be kept with this model.
+            ActionDenied: a run above this one has ended.
+            UnknownPrice: a run above this one has a dollar limit that cannot be kept with this model.
         """
         ...
 
@@ -251,15 +251,15 @@ class Ledger(Protocol):
         ...
 
     async def mark_sent(self, hold_id: str) -> bool:
-        """Compare and set: True only if the row is still held by us, its deadline lies ahead, and all above goes on."""
+        """Mark a hold sent; return False unless it is still ours, its deadline is ahead and all runs above are open."""
         ...
 
     async def settle(self, hold_id: str, charge: Charge) -> Settlement:
-        """Write what an attempt cost, once; usage that comes late settles a row in doubt."""
+        """Record what an attempt cost, once; usage that arrives late settles a row in doubt."""
         ...
 
     async def void(self, hold_id: str, reason: str) -> None:
-        """Write that an attempt surely cost nothing."""
+        """Record that an attempt certainly cost nothing."""
         ...
 
     async def doubt(
@@ -272,42 +272,42 @@ class Ledger(Protocol):
         least: Charge | None = None,
         substitute: Substitute | None = None,
     ) -> Settlement:
-        """Write that nobody knows; it counts as spent: input bound + the clamp (or the model's ceiling), or ``least``.
+        """Record an unknown cost; it counts as spent: input bound + the clamp (or the model's ceiling), or ``least``.
 
-        ``least`` is what the attempt cost at least, by what was reported of it. Above the hold it is an overrun.
-        ``substitute`` answered in the place of the asked model: bound and clamp count at its price, if that is dearer.
+        ``least`` is the least that the attempt cost, by what was reported of it. Above the hold it is an overrun.
+        ``substitute`` answered in place of the requested model: bound and clamp count at its price if that is higher.
         """
         ...
 
     async def spool(self, hold_id: str, conclusion: Conclusion) -> str:
-        """Write beside the ledger how a sent attempt ended, for when the ledger itself cannot be written.
+        """Write the conclusion of a sent attempt beside the ledger, when the ledger itself cannot be written.
 
-        Returns the file. The next process that opens the ledger to write applies it, once; a later ``settle``, ``void``
-        or ``doubt`` of the same attempt removes it.
+        Return the file. The next process that opens the ledger for writing applies it, once; a later ``settle``,
+        ``void`` or ``doubt`` of the same attempt removes it.
         """
         ...
 
     async def spend(self, run_id: str, further: Collection[LimitName] = ()) -> Spend:
-        """Return what counts against the run's limits and the hour's now, and against ``further`` ones."""
+        """Return what counts now against the limits of the run and of the hour, and against ``further`` limits."""
         ...
 
     async def close_run(self, run_id: str, status: str) -> None:
-        """Write how a run ended."""
+        """Record how a run ended."""
         ...
 
 
 class Observer(Protocol):
-    """Sees every record of a run, in order."""
+    """Receives every record of a run, in order."""
 
     async def observe(self, record: Record) -> None:
-        """Take one record; a journal returns only when it is on disk."""
+        """Receive one record; a journal returns only when the record is on disk."""
         ...
 
 
 class Question(NamedTuple):
-    """What a person is asked: the call as it will be acted on, its kind, why nobody else decides it.
+    """A question to a person: the call as it will run, its effect, and why it needs approval.
 
-    ``rule`` is the rule that would allow it and its like (``docker_restart(name=web)``); "always" means that rule.
+    ``rule`` would allow this call and similar ones (``docker_restart(name=web)``); the answer "always" means that rule.
     """
 
     call: ToolCall
@@ -317,7 +317,7 @@ class Question(NamedTuple):
 
 
 class Approval(NamedTuple):
-    """A person's answer; ``always`` lets ``Question.rule`` hold for the rest of the run. ``by`` says who answered."""
+    """A person's answer; ``always`` applies ``Question.rule`` for the rest of the run. ``by`` says who answered."""
 
     granted: bool
     always: bool = False
@@ -328,18 +328,18 @@ class Approver(Protocol):
     """Asks a person about tool calls, one at a time."""
 
     async def approve(self, question: Question) -> Approval:
-        """Return the answer; it may take as long as a person does, and is cancelled with the run."""
+        """Return the answer; this may take as long as a person does, and is cancelled with the run."""
         ...
 
 
 class ArtifactStore(Protocol):
-    """Keeps whole what a model cannot be shown whole."""
+    """Stores in full the results that are too long for a model."""
 
     async def keep(self, number: int, tool: str, text: str) -> Artifact:
-        """Keep the result of a run's call number ``number``, and say under which path it can be read.
+        """Store the result of call number ``number`` of the run; return it with the path to read it by.
 
         Raises:
-            StateError: it cannot be kept.
+            StateError: the result cannot be stored.
         """
         ...
 
@@ -356,11 +356,11 @@ class Pruner(Protocol):
         most: int | None = None,
         trial: bool = False,
     ) -> tuple[Message, ...]:
-        """Return what is sent, counted by ``measure``; ``most`` is a lower limit than usual, in tokens.
+        """Return the messages to send, counted by ``measure``; ``most`` is a lower limit than usual, in tokens.
 
-        ``trial``: it is not sent yet, so nobody is told.
+        ``trial``: nothing is sent yet, so no event or warning is emitted.
 
         Raises:
-            ContextOverflow: it cannot fit.
+            ContextOverflow: the conversation cannot be made to fit.
         """
         ...

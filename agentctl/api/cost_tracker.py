@@ -26,14 +26,14 @@ _PER_1K = 1000  # 1,000 tokens in a million, a thousand times
 class CostTracker:
     """Sets prices and limits for the runs of an agent, and adds up what they spent. Dollars are US dollars.
 
-    ``cost_per_1k_input`` and ``cost_per_1k_output`` are dollars per 1,000 tokens, both or none: they stand for every
-    token, cached or reasoned or not, in place of the price table. ``limits`` None: the user's own (settings). The
-    task's limits hold for each run; the hour's for everyone on the same ledger, which is the user's unless ``ledger``
-    names another file. ``history_file`` mirrors the last 1000 calls as JSON (a list, oldest first; a lock file lies
-    beside it). One tracker may serve several runs, also at once; its sums are over all of them.
+    ``cost_per_1k_input`` and ``cost_per_1k_output`` are dollars per 1,000 tokens, both or neither. They replace the
+    price table for every token, cached and reasoning tokens included. ``limits`` None: those of the user's settings.
+    Limits per task apply to each run; the limit per hour applies to all runs on the ledger, which is the user's unless
+    ``ledger`` names another file. ``history_file`` mirrors the last 1000 calls as a JSON list, oldest first, with a
+    lock file beside it. One tracker may serve several runs, also at once; its sums cover all of them.
 
     Raises:
-        UsageError: a price is negative, no number or in another unit, or one of the two is missing.
+        UsageError: a price is negative, not a number or in another unit, or only one of the two is given.
 
     >>> from agentctl import BuiltinProvider, CostLimit, CostTracker, DockerAgent
     >>> tracker = CostTracker(cost_per_1k_input=0.03, cost_per_1k_output=0.06, limits=CostLimit(max_cost_per_task=1.00))
@@ -68,7 +68,7 @@ class CostTracker:
 
     @property
     def cost(self) -> Decimal | None:
-        """What was charged, in dollars; None once a call's price was unknown. What is in doubt is not in it.
+        """The dollars charged, without amounts in doubt; None once the price of a call was unknown.
 
         >>> CostTracker().cost
         Decimal('0')
@@ -77,7 +77,7 @@ class CostTracker:
 
     @property
     def in_doubt(self) -> Decimal | None:
-        """What failed calls may have cost at worst, in dollars: it counts as spent. None if a price was unknown.
+        """The most that failed calls may have cost, in dollars; it counts as spent. None if a price was unknown.
 
         >>> CostTracker().in_doubt
         Decimal('0')
@@ -104,7 +104,7 @@ class CostTracker:
 
     @property
     def calls(self) -> int:
-        """How many calls were charged (also at $0) or are in doubt; an answer of ``builtin`` is one too.
+        """The number of calls that were charged (also at $0) or are in doubt; an answer of ``builtin`` counts too.
 
         >>> CostTracker().calls
         0
@@ -123,7 +123,7 @@ class CostTracker:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """The last 100 warnings that 80 % of a limit are used, as sentences.
+        """The last 100 warnings that 80 % of a limit is used, as sentences.
 
         >>> CostTracker().warnings
         ()
@@ -132,7 +132,7 @@ class CostTracker:
             return tuple(self._warnings)
 
     async def observe(self, record: Record) -> None:
-        """Take one record of a run; ``DockerAgent`` calls this.
+        """Receive one record of a run; ``DockerAgent`` calls this.
 
         >>> import anyio
         >>> from datetime import UTC, datetime
@@ -162,11 +162,11 @@ class CostTracker:
             self._cost = _sum(self._cost, expense.nano)
 
     def hourly_cost(self) -> Decimal:
-        """Return the dollars that count against the hour's limit now: all processes on the ledger, in doubt included.
+        """Return the dollars that count now against the limit per hour: of all processes, amounts in doubt included.
 
         Raises:
             StateError: the ledger cannot be read.
-            UsageError: a setting is wrong (without ``ledger`` they say where it lies).
+            UsageError: a setting is invalid (without ``ledger``, the settings name the ledger).
 
         >>> CostTracker(ledger="nothing-spent-yet.db").hourly_cost()
         Decimal('0')
@@ -179,11 +179,11 @@ class CostTracker:
         return to_usd(hour.spent + hour.in_doubt)
 
     def summary(self) -> str:
-        """Return a few lines: calls, tokens, dollars, the hour of everyone on the ledger, warnings.
+        """Return a summary in a few lines: calls, tokens, dollars, the last hour of all processes, warnings.
 
         Raises:
             StateError: the ledger cannot be read.
-            UsageError: a setting is wrong.
+            UsageError: a setting is invalid.
 
         >>> print(CostTracker(ledger="nothing-spent-yet.db").summary())
         0 calls · 0 tokens in · 0 tokens out · $0.00
@@ -217,7 +217,7 @@ def _dollars(amount: Decimal) -> str:
 
 
 def _path(name: str, value: object) -> Path | None:
-    """Return a file's absolute path: the working directory may be another one when it is written."""
+    """Return the absolute path of a file, as the working directory may change before it is written."""
     if value is None:
         return None
     if not isinstance(value, (str, PathLike)) or not str(value).strip() or "\0" in str(value):
@@ -241,7 +241,11 @@ def _price(per_1k_input: object, per_1k_output: object) -> Price | None:
 
 
 def _per_million(name: str, value: object) -> Decimal:
-    """Return an exact price; what is far too small or too large is a price in another unit."""
+    """Return an exact price in dollars per million tokens.
+
+    Raises:
+        UsageError: it is not a number, or so small or large that it must be in another unit.
+    """
     price: Decimal | None = None
     if isinstance(value, (int, float, str, Decimal)) and not isinstance(value, bool):
         try:

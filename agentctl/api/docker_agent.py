@@ -1,4 +1,4 @@
-"""Run tasks from Python: an agent to call, with everything else chosen as the command line does."""
+"""Run tasks from Python, with the same defaults as the command line."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ _USERS: RunVar[Counter[int]] = RunVar("runs of each provider")
 
 
 class DockerAgent:
-    """Answers questions about containers, and changes them where it may. It may be called often, and from several
-    threads or tasks at once; each call is a run of its own, with a journal, in the user's ledger.
+    """Answers questions about containers, and changes them where it is allowed to. It may be called repeatedly, and
+    from several threads or tasks at once; each call is a run of its own, with a journal, in the user's ledger.
 
-    What is not given comes from the user's settings (environment, .env, config), read again at each call:
-    ``llm_provider`` None is chosen as the command line does, in the end ``builtin``. ``cost_tracker`` brings prices,
-    limits, a history file, and adds up. ``context_manager`` says how much of a conversation is sent. ``workdir`` is
-    where files are read (None: the setting, else the current folder). ``approver`` is asked before a change; without
-    one a question is a no, unless ``allow`` has a rule for it (``"docker_restart(name=web)"``, besides the settings'
-    own rules). ``labels`` mark the runs, on top of those of repository and CI; ``observers`` see each of their events.
-    Warnings go to the logger "agentctl".
-    The connections of a provider handed in are closed (``aclose``) after the last of the runs that use it.
+    Arguments that are not given come from the user's settings (environment, .env, config), read again at each call.
+    ``llm_provider`` None: chosen as on the command line, with ``builtin`` as the last choice. ``cost_tracker`` sets
+    prices, limits and a history file, and adds up costs. ``context_manager`` limits how much of a conversation is
+    sent. ``workdir`` is where files are read (None: the setting, else the current folder). ``approver`` is asked
+    before a change; without one such a call is denied, unless a rule of ``allow`` (``"docker_restart(name=web)"``) or
+    of the settings allows it. ``labels`` are added to those of repository and CI; ``observers`` receive each event.
+    Warnings go to the logger "agentctl". The connections of ``llm_provider`` are closed (``aclose``) after the last of
+    the runs that use it.
 
     Raises:
-        UsageError: an argument is of the wrong kind.
+        UsageError: an argument has the wrong type.
 
     >>> from agentctl import BuiltinProvider, DockerAgent
     >>> agent = DockerAgent(BuiltinProvider())
@@ -97,16 +97,16 @@ class DockerAgent:
         self._observers = tuple(observers)
 
     def execute(self, task: str) -> RunResult:
-        """Work on ``task`` and return how it ended, with or without a running event loop; ``str()`` is the answer.
+        """Run ``task`` and return its result, with or without a running event loop; ``str()`` of it is the answer.
 
-        A run's own ending is never raised: out of budget, denied or without a provider it is a result with
-        ``status``, ``error`` (message and hint), ``breaker`` and ``cost``. Ctrl-C stops the run, which is written
-        down, and is raised when it has ended; a second one does not wait for that.
+        The end of a run is never raised: if it is out of budget, denied or its provider fails, the result says so in
+        ``status``, ``error`` (message and hint), ``breaker`` and ``cost``. Ctrl-C stops the run, which is recorded,
+        and is raised when it has ended; a second Ctrl-C does not wait for that.
 
         Raises:
-            UsageError: there is no task, or a setting is wrong, or a dollar limit is set and no price is known.
-            ActionDenied: this process was started inside the sandbox of a run, whose ledger cannot be seen from there.
-            AuthFailed: the key of the provider that was chosen is missing.
+            UsageError: there is no task, a setting is invalid, or a dollar limit is set and the price is unknown.
+            ActionDenied: this process runs inside the sandbox of a run, where that run's ledger is not visible.
+            AuthFailed: the key of the chosen provider is missing.
 
         >>> from agentctl import Completion, DockerAgent, ScriptedProvider
         >>> result = DockerAgent(ScriptedProvider([Completion("Two: web and db.")])).execute("List all containers")
@@ -117,14 +117,14 @@ class DockerAgent:
         return run_in_thread(partial(self._perform, task, running), name="agentctl execute", stop=running.interrupt)
 
     async def execute_async(self, task: str) -> RunResult:
-        """Do what ``execute`` does, in the running event loop (asyncio or trio).
+        """Run ``task`` in the running event loop (asyncio or trio), and return the same as ``execute``.
 
-        Cancelled, it closes the run (journal, ledger: what was sent counts) before the cancellation goes on.
+        When cancelled, it first closes the run in journal and ledger (requests that were sent count).
 
         Raises:
-            UsageError: there is no task, or a setting is wrong, or a dollar limit is set and no price is known.
-            ActionDenied: this process was started inside the sandbox of a run, whose ledger cannot be seen from there.
-            AuthFailed: the key of the provider that was chosen is missing.
+            UsageError: there is no task, a setting is invalid, or a dollar limit is set and the price is unknown.
+            ActionDenied: this process runs inside the sandbox of a run, where that run's ledger is not visible.
+            AuthFailed: the key of the chosen provider is missing.
 
         >>> import anyio
         >>> from agentctl import Completion, DockerAgent, ScriptedProvider
@@ -142,10 +142,10 @@ class DockerAgent:
             return await made.orchestrator.run(task)
 
     def _prepare_run(self) -> _PreparedRun:
-        """Return the parts of one run.
+        """Return one run, ready to start.
 
         Raises:
-            AgentctlError: a setting is wrong, or the provider cannot be had.
+            AgentctlError: a setting is invalid, or the provider is not available.
         """
         from agentctl.budget.breaker import refuse_unbounded  # noqa: PLC0415 - importing the package loads nothing
         from agentctl.providers.selection import resolve_provider  # noqa: PLC0415
@@ -185,7 +185,7 @@ class DockerAgent:
         return _PreparedRun(orchestrator, shared)
 
     def _flags(self) -> Mapping[str, object]:
-        """Return the arguments as flags of the settings: checked and tightened like those."""
+        """Return the arguments as flags of the settings, so that they are validated and tightened alike."""
         flags: dict[str, object] = {"agent": self.name, "workdir": self._workdir, "allow": self._allow or None}
         if self._tracker is not None:
             flags["cost_history_file"] = self._tracker.history_file
@@ -207,20 +207,20 @@ class DockerAgent:
 
 
 class _PreparedRun(NamedTuple):
-    """One run, ready to begin, and the provider whose connections it uses."""
+    """One run, ready to start, and the provider whose connections it uses."""
 
     orchestrator: Orchestrator
     provider: LLMProvider
 
 
 class _ActiveRun:
-    """The run under way, if any, which can be stopped."""
+    """The run in progress, if any, which can be stopped."""
 
     def __init__(self) -> None:
         self.orchestrator: Orchestrator | None = None
 
     def interrupt(self) -> bool:
-        """Stop the run as Ctrl-C does; False where none began."""
+        """Stop the run as Ctrl-C does; return False if none has begun."""
         if self.orchestrator is None:
             return False
         self.orchestrator.interrupt()
@@ -228,13 +228,13 @@ class _ActiveRun:
 
 
 class _LogObserver:
-    """Logs what a screen would say in words."""
+    """Logs the events that a screen would show as text."""
 
     def __init__(self, secrets: tuple[str, ...]) -> None:
         self._secrets = secrets
 
     async def observe(self, record: Record) -> None:
-        """Take one record."""
+        """Log one record, if it has a text."""
         event = record.event
         if isinstance(event, Noted):
             level = logging.WARNING if event.level == "warning" else logging.INFO
@@ -256,7 +256,7 @@ def _refuse_no_task(task: object) -> None:
 
 
 def _check(name: str, value: object, wanted: Sequence[str], give: str) -> None:
-    """Refuse an argument without the attributes ``wanted``.
+    """Check that an argument has the attributes ``wanted``.
 
     Raises:
         UsageError: an attribute is missing.
@@ -272,7 +272,7 @@ def _check(name: str, value: object, wanted: Sequence[str], give: str) -> None:
 
 @asynccontextmanager
 async def shared_provider(provider: LLMProvider) -> AsyncIterator[None]:
-    """Close the provider's connections in this event loop when the last run that uses them here has ended."""
+    """Count the runs that share a provider in this event loop; close its connections with the last of them."""
     users = _USERS.get(Counter())
     _USERS.set(users)
     users[id(provider)] += 1

@@ -1,12 +1,12 @@
-"""What a call may cost and what it did cost: the rules of the budget as pure functions.
+"""The rules of the budget as pure functions: what a call may cost, and what it did cost.
 
 ``output_range`` says how many output tokens to ask for, ``input_bound`` how many input tokens a request can be at most.
 ``rules.judge`` holds both against the limits: a grant, a wait or a refusal. ``conclusions`` are the ways in which an
-attempt can end, and the charge for a usage report. ``breaker`` turns a refusal into an error with both numbers and what
-to do. ``last_answer`` sets aside what a last answer needs, writes that request, and tells the model what is left.
+attempt can end, and the charge for a usage report. ``breaker`` turns a refusal into an error with both numbers and a
+hint. ``last_answer`` sizes the reserve for a last answer, writes its request, and tells the model what is left.
 
 Words: a *hold* is the worst case of a request, reserved before it is sent; a *charge* is what it cost; *void* means
-surely free; *in doubt* means sent, with unknown cost, and counts as the whole hold. The *clamp* is the most output
+certainly free; *in doubt* means sent, at unknown cost, and counts as the whole hold. The *clamp* is the most output
 tokens that a request asks for; an *overrun* is a usage report above the hold. A *ceiling* is the number of a limit.
 
 Enter: ``rules.judge``, ``input_bound.bound``, ``output_range.choose_output``, ``conclusions.dearest_charge``,
@@ -14,5 +14,5 @@ Enter: ``rules.judge``, ``input_bound.bound``, ``output_range.choose_output``, `
 Always: a bound is never below what the provider can charge; an unknown price under a dollar limit refuses; what is in
     doubt counts as spent; a model that broke its clamp is held at its own ceiling.
 May import: core, context.
-Never: it reads no clock, no file and no ledger, and holds no money itself: amounts come in and go out.
+Never: reads a clock, a file or the ledger, or holds money itself: amounts come in and go out.
 """

@@ -1,4 +1,4 @@
-"""Say what a breaker refuses: which limit, both numbers, when it is free, and what to do. Pure."""
+"""Describe what a breaker refuses: the limit, both numbers, when it is free again, and a hint. Pure."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ UNITS: Mapping[LimitName, Unit] = {"max_tokens_per_task": "tokens", "max_calls_p
 
 
 class RefusalContext(NamedTuple):
-    """What a refusal says of the run: nano-dollars in doubt (None: no price), and what its last failed call said."""
+    """The run's part of a refusal: nano-dollars in doubt (None: no price), and the last failed call's message."""
 
     run_id: str = ""
     in_doubt_nano: int | None = 0
@@ -41,17 +41,17 @@ NO_CONTEXT = RefusalContext()
 
 
 class DoubtExceeded(ProviderUnavailable):
-    """Amounts in doubt leave no room: trying again at once would not help."""
+    """Amounts in doubt leave no room under a limit, so an immediate retry would not help."""
 
     retryable = False
 
 
 class Overrun(BudgetExceeded):
-    """A call cost more than its hold: whatever else happens, the run ends."""
+    """A call cost more than its hold; the run ends in any case."""
 
 
 class ClampExceeded(ProviderUnavailable):
-    """The provider did not keep to its clamp: asking again would cost again."""
+    """The provider exceeded the clamp; a retry would cost again."""
 
     retryable = False
 
@@ -64,7 +64,7 @@ def _flag_of(limit: LimitName) -> str:
 def format_amount(amount: int, unit: Unit, *, exact: bool = False) -> str:
     """Return an amount as text: dollars rounded up to the millionth or ``exact``, tokens, or calls.
 
-    What is above a ceiling never reads like the ceiling itself.
+    Rounding up means that an amount above a ceiling never reads the same as the ceiling.
     """
     if unit != "nano_usd":
         return f"{amount:,} {unit.removesuffix('s') if amount == 1 else unit}"
@@ -85,7 +85,7 @@ def _format_ceiling(verdict: Verdict, above: str = "") -> str:
 
 
 def _run_above(verdict: Verdict, run_id: str) -> str:
-    """Return the run above ``run_id`` whose limit refused, "" where it is its own (or nobody knows who asked)."""
+    """Return the run above ``run_id`` whose limit refused, "" if the limit is its own or the asking run is unknown."""
     return "" if verdict.run_id == run_id or not run_id else verdict.run_id
 
 
@@ -93,7 +93,7 @@ def refuse_unbounded(facts: ModelFacts, limits: CostLimit, *, near: str = "") ->
     """Refuse a model without price or bound under a dollar limit; ``near`` asks whether another model was meant.
 
     Raises:
-        UnknownPrice: the model has no price, or no bound can be had for it.
+        UnknownPrice: the model has no price, or its cost has no bound.
     """
     if not facts.metered or not has_dollar_limit(limits):
         return
@@ -113,7 +113,7 @@ def refuse_unbounded(facts: ModelFacts, limits: CostLimit, *, near: str = "") ->
 
 
 def unpriced_error(facts: ModelFacts, substitute: Substitute, limits: Collection[LimitName]) -> UnknownPrice:
-    """Return the error for a model that a model of unknown price has answered for; ``limits`` are those in dollars."""
+    """Return the error for a model for which one of unknown price has answered; ``limits`` are those in dollars."""
     clear = f"agentctl ledger reconcile --clear-substitute {shlex.quote(facts.name)}"
     return UnknownPrice(
         f"{facts.name_and_address} was answered by {substitute.name}, whose price is unknown,"
@@ -152,7 +152,7 @@ def refusal_error(verdict: Verdict, facts: ModelFacts, so_far: RefusalContext = 
 
 
 def wait_error(waited: Wait, facts: ModelFacts, so_far: RefusalContext = NO_CONTEXT) -> AgentctlError:
-    """Return the error for a wait that led to nothing."""
+    """Return the error for a wait that ended without a grant."""
     if waited.verdict is not None:
         return refusal_error(waited.verdict, facts, so_far)
     said = f"{facts.name_and_address} did not recover after failed calls{_quote_failure(so_far.last_failure)}"
@@ -163,14 +163,14 @@ def wait_error(waited: Wait, facts: ModelFacts, so_far: RefusalContext = NO_CONT
 
 
 def _is_of_others(verdict: Verdict, so_far: RefusalContext) -> bool:
-    """Return whether more is in doubt under the limit than the run itself has."""
+    """Return whether amounts of other runs may be in doubt under the limit, too."""
     if verdict.limit in RUN_LIMITS and not _run_above(verdict, so_far.run_id):
         return False
     return so_far.in_doubt_nano is None or verdict.in_doubt > so_far.in_doubt_nano
 
 
 def _release_hint(provider: str, run_id: str, *, of_others: bool = False) -> str:
-    """Return what frees the amounts in doubt; the command ends the line, so that it can be pasted as it stands."""
+    """Return the hint that frees amounts in doubt; the command comes last, so that it can be pasted as it is."""
     command = "agentctl ledger reconcile"
     if of_others:
         lists = "agentctl ledger check   lists what other runs have in doubt"
@@ -184,9 +184,9 @@ def _quote_failure(last: str) -> str:
 
 
 def pricier_substitute(charge: Charge, *, input_bound: int, granted_output: int) -> Substitute | None:
-    """Return who answered in the place of the asked model, where its price alone puts a charge above its hold.
+    """Return the model that answered in place of the requested one, if its price alone put the charge above the hold.
 
-    None: the tokens are above what was held for them, or something else than that price set the charge.
+    None: the tokens exceed the hold, or something other than that price set the charge.
     """
     within = charge.usage.input_tokens <= input_bound and charge.usage.output_tokens <= granted_output
     by_price = charge.by in ("answered", None) and charge.substitute is not None and charge.substitute.price is not None
@@ -204,10 +204,10 @@ def overrun_error(
     spend: Spend,
     substitute: Substitute | None = None,
 ) -> Overrun:
-    """Return the error for a charge above its hold; the answer that was paid for goes along.
+    """Return the error for a charge above its hold, with the paid answer as its partial result.
 
-    ``charge`` is what was reported, None if nothing was. ``spend`` is what counts against ``limits`` with it.
-    ``substitute`` is who answered without a report, in the place of the asked model.
+    ``charge`` is the reported one, None without a report. ``spend`` is what counts against ``limits``, the charge
+    included. ``substitute`` is the model that answered without a report, in place of the requested one.
     """
     verdict = _overrun_verdict(hold, settlement, limits, spend)
     cost = format_amount(verdict.charge or 0, verdict.unit)
@@ -239,7 +239,7 @@ def overrun_error(
 
 
 def _describe_breach(hold: Hold, charge: Charge) -> str:
-    """Return in words what a report breaks that its hold assumed, though the hold as a whole covers it."""
+    """Describe the assumption of a hold that a report breaks, although the whole hold covers it."""
     used, clamp = charge.usage, hold.granted_output
     if used.output_tokens > clamp:
         return f"{format_amount(used.output_tokens, 'tokens')} of output for a max_tokens of {clamp:,}"
@@ -247,7 +247,7 @@ def _describe_breach(hold: Hold, charge: Charge) -> str:
 
 
 def _overrun_verdict(hold: Hold, settlement: Settlement, limits: CostLimit, spend: Spend) -> Verdict:
-    """Return an overrun as it stands against the first limit in its unit that the run has: dollars before tokens."""
+    """Return the verdict on an overrun, against the run's first limit in its unit; dollars come before tokens."""
     nano, over_tokens = settlement.nano, settlement.tokens > hold.tokens
     in_dollars = nano is not None and hold.nano is not None and (nano > hold.nano or not over_tokens)
     unit: Unit = "nano_usd" if in_dollars else "tokens"
@@ -268,7 +268,7 @@ def _overrun_verdict(hold: Hold, settlement: Settlement, limits: CostLimit, spen
 
 
 def limit_uses(limits: CostLimit, spend: Spend) -> tuple[LimitUse, ...]:
-    """Return each limit and what is used of it: spent + in doubt, not holds."""
+    """Return each limit and how much of it is used: spent + in doubt, without holds."""
     names: tuple[LimitName, ...] = (
         "max_cost_per_task",
         "max_cost_per_hour",
@@ -284,7 +284,7 @@ def limit_uses(limits: CostLimit, spend: Spend) -> tuple[LimitUse, ...]:
 
 
 def breaker_info(error: BudgetExceeded, *, task: str, set_by: str | None = None, run_id: str = "") -> BreakerInfo:
-    """Return why a breaker of ``run_id`` tripped, with what to do; ``set_by`` is the file that tightened its limit."""
+    """Return why a breaker of ``run_id`` tripped, with a hint; ``set_by`` is the file that tightened its limit."""
     verdict = error.verdict
     above = _run_above(verdict, run_id)
     wait = f"   (or wait until {verdict.free_at:%Y-%m-%d %H:%M:%S} UTC)" if verdict.free_at is not None else ""
@@ -315,7 +315,7 @@ def breaker_info(error: BudgetExceeded, *, task: str, set_by: str | None = None,
 
 
 def _higher_limit(verdict: Verdict) -> str:
-    """Return a limit that would do: twice as much, or what the next call needs; rounded up, in its unit."""
+    """Return a sufficient limit: twice the ceiling, or what the next call needs if that is more; rounded up."""
     most = max(2 * (verdict.ceiling or 0), verdict.would_be)
     if verdict.unit != "nano_usd":
         step = 1000 if verdict.unit == "tokens" else 1
@@ -327,7 +327,7 @@ def _higher_limit(verdict: Verdict) -> str:
 
 
 def reason_line(error: BaseException) -> str:
-    """Return one line for the ledger; what is no error of anybody's is an interruption."""
+    """Return an error as one line for the ledger; "interrupted" for what is not an ``Exception``."""
     if not isinstance(error, Exception):
         return "interrupted"
     return (str(error) or type(error).__name__).splitlines()[0]

@@ -1,4 +1,4 @@
-"""The ways an attempt can end (charge, doubt, void), and the charge for a usage report. Pure."""
+"""The conclusions of an attempt (charge, doubt, void), and the charge for a usage report. Pure."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from agentctl.core.substitutes import Substitute, substitute_of
 
 
 class Charge(NamedTuple):
-    """What an attempt cost, and what it was charged at; ``nano`` (nano-dollars) None: the price is unknown.
+    """The cost of an attempt, and the price that it was charged at; ``nano`` (nano-dollars) None: price unknown.
 
-    ``model`` is the one that answered. ``by`` says what set the amount: the price of the asked or of the answering
-    model, or what the provider says that it billed; None where nothing did. ``price`` is the dearest price that applied
-    (under ``by`` "billed" it came to less), ``priced_model`` whose it is. ``tier`` is the service tier that served
-    the request, "" for the usual one; ``hour_writes`` are the tokens among the cache writes that last an hour.
-    ``breaks_hold``: it is an overrun also where the whole hold would pay for it. ``capped``: more was reported than a
-    row of the ledger can store. ``dearest_class``: each token was charged as the dearest class. ``substitute`` is who
-    answered in the place of the asked model, if that has another price.
+    ``model`` is the one that answered. ``by`` says what set the amount: the price of the requested or of the answering
+    model, or the amount that the provider says it billed; None if nothing did. ``price`` is the highest price that
+    applied (under ``by`` "billed" it came to less), ``priced_model`` the model that it belongs to. ``tier`` is the
+    service tier that served the request, "" for the usual one; ``hour_writes`` counts the tokens written to a cache for
+    an hour. ``breaks_hold``: it is an overrun even if the whole hold would pay for it. ``capped``: more was reported
+    than a row of the ledger can store. ``dearest_class``: each token was charged as the dearest class. ``substitute``
+    is the model that answered in place of the requested one, if it has another price.
     """
 
     usage: Usage
@@ -46,10 +46,10 @@ class Charge(NamedTuple):
 
 
 class Doubt(NamedTuple):
-    """That nobody knows what an attempt cost. ``ceiling``: it broke its clamp, so the model's ceiling counts.
+    """An attempt of unknown cost. ``ceiling``: it broke its clamp, so the model's ceiling counts.
 
-    ``least`` is what it cost at least, by what was reported of it. ``substitute`` answered, or began to, in the place
-    of the asked model: what was held counts at its price, if that is dearer.
+    ``least`` is the least that it cost, by what was reported of it. ``substitute`` answered, or began to, in place of
+    the requested model: the hold counts at its price, if that is higher.
     """
 
     reason: str
@@ -60,7 +60,7 @@ class Doubt(NamedTuple):
 
 
 class Void(NamedTuple):
-    """That an attempt surely cost nothing."""
+    """An attempt that certainly cost nothing."""
 
     reason: str
 
@@ -69,7 +69,7 @@ Conclusion = Charge | Doubt | Void
 
 
 def conclusion_kind(conclusion: Conclusion) -> Literal["charge", "doubt", "void"]:
-    """Name the kind of a conclusion."""
+    """Return the name of a conclusion's kind."""
     match conclusion:
         case Charge():
             return "charge"
@@ -80,7 +80,7 @@ def conclusion_kind(conclusion: Conclusion) -> Literal["charge", "doubt", "void"
 
 
 class Settlement(NamedTuple):
-    """How an attempt stands in the ledger after it was settled; ``overrun`` if it, or its report, is above its hold."""
+    """An attempt in the ledger after it was settled; ``overrun`` if it, or its report, is above its hold."""
 
     phase: Literal["settled", "void", "doubt"]
     nano: int | None
@@ -91,11 +91,11 @@ class Settlement(NamedTuple):
 def dearest_charge(
     usage: Usage, completion: Completion, facts: ModelFacts, price_of: PriceOf, *, dearest_class: bool = False
 ) -> Charge | None:
-    """Return the charge for ``usage`` at the dearest price that may apply, or what was billed if that is more.
+    """Return the charge for ``usage`` at the highest price that may apply, or the billed amount if that is more.
 
-    Prices that may apply: of the asked and of the answering model, each in the usual service tier and in the one that
-    served the request. None: nobody knows the price in that tier, so the usage does not say what it cost.
-    ``dearest_class``: the classes of the report are not trusted, so each token is charged as the dearest class.
+    Prices that may apply: those of the requested and of the answering model, each in the usual service tier and in the
+    one that served the request. None: the price in that tier is unknown, so the usage does not determine the cost.
+    ``dearest_class``: the token classes of the report are not trusted, so each token is charged as the dearest class.
     """
     full, usage, tier = usage, storable_usage(usage), completion.tier
     hour_writes = max(0, min(completion.hour_writes, usage.cache_write_tokens))

@@ -1,7 +1,7 @@
 """Bound the input tokens of a request from above: its bytes are the bound, reported usage makes it tight. Pure.
 
-A byte-level tokenizer makes at most one token of a byte; templates, roles and hidden tool prompts are covered by
-the fixed parts (the constants below).
+A byte-level tokenizer makes at most one token per byte; templates, roles and hidden tool prompts are covered by the
+fixed parts (the constants below).
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ FIXED = 1024
 JOINT = 64
 PER_PART = 16
 _LEAST_BYTES_PER_TOKEN = 16
-_ALIKE = 1.15  # another part of the same conversation may be so much denser
+_ALIKE = 1.15  # how much denser another part of the same conversation may be
 
 
 def _as_plain(value: object) -> object:
-    """Turn mappings and tuples into what JSON can write."""
+    """Return ``value`` with mappings and tuples as dicts and lists, which JSON can write."""
     if isinstance(value, Mapping):
         return {str(k): _as_plain(v) for k, v in value.items()}
     return [_as_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
@@ -34,7 +34,7 @@ def _dump(value: object) -> str:
 
 
 def _inline_refs(schema: object, root: Mapping[str, object], seen: tuple[str, ...] = ()) -> object:
-    """Write ``$ref``s out, as a provider's template may; a circle stays a reference."""
+    """Return ``schema`` with ``$ref``s written out, as a provider's template may do; a cycle stays a reference."""
     if isinstance(schema, Mapping):
         ref = schema.get("$ref")
         if isinstance(ref, str) and ref.startswith("#/") and ref not in seen:
@@ -57,21 +57,21 @@ def _byte_length(text: str) -> int:
 
 
 def json_bytes(value: object) -> int:
-    """Return the weight of a value in bytes as JSON, as the bound counts it."""
+    """Return the bytes of a value as JSON, as the bound counts them."""
     return _byte_length(_dump(value))
 
 
 def _escape_overhead(written: str) -> int:
-    """Return how many bytes longer JSON becomes where a template writes what is not ASCII as ``\\u`` escapes."""
+    """Return how many bytes longer JSON becomes if a template escapes non-ASCII characters as ``\\u``."""
     if written.isascii():
         return 0
     return sum(8 if char > "\uffff" else 3 if char > "\u07ff" else 4 for char in written if char > "\x7f")
 
 
 def message_bytes(message: Message) -> int:
-    """Return the weight of one message in bytes, its JSON frame and its tool calls included.
+    """Return the bytes of one message, its JSON frame and its tool calls included.
 
-    Arguments weigh what they do with everything escaped that is not ASCII: chat templates may write them so.
+    Arguments count with non-ASCII characters escaped, as chat templates may write them.
     """
     written = [_dump(call.arguments) for call in message.tool_calls]
     calls = [
@@ -83,9 +83,9 @@ def message_bytes(message: Message) -> int:
 
 
 def tool_bytes(tool: ToolSpec) -> int:
-    """Return the weight of one tool's schema in bytes, references written out or not, whichever is longer.
+    """Return the bytes of one tool's schema, with references written out or not, whichever is longer.
 
-    What is not ASCII weighs what it does as an escape: chat templates may write schemas so.
+    Non-ASCII characters count as escapes, as chat templates may write them.
     """
     frames = (tool.parameters, _inline_refs(tool.parameters, tool.parameters))
     written = (_dump({"name": tool.name, "description": tool.description, "parameters": frame}) for frame in frames)
@@ -93,9 +93,9 @@ def tool_bytes(tool: ToolSpec) -> int:
 
 
 class TokenWeights(NamedTuple):
-    """How many tokens messages, tools and other values are at most, without what a template puts around them.
+    """Functions that bound the tokens of messages, tools and other values, without what a template adds.
 
-    The default counts bytes: a byte-level tokenizer makes at most one token of a byte.
+    The default counts bytes: a byte-level tokenizer makes at most one token per byte.
     """
 
     message: Callable[[Message], int] = message_bytes
@@ -107,13 +107,13 @@ BYTE_WEIGHTS = TokenWeights()
 
 
 def vocabulary_weights(count: Callable[[str], int]) -> TokenWeights:
-    """Return a weighing by a vocabulary; ``count`` returns the most tokens that a text can be.
+    """Return weights by a vocabulary; ``count`` returns the most tokens that a text can be.
 
-    It counts every text that the model reads: words, names, ids, arguments and schemas. JSON counts as it is sent,
-    without blanks, and with escapes for what is not ASCII, with references written out and not, whichever is most. The
-    fixed parts, which are those of the bound by bytes, cover roles and markers. The bound is sound as far as the
-    vocabulary is the provider's own. Its name is published by the provider and its file is checked by a hash; if a
-    report is above such a bound all the same, the ledger never uses a count for that model again.
+    They count every text that the model reads: words, names, ids, arguments and schemas. JSON counts as the longest of
+    its forms: as sent, without spaces, with non-ASCII characters escaped, with references written out or not. The fixed
+    parts, the same as in the bound by bytes, cover roles and markers. The bound is sound as long as the vocabulary is
+    the provider's own. Its name is published by the provider and its file is checked by a hash; if a report exceeds
+    such a bound anyway, the ledger never uses a count for that model again.
     """
 
     def written(value: object) -> int:
@@ -139,14 +139,14 @@ def _count_parts(messages: tuple[Message, ...]) -> int:
 
 
 def plain_bound(request: Request, weights: TokenWeights = BYTE_WEIGHTS) -> int:
-    """Return ``bytes + 1024 + 16 * (messages + tools + tool calls)``: input tokens cannot be more."""
+    """Return ``bytes + 1024 + 16 * (messages + tools + tool calls)``, the upper bound of input tokens."""
     weight = sum(map(weights.message, request.messages)) + sum(map(weights.tool, request.tools))
     weight += weights.value(request.settings) if request.settings else 0
     return weight + FIXED + PER_PART * (_count_parts(request.messages) + len(request.tools))
 
 
 class SettledRequest(NamedTuple):
-    """A settled request with its answer and usage: what the next bound can be built on."""
+    """A settled request with its answer and usage, on which the next bound can build."""
 
     request: Request
     answer: Message
@@ -160,9 +160,9 @@ def _same_setting(before: Request, now: Request) -> bool:
 def accept_report(
     previous: SettledRequest | None, request: Request, completion: Completion, usage: Usage
 ) -> SettledRequest | None:
-    """Return the settled request to build on, or None where the report is not plausible.
+    """Return the settled request to build on, or None if the report is not plausible.
 
-    A report below one for a shorter prefix, or below bytes / 16, is not.
+    A report is not plausible if it is below one for a shorter prefix, or below bytes / 16.
     """
     weight = sum(map(message_bytes, request.messages))
     if usage.input_tokens * _LEAST_BYTES_PER_TOKEN < weight:
@@ -179,7 +179,7 @@ def _extends(known: SettledRequest, request: Request) -> bool:
 
 
 def _continues(known: SettledRequest, request: Request) -> bool:
-    """Return whether a request is the earlier one and more: with its answer, or a user's words in the place of it."""
+    """Return whether a request continues the earlier one: with its answer, or with a user's words in place of it."""
     before = known.request.messages
     if not _same_setting(known.request, request) or request.messages[: len(before)] != before:
         return False
@@ -188,17 +188,17 @@ def _continues(known: SettledRequest, request: Request) -> bool:
 
 
 def _is_extension(request: Request, than: Request) -> bool:
-    """Return whether a request is another one and more, whatever else was set: of tools the other may have none."""
+    """Return whether a request extends another one, whatever its other settings; the other may have no tools."""
     begins = request.messages[: len(than.messages)] == than.messages
     return begins and than.tools in ((), request.tools)
 
 
 class BoundBasis(NamedTuple):
-    """What the reports of a run are worth for the next bound; ``known`` is what can be built on now, or None.
+    """What the reports of a run allow for the next bound; ``known`` is the request to build on now, or None.
 
-    ``seen`` are the last plausible reports, one for each set of tools, ``model`` is the one that answered. ``lost`` for
-    good: once a report was not plausible, fell from one block to the next or passed its bound, or another model
-    answered, the next that looks well may leave out as much.
+    ``seen`` are the last plausible reports, one for each set of tools; ``model`` is the one that answered. ``lost`` is
+    final: after a report that was not plausible, that fell from one block to the next or that passed its bound, or
+    after an answer of another model, the next plausible report may leave out just as much.
     """
 
     known: SettledRequest | None = None
@@ -219,7 +219,7 @@ class BoundBasis(NamedTuple):
         return BoundBasis(None if lost else known, seen, completion.model, lost)
 
     def without_report(self) -> BoundBasis:
-        """Return the basis after an attempt without a report: nothing can be built on until the next."""
+        """Return the basis after an attempt without a report: there is nothing to build on until the next one."""
         return self._replace(known=None)
 
 
@@ -230,20 +230,20 @@ def bound(
     may_cut: bool = False,
     weights: TokenWeights = BYTE_WEIGHTS,
 ) -> int:
-    """Return the most input tokens that ``request`` can be: tight on a ``known`` request, else plain.
+    """Return the most input tokens that ``request`` can be: a tight bound on a ``known`` request, else the plain one.
 
     Tight: input of the earlier request + the larger of its output tokens and its answer's bytes + the bytes of
-    everything that was not in it + 16 for each new message or call + 64 for each run of its messages that is still
-    together. That covers a request that goes on (one run), one that is sent again, and one that was cut: what is left
-    of the earlier messages in their order, notes on what is gone, and new messages. ``may_cut``: the server may have
-    cut the earlier prompt in silence, so that its report says nothing of a part of it; then a request must go on.
+    everything that was not in it + 16 for each new message or call + 64 for each sequence of its messages that is still
+    contiguous. That covers a request that continues (one sequence), one that is sent again, and one that was cut: the
+    remaining earlier messages in their order, notes on the removed ones, and new messages. ``may_cut``: the server may
+    have cut the earlier prompt silently, so that its report omits a part of it; then only a continuation is tight.
 
     Why this is sound after a cut: a template puts a marker in front of each message, so the tokens of a prompt are
-    those of its frame, its tools and its messages. Leaving out a message removes its tokens and adds none. Only where
-    two texts meet that did not meet before can a tokenizer split the words at the seam differently: at both ends of a
-    run, and where a text was continued. Two properties of templates depend on the whole conversation. They insert a
-    system message where there is none, so the first message must still be there. They drop thoughts before the last
-    question, so no message may move from before the last question to behind it.
+    those of its frame, its tools and its messages. Removing a message removes its tokens and adds none. A tokenizer can
+    split words differently only where two texts become adjacent: at both ends of a sequence, and where a text was
+    continued. Two properties of templates depend on the whole conversation. They insert a system message if there is
+    none, so the first message must still be there. They drop thoughts before the last question, so no message may move
+    from before the last question to after it.
     """
     plain = plain_bound(request, weights)
     if known is None or not _same_setting(known.request, request):
@@ -255,7 +255,7 @@ def bound(
 
 
 def _tokens_beyond(known: SettledRequest, now: tuple[Message, ...], weights: TokenWeights) -> int | None:
-    """Return the most tokens of ``now`` that were not in the earlier request; None: nothing can be built on that.
+    """Return the most tokens of ``now`` that were not in the earlier request; None: it is no basis for a bound.
 
     Each earlier message stands for one message at most, in order.
     """
@@ -284,7 +284,7 @@ def _common_length(one: str, other: str) -> int:
 
 
 def _earlier_form(before: tuple[Message, ...], start: int, message: Message) -> int | None:
-    """Return the place of the earlier message that this is a form of: a question with notes, a shortened result."""
+    """Return the place of the earlier message of which this is a form: a question with notes, a shortened result."""
     for place in range(start, len(before)):
         other = before[place]
         if other.role == message.role and (
@@ -295,9 +295,9 @@ def _earlier_form(before: tuple[Message, ...], start: int, message: Message) -> 
 
 
 def estimate_input(request: Request, known: SettledRequest | None = None) -> int:
-    """Return about how many input tokens ``request`` is, rather more than fewer: what a window may have room for.
+    """Estimate the input tokens of ``request``, rather too high than too low, to see if it fits a window.
 
-    For no amount of money: it can be too low. What was reported shows how dense this conversation is.
+    Never use it for money: it can be too low. Earlier reports show how dense this conversation is.
     """
     if known is not None and _continues(known, request):
         new = request.messages[len(known.request.messages) :]

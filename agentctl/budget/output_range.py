@@ -1,7 +1,7 @@
 """Choose the range of output tokens that a request asks for. Pure.
 
-The most is what an answer may need; the least is what is still of use. ``rules.judge`` then grants the largest number
-of that range that fits all limits, and that number is sent as the request's maximum (its clamp).
+The most is what an answer may need; the least is the smallest useful answer. ``rules.judge`` then grants the largest
+number of that range that fits all limits, and that number is sent as the request's maximum (its clamp).
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ DEFAULT_OUTPUT = 4096
 DEFAULT_REASONING_OUTPUT = 16384
 LEAST_OUTPUT = 256
 LEAST_REASONING_OUTPUT = 2048
-TURN_OUTPUT = 1024  # of a turn with tools: most of them need less than a tenth of this
-TURN_REASONING_OUTPUT = 4096  # the same, with thoughts of the usual length
-TURN_FACTOR = 4  # times the dearest output so far
+TURN_OUTPUT = 1024  # for a turn with tools; most of them need less than a tenth of this
+TURN_REASONING_OUTPUT = 4096  # the same, with reasoning of the usual length
+TURN_FACTOR = 4  # times the largest output so far
 
 
 class OutputRange(NamedTuple):
-    """Output tokens: the least that would do, and the most that is wanted."""
+    """A range of output tokens: the least that is useful, and the most that is wanted."""
 
     least: int
     most: int
 
 
 def choose_output(facts: ModelFacts, max_output_tokens: int | None = None) -> OutputRange:
-    """Return the output to ask for: ``most`` within the model's ceiling, ``least`` that still makes an answer.
+    """Return the output to ask for: ``most`` within the model's ceiling, ``least`` as the smallest useful answer.
 
     With a thinking budget ``least`` is that budget + 256; the budget may shrink to the provider's minimum.
     """
@@ -44,13 +44,13 @@ def choose_output(facts: ModelFacts, max_output_tokens: int | None = None) -> Ou
 def choose_turn_output(
     facts: ModelFacts, max_output_tokens: int | None, dearest: int | None, *, thinks: bool = False
 ) -> OutputRange:
-    """Return the output to ask for in a turn that may call tools: four times the ``dearest`` output of the run so far.
+    """Return the output to ask for in a turn that may call tools: four times the largest (``dearest``) output so far.
 
-    Never below 1024 tokens, with reasoning 4096, with a thinking budget that budget + 1024, and never above the usual
-    most. ``thinks``: it has reported thoughts, whatever the tables say of it. ``max_output_tokens`` was set by the user
-    and stays as it is. ``dearest`` None: the run has no output yet, so the usual range. The first answer may be the
-    whole answer of a plain question, and one that is cut is paid for twice; a smaller first hold would make no later
-    charge smaller, and it stands against a limit that is still empty.
+    The result is at least 1024 tokens, with reasoning 4096, with a thinking budget that budget + 1024, and at most the
+    usual most. ``thinks``: the model has reported thoughts, whatever the tables say. ``max_output_tokens`` was set by
+    the user and is kept. ``dearest`` None: the run has no output yet, so the usual range. The first answer may be the
+    whole answer to a plain question, and an answer that is cut is paid for twice. A smaller first hold would not reduce
+    any later charge, and the limits are still empty then.
     """
     usual = choose_output(facts, max_output_tokens)
     if max_output_tokens is not None or dearest is None:
@@ -64,12 +64,12 @@ def choose_turn_output(
 def choose_retry_output(
     facts: ModelFacts, max_output_tokens: int | None, *, wanted: OutputRange, granted: int, probe: bool = False
 ) -> OutputRange | None:
-    """Return the output to ask for once more after ``granted`` tokens cut an answer; None: it would be cut again.
+    """Return the output for the one retry of an answer that was cut at ``granted`` tokens; None: no retry would help.
 
-    ``wanted`` is what was asked for. Below the usual most the answer was cut to save a hold, so it is asked for with
-    the double at least and the double of the usual most at most: what the usual range would have brought is not lost. A
-    limit that granted less than the usual most is asked for all of it. Else it is the double, unless the user set the
-    most. ``probe``: the provider was tried with the least, and any more will do.
+    ``wanted`` is what was asked for. If it was below the usual most, to save a hold, ask for at least twice as much and
+    at most twice the usual most, so that nothing is lost against the usual range. If a limit granted less than the
+    usual most, ask for all of it. Otherwise double it, unless the user set the most. ``probe``: the provider was tried
+    with the least, so any larger number is enough.
     """
     usual = choose_output(facts, max_output_tokens)
     double = usual.most if max_output_tokens is not None else choose_output(facts, usual.most * 2).most
@@ -83,7 +83,7 @@ def choose_retry_output(
 
 
 def choose_summary_output(facts: ModelFacts, tokens: int, max_output_tokens: int | None = None) -> OutputRange:
-    """Return the output to ask for where ``tokens`` of text are wanted: no less would do, and thoughts come on top."""
+    """Return the output to ask for to get ``tokens`` of text: no less is useful, and reasoning comes on top."""
     own = choose_output(facts, max_output_tokens)
     thinks = facts.reasoning or facts.thinking_budget is not None
     most = min(own.least + tokens if thinks else tokens, own.most)
@@ -91,5 +91,5 @@ def choose_summary_output(facts: ModelFacts, tokens: int, max_output_tokens: int
 
 
 def fit_window(wanted: OutputRange, room: int | None) -> OutputRange:
-    """Return what of a range a window has ``room`` (tokens) for, never below its least; None: no window is known."""
+    """Limit a range to a window's ``room`` in tokens, never below its least; None: the window is unknown."""
     return wanted if room is None else OutputRange(wanted.least, max(wanted.least, min(wanted.most, room)))

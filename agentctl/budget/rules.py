@@ -1,7 +1,7 @@
 """The rules of the budget: what an attempt asks for, what counts against each limit, and grant, wait or refusal. Pure.
 
-``judge`` decides on an ``Ask``: a grant, a wait or a verdict. Nothing in here reads a clock, a file or the ledger:
-amounts come in and go out. How an attempt can end, and the charge for it, stand in ``conclusions``.
+``judge`` decides on an ``Ask``: a grant, a wait or a verdict. Nothing here reads a clock, a file or the ledger: amounts
+come in and go out. The ways in which an attempt can end, and its charge, are in ``conclusions``.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ Purpose = Literal["turn", "summary", "answer", "probe"]
 
 WARN_AT = Decimal("0.8")  # of a limit
 SUMMARY_SHARE = 5  # a summary takes at most this part of what is left
-UNKNOWN_CEILING = 10_000_000  # tokens: what a model may do of which we know no ceiling, once it broke a clamp
+UNKNOWN_CEILING = 10_000_000  # tokens: the assumed ceiling of a model without a known one, once it broke a clamp
 
 
 def ceiling_of(limits: CostLimit, limit: LimitName) -> int | None:
-    """Return one ceiling in its own unit: nano-dollars, tokens or calls; None: there is none."""
+    """Return the ceiling of one limit in its own unit (nano-dollars, tokens or calls); None if it is not set."""
     found = getattr(limits, limit)
     return to_nano(found) if isinstance(found, Decimal) else found
 
@@ -44,8 +44,8 @@ class PeakUsage(NamedTuple):
 
 
 class AnswerReserve(NamedTuple):
-    """What is set aside for a last answer, should a limit stop the run: tokens in and out. No output: nothing is set
-    aside, and what was is given back.
+    """The reserve for a last answer, should a limit stop the run: tokens in and out. Without output nothing is
+    reserved, and an earlier reserve is released.
     """
 
     input_bound: int
@@ -54,14 +54,14 @@ class AnswerReserve(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What an attempt wants to reserve: the bound of its input and the output that it asks for, in tokens.
+    """A request for a reservation: the bound of an attempt's input and the output that it asks for, in tokens.
 
-    ``further`` are the ceilings, beside the hour's, of everyone's dollars (nano) and of the run's calls a minute.
-    ``keep`` is what to set aside with it for a last answer; for the last answer itself, what it is exchanged for.
-    ``then`` is what a summary must leave for the request behind it. ``seen`` is what a model that once broke its clamp
-    has reported: its ceiling is held, and at least that.
-    ``can_count``: the input can be counted where ``input_bound`` is too much; ``counted_bound`` is what it came to,
-    and ``is_counted`` whether that is the bound. ``price_of`` prices models that have answered in place of this one.
+    ``further`` are the ceilings, besides that of the hour, on all runs' dollars (nano) and on the run's calls a minute.
+    ``keep`` is the reserve for a last answer to hold with it; for the last answer itself, the one to exchange it for.
+    ``then`` is what a summary must leave for the next request. ``seen`` is what a model that once broke its clamp has
+    reported: its ceiling is held, and at least that.
+    ``can_count``: the input can be counted where ``input_bound`` is too high; ``counted_bound`` is that count, and
+    ``is_counted`` says whether it is the bound. ``price_of`` prices models that have answered in place of this one.
     """
 
     attempt_id: str
@@ -97,9 +97,9 @@ class Hold(NamedTuple):
 
 
 class Wait(NamedTuple):
-    """No answer yet: ask again after ``seconds``; ``verdict`` is what it comes to if nothing moves in time.
+    """A postponed decision: ask again after ``seconds``; ``verdict`` applies if nothing is released in time.
 
-    ``reason`` "bound": nothing stands in the way but the bound itself; ask again with a counted one.
+    ``reason`` "bound": only the bound itself is too high; ask again with a counted one.
     """
 
     reason: Literal["holds", "provider", "bound"]
@@ -116,12 +116,12 @@ class Amounts(NamedTuple):
 
     @property
     def total(self) -> int:
-        """Everything that counts against a limit."""
+        """The sum that counts against a limit."""
         return self.spent + self.in_doubt + self.held
 
 
 class Spend(NamedTuple):
-    """What counts now: of the run in nano-dollars and tokens, of the hour in nano-dollars; ``further`` by limit."""
+    """What counts now: the run's nano-dollars and tokens, the hour's nano-dollars, and ``further`` amounts by limit."""
 
     run_nano: Amounts
     run_tokens: Amounts
@@ -139,11 +139,11 @@ class Spend(NamedTuple):
 
 
 class LimitState(NamedTuple):
-    """One limit as it stands inside the transaction, in its own unit.
+    """The state of one limit inside the transaction, in its own unit.
 
-    ``movable`` is the part of ``amounts.held`` that others will give back soon (held or sent, not kept);
-    ``queued`` is what those who wait longer need. ``ceiling`` None: no such limit. ``run_id`` is the run whose limit it
-    is; "" for a window that the asking process set itself.
+    ``movable`` is the part of ``amounts.held`` that other runs will release soon (held or sent, not kept); ``queued``
+    is what requests that have waited longer need. ``ceiling`` None: no such limit. ``run_id`` is the run that the limit
+    belongs to; "" for a window that the asking process set itself.
     """
 
     limit: LimitName
@@ -179,9 +179,9 @@ def _most_output_in(ask: Ask, state: LimitState, *, held: int, in_doubt: int, qu
 
 
 def worst_case(ask: Ask, output: int, *, at_ceiling: bool = False) -> WorstCase:
-    """Return what the attempt costs at worst with ``output`` tokens granted.
+    """Return the most that the attempt can cost with ``output`` tokens granted.
 
-    ``at_ceiling``: the model broke its clamp before, so its own ceilings are what it may do, and at least what it did.
+    ``at_ceiling``: the model broke its clamp before, so its own ceilings count, and at least what it then reported.
     """
     facts = ask.facts
     if not facts.metered:
@@ -200,10 +200,10 @@ def worst_case(ask: Ask, output: int, *, at_ceiling: bool = False) -> WorstCase:
 
 
 def judge(ask: Ask, states: tuple[LimitState, ...], *, at_ceiling: bool = False) -> WorstCase | Wait | Verdict:
-    """Grant the most output that fits all limits, or say to wait, or name the limit that refuses.
+    """Grant the most output that fits all limits, or return a wait, or the limit that refuses.
 
-    A limit may be reached exactly (``<=``). Nothing is granted below ``ask.least``, and for a summary nothing that is
-    more than a fifth of what is left of any limit, or in the way of the request behind it.
+    A limit may be reached exactly (``<=``). Nothing is granted below ``ask.least``. A summary is granted at most a
+    fifth of what is left of any limit, and only if the request after it still has room.
     """
     if not ask.facts.metered:
         return worst_case(ask, ask.most)

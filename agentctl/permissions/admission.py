@@ -23,9 +23,9 @@ Approve = Literal["ask", "deny", "all"]
 
 
 class Admission:
-    """Admits the calls of one run. ``approver`` None: nobody can be asked.
+    """Admits or denies the calls of one run. ``approver`` None: nobody can be asked.
 
-    A person is asked once about one and the same call: a no holds for the rest of the run.
+    A refused call is not asked about again: the refusal applies for the rest of the run.
     """
 
     def __init__(
@@ -36,13 +36,13 @@ class Admission:
         self._refused: dict[str, str] = {}  # what was refused, and by whom
 
     def offers(self, tool: Tool) -> bool:
-        """Tell whether the tool is offered to the model: one that may never run is not."""
+        """Return whether the tool is offered to the model; one that may never run is not."""
         return self._permissions.why_withheld(tool.spec.name, tool.effect) is None
 
     async def admit(self, call: ToolCall, tool: Tool) -> ToolCall | AgentctlError:
-        """Return the call as it may run, its arguments resolved, or why it may not.
+        """Return the call with its arguments resolved, or the error that says why it may not run.
 
-        What restricts is looked at before the arguments are: nobody learns by a forbidden tool what there is.
+        Restrictions are checked before the arguments are, so that a forbidden tool reveals nothing.
         """
         if (why := self._permissions.why_withheld(call.name, tool.effect)) is not None:
             return ActionDenied(why)

@@ -1,4 +1,4 @@
-"""Decide what a tool call needs before it runs: nothing, a person's yes, or it is denied.
+"""Decide whether a tool call runs, needs approval, or is denied.
 
 Deny rules, ``--tools`` and ``--read-only`` come first, then ask rules, then allow rules, then the kind of the call:
 reads run, and so does what stays inside the workspace or a sandbox; everything else asks. A more specific rule has no
@@ -36,7 +36,7 @@ class Decision(NamedTuple):
 
 
 class Permissions(NamedTuple):
-    """What the user lets a run do. ``only`` None: every tool. ``granted``: what a person said "always" to."""
+    """The rules of one run. ``only`` None: every tool. ``granted``: rules that a person answered "always" to."""
 
     read_only: bool = False
     only: tuple[str, ...] | None = None
@@ -57,7 +57,7 @@ class Permissions(NamedTuple):
         return None
 
     def needs_names(self, name: str) -> bool:
-        """Tell whether a rule looks at arguments of the tool ``name``: then all names of its target are needed."""
+        """Return whether a rule is about arguments of the tool ``name``, so that all names of its target are needed."""
         restricting = (*self.deny, *self.ask)
         return any(rule.arguments and (rule.covers(name) or name in PATH_TOOLS) for rule in restricting)
 
@@ -72,11 +72,11 @@ class Permissions(NamedTuple):
         contained: bool = False,
         autorun: AutorunFile | None = None,
     ) -> Decision:
-        """Decide on one call. ``resolved`` are its arguments as they will be acted on; a denial looks at both.
+        """Decide on one call. ``resolved`` are its arguments as the tool will use them; deny rules match both forms.
 
-        ``subject`` adds the defaults and the other names of what the call is about. ``contained``: what it changes
-        stays inside the workspace or a sandbox. ``autorun`` is the program that runs or obeys what the call writes,
-        where that depends on more than the file's name.
+        ``subject`` adds the defaults and the other names of the call's target. ``contained``: its changes stay inside
+        the workspace or a sandbox. ``autorun`` is the program that runs or obeys the written file, if that depends on
+        more than the file's name.
         """
         meant = given if resolved is None else resolved
         subject = Subject(meant) if subject is None else subject
@@ -118,7 +118,7 @@ def _path_written(name: str, arguments: Mapping[str, object]) -> str | None:
 
 
 def _more_severe(path: str, known: AutorunFile | None) -> AutorunFile | None:
-    """Return what the list says about a path, or what is ``known`` already, whichever restricts more."""
+    """Return the entry of the list for a path, or the ``known`` one, whichever restricts more."""
     from agentctl.core.autorun_files import find_autorun  # noqa: PLC0415 - a long table, needed when something is written
 
     listed = find_autorun(path)
@@ -128,7 +128,7 @@ def _more_severe(path: str, known: AutorunFile | None) -> AutorunFile | None:
 
 
 def _why_ask(path: str, autorun: AutorunFile | None) -> str | None:
-    """Return why a person is asked before ``path`` is written, or None."""
+    """Return why writing ``path`` needs approval, or None."""
     has_dot = any(part.startswith(".") and part.strip(".") for part in path.split("/"))
     if autorun is not None and (has_dot or autorun.policy == "asks"):
         return f"{autorun.program} runs or obeys {path}"
@@ -136,7 +136,7 @@ def _why_ask(path: str, autorun: AutorunFile | None) -> str | None:
 
 
 def _hides(rule: Rule, name: str, subject: Subject) -> bool:
-    """Tell whether the rule hides the file or folder that the call is about, whatever its tool."""
+    """Return whether the rule denies the file or folder that the call is about, whatever its tool."""
     target, pattern = subject.targets.get("path"), hidden_pattern(rule)
     return pattern is not None and target is not None and name in PATH_TOOLS and target.fits(pattern)
 
@@ -146,7 +146,7 @@ def _denial(name: str, rule: Rule) -> str:
 
 
 def permissions_of(loaded: Loaded) -> Permissions:
-    """Return the permissions of a run by the settings; a rule about an unknown tool or argument is an error.
+    """Return the permissions of a run by the settings.
 
     Raises:
         UsageError: a rule or ``tools`` names a tool or an argument that does not exist, with the nearest name.

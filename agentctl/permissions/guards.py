@@ -15,7 +15,7 @@ _MOST_LEVELS = 20
 
 
 class LoopLimits(NamedTuple):
-    """The limits of a loop. After ``identical_calls`` identical calls the model is warned, then the run fails."""
+    """The limits of a loop. After ``identical_calls`` identical calls the model is warned once; then the run fails."""
 
     max_turns: int = 30
     calls_a_turn: int = 16
@@ -28,10 +28,10 @@ class LoopLimits(NamedTuple):
 def limit_tool_calls(
     calls: Sequence[ToolCall], limits: LoopLimits, *, turn: int
 ) -> tuple[tuple[ToolCall, ...], Mapping[str, str]]:
-    """Return the calls of a turn in a form that can be sent back, and why some (by id) must not run.
+    """Return the calls of a turn, normalized so that they can be sent back, and why some (by id) must not run.
 
-    Beyond ``calls_a_turn`` one more is kept, to carry the refusal of all the rest. Names get plain characters, ids
-    become unique, and arguments that are no JSON, too deep or too long are emptied and refused.
+    Beyond ``calls_a_turn`` one more call is kept, to carry the refusal of the rest. Names get plain characters, ids
+    become unique, and arguments that are not JSON, too deep or too long are emptied and refused.
     """
     kept: list[ToolCall] = []
     refused: dict[str, str] = {}

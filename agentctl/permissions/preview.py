@@ -1,7 +1,7 @@
-"""Preview what would happen to a tool call, by the settings alone: nothing is asked, looked up or done. Pure.
+"""Preview what would happen to a tool call by the settings alone; nothing is asked, looked up or run. Pure.
 
-A call is written like a rule, ``docker_restart(name=web)``, but its values are literal: ``*`` is a star. A text that is
-no tool's call is a shell command.
+A call is written like a rule, ``docker_restart(name=web)``, but its values are literal: ``*`` is an asterisk. A text
+that is not a tool call is a shell command.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _WORD = re.compile(r"[A-Za-z0-9_]{1,100}")
 
 
 class CallPreview(NamedTuple):
-    """What would happen to a call, and why; ``asks`` needs a person, and is denied where nobody is there.
+    """What would happen to a call, and why; ``asks`` needs a person, and is denied if there is none.
 
-    ``left_out``: no model is offered the tool, since the sandbox that it needs is missing here.
+    ``left_out``: the tool is not offered to a model, because the sandbox that it needs is not available.
     """
 
     outcome: PreviewOutcome
@@ -38,7 +38,7 @@ class CallPreview(NamedTuple):
 
 
 class WrittenCall(NamedTuple):
-    """A call as it was written: a tool's name and texts for its arguments."""
+    """A call as the user wrote it: a tool's name, and its arguments as text."""
 
     name: str
     arguments: tuple[tuple[str, str], ...] = ()
@@ -52,7 +52,7 @@ def preview_call(
     *,
     missing: SandboxUnavailable | None = None,
 ) -> CallPreview:
-    """Return what would happen to a call; without ``arguments``: to one that no rule about arguments covers.
+    """Return what would happen to a call; without ``arguments``: to one that no rule about arguments matches.
 
     ``missing`` says why the sandbox that the tool needs is not available.
     """
@@ -76,26 +76,26 @@ def preview_call(
 
 
 def rules_about(permissions: Permissions, name: str) -> tuple[tuple[str, Rule], ...]:
-    """Return the rules that are about the tool ``name``, each with the setting that it stands in."""
+    """Return the rules about the tool ``name``, each with its setting."""
     named = (("deny", permissions.deny), ("ask", permissions.ask), ("allow", permissions.allow))
     return tuple((setting, rule) for setting, rules in named for rule in rules if rule.covers(name))
 
 
 def example_rule(spec: ToolSpec) -> str:
-    """Return what a rule about the tool looks like: ``docker_restart(name=…)``."""
+    """Return an example of a rule about the tool: ``docker_restart(name=…)``."""
     return spec.name if spec.target is None else f"{spec.name}({spec.target}=…)"
 
 
 def allowing_rule(spec: ToolSpec, arguments: Mapping[str, object]) -> str:
-    """Return the rule that allows this call and its like."""
+    """Return the rule that allows this call and similar ones."""
     return str(rule_for(spec.name, arguments, spec.target))
 
 
 def parse_call(text: str, known: Collection[str]) -> WrittenCall | None:
-    """Return the tool call that ``text`` is, None for what must be a command of the shell.
+    """Parse ``text`` as a tool call; return None if it must be a shell command.
 
     Raises:
-        UsageError: it is written like a call, but of no tool that there is, or it cannot be read.
+        UsageError: it is written like a call, but the tool does not exist or the call cannot be parsed.
     """
     said = text.strip()
     if not said:
@@ -118,7 +118,7 @@ def parse_call(text: str, known: Collection[str]) -> WrittenCall | None:
 
 
 def typed_arguments(spec: ToolSpec, written: tuple[tuple[str, str], ...]) -> dict[str, object]:
-    """Return the values in the types that the tool's schema names; what cannot be read as one stays a text."""
+    """Return the values in the types that the tool's schema names; a value that cannot be converted stays a string."""
     properties = spec.parameters.get("properties")
     kinds = properties if isinstance(properties, Mapping) else {}
     return {name: _typed(kinds.get(name), value) for name, value in written}

@@ -5,11 +5,11 @@ the loop prepares the `conversation` (cut where needed, with `summaries`), asks 
 `model_calls` is the one choke point for money: each request is reserved in the ledger (`reservation`), sent and read
 (`streaming`), and settled (`settlement`, `attempt_charges`). `assemble` and `toolset` choose the concrete parts by
 the settings; `plan` holds what a run may do. `estimate` composes a first request without sending it; `provider_trial`
-tries a provider with three small paid calls.
+tests a provider with three small paid calls.
 
 Enter: `assemble.assemble`, then `orchestrator.Orchestrator.run`; `assemble.estimate_run` for an estimate.
-Always: a request is reserved at its worst case before it is sent, and concluded exactly once. Every ending of a run
-    is a `RunResult`. What happened is in the journal before the next step.
+Always: a request is reserved at its worst case before it is sent, and concluded exactly once. Every run ends with a
+    `RunResult`. Each step is in the journal before the next one begins.
 May import: every package below: permissions, tools, sandbox, providers, journal, ledger, protocols, budget, context,
     settings, core.
 Never: prints, reads the environment, asks a model past `model_calls`, or runs a tool past `permissions`.

@@ -1,4 +1,4 @@
-"""Choose the concrete parts of a run by the settings, and return a ready orchestrator. The one place that does."""
+"""Choose the concrete parts of a run by the settings, and return a ready orchestrator. Nothing else chooses parts."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
 def make_provider(
     loaded: Loaded, choice: ProviderChoice, limits: CostLimit, *, price: Price | None = None
 ) -> LLMProvider:
-    """Return the chosen provider; what it needs begins to load now, while the rest gets ready.
+    """Return the chosen provider, and start loading its libraries in the background.
 
-    ``price`` stands in place of the price table.
+    ``price`` replaces the price table.
 
     Raises:
-        UsageError: agentctl cannot speak to it, or a dollar limit is set and no price is known.
+        UsageError: agentctl does not support it, or a dollar limit is set and the price is unknown.
     """
     if choice.provider == "builtin":
         return BuiltinProvider()
@@ -69,7 +69,7 @@ def _limited_provider(
 
 
 def check_startable(loaded: Loaded, choice: ProviderChoice) -> ModelFacts:
-    """Refuse what a run would refuse before it begins, else return who would answer; nothing is opened or loaded.
+    """Check what a run checks before it begins, and return the model's facts; nothing is opened or loaded.
 
     Raises:
         UsageError: as ``assemble``.
@@ -82,11 +82,11 @@ def check_startable(loaded: Loaded, choice: ProviderChoice) -> ModelFacts:
 
 
 async def estimate_run(loaded: Loaded, choice: ProviderChoice, task: str, *, labels: Mapping[str, str]) -> Estimate:
-    """Return what a run of ``task`` would begin with and could cost; nothing is sent and nothing is written.
+    """Estimate the first request and the cost of a run of ``task``; nothing is sent and nothing is written.
 
     Raises:
         UsageError: as ``assemble``.
-        AgentctlError: what would end a run before its first request, limits aside: these are in the estimate.
+        AgentctlError: the run would end before its first request; limits are in the estimate instead.
     """
     from agentctl.ledger.forecast import forecast_first_call  # noqa: PLC0415
     from agentctl.runner.estimate import estimate  # noqa: PLC0415 - a run needs none
@@ -110,7 +110,7 @@ async def estimate_run(loaded: Loaded, choice: ProviderChoice, task: str, *, lab
 
 
 def _prices_for(provider: LLMProvider, loaded: Loaded) -> PriceOf:
-    """Return what prices other models of a provider: itself, else the user's price lines and the price table."""
+    """Return the function that prices other models: the provider's own, else user's price lines and price table."""
     own: PriceOf = getattr(provider, "price_of", no_price)
 
     def price_of(model: str, /, *, tier: str = "") -> Price | None:
@@ -125,7 +125,7 @@ def _prices_for(provider: LLMProvider, loaded: Loaded) -> PriceOf:
 
 
 def _measure(loaded: Loaded, facts: ModelFacts) -> Measure:
-    """Return how a model's tokens are counted, and as earlier runs have learned."""
+    """Return how a model's tokens are counted, calibrated by earlier runs."""
     if not facts.metered:
         return PLAIN
     from agentctl.providers.tokenizers import measure_for  # noqa: PLC0415
@@ -138,7 +138,7 @@ def _measure(loaded: Loaded, facts: ModelFacts) -> Measure:
 def _counter_for(
     loaded: Loaded, facts: ModelFacts
 ) -> tuple[TokenCounter | None, tuple[Callable[[], Awaitable[object]], ...]]:
-    """Return how a run counts its tokens, and what writes down at its end what it has learned."""
+    """Return a run's token counter, and the function that stores at its end what it has learned."""
     if not facts.metered:
         return None, ()
     from agentctl.providers.tokenizers import counter_for  # noqa: PLC0415
@@ -152,7 +152,7 @@ def _counter_for(
 
 
 def _load_count(provider: LLMProvider) -> Load | None:
-    """Return what loads the vocabulary of a provider's model, None where it is not known for certain."""
+    """Return the loader of the vocabulary of a provider's model, None if it is not known for certain."""
     name = getattr(provider, "vocabulary", None)
     if not isinstance(name, str):
         return None
@@ -167,17 +167,17 @@ def _load_count(provider: LLMProvider) -> Load | None:
 
 
 def _optional_hook(provider: LLMProvider, name: str) -> tuple[Callable[[], Awaitable[object]], ...]:
-    """Return what a provider wants done beside answering, if it has it: the socket asks for facts and a stream only."""
+    """Return a provider's optional method as a tuple, empty if it has none; the protocol does not require it."""
     found = getattr(provider, name, None)
     return () if found is None else (found,)
 
 
 def plan_of(loaded: Loaded, choice: ProviderChoice, *, labels: Mapping[str, str]) -> Plan:
-    """Return what a run may do, from the settings alone; under ``labels`` lie those that are found out here.
+    """Return the plan of a run, from the settings alone; ``labels`` take precedence over those detected here.
 
     Raises:
-        UsageError: a label cannot be kept.
-        ActionDenied: a run started this process, and its ledger cannot be seen from here.
+        UsageError: a label is invalid.
+        ActionDenied: a run started this process, and that run's ledger is not visible from here.
     """
     refuse_incomplete(loaded.parent)
     settings, own = loaded.settings, check_labels(labels)
@@ -225,14 +225,14 @@ def assemble(
     ledger_path: Path | None = None,
     warn: Callable[[str], None] = lambda _: None,
 ) -> Orchestrator:
-    """Return an orchestrator for one run: its journal and ledger in the state folder, opened when it starts.
+    """Return an orchestrator for one run, whose journal and ledger are opened in the state folder when it starts.
 
-    ``provider`` replaces the chosen one and is not closed: it belongs to who hands it in. ``approver`` asks a person;
-    None: nobody is there. ``plan`` and ``ledger_path`` replace what the settings say. ``warn`` takes one sentence about
-    what does not stop the run. Commands without a sandbox get what makes their runs children of this one.
+    ``provider`` replaces the chosen one and is not closed: it belongs to the caller. ``approver`` asks a person; None:
+    there is none. ``plan`` and ``ledger_path`` replace the settings. ``warn`` receives one sentence about each problem
+    that does not stop the run. Commands without a sandbox get the variables that make their runs children of this one.
 
     Raises:
-        UsageError: the chosen provider cannot be had, or a tool or agent is named that does not exist.
+        UsageError: the chosen provider is not available, or a named tool or agent does not exist.
 
     >>> import anyio
     >>> from agentctl import Completion, ProviderChoice, ScriptedProvider, assemble, load_settings
@@ -284,7 +284,7 @@ def assemble(
 
 
 def _history_observer(loaded: Loaded, warn: Callable[[str], None]) -> tuple[Observer, ...]:
-    """Return what mirrors the calls of a run in a file, if one is named."""
+    """Return the observer that mirrors a run's calls in the history file, if one is named."""
     path = loaded.settings.cost_history_file
     if path is None:
         return ()
@@ -294,10 +294,10 @@ def _history_observer(loaded: Loaded, warn: Callable[[str], None]) -> tuple[Obse
 
 
 def providers_under_test(loaded: Loaded, names: Sequence[str]) -> tuple[ProviderUnderTest, ...]:
-    """Return the providers to try out: those named, else all that are set up.
+    """Return the providers to test: those named, else all that are set up.
 
     Raises:
-        UsageError: no such provider, none is set up, or a setting of one of them is wrong.
+        UsageError: a provider is unknown, none is set up, or a setting of one of them is invalid.
     """
     from agentctl.providers.endpoints import base_url_of  # noqa: PLC0415
     from agentctl.providers.factory import create_llm_provider  # noqa: PLC0415
@@ -321,7 +321,7 @@ def providers_under_test(loaded: Loaded, names: Sequence[str]) -> tuple[Provider
 
 
 def _set_up(loaded: Loaded) -> tuple[str, ...]:
-    """Return the providers that have a key, an address of their own, or were chosen; Ollama if it answers here."""
+    """Return the providers that have a key or an address set, or were chosen, and Ollama if it answers on this host."""
     from agentctl.providers.selection import ollama_models  # noqa: PLC0415
 
     settings = loaded.settings

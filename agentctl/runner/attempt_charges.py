@@ -1,4 +1,4 @@
-"""What an attempt is charged by its report, and what it counts while it is in doubt. Pure."""
+"""Compute the charge for an attempt's usage report, and the amounts of an attempt in doubt. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from agentctl.core.substitutes import substitute_of
 
 
 def report_flaw(completion: Completion, *, answered: bool) -> str:
-    """Return why an answer cannot be charged by its report, "" if it can."""
+    """Return why an answer cannot be charged by its usage report, "" if it can."""
     if completion.fee is not None:
         return f"charged for what was never asked of it: {completion.fee}"
     if completion.usage is None:
@@ -34,10 +34,10 @@ def report_flaw(completion: Completion, *, answered: bool) -> str:
 def charge_for(
     facts: ModelFacts, hold: Hold, request: Request, completion: Completion, price_of: PriceOf
 ) -> Charge | None:
-    """Return what the reported usage costs, None where nobody knows the price of the tier that served it.
+    """Return the charge for the reported usage, None if the price of the tier that served it is unknown.
 
-    A report that neither the hold nor the tables allow is charged in the dearest class: nobody knows whether what
-    it calls cached was cached. A free model may answer a token more than it was given: no dollars depend on it.
+    A report that neither the hold nor the tables allow is charged in the dearest class, as its cached tokens may not
+    have been cached. A free model may exceed its clamp by one token, as no dollars depend on it.
     """
     if not facts.metered:
         return Charge(Usage(), 0, completion.model, by="asked", price=facts.price or FREE)
@@ -51,10 +51,10 @@ def charge_for(
 
 
 def _breaks_hold(usage: Usage, hold: Hold, *, plain_bound: int) -> bool:
-    """Tell whether a report breaks what its hold assumed, whatever it costs: the clamp, or the bound by bytes.
+    """Return whether a report breaks an assumption of its hold, whatever it costs: the clamp, or the bound by bytes.
 
-    A tight bound is built on earlier reports: where only that is too low, they were wrong, and the bytes still hold.
-    A hold at the model's ceiling assumes neither.
+    A tight bound relies on earlier reports: if only that is too low, they were wrong, and the bound by bytes is still
+    valid. A hold at the model's ceiling assumes neither.
     """
     if hold.tokens > hold.input_bound + hold.granted_output:
         return False
@@ -62,9 +62,9 @@ def _breaks_hold(usage: Usage, hold: Hold, *, plain_bound: int) -> bool:
 
 
 def least_charge(completion: Completion, hold: Hold, facts: ModelFacts, price_of: PriceOf) -> Charge | None:
-    """Return what an attempt in doubt cost at least, by what can be read of its report; None without a report.
+    """Return the least that an attempt in doubt cost, by the readable part of its report; None without a report.
 
-    What the report is silent about counts as it was held, and each token as the dearest class.
+    Figures that the report omits count as in the hold, and each token as the dearest class.
     """
     reported = completion.usage or (completion.reported.usage if completion.reported else None)
     if reported is None and completion.billed_nano is None:

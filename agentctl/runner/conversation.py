@@ -1,4 +1,4 @@
-"""The conversation of one run: prepared for each request, cut where it does not fit, with an event for each cut."""
+"""The conversation of one run: prepared for each request, cut when it does not fit, with an event for each cut."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:  # what only a language model's run has
 
 
 class Conversation:
-    """Holds the messages of a run. Between two cuts each request begins with the one before, so caches work.
+    """Holds the messages of a run. Between two cuts each request begins with the previous one, so caches work.
 
-    ``limit`` is how many tokens a request may have; 0: how full it is goes unreported. From ``warn_percent`` of it on
-    there is one warning, unless something was cut before. ``counter`` chooses how to count before each request, and
-    learns from reported usage; without one ``measure`` counts. ``detector`` finds out whether the server reads all of
-    a request; None: no check. ``summaries`` asks the model for a summary of what is cut; None: our own notes do.
-    ``economics`` weighs what a cut costs and saves; None: no price is known.
+    ``limit`` is how many tokens a request may have; 0: how full it is goes unreported. At ``warn_percent`` of it there
+    is one warning, unless something was cut before. ``counter`` chooses how to count before each request, and learns
+    from reported usage; without one ``measure`` counts. ``detector`` checks whether the server reads all of a request;
+    None: no check. ``summaries`` asks the model for summaries of removed messages; None: agentctl's own notes are used.
+    ``economics`` weighs what a cut costs and saves; None: the price is unknown.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Conversation:
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """The messages that are left, in order."""
+        """The remaining messages, in order."""
         return self._messages
 
     @property
@@ -64,18 +64,18 @@ class Conversation:
         return self._measure if self._counter is None else self._counter.measure
 
     async def add(self, message: Message) -> None:
-        """Append a message; a text that ends like our notes on a cut gets a line end, to tell them apart."""
+        """Append a message; a text that ends like agentctl's notes on a cut gets a newline, to tell them apart."""
         if message.role == "user" and split_digest(message.text)[1].messages:
             message = replace(message, text=f"{message.text}\n")
         self._messages = (*self._messages, message)
         await self._emit(MessageAdded(message))
 
     async def prepare(self, offered: tuple[ToolSpec, ...]) -> tuple[Message, ...]:
-        """Return the messages to send beside the schemas of ``offered``, cut where they do not fit.
+        """Return the messages to send with the schemas of ``offered``, cut if they do not fit.
 
         Raises:
-            ContextOverflow: it cannot be made to fit.
-            Overrun: a summary of what is cut cost more than was held.
+            ContextOverflow: they cannot be made to fit.
+            Overrun: a summary of the removed messages cost more than its hold.
             StateError: the ledger cannot be written.
         """
         if self._counter is not None:
@@ -95,10 +95,10 @@ class Conversation:
         return fitted
 
     async def _fit(self, offered: tuple[ToolSpec, ...]) -> tuple[tuple[Message, ...], bool]:
-        """Return what is left of the conversation, and whether the model summed up what is gone.
+        """Return the remaining conversation, and whether the model summarized the removed part.
 
-        Where a summary pays, or is wanted always, it is cut a little earlier, so that the request for it has room; else
-        as late as can be.
+        If a summary pays, or is always wanted, cut a little earlier, so that the request for it has room; otherwise cut
+        as late as possible.
         """
         messages, measure, summaries = self._messages, self._measure, self._summaries
         room = None if summaries is None else summaries.room(measure, self._most)
@@ -147,7 +147,7 @@ class Conversation:
         )
 
     async def shorten(self, error: ContextOverflow, offered: tuple[ToolSpec, ...]) -> tuple[Message, ...]:
-        """Return shorter messages after a provider refused the request as too long; the limit stays lower from now on.
+        """Return shorter messages after a provider refused the request as too long, and keep the lower limit.
 
         Raises:
             ContextOverflow: the refusal may have been billed, or nothing shorter can be sent.
@@ -175,7 +175,7 @@ class Conversation:
         """Update the counts from an answer's usage, and check whether the server read all that was sent.
 
         Raises:
-            ContextOverflow: it cut the prompt.
+            ContextOverflow: the server cut the prompt.
         """
         self._economics = self._economics.after_answer(answer.usage)
         if self._detector is not None and (doubt := self._detector.check(self._messages, offered, answer)):

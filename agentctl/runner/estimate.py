@@ -1,4 +1,4 @@
-"""Estimate a run: compose its first request as a run does, bound it and price it, and send nothing."""
+"""Estimate a run: compose its first request as a run does, bound it and price it, without sending it."""
 
 from __future__ import annotations
 
@@ -29,17 +29,15 @@ from agentctl.runner.routing import MOST_TOOLS, AgentSpec, choose_agent, choose_
 from agentctl.runner.tool_calls import ToolDispatcher
 
 ForecastCall = Callable[[Ask, str], Forecast]
-"""Asks the ledger how it would answer the first call of an agent's run, without a trace."""
+"""Asks the ledger how it would decide on the first call of an agent's run, without writing to it."""
 
-RUN = "estimate"  # the id of a run that never is: real ones are hexadecimal
+RUN = "estimate"  # never the id of a real run: those are hexadecimal
 _SHORT_S = 3600  # seconds: most runs end within it
 _NANO_PER_TOKEN = 1000  # nano-dollars, for each dollar per million tokens
 
 
 class Cost(NamedTuple):
-    """Nano-dollars, None where nobody knows. ``ceiling_by`` is the limit that stops at the ceiling, "" where all is
-    free.
-    """
+    """Nano-dollars, None if unknown. ``ceiling_by`` is the limit that sets the ceiling, "" for a free model."""
 
     floor: int | None
     ceiling: int | None
@@ -48,9 +46,9 @@ class Cost(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """What a run would do now. Tokens: ``likely`` is a guess at the first request, ``most`` its bound.
+    """The estimate of a run. Tokens: ``likely`` is an estimate of the first request, ``most`` its bound.
 
-    ``refusal`` is why the first call would not be sent, None if it would.
+    ``refusal`` is the error that would stop the first call, None if it would be sent.
     """
 
     task: str
@@ -85,15 +83,15 @@ async def estimate(
     price_of: PriceOf = no_price,
     load_count: Load | None = None,
 ) -> Estimate:
-    """Compose the first request of a run, and judge it; ``measure`` counts what is likely, ``load_count`` what is most.
+    """Compose and judge the first request of a run; ``measure`` counts the likely size, ``load_count`` the bound.
 
-    ``price_of`` prices the models that have answered in the place of this one.
+    ``price_of`` prices the models that have answered in place of this one.
 
     Raises:
-        UnknownPrice: under a dollar limit, one of them has no known price.
+        UnknownPrice: a dollar limit is set, and one of them has no known price.
         UsageError: there is no task, or no such agent.
         SandboxUnavailable: a sandbox was asked for by name, and is not available here.
-        ContextOverflow: the task does not fit.
+        ContextOverflow: the task does not fit the context.
         StateError: the ledger cannot be read.
     """
     agent, agent_chosen_by = choose_agent(task, plan, agents)
@@ -155,11 +153,11 @@ async def estimate(
 
 
 async def _discard(event: Event) -> None:
-    """Discard an event: there is no run."""
+    """Discard an event, as there is no run."""
 
 
 def _refusal(found: Forecast, plan: Plan, facts: ModelFacts) -> AgentctlError | None:
-    """Return the error that would end the run before its first call; None where it may wait for other runs."""
+    """Return the error that would end the run before its first call; None if it may wait for other runs."""
     if isinstance(found.answer, Verdict):
         return refusal_error(found.answer, facts, RefusalContext(RUN))
     if isinstance(found.answer, Wait) and plan.budget_wait_s == 0:
@@ -170,12 +168,12 @@ def _refusal(found: Forecast, plan: Plan, facts: ModelFacts) -> AgentctlError | 
 def cost_of(
     facts: ModelFacts, rooms: Sequence[LimitState], *, likely: int, least: int, held_at: Price | None = None
 ) -> Cost:
-    """Return the floor, the first call with ``likely`` input and the ``least`` output that would do, and the ceiling.
+    """Return the floor (the first call with ``likely`` input and the ``least`` useful output), and the ceiling.
 
-    The ceiling is the least of what is left now of each limit in dollars, and of tokens at the dearest price. What
-    leaves the window of a limit while the run goes on makes room again, which nobody can foresee; in a window shorter
-    than an hour there is always some, so that such a limit is no ceiling. ``held_at`` is the price of the holds, where
-    that is not the model's own.
+    The ceiling is the least of what is left now of each limit in dollars, and of tokens at the highest price. Amounts
+    that leave a limit's window during the run make room again, which cannot be predicted. In a window shorter than an
+    hour this always happens, so such a limit is not a ceiling. ``held_at`` is the price of the holds, if it is not the
+    model's own.
     """
     price = facts.price if held_at is None else held_at
     if not facts.metered or (price is not None and price.is_free):
@@ -195,5 +193,5 @@ def cost_of(
 
 
 def remaining_of(room: LimitState) -> int | None:
-    """Return what a limit has left, in its own unit; None without a limit."""
+    """Return what is left of a limit, in its own unit; None without a limit."""
     return None if room.ceiling is None else max(0, room.ceiling - room.amounts.total)

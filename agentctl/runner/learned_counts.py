@@ -1,4 +1,4 @@
-"""Learned token counts: how a provider's reports differ from our own counts, kept in one small cache file."""
+"""Learned token counts: how a provider's reports differ from our own counts, stored in one small cache file."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ _LEAST_FACTOR, _MOST_FACTOR, _MOST_FIXED = 0.25, 10.0, 10_000.0
 
 
 class LearnedCounts:
-    """Keeps a line by provider, model and way of counting, in a file of the cache folder, for the user alone.
+    """Stores a calibration per provider, model and way of counting, in a private file of the user's cache folder.
 
-    A file that cannot be read counts as empty and is replaced; what cannot be written is learned again. Of two runs
-    that end at the same time one may be lost.
+    A file that cannot be read counts as empty and is replaced; what cannot be written is learned again. If two runs end
+    at the same time, what one of them learned may be lost.
     """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
 
     def known(self, provider: str, model: str | None) -> Mapping[str, Calibration]:
-        """Return the stored lines of a model, by way of counting."""
+        """Return the stored calibrations of a model, by way of counting."""
         return self._read().get(f"{provider}/{model}", {})
 
     async def remember(self, provider: str, model: str | None, news: Mapping[str, Calibration]) -> None:
-        """Store what is new, if anything is."""
+        """Store the new calibrations, if there are any."""
         if news:
             await anyio.to_thread.run_sync(self._write, f"{provider}/{model}", news)
 
@@ -67,7 +67,7 @@ class LearnedCounts:
 
 
 def _line(row: object) -> Calibration | None:
-    """Return a line that some model may have; of anything else nothing is believed."""
+    """Return a row as a calibration, None if it is not plausible."""
     match row:
         case [int() | float() as factor, int() | float() as fixed] if (
             _LEAST_FACTOR <= factor <= _MOST_FACTOR and abs(fixed) <= _MOST_FIXED
@@ -78,16 +78,16 @@ def _line(row: object) -> Calibration | None:
 
 
 def _content(path: Path) -> bytes:
-    """Return what a regular file has.
+    """Return the content of a regular file.
 
     Raises:
-        OSError: there is none, or it is something else.
-        ValueError: it is too long to be ours.
+        OSError: the file is missing or not a regular file.
+        ValueError: the file is too long to be ours.
     """
     file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(file, "rb") as handle:
         if not stat.S_ISREG(os.fstat(file).st_mode):
-            raise OSError("no regular file")
+            raise OSError("not a regular file")
         content = handle.read(_MOST_BYTES + 1)
     if len(content) > _MOST_BYTES:
         raise ValueError("too long")

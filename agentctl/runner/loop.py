@@ -30,7 +30,7 @@ from agentctl.runner.tool_calls import ToolDispatcher, format_for_model
 
 
 class LoopOutcome(NamedTuple):
-    """How a loop ended. Unless ``complete``, ``answer`` is the last partial text. ``status`` names the exit code."""
+    """The outcome of a loop. ``answer`` is partial unless ``complete``; ``status`` is the exit code's name."""
 
     status: str
     answer: str
@@ -43,10 +43,10 @@ class LoopOutcome(NamedTuple):
 
 
 class Loop:
-    """One conversation. ``outcome`` can be asked at any time, also after a cancellation.
+    """Runs one conversation. ``outcome`` can be called at any time, also after a cancellation.
 
-    A provider that is no language model (``metered`` False) gets no schemas and makes one call at most: its result is
-    the answer, its failure the end.
+    A provider that is not a language model (``metered`` False) gets no schemas and makes at most one tool call: its
+    result is the answer, and its failure ends the run.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Loop:
         self._trouble: AgentctlError | None = None
 
     async def run(self, system: str, task: str) -> LoopOutcome:
-        """Work on ``task`` until there is an answer or an error; either is in the outcome."""
+        """Work on ``task`` until there is an answer or an error, and return it as an outcome."""
         try:
             await self._converse(system, task)
         except AgentctlError as error:
@@ -81,11 +81,11 @@ class Loop:
         return self.outcome()
 
     async def _close(self, error: AgentctlError) -> None:
-        """Keep what a run found that a limit or its provider stopped: ask for a last answer, else use its notes.
+        """Keep the findings of a run that a limit or its provider stopped: ask for a last answer, else use its notes.
 
         Raises:
-            Overrun: the last answer cost more than was held.
-            StateError: what it cost cannot be written.
+            Overrun: the last answer cost more than its hold.
+            StateError: its cost cannot be written.
         """
         if not self._metered or not any(message.role == "tool" for message in self._conversation.messages):
             return
@@ -109,7 +109,7 @@ class Loop:
             self._found = f"{words}\n\nFound so far:\n{found}".strip() if found else words
 
     def outcome(self, error: AgentctlError | None = None) -> LoopOutcome:
-        """Return the outcome so far, ended by ``error`` or well."""
+        """Return the outcome so far; ``error`` None: it ended well."""
         partial = error.partial if isinstance(error, BudgetExceeded) else ""
         words = partial or self._found or self._unfinished_words() or self._words
         status = error.status if error else "done"
@@ -119,7 +119,7 @@ class Loop:
         )
 
     def _unfinished_words(self) -> str:
-        """Return the text that the model had begun when the run broke off: it is paid for."""
+        """Return the text that the model had begun when the run was interrupted, as it is paid for."""
         words = self._calls.unfinished if self._metered else ""
         return words if words.strip() else ""
 
@@ -142,7 +142,7 @@ class Loop:
         raise TaskFailed(f"no answer after {self._turn} turns", hint="raise --max-turns, or ask for less at once")
 
     async def _ask(self, offered: tuple[ToolSpec, ...]) -> tuple[Completion, Mapping[str, str]]:
-        """Return the model's answer to the conversation, and why some of its calls (by id) must not run."""
+        """Ask the model; return its answer, and why some of its calls (by id) must not run."""
         messages = await self._conversation.prepare(offered)
         try:
             answer = await self._calls.ask(messages, offered, with_reserve=self._turn > 1)
@@ -159,9 +159,9 @@ class Loop:
         return answer, refused
 
     async def _act(self, calls: tuple[ToolCall, ...], refused: Mapping[str, str]) -> bool:
-        """Run the tool calls and add their results in order; return whether a result is the answer.
+        """Run the tool calls and add their results in order; return whether a result is the final answer.
 
-        A refusal, a missing engine or sandbox is the run's trouble, unless a later call of this or a later turn
+        A denial, or a missing engine or sandbox, is kept as the run's error unless a later call in this or a later turn
         succeeds.
         """
         repeated = self._repeats.check_repeats(calls)
@@ -190,7 +190,7 @@ class Loop:
         return True
 
     def _conclude(self, answer: Completion) -> None:
-        """Raise unless ``answer`` can stand as the run's answer."""
+        """Raise TaskFailed if ``answer`` cannot be the run's answer."""
         if answer.stop == "refusal":
             raise TaskFailed("the model refused the task", hint="explain what the task is for, or choose another model")
         if not answer.text.strip():

@@ -1,7 +1,7 @@
 """Ask a model: bound, reserve, mark sent, send, settle, retry. The one choke point for money.
 
 One attempt is one request on the wire. Its worst case is reserved in the ledger before it is sent. Whatever happens
-after that, the hold is concluded once: charged by its usage, void when it surely cost nothing, else in doubt.
+after that, the hold is concluded once: charged by its usage, void if it certainly cost nothing, else in doubt.
 """
 
 from __future__ import annotations
@@ -48,23 +48,23 @@ if TYPE_CHECKING:
 
 FIRST_PAUSE_S = 0.5
 MOST_PAUSE_S = 60.0
-SUMMARY_SILENCE_S, SUMMARY_DEADLINE_S = 30.0, 120.0  # a run can do without a summary
+SUMMARY_SILENCE_S, SUMMARY_DEADLINE_S = 30.0, 120.0  # short, as a run can do without a summary
 _MOST_LOST = 3
 
 
 class _HoldLost(Exception):
-    """The hold expired, or its run was taken for dead, before the request was sent: reserve again."""
+    """The hold expired, or its run was considered dead, before the request was sent: reserve again."""
 
 
 class ModelCalls:
-    """Asks one provider on behalf of one run, and adds up what that cost.
+    """Asks one provider on behalf of one run, and adds up the costs.
 
     Times are in seconds: ``silence_s`` without a piece of an answer, ``deadline_s`` for a whole attempt,
-    ``budget_wait_s`` for the holds of others, ``settle_wait_s`` for the ledger's lock once an answer is paid for.
+    ``budget_wait_s`` for the holds of other runs, ``settle_wait_s`` for the ledger's lock once an answer is paid for.
     ``retries`` are further attempts, each with a hold of its own.
-    ``price_of`` knows the prices of the provider's other models and service tiers, for when another one answers; the
-    default is the provider's own. ``load_count`` loads the vocabulary of the model's own provider, for when a bound by
-    bytes is too high. ``unfinished`` is the text of the last attempt, also if it broke off: paid for, or in doubt.
+    ``price_of`` returns the prices of the provider's other models and service tiers, in case another one answers; the
+    default is the provider's own. ``load_count`` loads the vocabulary of the model's own provider, in case a bound by
+    bytes is too high. ``unfinished`` is the text of the last attempt, also if it was cut off: paid for, or in doubt.
     """
 
     def __init__(
@@ -129,22 +129,22 @@ class ModelCalls:
 
     @property
     def facts(self) -> ModelFacts:
-        """The model that is asked."""
+        """The facts of the requested model."""
         return self._provider.facts
 
     @property
     def usage(self) -> Usage:
-        """What was settled, in tokens by class."""
+        """The settled usage, in tokens by class."""
         return self._settler.usage
 
     @property
     def cost_nano(self) -> int | None:
-        """What was settled, in nano-dollars; None when a price is unknown."""
+        """The settled cost, in nano-dollars; None if a price is unknown."""
         return self._settler.cost_nano
 
     @property
     def in_doubt_nano(self) -> int | None:
-        """What is in doubt, in nano-dollars; None when a price is unknown."""
+        """The amounts in doubt, in nano-dollars; None if a price is unknown."""
         return self._settler.in_doubt_nano
 
     @property
@@ -167,13 +167,13 @@ class ModelCalls:
         await self._emit(event)
 
     async def last_answer(self, messages: tuple[Message, ...]) -> Completion | None:
-        """Return a final answer to ``messages`` by the amount reserved for it; None if it cannot be obtained.
+        """Return a final answer to ``messages`` from the amount reserved for it; None if it cannot be obtained.
 
-        One request, without tools and without a retry, sent when a limit has refused the next turn. Where it is too
-        long for what is left, a shorter one is sent.
+        This is one request, without tools and without a retry, sent after a limit has refused the next turn. If it is
+        too long for what is left, a shorter one is sent.
 
         Raises:
-            Overrun: it cost more than was held.
+            Overrun: it cost more than its hold.
             StateError: the ledger cannot be written; what was sent stays held.
         """
         if not self.facts.metered:
@@ -199,14 +199,14 @@ class ModelCalls:
     async def summary(
         self, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...], *, most: int, then: int
     ) -> Completion | None:
-        """Return the model's summary of ``messages`` in about ``most`` tokens; None if nothing could be sent now.
+        """Return the model's summary of ``messages`` in about ``most`` tokens; None if no request could be sent now.
 
-        One attempt, without waiting. It takes at most a fifth of what is left of any limit; the next request, of
-        ``then`` input tokens at most, and the reserve of the last answer still have room after it. Its pieces are not
+        This is one attempt, without waiting. It takes at most a fifth of what is left of any limit, and leaves room for
+        the next request, of at most ``then`` input tokens, and for the reserve of the last answer. Its pieces are not
         emitted.
 
         Raises:
-            Overrun: it cost more than was held.
+            Overrun: it cost more than its hold.
             ProviderError: no answer came.
             StateError: the ledger cannot be written; what was sent stays held.
         """
@@ -221,7 +221,7 @@ class ModelCalls:
         try:
             return (await self._attempt(request, wanted, "summary", then=following))[0]
         except Overrun as error:
-            error.partial = ""  # it is no answer
+            error.partial = ""  # a summary is not an answer
             raise
         except (BudgetExceeded, DoubtExceeded, _HoldLost):
             return None
@@ -237,19 +237,19 @@ class ModelCalls:
         purpose: Purpose = "turn",
         with_reserve: bool = False,
     ) -> Completion:
-        """Return the answer to ``messages``; what it cost is on disk before this returns.
+        """Return the answer to ``messages``; its cost is on disk before this returns.
 
-        ``with_reserve``: its hold also reserves an amount for a last answer, where the limits have room for both.
+        ``with_reserve``: its hold also reserves an amount for a last answer, if the limits have room for both.
 
         A turn with ``tools`` asks for a few times the output that the run has needed so far. An answer that is cut is
-        asked for again once: with at least twice the output where the user set no limit on it, with the full wanted
-        output where a limit granted less. Where a limit forbids that, the cut answer goes along with the error. No
-        more output is asked for than the model's window has room for.
+        requested again once: with at least twice the output if the user set no limit on it, with the full wanted output
+        if a limit granted less. If a limit forbids that, the error carries the cut answer. No more output is requested
+        than the model's window has room for.
 
         Raises:
             BudgetExceeded: a limit would be passed; nothing was sent.
-            UnknownPrice: a dollar limit, and no price or no bound for the model.
-            ProviderError: no answer after the retries, or amounts in doubt are in the way.
+            UnknownPrice: a dollar limit is set, and the model has no price or no bound.
+            ProviderError: no answer after the retries, or amounts in doubt leave no room.
             StateError: the ledger cannot be written; nothing was sent.
         """
         refuse_unbounded(self.facts, self._limits)
@@ -277,20 +277,20 @@ class ModelCalls:
         except BudgetExceeded as error:
             self.unfinished = completion.text
             if completion.tool_calls:
-                return completion  # they can be tried; the next turn meets the limit
+                return completion  # its calls can be run; the next turn meets the limit
             error.partial = completion.text
             raise
         except ProviderError:
             self.unfinished = completion.text
             return completion  # it is paid for
-        except BaseException:  # interrupted: the first answer may be more than what the second had begun with
+        except BaseException:  # interrupted: the first answer may be longer than the beginning of the second
             self.unfinished = max(completion.text, self.unfinished, key=len)
             raise
 
     def _room(self, request: Request, reported: Usage | None = None) -> int | None:
-        """Return the tokens for an answer that the window has room for and the provider's credits pay for.
+        """Return the output tokens for which the window has room and the provider's credits pay.
 
-        ``reported`` is a report of this request, if there is one. None: neither is known.
+        ``reported`` is a usage report of this request, if there is one. Return None if neither limit is known.
         """
         known = (self.facts.context_window, self._window)
         window = min((size for size in known if size is not None), default=None)
@@ -300,9 +300,9 @@ class ModelCalls:
         return room if self._affordable is None else min(room, self._affordable)
 
     async def _persist(self, request: Request, wanted: OutputRange, purpose: Purpose) -> tuple[Completion, Hold]:
-        """Attempt a request, with retries where they may help; each attempt has a reservation of its own.
+        """Attempt a request, and retry if that may help; each attempt has a reservation of its own.
 
-        Where the provider's credits pay only for a shorter answer that would still do, that one is asked for, once.
+        If the provider's credits pay only for a shorter but still useful answer, that one is requested, once.
         """
         tried = lost = 0
         is_lowered = False
@@ -338,7 +338,7 @@ class ModelCalls:
                 await anyio.sleep(pause)
 
     def _pause(self, error: ProviderError, tried: int) -> float:
-        """Return the seconds to rest: what the provider asks for, else exponential with full jitter above a half."""
+        """Return the seconds to wait before a retry: the provider's, else exponential times a random 0.5 to 1.5."""
         if error.retry_after is not None:
             return error.retry_after
         return self._first_pause_s * float(2 ** (tried - 1)) * (0.5 + random.random())  # noqa: S311 - jitter, no secret
@@ -391,9 +391,9 @@ class ModelCalls:
 
 
 def _affords(tokens: int | None, wanted: OutputRange) -> TypeGuard[int]:
-    """Tell whether credits for ``tokens`` of output pay for an answer that is shorter than wanted and long enough."""
+    """Return whether credits for ``tokens`` of output pay for an answer that is shorter than wanted but useful."""
     return tokens is not None and wanted.least <= tokens < wanted.most
 
 
 async def _discard(event: Event) -> None:
-    """Discard a piece that is not for the screen."""
+    """Discard an event that is not for the screen."""

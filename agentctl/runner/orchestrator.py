@@ -35,7 +35,7 @@ from agentctl.runner.tool_calls import ToolDispatcher
 if TYPE_CHECKING:
     from agentctl.context.counter import Load, TokenCounter
 
-CLOSING_S = 5.0  # what an engine's client gets to say goodbye
+CLOSING_S = 5.0  # how long an engine's client may take to close
 _NOTHING = Spend(Amounts(), Amounts(), Amounts())
 
 
@@ -59,15 +59,15 @@ class _Run:
 
 
 class Orchestrator:
-    """Runs tasks, one at a time; every ending is a ``RunResult``.
+    """Runs tasks, one at a time; every run ends with a ``RunResult``.
 
-    ``make_tools`` makes the tools of a run, which closes them. ``closing`` is awaited at the very end, for what belongs
-    to this orchestrator alone: provider, ledger, journal; ``opening`` before the first call. ``price_of`` knows the
-    prices of other models of the provider. ``observers``: the journal first. ``approver`` None: nobody can be asked.
-    ``counter`` says how tokens are counted, None: bytes by four. ``artifact_store`` stores results in full that are cut
+    ``make_tools`` makes the tools of a run, which closes them. ``opening`` is awaited before the first call, and
+    ``closing`` at the very end, for what only this orchestrator owns: provider, ledger, journal. ``price_of`` returns
+    the prices of other models of the provider. ``observers``: the journal comes first. ``approver`` None: nobody can be
+    asked. ``counter`` counts tokens; None: UTF-8 bytes / 4. ``artifact_store`` stores in full the results that are cut
     for the model. ``load_count`` loads the vocabulary of the model's own provider; None: it is not known for certain.
-    ``redactor`` takes secrets out of what tools return. ``capability`` is the secret that the run's tools hand to
-    nested runs, "" where there can be none.
+    ``redactor`` removes secrets from tool results. ``capability`` is the secret that the run's tools pass to nested
+    runs, "" if there can be none.
     """
 
     def __init__(
@@ -108,18 +108,18 @@ class Orchestrator:
             self._scope.cancel()
 
     async def run(self, task: str) -> RunResult:
-        """Work on ``task``; no error of ours leaves this, and ``RunFinished`` is always the last event."""
+        """Run ``task`` and return its result; errors are part of it, and ``RunFinished`` is always the last event."""
         recorder = Recorder(self._new_id(), self._observers, self._now)
         run = _Run(task, self._now(), recorder, self._uses(_NOTHING))
         try:
             error = await self._run_bounded(run)
-        except BaseException:  # cancelled from outside: not ours to swallow, but ours to write down
+        except BaseException:  # cancelled from outside: record it, and let it pass
             await self._finish(run, Interrupted("cancelled by the caller"))
             raise
         return await self._finish(run, error)
 
     async def _run_bounded(self, run: _Run) -> AgentctlError | None:
-        """Run until done, stopped or out of time; return the error that ended it, None if it ended well."""
+        """Run until done, stopped or out of time; return the error that ended the run, None if it ended well."""
         try:
             with anyio.move_on_after(self._plan.timeout_s) as self._scope:
                 return self._stop or await self._work(run)
@@ -168,7 +168,7 @@ class Orchestrator:
             await run.recorder.emit(Noted(f"{name} is left out: {error.message} ({error.hint})", "warning"))
         for prepare in self._opening:
             await prepare()
-        facts = self._provider.facts  # it may know more of its window now
+        facts = self._provider.facts  # its window may be known by now
         if narrow := plan.window_note(facts):
             await run.recorder.emit(Noted(narrow))
         run.calls = ModelCalls(
@@ -212,7 +212,7 @@ class Orchestrator:
         return (await run.loop.run(system_prompt(agent, plan, run.started_at), run.task)).error
 
     def _open_conversation(self, calls: ModelCalls, emit: Emit, *, most_turns: int) -> Conversation:
-        """Return an empty conversation; a language model's is counted, weighed, summed up and checked for cuts."""
+        """Return an empty conversation; a language model's has a counter, economics, summaries and a cut detector."""
         plan, facts = self._plan, self._provider.facts
         prune = partial(plan.fit, facts, cache=MessageCache())
         if not facts.metered:
@@ -244,10 +244,10 @@ class Orchestrator:
         return tuple(replace(use, set_by=self._plan.limits_set_by.get(use.name)) for use in uses)
 
     async def _finish(self, run: _Run, error: AgentctlError | None) -> RunResult:
-        """Close everything and emit the end; an error in here is the run's error if it had none.
+        """Close everything, emit the end and return the result; an error here is the run's error if it had none.
 
-        A ledger that cannot take the end of a run takes nothing from it: all that was paid for is settled, and a run
-        whose process is gone counts as closed.
+        If the ledger cannot record the end of a run, nothing is lost: all that was paid for is settled, and a run whose
+        process is gone counts as closed.
         """
         breaker = None
         with anyio.CancelScope(shield=True):
@@ -259,7 +259,7 @@ class Orchestrator:
                     run_id=run.recorder.run_id,
                 )
                 error.hint = breaker.hint
-                with suppress(Exception):  # whoever cannot take it fails again at the last event
+                with suppress(Exception):  # an observer that fails here fails again at the last event
                     await run.recorder.emit(BreakerTripped(breaker))
             if isinstance(error, InternalError):
                 with suppress(Exception):
@@ -267,7 +267,7 @@ class Orchestrator:
             try:
                 await self._close(run, error.status if error else "done")
             except StateError as failure:
-                if not isinstance(error, StateError):  # which has said the same
+                if not isinstance(error, StateError):  # that one says the same
                     said = f"the end of the run could not be recorded in the ledger: {failure.message} ({failure.hint})"
                     with suppress(Exception):
                         await run.recorder.emit(Noted(said, "warning"))
@@ -290,7 +290,7 @@ class Orchestrator:
                 await run.run_tools.toolbox.aclose()
         if run.opened:
             try:
-                if self._provider.facts.metered:  # what is not metered has moved nothing since the run began
+                if self._provider.facts.metered:  # without metering nothing has changed since the run began
                     run.limits = await self._measure_limits(run)
             finally:
                 await self._ledger.close_run(run.recorder.run_id, status)

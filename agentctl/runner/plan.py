@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What one run may do. Times are in seconds. ``agent`` overrules the routing.
+    """What one run may do. Times are in seconds. ``agent`` overrides the routing.
 
-    ``limits_set_by`` names the file that tightened a limit. ``context`` overrules ``max_context_tokens`` and the
-    numbers of messages that are kept. ``max_result_tokens`` None: a share of the context. ``approve`` says how
+    ``limits_set_by`` names the file that tightened a limit. ``context`` overrides ``max_context_tokens`` and the
+    numbers of messages to keep. ``max_result_tokens`` None: a share of the context. ``approve`` says how
     questions are answered. ``parent`` is the run that a nested one belongs to.
     """
 
@@ -63,18 +63,18 @@ class Plan:
 
     @property
     def measure(self) -> Measure | None:
-        """The way of counting that ``context`` brings, if any; it overrules what a model reports."""
+        """The way of counting of ``context``, if any; it overrides what a model reports."""
         return None if self.context is None or self.context.measure == PLAIN else self.context.measure
 
     @property
     def max_context(self) -> int:
-        """The most tokens of a request, whatever the model's window."""
+        """The most tokens of a request, regardless of the model's window."""
         return self.context.max_tokens if self.context else self.max_context_tokens
 
     def context_limit(self, facts: ModelFacts) -> int:
         """Return the most tokens of a request, its tools' schemas included.
 
-        The model's window also holds the answer: the shortest one that would do has room in it.
+        The model's window also holds the answer, so the shortest useful answer is subtracted from it.
         """
         if facts.context_window is None:
             return self.max_context
@@ -92,9 +92,9 @@ class Plan:
     def token_turns(self, facts: ModelFacts, most_turns: int) -> tuple[int, int] | None:
         """Return about how many turns with a full context the token limit allows, at least and at most.
 
-        None where something else stops a run first: ``most_turns``, a dollar limit, or nothing at all. The least
-        assumes requests that fill the whole context; the most, requests as full as cuts leave them on average, within
-        what is not reserved for a last answer.
+        Return None if something else stops a run first: ``most_turns``, a dollar limit, or nothing at all. The lower
+        number assumes requests that fill the whole context; the higher one requests as full as cuts leave them on
+        average. Both leave out the reserve for a last answer.
         """
         tokens, context = self.limits.max_tokens_per_task, self.context_limit(facts)
         if not facts.metered or tokens is None:
@@ -126,13 +126,13 @@ class Plan:
         trial: bool = False,
         cache: MessageCache | None = None,
     ) -> tuple[Message, ...]:
-        """Return the messages to send, pruned to the limit; a provider that is no language model gets all of them.
+        """Return the messages to send, pruned to the limit; a provider that is not a language model gets all of them.
 
-        ``most`` is a lower limit than usual, in tokens. ``trial``: it is not sent, so ``context``
-        neither counts a cut nor warns. ``cache`` keeps what is known of each message.
+        ``most`` is a lower limit than usual, in tokens. ``trial``: nothing is sent, so ``context``
+        neither counts a cut nor warns. ``cache`` remembers what was computed for each message.
 
         Raises:
-            ContextOverflow: it cannot be made to fit.
+            ContextOverflow: they cannot be made to fit.
         """
         if not facts.metered:
             return messages

@@ -37,7 +37,7 @@ _TOOL = ToolSpec(
 
 @dataclass(frozen=True, slots=True)
 class ProviderUnderTest:
-    """One provider to test; ``make`` returns it ready to be asked."""
+    """One provider to test; ``make`` returns it ready for requests."""
 
     provider: str
     model: str | None
@@ -48,7 +48,7 @@ class ProviderUnderTest:
 
 @dataclass(frozen=True, slots=True)
 class ModelTestResult:
-    """What the paid calls found; None: not tried, or unclear. Amounts in nano-dollars, ``ms`` of the first answer.
+    """The findings of the paid calls; None: not tested, or unclear. Amounts in nano-dollars; ``ms``: first answer.
 
     ``status`` is the exit code's name of the first thing that failed, "done" if nothing did.
     """
@@ -71,7 +71,7 @@ class ModelTestResult:
 
 @dataclass(frozen=True, slots=True)
 class ProviderTestResult:
-    """What the free request found (``reach``), and the paid calls, if they were made (``model_test``)."""
+    """The findings of the free request (``reach``), and of the paid calls, if there were any (``model_test``)."""
 
     reach: ProbeResult
     model: str | None
@@ -79,7 +79,7 @@ class ProviderTestResult:
 
     @property
     def status(self) -> str:
-        """The exit code's name of the first failure."""
+        """The name of the first failure's exit code."""
         failed = self.reach.status != "done" or self.model_test is None
         return self.reach.status if failed or self.model_test is None else self.model_test.status
 
@@ -92,9 +92,9 @@ async def run_provider_tests(
     new_id: Callable[[], str],
     parent: Parent | None = None,
 ) -> tuple[ProviderTestResult, ...]:
-    """Test providers concurrently; without a ledger only the free request is sent.
+    """Test providers concurrently and return the findings; without a ledger only the free request is sent.
 
-    A provider that cannot be reached, or refuses the key, gets no paid call.
+    A provider that cannot be reached, or that refuses the key, gets no paid call.
     """
     found: dict[int, ProviderTestResult] = {}
 
@@ -107,7 +107,7 @@ async def run_provider_tests(
         try:
             provider = tested.make()
             try:
-                await provider.prepare()  # loading is not the provider's time
+                await provider.prepare()  # so that loading is not measured as the provider's time
                 model_test = await run_model_test(provider, ledger, run_id=new_id(), limits=limits, parent=parent)
             finally:
                 with anyio.CancelScope(shield=True):
@@ -123,7 +123,7 @@ async def run_provider_tests(
 
 
 def overall_status(findings: Sequence[ProviderTestResult]) -> str:
-    """Return the status of all tests: one kind of failure as it is, a mixture as "unavailable"."""
+    """Return the status of all tests: that of the failures if they all have the same, else "unavailable"."""
     kinds = {finding.status for finding in findings} - {"done"}
     return "done" if not kinds else kinds.pop() if len(kinds) == 1 else "unavailable"
 
@@ -131,13 +131,13 @@ def overall_status(findings: Sequence[ProviderTestResult]) -> str:
 async def run_model_test(
     provider: LLMProvider, ledger: Ledger, *, run_id: str, limits: CostLimit, parent: Parent | None = None
 ) -> ModelTestResult:
-    """Ask for an answer, for a tool call, and for more than the clamp allows; no error of ours leaves this.
+    """Ask for an answer, for a tool call, and for more than the clamp allows; errors are part of the findings.
 
     ``parent`` is the run that these calls belong to, if any.
     """
     facts = provider.facts
     found = ModelTestResult(facts.provider, facts.model, price_known=facts.price is not None)
-    if not facts.metered:  # no language model: there is nothing that it could be asked
+    if not facts.metered:  # not a language model: there is nothing to ask it
         return found
     trial = _Trial(provider, ledger, run_id, limits)
     try:
@@ -167,7 +167,7 @@ class _Trial:
         self.made: list[ModelCalls] = []
 
     async def ask(self, text: str, most: int, *tools: ToolSpec) -> Completion:
-        """Return the answer to one question, which is asked once."""
+        """Return the answer to one question, asked without retries."""
         facts = self._provider.facts
         calls = ModelCalls(
             provider=self._provider,
@@ -213,7 +213,7 @@ async def _try(found: ModelTestResult, trial: _Trial) -> ModelTestResult:
 
 
 def _judge(found: ModelTestResult) -> ModelTestResult:
-    """Set the status to the first shortcoming that an agent could not work with."""
+    """Return the findings with the status of the first defect that makes a model useless for an agent."""
     shortcomings = [
         (found.answers, "gave an empty answer", "choose another model"),
         (found.calls_tools, "called no tool when asked to", "choose a model that can call tools"),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from agentctl.context.counter import Load
 
 Count = Callable[[], Awaitable[int | None]]
-"""Returns the most input tokens of a request by a vocabulary; None: there is none."""
+"""Returns the most input tokens of a request by a vocabulary; None: there is no vocabulary."""
 
 
 class Reservations:
@@ -65,11 +65,11 @@ class Reservations:
         then: AnswerReserve | None,
         so_far: RefusalContext,
     ) -> Hold:
-        """Reserve the worst case of ``request``; a last answer and a summary wait for nothing.
+        """Reserve the worst case of ``request`` and return its hold; a last answer and a summary do not wait.
 
         Raises:
             BudgetExceeded: a limit would be passed.
-            ProviderError: amounts in doubt are in the way, or what was waited for did not come.
+            ProviderError: amounts in doubt leave no room, or the wait ended without a grant.
             StateError: the ledger cannot be written.
         """
         ask = Ask(
@@ -97,9 +97,9 @@ class Reservations:
 
 
 class InputCounter:
-    """Bounds requests by the vocabulary of the model's own provider, loaded at the first use.
+    """Bounds requests by the vocabulary of the model's own provider, loaded at first use.
 
-    Loading takes about a second and 85 MB, so it is for requests whose bound by bytes is too high.
+    Loading takes about a second and 85 MB, so this is only for requests whose bound by bytes is too high.
     """
 
     def __init__(self, load: Load | None) -> None:
@@ -115,7 +115,7 @@ class InputCounter:
             return None if count is None else bound(request, known, may_cut=may_cut, weights=vocabulary_weights(count))
 
         found = None
-        with suppress(Exception):  # the bound by bytes holds as well
+        with suppress(Exception):  # the bound by bytes is valid, too
             found = await anyio.to_thread.run_sync(counted, abandon_on_cancel=True)
         if found is None:
             self._load = None
@@ -131,13 +131,13 @@ async def reserve_or_wait(
     emit: Emit,
     count: Count | None = None,
 ) -> Hold:
-    """Reserve the worst case of ``ask``, waiting at most ``wait_s`` seconds for each reason.
+    """Reserve the worst case of ``ask`` and return its hold, waiting at most ``wait_s`` seconds for each reason.
 
-    ``count`` is called where the ledger answers that the bound is too high; None: nothing else bounds the input.
+    ``count`` is called if the ledger answers that the bound is too high; None: there is no other bound.
 
     Raises:
         BudgetExceeded: a limit would be passed.
-        ProviderError: amounts in doubt are in the way, or what was waited for did not come.
+        ProviderError: amounts in doubt leave no room, or the wait ended without a grant.
         StateError: the ledger cannot be written.
     """
     started, reported = anyio.current_time(), set[str]()
@@ -173,5 +173,5 @@ async def reserve_or_wait(
                     await anyio.sleep(min(answer.seconds, left))
     except BaseException:
         with anyio.CancelScope(shield=True), suppress(StateError):
-            await ledger.leave_queue(ask.attempt_id)  # and the hold, if it was granted unheard
+            await ledger.leave_queue(ask.attempt_id)  # and release the hold, if it was granted meanwhile
         raise

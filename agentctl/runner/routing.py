@@ -1,9 +1,9 @@
-"""Agents: the kinds of worker there are, which one fits a task, and what it begins with.
+"""Choose the agent that fits a task, its tools and its system prompt.
 
-Each agent is a TOML file in ``agent_files``. Routing is naive Bayes, smoothed: an agent's examples, description and
-name are small documents, and a word speaks for an agent by the share of its documents that hold it. Unknown words
-count for nothing. On a tie, and for a task without one known word, the answer is ``system``: it looks at the machine
-itself and needs no container engine. A run and its estimate choose agent, tools and system prompt alike.
+Each agent is a TOML file in ``agent_files``. Routing is naive Bayes with smoothing: an agent's examples, description
+and name are small documents, and a word supports an agent by the share of its documents that contain it. Unknown words
+are ignored. On a tie, and for a task without any known word, the choice is ``system``: it looks at the machine itself
+and needs no container engine. A run and its estimate use the same choice of agent, tools and system prompt.
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ class RoutingResult(NamedTuple):
 
 
 def choose_agent(task: str, plan: Plan, agents: Sequence[AgentSpec]) -> tuple[AgentSpec, str]:
-    """Return the agent that the plan names, else the one that fits the task, and what decided it.
+    """Return the agent that the plan names, else the one that fits the task, and the reason for the choice.
 
     Raises:
-        UsageError: there is no task, or no such agent.
+        UsageError: there is no task, or the agent does not exist.
     """
     if not task.strip():
         raise UsageError("there is no task", hint='agentctl run "How much disk is free?"')
@@ -78,10 +78,10 @@ def choose_agent(task: str, plan: Plan, agents: Sequence[AgentSpec]) -> tuple[Ag
 
 
 def choose_tools(agent: AgentSpec, task: str, plan: Plan, *, metered: bool) -> tuple[str, ...] | None:
-    """Return the tools to choose from, the most needed first; None: all (a provider that is no language model).
+    """Return the tools to choose from, the most needed first; None: all (the provider is not a language model).
 
     Raises:
-        UsageError: more are named than a model is offered.
+        UsageError: more tools are named than are offered to a model.
     """
     if not metered:
         return None
@@ -99,7 +99,7 @@ def system_prompt(agent: AgentSpec, plan: Plan, at: datetime) -> str:
 
 
 def route(task: str, agents: Sequence[AgentSpec]) -> RoutingResult:
-    """Return the agent whose examples share most words with ``task``; ``agents`` must not be empty."""
+    """Return the agent that fits the words of ``task`` best; ``agents`` must not be empty."""
     counts = {agent.name: _count(agent) for agent in agents}
     known = [word for word in sorted(words(task)) if any(word in count for count, _ in counts.values())]
     belief = {name: sum(_log_share(word, *counted) for word in known) for name, counted in counts.items()}
@@ -112,13 +112,13 @@ def route(task: str, agents: Sequence[AgentSpec]) -> RoutingResult:
 
 
 def ranked_tools(agent: AgentSpec, task: str) -> tuple[str, ...]:
-    """Return the agent's tools by need: its fixed tools, then those whose keywords the task contains.
+    """Return the agent's tools in order of need: its fixed tools, then those whose keywords the task contains.
 
     A model is offered the first few. Tools without a matching keyword keep the agent's own order.
     """
     said = words(task)
     brought = {name: len(said & words(" ".join(keys))) for name, keys in agent.more.items()}
-    rest = sorted(agent.more, key=lambda name: -brought[name])  # stable: the agent's own order where they are even
+    rest = sorted(agent.more, key=lambda name: -brought[name])  # stable: ties keep the agent's own order
     return tuple(dict.fromkeys((*agent.tools, *rest)))
 
 
@@ -146,10 +146,10 @@ def _log_share(word: str, count: dict[str, int], documents: int) -> float:
 
 
 def load_agents(folder: Path | None = None) -> tuple[AgentSpec, ...]:
-    """Read every agent of ``folder`` (the package's own by default), by name.
+    """Return every agent of ``folder`` (by default the package's own), sorted by name.
 
     Raises:
-        UsageError: a file that cannot be read or does not describe an agent.
+        UsageError: a file cannot be read or does not describe an agent.
     """
     files = sorted((folder or Path(__file__).parent / "agent_files").glob("*.toml"))
     return tuple(sorted((_load(file) for file in files), key=lambda agent: agent.name))
@@ -159,7 +159,7 @@ def find_agent(name: str, agents: Sequence[AgentSpec]) -> AgentSpec:
     """Return the agent called ``name``.
 
     Raises:
-        UsageError: there is none, with the nearest name.
+        UsageError: there is no such agent; the hint has the nearest name.
     """
     for agent in agents:
         if agent.name == name:

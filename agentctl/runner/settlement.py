@@ -1,8 +1,8 @@
-"""Conclude attempts in the ledger: charged by their usage, void when they surely cost nothing, else in doubt.
+"""Conclude attempts in the ledger: charged by their usage, void if they certainly cost nothing, else in doubt.
 
-A report is never worth less than what it says. What the hold covers is a charge, whatever the tables say of the model.
-Above the hold it is recorded in full, and the run ends. Where its numbers contradict each other, or cannot be read, the
-attempt is in doubt: at the hold, or at what can be read of the report if that is more.
+A report never counts less than what it says. A report within the hold is a charge, whatever the tables say of the
+model. A report above the hold is recorded in full, and the run ends. If its numbers contradict each other, or cannot be
+read, the attempt is in doubt: at the hold, or at the readable part of the report if that is more.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ from agentctl.protocols import Ledger, Outcome
 from agentctl.runner.attempt_charges import amounts_in_doubt, charge_for, least_charge, report_flaw
 from agentctl.runner.streaming import AttemptProgress
 
-_FAULT_WAIT_S = 1.0  # for a disk that is full or a ledger that is being moved: it may be well again at once
+_FAULT_WAIT_S = 1.0  # for a full disk or a ledger that is being moved: that may be over soon
 _PAUSE_S = 0.25
 
 
 class AttemptSettler:
-    """Concludes the attempts of one run, each once, and adds up what they cost.
+    """Concludes the attempts of one run, each once, and adds up their costs.
 
-    ``known`` is the settled request on which the next bound can build; ``uses`` how much of each limit was used then.
-    ``price_of`` knows the prices of the provider's other models and service tiers, for when another one answers.
-    Amounts in nano-dollars, None when a price is unknown. ``wait_s`` is how long a conclusion waits for a lock of the
+    ``known`` is the settled request on which the next bound can build; ``uses`` is how much of each limit was used
+    then. ``price_of`` returns the prices of the provider's other models and service tiers, in case another one answers.
+    Amounts are in nano-dollars, None if a price is unknown. ``wait_s`` is how long a conclusion waits for a lock of the
     ledger, in seconds.
     """
 
@@ -83,16 +83,16 @@ class AttemptSettler:
         return self._basis.known
 
     async def conclude(self, facts: ModelFacts, hold: Hold, request: Request, sent: AttemptProgress) -> Completion:
-        """Settle an answered attempt, and return the answer; it is not parsed before it is settled.
+        """Settle an answered attempt, then return the answer; it is not parsed before it is settled.
 
         A usage report that is not charged is removed from the answer, so that nothing is learned from it.
 
         Raises:
-            Overrun: it, or what it reports, is above the hold, or it has a fee of an unknown price; all is recorded.
-            StateError: it could not be written in time.
+            Overrun: the charge, or the report, is above the hold, or has a fee of unknown price; it is recorded anyway.
+            StateError: the conclusion could not be written in time.
         """
         completion = cast("Completion", sent.completion)
-        with anyio.CancelScope(shield=True):  # what is billed is written down, even under Ctrl-C
+        with anyio.CancelScope(shield=True):  # what is billed is recorded, even under Ctrl-C
             flaw = report_flaw(completion, answered=sent.answered) if facts.metered else ""
             charge = None if flaw else charge_for(facts, hold, request, completion, self._price_of)
             if charge is None:
@@ -111,7 +111,7 @@ class AttemptSettler:
         return completion
 
     async def _conclude_uncharged(self, facts: ModelFacts, hold: Hold, completion: Completion, flaw: str) -> Completion:
-        """Leave an answered attempt in doubt, and return the answer without its usage."""
+        """Record an answered attempt as in doubt, and return the answer without its usage."""
         has_fee = completion.fee is not None
         self._basis = self._basis.without_report()
         least = least_charge(completion, hold, facts, self._price_of)
@@ -138,7 +138,7 @@ class AttemptSettler:
         )
 
     async def _report_settled(self, hold: Hold, charge: Charge, settlement: Settlement, name: str | None) -> None:
-        """Add up and report what was settled, or left in doubt because a model of unknown price answered."""
+        """Add up and report a settlement, which may be in doubt because a model of unknown price answered."""
         if settlement.phase != "doubt":
             self._add(charge.usage, settlement.nano, name)
             await self._emit(CallSettled(hold.id, charge.usage, settlement.nano, settlement.overrun))
@@ -158,7 +158,7 @@ class AttemptSettler:
             self.models += (name,)
 
     async def _report_substitute(self, substitute: Substitute | None, hold: Hold, facts: ModelFacts) -> None:
-        """Report once a run that another model answered than was asked."""
+        """Report, once per run, that another model answered than the requested one."""
         if substitute is None or substitute.name in self._reported_substitutes:
             return
         self._reported_substitutes.add(substitute.name)
@@ -167,11 +167,11 @@ class AttemptSettler:
     async def conclude_failed(
         self, facts: ModelFacts, hold: Hold, sent: AttemptProgress | None, error: BaseException
     ) -> None:
-        """Conclude a failed attempt: void if it surely cost nothing, else in doubt.
+        """Conclude a failed attempt: void if it certainly cost nothing, else in doubt.
 
         Raises:
-            Overrun: what was reported before it failed is above the hold; recorded all the same.
-            StateError: it could not be written in time.
+            Overrun: the usage reported before the failure is above the hold; it is recorded anyway.
+            StateError: the conclusion could not be written in time.
         """
         if sent is None:
             await self._ledger.void(hold.id, "not sent")
@@ -196,7 +196,7 @@ class AttemptSettler:
             raise self._overrun(hold, left, begun, facts, least, substitute) from error
 
     def _is_free(self, facts: ModelFacts, outcome: Outcome, error: BaseException) -> bool:
-        """Tell whether a failed attempt surely cost nothing: unsent, or refused for free by a known endpoint."""
+        """Return whether a failed attempt certainly cost nothing: unsent, or refused for free by a known endpoint."""
         free = isinstance(error, ProviderError) and error.billed == "no"
         if outcome == "unsent" or (isinstance(error, ProviderError) and free and error.unsent):
             return True
@@ -210,9 +210,9 @@ class AttemptSettler:
         return left
 
     async def _warn(self) -> None:
-        """Report how much of each limit is used, and warn once for each at 80 %.
+        """Report how much of each limit is used, and warn once per limit at 80 %.
 
-        A ledger that cannot be read just now says so to the next hold: what was settled stays settled.
+        If the ledger cannot be read now, the next hold reports that; what was settled stays settled.
         """
         try:
             self._spend = spend = await self._ledger.spend(self._run_id, extra_ceilings(self._limits))
@@ -230,13 +230,13 @@ class AttemptSettler:
         self.in_doubt_nano = (self.in_doubt_nano or 0) + (nano or 0) if known else None
 
     async def _write(self, hold: Hold, conclusion: Conclusion, answer: Completion | None = None) -> Settlement:
-        """Write a conclusion to the ledger, waiting for it as long as that may help.
+        """Write a conclusion to the ledger, waiting as long as that may help.
 
-        From the first failure on the conclusion stands in the ledger's spool, so that nothing is lost by what ends the
-        wait: it is settled when the next run starts.
+        After the first failure the conclusion is in the ledger's spool, so that nothing is lost if the wait ends: it is
+        settled when the next run starts.
 
         Raises:
-            StateError: it could not be written in time.
+            StateError: the conclusion could not be written in time.
         """
         started, file = anyio.current_time(), None
         while True:
@@ -263,7 +263,7 @@ class AttemptSettler:
                 return Settlement("void", 0, 0)
 
     async def _spool(self, hold: Hold, conclusion: Conclusion, answer: Completion | None, error: StateError) -> str:
-        """Write the conclusion beside the ledger, and with the answer into the journal; return the file, "" if none."""
+        """Write a conclusion beside the ledger, and with the answer to the journal; return the file, "" if none."""
         file = ""
         with suppress(StateError):
             file = await self._ledger.spool(hold.id, conclusion)
@@ -281,12 +281,12 @@ class AttemptSettler:
             event = event._replace(nano=nano, tokens=tokens)
         if answer is not None:
             event = event._replace(text=answer.text, tool_calls=answer.tool_calls)
-        with suppress(Exception):  # a journal that fails says so at its next record; the charge goes first
+        with suppress(Exception):  # a journal that fails reports it at its next record; the charge comes first
             await self._emit(event)
         return file
 
     def _count_unwritten(self, hold: Hold, conclusion: Conclusion) -> None:
-        """Add up a conclusion that the ledger does not hold yet."""
+        """Add up a conclusion that is not in the ledger yet."""
         if isinstance(conclusion, Charge):
             self._add(conclusion.usage, conclusion.nano, conclusion.model)
         elif isinstance(conclusion, Doubt):
@@ -294,9 +294,9 @@ class AttemptSettler:
 
 
 def unwritten_error(error: StateError, hold: Hold, conclusion: Conclusion, file: str) -> StateError:
-    """Return the error for a conclusion that could not be written: what the call cost, and what counts now.
+    """Return the error for a conclusion that could not be written: the call's cost, and what counts now.
 
-    ``file`` holds the conclusion, "" where it could not be written either.
+    ``file`` contains the conclusion, "" if it could not be written either.
     """
     held = format_amount(hold.tokens, "tokens") if hold.nano is None else format_amount(hold.nano, "nano_usd")
     match conclusion:

@@ -1,4 +1,4 @@
-"""Read one answer from the wire, piece by piece, within its silence limit, its deadline and its clamp."""
+"""Read one answer from the wire, piece by piece, within its silence timeout, its deadline and its clamp."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from agentctl.core.messages import Completion, Delta, Reported, Request, Usage
 from agentctl.protocols import LLMProvider, Outcome
 
 HANG_UP_S = 5.0
-_MOST_BYTES_PER_TOKEN = 256  # no tokenizer's average token is longer: beyond it a stream surely ran past its clamp
+_MOST_BYTES_PER_TOKEN = 256  # no tokenizer's average token is longer: a longer stream has exceeded its clamp
 
 
 class StreamTimeouts(NamedTuple):
-    """How long to wait, in seconds: for a piece, and for the whole, which ends at ``deadline`` on anyio's clock."""
+    """Timeouts in seconds: for a piece, and for the whole answer, which ends at ``deadline`` on anyio's clock."""
 
     silence_s: float
     whole_s: float
@@ -30,11 +30,11 @@ class StreamTimeouts(NamedTuple):
 
 @dataclass(slots=True)
 class AttemptProgress:
-    """What is known of a sent attempt, also when reading fails; ``pieces`` is its text so far.
+    """The state of a sent attempt, also when reading fails; ``pieces`` is its text so far.
 
-    ``failed``: the provider raised; ``ran_past``: it did not keep to its clamp, and was cut off. ``outcome`` is what is
-    known of the request if no answer came, once ``read_stream`` has ended; ``reported`` the usage that was reported so
-    far. ``model`` is who answers, as far as the provider says so before the end.
+    ``failed``: the provider raised; ``ran_past``: it exceeded its clamp, and was cut off. ``outcome`` is what is known
+    of the request if no answer came, once ``read_stream`` has ended; ``reported`` is the usage reported so far.
+    ``model`` is the one that answers, if the provider names it before the end.
     """
 
     completion: Completion | None = None
@@ -51,15 +51,15 @@ class AttemptProgress:
 async def read_stream(
     provider: LLMProvider, request: Request, sent: AttemptProgress, timeouts: StreamTimeouts, emit: Emit
 ) -> None:
-    """Send ``request`` and fill in ``sent`` until the answer is complete.
+    """Send ``request`` and update ``sent`` until the answer is complete.
 
     Raises:
-        ProviderUnavailable: silence, deadline, a stream past its clamp, or one without an end.
+        ProviderUnavailable: silence, deadline, a stream beyond its clamp, or one without an end.
     """
     name = provider.facts.provider
     try:
         with anyio.fail_after(timeouts.deadline - anyio.current_time()):
-            await anyio.lowlevel.checkpoint()  # whoever is cancelled already ends here, where nothing has left
+            await anyio.lowlevel.checkpoint()  # an earlier cancellation takes effect here, before anything is sent
             sent.outcome = "unknown"
             stream = provider.stream(request)
             try:
@@ -82,7 +82,7 @@ async def _read(
     silence_s: float,
     emit: Emit,
 ) -> None:
-    """Read until the completion, the end, or more text than the clamp can have allowed."""
+    """Read until the completion, the end of the stream, or more text than the clamp can have allowed."""
     clamp = request.max_output_tokens
     while True:
         with anyio.fail_after(silence_s):
@@ -109,7 +109,7 @@ async def _read(
 async def _next(
     stream: AsyncIterator[Delta | Reported | Completion], sent: AttemptProgress
 ) -> Delta | Reported | Completion | None:
-    """Return the next piece, None at the end; an error in here is the provider's."""
+    """Return the next piece, None at the end; an error raised here is the provider's."""
     try:
         return await anext(stream, None)
     except Exception as error:
@@ -134,7 +134,7 @@ def _late(name: str, sent: AttemptProgress, timeouts: StreamTimeouts) -> Provide
 
 
 def _model_of(stream: AsyncIterator[Delta | Reported | Completion]) -> str | None:
-    """Return the model that answers, None where the provider does not say."""
+    """Return the model that answers, None if the provider does not say."""
     try:
         model = stream.model  # type: ignore[attr-defined] # not every provider's has it
     except Exception:  # noqa: BLE001 - a stranger's code
@@ -143,7 +143,7 @@ def _model_of(stream: AsyncIterator[Delta | Reported | Completion]) -> str | Non
 
 
 def _withdraw(stream: AsyncIterator[Delta | Reported | Completion]) -> Outcome:
-    """Return what the provider knows of a request that ended; "unknown" if it does not say."""
+    """Return the outcome that the provider reports for a request that ended; "unknown" if it reports none."""
     try:
         said = stream.withdraw()  # type: ignore[attr-defined] # not every provider's has it
     except Exception:  # noqa: BLE001 - a stranger's code
@@ -152,7 +152,7 @@ def _withdraw(stream: AsyncIterator[Delta | Reported | Completion]) -> Outcome:
 
 
 async def _hang_up(stream: AsyncIterator[Delta | Reported | Completion]) -> None:
-    """Close the connection and ignore its errors: an answer that was read stays."""
+    """Close the connection and ignore its errors: an answer that was read is kept."""
     close = getattr(stream, "aclose", None)
     if close is not None:
         with anyio.move_on_after(HANG_UP_S, shield=True), suppress(Exception):

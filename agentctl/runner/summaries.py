@@ -1,4 +1,4 @@
-"""Ask the model for a summary of what is cut from its conversation, where that pays."""
+"""Ask the model for a summary of the messages that are cut from its conversation, if that pays."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from agentctl.core.messages import Completion, Message, Request, ToolSpec
 from agentctl.runner.model_calls import ModelCalls
 from agentctl.runner.plan import Plan
 
-_SHARE = 12  # of the context budget: a summary is no longer than that, however long it may be
-_GAIN = 4  # the part of it that must have come since the last cut: else summaries would follow one another
-_LEAST = 100  # tokens: what is shorter tells no more than lines do
+_SHARE = 12  # a summary has at most one part in so many of the context budget, whatever its own limit is
+_GAIN = 4  # one part in so many of the room must be new since the last cut, to keep summaries rare
+_LEAST = 100  # tokens: a shorter summary says no more than lines do
 _MOST_FAILURES = 2
-_BYTES_PER_TOKEN = 8  # at most: the bound of the next request counts bytes, and blanks are many of them a token
+_BYTES_PER_TOKEN = 8  # at most: the bound of the next request counts bytes, and a token can be many spaces
 _REQUEST = (
     "Stop here for once: the conversation no longer fits, and its older part will be removed. Write down what must not "
     "be lost of it, in plain text of at most {words} words: where the task stands, what was decided and why, exact "
@@ -28,10 +28,10 @@ _REQUEST = (
 
 
 class PendingCut(NamedTuple):
-    """A cut that is about to be made: ``before`` becomes ``fitted``; ``sent`` is the last request, with ``tools``.
+    """A cut before it is made: ``before`` becomes ``fitted``; ``sent`` is the last request, with ``tools``.
 
-    ``most`` is how many tokens a request may have, where the provider has taught less than the limit. ``again``: the
-    last request was a cut, too.
+    ``most`` is how many tokens a request may have, if the provider has shown that this is less than the limit.
+    ``again``: the last request was cut, too.
     """
 
     sent: tuple[Message, ...]
@@ -43,10 +43,10 @@ class PendingCut(NamedTuple):
 
 
 class Summarizer:
-    """Asks one run's model for summaries. The request repeats the last one, so that the provider's cache serves it.
+    """Asks the model of one run for summaries. The request repeats the last one, so the provider's cache serves it.
 
-    ``limit`` is how many tokens a request may have, ``tokens`` how many a summary. ``always``: whether it pays or not.
-    After two in a row that failed or were useless none is asked for any more.
+    ``limit`` is how many tokens a request may have, ``tokens`` how many a summary. ``always``: ask whether it pays or
+    not. After two failed or useless summaries in a row no more are requested.
     """
 
     def __init__(self, *, calls: ModelCalls, emit: Emit, limit: int, tokens: int, always: bool = False) -> None:
@@ -62,13 +62,13 @@ class Summarizer:
 
     @property
     def is_over(self) -> bool:
-        """Whether no summary will be asked for any more."""
+        """Whether no more summaries will be requested."""
         return self._failures >= _MOST_FAILURES
 
     def room(self, measure: Measure, most: int | None = None) -> int | None:
-        """Return how many tokens an ordinary request has, so that a summary can follow it; None: as many as usual.
+        """Return how many tokens a request may have so that a summary can follow it; None: as many as usual.
 
-        ``most``: the provider has taught that a request may have no more.
+        ``most``: the provider has shown that a request may have no more.
         """
         room = self._room(measure, most)
         return None if self.is_over or room < 1 else room
@@ -78,10 +78,10 @@ class Summarizer:
         return limit - measure.message(self._request) - self._most
 
     async def summarize(self, cutting: PendingCut, measure: Measure) -> tuple[Message, ...] | None:
-        """Return the cut conversation with the model's summary in it; None where our own notes must do.
+        """Return the cut conversation with the model's summary in it; None if our own notes must replace it.
 
         Raises:
-            Overrun: it cost more than was held.
+            Overrun: it cost more than its hold.
             StateError: the ledger cannot be written; what was sent stays held.
         """
         gone = tuple(_removed(cutting.before, cutting.fitted))
@@ -100,7 +100,7 @@ class Summarizer:
         return found
 
     def _is_affordable(self, cutting: PendingCut, measure: Measure) -> bool:
-        """Tell whether the request fits, and enough has come since the last cut."""
+        """Return whether the request fits, and enough is new since the last cut."""
         before, after = measure.conversation(cutting.before), measure.conversation(cutting.fitted)
         grown, self._after = before - self._after, after
         room = self._room(measure, cutting.most)
@@ -110,7 +110,7 @@ class Summarizer:
         return asked <= room
 
     async def _ask(self, cutting: PendingCut) -> Completion | str | None:
-        """Return the answer, or why there is none; None if nothing was sent."""
+        """Return the answer, or a text that says why there is none; None if nothing was sent."""
         model = self._calls.facts.model
         then = plain_bound(Request(model, cutting.fitted, cutting.tools)) + _BYTES_PER_TOKEN * self._most
         asked = (*cutting.sent, self._request)
@@ -122,7 +122,7 @@ class Summarizer:
     def _accept(
         self, answer: Completion, cutting: PendingCut, replaced: int, measure: Measure
     ) -> tuple[Message, ...] | str:
-        """Return the conversation with the summary in it, or why it is useless."""
+        """Return the conversation with the summary in it, or a text that says why the summary is useless."""
         if answer.stop == "refusal":
             return "is a refusal"
         if answer.tool_calls:
@@ -149,10 +149,10 @@ class Summarizer:
 
 
 def summarizer_for(plan: Plan, calls: ModelCalls, emit: Emit) -> Summarizer | None:
-    """Return the summarizer of a run; None where the notes of the cut are enough.
+    """Return the summarizer of a run; None if the notes of the cut are enough.
 
-    That is with ``summaries`` "never", with a context too small to spare the room and, unless ``summaries`` is
-    "always", with a model that is free (its window is cheap to fill again) or of unknown price.
+    They are enough if ``summaries`` is "never", if the context is too small for a summary and, unless ``summaries`` is
+    "always", if the model is free (its window is cheap to fill again) or of unknown price.
     """
     facts, always = calls.facts, plan.summaries == "always"
     if plan.summaries == "never" or not facts.metered:
@@ -166,7 +166,7 @@ def summarizer_for(plan: Plan, calls: ModelCalls, emit: Emit) -> Summarizer | No
 
 
 def _removed(before: Iterable[Message], fitted: Iterable[Message]) -> Iterator[Message]:
-    """Yield the messages that were removed; one that only lost its middle is still there."""
+    """Yield the messages that were removed; one that only lost its middle is not among them."""
     left = iter(fitted)
     kept = next(left, None)
     for message in before:

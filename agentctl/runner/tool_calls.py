@@ -1,8 +1,8 @@
 """Execute the tool calls of one turn; cut each result to its share of the context.
 
-``ToolDispatcher`` runs the calls; a call that may not run gets the reason instead of a result. ``ResultBudget`` cuts:
-a text over its share keeps its head and its tail, with a mark of ``context.truncation`` between them, and is kept whole
-by ``journal.artifacts``. The budget is one of tokens, not of money.
+``ToolDispatcher`` runs the calls; a call that may not run gets the reason instead of a result. ``ResultBudget`` cuts
+results: a text over its share keeps its head and its tail, with a mark of ``context.truncation`` between them, and is
+stored in full by ``journal.artifacts``. This budget counts tokens, not money.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from agentctl.permissions.guards import LoopLimits
 from agentctl.protocols import ArtifactStore, Tool, Toolbox
 
 Result = str | AgentctlError
-_LARGE = 32 * 1024  # characters from which on a text is cleaned in a thread
-_TAKES_MARKS = {"write_file": "text"}  # the one argument in which a mark is put back
-_LONGEST_TOKEN = 64  # characters: what is longer than so many for each token is not counted, it is too long
+_LARGE = 32 * 1024  # characters; a longer text is cleaned in a thread
+_TAKES_MARKS = {"write_file": "text"}  # the one argument in which a mark is replaced by its secret
+_LONGEST_TOKEN = 64  # characters: a text with more of them per allowed token is too long, and is not counted
 _ROUNDS = 8
 
 
 def format_for_model(result: Result) -> str:
-    """Return a result as the model reads it."""
+    """Return a result as the text that the model reads."""
     if isinstance(result, str):
         return result
     word = "denied" if isinstance(result, ActionDenied) else "error"
@@ -42,7 +42,7 @@ def format_for_model(result: Result) -> str:
 
 
 class _FinishedCall(NamedTuple):
-    """A call that has ended and is not reported yet. ``number`` counts the calls of the run."""
+    """A call that has ended but is not reported yet. ``number`` counts the calls of the run."""
 
     number: int
     call: ToolCall
@@ -52,11 +52,11 @@ class _FinishedCall(NamedTuple):
 
 
 class ToolDispatcher:
-    """Runs the tool calls of one run through admission; counts what was called, failed and denied.
+    """Runs the tool calls of one run through admission; counts calls, failures and denials.
 
-    ``left_out`` says why a tool is missing that needs a sandbox. ``shares`` are the tokens of one result and of all of
-    a turn (0: no limit), counted by ``measure``; ``artifact_store`` stores in full what is cut. ``redactor`` takes
-    secrets out of every result, before it is measured, stored or shown.
+    ``left_out`` says why tools that need a sandbox are missing. ``shares`` are the tokens of one result and of all
+    results of a turn (0: no limit), counted by ``measure``; ``artifact_store`` stores cut results in full.
+    ``redactor`` removes secrets from every result, before it is measured, stored or shown.
     """
 
     def __init__(
@@ -90,17 +90,17 @@ class ToolDispatcher:
 
     @property
     def counts(self) -> tuple[ToolCount, ...]:
-        """How often each tool was called, refusals aside."""
+        """The number of calls of each tool, without refused ones."""
         return tuple(ToolCount(name, times, self._failed[name]) for name, times in self._called.items() if times)
 
     @property
     def denied(self) -> tuple[str, ...]:
-        """The names of the tools that were denied."""
+        """The names of tools with denied calls."""
         return tuple(self._denied)
 
     @property
     def changed_files(self) -> tuple[FileNotice, ...]:
-        """The files that calls changed and that other programs run or obey later, each once."""
+        """The changed files that other programs run or obey later, each once."""
         return tuple(self._changed.values())
 
     def offered_tools(self) -> tuple[ToolSpec, ...]:
@@ -109,9 +109,9 @@ class ToolDispatcher:
         return tuple(tool.spec for tool in tools if self._admission.offers(tool))
 
     async def run(self, calls: Sequence[ToolCall], refused: Mapping[str, str]) -> list[Result]:
-        """Return the results in the order of the calls; reads run side by side, a turn with anything else in order.
+        """Run the calls and return the results in their order; a turn of reads runs concurrently, any other in order.
 
-        ``refused`` says why a call (by id) must not reach its tool. Only observers can make this raise.
+        ``refused`` says why a call (by id) must not reach its tool. This raises only if an observer does.
         """
         for call in calls:
             self._called[call.name] += 0  # in the order of the calls, whichever begins first
@@ -133,7 +133,7 @@ class ToolDispatcher:
                 async with at_once:
                     done = await self._run_one(first + place, calls[place], found[place])
                 if not isinstance(done, ActionDenied) and done.size > turn.room():
-                    large.append(done)  # how much it may have is known when the others are
+                    large.append(done)  # its share is known once the others are
                     return
                 results[place] = await self._report(done, turn)
             except Exception as error:  # noqa: BLE001 - raised below, as itself and not in a group
@@ -160,7 +160,7 @@ class ToolDispatcher:
             return error
 
     async def _run_one(self, number: int, asked: ToolCall, tool: Tool | AgentctlError) -> _FinishedCall | ActionDenied:
-        """Run one call, if it is admitted."""
+        """Run one call if it is admitted, else return the denial."""
         tool = _marks_refusal(asked) or tool
         admitted = tool if isinstance(tool, AgentctlError) else await self._admission.admit(asked, tool)
         if isinstance(admitted, ActionDenied):
@@ -181,9 +181,9 @@ class ToolDispatcher:
         return _FinishedCall(number, call, result, duration, self._result_budget.size(format_for_model(result)))
 
     async def _clean_result(self, result: Result) -> Result:
-        """Return a result without secrets, and without lines that look like agentctl's own notices.
+        """Return a result without secrets and without lines that look like agentctl's own notices.
 
-        This is the one place where the texts of tools enter the conversation, and with it what a provider is sent.
+        Texts of tools enter the conversation, and so the requests to a provider, only here.
         """
         if isinstance(result, AgentctlError):
             result.message, result.hint = map(self._redactor.redact, (result.message, result.hint))
@@ -192,13 +192,13 @@ class ToolDispatcher:
             text = await anyio.to_thread.run_sync(self._clean, result)
         else:
             text = self._clean(result)
-        return result if text == result else text  # an excerpt stays one where nothing had to be changed
+        return result if text == result else text  # an unchanged excerpt stays an Excerpt
 
     def _clean(self, text: str) -> str:
         return escape_notices(self._redactor.redact(text))
 
     async def _report(self, done: _FinishedCall | ActionDenied, turn: TurnBudget) -> Result:
-        """Cut a result to its share of the turn, and emit its event."""
+        """Cut a result to its share of the turn, emit its event, and return it."""
         room = turn.room()
         if isinstance(done, ActionDenied):
             turn.take(min(self._result_budget.size(format_for_model(done)), room))
@@ -213,7 +213,7 @@ class ToolDispatcher:
             else:
                 result = text
         elif isinstance(result, str):
-            result = str(result)  # an excerpt has done its work
+            result = str(result)  # no longer needed as an Excerpt
         error = None
         if isinstance(result, AgentctlError):
             self._failed[call.name] += 1
@@ -223,7 +223,7 @@ class ToolDispatcher:
 
 
 def _marks_refusal(call: ToolCall) -> ToolError | None:
-    """Return why a call must not run whose arguments hold the mark of a secret instead of the secret."""
+    """Return the error for a call whose arguments contain the mark of a secret instead of the secret, or None."""
     for name, value in call.arguments.items():
         if name != _TAKES_MARKS.get(call.name) and (mark := has_mark(value)):
             return ToolError(
@@ -248,26 +248,26 @@ async def _use(tool: Tool | AgentctlError, call: ToolCall | AgentctlError) -> Re
 
 
 class TurnBudget:
-    """The tokens that the results of one turn have left; what a small one leaves is for those that follow."""
+    """The tokens left for the results of one turn; what a small result does not use is left for later ones."""
 
     def __init__(self, calls: int, *, each: int, together: int) -> None:
         self._calls, self._each, self._left = calls, each, together
 
     def room(self) -> int:
-        """Return how much the next one may take."""
+        """Return how many tokens the next result may take."""
         return max(LEAST_LEFT, min(self._each, self._left // max(1, self._calls)))
 
     def take(self, tokens: int) -> None:
-        """Subtract one result."""
+        """Subtract the tokens of one result."""
         self._calls -= 1
         self._left -= tokens
 
 
 class ResultBudget:
-    """Cuts the results of a run to their shares, in tokens; a ``artifact_store`` stores what is cut in full.
+    """Cuts the results of a run to their shares, in tokens; an ``artifact_store`` stores cut results in full.
 
-    ``measure`` is called each time, since it learns. ``together`` 0: a turn has no share of its own. ``readable`` says
-    whether the model has a tool that reads on.
+    ``measure`` is called each time, as the measure changes while it learns. ``together`` 0: a turn has no share of its
+    own. ``readable`` says whether the model has a tool to read the rest.
     """
 
     def __init__(
@@ -289,24 +289,24 @@ class ResultBudget:
         return TurnBudget(calls, each=self._each, together=self._together or self._each * calls)
 
     def size(self, text: str) -> int:
-        """Return the tokens of a result; its length in characters where it is far too long to be counted."""
+        """Return the tokens of a result, or its length in characters if it is far too long to be counted."""
         if len(text) > self._each * _LONGEST_TOKEN:
             return len(text)
         return self._measure().text(text)
 
     def short(self, text: str, room: int) -> str:
-        """Return ``text``, its middle cut where it is too long; nothing is stored."""
+        """Return ``text``, with its middle cut if it is too long; nothing is stored."""
         return self._measure().cut_middle(text, max(LEAST_LEFT, room))
 
     async def cut(self, number: int, tool: str, text: str, room: int) -> str:
-        """Return ``text`` cut to ``room``, with a mark that names where the whole of it is."""
+        """Return ``text`` cut to ``room`` tokens, with a mark that names the place of the full text."""
         measure = self._measure()
         if isinstance(text, Excerpt):
             origin = text.origin._replace(readable=self._readable())
             if text.halves is not None:
                 return _fit(text.halves._replace(origin=origin), room, measure)
             found = find_mark(text) if origin.onward else None
-            if found is None or found.tail or found.origin.path != origin.path:  # what it quotes is no mark of its own
+            if found is None or found.tail or found.origin.path != origin.path:  # a quoted mark is not its own
                 found = split_text(text, origin)
             return _fit(found, room, measure)
         if self._artifact_store is not None:

@@ -1,4 +1,4 @@
-"""The tools of a run, chosen by the settings: workspace, container engine, sandbox, available tools."""
+"""Make the tools of a run by the settings: workspace, container engine, sandbox, available tools."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def toolset_for(
     run_files: Path | None = None,
     child_variables: Mapping[str, str] = MappingProxyType({}),
 ) -> MakeTools:
-    """Return what makes the tools of a run by the settings; ``require_sandbox``: not without a sandbox.
+    """Return the function that makes the tools of a run; ``require_sandbox``: it fails without a sandbox.
 
-    ``run_files`` is the folder of the run's own files; ``child_variables`` go into the environment of commands without
-    a sandbox.
+    ``run_files`` is the folder of the run's own files; ``child_variables`` are added to the environment of commands
+    that run without a sandbox.
     """
     settings = loaded.settings
     workspace, engine = settings.workdir or Path.cwd(), loaded.sources["docker_host"]
@@ -72,13 +72,13 @@ async def make_run_tools(
     open_sandbox: Callable[[], Awaitable[Sandbox]],
     require_sandbox: bool = False,
 ) -> RunTools:
-    """Return the first ``most`` of the tools ``ranked`` that a run may use and that work here; None: all, for lookups.
+    """Return the first ``most`` of the ``ranked`` tools that a run may use and that work here; None: all, for lookups.
 
-    A sandbox is opened only if a tool among them needs one. Where none can be had, such tools are left out, the next
-    ones move up, and ``left_out`` names them.
+    A sandbox is opened only if one of these tools needs it. If none is available, such tools are left out, the next
+    ones move up, and ``left_out`` names the missing ones.
 
     Raises:
-        SandboxUnavailable: ``require_sandbox`` (it was asked for by name), or the user asked for such a tool by name.
+        SandboxUnavailable: ``require_sandbox`` is set (by its name), or the user named a tool that needs a sandbox.
     """
     if require_sandbox and ranked is None:
         await open_sandbox()
@@ -106,7 +106,7 @@ async def make_run_tools(
 
 
 def _first_usable(names: Sequence[str], most: int, box: LazyToolbox, permissions: Permissions) -> list[str]:
-    """Return the first ``most`` names of tools that are not withheld; no more of them than needed are loaded."""
+    """Return the first ``most`` names of tools that are not withheld, loading no more tools than needed."""
     found: list[str] = []
     for name in names:
         if len(found) == most:
@@ -118,7 +118,7 @@ def _first_usable(names: Sequence[str], most: int, box: LazyToolbox, permissions
 
 
 def _denied_paths(workspace: Path, permissions: Permissions) -> DeniedPaths | None:
-    """Return what finds the files that deny rules hide; None where no rule is about paths."""
+    """Return the function that finds the files that deny rules hide; None if no rule is about paths."""
     if not any(argument == "path" for rule in permissions.deny for argument, _ in rule.arguments):
         return None
     from agentctl.sandbox.denied_paths import DeniedPaths  # noqa: PLC0415 - few runs have such a rule
@@ -137,7 +137,7 @@ async def _open_sandbox(
     """Return the sandbox that the settings ask for.
 
     Raises:
-        SandboxUnavailable: it cannot be had here.
+        SandboxUnavailable: it is not available here.
     """
     from agentctl.sandbox.select import open_sandbox  # noqa: PLC0415 - only a run with a shell needs it
 
@@ -155,7 +155,7 @@ async def _open_sandbox(
 
 
 def _capabilities(loaded: Loaded) -> tuple[str, ...]:
-    """Return what opens the budget of this run, and of the run that it belongs to."""
+    """Return the capabilities of this run's budget, and of the run that it belongs to."""
     return (loaded.capability, *(() if loaded.parent is None else (loaded.parent.capability,)))
 
 
@@ -165,6 +165,6 @@ def _private_folders(settings: Settings) -> tuple[Path, ...]:
 
 
 def _engine_socket(address: str | None) -> tuple[Path, ...]:
-    """Return the engine's socket, where it has a path: whoever can call it owns the machine."""
+    """Return the engine's socket, if it has a path: whoever can use it controls the machine."""
     path = (address or "").removeprefix("unix://")
     return (Path(path),) if path.startswith("/") else ()
