@@ -1,16 +1,16 @@
-"""How many tokens a conversation is, and what of it is sent when not all of it fits. Pure but for one loading thread.
+"""Count the tokens of a conversation, and cut it when it does not fit. Pure except for one loading thread.
 
 Counting: ``tokens`` (``Measure``, one way to count), ``counter`` (a run's ``TokenCounter``: cheap first, a vocabulary
 when a request fills half of the limit, calibrated by what the provider reports). Cutting: ``pruning.prune`` decides
-whether, ``cut`` chooses by ``relevance`` what goes, ``digest`` writes lines about what is gone, ``message_cache``
-remembers what was read. Texts: ``truncation`` is the mark in a result that lost a part. Money: ``economics`` says
-whether a cut pays with prompt caches. ``window_check`` finds a server that cut the prompt in silence. ``manager`` and
+whether to cut, ``cut`` chooses by ``relevance`` what to remove, ``digest`` writes lines about removed messages,
+``message_cache`` caches what was computed. Texts: ``truncation`` is the mark in a cut result. Money: ``economics`` says
+whether a cut pays with prompt caches. ``window_check`` detects a server that silently cut the prompt. ``manager`` and
 ``formats`` are the public ``ContextManager`` over messages of OpenAI, Anthropic and Ollama.
 
 Enter: ``pruning.prune``, ``manager.ContextManager``, ``tokens.Measure``, ``counter.TokenCounter``.
 Always: a tool call and its answers stay together; the system messages, the task and the newest messages stay; what is
-    returned fits, or ``ContextOverflow`` names the setting to raise; between two cuts each request begins like the one
-    before, so that prompt caches hold.
+    returned fits, or ``ContextOverflow`` names the setting to raise; between two cuts each request begins with the
+    previous one, so that prompt caches stay valid.
 May import: core.
-Never: it calls no model, reads no price table, and cuts nothing of the user's own words.
+Never: calls a model, reads a price table, or cuts the user's own words.
 """

@@ -1,7 +1,7 @@
 """How a run counts tokens: cheaply while there is room, then by a vocabulary, calibrated by what its provider reports.
 
-A calibration is a line, ``factor * own count + fixed``, fitted through the last reports and near the one that was
-expected, so that a single odd report moves it little.
+A calibration is a line, ``factor * own count + fixed``, fitted to the last reports and to the expected line, so that a
+single outlier changes it little.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from agentctl.core.messages import Message, ToolSpec, Usage
 
 Count = Callable[[str], int]
 Load = Callable[[], Count | None]
-"""Brings a vocabulary, which takes a part of a second; None: there is none here."""
+"""Loads a vocabulary, which takes a fraction of a second; None: it is not installed."""
 
 _REPORTS = 16
 _BEGIN, _NEED = 0.5, 0.75  # of the limit: where a vocabulary begins to load, and where it is waited for
 _NOTABLE, _NOTABLE_FIXED = 0.02, 20
-_NOISE = 0.05  # part of a report by which texts of another kind move it
-_MOST = 4.0  # times the least
+_NOISE = 0.05  # the part of a report by which texts of another kind change it
+_MOST = 4.0  # times the least factor
 _MOST_FIXED = 2000
-_SURELY_LOW = 0.6  # of what was expected: something was left out of the report
-_SURELY_HIGH, _FRAME = 8, 4000  # times our own count, and so many tokens more: no report of this request
+_SURELY_LOW = 0.6  # of the expected count: a lower report leaves something out
+_SURELY_HIGH, _FRAME = 8, 4000  # times our own count, plus tokens: a higher report is not of this request
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class CountingMethod:
     margin_learned: float
 
     def measure(self, count: Count, line: Calibration | None = None) -> Measure:
-        """Return the measure by this method; ``line`` is what reports have taught."""
+        """Return the measure by this method; ``line`` is the calibration learned from reports."""
         factor, fixed = self.expected.line if line is None else line
         way = self.way if line is None else f"{self.way}, calibrated"
         margin = self.margin if line is None else self.margin_learned
@@ -64,7 +64,7 @@ class _MethodInUse:
         self._set_calibration(self.before)
 
     def without_vocabulary(self) -> None:
-        """Note that the vocabulary is missing, not left out by choice."""
+        """Record that the vocabulary is missing, not left out by choice."""
         self.note = " (its vocabulary is not installed)"
         self._set_calibration(self.line)
 
@@ -73,7 +73,7 @@ class _MethodInUse:
         self.line, self.measure = line, measure._replace(way=measure.way + self.note)
 
     def learn(self, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...], tokens: int) -> bool:
-        """Learn from what a provider counted; return False where that is not believed."""
+        """Learn from a provider's count; return False if it is not plausible."""
         own = self.measure._replace(factor=1.0, fixed=0).request(messages, tools)
         report, expected = CountSample(own, tokens), self.method.expected
         if self.before is not None:
@@ -86,9 +86,9 @@ class _MethodInUse:
 
 
 class TokenCounter:
-    """Chooses how to count now. ``rough`` needs nothing; ``exact`` is better, and loaded when a request fills half.
+    """Chooses how to count. ``rough`` needs no vocabulary; ``exact`` does, and loads when a request fills half.
 
-    ``known`` is what earlier runs have learned, by the names of the ways.
+    ``known`` are the calibrations of earlier runs, by way of counting.
     """
 
     def __init__(
@@ -110,12 +110,12 @@ class TokenCounter:
 
     @property
     def measure(self) -> Measure:
-        """How to count now."""
+        """The current way of counting."""
         return self._method.measure
 
     @property
     def new_calibrations(self) -> Mapping[str, Calibration]:
-        """What this run has learned and earlier ones did not know, by the names of the ways."""
+        """The calibrations that this run has added or changed, by way of counting."""
         return {
             used.method.way: used.line
             for used in self._methods
@@ -123,9 +123,9 @@ class TokenCounter:
         }
 
     async def choose_measure(self, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...], limit: int) -> Measure:
-        """Choose how to count a request that may have ``limit`` tokens; wait for the vocabulary where it may not fit.
+        """Return how to count a request that may have ``limit`` tokens; wait for the vocabulary if it may not fit.
 
-        What surely fills less than half is counted roughly: it can neither be cut nor be warned of.
+        A request that certainly fills less than half is counted roughly: it needs neither a cut nor a warning.
         """
         if self._load is not None and limit:
             most = self.measure.request(messages, tools) * (1 + self.measure.margin)
@@ -143,20 +143,20 @@ class TokenCounter:
         return self.measure
 
     def learn(self, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...], usage: Usage | None) -> None:
-        """Learn from what a provider reports of a request (cached input included); None teaches nothing."""
+        """Learn from a provider's report of a request (cached input included); ignore None."""
         if usage is not None and self._method.learn(messages, tools, usage.input_tokens):
             self._last = (messages, tools, usage.input_tokens)
 
     def _fetch(self, load: Load, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...]) -> None:
         count = None
-        with suppress(Exception):  # without a vocabulary a run goes on as before
+        with suppress(Exception):  # without a vocabulary the run continues as before
             count = load()
             if count is not None:
-                Measure(count=count).request(messages, tools)  # it remembers: no turn counts all of them
+                Measure(count=count).request(messages, tools)  # fills the cache, so that no turn counts all of them
         self._found.append(count)
 
     def _take_over(self, count: Count | None) -> None:
-        """Count by the vocabulary from now on, or say that there is none."""
+        """Count by the vocabulary from now on, or record that there is none."""
         self._load = None
         if count is None or self._exact is None:
             self._method.without_vocabulary()
@@ -181,12 +181,12 @@ class Calibration(NamedTuple):
     fixed: float = 0.0
 
     def of(self, own: float) -> float:
-        """Return the provider's count where our own is ``own``."""
+        """Return the provider's count for our own count ``own``."""
         return self.factor * own + self.fixed
 
 
 class CountSample(NamedTuple):
-    """Our own count of a request, and the provider's."""
+    """A request's token count by us, and by the provider."""
 
     own: int
     theirs: int
@@ -196,8 +196,8 @@ class CountSample(NamedTuple):
 class CalibrationPrior:
     """The calibration expected before any report: a line, and by how much either part may be off.
 
-    Nothing that is reported brings the factor below ``least`` or the fixed part below ``least_fixed``: the next text
-    may be of another kind.
+    No report brings the factor below ``least`` or the fixed part below ``least_fixed``, as the next text may be of
+    another kind.
     """
 
     line: Calibration
@@ -207,14 +207,14 @@ class CalibrationPrior:
     least_fixed: float = -2000.0
 
     def after_runs(self, line: Calibration) -> CalibrationPrior:
-        """Return this with the line that an earlier run has learned: it is doubted half as much."""
+        """Return this prior with the line that an earlier run learned, at half the uncertainty."""
         return replace(self, line=line, factor_doubt=self.factor_doubt / 2, fixed_doubt=self.fixed_doubt / 2)
 
 
 def is_believable(report: CountSample, line: Calibration, before: CountSample | None) -> bool:
-    """Return whether a report can be learned from; ``line`` is what was expected, ``before`` the last one believed.
+    """Return whether a report can be learned from; ``line`` is the expected one, ``before`` the last accepted report.
 
-    Some servers leave cached tokens out of what they report: that is far too low, or less than for a shorter request.
+    Some servers leave cached tokens out of their report, which then is far too low, or below that of a shorter request.
     """
     own, theirs = report
     if theirs <= 0 or theirs < _SURELY_LOW * line.of(own) or theirs > _SURELY_HIGH * own + _FRAME:
@@ -223,7 +223,7 @@ def is_believable(report: CountSample, line: Calibration, before: CountSample | 
 
 
 def fit_calibration(expected: CalibrationPrior, reports: Sequence[CountSample]) -> Calibration:
-    """Return the line that is likeliest after ``reports``, and not below the last of them, as far as its bounds go."""
+    """Return the likeliest line after ``reports``, not below the last of them, as far as its bounds allow."""
     if not reports:
         return expected.line
     most = _MOST * max(expected.least, 1.0)

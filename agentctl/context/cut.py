@@ -1,4 +1,4 @@
-"""Cut a conversation to a size: the least relevant groups go, and what must stay loses its middles. Pure."""
+"""Cut a conversation to a size: remove the least relevant groups, and shorten the middles of the rest. Pure."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from agentctl.context.tokens import LEAST_LEFT, PLAIN, Measure
 from agentctl.core.messages import Message, Role
 
 _DIGEST_SHARE, _DIGEST_MOST = 12, 500  # a twelfth of the room, at most so many tokens
-_MOST_TOLD = 60  # groups that get lines: more than any room for a digest holds
+_MOST_TOLD = 60  # groups that get lines: more than any digest has room for
 _LEAST_LINE = 4  # tokens
-_SEAM = 2  # tokens that two texts may take more apart than together
-_ROLES: Mapping[str, Role] = {"user": "user", "assistant": "assistant"}  # whose words a line of a digest tells
-_SUMMARY_SHARE = 6  # of the room beside that: for a model's summary in it
+_SEAM = 2  # how many more tokens two texts may have apart than together
+_ROLES: Mapping[str, Role] = {"user": "user", "assistant": "assistant"}  # whose words a digest quotes
+_SUMMARY_SHARE = 6  # one part in so many of the room, besides that, for a model's summary
 
 
 class Cut(NamedTuple):
-    """What is left: each message with its place in what was given, and the tokens of all. It may still be too much."""
+    """The remaining messages, each with its original place, and the tokens of all; they may still be too many."""
 
     kept: tuple[tuple[int, Message], ...]
     tokens: int
@@ -41,10 +41,10 @@ def cut(
     cache: MessageCache | None = None,
     sizes: Sequence[int] = (),
 ) -> Cut:
-    """Cut ``messages`` to about ``cut_to_percent`` of ``room`` tokens, or as near as what must stay allows.
+    """Cut ``messages`` to about ``cut_to_percent`` of ``room`` tokens, as far as the messages to keep allow.
 
-    ``more`` are tokens, by place, that a message takes beside its own. What no provider would take goes first.
-    ``cache`` remembers what was computed; ``sizes`` are the tokens of each message, where they are known.
+    ``more`` are tokens, by place, that a message has besides its own. Messages that no provider accepts are removed
+    first. ``cache`` remembers what was computed; ``sizes`` are the tokens of each message, if known.
     """
     cache = MessageCache(0) if cache is None else cache
     draft = _Draft(messages, more or {}, measure, sizes or cache.sizes(messages, measure))
@@ -67,12 +67,12 @@ def cut(
     loose = [groups[place] for place in free]
     weights = draft.weights(loose)
     fixed = draft.tokens - sum(weights)
-    goal = max(half, fixed + (limit - fixed) // 8)  # where what must stay takes half, a part of the rest stays too
+    goal = max(half, fixed + (limit - fixed) // 8)  # if the messages to keep take half, a part of the rest stays, too
     features = [known[place] for place in free]
     worth = word_weights(
         features, task=[draft.left[task]] if task is not None else [], latest=_latest(draft.left, newest)
     )
-    gone: list[TurnGroup] = []  # the least relevant first; of two that are as relevant the older
+    gone: list[TurnGroup] = []  # the least relevant first; of equally relevant ones the older
     if (excess := draft.tokens - goal) > 0:
         scores = relevances(features, worth)
         for place in sorted(range(len(loose)), key=scores.__getitem__):
@@ -82,7 +82,7 @@ def cut(
             gone.append(loose[place])
         draft.drop(gone)
 
-    if draft.tokens > max(room * 3 // 4, half):  # else the next cut would come too soon
+    if draft.tokens > max(room * 3 // 4, half):  # so that the next cut does not come too soon
         draft.squeeze([place for place in draft.of("tool") if place not in newest], limit)
     for roles in (("tool",), ("tool", "assistant")):
         if draft.tokens > limit:
@@ -96,13 +96,13 @@ def cut(
             frame = measure.text(digest.text(left, measure))
             digest = digest._replace(lines=_best(lines, left - frame - _SEAM, worth, measure))
         draft.append(task, digest.text(left, measure))
-        if draft.tokens > room:  # some ways of counting find more in a whole than in its parts
+        if draft.tokens > room:  # some ways of counting give more for a whole than for its parts
             draft.take_digest(task)
     return Cut(tuple(draft.left.items()), draft.tokens)
 
 
 class _Draft:
-    """A conversation being cut: what is left of it, by place, and its tokens."""
+    """A conversation being cut: its remaining messages, by place, and its tokens."""
 
     def __init__(
         self, messages: Sequence[Message], more: Mapping[int, int], measure: Measure, sizes: Sequence[int]
@@ -115,7 +115,7 @@ class _Draft:
         self.tokens = sum(self._sizes)
 
     def of(self, *roles: str) -> list[int]:
-        """Return the places of the messages of these roles."""
+        """Return the places of the messages with these roles."""
         return [place for place, message in self.left.items() if message.role in roles]
 
     def weights(self, groups: Iterable[TurnGroup]) -> list[int]:
@@ -137,13 +137,13 @@ class _Draft:
         return digest
 
     def level(self, places: Collection[int], most: int) -> None:
-        """Cut every text down to ``most`` tokens."""
+        """Cut every text at ``places`` to ``most`` tokens."""
         for place in places:
             if self._sizes[place] > most:
                 self._rewrite(place, self._measure.cut_middle(self.left[place].text, most))
 
     def squeeze(self, places: Collection[int], limit: int) -> None:
-        """Cut the longest texts to one common length, so that they take half of what the rest leaves them."""
+        """Cut the longest texts to one common length, so that they take half of the space that the rest leaves."""
         sizes = sorted(self._measure.text(self.left[place].text) for place in places)
         left = (limit - (self.tokens - sum(sizes))) // 2
         for place, size in enumerate(sizes):
@@ -180,7 +180,7 @@ def _latest(left: Mapping[int, Message], newest: Collection[int]) -> list[Messag
 
 
 def _best(lines: Sequence[str], room: int, worth: Mapping[str, int], measure: Measure) -> tuple[str, ...]:
-    """Return the most relevant lines that fit ``room`` tokens together, in their order."""
+    """Return the most relevant lines that together fit ``room`` tokens, in their original order."""
     said = [Message(_ROLES.get(line.partition(":")[0], "tool"), line) for line in lines]
     kept: list[int] = []
     for place in rank_groups([extract_features([message]) for message in said], worth):

@@ -1,7 +1,7 @@
-"""The notes on what was cut from a conversation: lines made without a model, and a model's summary. Pure.
+"""The notes on messages cut from a conversation: lines made without a model, and a model's summary. Pure.
 
-The notes are appended to the message that holds the task. So the roles still alternate as before, and words of a tool
-never become part of the system message. Their length is bounded; at the next cut they are found again and extended.
+The notes are appended to the message with the task, so that roles alternate as before, and the words of a tool never
+become part of the system message. Their length is limited; at the next cut they are found again and extended.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _FORM = (
 )
 _ARGUMENTS, _SAID, _OUTCOME = 80, 100, 80  # characters
 _NONE: Mapping[str, int] = MappingProxyType({})
-_SEAMS = (1, 8, 32)  # tokens that texts may take more together than apart: seldom more than one
-_MOST_LINES = 200  # more than any room for a digest holds
+_SEAMS = (1, 8, 32)  # how many more tokens texts may have together than apart: seldom more than one
+_MOST_LINES = 200  # more than any digest has room for
 
 
 class Digest(NamedTuple):
-    """How many messages were cut so far, and a line about each group of them that was worth one, oldest first.
+    """The number of messages cut so far, and a line about each group of them that was worth one, oldest first.
 
-    ``summary`` is a model's, of what was cut before these lines began; each of its lines stands behind a ``>``.
+    ``summary`` is a model's summary of what was cut before these lines; each of its lines begins with ``>``.
     """
 
     messages: int = 0
@@ -36,9 +36,9 @@ class Digest(NamedTuple):
     summary: str = ""
 
     def text(self, max_tokens: int, measure: Measure = PLAIN) -> str:
-        """Return the digest in at most ``max_tokens``: the newest lines that fit; empty if not even its frame does.
+        """Return the digest in at most ``max_tokens``: the newest lines that fit; "" if not even its frame fits.
 
-        A summary comes before the lines, its middle cut where it is too long.
+        A summary comes before the lines, with its middle cut if it is too long.
         """
         if not self.messages:
             return ""
@@ -58,7 +58,7 @@ class Digest(NamedTuple):
 
 
 def split_digest(text: str) -> tuple[str, Digest]:
-    """Split a task's message into the user's own words and the digest behind them."""
+    """Split a task's message into the user's own words and the digest after them."""
     found = re.search(_FORM, text) if text.endswith("\n]") else None
     if found is None:
         return text, Digest()
@@ -67,16 +67,16 @@ def split_digest(text: str) -> tuple[str, Digest]:
 
 
 def read_notes(messages: Iterable[Message]) -> tuple[str, Digest]:
-    """Return the notes behind the task of a conversation, as text and as a digest."""
+    """Return the notes after the task of a conversation, as text and as a digest."""
     task = next((message.text for message in messages if message.role == "user"), "")
     words, digest = split_digest(task)
     return task[len(words) :], digest
 
 
 def extend_digest(before: Digest, groups: Sequence[Sequence[Message]], worth: Mapping[str, int] = _NONE) -> Digest:
-    """Return the digest of ``before`` and of the groups that are cut now.
+    """Return the digest of ``before``, extended by the groups that are cut now.
 
-    Of each the words are shown that are ``worth`` most. The same call again replaces its line.
+    Of each group the words of most ``worth`` are shown. A repeated call replaces its earlier line.
     """
     lines: dict[str, str] = {}
     for line in (*before.lines, *(line for group in groups[-_MOST_LINES:] for line in _group_lines(group, worth))):
@@ -89,9 +89,9 @@ def extend_digest(before: Digest, groups: Sequence[Sequence[Message]], worth: Ma
 def replace_notes(
     messages: Sequence[Message], summary: str, *, room: int, measure: Measure = PLAIN
 ) -> tuple[Message, ...] | None:
-    """Replace all the notes behind the task of a conversation by ``summary``.
+    """Return the conversation with all the notes after its task replaced by ``summary``.
 
-    The whole is at most ``room`` tokens; None where there are no notes, or no room for a summary.
+    It has at most ``room`` tokens; return None if there are no notes, or no room for a summary.
     """
     place = next((place for place, message in enumerate(messages) if message.role == "user"), None)
     if place is None:
@@ -109,7 +109,7 @@ def replace_notes(
 
 
 def _quote_summary(summary: str, max_tokens: int, measure: Measure) -> str:
-    """Return a summary with a mark before each line, in at most ``max_tokens``; empty where that is next to nothing."""
+    """Return a summary with a mark before each line, in at most ``max_tokens``; "" if hardly anything would fit."""
     most = max_tokens
     while summary and most >= LEAST_LEFT:
         quoted = "".join(f"\n> {line}" for line in measure.cut_middle(summary, most).split("\n"))

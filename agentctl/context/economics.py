@@ -1,7 +1,7 @@
 """Weigh what a cut of the conversation costs and saves with prompt caches, in estimated nano-dollars. Pure.
 
-A provider that caches sells what was sent before for a part of the price, as long as each request begins with the one
-before. A cut ends that: what is kept behind it is read anew, once, and each later request is shorter.
+A provider with a prompt cache charges a part of the price for what was sent before, as long as each request begins with
+the previous one. A cut ends that: what is kept after it is read once at full price, and later requests are shorter.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from agentctl.context.tokens import Measure
 from agentctl.core.messages import Message, Usage
 from agentctl.core.pricing import Price
 
-_REQUEST = 150  # tokens: what asks for a summary
+_REQUEST = 150  # tokens of the text that asks for a summary
 _NANO_PER_TOKEN = 1000  # for each dollar per million tokens
 
 
 class CutSize(NamedTuple):
-    """A cut in tokens: those of the request without it and with it, schemas included.
+    """The size of a cut: tokens of the request without it and with it, schemas included.
 
-    ``again`` are kept, were sent before, and stand behind the first place that is no longer what it was. ``fresh`` were
-    never sent. ``written`` are the most that a model may write as the summary of what goes; 0: none is asked for.
+    ``again`` are kept, were sent before, and come after the first changed place. ``fresh`` were never sent. ``written``
+    are the most that a model may write as a summary of the removed messages; 0: no summary is requested.
     """
 
     before: int
@@ -33,7 +33,7 @@ class CutSize(NamedTuple):
 
 
 class CutBalance(NamedTuple):
-    """What a cut costs now and saves in each of the ``turns`` that are expected; None where the price is unknown."""
+    """The cost of a cut, and what it saves in each of the expected ``turns``; None if the price is unknown."""
 
     cost_nano: int | None
     saves_nano: int | None
@@ -55,10 +55,10 @@ def cut_size(
 
 
 class CacheEconomics(NamedTuple):
-    """What is known of the costs of one run: the price, what its answers reported, how many turns it may have.
+    """The facts about the costs of one run: the price, what its answers reported, how many turns it may have.
 
-    ``most_turns`` 0: nobody says. ``cached`` are the input tokens that came from a cache or went there in any of the
-    ``answers``. ``left`` are the tokens that the last cut left, ``since`` the answers behind it.
+    ``most_turns`` 0: unknown. ``cached`` are the input tokens that were read from or written to a cache in any of the
+    ``answers``. ``left`` are the tokens that the last cut left, ``since`` the answers after it.
     """
 
     price: Price | None = None
@@ -69,19 +69,19 @@ class CacheEconomics(NamedTuple):
     since: int = 0
 
     def after_answer(self, usage: Usage | None) -> CacheEconomics:
-        """Return what is known after one more answer."""
+        """Return the facts after one more answer."""
         seen = 0 if usage is None else usage.cached_input_tokens + usage.cache_write_tokens
         return self._replace(answers=self.answers + 1, since=self.since + 1, cached=self.cached + seen)
 
     def after_cut(self, tokens: int) -> CacheEconomics:
-        """Return what is known after a cut that left so many tokens."""
+        """Return the facts after a cut that left ``tokens``."""
         return self._replace(left=tokens, since=0)
 
     @property
     def caches(self) -> bool:
-        """Whether the provider is cheaper for what was sent before.
+        """Whether the provider charges less for what was sent before.
 
-        Its own reports say so. Before the second, which is the first that can, its price does.
+        Its own reports show this, from the second one on; before that its price decides.
         """
         if self.price is None or self.price.cached_input is None:
             return False
@@ -89,19 +89,19 @@ class CacheEconomics(NamedTuple):
 
     @property
     def turns(self) -> int:
-        """How many turns are expected to follow: as many again as there were, at most what is left of them.
+        """The expected number of further turns: as many as there were so far, at most those that are left.
 
-        Of something whose length nobody knows, what is past is the median of what is to come (J. R. Gott, Nature 363,
+        For a process of unknown length, its past duration is the median of its future one (J. R. Gott, Nature 363,
         1993).
         """
         return min(self.answers, self.most_turns - self.answers) if self.most_turns else self.answers
 
     def weigh(self, cut: CutSize) -> CutBalance:
-        """Estimate what a cut costs and saves.
+        """Return what a cut is estimated to cost and save.
 
-        It costs what is read anew at the full price, or at that of a cache write, in place of the cached one; and a
-        summary: the request before this one, what asks for it, and what the model writes. A later turn does not pay
-        for what is gone, at the cached price where the provider caches.
+        It costs the tokens that are read again at the full price, or that of a cache write, instead of the cached one,
+        and a summary: the previous request, the text that asks for it, and what the model writes. It saves the removed
+        tokens in each later turn, at the cached price if the provider caches.
         """
         if self.price is None:
             return CutBalance(None, None, self.turns)
@@ -117,12 +117,12 @@ class CacheEconomics(NamedTuple):
         return CutBalance(_nano(cost), _nano(saves), max(0, self.turns))
 
     def summary_pays(self, cut: CutSize) -> bool:
-        """Return whether a model's summary is cheaper than carrying on, where ``cut`` is the cut with it.
+        """Return whether a model's summary is cheaper than keeping all messages; ``cut`` is the cut with the summary.
 
-        All that the cut costs is held against half of what it saves: by the next one, what is gone has grown back, and
-        so half of it is missing on the average. The next one comes as soon as the conversation has grown by as much
-        as goes now, at the pace at which it came here. Where the model is free, or its price unknown, the words of
-        agentctl itself will do.
+        The whole cost of the cut is compared with half of what it saves: by the next cut the conversation has grown by
+        as much as was removed, so half of that is saved on average. The next cut is expected when the conversation has
+        grown by as much as is removed now, at its pace so far. If the model is free, or its price is unknown, return
+        False: agentctl's own notes are enough.
         """
         cost, saves, turns = self.weigh(cut)
         if not cost or not saves or not self.since:

@@ -1,6 +1,6 @@
-"""Read conversations as OpenAI, Anthropic and Ollama take them into messages, and write them back.
+"""Read conversations in the formats of OpenAI, Anthropic and Ollama into messages, and write them back.
 
-Whatever cannot be read is refused with its place: a message that is left out of the count would break the limit.
+Whatever cannot be read is refused with its place, as a message that is not counted would break the limit.
 ``ParseCache`` remembers what was read, so that a growing conversation is parsed once.
 """
 
@@ -21,9 +21,9 @@ _PARTS = 200  # lists and dicts in one message that are remembered
 
 
 class MessagePart(NamedTuple):
-    """A message as it was understood: from which place, and from which block if that was an answer among others.
+    """A parsed message: its place, and its block if it was one tool result among others.
 
-    ``more`` is what is sent with it, and never cut: thoughts, a name.
+    ``more`` is text that is sent with it and never cut: thoughts, a name.
     """
 
     message: Message
@@ -33,7 +33,7 @@ class MessagePart(NamedTuple):
 
 
 class ParseCache:
-    """Reads conversations, and remembers at most ``most`` messages that it read, as long as nobody changed them."""
+    """Reads conversations, and remembers at most ``most`` parsed messages, as long as they are not changed."""
 
     __slots__ = ("_most", "_read")
 
@@ -45,7 +45,7 @@ class ParseCache:
         """Read a conversation of our messages, of dicts, or of both.
 
         Raises:
-            UsageError: it is none; names the message's place, counted from 0.
+            UsageError: it is not a conversation; the error names the message's place, counted from 0.
         """
         if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Iterable):
             _refuse("messages", f"must be a list of messages, not {_type_name(messages)}")
@@ -55,14 +55,14 @@ class ParseCache:
             if entry is None or not (entry[1] is given or entry[1] == given):
                 parts = tuple(_parts_of(place, given))
                 self._remember(given, parts)
-            elif (parts := entry[2])[0].place != place:  # something before it was cut
+            elif (parts := entry[2])[0].place != place:  # an earlier message was removed
                 parts = tuple(part._replace(place=place) for part in parts)
                 self._read[id(given)] = (entry[0], entry[1], parts)
             found += parts
         return tuple(found)
 
     def retain(self, messages: Iterable[object]) -> None:
-        """Forget what is not among ``messages``."""
+        """Forget all messages that are not among ``messages``."""
         self._read = {at: self._read[at] for at in map(id, messages) if at in self._read}
 
     def _remember(self, given: object, parts: tuple[MessagePart, ...]) -> None:
@@ -77,10 +77,10 @@ class ParseCache:
 
 
 def read_tools(tools: object, measure: Measure = PLAIN) -> int:
-    """Count the tokens of the schemas of ``tools``: our specs, or dicts as any of the three take them.
+    """Return the tokens of the schemas of ``tools``: our specs, or dicts in any of the three formats.
 
     Raises:
-        UsageError: one of them is neither.
+        UsageError: a tool has none of these forms.
     """
     if isinstance(tools, (str, bytes, Mapping)) or not isinstance(tools, Iterable):
         _refuse("tools", f"must be a list of tools, not {_type_name(tools)}")
@@ -89,9 +89,9 @@ def read_tools(tools: object, measure: Measure = PLAIN) -> int:
 
 
 def write_back(given: object, before: Sequence[MessagePart], after: Sequence[tuple[MessagePart, Message]]) -> object:
-    """Write the parts that are left back into what was ``given``: itself when all of it is left, else a copy.
+    """Return ``given`` with the remaining parts only: itself if nothing was removed or changed, else a copy.
 
-    ``before`` are all parts of it, ``after`` those that are left, each with its text of now.
+    ``before`` are all of its parts, ``after`` the remaining ones, each with its present text.
     """
     if len(before) == len(after) and all(part.message is message for part, message in after):
         return given
@@ -122,10 +122,10 @@ def write_back(given: object, before: Sequence[MessagePart], after: Sequence[tup
 
 
 def _parts_of(place: int, given: object) -> Iterator[MessagePart]:
-    """Yield the parts of one message; only Anthropic's user speaks and answers in one.
+    """Yield the parts of one message; only Anthropic's user messages combine text and tool results.
 
     Raises:
-        UsageError: it is none that a provider takes.
+        UsageError: no provider accepts the message.
     """
     where = f"messages[{place}]"
     if isinstance(given, Message):
@@ -162,7 +162,7 @@ def _parts_of(place: int, given: object) -> Iterator[MessagePart]:
 
 
 def _from_user(where: str, place: int, content: object, more: str) -> Iterator[MessagePart]:
-    """Read a user's message; the answers of tools among Anthropic's blocks come first, wherever they stand."""
+    """Yield the parts of a user's message; tool results among Anthropic's blocks come first, wherever they are."""
     blocks = content if isinstance(content, (list, tuple)) else ()
     answers = [
         (n, block)
@@ -183,9 +183,9 @@ def _from_user(where: str, place: int, content: object, more: str) -> Iterator[M
 
 
 def _text(where: str, content: object, *, beside: str = "", empty: bool = False) -> tuple[str, str]:
-    """Return the text of a content, its blocks joined, and the thoughts among them.
+    """Return the text of a content, with its blocks joined, and the thoughts among them.
 
-    ``beside`` is the one other kind of block that may stand there; ``empty``: there need not be any text.
+    ``beside`` is the one other kind of block that is allowed there; ``empty``: there may be no text.
     """
     if isinstance(content, str):
         return content, ""
@@ -218,7 +218,7 @@ def _text(where: str, content: object, *, beside: str = "", empty: bool = False)
 
 
 def _calls(where: str, calls: object) -> Iterator[ToolCall]:
-    """Read OpenAI's and Ollama's calls; the latter's have no ids and arguments that are parsed already."""
+    """Yield the calls of OpenAI and Ollama; those of Ollama have no ids, and their arguments are parsed already."""
     if calls is None:
         return
     if not isinstance(calls, (list, tuple)):
@@ -235,7 +235,7 @@ def _calls(where: str, calls: object) -> Iterator[ToolCall]:
 
 
 def _uses(where: str, content: object) -> Iterator[ToolCall]:
-    """Read Anthropic's calls, which are blocks of the content."""
+    """Yield the calls of Anthropic, which are blocks of the content."""
     for number, block in enumerate(content if isinstance(content, (list, tuple)) else ()):
         if isinstance(block, Mapping) and block.get("type") == "tool_use":
             yield _call(f"{where}.content[{number}]", block.get("id"), block.get("name"), block.get("input"))
@@ -250,7 +250,7 @@ def _call(at: str, call_id: object, name: object, arguments: object) -> ToolCall
         try:
             parsed = json.loads(arguments or "{}")
         except (ValueError, RecursionError):
-            parsed = None  # models write what is no JSON: it is sent, so it counts
+            parsed = None  # models write invalid JSON: it is sent, so it counts
         arguments = parsed if isinstance(parsed, dict) else {"": arguments}
     if not isinstance(arguments, Mapping):
         if arguments is not None:
@@ -287,7 +287,7 @@ def _check(where: str, message: Message) -> Message:
 
 
 def _answer(block: Mapping[str, object], text: str) -> object:
-    """Return a tool's answer with its text of now; untouched as long as that is the text it had."""
+    """Return a tool's result with its present text; the same object if the text has not changed."""
     inner = block.get("content")
     had = "".join(one["text"] for one in inner) if isinstance(inner, (list, tuple)) else inner or ""
     return block if had == text else {**block, "content": text}
@@ -300,15 +300,15 @@ def _type_name(value: object) -> str:
 
 
 def _refuse(where: str, what: str, hint: str = "") -> NoReturn:
-    """Raise the error for a message or a tool that no provider takes; ``where`` names its place."""
+    """Raise the error for a message or a tool that no provider accepts; ``where`` names its place."""
     raise UsageError(f"{where} {what}", hint=hint)
 
 
 def _copy(value: object, left: list[None], deepest: int = 8) -> object:
-    """Return a copy that equals ``value`` as long as nobody changes that; each part of it takes one of ``left``.
+    """Return a deep copy of ``value``, to detect later changes by comparison; each part takes one of ``left``.
 
     Raises:
-        ValueError: more than texts (1 equals True and 1.0, which are written in other ways), or more than a few.
+        ValueError: it has values other than texts (1 equals True and 1.0, which are written differently), or too many.
     """
     if type(value) is str or value is None:
         return value

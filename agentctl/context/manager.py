@@ -1,4 +1,4 @@
-"""Keeps a conversation within its tokens, for whoever holds one: our messages or plain dicts, no run needed."""
+"""Keep any conversation within a token limit: our messages or plain dicts, without a run."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ Tools = Iterable["ToolSpec | Mapping[str, Any]"]
 
 
 class ContextWarning(UserWarning):
-    """A conversation fills 80 % of its limit or more (or what was set): soon its least relevant parts are cut."""
+    """A conversation fills 80 % of its limit or more (or the set percentage); its least relevant parts are cut soon."""
 
 
 class ContextStats(TypedDict):
     """How full a context is; ``counted_by`` says how tokens were counted.
 
-    ``tokens`` are those of the messages and of the tools' schemas, ``limit`` is how many there may be,
-    ``usage_percent`` the one by the other (above 100: it must be pruned), ``near_limit`` says that this is 80 or more,
-    or what the manager was given for it.
-    ``cuts`` counts the prunings so far that had to cut; the last of them took out ``messages_cut`` whole messages and
+    ``tokens`` are those of the messages and of the tools' schemas, ``limit`` is the most allowed, ``usage_percent`` is
+    their ratio (above 100: it must be pruned), and ``near_limit`` says whether that is at least 80, or the manager's
+    ``warn_percent``.
+    ``cuts`` counts the prunings so far that had to cut; the last of them removed ``messages_cut`` whole messages and
     made the conversation ``tokens_saved`` tokens smaller.
     """
 
@@ -45,17 +45,17 @@ class ContextStats(TypedDict):
 
 
 class ContextManager:
-    """Counts a conversation, and cuts it when it does not fit ``max_tokens`` (estimated, tools' schemas included).
+    """Counts a conversation, and cuts it if it does not fit ``max_tokens`` (estimated, tools' schemas included).
 
-    Never cut: system messages, the task (the first user message), the last ``keep_last_n_user_messages``. Never taken
-    out, but shortened in the middle where nothing else helps: the last ``keep_last_n_assistant_messages``, each with
-    the answers to its tool calls, and whatever came last. The rest goes by relevance, and a few lines behind the task
-    tell of it. It takes our ``Message`` and dicts as OpenAI, Anthropic and Ollama take them.
+    Never cut: system messages, the task (the first user message), the last ``keep_last_n_user_messages``. Never
+    removed, but shortened in the middle if nothing else helps: the last ``keep_last_n_assistant_messages``, each with
+    the results of its tool calls, and whatever came last. The rest is removed by relevance, and a few lines after the
+    task describe it. Messages are our ``Message`` or dicts in the formats of OpenAI, Anthropic and Ollama.
 
-    A cut goes down to about ``cut_to_percent`` of the limit. ``warn`` gets one sentence each time that a conversation
-    comes to ``warn_percent`` of it; without a function that is a ``ContextWarning`` of Python's ``warnings``.
-    ``measure`` counts the tokens. What was looked at is remembered, so go on with one manager. It may serve many
-    conversations; its counts of cuts are then those of all.
+    A cut goes down to about ``cut_to_percent`` of the limit. ``warn`` receives one sentence each time that a
+    conversation reaches ``warn_percent`` of it; without a function, a ``ContextWarning`` is issued by ``warnings``.
+    ``measure`` counts the tokens. A manager remembers what it computed, so keep using the same one. It may serve many
+    conversations; its counts of cuts then cover all of them.
 
     >>> manager = ContextManager(max_tokens=1000)
     >>> messages = [{"role": "user", "content": "Why is the container called web restarting?"}]
@@ -64,8 +64,8 @@ class ContextManager:
     Using 1.5% of context
 
     Raises:
-        UsageError: ``max_tokens`` is no whole number from 1 on, a number of messages none from 0 on, a percentage none
-            from 1 to 100.
+        UsageError: ``max_tokens`` is not a whole number of at least 1, a number of messages not one of at least 0, or a
+            percentage not one from 1 to 100.
     """
 
     __slots__ = (
@@ -112,7 +112,7 @@ class ContextManager:
 
     @property
     def max_tokens(self) -> int:
-        """How many tokens what is sent may have, the tools' schemas included.
+        """The most tokens to send, the tools' schemas included.
 
         >>> ContextManager().max_tokens
         8000
@@ -121,7 +121,7 @@ class ContextManager:
 
     @property
     def keep_last_n_user_messages(self) -> int:
-        """How many of the last user messages always stay.
+        """The number of last user messages that are always kept.
 
         >>> ContextManager().keep_last_n_user_messages
         3
@@ -130,7 +130,7 @@ class ContextManager:
 
     @property
     def keep_last_n_assistant_messages(self) -> int:
-        """How many of the last assistant messages always stay, with the answers to their tool calls.
+        """The number of last assistant messages that are always kept, with the results of their tool calls.
 
         >>> ContextManager().keep_last_n_assistant_messages
         3
@@ -139,7 +139,7 @@ class ContextManager:
 
     @property
     def cut_to_percent(self) -> int:
-        """About how much of the limit a cut leaves.
+        """The approximate percentage of the limit that a cut leaves.
 
         >>> ContextManager().cut_to_percent
         50
@@ -148,7 +148,7 @@ class ContextManager:
 
     @property
     def measure(self) -> Measure:
-        """How tokens are counted.
+        """The way in which tokens are counted.
 
         >>> ContextManager().measure.way
         'UTF-8 bytes / 4'
@@ -162,7 +162,7 @@ class ContextManager:
         )
 
     def estimate_tokens(self, text: str) -> int:
-        """Return about how many tokens ``text`` is: by default its UTF-8 bytes by four, rounded up.
+        """Estimate the tokens of ``text``: by default its UTF-8 bytes / 4, rounded up.
 
         >>> ContextManager().estimate_tokens("twelve bytes")
         3
@@ -172,18 +172,18 @@ class ContextManager:
         return self._measure.text(text)
 
     def fits(self, messages: Iterable[Message | Mapping[str, Any]], tools: Tools = ()) -> bool:
-        """Return whether ``messages`` can be sent with ``tools`` as they are.
+        """Return whether ``messages`` can be sent with ``tools`` without a cut.
 
         >>> ContextManager(max_tokens=10).fits([{"role": "user", "content": "a text of more than forty bytes in all"}])
         False
 
         Raises:
-            UsageError: a message or a tool is none that a provider takes; names its place, counted from 0.
+            UsageError: no provider accepts a message or a tool; the error names its place, counted from 0.
         """
         return self._tokens(self._parsed.read(messages), self._measure) + self._schemas(tools) <= self._max_tokens
 
     def get_context_stats(self, messages: Iterable[Message | Mapping[str, Any]], tools: Tools = ()) -> ContextStats:
-        """Return how full the context is with ``messages`` and ``tools``, and what was cut so far.
+        """Return how full the context is with ``messages`` and ``tools``, and how much was cut so far.
 
         >>> manager = ContextManager(max_tokens=100, warn=print)
         >>> manager.get_context_stats([{"role": "user", "content": "x" * 320}])["near_limit"]
@@ -191,7 +191,7 @@ class ContextManager:
         True
 
         Raises:
-            UsageError: a message or a tool is none that a provider takes; names its place, counted from 0.
+            UsageError: no provider accepts a message or a tool; the error names its place, counted from 0.
         """
         parts = self._parsed.read(messages)
         tokens = self._tokens(parts, self._measure) + self._schemas(tools)
@@ -240,13 +240,13 @@ class ContextManager:
         measure: Measure | None = None,
         summary: str = "",
     ) -> tuple[Said, ...] | list[Said]:
-        """Return what of ``messages`` is sent with ``tools``: all if all fits, else what is left at about half.
+        """Return the messages to send with ``tools``: all if they fit, else a selection of about half the limit.
 
-        Go on with what it returned: then each request begins like the one before, which providers' caches pay for,
-        until the next cut. A tuple comes back as a tuple, anything else as a list; what is untouched are the same
-        objects, what was shortened are copies. For this once ``max_tokens`` is a lower limit, such as the window of
-        the model that is asked, and ``measure`` counts in place of the manager's. ``summary`` stands behind the task,
-        where something is cut, in place of the lines that tell of it.
+        Continue with the returned messages: until the next cut each request then begins with the previous one, which
+        prompt caches reward. A tuple comes back as a tuple, anything else as a list; unchanged messages are the same
+        objects, shortened ones are copies. ``max_tokens`` is a lower limit for this call, such as the window of the
+        model, and ``measure`` replaces the manager's. If something is cut, ``summary`` is put after the task instead of
+        the lines that describe it.
 
         >>> asked = {"role": "user", "content": "What is in the log?"}
         >>> said = [{"role": "assistant", "content": f"Line {n}: " + "x" * 400} for n in range(20)]
@@ -255,8 +255,8 @@ class ContextManager:
         (4, True)
 
         Raises:
-            ContextOverflow: what must stay does not fit, even when cut.
-            UsageError: a message or a tool is none that a provider takes; names its place, counted from 0.
+            ContextOverflow: the messages to keep do not fit, even when shortened.
+            UsageError: no provider accepts a message or a tool; the error names its place, counted from 0.
         """
         given = messages if isinstance(messages, (tuple, list)) else _as_list(messages)
         limit = self._max_tokens
@@ -317,7 +317,7 @@ class ContextManager:
         return tokens + sum(measure.text(part.more) for part in parts if part.more)
 
     def _prepare_cut(self, parts: Sequence[MessagePart], tokens: int) -> None:
-        """Read the conversation when it is half full, so that the cut to come need not read all of it."""
+        """Compute the features of a conversation that is half full, so that the next cut takes less time."""
         if 2 * tokens > self._max_tokens:
             self._cache.features([part.message for part in parts])
 
@@ -325,7 +325,7 @@ class ContextManager:
         return read_tools(tools, self._measure)
 
     def _warn_if_near(self, tokens: int, limit: int) -> bool:
-        """Return whether ``tokens`` are near the limit, and say so when they have just come there."""
+        """Return whether ``tokens`` are near the limit, and warn when they have just reached it."""
         near = 100 * tokens >= self._warn_at * limit
         came, self._near = near and not self._near, near
         if came:

@@ -1,6 +1,6 @@
-"""The groups of a conversation (a tool call and its answers stay together), and a cache of what is known of them.
+"""The groups of a conversation (a tool call and its results stay together), and a cache of their sizes and words.
 
-A conversation grows at its end, so sizes, groups and words of its beginning are computed once.
+A conversation grows at its end, so the sizes, groups and words of its beginning are computed once.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ class _Conversation(NamedTuple):
 
 
 class MessageCache:
-    """Remembers sizes, groups and words by the messages themselves, which are values: who changes one makes a new one.
+    """Caches sizes, groups and words of messages, which are immutable values.
 
-    With it or without, an answer is the same. It holds at most ``most`` messages and as many groups of them; what is
-    beyond is forgotten, and computed anew. What it holds is replaced, not changed, so threads may share it.
+    Results are the same with it or without. It holds at most ``most`` messages and as many groups; others are forgotten
+    and computed again. Its entries are replaced, not changed, so threads may share it.
     """
 
     __slots__ = ("_features", "_last", "_left", "_most", "_sizes")
 
     def __init__(self, most: int = _MOST) -> None:
         self._most = most
-        # an id means a message as long as that is held, so each stands beside what is known of it
+        # an id identifies a message only while that is alive, so each entry holds its message
         self._sizes: tuple[Callable[[str], int], dict[int, tuple[Message, int]]] = (PLAIN.count, {})
         self._features: dict[tuple[int, ...], tuple[_Messages, GroupFeatures]] = {}
         self._last = _Conversation()
@@ -57,7 +57,7 @@ class MessageCache:
             self._sizes = measure.count, known
         found = list(map(known.get, map(id, messages)))
         new = [place for place, entry in enumerate(found) if entry is None] if None in found else []
-        plain, factor = measure.scaled(1.0), measure.factor  # a model's reports change the factor, and no count
+        plain, factor = measure.scaled(1.0), measure.factor  # a model's reports change the factor, not the count
         for place in new:
             found[place] = messages[place], plain.message(messages[place])
         if len(known) + len(new) > self._most:
@@ -68,7 +68,7 @@ class MessageCache:
         return sizes if factor == 1 else [ceil(size * factor) for size in sizes]
 
     def features(self, messages: Sequence[Message]) -> tuple[Sequence[TurnGroup], Sequence[GroupFeatures]]:
-        """Return the groups of a conversation and the features of each; of one that grew only the end is read."""
+        """Return the groups of a conversation and their features; if it grew, only its end is read."""
         from agentctl.context.relevance import extract_features  # noqa: PLC0415 - most runs never fill their context
 
         last = self._last
@@ -84,7 +84,7 @@ class MessageCache:
         return groups, features
 
     def retain(self, messages: Sequence[Message]) -> None:
-        """Forget what is not among ``messages``: at the next use, because a cut has cost enough."""
+        """Forget all but ``messages``, at the next use, so that the cut itself does not take longer."""
         self._left = messages
 
     def _get_or_extract(self, group: _Messages, extract: Callable[[_Messages], GroupFeatures]) -> GroupFeatures:
@@ -107,7 +107,7 @@ class MessageCache:
 
 
 def _grown_from(last: _Conversation, messages: Sequence[Message]) -> tuple[int, int]:
-    """Return the place from which on groups may be others than those of ``last``, and how many are before it."""
+    """Return the place from which the groups may differ from those of ``last``, and how many groups precede it."""
     place = len(last.messages)
     if place > len(messages) or not all(map(is_, last.messages, messages)):
         return 0, 0
@@ -121,10 +121,10 @@ def _grown_from(last: _Conversation, messages: Sequence[Message]) -> tuple[int, 
 
 
 class TurnGroup(NamedTuple):
-    """The places of one message, or of tool calls and the answers behind them.
+    """The places of one message, or of tool calls and their results.
 
-    Not ``sound``: an answer that nobody asked for, or calls that were left without their answers; no provider takes
-    either. Calls at the very end are still waiting, and sound.
+    Not ``sound``: a result without its call, or calls without their results; no provider accepts either. Calls at the
+    very end are still waiting, and sound.
     """
 
     places: tuple[int, ...]
@@ -132,9 +132,9 @@ class TurnGroup(NamedTuple):
 
 
 def group_turns(messages: Sequence[Message]) -> tuple[TurnGroup, ...]:
-    """Group tool calls with their answers, in the order of their first messages; each place is in exactly one group."""
+    """Group tool calls with their results, in the order of their first messages; each place is in exactly one group."""
     groups: list[TurnGroup] = []
-    open_at = 0  # the group whose answers may still come
+    open_at = 0  # the group whose results may still come
     waiting: list[str] = []
     answers: list[int] = []
     for place, message in enumerate(messages):
@@ -158,7 +158,7 @@ def group_turns(messages: Sequence[Message]) -> tuple[TurnGroup, ...]:
 
 
 def _find_waiting(waiting: list[str], answer_id: str | None) -> int | None:
-    """Return which waiting call is answered: the one of that id, else, where one side has no ids, the next."""
+    """Return the waiting call that is answered: the one with that id or, if one side has no ids, the next."""
     if answer_id in waiting:
         return waiting.index(answer_id)
     if not answer_id and waiting:

@@ -1,9 +1,9 @@
 """Prune a conversation that does not fit. Pure; token counts are estimates.
 
-A message of tool calls and its answers are one group and stay together. Kept always: system messages, the first user
-message (the task), the last user and assistant messages, the newest group. Of the rest the least relevant goes first;
-a few lines behind the task tell what was cut. Cuts are rare and deep, so that between two of them each request is a
-prefix of the next: the caller goes on with what ``prune`` returned.
+A message of tool calls and its results are one group and stay together. Always kept: system messages, the first user
+message (the task), the last user and assistant messages, the newest group. Of the rest the least relevant is removed
+first; a few lines after the task say what was cut. Cuts are rare and deep, so that between two of them each request is
+a prefix of the next: the caller continues with what ``prune`` returned.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ def prune(
     summary: str = "",
     cache: MessageCache | None = None,
 ) -> tuple[Message, ...]:
-    """Prune messages to fit ``max_tokens`` together with ``tools_tokens``; all of them are returned if all fit.
+    """Return ``messages``, pruned to fit ``max_tokens`` together with ``tools_tokens`` if they do not.
 
-    What does not fit is cut to about ``cut_to_percent`` of the room. First goes what no provider takes (an answer
-    without its call, calls without their answers), then a tool's answer larger than half of the room loses its middle,
-    then the least relevant groups go, then what must be kept loses middles: tools' answers first, then the assistant's
-    texts. The user's own words are never cut. Cutting may bring two user messages together; providers take them as one.
-    ``summary`` is what stands behind the task in place of the lines about what was cut, where there is one. ``cache``
-    remembers what was computed, for whoever goes on with a conversation; the result is the same without.
+    Messages that do not fit are cut to about ``cut_to_percent`` of the room. First, those that no provider accepts (a
+    result without its call, calls without their results) are removed. Then a tool result larger than half of the room
+    loses its middle, the least relevant groups are removed, and messages to keep lose their middles: tool results
+    first, then the assistant's texts. The user's own words are never cut. Two user messages may become adjacent;
+    providers read them as one. ``summary``, if given, is put after the task instead of the lines about what was cut.
+    ``cache`` saves time for a conversation that continues; the result is the same without it.
 
     Raises:
-        ContextOverflow: not even that fits; the hint names the setting to raise.
+        ContextOverflow: not even the shortened messages fit; the hint names the setting to raise.
     """
     room = max_tokens - tools_tokens
     sizes = cache.sizes(messages, measure) if cache else list(map(measure.message, messages))
     if (tokens := sum(sizes)) <= room:
         if cache and 2 * tokens > room:
-            cache.features(messages)  # so that the cut to come need not read all of them
+            cache.features(messages)  # so that the next cut takes less time
         return messages
     from agentctl.context.cut import cut  # noqa: PLC0415 - most runs never fill their context
 
@@ -74,7 +74,7 @@ def prune(
 
 
 def would_fewer_fit(kept: Iterable[tuple[int, Message]], room: int, keep: int, measure: Measure) -> bool:
-    """Return whether what does not fit ``room`` is more than the opening, so that to keep fewer messages would help."""
+    """Return whether keeping fewer messages would help, as more than the opening does not fit ``room``."""
     messages = [message for _, message in kept]
     systems = [message for message in messages if message.role == "system"]
     users = [message for message in messages if message.role == "user"]
@@ -82,11 +82,11 @@ def would_fewer_fit(kept: Iterable[tuple[int, Message]], room: int, keep: int, m
 
 
 def suggest_limit(tokens: int) -> int:
-    """Return the limit to set so that a conversation that needs ``tokens`` fits twice: whole thousands."""
+    """Return a limit in whole thousands into which a conversation that needs ``tokens`` fits twice."""
     return -(-2 * tokens // 1000) * 1000
 
 
 def count_shortened(before: tuple[Message, ...], after: tuple[Message, ...]) -> int:
-    """Count the messages of ``after``, pruned from ``before``, that lost their middles."""
+    """Return how many messages of ``after``, pruned from ``before``, lost their middles."""
     whole = {id(message) for message in before}
     return sum(id(message) not in whole and message.role in ("assistant", "tool") for message in after)

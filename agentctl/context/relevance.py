@@ -13,8 +13,8 @@ from typing import NamedTuple
 from agentctl.core.messages import Message
 
 _WORD = re.compile(r"[^\W_]+")
-_ASCII = "".join(chr(n).lower() if chr(n).isalnum() else " " for n in range(128))  # what stands for each in a word
-_UNSPACED = "\u0e00"  # from here on scripts that put no spaces between words: pairs of letters are the words
+_ASCII = "".join(chr(n).lower() if chr(n).isalnum() else " " for n in range(128))  # each character as part of a word
+_UNSPACED = "\u0e00"  # the first script without spaces between words: from here on pairs of letters are the words
 _ERRORS = frozenset(
     re.findall(
         "[a-z]+",
@@ -38,30 +38,30 @@ _BINDING = frozenset(
         "than that the their them then there these they this those through to too two under up us very was way we "
         "were what when where which while who why will with would you your",
     )
-)  # English; in other languages how often they are must tell
-_PHRASE_WORDS = frozenset(("can", "found", "such", "timed", "exit", "exited"))  # without these no phrase is looked for
+)  # English; in other languages their frequency has to tell
+_PHRASE_WORDS = frozenset(("can", "found", "such", "timed", "exit", "exited"))  # a phrase needs one of these
 _PHRASE = re.compile(
     r"\b(?:can't|not found|no such|timed out|exit(?:ed)?(?: with)?(?: code| status)? \(?[1-9])", re.IGNORECASE
 )
 _HEAD, _TAIL = 2_000, 1_000  # characters of a message that are read
 _SATURATION, _LENGTH = 1.2, 0.75  # BM25's k1 and b
-_HEARD = 4  # so many words of the task weigh what all that was said last weighs
-_TOLD = 4  # what a word that was told counts less
-_BONUS = 0.5  # beside the best match, which counts 1
+_HEARD = 4  # so many words of the task count as much as all of the latest messages
+_TOLD = 4  # the divisor for a word that was already shown
+_BONUS = 0.5  # compared to the best match, which counts 1
 _RECENT = 0.2  # for the newest; the oldest gets nothing
 _SAMPLE = 256
 _WHOLE = 1_000_000  # worth is counted in whole numbers: their sum is the same in any order
 
 
 class GroupFeatures(NamedTuple):
-    """The words of a group of messages, and what the group weighs whatever is asked."""
+    """The words of a group of messages, and the group's weight for any query."""
 
     words: Set[str]
     weight: float
 
 
 def extract_features(group: Iterable[Message]) -> GroupFeatures:
-    """Extract the words of a group of messages; half a point each for an error, a decision, the user's own words."""
+    """Return the words of a group, and half a point each for an error, a decision and the user's own words."""
     found: set[str] = set()
     told = decided = asked = False
     for message in group:
@@ -78,10 +78,10 @@ def extract_features(group: Iterable[Message]) -> GroupFeatures:
 def word_weights(
     features: Sequence[GroupFeatures], *, task: Iterable[Message], latest: Iterable[Message]
 ) -> dict[str, int]:
-    """Return what each word of the task and of the latest messages is worth: the rarer in ``features`` the more.
+    """Return the worth of each word of the task and of the latest messages: the rarer in ``features``, the more.
 
-    What the user said counts in full; all other words together count as much as a few of those. Words in more than
-    half of the groups tell nothing, nor do those that hold sentences together.
+    Words of the user count in full; all other words together count as much as a few of those. Words in more than half
+    of the groups, and stop words, do not count.
     """
     asked = {word: 1.0 for message in (*task, *_of_user(latest)) for word in message_words(message)}
     heard = {word for message in latest if message.role != "user" for word in message_words(message)} - asked.keys()
@@ -100,10 +100,10 @@ def word_weights(
 def relevances(
     features: Sequence[GroupFeatures], worth: Mapping[str, int], *, recent: float = _RECENT
 ) -> tuple[float, ...]:
-    """Return how relevant each group is, from 0 on; the groups are oldest first.
+    """Return the relevance of each group, at least 0; the groups are oldest first.
 
-    BM25 over whether a word is there, 1 for the best match, and the group's own weight; of two that are alike the
-    newer counts more, up to ``recent``.
+    It is BM25 over the presence of words, scaled to 1 for the best match, plus the group's own weight; newer groups get
+    up to ``recent`` more.
     """
     wanted, count = frozenset(worth), worth.__getitem__
     lengths = [len(one.words) for one in features]
@@ -121,7 +121,7 @@ def relevances(
 
 
 def rank_groups(features: Sequence[GroupFeatures], worth: Mapping[str, int]) -> Iterator[int]:
-    """Yield the places of groups, the most relevant first; a word counts less each time that it came before."""
+    """Yield the places of groups, the most relevant first; a word counts less each time that it occurred before."""
     hits = [worth.keys() & one.words for one in features]
     step = _RECENT / (len(features) or 1)
     fixed = [one.weight / 2 + step * place for place, one in enumerate(features)]
@@ -136,9 +136,9 @@ def rank_groups(features: Sequence[GroupFeatures], worth: Mapping[str, int]) -> 
 
 
 def passage(text: str, worth: Mapping[str, int], most: int) -> str:
-    """Return the line of ``text`` with the words of most worth, on one line, and where it is longer those words' part.
+    """Return the line of ``text`` with the words of most worth or, if it is too long, the part with those words.
 
-    A line that tells of an error counts like one with one more good word; of lines that are alike the first counts.
+    A line that reports an error counts like one with one more good word; of equal lines the first is taken.
     """
     lines = [line for line in _head_and_tail(text).splitlines() if line.strip()]
     if not lines:
@@ -154,13 +154,13 @@ def passage(text: str, worth: Mapping[str, int], most: int) -> str:
 
 
 def _best_part(line: str, worth: Mapping[str, int], most: int) -> str:
-    """Return the part of a long line whose words are worth most, and of what follows them: often that is the answer."""
+    """Return the part of a long line with the words of most worth, and what follows, which often is the answer."""
     found = [(word.start(), said) for word in _WORD.finditer(line) if (said := word[0].lower()) in worth]
     best = start = 0
     for first, (at, _) in enumerate(found):
         end = at + most // 2
         here = {said for _, said in found[first : bisect_left(found, (end, ""))]}
-        if (total := sum(map(worth.__getitem__, here))) >= best:  # of two that are alike the later is the shorter
+        if (total := sum(map(worth.__getitem__, here))) >= best:  # of two equal ones the later is the shorter
             best, start = total, at
     start = max(0, min(start - most // 8, len(line) - most))
     front, back = "…" if start else "", "…" if start + most < len(line) else ""
@@ -172,14 +172,14 @@ def _of_user(messages: Iterable[Message]) -> list[Message]:
 
 
 def _everywhere(features: Sequence[GroupFeatures]) -> set[str]:
-    """Return the words that are in more than half of the groups, or of some spread evenly over very many."""
+    """Return the words in more than half of the groups, or, of very many groups, of an evenly spread sample."""
     some = features[:: -(-len(features) // _SAMPLE) or 1]
     within = Counter(chain.from_iterable(one.words for one in some))
     return {word for word, times in within.items() if 2 * times > max(len(some), 2)}
 
 
 def message_words(message: Message) -> list[str]:
-    """Return the words of a message and of the calls in it; of a long text those of its head and tail."""
+    """Return the words of a message and of its calls; of a long text those of its head and tail."""
     text = _head_and_tail(message.text)
     for call in message.tool_calls:
         asked = " ".join([f"{key} {value}" for key, value in call.arguments.items()])

@@ -1,4 +1,4 @@
-"""Count tokens: two rough estimates, and ``Measure``, one way of counting that is handed to whoever counts. Pure.
+"""Count tokens: two rough estimates, and ``Measure``, one way of counting. Pure.
 
 A ``Measure`` counts texts, messages, schemas and requests, and cuts a text to a size.
 """
@@ -16,13 +16,13 @@ from agentctl.core.messages import Message, ToolSpec
 
 BYTES_PER_TOKEN = 4
 PER_MESSAGE = 4
-_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode  # made once: that costs as much as writing
-LEAST_LEFT = 32  # tokens that a cut text keeps at least, its mark included
+_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode  # made once, as making it costs as much as using it
+LEAST_LEFT = 32  # the fewest tokens of a cut text, its mark included
 _CUT = re.compile(r"\n\[\.\.\. ([0-9,]{1,20}) characters: the middle is cut here")
-_ROUNDS = 8  # tries to cut a text to a size
+_ROUNDS = 8  # attempts to cut a text to a size
 
 _LETTERS, _CAPITALS = b"abcdefghijklmnopqrstuvwxyz", b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_KINDS = (  # tokens in a thousand bytes of a kind: dense text (hex, base64, tables of numbers) comes out about right
+_KINDS = (  # tokens per thousand bytes of a kind: about right for dense text (hex, base64, tables of numbers)
     (_LETTERS, 280),
     (_CAPITALS, 900),
     (b" \t\r\n", 150),
@@ -34,15 +34,15 @@ _OTHER = 1000
 
 
 def estimate_tokens(text: str) -> int:
-    """Return about how many tokens ``text`` is: its UTF-8 bytes by four, rounded up."""
+    """Estimate the tokens of ``text`` as its UTF-8 bytes / 4, rounded up."""
     size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
     return -(-size // BYTES_PER_TOKEN)
 
 
 def rough_tokens(text: str) -> int:
-    """Return about how many tokens ``text`` is by the kinds of its characters: for prose too many, for noise too few.
+    """Estimate the tokens of ``text`` by the kinds of its characters: too high for prose, too low for random data.
 
-    It takes a hundredth of the time that a vocabulary takes, and none to load.
+    This takes a hundredth of the time of a vocabulary, and nothing needs to be loaded.
     """
     data = text.encode("utf-8", "surrogatepass")
     left, thousandths = len(data), 0
@@ -56,16 +56,16 @@ def rough_tokens(text: str) -> int:
 
 
 def json_text(value: object) -> str:
-    """Return ``value`` as JSON for counting and showing; what JSON cannot write stands as its ``str()``."""
+    """Return ``value`` as JSON for counting and showing; what JSON cannot write is replaced by its ``str()``."""
     return _encode(value)
 
 
 class Measure(NamedTuple):
-    """Counts texts by ``count`` and all of it times ``factor``, rounded up; ``way`` names this for people.
+    """Counts tokens by ``count``, times ``factor``, rounded up; ``way`` is the name of this way for people.
 
-    ``fixed`` tokens are in each request that offers tools, beside its messages and schemas (a provider's own words
-    about tools; below 0: it writes schemas shorter than we count them). Both may be what a model's reports have taught.
-    ``margin`` is the part of this count by which a provider's own may be above it.
+    ``fixed`` tokens are added to each request that offers tools, for a provider's own text about tools (below 0: it
+    writes schemas shorter than we count them). ``factor`` and ``fixed`` may be learned from a model's reports.
+    ``margin`` is the part of this count by which a provider's own count may exceed it.
 
     >>> words = Measure(count=lambda text: len(text.split()), way="words")
     >>> words.text("one two three"), words.scaled(1.5).text("one two three")
@@ -87,7 +87,7 @@ class Measure(NamedTuple):
         return self._replace(factor=factor)
 
     def text(self, text: str) -> int:
-        """Return how many tokens ``text`` is.
+        """Return the tokens of ``text``.
 
         >>> Measure().text("twelve bytes")
         3
@@ -95,7 +95,7 @@ class Measure(NamedTuple):
         return self._times(self.count(text))
 
     def message(self, message: Message) -> int:
-        """Return how many tokens one message is, its tool calls and frame included.
+        """Return the tokens of one message, its tool calls and frame included.
 
         >>> from agentctl.core.messages import Message
         >>> Measure().message(Message("user", "twelve bytes"))
@@ -107,7 +107,7 @@ class Measure(NamedTuple):
         return self._times(count(message.text) + frames + sum(map(count, calls)) + count(message.tool_call_id or ""))
 
     def conversation(self, messages: Sequence[Message]) -> int:
-        """Return how many tokens a whole conversation is.
+        """Return the tokens of a whole conversation.
 
         >>> from agentctl.core.messages import Message
         >>> Measure().conversation([Message("user", "twelve bytes")] * 2)
@@ -116,7 +116,7 @@ class Measure(NamedTuple):
         return sum(map(self.message, messages))
 
     def schemas(self, tools: Sequence[ToolSpec]) -> int:
-        """Return how many tokens a model reads about its tools.
+        """Return the tokens of the tools' schemas.
 
         >>> from agentctl.core.messages import ToolSpec
         >>> Measure().schemas([ToolSpec("ls", "Lists files.", {"type": "object"})])
@@ -129,7 +129,7 @@ class Measure(NamedTuple):
         )
 
     def beside(self, tools: Sequence[ToolSpec]) -> int:
-        """Return how many tokens a request has beside its messages.
+        """Return the tokens of a request besides its messages.
 
         >>> from agentctl.core.messages import ToolSpec
         >>> ls = ToolSpec("ls", "Lists files.", {"type": "object"})
@@ -139,7 +139,7 @@ class Measure(NamedTuple):
         return max(0, self.fixed + self.schemas(tools)) if tools else 0
 
     def request(self, messages: Sequence[Message], tools: Sequence[ToolSpec] = ()) -> int:
-        """Return how many tokens a whole request is.
+        """Return the tokens of a whole request.
 
         >>> from agentctl.core.messages import Message, ToolSpec
         >>> ls = ToolSpec("ls", "Lists files.", {"type": "object"})
@@ -149,10 +149,10 @@ class Measure(NamedTuple):
         return self.conversation(messages) + self.beside(tools)
 
     def cut_middle(self, text: str, max_tokens: int, *, how: str = "ask for less") -> str:
-        """Return ``text``, or its head and tail around a mark, in at most ``max_tokens`` (from 32 on).
+        """Return ``text``, or its head and tail around a mark, in at most ``max_tokens`` (at least 32).
 
-        The mark says how long the text was before anything was cut, also when it is cut again; one that names the
-        file where the whole is goes on doing so.
+        The mark says how long the text was before anything was cut, also if it is cut again. A mark that names the file
+        with the full text keeps that name.
 
         >>> Measure().text(Measure().cut_middle("x" * 4000, 32)) <= 32
         True
@@ -179,7 +179,7 @@ class Measure(NamedTuple):
             left = self.text(cut)
             if left <= max_tokens or not side:
                 break
-            if self.count is not estimate_tokens:  # it may be denser at its ends: faster from round to round
+            if self.count is not estimate_tokens:  # it may be denser at its ends: cut more in each round
                 most = most * max_tokens * 2 // (left * (2 + tried))
             most = most * 7 // 8
         return cut
@@ -189,7 +189,7 @@ class Measure(NamedTuple):
 
 
 PLAIN = Measure()
-"""Bytes by four: needs nothing, is right for English prose and too low for dense text."""
+"""UTF-8 bytes / 4: nothing to load, right for English prose, too low for dense text."""
 
 ROUGH = Measure(count=rough_tokens, way="kinds of characters", margin=0.6)
-"""By what kinds of characters a text has: needs nothing, and is seldom far too low."""
+"""By kinds of characters: nothing to load, and seldom far too low."""

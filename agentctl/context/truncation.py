@@ -1,6 +1,6 @@
-"""The mark in a truncated text: what is left out, and which call reads on there. Pure.
+"""The mark in a truncated text: what is left out, and which call reads the rest. Pure.
 
-A text that is cut again gets a mark that still tells where the whole is.
+A text that is cut again gets a mark that still names the place of the full text.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _SPARE = 12  # bytes by which a mark may grow when its numbers do
 
 
 class Origin(NamedTuple):
-    """Where a text can be read whole: ``path`` as ``read_file`` takes it (``readable``: where that is offered).
+    """Where a text can be read in full: ``path`` as ``read_file`` takes it (``readable``: that tool is offered).
 
-    The text begins there at ``line`` (from 1; None: nobody counted) and ``byte`` (from 0). ``onward``: it goes on there
-    behind its end, up to line ``last`` if that was asked for, and is cut at its end, not in its middle.
+    The text begins there at ``line`` (from 1; None: not counted) and ``byte`` (from 0). ``onward``: it continues there
+    after its end, up to line ``last`` if that was requested, and is cut at its end, not in its middle.
     """
 
     path: str
@@ -38,9 +38,9 @@ class Origin(NamedTuple):
 
 
 class Excerpt(str):
-    """A tool's text that stands in a file just as it stands here, and can be read on there.
+    """A tool's text that is also in a file, unchanged, where the rest can be read.
 
-    ``halves`` where its middle is left out already.
+    ``halves`` is set if its middle is left out already.
     """
 
     __slots__ = ("halves", "origin")
@@ -49,18 +49,18 @@ class Excerpt(str):
 
     @classmethod
     def of(cls, text: str, origin: Origin, halves: SplitText | None = None) -> Self:
-        """Return ``text``, with the place that it is from."""
+        """Return ``text`` with its origin."""
         found = cls(text)
         found.origin, found.halves = origin, halves
         return found
 
 
 class SplitText(NamedTuple):
-    """A text in two parts, between which something is left out or will be: lines ``line`` to ``to`` of ``lines``.
+    """A text in two parts, with lines ``line`` to ``to`` of ``lines`` left out between them, now or later.
 
-    ``byte`` is where in the file it begins, where that is within a line. ``begun``: the tail begins with a line.
-    ``span`` lines of it are read at once (0: as many as fit), ``last`` is the last that was asked for. Without
-    ``numbered`` only the file is known.
+    ``byte`` is where the omission begins in the file, if that is within a line. ``begun``: the tail begins with a line.
+    ``span`` lines of it are read at once (0: as many as fit), ``last`` is the last requested line. Without ``numbered``
+    only the file is known.
     """
 
     head: bytes
@@ -76,7 +76,7 @@ class SplitText(NamedTuple):
     numbered: bool = True
 
     def cut(self, most: int) -> str:
-        """Cut the text to at most ``most`` bytes (if a mark has room in them), with a new mark."""
+        """Return the text cut to at most ``most`` bytes (if they have room for a mark), with a new mark."""
         full = self.numbered
         mark = self._mark(full=full)
         if full and 2 * (len(mark) + _SPARE) > most:
@@ -85,17 +85,17 @@ class SplitText(NamedTuple):
             mark = _PLAIN
         spare = _SPARE
         text = self._assemble(mark, most - len(mark) - spare, full=full, most=most)
-        while (over := len(text) - most) > 0 and spare < most:  # its numbers took more than the spare bytes
+        while (over := len(text) - most) > 0 and spare < most:  # its numbers needed more than the spare bytes
             spare += 2 * over
             text = self._assemble(mark, most - len(mark) - spare, full=full, most=most)
         return text.decode("utf-8", "backslashreplace")
 
     def _assemble(self, mark: bytes, room: int, *, full: bool, most: int) -> bytes:
-        """Return head, mark and tail, ``room`` bytes for the two; a ``full`` mark with its right numbers."""
+        """Return head, mark and tail, with ``room`` bytes for head and tail; a ``full`` mark has the exact numbers."""
         room = max(0, room)
         head, ended = _head(self.head, room - min(len(self.tail), room // 2))
         if not ended and self.head[len(head) : len(head) + 1] == b"\n":
-            head, ended = head + b"\n", True  # the line is whole, and the mark brings that line end
+            head, ended = head + b"\n", True  # the line is complete, and the mark begins with that newline
         tail, begun = _tail(self.tail, room - len(head)) if self.tail else (b"", True)
         if head == self.head:
             ended = self.byte is None
@@ -108,7 +108,7 @@ class SplitText(NamedTuple):
         return b"".join((head, mark, tail))
 
     def _shrink(self, head: bytes, tail: bytes, *, ended: bool, begun: bool, most: int) -> SplitText:
-        """Move what a shorter head and tail lose into what is left out."""
+        """Return the split with a shorter head and tail; what they lose is left out, too."""
         before, behind = self.head[len(head) :], self.tail[: len(self.tail) - len(tail)]
         line = None if self.line is None else self.line - before.count(b"\n")
         byte = None if self.byte is None else self.byte - len(before)
@@ -121,7 +121,7 @@ class SplitText(NamedTuple):
         )
 
     def _mark(self, *, full: bool) -> bytes:
-        """Write the mark that stands where the text was cut: what is left out (if ``full``), and how to read it."""
+        """Return the mark at the place of the cut: what is left out (if ``full``), and how to read it."""
         path = json.dumps(self.origin.path, ensure_ascii=False)
         what, where = "cut here", ""
         if full and self.origin.onward:
@@ -142,7 +142,7 @@ class SplitText(NamedTuple):
 
 
 def split_text(text: str | bytes, origin: Origin) -> SplitText:
-    """Split a text (or the bytes of a file) at the middle, to be cut there; nothing is left out yet."""
+    """Split a text (or the bytes of a file) in the middle, to be cut there; nothing is left out yet."""
     data = text if isinstance(text, bytes) else text.encode("utf-8", "backslashreplace")
     lines = data.count(b"\n") + (not data.endswith(b"\n"))
     middle = len(data) if origin.onward else end_of_character(data, len(data) // 2)
@@ -151,7 +151,7 @@ def split_text(text: str | bytes, origin: Origin) -> SplitText:
 
 
 def find_mark(text: str) -> SplitText | None:
-    """Find the mark of a text that was cut, and return the parts around it; None: there is none.
+    """Find the mark of a text that was cut, and return the parts around it; None if there is none.
 
     Of several (a text may quote others) it is the one at its end, else the one in its middle.
     """
@@ -195,7 +195,7 @@ def _characters(data: bytes) -> int:
 
 
 def _head(data: bytes, most: int) -> tuple[bytes, bool]:
-    """Return the beginning of ``data``, and whether it ends with a line: where lines are short it does."""
+    """Return the beginning of ``data``, and whether it ends with a whole line, as it does if lines are short."""
     if most <= 0:
         return b"", True
     piece = data[: end_of_character(data, most)]
@@ -204,7 +204,7 @@ def _head(data: bytes, most: int) -> tuple[bytes, bool]:
 
 
 def _tail(data: bytes, most: int) -> tuple[bytes, bool]:
-    """Return the end of ``data``, and whether it begins with a line: where lines are short it does."""
+    """Return the end of ``data``, and whether it begins with a whole line, as it does if lines are short."""
     if most <= 0:
         return b"", True
     start = max(0, len(data) - most)
@@ -215,7 +215,7 @@ def _tail(data: bytes, most: int) -> tuple[bytes, bool]:
 
 
 def end_of_character(data: bytes, end: int) -> int:
-    """Return the last place up to ``end`` that splits no character."""
+    """Return the last place up to ``end`` that does not split a character."""
     end = min(max(0, end), len(data))
     while 0 < end < len(data) and data[end] in _CONTINUES:
         end -= 1

@@ -1,6 +1,6 @@
-"""Detect a server that cut the prompt in silence: what it reports as read, against what was sent. Pure.
+"""Detect a server that silently cut the prompt, by comparing what it reports with what was sent. Pure.
 
-How servers behave, as far as public sources say (github.com/ollama/ollama, unless another is named):
+How servers behave, according to public sources (github.com/ollama/ollama, unless another is named):
 
 * A ``num_ctx`` above the model's trained length is lowered to it, with a line in the server's log only (pull request
   1971). Without one the window is OLLAMA_CONTEXT_LENGTH, else the server's own choice (4,096 on most machines);
@@ -10,15 +10,15 @@ How servers behave, as far as public sources say (github.com/ollama/ollama, unle
   one more for the first token) and as much of its end as fills the window (runner/ollamarunner/runner.go), or half of
   it: ``num_ctx - (num_ctx - keep) // 2`` (llm/llama_server.go; issue 17427).
 * ``truncate: false`` in ``/api/chat`` turns this into HTTP 400, from 0.12.6 on; before, and at ``/v1``, it changes
-  nothing (pull requests 12519, 12545; issue 16800). ``shift: false`` would end an answer that fills the window, where
-  else the prompt makes room for it; but a model that was loaded with another ``shift`` is loaded anew.
+  nothing (pull requests 12519, 12545; issue 16800). ``shift: false`` would end an answer that fills the window, instead
+  of dropping a part of the prompt for it; but a model that was loaded with another ``shift`` is reloaded.
 * ``prompt_eval_count`` is taken after the cut. Up to 0.3 it counts what was not in the cache only, and is left out
   where all of it was (issues 2068, 3427); from 0.4 on it counts the whole prompt, apart from some releases of 0.30,
   which left out the cached part again (issue 16414, mended by pull request 16428).
-* llama.cpp's server and vLLM refuse; LM Studio takes the middle out, or what is oldest, as it was set up to.
+* llama.cpp's server and vLLM refuse; LM Studio removes the middle, or the oldest part, as configured.
 
-So a low report is a cut, or only the part that was not in a cache: which of the two, the reports of one run tell
-together. Where that cannot be told, nothing is ended.
+So a low report means a cut, or counts only the part that was not in a cache. The reports of one run together tell which
+of the two it is. If they do not, the run continues.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ ReportBasis = Literal["unknown", "all", "new"]
 
 
 class SentTokens(NamedTuple):
-    """One request in tokens: at least ``least`` in all.
+    """The tokens of one request: at least ``least`` in all.
 
-    Where it goes on from the one that was reported last: ``new_least`` to ``new_most`` of it are new, and up to
-    ``spared`` of what was sent with both may be missing this time (schemas that a template shows the user's turn only).
-    None: it does not go on from it.
+    If it continues the last reported request, ``new_least`` to ``new_most`` of its tokens are new, and up to ``spared``
+    of what was sent with both may be missing this time (schemas that a template shows only in the user's turn). None:
+    it does not continue it.
     """
 
     least: int
@@ -60,10 +60,10 @@ class SentTokens(NamedTuple):
 
 
 class ReportHistory(NamedTuple):
-    """What the reports of a run have shown: ``reported`` last, and whether that was ``good``: as much as was sent.
+    """The findings from the reports of a run: the last one (``reported``), and whether it was ``good``, a full count.
 
-    ``basis``: whether the server counts all of a prompt, or only what is new to it. ``doubts``: how many reports in a
-    row could be of a cut prompt, or of a cached one.
+    ``basis``: whether the server counts the whole prompt, or only its new part. ``doubts``: how many reports in a row
+    could be of a cut prompt, or of a cached one.
     """
 
     reported: int = 0
@@ -73,17 +73,17 @@ class ReportHistory(NamedTuple):
 
 
 def judge_report(history: ReportHistory, sent: SentTokens, reported: int) -> tuple[ReportVerdict, ReportHistory]:
-    """Judge what a report says: "all" was read, "new": it is about what was not cached, "cut", or "doubt".
+    """Return the verdict on a report ("all": all was read, "new": it counts what was not cached, "cut", or "doubt").
 
-    A report that is too low is a cut where it is the size of a window, or where the server was seen to count all
-    of a prompt, cached or not. It is none where it is no more than what is new. The first of a run that is too low is
-    doubtful: another run may have left its prompt in the cache; two in a row that are more than what is new, and do
-    not grow with it, are no caching. Doubtful too is the same figure twice, of which at most half can be new.
+    A report that is too low is a cut if it has the size of a window, or if the server is known to count whole prompts,
+    cached or not. It is not a cut if it is at most the new part. The first low report of a run is doubtful, as another
+    run may have left its prompt in the cache; two in a row that exceed the new part, and do not grow with it, cannot be
+    due to caching. The same figure twice is doubtful, too, as at most half of it can be new.
     """
     goes_on = sent.new_least is not None
     grown = history.reported + (sent.new_least or 0)
     least = max(sent.least, grown - sent.spared if goes_on and history.good else 0)
-    exceeds_new = goes_on and reported > sent.new_most  # more than a server says that counts what is new to it
+    exceeds_new = goes_on and reported > sent.new_most  # more than a server would report that counts new tokens only
     if reported >= least:
         counts_all = exceeds_new and history.good and history.basis == "unknown"
         return "all", ReportHistory(reported, True, "all" if counts_all else history.basis)
@@ -100,19 +100,19 @@ def judge_report(history: ReportHistory, sent: SentTokens, reported: int) -> tup
     if history.basis == "new":
         return "new", ReportHistory(reported, False, "new")
     if history.doubts and goes_on:
-        if reported >= grown:  # it grows as what was sent: all of it was read, and our count is too high
+        if reported >= grown:  # it grows with what was sent: all of that was read, and our count is too high
             return "all", ReportHistory(reported, True, "all")
         return "cut", history
     return "doubt", ReportHistory(reported, False, "unknown", history.doubts + 1)
 
 
 def _is_window_size(tokens: int) -> bool:
-    """Return whether so many tokens are what a cut leaves: a window, one less, or a little more than half of one."""
+    """Return whether a cut leaves that many tokens: a window, one less, or a little more than half of one."""
     return tokens >= _HALVES and (tokens % _WINDOWS in (0, _WINDOWS - 1) or tokens % _HALVES in _KEPT)
 
 
 class TruncationDetector:
-    """Checks each report of one run; of a provider that never cuts (``may_cut`` False) none."""
+    """Checks each report of one run, unless its provider never cuts (``may_cut`` False)."""
 
     def __init__(self, facts: ModelFacts) -> None:
         self._facts = facts
@@ -121,17 +121,17 @@ class TruncationDetector:
         self._has_warned = False
 
     def check(self, messages: tuple[Message, ...], tools: Sequence[ToolSpec], answer: Completion) -> str:
-        """Check the report of an answer; return a warning, once, where it may be of a cut prompt, else "".
+        """Check the report of an answer; return a warning, once, if its prompt may have been cut, else "".
 
         Raises:
-            ContextOverflow: the server cut the prompt, so that the answer is to something else.
+            ContextOverflow: the server cut the prompt, so the answer is not to the whole of it.
         """
         usage = answer.usage
         if not self._facts.may_cut or usage is None or not usage.input_tokens:
             return ""
         sent, weighed = _weigh(self._last, messages, tools)
         self._last = weighed
-        if usage.cached_input_tokens:  # who tells these apart counts both
+        if usage.cached_input_tokens:  # a server that reports these counts both
             self._history = self._history._replace(basis="all")
         before = self._history
         about = before.reported + weighed.new if before.good and sent.new_least is not None else weighed.about
@@ -146,10 +146,10 @@ class TruncationDetector:
 
 
 def shrink_limit(error: ContextOverflow, sent: int) -> int:
-    """Return how many tokens, as we count them, may be sent after ``sent`` of them were refused.
+    """Return how many tokens, by our count, may be sent after ``sent`` of them were refused.
 
-    By the provider's own figures where it named both, else a quarter less. That is no fewer than before where only an
-    answer as long as was asked for did not fit.
+    Use the provider's own figures if it named both, else a quarter less. If only an answer of the requested length did
+    not fit, the result is not lower than before.
     """
     window, prompt = error.window, error.prompt
     if window is None or not prompt:
@@ -159,7 +159,7 @@ def shrink_limit(error: ContextOverflow, sent: int) -> int:
 
 
 def _server_cut_error(facts: ModelFacts, reported: int, about: int) -> ContextOverflow:
-    """Return the error that ends a run whose prompt was cut, with the setting to raise."""
+    """Return the error for a run whose prompt was cut, with the setting to raise."""
     window = facts.context_window if facts.provider == "ollama" else None
     window = window or -(-about // 512) * 1024  # twice as much
     lower = f"send less: MAX_CONTEXT_TOKENS={max(500, reported * 3 // 4 // 500 * 500)}"
@@ -177,7 +177,7 @@ def _server_cut_error(facts: ModelFacts, reported: int, about: int) -> ContextOv
 
 @dataclass(frozen=True, slots=True)
 class _WeighedRequest:
-    """A request that is checked: characters that count, and about how many tokens it is, ``new`` of them new."""
+    """A request to check: its relevant characters and estimated tokens, ``new`` of which are new."""
 
     messages: tuple[Message, ...]
     size: int
@@ -188,7 +188,7 @@ class _WeighedRequest:
 def _weigh(
     before: _WeighedRequest | None, messages: tuple[Message, ...], tools: Sequence[ToolSpec]
 ) -> tuple[SentTokens, _WeighedRequest]:
-    """Weigh a request in tokens, and return what the next is weighed by, too."""
+    """Return the tokens of a request, and the basis on which the next one is weighed."""
     if before is None or messages[: len(before.messages)] != before.messages:
         counted = PLAIN.conversation(messages)
         weight = _WeighedRequest(messages, sum(map(_size, messages)), counted + PLAIN.schemas(tools), counted)
