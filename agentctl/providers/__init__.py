@@ -6,8 +6,8 @@ requests and reads its answers, ``litellm_loader`` imports litellm, ``http_gate`
 the network, ``stream_readers`` and ``usage_fields`` read the usage from the bytes of the answer, and
 ``error_mapping`` translates what failed. ``catalog`` knows the facts and prices of models (``price_table``,
 ``price_file``, prices.toml), ``tokenizers`` how they count, ``endpoints`` where they are. ``selection`` asks an Ollama
-on this host for its models over ``loopback_http``, which is quick to load; ``probe`` asks any provider whether it is
-there, for nothing, over ``probe_http``, which brings httpx. ``builtin`` answers without a model; ``scripted`` plays a
+on this host for its models over ``loopback_http``, which is quick to load; ``probe`` checks for free whether any
+provider is there, over ``probe_http``, which loads httpx. ``builtin`` answers without a model; ``scripted`` plays a
 test's script.
 
 To add a provider: a server that speaks OpenAI's format needs only a base URL. Another one needs its name, default model
@@ -16,8 +16,8 @@ and key variable in ``settings.names``, its address in ``endpoints``, a ``Route`
 
 Enter: ``factory.create_llm_provider`` (a name to a provider), ``selection.resolve_provider`` (settings to a name),
 ``catalog.load_catalog``, ``tokenizers.counter_for``, ``probe.probe_provider``.
-Always: one ``stream`` is one HTTP request, within the bound that the ledger holds money for; the usage of an answer is
-read on the wire, never from litellm; an unknown price is None, and never free.
+Always: one ``stream`` is one HTTP request, within the bound for which the ledger holds money; the usage of an answer is
+read on the wire, never from litellm; an unknown price is None, never 0.
 May import: core, context, settings, budget, protocols.
 Never: import litellm outside of ``litellm_loader``, load it for ``builtin``, retry, read the environment, write to
 the ledger or the journal.

@@ -1,6 +1,6 @@
 """The catalog of models, their facts and prices: litellm's table, then our own file, then the user's price lines.
 
-litellm's table is found and read as data, without importing litellm; our own file, prices.toml, lies beside this one.
+litellm's table is found and read as data, without importing litellm; our own file, prices.toml, is beside this module.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ _HINT = "reinstall agentctl with its dependencies, or add the model's price unde
 _NO_ROW: PriceRow = MappingProxyType({})
 _NO_LINES: Mapping[str, PriceLine] = MappingProxyType({})
 
-#: Providers without rows in the table: a model on the user's own machine has the window that it was started with.
+#: Providers without rows in the table: a model on the user's own machine has the window it was started with.
 _WITHOUT_ROWS = frozenset({"builtin", "local", "ollama"})
 
 #: litellm's other names for a provider, as they stand in its rows.
 _OWNER_ALIASES: Mapping[str, str] = MappingProxyType({"bedrock_converse": "bedrock"})
 _SECOND_OWNERS: Mapping[str, str] = MappingProxyType({"ai21_chat": "ai21", "cohere": "cohere_chat"})
 
-#: What litellm itself puts before a model's name, or takes off it.
+#: The prefixes that litellm itself adds to a model's name, or removes from it.
 _NAME_PREFIXES: Mapping[str, str] = MappingProxyType(
     {"amazon_nova": "amazon-nova/", "fireworks_ai": "fireworks_ai/accounts/fireworks/models/"}
 )
@@ -90,19 +90,19 @@ class Catalog:
         return self._table().digest
 
     def age_days(self, today: date) -> int | None:
-        """Return the days since the table was published; None if it is not the one that our file was checked with."""
+        """Return the days since the table was published; None if our file was not checked with this table."""
         own = self._own()
         return (today - own.released).days if self._table().version == own.checked else None
 
     def facts(self, provider: str, model: str, *, own_host: bool = False, known_endpoint: bool = True) -> ModelFacts:
-        """Return what is known of a model; an unknown price is None, and never free.
+        """Return the facts of a model; an unknown price is None, never 0.
 
         A model is free only if declared so: builtin, local, Ollama on the user's ``own_host`` (unless that passes
         requests on to a cloud), or a user's line with 0. A user's line covers everything that a request costs, so a
         fee that agentctl does not know no longer makes the model ``unbounded``; a router stays unbounded.
 
         Raises:
-            UsageError: this is no chat model, or the user's line for it is in another unit.
+            UsageError: it is not a chat model, or the user's line for it is in another unit.
             StateError: the price table cannot be read, and neither a line nor a declaration replaces it.
         """
         if provider == "builtin":
@@ -147,9 +147,9 @@ class Catalog:
     def price_of(
         self, provider: str, model: str, *, tier: str = "", own_host: bool = False, known_endpoint: bool = True
     ) -> Price | None:
-        """Return the price that ``facts`` has for a model, None if unknown; this never fails.
+        """Return the price of a model as in ``facts``, None if it is unknown; never raise.
 
-        ``tier`` is a service tier other than the usual one; a user's line holds for all tiers.
+        ``tier`` is a service tier other than the usual one; a user's line applies to all tiers.
         """
         if provider == "builtin":
             return FREE
@@ -177,7 +177,7 @@ class Catalog:
         return partial(self.price_of, provider, own_host=own_host, known_endpoint=known)
 
     def refuse_far_off(self) -> None:
-        """Refuse user's lines that seem to be in another unit, as ``facts`` does for one.
+        """Check that no user's line seems to be in another unit, as ``facts`` does for one line.
 
         Raises:
             UsageError: a line is far off the price table.
@@ -189,7 +189,7 @@ class Catalog:
                     raise _unit_error(name, *found)
 
     def models(self, provider: str) -> tuple[str, ...]:
-        """Return the names of the provider's chat models; none for a provider without rows.
+        """Return the names of the provider's chat models; an empty tuple for a provider without rows.
 
         Raises:
             StateError: the price table cannot be read.
@@ -220,7 +220,7 @@ class Catalog:
         return UsageError(message + ("; agentctl uses the chat format" if mode == "responses" else ""), hint=hint)
 
     def _line(self, provider: str, model: str) -> PriceLine | None:
-        """Find the user's line: by the full name, or by the model's if that cannot be another provider's."""
+        """Return the user's line: by the full name, or by the model's name if that cannot be another provider's."""
         line = self.prices.get(f"{provider}/{model}")
         head, slash, _ = model.partition("/")
         if line is None and not (slash and head.lower() in (*KNOWN_PROVIDERS, *OTHER_PROVIDERS)):
@@ -228,7 +228,7 @@ class Catalog:
         return line
 
     def _row(self, provider: str, model: str) -> PriceRow:
-        """Find the row by the names that litellm may use; a row of another provider is never taken."""
+        """Return the row by the names that litellm may use, never one of another provider."""
         if provider in _WITHOUT_ROWS:
             return _NO_ROW
         rows = self._table().rows
@@ -244,7 +244,7 @@ class Catalog:
             return _as_price(ours, f"agentctl {__version__}", version=__version__, digest=self._own().digest)
         price = price_of(
             row,
-            regional=regional or provider == "vertex_ai",  # most of its places cost what a regional endpoint costs
+            regional=regional or provider == "vertex_ai",  # most of its locations cost what a regional endpoint costs
             inclusive=provider in _INCLUSIVE,
         )
         if price is None:
@@ -270,7 +270,7 @@ def _is_free(provider: str, model: str, *, own_host: bool) -> bool:
 
 
 def _is_in_a_cloud(model: str) -> bool:
-    """Return whether Ollama's own name for a model says that its host only passes requests on."""
+    """Return whether Ollama's name for a model says that its host only forwards requests to a cloud."""
     name, _, tag = model.rpartition(":")
     return "cloud" in tag.split("-") if name else tag.endswith("-cloud")
 
@@ -295,7 +295,7 @@ def _names(provider: str, model: str) -> Iterator[str]:
 
 
 def _reasons(row: PriceRow, name: str, own: OwnPrices) -> bool:
-    """Return whether the model reasons by default: then an answer needs more room."""
+    """Return whether the model reasons by default, so that an answer needs more room."""
     if row.get("thinking_always_on") is True:
         return True
     on_its_own = row.get("supports_reasoning") is True and row.get("default_reasoning_effort") != "none"
@@ -303,7 +303,7 @@ def _reasons(row: PriceRow, name: str, own: OwnPrices) -> bool:
 
 
 class PriceTable(NamedTuple):
-    """litellm's rows by name, with the version and the SHA-256 of the file; ``name`` is that of a user's own file."""
+    """litellm's rows by name, with the version and SHA-256 of the file; ``name`` is set for a user's own file."""
 
     rows: Mapping[str, PriceRow]
     version: str
@@ -329,10 +329,10 @@ class OwnPrices(NamedTuple):
 
 
 def read_table(path: Path | None = None) -> PriceTable:
-    """Read the table, by default that of the installed litellm, which is not imported.
+    """Return the table, by default that of the installed litellm, which is not imported.
 
     Raises:
-        StateError: there is none, or it cannot be read.
+        StateError: the table is missing or cannot be read.
     """
     path = path or _installed_table()
     try:
@@ -348,7 +348,7 @@ def read_table(path: Path | None = None) -> PriceTable:
 
 @lru_cache(maxsize=1)
 def _parse(data: bytes) -> tuple[Mapping[str, PriceRow], str] | None:
-    """Return the table's rows and its digest, None without rows; it is the same for every provider of a process."""
+    """Return the table's rows and its digest, None without rows; cached for all providers of a process."""
     parsed = json.loads(data, parse_float=Decimal)
     if not isinstance(parsed, dict):
         return None
@@ -364,16 +364,16 @@ def _installed_table() -> Path:
 
 
 def _version(path: Path) -> str:
-    """Read the version off the folder that the installer leaves beside a package: much faster than its metadata."""
+    """Return the version from the name of the package's dist-info folder: much faster than its metadata."""
     found = sorted(path.parent.parent.glob("litellm-*.dist-info"))
     return found[0].name.removeprefix("litellm-").removesuffix(".dist-info") if len(found) == 1 else "unknown"
 
 
 def read_own_prices() -> OwnPrices:
-    """Read our own file.
+    """Return our own prices.
 
     Raises:
-        StateError: it is missing or damaged.
+        StateError: their file is missing or damaged.
     """
     try:
         return _own_prices(OWN_PRICES_FILE.read_bytes())

@@ -1,4 +1,4 @@
-"""The chat format that litellm takes and gives: messages, tools, cache marks, and the answer put together. Pure."""
+"""The chat format of litellm: messages, tools, cache marks, and the answer assembled from its pieces. Pure."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _STOPS: Mapping[str, Stop] = {
     "content_filter": "refusal",
     "refusal": "refusal",
 }
-_CACHE_MARK: Mapping[str, object] = {"cache_control": {"type": "ephemeral"}}  # five minutes from the last read on
+_CACHE_MARK: Mapping[str, object] = {"cache_control": {"type": "ephemeral"}}  # for five minutes from the last read
 _MOST_CHARACTERS_QUOTED = 1000
-_PER_PIECE = 16  # what a piece weighs beside its characters; some servers send one character at a time
-_PER_CALL = 1024  # what a call weighs beside its arguments: its frame is some tokens
+_PER_PIECE = 16  # added to a piece's characters; some servers send one character at a time
+_PER_CALL = 1024  # added to a call's arguments, for the tokens of its frame
 
 
 def as_messages(messages: Iterable[Message]) -> list[dict[str, object]]:
@@ -68,7 +68,7 @@ def _to_plain(value: object) -> object:
 
 
 def allows_cache_marks(provider: str, model: str | None, price: Price | None) -> bool:
-    """Return whether requests to a model may have cache marks: no write is asked for that has no price of its own."""
+    """Return whether requests to a model may have cache marks: only if cache writes have a price of their own."""
     claude = provider == "anthropic" or (provider == "openrouter" and (model or "").startswith("anthropic/"))
     return claude and (price is None or price.cache_write is not None)
 
@@ -98,7 +98,7 @@ def _last_place(messages: Sequence[Mapping[str, object]], places: Iterable[int],
 
 
 class Chunk(Protocol):
-    """One piece of an answer as litellm hands it on."""
+    """One piece of an answer from litellm."""
 
     choices: Any
 
@@ -122,13 +122,13 @@ class CompletionBuilder:
 
     @property
     def stopped(self) -> bool:
-        """Whether a piece said why the answer ended."""
+        """Whether a piece gave the reason for the answer's end."""
         return self._stop is not None
 
     def add(self, chunk: Chunk) -> str | None:
         """Add one piece; return its text, "" for a piece of something else (a call, a thought), None for nothing.
 
-        ``size`` grows by its characters, whatever it is.
+        ``size`` grows by its characters, whatever its kind.
         """
         if not chunk.choices:
             return None
@@ -170,7 +170,7 @@ class CompletionBuilder:
 
 
 def _arguments(text: str) -> Mapping[str, object]:
-    """Return a call's arguments; what is no JSON object goes to the tool's own check, which tells the model."""
+    """Return a call's arguments; if they are not a JSON object, the tool's own validation tells the model."""
     try:
         found = json.loads(text or "{}")
     except (ValueError, RecursionError):

@@ -27,7 +27,7 @@ _DEFAULT_PORTS: Mapping[str, int] = MappingProxyType({"http": 80, "https": 443})
 
 
 def base_url_of(settings: Settings, provider: str) -> str:
-    """Return the address that a request to ``provider`` goes to, without a trailing slash; "" if it has none.
+    """Return the address for requests to ``provider``, without a trailing slash; "" if it has none.
 
     Anthropic's paths begin with /v1 themselves: one at the end of the user's address is removed.
     """
@@ -46,7 +46,7 @@ def is_own_host(url: str) -> bool:
 def is_known(provider: str, url: str) -> bool:
     """Return whether ``url`` is a known endpoint: the provider's own, "" for that, or a server on this host.
 
-    The error documents of a known endpoint are believed when they say that nothing was billed.
+    The error documents of a known endpoint are trusted when they say that nothing was billed.
     """
     return not url or is_own_host(url) or is_official(provider, url)
 
@@ -78,7 +78,7 @@ def address_of(provider: str, url: str) -> str:
 
 
 def public_url(url: str) -> str:
-    """Return ``url`` in normal form, without credentials, query and fragment; "?" if it is no address."""
+    """Return ``url`` in normal form, without credentials, query and fragment; "?" if it is not an address."""
     parts = _parts(url)
     try:
         host, port = parts.hostname, parts.port

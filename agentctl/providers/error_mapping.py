@@ -1,4 +1,4 @@
-"""Translate what failed at a provider into our errors with a hint: by the wire first, by litellm's exception last."""
+"""Translate failures at a provider into our errors with a hint: by the wire first, by litellm's exception last."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from agentctl.core.redaction import redact
 from agentctl.core.text import safe_text
 from agentctl.providers.http_gate import FREE_BY_STATUS, Attempt
 
-_FREE_BY_DOCUMENT = frozenset({400, 413, 422, 429})  # others are free whatever their body is: Attempt.is_free_refusal
+_FREE_BY_DOCUMENT = frozenset({400, 413, 422, 429})  # others are free whatever the body is: Attempt.is_free_refusal
 _MOST_QUOTED = 300
 _MOST_READ = 16_384
 _TOO_LONG = re.compile(
@@ -95,9 +95,9 @@ _FILTERED = re.compile(r"content_policy|content_filter|content management policy
 
 
 class ErrorContext(NamedTuple):
-    """What our errors say of a request: the provider, the model, the address, and the hints that fit them.
+    """The facts of a request for our errors: the provider, the model, the address, and hints for them.
 
-    ``near`` returns a hint if another model may be meant. ``key`` is redacted in whatever the provider says.
+    ``near`` returns a hint if another model may be meant. ``key`` is redacted in the provider's messages.
     """
 
     provider: str
@@ -110,7 +110,7 @@ class ErrorContext(NamedTuple):
     key: str = ""
 
     def quote(self, text: str) -> str:
-        """Return the provider's words for one of our sentences: the key redacted, one line, of limited length."""
+        """Return a provider's message for one of our errors: on one line, of limited length, with the key redacted."""
         line = " ".join(safe_text(redact(text[:_MOST_READ], (self.key,))).split())
         return (line if len(line) <= _MOST_QUOTED else line[: _MOST_QUOTED - 1] + "…").rstrip(".")
 
@@ -140,7 +140,7 @@ def translate_error(error: BaseException | None, attempt: Attempt, context: Erro
 
 
 def _unsent_error(error: BaseException | None, context: ErrorContext) -> ProviderError:
-    """Return the error for a request that litellm could not make, as a key, a package or its support is missing."""
+    """Return the error for a request that litellm could not make: a key, a package or litellm's support is missing."""
     name = type(error).__name__
     quoted = context.quote(re.sub(r"^litellm\.\w+: ", "", str(error)))
     if name == "AuthenticationError" or "api_key" in quoted or "credentials" in quoted.lower():
@@ -191,7 +191,7 @@ def _error_for_status(
     headers: Mapping[str, str],
     context: ErrorContext,
 ) -> ProviderError:
-    """Return the error for a status; ``text`` is the document as it came."""
+    """Return the error for an HTTP status; ``text`` is the unparsed document."""
     quoted = context.quote(_words(document)) or f"HTTP {status}"
     after = _retry_after(headers)
     summary = f"{context.provider}: {quoted}"
@@ -252,14 +252,14 @@ def _error_for_status(
 
 
 def _sizes(text: str) -> tuple[int | None, int | None]:
-    """Return the tokens of the window and of the prompt, as far as the words of a refusal name them."""
+    """Return the tokens of the window and of the prompt, if the message of a refusal names them."""
     window, prompt = _THE_WINDOW.search(text), _THE_PROMPT.search(text)
     parts = sum(map(int, _PARTS_OF_IT.findall(text)))
     return int(window[1]) if window else None, int(prompt[1]) if prompt else parts or None
 
 
 def _stream_error(attempt: Attempt, document: Mapping[str, object], context: ErrorContext) -> ProviderError:
-    """Return the error for an error event: a refusal if no part of an answer came before, else of unknown cost."""
+    """Return the error for an error event: a refusal before any part of an answer, else a failure of unknown cost."""
     status = _status_of(document)
     if attempt.reader.spoken or status is None:
         quoted = context.quote(_words({"error": document})) or "an error in mid-answer"
@@ -285,7 +285,7 @@ def _status_of(document: Mapping[str, object]) -> int | None:
 
 
 def _affordable(text: str) -> int | None:
-    """Return the output tokens that the credits still pay for, where a refusal names them."""
+    """Return the output tokens that the credits still pay for, if a refusal names them."""
     found = _AFFORDABLE.search(text)
     return int(found[1].replace(",", "")) if found else None
 

@@ -1,4 +1,4 @@
-"""From a name to a provider: ``create_llm_provider``, and the classes of the providers that users name in Python."""
+"""Make a provider by its name: ``create_llm_provider``, and the classes of providers for Python users."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def create_llm_provider(
     prices: Mapping[str, PriceLine] | None = None,
     settings: Settings | None = None,
 ) -> LLMProvider:
-    """Return a provider by its name; what is not given comes from ``settings``.
+    """Return a provider by its name; arguments that are not given come from ``settings``.
 
     ``model`` None: the provider's default. ``base_url``: another address than the provider's own. ``prices``: what
     models cost, in dollars per million tokens, on top of the price table. ``settings`` None: the user's (environment,
-    .env, config). Nothing is sent before it is asked; a missing key is found out then.
+    .env, config). Nothing is sent before the first request, which also reports a missing key.
 
     Raises:
-        UsageError: agentctl cannot speak to it, or a setting is wrong.
+        UsageError: agentctl does not support the provider, or a setting is invalid.
 
     >>> from agentctl import create_llm_provider
     >>> provider = create_llm_provider("openai", model="gpt-4", api_key="sk-…")
@@ -68,7 +68,7 @@ def create_llm_provider(
 def _needs(
     provider: str, api_key: str | None, base_url: str | None, prices: Mapping[str, PriceLine] | None
 ) -> tuple[str, ...]:
-    """Return the settings that a provider takes from the user's: what is given is not among them."""
+    """Return the settings that a provider takes from the user's, without those given as arguments."""
     address = "ollama_host" if provider == "ollama" else f"{provider}_base_url"
     window = ("max_context_tokens", "max_output_tokens") if provider == "ollama" else ()
     given = ((f"{provider}_api_key", api_key), (address, base_url), ("prices", prices))
@@ -77,13 +77,13 @@ def _needs(
 
 
 def fit_num_ctx(max_context_tokens: int, max_output_tokens: int | None) -> int:
-    """Return the ``num_ctx`` for a conversation and its answer, in whole steps: another one reloads the model."""
+    """Return the ``num_ctx`` for a conversation and its answer, in whole steps, as each change reloads the model."""
     wanted = max_context_tokens + (max_output_tokens or _DEFAULT_OUTPUT_TOKENS)
     return -(-wanted // _NUM_CTX_STEP) * _NUM_CTX_STEP
 
 
 class _PresetProvider(RemoteProvider):
-    """A remote provider whose class says which one."""
+    """A remote provider whose class sets its name."""
 
     name: ClassVar[str]
 
@@ -104,7 +104,7 @@ class OpenAIProvider(_PresetProvider):
     ``prices`` are dollars per million tokens, on top of the price table.
 
     Raises:
-        UsageError: no model was named, and there is no default.
+        UsageError: no model is named, and there is no default.
 
     >>> from agentctl import OpenAIProvider
     >>> OpenAIProvider("gpt-4o-mini", api_key="sk-…").facts.model
@@ -118,7 +118,7 @@ class AnthropicProvider(_PresetProvider):
     """Anthropic's messages. ``prices`` are dollars per million tokens, on top of the price table.
 
     Raises:
-        UsageError: no model was named, and there is no default.
+        UsageError: no model is named, and there is no default.
 
     >>> from agentctl import AnthropicProvider
     >>> AnthropicProvider("claude-haiku-4-5", api_key="sk-ant-…").facts.provider
@@ -137,7 +137,7 @@ class OllamaProvider(_PresetProvider):
     On this machine it is free; elsewhere ``prices`` (dollars per million tokens) must say what it costs.
 
     Raises:
-        UsageError: no model was named, and there is no default.
+        UsageError: no model is named, and there is no default.
 
     >>> from agentctl import OllamaProvider
     >>> facts = OllamaProvider("llama3.1", num_ctx=16_384).facts
@@ -162,7 +162,7 @@ class OllamaProvider(_PresetProvider):
 
     @cached_property
     def facts(self) -> ModelFacts:
-        """Who answers, with the window that requests ask for."""
+        """The facts of the model, with the window that requests ask for."""
         return replace(super().facts, context_window=self.num_ctx, output_ceiling=self.num_ctx)
 
     async def prepare(self) -> None:

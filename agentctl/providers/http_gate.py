@@ -23,8 +23,8 @@ from agentctl.providers.stream_readers import AnswerTooLong, UsageReader
 CONNECT_S = 15.0
 WRITE_S = 60.0
 LATE_S = 10.0  # how long after the end of the answer its usage may come
-END_S = 0.25  # how long to wait for the end of the body after that: only then the connection can be used again
-ERROR_S = 10.0  # how long the body of an error may take: its status is known already
+END_S = 0.25  # how long to wait for the end of the body after that, so that the connection can be reused
+ERROR_S = 10.0  # how long the body of an error may take, as its status is known already
 MOST_ERROR_BYTES = 256 * 1024
 FREE_BY_STATUS = frozenset({401, 402, 403, 404, 405})  # whatever the body is; every redirect is free, too
 _EVENTS_BEFORE_REQUEST = ("connection.", "proxy.", "socks.", "http11.response_closed")  # httpcore's: DNS, TCP, TLS
@@ -35,7 +35,7 @@ _CLAMPS = frozenset(
 
 
 class RequestTerms(NamedTuple):
-    """What a request must keep to pass the gate: its output clamp, size and address, and whether it wants usage."""
+    """The terms for a request to pass the gate: its output clamp, size and address, and whether it asks for usage."""
 
     max_output_tokens: int
     most_bytes: int
@@ -46,7 +46,7 @@ class RequestTerms(NamedTuple):
 class Attempt:
     """One attempt on the wire and its outcome.
 
-    ``sent``: the request was handed to the network. ``ended``: the whole answer came. ``body`` is the body of an
+    ``sent``: the request was passed to the network. ``ended``: the whole answer came. ``body`` is the body of an
     answer other than 2xx, limited in size and to ``error_s`` seconds. ``broken`` is the error of the connection.
     """
 
@@ -105,7 +105,7 @@ class Attempt:
             self._opened = about.get("return_value")
         request = about.get("request")
         if request is not None:
-            self._in_tunnel = request.method == b"CONNECT"  # to a proxy, without the key and the conversation
+            self._in_tunnel = request.method == b"CONNECT"  # this goes to a proxy, without the key and the conversation
         if event.startswith(_EVENTS_BEFORE_REQUEST) or self._in_tunnel:
             return
         if self.withdrawn:
@@ -122,7 +122,7 @@ class Attempt:
         """Read the rest of the body after the answer's end: the usage may follow it."""
         if self._tap is None or self.ended:
             return
-        with suppress(httpx.HTTPError, httpx.StreamError, AnswerTooLong):  # the answer is there, and paid for
+        with suppress(httpx.HTTPError, httpx.StreamError, AnswerTooLong):  # the answer is complete, and paid for
             with anyio.move_on_after(LATE_S):
                 async for _ in self._tap:
                     if self.reader.over:
@@ -141,7 +141,7 @@ class Attempt:
     def wrap_response(self, response: httpx.Response) -> httpx.Response:
         """Return the response with a body that the attempt's reader reads along."""
         self.status, self.headers = response.status_code, response.headers
-        response.headers.pop("content-encoding", None)  # the request asked for none, and nobody here decodes one
+        response.headers.pop("content-encoding", None)  # the request asked for none, and it is not decoded here
         self._tap = _TappedBody(response.stream, self)  # type: ignore[arg-type] # of an async transport: an async stream
         return httpx.Response(
             response.status_code, headers=response.headers, stream=self._tap, extensions=response.extensions

@@ -1,7 +1,7 @@
-"""The one place that imports litellm: guarded, in a thread, once a process; no connection of its own may leave.
+"""Import litellm, in this module only: guarded, in a thread, once per process, without connections of its own.
 
-litellm reads a stray ``.env`` and fetches prices at import unless told not to, opens connections of its own (Ollama's
-model facts), prints on stdout when a call fails, and takes seconds to load.
+Unless told not to, litellm reads a ``.env`` in the current folder and fetches prices at import, opens connections of
+its own (for Ollama's model facts), and prints on stdout when a call fails. It takes seconds to load.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _LOADING = _Loading()
 
 
 def litellm_folder() -> Path | None:
-    """Return the folder of the installed litellm, None without one; it is not imported, which takes seconds."""
+    """Return the folder of the installed litellm, None if it is not installed; the slow import is avoided."""
     try:
         found = find_spec("litellm")
     except ValueError:  # something stands in its place that was not imported from a file
@@ -53,7 +53,7 @@ def litellm_folder() -> Path | None:
 
 
 def start_loading() -> None:
-    """Start loading litellm in a thread, unless that was done; the collector is off until ``resume_gc``."""
+    """Start loading litellm in a thread, at most once; the garbage collector is off until ``resume_gc``."""
     with _LOADING.lock:
         if _LOADING.thread is None:
             gc.disable()  # collecting while this many objects are made nearly doubles the time
@@ -62,7 +62,7 @@ def start_loading() -> None:
 
 
 def resume_gc() -> None:
-    """Switch the collector on again and freeze what was loaded: call it after the first piece of an answer came."""
+    """Turn the garbage collector on again and freeze the loaded objects, after the first piece of an answer."""
     with _LOADING.lock:
         if not _LOADING.resumed and _LOADING.thread is not None:
             _LOADING.resumed = True
@@ -74,7 +74,7 @@ async def wait_for_litellm() -> ModuleType:
     """Return litellm, waiting in a thread until it is loaded; the wait may be cancelled.
 
     Raises:
-        UsageError: it cannot be loaded.
+        UsageError: litellm cannot be loaded.
     """
     import anyio.to_thread  # noqa: PLC0415 - start_loading runs before there is a loop
 
@@ -118,7 +118,7 @@ def _guarded_import() -> Any:  # noqa: ANN401 - a module that mypy does not foll
 
 
 def _silence_logging() -> None:
-    """Keep litellm's log off our stderr: we report each failure once."""
+    """Silence litellm's log on stderr, as agentctl reports each failure itself."""
     import logging  # noqa: PLC0415 - only with litellm
 
     for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
@@ -126,7 +126,7 @@ def _silence_logging() -> None:
 
 
 def _block_default_clients(litellm: Any) -> None:  # noqa: ANN401
-    """Replace litellm's own clients: only a client that we pass in may connect."""
+    """Replace litellm's own clients, so that only a client of ours can connect."""
     import httpx
     from litellm.llms.custom_httpx.http_handler import HTTPHandler
 

@@ -1,4 +1,4 @@
-"""The base class of all providers, with calls by hand, token estimates and costs; and a provider at a set price."""
+"""The base class of all providers, with direct calls, token estimates and costs; and a provider at a fixed price."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 class LLMProvider(ABC):
-    """A provider to call by hand or to derive from: a subclass adds ``facts`` and ``stream``.
+    """A provider to call directly or to derive from: a subclass adds ``facts`` and ``stream``.
 
-    A call by hand bypasses the ledger: only the calls of an agent are held, judged and recorded. It ends after
+    A direct call bypasses the ledger: only the calls of an agent are held, judged and recorded. It ends after
     ``silence_s`` seconds without a piece of an answer, or after ``deadline_s`` seconds in all.
 
     >>> from agentctl import LLMProvider
@@ -40,10 +40,10 @@ class LLMProvider(ABC):
     @property
     @abstractmethod
     def facts(self) -> ModelFacts:
-        """Who answers, at what price (dollars per million tokens), within which ceilings (tokens).
+        """The provider's and the model's names, price (dollars per million tokens) and ceilings (tokens).
 
         Raises:
-            UsageError: the model is no chat model.
+            UsageError: the model is not a chat model.
             StateError: the price table cannot be read.
 
         >>> ScriptedProvider([]).facts.context_window
@@ -52,12 +52,12 @@ class LLMProvider(ABC):
 
     @abstractmethod
     def stream(self, request: Request) -> AsyncIterator[Delta | Reported | Completion]:
-        """Yield pieces as they come and the whole ``Completion`` last: one request on the wire.
+        """Send one request; yield pieces of the answer as they arrive, and the whole ``Completion`` last.
 
         Usage that is reported before the end comes as ``Reported``; it counts if the answer breaks off.
 
         Raises:
-            ProviderError: no answer, and whether it may have been billed.
+            ProviderError: no answer; ``billed`` says whether it may have been billed.
 
         >>> import anyio
         >>> from agentctl.core.messages import Completion, Delta, Message, Request
@@ -90,10 +90,10 @@ class LLMProvider(ABC):
         return ""
 
     async def prepare(self) -> None:  # noqa: B027 - most have nothing to do
-        """Load what is slow to load; a run does this before its first hold.
+        """Load slow libraries; a run does this before its first hold.
 
         Raises:
-            UsageError: it cannot be loaded.
+            UsageError: a library cannot be loaded.
 
         >>> import anyio
         >>> anyio.run(ScriptedProvider([]).prepare)
@@ -116,7 +116,7 @@ class LLMProvider(ABC):
         """Return the whole answer to a question or a conversation; ``max_output_tokens`` None: the usual clamp.
 
         Raises:
-            ProviderError: no answer, and why.
+            ProviderError: no answer; the message says why.
 
         >>> import anyio
         >>> from agentctl.core.messages import Completion
@@ -151,10 +151,10 @@ class LLMProvider(ABC):
         tools: Sequence[ToolSpec] = (),
         max_output_tokens: int | None = None,
     ) -> Completion:
-        """Return what ``ainvoke`` returns, with or without a running event loop; Ctrl-C hangs up and is raised.
+        """Return what ``ainvoke`` returns, with or without a running event loop; Ctrl-C disconnects and is raised.
 
         Raises:
-            ProviderError: no answer, and why.
+            ProviderError: no answer; the message says why.
 
         >>> from agentctl.core.messages import Completion
         >>> ScriptedProvider([Completion("Hello.")]).invoke("Say hello.").text
@@ -183,7 +183,7 @@ class LLMProvider(ABC):
         return measure.text(what) if isinstance(what, str) else measure.conversation(what)
 
     def cost(self, usage: Usage) -> Decimal | None:
-        """Return what ``usage`` (tokens) costs in dollars, None where the price is unknown.
+        """Return the cost of ``usage`` (tokens) in dollars, None if the price is unknown.
 
         >>> from agentctl.core.messages import Usage
         >>> OllamaProvider("llama3.1").cost(Usage(input_tokens=1000, output_tokens=100))
@@ -202,7 +202,7 @@ class FixedPriceProvider(LLMProvider):
 
     @property
     def facts(self) -> ModelFacts:
-        """Who answers, at the price that was set."""
+        """The facts of the wrapped provider, at the user's price."""
         from agentctl.providers.catalog import ROUTER  # noqa: PLC0415 - only where a price was set
 
         facts = self._provider.facts
@@ -212,16 +212,16 @@ class FixedPriceProvider(LLMProvider):
 
     @property
     def vocabulary(self) -> str | None:
-        """The vocabulary of the provider's model, None where it is not known for certain."""
+        """The vocabulary of the provider's model, None if it is not known for certain."""
         found = getattr(self._provider, "vocabulary", None)
         return found if isinstance(found, str) else None
 
     def price_of(self, model: str, /, *, tier: str = "") -> Price | None:
-        """Return the price that was set: it holds for every model that answers, in every service tier."""
+        """Return the user's price, which applies to every model that answers, in every service tier."""
         return self._price if self._provider.facts.metered else None
 
     def stream(self, request: Request) -> AsyncIterator[Delta | Reported | Completion]:
-        """Ask the provider; without a price for cache writes ask for none: they would be billed above the hold."""
+        """Ask the provider, without cache writes if they have no price, as they would be billed above the hold."""
         writes = request.writes and self._price.cache_write is not None
         return self._provider.stream(replace(request, writes=writes))
 

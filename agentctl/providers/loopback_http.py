@@ -1,6 +1,6 @@
-"""The HTTP client for an Ollama on this host: a deadline and a size limit on the standard library.
+"""An HTTP client for an Ollama on this host: the standard library's, with a deadline and a size limit.
 
-A run asks before it starts: until somebody listens, nothing is loaded here.
+A run asks before it starts, so nothing is loaded here until a server accepts the connection.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SAFE_IN_PATH = "/%:@!$&'()*+,;=~-._"  # "%" because an address is quoted alread
 
 
 class HttpResponse(NamedTuple):
-    """A whole answer; ``body`` is None if it is larger than 1 MiB. A redirect is an answer, and not followed."""
+    """A whole answer; ``body`` is None if it is larger than 1 MiB. A redirect is an answer and is not followed."""
 
     status: int
     reason: str
@@ -30,7 +30,7 @@ class HttpResponse(NamedTuple):
 
 
 def seconds_left(until: float) -> float:
-    """Return the seconds until that moment of ``time.monotonic()``.
+    """Return the seconds until ``time.monotonic()`` reaches ``until``.
 
     Raises:
         TimeoutError: it has passed.
@@ -49,7 +49,7 @@ def send(url: str, *, until: float, post: bytes | None = None) -> HttpResponse:
 
     Raises:
         OSError: no connection, no TLS, no HTTP, or not in time.
-        ValueError: this is no address of this host.
+        ValueError: it is not an address of this host.
     """
     parts = urlsplit(url)
     host, default = parts.hostname or "", {"http": 80, "https": 443}.get(parts.scheme)
@@ -72,7 +72,7 @@ def _talk(sock: socket.socket, parts: SplitResult, until: float, post: bytes | N
     began = time.monotonic()
     from http.client import HTTPConnection, HTTPException, HTTPResponse  # noqa: PLC0415 - only if one listens
 
-    until += time.monotonic() - began  # loading does not count as the other side's silence
+    until += time.monotonic() - began  # loading does not count as the server's silence
     target = quote(parts.path or "/", safe=_SAFE_IN_PATH) + (f"?{parts.query}" if parts.query else "")
     headers = {"Host": parts.netloc.rpartition("@")[2], "Accept": "application/json", "Connection": "close"}
     headers["User-Agent"] = USER_AGENT
@@ -107,7 +107,7 @@ class _TimedReader(io.RawIOBase):
         return io.BufferedReader(self)
 
     def readable(self) -> bool:
-        """Return True: it is for reading."""
+        """Return True: this reader can be read."""
         return True
 
     def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - whatever can be written into

@@ -30,7 +30,7 @@ def catalog_with(path: Path, prices: Mapping[str, PriceLine]) -> Catalog:
     a TOML file take precedence over ``prices``; a model that the file does not name keeps its price.
 
     Raises:
-        UsageError: it cannot be read, is neither, or has no price in it.
+        UsageError: the file cannot be read, is neither JSON nor TOML, or contains no prices.
     """
     data = _read(path)
     try:

@@ -1,4 +1,4 @@
-"""The free check of a provider: can it be reached, does it accept the key, does it know the model."""
+"""Check a provider for free: whether it can be reached, accepts the key and knows the model."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ KeyState = Literal["accepted", "rejected", "missing", "not needed", "unknown"]
 class ProbeResult(NamedTuple):
     """The outcome of a free check; ``status`` is the name of its exit code ("done": all is well).
 
-    ``reachable`` and ``model_known`` are None if that was not asked or cannot be known. ``ms`` is how long the first
-    answer took. ``error`` is one sentence that says what to do, or "". No field holds a key or a password.
+    ``reachable`` and ``model_known`` are None if not checked or unknown. ``ms`` is how long the first answer took.
+    ``error`` is one sentence with a hint, or "". No field contains a key or a password.
     """
 
     provider: str
@@ -67,21 +67,21 @@ class _Target(NamedTuple):
 def probe_provider(
     provider: str, base_url: str, key: str | None, model: str | None = None, *, patience_s: float = 10.0
 ) -> ProbeResult:
-    """Ask a provider for its list of models, and so whether it is there, accepts the key and knows ``model``.
+    """Ask a provider for its list of models, and return whether it is there, accepts the key and knows ``model``.
 
-    Send nothing that could be billed: a GET of the list, and one more if the list alone does not tell.
+    Nothing that could be billed is sent: a GET of the list, and one more if the list alone does not tell.
     """
     target = _Target(provider, base_url, key, time.monotonic() + patience_s)
     state: KeyState = "unknown"
     if key is None:
         state = "missing" if provider in KEY_NAMES and is_official(provider, base_url) else "not needed"
     blank = ProbeResult(provider, target.place, True, state, None, (), 0.0, "", "done")
-    if not base_url:  # it answers in this process, or only litellm knows its address: there is nothing to ask
+    if not base_url:  # it answers in this process, or only litellm knows its address
         return blank if provider == "builtin" else blank._replace(reachable=None, key="unknown")
     if key is not None and not (key.isascii() and key.isprintable() and key.split() == [key]):
         return _fail(blank, target, "auth", f"the key cannot be sent as it is: {target.set_key}", key="rejected")
     _load_client()
-    began = time.monotonic()  # loading is not the provider's time
+    began = time.monotonic()  # loading does not count as the provider's time
     target = target._replace(until=began + patience_s)
     try:
         answer = target.get(_list_path(provider, base_url))
@@ -120,7 +120,7 @@ def _judge(found: ProbeResult, target: _Target, answer: HttpResponse, model: str
             f"{target.place} answered {status} {answer.reason}: try again later, or check the provider's status page"
         )
         return _fail(found, target, "unavailable", message)
-    if answer.body is None:  # longer than we read: it is there, and that is all we know
+    if answer.body is None:  # too long to read: nothing but its presence is known
         return _with_key(found, target)
     models = _models(target.provider, answer)
     if models is None:
@@ -144,7 +144,7 @@ def _refuse(found: ProbeResult, target: _Target, status: int) -> ProbeResult:
 
 
 def _with_key(found: ProbeResult, target: _Target) -> ProbeResult:
-    """Add what the list tells of the key; at OpenRouter anybody may read the list, so ask for the key itself."""
+    """Add the state of the key; OpenRouter's list needs no key, so ask for the key itself there."""
     if target.key is None:
         if found.key != "missing":
             return found
@@ -230,7 +230,7 @@ def _list_path(provider: str, base_url: str) -> str:
 
 
 def _models(provider: str, answer: HttpResponse) -> tuple[str, ...] | None:
-    """Return the names in a list of models, sorted; None if the answer is no such list."""
+    """Return the names in a list of models, sorted; None if the answer is not such a list."""
     if provider == "ollama":
         tags = tags_of(answer)
         return None if tags is None else tuple(sorted(tags))

@@ -1,6 +1,6 @@
 """The probe's HTTP client: httpx with one deadline for everything and a size limit; never for a model's answer.
 
-httpx takes a while to load: import this once there is somebody to ask.
+httpx takes a while to load: import this module only when a provider is to be asked.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FAILURES = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.Protocol
 
 
 def exchange(url: str, *, until: float, headers: Mapping[str, str]) -> HttpResponse:
-    """GET ``url`` and return the answer, all by the time that ``time.monotonic()`` is ``until``.
+    """GET ``url`` and return the answer before ``time.monotonic()`` reaches ``until``.
 
     Raises:
         ProviderUnavailable: no connection, no TLS, no HTTP, or not in time.
@@ -65,7 +65,7 @@ def _read_body(response: httpx.Response) -> bytes | None:
             if len(data) > MOST_BYTES:
                 return None
     except httpcore.RemoteProtocolError:
-        pass  # it ended early, and is judged by its status and by what came
+        pass  # it ended early: its status and what came are used
     return bytes(data)
 
 
@@ -90,11 +90,11 @@ class _ProxyRefused(OSError):
 
 
 class _NotHttp(OSError):
-    """The answer is no HTTP."""
+    """The answer is not HTTP."""
 
 
 class _Transport(httpx.BaseTransport):
-    """httpcore's connections on a network of our own, which httpx's own transport cannot be given."""
+    """httpcore's connections on our own network backend, which httpx's transport does not accept."""
 
     def __init__(self, network: _Network, proxy: httpx.Proxy | None, *, secure: bool) -> None:
         tls = ssl.create_default_context() if secure else None  # the usual authorities, SSL_CERT_FILE beside them
@@ -155,7 +155,7 @@ class _Network(httpcore.SyncBackend):
 
 
 class _Stream(httpcore.NetworkStream):
-    """A connection of a network, which waits for no longer than the network has time."""
+    """A connection of a network, which waits no longer than the network's deadline."""
 
     def __init__(self, stream: httpcore.NetworkStream, network: _Network) -> None:
         self._stream, self._network = stream, network
@@ -183,7 +183,7 @@ class _Stream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        """Shake hands before the network's deadline."""
+        """Complete the TLS handshake before the network's deadline."""
         self._network.in_tunnel = False
         name = (server_hostname or "").strip("[]")
         return _Stream(self._stream.start_tls(ssl_context, name, seconds_left(self._network.until)), self._network)
@@ -198,7 +198,7 @@ class _Stream(httpcore.NetworkStream):
 
 
 def _look_up(host: str, until: float) -> list[str]:
-    """Look a name up in a thread, as nothing else limits how long that takes; return at least one address."""
+    """Look up a name in a thread, so that a time limit applies; return at least one address."""
     found: list[str] = []
     failed: list[Exception] = []
 
@@ -220,7 +220,7 @@ def _look_up(host: str, until: float) -> list[str]:
 
 
 def _cause_of(error: Exception, network: _Network) -> Exception:
-    """Return what an exchange failed of, as an error of the system, or of the proxy or the protocol as ours."""
+    """Return the cause of a failed exchange: the system's error, or ours for the proxy or the protocol."""
     match error:
         case httpcore.ProxyError():
             return _ProxyRefused(f"the proxy answered {str(error).partition(' ')[0]}")

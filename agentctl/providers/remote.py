@@ -1,4 +1,4 @@
-"""Models behind HTTP, asked through litellm: one ``stream`` is one request, and its usage is read on the wire."""
+"""Models behind HTTP, called through litellm: one ``stream`` is one request, and its usage is read on the wire."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _USUAL_TIERS = frozenset({None, "default", "standard", "standard_only", "auto", 
 
 
 class _AnswerStream(AsyncIterator[Delta | Reported | Completion]):
-    """One request and its answer; ``attempts`` has one as soon as it is about to be sent. ``key`` is redacted."""
+    """One request and its answer; ``attempts`` has an entry once it is about to be sent. ``key`` is redacted."""
 
     def __init__(
         self, pieces: AsyncGenerator[Delta | Reported | Completion], attempts: Sequence[Attempt], key: str
@@ -117,7 +117,7 @@ class RemoteProvider(LLMProvider):
 
     @cached_property
     def catalog(self) -> Catalog:
-        """What is known of models and prices (dollars per million tokens), read at the first use.
+        """The catalog of models and prices (dollars per million tokens), read at first use.
 
         >>> OpenAIProvider("gpt-4o-mini", api_key="sk-…").catalog.price_of("openai", "no-such-model") is None
         True
@@ -126,7 +126,7 @@ class RemoteProvider(LLMProvider):
 
     @cached_property
     def facts(self) -> ModelFacts:
-        """Who answers, at what price, within which ceilings."""
+        """The provider's and the model's names, price and ceilings."""
         own, known = is_own_host(self._base_url), is_known(self.provider, self._base_url)
         facts = self.catalog.facts(self.provider, self.model, own_host=own, known_endpoint=known)
         return replace(
@@ -141,9 +141,9 @@ class RemoteProvider(LLMProvider):
 
     @property
     def vocabulary(self) -> str | None:
-        """The name of the vocabulary that this model counts its input by; None: it is not known for certain.
+        """The name of the vocabulary by which this model counts its input; None if it is not known for certain.
 
-        Only at OpenAI's own address: behind another one a model of the same name may be anything.
+        It is known only at OpenAI's own address: elsewhere a model of the same name may be a different one.
 
         >>> OpenAIProvider("gpt-4o", api_key="sk-…").vocabulary
         'o200k_base'
@@ -167,7 +167,7 @@ class RemoteProvider(LLMProvider):
         """Wait until litellm is loaded, and ask it for the address if none was given.
 
         Raises:
-            UsageError: it cannot be.
+            UsageError: litellm cannot be loaded.
         """
         litellm = await litellm_loader.wait_for_litellm()
         if not self._base_url:
@@ -179,8 +179,8 @@ class RemoteProvider(LLMProvider):
         """Send one request and yield its answer, piece by piece; "" is a piece of a call or a thought.
 
         Raises:
-            ProviderError: no answer, and whether it may have been billed.
-            ClampExceeded: it went on past its clamp.
+            ProviderError: no answer; ``billed`` says whether it may have been billed.
+            ClampExceeded: the answer exceeded its clamp.
         """
         attempts: list[Attempt] = []
         return _AnswerStream(self._pieces(request, attempts), attempts, self._api_key or "")
@@ -275,7 +275,7 @@ class RemoteProvider(LLMProvider):
         )
 
     def _options(self) -> Mapping[str, object]:
-        """Return what this provider's requests need beside the usual options."""
+        """Return the options that this provider's requests need besides the usual ones."""
         price = self.facts.price
         if price is None or not self._has_highest_price:
             return {}
@@ -321,7 +321,7 @@ class RemoteProvider(LLMProvider):
 
 
 class Route(NamedTuple):
-    """How litellm reaches a provider: its ``prefix`` there, who reads the answer, and what goes into each request."""
+    """How litellm reaches a provider: its ``prefix``, the reader of its answers, and options for each request."""
 
     prefix: str
     reader: type[UsageReader] = OpenAIReader

@@ -1,4 +1,4 @@
-"""A provider that plays a script and records the requests: for tests and for the README."""
+"""A provider that plays a script and records the requests, for tests and examples."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Step: TypeAlias = Part | Sequence[Part]
 
 
 class ScriptEnded(ProviderUnavailable):
-    """The script has no further answer; a retry will not help."""
+    """The script has no further answer, so a retry does not help."""
 
     retryable = False
 
@@ -51,7 +51,7 @@ class ScriptedProvider(LLMProvider):
 
     @property
     def facts(self) -> ModelFacts:
-        """Who answers, at what price, within which ceilings."""
+        """The facts of the scripted model."""
         return self._facts
 
     def price_of(self, model: str, /, *, tier: str = "") -> Price | None:

@@ -1,4 +1,4 @@
-"""The choice of a provider before a run, and what the Ollama on this host says of its models."""
+"""Choose the provider before a run, and ask the Ollama on this host about its models."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ MOST_NAMES = 10_000
 
 
 def resolve_provider(loaded: Loaded, *, patience_s: float = PATIENCE_S) -> ProviderChoice:
-    """Choose the provider, and ask the Ollama on this host for its models if nothing else decides.
+    """Return the chosen provider; ask the Ollama on this host for its models only if nothing else decides.
 
     Raises:
-        UsageError: two keys and no choice, or a model without a provider.
+        UsageError: two keys are set and no provider is chosen, or a model is named without a provider.
         AuthFailed: a key is missing or empty.
     """
     address = ollama_to_ask(loaded)
@@ -90,7 +90,7 @@ def _ask_capabilities(base_url: str, names: Sequence[str]) -> dict[str, tuple[st
 
 
 def trained_window(base_url: str, model: str, *, patience_s: float = SHOW_PATIENCE_S) -> int | None:
-    """Return the context window, in tokens, that a model of an Ollama was trained on; None if it does not say in time.
+    """Return the context window, in tokens, that an Ollama model was trained on; None without an answer in time.
 
     Ollama silently lowers a larger ``num_ctx`` to this.
     """
@@ -111,7 +111,7 @@ def _capabilities(card: Mapping[str, object]) -> tuple[str, ...] | None:
 
 
 def tags_of(answer: HttpResponse) -> dict[str, dict[str, object]] | None:
-    """Return what an Ollama says of each of its models, by name; None if this is no Ollama."""
+    """Return an Ollama's description of each of its models, by name; None if the server is not an Ollama."""
     document = parse_json(answer) if answer.status == 200 else None
     models = document.get("models") if isinstance(document, dict) else None
     if not isinstance(models, list):
@@ -121,7 +121,7 @@ def tags_of(answer: HttpResponse) -> dict[str, dict[str, object]] | None:
 
 
 def parse_json(answer: HttpResponse) -> object:
-    """Return the body as JSON, None if it is no JSON or too long."""
+    """Return the body parsed as JSON, None if it is not JSON or too long."""
     try:
         return json.loads(answer.body or b"")
     except (ValueError, RecursionError):

@@ -1,9 +1,9 @@
-"""Readers of the bytes of an answer, one a wire format: its usage, model, service tier, end and error. Pure.
+"""Read the bytes of an answer, with one reader per wire format: usage, model, service tier, end and error. Pure.
 
-litellm's figures are not used for money: it makes up a usage where none was reported, and takes a cut stream for a
-whole one. The readers believe only what stood on the wire.
+litellm's figures are not used for money: it invents a usage if none was reported, and treats a cut stream as a complete
+one. The readers use only what was on the wire.
 
-One rule holds for every format: for each token class, an answer used the most that any of its usage blocks reports.
+One rule applies to every format: for each token class, an answer used the most that any of its usage blocks reports.
 A stream may repeat its usage in each chunk, report it before its last chunk, or spread it over several.
 """
 
@@ -43,7 +43,7 @@ class AnswerTooLong(ValueError):
 
 
 class UsageReader(ABC):
-    """Reads the bytes of one answer and keeps what they report.
+    """Reads the bytes of one answer and collects what they report.
 
     ``model`` is the model that answered, ``tier`` the service tier that served it, ``billed_nano`` the most that the
     provider says it billed; each is None if the answer does not say. ``fell``: a later block reports less of a class
@@ -77,7 +77,7 @@ class UsageReader(ABC):
 
     @property
     def reported(self) -> Usage | None:
-        """The usage reported so far, as far as it can be read; None if there was none."""
+        """The readable part of the usage reported so far; None if there was none."""
         if not self.blocks:
             return None
         most = self._most()
@@ -85,7 +85,7 @@ class UsageReader(ABC):
 
     @property
     def flaw(self) -> str:
-        """Why no usage can be charged; "" if one can."""
+        """The reason why no usage can be charged; "" if one can."""
         most = self._most()
         if not self.blocks:
             return "no usage was reported"
@@ -110,7 +110,7 @@ class UsageReader(ABC):
         """Read the next bytes.
 
         Raises:
-            AnswerTooLong: a line without an end.
+            AnswerTooLong: a line has no end.
         """
         *lines, self._rest = (self._rest + data).split(b"\n")
         if len(self._rest) > MOST_LINE_BYTES:
@@ -143,7 +143,7 @@ class UsageReader(ABC):
 
     @abstractmethod
     def _read_event(self, event: Mapping[str, object]) -> None:
-        """Keep what one event reports."""
+        """Collect what one event reports."""
 
     @abstractmethod
     def _derive(self, counts: Mapping[str, int]) -> Mapping[str, int]:
@@ -200,7 +200,7 @@ class OpenAIReader(UsageReader):
             self._bill(-(-ticks.least // _TICKS_PER_NANO))
 
     def _derive(self, counts: Mapping[str, int]) -> Mapping[str, int]:
-        """Return the classes; what only the total counts (reasoning, at some providers) is output."""
+        """Return the classes; tokens that only the total counts (reasoning, at some providers) are output."""
         found = {name: counts[name] for name in ("input", "output", "cached", "reasoning") if name in counts}
         beyond = counts.get("total", 0) - counts.get("input", 0)
         if "input" in counts and beyond > 0:
@@ -209,7 +209,7 @@ class OpenAIReader(UsageReader):
 
 
 class OpenRouterReader(OpenAIReader):
-    """OpenRouter also says what it billed, in dollars: it chose among hosts, and some are dearer.
+    """OpenRouter, which also reports what it billed, in dollars, as it chooses among hosts with different prices.
 
     Where the host bills the user's own key (``is_byok``), that comes on top of OpenRouter's own fee.
     """
@@ -235,7 +235,7 @@ class AnthropicReader(UsageReader):
                 message = _as_mapping(event.get("message"))
                 self.model = _text(message.get("model")) or self.model
                 self._report_all(message.get("usage"))
-                self._is_behind = True  # it knows nothing of the output yet
+                self._is_behind = True  # it does not count the output yet
             case "content_block_start" | "content_block_delta":
                 self._note_answer()
             case "message_delta":
@@ -248,7 +248,7 @@ class AnthropicReader(UsageReader):
                 pass
 
     def _report_all(self, block: object) -> None:
-        """Add a block, and the sum of the turns that the provider made by itself, if it lists them."""
+        """Add a block, and the sum of the turns that the provider made on its own, if it lists them."""
         self.tier = _text(_as_mapping(block).get("service_tier")) or self.tier
         self._report(block)
         turns = [turn for turn in _as_list(_as_mapping(block).get("iterations")) if isinstance(turn, dict)]
@@ -303,7 +303,7 @@ class GeminiReader(UsageReader):
         self._report(event.get("usageMetadata"))
 
     def _derive(self, counts: Mapping[str, int]) -> Mapping[str, int]:
-        """Return the classes; what only the total counts is output."""
+        """Return the classes; tokens that only the total counts are output."""
         if "prompt" not in counts:
             return {}
         tokens_in = counts["prompt"] + counts.get("tool prompt", 0)

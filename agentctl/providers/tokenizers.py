@@ -1,4 +1,4 @@
-"""How models count their tokens: a vocabulary for each kind of model, a factor, and by how much it may be off.
+"""Count tokens as models do: a vocabulary for each kind of model, a factor, and the margin of error.
 
 OpenAI publishes its vocabularies. Claude's present ones are secret: the older one stands in, times a factor that users
 measured against ``count_tokens`` (about 1.15, and 1.5 from Opus 4.7 on, by kind of text 1.0 to 1.65). Llama 3, Qwen and
@@ -72,7 +72,7 @@ Ranks = dict[bytes, int]
 class TokenizerProfile:
     """How models count: ``factor`` times the vocabulary's count, plus ``fixed`` tokens if tools are offered.
 
-    ``doubt`` is by how much the factor may be off, ``margin`` by how much a provider's count may exceed ours,
+    ``doubt`` is the uncertainty of the factor, ``margin`` the part by which a provider's count may exceed ours,
     ``margin_learned`` the same after a report. ``digits_apart``: each digit is a token.
     """
 
@@ -95,7 +95,7 @@ class TokenizerProfile:
 
     @property
     def rough(self) -> CountingMethod:
-        """The method that counts without the vocabulary; that it counts too much is learned once that is loaded."""
+        """The method that counts without the vocabulary; its excess is learned once the vocabulary is loaded."""
         line, factor = Calibration(self.factor, float(self.fixed)), self.factor
         expected = CalibrationPrior(line, 0.3 * factor, least=factor, least_fixed=0.0)
         return CountingMethod(ROUGH.way, expected, _ROUGH_MARGIN, _ROUGH_MARGIN)

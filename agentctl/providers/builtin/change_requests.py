@@ -1,4 +1,4 @@
-"""Whether a task asks for a change, and the command that makes it by hand."""
+"""Recognize tasks that ask for a change, and give the command to make it by hand."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Change(NamedTuple):
 
 @cache
 def _forms() -> dict[str, str]:
-    """Return the plain form of every form of a verb of change, but for forms that also describe."""
+    """Return the plain form of every form of a verb of change, except those that also describe."""
     forms: dict[str, str] = {}
     for verb in sorted(CHANGES):
         for stem in (verb, verb + verb[-1], verb[:-1] if verb[-1] == "e" else verb):
@@ -121,7 +121,7 @@ def needs_thought(task: str) -> bool:
 
 
 def _is_noun(task: str, parts: list[str], verbs: tuple[str, ...]) -> bool:
-    """Return whether the only verb is no request: ``the last commit``, ``restart count``, ``show the install log``."""
+    """Return whether the only verb is not a request: ``last commit``, ``restart count``, ``show the install log``."""
     if len(verbs) > 1 or not parts:
         return False
     before = dict(zip(parts[1:], parts, strict=False)).get(verbs[0], "")

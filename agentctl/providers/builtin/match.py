@@ -67,7 +67,7 @@ class LookupResult(NamedTuple):
 
 
 def find_lookup(task: str) -> LookupResult:
-    """Find the lookup that a normalized task asks for, by its words alone: the same task always gives the same one."""
+    """Return the lookup that a normalized task asks for; the same words always give the same one."""
     line = match_command(task)
     if line is not None:
         return LookupResult(Match(line[0], line[1], 1.0), (line[0],))
@@ -244,7 +244,7 @@ def _fit(pattern: list[str], words: Words, lookup: Lookup) -> dict[str, object] 
 
 
 def _is_kind(kind: str, value: str, *, is_quoted: bool) -> bool:
-    """Return whether a word of a command line can be what the pattern wants there."""
+    """Return whether a word of a command line fits the pattern's kind."""
     if not is_quoted and (not value or value[0] == "-" or _SPECIAL & set(value) or value.lower() in _NO_VALUE):
         return False
     if kind == "number":

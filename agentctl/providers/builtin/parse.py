@@ -131,7 +131,7 @@ def example_words(example: str) -> tuple[str, ...]:
 
 
 def is_near(word: str, known: str) -> bool:
-    """Return whether ``word`` is the ``known`` one but for one letter added, missing, wrong or swapped."""
+    """Return whether ``word`` is ``known`` except for one letter added, missing, wrong or swapped."""
     if word == known:
         return True
     short, long = sorted((word, known), key=len)
@@ -225,7 +225,7 @@ def _word(words: Words, at: int, word: str, lower: str, is_quoted: bool, followi
 
 def _is_misspelling(word: str, known: str) -> bool:
     """Return whether ``word`` is a misspelt ``known`` one; with four letters only if two are swapped."""
-    if word[:-1] == known or not is_near(word, known):  # sshd is no misspelt ssh
+    if word[:-1] == known or not is_near(word, known):  # sshd is not a misspelt ssh
         return False
     return len(word) > 4 < len(known) or sorted(word) == sorted(known)
 

@@ -1,4 +1,4 @@
-"""``BuiltinProvider``: a task to one read-only tool call, or to an error that says what it can do."""
+"""``BuiltinProvider``: turn a task into one read-only tool call, or an error that says what it can do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from agentctl.providers.builtin.match import LOOKUPS, Match, find_lookup
 from agentctl.providers.builtin.parse import normalize
 from agentctl.providers.llm_provider import LLMProvider
 
-MOST_CHARACTERS = 600  # a longer task is no question
+MOST_CHARACTERS = 600  # a longer task is not a question
 HINT = "set up a model: agentctl help setup"
 NEEDS_A_MODEL = "These are the facts; explaining them needs a model: agentctl help setup"
 ABOUT = "about 40 read-only questions answered without a model"
@@ -23,7 +23,7 @@ _FIRST_QUESTIONS = ("system_disks", "docker_ps", "system_memory")
 
 
 class BuiltinProvider(LLMProvider):
-    """Matches the task to a declared table of lookups; free, and no language model.
+    """Matches the task to a declared table of lookups, for free and without a language model.
 
     >>> from agentctl import BuiltinProvider
     >>> answer = BuiltinProvider().invoke("How much disk is free?")
@@ -33,7 +33,7 @@ class BuiltinProvider(LLMProvider):
 
     @property
     def facts(self) -> ModelFacts:
-        """Who answers: no tokens, no price, no window."""
+        """The facts of ``builtin``: no tokens, no price, no window."""
         return ModelFacts("builtin", None, price=FREE, metered=False)
 
     async def stream(self, request: Request) -> AsyncIterator[Delta | Completion]:
@@ -61,7 +61,7 @@ class BuiltinProvider(LLMProvider):
 
 
 def choose_lookup(task: str) -> Match:
-    """Choose the lookup that ``task`` asks for; only its words decide.
+    """Return the lookup that ``task`` asks for; only its words decide.
 
     Raises:
         ActionDenied: the task asks for a change.
