@@ -84,7 +84,7 @@ By = Annotated[
 _SYNONYMS = {**SYNONYMS, "format": "output", "dry-run": "estimate", "ls": "list"}
 
 #: The panels of ``run --help``, in their order.
-_PANELS = ("Who answers", "Limits", "Context", "What it may touch", "Input", OUTPUT)
+_PANELS = ("Model and agent", "Limits", "Context", "Permissions", "Input", OUTPUT)
 
 
 def with_setting_flags(command: Callable[..., None]) -> Callable[..., None]:

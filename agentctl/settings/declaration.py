@@ -22,7 +22,7 @@ SECTIONS = {
     "prices": "what models cost, where litellm's table is wrong or silent: dollars per million tokens, 0 is free",
 }
 
-WHO, LIMITS, CONTEXT, REACH, OUTPUT = "Who answers", "Limits", "Context", "What it may touch", "Output"
+WHO, LIMITS, CONTEXT, REACH, OUTPUT = "Model and agent", "Limits", "Context", "Permissions", "Output"
 
 
 class Flag(NamedTuple):

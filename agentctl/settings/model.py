@@ -51,13 +51,13 @@ def default_folder(field: str) -> Path:
 def _key(provider: str) -> SecretStr | None:
     variable, needed_by = f"{provider.upper()}_API_KEY", (f"provider {provider}",)
     found: SecretStr | None = setting(
-        None, variable, "keys", f"the key of {provider}", bare=True, needed_by=needed_by, in_toml=False
+        None, variable, "keys", f"API key for {provider}", bare=True, needed_by=needed_by, in_toml=False
     )
     return found
 
 
 class Settings(BaseSettings):
-    """The settings of one process. Money is in US dollars, times are in seconds, None lifts a limit.
+    """The settings of one process. Money is in US dollars, times are in seconds, None disables a limit.
 
     An instance holds the values that it is given, and reads neither the environment nor a file.
     """
@@ -77,10 +77,10 @@ class Settings(BaseSettings):
 
     # fmt: off
     llm_provider: Annotated[str | None, BeforeValidator(parsers.maybe(parsers.provider))] = setting(
-        None, "LLM_PROVIDER", "answer", "who answers (agentctl providers list); unset: the one that is set up",
+        None, "LLM_PROVIDER", "answer", "provider to use (agentctl providers list); unset: the one that is set up",
         Flag(WHO, "NAME", spellings=("--provider",)), bare=True, example="builtin")
     llm_model: Word = setting(
-        None, "LLM_MODEL", "answer", "the model, or provider/model; unset: the provider's own default",
+        None, "LLM_MODEL", "answer", "model to use, or provider/model; unset: the provider's default",
         Flag(WHO, "NAME", spellings=("-m", "--model")), bare=True, example="openai/gpt-4o-mini")
     openai_api_key: Key = _key("openai")
     anthropic_api_key: Key = _key("anthropic")
@@ -90,140 +90,142 @@ class Settings(BaseSettings):
     deepseek_api_key: Key = _key("deepseek")
     openrouter_api_key: Key = _key("openrouter")
     openai_base_url: Address = setting(
-        None, ("OPENAI_BASE_URL", "OPENAI_API_BASE"), "answer", "another server that speaks OpenAI's format",
+        None, ("OPENAI_BASE_URL", "OPENAI_API_BASE"), "answer", "base URL of an OpenAI-compatible server",
         bare=True, needed_by=("provider openai",), example="https://api.openai.com/v1", repr=False)
     anthropic_base_url: Address = setting(
-        None, "ANTHROPIC_BASE_URL", "answer", "another server that speaks Anthropic's format",
+        None, "ANTHROPIC_BASE_URL", "answer", "base URL of an Anthropic-compatible server",
         bare=True, needed_by=("provider anthropic",), example="https://api.anthropic.com", repr=False)
     ollama_host: Annotated[str, BeforeValidator(parsers.ollama_address)] = setting(
-        "http://127.0.0.1:11434", "OLLAMA_HOST", "answer", "where Ollama listens",
+        "http://127.0.0.1:11434", "OLLAMA_HOST", "answer", "address of the Ollama server",
         bare=True, needed_by=("provider ollama",), repr=False)
     docker_host: Annotated[str | None, BeforeValidator(parsers.maybe(parsers.engine_address))] = setting(
-        None, "DOCKER_HOST", "answer", "the container engine, unix://… or tcp://…; unset: docker's current context",
+        None, "DOCKER_HOST", "answer",
+        "address of the container engine (unix:// or tcp://); unset: docker's current context",
         bare=True, example="unix:///var/run/docker.sock", repr=False)
 
     max_cost_per_task: Dollars = setting(
-        Decimal("0.50"), "MAX_COST_PER_TASK", "cost", "dollars that one run may spend; none lifts it",
+        Decimal("0.50"), "MAX_COST_PER_TASK", "cost", "cost limit of one run in USD; 'none' disables it",
         Flag(LIMITS, "USD", synonym="--max-cost"), bare=True)
     max_cost_per_hour: Dollars = setting(
         Decimal("10.0"), "MAX_COST_PER_HOUR", "cost",
-        "dollars that all runs together may spend in any 60 minutes; none lifts it", Flag(LIMITS, "USD"), bare=True)
+        "cost limit of all runs together in any 60 minutes, in USD; 'none' disables it", Flag(LIMITS, "USD"), bare=True)
     max_tokens_per_task: Liftable = setting(
-        100_000, "MAX_TOKENS_PER_TASK", "cost", "tokens that one run may use, in and out; none lifts it",
+        100_000, "MAX_TOKENS_PER_TASK", "cost", "token limit of one run, input and output; 'none' disables it",
         Flag(LIMITS, "N", synonym="--max-tokens"), bare=True)
     max_cost_per_minute: Dollars = setting(
         None, "MAX_COST_PER_MINUTE", "cost",
-        "dollars that all runs together may spend in any 60 seconds; unset: no such limit", Flag(LIMITS, "USD"),
+        "cost limit of all runs together in any 60 seconds, in USD; unset: no limit", Flag(LIMITS, "USD"),
         example="1.0")
     max_cost_per_day: Dollars = setting(
         None, "MAX_COST_PER_DAY", "cost",
-        "dollars that all runs together may spend in any 24 hours; unset: no such limit", Flag(LIMITS, "USD"),
+        "cost limit of all runs together in any 24 hours, in USD; unset: no limit", Flag(LIMITS, "USD"),
         example="25.0")
     max_cost_per_month: Dollars = setting(
         None, "MAX_COST_PER_MONTH", "cost",
-        "dollars that all runs together may spend in any 30 days; unset: no such limit", Flag(LIMITS, "USD"),
+        "cost limit of all runs together in any 30 days, in USD; unset: no limit", Flag(LIMITS, "USD"),
         example="200.0")
     max_calls_per_minute: Liftable = setting(
         None, "MAX_CALLS_PER_MINUTE", "cost",
-        "requests that one run may send in any 60 seconds; unset: no such limit", Flag(LIMITS, "N"), example="60")
+        "maximum requests of one run in any 60 seconds; unset: no limit", Flag(LIMITS, "N"), example="60")
     budget_wait: Annotated[float, BeforeValidator(parsers.duration(zero=True))] = setting(
-        60.0, "BUDGET_WAIT", "cost", "how long to wait for what other runs hold", Flag(LIMITS, "TIME"), written="60s")
+        60.0, "BUDGET_WAIT", "cost", "how long to wait for money that other runs hold", Flag(LIMITS, "TIME"),
+        written="60s")
     doubt: Annotated[Literal["normal", "strict"], parsers.OneOf] = setting(
-        "normal", "DOUBT", "cost", "strict: also count a refused call as in doubt")
+        "normal", "DOUBT", "cost", "strict: count refused calls as in doubt, too")
 
     max_context_tokens: AtLeastOne = setting(
         8000, "MAX_CONTEXT_TOKENS", "context",
-        "tokens of conversation that are sent at most, the tools' schemas included", Flag(CONTEXT, "N"), bare=True)
+        "maximum tokens of conversation to send, tool schemas included", Flag(CONTEXT, "N"), bare=True)
     keep_last_n_user_messages: NoneOrMore = setting(
-        3, "KEEP_LAST_N_USER_MESSAGES", "context", "messages of the user that are never cut",
+        3, "KEEP_LAST_N_USER_MESSAGES", "context", "how many of the latest user messages are never cut",
         Flag(CONTEXT, "N"), bare=True)
     keep_last_n_assistant_messages: NoneOrMore = setting(
-        3, "KEEP_LAST_N_ASSISTANT_MESSAGES", "context", "messages of the model that are never cut",
+        3, "KEEP_LAST_N_ASSISTANT_MESSAGES", "context", "how many of the latest model messages are never cut",
         Flag(CONTEXT, "N"), bare=True)
     max_result_tokens: Annotated[int | None, BeforeValidator(parsers.count(256, liftable=True))] = setting(
         None, "MAX_RESULT_TOKENS", "context",
-        "tokens of one tool's result at most; unset: an eighth of max_context_tokens",
+        "maximum tokens of one tool result; unset: an eighth of max_context_tokens",
         Flag(CONTEXT, "N"), example="1000")
     context_cut_percent: Annotated[int, BeforeValidator(parsers.count(10, most=90))] = setting(
-        50, "CONTEXT_CUT_PERCENT", "context", "how full the conversation still is, in percent, after a cut",
+        50, "CONTEXT_CUT_PERCENT", "context", "how full a cut leaves the context, in percent",
         Flag(CONTEXT, "N"))
     context_warn_percent: Annotated[int, BeforeValidator(parsers.count(1, most=100))] = setting(
-        80, "CONTEXT_WARN_PERCENT", "context", "how full it is, in percent, when one line tells of it",
+        80, "CONTEXT_WARN_PERCENT", "context", "warn when the context is this full, in percent",
         Flag(CONTEXT, "N"))
     summaries: Annotated[Literal["auto", "always", "never"], parsers.OneOf] = setting(
         "auto", "SUMMARIES", "context",
-        "who sums up what is cut: auto (the model, where that pays), always (it) or never",
+        "let the model summarize what is cut: auto (where that pays off), always or never",
         Flag(CONTEXT, "HOW", "choice"))
     summary_tokens: Annotated[int, BeforeValidator(parsers.count(100, most=4000))] = setting(
-        500, "SUMMARY_TOKENS", "context", "tokens of a summary by the model at most", Flag(CONTEXT, "N"))
+        500, "SUMMARY_TOKENS", "context", "maximum tokens of a summary by the model", Flag(CONTEXT, "N"))
     max_output_tokens: Annotated[int | None, BeforeValidator(parsers.count(1, liftable=True))] = setting(
         None, "MAX_OUTPUT_TOKENS", "context",
-        "tokens of one answer at most; unset: 4096 (reasoning 16384) or what a run needs", Flag(LIMITS, "N"),
+        "maximum tokens of one answer; unset: 4096 (reasoning 16384) or what a run needs", Flag(LIMITS, "N"),
         example="4096")
 
     agent: Word = setting(
-        None, "AGENT", "work", "which agent takes the task; unset: chosen by the task's words", Flag(WHO, "NAME"),
+        None, "AGENT", "work", "agent for the task; unset: chosen by the words of the task", Flag(WHO, "NAME"),
         example="docker")
-    max_turns: AtLeastOne = setting(30, "MAX_TURNS", "work", "model calls of one run at most", Flag(LIMITS, "N"))
+    max_turns: AtLeastOne = setting(30, "MAX_TURNS", "work", "maximum model calls of one run", Flag(LIMITS, "N"))
     max_identical_calls: AtLeastOne = setting(
-        3, "MAX_IDENTICAL_CALLS", "work", "how often a model may ask for the same tool call in a row",
+        3, "MAX_IDENTICAL_CALLS", "work", "how often a model may repeat the same tool call in a row",
         Flag(LIMITS, "N"))
     timeout: Seconds = setting(
-        1800.0, "TIMEOUT", "work", "how long a run may take: 30s, 5m, 2h", Flag(LIMITS, "TIME"), written="30m")
+        1800.0, "TIMEOUT", "work", "maximum duration of a run: 30s, 5m, 2h", Flag(LIMITS, "TIME"), written="30m")
     llm_timeout: Seconds = setting(
-        60.0, "LLM_TIMEOUT", "work", "how long a model may be silent within a call", Flag(LIMITS, "TIME"),
+        60.0, "LLM_TIMEOUT", "work", "maximum silence of a model within a call", Flag(LIMITS, "TIME"),
         written="60s")
     workdir: MaybeFolder = setting(
-        None, "WORKDIR", "work", "the folder that the tools work in; unset: the current one", Flag(REACH, "DIR"),
+        None, "WORKDIR", "work", "folder that the tools work in; unset: the current folder", Flag(REACH, "DIR"),
         needed_by=_PERMISSION, example=".")
     auto_labels: YesNo = setting(
-        True, "AUTO_LABELS", "work", "false: no run is labelled with its repo, ref, job and workdir")
+        True, "AUTO_LABELS", "work", "true: label each run with its repo, ref, job and workdir")
     cost_history_file: MaybeFolder = setting(
-        None, "COST_HISTORY_FILE", "work", "a JSON file that mirrors the last 1000 charges; unset: none", bare=True,
+        None, "COST_HISTORY_FILE", "work", "JSON file to mirror the last 1000 charges in; unset: none", bare=True,
         example=".cost_history.json")
 
     read_only: YesNo = setting(
-        False, "READ_ONLY", "reach", "true: nothing but reads", Flag(REACH, kind="switch"), needed_by=_PERMISSION)
+        False, "READ_ONLY", "reach", "true: allow only reads", Flag(REACH, kind="switch"), needed_by=_PERMISSION)
     tools: Names = setting(
-        None, "TOOLS", "reach", "only these tools, with commas between them; unset: all", Flag(REACH, "A,B", "list"),
+        None, "TOOLS", "reach", "allow only these tools, comma-separated; unset: all", Flag(REACH, "A,B", "list"),
         needed_by=_PERMISSION, example="docker_ps,docker_logs")
     allow: Rules = setting(
-        (), "ALLOW", "reach", "rules for what runs without asking: 'docker_restart(name=web)'",
+        (), "ALLOW", "reach", "rules for calls that run without asking, such as 'docker_restart(name=web)'",
         Flag(REACH, "RULE", "list"), needed_by=_PERMISSION)
-    ask: Rules = setting((), "ASK", "reach", "rules for what is always asked about", needed_by=_PERMISSION)
+    ask: Rules = setting((), "ASK", "reach", "rules for calls that always ask first", needed_by=_PERMISSION)
     deny: Rules = setting(
-        (), "DENY", "reach", "rules for what never runs: a tool, or 'docker_rm(name=db*)'",
+        (), "DENY", "reach", "rules for calls that never run: a tool, or 'docker_rm(name=db*)'",
         Flag(REACH, "RULE", "list"), needed_by=_PERMISSION)
     approve: Annotated[Literal["ask", "deny", "all"], parsers.OneOf] = setting(
-        "ask", "APPROVE", "reach", "how questions about changes are answered: ask, deny or all",
+        "ask", "APPROVE", "reach", "how to decide calls that need approval: ask, deny or all",
         Flag(REACH, kind="choice"), needed_by=_PERMISSION)
     sandbox: Annotated[Literal["auto", "bwrap", "none"], parsers.OneOf] = setting(
-        "auto", "SANDBOX", "reach", "the boundary of shell commands: auto, bwrap or none",
+        "auto", "SANDBOX", "reach", "sandbox for shell commands: auto, bwrap or none",
         Flag(REACH, kind="choice"), needed_by=_PERMISSION)
     network: YesNo = setting(
-        False, "NETWORK", "reach", "true: shell commands may use the network", Flag(REACH, kind="yes_no"),
+        False, "NETWORK", "reach", "true: let shell commands use the network", Flag(REACH, kind="yes_no"),
         needed_by=_PERMISSION)
 
     output: Annotated[Literal["text", "json", "jsonl"], parsers.OneOf] = setting(
-        "text", "OUTPUT", "look", "what stdout gets: text (the answer), json or jsonl",
+        "text", "OUTPUT", "look", "output format on stdout: text (the answer), json or jsonl",
         Flag(OUTPUT, kind="choice", spellings=("-o", "--output")))
     color: Annotated[Literal["auto", "always", "never"], parsers.OneOf] = setting(
-        "auto", "COLOR", "look", "colour on the terminal: auto, always or never", Flag(OUTPUT, kind="choice"),
+        "auto", "COLOR", "look", "when to use colour: auto, always or never", Flag(OUTPUT, kind="choice"),
         needed_by=())
 
     state_dir: Folder = setting(
-        lambda: default_folder("state_dir"), "STATE_DIR", "folders", "where ledger and journals lie",
+        lambda: default_folder("state_dir"), "STATE_DIR", "folders", "folder of the ledger and the journals",
         needed_by=("run", "report"), in_toml=False)
     config_dir: Folder = setting(
-        lambda: default_folder("config_dir"), "CONFIG_DIR", "folders", "where config.toml and the user's .env lie",
+        lambda: default_folder("config_dir"), "CONFIG_DIR", "folders", "folder of config.toml and the user's .env",
         in_toml=False)
     cache_dir: Folder = setting(
-        lambda: default_folder("cache_dir"), "CACHE_DIR", "folders", "where what can be made again lies",
+        lambda: default_folder("cache_dir"), "CACHE_DIR", "folders", "folder of cached data",
         in_toml=False)
 
     # Left out of dumps: no caller needs it there.
     prices: Prices = setting(
-        lambda: MappingProxyType({}), (), "prices", "the prices of models", needed_by=("run", "prices"), exclude=True)
+        lambda: MappingProxyType({}), (), "prices", "prices of models", needed_by=("run", "prices"), exclude=True)
     # fmt: on
 
     @classmethod
@@ -239,7 +241,7 @@ class Settings(BaseSettings):
         return (init_settings,)
 
     def key_of(self, provider: str) -> SecretStr | None:
-        """Return the provider's key, or None (also for providers without keys)."""
+        """Return the API key of ``provider``, or None if it is unset or the provider has none."""
         found: SecretStr | None = getattr(self, f"{provider}_api_key", None)
         return found
 

@@ -108,13 +108,15 @@ def _spelling(field: str) -> str:
 
 def _help(field: str, flag: Flag) -> str:
     declared = DECLARED[field]
-    text = declared.help.removeprefix("true: ").removesuffix("; unset: no such limit")
+    text = declared.help.removeprefix("true: ").removesuffix("; unset: no limit")
+    text, can_be_none, _ = text.partition("; 'none' disables it")
     text = text[0].upper() + text[1:]
     default = written_default(field)
-    said = [f"or {flag.synonym}"] if flag.synonym else []
+    said = [f"alias {flag.synonym}"] if flag.synonym else []
     said += [f"default {default}"] if default and flag.kind in ("text", "choice") else []
     said += ["may be repeated"] if flag.kind == "list" else []
-    return f"{text} ({', '.join(said)})." if said else f"{text}."
+    more = ", ".join(said) + ("; 'none' disables" if can_be_none else "")
+    return f"{text} ({more})." if more else f"{text}."
 
 
 def written_default(field: str) -> str:
@@ -179,7 +181,7 @@ def main(argv: list[str]) -> int:
             path.write_text(settings_files()[path], encoding="utf-8")
         print(f"{'differs' if '--check' in argv else 'wrote'}: {path.relative_to(ROOT)}")
     if stale and "--check" in argv:
-        print(f"write them anew: {_COMMAND}")
+        print(f"write them again: {_COMMAND}")
     return 1 if stale and "--check" in argv else 0
 
 

@@ -9,7 +9,7 @@ import typer
 
 from agentctl.cli.options import OUTPUT, with_setting_flags
 
-_LIMITS, _REACH, _INPUT = "Limits", "What it may touch", "Input"
+_LIMITS, _REACH, _INPUT = "Limits", "Permissions", "Input"
 
 
 @with_setting_flags
