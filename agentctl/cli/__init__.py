@@ -1,16 +1,16 @@
-"""The command line: parses the words, calls the packages below, and prints the result.
+"""The command line: parses the arguments, calls the packages below, and prints the result.
 
 `app` builds the Typer application and returns the exit code. Each command is a folder or a module of its
 name: `run/`, `costs/`, `ledger/`, `runs/`, `providers/`, `doctor/`, `help/`, `agents`, `tools`, `policy`,
 `config`, `trust`. Shared by all of them: `options` (flags and their values), `documents` (JSON),
 `exit_codes`, `error_output` (errors and notes on stderr), `streams` (stdout and stderr), `prompts`
-(questions to a person), and `ui/` (screens, tables, colours).
+(questions to the user), and `ui/` (screens, tables, colours).
 
-Enter: `app.main(argv)`, which `agentctl.__main__` and the console script call; `app.build` for the
+Enter: `app.main(argv)`, which `agentctl.__main__` and the console script call; `app.build_app` for the
     application alone.
-Always: stdout holds what was asked for and nothing else; every other line goes to stderr. An error ends
-    as one sentence, a hint and an exit code. A command's own imports load when it is called, so that
-    `agentctl --help` loads no settings, no ledger and no provider.
+Always: stdout holds the requested output and nothing else; every other line goes to stderr. An error is
+    printed as one sentence and a hint, and sets the exit code. A command imports its own modules when it is
+    called, so that `agentctl --help` loads no settings, no ledger and no provider.
 May import: every other package.
 Never: decides about money, permissions or the sandbox; keeps state of its own; is imported by another
     package.

@@ -1,4 +1,4 @@
-"""``agentctl agents``: list the agents, show one, and the tools that it would offer for a task."""
+"""``agentctl agents``: list the agents, show one of them, and the tools it would offer for a task."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCHEMA = "agentctl.agents/1"
 
 
 def list_(output: Output = None, json: Json = False) -> None:
-    """List the agents; a run takes the one whose examples sound most like the task."""
+    """List the agents; a run uses the one whose examples are most similar to the task."""
     from agentctl.runner.routing import load_agents
 
     as_json = wants_json(output, json=json)
@@ -33,11 +33,11 @@ def list_(output: Output = None, json: Json = False) -> None:
 
 def show(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="The agent; may be left out with --task.", show_default=False)
+        str | None, typer.Argument(metavar="NAME", help="Agent to show (optional with --task).", show_default=False)
     ] = None,
     task: Annotated[
         str | None,
-        typer.Option("--task", metavar="TEXT", help="Which tools a model would be offered for this task."),
+        typer.Option("--task", metavar="TEXT", help="Show which tools would be offered for this task."),
     ] = None,
     output: Output = None,
     json: Json = False,
@@ -49,7 +49,9 @@ def show(
     as_json = wants_json(output, json=json)
     agents = load_agents()
     if name is None and task is None:
-        raise UsageError("which agent?", hint=f"agentctl agents show NAME, of: {_names(agents)}")
+        raise UsageError(
+            "the name of the agent is missing", hint=f"agentctl agents show NAME, one of: {_names(agents)}"
+        )
     if task is not None and not task.strip():
         raise UsageError("--task is empty", hint='for example: --task "Is the container web up?"')
     if name is None:
@@ -71,10 +73,10 @@ COMMANDS: dict[str, Callable[..., None]] = {"list": list_, "show": show}
 
 
 def _offered_tools(agent: AgentSpec, task: str) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Return the tools that a run would offer to a model for ``task``, and why others of the agent's are left out.
+    """Return the tools that a run would offer for ``task``, and why other tools of the agent are left out.
 
     Raises:
-        SandboxUnavailable: a sandbox is required by name and is not available here.
+        SandboxUnavailable: the settings require a sandbox that is not available here.
     """
     from functools import partial
 
@@ -102,15 +104,15 @@ def _describe(
 ) -> Sequence[str]:
     lines = [f"{agent.name}: {agent.description}", ""]
     if offered is not None:
-        lines += [f'for "{task}" a model would be offered:', *(f"  {name}" for name in offered)]
+        lines += [f'tools offered for "{task}":', *(f"  {name}" for name in offered)]
         lines += [f"  not {name}: {why}" for name, why in left_out.items()]
         lines.append("")
     lines += ["tools always offered:", *(f"  {name}" for name in agent.tools)]
     if agent.more:
         width = max(map(len, agent.more))
-        lines += ["", "brought by words of the task, in the place of those:"]
+        lines += ["", "offered instead, if the task has one of these words:"]
         lines += [f"  {name.ljust(width)}  {', '.join(keys)}" for name, keys in agent.more.items()]
-    lines += ["", f"turns: at most {agent.max_turns}" if agent.max_turns else "turns: as many as the run's own limit"]
+    lines += ["", f"turns: at most {agent.max_turns}" if agent.max_turns else "turns: up to the limit of the run"]
     lines += ["", "instructions:", *(f"  {line}".rstrip() for line in agent.instructions.splitlines())]
     lines += ["", "examples:", *(f"  {example}" for example in agent.examples)]
     return [*lines, "", f'agentctl run --agent {agent.name} "{agent.examples[0]}"'] if agent.examples else lines

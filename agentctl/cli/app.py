@@ -1,4 +1,4 @@
-"""The Typer application: from the words of the command line to an exit code."""
+"""The Typer application: parses the command line, runs a command and returns its exit code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from agentctl.cli.options import Command, Group, canonical
 from agentctl.cli.run.command import run
 from agentctl.core.errors import AgentctlError
 
-_HELP = """Runs one task with a language model and tools, and cannot spend more than it was given.
+_HELP = """Run a task with a language model and tools, within a budget that it cannot exceed.
 
 Try: agentctl run "How much disk is free?"
 """
@@ -30,21 +30,21 @@ _ORDER = (
 )
 #: The groups: the module of each one's commands, and its help.
 _GROUPS = {
-    "ledger": ("agentctl.cli.ledger.command", "Whether the book can be believed, and what is in doubt."),
-    "runs": ("agentctl.cli.runs.command", "What runs did."),
-    "agents": ("agentctl.cli.agents", "The kinds of worker, one of which takes a task."),
-    "tools": ("agentctl.cli.tools", "What a model can do here, and what needs a person."),
-    "policy": ("agentctl.cli.policy", "What would happen to a tool's call."),
-    "providers": ("agentctl.cli.providers.command", "Who can answer, at what price, and the keys."),
-    "config": ("agentctl.cli.config", "The settings, and where each comes from."),
+    "ledger": ("agentctl.cli.ledger.command", "Verify the ledger, reconcile amounts in doubt, reprice past calls."),
+    "runs": ("agentctl.cli.runs.command", "List and inspect past runs."),
+    "agents": ("agentctl.cli.agents", "List and inspect agents."),
+    "tools": ("agentctl.cli.tools", "List and inspect the tools that a model can call."),
+    "policy": ("agentctl.cli.policy", "Check whether a tool call would be allowed."),
+    "providers": ("agentctl.cli.providers.command", "List and test providers; manage API keys."),
+    "config": ("agentctl.cli.config", "Show, set and check the settings."),
 }
 
 
 class _Root(Group):
-    """The root group; lists its commands in the order in which one needs them."""
+    """The root group; lists its commands in the order of ``_ORDER``."""
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
-        """Return the names of the commands, in the order of ``_ORDER``."""
+        """Return the command names in the order of ``_ORDER``."""
         return sorted(super().list_commands(ctx), key=_ORDER.index)
 
 
@@ -63,7 +63,7 @@ class _LazyGroup(Group):
 
     @commands.setter
     def commands(self, given: object) -> None:
-        """Ignore what the base class sets: it is always empty."""
+        """Ignore the value that the base class sets; it is always empty."""
 
 
 def _version(wanted: bool) -> None:
@@ -75,7 +75,7 @@ def _version(wanted: bool) -> None:
 
 
 def _print_help(context: typer.Context) -> None:
-    """Without a command: print the help on stderr and exit with 2."""
+    """Print the help on stderr and exit with 2, unless a command was given."""
     if context.invoked_subcommand is None:
         with contextlib.redirect_stdout(sys.stderr):
             text = context.get_help()
@@ -116,7 +116,7 @@ def _group(
 
 
 def build_app(*, only_run: bool = False) -> typer.Typer:
-    """Return the application; a command's own imports load when it is called. ``only_run``: register ``run`` alone."""
+    """Return the application; a command imports its own modules when called. ``only_run``: register ``run`` alone."""
     if only_run:
         return _group(_HELP, _root, {"run": run}, kind=_Root)
     from agentctl.cli.costs.command import costs
@@ -145,7 +145,7 @@ def main(argv: Sequence[str] | None = None, *, assemble: Assemble | None = None)
             sys.stdout.flush()
         except AgentctlError as error:
             code = _report(error, call)
-            with contextlib.suppress(AgentctlError):  # it was reported already
+            with contextlib.suppress(AgentctlError):  # already reported
                 sys.stdout.flush()
         sys.stderr.flush()
     return code
@@ -162,7 +162,7 @@ def _parser(*, only_run: bool) -> TyperGroup:
     command = cast("TyperGroup", typer.main.get_command(build_app(only_run=only_run)))
     for param in command.params:
         if isinstance(param, TyperOption) and param.name in ("install_completion", "show_completion"):
-            param.hidden = True  # hidden: use `agentctl completion`; but completion needs them registered
+            param.hidden = True  # `agentctl completion` replaces them, but needs them registered
     return command
 
 

@@ -1,4 +1,4 @@
-"""``agentctl config``: show, get, set and check the settings, with the source of each."""
+"""``agentctl config``: show, get, set and check the settings."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 SCHEMA = "agentctl.config/1"
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="As config show, the environment or a flag calls it.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the setting, its variable or its flag.")]
 
 
 def show(config: Config = None, env_file: EnvFile = None, output: Output = None, json: Json = False) -> None:
-    """Show each value and where it came from; keys are masked."""
+    """Show every setting with its value and source; keys are masked."""
     from agentctl.settings import load_settings
     from agentctl.settings.show import explain
 
@@ -37,7 +37,7 @@ def show(config: Config = None, env_file: EnvFile = None, output: Output = None,
 
 
 def path(output: Output = None, json: Json = False) -> None:
-    """Show where the files lie."""
+    """Show the paths of the files and folders of agentctl."""
     from agentctl.settings import load_settings
     from agentctl.settings.names import DIR_FIELDS
     from agentctl.settings.show import paths
@@ -52,12 +52,12 @@ def path(output: Output = None, json: Json = False) -> None:
     from agentctl.cli.ui.format import columns
     from agentctl.core.text import safe_text
 
-    cells = [(place.name, safe_text(str(place.path)), "" if place.exists else "not there yet") for place in places]
+    cells = [(place.name, safe_text(str(place.path)), "" if place.exists else "does not exist yet") for place in places]
     print(columns(("what", "path", ""), cells))
 
 
 def check(config: Config = None, env_file: EnvFile = None, output: Output = None, json: Json = False) -> None:
-    """Check the settings as a run would; exit 2 when something is wrong."""
+    """Check the settings as a run would; exit 2 if one is invalid."""
     from agentctl.core.errors import AgentctlError
     from agentctl.settings import check_settings
 
@@ -71,7 +71,7 @@ def check(config: Config = None, env_file: EnvFile = None, output: Output = None
 
         try:
             choice = resolve_provider(checked.loaded)
-            assemble(checked.loaded, choice)  # opens nothing: what it refuses, a run would refuse
+            assemble(checked.loaded, choice)  # opens nothing; raises what a run would raise
             chosen = f"{choice.provider}/{choice.model}" if choice.model else choice.provider
             chosen += f" ({choice.chosen_by})"
         except AgentctlError as error:
@@ -86,13 +86,13 @@ def check(config: Config = None, env_file: EnvFile = None, output: Output = None
         for problem in problems:
             print_error(problem, "")
         if not problems:
-            print(f"the settings are right; a run would use {chosen}")
+            print(f"the settings are valid; a run would use {chosen}")
     if problems:
         raise typer.Exit(code)
 
 
 def get(name: Name, config: Config = None, env_file: EnvFile = None, output: Output = None, json: Json = False) -> None:
-    """Print one value, alone, as config set takes it; an empty line if it is unset."""
+    """Print one value in the form that config set takes; an empty line if it is unset."""
     from agentctl.core.errors import UsageError
     from agentctl.core.text import safe_text
     from agentctl.settings import load_settings
@@ -103,7 +103,7 @@ def get(name: Name, config: Config = None, env_file: EnvFile = None, output: Out
     as_json = wants_json(output, json=json)
     field = find_field(name)
     if field in SECRET_FIELDS:
-        raise UsageError("keys are never printed", hint="agentctl providers list   says which are set, masked")
+        raise UsageError("keys are never printed", hint="agentctl providers list   shows which are set, masked")
     loaded = load_settings(flags={}, config=config, env_files=env_file or (), remember=False, needs=(field,))
     value = format_for_set(field, getattr(loaded.settings, field))
     _notes(loaded.notes)
@@ -116,13 +116,13 @@ def get(name: Name, config: Config = None, env_file: EnvFile = None, output: Out
 def set_(
     name: Name,
     value: Annotated[
-        list[str] | None, typer.Argument(metavar="VALUE", help="Several for a list; none lifts a limit.")
+        list[str] | None, typer.Argument(metavar="VALUE", help="Value; several for a list; 'none' disables a limit.")
     ] = None,
-    unset: Annotated[bool, typer.Option("--unset", "--remove", help="Take the line out again.")] = False,
+    unset: Annotated[bool, typer.Option("--unset", "--remove", help="Remove the setting from the file.")] = False,
     output: Output = None,
     json: Json = False,
 ) -> None:
-    """Set one value in your config.toml; all else in it stays as it is."""
+    """Set one value in your config.toml, and leave the rest of the file unchanged."""
     from agentctl.cli.error_output import print_stderr
     from agentctl.core.errors import UsageError
     from agentctl.core.text import safe_text
@@ -132,17 +132,17 @@ def set_(
     as_json = wants_json(output, json=json)
     here = read_sources()
     field, file = find_field(name.partition("=")[0]), here.config_file
-    check_settable(field, file)  # before what was typed is repeated: it may be a key
+    check_settable(field, file)  # before any message repeats the value: it may be a key
     if unset == bool(value):
         hint = f"agentctl config set {field} VALUE   or: agentctl config set {field} --unset"
-        raise UsageError("give a value, or --unset", hint=hint)
+        raise UsageError("give either a value or --unset", hint=hint)
     changed = save_value(file, field, value or ())
     shown = ",".join(value or ())
     if unset:
-        print_stderr(safe_text(f"removed {field} from {file}" if changed else f"{file} holds no {field}"))
+        print_stderr(safe_text(f"removed {field} from {file}" if changed else f"{field} is not set in {file}"))
     else:
         print_stderr(
-            safe_text(f"set {field} = {shown} in {file}" if changed else f"{field} = {shown} stands in {file} already")
+            safe_text(f"set {field} = {shown} in {file}" if changed else f"{field} = {shown} is already set in {file}")
         )
     warning = "" if unset else _overriding_source(field)
     if warning:
@@ -153,7 +153,7 @@ def set_(
 
 
 def _overriding_source(field: str) -> str:
-    """Return which source overrides the user's config.toml for ``field``, "" if none; flags are not considered."""
+    """Return a warning if a source other than a flag overrides ``field`` in the user's config.toml, else ""."""
     from agentctl.core.text import safe_text
     from agentctl.settings.load import read_sources
     from agentctl.settings.project_files import trusted_layers
@@ -165,15 +165,15 @@ def _overriding_source(field: str) -> str:
         entry = next((layer.entries[field] for layer in layers if field in layer.entries), entry)
     if entry is None or entry.source.kind == "user config":
         return ""
-    return safe_text(f"{entry.source} sets {field} too, and that one is used")
+    return safe_text(f"{entry.source} also sets {field} and takes precedence")
 
 
 def init(
-    force: Annotated[bool, typer.Option("--force", help="Start anew; the old file is kept as .old.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file; it is kept as .old.")] = False,
     output: Output = None,
     json: Json = False,
 ) -> None:
-    """Write a config.toml that names every setting, each line commented out."""
+    """Write a config.toml with every setting, each commented out."""
     from agentctl.cli.error_output import print_stderr
     from agentctl.core.text import safe_text
     from agentctl.settings.config_file import start_file
@@ -182,7 +182,7 @@ def init(
     as_json = wants_json(output, json=json)
     file = read_sources().config_file
     kept = start_file(file, force=force)
-    print_stderr(safe_text(f"wrote {file}" + (f"; the old one is {kept}" if kept else "")))
+    print_stderr(safe_text(f"wrote {file}" + (f"; the old file is kept as {kept}" if kept else "")))
     if as_json:
         _print({"path": str(file), "kept": str(kept) if kept else None})
 

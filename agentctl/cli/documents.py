@@ -1,4 +1,4 @@
-"""The JSON documents that commands print: a run's (``agentctl.run/1``), an error's, and what they share."""
+"""The JSON documents of a run (``agentctl.run/1``) and of an error, and helpers for all documents."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Document = dict[str, object]
 
 
 def usd(nano: int | None) -> float | None:
-    """Return dollars as a JSON number: the shortest that reads back as the same amount."""
+    """Return nano-dollars in dollars as a JSON number, None for None."""
     return None if nano is None else float(Decimal(nano) / NANO_PER_USD)
 
 
@@ -30,7 +30,7 @@ def moment(at: datetime | None) -> str | None:
 
 
 def in_unit(value: int | None, unit: str) -> float | int | None:
-    """Return an amount of either unit as a JSON number: dollars or tokens."""
+    """Return ``value`` as a JSON number: in dollars if ``unit`` is ``nano_usd``, else unchanged."""
     return usd(value) if unit == "nano_usd" else value
 
 
@@ -39,9 +39,9 @@ def _limit(use: LimitUse) -> Document:
 
 
 def breaker_document(info: BreakerInfo) -> Document:
-    """Return why a breaker tripped, in the limit's own unit; ``hold`` and ``charge`` are null unless after an overrun.
+    """Return why a breaker tripped, in the unit of the limit; ``hold`` and ``charge`` are set only after an overrun.
 
-    ``run_id`` is there only if the limit is that of a run above the one that was stopped.
+    ``run_id`` is included only if the limit belongs to a run above the one that was stopped.
     """
     names = ("ceiling", "spent", "held", "would_be", "hold", "charge")
     amounts = {name: in_unit(getattr(info, name), info.unit) for name in names}
@@ -97,7 +97,7 @@ def run_document(result: RunResult) -> Document:
 
 
 def unstarted_document(error: ErrorInfo, status: str, *, task: str | None = None) -> Document:
-    """Return the document of a run that never began: nothing was sent, nothing was spent."""
+    """Return the document of a run that failed before it began: nothing was sent or spent."""
     return {
         "schema": RUN_SCHEMA,
         "version": __version__,
@@ -144,7 +144,7 @@ def error_document(error: ErrorInfo, status: str) -> Document:
 
 
 def finished_line(document: Mapping[str, object], *, seq: int, at: datetime) -> Document:
-    """Return the last line of a JSONL stream: an event with the whole document's fields."""
+    """Return the last line of a JSONL stream: an event with all fields of ``document``."""
     return {"event": "run_finished", "run_id": document["run_id"], "seq": seq, "at": moment(at), **document}
 
 

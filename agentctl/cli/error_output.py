@@ -37,12 +37,12 @@ def print_error(message: str, hint: str, paint: Paint = PLAIN) -> None:
 
 
 def report_settings(*needs: str) -> Loaded:
-    """Load the settings of a report, which needs no more of them than where the ledger and the journals lie.
+    """Load the settings for a report: it needs the paths of the ledger and the journals, and ``needs``.
 
-    Prints a warning for each wrong value that it does without.
+    Prints a warning for each invalid value that the report does not need.
 
     Raises:
-        UsageError: something that is needed is wrong.
+        UsageError: a value that the report needs is invalid.
     """
     from agentctl.settings import load_settings
 
@@ -55,7 +55,7 @@ def report_settings(*needs: str) -> Loaded:
 def report_error(
     error: AgentctlError, *, form: Form, command: str | None, task: str | None = None, paint: Paint = PLAIN
 ) -> int:
-    """Print an error that ended a command, as text and if asked for as JSON; return the exit code."""
+    """Print the error that ended a command, as text and, if requested, as JSON; return the exit code."""
     info, status = error_info(error)
     print_error(error.message, error.hint, paint)
     if form != "text":
@@ -69,7 +69,7 @@ def report_error(
 
 
 def translate_parser_error(error: Exception, argv: tuple[str, ...]) -> AgentctlError:
-    """Translate an error of Typer's parser into a UsageError that names the nearest right word."""
+    """Return an error of Typer's parser as a UsageError, with the nearest valid word as its hint."""
     from agentctl.core.errors import UsageError
 
     context = getattr(error, "ctx", None)
@@ -78,7 +78,7 @@ def translate_parser_error(error: Exception, argv: tuple[str, ...]) -> AgentctlE
     option = getattr(error, "option_name", "")
     behind = next((word for word in argv if word in commands), "run") if commands and option else ""
     if behind and any(option in found.opts for found in getattr(commands.get(behind), "params", ())):
-        message, hint = f"{option} stands before the command", f"flags come behind it: {path} {behind} {option} …"
+        message, hint = f"{option} is placed before the command", f"put it after the command: {path} {behind} {option}"
     elif near := getattr(error, "possibilities", None):
         message, hint = str(getattr(error, "message", error)), f'did you mean "{near[0]}"?'
     else:
@@ -93,7 +93,7 @@ def translate_parser_error(error: Exception, argv: tuple[str, ...]) -> AgentctlE
 
 
 def _command_path(argv: tuple[str, ...]) -> str:
-    """Return the command that ``argv`` begins with, for an error that does not name it."""
+    """Return the command at the beginning of ``argv``, for an error that does not name it."""
     words = ["agentctl"]
     for word in argv:
         most = 2 if words[-1] in _GROUPS else 1
@@ -104,7 +104,7 @@ def _command_path(argv: tuple[str, ...]) -> str:
 
 
 def _nearest_command(word: str, argv: tuple[str, ...], known: list[str], *, is_root: bool) -> str:
-    """Return the hint for an unknown command: the nearest one, or ``run`` with the words as its task."""
+    """Return the hint for an unknown command: the nearest one, or ``run`` with the words as the task."""
     from agentctl.cli.run.task_input import COMMAND_WORDS
     from agentctl.core.text import did_you_mean
 
@@ -120,7 +120,7 @@ def _nearest_command(word: str, argv: tuple[str, ...], known: list[str], *, is_r
 
 
 def record_crash(error: Exception) -> AgentctlError:
-    """Write the traceback of a bug to a file only the user can read, and return the error that names it."""
+    """Write the traceback of a bug to a file that only the user can read; return the error that names the file."""
     import traceback
 
     text = redact("".join(traceback.format_exception(error)), ())
@@ -132,8 +132,8 @@ def record_crash(error: Exception) -> AgentctlError:
             file.write(text)
     except OSError:
         sys.stderr.write(safe_text(text))
-        return InternalError(f"a bug in agentctl: {what}", hint="the traceback stands above: no log could be written")
-    return InternalError(f"a bug in agentctl: {what}", hint=f"the log is in {path}")
+        return InternalError(f"internal error: {what}", hint="report the traceback above; the log could not be written")
+    return InternalError(f"internal error: {what}", hint=f"report this bug with the log {path}")
 
 
 def _log_path() -> Path:

@@ -1,6 +1,6 @@
-"""The exit codes: one number, one name, one sentence each.
+"""The exit codes: number, name and description of each.
 
-To add one: a member and a sentence here, and an error in ``core.errors`` whose ``status`` is the member's name.
+To add one, add a member and a sentence here, and an error in ``core.errors`` whose ``status`` is the member's name.
 """
 
 from __future__ import annotations
@@ -32,27 +32,27 @@ class ExitStatus(IntEnum):
 
     @property
     def shown(self) -> str:
-        """The status's name; ``interrupted`` for both signals."""
+        """The name of the status; ``interrupted`` for both signals."""
         return "interrupted" if self is ExitStatus.terminated else self.name
 
 
 SENTENCES = {
     ExitStatus.done: "The agent finished; the answer is on stdout.",
-    ExitStatus.failed: "The agent gave up, or ran out of turns. No run ends with 1 otherwise.",
-    ExitStatus.usage: "A flag, argument or setting is wrong, or a dollar limit meets a model without a price.",
-    ExitStatus.budget: "A breaker tripped before a limit was passed; stderr says which one, with both numbers.",
+    ExitStatus.failed: "The agent gave up or ran out of turns; a run ends with 1 for no other reason.",
+    ExitStatus.usage: "A flag, argument or setting is invalid, or a dollar limit is set for a model of unknown price.",
+    ExitStatus.budget: "A breaker tripped before a limit was exceeded; stderr names the limit and both numbers.",
     ExitStatus.unavailable: "The provider or the container engine could not be reached or used; error.kind says which.",
-    ExitStatus.denied: "A needed action was refused, or needed a person who was not there; or a nested run has no"
-    " parent to draw on.",
-    ExitStatus.sandbox: "A boundary was asked for, or is needed by the task, and cannot be had here.",
+    ExitStatus.denied: "A needed action was denied, or needed approval and nobody could be asked; or a nested run"
+    " has no parent run to draw on.",
+    ExitStatus.sandbox: "A sandbox was requested, or the task needs one, and none is available here.",
     ExitStatus.context: "The conversation cannot be made to fit the model's context window.",
     ExitStatus.model_gone: "The provider does not know the model.",
     ExitStatus.internal: "A bug in agentctl; stderr says where the log is.",
-    ExitStatus.state: "The ledger, the journal or stdout cannot be written, or what is written cannot be believed.",
-    ExitStatus.rate_limited: "The provider still refused after the retries: try later; or no credit is left there.",
+    ExitStatus.state: "The ledger, the journal or stdout cannot be written, or a record is damaged.",
+    ExitStatus.rate_limited: "The provider still refused after all retries (try later), or has no credit left.",
     ExitStatus.auth: "A key is missing or was rejected.",
-    ExitStatus.timeout: "The run's own time (--timeout) was over.",
-    ExitStatus.interrupted: "Ctrl-C: calls stopped, holds kept, children dead, journal closed, summary printed.",
+    ExitStatus.timeout: "The run took longer than --timeout.",
+    ExitStatus.interrupted: "Ctrl-C: calls stopped, holds kept, children killed, journal closed, summary printed.",
     ExitStatus.terminated: "SIGTERM: the same as Ctrl-C.",
 }
 
@@ -65,5 +65,5 @@ def exit_status(error: BaseException) -> ExitStatus:
 
 
 def status_named(status: str) -> ExitStatus:
-    """Return the exit code with this name; an unknown name is an internal error."""
+    """Return the exit code named ``status``; ``internal`` for an unknown name."""
     return ExitStatus.__members__.get(status, ExitStatus.internal)

@@ -1,4 +1,4 @@
-"""One call of the command line: its words, the output they ask for, and who assembles a run."""
+"""One invocation of the command line: its arguments, the requested output format, and how a run is assembled."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ _VALUED = ("-o", "--output", "--format")
 
 
 class Invocation(NamedTuple):
-    """``assemble`` is None for the real parts."""
+    """The arguments of the command line; ``assemble`` replaces the function that assembles a run, None keeps it."""
 
     argv: tuple[str, ...]
     assemble: Assemble | None = None
 
     @property
     def command(self) -> str | None:
-        """The first word that is no flag."""
+        """The first argument that is not a flag."""
         return next((word for word in self.argv if not word.startswith("-")), None)
 
     @property
     def form(self) -> Form:
-        """What the words ask for, readable even when they are wrong elsewhere."""
+        """The requested output format, known even if other arguments are invalid."""
         form = requested_form(self.argv)
         return "jsonl" if form == "json" and self.command == "costs" and "--watch" in self.argv else form
 
 
 def requested_form(argv: tuple[str, ...]) -> Form:
-    """Return the output that ``argv`` asks for, whatever else is wrong with it; the last one counts."""
+    """Return the output format that ``argv`` requests, even if it is invalid otherwise; the last one wins."""
     form: Form = "text"
     for word, following in zip(argv, (*argv[1:], ""), strict=True):
         if word == "--":

@@ -1,4 +1,4 @@
-"""Typer annotations for the flags that several commands share, what their values mean, and our command classes."""
+"""Flags that several commands share: their Typer annotations, parsers of their values, and the command classes."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ OUTPUT = "Output"
 Json = Annotated[bool, typer.Option("--json", help="Same as -o json.", rich_help_panel=OUTPUT)]
 Output = Annotated[
     TableForm | None,
-    typer.Option("-o", "--output", help="How to print it (default table).", show_default=False, rich_help_panel=OUTPUT),
+    typer.Option("-o", "--output", help="Output format (default table).", show_default=False, rich_help_panel=OUTPUT),
 ]
 
 Config = Annotated[
-    str | None, typer.Option("--config", metavar="FILE", help="Read this TOML instead of the user's config file.")
+    str | None, typer.Option("--config", metavar="FILE", help="Read this TOML file instead of your config.toml.")
 ]
 EnvFile = Annotated[
-    list[str] | None, typer.Option("--env-file", metavar="FILE", help="Read this .env too; may be repeated.")
+    list[str] | None, typer.Option("--env-file", metavar="FILE", help="Read this .env file, too (may be repeated).")
 ]
 
-WINDOW, WHAT = "Window", "What"
+WINDOW, WHAT = "Window", "Selection"
 
 Since = Annotated[
     str | None,
     typer.Option(
         "--since",
         metavar="WHEN",
-        help="From then: 30m, 2h, 2026-11-01, 2026-11-01T14:00, with Z or +02:00 too.",
+        help="Start of the window: 30m, 2h, 2026-11-01, 2026-11-01T14:00 (with Z or +02:00, too).",
         rich_help_panel=WINDOW,
     ),
 ]
@@ -45,7 +45,7 @@ Until = Annotated[
     typer.Option(
         "--until",
         metavar="WHEN",
-        help="Up to then; a day is included. Without a beginning: from the first call on.",
+        help="End of the window; a day is included. Without a start: from the first call on.",
         rich_help_panel=WINDOW,
     ),
 ]
@@ -54,7 +54,7 @@ Timezone = Annotated[
     typer.Option(
         "--timezone",
         metavar="NAME",
-        help="Where days and hours begin, such as Europe/Berlin (default: this machine's zone).",
+        help="Time zone of days and hours, such as Europe/Berlin (default: this machine's zone).",
         rich_help_panel=WINDOW,
     ),
 ]
@@ -63,20 +63,25 @@ OneRun = Annotated[
     typer.Option(
         "--run",
         metavar="ID",
-        help="One run and those that it started, by how its id begins; from its start, unless a window is given.",
+        help="Only this run and the runs that it started (id or prefix); from its start, unless a window is given.",
         rich_help_panel=WHAT,
     ),
 ]
 Labels = Annotated[
     list[str] | None,
-    typer.Option("--label", metavar="K=V", help="Runs with this label; repeated: with all.", rich_help_panel=WHAT),
+    typer.Option(
+        "--label",
+        metavar="K=V",
+        help="Only runs with this label (may be repeated: with all of them).",
+        rich_help_panel=WHAT,
+    ),
 ]
 By = Annotated[
     str,
     typer.Option(
         "--by",
         metavar="GROUPS",
-        help="Any of hour, day, model, provider, agent, run, purpose, label:NAME, with commas between.",
+        help="Group by any of hour, day, model, provider, agent, run, purpose, label:NAME, comma-separated.",
         rich_help_panel=WHAT,
     ),
 ]
@@ -88,7 +93,7 @@ _PANELS = ("Model and agent", "Limits", "Context", "Permissions", "Input", OUTPU
 
 
 def with_setting_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Return ``command`` with a flag for each setting that has one; it gets those given as ``flags``, by field."""
+    """Return ``command`` with the flags of all settings; it receives the given ones as ``flags``, by field."""
     given = inspect.signature(command).parameters.values()
     own = [parameter for parameter in given if parameter.name != "flags"]
     flags = [
@@ -104,7 +109,7 @@ def with_setting_flags(command: Callable[..., None]) -> Callable[..., None]:
     whole.sort(key=_panel)
     call.__doc__, call.__name__ = command.__doc__, command.__name__
     call.__annotations__ = {parameter.name: parameter.annotation for parameter in whole}
-    call.__signature__ = inspect.Signature(whole)  # type: ignore[attr-defined]  # what inspect.signature returns
+    call.__signature__ = inspect.Signature(whole)  # type: ignore[attr-defined]  # read by inspect.signature
     return call
 
 
@@ -119,10 +124,10 @@ def canonical(word: str) -> str:
 
 
 def output_form(output: str | None, *, json: bool) -> str | None:
-    """Return the output that ``-o`` or ``--json`` asks for, None without either.
+    """Return the output format that ``-o`` or ``--json`` requests, None without either.
 
     Raises:
-        UsageError: ``--json`` and another output.
+        UsageError: ``--json`` contradicts ``-o``.
     """
     if json and output not in (None, "json"):
         raise UsageError(f"--json and -o {output} contradict each other", hint="give one of them")
@@ -130,10 +135,10 @@ def output_form(output: str | None, *, json: bool) -> str | None:
 
 
 def approval_mode(approve: str | None, *, yes: bool) -> str | None:
-    """Return the mode that ``--approve`` or ``--yes`` asks for, None without either.
+    """Return the mode that ``--approve`` or ``--yes`` requests, None without either.
 
     Raises:
-        UsageError: ``--yes`` and another mode.
+        UsageError: ``--yes`` contradicts ``--approve``.
     """
     if yes and approve not in (None, "all"):
         raise UsageError(f"--yes and --approve {approve} contradict each other", hint="give one of them")
@@ -141,7 +146,7 @@ def approval_mode(approve: str | None, *, yes: bool) -> str | None:
 
 
 def wants_json(output: str | None, *, json: bool) -> bool:
-    """Return whether a listing goes out as JSON."""
+    """Return whether a listing is printed as JSON."""
     return output_form(output, json=json) == "json"
 
 
@@ -149,7 +154,7 @@ def parse_labels(given: Sequence[str] | None) -> dict[str, str]:
     """Return ``k=v`` words as a mapping.
 
     Raises:
-        UsageError: a word without ``=`` or without a name, or a label that cannot be stored.
+        UsageError: a word has no ``=`` or no name, or a label cannot be stored.
     """
     from agentctl.settings.labels import check_labels
 
@@ -157,13 +162,13 @@ def parse_labels(given: Sequence[str] | None) -> dict[str, str]:
     for word in given or ():
         name, mark, value = word.partition("=")
         if not mark or not name.strip():
-            raise UsageError(f'--label "{word}" is no name=value', hint="for example: --label team=web")
+            raise UsageError(f'--label "{word}" is not NAME=VALUE', hint="for example: --label team=web")
         labels[name.strip()] = value.strip()
     return check_labels(labels)
 
 
 def parse_groups(by: str) -> tuple[str, ...]:
-    """Return the groups that ``--by`` names, each once.
+    """Return the groups that ``--by`` names, without duplicates.
 
     Raises:
         UsageError: an unknown group.
@@ -176,8 +181,8 @@ def parse_groups(by: str) -> tuple[str, ...]:
         if word in GROUPS or (word.startswith(LABEL) and word != LABEL):
             continue
         near = did_you_mean(word, GROUPS)
-        allowed = f"--by takes {', '.join(GROUPS)} and label:NAME, with commas between them"
-        raise UsageError(f'--by "{word}" is not known', hint=f"{near} {allowed}".strip())
+        allowed = f"--by takes {', '.join(GROUPS)} and label:NAME, comma-separated"
+        raise UsageError(f'--by "{word}" is unknown', hint=f"{near} {allowed}".strip())
     return words
 
 
@@ -186,7 +191,7 @@ _TEXT = (str, str | None)
 
 class _Option(TyperOption):
     def process_value(self, ctx: Any, value: Any) -> Any:  # noqa: ANN401 - the base class's own types
-        """Convert a given value; an absent one stays absent, and a text is a text without pydantic's help."""
+        """Convert a given value; leave an absent one absent, and take text as it is, without pydantic."""
         text = isinstance(value, str) and self.type_descriptor.annotation in _TEXT
         if text:
             return value if self.callback is None else self.callback(ctx, self, value)
@@ -213,11 +218,11 @@ class _Argument(TyperArgument):
 
 
 class _Plain:
-    """Replaces Typer's parameters by ours: no ``<bool>`` in help, no pydantic adapter for what is not given."""
+    """Replace Typer's parameters with ours: no ``<bool>`` in help, no pydantic adapter for absent values."""
 
     def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - the base class's own types
-        """Return the parameters, ``--help`` among them."""
-        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]  # a mixin: the base stands behind it
+        """Return the parameters, including ``--help``."""
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]  # a mixin: the next class has it
         for param in params:
             if type(param) is TyperOption:
                 param.__class__ = _Option

@@ -1,4 +1,4 @@
-"""``agentctl policy check``: whether a tool call would run, ask a person, or be denied."""
+"""``agentctl policy check``: check whether a tool call would run, ask or be denied."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from agentctl.protocols import Tool
 
 SCHEMA = "agentctl.policy/1"
-_RULES = "As for a run"
+_RULES = "Same as for a run"
 _EXAMPLE = "agentctl policy check 'docker_ps(all=true)'"
 
 
@@ -26,38 +26,45 @@ def check(
         list[str] | None,
         typer.Argument(
             metavar="CALL",
-            help="'TOOL(ARGUMENT=VALUE)', or a command of the shell; words are joined.",
+            help="'TOOL(ARGUMENT=VALUE)' or a shell command; words are joined.",
             show_default=False,
         ),
     ] = None,
     allow: Annotated[
-        list[str] | None, typer.Option("--allow", metavar="RULE", help="Without asking.", rich_help_panel=_RULES)
+        list[str] | None,
+        typer.Option(
+            "--allow",
+            metavar="RULE",
+            help="Allow matching calls without asking (may be repeated).",
+            rich_help_panel=_RULES,
+        ),
     ] = None,
     deny: Annotated[
-        list[str] | None, typer.Option("--deny", metavar="RULE", help="Never.", rich_help_panel=_RULES)
+        list[str] | None,
+        typer.Option("--deny", metavar="RULE", help="Deny matching calls (may be repeated).", rich_help_panel=_RULES),
     ] = None,
     approve: Annotated[
         Literal["ask", "deny", "all"] | None,
-        typer.Option("--approve", help="How questions are answered (default ask).", rich_help_panel=_RULES),
+        typer.Option("--approve", help="How to decide calls that need approval (default ask).", rich_help_panel=_RULES),
     ] = None,
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Same as --approve all.", rich_help_panel=_RULES)] = False,
-    read_only: Annotated[bool, typer.Option("--read-only", help="Nothing but reads.", rich_help_panel=_RULES)] = False,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Allow only reads.", rich_help_panel=_RULES)] = False,
     tools: Annotated[
-        list[str] | None, typer.Option("--tools", metavar="A,B", help="Only these tools.", rich_help_panel=_RULES)
+        list[str] | None, typer.Option("--tools", metavar="A,B", help="Allow only these tools.", rich_help_panel=_RULES)
     ] = None,
     sandbox: Annotated[
         Literal["auto", "bwrap", "none"] | None,
-        typer.Option("--sandbox", help="Of shell commands.", rich_help_panel=_RULES),
+        typer.Option("--sandbox", help="Sandbox for shell commands.", rich_help_panel=_RULES),
     ] = None,
     config: Config = None,
     env_file: EnvFile = None,
     output: Output = None,
     json: Json = False,
 ) -> None:
-    """Say whether a call would run, ask a person or be denied.
+    """Check whether a tool call would run, ask or be denied.
 
-    Nothing is done and no engine is asked. Exit 0: it runs. 5: denied, or it needs a person. 6: no boundary for it
-    here. 2: not understood.
+    Executes nothing and asks no container engine. Exit 0: the call runs. 5: it is denied or needs approval.
+    6: it needs a sandbox that is not available. 2: the call is invalid.
     """
     from agentctl.cli.error_output import print_stderr
     from agentctl.cli.exit_codes import status_named
@@ -69,7 +76,7 @@ def check(
     as_json = wants_json(output, json=json)
     text = " ".join(call or ())
     if not text.strip():
-        raise UsageError("which call?", hint=f"for example: {_EXAMPLE}")
+        raise UsageError("CALL is missing", hint=f"for example: {_EXAMPLE}")
     flags: dict[str, object] = {
         "allow": allow or None,
         "deny": deny or None,
@@ -102,7 +109,7 @@ def _parse_call(text: str, catalog: ToolCatalog) -> ToolCall:
     """Parse ``text`` as a tool call.
 
     Raises:
-        UsageError: it is not a call of a known tool.
+        UsageError: ``text`` is not a valid call of a known tool.
     """
     from agentctl.core.errors import ToolError, UsageError
     from agentctl.core.messages import ToolCall
@@ -124,7 +131,7 @@ def _shell_call(text: str, catalog: ToolCatalog) -> ToolCall:
     """Return the tool call that runs ``text`` in a shell.
 
     Raises:
-        UsageError: no tool runs commands.
+        UsageError: there is no tool that runs commands.
     """
     from agentctl.core.errors import UsageError
     from agentctl.core.messages import ToolCall
@@ -134,7 +141,7 @@ def _shell_call(text: str, catalog: ToolCatalog) -> ToolCall:
     target = None if name is None else catalog.tools[name].spec.target
     if name is None or target is None:
         raise UsageError(
-            f'"{text[:200]}" is no tool\'s call, and no tool here runs commands of a shell',
+            f'"{text[:200]}" is not a tool call, and no tool here runs shell commands',
             hint=f"for example: {_EXAMPLE}",
         )
     return ToolCall("", name, {target: text})
@@ -142,9 +149,9 @@ def _shell_call(text: str, catalog: ToolCatalog) -> ToolCall:
 
 _WORDS = {
     "runs": "runs",
-    "asks": "needs a person (without a terminal: denied)",
+    "asks": "needs approval (denied without a terminal)",
     "denied": "denied",
-    "left_out": "left out, as there is no boundary for it here",
+    "left_out": "left out, because no sandbox is available for it here",
 }
 
 

@@ -1,4 +1,4 @@
-"""Questions to a person at a terminal, on stderr: yes or no, one of several, and a secret without echo."""
+"""Prompts on the terminal, on stderr: yes or no, one of several options, and a secret without echo."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _TRIES = 3
 
 
 def can_ask() -> bool:
-    """Return whether somebody can see a question and answer it."""
+    """Return whether the user can see a prompt and answer it."""
     return is_person_here(sys.stdin, sys.stderr)
 
 
 def ask_yes_no(question: str) -> bool:
-    """Ask, and return whether the answer is yes; an empty line, the end of input and three other answers mean no."""
+    """Ask and return whether the answer is yes; an empty line, end of input and three invalid answers mean no."""
     for _ in range(_TRIES):
         answer = _answer(f"{question} [y/N] ").lower()
         if answer in ("y", "yes"):
@@ -34,7 +34,7 @@ def ask_yes_no(question: str) -> bool:
 
 
 def choose_one(question: str, options: Sequence[str]) -> int | None:
-    """Ask for one of numbered options; return its index from 0, None for none of them."""
+    """Ask for one of numbered options; return its index from 0, or None if none was chosen."""
     for number, option in enumerate(options, 1):
         sys.stderr.write(safe_text(f"  {number}  {option}\n"))
     for _ in range(_TRIES):
@@ -48,7 +48,7 @@ def choose_one(question: str, options: Sequence[str]) -> int | None:
 
 
 def _answer(prompt: str) -> str:
-    """Return one stripped line, "" at the end of input; what was typed before the question is discarded."""
+    """Return one stripped line, "" at the end of input; input typed before the prompt is discarded."""
     number = sys.stdin.fileno()
     _forget_what_was_typed(number)
     sys.stderr.write(safe_text(prompt))
@@ -76,17 +76,17 @@ _PATIENCE_S = 2.0
 
 
 def read_secret(what: str, *, notify: Callable[[str], object]) -> str:
-    """Return one stripped line of stdin; on a terminal ask for it, without echo.
+    """Return one stripped line of stdin; on a terminal prompt for it, without echo.
 
     Raises:
-        UsageError: nobody can be asked, the line is empty, or it is too long.
-        Interrupted: SIGTERM came first.
+        UsageError: stdin is a terminal but stderr is not, or the line is empty or too long.
+        Interrupted: SIGTERM arrived first.
     """
     if not sys.stdin.isatty():
         line = _line(sys.stdin.fileno(), lambda: notify(f"still waiting for {what} on stdin"))
     elif not sys.stderr.isatty():
         raise UsageError(
-            f"{what} is asked for only where stderr is a terminal", hint="or give it on stdin, from a file"
+            f"no prompt for {what}: stderr is not a terminal", hint="pipe it to stdin, or redirect stdin from a file"
         )
     else:
         with _echo_off():
@@ -98,12 +98,12 @@ def read_secret(what: str, *, notify: Callable[[str], object]) -> str:
                 sys.stderr.write("\n")
     text = line.decode("utf-8", "replace").removeprefix("\ufeff").strip()
     if not text:
-        raise UsageError(f"no {what} came; nothing was changed", hint="give it on stdin, or type it when asked")
+        raise UsageError(f"{what} is empty; nothing was changed", hint="pipe it to stdin, or type it when prompted")
     return text
 
 
 def _line(number: int, late: Callable[[], object] | None = None) -> bytes:
-    """Read up to the first newline or the end, without a buffer that could hold on to what was read."""
+    """Read up to the first newline or the end, without a buffer that would keep a copy."""
     line = b""
     try:
         while b"\n" not in line:
@@ -115,7 +115,7 @@ def _line(number: int, late: Callable[[], object] | None = None) -> bytes:
             if not piece:
                 break
             if len(line) > LONGEST:
-                raise UsageError("what stdin brings is too long to be a key; nothing was changed")
+                raise UsageError("input on stdin is too long for a key; nothing was changed")
     except OSError as error:
         raise UsageError(f"stdin cannot be read: {(error.strerror or 'closed').lower()}") from error
     return line.partition(b"\n")[0]
@@ -123,7 +123,7 @@ def _line(number: int, late: Callable[[], object] | None = None) -> bytes:
 
 @contextlib.contextmanager
 def _echo_off() -> Iterator[None]:
-    """Turn the terminal's echo off, and on again whatever happens."""
+    """Turn the terminal's echo off, and restore it in any case."""
     import termios
 
     def stop(number: int, frame: object) -> None:
@@ -135,7 +135,7 @@ def _echo_off() -> Iterator[None]:
     quiet[3] = before[3] & ~termios.ECHO
     listened = signal.signal(signal.SIGTERM, stop)
     try:
-        termios.tcsetattr(number, termios.TCSAFLUSH, quiet)  # discard what was typed before the question
+        termios.tcsetattr(number, termios.TCSAFLUSH, quiet)  # discard what was typed before the prompt
         yield
     finally:
         termios.tcsetattr(number, termios.TCSAFLUSH, before)

@@ -1,4 +1,4 @@
-"""stdout and stderr for scripts: a closed pipe is silent, a full disk is an error."""
+"""stdout and stderr for scripts: a closed pipe is ignored, a full disk is an error."""
 
 from __future__ import annotations
 
@@ -13,26 +13,27 @@ from agentctl.core.errors import StateError
 
 
 class Stream:
-    """A text stream whose reader may go away; everything else is delegated to the wrapped stream.
+    """A wrapper of a text stream whose reader may go away.
 
-    A closed pipe is no error: what follows is discarded. Any other failure is a StateError when ``loud``.
+    After a closed pipe, further output is discarded without an error. Any other failure raises StateError if
+    ``loud``.
     """
 
     def __init__(self, stream: TextIO, *, loud: bool) -> None:
         self._stream = stream
         self._loud = loud
-        self.is_gone = False  # ``costs --watch`` ends then
+        self.is_gone = False  # checked by ``costs --watch``
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Write ``text``; characters that the encoding lacks are escaped.
+        """Write ``text``; characters that its encoding does not have are escaped.
 
         Raises:
             StateError: the disk is full, or the like.
         """
-        if text == "":  # a probe: unbuffered, it would fail on a full disk where nobody hears it
+        if text == "":  # an unbuffered empty write would fail on a full disk, unnoticed
             return 0
         try:
             return self._stream.write(text)
@@ -55,7 +56,11 @@ class Stream:
             self._give_up(error)
 
     def _give_up(self, error: OSError) -> None:
-        """Discard the rest, so that neither the next line nor the end of the process fails again."""
+        """Discard all further output, so that no later write or flush fails.
+
+        Raises:
+            StateError: the stream is ``loud`` and the failure is not a closed pipe.
+        """
         self.is_gone = True
         with contextlib.suppress(OSError, ValueError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -66,13 +71,13 @@ class Stream:
         if self._loud and error.errno not in (errno.EPIPE, errno.ESHUTDOWN):
             raise StateError(
                 f"stdout cannot be written: {error.strerror}",
-                hint="what a run has paid for is in its journal: agentctl runs show",
+                hint="agentctl runs show   prints what the run has paid for",
             ) from error
 
 
 @contextlib.contextmanager
 def own_streams() -> Iterator[None]:
-    """Replace stdout and stderr by Streams, for as long as a command runs."""
+    """Replace stdout and stderr by ``Stream`` objects while a command runs."""
     before = sys.stdout, sys.stderr
     sys.stdout = cast("TextIO", Stream(sys.stdout, loud=True))
     sys.stderr = cast("TextIO", Stream(sys.stderr, loud=False))
@@ -83,9 +88,9 @@ def own_streams() -> Iterator[None]:
 
 
 def open_missing() -> None:
-    """Open those of stdin, stdout and stderr that are closed on /dev/null, so that no other file takes their number.
+    """Open closed standard streams on /dev/null, so that no other file gets their descriptor.
 
-    A closed stdout is opened for reading: what is written there fails and is reported, instead of being lost.
+    A closed stdout is opened for reading, so that writing to it fails and is reported.
     """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         if getattr(sys, name) is None:

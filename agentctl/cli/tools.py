@@ -1,4 +1,4 @@
-"""``agentctl tools``: list and show the tools, and whether a call runs, asks or is denied."""
+"""``agentctl tools``: list and show the tools, and whether a call would run, ask or be denied."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCHEMA = "agentctl.tools/1"
 
 
 def list_(config: Config = None, env_file: EnvFile = None, output: Output = None, json: Json = False) -> None:
-    """List the tools, and whether a call runs, asks a person or is denied by the current settings."""
+    """List the tools, and whether a call runs, asks or is denied by the current settings."""
     as_json = wants_json(output, json=json)
     catalog = _catalog(config, env_file)
     agents = _agents()
@@ -38,27 +38,29 @@ def list_(config: Config = None, env_file: EnvFile = None, output: Output = None
         for name, tool in catalog.tools.items()
     ]
     cells = [tuple(map(safe_text, row)) for row in rows]
-    print(columns(("tool", "effect", "a call", "agents", "what it does"), cells))
+    print(columns(("tool", "effect", "call", "agents", "description"), cells))
 
 
 def show(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="The tool.", show_default=False)] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Tool to show.", show_default=False)] = None,
     config: Config = None,
     env_file: EnvFile = None,
     output: Output = None,
     json: Json = False,
 ) -> None:
-    """Show one tool: its arguments, what a call does, who may call it, and the rule to allow it."""
+    """Show one tool: its arguments, its effect, the agents that have it, and the rule that allows it."""
     from agentctl.core.errors import UsageError
     from agentctl.core.text import did_you_mean, safe_text
     from agentctl.tools.toolbox import TOOLS
 
     as_json = wants_json(output, json=json)
     if name is None:
-        raise UsageError("which tool?", hint=f"agentctl tools show NAME, of: {', '.join(TOOLS)}")
+        raise UsageError(
+            "the name of the tool is missing", hint=f"agentctl tools show NAME, one of: {', '.join(TOOLS)}"
+        )
     if name not in TOOLS:
-        hint = did_you_mean(name, TOOLS) or f"there are: {', '.join(TOOLS)}"
-        raise UsageError(safe_text(f'there is no tool "{name}"'), hint=hint)
+        hint = did_you_mean(name, TOOLS) or f"known tools: {', '.join(TOOLS)}"
+        raise UsageError(safe_text(f'unknown tool "{name}"'), hint=hint)
     catalog = _catalog(config, env_file)
     tool, agents = catalog.tools[name], _agents()
     if as_json:
@@ -82,7 +84,7 @@ def _catalog(config: str | None, env_file: list[str] | None) -> ToolCatalog:
 
 
 def _agents() -> Mapping[str, frozenset[str]]:
-    """Return the agents, each with the names of its tools."""
+    """Return the names of the tools of each agent."""
     from agentctl.runner.routing import load_agents
 
     return {agent.name: frozenset((*agent.tools, *agent.more)) for agent in load_agents()}
@@ -107,18 +109,18 @@ def _describe(tool: Tool, catalog: ToolCatalog, agents: Mapping[str, frozenset[s
     preview = catalog.preview(tool)
     yield from (spec.name, "", *spec.description.splitlines(), "")
     yield f"effect   {tool.effect}" + (", inside the workspace or a sandbox" if tool.contained else "")
-    yield f"a call   {_word(preview)}: {preview.why}"
+    yield f"call     {_word(preview)}: {preview.why}"
     yield f"agents   {', '.join(_used_by(spec.name, agents)) or 'none'}"
     for setting, rule in rules_about(catalog.permissions, spec.name):
         yield f"rule     {setting} {rule}   ({catalog.loaded.sources[setting]})"
-    yield f"allow    agentctl run --allow '{example_rule(spec)}' …"
-    yield f"deny     agentctl run --deny '{spec.name}' …"
+    yield f"allow    agentctl run --allow '{example_rule(spec)}' TASK"
+    yield f"deny     agentctl run --deny '{spec.name}' TASK"
     yield ""
     yield from _arguments(spec.parameters)
 
 
 def _arguments(schema: Mapping[str, object]) -> Iterator[str]:
-    """Yield the table of the arguments: type with its bounds, default, meaning."""
+    """Yield a table of the arguments: type with bounds, default, meaning."""
     from agentctl.cli.ui.format import columns
 
     properties, required = schema.get("properties"), schema.get("required")
@@ -147,7 +149,7 @@ def _default(name: str, entry: Mapping[str, object], needed: tuple[object, ...] 
     from json import dumps
 
     if name in needed:
-        return "(needed)"
+        return "(required)"
     return dumps(entry["default"], ensure_ascii=False) if "default" in entry else "-"
 
 
@@ -184,7 +186,7 @@ def _print(document: Document) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ToolCatalog:
-    """The tools by name, the permissions, and the tools that are left out for want of a sandbox."""
+    """The tools by name, the permissions, and the tools that are left out because they need a sandbox."""
 
     tools: Mapping[str, Tool]
     permissions: Permissions
@@ -192,7 +194,7 @@ class ToolCatalog:
     loaded: Loaded
 
     def preview(self, tool: Tool, arguments: Mapping[str, object] | None = None) -> CallPreview:
-        """Return the outcome of a call of the tool."""
+        """Return whether a call of ``tool`` would run, ask or be denied, and why."""
         from agentctl.permissions.preview import preview_call
 
         missing = self.left_out.get(tool.spec.name)
@@ -200,7 +202,7 @@ class ToolCatalog:
 
 
 def load_tool_catalog(loaded: Loaded) -> ToolCatalog:
-    """Return every tool as a run of these settings would find it; tries the sandbox out, asks no container engine.
+    """Return all tools as a run with these settings would see them; tests the sandbox, asks no container engine.
 
     Raises:
         UsageError: the settings name a tool or an argument that does not exist.

@@ -1,4 +1,4 @@
-"""``agentctl trust``: which files of a project may do more than tighten settings."""
+"""``agentctl trust``: trust the settings files of a project, list and revoke trust."""
 
 from __future__ import annotations
 
@@ -21,26 +21,28 @@ SCHEMA = "agentctl.trust/1"
 
 def trust(
     place: Annotated[
-        str | None, typer.Argument(metavar="DIR", help="The folder, or one of the two files. Default: here.")
+        str | None, typer.Argument(metavar="DIR", help="Folder, or one of the two files (default: the current folder).")
     ] = None,
-    list_: Annotated[bool, typer.Option("--list", help="List what is trusted, and what still holds.")] = False,
-    revoke: Annotated[bool, typer.Option("--revoke", help="Trust it no longer; it may be gone.")] = False,
-    all_: Annotated[bool, typer.Option("--all", help="With --revoke: everything.")] = False,
-    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="List the trusted files and whether they still match.")] = False,
+    revoke: Annotated[
+        bool, typer.Option("--revoke", help="Revoke the trust; the file need not exist any more.")
+    ] = False,
+    all_: Annotated[bool, typer.Option("--all", help="With --revoke: revoke the trust of all files.")] = False,
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask for confirmation.")] = False,
     output: Output = None,
     json: Json = False,
 ) -> None:
-    """Trust the .env and .agentctl.toml of a folder, as they are now.
+    """Trust the .env and .agentctl.toml of a folder with their current content.
 
-    Until then they can only tighten. A file that changes is not trusted any more.
+    Untrusted files can only tighten settings. A file that changes is no longer trusted.
     """
     from agentctl.core.errors import UsageError
 
     as_json = wants_json(output, json=json)
     if list_ and (revoke or place is not None or yes):
-        raise UsageError("--list stands alone", hint="agentctl trust --list")
+        raise UsageError("--list cannot be combined with DIR, --revoke or --yes", hint="agentctl trust --list")
     if all_ and (not revoke or place is not None):
-        raise UsageError("--all goes with --revoke, and names everything", hint="agentctl trust --revoke --all")
+        raise UsageError("--all needs --revoke and takes no DIR", hint="agentctl trust --revoke --all")
     if list_:
         _list(as_json=as_json)
     elif revoke:
@@ -50,7 +52,7 @@ def trust(
 
 
 class _Comparison(NamedTuple):
-    """A file; the names that it would set, by field; those that are overruled; those that it cannot set."""
+    """A file with the names that it would set, by field; those overridden; and those that it must not set."""
 
     found: FoundProjectFile
     used: Mapping[str, str]
@@ -77,7 +79,7 @@ def _trust(place: Path, typed: str, *, yes: bool, as_json: bool) -> None:
     here = read_sources(folder=folder)
     files = [found for found in here.found if only in ("", found.file.path.name)]
     if not files:
-        raise UsageError(f"{folder / only if only else folder} has no .env and no .agentctl.toml of a project")
+        raise UsageError(f"no .env or .agentctl.toml of a project in {folder / only if only else folder}")
     seen = [_compare(found, here.merged.entries) for found in files]
     for one in seen:
         for line in _describe(one):
@@ -86,8 +88,8 @@ def _trust(place: Path, typed: str, *, yes: bool, as_json: bool) -> None:
     if fresh and not yes:
         if not can_ask():
             command = " ".join(["agentctl trust", *([shlex.quote(typed)] if typed else []), "--yes"])
-            raise UsageError("nobody can be asked here; nothing was changed", hint=command)
-        if not ask_yes_no("trust this content, until it changes?"):
+            raise UsageError("confirmation needs a terminal; nothing was changed", hint=command)
+        if not ask_yes_no("Trust this content until it changes?"):
             raise ActionDenied("not trusted; nothing was changed")
     store = TrustStore(here.state_dir)
     if fresh:
@@ -110,10 +112,10 @@ def _trust(place: Path, typed: str, *, yes: bool, as_json: bool) -> None:
 
 
 def _folder(place: Path) -> tuple[Path, str]:
-    """Return the real folder, and the one file in it that was named ("" for both).
+    """Return the real folder, and the file in it that was named ("" for both files).
 
     Raises:
-        UsageError: no such folder.
+        UsageError: the folder does not exist or cannot be read.
     """
     import os
 
@@ -126,23 +128,23 @@ def _folder(place: Path) -> tuple[Path, str]:
         if place.name in PROJECT_FILES and place.parent.is_dir():
             return Path(os.path.realpath(place.parent)), place.name
     except (OSError, ValueError) as error:
-        raise UsageError(f"{place} cannot be looked at: {getattr(error, 'strerror', None) or error}") from error
+        raise UsageError(f"{place} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     meant = {"list": "--list", "ls": "--list", "revoke": "--revoke", "remove": "--revoke"}.get(str(place))
     raise UsageError(f"no such folder: {place}", hint=f"did you mean: agentctl trust {meant}" if meant else "")
 
 
 def _compare(found: FoundProjectFile, entries: Mapping[str, SettingEntry]) -> _Comparison:
-    """Compare the settings of a file with ``entries``, those of all other sources.
+    """Compare the settings of a file with ``entries``, the settings of all other sources.
 
     Raises:
-        UsageError: the file cannot be trusted, or a run that used it would not start.
+        UsageError: the file cannot be trusted, or it holds an invalid setting.
     """
     from agentctl.core.errors import UsageError
     from agentctl.settings.project_files import problems_of, read_layer, weaker_than
 
     file = found.file
     if file.unread or file.doubt:
-        hint = file.hint or "only a text file of your own can be trusted"
+        hint = file.hint or "only a text file that you own can be trusted"
         raise UsageError(f"{file.path} cannot be trusted: {file.unread or file.doubt}", hint=hint)
     layer, never = read_layer(file, "trusted project file")
     if wrong := problems_of(layer):
@@ -162,17 +164,17 @@ def _describe(seen: _Comparison) -> list[str]:
 
     path, trust_state = seen.found.file.path, seen.found.trust_state
     if trust_state == "trusted":
-        return [f"{path} is trusted already"]
+        return [f"{path} is already trusted"]
     if not seen.used and not seen.beaten:
-        lines = [f"{path} sets nothing of agentctl: there is nothing to trust"]
+        lines = [f"{path} has no settings of agentctl: nothing to trust"]
     else:
         changed = " has changed since it was trusted, and" if trust_state == "changed" else ""
         lines = [f"{path}{changed} would set: {', '.join(seen.names) or 'nothing now'}"]
         lines += [f"  {said}" for said in consequences(seen.used)]
     if seen.beaten:
-        lines.append(f"  overruled by something stronger: {', '.join(seen.beaten)}")
+        lines.append(f"  overridden by another source: {', '.join(seen.beaten)}")
     if seen.never:
-        lines.append(f"  not settable by a project file: {', '.join(seen.never)}")
+        lines.append(f"  not allowed in a project file: {', '.join(seen.never)}")
     return lines
 
 
@@ -198,7 +200,7 @@ def _list(*, as_json: bool) -> None:
     from agentctl.cli.ui.format import columns
 
     if not records:
-        print("nothing is trusted")
+        print("no trusted files")
         return
     cells = [(safe_text(str(record.path)), safe_text(record.state), safe_text(record.at)) for record in records]
     print(columns(("file", "state", "trusted at"), cells))

@@ -72,9 +72,7 @@ async def test_a_dearer_fallback_is_held_at_its_own_price_from_the_second_call_o
     assert_accounted(server.books, user.book)
 
 
-async def test_a_first_surprise_above_its_hold_stops_the_run_and_the_next_run_holds_the_dearer_price(
-    user: Here, wire: OpenWire
-) -> None:
+async def test_a_substitute_above_its_hold_stops_the_run_and_raises_the_next_hold(user: Here, wire: OpenWire) -> None:
     server = gateway(wire, lambda asked: fallback(asked, first=3_000))
     document = await user.run(asking(server), prices=CHEAP, max_cost_per_task="0.01")
     (first,) = user.book.sent
@@ -106,9 +104,7 @@ async def test_at_another_address_the_same_name_is_held_at_its_own_price(user: H
     )
 
 
-async def test_a_fallback_without_a_price_is_refused_from_the_second_call_on_until_it_has_one(
-    user: Here, wire: OpenWire
-) -> None:
+async def test_a_substitute_without_a_price_is_refused_from_the_second_call_on(user: Here, wire: OpenWire) -> None:
     dear = Price(Decimal(1), Decimal(3))
     server = wire(
         lambda asked: fallback(asked, model="mystery"), rates={"fallme": Rates(dear.input, dear.output)}, keys=[KEY]
@@ -184,7 +180,9 @@ def test_a_person_is_told_who_answered_on_stderr_in_the_run_the_costs_and_the_le
     run = ("--config", str(config), "--max-cost", "0.01")
     ended = command(*run, env=asking(server))
     told = [line for line in ended.err.splitlines() if "was answered by" in line]
-    assert told == ["warning: openai/fallme was answered by gpt-4o, which costs more; from now on its price is held"]
+    assert told == [
+        "warning: openai/fallme was answered by gpt-4o, which costs more; calls are held at its price from now on"
+    ]
     assert "max_cost_per_task is $0.01" in ended.err
     shown = give("runs", "show").out
     assert ", answered by gpt-4o" in shown
@@ -195,12 +193,12 @@ def test_a_person_is_told_who_answered_on_stderr_in_the_run_the_costs_and_the_le
     rows = json.loads(give("costs", "--by", "model", "--json").out)["rows"]
     assert [(row["model"], row["answered_models"]) for row in rows] == [("fallme", ["gpt-4o"])]
     estimate = give("run", "--estimate", *run, TASK)
-    assert "Another model has answered in its place: calls are held at the dearest price seen there." in estimate.out
+    assert "Another model has answered instead: calls are held at the highest price seen there." in estimate.out
     clears = "agentctl ledger reconcile --clear-substitute openai/fallme"
     assert_listed(give, server, clears)
     assert give(*shlex.split(clears)[1:]).out == "openai/fallme: its own price is held again\n"
     assert json.loads(give("ledger", "check", "--json").out)["substitutes"] == []
-    assert give(*shlex.split(clears)[1:]).out == "nothing stands against openai/fallme any more\n"
+    assert give(*shlex.split(clears)[1:]).out == "openai/fallme: nothing to clear\n"
 
 
 def assert_listed(give: Callable[..., Ended], server: WireServer, clears: str) -> None:
@@ -208,7 +206,7 @@ def assert_listed(give: Callable[..., Ended], server: WireServer, clears: str) -
     lines = give("ledger", "check").out.splitlines()
     (said,) = [line for line in lines if "was answered by" in line]
     answered = f"openai/fallme at {server.openai_url} was answered by gpt-4o ($2.5 in, $10 out per million tokens)"
-    assert said == f"{answered}: the dearest price seen there is held until"
+    assert said == f"{answered}: calls are held at the highest price seen there until you run"
     assert lines[lines.index(said) + 1] == f"  {clears}"
     (record,) = json.loads(give("ledger", "check", "--json").out)["substitutes"]
     del record["since"]
@@ -238,7 +236,7 @@ class Foreign:
 
 
 @pytest.mark.parametrize(("lines", "code", "asked"), [("", 2, 1), ('"mine/other" = { input = 1, output = 2 }\n', 0, 3)])
-async def test_a_providers_own_answering_model_is_priced_by_the_users_lines_where_it_knows_no_price(
+async def test_a_custom_providers_substitute_is_priced_by_the_users_prices(
     tmp_path: Path, lines: str, code: int, asked: int
 ) -> None:
     config = tmp_path / "config.toml"

@@ -1,4 +1,4 @@
-"""``agentctl costs``: what was spent in a window, by whom and when, and what is left of each limit."""
+"""``agentctl costs``: show what was spent in a window, by group, and what is left of each limit."""
 
 from __future__ import annotations
 
@@ -41,11 +41,13 @@ CostForm = Literal["table", "text", "json", "csv"]
 
 def costs(
     last_hour: Annotated[
-        bool, typer.Option("--last-hour", help="The last 60 minutes.", rich_help_panel=WINDOW)
+        bool, typer.Option("--last-hour", help="Show the last 60 minutes.", rich_help_panel=WINDOW)
     ] = False,
-    today: Annotated[bool, typer.Option("--today", help="Since midnight (default).", rich_help_panel=WINDOW)] = False,
+    today: Annotated[
+        bool, typer.Option("--today", help="Show the time since midnight (default).", rich_help_panel=WINDOW)
+    ] = False,
     this_month: Annotated[
-        bool, typer.Option("--this-month", help="Since the first of the month.", rich_help_panel=WINDOW)
+        bool, typer.Option("--this-month", help="Show the time since the first of the month.", rich_help_panel=WINDOW)
     ] = False,
     since: Since = None,
     until: Until = None,
@@ -58,7 +60,7 @@ def costs(
         typer.Option(
             "--fail-above",
             metavar="USD",
-            help="Exit 3 if more than that is spent or in doubt in the window, or a price is unknown.",
+            help="Exit 3 if more than USD is spent or in doubt in the window, or a price is unknown.",
             rich_help_panel=GATE,
         ),
     ] = None,
@@ -66,21 +68,21 @@ def costs(
         bool,
         typer.Option(
             "--watch",
-            help="Show it again whenever it changes, until Ctrl-C (exit 130); with -o json a line for each change.",
+            help="Redraw after each change, until Ctrl-C (exit 130); with -o json print a line per change.",
             rich_help_panel=OUTPUT,
         ),
     ] = False,
     output: Annotated[
         CostForm | None,
         typer.Option(
-            "-o", "--output", help="How to print it (default table).", show_default=False, rich_help_panel=OUTPUT
+            "-o", "--output", help="Output format (default table).", show_default=False, rich_help_panel=OUTPUT
         ),
     ] = None,
     json: Json = False,
 ) -> None:
     """Show what was spent in a window, and what is left of each limit now.
 
-    Local time in the table, UTC in JSON and CSV. The columns of CSV: the groups,
+    Times are local in the table and UTC in JSON and CSV. CSV columns: the groups,
     calls, unknown_calls, input_tokens, cached_input_tokens, output_tokens, usd
     (empty where a price is unknown), known_usd, in_doubt_usd, held_usd, last_at.
     """
@@ -142,7 +144,7 @@ def _dollars(text: str) -> int:
         found = None
     if found is None:
         raise UsageError(
-            f'--fail-above is "{text}"; allowed: dollars, 0 or more, at most 9 decimal places',
+            f'--fail-above "{text}" is not an amount in dollars (0 or more, at most 9 decimal places)',
             hint="for example: agentctl costs --today --fail-above 5.00",
         )
     return _nano(found)
@@ -165,29 +167,29 @@ def _again(words: Sequence[str], *, run: str | None, labels: Sequence[str], time
 
 
 def _gate(total: CostSums, above: int, again: str) -> SpendGate:
-    """Compare charges and amounts in doubt with ``--fail-above``; a call of unknown price fails."""
+    """Return the result of ``--fail-above`` for charges and amounts in doubt; a call of unknown price fails it."""
     from agentctl.cli.costs.document import SpendGate
     from agentctl.cli.ui.format import ceiling, money, plural
 
     counted = total.counted_nano
-    doubt = f" (of it {money(total.in_doubt_nano)} in doubt)" if total.in_doubt_nano else ""
+    doubt = f" ({money(total.in_doubt_nano)} of it in doubt)" if total.in_doubt_nano else ""
     if counted > above:
         message = f"{ceiling(counted)}{doubt} is above --fail-above {ceiling(above)}"
-        return SpendGate(above, counted, message, f"see what it was: {again}")
+        return SpendGate(above, counted, message, f"to see the charges by model: {again}")
     if total.unknown_calls:
         calls = plural(total.unknown_calls, "call")
         message = (
-            f"{ceiling(counted)}{doubt} is known, but not the price of {calls}:"
-            f" nobody can say that it is not above --fail-above {ceiling(above)}"
+            f"the price of {calls} is unknown: besides the known {ceiling(counted)}{doubt},"
+            f" their cost may exceed --fail-above {ceiling(above)}"
         )
-        return SpendGate(above, counted, message, f"see whose: {again}")
+        return SpendGate(above, counted, message, f"to see which model: {again}")
     return SpendGate(above, counted)
 
 
 def _limit_statuses(loaded: Loaded, report: CostReport) -> tuple[LimitStatus, ...]:
-    """Return each limit and what counts against it now; last those of the run that ``--run`` names.
+    """Return each limit and what counts against it now, followed by those of the run that ``--run`` names.
 
-    A limit whose value is wrong is left out: nobody knows what it should be.
+    A limit with an invalid value is left out.
     """
     from agentctl.cli.costs.document import LimitStatus
 

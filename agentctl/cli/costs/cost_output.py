@@ -1,4 +1,4 @@
-"""How ``agentctl costs`` prints its report: once, or again with each change (``--watch``)."""
+"""Print the report of ``agentctl costs`` once, or again after each change (``--watch``)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from agentctl.ledger.report import CostQuery, CostReport
 
 
 class CostView(NamedTuple):
-    """A report with its query; ``notes`` say how ambiguous times were read."""
+    """A report with its query; ``notes`` say how ambiguous times were interpreted."""
 
     report: CostReport
     query: CostQuery
@@ -42,7 +42,7 @@ def print_view(view: CostView, form: str, out: TextIO) -> int:
 
 
 def print_notes(view: CostView) -> None:
-    """Print on stderr how an ambiguous time was read."""
+    """Print on stderr how ambiguous times were interpreted."""
     from agentctl.cli.error_output import print_stderr
 
     for text in view.notes:
@@ -50,7 +50,7 @@ def print_notes(view: CostView) -> None:
 
 
 def report_gate(view: CostView) -> int:
-    """Print on stderr why ``--fail-above`` fails, if it does; return the exit code."""
+    """Print on stderr why ``--fail-above`` failed, if it did; return the exit code."""
     if view.gate is not None and not view.gate.passed:
         from agentctl.cli.error_output import print_error
 
@@ -59,7 +59,7 @@ def report_gate(view: CostView) -> int:
 
 
 def render(view: CostView, form: str, out: TextIO, *, line: bool = False) -> str:
-    """Return the text for stdout, with its last newline; ``line`` puts JSON on one line."""
+    """Return the text for stdout, with its final newline; ``line`` puts JSON on one line."""
     if form == "csv":
         from agentctl.cli.costs.document import costs_csv
 
@@ -79,8 +79,8 @@ def render(view: CostView, form: str, out: TextIO, *, line: bool = False) -> str
 
 
 _PAUSE_S = 1.0
-_REST = 10  # a report of a long window may take seconds: spend a tenth of the time on it
-_BOTTOM = 6  # rows that stay when the table is higher than the screen
+_REST = 10  # a report on a long window may take seconds: spend at most a tenth of the time on it
+_BOTTOM = 6  # last rows to keep if the table does not fit the screen
 _CLEAR = "\x1b[H\x1b[2J"
 
 
@@ -88,19 +88,19 @@ def watch_costs(look: Callable[[datetime], CostView], form: str) -> int:
     """Print views until Ctrl-C (130), until ``--fail-above`` fails (3), or until stdout has no reader (0).
 
     Raises:
-        UsageError: a table without a terminal to draw it on, or CSV.
+        UsageError: the format is CSV, or a table and stdout is not a terminal that can be redrawn.
     """
     from agentctl.cli.ui.terminal import is_terminal
     from agentctl.settings.host import is_dumb
 
     if form == "csv":
-        raise UsageError("--watch has no CSV: its rows would repeat", hint="agentctl costs --watch -o json")
+        raise UsageError("--watch does not support CSV", hint="agentctl costs --watch -o json")
     if form != "json" and (not is_terminal(sys.stdout) or is_dumb()):
         raise UsageError(
-            "--watch draws on a terminal, and stdout is none that can be drawn on",
-            hint="agentctl costs --watch -o json   gives a line of JSON for each change",
+            "--watch needs a terminal that can be redrawn as stdout",
+            hint="agentctl costs --watch -o json   prints a line of JSON per change",
         )
-    gc.enable()  # off since the start, for commands that end soon
+    gc.enable()  # it was turned off at start-up, for short commands
     try:
         return _watch_json(look) if form == "json" else _watch_screen(look, form)
     except KeyboardInterrupt:
@@ -138,7 +138,7 @@ def _watch_screen(look: Callable[[datetime], CostView], form: str) -> int:
             again = _CLEAR if before is not None and before[1] != size else again  # wrapped rows may be anywhere
             before = (view.report.timeless, size)
             shown = render(view, form, sys.stdout)
-            mark = f"as of {datetime.now():%H:%M:%S}; Ctrl-C ends"
+            mark = f"as of {datetime.now():%H:%M:%S}; Ctrl-C to stop"
             lines = _fit_to_screen([*shown.splitlines(), mark], size)
             drawn = len(lines)
             sys.stdout.write(again + "\n".join(lines) + "\n")
@@ -150,7 +150,7 @@ def _watch_screen(look: Callable[[datetime], CostView], form: str) -> int:
 
 
 def _fit_to_screen(lines: list[str], size: os.terminal_size) -> list[str]:
-    """Return as many rows as the screen holds; of too many, a line replaces those in the middle."""
+    """Return the rows that fit the screen; if there are too many, one line replaces those in the middle."""
     from agentctl.cli.ui.cells import cell_width
 
     room = max(2, size.lines - 1)
@@ -168,7 +168,7 @@ def _fit_to_screen(lines: list[str], size: os.terminal_size) -> list[str]:
 
 
 def _rest(out: TextIO, took_s: float) -> bool:
-    """Sleep until the next report; return False as soon as ``out`` has no reader."""
+    """Sleep until the next report is due and return True; return False as soon as ``out`` has no reader."""
     rest_s = max(_PAUSE_S, _REST * took_s)
     if getattr(out, "is_gone", False):
         return False

@@ -30,7 +30,7 @@ _FIELDS = {
 
 
 class LimitStatus(NamedTuple):
-    """The state of a limit now, in its own unit. ``ceiling`` None: no limit. ``scope``: hour, day, ..., or a run."""
+    """The current state of a limit, in its unit. ``ceiling`` None: no limit. ``scope``: hour, day, ... or a run."""
 
     scope: str
     name: str
@@ -40,7 +40,7 @@ class LimitStatus(NamedTuple):
 
     @property
     def left(self) -> int | None:
-        """What is left of the limit, None without one."""
+        """What is left of the limit, None if there is no limit."""
         return None if self.ceiling is None else max(0, self.ceiling - self.used)
 
 
@@ -54,7 +54,7 @@ class SpendGate(NamedTuple):
 
     @property
     def passed(self) -> bool:
-        """Whether what counts as spent is known, and not above it."""
+        """Whether all that counts as spent is known and does not exceed ``above_nano``."""
         return not self.message
 
 
@@ -78,7 +78,7 @@ def costs_document(
         "run_id": None if report.run is None else report.run.run_id,
         "rows": [_row(row, query.by) for row in report.rows],
         "total": {**_cost(report.total), "runs": report.runs, **_figures(report.total)},
-        "max_cost_per_hour": limits.get("max_cost_per_hour"),  # null where its value is wrong
+        "max_cost_per_hour": limits.get("max_cost_per_hour"),  # null if its value is invalid
         "limits": limits,
         "fail_above": None if gate is None else _gate(gate),
         "error": None
@@ -128,7 +128,7 @@ def _row(row: CostRow, by: tuple[str, ...]) -> Document:
 
 
 def group_fields(row: CostRow, by: tuple[str, ...]) -> Iterator[tuple[str, str | None]]:
-    """Yield the fields that the row is grouped by, without labels; an hour or day is given by its beginning."""
+    """Yield the fields that the row is grouped by, without labels; an hour or day is given by its start."""
     for field in dict.fromkeys(field for word in by for field in _FIELDS.get(word, ())):
         value = getattr(row, field)
         yield field, value if field not in ("hour", "day") else moment(value)
@@ -147,7 +147,7 @@ def costs_csv(report: CostReport, query: CostQuery) -> str:
 def csv_text(
     rows: Iterable[R], by: tuple[str, ...], names: Iterable[str], cells: Callable[[R], Iterable[object]]
 ) -> str:
-    """Return a header and a line for each row: what it is grouped by, then its ``cells`` under ``names``."""
+    """Return a header and a line for each row: the groups, then its ``cells`` under ``names``."""
     import csv
     import io
 
@@ -171,7 +171,7 @@ def _plain(value: str | None) -> str:
 
 
 def decimal_usd(nano: int | None) -> str:
-    """Return exact dollars: ``0.0123``, ``-0.5``, ``0``; "" if they are unknown."""
+    """Return an exact amount in dollars: ``0.0123``, ``-0.5``, ``0``; "" if unknown."""
     if nano is None:
         return ""
     whole, rest = divmod(abs(nano), 1_000_000_000)

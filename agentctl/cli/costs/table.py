@@ -1,4 +1,4 @@
-"""The report of ``agentctl costs`` as a table with its total, a line over time, and what is left of each limit."""
+"""The report of ``agentctl costs`` as a table: groups, total, sparkline over time, and what is left of each limit."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def render_table(
     width: int | None,
     blocks: bool,
 ) -> str:
-    """Return the table; ``width`` is the terminal's, None where there is none. Only bars give way to it."""
+    """Return the report; ``width`` is that of the terminal, None if stdout is not one."""
     parts = [_table(report, query, width=width, blocks=blocks), ""] if report.rows else []
     parts += _over_time(report, query.zone, width=width, blocks=blocks)
     parts.append(_total(report, title, between=" · " if blocks else ", "))
@@ -42,7 +42,7 @@ def render_table(
 def _table(report: CostReport, query: CostQuery, *, width: int | None, blocks: bool) -> str:
     """Return the groups and their total, without empty columns.
 
-    Where the terminal is too narrow the bars go first, then columns that the other forms have too.
+    On a narrow terminal the bars are left out first, then columns that JSON and CSV have, too.
     """
     rows: list[tuple[list[str], CostSums, str]]
     rows = [(group_names(row, query.by, query.zone), row, _last_call(row, query.zone)) for row in report.rows]
@@ -76,19 +76,19 @@ def _last_call(row: CostRow, zone: TimeZone) -> str:
 
 
 def group_headers(by: tuple[str, ...]) -> list[str]:
-    """Return the headers of the columns that name a group."""
+    """Return the headers of the columns that identify a group."""
     return [safe_text(head.removeprefix(LABEL)) for head in _heads(by)]
 
 
 def _heads(by: tuple[str, ...]) -> list[str]:
     heads = dict.fromkeys(head for word in by for head in _HEADS.get(word, (word,)))
     if "model" in heads:
-        heads.pop("provider", None)  # it stands before the model
+        heads.pop("provider", None)  # it is part of the model's name
     return list(heads)
 
 
 def group_names(row: CostRow, by: tuple[str, ...], zone: TimeZone) -> list[str]:
-    """Return what names the group of ``row``, a cell for each of ``group_headers``."""
+    """Return the cells that identify the group of ``row``, one for each of ``group_headers``."""
     labels = dict(row.labels)
     model = f"{row.provider}/{row.model}" if row.model else row.provider
     if row.answered_models:
@@ -100,7 +100,7 @@ def group_names(row: CostRow, by: tuple[str, ...], zone: TimeZone) -> list[str]:
 
 
 def _hour(at: datetime | None, zone: TimeZone) -> str | None:
-    """Return the hour in local time, with its offset where the clock shows it twice."""
+    """Return the hour in local time, with its offset if the clock shows it twice."""
     if at is None:
         return None
     local = zone.local(at)
@@ -127,7 +127,7 @@ _FIGURES: dict[str, Callable[[CostSums], str]] = {
 
 
 def _bars(report: CostReport, width: int, *, blocks: bool) -> Iterator[str]:
-    """Yield each row's share of the dollars, and a bar; that of the dearest row is full."""
+    """Yield each row's share of the total cost and a bar; the most expensive row has a full bar."""
     whole, most = report.total.counted_nano, max(row.counted_nano for row in report.rows)
     for row in report.rows:
         percent = f"{(200 * row.counted_nano + whole) // (2 * whole)} %"
@@ -155,11 +155,11 @@ def _limit_line(status: LimitStatus) -> str:
 
 
 def _over_time(report: CostReport, zone: TimeZone, *, width: int | None, blocks: bool) -> Iterator[str]:
-    """Yield a sparkline with a cell for each few minutes, hour or number of days, and an empty line."""
+    """Yield a sparkline with a cell for every 5 minutes, hour or number of days, and an empty line."""
     if report.total.counted_nano == 0:
         return
     since = report.since
-    if report.until - since > _LONGEST:  # not through years before the first call
+    if report.until - since > _LONGEST:  # skip years before the first call
         since = max(since, report.slots[0].at)
     unit, cells = _cells(since, report.until, report.slots, zone)
     if len(cells) < 2:
@@ -167,13 +167,13 @@ def _over_time(report: CostReport, zone: TimeZone, *, width: int | None, blocks:
     most = max(cells, key=lambda cell: cell.nano)
     line = f"per {unit}  {sparkline([cell.nano for cell in cells], blocks=blocks)}"
     form = "%Y-%m-%d" if "day" in unit else "%Y-%m-%d %H:%M"
-    peak = f"  most {money(most.nano)} at {zone.local(most.at):{form}}"
+    peak = f"  peak {money(most.nano)} at {zone.local(most.at):{form}}"
     yield line + ("" if width is not None and len(line + peak) > width else peak)
     yield ""
 
 
 def _cells(since: datetime, until: datetime, slots: Sequence[Slot], zone: TimeZone) -> tuple[str, list[Slot]]:
-    """Return the unit of time that gives a readable number of cells, and the cells."""
+    """Return the unit of time that gives a readable number of cells, and the sums in its cells."""
     span = until - since
     if span <= _MINUTES * 30:
         first = since - timedelta(minutes=since.minute % 5, seconds=since.second, microseconds=since.microsecond)
@@ -191,7 +191,7 @@ def _cells(since: datetime, until: datetime, slots: Sequence[Slot], zone: TimeZo
         unit, begins = "day" if together == 1 else f"{together} days", begins[::together]
     sums = [0] * len(begins)
     place = 0
-    for slot in slots:  # both are in the order of time
+    for slot in slots:  # both are in chronological order
         while place + 1 < len(begins) and begins[place + 1] <= slot.at:
             place += 1
         if begins:

@@ -1,4 +1,4 @@
-"""The window of ``costs`` and ``ledger reprice``: from flags to two moments, in the time zone of the query."""
+"""The time window of ``costs`` and ``ledger reprice``: parse its flags in the time zone of the query."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ _ALLOWED = "a duration such as 2h, a day such as 2026-11-01, or a time such as 2
 
 
 class WindowRequest(NamedTuple):
-    """The flags of a window, as they were given."""
+    """The flags of a window, as given."""
 
     last_hour: bool = False
     today: bool = False
     this_month: bool = False
     since: str | None = None
     until: str | None = None
-    whole: bool = False  # without any flag: from the first call on, not today
+    whole: bool = False  # without any flag: from the first call on, instead of today
     command: str = "agentctl costs"  # whose flags these are
 
     @property
     def words(self) -> list[str]:
-        """The flags as words of a command line."""
+        """The flags as command-line arguments."""
         named = {"--last-hour": self.last_hour, "--today": self.today, "--this-month": self.this_month}
         timed = {"--since": self.since, "--until": self.until}
         given = [word for flag, value in timed.items() if value is not None for word in (flag, value)]
@@ -34,7 +34,7 @@ class WindowRequest(NamedTuple):
 
 
 class TimeWindow(NamedTuple):
-    """Two moments (UTC). ``since`` None: the first call; ``until`` None: now. ``notes``: how times were read."""
+    """Start and end in UTC. ``since`` None: the first call; ``until`` None: now. ``notes``: ambiguous times."""
 
     since: datetime | None
     until: datetime | None
@@ -49,23 +49,25 @@ class _Point(NamedTuple):
 
 
 def resolve_window(request: WindowRequest, *, now: datetime, zone: TimeZone) -> TimeWindow:
-    """Return the window that the flags name; without any it is today.
+    """Return the window that the flags select; today without any flag.
 
     Raises:
-        UsageError: two flags exclude each other, a time cannot be read, or the window ends before it begins.
+        UsageError: two flags exclude each other, a time is invalid or in the future, or the window is empty.
     """
     if sum((request.last_hour, request.today, request.this_month, request.since is not None)) > 1:
-        raise UsageError("--last-hour, --today, --this-month and --since exclude each other", hint="give one of them")
+        raise UsageError(
+            "--last-hour, --today, --this-month and --since exclude each other", hint="give only one of them"
+        )
     begin = _begin(request, now, zone)
     end = None if request.until is None else _point(request, now=now, zone=zone, ends=True)
     if begin is not None and begin.at > now:
         raise UsageError(
-            f"--since is {request.since}: that is not yet", hint="give a time before now, such as --since 2h"
+            f"--since {request.since} is in the future", hint="give a time in the past, such as --since 2h"
         )
     if begin is not None and end is not None and end.at <= begin.at:
         raise UsageError(
             f"the window ends before it begins: {_clock(begin.at, zone)} to {_clock(end.at, zone)}",
-            hint=f"--until must lie behind the beginning: {request.command} --since 2026-11-01 --until 2026-11-30",
+            hint=f"for example: {request.command} --since 2026-11-01 --until 2026-11-30",
         )
     shown = [] if begin is None else [begin.shown]
     shown += [] if end is None else [f"until {end.shown}"]
@@ -88,7 +90,7 @@ def _begin(request: WindowRequest, now: datetime, zone: TimeZone) -> _Point | No
 
 
 def _point(request: WindowRequest, *, now: datetime, zone: TimeZone, ends: bool) -> _Point:
-    """Return the moment of ``--since``, or if it ``ends`` the window of ``--until``: a day's beginning, or its end."""
+    """Return the time of ``--since``, or if it ``ends`` the window of ``--until``; a day means its start or its end."""
     from agentctl.settings.parsers import duration
 
     flag, said = ("--until", request.until or "") if ends else ("--since", request.since or "")
@@ -111,19 +113,21 @@ def _point(request: WindowRequest, *, now: datetime, zone: TimeZone, ends: bool)
         return _Point(moment, said if ends else f"since {said}", _note(at, zone))
     except (ValueError, OverflowError, OSError) as error:
         example = f"{request.command} {flag} {'2026-11-01' if ends else '2h'}"
-        raise UsageError(f'{flag} is "{said}"; allowed: {_ALLOWED}', hint=f"for example: {example}") from error
+        raise UsageError(
+            f'{flag} "{said}" is not a time; allowed: {_ALLOWED}', hint=f"for example: {example}"
+        ) from error
 
 
 def _note(local: datetime, zone: TimeZone) -> str:
-    """Return how a time was read that no clock shows, or that clocks show twice; else ""."""
+    """Return how a local time that does not exist or occurs twice was interpreted, else ""."""
     first = zone.moment(local)
     match zone.doubt(local):
         case "missing":
-            return f"{local:%Y-%m-%d %H:%M} does not exist, the clocks skip it: {_clock(first, zone)} is meant"
+            return f"{local:%Y-%m-%d %H:%M} does not exist, the clocks skip it; using {_clock(first, zone)}"
         case "doubled":
             second = zone.moment(local.replace(fold=1))
             ways = f"{zone.offset(first)} or {zone.offset(second)}"
-            return f"{local:%Y-%m-%d %H:%M} comes twice: the first one is meant; add {ways} to choose"
+            return f"{local:%Y-%m-%d %H:%M} occurs twice; using the first one; add {ways} to choose"
         case "":
             return ""
 

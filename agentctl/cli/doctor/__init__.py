@@ -1,12 +1,12 @@
-"""`agentctl doctor`: would a run work here, and what to do where it would not.
+"""`agentctl doctor`: check whether a run would work here, and what to do if not.
 
-`command` declares the flags and prints the report. `examination` chooses the checks and runs them side by
-side. `checks` holds one function a subject: settings, project files, key, provider, prices, limits, ledger,
-state folder, container engine, sandbox. `findings` holds their result type, and runs checks in threads.
+`command` declares the flags and prints the report. `examination` chooses the checks and runs them in
+parallel. `checks` holds one function per subject: settings, project files, key, provider, prices, limits,
+ledger, state folder, container engine, sandbox. `findings` holds their result type and runs them in threads.
 
 Enter: `command.doctor` (Typer), `examination.examine`.
-Always: a check answers within seconds, or is reported as hung. Nothing is spent and nothing is changed. A
-    finding that is not `ok` brings a line to paste where there is one.
+Always: a check ends within seconds or is reported as hung. Nothing is spent and nothing is changed. A
+    finding that is not `ok` has a hint with a command to paste, if there is one.
 May import: `cli`, `cli.ui`, and the packages below `cli`; what is slow to load inside the checks.
-Never: makes a paid call, shows a key, or fails because one check does.
+Never: makes a paid call, shows a key, or fails because a check fails.
 """

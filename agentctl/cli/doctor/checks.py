@@ -1,4 +1,4 @@
-"""The checks of ``agentctl doctor``, one function a subject; each returns its findings and costs nothing."""
+"""The checks of ``agentctl doctor``, one function per subject; each returns its findings and is free."""
 
 from __future__ import annotations
 
@@ -33,19 +33,18 @@ _MOVE = "export AGENTCTL_STATE_DIR=/a/local/folder"
 
 
 def check_settings(loaded: Loaded, notes: Sequence[str]) -> tuple[Finding, ...]:
-    """Report where the settings come from, and what in them has no effect."""
+    """Report where the settings come from, and which of them have no effect."""
     places = (loaded.config_file, loaded.settings.config_dir / ".env")
     files = [str(path) for path in places if is_there(path)]
     changed = sum(source.kind != "default" for source in loaded.sources.values())
-    message = f"right; {changed} not at the default, the files are {' and '.join(files)}"
-    if not files:
-        message = f"right; {changed} not at the default, no file of the user's"
+    values = f"{changed} changed from the defaults" if changed else "all defaults"
+    message = f"valid; {values}, " + (f"files: {' and '.join(files)}" if files else "no config file")
     lines = [note for note in notes if not _is_about_the_project(note, loaded)]
     return (*(warning("settings", line, "agentctl config show") for line in lines), ok("settings", message))
 
 
 def check_project_files(loaded: Loaded, notes: Sequence[str]) -> tuple[Finding, ...]:
-    """Report what the untrusted files of the working directory would set, and what of it is ignored."""
+    """Report which settings of the untrusted files in the working directory are ignored, and other notes on them."""
     found: list[Finding] = []
     for place in dict.fromkeys(line.place for line in loaded.ignored):
         lines = [line for line in loaded.ignored if line.place == place]
@@ -53,7 +52,7 @@ def check_project_files(loaded: Loaded, notes: Sequence[str]) -> tuple[Finding, 
         found.append(warning("project files", f"{place} is not trusted; ignored: {names}", lines[0].remedy))
     relevant = [note for note in notes if _is_about_the_project(note, loaded) and " is not trusted" not in note]
     found += [warning("project files", note) for note in relevant]
-    return tuple(found) or (ok("project files", "none here that would change anything"),)
+    return tuple(found) or (ok("project files", "none here that would change a setting"),)
 
 
 def _is_about_the_project(note: str, loaded: Loaded) -> bool:
@@ -64,12 +63,12 @@ def _is_about_the_project(note: str, loaded: Loaded) -> bool:
 
 
 def check_key(loaded: Loaded, choice: ProviderChoice) -> tuple[Finding, ...]:
-    """Report where the key is stored and whether others can change it; never the key."""
+    """Report where the key comes from and whether other users can change it; never the key itself."""
     name = KEY_NAMES.get(choice.provider)
     field = f"{choice.provider}_api_key"
     found: list[Finding] = []
     if name is None:
-        found.append(ok("key", f"{choice.provider} needs none of ours"))
+        found.append(ok("key", f"{choice.provider} needs no key"))
     elif loaded.settings.key_of(choice.provider) is None:
         found.append(warning("key", f"{name} is not set", f"agentctl providers set-key {choice.provider}"))
     else:
@@ -77,7 +76,7 @@ def check_key(loaded: Loaded, choice: ProviderChoice) -> tuple[Finding, ...]:
         where = source.kind if source.kind == "environment" else str(source)
         found.append(ok("key", f"{loaded.names.get(field, name)} is set ({where})"))
     found += [warning("key", f"{empty} is set but empty", f"unset {empty}") for empty in loaded.empty_keys]
-    return (*found, *_open_to_others(loaded.settings.config_dir, "key", 0o022, "others may write into"))
+    return (*found, *_open_to_others(loaded.settings.config_dir, "key", 0o022, "other users can write to"))
 
 
 def _open_to_others(folder: Path, subject: str, bits: int, message: str) -> tuple[Finding, ...]:
@@ -92,15 +91,15 @@ def _open_to_others(folder: Path, subject: str, bits: int, message: str) -> tupl
 
 
 def check_state_folder(folder: Path) -> tuple[Finding, ...]:
-    """Write a temporary file where ledger and journals are, or will be; nothing stays behind."""
+    """Write and remove a temporary file in the folder of the ledger and the journals, or in its nearest parent."""
     from agentctl.ledger.database import file_system, is_networked  # brings SQLite
 
     subject = "state folder"
     there = _nearest(folder)
-    shown = str(folder) if there == folder else f"{folder} (not there yet)"
+    shown = str(folder) if there == folder else f"{folder} (does not exist yet)"
     kind = file_system(there)
     if is_networked(kind):
-        message = f"{shown} lies on a network file system ({kind}), where a ledger may be damaged"
+        message = f"{shown} is on a network file system ({kind}), which can damage the ledger"
         return (missing(subject, message, _MOVE, stops=True),)
     try:
         with tempfile.TemporaryFile(dir=there) as file:
@@ -110,10 +109,10 @@ def check_state_folder(folder: Path) -> tuple[Finding, ...]:
     except OSError as error:
         why = (error.strerror or "not possible").lower()
         return (missing(subject, f"{shown} cannot be written: {why}", _writable_hint(folder, error), stops=True),)
-    found = list(_open_to_others(folder, subject, 0o077, "others may look into"))
+    found = list(_open_to_others(folder, subject, 0o077, "other users can read"))
     if free < LITTLE_SPACE:
         found.append(warning(subject, f"{free // 1024**2:,} MB free on the disk of {shown}", _MOVE))
-    return tuple(found) or (ok(subject, f"{shown} can be written; {free / 1024**3:,.1f} GB free"),)
+    return tuple(found) or (ok(subject, f"{shown} is writable; {free / 1024**3:,.1f} GB free"),)
 
 
 def _writable_hint(folder: Path, error: OSError) -> str:
@@ -122,12 +121,12 @@ def _writable_hint(folder: Path, error: OSError) -> str:
 
 
 def _nearest(folder: Path) -> Path:
-    """Return the folder, or its nearest parent that exists."""
+    """Return ``folder`` or its nearest parent that exists."""
     return next((path for path in (folder, *folder.parents) if path.exists()), Path("/"))
 
 
 def check_ledger(path: Path) -> tuple[Finding, ...]:
-    """Open the ledger, check it for at most a second, try to write to it, and report its last charge."""
+    """Open the ledger, check it for at most a second, test writing, and report the last charge."""
     from agentctl.ledger.inspection import inspect_ledger  # brings SQLite
 
     subject = "ledger"
@@ -136,7 +135,7 @@ def check_ledger(path: Path) -> tuple[Finding, ...]:
     except StateError as error:
         return (missing(subject, error.message, error.hint, stops=True),)
     if not found.there:
-        return (ok(subject, f"{path} is not there yet; the first run makes it"),)
+        return (ok(subject, f"{path} does not exist yet; the first run creates it"),)
     if found.damage:
         hint = f"mv {shlex.quote(os.fspath(path))} {shlex.quote(f'{path}.damaged')}"
         return (missing(subject, f"{path} is damaged: {found.damage}", hint, stops=True),)
@@ -145,15 +144,15 @@ def check_ledger(path: Path) -> tuple[Finding, ...]:
         last = f"last charge {found.last_at:%Y-%m-%d %H:%M} UTC, {found.last_model}"
     if found.busy:
         return (warning(subject, f"{path} is being written by another process; {last}", "agentctl doctor"),)
-    checked = "sound" if found.checked else "too large to be checked in a second"
-    return (ok(subject, f"{path} opens, is {checked}, can be written; {last}"),)
+    checked = "consistent" if found.checked else "too large to check in a second"
+    return (ok(subject, f"{path} is readable, {checked}, writable; {last}"),)
 
 
 def check_provider(loaded: Loaded, choice: ProviderChoice, *, offline: bool) -> tuple[Finding, ...]:
-    """Ask whether the provider is there, takes the key and knows the model; a free question, never a paid call."""
+    """Ask the provider whether it accepts the key and knows the model; a free request, never a paid call."""
     subject = "provider"
     if choice.provider == "builtin":
-        return (ok(subject, "builtin answers in this process"),)
+        return (ok(subject, "builtin runs in this process"),)
     url = base_url_of(loaded.settings, choice.provider)
     again = f"agentctl providers test --free {choice.provider}"
     if offline and not is_own_host(url):
@@ -164,10 +163,10 @@ def check_provider(loaded: Loaded, choice: ProviderChoice, *, offline: bool) -> 
     key = None if stored is None else stored.get_secret_value()
     found = probe_provider(choice.provider, url, key, choice.model, patience_s=PATIENCE_S)
     if found.reachable is None:
-        return (ok(subject, f"{choice.provider} cannot be asked for nothing: only a call would tell"),)
+        return (ok(subject, f"{choice.provider} has no free request; only a paid call would test it"),)
     if found.status == "done":
         facts = [f"{found.base_url} answers ({found.ms:.0f} ms)"]
-        facts += ["takes the key"] if found.key == "accepted" else []
+        facts += ["accepts the key"] if found.key == "accepted" else []
         facts += [f"knows {choice.model}"] if found.model_known else []
         return (ok(subject, ", ".join(facts)),)
     message, _, hint = found.error.rpartition(": ")
@@ -181,7 +180,7 @@ def check_provider(loaded: Loaded, choice: ProviderChoice, *, offline: bool) -> 
 
 
 def check_engine(loaded: Loaded, *, offline: bool) -> tuple[Finding, ...]:
-    """Ask the container engine for its version."""
+    """Ask the container engine for its version and report it."""
     from agentctl.tools.docker.client import parse_address
 
     source = loaded.sources["docker_host"]
@@ -192,7 +191,7 @@ def check_engine(loaded: Loaded, *, offline: bool) -> tuple[Finding, ...]:
             return (ok("engine", f"{address} was not asked (--offline)"),)
         version = anyio.run(_version, loaded.settings.docker_host, named_by)
     except EngineUnavailable as error:
-        return (missing("engine", f"for container tasks: {error.message}", error.hint),)
+        return (missing("engine", f"needed for container tasks: {error.message}", error.hint),)
     return (ok("engine", f"{version} at {address}"),)
 
 
@@ -211,25 +210,25 @@ async def _version(docker_host: str | None, named_by: str) -> str:
 
 
 def check_sandbox(settings: Settings, source: str, workspace: Path) -> tuple[Finding, ...]:
-    """Try out the sandbox of shell commands, as a run would get it."""
+    """Test the sandbox for shell commands that a run would get."""
     subject = "sandbox"
     if settings.sandbox == "none":
-        message = f"sandbox is none ({source}): commands of a model run without a boundary"
-        return (warning(subject, message, "agentctl run --sandbox auto …"),)
+        message = f"sandbox is none ({source}): commands of a model run without a sandbox"
+        return (warning(subject, message, "agentctl run --sandbox auto TASK"),)
     stops = settings.sandbox == "bwrap"
     try:
         tier, reason, hint, weaker = anyio.run(_sandbox_here, workspace, settings.network)
     except TimeoutError:
-        return (warning(subject, f"trying the boundary out took longer than {PATIENCE_S:g} s", "agentctl doctor"),)
+        return (warning(subject, f"testing the sandbox took longer than {PATIENCE_S:g} s", "agentctl doctor"),)
     if tier == "none":
-        return (missing(subject, f"{reason}; a model is offered no tool that runs commands", hint, stops=stops),)
+        return (missing(subject, f"{reason}; tools that run commands are not offered to a model", hint, stops=stops),)
     network = "with" if settings.network else "without"
-    message = f"{tier} holds; commands of a model run in it, {network} network"
+    message = f"{tier} works; commands of a model run in it, {network} network"
     return (ok(subject, "; ".join((message, *weaker))),)
 
 
 async def _sandbox_here(workspace: Path, network: bool) -> tuple[str, str, str, tuple[str, ...]]:
-    """Return the available sandbox ("none": none), why no better one, a hint, and its missing parts."""
+    """Return the available sandbox ("none" if there is none), why not a better one, a hint, and its missing parts."""
     from agentctl.sandbox.select import examine  # brings subprocess
 
     with anyio.fail_after(PATIENCE_S):
@@ -238,14 +237,14 @@ async def _sandbox_here(workspace: Path, network: bool) -> tuple[str, str, str, 
 
 
 def check_price(facts: ModelFacts) -> tuple[Finding, ...]:
-    """Report what the model costs, or that its price is unknown (under a dollar limit a run refuses that earlier)."""
+    """Report the price of the model, or that it is unknown (under a dollar limit, a run refuses that earlier)."""
     if not facts.metered:
-        return (ok("price", f"{facts.provider} costs nothing"),)
+        return (ok("price", f"{facts.provider} is free"),)
     name, found = f"{facts.provider}/{facts.model}", facts.price
     window = f", {facts.context_window:,} tokens of context" if facts.context_window else ""
     if found is None:
-        message = f"the price of {name} is unknown, and no dollar limit is set: what it costs is not counted"
-        return (warning("price", message, f"put its prices at the end of config.toml:\n{price_config_lines(name)}"),)
+        message = f"the price of {name} is unknown, and no dollar limit is set: its cost is not counted"
+        return (warning("price", message, f"add its prices at the end of config.toml:\n{price_config_lines(name)}"),)
     if _is_free(found):
         return (ok("price", f"{name} is free{window}"),)
     message = f"{name} costs {_dollars(found.input)} in, {_dollars(found.output)} out per million tokens{window}"
@@ -257,25 +256,25 @@ def _is_free(found: Price) -> bool:
 
 
 def check_price_table(loaded: Loaded, today: date) -> tuple[Finding, ...]:
-    """Report which price table is used, and how old it is."""
+    """Report which price table is used and its age."""
     catalog = load_catalog(loaded.settings.prices)
     subject = "price table"
     try:
         version, days = catalog.version, catalog.age_days(today)
     except StateError as error:
         return (missing(subject, error.message, error.hint),)
-    own = f", and {len(loaded.settings.prices)} lines of yours" if loaded.settings.prices else ""
+    own = f", and {len(loaded.settings.prices)} prices of your own" if loaded.settings.prices else ""
     if days is None:
-        message = f"{version}{own}: another one than agentctl was checked with, its age is unknown"
-        return (warning(subject, message, "install agentctl again with what it pins"),)
+        message = f"{version}{own}: not the version that agentctl was tested with; its age is unknown"
+        return (warning(subject, message, "reinstall agentctl with its pinned dependencies"),)
     if days > OLD_DAYS:
         message = f"{version}, {days} days old{own}: prices may have changed"
-        return (warning(subject, message, "upgrade agentctl, or put prices into config.toml: agentctl help setup"),)
+        return (warning(subject, message, "upgrade agentctl, or set prices in config.toml: agentctl help setup"),)
     return (ok(subject, f"{version}, {days} days old{own}"),)
 
 
 def check_limits(loaded: Loaded, facts: ModelFacts | None) -> tuple[Finding, ...]:
-    """Report which limits apply, who lowered one, and whether the hour has room left."""
+    """Report which limits apply, what lowered them, and whether the hour has room left."""
     settings = loaded.settings
     used = _hour_used(loaded)
     task, hour = _dollars(settings.max_cost_per_task), _dollars(settings.max_cost_per_hour)
@@ -283,22 +282,22 @@ def check_limits(loaded: Loaded, facts: ModelFacts | None) -> tuple[Finding, ...
     spent = "" if used is None or used == 0 else f" ({money(used)} of it used)"
     others = {name.rpartition("_")[2]: getattr(settings, name) for name in WINDOWS if name != "max_cost_per_hour"}
     more = "".join(f", {name} {_dollars(most)}" for name, most in others.items() if most is not None)
-    message = f"task {task}, hour {hour}{spent}{more}, {tokens} tokens a task"
+    message = f"task {task}, hour {hour}{spent}{more}, {tokens} tokens per task"
     set_by = [f"{name} by {loaded.tightened[name]}" for name in LIMIT_NAMES if name in loaded.tightened]
     message += f"; lowered: {', '.join(set_by)}" if set_by else ""
     costs = facts is not None and facts.metered and not (facts.price is not None and _is_free(facts.price))
     dollars = (settings.max_cost_per_task, settings.max_cost_per_hour, *others.values())
     if costs and all(most is None for most in dollars):
-        return (warning("limits", f"{message}: nothing bounds what it costs", "agentctl run --max-cost 0.50 …"),)
+        return (warning("limits", f"{message}: the cost is not limited", "agentctl run --max-cost 0.50 TASK"),)
     if settings.max_cost_per_hour is not None and used is not None and costs:
         most = to_nano(settings.max_cost_per_hour)
-        raised = f"agentctl run --max-cost-per-hour {2 * settings.max_cost_per_hour or 10:f} …"
+        raised = f"agentctl run --max-cost-per-hour {2 * settings.max_cost_per_hour or 10:f} TASK"
         if used >= most:
-            return (missing("limits", f"{message}: the hour has no room left", raised, stops=True),)
+            return (missing("limits", f"{message}: the limit of the hour is used up", raised, stops=True),)
         if used >= _WARN_SHARE * most:
-            return (warning("limits", f"{message}: the hour is nearly full", raised),)
+            return (warning("limits", f"{message}: the limit of the hour is nearly used up", raised),)
     if loaded.ci:
-        return (ok("limits", f"{message}; CI is set: the hour is this runner's only"),)
+        return (ok("limits", f"{message}; CI is set: the hour covers this runner only"),)
     return (ok("limits", message),)
 
 

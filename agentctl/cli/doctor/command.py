@@ -1,4 +1,4 @@
-"""``agentctl doctor``: whether a run would work here, and what to do where it would not."""
+"""``agentctl doctor``: check whether a run would work here, and what to do if not."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ if TYPE_CHECKING:
 SCHEMA = "agentctl.doctor/1"
 _WIDE = 13
 _STYLES: dict[State, Style] = {"ok": "green", "warning": "yellow", "lack": "red"}
+_WORDS: dict[State, str] = {"ok": "ok", "warning": "warning", "lack": "problem"}
 
 
 def doctor(
-    offline: Annotated[bool, typer.Option("--offline", help="Ask nobody beyond this host.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Make no request beyond this host.")] = False,
     config: Config = None,
     env_file: EnvFile = None,
     output: Output = None,
     json: Json = False,
 ) -> None:
-    """Say what a run would use, and what is missing here.
+    """Check the set-up: what a run would use, and every problem with its fix.
 
-    Nothing that costs is asked. Exit 0: a run could do its work; 1: it could not.
+    Makes no paid call. Exit 0: a run would work; 1: it would not.
     """
     import sys
     from datetime import UTC, datetime
@@ -68,19 +69,19 @@ def doctor(
 
 
 def _lines(report: DoctorReport, paint: Paint, safe: Callable[[str], str]) -> Iterator[str]:
-    """Yield the first line, the line to paste where there is one, and a line for each finding and each hint."""
+    """Yield the headline, its hint if there is one, and a line for each finding and each hint."""
     yield safe(_one_line(report.headline))
     if report.hint:
         yield f"  {safe(report.hint)}"
     yield ""
     for finding in report.findings:
-        word = paint(finding.state.ljust(7), _STYLES[finding.state])
+        word = paint(_WORDS[finding.state].ljust(7), _STYLES[finding.state])
         yield f"{word}  {finding.subject.ljust(_WIDE)}  {safe(_one_line(finding.message))}"
         if finding.hint:
             yield f"{' ' * (_WIDE + 11)}{safe(finding.hint)}"
     stopping = [finding.subject for finding in report.findings if finding.stops]
     if report.would_use is not None and stopping:
-        yield f"\n`run` could not do its work: {', '.join(dict.fromkeys(stopping))}"
+        yield f"\n`run` would not work because of: {', '.join(dict.fromkeys(stopping))}"
 
 
 def _one_line(text: str) -> str:
@@ -114,14 +115,14 @@ def _document(report: DoctorReport) -> Document:
 
 
 def _terminal(loaded: Loaded | None) -> Finding:
-    """Report what this terminal is used for: questions, the live view, colours."""
+    """Report what the terminal supports: questions, the live view, colours."""
     import sys
 
     from agentctl.cli.doctor.findings import ok
     from agentctl.settings.host import is_dumb
 
     asks, screen = sys.stdin.isatty() and sys.stderr.isatty(), sys.stderr.isatty()
-    questions = "a person can be asked" if asks else "nobody can be asked: what needs a person is denied"
+    questions = "questions can be asked" if asks else "no questions: calls that need approval are denied"
     view = "live view" if screen and not is_dumb() else "plain lines, no live view"
     choice = "auto" if loaded is None else loaded.settings.color
     coloured = choice == "always" or (choice == "auto" and screen)
@@ -140,6 +141,6 @@ def _versions() -> Finding:
     try:
         litellm = version("litellm")
     except PackageNotFoundError:
-        return missing("versions", f"agentctl {__version__}: litellm is not installed", "install agentctl again")
+        return missing("versions", f"agentctl {__version__}: litellm is not installed", "reinstall agentctl")
     message = f"agentctl {__version__}, litellm {litellm}, Python {platform.python_version()}"
     return ok("versions", f"{message}, {platform.system()} {platform.release()}")

@@ -1,4 +1,4 @@
-"""Which checks ``agentctl doctor`` runs, and the report of their findings: would a run start here?"""
+"""Choose the checks of ``agentctl doctor``, run them, and report whether a run would start here."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _FILES_S = 2.0
 _OUTSIDE_S = checks.PATIENCE_S + GRACE_S
 
 CheckStartable = Callable[[Loaded, ProviderChoice], ModelFacts]
-"""Refuses what a run would refuse before it begins: ``runner.assemble.check_startable``."""
+"""Raises what a run would raise before it begins: ``runner.assemble.check_startable``."""
 
 
 class _Chosen(NamedTuple):
-    """Which provider would answer, or why none."""
+    """The provider that a run would use, or the error if there is none."""
 
     choice: ProviderChoice | None = None
     facts: ModelFacts | None = None
@@ -40,9 +40,9 @@ def examine(
     today: date,
     offline: bool = False,
 ) -> DoctorReport:
-    """Run every check side by side and return the report; no check takes longer than a few seconds.
+    """Run all checks in parallel and return the report; no check takes longer than a few seconds.
 
-    ``caller_findings`` are those that only the caller can make: of the terminal, of versions. ``offline`` asks nobody
+    ``caller_findings`` are those that only the caller can make: terminal and versions. ``offline`` makes no request
     beyond this host.
     """
     loaded = checked.loaded
@@ -53,14 +53,14 @@ def examine(
     found = run_checks(_checks_for(loaded, checked, chosen, today, offline=offline))
     choice, error = chosen.choice, chosen.error
     if choice is None or error is not None:
-        message, hint = (error.message, error.hint) if error is not None else ("nobody would answer", "")
+        message, hint = (error.message, error.hint) if error is not None else ("no provider is available", "")
         return DoctorReport(None, message, hint, (*found, *caller_findings))
     name = f"{choice.provider}/{choice.model}" if choice.model else choice.provider
     return DoctorReport(name, choice_reason(loaded, choice), "", (*found, *caller_findings))
 
 
 def _undo_hint(problem: str) -> str:
-    """Return the command that unsets a wrong environment variable, else the one that lists all problems."""
+    """Return the command that unsets an invalid environment variable, else the one that lists all problems."""
     found = re.search(r"\(environment ([A-Z_0-9]+)\)", problem)
     return f"unset {found[1]}" if found else "agentctl config check"
 
@@ -108,14 +108,14 @@ def _checks_for(
 
 def _key_hint(error: AgentctlError) -> str:
     named = [provider for provider, name in KEY_NAMES.items() if name in error.message]
-    return f"agentctl providers set-key {named[0]}" if len(named) == 1 else "agentctl run --provider builtin …"
+    return f"agentctl providers set-key {named[0]}" if len(named) == 1 else "agentctl run --provider builtin TASK"
 
 
 def choice_reason(loaded: Loaded, choice: ProviderChoice) -> str:
-    """Return why this provider would answer, as the end of a sentence."""
+    """Return why ``choice`` was made, as a clause after "because"."""
     source = loaded.sources["llm_provider"]
     if loaded.settings.llm_provider is not None:
-        return f"{loaded.names.get('llm_provider', 'LLM_PROVIDER')} names it ({_place(source.kind, source.detail)})"
+        return f"{loaded.names.get('llm_provider', 'LLM_PROVIDER')} selects it ({_place(source.kind, source.detail)})"
     if choice.chosen_by.startswith("key "):
         found = loaded.sources[f"{choice.provider}_api_key"]
         return f"{choice.chosen_by} is set ({_place(found.kind, found.detail)})"

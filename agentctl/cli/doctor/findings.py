@@ -1,4 +1,4 @@
-"""The findings of ``agentctl doctor``, its report, and how its checks are run side by side."""
+"""The findings and the report of ``agentctl doctor``, and a runner for checks in parallel."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ State = Literal["ok", "warning", "lack"]
 
 
 class Finding(NamedTuple):
-    """The result of one check. ``hint`` is a line to paste, or ""; ``stops``: ``run`` could not work because of it."""
+    """The result of one check. ``hint`` is a command to paste, or ""; ``stops``: it keeps ``run`` from working."""
 
     subject: str
     state: State
@@ -23,22 +23,22 @@ class Finding(NamedTuple):
 
 
 def ok(subject: str, message: str) -> Finding:
-    """Return a finding that all is well."""
+    """Return a finding without a problem."""
     return Finding(subject, "ok", message)
 
 
 def warning(subject: str, message: str, hint: str = "") -> Finding:
-    """Return a finding that a run can live with."""
+    """Return a finding about a problem that does not stop a run."""
     return Finding(subject, "warning", message, hint)
 
 
 def missing(subject: str, message: str, hint: str = "", *, stops: bool = False) -> Finding:
-    """Return a finding that something is missing; ``stops``: a run could not work without it."""
+    """Return a finding that something is missing; ``stops``: a run would not work without it."""
     return Finding(subject, "lack", message, hint, stops)
 
 
 class DoctorReport(NamedTuple):
-    """All findings in order, and who would answer (None: nobody, a run would not start) and why."""
+    """All findings in order, and which provider a run would use (None: it would not start) and why."""
 
     would_use: str | None
     why: str
@@ -54,16 +54,16 @@ class DoctorReport(NamedTuple):
 
     @property
     def runs(self) -> bool:
-        """Whether a run could do its work."""
+        """Whether a run would work."""
         return self.would_use is not None and not any(finding.stops for finding in self.findings)
 
 
-#: On top of a check's own limit: what loading its libraries may take on a busy machine.
+#: Added to the time limit of a check: loading its libraries takes that long on a busy machine.
 GRACE_S = 3.0
 
 
 class DoctorCheck(NamedTuple):
-    """A check to run: its subject, its function, and how many seconds it may take."""
+    """A check to run: its subject, its function, and its time limit in seconds."""
 
     subject: str
     ask: Callable[[], Sequence[Finding]]
@@ -71,10 +71,10 @@ class DoctorCheck(NamedTuple):
 
 
 def run_checks(checks: Sequence[DoctorCheck]) -> tuple[Finding, ...]:
-    """Run all checks at once, each in a thread, and return their findings in the order of ``checks``.
+    """Run all checks in parallel, each in a thread, and return their findings in the order of ``checks``.
 
-    A check that hangs is reported and left behind in its thread, which does not keep the process alive. A check that
-    fails is reported as a finding.
+    A check that hangs is reported and left in its thread, which does not keep the process alive. A check that raises
+    is reported as a finding.
     """
     found: list[Sequence[Finding] | None] = [None] * len(checks)
 
@@ -83,8 +83,8 @@ def run_checks(checks: Sequence[DoctorCheck]) -> tuple[Finding, ...]:
             found[place] = check.ask()
         except AgentctlError as error:
             found[place] = (missing(check.subject, error.message, error.hint),)
-        except Exception as error:  # noqa: BLE001 - one check's bug must not silence the others
-            found[place] = (warning(check.subject, f"could not be looked at: {type(error).__name__}: {error}"),)
+        except Exception as error:  # noqa: BLE001 - a bug in one check must not hide the findings of the others
+            found[place] = (warning(check.subject, f"the check failed: {type(error).__name__}: {error}"),)
 
     began = time.monotonic()
     threads = [
@@ -103,4 +103,4 @@ def run_checks(checks: Sequence[DoctorCheck]) -> tuple[Finding, ...]:
 
 
 def _hung_finding(check: DoctorCheck) -> Finding:
-    return warning(check.subject, f"no answer within {check.patience_s:g} s")
+    return warning(check.subject, f"the check did not end within {check.patience_s:g} s")

@@ -1,4 +1,4 @@
-"""``agentctl help``, a topic or the list of topics, and ``agentctl completion``, the script for a shell."""
+"""``agentctl help``: print a topic or the list of topics. ``agentctl completion``: print a completion script."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import typer
 
 def help(
     context: typer.Context,
-    topic: Annotated[str | None, typer.Argument(metavar="TOPIC", help="A topic, or a command's name.")] = None,
+    topic: Annotated[str | None, typer.Argument(metavar="TOPIC", help="A topic or a command.")] = None,
 ) -> None:
-    """Explain a topic; without one, list the topics."""
+    """Print a help topic; without TOPIC, list the topics."""
     if topic is None:
         print(_list())
         return
@@ -84,9 +84,10 @@ Shell = Literal["bash", "zsh", "fish"]
 
 
 def completion(
-    context: typer.Context, shell: Annotated[Shell, typer.Argument(metavar="bash|zsh|fish", help="The shell to teach.")]
+    context: typer.Context,
+    shell: Annotated[Shell, typer.Argument(metavar="bash|zsh|fish", help="Shell to complete in.")],
 ) -> None:
-    """Print a shell's completion script.
+    """Print the completion script for a shell.
 
     For bash: source <(agentctl completion bash)
     """

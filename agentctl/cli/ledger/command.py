@@ -1,4 +1,4 @@
-"""``agentctl ledger check`` and ``reconcile``: verify the ledger, settle what is in doubt."""
+"""``agentctl ledger check`` and ``reconcile``: verify the ledger, settle amounts in doubt."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from agentctl.cli.ledger.ledger_output import Clearable
     from agentctl.ledger.reconcile import By, Reconciliation
 
-WHAT = "What"
+WHAT = "Selection"
 _MOST_BYTES = 64 * 1024 * 1024
 
 
 def check(output: Output = None, json: Json = False) -> None:
-    """Verify the ledger: the file, its rows, its admissions and its charges.
+    """Verify the ledger: file, rows, admissions and charges.
 
     Replays each admission against its limits, and recomputes each charge from the token classes and prices in its row.
-    Shows what is held and in doubt, with the line that gives it back. Changes nothing.
-    Exit 0: all is well. 74: something cannot be believed.
+    Lists amounts held and in doubt, with the command that gives each back. Changes nothing.
+    Exit 0: the ledger is consistent. 74: it is damaged or inconsistent.
     """
     from agentctl.cli.error_output import report_settings
     from agentctl.cli.ledger.ledger_output import check_document, check_table, damage_error
@@ -48,18 +48,21 @@ def check(output: Output = None, json: Json = False) -> None:
 
 def reconcile(
     attempt: Annotated[
-        str | None, typer.Argument(metavar="ATTEMPT", help="One attempt, by its id.", show_default=False)
+        str | None, typer.Argument(metavar="ATTEMPT", help="Id of an attempt to settle.", show_default=False)
     ] = None,
-    run: Annotated[str | None, typer.Option("--run", metavar="ID", help="All of a run.", rich_help_panel=WHAT)] = None,
+    run: Annotated[
+        str | None, typer.Option("--run", metavar="ID", help="Settle all attempts of a run.", rich_help_panel=WHAT)
+    ] = None,
     provider: Annotated[
-        str | None, typer.Option("--provider", metavar="NAME", help="All at a provider.", rich_help_panel=WHAT)
+        str | None,
+        typer.Option("--provider", metavar="NAME", help="Settle all attempts at a provider.", rich_help_panel=WHAT),
     ] = None,
     from_: Annotated[
         str | None,
         typer.Option(
             "--from",
             metavar="FILE",
-            help="What a provider's usage export says (CSV; - is stdin); beside it --provider: whose it is.",
+            help="Settle by a usage export (CSV; - is stdin) of the provider that --provider names.",
             rich_help_panel=WHAT,
         ),
     ] = None,
@@ -68,7 +71,7 @@ def reconcile(
         typer.Option(
             "--clear-overrun",
             metavar="PROVIDER/MODEL",
-            help="Hold its usual worst case again, after it cost more than that.",
+            help="Hold the usual worst case of this model again, after a call cost more than that.",
             rich_help_panel=WHAT,
         ),
     ] = None,
@@ -77,7 +80,7 @@ def reconcile(
         typer.Option(
             "--clear-substitute",
             metavar="PROVIDER/MODEL",
-            help="Hold its own price again, after another model answered in its place.",
+            help="Hold this model's own price again, after another model answered instead.",
             rich_help_panel=WHAT,
         ),
     ] = None,
@@ -86,7 +89,7 @@ def reconcile(
         typer.Option(
             "--clear-miscount",
             metavar="PROVIDER/MODEL",
-            help="Count its input again, after it reported more than its vocabulary counts.",
+            help="Count the input of this model in tokens again, after it reported more than that count.",
             rich_help_panel=WHAT,
         ),
     ] = None,
@@ -94,21 +97,22 @@ def reconcile(
         bool,
         typer.Option(
             "--clock",
-            help="Believe the wall clock as it is now, after it was wrongly ahead. Frees nothing by itself.",
+            help="Accept the current wall clock, after it was wrongly ahead; frees nothing by itself.",
             rich_help_panel=WHAT,
         ),
     ] = False,
     actual: Annotated[
-        str | None, typer.Option("--actual", metavar="USD", help="What it cost; 0: nothing was billed.")
+        str | None, typer.Option("--actual", metavar="USD", help="Actual cost of the attempts (0: nothing was billed).")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
-    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, change nothing.")] = False,
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask for confirmation.")] = False,
     output: Output = None,
     json: Json = False,
 ) -> None:
-    """Settle what is in doubt, once you know what it cost.
+    """Settle amounts in doubt with their actual cost.
 
-    Never for a process that lives, never from inside a run. Usage is believed over an export, and that over --actual.
+    Refused for attempts of a living process and from inside a run.
+    Reported usage takes precedence over an export, and an export over --actual.
     """
     from agentctl.cli.error_output import report_settings
 
@@ -164,7 +168,7 @@ def _refuse_inside_a_run() -> None:
 
     if is_inside_a_run():
         raise ActionDenied(
-            "the ledger is not changed from inside a run", hint="give the command yourself, when the run is over"
+            "the ledger cannot be changed from inside a run", hint="run the command yourself after the run has ended"
         )
 
 
@@ -178,15 +182,15 @@ def _check_request(request: _ReconcileRequest) -> None:
         raise UsageError(
             "name one of ATTEMPT, --run, --provider, --from, --clear-overrun, --clear-substitute, --clear-miscount and"
             " --clock",
-            hint="agentctl ledger check   lists what is in doubt, with the line that gives it back",
+            hint="agentctl ledger check   lists amounts in doubt, with the command that gives each back",
         )
     needs_actual = not request.from_ and not clears and not request.clock
     if needs_actual and request.actual is None:
         raise UsageError(
-            "what did it cost?", hint="--actual USD; --actual 0 if the provider shows that nothing was billed"
+            "--actual is missing", hint="add --actual USD; --actual 0 if the provider shows that nothing was billed"
         )
     if not needs_actual and request.actual is not None:
-        raise UsageError("--actual goes with ATTEMPT, --run or --provider")
+        raise UsageError("--actual is only allowed with ATTEMPT, --run or --provider")
 
 
 def _dollars(text: str) -> Decimal:
@@ -199,7 +203,7 @@ def _dollars(text: str) -> Decimal:
     except InvalidOperation:
         usd = Decimal(-1)
     if not usd.is_finite() or not 0 <= usd <= 1_000_000:
-        raise UsageError(f'--actual is "{text}"; allowed: dollars from 0, such as 0.0123')
+        raise UsageError(f'--actual "{text}" is not an amount in dollars from 0 to 1000000, such as 0.0123')
     return usd
 
 
@@ -237,8 +241,8 @@ def _read_text(source: str) -> str:
         said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise UsageError(f"--from {source} cannot be read: {said.lower()}") from error
     if len(data) > _MOST_BYTES:
-        raise UsageError(f"--from {source} is longer than 64 MiB", hint="export a shorter time")
-    utf_16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))  # what Excel calls Unicode text
+        raise UsageError(f"--from {source} is longer than 64 MiB", hint="export a shorter period")
+    utf_16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))  # "Unicode text" of Excel
     return data.decode("utf-16" if utf_16 else "utf-8", "replace")
 
 
@@ -253,7 +257,7 @@ def _user_name() -> str:
 
 
 def _confirm(reconciler: _Reconciler) -> Collection[str] | None:
-    """Ask a person at a terminal, and return the attempts agreed to; None: all, if nobody is there or nothing is freed.
+    """Ask the user and return the confirmed attempts; None (all) if nobody can be asked or nothing is freed.
 
     Raises:
         ActionDenied: the answer was no.
@@ -267,7 +271,7 @@ def _confirm(reconciler: _Reconciler) -> Collection[str] | None:
     would = reconciler(True, None)
     if not would.freed_nano:
         return None
-    if not ask_yes_no(f"give back {money(would.freed_nano)} of {plural(len(would.done), 'attempt')}?"):
+    if not ask_yes_no(f"Give back {money(would.freed_nano)} of {plural(len(would.done), 'attempt')}?"):
         raise ActionDenied("nothing was given back")
     return {one.attempt_id for one in would.done}
 
@@ -283,12 +287,12 @@ def _clear(path: Path, what: Clearable, name: str, *, dry_run: bool, as_json: bo
     again = {
         "overrun": "usual worst case {} held again",
         "substitute": "own price {} held again",
-        "miscount": "input {} counted again",
+        "miscount": "input {} counted in tokens again",
     }[what]
     if as_json:
         print(cleared_document(what, name, done=done, dry_run=dry_run))
     elif not done:
-        print(f"nothing stands against {safe_text(name)} any more")
+        print(f"{safe_text(name)}: nothing to clear")
     else:
         print(f"{safe_text(name)}: its {again.format('would be' if dry_run else 'is')}")
 
@@ -301,7 +305,7 @@ def _reset_clock(path: Path, *, dry_run: bool, yes: bool, as_json: bool) -> None
 
     if not dry_run and not yes and can_ask():
         would = reset_clock(path, dry_run=True)
-        if would.done and not ask_yes_no(f"is it {would.now.astimezone():%Y-%m-%d %H:%M} now?"):
+        if would.done and not ask_yes_no(f"Is it {would.now.astimezone():%Y-%m-%d %H:%M} now?"):
             raise ActionDenied("nothing was reset")
     found = reset_clock(path, dry_run=dry_run)
     print(clock_document(found, dry_run=dry_run) if as_json else clock_table(found, dry_run=dry_run))

@@ -1,4 +1,4 @@
-"""What ``agentctl ledger check`` and ``reconcile`` print: tables for people, JSON documents for scripts."""
+"""The output of ``agentctl ledger check`` and ``reconcile``: tables, and JSON documents."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def damage_error(found: LedgerCheck, path: Path) -> StateError | None:
         return None
     more = found.wrong_count - _MOST_TOLD
     return StateError(
-        f"the ledger {path} cannot be believed: {'; '.join(found.wrong[:_MOST_TOLD])}"
+        f"the ledger {path} is damaged: {'; '.join(found.wrong[:_MOST_TOLD])}"
         + (f"; and {more:,} more" if more > 0 else ""),
-        hint="keep the file, move it aside, and start a new ledger:"
+        hint="keep the file, move it aside and start a new ledger:"
         f" mv {shlex.quote(str(path))} {shlex.quote(f'{path}.damaged')}",
     )
 
@@ -61,7 +61,7 @@ def _name(one: ModelOverrun | OpenHold | ModelSubstitute | ModelMiscount) -> str
 
 
 def check_document(found: LedgerCheck, path: Path, error: StateError | None) -> str:
-    """Return the result of a check as JSON; ``wrong`` are the first sentences, ``wrong_count`` counts all."""
+    """Return the result of a check as JSON; ``wrong`` has the first problems, ``wrong_count`` counts all."""
     return as_json(
         {
             "schema": CHECK_SCHEMA,
@@ -160,15 +160,15 @@ def check_document(found: LedgerCheck, path: Path, error: StateError | None) -> 
 def check_table(found: LedgerCheck, path: Path) -> str:
     """Return the result of a check as text."""
     if not found.there:
-        return f"there is no ledger yet: the first run makes {safe_text(str(path))}"
+        return f"no ledger yet; the first run creates {safe_text(str(path))}"
     return "\n".join(_check_lines(found))
 
 
 def _check_lines(found: LedgerCheck) -> Iterator[str]:
-    yield "the file is whole" + (", its rows and admissions can be believed" if not found.wrong else "")
+    yield "the file is intact" + ("; rows and admissions are consistent" if not found.wrong else "")
     free = f", {found.free:,} free or without a limit" if found.free else ""
-    kept = f", {found.kept:,} set aside for last answers" if found.kept else ""
-    yield f"{plural(found.attempts, 'attempt')}: {found.proved:,} admitted within their limits, replayed{free}{kept}"
+    kept = f", {found.kept:,} reserved for last answers" if found.kept else ""
+    yield f"{plural(found.attempts, 'attempt')}: {found.proved:,} replayed, admitted within their limits{free}{kept}"
     if found.recomputed or found.not_recomputed:
         charges = f"{plural(found.recomputed, 'charge')} recomputed from their token classes and prices"
         not_so = ", ".join(_not_recomputed(found.not_recomputed))
@@ -185,18 +185,18 @@ def _check_lines(found: LedgerCheck) -> Iterator[str]:
         yield "nothing is in doubt"
     yield from (f"\n{safe_text(_describe_unsettled(each))}" for each in found.unsettled)
     for one in found.overruns:
-        yield f"\n{safe_text(_name(one))} cost more than was held for it: its own ceiling is held until"
+        yield f"\n{safe_text(_name(one))} cost more than was held: calls are held at the model's ceiling until you run"
         yield f"  {safe_text(_clear_overrun_command(one))}"
     for answered in found.substitutes:
         yield f"\n{safe_text(_describe_substitute(answered))}"
         yield f"  {safe_text(_clear_substitute_command(answered))}"
     for counted in found.miscounts:
-        yield f"\n{safe_text(_name(counted))} reported more input than its vocabulary counts: bytes bound it until"
+        yield f"\n{safe_text(_name(counted))} reported more input than counted: calls are bound by bytes until you run"
         yield f"  {safe_text(_clear_miscount_command(counted))}"
     if found.is_wall_behind and found.wall is not None and found.expected_wall is not None:
         seen = _local(found.expected_wall)
-        yield f"\nthe wall clock reads {_local(found.wall)}, and the ledger has seen {seen} before. Until then,"
-        yield "time while this machine is off does not count. If the clock is right now:"
+        yield f"\nthe wall clock is {_local(found.wall)}, but the ledger has already seen {seen}. Until then,"
+        yield "time while this machine is off is not counted. If the clock is right now, run"
         yield f"  {RESET_CLOCK}"
 
 
@@ -205,13 +205,13 @@ def _local(at: datetime) -> str:
 
 
 def _describe_substitute(one: ModelSubstitute) -> str:
-    """Return which model answered instead of which, at what price, and what follows."""
+    """Return which model answered instead, its price, and the consequence, up to the command that ends it."""
     there, price = f" at {one.base_url}" if one.base_url else "", one.answered.price
     said = f"{_name(one)}{there} was answered by {one.answered.name}"
     if price is None:
-        return f"{said}, whose price was unknown: without one it is refused under a dollar limit until"
+        return f"{said}, whose price was unknown: without a price, calls are refused under a dollar limit until you run"
     amounts = f"${price.dearest_input:f} in, ${price.dearest_output:f} out per million tokens"
-    return f"{said} ({amounts}): the dearest price seen there is held until"
+    return f"{said} ({amounts}): calls are held at the highest price seen there until you run"
 
 
 WHY_NOT: Mapping[WhyNot, str] = MappingProxyType(
@@ -232,7 +232,7 @@ def _not_recomputed(counts: Mapping[WhyNot, int]) -> list[str]:
 
 def _describe_unsettled(one: SpooledConclusion) -> str:
     if one.problem:
-        return f"not settled, because {one.problem}:\n  {one.file}"
+        return f"not settled: {one.problem}, in\n  {one.file}"
     cost = {"charge": "unknown" if one.nano is None else money(one.nano), "void": "nothing"}.get(one.kind, "in doubt")
     return f"the next run settles attempt {one.attempt_id} of run {one.run_id} ({cost}), from\n  {one.file}"
 
@@ -246,9 +246,9 @@ def _open_cells(one: OpenHold, found: LedgerCheck) -> tuple[str, ...]:
 
 
 def _doubt_cells(one: InDoubt, found: LedgerCheck) -> tuple[str, ...]:
-    line = "(its process lives)" if one.living else _give_back_command(one)
+    line = "(its process is alive)" if one.living else _give_back_command(one)
     if not one.living and not one.can_be_reconciled(found.now):
-        line = "(its process may live; its deadline is not over)"
+        line = "(its process may be alive until its deadline)"
     at = _local(one.since)
     whose = f"{one.provider} at {one.base_url}" if one.base_url else one.provider
     cells = (f"run {one.run_id}", whose, f"{one.attempts:,}", money(one.nano), at, line)
@@ -294,11 +294,11 @@ def reconcile_table(found: Reconciliation, *, dry_run: bool) -> str:
         settled = f"{plural(len(found.done), 'attempt')} {'would be settled' if dry_run else 'settled'}"
         lines.append(f"{settled}, {money(found.freed_nano)} given back")
     elif not found.left:
-        lines.append("nothing is in doubt there")
+        lines.append("no attempt of these is in doubt")
     else:
         lines.append("nothing was settled")
     if found.unused:
-        lines.append(f"{plural(found.unused, 'line')} of the export: no call in doubt here")
+        lines.append(f"{plural(found.unused, 'line')} of the export without a matching call in doubt")
     return "\n".join(map(safe_text, lines))
 
 
@@ -312,15 +312,15 @@ def cleared_document(what: Clearable, name: str, *, done: bool, dry_run: bool) -
 
 
 def clock_document(found: ClockReset, *, dry_run: bool) -> str:
-    """Return from when on time counts while the machine is off as JSON; ``clock`` is null if nothing was reset."""
+    """Return a reset of the clock as JSON; ``clock`` is null if nothing was reset."""
     head = {"schema": RECONCILE_SCHEMA, "version": __version__, "dry_run": dry_run}
     clock = {"was": moment(found.was), "now": moment(found.now)} if found.done else None
     return as_json({**head, "clock": clock, "error": None})
 
 
 def clock_table(found: ClockReset, *, dry_run: bool) -> str:
-    """Return from when on time counts while the machine is off as text."""
+    """Return a reset of the clock as text."""
     if not found.done:
         return f"the wall clock ({_local(found.now)}) is not behind: nothing to reset"
     counts = "would count" if dry_run else "counts"
-    return f"time {counts} from {_local(found.now)} on, and no longer only from {_local(found.was)}"
+    return f"time {counts} again from {_local(found.now)} on, instead of from {_local(found.was)} on"

@@ -1,4 +1,4 @@
-"""``agentctl ledger reprice``: what the calls of a window would have cost at other prices."""
+"""``agentctl ledger reprice``: show what the calls of a window would have cost at other prices."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def reprice(
             "-m",
             "--model",
             metavar="MODEL",
-            help="Price each call as if this model had answered: openai/gpt-4o, or a name at the call's own provider.",
+            help="Price each call as if this model had answered: openai/gpt-4o, or a model of the call's provider.",
             rich_help_panel=PRICES,
         ),
     ] = None,
@@ -61,20 +61,20 @@ def reprice(
     output: Annotated[
         RepriceForm | None,
         typer.Option(
-            "-o", "--output", help="How to print it (default table).", show_default=False, rich_help_panel=OUTPUT
+            "-o", "--output", help="Output format (default table).", show_default=False, rich_help_panel=OUTPUT
         ),
     ] = None,
     json: Json = False,
 ) -> None:
     """Show what calls would have cost at today's prices, or at those of a file.
 
-    Prices the token classes that the ledger keeps of each call.
-    What the provider billed counts where that is more, except with --model.
-    At the same prices every charge comes out the same, to the nano-dollar.
+    Applies the prices to the tokens of each call in the ledger, by token class.
+    Where the provider billed more, that amount is used, except with --model.
+    At unchanged prices every charge is reproduced, to the nano-dollar.
     Without --since: today. Changes nothing.
 
-    Counted and not repriced: calls in doubt, under way, or without a price,
-    and those settled manually, by an export, or before prices were stored.
+    Counted but not repriced: calls in doubt, in progress or without a price,
+    and calls settled manually, by an export, or before prices were stored.
     """
     from datetime import UTC, datetime
 
@@ -106,7 +106,7 @@ def _catalog(settings: Settings, table: str | None) -> Catalog:
     """Return today's prices, or those of a file.
 
     Raises:
-        UsageError: the file cannot be used, or a line of prices is in another unit.
+        UsageError: the file cannot be used, or a price seems to be in the wrong unit.
     """
     from pathlib import Path
 
@@ -119,7 +119,7 @@ def _catalog(settings: Settings, table: str | None) -> Catalog:
 
 
 def _alternative(catalog: Catalog, model: str) -> Alternative:
-    """Return the model to price instead; if it names its provider, its price is known.
+    """Return the model of ``--model``; if it names a provider, its price is known.
 
     Raises:
         UsageError: the price is unknown, or the name is empty.

@@ -1,4 +1,4 @@
-"""What ``agentctl ledger reprice`` prints: a table, the document ``agentctl.reprice/1``, and CSV."""
+"""The output of ``agentctl ledger reprice``: a table, the document ``agentctl.reprice/1``, and CSV."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MOST_NAMED = 5
 
 
 class RepricedView(NamedTuple):
-    """A report with its query, and the model and file of the prices."""
+    """A report with its query, and the model and the file of the prices."""
 
     report: RepriceReport
     query: CostQuery
@@ -33,14 +33,14 @@ class RepricedView(NamedTuple):
 
 
 def render(view: RepricedView, form: str, *, width: int | None = None) -> str:
-    """Return the text for stdout, with its last newline; ``width`` is the terminal's, None without one."""
+    """Return the text for stdout, with its final newline; ``width`` is that of the terminal, None without one."""
     if form == "csv":
         return _csv(view)
     return (as_json(reprice_document(view)) if form == "json" else render_text(view, width)) + "\n"
 
 
 def reprice_document(view: RepricedView) -> Document:
-    """Return the report as JSON; an amount is None if one of its calls has an unknown price."""
+    """Return the report as a document; an amount is None if one of its calls has an unknown price."""
     report, query = view.report, view.query
     return {
         "schema": SCHEMA,
@@ -99,13 +99,15 @@ def _csv(view: RepricedView) -> str:
 
 
 def render_text(view: RepricedView, width: int | None = None) -> str:
-    """Return the table, its total in a sentence, and what is not in it."""
+    """Return the table, the total, and the calls that were not repriced."""
     report = view.report
     lines = [_table(view, width), ""] if report.rows else []
     lines.append(_total(view))
     lines += [f"not repriced: {phrase}" for phrase in _not_repriced(report)]
     if report.total.billed_calls:
-        lines.append(f"{plural(report.total.billed_calls, 'call')} at what the provider billed, which is more")
+        lines.append(
+            f"{plural(report.total.billed_calls, 'call')} at the amount that the provider billed, which is more"
+        )
     if report.prices:
         used = ", ".join(f"{use.source} ({plural(use.calls, 'call')})" for use in report.prices)
         lines.append(f"prices: {safe_text(used)}")
@@ -113,7 +115,7 @@ def render_text(view: RepricedView, width: int | None = None) -> str:
 
 
 def _table(view: RepricedView, width: int | None) -> str:
-    """Return the groups and their total; on a narrow terminal without tokens, then without the count not repriced."""
+    """Return the groups and their total; on a narrow terminal without tokens, then without ``not repriced``."""
     report, query = view.report, view.query
     rows = [(group_names(row, query.by, query.zone), row) for row in report.rows]
     if len(rows) > 1:
@@ -168,7 +170,7 @@ def _total(view: RepricedView) -> str:
     total = view.report.total
     calls = plural(total.repriced_calls, "call")
     if not total.repriced_calls:
-        return f"{view.title}: no call to reprice"
+        return f"{view.title}: no calls to reprice"
     prices = f"the prices of {view.file}" if view.file else "today's prices"
     model = f" as {view.model}" if view.model else ""
     said = f"{view.title}: {calls} charged {_charge(total)}; at {prices}{model} {money(total.repriced_nano)}"
@@ -185,11 +187,11 @@ def _percent(part: int, whole: int) -> str:
 
 
 def _reason(why: NotRepriced) -> str:
-    return "still under way" if why == "open" else WHY_NOT[why]
+    return "in progress" if why == "open" else WHY_NOT[why]
 
 
 def _not_repriced(report: RepriceReport) -> Iterator[str]:
-    """Yield a phrase for each reason, with what such calls count where it is an amount in doubt."""
+    """Yield a phrase for each reason, with the amount of calls in doubt and the models without a price."""
     for why, count in report.total.not_repriced.items():
         said = f"{plural(count, 'call')} {_reason(why)}"
         if why == "in_doubt":

@@ -1,4 +1,4 @@
-"""``agentctl providers list`` and ``set-key``: who can answer, at what price, and the API keys."""
+"""``agentctl providers list`` and ``set-key``: list providers and prices, save API keys."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from agentctl.cli.documents import Document
 
 SCHEMA = "agentctl.providers/1"
-NO_KEYS_HERE = "keys never go on the command line: give the key when asked, or on stdin"
+NO_KEYS_HERE = "keys are not accepted on the command line; type the key when prompted, or pipe it to stdin"
 
 
 def list_(output: Output = None, json: Json = False) -> None:
-    """List the providers: key, address, model, price; * marks the one that a run would use now."""
+    """List the providers with key, model, price and address; * marks the one that a run would use."""
     from datetime import UTC, datetime
 
     from agentctl.cli.documents import error_info
@@ -52,22 +52,22 @@ def list_(output: Output = None, json: Json = False) -> None:
         return
     print(as_table(rows))
     table = next((row.price_from for row in rows if row.price_from.startswith("litellm ")), "")
-    print(f"\nprices are dollars per million tokens{f'; {table}' if table else ''}; yours: [prices] in config.toml")
+    print(f"\nprices in dollars per million tokens{f'; {table}' if table else ''}; yours: [prices] in config.toml")
     if nobody is not None:
         print_error(f"a run would not start: {nobody.message}", nobody.hint)
     elif choice is not None:
-        asked = "; Ollama's models: not asked, a run asks for them" if unasked is not None else ""
+        asked = "; Ollama was not asked for its models, a run asks" if unasked is not None else ""
         print(f"* a run would use {safe_text(choice.provider)} ({safe_text(choice.chosen_by)}){asked}")
 
 
 def set_key(
-    provider: Annotated[str, typer.Argument(metavar="NAME", help="The provider.")],
+    provider: Annotated[str, typer.Argument(metavar="NAME", help="Provider of the key.")],
     surplus: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
-    remove: Annotated[bool, typer.Option("--unset", "--remove", help="Take the key out again.")] = False,
+    remove: Annotated[bool, typer.Option("--unset", "--remove", help="Remove the key.")] = False,
     output: Output = None,
     json: Json = False,
 ) -> None:
-    """Save a provider's key in the user's .env; it is asked for, unseen, or read from stdin."""
+    """Save the API key of a provider in your .env; prompts without echo, or reads stdin."""
     from agentctl.cli.error_output import print_stderr
     from agentctl.core.errors import UsageError
     from agentctl.core.text import safe_text
@@ -76,7 +76,7 @@ def set_key(
 
     as_json = wants_json(output, json=json)
     if surplus:
-        raise UsageError(NO_KEYS_HERE, hint="and this one should be replaced: it may stand in the shell's history")
+        raise UsageError(NO_KEYS_HERE, hint="revoke this key and create a new one: it may be in your shell history")
     name = _provider_with_key(provider)
     variable, key = KEY_NAMES[name], None
     if not remove:
@@ -86,22 +86,22 @@ def set_key(
         try:
             key = secret(read_secret(f"{name} key", notify=print_stderr))
         except ValueError as error:
-            raise UsageError(f"that is no key for {name}; allowed: {error}", hint="nothing was changed") from None
+            raise UsageError(f"not a valid key for {name} (allowed: {error}); nothing was changed") from None
     path = own_env_file()
     done = save_key(path, name, key)
     text = None if key is None else key.get_secret_value()
     if text is not None:
         said = f"saved {variable} {mask_key(text)} in {path}"
     else:
-        said = f"removed {variable} from {path}" if done else f"{path} holds no {variable}"
+        said = f"removed {variable} from {path}" if done else f"{variable} is not set in {path}"
     print_stderr(safe_text(said))
     found = environment_key(name, text)
     warning = ""
     if found.wins:
         held = "another value" if text is not None else "a value"
-        warning = f"the environment holds {held} in {found.wins}, and that one is used: unset {found.wins}"
+        warning = f"{found.wins} in the environment has {held}, which takes precedence: unset {found.wins}"
     elif found.empty and text is not None:
-        warning = f"{found.empty} is set but empty in the environment; the saved key is used all the same"
+        warning = f"{found.empty} is set but empty in the environment; the saved key is used anyway"
     if warning:
         print_stderr(f"warning: {warning}")
     if as_json:
@@ -117,7 +117,7 @@ def _provider_with_key(word: str) -> str:
     """Return the provider that ``word`` names.
 
     Raises:
-        UsageError: no such provider, or it needs no key; what looks like a key is not repeated.
+        UsageError: the provider is unknown or needs no key; a word that looks like a key is not repeated.
     """
     import re
 
@@ -130,14 +130,16 @@ def _provider_with_key(word: str) -> str:
     if name in KEY_NAMES:
         return name
     if name in KNOWN_PROVIDERS:
-        raise UsageError(f"{name} needs no key", hint=f"agentctl run --provider {name} …")
+        raise UsageError(f"{name} needs no key", hint=f"agentctl run --provider {name} TASK")
     if name in OTHER_PROVIDERS:
-        raise UsageError(f"agentctl keeps no key for {name}", hint=f"put it in the environment: {name.upper()}_API_KEY")
-    known = f"a key is needed for {', '.join(KEY_NAMES)}"
+        raise UsageError(
+            f"agentctl does not store keys for {name}", hint=f"set {name.upper()}_API_KEY in the environment"
+        )
+    known = f"providers with a key: {', '.join(KEY_NAMES)}"
     near = did_you_mean(name.removesuffix("_api_key"), KEY_NAMES)
     if len(word) > 24 or not re.fullmatch(r"[A-Za-z][A-Za-z_]*", word):
-        raise UsageError(f"that is no provider's name, and {NO_KEYS_HERE}", hint=known)
-    raise UsageError(f'no provider "{word}"', hint=near or known)
+        raise UsageError(f"not the name of a provider, and {NO_KEYS_HERE}", hint=known)
+    raise UsageError(f'unknown provider "{word}"', hint=near or known)
 
 
 def _print(document: Document) -> None:

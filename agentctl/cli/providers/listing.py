@@ -1,4 +1,4 @@
-"""The rows of ``agentctl providers list``, as values, a table and JSON; nothing is asked over a network."""
+"""The rows of ``agentctl providers list``, as values, a table and JSON; makes no network request."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _RIGHT = {4, 5, 6}
 class ProviderRow:
     """One provider. ``key`` is masked, None if not set; ``price_from`` is the source and age of the price.
 
-    ``problem`` says why a run would refuse the model, or is empty.
+    ``problem`` says why a run would refuse the model, "" if it would not.
     """
 
     name: str
@@ -52,7 +52,7 @@ class ProviderRow:
 def provider_rows(
     loaded: Loaded, choice: ProviderChoice | None, catalog: Catalog, *, today: date
 ) -> tuple[ProviderRow, ...]:
-    """Return a row for every known provider; ``choice`` is who would answer now, None if nobody."""
+    """Return a row for every known provider; ``choice`` is the one that a run would use, None if there is none."""
     chosen = None if choice is None else choice.provider
     names = KNOWN_PROVIDERS if chosen is None or chosen in KNOWN_PROVIDERS else (*KNOWN_PROVIDERS, chosen)
     return tuple(_row(name, loaded, choice if name == chosen else None, catalog, today) for name in names)
@@ -69,7 +69,7 @@ def _row(name: str, loaded: Loaded, choice: ProviderChoice | None, catalog: Cata
         try:
             found = catalog.facts(name, model, own_host=is_own_host(url), known_endpoint=is_known(name, url))
             price_from = _price_from(found.price, catalog, today)
-        except AgentctlError as error:  # a run would refuse this one; list the others all the same
+        except AgentctlError as error:  # a run would refuse this one; list the others anyway
             price_from, problem = "unknown", error.message
     return ProviderRow(
         name=name,

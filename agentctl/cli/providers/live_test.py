@@ -1,4 +1,4 @@
-"""``agentctl providers test``: free questions first, then three small paid calls."""
+"""``agentctl providers test``: free requests first, then three small paid calls."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _HEADER = (
 
 def try_providers(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME", help="Which providers (default: all that are set up).")
+        list[str] | None, typer.Argument(metavar="NAME", help="Providers to test (default: all that are set up).")
     ] = None,
-    free: Annotated[bool, typer.Option("--free", help="Ask only what costs nothing: reachable, key, model.")] = False,
+    free: Annotated[bool, typer.Option("--free", help="Make only free requests: reachable, key, model.")] = False,
     max_cost: Annotated[
-        str, typer.Option("--max-cost-per-task", metavar="USD", help="Or --max-cost. For each provider.")
+        str, typer.Option("--max-cost-per-task", metavar="USD", help="Cost limit for each provider (alias --max-cost).")
     ] = "0.05",
     output: Output = None,
     json: Json = False,
 ) -> None:
-    """Try providers out: reachable, key, model, and unless --free an answer, a tool call, the clamp, the usage."""
+    """Test providers: reachability, key, model; without --free also answer, tool call, output limit, usage."""
     from agentctl.cli.error_output import print_error, print_stderr
     from agentctl.cli.exit_codes import status_named
     from agentctl.core.text import safe_text
@@ -70,25 +70,25 @@ def _provider_name(name: str) -> str:
     word = name.strip().lower()
     if word in (*KNOWN_PROVIDERS, *OTHER_PROVIDERS):
         return word
-    known = f"there are: {', '.join(KNOWN_PROVIDERS)}"
-    raise UsageError(safe_text(f'no provider "{name}"'), hint=did_you_mean(word, KNOWN_PROVIDERS) or known)
+    known = f"known providers: {', '.join(KNOWN_PROVIDERS)}"
+    raise UsageError(safe_text(f'unknown provider "{name}"'), hint=did_you_mean(word, KNOWN_PROVIDERS) or known)
 
 
 def _ceiling(under_test: Sequence[ProviderUnderTest], loaded: Loaded, *, free: bool) -> str:
-    """Return what the test can cost at most, to print before anything is sent."""
+    """Return a line about the maximum cost of the test, to print before anything is sent."""
     from agentctl.cli.ui.format import ceiling
     from agentctl.core.pricing import to_nano
     from agentctl.runner.provider_trial import CALLS
 
     who = ", ".join(each.provider for each in under_test)
     if free:
-        return f"asking {who} only what costs nothing"
+        return f"making only free requests to {who}"
     limit = loaded.settings.max_cost_per_task
     if limit is None:
-        return f"{CALLS} small calls each to {who}; no limit"
+        return f"{CALLS} small calls each to {who}; no cost limit"
     each = to_nano(limit)
     whole = f" ({ceiling(each * len(under_test))} for {len(under_test)})" if len(under_test) > 1 else ""
-    return f"{CALLS} small calls each to {who}: at most {ceiling(each)} a provider{whole}, through the ledger"
+    return f"{CALLS} small calls each to {who}: at most {ceiling(each)} per provider{whole}, recorded in the ledger"
 
 
 def _run_tests(

@@ -18,16 +18,16 @@ def run(
     flags: dict[str, Any],
     task: Annotated[
         list[str] | None,
-        typer.Argument(metavar="TASK", help="What to do; words are joined. Without it a pipe is read."),
+        typer.Argument(metavar="TASK", help="Task for the agent; words are joined (default: read from a pipe)."),
     ] = None,
     estimate: Annotated[
         bool,
         typer.Option(
-            "--estimate", help="Or --dry-run: say what it could cost; nothing is sent.", rich_help_panel=_LIMITS
+            "--estimate", help="Print what the run could cost; send nothing (alias --dry-run).", rich_help_panel=_LIMITS
         ),
     ] = False,
     yes: Annotated[
-        bool, typer.Option("-y", "--yes", help="Same as --approve all; deny rules hold.", rich_help_panel=_REACH)
+        bool, typer.Option("-y", "--yes", help="Same as --approve all; deny rules still apply.", rich_help_panel=_REACH)
     ] = False,
     input_: Annotated[
         str | None,
@@ -35,37 +35,43 @@ def run(
             "-i",
             "--input",
             metavar="FILE|-",
-            help="Data beside the task, at most 1 MiB; - is stdin.",
+            help="Read data for the task from a file, at most 1 MiB (- is stdin).",
             rich_help_panel=_INPUT,
         ),
     ] = None,
     label: Annotated[
         list[str] | None,
-        typer.Option("--label", metavar="K=V", help="Marks the run; may be repeated.", rich_help_panel=_INPUT),
+        typer.Option("--label", metavar="K=V", help="Label the run (may be repeated).", rich_help_panel=_INPUT),
     ] = None,
     env_file: Annotated[
         list[str] | None,
         typer.Option(
-            "--env-file", metavar="FILE", help="Settings from a .env; may be repeated.", rich_help_panel=_INPUT
+            "--env-file",
+            metavar="FILE",
+            help="Read settings from a .env file (may be repeated).",
+            rich_help_panel=_INPUT,
         ),
     ] = None,
     config: Annotated[
         str | None,
-        typer.Option("--config", metavar="FILE", help="This TOML instead of the user's.", rich_help_panel=_INPUT),
+        typer.Option(
+            "--config", metavar="FILE", help="Read this TOML file instead of your config.toml.", rich_help_panel=_INPUT
+        ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Same as -o json.", rich_help_panel=OUTPUT)] = False,
     quiet: Annotated[
-        bool, typer.Option("-q", "--quiet", help="Nothing on stderr but errors.", rich_help_panel=OUTPUT)
+        bool, typer.Option("-q", "--quiet", help="Print only errors on stderr.", rich_help_panel=OUTPUT)
     ] = False,
     verbose: Annotated[
-        bool, typer.Option("-v", "--verbose", help="Tools, holds and the whole table.", rich_help_panel=OUTPUT)
+        bool,
+        typer.Option("-v", "--verbose", help="Print tool calls, holds and the full table.", rich_help_panel=OUTPUT),
     ] = False,
 ) -> None:
     """Run one task and print its answer.
 
     Exit codes: agentctl help exit-codes
     """
-    gc.disable()  # until everything is imported: collecting then costs more than it frees
+    gc.disable()  # until all imports are done: collecting earlier costs more than it frees
     from agentctl.cli.options import approval_mode, output_form, parse_labels
     from agentctl.cli.run.session import RunRequest, perform
 

@@ -1,4 +1,4 @@
-"""``agentctl run --estimate``: what a run would cost, as a table and as JSON (``agentctl.estimate/1``)."""
+"""``agentctl run --estimate``: print what a run would cost, as a table or as JSON (``agentctl.estimate/1``)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ from agentctl.runner.estimate import RUN, Estimate, remaining_of
 from agentctl.settings import Loaded, ProviderChoice
 
 SCHEMA = "agentctl.estimate/1"
-_NOTHING = "Nothing was sent, nothing was spent"
 _WIDTH = 66
 
 
@@ -39,9 +38,9 @@ def print_estimate(
     paint: Paint,
     command: Sequence[str] = (),
 ) -> int:
-    """Print the estimate; return 0, or the exit code with which the run would end now, were its first call refused.
+    """Print the estimate; return 0, or the exit code of the refusal if the first call would be refused now.
 
-    ``command`` are the words that would start it again.
+    ``command`` is the command line that would repeat it.
     """
     import anyio
 
@@ -65,7 +64,7 @@ def print_estimate(
 def _text(found: Estimate, choice: ProviderChoice) -> str:
     at = f"{found.forecast.as_of.astimezone():%Y-%m-%d %H:%M:%S %Z}"
     rows = [line for line in (*_who(found, choice), *_what(found)) if line[1]]
-    parts = [f"{_NOTHING}: an estimate as of {at}.", columns(rows[0], rows[1:])]
+    parts = [f"Estimate as of {at}; nothing was sent or spent.", columns(rows[0], rows[1:])]
     if found.facts.metered:
         parts.append(_headroom(found))
         parts += _remarks(found)
@@ -79,7 +78,7 @@ def _who(found: Estimate, choice: ProviderChoice) -> Iterator[tuple[str, str]]:
     model = f"{facts.provider}/{facts.model}" if facts.model else facts.provider
     yield "model", safe_text(f"{model} ({default}{found.provider_chosen_by})")
     if not facts.metered:
-        yield "cost", "free: no language model is asked"
+        yield "cost", "free: no language model is used"
         return
     yield "price", safe_text(_price(facts.price))
 
@@ -90,8 +89,8 @@ def _price(price: Price | None) -> str:
     if price.is_free:
         return f"free ({price.source})"
     cached = "" if price.cached_input is None else f", ${_plain(price.cached_input)} cached"
-    said = f"${_plain(price.input)} in{cached}, ${_plain(price.output)} out a million tokens"
-    tiers = "".join(f"; dearer above {tier.above:,} tokens" for tier in price.tiers[:1])
+    said = f"${_plain(price.input)} in{cached}, ${_plain(price.output)} out per million tokens"
+    tiers = "".join(f"; higher above {tier.above:,} tokens" for tier in price.tiers[:1])
     return f"{said}{tiers} ({price.source})"
 
 
@@ -116,7 +115,7 @@ def _what(found: Estimate) -> Iterator[tuple[str, str]]:
 
 
 def _fold(name: str, words: str) -> Iterator[tuple[str, str]]:
-    """Yield a row with a long list of words, folded into lines for a narrow terminal."""
+    """Yield rows with ``words`` wrapped for a narrow terminal, the first one labelled ``name``."""
     for number, line in enumerate(wrap(words, _WIDTH)):
         yield "" if number else name, line
 
@@ -130,14 +129,14 @@ def _floor(found: Estimate) -> str:
 def _ceiling(found: Estimate) -> str:
     ceiling, by = found.cost.ceiling, found.cost.ceiling_by
     if ceiling is None:
-        return "none: no limit is set that could be told in dollars"
-    now = ", as of now" if by in WINDOWS else ""  # charges leave a window, and make room
+        return "none: no limit that bounds the cost is set"
+    now = ", as of now" if by in WINDOWS else ""  # charges leave the window and free room
     return f"{money(ceiling, rounding=ROUND_DOWN)} ({by or 'the model is free'}{now})"
 
 
 def _like_runs(statistics: RunStatistics) -> Iterator[tuple[str, str]]:
-    few = "" if statistics.tokens else f"; a guess needs {LEAST_RUNS}"
-    yield "like runs", f"{statistics.runs:,} of this agent and model finished in {DAYS} days{few}"
+    few = "" if statistics.tokens else f"; a forecast needs {LEAST_RUNS}"
+    yield "past runs", f"{statistics.runs:,} of this agent and model finished in the last {DAYS} days{few}"
     if statistics.tokens is not None:
         for name in ("p50", "p90"):
             cost = "" if statistics.nano is None else f"{money(getattr(statistics.nano, name))}, "
@@ -145,7 +144,7 @@ def _like_runs(statistics: RunStatistics) -> Iterator[tuple[str, str]]:
 
 
 def _headroom(found: Estimate) -> str:
-    """Return a table of the limits: what stands against each now, and what is left."""
+    """Return a table of the limits: what counts against each now, and what is left."""
     rows = [
         _room(room, None if _is_above(room) else found.limits_set_by.get(room.limit)) for room in found.forecast.rooms
     ]
@@ -164,7 +163,7 @@ def _room(room: LimitState, set_by: str | None) -> tuple[str, ...]:
 
 
 def _is_above(room: LimitState) -> bool:
-    """Whether it is the limit of a run above this one."""
+    """Return whether the limit belongs to a run above this one."""
     return room.run_id not in ("", RUN)
 
 
@@ -176,20 +175,20 @@ def _left(room: LimitState) -> str:
 
 
 def _remarks(found: Estimate) -> Iterator[str]:
-    """Yield what would delay or refuse the first call."""
+    """Yield sentences about what would delay or refuse the first call."""
     answer = found.forecast.answer
     if found.forecast.pause_s:
         name = safe_text(found.facts.name_and_address)
-        yield f"{name} rests after failed calls: the first call would wait {seconds(found.forecast.pause_s)}."
+        yield f"{name} is paused after failed calls: the first call would wait {seconds(found.forecast.pause_s)}."
     if found.forecast.price != found.facts.price:
-        yield "Another model has answered in its place: calls are held at the dearest price seen there."
+        yield "Another model has answered instead: calls are held at the highest price seen there."
     if found.breaker is not None:
         whose = f" of run {found.breaker.run_id}" if found.breaker.run_id else ""
         yield f"The first call would be refused now: {found.breaker.limit}{whose}."
     elif found.refusal is not None:
-        yield "The first call would be refused now: amounts in doubt are in the way."
+        yield "The first call would be refused now: amounts in doubt use up the limit."
     elif isinstance(answer, Wait):
-        yield "The first call would wait for what other runs hold."
+        yield "The first call would wait for amounts that other runs hold."
 
 
 def _document(found: Estimate) -> Document:

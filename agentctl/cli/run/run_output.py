@@ -1,4 +1,4 @@
-"""What a run prints: its screen and records while it goes on; the answer, errors and summary at its end."""
+"""The output of a run: screen and records while it runs; answer, error and summary at its end."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class JsonLines:
-    """Prints each record as a line of JSON at once, but for the last: ``Presenter`` prints it with the document."""
+    """Print each record as a line of JSON at once, except the last, which ``Presenter`` prints with the document."""
 
     def __init__(self, secrets: tuple[str, ...]) -> None:
         self._secrets = secrets
@@ -36,7 +36,7 @@ class JsonLines:
         self.last_at = datetime.now(UTC)
 
     async def observe(self, record: Record) -> None:
-        """Print the record, unless it is the run's end."""
+        """Print the record, unless it is the end of the run."""
         from agentctl.journal.writer import encode_record
 
         self.last_seq, self.last_at = record.seq, record.at
@@ -46,10 +46,10 @@ class JsonLines:
 
 
 class Presenter:
-    """Prints one run in the output format ``form``.
+    """Print one run in the output format ``form``.
 
-    ``command`` are the words that would start it again, ``term`` is TERM, ``styles`` allows them on a terminal's
-    stdout. Call ``close`` before ``present``: the screen must be gone first.
+    ``command`` is the command line that would repeat it, ``term`` is TERM, ``styles`` allows styles if stdout is a
+    terminal. Call ``close`` before ``present``: the screen must be removed first.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Presenter:
         self._command = command
         self._secrets = secrets
         self._term, self._styles = term, styles
-        # Lines of JSON on the same terminal would break into the drawing.
+        # JSON lines on the same terminal would break the drawing.
         self._draws = not quiet and can_draw(sys.stderr, term) and not (form == "jsonl" and is_terminal(sys.stdout))
         self._screen = self._open_screen()
         self._lines = JsonLines(secrets)
@@ -93,7 +93,7 @@ class Presenter:
 
     @property
     def approver(self) -> Approver | None:
-        """The approver at the terminal, None if nobody sits there; independent of ``quiet`` and ``form``."""
+        """The approver at the terminal, None if there is no user to ask; independent of ``quiet`` and ``form``."""
         if not is_person_here(sys.stdin, sys.stderr):
             return None
         from agentctl.cli.ui.approval_prompt import TerminalApprover
@@ -109,7 +109,7 @@ class Presenter:
         )
 
     def warn(self, text: str) -> None:
-        """Print a warning while the run goes on."""
+        """Print a warning during the run."""
         self._screen.print_lines(ScreenLine(text, "yellow", "warning:"))
 
     def close(self) -> None:
@@ -118,11 +118,11 @@ class Presenter:
 
     @property
     def observers(self) -> tuple[Observer, ...]:
-        """The observers of the run's records."""
+        """The observers that receive the records of the run."""
         return (self._screen, self._lines) if self._form == "jsonl" else (self._screen,)
 
     def present(self, result: RunResult) -> int:
-        """Print the end of a run and return its exit code."""
+        """Print the result of a run and return its exit code."""
         self._to_stdout(result)
         tabled = not self._quiet and (result.breaker is not None or self._verbose)
         if result.error is not None:
@@ -153,7 +153,7 @@ class Presenter:
                 text = as_json(redact_document(document, self._secrets), line=True)
         aired = text and self._form == "text" and self._draws and is_terminal(sys.stdout)
         if aired:
-            self._write("\n")  # set the answer apart from the screen
+            self._write("\n")  # separate the answer from the lines above
         if text:
             sys.stdout.write(text if text.endswith("\n") else text + "\n")
         sys.stdout.flush()
@@ -161,7 +161,7 @@ class Presenter:
             self._write("\n")
 
     def _answer(self, result: RunResult) -> str:
-        """Return the answer; a model's Markdown is rendered on a terminal that shows styles."""
+        """Return the answer; render Markdown of a model if stdout is a terminal with styles."""
         text = safe_text(self._clean(result.answer))
         capable = self._styles and self._term not in ("", "dumb") and is_terminal(sys.stdout)
         if not (result.metered and capable):
@@ -173,7 +173,7 @@ class Presenter:
         return text
 
     def _hint(self, result: RunResult) -> str:
-        """Return the error's hint; if it is to run again with a higher limit, with all the flags of this run."""
+        """Return the hint of the error; a hint to run again with a higher limit gets all flags of this run."""
         hint = "" if result.error is None else result.error.hint
         again = result.breaker is not None and self._command and hint.startswith("agentctl run ")
         return retry_command(self._command, result.breaker) if again and result.breaker else hint
@@ -183,7 +183,7 @@ class Presenter:
         sys.stderr.flush()
 
     def _tell_unmasked(self, text: str) -> None:
-        """Print a question without redaction: a person must see all of what they allow."""
+        """Print a question without redaction: the user must see everything that they allow."""
         sys.stderr.write(text)
         sys.stderr.flush()
 

@@ -1,4 +1,4 @@
-"""One run from the command line: read its input, assemble it, drive it until it ends or a signal stops it, print it."""
+"""One run from the command line: read its input, assemble it, drive it to its end or a signal, print the result."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class RunRequest:
 
 @dataclass(slots=True)
 class _Beginning:
-    """What is known of a run that may fail before it begins."""
+    """The known facts about a run that may fail before it begins."""
 
     form: Form
     task: str | None = None
@@ -54,7 +54,7 @@ class _Beginning:
 
 
 def perform(call: Invocation, request: RunRequest) -> int:
-    """Run the task and return the exit code; what fails before the run begins is reported in its output format."""
+    """Run the task and return the exit code; report an error before its start in the requested output format."""
     known = _Beginning(call.form)
     try:
         with _raise_on_sigterm():
@@ -78,7 +78,7 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning) -> int:
         notify(note)
     choice = resolve_provider(loaded)
     if data is not None and choice.provider == "builtin":
-        notify("warning: builtin has no model to read --input with; it was left out")
+        notify("warning: --input is ignored: builtin has no model to read it")
         data = None
     command = _repeat_command(call)
     if request.estimate:
@@ -96,7 +96,7 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning) -> int:
     known.task = task
     presenter = _open_presenter(request, known, loaded, command)
     if loaded.ci and choice.provider != "builtin" and not sys.stderr.isatty():
-        notify("max_cost_per_hour covers this runner only: other runners have ledgers of their own")
+        notify("max_cost_per_hour covers this CI runner only: every runner has its own ledger")
     assemble = call.assemble
     if assemble is None:
         from agentctl.runner.assemble import assemble as real
@@ -112,19 +112,21 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning) -> int:
     )
     waiting = 0 if request.input == "-" or not request.words else unread_bytes()
     if waiting:
-        notify(f"warning: {waiting} bytes on stdin were not read; give them to the task with --input -")
+        notify(f"warning: {waiting} bytes on stdin were not read; pass them to the task with --input -")
     return _drive(orchestrator, presenter, task, data, loading=choice.provider != "builtin")
 
 
 def _settle_settings(request: RunRequest, known: _Beginning) -> Loaded:
-    """Load the settings, ask a person what is open, and store output format and colours in ``known``."""
+    """Load the settings, ask the user open questions, and store output format and colours in ``known``."""
     from agentctl.settings import competing_keys
     from agentctl.settings.lineage import refuse_incomplete
 
     loaded = _load(request)
     known.form = loaded.settings.output
     refuse_incomplete(loaded.parent)
-    if not request.estimate and (loaded.offers or competing_keys(loaded)):  # an estimate would not store the answer
+    if not request.estimate and (
+        loaded.offers or competing_keys(loaded)
+    ):  # an estimate asks nothing: it would not store the answer
         from agentctl.cli.run.startup_prompts import ask_open_questions
 
         own = request.config is None
@@ -162,9 +164,9 @@ def _load(request: RunRequest) -> Loaded:
 def _redact(
     loaded: Loaded, request: RunRequest, task: str, data: InputData | None, *, notify: Callable[[str], None]
 ) -> tuple[str, InputData | None]:
-    """Return task and data with secrets redacted in what came from a pipe or a file; ``notify`` gets the count.
+    """Return task and data, with secrets redacted in text from a pipe or a file; ``notify`` gets their count.
 
-    The words of the command line are the user's own, and stay as they are.
+    Words on the command line were typed by the user and are not redacted.
     """
     redactor = loaded.redactor or Redactor(loaded.secrets)
     found = also = 0
@@ -175,7 +177,7 @@ def _redact(
         data = data._replace(text=text)
     if count := found + also:
         what = "1 secret was" if count == 1 else f"{count} secrets were"
-        notify(f"{what} replaced by marks in what is sent: [redacted:KIND:ID]")
+        notify(f"{what} replaced by [redacted:KIND:ID] before sending")
     return task, data
 
 
@@ -184,10 +186,9 @@ def _drive(
 ) -> int:
     import anyio
 
-    gc.set_threshold(
-        10_000, 20, 20
-    )  # reference counts free what a run allocates; the default of 700 costs a short run 3 %
-    if not loading:  # else the provider does this once it has loaded its library
+    # Reference counts free most of what a run allocates; the default threshold of 700 costs a short run 3 %.
+    gc.set_threshold(10_000, 20, 20)
+    if not loading:  # otherwise the provider does this after loading its library
         gc.freeze()
         gc.enable()
     try:
@@ -198,7 +199,7 @@ def _drive(
 
 
 async def run_until_signal(orchestrator: Orchestrator, task: str) -> RunResult:
-    """Run ``task`` to its end; a first SIGINT or SIGTERM asks it to stop, a second one ends the process."""
+    """Run ``task`` and return its result; a first SIGINT or SIGTERM stops the run, a second ends the process."""
     import anyio
 
     ended: list[RunResult] = []
@@ -207,7 +208,7 @@ async def run_until_signal(orchestrator: Orchestrator, task: str) -> RunResult:
         await group.start(_listen, orchestrator)
         try:
             ended.append(await orchestrator.run(task))
-        except Exception as error:  # noqa: BLE001 - raised below, as itself and not in a group
+        except Exception as error:  # noqa: BLE001 - raised below, not inside an exception group
             broken.append(error)
         group.cancel_scope.cancel()
     if broken:
@@ -226,14 +227,14 @@ async def _listen(orchestrator: Orchestrator, *, task_status: TaskStatus[None]) 
                 exit_at_once(number, None)
             asked = True
             orchestrator.interrupt(terminated=number == signal.SIGTERM)
-            # From here on exit at once, even if the event loop hangs in something that cannot be cancelled.
+            # From here on exit at once, even if the event loop hangs in a call that cannot be cancelled.
             signal.signal(signal.SIGINT, exit_at_once)
             signal.signal(signal.SIGTERM, exit_at_once)
 
 
 def exit_at_once(number: int, frame: object) -> None:
-    """Restore the terminal and end the process; the journal is on disk so far, the ledger's reservations outlive us."""
-    os.write(2, restore_sequence() + b"\nforced: what was sent counts as spent\n")
+    """Restore the terminal and end the process; what the journal and the ledger have so far stays on disk."""
+    os.write(2, restore_sequence() + b"\nforced exit: calls already sent count as spent\n")
     os._exit(128 + number)
 
 
@@ -246,7 +247,7 @@ def _quiet(text: str) -> None:
 
 
 def _repeat_command(call: Invocation) -> tuple[str, ...]:
-    """Return the command line, to append a flag to; nothing if it has ``--``, after which a flag is a word."""
+    """Return the command line to append a flag to; () if it contains ``--``, after which no flag is parsed."""
     return () if "--" in call.argv else ("agentctl", *call.argv)
 
 

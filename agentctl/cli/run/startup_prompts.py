@@ -1,4 +1,4 @@
-"""What a run asks a person before it begins: trust in a project's files, and the choice of a provider."""
+"""Questions before a run: whether to trust the files of a project, and which provider to use."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Notify = Callable[[str], object]
 def ask_open_questions(
     loaded: Loaded, *, again: Callable[[], Loaded], quiet: bool, own_config: bool, notify: Notify
 ) -> Loaded:
-    """Ask a person what is open, and return the settings with the answers; unchanged where nobody can be asked.
+    """Ask the user open questions and return the settings with the answers; unchanged if nobody can be asked.
 
-    ``again`` reloads the settings. ``own_config`` is whether the user's config.toml counts for this run.
+    ``again`` reloads the settings. ``own_config`` says whether the user's config.toml applies to this run.
 
     Raises:
-        StateError: the trust cannot be stored.
-        UsageError: the settings are wrong with the trusted files.
+        StateError: the answer cannot be stored.
+        UsageError: the settings are invalid with the trusted files.
     """
     if quiet or loaded.ci or not can_ask():
         return loaded
@@ -65,7 +65,9 @@ def _question(offer: TrustPrompt) -> str:
         f"{offer.place} {why}. It would set: {', '.join(offer.names)}",
         *(f"  {said}" for said in offer.consequences),
     ]
-    return "\n".join((*lines, "Use it? y = now and from now on, n = no, and not asked again for this content"))
+    return "\n".join(
+        (*lines, "Trust this content? y: use it now and from now on; n: ignore it and do not ask again for it")
+    )
 
 
 def _ask_about_providers(loaded: Loaded, *, own_config: bool, notify: Notify) -> Loaded:
@@ -75,8 +77,8 @@ def _ask_about_providers(loaded: Loaded, *, own_config: bool, notify: Notify) ->
     for provider in keys:
         model = loaded.settings.llm_model or f"{DEFAULT_MODELS[provider]} (default)"
         options.append(f"{provider:<{width}}  {model}, key {keys[provider]}")
-    notify(f"there are keys for {len(keys)} providers, and none was chosen:")
-    number = choose_one("Who shall answer?", options)
+    notify(f"keys are set for {len(keys)} providers, and none is selected:")
+    number = choose_one("Which provider?", options)
     if number is None:
         return loaded
     provider = tuple(keys)[number]
@@ -90,11 +92,11 @@ def _ask_about_providers(loaded: Loaded, *, own_config: bool, notify: Notify) ->
 
 
 def _save(loaded: Loaded, provider: str, notify: Notify) -> None:
-    """Save the provider as the default; print a warning if that fails."""
+    """Save ``provider`` as the default; print a warning if that fails."""
     from agentctl.settings.config_file import save_value
 
     try:
         save_value(loaded.config_file, "llm_provider", (provider,))
         notify(safe_text(f"saved llm_provider = {provider} in {loaded.config_file}"))
     except AgentctlError as error:
-        notify(safe_text(f"warning: not saved: {error.message}"))
+        notify(safe_text(f"warning: llm_provider was not saved: {error.message}"))

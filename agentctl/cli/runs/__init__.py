@@ -1,12 +1,12 @@
 """`agentctl runs`: list and inspect past runs, from their journals.
 
-`command` holds `list` and `show`. `transcript` renders a journal as text. `context_usage` folds a journal
-into how full the context was at each turn; `context_chart` draws that, or prints it as JSON
+`command` holds `list` and `show`. `transcript` renders a journal as text. `context_usage` computes from a
+journal how full the context was at each turn; `context_chart` draws that, or prints it as JSON
 (`agentctl.context/1`).
 
 Enter: `command.COMMANDS`, which `cli.app` loads by name.
-Always: a journal of an earlier or later version is read as far as it is understood; unknown records are
-    skipped, and a field of another type counts as absent. Text of strangers is made safe before it is printed.
+Always: a journal of an earlier or later version can be read: unknown records are skipped, and a field of
+    another type counts as absent. Untrusted text is made safe before it is printed.
 May import: `cli`, `cli.ui`, `journal`, `ledger` (the tree of nested runs), `context`, `settings`,
     `budget`, `core`.
 Never: writes to a journal or the ledger.

@@ -26,12 +26,17 @@ ShowForm = Literal["text", "json", "jsonl"]
 def list_(
     limit: Annotated[
         int | None,
-        typer.Option("--limit", metavar="N", min=0, help="The newest N; 0 is all. Default 20 in a table, all in JSON."),
+        typer.Option(
+            "--limit",
+            metavar="N",
+            min=0,
+            help="List the newest N runs, 0 for all (default 20 in a table, all in JSON).",
+        ),
     ] = None,
     output: Output = None,
     json: Json = False,
 ) -> None:
-    """List the runs, the newest first."""
+    """List the runs, newest first."""
     from agentctl.cli.error_output import report_settings
     from agentctl.journal.reader import list_runs
 
@@ -51,24 +56,24 @@ def list_(
     if len(shown) < len(runs):
         from agentctl.cli.error_output import print_stderr
 
-        print_stderr(f"{len(shown)} of {len(runs)} runs; --limit 0 shows all")
+        print_stderr(f"showing {len(shown)} of {len(runs)} runs; --limit 0 shows all")
 
 
 def show(
     run_id: Annotated[
-        str | None, typer.Argument(metavar="ID", help="The run's id, or how it begins; without it the last run.")
+        str | None, typer.Argument(metavar="ID", help="Id of the run, or a prefix of it (default: the last run).")
     ] = None,
     output: Annotated[
-        ShowForm | None, typer.Option("-o", "--output", help="How to print it (default text).", rich_help_panel=OUTPUT)
+        ShowForm | None, typer.Option("-o", "--output", help="Output format (default text).", rich_help_panel=OUTPUT)
     ] = None,
     json: Json = False,
     context: Annotated[
         bool, typer.Option("--context", help="Draw how full the context was at each turn, and what was cut.")
     ] = False,
 ) -> None:
-    """Show one run: the task, the calls and what they cost, the tools and what they said, the end.
+    """Show one run: task, calls and costs, tool calls and results, answer.
 
-    If it was started by a run, or started some, then the tree of them too, with what each cost.
+    For nested runs, also show the tree of runs with the cost of each.
     """
     from agentctl.cli.error_output import report_settings
     from agentctl.journal.reader import find_journal, read_run
@@ -102,19 +107,19 @@ def show(
 
 
 def _tree(ledger: Path, run_id: str) -> Sequence[RunNode]:
-    """Return the tree of a run that has a parent or children; nothing for a run without."""
+    """Return the tree of a run that has a parent or children, else ()."""
     from agentctl.core.errors import StateError
     from agentctl.ledger.report import tree_of
 
     try:
         tree = tree_of(ledger, run_id)
-    except StateError:  # show the journal all the same
+    except StateError:  # show the journal anyway
         return ()
     return tree if len(tree) > 1 else ()
 
 
 def _draw_tree(tree: Sequence[RunNode], run_id: str) -> str:
-    """Return the tree as a table: what each run cost by itself, and with all runs below it."""
+    """Return the tree as a table: the cost of each run alone, and with all runs below it."""
     from agentctl.cli.ui.format import columns, money
     from agentctl.core.text import safe_text
 
@@ -138,7 +143,7 @@ def _draw_tree(tree: Sequence[RunNode], run_id: str) -> str:
 
 
 def _lines_before(tree: Sequence[RunNode], place: int) -> str:
-    """Return the branches drawn before a run of the tree: ``│  └─ ``."""
+    """Return the branches drawn before the run at ``place`` of the tree: ``│  └─ ``."""
     depth = tree[place].depth
     marks: list[str] = []
     for level in range(1, depth + 1):
@@ -176,7 +181,7 @@ def _show_context(records: Iterable[dict[str, object]], run_id: str, wanted: str
     """Print how full the context was, as a chart or as JSON.
 
     Raises:
-        UsageError: JSONL is asked for, which has the records alone.
+        UsageError: JSONL is requested, which has only the records.
     """
     from agentctl.cli.runs.context_chart import context_document, render_chart
     from agentctl.cli.runs.context_usage import read_context_usage

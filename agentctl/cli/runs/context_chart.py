@@ -1,4 +1,4 @@
-"""How full the context of a run was: a bar for each turn with the cuts between, and the same as JSON."""
+"""Show how full the context of a run was: a bar for each turn with the cuts in between, or JSON."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ SCHEMA = "agentctl.context/1"
 _WIDEST_BAR, _NARROWEST_BAR = 60, 4
 _WIDE = 80  # without a terminal
 _INDENT = "      "
-_MOST_WAYS = 3  # of counting: beyond that, changes are not remarked
+_MOST_WAYS = 3  # counting methods: with more, changes of the method are not shown
 
-_NO_END = "the run has no end: it still goes on, or its process died"
+_NO_END = "the run has not ended: it is still running, or its process died"
 
 
 def render_chart(found: ContextUsage, *, run_id: str, width: int | None, blocks: bool) -> Iterator[str]:
-    """Yield the lines of the chart; ``width`` is the terminal's, None without one; bars shrink to it, figures never."""
+    """Yield the lines of the chart. ``width`` is that of the terminal, None without one; only bars shrink to it."""
     wide, dot = width or _WIDE, " · " if blocks else ", "
     who = f"{found.provider}/{found.model}" if found.model else found.provider
     yield from wrap(safe_text(dot.join(part for part in (f"run {run_id}", local_time(found.at), who) if part)), wide)
@@ -33,9 +33,9 @@ def render_chart(found: ContextUsage, *, run_id: str, width: int | None, blocks:
         return
     ways = list(dict.fromkeys(turn.counted_by for turn in found.measured if turn.counted_by))
     if ways:
-        more = f" and {len(ways) - 1} other ways" if len(ways) > _MOST_WAYS else ""
-        said = f"tokens are estimates, counted by {safe_text(ways[0])}{more}"
-        yield from wrap(f"{said}; the tools' schemas are included", wide)
+        more = f" and {len(ways) - 1} other methods" if len(ways) > _MOST_WAYS else ""
+        said = f"tokens are estimates by {safe_text(ways[0])}{more}"
+        yield from wrap(f"{said}; tool schemas are included", wide)
     yield ""
     yield from _turns(found, ways, wide, blocks=blocks)
     yield ""
@@ -45,8 +45,8 @@ def render_chart(found: ContextUsage, *, run_id: str, width: int | None, blocks:
 
 def _why_empty(found: ContextUsage) -> str:
     if not found.metered:
-        return "no model was asked, so there is no context to fill"
-    return "nothing was sent" if not found.turns else "its journal does not say how full the context was"
+        return "no model was used, so there is no context to show"
+    return "nothing was sent" if not found.turns else "the journal does not record how full the context was"
 
 
 def _turns(found: ContextUsage, ways: Sequence[str], wide: int, *, blocks: bool) -> Iterator[str]:
@@ -64,13 +64,13 @@ def _turns(found: ContextUsage, ways: Sequence[str], wide: int, *, blocks: bool)
     for turn, row in zip(found.turns, rows, strict=True):
         remarks = list(map(describe_pruning, turn.cuts))
         if turn.summaries:
-            remarks.append(f"summed up: {_describe_summaries(turn.summaries)}")
+            remarks.append(f"summarized: {_describe_summaries(turn.summaries)}")
         if turn.counted_by not in ("", way) and len(ways) <= _MOST_WAYS:
             way = turn.counted_by
-            remarks.append(f"from here on counted by {safe_text(way)}")
+            remarks.append(f"counted by {safe_text(way)} from here on")
         if turn.limit not in (0, limit):
             limit = turn.limit
-            remarks.append(f"from here on at most {limit:,} tokens")
+            remarks.append(f"limit {limit:,} tokens from here on")
         for remark in remarks:
             yield from (_INDENT + line for line in wrap(remark, wide - len(_INDENT)))
         figures = "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
@@ -83,7 +83,7 @@ def _turns(found: ContextUsage, ways: Sequence[str], wide: int, *, blocks: bool)
 
 
 def _columns(turns: Sequence[ContextTurn]) -> tuple[list[str], list[list[str]]]:
-    """Return headers and figures of each turn, without empty columns."""
+    """Return the headers and the cells of each turn, without empty columns."""
     reported = any(turn.own.input_tokens for turn in turns)
     cached = any(turn.own.cached for turn in turns)
     heads = ["turn", "tokens", *(["reported"] if reported else []), *(["cached"] if cached else [])]
@@ -108,7 +108,7 @@ def _totals(found: ContextUsage, dot: str) -> Iterator[str]:
     if cuts:
         parts = [plural(len(cuts), "cut"), describe_cut(gone, short)]
         cost = _cost_of(cuts)
-        parts.append(f"about {_tokens_saved(cuts):,} tokens less to send")
+        parts.append(f"about {_tokens_saved(cuts):,} fewer tokens to send")
         parts += [f"cost about {money(cost)}"] if cost else []
         yield dot.join(parts)
     else:
@@ -118,8 +118,8 @@ def _totals(found: ContextUsage, dot: str) -> Iterator[str]:
     if (largest := found.largest) is not None:
         yield f"largest request: turn {largest.number}, {largest.tokens:,} of {largest.limit:,} tokens"
     if found.results_cut:
-        kept = f" ({found.results_kept:,} kept whole in files of the run)" if found.results_kept else ""
-        yield f"{plural(found.results_cut, 'result')} of tools cut{kept}"
+        kept = f" ({found.results_kept:,} saved in full in files of the run)" if found.results_kept else ""
+        yield f"{plural(found.results_cut, 'tool result')} cut{kept}"
     sent = sum(turn.own.input_tokens or 0 for turn in found.turns)
     if cached := sum(turn.own.cached for turn in found.turns):
         yield f"cached: {cached:,} of {sent:,} tokens sent, {100 * cached // sent} %"
@@ -132,7 +132,7 @@ def _totals(found: ContextUsage, dot: str) -> Iterator[str]:
 
 
 def _counted_by_both(found: ContextUsage) -> list[tuple[int, int]]:
-    """Return pairs of our count and the provider's, where both are known."""
+    """Return pairs of our count and that of the provider, where both are known."""
     both = ((turn.tokens, turn.own.input_tokens) for turn in found.turns)
     return [(tokens, own) for tokens, own in both if tokens and own]
 

@@ -1,4 +1,4 @@
-"""How full the context of a run was at each turn: a fold over its journal. Also safe readers of a record's fields."""
+"""Compute from a journal how full the context was at each turn; also type-safe readers of a record's fields."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from agentctl.core.events import ContextPruned
 
 Fields = Mapping[str, object]
 
-#: The marker of a cut in a tool's result; its group: a file of the run has the whole.
+#: The marker of a cut in a tool result; the group matches if a file of the run has the full result.
 _CUT = re.compile(r"\[\.\.\. [^\n]{0,300}\b(?:cut|left out) here([^\n]{0,40}\"run:)?")
 
 
 def mapping(record: Fields, name: str) -> Fields:
-    """Return an object in a record, empty if absent or of another type."""
+    """Return the object ``name`` of a record, empty if absent or of another type."""
     value = record.get(name)
     return value if isinstance(value, dict) else {}
 
 
 def text(record: Fields, name: str) -> str:
-    """Return a text in a record, empty if absent or of another type."""
+    """Return the string ``name`` of a record, empty if absent or of another type."""
     value = record.get(name)
     return value if isinstance(value, str) else ""
 
 
 def number(record: Fields, name: str) -> int:
-    """Return a whole number in a record, 0 if absent or of another type."""
+    """Return the integer ``name`` of a record, 0 if absent or of another type."""
     value = record.get(name)
     return value if isinstance(value, int) else 0
 
 
 def local_time(at: str) -> str:
-    """Return the time of a record in local time, "" if it cannot be read."""
+    """Return the time ``at`` of a record in local time, "" if it is invalid."""
     with suppress(ValueError):
         return f"{datetime.fromisoformat(at).astimezone():%Y-%m-%d %H:%M:%S}"
     return ""
 
 
 class TurnCharge(NamedTuple):
-    """What the provider reported of one request; ``cached`` is included in ``input_tokens``. None: unknown."""
+    """What the provider reported for one request; ``cached`` is included in ``input_tokens``. None: unknown."""
 
     input_tokens: int | None
     cached: int
@@ -57,8 +57,8 @@ _NO_CHARGE = TurnCharge(None, 0, None)
 class ContextTurn:
     """What one turn sent, in tokens by our count; None: not measured.
 
-    ``cuts`` came before it was sent, and so did the requests for a summary. ``charges`` are its own requests'; what
-    follows the first of them says nothing more of the context.
+    ``cuts`` and the requests for ``summaries`` came before it was sent. ``charges`` are those of its own requests; only
+    the first of them says something about the context.
     """
 
     number: int
@@ -72,19 +72,19 @@ class ContextTurn:
 
     @property
     def own(self) -> TurnCharge:
-        """What the provider reported of the turn's first request."""
+        """What the provider reported for the first request of the turn."""
         return self.charges[0] if self.charges else _NO_CHARGE
 
     @property
     def percent(self) -> int:
-        """How full the context was, rounded."""
+        """How full the context was, in whole percent."""
         return 0 if self.tokens is None or not self.limit else (200 * self.tokens + self.limit) // (2 * self.limit)
 
 
 class ContextUsage(NamedTuple):
-    """The turns of a run; ``status`` is None while it has no end, ``metered`` False where no model is asked.
+    """The turns of a run; ``status`` is None until it ends, ``metered`` is False if no model is used.
 
-    Of ``results_cut``, the tools' answers of which a part is left out, ``results_kept`` are whole in files of the run.
+    ``results_cut`` counts tool results that were cut; ``results_kept`` of them are saved in full in files of the run.
     """
 
     provider: str = ""
@@ -118,7 +118,7 @@ class ContextUsage(NamedTuple):
 
 
 def read_context_usage(records: Iterable[Fields]) -> ContextUsage:
-    """Return the context usage of a journal; unknown records, as of a later version, are skipped."""
+    """Return the context usage from the records of a journal; skip unknown records, as of a later version."""
     found, turns = ContextUsage(), list[ContextTurn]()
     for record in records:
         match record.get("event"):

@@ -1,4 +1,4 @@
-"""The journal of a run as text: what was asked, called, done, refused and answered."""
+"""Render the journal of a run as text: task, calls, tool calls and results, decisions and answer."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _CUTTING = frozenset({"context_pruned", "context_measured"})  # follow a request
 
 
 def transcript(records: Iterable[Fields], *, run_id: str, kept: Path | None = None) -> Iterator[str]:
-    """Yield the paragraphs of a journal; unknown records, as of a later version, are skipped.
+    """Yield the paragraphs of a journal; skip unknown records, as of a later version.
 
-    ``kept`` is the folder with the whole of results that were cut.
+    ``kept`` is the folder with the full text of results that were cut.
     """
     answered, ended, asked = "", False, False
     settled: Fields | None = None
@@ -79,7 +79,7 @@ def transcript(records: Iterable[Fields], *, run_id: str, kept: Path | None = No
         yield from _charge_lines(settled)
     if not ended:
         yield from ([f"\n{safe_text(answered)}"] if answered else [])
-        yield "\nthe run has no end: it still goes on, or its process died"
+        yield "\nthe run has not ended: it is still running, or its process died"
 
 
 def _start_lines(record: Fields, run_id: str) -> Iterator[str]:
@@ -114,7 +114,7 @@ def _tool_lines(record: Fields) -> str:
 
 
 def _whole_result(record: Fields, kept: Path | None) -> Iterator[str]:
-    """Yield where the whole result is, if it was cut and stored."""
+    """Yield the path of the full result, if it was cut and saved."""
     found = find_mark(text(record, "text"))
     if found is None or kept is None:
         return
@@ -122,7 +122,7 @@ def _whole_result(record: Fields, kept: Path | None) -> Iterator[str]:
 
     with suppress(AgentctlError):
         open_artifact(kept, found.origin.path).close()  # raises unless it is a file of the run
-        yield f"  the whole: {kept / found.origin.path.removeprefix(PREFIX)}"
+        yield f"  full result: {kept / found.origin.path.removeprefix(PREFIX)}"
 
 
 def _changed_file_lines(record: Fields) -> Iterator[str]:
@@ -135,12 +135,16 @@ def _changed_file_lines(record: Fields) -> Iterator[str]:
                 text(file, "moved_to") or None,
                 text(file, "restore_command") or None,
             )
-            what = "changed, and run later by other programs" if notice.moved_to is None else "obeyed by other programs"
+            what = (
+                "changed file that other programs run later"
+                if notice.moved_to is None
+                else "file that controls other programs"
+            )
             yield f"  {what}: {safe_text(describe_notice(notice))}"
 
 
 def _decision(record: Fields, said: str, *, was_asked: bool) -> str:
-    """Return why a call ran or not, below the question if there was one."""
+    """Return why a call ran or was denied, with the call itself unless it was asked about just before."""
     return f"  {said}" if was_asked else f"\n> {safe_text(call_text(_call(record)))}\n  {said}"
 
 

@@ -1,4 +1,4 @@
-"""Asks the person at the terminal whether a tool call may run; only a plain yes allows it."""
+"""Ask the user at the terminal whether a tool call may run."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ _PROMPT = "Allow it? y yes · n no · a always: "
 _EFFECTS: dict[str, tuple[str, Style]] = {
     "read": ("only reads", "green"),
     "write": ("changes something", "yellow"),
-    "destructive": ("destructive: it cannot be undone", "red"),
+    "destructive": ("destructive: cannot be undone", "red"),
     "network": ("reaches the network", "yellow"),
 }
 
 
 class TerminalApprover:
-    """Asks on stderr and reads the terminal ``stdin`` in its usual mode, one line for one answer.
+    """Ask on stderr and read one line per answer from the terminal ``stdin``, in its normal mode.
 
-    ``pause`` removes the screen, ``resume`` restores it. ``wipe`` erases the question once it is answered: the
-    decision is a line of the screen. What was typed before a question is never its answer.
+    ``pause`` removes the screen, ``resume`` restores it. ``wipe`` erases an answered question, since the screen
+    prints the decision. Input typed before a question is discarded.
     """
 
     def __init__(
@@ -57,10 +57,10 @@ class TerminalApprover:
         self._pause, self._resume, self._wipe = pause, resume, wipe
 
     async def approve(self, question: Question) -> Approval:
-        """Ask, and return the answer: an empty line and the end of input mean no, anything unclear is asked again."""
+        """Ask and return the answer; an empty line or the end of input means no, and an invalid answer asks again."""
         await anyio.to_thread.run_sync(self._pause)  # a frame may be on its way to a slow terminal
         answer = await self._ask(question)
-        self._resume()  # not after an exception: the run ends, and nothing is drawn any more
+        self._resume()  # not after an exception: the run ends, and nothing more is drawn
         return answer
 
     async def _ask(self, question: Question) -> Approval:
@@ -89,7 +89,7 @@ class TerminalApprover:
             used += 1
 
     async def _line(self) -> str | None:
-        """Return what is typed up to Enter, None at the end of input."""
+        """Return the input up to Enter, None at the end of input."""
         typed = b""
         while not typed.endswith((b"\n", b"\r")):
             await anyio.wait_readable(self._stdin)
@@ -104,9 +104,9 @@ class TerminalApprover:
 
 
 def question_rows(question: Question, paint: Paint, *, width: int) -> Iterator[str]:
-    """Yield the rows of a question: the whole call, its effect and the rule; text of strangers stands behind a bar.
+    """Yield the rows of a question: the whole call, its effect and the rule; untrusted text follows a bar.
 
-    Nothing is cut and nothing is redacted: what is allowed is what was seen.
+    Nothing is cut or redacted, so that the user sees exactly what they allow.
     """
     said, style = _EFFECTS.get(question.effect, (safe_text(question.effect), "red"))
     bar = paint("│", style)
@@ -131,7 +131,7 @@ def question_rows(question: Question, paint: Paint, *, width: int) -> Iterator[s
 
 
 def _hanging_rows(margin: str, label: str, text: str, width: int) -> Iterator[str]:
-    """Yield the rows of a value, beside its label or below it if both do not fit in one row."""
+    """Yield the rows of a value, next to its label or, if both do not fit in one row, below it."""
     indent = 2
     if cell_width(label) + cell_width(text) <= width:
         yield margin + label + text

@@ -1,4 +1,4 @@
-"""Text and bars measured in terminal cells: width, truncation, wrapping, bars and sparklines."""
+"""Text and bars in terminal cells: width, truncation, wrapping, bars and sparklines."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _TAB = 4
 
 
 def cell_width(text: str) -> int:
-    """Return how many cells ``text``, made safe and without newlines, takes at most."""
+    """Return the maximum width of ``text`` in cells; it must be safe and without newlines."""
     return len(text) if text.isascii() else sum(map(_cell, text))
 
 
@@ -41,9 +41,9 @@ def _head(text: str, width: int) -> str:
 
 
 def wrap(text: str, width: int, *, at_spaces: bool = True) -> Iterator[str]:
-    """Yield rows of at most ``width`` cells (at least 2), broken at spaces where there are some.
+    """Yield rows of at most ``width`` cells (at least 2), broken at spaces if possible.
 
-    Only the space at a break is dropped; without ``at_spaces`` nothing is.
+    The space at a break is dropped. Without ``at_spaces``, rows break anywhere and nothing is dropped.
     """
     width = max(2, width)
     for line in text.expandtabs(_TAB).split("\n"):
@@ -67,7 +67,7 @@ _NONE, _ASCII_NONE = "·", "."
 
 
 def has_blocks(encoding: str | None) -> bool:
-    """Whether text in ``encoding`` can hold the block characters."""
+    """Return whether ``encoding`` can encode the block characters."""
     try:
         f"{_EIGHTHS}{_LEVELS}{_NONE}".encode(encoding or "ascii")
     except (LookupError, UnicodeEncodeError):
@@ -88,7 +88,7 @@ def bar(part: int, whole: int, width: int, *, blocks: bool) -> str:
 
 
 def sparkline(values: Sequence[int], *, blocks: bool) -> str:
-    """Return a cell for each value, full for the highest; 0 looks different from a little."""
+    """Return one character per value, a full block for the highest; 0 has a character of its own."""
     levels, none = (_LEVELS, _NONE) if blocks else (_ASCII_LEVELS, _ASCII_NONE)
     most = max(values, default=0)
     return "".join(none if value <= 0 else levels[(value * len(levels) - 1) // most] for value in values)

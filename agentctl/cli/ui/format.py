@@ -1,4 +1,4 @@
-"""Amounts, durations, plain tables and styles as people read them; nothing is ever cut."""
+"""Format amounts, durations, plain tables and styles; nothing is cut."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from agentctl.core.pricing import to_usd
 
 
 def money(nano: int, *, rounding: str = ROUND_UP) -> str:
-    """Return dollars with their significant digits: ``$1.21``, ``$0.0123``, ``$0.000031``; $0 only for 0.
+    """Return dollars with significant digits: ``$1.21``, ``$0.0123``, ``$0.000031``; ``$0`` only for 0.
 
-    Rounds up, as for spending; pass ROUND_DOWN for what is left.
+    Rounds up, as for spent amounts; pass ROUND_DOWN for remaining amounts.
     """
     usd = to_usd(nano)
     if usd == 0:
@@ -26,18 +26,18 @@ def money(nano: int, *, rounding: str = ROUND_UP) -> str:
 
 
 def ceiling(nano: int) -> str:
-    """Return a limit exactly: ``$0.50``, ``$10``."""
+    """Return the exact amount in dollars, for limits: ``$0.50``, ``$10``."""
     whole, _, digits = f"{to_usd(nano).normalize():f}".partition(".")
     return f"${whole}.{digits.ljust(2, '0')}" if digits else f"${whole}"
 
 
 def amount(value: int, unit: str) -> str:
-    """Return a used amount in its unit, dollars or tokens."""
+    """Return a used amount in its unit (dollars or tokens)."""
     return money(value) if unit == "nano_usd" else f"{value:,}"
 
 
 def limit(value: int | None, unit: str) -> str:
-    """Return a limit in its unit, ``none`` without one."""
+    """Return a limit in its unit, ``none`` if there is no limit."""
     if value is None:
         return "none"
     return ceiling(value) if unit == "nano_usd" else f"{value:,}"
@@ -78,7 +78,7 @@ _CODES: dict[Style, str] = {"bold": "1", "dim": "2", "red": "31", "green": "32",
 
 
 def painter(choice: Literal["auto", "always", "never"], *, terminal: bool) -> Paint:
-    """Return a function that styles text, or leaves it alone; ``choice`` has NO_COLOR and the like applied."""
+    """Return a function that styles text, or returns it unchanged; ``choice`` already includes NO_COLOR."""
     if choice == "always" or (choice == "auto" and terminal):
         return lambda text, style: f"\x1b[{_CODES[style]}m{text}\x1b[0m"
     return lambda text, style: text

@@ -19,8 +19,8 @@ _TWO_COLUMNS = 112
 _MOST_ANSWER = 8
 _MOST_TOOLS = 4
 _LONGEST_BAR = 28
-_LOW = 12  # rows: a lower terminal shows the figures only
-_RULE = 60  # columns: no wider, so that a narrower window does not wrap it
+_LOW = 12  # rows: a lower terminal shows only the figures
+_RULE = 60  # columns: short, so that a narrower window does not wrap it
 _SPINNER = "◐◓◑◒"
 _SHORT_NAMES: Mapping[LimitName, str] = {
     "max_cost_per_task": "task",
@@ -45,7 +45,7 @@ Clean = Callable[[str], str]
 
 
 class UsageBar(NamedTuple):
-    """What is used and held of one limit; ``shown``: the same in words."""
+    """What is used and held of one limit; ``shown`` is the same as text."""
 
     name: str
     shown: str
@@ -56,21 +56,21 @@ class UsageBar(NamedTuple):
 
     @property
     def percent(self) -> int:
-        """How much of it is used, rounded down; 100 when there was nothing to use."""
+        """The used share, rounded down; 100 if something is used of a limit of 0."""
         if not self.ceiling:
             return 100 if self.used and self.ceiling == 0 else 0
         return 100 * self.used // self.ceiling
 
     @property
     def style(self) -> Style:
-        """Green, yellow from 80 % on, red near the end."""
+        """Green, yellow from 80 %, red from 95 % if ``alarming``."""
         if self.percent >= 95 and self.alarming:
             return "red"
         return "yellow" if self.percent >= 80 else "green"
 
 
 def region_rows(meter: Meter, now: datetime, *, width: int, height: int, clean: Clean = safe_text) -> tuple[Row, ...]:
-    """Return at most ``height`` rows of at most ``width`` cells; ``clean`` makes strangers' text fit to be shown."""
+    """Return at most ``height`` rows of at most ``width`` cells; ``clean`` makes untrusted text safe."""
     width = min(width, _WIDEST)
     if meter.finished:
         return ()
@@ -99,7 +99,7 @@ def _rows(meter: Meter, now: datetime, width: int, height: int, clean: Clean) ->
 
 
 def _crop(row: Row, width: int) -> Row:
-    """Return the row cut to ``width``; needed only on a terminal too narrow for any figure."""
+    """Return the row cut to ``width``; needed only on a terminal that is too narrow for the figures."""
     if sum(cell_width(span.text) for span in row) <= width:
         return row
     return (StyledText(truncate("".join(span.text for span in row), width)),)
@@ -117,7 +117,7 @@ def _head(meter: Meter, width: int, clean: Clean) -> tuple[Row, ...]:
 
 
 def _busy(meter: Meter, now: datetime, width: int, clean: Clean) -> tuple[Row, ...]:
-    """Return a row for each running tool, or one for what else the run waits for."""
+    """Return a row for each running tool, or one row for what the run waits for."""
     spin = _SPINNER[int(now.timestamp() * 5) % len(_SPINNER)]
     if meter.running:
         shown = meter.running if len(meter.running) <= _MOST_TOOLS else meter.running[: _MOST_TOOLS - 1]
@@ -125,7 +125,7 @@ def _busy(meter: Meter, now: datetime, width: int, clean: Clean) -> tuple[Row, .
         more = len(meter.running) - len(shown)
         return (*found, *([(StyledText(f"  and {more} more", "dim"),)] if more else []))
     name = meter.chosen.model or meter.chosen.provider
-    doing = {"asking": f"waiting for {name}", "answering": f"{name} answers", "": "working"}.get(meter.doing)
+    doing = {"asking": f"waiting for {name}", "answering": f"{name} is answering", "": "working"}.get(meter.doing)
     return (_work(spin, clean(doing or meter.doing), meter.since, now, width),)
 
 
@@ -147,7 +147,7 @@ def _answer(meter: Meter, width: int, most: int, clean: Clean) -> tuple[Row, ...
 
 
 def _usage_rows(meter: Meter, width: int) -> tuple[Row, ...]:
-    """Return the rows of the usage bars, one or two in a row."""
+    """Return the rows of the usage bars, one or two bars per row."""
     found = usage_bars(meter)
     if not found:
         return ()
@@ -161,7 +161,7 @@ def _usage_rows(meter: Meter, width: int) -> tuple[Row, ...]:
 
 
 def usage_bars(meter: Meter) -> tuple[UsageBar, ...]:
-    """Return the bars of task, hour, tokens, context and further limits, as far as they are limited or known."""
+    """Return the bars of task, hour, tokens, context and other limits; those without limit or value are left out."""
     uses = {use.name: use for use in meter.limits}
     found = []
     own: dict[LimitName, tuple[int, int]] = {
@@ -214,7 +214,7 @@ def _in_one_row(meter: Meter, width: int) -> Row:
 
 
 def _foot(meter: Meter, now: datetime, width: int) -> Row:
-    """Return the row of figures without a limit: tokens in and out, time, spending rate, held, in doubt."""
+    """Return the row of other figures: tokens in and out, time, spending rate, amounts held and in doubt."""
     usage, elapsed = meter.usage, _elapsed(meter.started_at or now, now)
     cached = f" ({usage.cached_input_tokens:,} cached)" if usage.cached_input_tokens else ""
     parts = [f"{usage.input_tokens:,} in{cached}", f"{usage.output_tokens:,} out", seconds(elapsed)]

@@ -1,4 +1,4 @@
-"""Each event as lasting lines that a person reads, and the screen that prints only those."""
+"""Render events as permanent lines, and a screen that prints only those."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ _MOST_NOTICES = 20
 
 
 class ScreenLine(NamedTuple):
-    """One line; ``style`` is for the lead, or for all of a line without one. The text may come from strangers."""
+    """One line; ``style`` applies to the lead, or to the whole line without one. The text may be untrusted."""
 
     text: str
     style: Style | None = None
     lead: str = ""
 
     def render(self, paint: Paint) -> str:
-        """Return the line made safe and styled."""
+        """Return the line, made safe and styled."""
         text = safe_text(self.text)
         if self.lead:
             return f"{paint(self.lead, self.style) if self.style else self.lead} {text}"
@@ -72,7 +72,7 @@ def call_text(call: ToolCall, *, whole: bool = False) -> str:
 
 
 def value_text(value: object) -> str:
-    """Return an argument as JSON writes it, on one line."""
+    """Return an argument as JSON on one line."""
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
@@ -85,34 +85,34 @@ def describe_cut(gone: int, shortened: int) -> str:
 
 
 def describe_pruning(event: ContextPruned) -> str:
-    """Return what a cut removed and left, who summed it up, and its cost and savings in dollars, where known."""
+    """Return what a cut removed and left, what summarized it, and its cost and savings in dollars, if known."""
     said = describe_cut(event.messages_cut, event.messages_shortened)
     if event.tokens_before:
         said += f", about {event.tokens_before:,} tokens to {event.tokens_after:,}"
     if event.summary == "model":
-        said += ", summed up by the model"
+        said += ", summarized by the model"
     dollars = [f"costs about {money(event.cost_nano)}"] if event.cost_nano else []
     if event.saves_nano:
         each = f"about {money(abs(event.saves_nano))}"
-        dollars.append(f"saves {each} a turn" if event.saves_nano > 0 else f"makes each turn {each} dearer")
+        dollars.append(f"saves {each} a turn" if event.saves_nano > 0 else f"makes each turn {each} more expensive")
     return f"{said}; {', '.join(dollars)}" if dollars else said
 
 
 def describe_notice(notice: FileNotice) -> str:
-    """Return a changed file with the program that obeys it, and where it was moved: ``Makefile (make)``."""
+    """Return a changed file with the program that it controls, and where it was moved: ``Makefile (make)``."""
     where = "" if notice.moved_to is None else f", moved to {notice.moved_to}"
     return f"{_name_file(notice)}{where}"
 
 
 def changed_file_lines(result: RunResult) -> tuple[ScreenLine, ...]:
-    """Return lines about the files that a run changed and that other programs obey."""
+    """Return lines about changed files that control other programs."""
     changed = [notice for notice in result.changed_files_run_later if notice.moved_to is None]
     moved = [notice for notice in result.changed_files_run_later if notice.moved_to is not None]
-    lines = [_warning(f"changed, and run later by other programs: {_list_files(changed)}")] if changed else []
+    lines = [_warning(f"changed files that other programs run later: {_list_files(changed)}")] if changed else []
     if moved:
-        lines.append(_warning(f"moved out of the workspace, since other programs obey them: {_list_files(moved)}"))
+        lines.append(_warning(f"moved out of the workspace, because they control other programs: {_list_files(moved)}"))
         back = [notice.restore_command for notice in moved[:_MOST_NOTICES] if notice.restore_command]
-        lines += [ScreenLine("to bring one back:"), *(ScreenLine(f"  {command}") for command in back)] if back else []
+        lines += [ScreenLine("to restore a file:"), *(ScreenLine(f"  {command}") for command in back)] if back else []
     return tuple(lines)
 
 
@@ -127,9 +127,9 @@ def _list_files(notices: Sequence[FileNotice]) -> str:
 
 
 def describe_substitution(event: ModelSubstituted) -> str:
-    """Return which model answered instead of the requested one, and what follows for its price."""
+    """Return which model answered instead of the requested one, and what that means for the price."""
     follows = {
-        "more": "which costs more; from now on its price is held",
+        "more": "which costs more; calls are held at its price from now on",
         "less": "which costs less",
         "unknown": "whose price is unknown",
     }
@@ -165,20 +165,20 @@ def event_lines(event: Event, meter: Meter, *, verbose: bool) -> tuple[ScreenLin
             used = f"{amount(use.used, use.unit)} of {limit(use.ceiling, use.unit)}"
             return (_warning(f"{use.name}: {share} % used ({used})"),)
         case CallRetried():
-            return (ScreenLine(f"trying again in {seconds(event.seconds)}: {event.reason}"),)
+            return (ScreenLine(f"retrying in {seconds(event.seconds)}: {event.reason}"),)
         case CallWaited():
             most = "" if event.at_most_s is None else f", {seconds(event.at_most_s)} at most"
             return (ScreenLine(describe_wait(event) + most),)
         case CallUnsettled():
-            wait = f"waiting up to {seconds(event.seconds)} to write what a call cost: {event.reason}"
-            return (_warning(f"{wait} (Ctrl-C twice ends the wait)"),) if event.seconds else ()
+            wait = f"waiting up to {seconds(event.seconds)} to record the cost of a call: {event.reason}"
+            return (_warning(f"{wait} (press Ctrl-C twice to stop waiting)"),) if event.seconds else ()
         case CallDoubted():
             counts = f"; {money(event.nano)} counts as spent" if event.nano and meter.metered else ""
-            return (_warning(f"nobody knows what a call cost ({event.reason}){counts}"),)
+            return (_warning(f"the cost of a call is unknown ({event.reason}){counts}"),)
         case ModelSubstituted():
             return (_warning(describe_substitution(event)),)
         case CallVoided():
-            return (ScreenLine(f"  a call cost nothing: {event.reason}", "dim"),) if verbose and meter.metered else ()
+            return (ScreenLine(f"  a call was not billed: {event.reason}", "dim"),) if verbose and meter.metered else ()
         case CallHeld():
             shown = verbose and meter.metered and event.hold_nano
             return (ScreenLine(f"  held {money(event.hold_nano or 0)}", "dim"),) if shown else ()
@@ -215,19 +215,19 @@ def _start_line(event: RunStarted, *, verbose: bool) -> ScreenLine:
 
 
 def _token_turns(event: RunStarted, least: int, most: int) -> str:
-    """Return how many turns the token limit allows, if it ends the run first."""
+    """Return how many turns the token limit allows with a full context."""
     tokens = next((use.ceiling or 0 for use in event.limits if use.name == "max_tokens_per_task"), 0)
     turns = plural(most, "turn") if least == most else f"{least:,} to {most:,} turns"
-    return f"{tokens:,} tokens are about {turns} with a full context"
+    return f"{tokens:,} tokens allow about {turns} with a full context"
 
 
 def _fullness_line(event: ContextMeasured) -> ScreenLine:
-    full = f"context: {100 * event.tokens // event.limit} % of {event.limit:,} tokens are filled"
-    return ScreenLine(f"{full}; beyond them the least relevant parts are cut: agentctl help context", "dim")
+    full = f"context: {100 * event.tokens // event.limit} % of {event.limit:,} tokens used"
+    return ScreenLine(f"{full}; beyond that the least relevant parts are cut: agentctl help context", "dim")
 
 
 def _turn_lines(event: ModelAnswered, meter: Meter) -> tuple[ScreenLine, ...]:
-    """Return the lines of a turn, without a final answer: stdout has it."""
+    """Return the lines of a turn, without a final answer, which is printed on stdout."""
     said = event.text.strip("\n") if event.tool_calls else ""
     lines = (ScreenLine(said),) if said else ()
     if not meter.metered:
@@ -240,7 +240,7 @@ def _turn_lines(event: ModelAnswered, meter: Meter) -> tuple[ScreenLine, ...]:
 def _tool_lines(event: ToolFinished, meter: Meter, *, verbose: bool) -> tuple[ScreenLine, ...]:
     took = seconds(event.duration_s)
     if event.error is not None:
-        # builtin's only call ends the run, and the run's own error line says the same.
+        # The only call of builtin ends the run, and the error of the run says the same.
         shown = meter.metered or verbose
         return (ScreenLine(f"{call_text(event.call)}: {event.error.message}", "yellow", "failed:"),) if shown else ()
     size = plural(event.text.count("\n") + 1 if event.text else 0, "line")
@@ -248,7 +248,7 @@ def _tool_lines(event: ToolFinished, meter: Meter, *, verbose: bool) -> tuple[Sc
 
 
 class PlainScreen:
-    """A screen of plain lines: prints those of each record, none if ``quiet``. ``meter`` is the state so far."""
+    """A screen of plain lines: prints the lines of each record, none if ``quiet``. ``meter`` is the current state."""
 
     def __init__(
         self, *, write: Callable[[str], object], paint: Paint, verbose: bool = False, quiet: bool = False
@@ -271,10 +271,10 @@ class PlainScreen:
                 self._write(line.render(self._paint) + "\n")
 
     def pause(self) -> None:
-        """Do nothing: printed lines are not in the way of a question."""
+        """Do nothing: there is no drawing to remove."""
 
     def resume(self) -> None:
         """Do nothing: see ``pause``."""
 
     def close(self) -> None:
-        """Do nothing: every line is printed already."""
+        """Do nothing: all lines are already printed."""

@@ -1,4 +1,4 @@
-"""The screen on a terminal: lasting lines above, and a live region that leaves nothing behind."""
+"""The screen on a terminal: permanent lines above a live region, which is removed at the end."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SHORTEST_BEGINNING = 4
 
 
 class _Frame:
-    """What rich draws: one line of text for each row."""
+    """The renderable for rich: one line of text per row."""
 
     def __init__(self) -> None:
         self.rows: tuple[Row, ...] = ()
@@ -43,9 +43,10 @@ class _Frame:
 
 
 class LiveScreen:
-    """Folds the records into a meter that a thread of its own draws: a slow terminal does not delay the run.
+    """Fold the records into a meter and draw it in a thread, so that a slow terminal does not delay the run.
 
-    ``size`` returns the current columns and rows. If drawing fails, plain lines go on. ``close`` must be called.
+    ``size`` returns the current columns and rows. If drawing fails, only plain lines follow. Call ``close`` at the
+    end.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class LiveScreen:
         """Add the record to the meter and queue its lines; never waits for the terminal."""
         self.meter = follow(self.meter, record)
         lines = event_lines(record.event, self.meter, verbose=self._verbose)
-        if lines or isinstance(record.event, RunStarted):  # the next frame shows everything else
+        if lines or isinstance(record.event, RunStarted):  # the next frame shows all other changes
             self.print_lines(*lines)
 
     def print_lines(self, *lines: ScreenLine) -> None:
@@ -92,7 +93,7 @@ class LiveScreen:
             self._thread.start()
 
     def pause(self) -> None:
-        """Remove the region; return when all lines so far are written."""
+        """Remove the region; return when all queued lines are written."""
         with self._turn:
             self._pausing = True
             self._turn.notify_all()
@@ -114,7 +115,7 @@ class LiveScreen:
             self._thread.join()
 
     def _draw(self) -> None:
-        """Draw until closed; the body of the thread."""
+        """Draw until closed; runs in the thread."""
         began = time.monotonic()
         while True:
             with self._turn:
@@ -145,7 +146,7 @@ class LiveScreen:
                     self._stop()
             else:
                 self._write(lines)
-        except Exception:  # noqa: BLE001 - a broken screen must not end a run: plain lines go on
+        except Exception:  # noqa: BLE001 - a broken screen must not end a run: print plain lines instead
             self._broken = True
             with suppress(Exception):
                 self._stop()
@@ -153,7 +154,7 @@ class LiveScreen:
                 self._write(lines)
 
     def _rows(self, size: os.terminal_size) -> tuple[Row, ...]:
-        # One column and row less: the last cell would make some terminals wrap, a full screen would scroll.
+        # One column and row less: the last cell makes some terminals wrap, and a full screen would scroll.
         return region_rows(self.meter, self._now(), width=size.columns - 1, height=size.lines - 1, clean=self._clean)
 
     def _write(self, lines: Sequence[ScreenLine]) -> None:
@@ -216,7 +217,7 @@ class LiveScreen:
         self._remember_restore()
 
     def _erase_wrapped(self, live: Live, size: os.terminal_size) -> None:
-        """Erase the rows into which a narrower window wrapped ours: rich knows only their old number."""
+        """Erase the rows that a narrower window wrapped: rich knows only how many there were before."""
         from rich.control import Control
         from rich.segment import ControlType
 
@@ -234,13 +235,13 @@ class LiveScreen:
             set_restore_sequence(b"")
 
     def _remember_restore(self) -> None:
-        """Set how to remove the region at a forced exit: up to its first row, erase below, show the cursor."""
+        """Set the sequence for a forced exit: move to the first row of the region, erase below, show the cursor."""
         up = len(self._frame.rows) - 1
         set_restore_sequence(b"\r" + (b"\x1b[%dA" % up if up > 0 else b"") + b"\x1b[J\x1b[?25h")
 
     def _wrap(self, line: ScreenLine, width: int) -> Iterator[ScreenLine]:
-        """Yield a line wrapped at its spaces: the terminal itself would break words."""
-        text = safe_text(redact(line.text, self._secrets))  # before wrapping: a secret in two rows is not found
+        """Yield a line wrapped at spaces; the terminal itself would break words."""
+        text = safe_text(redact(line.text, self._secrets))  # before wrapping, which could split a secret
         lead = f"{line.lead} " if line.lead else ""
         first, *rest = wrap(lead + text, max(width, 2 * len(lead)))
         yield line._replace(text=first[len(lead) :])
@@ -252,7 +253,7 @@ class LiveScreen:
         return Text.from_ansi(redact(line.render(self._paint), self._secrets))
 
     def _clean(self, text: str) -> str:
-        """Return text safe to show; an end that may become a secret is withheld until it is known."""
+        """Return text that is safe to show; withhold an end that may be the beginning of a secret."""
         ends = (secret[:length] for secret in self._secrets for length in range(_SHORTEST_BEGINNING, len(secret)))
         begun = max((len(end) for end in ends if text.endswith(end)), default=0)
         return safe_text(redact(text[: len(text) - begun], self._secrets))

@@ -1,4 +1,4 @@
-"""The final answer on a terminal: Markdown rendered without losing a word."""
+"""Render the Markdown of a final answer for a terminal, without losing a word."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ _WORD = re.compile(r"\w+")
 
 
 def render_markdown(text: str, *, width: int, joins_lines: bool = False) -> str:
-    """Return the Markdown ``text``, made safe before, rendered for a terminal of ``width`` cells.
+    """Return the Markdown ``text``, which must be safe, rendered for a terminal of ``width`` cells.
 
-    ``joins_lines`` fills a paragraph anew, as Markdown means it; without it line breaks are kept.
+    ``joins_lines`` joins the lines of a paragraph, as Markdown does; without it line breaks are kept.
 
-    Text without Markdown, or of which rendering would lose a word, is returned unchanged.
+    Text without Markdown, or that would lose a word, is returned unchanged.
     """
     if width < _NARROWEST or _MARKS.search(text) is None:
         return text
     try:
         found = _draw(text, width, joins_lines=joins_lines)
-    except Exception:  # noqa: BLE001 - parsing strangers' text may fail, printing the answer must not
+    except Exception:  # noqa: BLE001 - parsing untrusted text may fail, printing the answer must not
         return text
     return found if _keeps_the_words(text, found, width) else text
 
@@ -83,7 +83,7 @@ def _markdown(text: str, *, joins_lines: bool) -> Markdown:
     from rich.text import Text
 
     class Title(Heading):
-        """A heading at the left."""
+        """A left-aligned heading."""
 
         def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
             yield Text(self.text.plain, style="bold")
@@ -95,7 +95,7 @@ def _markdown(text: str, *, joins_lines: bool) -> Markdown:
             yield Padding(Text(self.text.plain.rstrip("\n"), style="cyan", overflow="fold"), (0, 0, 0, 4))
 
     class AnswerMarkdown(Markdown):
-        elements = {  # noqa: RUF012 - rich's own shape
+        elements = {  # noqa: RUF012 - declared so in rich
             **Markdown.elements,
             "heading_open": Title,
             "fence": Code,
@@ -128,7 +128,7 @@ def _keep_what_stands(pieces: Sequence[Token], *, joins_lines: bool) -> None:
 
 
 def _keeps_the_words(text: str, found: str, width: int) -> bool:
-    """Return whether ``found`` has every word of ``text``, unbroken but at the width, and no row is too wide."""
+    """Return whether ``found`` has every word of ``text``, broken only at the width, and no row is too wide."""
     plain = _PAINTED.sub("", found)
     if any(cell_width(row) > width for row in plain.split("\n")):
         return False

@@ -37,7 +37,7 @@ MOST_STREAMED = 16_000
 
 
 class MeteredCall(NamedTuple):
-    """One attempt at a call: ``nano`` is its charge, or its amount in doubt; None: the price is unknown."""
+    """One attempt at a call; ``nano`` is its charge or amount in doubt, None if the price is unknown."""
 
     id: str
     model: str | None = None
@@ -56,7 +56,7 @@ class RunningTool(NamedTuple):
 
 
 class RunChoice(NamedTuple):
-    """The task of a run, its agent, provider and model, and what chose the provider."""
+    """The task, agent, provider and model of a run, and how the provider was chosen."""
 
     task: str = ""
     agent: str = ""
@@ -66,7 +66,7 @@ class RunChoice(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Who answers: ``openai/gpt-4o-mini``, or the provider alone."""
+        """Provider and model, ``openai/gpt-4o-mini``, or only the provider."""
         return f"{self.provider}/{self.model}" if self.model else self.provider
 
 
@@ -75,10 +75,10 @@ _NO_USAGE = Usage()
 
 
 class Meter(NamedTuple):
-    """All that is known since the run began, in nano-dollars and tokens.
+    """The state of a run since its start, in nano-dollars and tokens.
 
-    ``doing`` is what the run waits for, when no tool is at work, and ``since`` when that began. ``answer`` is the end
-    of what streams in. ``asked`` is the call that a person was asked about last. ``context`` is filled, of how much.
+    ``doing`` is what the run waits for while no tool runs, since ``since``. ``answer`` is the end of the streamed
+    answer. ``asked`` is the call of the last question to the user. ``context`` is (tokens used, limit).
     """
 
     metered: bool = True
@@ -105,7 +105,7 @@ class Meter(NamedTuple):
     finished: bool = False
 
     def was_asked(self, call: ToolCall) -> bool:
-        """Whether a person was asked about ``call`` last."""
+        """Return whether the last question to the user was about ``call``."""
         return self.asked is not None and (self.asked.id, self.asked.name) == (call.id, call.name)
 
 
@@ -115,7 +115,7 @@ def follow(meter: Meter, record: Record) -> Meter:
 
 
 def advance(meter: Meter, event: Event, at: datetime | None = None) -> Meter:
-    """Return the meter after ``event``, which happened ``at``."""
+    """Return the meter after ``event``, which happened at ``at``."""
     match event:
         case RunStarted():
             chosen = RunChoice(event.task, event.agent, event.provider, event.provider_chosen_by, event.model)
@@ -134,7 +134,7 @@ def advance(meter: Meter, event: Event, at: datetime | None = None) -> Meter:
         case CallUnsettled():
             return _waiting_for(meter, f"waiting for the ledger: {event.reason}", at)
         case CallRetried():
-            return _waiting_for(meter._replace(answer=""), f"trying again: {event.reason}", at)
+            return _waiting_for(meter._replace(answer=""), f"retrying: {event.reason}", at)
         case AnswerStreamed():
             meter = meter if meter.answer else _waiting_for(meter, "answering", at)
             return meter._replace(answer=(meter.answer + event.text)[-MOST_STREAMED:])
@@ -142,7 +142,7 @@ def advance(meter: Meter, event: Event, at: datetime | None = None) -> Meter:
             answer = "" if event.tool_calls else meter.answer
             return _waiting_for(_name_answerer(meter, event.model)._replace(answer=answer), "", at)
         case ApprovalAsked():
-            return _waiting_for(meter._replace(asked=event.call), "asking you", at)
+            return _waiting_for(meter._replace(asked=event.call), "waiting for your answer", at)
         case ToolAllowed():
             return _waiting_for(meter, "", at)
         case ToolStarted():
@@ -159,9 +159,9 @@ def advance(meter: Meter, event: Event, at: datetime | None = None) -> Meter:
 
 
 def describe_wait(event: CallWaited) -> str:
-    """Return what a call waits for: the model with its address, or the holds of other runs."""
+    """Return what a call waits for: a provider, with its address, or holds of other runs."""
     if event.reason != "provider":
-        return "waiting for the holds of other runs"
+        return "waiting for holds of other runs to end"
     name = f"{event.provider}/{event.model}" if event.model else event.provider or "the provider"
     there = f" at {event.base_url}" if event.base_url else ""
     return f"waiting for {name}{there} to recover from failed calls"
@@ -179,7 +179,7 @@ def _without(running: tuple[RunningTool, ...], call: ToolCall) -> tuple[RunningT
 def _enter_call(
     meter: Meter, event: CallHeld | CallSent | CallSettled | CallVoided | CallDoubted, at: datetime | None
 ) -> Meter:
-    """Add the event of an attempt to its row and to the totals."""
+    """Return the meter with the event of an attempt added to its row and the totals."""
     rows = meter.attempts
     place = next((place for place in reversed(range(len(rows))) if rows[place].id == event.attempt_id), len(rows))
     row = rows[place] if place < len(rows) else MeteredCall(event.attempt_id, meter.chosen.model)
@@ -211,7 +211,7 @@ def _enter_call(
 
 
 def _name_answerer(meter: Meter, model: str | None) -> Meter:
-    """Set the model that answered in the last row, where it is known."""
+    """Return the meter with the answering model set in the last row, if it is known."""
     if model is None or not meter.attempts:
         return meter
     return meter._replace(attempts=(*meter.attempts[:-1], meter.attempts[-1]._replace(model=model)))

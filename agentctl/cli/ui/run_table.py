@@ -1,4 +1,4 @@
-"""The full table of a run: every call, every limit, the tools, and the command to go on with."""
+"""The full table of a run: calls, limits, tools, and the command to continue with."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from agentctl.cli.ui.summary import short_id
 from agentctl.core.results import BreakerInfo, LimitUse, RunResult
 from agentctl.core.text import safe_text
 
-_MOST_CALLS = 20  # rows of calls: half of them the first, half the last
+_MOST_CALLS = 20  # rows of calls: the first and the last half of them
 
 
 def render_run_table(result: RunResult, meter: Meter, paint: Paint, *, paste: str = "") -> str:
-    """Return the parts of the table, separated by blank lines; ``paste`` is the command to go on with."""
+    """Return the parts of the table, separated by blank lines; ``paste`` is the command to continue with."""
     breaker = result.breaker
     parts = [paint(describe_trip(breaker), "bold")] if breaker is not None else []
     if result.metered:
@@ -29,7 +29,7 @@ def render_run_table(result: RunResult, meter: Meter, paint: Paint, *, paste: st
 
 
 def _calls(result: RunResult, meter: Meter) -> str:
-    """Return a row for each call and a total; of many calls the first and the last ones."""
+    """Return a row per call and a total; of many calls only the first and the last ones."""
     rows = [_call(number, attempt) for number, attempt in enumerate(meter.attempts, 1)]
     if len(rows) > _MOST_CALLS:
         half = _MOST_CALLS // 2
@@ -72,12 +72,12 @@ def _limit(use: LimitUse, breaker: BreakerInfo | None, now: datetime) -> tuple[s
     if breaker is not None and tripped and breaker.free_at is not None:
         at = breaker.free_at.astimezone()
         day = "" if at.date() == now.astimezone().date() else f"{at:%Y-%m-%d} "
-        remarks.append(f"room again at {day}{at:%H:%M:%S}")
+        remarks.append(f"has room again at {day}{at:%H:%M:%S}")
     return (use.name, limit(use.ceiling, use.unit), amount(use.used, use.unit), held, ", ".join(remarks))
 
 
 def describe_trip(breaker: BreakerInfo) -> str:
-    """Return the limit that tripped with its numbers; after an overrun also the amount held and charged."""
+    """Return the limit that tripped and its amounts; after an overrun also the amounts held and charged."""
     spent, held, would_be, most = (
         amount(breaker.spent, breaker.unit),
         amount(breaker.held, breaker.unit),
@@ -89,11 +89,11 @@ def describe_trip(breaker: BreakerInfo) -> str:
     if breaker.hold is None or breaker.charge is None:
         return f"{said}, the next call would make it {would_be}"
     charge, hold = amount(breaker.charge, breaker.unit), limit(breaker.hold, breaker.unit)
-    return f"{said}; {charge} of it by a call that {hold} was held for"
+    return f"{said}; {charge} of it by a call for which {hold} was held"
 
 
 def _rest(result: RunResult, paste: str) -> Iterator[str]:
-    """Yield what has no column: denied and left out tools, sandbox, agent, run, and the command to paste."""
+    """Yield lines for denied and left-out tools, sandbox, agent, run, and the command to paste."""
     if result.denied:
         yield f"denied   {safe_text(', '.join(result.denied))}"
     if result.left_out:
@@ -102,6 +102,6 @@ def _rest(result: RunResult, paste: str) -> Iterator[str]:
         yield f"sandbox  {safe_text(result.sandbox)}"
     yield f"agent    {safe_text(result.agent)}"
     yield f"run      {result.run_id}"
-    yield f"again    agentctl runs show {short_id(result.run_id)}"
+    yield f"show     agentctl runs show {short_id(result.run_id)}"
     if paste:
         yield f"hint: {safe_text(paste)}"

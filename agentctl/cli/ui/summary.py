@@ -1,4 +1,4 @@
-"""The end of a run: its summary line, and the command that runs it again with a higher limit."""
+"""The summary line of a run, and the command that runs it again with a higher limit."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from agentctl.core.results import BreakerInfo, LimitUse, RunResult
 from agentctl.core.text import safe_text
 
 _SHORT = 6
-_MOST_TO_PASTE = 1000  # characters of a word: whoever wrote a longer task has it
+_MOST_TO_PASTE = 1000  # characters per word; longer words are replaced
 
 
 def summary_line(result: RunResult, paint: Paint) -> str:
-    """Return the summary line: status, turns, cost, time, run; without turns and cost if no model was asked."""
+    """Return the summary line: status, turns, cost, time, run; without turns and cost if no model was used."""
     style: Style = "green" if result.status == "done" else "red"
     parts = [paint(result.status.replace("_", " "), style)]
     if result.metered:
@@ -26,7 +26,7 @@ def summary_line(result: RunResult, paint: Paint) -> str:
 
 
 def short_id(run_id: str) -> str:
-    """Return the beginning of an id, enough to name the run in a command."""
+    """Return the prefix of a run id that is used in commands and summaries."""
     return run_id[:_SHORT]
 
 
@@ -56,7 +56,7 @@ def _of(use: LimitUse | None) -> str:
 
 
 def retry_command(command: Sequence[str], breaker: BreakerInfo) -> str:
-    """Return the command that ran, with the limit raised, to paste; very long words are replaced by ``…``."""
+    """Return the command that ran with the limit raised, to paste; words of over 1000 characters become ``…``."""
     flag = "--" + breaker.limit.replace("_", "-")
     old = {flag, flag.removesuffix("-per-task")}
     kept = [
@@ -69,7 +69,7 @@ def retry_command(command: Sequence[str], breaker: BreakerInfo) -> str:
 
 
 def raised_limit(breaker: BreakerInfo) -> str:
-    """Return a limit that would have allowed the call: twice the old one, or more if that is too little."""
+    """Return a limit that would have allowed the call: twice the old limit, or more if needed."""
     wanted = max(2 * (breaker.ceiling or 0), breaker.would_be)
     if breaker.unit != "nano_usd":
         return str(wanted)

@@ -1,4 +1,4 @@
-"""What the terminal can do, whether a person sits at it, and how it is restored in a hurry."""
+"""Terminal capabilities, whether a user is present, and how to restore the terminal at a forced exit."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import TextIO
 
 _NARROWEST = 60
 _LOWEST = 4
-_restore = b""  # global: the handler of a signal has nothing else
+_restore = b""  # global: a signal handler has access to nothing else
 
 
 def can_draw(stream: TextIO, term: str) -> bool:
-    """Whether ``stream`` is a terminal on which rows can be drawn again; ``term`` is TERM."""
+    """Return whether ``stream`` is a terminal whose rows can be redrawn; ``term`` is TERM."""
     if not is_terminal(stream) or term.strip().lower() in ("", "dumb", "unknown"):
         return False
     if "utf" not in (stream.encoding or "").lower():
@@ -24,7 +24,7 @@ def can_draw(stream: TextIO, term: str) -> bool:
 
 
 def is_terminal(stream: TextIO) -> bool:
-    """Whether ``stream`` is open on a terminal."""
+    """Return whether ``stream`` is open and a terminal."""
     try:
         return stream.isatty()
     except ValueError:
@@ -32,7 +32,7 @@ def is_terminal(stream: TextIO) -> bool:
 
 
 def terminal_width(stream: TextIO) -> int | None:
-    """Return how wide the terminal is, None where ``stream`` is none."""
+    """Return the width of the terminal in columns, None if ``stream`` is not a terminal."""
     if not is_terminal(stream):
         return None
     try:
@@ -42,24 +42,24 @@ def terminal_width(stream: TextIO) -> int | None:
 
 
 def is_person_here(stdin: TextIO, stderr: TextIO) -> bool:
-    """Whether somebody can read a question and answer it: both are terminals, and this job is in front.
+    """Return whether a user can see a question and answer it: both are terminals, and this job is in the foreground.
 
-    A command in the background would be stopped by the question, so nobody is asked there.
+    Reading the terminal would stop a background job, so nothing is asked there.
     """
     if not (is_terminal(stdin) and is_terminal(stderr)):
         return False
     try:
         return os.tcgetpgrp(stdin.fileno()) == os.getpgrp()
-    except (OSError, ValueError):  # not our controlling terminal: reading it stops nobody
+    except (OSError, ValueError):  # not our controlling terminal: reading it does not stop the job
         return True
 
 
 def set_restore_sequence(restore: bytes) -> None:
-    """Set what restores the terminal if the process must exit at once; empty: nothing."""
+    """Set the bytes that restore the terminal at a forced exit; empty: nothing to restore."""
     global _restore
     _restore = restore
 
 
 def restore_sequence() -> bytes:
-    """Return the bytes that restore the terminal."""
+    """Return the bytes that restore the terminal at a forced exit."""
     return _restore

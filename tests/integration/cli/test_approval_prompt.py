@@ -34,7 +34,7 @@ def test_the_question_says_what_is_done_to_what_and_what_always_means() -> None:
         "May docker_rm run?",
         '│   docker_rm(name="web")',
         "│",
-        "│   effect  destructive: it cannot be undone",
+        "│   effect  destructive: cannot be undone",
         "│   asked   it changes",
         "│   always  docker_rm(name=web), until this run ends",
     ]

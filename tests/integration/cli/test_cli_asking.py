@@ -17,7 +17,7 @@ from tests.support.terminal import at_a_terminal
 
 ENV = f"OPENAI_API_KEY={KEY}\nLLM_MODEL=gpt-4o\nOPENAI_BASE_URL=http://127.0.0.1:9\n"
 RUN = ("run", "-o", "json", "hello")
-QUESTION = b"Use it? y = now and from now on, n = no, and not asked again for this content [y/N] "
+QUESTION = b"Trust this content? y: use it now and from now on; n: ignore it and do not ask again for it [y/N] "
 
 
 def write(path: Path, text: str) -> Path:
@@ -107,7 +107,7 @@ def test_who_wants_no_questions_gets_none_and_trusts_nothing(
         code, _, said = at.ended()
     assert (code, QUESTION.decode() in said) == (0, False)
     assert ("./.env is not trusted, so this was ignored: " in said) is (words != ["-q"])
-    assert agentctl("trust", "--list").out == "nothing is trusted\n"
+    assert agentctl("trust", "--list").out == "no trusted files\n"
 
 
 def test_without_a_terminal_it_is_one_line_told_once(agentctl: Commands, tmp_path: Path) -> None:
@@ -161,14 +161,14 @@ TWO = {"OPENAI_API_KEY": KEY, "ANTHROPIC_API_KEY": KEY}
 
 def test_two_keys_are_asked_about_and_the_choice_is_saved_if_wanted(agentctl: Commands, config: Path) -> None:
     with at_a_terminal(agentctl, *RUN, script="answer", env=TWO) as at:
-        shown = at.shown_until(b"Who shall answer? [1-2] ").decode().replace("\r\n", "\n")
+        shown = at.shown_until(b"Which provider? [1-2] ").decode().replace("\r\n", "\n")
         assert shown.splitlines()[:3] == [
-            "there are keys for 2 providers, and none was chosen:",
+            "keys are set for 2 providers, and none is selected:",
             "  1  openai     gpt-4o-mini (default), key OPENAI_API_KEY",
             "  2  anthropic  claude-haiku-4-5 (default), key ANTHROPIC_API_KEY",
         ]
         at.types("7\n")
-        at.shown_until(b"please answer with a number from 1 to 2\r\nWho shall answer? [1-2] ")
+        at.shown_until(b"please answer with a number from 1 to 2\r\nWhich provider? [1-2] ")
         at.types("2\n")
         at.shown_until(b"Save it as your default? [y/N] ")
         at.types("y\n")
@@ -211,4 +211,4 @@ def test_a_choice_that_cannot_be_saved_does_not_stop_the_run(agentctl: Commands,
         at.shown_until(b"[y/N] ")
         at.types("y\n")
         code, _, said = at.ended()
-    assert (code, "warning: not saved: user config" in said) == (0, True)
+    assert (code, "warning: llm_provider was not saved: user config" in said) == (0, True)

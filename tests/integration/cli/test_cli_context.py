@@ -22,7 +22,7 @@ from tests.support.docs_pages import CONTEXT_FIELDS
 
 FULL = ("--max-context-tokens", "2500", "--context-warn-percent", "60")
 NEAR = re.compile(
-    r"context: [67][0-9] % of 2,500 tokens are filled; beyond them the least relevant parts are cut: "
+    r"context: [67][0-9] % of 2,500 tokens used; beyond that the least relevant parts are cut: "
     r"agentctl help context"
 )
 CUT = re.compile(r"context: \d+ messages? (cut|shortened)(, \d+ shortened)?, about [\d,]+ tokens to [\d,]+([,;] .*)?")
@@ -135,7 +135,7 @@ def test_lines_of_json_are_the_journal_itself_and_no_drawing(here: Here) -> None
 def test_a_run_without_a_model_has_nothing_to_fill(here: Here) -> None:
     here("run", "--provider", "builtin", "How much memory is free?")
     assert here("runs", "show", "--context").out.splitlines()[1:] == [
-        "no model was asked, so there is no context to fill"
+        "no model was used, so there is no context to show"
     ]
     document = here("runs", "show", "--context", "--json").document
     assert document["totals"]["largest_turn"] is None
@@ -149,7 +149,7 @@ def test_a_run_that_died_shows_what_it_had_sent(agentctl: Commands, here: Here) 
             assert process.poll() is None
         process.send_signal(signal.SIGKILL)
     shown = here("runs", "show", "--context").out
-    assert "\nthe run has no end: it still goes on, or its process died\n" in shown
+    assert "\nthe run has not ended: it is still running, or its process died\n" in shown
     assert re.search(r"^ +2  ", shown, re.M)
     assert here("runs", "show", "--context", "--json").document["status"] is None
 

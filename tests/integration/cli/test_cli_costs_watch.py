@@ -163,11 +163,11 @@ async def test_it_ends_silently_when_its_reader_leaves_though_nothing_changes(
 
 async def test_a_person_sees_it_drawn_again_in_its_place(agentctl: Commands, spender: Spender) -> None:
     with on_a_screen(agentctl, "costs", "--last-hour", "--by", "model", "--watch") as screen:
-        first = await anyio.to_thread.run_sync(screen.until, rb"Ctrl-C ends\r\n")
+        first = await anyio.to_thread.run_sync(screen.until, rb"Ctrl-C to stop\r\n")
         assert "p/big" in first
         assert "\x1b" not in first, "the first time there is nothing to take away"
         await spender.call("7f3a", 300, model="small")
-        again = await anyio.to_thread.run_sync(screen.until, rb"\$0\.40 used.*\r\n.*Ctrl-C ends\r\n")
+        again = await anyio.to_thread.run_sync(screen.until, rb"\$0\.40 used.*\r\n.*Ctrl-C to stop\r\n")
         drawn = first.count("\n")
         assert f"\x1b[{drawn}A\r\x1b[J" in again
         assert "75 % ████████████████████" in again
@@ -181,7 +181,7 @@ async def test_of_a_table_higher_than_the_screen_the_totals_stay(agentctl: Comma
     for at in range(20):
         await spender.call("7f3a", 1, model=f"model-{at}")
     with on_a_screen(agentctl, "costs", "--last-hour", "--by", "model", "--watch", rows=12, columns=60) as screen:
-        shown = await anyio.to_thread.run_sync(screen.until, rb"Ctrl-C ends\r\n")
+        shown = await anyio.to_thread.run_sync(screen.until, rb"Ctrl-C to stop\r\n")
         os.write(screen.desk, CTRL_C)
         assert await anyio.to_thread.run_sync(lambda: screen.process.wait(60)) == 130
     lines = shown.splitlines()
@@ -220,4 +220,4 @@ def test_a_terminal_that_cannot_move_its_cursor_is_not_drawn_on(agentctl: Comman
     os.close(desk)
     os.close(terminal)
     assert process.returncode == 2
-    assert err.splitlines()[1] == b"hint: agentctl costs --watch -o json   gives a line of JSON for each change"
+    assert err.splitlines()[1] == b"hint: agentctl costs --watch -o json   prints a line of JSON per change"

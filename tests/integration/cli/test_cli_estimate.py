@@ -75,7 +75,7 @@ def test_nothing_is_sent_and_no_file_changes(agentctl: Commands, state: Path, wi
         assert (len(server.books.requests), everything()) == (heard, before)
         assert list(agentctl.folder.iterdir()) == []
     told = agentctl("run", "--dry-run", TASK, **environ)
-    assert told.out.startswith("Nothing was sent, nothing was spent")
+    assert told.out.startswith("Estimate as of ")
     assert (told.code, told.err) == (0, "")
     assert "$0.08" in told.out
 
@@ -86,14 +86,14 @@ def test_the_text_says_all_that_a_person_asks(agentctl: Commands, state: Path) -
     said = {line[:11].strip(): line[11:].strip() for line in told.splitlines() if line}
     assert said["agent"] == "system (task words)"
     assert said["model"] == "openai/gpt-4-turbo (key OPENAI_API_KEY)"
-    assert said["price"].startswith("$10 in, $30 out a million tokens (litellm ")
+    assert said["price"].startswith("$10 in, $30 out per million tokens (litellm ")
     assert said["ceiling"] == "$0.50 (max_cost_per_task)"
-    assert said["like runs"] == "6 of this agent and model finished in 90 days"
+    assert said["past runs"] == "6 of this agent and model finished in the last 90 days"
     assert (said["P50"], said["P90"]) == ("$0.03, 40 tokens", "$0.06, 70 tokens")
     assert max(map(len, told.splitlines())) < 80
     (hour,) = (line for line in told.splitlines() if line.startswith("max_cost_per_hour"))
     assert hour.split() == ["max_cost_per_hour", "$10", "$0.21", "$0", "$0", "$9.79"]
-    assert " UTC.\n" in told
+    assert " UTC; nothing was sent or spent.\n" in told
 
 
 def test_the_document_has_every_field_in_its_order(here: Here, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +137,7 @@ def test_what_would_be_refused_now_is_exit_3_as_with_the_run(here: Here, state: 
     ours, theirs = told.document["breaker"], done.document["breaker"]
     assert ours["free_at"] is not None
     assert {**ours, "free_at": 0} == {**theirs, "free_at": 0}
-    assert text.out.startswith("Nothing was sent, nothing was spent")
+    assert text.out.startswith("Estimate as of ")
     assert "The first call would be refused now: max_cost_per_hour.\n" in text.out
     assert text.err.startswith("error: max_cost_per_hour is $10.00; the next call could make it $10.0")
     assert text.err.endswith(f"hint: {shlex.join(['agentctl', 'run', '--estimate', TASK])} --max-cost-per-hour 20.00\n")
@@ -152,7 +152,7 @@ def test_what_others_hold_is_waited_for_unless_nobody_waits(
     anyio.run(partial(hold, book, "other", tokens=9_990, facts=MODEL))
     told = here("run", "--estimate", TASK)
     assert (told.code, told.err) == (0, "")
-    assert told.out.endswith("\n\nThe first call would wait for what other runs hold.\n")
+    assert told.out.endswith("\n\nThe first call would wait for amounts that other runs hold.\n")
     impatient = here("run", "--estimate", TASK, "--json", "--budget-wait", "0")
     assert (impatient.code, impatient.document["breaker"]["limit"]) == (3, "max_cost_per_hour")
     assert impatient.document["first_call"]["waits_for"] == "holds"
@@ -175,7 +175,7 @@ def test_amounts_in_doubt_that_are_in_the_way_end_it_as_they_end_the_run(
     assert (told.code, told.document["error"]) == (4, done.document["error"])
     assert told.document["breaker"] is None
     said = here("run", "--estimate", TASK).out
-    assert said.endswith("\n\nThe first call would be refused now: amounts in doubt are in the way.\n")
+    assert said.endswith("\n\nThe first call would be refused now: amounts in doubt use up the limit.\n")
 
 
 @pytest.mark.parametrize(("most", "counts"), [("0.50", False), ("0.05", True)])
@@ -242,7 +242,7 @@ def test_builtin_is_free_and_says_so(agentctl: Commands, state: Path) -> None:
     assert told.out.splitlines()[2:] == [
         "agent  system (task words)",
         "model  builtin (no key, no server)",
-        "cost   free: no language model is asked",
+        "cost   free: no language model is used",
     ]
     assert not state.exists()
 

@@ -36,7 +36,7 @@ def doubts(path: Path) -> list[tuple[Any, ...]]:
 
 def test_without_a_ledger_check_says_so_and_makes_none(here: InThisProcess, path: Path) -> None:
     ended = here("ledger", "check")
-    assert (ended.code, ended.out) == (0, f"there is no ledger yet: the first run makes {path}\n")
+    assert (ended.code, ended.out) == (0, f"no ledger yet; the first run creates {path}\n")
     document = here("ledger", "check", "--json").document
     assert (document["schema"], document["ok"], document["exists"]) == ("agentctl.ledger-check/1", True, False)
     assert not path.exists()
@@ -60,7 +60,7 @@ def test_check_shows_what_is_held_and_in_doubt_with_the_line_that_gives_it_back(
     send(book, "c", "alive")
     ended = here("ledger", "check")
     assert (ended.code, ended.err) == (0, "")
-    assert "the file is whole, its rows and admissions can be believed\n3 attempts: 3 admitted" in ended.out
+    assert "the file is intact; rows and admissions are consistent\n3 attempts: 3 replayed, admitted" in ended.out
     assert any(f" {os.getpid()} on " in line and line.endswith(", living") for line in ended.out.splitlines())
     (line,) = [line for line in ended.out.splitlines() if line.startswith("run cut")]
     assert line.endswith("agentctl ledger reconcile --run cut --actual 0")
@@ -81,8 +81,8 @@ def test_a_book_that_was_changed_ends_check_with_74_and_one_sentence_with_the_cu
     change(path, "UPDATE attempts SET nano = 1")
     ended = here("ledger", "check")
     assert (ended.code, "wrong: attempt a: its row says doubt at 1 nano-dollars" in ended.out) == (74, True)
-    assert "cannot be believed: attempt a" in ended.err
-    assert f"hint: keep the file, move it aside, and start a new ledger: mv {path} {path}.damaged" in ended.err
+    assert "is damaged: attempt a" in ended.err
+    assert f"hint: keep the file, move it aside and start a new ledger: mv {path} {path}.damaged" in ended.err
     document = here("ledger", "check", "--format", "json")
     assert (document.code, document.document["ok"], document.document["error"]["kind"]) == (74, False, "state")
 
@@ -147,7 +147,7 @@ def test_the_line_as_it_is_printed_gives_back_without_a_terminal_and_costs_shows
     assert len(doubts(path)) == 2
     ended = here("ledger", "reconcile", "--run", "run", "--actual", "0")
     assert ended.out == "a  run run  $0.256 → $0\nb  run run  $0.256 → $0\n2 attempts settled, $0.512 given back\n"
-    assert here("ledger", "reconcile", "--run", "run", "--actual", "0").out == "nothing is in doubt there\n"
+    assert here("ledger", "reconcile", "--run", "run", "--actual", "0").out == "no attempt of these is in doubt\n"
     corrected = here("ledger", "reconcile", "a", "--actual", "0.0100000001", "--json").document
     assert corrected["reconciled"] == [
         {
@@ -164,17 +164,17 @@ def test_the_line_as_it_is_printed_gives_back_without_a_terminal_and_costs_shows
         ((), "name one of"),
         (("a", "--run", "run", "--actual", "0"), "name one of"),
         (("--run", "run", "--from", "x.csv"), "name one of"),
-        (("--run", "run"), "what did it cost"),
-        (("--run", "run", "--actual", "-1"), "allowed: dollars"),
-        (("--run", "run", "--actual", "nan"), "allowed: dollars"),
-        (("--run", "run", "--actual", "free"), "allowed: dollars"),
-        (("--run", "run", "--actual", "1"), "an amount is for one attempt"),
-        (("--clear-overrun", "p/m", "--actual", "0"), "--actual goes with"),
+        (("--run", "run"), "--actual is missing"),
+        (("--run", "run", "--actual", "-1"), "is not an amount in dollars"),
+        (("--run", "run", "--actual", "nan"), "is not an amount in dollars"),
+        (("--run", "run", "--actual", "free"), "is not an amount in dollars"),
+        (("--run", "run", "--actual", "1"), "an amount belongs to one attempt"),
+        (("--clear-overrun", "p/m", "--actual", "0"), "--actual is only allowed with"),
         (("--from", "no.csv"), "cannot be read"),
         (("--clear-overrun", "p/m"), "never cost more"),
         (("--clear-miscount", "p/m"), "never reported more than its counted bound"),
         (("--clear-miscount", "p/m", "--clear-overrun", "p/m"), "name one of"),
-        (("--clear-miscount", "p/m", "--actual", "0"), "--actual goes with"),
+        (("--clear-miscount", "p/m", "--actual", "0"), "--actual is only allowed with"),
     ],
 )
 def test_what_is_unclear_changes_nothing(here: InThisProcess, path: Path, words: tuple[str, ...], said: str) -> None:
@@ -205,7 +205,7 @@ async def test_a_command_of_a_run_reads_the_ledger_and_cannot_change_it(path: Pa
         ("reconcile", "--clock"),
     ):
         inside = await run_process([*argv, *words], timeout=60, env=env, cwd=tmp_path)
-        assert (inside.exit_code, "not changed from inside a run" in inside.stderr) == (5, True), inside
+        assert (inside.exit_code, "cannot be changed from inside a run" in inside.stderr) == (5, True), inside
     inside = await run_process([*argv, "check"], timeout=60, env=env, cwd=tmp_path)
     assert (inside.exit_code, inside.stderr, len(doubts(path))) == (0, "", 1)
     assert MARKER == CHILD_MARK
@@ -217,7 +217,7 @@ def test_at_a_terminal_it_asks_once_before_it_gives_back(
 ) -> None:
     left_in_doubt(path, "a", "b")
     with at_a_terminal(agentctl, "ledger", "reconcile", "--run", "run", "--actual", "0") as person:
-        assert b"give back $0.512 of 2 attempts? [y/N] " in person.shown_until(b"[y/N] ")
+        assert b"Give back $0.512 of 2 attempts? [y/N] " in person.shown_until(b"[y/N] ")
         person.types(typed)
         ended, out, shown = person.ended()
     assert (ended, len(doubts(path))) == (code, left), shown
@@ -243,7 +243,7 @@ def test_an_export_comes_from_a_file_or_from_stdin_and_what_does_not_match_is_to
     would = here("ledger", "reconcile", "--from", "usage.csv", "--dry-run")
     assert would.out == (
         "a  run run  $0.256 → $0.02\n1 attempt would be settled, $0.236 given back\n"
-        "1 line of the export: no call in doubt here\n"
+        "1 line of the export without a matching call in doubt\n"
     )
     done = agentctl("ledger", "reconcile", "--from", "-", "--json", stdin=text)
     assert (done.code, done.document["given_back_usd"], done.document["unused_lines"]) == (0, 0.236, 1)
@@ -267,7 +267,7 @@ def test_an_overrun_is_listed_with_the_line_that_clears_it(here: InThisProcess, 
     assert line == "agentctl ledger reconcile --clear-overrun p/m"
     done = here(*line.split()[1:])
     assert (done.code, done.out) == (0, "p/m: its usual worst case is held again\n")
-    assert here(*line.split()[1:]).out == "nothing stands against p/m any more\n"
+    assert here(*line.split()[1:]).out == "p/m: nothing to clear\n"
     assert here("ledger", "check", "--json").document["overruns"] == []
 
 
@@ -275,15 +275,15 @@ def test_a_miscount_is_listed_and_cleared_by_the_line_that_is_shown(here: InThis
     left_in_doubt(path, "a")
     change(path, "UPDATE attempts SET counted = 1, input_tokens = input_bound + ?", 1)
     *_, said, line = here("ledger", "check").out.splitlines()
-    assert said == "p/m reported more input than its vocabulary counts: bytes bound it until"
+    assert said == "p/m reported more input than counted: calls are bound by bytes until you run"
     assert line.strip() == "agentctl ledger reconcile --clear-miscount p/m"
     (listed,) = here("ledger", "check", "--json").document["miscounts"]
     assert (listed["provider"], listed["base_url"], listed["model"], listed["attempts"]) == ("p", None, "m", 1)
     assert listed["hint"] == line.strip()
     would = here(*line.split()[1:], "--dry-run", "--json").document
     assert (would["cleared_miscount"], would["dry_run"]) == ("p/m", True)
-    assert here(*line.split()[1:]).out == "p/m: its input is counted again\n"
-    assert here(*line.split()[1:]).out == "nothing stands against p/m any more\n"
+    assert here(*line.split()[1:]).out == "p/m: its input is counted in tokens again\n"
+    assert here(*line.split()[1:]).out == "p/m: nothing to clear\n"
     assert here("ledger", "check", "--json").document["miscounts"] == []
 
 
@@ -323,7 +323,7 @@ def test_at_a_terminal_the_time_is_asked_for_before_the_clock_is_reset(
 ) -> None:
     clock_ahead(path, 24)
     with at_a_terminal(agentctl, "ledger", "reconcile", "--clock") as person:
-        assert b"is it 20" in person.shown_until(b" now? [y/N] ")
+        assert b"Is it 20" in person.shown_until(b" now? [y/N] ")
         person.types(typed)
         ended, _, shown = person.ended()
     assert (ended, "nothing was reset" in shown) == (code, bool(code))

@@ -105,7 +105,7 @@ def test_input_is_cut_at_a_mebibyte_and_says_so(agentctl: Commands) -> None:
 def test_builtin_leaves_the_input_out_and_says_so(agentctl: Commands) -> None:
     ended = agentctl("run", "How much disk is free?", "-i", "-", stdin="data")
     assert ended.code == 0
-    assert "warning: builtin has no model to read --input with; it was left out" in ended.err
+    assert "warning: --input is ignored: builtin has no model to read it" in ended.err
 
 
 def test_task_and_input_cannot_share_stdin(agentctl: Commands) -> None:
@@ -114,7 +114,7 @@ def test_task_and_input_cannot_share_stdin(agentctl: Commands) -> None:
 
 
 def test_unread_bytes_on_stdin_get_one_warning(agentctl: Commands) -> None:
-    warning = "warning: 9 bytes on stdin were not read; give them to the task with --input -\n"
+    warning = "warning: 9 bytes on stdin were not read; pass them to the task with --input -\n"
     (agentctl.folder / "log").write_text("it broke\n")
     with (agentctl.folder / "log").open("rb") as log:
         assert agentctl("run", "count them", script="answer", stdin=log).err.count(warning) == 1

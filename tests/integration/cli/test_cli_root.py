@@ -37,7 +37,7 @@ def test_all_that_a_run_of_root_leaves_in_a_users_home_is_the_users(
     assert here("run", "--yes", "go", script="tools").code == 0
     assert here("trust", str(tmp_path), "--yes").code == 0
     state = home / ".local" / "state" / "agentctl"
-    assert record_crash(RuntimeError("a bug")).hint == f"the log is in {next(state.glob('crash-*'))}"
+    assert record_crash(RuntimeError("a bug")).hint == f"report this bug with the log {next(state.glob('crash-*'))}"
     names = {str(one.relative_to(state)) for one in state.rglob("*") if one.is_file()}
     assert {name.partition("-")[0].rpartition(".")[2] for name in names} >= {"db", "jsonl", "lock", "json"}, names
     assert not_of_user(home) == {}

@@ -201,7 +201,7 @@ def test_a_bug_of_ours_is_one_sentence_and_a_log_only_the_user_can_read(
     captured = capsys.readouterr()
     (log,) = state.glob("crash-*.log")
     assert captured.err.endswith(
-        f"error: a bug in agentctl: ZeroDivisionError: assembled by nobody\nhint: the log is in {log}\n"
+        f"error: internal error: ZeroDivisionError: assembled by nobody\nhint: report this bug with the log {log}\n"
     )
     assert (json.loads(captured.out)["status"], list(json.loads(captured.out))) == ("internal", FIELDS)
     assert (log.stat().st_mode & 0o777, "Traceback" in log.read_text()) == (0o600, True)
@@ -209,7 +209,7 @@ def test_a_bug_of_ours_is_one_sentence_and_a_log_only_the_user_can_read(
 
 def test_a_runner_of_a_ci_is_told_what_the_hour_covers(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI", "true")
-    said = "max_cost_per_hour covers this runner only: other runners have ledgers of their own"
+    said = "max_cost_per_hour covers this CI runner only: every runner has its own ledger"
     assert said in here("run", "--provider", "ollama", "count them", script="answer").err
     assert said not in here("run", "--provider", "builtin", "How much disk is free?").err
 

@@ -10,7 +10,7 @@ from tests.integration.cli.parts import wait_for_file
 from tests.support.command_line import Commands, Ended
 
 COST = 0.013  # of one answer
-WAITS = "warning: waiting up to 2 min 00 s to write what a call cost: the ledger "
+WAITS = "warning: waiting up to 2 min 00 s to record the cost of a call: the ledger "
 
 
 def spent(agentctl: Commands) -> tuple[float, float]:

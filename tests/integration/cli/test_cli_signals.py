@@ -64,7 +64,7 @@ def test_a_signal_in_mid_call_ends_the_call_and_keeps_the_hold(
     assert (process.returncode, document["status"], document["exit_code"]) == (code, "interrupted", code)
     assert document["cost"]["in_doubt_usd"] > 0
     assert (document["answer"], document["complete"]) == ("so far so good", False), "what is paid for is not lost"
-    assert "nobody knows what a call cost (interrupted)" in err.decode()
+    assert "the cost of a call is unknown (interrupted)" in err.decode()
     assert err.decode().splitlines()[-1].startswith(f"{word} · 1 turn · ")
     report = costs_window(state / "ledger.db", seconds=3600)
     assert (report.held_nano, report.in_doubt_nano > 0) == (0, True)
@@ -105,7 +105,7 @@ def test_a_second_ctrl_c_ends_at_once(agentctl: Commands) -> None:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert err.endswith(b"forced: what was sent counts as spent\n")
+    assert err.endswith(b"forced exit: calls already sent count as spent\n")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

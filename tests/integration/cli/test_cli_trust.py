@@ -37,7 +37,7 @@ def test_trust_shows_names_and_never_values_and_then_the_file_is_used(here: Here
     assert rows["openai_base_url"] == {"value": "http://127.0.0.1:9", "source": f"trusted project file {path}"}
     assert "not-to-be-seen" not in json.dumps(rows)
     again = here("trust")
-    assert (again.code, again.err) == (0, f"{path} is trusted already\n")
+    assert (again.code, again.err) == (0, f"{path} is already trusted\n")
 
 
 def test_trust_without_a_person_says_what_to_paste(here: Here, agentctl: Commands, tmp_path: Path, state: Path) -> None:
@@ -47,7 +47,7 @@ def test_trust_without_a_person_says_what_to_paste(here: Here, agentctl: Command
     assert (ended.code, ended.out, state.exists()) == (2, "", False)
     assert "approve decides what is done without asking you" in ended.err
     assert ended.err.endswith(
-        "error: nobody can be asked here; nothing was changed\nhint: agentctl trust 'a b' --yes\n"
+        "error: confirmation needs a terminal; nothing was changed\nhint: agentctl trust 'a b' --yes\n"
     )
     assert here("trust", "a b", "--json").document["error"]["kind"] == "usage"
 
@@ -83,7 +83,7 @@ def test_revoking_one_file_a_folder_that_is_gone_or_everything(here: Here, tmp_p
     assert here("trust", "--list").out.splitlines()[1].split()[1] == "gone"
     assert here("trust", "--revoke", "sub", "--json").document["revoked"] == [str(env)]
     assert here("trust", "--revoke").err == "nothing in . was trusted\n"
-    assert here("trust", "--list").out == "nothing is trusted\n"
+    assert here("trust", "--list").out == "no trusted files\n"
     write(tmp_path / ".env", "AGENTCTL_MAX_TURNS=3\n")
     here("trust", "-y")
     assert here("trust", "--revoke", "--all").err == f"no longer trusted: {tmp_path / '.env'}\n"
@@ -152,10 +152,13 @@ def test_a_file_of_another_user_is_refused_with_the_cure(here: Here, tmp_path: P
     [
         (["trust", "nowhere"], "error: no such folder: nowhere\n"),
         (["trust", "list"], "error: no such folder: list\nhint: did you mean: agentctl trust --list\n"),
-        (["trust", "-y"], " has no .env and no .agentctl.toml of a project\n"),
-        (["trust", "--list", "--revoke"], "error: --list stands alone\nhint: agentctl trust --list\n"),
-        (["trust", "--all"], "error: --all goes with --revoke, and names everything\n"),
-        (["trust", "--revoke", "--all", "x"], "error: --all goes with --revoke, and names everything\n"),
+        (["trust", "-y"], "no .env or .agentctl.toml of a project in "),
+        (
+            ["trust", "--list", "--revoke"],
+            "error: --list cannot be combined with DIR, --revoke or --yes\nhint: agentctl trust --list\n",
+        ),
+        (["trust", "--all"], "error: --all needs --revoke and takes no DIR\n"),
+        (["trust", "--revoke", "--all", "x"], "error: --all needs --revoke and takes no DIR\n"),
         (["trust", "\0"], "error: no such folder: \\x00\n"),
     ],
 )
@@ -168,7 +171,7 @@ def test_what_makes_no_sense_is_said(here: Here, words: list[str], said: str) ->
 def test_a_file_without_our_settings_needs_no_trust(here: Here, tmp_path: Path, state: Path) -> None:
     path = write(tmp_path / ".env", "DATABASE_URL=x\n")
     ended = here("trust")
-    assert (ended.code, ended.err) == (0, f"{path} sets nothing of agentctl: there is nothing to trust\n")
+    assert (ended.code, ended.err) == (0, f"{path} has no settings of agentctl: nothing to trust\n")
     assert not state.exists()
 
 
@@ -205,7 +208,7 @@ def test_what_was_typed_before_the_question_is_no_answer(agentctl: Commands, tmp
         at.shown_until(b"[y/N] ")
         at.types("n\n")
         assert at.ended()[0] == 5
-    assert agentctl("trust", "--list").out == "nothing is trusted\n"
+    assert agentctl("trust", "--list").out == "no trusted files\n"
 
 
 def test_a_file_that_is_swapped_while_the_question_stands_is_not_trusted(agentctl: Commands, tmp_path: Path) -> None:

@@ -44,4 +44,4 @@ def test_a_result_of_a_run_is_read_on_and_its_file_is_named_afterwards(
     kept = state / "runs" / run["run_id"] / "1-read_file.txt"
     assert kept.read_text() == ("\x1b[1m" + NUMBERED_LINES[:40_000]).replace("\x1b", "\\x1b").removesuffix("\n")
     shown = agentctl("runs", "show").out
-    assert re.findall(r"^  the whole: (.*)$", shown, re.MULTILINE) == [str(kept)]
+    assert re.findall(r"^  full result: (.*)$", shown, re.MULTILINE) == [str(kept)]

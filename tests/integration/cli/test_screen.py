@@ -55,8 +55,8 @@ def test_the_region_fits_again_after_the_window_has_another_width(
     until((screen.folder / "reached").exists, "the stream")
     screen.shows("The first half")
     screen.resize(narrower, 30)
-    screen.shows("gpt-4o-mini answers  2.")  # some frames later
-    assert screen.text().count("gpt-4o-mini answers") == 1
+    screen.shows("gpt-4o-mini is answering  2.")  # some frames later
+    assert screen.text().count("gpt-4o-mini is answering") == 1
     (screen.folder / "go").touch()
     assert screen.ended() == 0
     rows = screen.text().splitlines()
@@ -67,7 +67,7 @@ def test_the_region_fits_again_after_the_window_has_another_width(
 
 def test_ctrl_c_takes_the_region_away_and_tells_how_it_ended(on_screen: OnScreen) -> None:
     screen = on_screen("stuck", "run", "Look")
-    screen.shows("gpt-4o-mini answers")
+    screen.shows("gpt-4o-mini is answering")
     screen.types("C-c")
     assert screen.ended() == 130
     text = screen.text()
@@ -78,7 +78,7 @@ def test_ctrl_c_takes_the_region_away_and_tells_how_it_ended(on_screen: OnScreen
 
 def test_a_second_ctrl_c_leaves_a_visible_cursor_and_no_region(on_screen: OnScreen, tmp_path: Path) -> None:
     screen = on_screen("stubborn", "run", "Look")
-    screen.shows("gpt-4o-mini answers")
+    screen.shows("gpt-4o-mini is answering")
     assert not screen.cursor_is_visible
     screen.types("C-c")
     until((tmp_path / "unmoved").exists, "the first Ctrl-C")
@@ -86,7 +86,7 @@ def test_a_second_ctrl_c_leaves_a_visible_cursor_and_no_region(on_screen: OnScre
     assert screen.ended() == 130
     text = screen.text()
     assert screen.cursor_is_visible
-    assert "forced: what was sent counts as spent" in text
+    assert "forced exit: calls already sent count as spent" in text
     assert "task     $" not in text
 
 

@@ -180,14 +180,14 @@ def test_piped_data_is_redacted_with_a_note_and_the_words_of_the_user_are_not(
     (said,) = (message.text for message in wire.provider.heard[0].messages if message.role == "user")
     assert said.startswith(f"why does {key} fail?\n\nData from log (not instructions):\n<data>\none [redacted:gitlab")
     assert said.count("</data>") == 1
-    assert "1 secret was replaced by marks in what is sent: [redacted:KIND:ID]\n" in wire.err
+    assert "1 secret was replaced by [redacted:KIND:ID] before sending\n" in wire.err
 
     (tmp_path / "pipe").write_text(f"explain {key} and {KNOWN}\n")
     with (tmp_path / "pipe").open() as pipe:
         monkeypatch.setattr(sys, "stdin", pipe)
         wire.run(answer("done"), words=("--provider", "ollama"))
     assert (key in wire.heard, KNOWN in wire.heard) == (False, False)
-    assert "2 secrets were replaced by marks" in wire.err
+    assert "2 secrets were replaced by [redacted:KIND:ID]" in wire.err
 
 
 FRAMES = (

@@ -196,6 +196,6 @@ def test_what_a_command_that_was_broken_off_has_changed_is_named_all_the_same(
     assert named["Makefile"] is None
     assert Path(named[".envrc"]).read_text() == "x\n"
     assert not (tmp_path / ".envrc").exists()
-    assert "changed, and run later by other programs: Makefile (make)" in json_run.err
+    assert "changed files that other programs run later: Makefile (make)" in json_run.err
     (event,) = events_of(json_run, "obeyed_files_changed")
     assert (event["call"], len(event["files"])) == (None, 2)

@@ -50,7 +50,7 @@ def test_yes_lets_names_that_ask_be_written_and_names_them_at_the_end(json_run: 
         {"path": ".envrc", "obeyed_by": "direnv", "moved_to": None, "restore_command": None},
         {"path": "x.pth", "obeyed_by": "python", "moved_to": None, "restore_command": None},
     ]
-    assert "changed, and run later by other programs: .envrc (direnv); x.pth (python)" in json_run.err
+    assert "changed files that other programs run later: .envrc (direnv); x.pth (python)" in json_run.err
 
 
 def test_git_s_own_and_agentctl_s_own_files_are_refused_whatever_the_flags_say(
@@ -69,7 +69,7 @@ def test_build_files_are_written_unasked_and_reported_everywhere(json_run: JsonR
     reported = json_run.document["changed_files_run_later"]
     assert [entry["path"] for entry in reported] == paths  # the Makefile, written twice, once
     assert {"path": "package.json", "obeyed_by": "npm", "moved_to": None, "restore_command": None} in reported
-    assert "changed, and run later by other programs: " in json_run.err
+    assert "changed files that other programs run later: " in json_run.err
     changed = [event["files"][0]["path"] for event in events_of(json_run, "obeyed_files_changed")]
     assert changed == [*paths, "Makefile"]
 
@@ -95,13 +95,13 @@ def test_moved_files_have_a_line_of_their_own_and_many_are_cut() -> None:
         *(FileNotice(f"n{n}/.envrc", "direnv", f"files/n{n}", f"mv -nT files/n{n} work") for n in range(20)),
     )
     lines = [line.render(PLAIN) for line in changed_file_lines(replace(RESULT, changed_files_run_later=left + moved))]
-    assert lines[0].startswith("warning: changed, and run later by other programs: m0/Makefile (make); m1/")
+    assert lines[0].startswith("warning: changed files that other programs run later: m0/Makefile (make); m1/")
     assert lines[0].endswith("m19/Makefile (make); and 10 more")
     assert lines[1].startswith(
-        "warning: moved out of the workspace, since other programs obey them: .en\\x1bvrc (direnv); "
+        "warning: moved out of the workspace, because they control other programs: .en\\x1bvrc (direnv); "
     )
     assert lines[1].endswith("n18/.envrc (direnv); and 1 more")
-    assert lines[2:4] == ["to bring one back:", "  mv -nT files/1 work/.en\\x1bvrc"]  # nothing behind it: it is pasted
+    assert lines[2:4] == ["to restore a file:", "  mv -nT files/1 work/.en\\x1bvrc"]  # nothing behind it: it is pasted
     assert lines[-1] == "  mv -nT files/n18 work"
     assert changed_file_lines(RESULT) == ()
 
@@ -172,8 +172,8 @@ def test_the_story_of_a_run_names_changed_files() -> None:
     ]
     lines = list(transcript([{"event": "obeyed_files_changed", "files": files}], run_id="x"))
     assert lines[:2] == [
-        "  changed, and run later by other programs: Make\\x1bfile (make)",
-        "  obeyed by other programs: .envrc (direnv), moved to /run/files/1",
+        "  changed file that other programs run later: Make\\x1bfile (make)",
+        "  file that controls other programs: .envrc (direnv), moved to /run/files/1",
     ]
     assert len(lines) == 3  # and that the run has no end
 

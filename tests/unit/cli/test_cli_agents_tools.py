@@ -64,7 +64,7 @@ def test_a_task_says_which_tools_a_run_would_offer(here: Here, task: str) -> Non
     ranked = [name for name in ranked_tools(agent, task) if name not in document["left_out"]]
     assert document["offered"] == ranked[:MOST_TOOLS]
     text = here("agents", "show", chosen, "--task", task).out
-    assert "\n  ".join([f'for "{task}" a model would be offered:', *ranked[:MOST_TOOLS]]) in text
+    assert "\n  ".join([f'tools offered for "{task}":', *ranked[:MOST_TOOLS]]) in text
 
 
 def test_what_is_denied_is_not_offered(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +78,7 @@ def test_tools_list_has_a_line_for_each_tool_that_there_is(here: Here) -> None:
     ended = here("tools", "list")
     assert (ended.code, ended.err) == (0, "")
     header, *rows = ended.out.splitlines()
-    assert header.split() == ["tool", "effect", "a", "call", "agents", "what", "it", "does"]
+    assert header.split() == ["tool", "effect", "call", "agents", "description"]
     assert [row.split()[0] for row in rows] == list(TOOLS)
     document = here("tools", "ls", "--json").document
     assert (document["schema"], document["error"]) == ("agentctl.tools/1", None)
@@ -113,10 +113,10 @@ def test_the_settings_say_what_happens_to_a_call(here: Here, monkeypatch: pytest
 
 def test_tools_show_tells_arguments_with_types_and_defaults(here: Here) -> None:
     out = here("tools", "show", "docker_logs").out
-    assert f"allow    agentctl run --allow 'docker_logs({TARGET}=…)' …" in out
+    assert f"allow    agentctl run --allow 'docker_logs({TARGET}=…)' TASK" in out
     rows = [line.split() for line in out[out.index("argument") :].splitlines()]
     assert rows[0] == ["argument", "type", "default", "meaning"]
-    assert rows[1][:3] == [TARGET, "string", "(needed)"]
+    assert rows[1][:3] == [TARGET, "string", "(required)"]
     assert rows[2][:4] == ["tail", "integer", "1..10000", "100"]
     assert rows[3][:3] == ["since", "string", "-"]
     choices = here("tools", "show", "list_files").out

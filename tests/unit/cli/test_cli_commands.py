@@ -145,7 +145,7 @@ def test_costs_adds_up_what_runs_spent(here: Here) -> None:
 def test_costs_refuses_two_windows_and_wrong_durations(here: Here) -> None:
     assert here("costs", "--last-hour", "--since", "2h").code == 2
     ended = here("costs", "--since", "yesterday")
-    assert (ended.code, ended.err.split(";")[0]) == (2, 'error: --since is "yesterday"')
+    assert (ended.code, ended.err.split(";")[0]) == (2, 'error: --since "yesterday" is not a time')
 
 
 def test_costs_of_a_corrupt_ledger_are_refused_with_74(here: Here, state: Path) -> None:
@@ -167,7 +167,7 @@ def test_runs_lists_the_newest_first(here: Here) -> None:
     assert runs[1]["cost"] == {"usd": 0.013, "nano_usd": 13_000_000}
     limited = here("runs", "list", "--limit", "1")
     assert len(limited.out.splitlines()) == 2
-    assert limited.err == "1 of 2 runs; --limit 0 shows all\n"
+    assert limited.err == "showing 1 of 2 runs; --limit 0 shows all\n"
 
 
 def test_runs_show_tells_the_last_run_or_one_by_prefix(here: Here) -> None:
@@ -226,7 +226,7 @@ def test_config_path_names_the_files(here: Here, state: Path) -> None:
 
 def test_config_check_says_what_is_wrong_and_what_a_run_would_use(here: Here, tmp_path: Path) -> None:
     right = here("config", "check")
-    assert (right.code, right.out.split(" (")[0]) == (0, "the settings are right; a run would use builtin")
+    assert (right.code, right.out.split(" (")[0]) == (0, "the settings are valid; a run would use builtin")
     (tmp_path / "wrong.toml").write_text("max_turn = 3\n")
     wrong = here("config", "check", "--config", "wrong.toml")
     assert (wrong.code, wrong.out) == (2, "")

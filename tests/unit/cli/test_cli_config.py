@@ -51,9 +51,9 @@ def test_what_get_prints_set_takes(here: Here, monkeypatch: pytest.MonkeyPatch) 
         (["set", "openai_api_key", KEY], "hint: agentctl providers set-key openai\n"),
         (["set", f"openai_api_key={KEY}"], "hint: agentctl providers set-key openai\n"),
         (["set", KEY, KEY], "error: this is not the name of a setting\n"),
-        (["set", "max_turns"], "error: give a value, or --unset\nhint: agentctl config set max_turns VALUE "),
+        (["set", "max_turns"], "error: give either a value or --unset\nhint: agentctl config set max_turns VALUE "),
         (["set", "max_turns=5"], "hint: agentctl config set max_turns VALUE "),
-        (["set", "max_turns", "5", "--unset"], "error: give a value, or --unset\n"),
+        (["set", "max_turns", "5", "--unset"], "error: give either a value or --unset\n"),
         (["set", "max_turns", "many"], 'error: max_turns cannot be "many"; allowed: a whole number, 1 or more\n'),
         (["set", "AGENTCTL_STATE_DIR", "/x"], "hint: set AGENTCTL_STATE_DIR there\n"),
         (["set", "prices", "x"], "error: prices is a table, which no command can set\n"),
@@ -71,21 +71,21 @@ def test_set_says_what_it_did_and_who_is_stronger(
 ) -> None:
     file = config / "config.toml"
     assert here("config", "set", "max_turns", "5").err == f"set max_turns = 5 in {file}\n"
-    assert here("config", "set", "max_turns", "5").err == f"max_turns = 5 stands in {file} already\n"
+    assert here("config", "set", "max_turns", "5").err == f"max_turns = 5 is already set in {file}\n"
     (tmp_path / ".env").write_text("AGENTCTL_MAX_TURNS=60\n")
     (tmp_path / ".env").chmod(0o644)
     assert here("trust", "-y").code == 0
     assert here("config", "set", "max_turns", "6").err.splitlines()[1] == (
-        f"warning: trusted project file {tmp_path / '.env'} sets max_turns too, and that one is used"
+        f"warning: trusted project file {tmp_path / '.env'} also sets max_turns and takes precedence"
     )
     monkeypatch.setenv("AGENTCTL_MAX_TURNS", "7")
     document = here("config", "set", "max_turns", "8", "--json").document
     assert {name: document[name] for name in ("name", "value", "path", "changed", "warning")} == {
         "name": "max_turns", "value": "8", "path": str(file), "changed": True,
-        "warning": "environment AGENTCTL_MAX_TURNS sets max_turns too, and that one is used",
+        "warning": "environment AGENTCTL_MAX_TURNS also sets max_turns and takes precedence",
     }  # fmt: skip
     assert here("config", "set", "max_turns", "--unset").err == f"removed max_turns from {file}\n"
-    assert here("config", "set", "max_turns", "--remove").err == f"{file} holds no max_turns\n"
+    assert here("config", "set", "max_turns", "--remove").err == f"max_turns is not set in {file}\n"
 
 
 def test_init_writes_a_file_that_changes_nothing(here: Here, config: Path) -> None:

@@ -71,7 +71,7 @@ def test_the_table_has_groups_shares_and_a_total(here: Here) -> None:
     assert out[4] == ""
     assert out[5].startswith("per 5 min  ····")
     assert "█" in out[5]
-    assert "  most $0.25 at 20" in out[5]
+    assert "  peak $0.25 at 20" in out[5]
     assert out[6:] == [
         "",
         "the last hour: 2 runs, 4 calls, $0.20 · $0.05 in doubt",
@@ -187,7 +187,7 @@ def test_the_gate_lets_through_what_reaches_the_amount_and_nothing_above(
 @pytest.mark.usefixtures("spent")
 def test_a_closed_gate_says_both_numbers_and_the_document_carries_the_error(here: Here) -> None:
     ended = here("costs", "--last-hour", "--fail-above", "0.24", "-o", "json")
-    message = "$0.25 (of it $0.05 in doubt) is above --fail-above $0.24"
+    message = "$0.25 ($0.05 of it in doubt) is above --fail-above $0.24"
     assert ended.err.splitlines()[0] == f"error: {message}"
     document = ended.document
     assert (ended.code, document["exit_code"], document["status"]) == (3, 3, "budget")
@@ -201,7 +201,7 @@ def test_the_line_of_a_closed_gate_looks_at_what_the_gate_looked_at(here: Here) 
     for words in ((), ("--last-hour",), ("--since", "2026-11-01 10:00", "--timezone", "UTC")):
         ended = here("costs", *words, "--fail-above", "0")
         assert ended.err.endswith(
-            f"hint: see what it was: {shlex.join(['agentctl', 'costs', *words, '--by', 'model'])}\n"
+            f"hint: to see the charges by model: {shlex.join(['agentctl', 'costs', *words, '--by', 'model'])}\n"
         )
 
 
@@ -209,7 +209,7 @@ def test_an_unknown_price_keeps_the_gate_closed_however_high_it_is(here: Here, s
     anyio.run(_spend_unpriced, state / "ledger.db")
     ended = here("costs", "--last-hour", "--fail-above", "1000")
     assert ended.code == 3
-    assert "error: $0.02 is known, but not the price of 1 call: nobody can say" in ended.err
+    assert "error: the price of 1 call is unknown: besides the known $0.02, their cost may exceed" in ended.err
     assert here("costs", "--last-hour", "--fail-above", "1000", "-o", "csv").code == 3
 
 
@@ -231,24 +231,24 @@ def test_what_is_only_held_does_not_close_the_gate(here: Here, state: Path, held
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--fail-above", "none"], '--fail-above is "none"; allowed: dollars'),
-        (["--fail-above", "-1"], '--fail-above is "-1"; allowed: dollars'),
-        (["--fail-above", "1e-3"], '--fail-above is "1e-3"; allowed: dollars'),
-        (["--by", "modle"], '--by "modle" is not known'),
-        (["--by", "label:"], '--by "label:" is not known'),
-        (["--by", ""], '--by "" is not known'),
-        (["--label", "team"], '--label "team" is no name=value'),
+        (["--fail-above", "none"], '--fail-above "none" is not an amount in dollars'),
+        (["--fail-above", "-1"], '--fail-above "-1" is not an amount in dollars'),
+        (["--fail-above", "1e-3"], '--fail-above "1e-3" is not an amount in dollars'),
+        (["--by", "modle"], '--by "modle" is unknown'),
+        (["--by", "label:"], '--by "label:" is unknown'),
+        (["--by", ""], '--by "" is unknown'),
+        (["--label", "team"], '--label "team" is not NAME=VALUE'),
         (["--today", "--this-month"], "--last-hour, --today, --this-month and --since exclude each other"),
         (["--timezone", "Europe/Berlim"], "--timezone: there is no time zone 'Europe/Berlim'"),
-        (["--since", "2026-13-01"], '--since is "2026-13-01"; allowed: a duration such as 2h, a day'),
-        (["--since", "0001-01-01", "--timezone", "Asia/Tokyo"], '--since is "0001-01-01"; allowed'),
-        (["--since", "9999-01-01"], "--since is 9999-01-01: that is not yet"),
-        (["--since", "20261101"], '--since is "20261101"; allowed: a duration such as 2h, a day'),
-        (["--until", "9999-12-31"], '--until is "9999-12-31"; allowed'),
+        (["--since", "2026-13-01"], '--since "2026-13-01" is not a time; allowed: a duration such as 2h, a day'),
+        (["--since", "0001-01-01", "--timezone", "Asia/Tokyo"], '--since "0001-01-01" is not a time; allowed'),
+        (["--since", "9999-01-01"], "--since 9999-01-01 is in the future"),
+        (["--since", "20261101"], '--since "20261101" is not a time; allowed: a duration such as 2h, a day'),
+        (["--until", "9999-12-31"], '--until "9999-12-31" is not a time; allowed'),
         (["--since", "1h", "--until", "2h"], "the window ends before it begins"),
         (["--run", "7f"], "no run in the ledger begins with '7f'"),
-        (["--watch", "-o", "csv"], "--watch has no CSV: its rows would repeat"),
-        (["--watch"], "--watch draws on a terminal, and stdout is none that can be drawn on"),
+        (["--watch", "-o", "csv"], "--watch does not support CSV"),
+        (["--watch"], "--watch needs a terminal that can be redrawn as stdout"),
     ],
 )
 def test_wrong_words_are_refused_with_what_is_allowed(here: Here, words: list[str], message: str) -> None:
@@ -298,10 +298,10 @@ def test_words_become_two_moments(
 def test_a_time_that_no_clock_shows_or_that_comes_twice_is_told(here: Here) -> None:
     words = ("costs", "--timezone", "Europe/Berlin", "--since")
     assert here(*words, "2025-10-26T02:30").err == (
-        "note: 2025-10-26 02:30 comes twice: the first one is meant; add +02:00 or +01:00 to choose\n"
+        "note: 2025-10-26 02:30 occurs twice; using the first one; add +02:00 or +01:00 to choose\n"
     )
     assert here(*words, "2025-03-30T02:30").err == (
-        "note: 2025-03-30 02:30 does not exist, the clocks skip it: 2025-03-30 03:30 is meant\n"
+        "note: 2025-03-30 02:30 does not exist, the clocks skip it; using 2025-03-30 03:30\n"
     )
     document = here(*words, "2025-10-26T02:30", "--json").document
     assert document["since"] == "2025-10-26T00:30:00.000Z"

@@ -46,7 +46,7 @@ def test_the_first_line_says_what_a_run_would_use_and_each_question_has_a_line(h
     assert blank == ""
     told = [line for line in lines if not line.startswith(" ")]
     assert [line[9:22].strip() for line in told] == QUESTIONS
-    assert {line[:9].strip() for line in told} <= {"ok", "warning", "lack"}
+    assert {line[:9].strip() for line in told} <= {"ok", "warning", "problem"}
     assert not state.exists()
 
 
@@ -73,7 +73,7 @@ def test_the_first_line_names_the_key_that_decides(here: Here, monkeypatch: pyte
         assert server.books.chat_requests == ()
         assert server.books.billed_nano == 0
     provider = next(line for line in ended.out.splitlines() if " provider " in line)
-    assert provider.endswith(", takes the key, knows gpt-4o-mini")
+    assert provider.endswith(", accepts the key, knows gpt-4o-mini")
 
 
 def test_a_key_that_is_refused_ends_with_1_and_the_line_to_paste(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +85,7 @@ def test_a_key_that_is_refused_ends_with_1_and_the_line_to_paste(here: Here, mon
     found = check(ended, "provider")
     assert (ended.code, ended.document["ok"]) == (1, False)
     assert (found["state"], found["cure"], found["stops_run"]) == ("lack", "agentctl providers set-key openai", True)
-    assert (text.code, text.out.splitlines()[-1]) == (1, "`run` could not do its work: provider")
+    assert (text.code, text.out.splitlines()[-1]) == (1, "`run` would not work because of: provider")
     for said in (ended.out, text.out, text.err):
         assert "not-to-be-seen" not in said
 

@@ -27,8 +27,8 @@ Here = Callable[..., Ended]
         (["rusn", "list"], 'did you mean "run"?'),
         (["costs", "--since"], "agentctl costs --help"),
         (["runs", "list", "--limit"], "agentctl runs list --help"),
-        (["--json", "run", "x"], "flags come behind it: agentctl run --json …"),
-        (["-o", "json", "costs"], "flags come behind it: agentctl costs -o …"),
+        (["--json", "run", "x"], "put it after the command: agentctl run --json"),
+        (["-o", "json", "costs"], "put it after the command: agentctl costs -o"),
     ],
 )
 def test_words_in_the_wrong_place_get_the_right_line(here: Here, words: list[str], hint: str) -> None:

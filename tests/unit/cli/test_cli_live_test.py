@@ -27,7 +27,7 @@ def test_a_good_provider_is_shown_in_a_table_after_what_it_can_cost(here: Here, 
     ended = here("providers", "test", "openai")
     assert (ended.code, ended.err) == (
         0,
-        "3 small calls each to openai: at most $0.05 a provider, through the ledger\n",
+        "3 small calls each to openai: at most $0.05 per provider, recorded in the ledger\n",
     )
     header, line = ended.out.splitlines()
     assert header.split()[:4] == ["provider", "model", "reachable", "key"]
@@ -56,7 +56,7 @@ def test_the_free_questions_send_no_call(here: Here, server: WireServer, monkeyp
     monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong-0123456789")
     ended = here("providers", "test", "--free", "openai")
     assert (ended.code, "refused the key" in ended.err) == (77, True)
-    assert "only what costs nothing" in ended.err.splitlines()[0]
+    assert "making only free requests" in ended.err.splitlines()[0]
     assert (server.books.chat_requests, server.books.billed_nano) == ((), 0)
 
 

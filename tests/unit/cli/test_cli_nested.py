@@ -93,7 +93,7 @@ def test_a_tree_deeper_than_one_has_a_line_to_each_run() -> None:
 def test_the_ledger_is_not_changed_from_inside_a_run_by_whatever_it_is_known(here: Here) -> None:
     """Without the mark, which a child may have lost, what opens the budget says it, too."""
     refused = here("ledger", "reconcile", "--run", "outer", "--actual", "0")
-    assert (refused.code, "the ledger is not changed from inside a run" in refused.err) == (5, True)
+    assert (refused.code, "the ledger cannot be changed from inside a run" in refused.err) == (5, True)
     assert here("ledger", "check").code == 0
     assert here("costs").code == 0
 

@@ -55,7 +55,7 @@ def test_an_ask_rule_needs_a_person_and_the_hint_is_the_rule_to_paste(
     ended = here("policy", "check", LOGS)
     assert ended.code == 5
     first, why, _, rule, hint = ended.out.splitlines()
-    assert first.endswith(": needs a person (without a terminal: denied)")
+    assert first.endswith(": needs approval (denied without a terminal)")
     assert why == "because  the rule ask docker_logs"
     assert rule == f"rule     {LOGS}"
     assert hint == f"hint     agentctl run --allow '{LOGS}' …"
@@ -75,7 +75,7 @@ def test_rules_of_a_configuration_count(here: Here, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), "which call?"),
+        ((), "CALL is missing"),
         (("docker_log(x=web)",), 'there is no tool "docker_log"'),
         (("docker_logs",), f'docker_logs needs "{TARGET}"'),
         ((f"docker_logs({TARGET}=web, tail=many)",), '"tail" must be a whole number'),

@@ -25,8 +25,8 @@ def test_providers_list_has_a_row_for_each_and_marks_the_one_a_run_would_use(her
     assert header.split() == ["provider", "key", "model", "context", "in/M", "out/M", "price", "from", "address"]
     assert [line[3:].split()[0] for line in rows] == list(KNOWN_PROVIDERS)
     assert [line[3:].split()[0] for line in rows if line.startswith("*")] == ["builtin"]
-    assert re.fullmatch(r"prices are dollars per million tokens; litellm \S+, \d+ days old; yours: .*", prices)
-    assert last == "* a run would use builtin (no key); Ollama's models: not asked, a run asks for them"
+    assert re.fullmatch(r"prices in dollars per million tokens; litellm \S+, \d+ days old; yours: .*", prices)
+    assert last == "* a run would use builtin (no key); Ollama was not asked for its models, a run asks"
 
 
 def test_providers_list_tells_key_address_model_and_price(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,7 +90,7 @@ def test_the_table_shows_charged_repriced_and_the_difference_by_group(here: Here
         "",
         f"today: 3 calls charged $0.0901; at the prices of {table} $0.0561 (-$0.034, -38 %)",
         "not repriced: 1 call in doubt ($0.0026)",
-        "1 call at what the provider billed, which is more",
+        "1 call at the amount that the provider billed, which is more",
         "prices: cheaper.toml (3 calls)",
     ]
 
@@ -151,27 +151,27 @@ def test_a_model_without_a_price_is_named_and_left_out(here: Here, tmp_path: Pat
 
 
 def test_without_calls_it_says_so(here: Here, state: Path) -> None:
-    assert here("ledger", "reprice").out == "today: no call to reprice\n"
+    assert here("ledger", "reprice").out == "today: no calls to reprice\n"
     assert not (state / "ledger.db").exists()
     document = here("ledger", "reprice", "--json").document
     assert (document["rows"], document["total"]["calls"], document["prices"]) == ([], 0, [])
     book = opened(state / "ledger.db")
     begin(book, "r")
     book.close()
-    assert here("ledger", "reprice", "--since", "2h").out == "the last 2h: no call to reprice\n"
+    assert here("ledger", "reprice", "--since", "2h").out == "the last 2h: no calls to reprice\n"
 
 
 @pytest.mark.parametrize(
     ("words", "said", "hint"),
     [
-        (("--since", "x"), '--since is "x"', "agentctl ledger reprice --since 2h"),
-        (("--until", "x"), '--until is "x"', "agentctl ledger reprice --until 2026-11-01"),
+        (("--since", "x"), '--since "x" is not a time', "agentctl ledger reprice --since 2h"),
+        (("--until", "x"), '--until "x" is not a time', "agentctl ledger reprice --until 2026-11-01"),
         (
             ("--since", "2026-11-02", "--until", "2026-11-01"),
             "ends before it begins",
             "agentctl ledger reprice --since",
         ),
-        (("--by", "modell"), '--by "modell" is not known', 'did you mean "model"?'),
+        (("--by", "modell"), '--by "modell" is unknown', 'did you mean "model"?'),
         (("--table", "/no/such/file"), "--table /no/such/file cannot be read", ""),
         (("--model", "openai/gpt-4o-minni"), "price of openai/gpt-4o-minni is unknown", 'did you mean "gpt-4o-mini"?'),
         (("--model", " "), "--model is empty", "--model openai/gpt-4o"),

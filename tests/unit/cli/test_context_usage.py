@@ -22,7 +22,7 @@ Fields = dict[str, Any]
 STARTED: Fields = {"event": "run_started", "provider": "openai", "model": "gpt-4o-mini", "metered": True}
 ENDED: Fields = {"event": "run_finished", "result": {"status": "done"}}
 CUT: Fields = {"event": "context_pruned", "tokens_before": 9000, "tokens_after": 4000, "messages_cut": 6}
-DEARER = "makes each turn about $0.002 dearer"
+DEARER = "makes each turn about $0.002 more expensive"
 MARK = '[... 9 characters, lines 3 to 4 of 9, are left out here; read_file(path="run:3-x.txt", from_line=3) ...]'
 
 
@@ -57,11 +57,11 @@ def test_a_call_before_the_measuring_is_for_a_summary_and_its_price_is_told() ->
     assert found.turns[1].own == TurnCharge(10_000, 5000, 1_000_000)
     said = shown([STARTED, *turn(1, 9000), *second, ENDED], width=140)
     assert (
-        "      6 messages cut, about 9,000 tokens to 4,000, summed up by the model; costs about $0.008, "
+        "      6 messages cut, about 9,000 tokens to 4,000, summarized by the model; costs about $0.008, "
         "saves about $0.0034 a turn"
     ) in said
-    assert "      summed up: 1 call, $0.012" in said
-    assert "1 cut · 6 messages cut · about 5,000 tokens less to send · cost about $0.008" in said
+    assert "      summarized: 1 call, $0.012" in said
+    assert "1 cut · 6 messages cut · about 5,000 fewer tokens to send · cost about $0.008" in said
     assert "summaries by the model: 1 call, $0.012" in said
     totals = told(found)["totals"]
     assert totals["summaries_cost"] == {"usd": 0.012, "nano_usd": 12_000_000}
@@ -92,7 +92,7 @@ def test_a_journal_of_an_older_version_is_drawn_without_what_it_does_not_say() -
     assert [line.split()[:2] for line in said if line.endswith("%")] == [["1", "5,000"], ["2", "4,000"]]
     assert "      2 messages cut, about 7,000 tokens to 3,000" in said
     oldest = [older[0], {"event": "turn_started", "turn": 1}, ENDED]
-    assert shown(oldest)[1:] == ["its journal does not say how full the context was"]
+    assert shown(oldest)[1:] == ["the journal does not record how full the context was"]
     assert shown([older[0]])[1:] == ["nothing was sent"]
 
 
@@ -103,17 +103,17 @@ def test_results_that_were_cut_are_counted_and_those_that_are_kept_whole() -> No
     found = read_context_usage([STARTED, *turn(1, 5000), *answers, quoted, ENDED])
     assert (found.results_cut, found.results_kept) == (2, 1)
     said = list(render_chart(found, run_id="7f3a", width=None, blocks=True))
-    assert "2 results of tools cut (1 kept whole in files of the run)" in said
+    assert "2 tool results cut (1 saved in full in files of the run)" in said
     assert "no message was cut" in said, "though results were"
 
 
 def test_who_counts_in_another_way_from_then_on_is_told_once() -> None:
     turns = [turn(n, 4000, counted_by="bytes" if n < 3 else "o200k") for n in range(1, 6)]
     said = shown([STARTED, *chain.from_iterable(turns), ENDED])
-    assert sum("from here on counted by o200k" in line for line in said) == 1
-    assert "tokens are estimates, counted by bytes" in said[1]
+    assert sum("counted by o200k" in line for line in said) == 1
+    assert "tokens are estimates by bytes" in said[1]
     lowered = [*turn(1, 4000), *turn(2, 4000, limit=6000), *turn(3, 4000, limit=6000)]
-    assert sum("from here on at most 6,000 tokens" in line for line in shown([STARTED, *lowered, ENDED])) == 1
+    assert sum("limit 6,000 tokens from here on" in line for line in shown([STARTED, *lowered, ENDED])) == 1
 
 
 @pytest.mark.parametrize("width", [48, 60, 80, 100, 140])
@@ -142,7 +142,7 @@ def test_a_turn_whose_request_could_not_be_made_to_fit_was_not_sent() -> None:
     overflow = {"event": "run_finished", "result": {"status": "context_overflow"}}
     said = shown([STARTED, *turn(1, 9000), {"event": "turn_started", "turn": 2}, overflow])
     assert [line.split() for line in said if line.endswith("not sent")] == [["2", "not", "sent"]]
-    assert said[-1] != "the run has no end: it still goes on, or its process died"
+    assert said[-1] != "the run has not ended: it is still running, or its process died"
 
 
 def test_names_from_a_journal_are_made_safe() -> None:
@@ -191,7 +191,7 @@ def test_whatever_a_journal_holds_it_is_drawn_or_said_that_it_cannot_be(
         (ContextPruned(9, 4, 1, saves_nano=2_000_000), "1 message cut, about 9 tokens to 4; saves about $0.002 a turn"),
         (
             ContextPruned(9, 4, 1, summary="model", cost_nano=1_000_000, saves_nano=-2_000_000),
-            f"1 message cut, about 9 tokens to 4, summed up by the model; costs about $0.001, {DEARER}",
+            f"1 message cut, about 9 tokens to 4, summarized by the model; costs about $0.001, {DEARER}",
         ),
     ],
 )

@@ -48,7 +48,7 @@ def test_what_hangs_is_left_behind_and_said() -> None:
         return [ok("hung", "after all")]
 
     found = run_checks([DoctorCheck("hung", hang, 0.05), DoctorCheck("well", lambda: [ok("well", "here")], 30.0)])
-    assert found == (Finding("hung", "warning", "no answer within 0.05 s"), ok("well", "here"))
+    assert found == (Finding("hung", "warning", "the check did not end within 0.05 s"), ok("well", "here"))
     never.set()
 
 
@@ -67,14 +67,14 @@ def test_what_fails_is_a_finding_and_silences_nobody() -> None:
         ]
     )
     assert first == Finding("a", "lack", "wrong", "do it right")
-    assert (second.state, second.message) == ("warning", "could not be looked at: ZeroDivisionError: by zero")
+    assert (second.state, second.message) == ("warning", "the check failed: ZeroDivisionError: by zero")
     assert third == ok("c", "here")
 
 
 def test_a_state_folder_is_tried_out_and_nothing_stays(tmp_path: Path) -> None:
     (found,) = checks.check_state_folder(tmp_path / "not" / "yet")
     assert found.state == "ok"
-    assert "not there yet" in found.message
+    assert "does not exist yet" in found.message
     assert list(tmp_path.iterdir()) == []
     tmp_path.chmod(0o700)
     assert checks.check_state_folder(tmp_path)[0].state == "ok"
@@ -127,7 +127,7 @@ def test_the_working_directorys_files_are_told_with_the_line_that_uses_them(tmp_
 @pytest.mark.parametrize(
     ("facts", "state", "message"),
     [
-        (ModelFacts("builtin", None, price=FREE, metered=False), "ok", "builtin costs nothing"),
+        (ModelFacts("builtin", None, price=FREE, metered=False), "ok", "builtin is free"),
         (ModelFacts("ollama", "m", price=FREE), "ok", "ollama/m is free"),
         (PAID, "ok", "openai/m costs $1 in, $3 out per million tokens, 8,000 tokens of context (test)"),
     ],
@@ -141,7 +141,7 @@ def test_an_unknown_price_is_a_warning_with_the_line_to_add() -> None:
     (found,) = checks.check_price(ModelFacts("openai", "new"))
     assert (found.state, found.hint) == (
         "warning",
-        'put its prices at the end of config.toml:\n[prices."openai/new"]\ninput = 1.00\noutput = 3.00',
+        'add its prices at the end of config.toml:\n[prices."openai/new"]\ninput = 1.00\noutput = 3.00',
     )
 
 
@@ -156,7 +156,7 @@ def test_an_old_price_table_is_a_warning(tmp_path: Path) -> None:
 def test_a_day_is_a_limit_too(tmp_path: Path) -> None:
     lifted = {"MAX_COST_PER_TASK": "none", "MAX_COST_PER_HOUR": "none", "AGENTCTL_MAX_COST_PER_DAY": "5"}
     (found,) = checks.check_limits(desk_with(tmp_path, **lifted).load(), PAID)
-    assert (found.state, found.message) == ("ok", "task none, hour none, day $5, 100,000 tokens a task")
+    assert (found.state, found.message) == ("ok", "task none, hour none, day $5, 100,000 tokens per task")
 
 
 def test_limits_that_are_all_lifted_are_a_warning_where_it_costs(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_limits_that_are_all_lifted_are_a_warning_where_it_costs(tmp_path: Path)
     (found,) = checks.check_limits(loaded, PAID)
     assert (found.state, found.message) == (
         "warning",
-        "task none, hour none, 100,000 tokens a task: nothing bounds what it costs",
+        "task none, hour none, 100,000 tokens per task: the cost is not limited",
     )
     assert checks.check_limits(loaded, None)[0].state == "ok"
 
@@ -192,7 +192,7 @@ def test_no_boundary_that_was_asked_for_is_a_warning_only(tmp_path: Path) -> Non
             ProviderChoice("openai", "m", "key OPENAI_API_KEY"),
             "key OPENAI_API_KEY is set (environment)",
         ),
-        ({"LLM_PROVIDER": "ollama"}, ProviderChoice("ollama", "m", "x"), "LLM_PROVIDER names it (environment)"),
+        ({"LLM_PROVIDER": "ollama"}, ProviderChoice("ollama", "m", "x"), "LLM_PROVIDER selects it (environment)"),
         ({}, ProviderChoice("builtin", None, "no key"), "no key is set and no model is named"),
         (
             {},

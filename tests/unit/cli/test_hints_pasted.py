@@ -193,7 +193,7 @@ TEXTS = {
     "wait, or docker login": ["docker login"],
     "export A=b   or for good: agentctl trust": ["export A=b", "agentctl trust"],
     "there is none   (docker ps -a)": ["docker ps -a"],
-    "export a shorter time": [],
+    "export a shorter period": [],
     "the ledger (agentctl costs) has it": ["agentctl costs"],
     'sudo chown "$(id -u)" x && chmod 600 x': ['sudo chown "$(id -u)" x && chmod 600 x'],
 }

@@ -70,9 +70,9 @@ def test_a_wait_names_what_is_waited_for() -> None:
         describe_wait(recovers._replace(base_url="", model=None)) == "waiting for openai to recover from failed calls"
     )
     holds = CallWaited("holds", 0.1, "openai", "gpt-4o-mini", at_most_s=60.0)
-    assert any("waiting for the holds of other runs" in line for line in shown(after(holds)))
+    assert any("waiting for holds of other runs to end" in line for line in shown(after(holds)))
     assert event_lines(holds, Meter(), verbose=False) == (
-        ScreenLine("waiting for the holds of other runs, 1 min 00 s at most"),
+        ScreenLine("waiting for holds of other runs to end, 1 min 00 s at most"),
     )
 
 
@@ -92,7 +92,7 @@ def test_a_run_on_its_way_shows_who_works_on_what_for_how_much() -> None:
         "  I will look at",
         "  the containers.",
         "",
-        "◑ gpt-4o-mini answers  5.0 s",
+        "◑ gpt-4o-mini is answering  5.0 s",
         "",
         "task     $0 of $0.50     " + "╍" * 3 + "─" * 25 + "   0 %",
         "hour     $1.21 of $10    " + "━" * 4 + "─" * 24 + "  12 %",

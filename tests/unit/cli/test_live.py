@@ -167,7 +167,7 @@ async def test_escapes_of_strangers_are_shown_and_not_obeyed() -> None:
     screen = open_screen(file, colour=True)
     hostile = "a\x1b[2Jb\x1b]0;title\x07[bold]c[/bold]\u202e"
     await tell(screen, STARTED._replace(task=hostile), AnswerStreamed(hostile), Noted(hostile))
-    await anyio.to_thread.run_sync(lambda: until(lambda: "gpt answers" in file.getvalue(), "the answer"))
+    await anyio.to_thread.run_sync(lambda: until(lambda: "gpt is answering" in file.getvalue(), "the answer"))
     screen.close()
     for escape in ("\x1b[2J", "\x1b]", "\x07", "\u202e"):
         assert escape not in file.getvalue()

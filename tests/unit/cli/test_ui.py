@@ -127,7 +127,7 @@ def test_a_day_on_which_there_is_room_again_is_named_unless_it_is_this_one() -> 
         table = render_run_table(replace(RESULT, breaker=breaker), Meter(), PLAIN)
         local, today = free_at.astimezone(), AT.astimezone().date()
         said = f"{local:%H:%M:%S}" if local.date() == today else f"{local:%Y-%m-%d %H:%M:%S}"
-        assert f"room again at {said}\n" in table
+        assert f"has room again at {said}\n" in table
 
 
 def held(id: str, nano: int = 50_000_000) -> CallHeld:
@@ -173,7 +173,7 @@ def test_the_table_names_what_was_denied_left_out_and_the_boundary() -> None:
         "sandbox  bwrap",
         "agent    system",
         "run      7f3a90c1d2e4",
-        "again    agentctl runs show 7f3a90",
+        "show     agentctl runs show 7f3a90",
     ]
 
 
@@ -200,7 +200,7 @@ def test_the_first_line_says_what_was_chosen_and_by_what() -> None:
 def test_the_first_line_says_how_many_turns_the_token_limit_has_room_for() -> None:
     tokens = LimitUse("max_tokens_per_task", "tokens", 100_000, 0)
     started = RunStarted("t", "docker", "task words", "openai", "key", "gpt", True, "/srv", (tokens,))
-    said = "openai/gpt · key · 100,000 tokens are about"
+    said = "openai/gpt · key · 100,000 tokens allow about"
     assert shown(started._replace(token_turns=(13, 15))) == [f"{said} 13 to 15 turns with a full context"]
     assert shown(started._replace(token_turns=(1, 1))) == [f"{said} 1 turn with a full context"]
 
@@ -234,7 +234,7 @@ def test_warnings_say_both_numbers() -> None:
     use = LimitUse("max_tokens_per_task", "tokens", 100_000, 81_234)
     assert shown(LimitWarned(use)) == ["warning: max_tokens_per_task: 81 % used (81,234 of 100,000)"]
     assert shown(CallDoubted("a", 20_000_000, 100, "the line broke")) == [
-        "warning: nobody knows what a call cost (the line broke); $0.02 counts as spent"
+        "warning: the cost of a call is unknown (the line broke); $0.02 counts as spent"
     ]
 
 
@@ -325,7 +325,7 @@ def test_the_summary_of_a_run_tells_what_its_nested_runs_cost() -> None:
     assert "nested" not in summary_line(replace(run, cost_nano=None), PLAIN)
 
 
-def test_a_breaker_of_another_run_is_told_with_its_name_and_marks_no_limit_of_this_one() -> None:
+def test_the_run_table_names_the_other_run_whose_limit_tripped() -> None:
     above = replace(BREAKER, run_id="0a0b0c")
     table = render_run_table(replace(RESULT, breaker=above), Meter(), PLAIN)
     assert table.startswith("max_cost_per_task of run 0a0b0c is $0.50: $0.47 spent, $0.02 held, the next call")

@@ -215,7 +215,7 @@ class History:
         return self.replay.wrong
 
 
-def test_a_kept_hold_counts_and_makes_way_in_the_transaction_of_the_hold_it_makes_way_for() -> None:
+def test_a_reserve_is_evicted_in_the_transaction_of_the_hold_that_needs_it() -> None:
     history = History()
     history.enter("kept", "kept", 300, max_cost_per_task=(1000, 0))
     history.enter("a", "held", 700, max_cost_per_task=(1000, 300))
@@ -233,9 +233,7 @@ def test_a_kept_hold_counts_and_makes_way_in_the_transaction_of_the_hold_it_make
     assert (history.end(), history.replay.proved) == ([], 3)
 
 
-def test_what_is_kept_for_a_last_answer_is_replayed_from_its_first_size_to_its_exchange(
-    path: Path, clock: HandClock
-) -> None:
+def test_a_reserve_for_a_last_answer_is_replayed_up_to_its_exchange(path: Path, clock: HandClock) -> None:
     session, hour = opened(path, clock), Decimal("1.5")
     for run in ("mine", "yours"):
         begin(session, run, DOLLAR)
@@ -255,7 +253,7 @@ def test_what_is_kept_for_a_last_answer_is_replayed_from_its_first_size_to_its_e
     found = check(path, clock=clock)
     assert (found.proved, found.wrong, found.open) == (6, (), ())
     assert found.attempts == found.proved + found.free + found.kept
-    assert f", {found.kept} set aside for last answers\n" in check_table(found, path)
+    assert f", {found.kept} reserved for last answers\n" in check_table(found, path)
 
 
 @pytest.mark.parametrize("order", ["kept first", "held first"])
