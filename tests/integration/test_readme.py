@@ -1,4 +1,4 @@
-"""The README is the documentation: its blocks run, its tables say what the program says."""
+"""README and docs/: their blocks run, twice in a row, and the output that they show is the program's."""
 
 from __future__ import annotations
 
@@ -7,23 +7,21 @@ import re
 import shutil
 import subprocess
 import sys
-import textwrap
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.support import fork_server
+from tests.support.docs_blocks import ROOT, Block, blocks, pages
+from tests.support.machine import need
 from tests.support.wire.plugin import OpenWire
-from tests.support.wire.server import Answer, Rates, containers
+from tests.support.wire.server import Answer, Rates, WireServer, containers
 
-ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
-PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-SHELL = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
-MODELS = re.findall(r"```shell\n(.*?)```", README, re.DOTALL)
-BY_HAND = re.findall(r"```py\n(.*?)```", README, re.DOTALL)
-SET_UP = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+KEY = "sk-readme-0123456789abcdef"
+LIST = "Which containers are there, and what are they for?"
+PATH = 'export PATH="$PWD/.venv/bin:$PATH"'
 
 
 @pytest.fixture
@@ -45,55 +43,77 @@ def install(folder: Path, *, loads: str = "agentctl") -> None:
     command.chmod(0o755)
 
 
-def run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def type_in(script: str, folder: Path, *, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """Run a script as the reader would type it."""
-    return subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        ["bash", "-c", f"set -e -o pipefail\n{PATH}\n{script}"],
+        cwd=folder,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
 
 
-def commands() -> list[tuple[str, int]]:
-    """Return each line to type and the exit code it promises in a comment (0 without one)."""
-    lines = [line for block in SHELL for line in block.splitlines() if line and not line.startswith("export PATH")]
-    return [(line, int(found[1]) if (found := re.search(r"# exit (\d+)$", line)) else 0) for line in lines]
+def scripts() -> list[tuple[str, str, int]]:
+    """Return where each line of a ``bash`` block stands, the line, and the exit code in its comment (0 without one).
+
+    A line with ``$free`` goes with the line before, which sets it. What stands on several pages is returned once.
+    """
+    places: dict[str, str] = {}
+    for block in blocks("bash"):
+        lines: list[str] = []
+        for line in block.text.splitlines():
+            if "$free" in line:
+                lines[-1] += f"\n{line}"
+            elif line and not line.startswith("export PATH"):
+                lines.append(line)
+        places = dict.fromkeys(lines, block.place) | places
+    codes = {line: re.search(r"# exit (\d+)$", line) for line in places}
+    return [(place, line, int(promised[1]) if (promised := codes[line]) else 0) for line, place in places.items()]
 
 
-def scripts() -> list[tuple[str, int]]:
-    """Return the commands; those that build on a variable of the line before go with it."""
-    joined: list[tuple[str, int]] = []
-    for line, code in commands():
-        if joined and "$free" in line:
-            joined[-1] = (f"{joined[-1][0]}\n{line}", code)
-        else:
-            joined.append((line, code))
-    return joined
-
-
-@pytest.mark.parametrize(("script", "code"), scripts())
-def test_every_command_of_the_readme_ends_as_it_says(
-    script: str, code: int, checkout: Path, docker_host: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("place", "script", "code"), scripts())
+def test_bash_line_of_docs_ends_as_it_says_twice(
+    place: str, script: str, code: int, checkout: Path, docker_host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", docker_host)
-    needs_run = "agentctl runs" in script or "agentctl costs" in script
-    before = 'agentctl run -q "How much memory is free?" >before\n' if needs_run else ""
-    ended = run(f'set -o pipefail; export PATH="$PWD/.venv/bin:$PATH"\n{before}{script}', checkout)
-    assert ended.returncode == code, ended.stderr
-    assert "Traceback" not in ended.stderr
-    if code == 0 and "costs" not in script:
-        assert ended.stdout.strip()
+    if "agentctl runs" in script or "agentctl costs" in script:
+        assert type_in('agentctl run -q "How much memory is free?"', checkout).returncode == 0
+    for _ in range(2):
+        ended = type_in(script, checkout)
+        assert ended.returncode == code, f"{place}: {ended.stderr}"
+        assert "Traceback" not in ended.stderr
+        if code == 0 and "costs" not in script:
+            assert ended.stdout.strip()
 
 
-@pytest.mark.parametrize("block", PYTHON)
-def test_every_python_block_of_the_readme_runs(block: str, tmp_path: Path) -> None:
+def test_first_run_prints_what_the_readme_shows(checkout: Path) -> None:
+    (shown,) = (block.text for block in blocks("text") if "mounted on" in block.text)
+    ended = type_in('agentctl run "How much disk is free?"', checkout)
+    notes, head, rows, end = re.fullmatch(r"((?:.*\n){2})(mounted on.*\n)((?:/.*\n)+)(done .*\n)", shown).groups()  # type: ignore[union-attr]
+    assert without_numbers(notes + end) == without_numbers(ended.stderr)
+    assert head.split() == ended.stdout.splitlines()[0].split()
+    assert {len(row.split()) for row in rows.splitlines()} <= {len(row.split()) for row in ended.stdout.splitlines()}
+
+
+def without_numbers(text: str) -> str:
+    """Return a text with its time and id blurred."""
+    return re.sub(r"\d+\.\d s · run \w+", "0.0 s · run 0", text)
+
+
+@pytest.mark.parametrize("block", blocks("python"), ids=lambda block: block.place)
+def test_python_block_of_docs_runs_twice(block: Block, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-W", "error", "-c", block], cwd=tmp_path, env=environment, check=True, timeout=60)
+    words = [sys.executable, "-W", "error", "-c", block.text]
+    for _ in range(2):
+        subprocess.run(words, cwd=tmp_path, env=environment, check=True, timeout=60)
 
 
-@pytest.mark.parametrize("block", MODELS, ids=["ollama", "openai", "anthropic", "compatible"])
-def test_every_set_up_of_a_model_works_as_it_stands(
-    block: str, checkout: Path, docker_host: str, wire: OpenWire, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The server stands where the provider would; the word ``ollama`` is one that takes the pull for done."""
-    key = "sk-readme-0123456789abcdef"
-    server = wire(containers, keys=None if "my-model" in block else [key], rates=Rates(Decimal(0), Decimal(0)))
+@pytest.fixture
+def server(wire: OpenWire, checkout: Path, docker_host: str, monkeypatch: pytest.MonkeyPatch) -> WireServer:
+    """Return a server in the place of each provider; the word ``ollama`` takes the pull for done."""
+    server = wire(containers, rates=Rates(Decimal(0), Decimal(0)))
     install(checkout, loads="litellm")
     (checkout / ".venv" / "bin" / "ollama").write_text('#!/bin/sh\n[ "$1 $2" = "pull llama3.1" ]\n')
     (checkout / ".venv" / "bin" / "ollama").chmod(0o755)
@@ -102,40 +122,70 @@ def test_every_set_up_of_a_model_works_as_it_stands(
     monkeypatch.setenv("OLLAMA_HOST", server.url)
     monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
     monkeypatch.setenv("OPENAI_BASE_URL", server.openai_url)
-    script = block.replace("http://127.0.0.1:8000/v1", server.openai_url)
-    assert 1 < len(block.splitlines()) < 5
-    done = subprocess.run(
-        ["bash", "-ec", f'export PATH="$PWD/.venv/bin:$PATH"\n{script}'],
-        cwd=checkout,
-        input=f"{key}\n",
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "sample-web" in done.stdout
-    assert len(server.books.chat_requests) == 2
+    return server
 
 
-def test_the_provider_by_hand_answers(wire: OpenWire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    server = wire(Answer("Hello.", input_tokens=1000, output_tokens=100))
+@pytest.mark.parametrize("block", blocks("shell"), ids=lambda block: block.place)
+def test_shell_block_of_docs_works_with_a_model_twice(
+    block: Block, checkout: Path, server: WireServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "--sandbox bwrap" in block.text:
+        need("bwrap")
+    if "--provider" not in block.text:
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    script = block.text.replace("http://127.0.0.1:8000/v1", server.openai_url)
+    for _ in range(2):
+        done = type_in(script, checkout, stdin=f"{KEY}\n")
+        assert done.returncode == 0, done.stderr
+        assert "sample-web" in done.stdout or LIST not in script
+    asked = server.books.chat_requests
+    assert len(asked) == 4 if LIST in script else len(asked) >= 2
+
+
+@pytest.mark.parametrize("block", blocks("yaml"), ids=lambda block: block.place)
+def test_workflow_of_docs_runs_twice(
+    block: Block, checkout: Path, server: WireServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (job,) = yaml.safe_load(block.text)["jobs"].values()
+    steps = [step for step in job["steps"] if step.get("run", "").startswith("agentctl ")]
+    for _ in range(2):
+        for step in steps:
+            with monkeypatch.context() as patched:
+                patched.setenv("CI", "true")
+                for name, value in step.get("env", {}).items():
+                    patched.setenv(name, KEY if "secrets." in value else value)
+                done = type_in(step["run"], checkout)
+                assert done.returncode == 0, done.stderr
+                assert "sample-web" in done.stdout or "agentctl run" not in step["run"]
+
+
+def test_provider_by_hand_answers(wire: OpenWire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = wire(Answer("Hello.", input_tokens=1000, output_tokens=100), repeat=True)
     monkeypatch.setenv("OPENAI_BASE_URL", server.openai_url)
-    (block,) = BY_HAND
+    (block,) = blocks("py")
     environment = {**os.environ, **fork_server.ENVIRON}
-    script = block.replace("sk-…", "sk-0123456789")
-    done = fork_server.run(["-c", script], cwd=tmp_path, env=environment, text=True, loads="litellm")
-    assert done.stdout.split() == ["Hello.", "0.00021", "3"], done.stderr
+    script = block.text.replace("sk-…", "sk-0123456789")
+    for _ in range(2):
+        done = fork_server.run(["-c", script], cwd=tmp_path, env=environment, text=True, loads="litellm")
+        assert done.stdout.split() == ["Hello.", "0.00021", "3"], done.stderr
 
 
-def test_the_two_set_up_commands_are_one_line_each_and_ci_runs_the_second() -> None:
-    assert [block.count("\n") for block in SET_UP] == [1, 1]
-    first, second = (block.strip() for block in SET_UP)
-    assert first.endswith('.venv/bin/agentctl run "How much disk is free?"')
-    assert (ROOT / ".ci" / "run").read_text().strip().endswith(f"exec {second}")
+def test_toml_of_docs_is_a_valid_configuration(checkout: Path) -> None:
+    for block in blocks("toml"):
+        (checkout / "page.toml").write_text(block.text)
+        ended = type_in("agentctl config check --config page.toml", checkout)
+        assert ended.returncode == 0, f"{block.place}: {ended.stdout}{ended.stderr}"
+
+
+def test_question_in_readme_is_the_one_that_is_asked() -> None:
+    from agentctl.cli.ui.approval_prompt import _PROMPT
+
+    (shown,) = (block.text for block in blocks("text") if block.text.startswith("May "))
+    assert shown.endswith(f"{_PROMPT.strip()}\n")
 
 
 @pytest.mark.parametrize("lock", ["requirements.lock", "tests/requirements.lock"])
-def test_the_lock_pins_every_package_with_hashes_and_names_no_host(lock: str) -> None:
+def test_lock_pins_every_package_with_hashes_and_names_no_host(lock: str) -> None:
     text = (ROOT / lock).read_text()
     assert not re.search(r"https?:|--index|--find-links|file:", text)
     entries = re.split(r"\n(?=\S)", text.strip())
@@ -151,16 +201,7 @@ def test_both_locks_pin_the_same_versions() -> None:
     assert own.items() <= tests.items()
 
 
-def test_the_readmes_exit_codes_are_the_programs() -> None:
-    from agentctl.cli.exit_codes import ExitStatus
-
-    rows = re.findall(r"^\| ([\d, ]+) \| (\w+) \|", README, re.MULTILINE)
-    told = {int(code): status for codes, status in rows for code in codes.split(",")}
-    assert told == {int(status): status.shown for status in ExitStatus}
-
-
-def test_the_readme_counts_the_lookups_that_there_are() -> None:
-    from agentctl.providers.builtin.match import LOOKUPS
-
-    assert textwrap.dedent(README).count("about 40 read-only") == 1
-    assert 35 <= len(LOOKUPS) <= 70
+def test_pictures_of_the_readme_exist_and_have_words() -> None:
+    pictures = re.findall(r"!\[([^\]]+)\]\(([^)]+)\)", pages()["README.md"])
+    assert len(pictures) == 2
+    assert all(words and (ROOT / path).is_file() for words, path in pictures)

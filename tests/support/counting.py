@@ -24,7 +24,7 @@ def _texts() -> dict[str, str]:
 
     rows = [{"id": n, "name": f"web-{n}", "state": "running", "ports": [80, 443]} for n in range(100)]
     return {
-        "prose": (_ROOT / "README.md").read_text()[:12_000],
+        "prose": (_ROOT / "docs" / "budget.md").read_text()[:12_000],
         "code": (_ROOT / "agentctl" / "runner" / "model_calls.py").read_text(),
         "JSON": json.dumps(rows, indent=1),
         "hex": dice.randbytes(3000).hex(),
