@@ -187,7 +187,10 @@ def test_the_hint_names_the_run_where_its_own_doubt_refuses_and_the_way_to_the_o
     own = refusal_error(refused, FACTS, RefusalContext("next", 3 * CALL)).hint
     assert own.endswith("; if p shows that nothing was billed: agentctl ledger reconcile --run next --actual 0")
     others = refusal_error(refused, FACTS, RefusalContext("next", CALL)).hint
-    assert "; agentctl ledger check   lists what other runs have in doubt; if p, at any address, billed" in others
+    assert (
+        "; agentctl ledger check   lists what other runs have in doubt; if p billed none of it, at any address:"
+        in others
+    )
     assert others.endswith("agentctl ledger reconcile --provider p --actual 0")
     gives_back(path, "provider", "p")
     assert isinstance(session.reserve(wanted), Hold)
