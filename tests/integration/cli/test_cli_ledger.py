@@ -168,7 +168,7 @@ def test_the_line_as_it_is_printed_gives_back_without_a_terminal_and_costs_shows
         (("--run", "run", "--actual", "-1"), "is not an amount in dollars"),
         (("--run", "run", "--actual", "nan"), "is not an amount in dollars"),
         (("--run", "run", "--actual", "free"), "is not an amount in dollars"),
-        (("--run", "run", "--actual", "1"), "an amount belongs to one attempt"),
+        (("--run", "run", "--actual", "1"), "an amount is for one attempt"),
         (("--clear-overrun", "p/m", "--actual", "0"), "--actual is only allowed with"),
         (("--from", "no.csv"), "cannot be read"),
         (("--clear-overrun", "p/m"), "never cost more"),

@@ -94,4 +94,4 @@ async def test_a_full_or_read_only_disk_costs_a_name_and_one_warning_but_not_the
     assert outcome.answer == "done"
     assert all("run:" not in event.text and "cut here" in event.text for event in house.diary.of(ToolFinished))
     [warning] = [event for event in house.diary.of(Noted) if event.level == "warning"]
-    assert "is not kept whole" in warning.text
+    assert "result not saved" in warning.text

@@ -88,7 +88,7 @@ def test_a_file_is_written_unasked_but_for_one_that_is_obeyed_later(json_run: Js
     json_run.run([call("write_file", path="all/.git/hooks/pre-commit", text="evil"), answer("could not")], *TOOLS)
     assert (json_run.code, json_run.document["denied"]) == (5, ["write_file"])
     assert not (tmp_path / ".git").exists()
-    assert ".git/hooks/pre-commit is git's own" in json_run.last_result
+    assert ".git/hooks/pre-commit belongs to git" in json_run.last_result
     json_run.run([call("write_file", path="all/.envrc", text="evil"), answer("could not")], *TOOLS)
     assert (json_run.code, json_run.document["denied"]) == (5, ["write_file"])
     assert "--allow 'write_file(path=.envrc)'" in json_run.last_result

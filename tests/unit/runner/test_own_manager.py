@@ -29,6 +29,6 @@ async def test_it_counts_the_cuts_that_were_made_and_warns_once_before_each(
     assert cuts
     assert {one.summary for one in cuts} == {"lines"}
     assert manager.get_context_stats(())["cuts"] == len(cuts)
-    assert all("of its 8,000 tokens" in said for said in warned)
+    assert all("of its limit of 8,000 tokens" in said for said in warned)
     assert len(warned) <= len(cuts) + 1
     assert {one.counted_by for one in diary.of(ContextMeasured)} == {measure.way}
