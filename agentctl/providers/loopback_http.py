@@ -9,6 +9,7 @@ import io
 import socket
 import time
 from base64 import b64encode
+from contextlib import suppress
 from typing import Any, NamedTuple, cast
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
@@ -55,8 +56,7 @@ def send(url: str, *, until: float, post: bytes | None = None) -> HttpResponse:
     host, default = parts.hostname or "", {"http": 80, "https": 443}.get(parts.scheme)
     if default is None or not is_loopback(host):
         raise ValueError("not an http address of this host")
-    address: Any = (host.encode("ascii"), parts.port or default)  # bytes, as a str loads the codec of foreign names
-    sock = socket.create_connection(address, seconds_left(until))
+    sock = _connect(host, parts.port or default, until)
     try:
         if parts.scheme == "https":
             import ssl  # noqa: PLC0415 - hardly any Ollama has TLS
@@ -66,6 +66,26 @@ def send(url: str, *, until: float, post: bytes | None = None) -> HttpResponse:
         return _talk(sock, parts, until, post)
     finally:
         sock.close()
+
+
+def _connect(host: str, port: int, until: float) -> socket.socket:
+    """Connect by number, without a lookup: nothing limits its time, and it could name another host."""
+    *others, last = ("127.0.0.1", "::1") if host == "localhost" else (host,)
+    for address in others:
+        with suppress(ConnectionRefusedError):
+            return _connect_to(address, port, until)
+    return _connect_to(last, port, until)
+
+
+def _connect_to(address: str, port: int, until: float) -> socket.socket:
+    sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+    try:
+        sock.settimeout(seconds_left(until))
+        sock.connect((address, port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def _talk(sock: socket.socket, parts: SplitResult, until: float, post: bytes | None) -> HttpResponse:
