@@ -37,14 +37,14 @@ def change(here: Here, sql: str, *values: object) -> None:
         db.commit()
 
 
-async def test_it_looks_at_each_step_and_finds_nothing_in_an_honest_run(tmp_path: Path) -> None:
+async def test_audit_finds_nothing_at_any_step_of_an_honest_run(tmp_path: Path) -> None:
     _, audit = await audited(tmp_path, PRICED.brief)
     assert audit.steps >= 6  # each of two requests was heard, billed and ended
     audit.close()
     assert audit.spent == audit.total == 80_000_000
 
 
-async def test_it_sees_a_request_that_was_never_held(tmp_path: Path) -> None:
+async def test_audit_finds_a_request_without_a_hold(tmp_path: Path) -> None:
     audit = Audit(tmp_path / "ledger.db")
     with WireServer(Answer("hello"), rates=PRICED.rates) as server:
         audit.watch(server.books)
@@ -54,9 +54,7 @@ async def test_it_sees_a_request_that_was_never_held(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("phase", ["settled", "void"])
-async def test_it_sees_an_answer_without_usage_that_was_settled_as_nothing_or_given_back(
-    tmp_path: Path, phase: str
-) -> None:
+async def test_audit_finds_an_answer_without_usage_settled_at_zero_or_voided(tmp_path: Path, phase: str) -> None:
     here, audit = await audited(tmp_path, [partial(PRICED.brief, usage="omit"), *[PRICED.brief] * 2])
     audit.look()
     assert audit.wrong == []
@@ -65,7 +63,7 @@ async def test_it_sees_an_answer_without_usage_that_was_settled_as_nothing_or_gi
         audit.close()
 
 
-async def test_it_sees_a_charge_that_no_bill_stands_for(tmp_path: Path) -> None:
+async def test_audit_finds_a_charge_without_a_bill(tmp_path: Path) -> None:
     here, audit = await audited(tmp_path, PRICED.brief)
     change(here, "UPDATE attempts SET nano = nano + 1, settled_by = 'usage'")
     with pytest.raises(AssertionError, match="80000002 spent, and only 80000000 billed"):
@@ -73,7 +71,7 @@ async def test_it_sees_a_charge_that_no_bill_stands_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("limit", ["max_cost_per_task", "max_cost_per_hour", "max_tokens_per_task"])
-async def test_it_sees_an_admission_above_a_limit_and_a_sum_that_is_not_true(tmp_path: Path, limit: str) -> None:
+async def test_audit_finds_an_admission_above_a_limit_and_a_wrong_sum(tmp_path: Path, limit: str) -> None:
     here, _ = await audited(tmp_path, PRICED.brief)
     with closing(sqlite3.connect(here.state / "ledger.db")) as db:
         rows = db.execute(

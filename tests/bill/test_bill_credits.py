@@ -90,7 +90,7 @@ def affordable(*amounts: str) -> Callable[[WireRequest], Answer | Fault]:
         (("4095", "100"), [4096, 4095], ["void", "void"]),
     ],
 )
-async def test_what_the_credits_pay_for_is_asked_for_once(
+async def test_output_that_the_credits_pay_for_is_asked_for_once(
     user: Here, wire: OpenWire, amounts: tuple[str, ...], clamps: list[int], phases: list[str]
 ) -> None:
     """Each with a hold of its own, and with no more from then on."""
@@ -165,7 +165,7 @@ CUT = Completion("half", usage=Usage(100, 700), model="m", stop="length")
         ((poor(700), CUT, ANSWER), FACTS, [4096, 700]),
     ],
 )
-async def test_no_more_and_no_less_is_asked_for_than_the_credits_pay_for(
+async def test_output_asked_for_is_exactly_what_the_credits_pay_for(
     tmp_path: Path, script: tuple[Step, ...], facts: ModelFacts, clamps: list[int]
 ) -> None:
     found = await asked(tmp_path, *script, facts=facts)

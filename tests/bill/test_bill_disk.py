@@ -138,7 +138,7 @@ def test_a_ledger_that_cannot_be_believed_stops_the_run_and_stays_as_it_is(
     assert (state / "ledger.db").read_bytes() == before
 
 
-def test_the_cure_for_a_damaged_ledger_keeps_it_and_the_next_run_works(
+def test_hint_for_a_damaged_ledger_keeps_it_and_the_next_run_works(
     command: Callable[..., Ended], wire: OpenWire, state: Path
 ) -> None:
     server = wire(MONEY.brief, rates=MONEY.rates, keys=[KEY])
@@ -200,7 +200,7 @@ def test_a_network_file_system_stops_the_run_and_nothing_is_made_there(
         assert_refused(ended, server, "network file system (fuse.sshfs)", "AGENTCTL_STATE_DIR=/a/local/folder")
 
 
-async def test_a_run_whose_ledger_another_agentctl_migrates_ends_with_74_and_sends_nothing_more(
+async def test_run_whose_ledger_is_migrated_meanwhile_ends_with_74_and_sends_no_more(
     user: Here, wire: OpenWire
 ) -> None:
     def meanwhile(asked: WireRequest) -> Answer:
@@ -293,7 +293,7 @@ async def test_a_call_in_doubt_that_a_full_disk_refuses_is_in_doubt_from_the_nex
 
 
 @root_only
-async def test_a_run_that_cannot_write_its_journal_any_more_ends_and_what_it_spent_is_in_the_book(
+async def test_run_whose_journal_fails_ends_and_its_spending_is_in_the_ledger(
     user: Here, wire: OpenWire, disk: Callable[..., Path]
 ) -> None:
     runs = disk(user.state / "runs", "size=64k")
@@ -313,7 +313,7 @@ async def test_a_run_that_cannot_write_its_journal_any_more_ends_and_what_it_spe
 
 
 @root_only
-def test_the_command_tells_what_a_call_cost_and_what_stays_held_in_one_sentence(
+def test_command_says_in_one_sentence_what_a_call_cost_and_what_stays_held(
     shell: Commands, state: Path, wire: OpenWire, disk: Callable[..., Path]
 ) -> None:
     disk(state, "size=2m")
@@ -365,7 +365,7 @@ async def test_a_disk_that_fills_before_a_call_is_sent_stops_it(
     assert user.book.phases == [*("void" for _ in left), "settled", "settled"]
 
 
-async def test_a_ledger_taken_away_while_a_call_is_under_way_ends_the_run_with_what_was_held_in_it(
+async def test_ledger_removed_during_a_call_ends_the_run_and_the_error_says_its_cost(
     user: Here, wire: OpenWire
 ) -> None:
     path = user.state / "ledger.db"

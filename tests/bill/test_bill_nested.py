@@ -190,7 +190,7 @@ async def test_a_childs_own_lower_limit_binds_it_first_and_is_not_told_as_its_pa
     assert "of run" not in document["error"]["message"]
 
 
-async def test_a_child_settles_what_it_had_sent_when_its_parent_is_killed_and_sends_nothing_more(
+async def test_child_of_a_killed_parent_settles_what_it_sent_and_sends_no_more(
     user: Here, outer: Outer, wire: OpenWire
 ) -> None:
     def mind(asked: WireRequest) -> Answer:

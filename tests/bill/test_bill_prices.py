@@ -390,7 +390,7 @@ async def test_the_row_says_what_was_billed_and_whether_that_was_charged(
     assert (row["charged_by"], row["billed_nano"]) == (by, billed)
 
 
-async def test_a_dearer_model_that_answers_leaves_its_own_price_source_and_version_in_the_row(tmp_path: Path) -> None:
+async def test_dearer_answering_model_leaves_its_price_source_and_version_in_the_row(tmp_path: Path) -> None:
     mine = {"openai/gpt-4o-mini": PriceLine(Decimal("0.1"), Decimal("0.2"))}
     row = await charged(tmp_path, "openai", "gpt-4o-mini", chat("gpt-4o", openai_usage(100, 0, 10, 0)), mine)
     assert row["nano"] == 100 * 2_500 + 10 * 10_000
@@ -407,7 +407,7 @@ async def test_a_cheaper_model_that_answers_is_charged_at_the_price_of_the_one_a
     assert row["charged_prices"] == row["prices"]
 
 
-async def test_each_charge_keeps_its_unit_prices_with_the_version_and_the_hash_of_their_table(tmp_path: Path) -> None:
+async def test_charge_keeps_unit_prices_with_version_and_hash_of_their_table(tmp_path: Path) -> None:
     golden = GOLDEN["anthropic, caches of five minutes and of an hour"]
     row = await charged(tmp_path, golden.provider, golden.model, golden.body)
     found = find_spec("litellm")
@@ -428,7 +428,7 @@ async def test_each_charge_keeps_its_unit_prices_with_the_version_and_the_hash_o
     assert row["price_digest"] == hashlib.sha256(table.read_bytes()).hexdigest()
 
 
-async def test_the_tiers_of_a_charge_are_kept_with_it_and_a_line_of_the_users_says_whose_it_is(tmp_path: Path) -> None:
+async def test_charge_keeps_its_tiers_and_names_a_price_line_of_the_user(tmp_path: Path) -> None:
     long = PriceLine(Decimal(2), Decimal(8), Decimal("0.2"))
     line = PriceLine(Decimal(1), Decimal(4), Decimal("0.1"), tiers=((200_000, long),))
     body = chat("my-own", openai_usage(200_001, 1, 3, 0))

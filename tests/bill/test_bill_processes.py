@@ -72,7 +72,7 @@ def stalled(shell: Commands, wire: OpenWire) -> Callable[..., tuple[WireServer, 
     return begin
 
 
-def test_what_a_killed_process_had_sent_counts_for_the_next_one(
+def test_requests_of_a_killed_process_count_for_the_next_one(
     shell: Commands, state: Path, stalled: Callable[..., tuple[WireServer, subprocess.Popen[bytes]]]
 ) -> None:
     words = ("--max-cost-per-hour", "0.20", "--budget-wait", "1s")

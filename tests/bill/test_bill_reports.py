@@ -83,7 +83,7 @@ async def test_a_later_smaller_block_takes_nothing_off_the_bill(user: Here, wire
 
 
 @pytest.mark.parametrize("how", [{"stall": True}, {"cut_at": "middle"}], ids=["silence", "a cut"])
-async def test_what_was_reported_before_an_answer_broke_off_counts(
+async def test_usage_reported_before_an_answer_broke_off_counts(
     user: Here, wire: OpenWire, how: dict[str, Any]
 ) -> None:
     """Anthropic reports the input first; the answer never came to its end."""
@@ -97,7 +97,7 @@ async def test_what_was_reported_before_an_answer_broke_off_counts(
 
 
 @formats
-async def test_a_report_that_the_hold_covers_is_a_charge_whatever_the_table_says_of_the_model(
+async def test_report_covered_by_its_hold_is_a_charge_whatever_the_price_table_says(
     user: Here, wire: OpenWire, format: str
 ) -> None:
     """A line of the user's own with a window that is too low made doubts of exact reports, and ended the run with 4."""

@@ -74,7 +74,7 @@ def test_in_json_a_failure_is_one_document(command: Command, wire: OpenWire, nam
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_a_server_that_is_down_is_said_with_a_cure_and_costs_nothing(
+def test_server_that_is_down_is_reported_with_a_hint_and_costs_nothing(
     command: Command, state: Path, format: str
 ) -> None:
     with socket.socket() as taken:
@@ -155,7 +155,7 @@ def test_a_price_in_another_unit_is_refused_with_the_one_that_was_meant(
         ("gemini/no-such-model", "the price of gemini/no-such-model is unknown"),
     ],
 )
-def test_what_has_no_bound_or_no_price_is_refused_before_anything_is_sent(
+def test_model_without_bound_or_price_is_refused_before_anything_is_sent(
     command: Command, wire: OpenWire, state: Path, monkeypatch: pytest.MonkeyPatch, model: str, said: str
 ) -> None:
     server = wire(Answer("never"))

@@ -24,7 +24,7 @@ def assert_in_shape(lines: list[str]) -> None:
         assert NAMES[row[1]].apart or row[2] == "0.00", said
 
 
-def test_one_command_makes_the_table_by_real_runs_of_both(capsys: pytest.CaptureFixture[str]) -> None:
+def test_benchmark_command_makes_the_table_by_real_runs_of_both(capsys: pytest.CaptureFixture[str]) -> None:
     main(["--only", "one run"])
     header, rule, *rows = capsys.readouterr().out.splitlines()
     assert (header, rule, len(rows)) == (HEADER, RULE, 1)

@@ -407,7 +407,7 @@ def test_a_step_that_is_not_known_to_come_before_the_request_may_have_sent_it(
     assert attempt.withdraw() == "unknown"
 
 
-async def test_what_was_withdrawn_does_not_leave_later(
+async def test_withdrawn_request_is_not_sent_later(
     wire: OpenWire, attempt: Attempt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, go_on, asked = wire(Answer("never")), threading.Event(), threading.Event()
@@ -439,9 +439,7 @@ async def test_what_was_withdrawn_does_not_leave_later(
     assert server.books.requests == ()
 
 
-async def test_what_was_withdrawn_before_it_came_to_the_network_does_not_leave(
-    wire: OpenWire, attempt: Attempt
-) -> None:
+async def test_request_withdrawn_before_the_network_is_not_sent(wire: OpenWire, attempt: Attempt) -> None:
     server = wire(Answer("never"))
     assert attempt.withdraw() == "unsent"
     async with NetworkTransport() as network, httpx.AsyncClient(transport=Gate(network, attempt)) as client:

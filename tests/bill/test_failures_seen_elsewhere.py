@@ -122,7 +122,9 @@ async def test_b04_an_answer_without_believable_usage_counts_as_the_worst_case(
 
 
 @formats
-async def test_b05_what_we_hang_up_on_counts_as_if_it_had_come_whole(user: Here, wire: OpenWire, format: str) -> None:
+async def test_b05_stream_that_we_close_counts_as_if_it_had_been_complete(
+    user: Here, wire: OpenWire, format: str
+) -> None:
     """Elsewhere a cancelled request was reconciled to its input, and the provider billed the whole output."""
     server = wire(partial(PAID[format].busy, stall=True), keys=[KEY])
     async with anyio.create_task_group() as group:
@@ -145,7 +147,7 @@ LINE = "{ input = 10, output = 30, cached_input = 1, cache_write = 12.5 }"
 
 
 @formats
-async def test_b06_cached_written_and_reasoning_tokens_are_counted_once_and_at_their_own_price(
+async def test_b06_cached_written_and_reasoning_tokens_count_once_at_their_own_price(
     user: Here, wire: OpenWire, format: str
 ) -> None:
     """Elsewhere cached tokens were added where they are included (OpenAI) or lost where they are not (Anthropic).
@@ -211,7 +213,7 @@ async def test_b08_no_tool_of_the_provider_is_offered_and_a_model_with_a_fee_is_
         assert len(server.books.chat_requests) == len(bodies)
 
 
-async def test_b08_a_search_that_nobody_asked_for_stops_the_run(user: Here, wire: OpenWire) -> None:
+async def test_b08_search_that_was_not_asked_for_stops_the_run(user: Here, wire: OpenWire) -> None:
     paid = PAID["anthropic"]
     server = wire(
         lambda asked: paid.busy(asked, searches=2), rates=replace(paid.rates, search=Decimal("0.01")), keys=[KEY]

@@ -90,7 +90,7 @@ def test_b11_trying_a_provider_out_is_held_and_counted_too(
     assert_accounted(server.books, book_of(state))
 
 
-def test_b11_nothing_else_in_the_house_asks_a_provider() -> None:
+def test_b11_provider_calls_are_made_in_one_place_only() -> None:
     """The face of a provider is for calls by hand, and says that they go past the ledger."""
     asking = {
         str(path.relative_to(ROOT / "agentctl"))
@@ -122,7 +122,7 @@ anyio.run(main)
 """
 
 
-async def test_b12_another_process_that_goes_on_with_a_run_counts_what_it_had_spent(tmp_path: Path) -> None:
+async def test_b12_spending_counts_when_another_process_continues_the_run(tmp_path: Path) -> None:
     """Elsewhere the counter was the process's own, and began at 0 when a run was resumed."""
     path = tmp_path / "state" / "ledger.db"
     first = SqliteLedger(path)
@@ -180,7 +180,7 @@ async def test_b14_each_limit_is_wired_for_each_provider(user: Here, wire: OpenW
     assert (server.books.chat_requests, user.book.attempts) == ((), ())
 
 
-async def test_b15_whatever_way_a_call_ends_no_hold_is_left_behind(user: Here, wire: OpenWire) -> None:
+async def test_b15_no_hold_is_left_behind_however_a_call_ends(user: Here, wire: OpenWire) -> None:
     """Elsewhere held amounts leaked, and refused what there was room for; or were given back twice."""
     paid = PAID["openai"]
     ends: list[Step | Callable[[WireRequest], Step]] = [
@@ -247,7 +247,7 @@ async def test_b16_each_limit_may_be_reached_exactly_and_not_passed_by_one(
     assert (document["exit_code"], document["breaker"]["limit"], book.attempts) == (3, limit, ())
 
 
-async def test_b17_where_every_dollar_is_free_the_tokens_still_have_a_limit(user: Here, wire: OpenWire) -> None:
+async def test_b17_token_limit_holds_where_the_model_is_free(user: Here, wire: OpenWire) -> None:
     """Elsewhere a subscription made every call $0, and the dollar limit blind."""
     server = wire(PAID["ollama"].busy, rates=Rates(Decimal(0), Decimal(0)))
     document = await user.run(reaching(server, "ollama"), prices="", max_tokens_per_task=20_000)
@@ -258,7 +258,7 @@ async def test_b17_where_every_dollar_is_free_the_tokens_still_have_a_limit(user
     assert 0 < used <= 20_000
 
 
-def test_b18_with_every_limit_lifted_the_turns_and_the_time_still_end_a_run(
+def test_b18_turns_and_time_end_a_run_with_every_limit_lifted(
     command: Callable[..., Ended], state: Path, wire: OpenWire
 ) -> None:
     """Elsewhere a run without any ceiling went on for as long as the model asked for more."""

@@ -21,7 +21,7 @@ def loaded_after(code: str) -> set[str]:
     return set(done.stderr.split())
 
 
-def test_all_is_what_can_be_imported() -> None:
+def test_all_lists_what_can_be_imported() -> None:
     assert [name for name in agentctl.__all__ if getattr(agentctl, name, None) is None] == []
     assert sorted(agentctl.__all__) == agentctl.__all__ == dir(agentctl)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
@@ -35,7 +35,7 @@ def test_importing_the_package_loads_nothing_and_makes_nothing(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["costs"], ["runs", "list"], ["config", "show"]])
-def test_what_makes_no_call_loads_no_model_and_no_engine(arguments: list[str]) -> None:
+def test_command_without_a_call_loads_no_model_and_no_engine(arguments: list[str]) -> None:
     found = loaded_after(f"from agentctl.cli.app import main\nmain({arguments!r})")
     assert "agentctl.cli.app" in found
     assert not found & {*HEAVY, "asyncio"}

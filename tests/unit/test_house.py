@@ -60,6 +60,8 @@ STEMS_THAT_RECUR = {
     "errors": "the errors of a package",
 }
 
+LONGEST_TEST_NAME = 80
+
 #: An import of a test's module, also within a program that a test starts.
 TEST_IMPORT = re.compile(r"(?:from|import) (tests\.(?:unit|integration|bill)\b[\w.]*)")
 
@@ -162,6 +164,18 @@ def test_a_package_opens_with_its_purpose_its_entry_and_its_rules(package: str) 
     assert len(docstring.splitlines()) >= 8
     for word in ("Enter", "Always", "May import", "Never"):
         assert word in docstring, f"agentctl/{package}/__init__.py does not say {word}"
+
+
+def test_names_of_tests_have_at_most_80_characters() -> None:
+    found = [
+        (str(path.relative_to(HOUSE.parent)), node.name)
+        for path in sorted((HOUSE.parent / "tests").rglob("*.py"))
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.name.startswith("test_")
+        and len(node.name) > LONGEST_TEST_NAME
+    ]
+    assert found == []
 
 
 def test_tests_of_two_folders_share_only_what_lives_in_support() -> None:

@@ -48,7 +48,7 @@ def test_processes_at_once_lose_nothing(path: Path) -> None:
     assert sorted(os.listdir(path.parent)) == [path.name, f"{path.name}.lock"]  # noqa: PTH208
 
 
-def test_the_command_line_writes_it_where_it_is_named_and_nowhere_else(agentctl: Commands, path: Path) -> None:
+def test_command_line_writes_the_history_where_it_is_named_and_nowhere_else(agentctl: Commands, path: Path) -> None:
     assert agentctl("run", "How many?", script="answer").code == 0
     assert not path.exists()
     ended = agentctl("run", "How many?", script="answer", COST_HISTORY_FILE=path.name)
@@ -59,7 +59,7 @@ def test_the_command_line_writes_it_where_it_is_named_and_nowhere_else(agentctl:
     assert lost.err.count("warning: the cost history") == 1
 
 
-def test_an_untrusted_folder_cannot_name_one(agentctl: Commands, path: Path) -> None:
+def test_untrusted_folder_cannot_name_a_cost_history(agentctl: Commands, path: Path) -> None:
     (path.parent / ".env").write_text(f"COST_HISTORY_FILE={path.name}\n")
     assert agentctl("run", "How many?", script="answer").code == 0
     assert not path.exists()

@@ -58,7 +58,7 @@ def test_every_argument_is_shown_in_full_and_no_row_is_too_wide_or_without_its_b
 @pytest.mark.parametrize(
     "hidden", ["\u202e", "\x1b", "\x9b", "\u200b", "\u0336", "\u3000", "\u00a0", "\U000e0041", "\u2028"]
 )
-def test_what_hides_or_turns_words_is_shown_as_its_number(hidden: str) -> None:
+def test_characters_that_hide_or_reorder_text_are_shown_as_numbers(hidden: str) -> None:
     rows = "".join(question_rows(question({"text": f"a{hidden}b", f"n{hidden}": 1}, f"f({hidden})"), PLAIN, width=80))
     assert hidden not in rows
     assert rows.count(f"{ord(hidden):x}") >= 3
@@ -85,7 +85,7 @@ def test_a_no_an_empty_line_and_the_end_of_input_refuse_it(at_terminal: AtTermin
     assert 'denied: docker_rm(name="web-old") · you' in seen
 
 
-def test_anything_else_is_asked_again(at_terminal: AtTerminal, tmp_path: Path) -> None:
+def test_unknown_reply_is_asked_again(at_terminal: AtTerminal, tmp_path: Path) -> None:
     person = at_terminal("remove", "run", "Remove the old one")
     for typed in ("yess\r", "ja\r", "y y\r"):
         person.sees(PROMPT)
@@ -116,7 +116,7 @@ def test_yes_is_asked_each_time(at_terminal: AtTerminal) -> None:
 
 
 @pytest.mark.parametrize("early", ["y\r", "y", "y\ry\ry\r"])
-def test_what_was_typed_before_the_question_is_no_answer(at_terminal: AtTerminal, tmp_path: Path, early: str) -> None:
+def test_input_typed_before_the_question_is_not_an_answer(at_terminal: AtTerminal, tmp_path: Path, early: str) -> None:
     person = at_terminal("waiting", "run", "Restart web")
     until((tmp_path / "reached").exists, "the tool")
     person.types(early)

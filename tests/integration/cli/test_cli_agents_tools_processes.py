@@ -9,7 +9,7 @@ from tests.support.command_line import Commands, loaded_by_all
 LOOKUP = next(name for name in TOOLS if name not in NEED_SANDBOX)
 
 
-def test_the_shell_is_told_the_new_words(agentctl: Commands) -> None:
+def test_shell_completion_offers_agents_and_tools(agentctl: Commands) -> None:
     for group, verbs in (("agents", {"list", "show"}), ("tools", {"list", "show"}), ("policy", {"check"})):
         ended = agentctl(_AGENTCTL_COMPLETE="complete_bash", COMP_WORDS=f"agentctl {group} ", COMP_CWORD="2")
         assert verbs <= set(ended.out.split())

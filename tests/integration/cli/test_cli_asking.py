@@ -26,7 +26,7 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def test_yes_uses_the_file_now_and_from_now_on(agentctl: Commands, tmp_path: Path) -> None:
+def test_yes_uses_the_project_file_in_this_run_and_later_ones(agentctl: Commands, tmp_path: Path) -> None:
     write(tmp_path / ".env", ENV)
     with at_a_terminal(agentctl, *RUN, script="answer") as at:
         shown = at.shown_until(QUESTION).decode().replace("\r\n", "\n")
@@ -46,7 +46,7 @@ def test_yes_uses_the_file_now_and_from_now_on(agentctl: Commands, tmp_path: Pat
 
 
 @pytest.mark.parametrize("typed", ["n\n", "\n", "\x04"])
-def test_no_is_not_asked_again_for_this_content(agentctl: Commands, tmp_path: Path, typed: str) -> None:
+def test_no_is_remembered_for_this_content(agentctl: Commands, tmp_path: Path, typed: str) -> None:
     path = write(tmp_path / ".env", ENV)
     with at_a_terminal(agentctl, *RUN, script="answer") as at:
         at.shown_until(QUESTION)
@@ -99,7 +99,7 @@ def test_sigterm_at_the_question_sends_nothing(agentctl: Commands, tmp_path: Pat
     ("words", "env"),
     [(["-q"], {}), (["--yes"], {}), (["--approve", "deny"], {}), (["--provider", "builtin"], {"CI": "true"})],
 )
-def test_who_wants_no_questions_gets_none_and_trusts_nothing(
+def test_run_without_questions_asks_nothing_and_trusts_nothing(
     agentctl: Commands, tmp_path: Path, words: list[str], env: dict[str, str]
 ) -> None:
     write(tmp_path / ".env", ENV)
@@ -110,7 +110,7 @@ def test_who_wants_no_questions_gets_none_and_trusts_nothing(
     assert agentctl("trust", "--list").out == "no trusted files\n"
 
 
-def test_without_a_terminal_it_is_one_line_told_once(agentctl: Commands, tmp_path: Path) -> None:
+def test_untrusted_file_without_a_terminal_is_one_line_once(agentctl: Commands, tmp_path: Path) -> None:
     write(tmp_path / ".env", ENV)
     first, second = agentctl(*RUN, script="answer"), agentctl(*RUN, script="answer")
     assert (first.code, first.err.count("./.env is not trusted")) == (0, 1)

@@ -101,7 +101,7 @@ def test_a_run_that_was_cut_already_is_not_told_that_it_is_near(here: Here) -> N
     assert not any(event["near"] for event in told)
 
 
-def test_the_drawing_and_the_document_are_of_the_events_that_were_told(here: Here) -> None:
+def test_chart_and_document_agree_with_the_recorded_events(here: Here) -> None:
     ended = filled(here, "-o", "jsonl")
     measured, cut = events(ended, "context_measured"), events(ended, "context_pruned")
     document = here("runs", "show", "--context", "-o", "json").document
@@ -179,7 +179,7 @@ def test_a_terminal_is_never_overrun_and_filled_with_bars(here: Here, tmp_path: 
     assert max(row.count("█") for row in rows) > (10 if columns == 60 else 40)
 
 
-def test_where_the_encoding_has_no_blocks_the_bars_are_ascii(agentctl: Commands, here: Here) -> None:
+def test_bars_are_ascii_where_the_encoding_has_no_blocks(agentctl: Commands, here: Here) -> None:
     filled(here)
     ended = agentctl("runs", "show", "--context", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
     assert ended.code == 0
@@ -199,7 +199,7 @@ def test_the_topic_names_each_setting_with_its_flag_and_its_default(here: Here) 
         assert word in text, word
 
 
-def test_both_files_of_defaults_and_the_example_have_them_all() -> None:
+def test_both_default_files_and_the_example_have_every_context_setting() -> None:
     own, copy = (ROOT / path for path in ("agentctl/settings/default.toml", "configs/default.toml"))
     assert own.read_bytes() == copy.read_bytes()
     example = (ROOT / ".env.example").read_text()

@@ -127,7 +127,7 @@ async def test_each_change_is_a_line_of_json_and_ctrl_c_ends_it(agentctl: Comman
     assert (process.returncode, rest, err) == (130, b"", b"")
 
 
-async def test_nothing_is_written_while_nothing_changes(agentctl: Commands, spender: Spender) -> None:
+async def test_watch_writes_nothing_while_nothing_changes(agentctl: Commands, spender: Spender) -> None:
     with watching(agentctl) as process:
         await line_of(process.stdout)
         counts = Path(f"/proc/{process.pid}/io")
@@ -140,7 +140,7 @@ async def test_nothing_is_written_while_nothing_changes(agentctl: Commands, spen
         assert process.communicate(timeout=60) == (b"", b"")
 
 
-async def test_it_ends_as_soon_as_the_gate_closes(agentctl: Commands, spender: Spender) -> None:
+async def test_watch_ends_as_soon_as_the_gate_closes(agentctl: Commands, spender: Spender) -> None:
     with watching(agentctl, "--fail-above", "0.12") as process:
         assert (await line_of(process.stdout))["error"] is None
         await spender.call("7f3a", 50)
@@ -149,7 +149,7 @@ async def test_it_ends_as_soon_as_the_gate_closes(agentctl: Commands, spender: S
     assert err.startswith(b"error: $0.15 is above --fail-above $0.12\n")
 
 
-async def test_it_ends_silently_when_its_reader_leaves_though_nothing_changes(
+async def test_watch_ends_silently_when_its_reader_leaves_without_a_change(
     agentctl: Commands, spender: Spender
 ) -> None:
     with watching(agentctl) as process:
@@ -161,7 +161,7 @@ async def test_it_ends_silently_when_its_reader_leaves_though_nothing_changes(
         assert process.stderr.read() == b""
 
 
-async def test_a_person_sees_it_drawn_again_in_its_place(agentctl: Commands, spender: Spender) -> None:
+async def test_watch_redraws_in_place_on_a_terminal(agentctl: Commands, spender: Spender) -> None:
     with on_a_screen(agentctl, "costs", "--last-hour", "--by", "model", "--watch") as screen:
         first = await anyio.to_thread.run_sync(screen.until, rb"Ctrl-C to stop\r\n")
         assert "p/big" in first
@@ -177,7 +177,7 @@ async def test_a_person_sees_it_drawn_again_in_its_place(agentctl: Commands, spe
         assert screen.process.stderr.read() == b""
 
 
-async def test_of_a_table_higher_than_the_screen_the_totals_stay(agentctl: Commands, spender: Spender) -> None:
+async def test_table_higher_than_the_screen_keeps_its_totals(agentctl: Commands, spender: Spender) -> None:
     for at in range(20):
         await spender.call("7f3a", 1, model=f"model-{at}")
     with on_a_screen(agentctl, "costs", "--last-hour", "--by", "model", "--watch", rows=12, columns=60) as screen:

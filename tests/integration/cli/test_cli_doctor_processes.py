@@ -40,7 +40,7 @@ def test_a_real_engine_tells_its_version(here: Here, docker_host: str, monkeypat
     assert "API 1." in str(found["said"])
 
 
-def test_ctrl_c_ends_it_in_the_middle(agentctl: Commands, deaf: str) -> None:
+def test_ctrl_c_ends_doctor_in_the_middle(agentctl: Commands, deaf: str) -> None:
     with Host() as host:
         host.pages["/v1/models"] = host.silence
         env = {"DOCKER_HOST": deaf, "OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": f"{host.url}/v1"}
@@ -54,7 +54,7 @@ def test_ctrl_c_ends_it_in_the_middle(agentctl: Commands, deaf: str) -> None:
     assert b"Traceback" not in err
 
 
-def test_a_reader_that_leaves_ends_it_silently(agentctl: Commands) -> None:
+def test_doctor_ends_silently_when_its_reader_leaves(agentctl: Commands) -> None:
     with agentctl.start("doctor") as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -63,7 +63,7 @@ def test_a_reader_that_leaves_ends_it_silently(agentctl: Commands) -> None:
     assert process.returncode == 0
 
 
-def test_it_loads_no_client_of_a_provider() -> None:
+def test_doctor_loads_no_client_of_a_provider() -> None:
     loaded = loaded_modules("doctor", "--offline")
     assert "agentctl.cli.doctor.examination" in loaded
     assert loaded & {"litellm", "openai", "httpx", "rich", "psutil"} == set()

@@ -46,7 +46,7 @@ def spent(state: Path, *tokens: int) -> None:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_what_it_tells_of_is_what_the_run_then_sends(
+def test_estimate_describes_the_request_that_the_run_then_sends(
     agentctl: Commands, state: Path, wire: OpenWire, format: str
 ) -> None:
     server = wire(PAID[format].brief, rates=PAID[format].rates, keys=[KEY])
@@ -64,7 +64,7 @@ def test_what_it_tells_of_is_what_the_run_then_sends(
     assert told.document["model"] == sent.model
 
 
-def test_nothing_is_sent_and_no_file_changes(agentctl: Commands, state: Path, wire: OpenWire) -> None:
+def test_estimate_sends_nothing_and_changes_no_file(agentctl: Commands, state: Path, wire: OpenWire) -> None:
     server = wire(PAID["openai"].brief, rates=PAID["openai"].rates, keys=[KEY])
     environ = reaching(server, "openai")
     assert agentctl("run", TASK, **environ).code == 0
@@ -80,7 +80,7 @@ def test_nothing_is_sent_and_no_file_changes(agentctl: Commands, state: Path, wi
     assert "$0.08" in told.out
 
 
-def test_the_text_says_all_that_a_person_asks(agentctl: Commands, state: Path) -> None:
+def test_text_has_agent_price_limits_and_past_costs(agentctl: Commands, state: Path) -> None:
     spent(state, 10, 20, 30, 40, 50, 60)
     told = agentctl("run", "--estimate", TASK, OPENAI_API_KEY=KEY, LLM_MODEL="gpt-4-turbo", TZ="UTC").out
     said = {line[:11].strip(): line[11:].strip() for line in told.splitlines() if line}
@@ -123,7 +123,7 @@ def test_jsonl_is_one_line(here: Here) -> None:
     assert (line["event"], line["schema"], line["provider"]) == ("run_estimated", "agentctl.estimate/1", "builtin")
 
 
-def test_what_would_be_refused_now_is_exit_3_as_with_the_run(here: Here, state: Path, wire: OpenWire) -> None:
+def test_task_that_would_be_refused_is_exit_3_as_with_the_run(here: Here, state: Path, wire: OpenWire) -> None:
     spent(state, 9_999)
     server = wire(PAID["openai"].brief, rates=PAID["openai"].rates, keys=[KEY])
     with pytest.MonkeyPatch.context() as patch:
@@ -143,7 +143,7 @@ def test_what_would_be_refused_now_is_exit_3_as_with_the_run(here: Here, state: 
     assert text.err.endswith(f"hint: {shlex.join(['agentctl', 'run', '--estimate', TASK])} --max-cost-per-hour 20.00\n")
 
 
-def test_what_others_hold_is_waited_for_unless_nobody_waits(
+def test_holds_of_others_are_waited_for_unless_waiting_is_off(
     here: Here, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
@@ -268,7 +268,7 @@ def test_a_file_that_is_not_trusted_tightens_the_estimate_and_nothing_is_remembe
         assert everything() == before
 
 
-def test_it_needs_no_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_estimate_loads_no_heavy_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     loaded = loaded_modules("run", "--estimate", TASK)
     assert "agentctl.runner.estimate" in loaded

@@ -51,7 +51,7 @@ def test_ci_says_more_than_git_and_a_person_more_than_both(agentctl: Commands) -
     }
 
 
-def test_it_can_be_turned_off(agentctl: Commands, state: Path) -> None:
+def test_labels_can_be_turned_off(agentctl: Commands, state: Path) -> None:
     repository(agentctl.folder)
     ended = agentctl("run", TASK, "--json", "--label", "pr=17", AGENTCTL_AUTO_LABELS="false")
     assert ended.document["labels"] == {"pr": "17"}

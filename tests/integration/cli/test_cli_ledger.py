@@ -34,7 +34,7 @@ def doubts(path: Path) -> list[tuple[Any, ...]]:
     return rows(path, "SELECT id FROM attempts WHERE phase = 'doubt' ORDER BY id")
 
 
-def test_without_a_ledger_check_says_so_and_makes_none(here: InThisProcess, path: Path) -> None:
+def test_check_without_a_ledger_says_so_and_makes_none(here: InThisProcess, path: Path) -> None:
     ended = here("ledger", "check")
     assert (ended.code, ended.out) == (0, f"no ledger yet; the first run creates {path}\n")
     document = here("ledger", "check", "--json").document
@@ -43,9 +43,7 @@ def test_without_a_ledger_check_says_so_and_makes_none(here: InThisProcess, path
 
 
 @pytest.mark.parametrize("words", [("--run", "7f3a"), ("7f3a",), ("--provider", "openai")])
-def test_without_a_ledger_nothing_can_be_reconciled_by_name(
-    here: InThisProcess, path: Path, words: tuple[str, ...]
-) -> None:
+def test_reconcile_without_a_ledger_knows_no_name(here: InThisProcess, path: Path, words: tuple[str, ...]) -> None:
     ended = here("ledger", "reconcile", *words, "--actual", "0")
     assert (ended.code, ended.out, words[-1] in ended.err, str(path) in ended.err) == (2, "", True, True)
     assert not path.exists()
@@ -74,9 +72,7 @@ def test_check_shows_what_is_held_and_in_doubt_with_the_line_that_gives_it_back(
     book.close()
 
 
-def test_a_book_that_was_changed_ends_check_with_74_and_one_sentence_with_the_cure(
-    here: InThisProcess, path: Path
-) -> None:
+def test_check_of_a_changed_ledger_ends_with_74_and_one_sentence_with_a_hint(here: InThisProcess, path: Path) -> None:
     left_in_doubt(path, "a")
     change(path, "UPDATE attempts SET nano = 1")
     ended = here("ledger", "check")
@@ -88,7 +84,9 @@ def test_a_book_that_was_changed_ends_check_with_74_and_one_sentence_with_the_cu
 
 
 @pytest.mark.parametrize("words", [("check",), ("reconcile", "--run", "run", "--actual", "0")])
-def test_a_damaged_file_ends_both_with_74_and_the_cure(here: InThisProcess, path: Path, words: tuple[str, ...]) -> None:
+def test_damaged_file_ends_check_and_reconcile_with_74_and_a_hint(
+    here: InThisProcess, path: Path, words: tuple[str, ...]
+) -> None:
     left_in_doubt(path, "a")
     with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -177,7 +175,9 @@ def test_the_line_as_it_is_printed_gives_back_without_a_terminal_and_costs_shows
         (("--clear-miscount", "p/m", "--actual", "0"), "--actual is only allowed with"),
     ],
 )
-def test_what_is_unclear_changes_nothing(here: InThisProcess, path: Path, words: tuple[str, ...], said: str) -> None:
+def test_unclear_reconcile_request_changes_nothing(
+    here: InThisProcess, path: Path, words: tuple[str, ...], said: str
+) -> None:
     left_in_doubt(path, "a", "b")
     ended = here("ledger", "reconcile", *words)
     assert (ended.code, said in ended.err, ended.out) == (2, True, ""), ended.err
@@ -331,7 +331,7 @@ def test_at_a_terminal_the_time_is_asked_for_before_the_clock_is_reset(
     assert bool(ahead) is bool(code)
 
 
-def test_a_lone_reconcile_is_no_task(here: InThisProcess) -> None:
+def test_lone_word_reconcile_is_not_a_task(here: InThisProcess) -> None:
     for words in (("run", "ledger", "check"), ("run", "reconcile")):
         ended = here(*words)
         assert (ended.code, "did you mean" in ended.err) == (2, True)

@@ -69,7 +69,7 @@ def test_closed_descriptors_do_not_mix_the_ledger_with_the_answer(agentctl: Comm
     assert b"42 containers" not in (state / "ledger.db").read_bytes()
 
 
-def test_without_words_a_pipe_brings_the_task(agentctl: Commands) -> None:
+def test_pipe_brings_the_task_where_no_words_are_given(agentctl: Commands) -> None:
     assert agentctl("run", script="echo", stdin="  say\nit\n").out == "say\nit\n"
 
 
@@ -80,7 +80,7 @@ def test_an_empty_task_is_a_usage_error(agentctl: Commands, stdin: str) -> None:
     assert ended.err == 'error: the task is empty\nhint: for example: agentctl run "How much disk is free?"\n'
 
 
-def test_without_words_a_terminal_gets_an_example_and_is_not_waited_for(agentctl: Commands) -> None:
+def test_terminal_without_words_gets_an_example_and_is_not_waited_for(agentctl: Commands) -> None:
     ours, theirs = pty.openpty()
     with os.fdopen(theirs, "rb") as terminal:
         ended = agentctl("run", stdin=terminal)
@@ -126,12 +126,12 @@ def test_unread_bytes_on_stdin_get_one_warning(agentctl: Commands) -> None:
     assert (ended.code, ended.err.count(warning)) == (0, 1)
 
 
-def test_nothing_on_stdin_gets_no_warning(agentctl: Commands) -> None:
+def test_empty_stdin_gets_no_warning(agentctl: Commands) -> None:
     assert "warning" not in agentctl("run", "count them", script="answer", stdin="").err
     with Path(os.devnull).open("rb") as nothing:
         assert "warning" not in agentctl("run", "count them", script="answer", stdin=nothing).err
 
 
-def test_words_that_are_not_utf_8_do_not_break_the_run(agentctl: Commands) -> None:
+def test_arguments_that_are_not_utf_8_do_not_break_the_run(agentctl: Commands) -> None:
     ended = agentctl("run", "caf\udce9 ?", "--json", script="echo")
     assert (ended.code, ended.document["task"]) == (0, "caf\ufffd ?")

@@ -29,7 +29,7 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield folder
 
 
-def test_all_that_a_run_of_root_leaves_in_a_users_home_is_the_users(
+def test_files_left_by_a_run_of_root_in_a_users_home_belong_to_the_user(
     here: Here, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / ".agentctl.toml").write_text("max_turns = 7\nllm_provider = 'openai'\n")  # told once, and trusted
@@ -54,7 +54,7 @@ def test_all_that_a_run_of_root_leaves_in_a_users_home_is_the_users(
     assert not_of_user(home) == {}
 
 
-async def test_what_root_learns_of_a_models_counting_is_the_users(home: Path) -> None:
+async def test_counts_learned_by_root_belong_to_the_user(home: Path) -> None:
     from agentctl.context.counter import Calibration
 
     await LearnedCounts(home / ".cache" / "agentctl").remember("p", "m", {"bytes": Calibration(1.0, 2.0)})
@@ -63,7 +63,7 @@ async def test_what_root_learns_of_a_models_counting_is_the_users(home: Path) ->
         assert LearnedCounts(home / ".cache" / "agentctl").known("p", "m") == {"bytes": Calibration(1.0, 2.0)}
 
 
-def test_a_folder_of_roots_own_stays_roots(here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_owned_by_root_stays_owned_by_root(here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AGENTCTL_STATE_DIR", str(tmp_path / "state"))
     assert here("run", "--provider", "builtin", "How much memory is used?").code == 0
     assert {os.lstat(one).st_uid for one in (tmp_path / "state").rglob("*")} == {0}

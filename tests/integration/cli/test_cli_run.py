@@ -30,7 +30,7 @@ def test_an_answer_that_ends_with_a_newline_gets_no_second_one(agentctl: Command
     assert agentctl("run", "x y", script="newline").out == "ends with a newline\n"
 
 
-def test_what_a_model_says_cannot_move_the_cursor(agentctl: Commands) -> None:
+def test_answer_of_a_model_cannot_move_the_cursor(agentctl: Commands) -> None:
     assert agentctl("run", "x y", script="escapes").out == "red \\x1b[31mtext\\x1b[0m and a bell \\x07\n"
 
 
@@ -168,7 +168,7 @@ def test_none_lifts_a_limit(here: Here) -> None:
     assert limits["max_cost_per_task"]["limit"] is None
 
 
-def test_words_said_before_a_failure_go_to_stderr(here: Here) -> None:
+def test_partial_answer_before_a_failure_goes_to_stderr(here: Here) -> None:
     ended = here("run", "look around", "--max-turns", "2", script="costly")
     assert (ended.code, ended.out) == (1, "")
     assert "--- so far ---\nLooking with system_info.\n" in ended.err

@@ -84,13 +84,13 @@ def test_a_key_on_the_command_line_is_refused_and_not_repeated(
         ("cohere", "error: agentctl does not store keys for cohere\nhint: set COHERE_API_KEY in the environment\n"),
     ],
 )
-def test_set_key_knows_who_needs_one(here: Here, name: str, said: str) -> None:
+def test_set_key_knows_which_providers_need_a_key(here: Here, name: str, said: str) -> None:
     ended = here("providers", "set-key", name)
     assert (ended.code, ended.out, ended.err) == (2, "", said)
 
 
 @pytest.mark.parametrize("given", ["", "\n", "   \n" + KEY, "sk-two words", "sk-\u00e9", "x" * 20_000, "sk-\x00"])
-def test_what_is_no_key_is_refused_and_not_repeated(agentctl: Commands, config: Path, given: str) -> None:
+def test_invalid_key_is_refused_and_not_repeated(agentctl: Commands, config: Path, given: str) -> None:
     ended = agentctl("providers", "set-key", "openai", stdin=given)
     assert (ended.code, ended.out, config.exists()) == (2, "", False)
     assert not given.strip() or given.strip() not in ended.err
@@ -108,7 +108,7 @@ def test_set_key_refuses_a_file_that_others_may_read(agentctl: Commands, config:
     )
 
 
-def test_set_key_mends_a_key_that_no_setting_can_be(agentctl: Commands, config: Path) -> None:
+def test_set_key_replaces_an_invalid_key(agentctl: Commands, config: Path) -> None:
     config.mkdir()
     path = config / ".env"
     path.write_text("OPENAI_API_KEY='sk two words'\n")
@@ -151,7 +151,7 @@ def test_a_signal_at_the_prompt_leaves_a_terminal_that_echoes(
     assert not config.exists()
 
 
-def test_nobody_is_asked_where_nobody_could_see_the_question(agentctl: Commands, config: Path) -> None:
+def test_key_is_not_asked_for_where_the_prompt_cannot_be_seen(agentctl: Commands, config: Path) -> None:
     with at_a_terminal(agentctl, "providers", "set-key", "openai", stderr=subprocess.PIPE) as typed:
         _, said = typed.process.communicate(timeout=60)
         assert typed.process.returncode == 2

@@ -125,9 +125,7 @@ def _wrong(path: Path) -> None:
         (_wrong, '.env cannot be trusted as it is: max_cost_per_task cannot be "much"'),
     ],
 )
-def test_what_should_not_be_trusted_is_refused(
-    here: Here, tmp_path: Path, state: Path, make: object, said: str
-) -> None:
+def test_file_unfit_for_trust_is_refused(here: Here, tmp_path: Path, state: Path, make: object, said: str) -> None:
     assert callable(make)
     make(tmp_path / ".env")
     ended = here("trust", "--yes")
@@ -162,7 +160,7 @@ def test_a_file_of_another_user_is_refused_with_the_cure(here: Here, tmp_path: P
         (["trust", "\0"], "error: no such folder: \\x00\n"),
     ],
 )
-def test_what_makes_no_sense_is_said(here: Here, words: list[str], said: str) -> None:
+def test_wrong_arguments_are_refused(here: Here, words: list[str], said: str) -> None:
     ended = here(*words)
     assert (ended.code, ended.out) == (2, "")
     assert said in ended.err
@@ -175,7 +173,7 @@ def test_a_file_without_our_settings_needs_no_trust(here: Here, tmp_path: Path, 
     assert not state.exists()
 
 
-def test_a_state_folder_that_is_none_ends_with_74(here: Here, tmp_path: Path, state: Path) -> None:
+def test_invalid_state_folder_ends_with_74(here: Here, tmp_path: Path, state: Path) -> None:
     write(tmp_path / ".env", ENV)
     state.write_text("a file stands in its place")
     ended = here("trust", "-y")
@@ -185,7 +183,7 @@ def test_a_state_folder_that_is_none_ends_with_74(here: Here, tmp_path: Path, st
 @pytest.mark.parametrize(
     ("typed", "code"), [("y\n", 0), ("YES\n", 0), ("n\n", 5), ("\n", 5), ("\x04", 5), ("what\nn\n", 5)]
 )
-def test_at_a_terminal_it_is_asked_once(agentctl: Commands, tmp_path: Path, typed: str, code: int) -> None:
+def test_question_at_a_terminal_is_asked_once(agentctl: Commands, tmp_path: Path, typed: str, code: int) -> None:
     path = write(tmp_path / ".env", ENV)
     with at_a_terminal(agentctl, "trust") as at:
         shown = at.shown_until(b"[y/N] ").decode()
@@ -202,7 +200,7 @@ def test_at_a_terminal_it_is_asked_once(agentctl: Commands, tmp_path: Path, type
     assert bool(agentctl("trust", "--list", "--json").document["trusted"]) is (code == 0)
 
 
-def test_what_was_typed_before_the_question_is_no_answer(agentctl: Commands, tmp_path: Path) -> None:
+def test_input_typed_before_the_question_is_not_an_answer(agentctl: Commands, tmp_path: Path) -> None:
     write(tmp_path / ".env", ENV)
     with at_a_terminal(agentctl, "trust", early="y\ny\n") as at:
         at.shown_until(b"[y/N] ")

@@ -30,7 +30,7 @@ NOT_FOR_BUILTIN = {
 }
 
 
-def test_what_needs_no_run_loads_no_weight() -> None:
+def test_command_without_a_run_loads_no_heavy_library() -> None:
     loaded = loaded_by_all(("config", "show"), ("runs", "list"), ("run", "list"), ("providers", "list"))
     assert loaded & {*HEAVY_MODULES, "asyncio", "rich"} == set()
 
@@ -43,7 +43,7 @@ def test_the_help_loads_nothing_below_the_command_line() -> None:
     assert ours == {"agentctl.core", "agentctl.core.errors"}
 
 
-def test_what_reads_no_settings_loads_no_settings_library() -> None:
+def test_command_without_settings_loads_no_settings_library() -> None:
     loaded = loaded_by_all(("--help",), ("--version",), ("run", "--help"), ("completion", "bash"), ("help",))
     assert loaded & {"pydantic", "pydantic_settings", "dotenv", "tomlkit", "agentctl.settings"} == set()
 
@@ -56,7 +56,7 @@ def test_a_topic_without_a_terminal_loads_neither_rich_nor_the_settings() -> Non
     )
 
 
-def test_only_who_changes_the_config_loads_its_editor() -> None:
+def test_config_editor_is_loaded_only_by_commands_that_change_the_config() -> None:
     run = ("run", "--provider", "builtin", "How much memory is used?")
     loaded = loaded_by_all(("config", "show"), ("costs",), run)
     assert {"pydantic_settings", "agentctl.settings.model"} <= loaded

@@ -16,7 +16,7 @@ def test_a_state_folder_on_a_network_stops_a_run(tmp_path: Path) -> None:
     assert "network file system (fuse.sshfs)" in found.message
 
 
-def test_the_boundary_here_is_tried_out(tmp_path: Path) -> None:
+def test_sandbox_of_this_host_is_tried_out(tmp_path: Path) -> None:
     """Whatever this machine has: a lack stops a run only where a boundary was asked for by name."""
     desk = Desk(tmp_path)
     for wanted, stops in (("auto", False), ("bwrap", True)):

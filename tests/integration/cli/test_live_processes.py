@@ -8,7 +8,7 @@ import sys
 from tests.support.screen.terminals import ROOT
 
 
-def test_what_ends_soon_loads_no_drawing() -> None:
+def test_short_run_loads_no_drawing_library() -> None:
     program = """
 import io, os, sys, anyio
 from agentctl.core.events import Noted

@@ -15,7 +15,7 @@ AtTerminal = Callable[..., Person]
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
 
 
-def test_after_a_run_only_the_lasting_lines_and_the_answer_stand_there(on_screen: OnScreen) -> None:
+def test_screen_after_a_run_has_only_the_lasting_lines_and_the_answer(on_screen: OnScreen) -> None:
     screen = on_screen("restart", "run", "Restart what is sick", "--yes", environ="STORY_PACE=0.03")
     screen.shows("Restart what is sick")
     screen.shows("task     $0.0258 of $0.50")
@@ -101,7 +101,7 @@ def test_a_second_ctrl_c_leaves_a_visible_cursor_and_no_region(on_screen: OnScre
         (100, ["-q"], {}),
     ],
 )
-def test_where_nothing_can_be_drawn_there_are_lines(
+def test_terminal_that_cannot_draw_gets_lines(
     at_terminal: AtTerminal, columns: int, flags: list[str], environ: dict[str, str]
 ) -> None:
     person = at_terminal("markdown", "run", "Look", *flags, columns=columns, STORY_PACE="0.03", **environ)

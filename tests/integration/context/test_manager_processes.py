@@ -29,7 +29,7 @@ def openai(result: str = LONG, turns: int = 8) -> Talk:
     return said
 
 
-def test_using_it_loads_no_runtime_no_models_and_no_clients() -> None:
+def test_manager_loads_no_runtime_no_models_and_no_clients() -> None:
     script = (
         "import sys\nfrom agentctl import ContextManager\nmanager = ContextManager(200, warn=print)\n"
         "talk = [{'role': 'user', 'content': 'x'}] + [{'role': 'assistant', 'content': 'y' * 80}] * 40\n"

@@ -27,7 +27,7 @@ def crowd(name: str) -> dict[str, Any]:
     return said
 
 
-def test_eight_processes_on_two_dollars_spend_them_and_nobody_is_refused_for_holds_alone() -> None:
+def test_eight_processes_spend_two_dollars_and_none_is_refused_for_holds_alone() -> None:
     said = crowd("8 on $2")
     assert 0.8 * 2 * DOLLAR <= said["billed"] <= 2 * DOLLAR
     assert said["refusals"] > 0
@@ -45,7 +45,7 @@ def test_with_a_tenth_of_the_answers_cut_off_most_runs_finish() -> None:
     assert sum(outcome["refused"] == "" for outcome in said["outcomes"]) >= 6
 
 
-def test_kill_9_at_each_point_and_at_any_moment_leaves_nothing_over_and_nothing_unaccounted_for() -> None:
+def test_kill_9_at_any_moment_passes_no_limit_and_leaves_everything_accounted_for() -> None:
     said = crowd("killed")
     assert said["points"] == dict.fromkeys(POINTS, 1)
     assert said["phases"]["doubt"][0] > 0

@@ -88,7 +88,7 @@ def phase_of(path: Path, name: str) -> str | None:
 
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize(("fault", "said", "cure"), FAULTS)
-def test_a_deed_that_cannot_be_written_says_so_and_is_not_done(
+def test_step_that_cannot_be_written_raises_and_is_not_done(
     request: pytest.FixtureRequest, tmp_path: Path, fault: Fault, said: str, cure: str, stage: str
 ) -> None:
     """What is held or was sent stays so, and counts; the same deed is done when the disk is well again."""
@@ -127,7 +127,7 @@ def test_a_commit_that_failed_is_looked_for_by_its_id_and_done_once(tmp_path: Pa
         assert db.execute("SELECT count(*) FROM entries WHERE phase = ?", (after,)).fetchone() == (1,)
 
 
-def test_what_was_not_surely_marked_is_not_sent(tmp_path: Path) -> None:
+def test_call_not_surely_marked_as_sent_is_not_sent(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     with puppet(path) as worker:
         worker.do("open", "run")
@@ -139,7 +139,7 @@ def test_what_was_not_surely_marked_is_not_sent(tmp_path: Path) -> None:
         assert phase_of(path, "a") == "void"
 
 
-def test_a_commit_that_failed_and_stands_after_a_crash_is_taken_for_what_it_is(tmp_path: Path) -> None:
+def test_failed_commit_that_survives_a_crash_is_recognized(tmp_path: Path) -> None:
     """The log had it, only its sync failed; who opens the ledger next finds it, as a hold of the dead."""
     path = tmp_path / "ledger.db"
     with puppet(path) as worker:
@@ -165,7 +165,7 @@ def refused(path: Path) -> StateError:
 
 
 @root_only
-def test_a_disk_that_is_full_from_the_start_is_told_with_its_cure(disk: Path) -> None:
+def test_disk_full_from_the_start_is_reported_with_a_hint(disk: Path) -> None:
     with fill_disk(disk):
         error = refused(disk / "ledger.db")
         assert "free some space" in error.hint
@@ -173,7 +173,7 @@ def test_a_disk_that_is_full_from_the_start_is_told_with_its_cure(disk: Path) ->
 
 
 @root_only
-def test_a_disk_without_inodes_has_a_cure_of_its_own(tmp_path: Path) -> None:
+def test_disk_without_inodes_has_a_hint_of_its_own(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", "size=256k,nr_inodes=3") as disk:
         error = refused(disk / "ledger.db")
         assert "inode" in error.hint
@@ -200,7 +200,7 @@ def test_a_ledger_on_a_read_only_disk_is_read_and_not_written(tmp_path: Path) ->
 
 @root_only
 @pytest.mark.parametrize("index", ["there", "lost"])
-def test_what_stands_only_in_the_log_of_a_read_only_disk_is_read_too(tmp_path: Path, index: str) -> None:
+def test_rows_only_in_the_log_of_a_read_only_disk_are_read_too(tmp_path: Path, index: str) -> None:
     with small_disk(tmp_path / "disk", "size=1m") as disk:
         path = disk / "ledger.db"
         with puppet(path) as worker:
@@ -234,7 +234,7 @@ def begin(path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["folder", "file", "queue", "owners"])
-def test_what_may_not_be_written_is_told_with_the_cure_and_stays(as_nobody: Path, what: str) -> None:
+def test_file_without_write_permission_is_reported_with_a_hint_and_stays(as_nobody: Path, what: str) -> None:
     folder = as_nobody / "state"
     path = folder / "ledger.db"
     begin(path)
@@ -250,7 +250,7 @@ def test_what_may_not_be_written_is_told_with_the_cure_and_stays(as_nobody: Path
 
 
 @pytest.mark.parametrize("free", [0, 1, 2])
-def test_without_enough_descriptors_the_cure_is_more_of_them(tmp_path: Path, free: int) -> None:
+def test_missing_descriptors_hint_at_a_higher_limit_of_descriptors(tmp_path: Path, free: int) -> None:
     path = tmp_path / "ledger.db"
     Database(path).close()
     with puppet(path) as worker:
@@ -289,7 +289,7 @@ def test_an_empty_ledger_that_has_been_used_is_not_taken_for_a_new_one(tmp_path:
     assert (log.read_bytes() if log.exists() else b"") == written, "SQLite removes a log from beside an empty file"
 
 
-def test_a_log_that_is_left_alone_is_kept_and_its_cure_leads_to_a_new_ledger(tmp_path: Path) -> None:
+def test_log_without_its_ledger_is_kept_and_its_hint_leads_to_a_new_ledger(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     with puppet(path) as worker:
         worker.do("open", "run")
@@ -360,7 +360,7 @@ def test_a_ledger_that_was_taken_away_while_in_use_takes_nothing_more(tmp_path: 
         assert "while it was in use" in worker.do("mark", "a")["error"]
 
 
-def test_two_ledgers_of_one_process_keep_their_locks_when_a_stranger_comes_and_goes(tmp_path: Path) -> None:
+def test_two_ledgers_of_one_process_keep_their_locks_when_another_opens_and_closes(tmp_path: Path) -> None:
     """Opening and closing the file itself would end SQLite's locks, and the next to leave would remove the log."""
     path, log = tmp_path / "ledger.db", tmp_path / "ledger.db-wal"
     first = Database(path)

@@ -88,7 +88,7 @@ def looked_at(path: Path, clock: HandClock) -> LedgerCheck:
 # --- what root makes ------------------------------------------------------------------------------------------------
 
 
-def test_what_root_makes_in_a_users_home_is_the_users(home: Path, path: Path) -> None:
+def test_files_made_by_root_in_a_users_home_belong_to_the_user(home: Path, path: Path) -> None:
     with puppet(path) as root:
         root.do("open", "run")
         root.do("hold", "a", 100)
@@ -102,7 +102,7 @@ def test_what_root_makes_in_a_users_home_is_the_users(home: Path, path: Path) ->
         ]
 
 
-def test_what_root_makes_beside_a_users_ledger_in_a_folder_of_roots_is_the_users(home: Path, clock: HandClock) -> None:
+def test_files_made_by_root_beside_a_users_ledger_belong_to_the_user(home: Path, clock: HandClock) -> None:
     shared = home / "shared"
     shared.mkdir(mode=0o777)
     shared.chmod(0o1777)
@@ -144,7 +144,7 @@ def test_a_killed_run_of_root_is_dead_for_the_user_and_blocks_nothing(
 # --- what an older agentctl left as root ----------------------------------------------------------------------------
 
 
-def test_a_lock_file_that_the_user_cannot_open_is_unknown_and_nothing_is_touched_before_its_deadline(
+def test_lock_that_cannot_be_opened_is_unknown_and_its_holds_wait_for_the_deadline(
     users: Path, root_run: Puppet, clock: HandClock
 ) -> None:
     as_before(lock_of(users))
@@ -161,7 +161,7 @@ def test_a_lock_file_that_the_user_cannot_open_is_unknown_and_nothing_is_touched
     assert lock_of(users).exists()
 
 
-def test_what_nobody_can_tell_of_is_concluded_when_it_is_over_and_frees_the_hour(
+def test_call_of_unknown_owner_is_concluded_at_its_deadline_and_frees_the_hour(
     users: Path, root_run: Puppet, clock: HandClock
 ) -> None:
     as_before(lock_of(users))
@@ -179,7 +179,7 @@ def test_what_nobody_can_tell_of_is_concluded_when_it_is_over_and_frees_the_hour
     assert check(users, clock=clock).wrong == ()
 
 
-def test_reconcile_waits_for_the_deadline_of_what_nobody_can_tell_of_and_no_longer(
+def test_reconcile_waits_for_the_deadline_of_calls_of_unknown_owner_and_no_longer(
     users: Path, root_run: Puppet, clock: HandClock
 ) -> None:
     as_before(lock_of(users))
@@ -199,7 +199,7 @@ def test_reconcile_waits_for_the_deadline_of_what_nobody_can_tell_of_and_no_long
     assert phases(users) == {"held": "void", "sent": "settled"}
 
 
-def test_what_a_run_kept_of_which_nobody_can_tell_is_free_after_an_hour(
+def test_reserve_of_a_run_of_unknown_state_is_free_after_an_hour(
     users: Path, root_run: Puppet, clock: HandClock
 ) -> None:
     as_before(lock_of(users))
@@ -214,7 +214,7 @@ def test_what_a_run_kept_of_which_nobody_can_tell_is_free_after_an_hour(
     assert phases(users)["held"] == "void"
 
 
-def test_a_living_run_of_root_is_not_taken_for_dead_where_the_user_cannot_open_its_lock(
+def test_living_run_of_root_whose_lock_the_user_cannot_open_is_not_taken_for_dead(
     users: Path, root_run: Puppet, clock: HandClock
 ) -> None:
     as_before(lock_of(users))
@@ -230,7 +230,7 @@ def test_a_living_run_of_root_is_not_taken_for_dead_where_the_user_cannot_open_i
 
 
 @pytest.mark.needs("mount namespaces")
-def test_where_the_kernel_hides_a_living_run_its_late_usage_still_counts(
+def test_late_usage_of_a_living_run_that_the_kernel_hides_counts(
     users: Path, root_run: Puppet, clock: HandClock
 ) -> None:
     """From another namespace nobody sees it: its call is in doubt after its deadline, and its usage is believed."""
@@ -253,7 +253,9 @@ def test_a_queue_that_root_left_does_not_stop_the_user(users: Path, clock: HandC
 
 
 @pytest.mark.parametrize("name", ["ledger.db", "ledger.owners"])
-def test_what_only_root_can_give_back_is_said_with_the_command(users: Path, clock: HandClock, name: str) -> None:
+def test_amounts_that_only_root_can_give_back_are_named_with_the_command(
+    users: Path, clock: HandClock, name: str
+) -> None:
     theirs = users.parent / name
     as_before(theirs)
     with as_user(), pytest.raises(StateError) as refused:

@@ -112,7 +112,7 @@ def test_a_process_stopped_after_sending_is_waited_for_and_settles_when_it_goes_
     assert first.do("spend")[0] == 40_000_000
 
 
-def test_a_process_stopped_with_the_queue_in_hand_is_named_and_both_go_on_when_it_does(
+def test_stopped_process_that_holds_the_queue_is_named_and_both_go_on_after_it(
     path: Path, first: Puppet, other: Puppet
 ) -> None:
     assert first.do("stay_in_the_queue") == "in the queue"
@@ -234,7 +234,7 @@ def test_a_sweeper_between_hold_and_sending_takes_the_hold_and_nothing_is_sent(
     assert first.do("spend")[3] == 900_000_000
 
 
-def test_usage_that_comes_after_its_process_was_buried_settles_what_was_in_doubt(
+def test_usage_that_comes_after_its_process_was_declared_dead_settles_the_doubt(
     path: Path, first: Puppet, other: Puppet
 ) -> None:
     first.do("hold", "a", 900)
@@ -253,7 +253,7 @@ def test_usage_that_comes_after_its_process_was_buried_settles_what_was_in_doubt
 # --- limits that differ ---------------------------------------------------------------------------------------------
 
 
-def test_of_two_processes_with_different_hours_the_lower_stops_first(first: Puppet, other: Puppet) -> None:
+def test_process_with_the_lower_hourly_limit_stops_first(first: Puppet, other: Puppet) -> None:
     first.do("hold", "a", 900, {"hour": "2"})
     first.do("mark", "a")
     first.do("settle", "a", 900)
@@ -263,9 +263,7 @@ def test_of_two_processes_with_different_hours_the_lower_stops_first(first: Pupp
     assert first.do("hold", "e", 1, {"hour": "2"}) == "wait", "for what is held, which may cost less"
 
 
-def test_an_hour_lowered_below_what_is_spent_takes_nothing_back_and_admits_nothing_new(
-    path: Path, first: Puppet
-) -> None:
+def test_hourly_limit_lowered_below_the_spending_admits_nothing_new(path: Path, first: Puppet) -> None:
     first.do("hold", "a", 600, {"hour": "2"})
     first.do("mark", "a")
     first.do("settle", "a", 600)

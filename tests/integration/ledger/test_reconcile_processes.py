@@ -36,7 +36,7 @@ reconcile(pathlib.Path(sys.argv[1]), "run", "run", actual_nano=0, who=Who())
 
 
 @pytest.mark.parametrize("after", [1, 2])
-def test_a_kill_in_the_middle_leaves_all_as_they_were(path: Path, after: int) -> None:
+def test_kill_in_the_middle_of_reconcile_leaves_all_rows_as_they_were(path: Path, after: int) -> None:
     left_in_doubt(path, "a", "b", "c")
     before = rows(path)
     killed = subprocess.run([sys.executable, "-c", DIES, str(path), str(after)], cwd=ROOT, check=False)

@@ -40,7 +40,7 @@ def by_python(old: Path, new: Path) -> None:
 
 @pytest.mark.parametrize("rebuild", [by_the_shell, by_python])
 @pytest.mark.parametrize("schema", range(1, LATEST + 1))
-def test_a_rebuilt_ledger_is_refused_by_all_in_the_same_words_until_the_hint_is_pasted(
+def test_rebuilt_ledger_is_refused_in_the_same_words_until_the_hint_is_run(
     tmp_path: Path, schema: int, rebuild: Callable[[Path, Path], None]
 ) -> None:
     old, path = tmp_path / "old.db", tmp_path / "it's a" / "ledger.db"

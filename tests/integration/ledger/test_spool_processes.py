@@ -56,7 +56,7 @@ def files(path: Path) -> list[str]:
     return sorted(one.name for one in folder.iterdir()) if folder.exists() else []
 
 
-def test_the_allocated_file_goes_with_its_process_and_that_of_a_killed_one_with_the_next(path: Path) -> None:
+def test_allocated_file_is_removed_at_exit_or_after_a_kill_by_the_next_process(path: Path) -> None:
     with puppet(path) as worker:
         worker.do("open", "run")
         worker.do("hold", "a", 100)

@@ -13,7 +13,7 @@ from tests.support.ledger.trees import grown
 
 
 @pytest.mark.parametrize("ten", range(4))
-def test_no_admission_passes_a_limit_of_any_run_above_it_and_nothing_is_sent_below_an_end(ten: int) -> None:
+def test_tree_of_runs_passes_no_limit_above_and_sends_nothing_below_an_ended_run(ten: int) -> None:
     trees = [grown(seed) for seed in range(10 * ten, 10 * ten + 10)]
     assert [wrong for tree in trees for wrong in tree.wrong] == []
     assert sum(tree.held for tree in trees) > 50
@@ -21,7 +21,7 @@ def test_no_admission_passes_a_limit_of_any_run_above_it_and_nothing_is_sent_bel
     assert sum(tree.denied for tree in trees) > 10
 
 
-def test_kill_9_anywhere_in_a_tree_of_thirty_processes_passes_no_limit_and_sends_nothing_below_the_dead() -> None:
+def test_kill_9_in_a_tree_of_runs_passes_no_limit_and_sends_nothing_below_the_dead() -> None:
     """In a process of its own: forking is for one without threads."""
     line = [sys.executable, "-m", "tests.support.ledger.tree_processes", "tree"]
     root = Path(__file__).parents[3]

@@ -23,7 +23,7 @@ def test_the_table_is_found_without_importing_litellm(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ("0.15 [] False\n", "")
 
 
-def test_without_litellm_the_cure_is_said(tmp_path: Path) -> None:
+def test_missing_litellm_is_reported_with_a_hint(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['litellm'] = None; "
         "from agentctl.core.errors import StateError; from agentctl.providers.catalog import load_catalog\n"

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 
-def test_importing_it_loads_nothing_heavy() -> None:
+def test_importing_providers_loads_nothing_heavy() -> None:
     code = "import sys, agentctl.providers.builtin.provider; print(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())

@@ -35,7 +35,7 @@ async def test_the_middle_of_a_command_s_output_can_be_read(house: House) -> Non
     assert read == "150000\n150001"
 
 
-async def test_what_is_left_out_even_so_is_said_where_the_model_sees_it(house: House) -> None:
+async def test_output_left_out_is_mentioned_where_the_model_sees_it(house: House) -> None:
     await house.run([asks(call("run_shell", command="seq 1000000")), says("done")], shell(house).get("run_shell"))
     [cut] = house.diary.of(ToolFinished)
     assert cut.text.endswith(" bytes of output left out: send it to a file and look at parts")
@@ -44,7 +44,7 @@ async def test_what_is_left_out_even_so_is_said_where_the_model_sees_it(house: H
     assert " bytes left out ...]\n" in text
 
 
-async def test_without_a_run_that_keeps_it_a_tool_is_as_brief_as_ever(house: House) -> None:
+async def test_tool_outside_a_run_returns_the_short_output(house: House) -> None:
     said = await shell(house, kept=False).get("run_shell")({"command": "seq 300000"})
     assert len(said) < 64 * 1024
 

@@ -102,7 +102,7 @@ def test_a_file_with_keys_of_each_shape_is_read_and_written_without_one_on_the_w
 
 
 @pytest.mark.needs("sandbox")
-def test_what_commands_print_in_any_spelling_and_what_errors_say_is_redacted(wire: Wire, tmp_path: Path) -> None:
+def test_output_of_commands_in_any_spelling_and_errors_are_redacted(wire: Wire, tmp_path: Path) -> None:
     key = "ghp_" + "a1B2c" * 8
     (tmp_path / "env").write_text(f"TOKEN={key}\nOTHER={KNOWN}\n")
     wire.run(
@@ -233,7 +233,7 @@ def test_a_file_cannot_pose_as_a_notice_or_a_failure_and_is_written_back_as_it_w
 
 
 @pytest.mark.parametrize("text", ["", "plain\ntext", "exit code: 0\nnote: x", "a [agentctl: b", " hint: y"])
-def test_what_tools_put_around_an_output_stays(text: str) -> None:
+def test_lines_that_tools_add_around_an_output_are_not_redacted(text: str) -> None:
     assert escape_notices(text) == text
     assert unescape_notices(text, text) == text
 

@@ -109,7 +109,7 @@ def test_the_list_holds_in_one_command(json_run: JsonRun, tmp_path: Path) -> Non
 
 
 @pytest.mark.needs("sandbox")
-def test_what_was_there_and_is_left_alone_is_not_named(json_run: JsonRun, tmp_path: Path) -> None:
+def test_unchanged_file_is_not_named(json_run: JsonRun, tmp_path: Path) -> None:
     put(tmp_path, [".envrc", "Makefile", "package.json", "node_modules/a/package.json"])
     json_run.run([call("run_shell", command="cat .envrc Makefile; echo x >> package.json"), answer("did")], *SHELL)
     assert json_run.document["changed_files_run_later"] == [
@@ -186,9 +186,7 @@ def test_a_file_to_which_an_obeyed_link_leads_is_read_only_too(json_run: JsonRun
 
 
 @pytest.mark.needs("sandbox")
-def test_what_a_command_that_was_broken_off_has_changed_is_named_all_the_same(
-    json_run: JsonRun, tmp_path: Path
-) -> None:
+def test_changes_of_an_interrupted_command_are_named(json_run: JsonRun, tmp_path: Path) -> None:
     json_run.run([call("run_shell", command="echo x > Makefile; echo x > .envrc; sleep 60")], *SHELL, "--timeout", "3")
     assert json_run.document["status"] == "timeout"
     named = {notice["path"]: notice["moved_to"] for notice in json_run.document["changed_files_run_later"]}

@@ -105,7 +105,7 @@ def test_the_engines_socket_is_hidden_also_when_nobody_listens_here(own: Inside,
         assert answer["stdout"] == ""
 
 
-def test_there_is_no_network_unless_it_is_given(own: Inside) -> None:
+def test_network_is_absent_unless_it_is_given(own: Inside) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         call = f'python3 -c \'import socket; socket.create_connection(("127.0.0.1", {port}), 5); print("reached")\''
@@ -132,7 +132,7 @@ def test_no_key_is_in_any_environment_that_can_be_read(inside: Inside) -> None:
         assert secret not in answer["stdout"]
 
 
-def test_there_are_no_privileges_and_no_way_to_more(inside: Inside) -> None:
+def test_command_has_no_privileges_and_cannot_gain_any(inside: Inside) -> None:
     (answer,) = inside(
         "grep -E 'Cap(Eff|Prm|Bnd|Inh|Amb)|NoNewPrivs' /proc/self/status; unshare -U true || echo no namespace;"
         " mount -t tmpfs x /tmp || echo no mount; chroot / true || echo no chroot; ls /proc/self/fd | wc -l"
@@ -161,7 +161,7 @@ def test_root_reads_no_more_than_others_may(own: Inside, config: Path) -> None:
     assert "Permission denied" in answer["stderr"]
 
 
-def test_what_git_and_agentctl_obey_cannot_be_changed_from_inside(inside: Inside) -> None:
+def test_files_that_git_and_agentctl_obey_cannot_be_changed_from_inside(inside: Inside) -> None:
     place = inside.workspace
     subprocess.run(["git", "init", "-q", place], check=True)
     (place / ".env").write_text("KEY=1\n")

@@ -96,5 +96,5 @@ async def test_git_outside_runs_nothing_that_a_command_has_written(
     assert not await attacked(way, repository, tmp_path / "guarded", guarded=True)
 
 
-def test_there_are_at_least_twenty_five_ways() -> None:
+def test_table_has_at_least_twenty_five_ways() -> None:
     assert len([way for way in WAYS.values() if way.works]) >= 25

@@ -137,7 +137,7 @@ async def test_a_commit_goes_through_while_git_looks_on_outside(run: Run, worksp
 
 
 @pytest.mark.needs("sandbox")
-async def test_what_git_does_outside_meanwhile_is_not_overwritten(run: Run, workspace: Path) -> None:
+async def test_changes_by_git_outside_meanwhile_are_not_overwritten(run: Run, workspace: Path) -> None:
     answers: list[CommandResult] = []
 
     async def inside() -> None:
@@ -181,7 +181,7 @@ async def test_a_command_that_is_killed_in_git_loses_nothing(run: Run, workspace
 
 
 @pytest.mark.needs("sandbox")
-async def test_what_is_dropped_is_named(run: Run, workspace: Path) -> None:
+async def test_dropped_git_files_are_named(run: Run, workspace: Path) -> None:
     result = await run("mkdir .git/strange; echo x >.git/commondir; git config -f .git/config.worktree a.b c")
     assert result.notes == ("written to .git and dropped: commondir, config.worktree, strange",)
     assert not (workspace / ".git/commondir").exists()
@@ -192,7 +192,7 @@ async def test_what_is_dropped_is_named(run: Run, workspace: Path) -> None:
 
 
 @pytest.mark.needs("sandbox")
-async def test_trees_deeper_than_the_stack_harm_nobody(run: Run, workspace: Path) -> None:
+async def test_trees_deeper_than_the_stack_are_handled(run: Run, workspace: Path) -> None:
     dig = 'python3 -c \'import os\nfor _ in range(1500): os.mkdir("d"); os.chdir("d")\''
     result = await run(f"mkdir .git/deep .git/refs/deep; for p in .git/deep .git/refs/deep; do (cd $p; {dig}); done")
     assert result.exit_code == 0
@@ -286,7 +286,7 @@ def test_a_stand_in_for_git_is_shared_by_runs_and_taken_over_from_a_killed_one(t
 
 @pytest.mark.needs("sandbox")
 @pytest.mark.needs("root")
-async def test_commands_of_another_user_leave_him_his_files(workspace: Path, tmp_path: Path) -> None:
+async def test_commands_for_another_user_leave_files_owned_by_that_user(workspace: Path, tmp_path: Path) -> None:
     for path in (workspace, *workspace.rglob("*")):
         os.chown(path, 65534, 65534)
     for folder in (tmp_path, *list(tmp_path.parents)[:3]):

@@ -116,7 +116,7 @@ def test_the_package_in_the_workspace_is_agentctls_own_and_the_workspace_is_not(
     assert str(ROOT) in own_program(ROOT.parent) or str(ROOT / "agentctl") in own_program(ROOT.parent)
 
 
-def test_the_folders_that_this_process_imports_from_are_named_relative_to_the_workspace(tmp_path: Path) -> None:
+def test_import_folders_of_this_process_are_named_relative_to_the_workspace(tmp_path: Path) -> None:
     (tmp_path / "work/src").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "work/src")
     path = [str(tmp_path / "work"), str(tmp_path / "link"), "/usr/lib", str(tmp_path / "work/tools")]

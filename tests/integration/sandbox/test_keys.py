@@ -174,7 +174,7 @@ def test_the_value_of_a_secret_is_found_where_it_lies(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", KEPT)
-def test_what_is_no_secret_stays(name: str) -> None:
+def test_text_without_a_secret_stays(name: str) -> None:
     assert secret_spans(name.encode() + b"=value\0") == ()
 
 

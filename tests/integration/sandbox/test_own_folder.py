@@ -40,7 +40,7 @@ def test_a_folder_that_a_run_holds_stays(tmp_path: Path) -> None:
     other.remove()
 
 
-def test_what_only_has_such_a_name_stays(tmp_path: Path) -> None:
+def test_entry_that_only_has_such_a_name_stays(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     shared = tmp_path / "shared"

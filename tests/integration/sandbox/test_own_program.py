@@ -46,7 +46,7 @@ def workspace(tmp_path: Path) -> Path:
     return folder
 
 
-def test_its_own_environment_cannot_be_changed_by_a_command_or_a_file(workspace: Path) -> None:
+def test_environment_of_agentctl_cannot_be_changed_by_a_command_or_a_file(workspace: Path) -> None:
     done = subprocess.run(
         [workspace / "venv/bin/python", "-c", INSIDE, str(workspace)],
         env={"PYTHONPATH": f"{ROOT}:{sysconfig.get_path('purelib')}", "PATH": "/usr/bin:/bin", "HOME": "/nonexistent"},

@@ -35,7 +35,7 @@ async def test_a_signal_is_a_negative_exit_code() -> None:
     assert (await run_shell_async("kill -9 $$")).exit_code == -9
 
 
-async def test_what_was_said_before_a_timeout_is_kept() -> None:
+async def test_output_before_a_timeout_is_kept() -> None:
     result = await run_shell_async("echo early; exec sleep 60", timeout=1.0)
     assert result == CommandResult(exit_code=-15, stdout="early\n", stderr="", timed_out=True)
 
@@ -208,7 +208,7 @@ async def test_a_command_of_no_run_is_told_so_and_one_inside_a_run_is_a_child_of
     assert is_inside_a_run({"AGENTCTL_CHILD": mark})
 
 
-async def test_a_command_without_a_sandbox_gets_what_its_run_hands_out_and_tells_no_secret_of_it(
+async def test_command_without_a_sandbox_gets_its_runs_variables_redacted_in_output(
     tmp_path: Path,
 ) -> None:
     secret = "0123456789abcdef" * 4

@@ -31,7 +31,7 @@ def environment(trace: Trace, folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
-async def test_nothing_is_left_after_a_timeout(command: str, trace: Trace, tmp_path: Path) -> None:
+async def test_no_process_is_left_after_a_timeout(command: str, trace: Trace, tmp_path: Path) -> None:
     result = await run_shell_async(command, timeout=0.25, env=environment(trace, tmp_path))
     assert (result.timed_out, trace.alive()) == (True, [])
 
@@ -39,7 +39,7 @@ async def test_nothing_is_left_after_a_timeout(command: str, trace: Trace, tmp_p
 @pytest.mark.parametrize(
     ("anyio_backend", "name"), [*(("asyncio", name) for name in COMMANDS), ("trio", "plain"), ("trio", "hides")]
 )
-async def test_nothing_is_left_after_a_cancellation(name: str, trace: Trace, tmp_path: Path) -> None:
+async def test_no_process_is_left_after_a_cancellation(name: str, trace: Trace, tmp_path: Path) -> None:
     command = COMMANDS[name]
     with anyio.fail_after(30):
         async with anyio.create_task_group() as tasks:
@@ -51,7 +51,7 @@ async def test_nothing_is_left_after_a_cancellation(name: str, trace: Trace, tmp
 
 
 @pytest.mark.parametrize("command", LEFT_BEHIND.values(), ids=LEFT_BEHIND)
-async def test_what_a_command_leaves_in_the_background_is_ended_and_told(
+async def test_background_processes_of_a_command_are_ended_and_reported(
     command: str, trace: Trace, tmp_path: Path
 ) -> None:
     result = await run_shell_async(f"{command}\necho started", env=environment(trace, tmp_path))
@@ -60,7 +60,7 @@ async def test_what_a_command_leaves_in_the_background_is_ended_and_told(
     assert trace.alive() == []
 
 
-async def test_a_held_pipe_does_not_hold_up_the_command_and_is_told(trace: Trace, tmp_path: Path) -> None:
+async def test_held_pipe_does_not_delay_the_command_and_is_reported(trace: Trace, tmp_path: Path) -> None:
     with anyio.fail_after(20):
         result = await run_shell_async("sleep $N & echo x", env=environment(trace, tmp_path))
     assert any("still held the output" in note for note in result.notes)
@@ -77,7 +77,7 @@ anyio.run(lambda: run_shell_async(sys.argv[1], env=env))
 @pytest.mark.parametrize(
     "name", sorted(COMMANDS.keys() - {"flood", "one endless line", "reads stdin", "reads the terminal"})
 )
-def test_nothing_is_left_when_agentctl_itself_is_killed(name: str, trace: Trace, tmp_path: Path) -> None:
+def test_no_process_is_left_when_agentctl_is_killed(name: str, trace: Trace, tmp_path: Path) -> None:
     worker = started_worker(COMMANDS[name], environment(trace, tmp_path))
     try:
         wait_until(lambda: (tmp_path / "ready").exists())
@@ -88,7 +88,7 @@ def test_nothing_is_left_when_agentctl_itself_is_killed(name: str, trace: Trace,
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_nothing_is_left_when_a_run_without_a_sandbox_is_ended_by_a_signal(
+def test_no_process_is_left_when_a_run_without_a_sandbox_is_ended_by_a_signal(
     number: signal.Signals, trace: Trace, tmp_path: Path, agentctl: Commands
 ) -> None:
     """All commands at once, as one command of a model."""
@@ -162,7 +162,7 @@ HOP = 'env -i PATH=/usr/bin:/bin setsid sh "$0" "$1" &'
 
 
 @pytest.mark.parametrize("ended_by", ["a timeout", "a kill"])
-async def test_what_forks_into_new_sessions_all_the_time_is_ended(
+async def test_process_that_keeps_forking_into_new_sessions_is_ended(
     trace: Trace, tmp_path: Path, ended_by: str, is_full: bool
 ) -> None:
     """Each process of it lives for a millisecond, has nothing in its environment, and leaves an orphan."""

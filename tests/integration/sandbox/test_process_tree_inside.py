@@ -43,7 +43,7 @@ def are_ready(folder: Path, number: int) -> bool:
 
 
 @pytest.mark.needs("sandbox")
-async def test_nothing_is_left_after_a_timeout(trace: Trace, tmp_path: Path, is_full: bool) -> None:
+async def test_no_process_is_left_after_a_timeout(trace: Trace, tmp_path: Path, is_full: bool) -> None:
     sandbox = await open_sandbox("auto", workspace=tmp_path, network=False, read_only=False)
     for command, number in rounds(tmp_path, each_alone=is_full):
         timeout = 0.5
@@ -56,7 +56,7 @@ async def test_nothing_is_left_after_a_timeout(trace: Trace, tmp_path: Path, is_
 
 
 @pytest.mark.needs("sandbox")
-async def test_nothing_is_left_after_a_cancellation(trace: Trace, tmp_path: Path, is_full: bool) -> None:
+async def test_no_process_is_left_after_a_cancellation(trace: Trace, tmp_path: Path, is_full: bool) -> None:
     sandbox = await open_sandbox("auto", workspace=tmp_path, network=False, read_only=False)
     for command, number in rounds(tmp_path, each_alone=is_full):
         for old in tmp_path.glob("ready*"):
@@ -71,7 +71,7 @@ async def test_nothing_is_left_after_a_cancellation(trace: Trace, tmp_path: Path
 
 
 @pytest.mark.needs("sandbox")
-async def test_what_a_command_leaves_in_the_background_ends_with_it(trace: Trace, tmp_path: Path) -> None:
+async def test_background_processes_of_a_command_end_with_it(trace: Trace, tmp_path: Path) -> None:
     sandbox = await open_sandbox("auto", workspace=tmp_path, network=False, read_only=False)
     for command in LEFT_BEHIND.values():
         result = await sandbox.run(named(f"{command}\necho started", trace), timeout=60)
@@ -79,7 +79,7 @@ async def test_what_a_command_leaves_in_the_background_ends_with_it(trace: Trace
         assert trace.alive() == []
 
 
-def test_nothing_is_left_when_agentctl_itself_is_killed(trace: Trace, inside: Inside, is_full: bool) -> None:
+def test_no_process_is_left_when_agentctl_is_killed(trace: Trace, inside: Inside, is_full: bool) -> None:
     for command, number in rounds(inside.workspace, each_alone=is_full):
         for old in inside.workspace.glob("ready*"):
             old.unlink()
@@ -93,7 +93,7 @@ def test_nothing_is_left_when_agentctl_itself_is_killed(trace: Trace, inside: In
 
 
 @pytest.mark.needs("root")
-def test_nothing_is_left_of_another_users_command_when_agentctl_is_killed(trace: Trace, own: Inside) -> None:
+def test_no_process_of_another_users_command_is_left_when_agentctl_is_killed(trace: Trace, own: Inside) -> None:
     os.chown(own.workspace, NOBODY, NOBODY)
     worker = own.started(named(COMMANDS["double fork"], trace), timeout=60)
     try:
@@ -121,7 +121,7 @@ def test_a_flood_of_output_does_not_fill_the_memory(own: Inside) -> None:
 
 
 @pytest.mark.needs("sandbox")
-async def test_how_a_command_ended_comes_back_as_it_was(tmp_path: Path) -> None:
+async def test_exit_status_of_a_command_comes_back_unchanged(tmp_path: Path) -> None:
     sandbox = await open_sandbox("auto", workspace=tmp_path, network=False, read_only=False)
     for command, code in (("exit 1", 1), ("exit 127", 127), ("nosuch-command", 127), ("kill -9 $$", 137)):
         assert (await sandbox.run(command, timeout=20)).exit_code == code

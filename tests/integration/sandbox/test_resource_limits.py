@@ -93,7 +93,7 @@ def can_make_a_group() -> bool:
 
 
 @pytest.mark.needs("sandbox")
-async def test_a_group_is_had_wherever_one_can_be_made(tmp_path: Path) -> None:
+async def test_control_group_is_used_wherever_one_can_be_made(tmp_path: Path) -> None:
     inside = await sandbox(tmp_path)
     assert (await inside.run("true", timeout=60)).notes == ()
     assert (NO_MEMORY_GROUP in inside.missing) == (not can_make_a_group())
@@ -101,7 +101,7 @@ async def test_a_group_is_had_wherever_one_can_be_made(tmp_path: Path) -> None:
 
 
 @ROOT
-def test_without_a_group_the_data_of_each_process_is_bounded(config: Path) -> None:
+def test_data_of_each_process_is_bounded_without_a_control_group(config: Path) -> None:
     workspace = config / "work"
     workspace.mkdir()
     os.chown(workspace, NOBODY, NOBODY)
@@ -110,13 +110,13 @@ def test_without_a_group_the_data_of_each_process_is_bounded(config: Path) -> No
     assert ("MemoryError" in large["stderr"], small["exit_code"]) == (True, 0)
 
 
-def test_the_kernel_would_end_a_command_before_others(own: Inside) -> None:
+def test_kernel_ends_a_command_before_other_processes(own: Inside) -> None:
     (answer,) = own("cat /proc/self/oom_score_adj; sh -c 'cat /proc/self/oom_score_adj'")
     assert answer["stdout"] == "500\n500\n"
 
 
 @ROOT
-async def test_a_command_for_another_user_has_his_rights_and_no_groups(config: Path) -> None:
+async def test_command_for_another_user_has_the_rights_of_that_user_and_no_groups(config: Path) -> None:
     (config / "work").mkdir()
     os.chown(config / "work", NOBODY, NOBODY)
     inside = await sandbox(config / "work", (NOBODY, NOBODY))
@@ -137,7 +137,7 @@ async def test_a_command_that_fills_the_workspace_is_ended(tmp_path: Path) -> No
 
 
 @pytest.mark.needs("sandbox")
-async def test_what_others_write_to_the_same_disk_does_not_count(config: Path) -> None:
+async def test_writes_of_others_to_the_same_disk_do_not_count(config: Path) -> None:
     workspace = config / "work"
     workspace.mkdir()
     (workspace / "old").write_bytes(bytes(64 * MIB))
@@ -195,7 +195,7 @@ async def test_a_command_is_ended_before_the_disk_is_full(disk: Path) -> None:
     ],
     ids=["large", "small", "nearly full", "full"],
 )
-def test_some_of_the_disk_stays_free(before: Space, floor: int) -> None:
+def test_part_of_the_disk_stays_free(before: Space, floor: int) -> None:
     assert floor_of(before) == floor
 
 

@@ -37,7 +37,7 @@ async def test_a_sandbox_is_found_and_nothing_is_left_of_its_probe(tmp_path: Pat
     assert [name for name in names(Path("/tmp")) if name.startswith(f"agentctl-probe-{os.getpid()}-")] == []
 
 
-async def test_what_a_killed_probe_left_is_removed_by_the_next(tmp_path: Path) -> None:
+async def test_files_of_a_killed_probe_are_removed_by_the_next(tmp_path: Path) -> None:
     left = Path(f"/tmp/agentctl-probe-{2**22 + os.getpid()}-x")
     left.mkdir()
     (left / "secret").touch()
@@ -79,7 +79,9 @@ async def test_a_bubblewrap_that_fails_is_told_with_a_hint(
     assert error.message.startswith(("the sandbox could not be set up: ", "the sandbox does not hold: "))
 
 
-async def test_one_that_is_too_old_or_broken_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_bubblewrap_that_is_too_old_or_broken_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "work").mkdir()
     put_first(tmp_path / "bin", "", monkeypatch)
     program = tmp_path / "bin/bwrap"
@@ -124,7 +126,7 @@ LEAKY = {
 
 @pytest.mark.needs("sandbox")
 @pytest.mark.parametrize(("script", "reason"), LEAKY.values(), ids=LEAKY)
-async def test_a_sandbox_that_leaks_is_not_believed(
+async def test_sandbox_that_leaks_is_refused(
     script: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if "CAP_KILL" in script:

@@ -96,7 +96,7 @@ def test_a_socket_that_no_list_shows_is_found_by_a_walk(own: Inside) -> None:
     assert '"stdout": ""' in done.stdout
 
 
-def test_asking_whether_a_socket_is_bound_disturbs_nobody(config: Path) -> None:
+def test_check_for_a_bound_socket_does_not_disturb_its_listener(config: Path) -> None:
     path, other = str(config / "x"), str(config / "y")
     answers = []
     for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET):
@@ -114,7 +114,7 @@ def test_asking_whether_a_socket_is_bound_disturbs_nobody(config: Path) -> None:
     assert not is_bound(other)
 
 
-def test_what_a_killed_program_left_is_not_in_the_way(own: Inside) -> None:
+def test_socket_of_a_killed_program_does_not_block_a_command(own: Inside) -> None:
     bind = "import socket; socket.socket(socket.AF_UNIX).bind('x.sock')"
     first, second = own(f'/usr/bin/python3 -c "{bind}"', f'rm x.sock && /usr/bin/python3 -c "{bind}"')
     assert (first["exit_code"], second["exit_code"], second["stderr"]) == (0, 0, "")

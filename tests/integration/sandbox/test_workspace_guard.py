@@ -37,7 +37,7 @@ def places(result: CommandResult) -> dict[str, bool]:
 
 
 @pytest.mark.needs("sandbox")
-async def test_what_is_there_is_read_only_and_what_is_new_is_moved(workspace: Path, tmp_path: Path) -> None:
+async def test_existing_files_are_read_only_and_new_ones_are_moved(workspace: Path, tmp_path: Path) -> None:
     sandbox = await opened(workspace, tmp_path / "run")
     result = await sandbox.run(
         "echo x >.envrc; rm -f .envrc; mv .envrc e; echo x >sub/.vscode/tasks.json; rm -rf sub; mv sub/.vscode v;"
@@ -96,7 +96,7 @@ async def test_a_folder_made_anew_under_the_name_of_a_protected_one_is_new(works
 
 
 @pytest.mark.needs("sandbox")
-async def test_what_a_program_outside_writes_meanwhile_stays(workspace: Path, tmp_path: Path) -> None:
+async def test_files_that_a_program_outside_writes_meanwhile_stay(workspace: Path, tmp_path: Path) -> None:
     sandbox = await opened(workspace, tmp_path / "run")
 
     async def save() -> None:
@@ -135,7 +135,7 @@ async def test_a_link_that_is_obeyed_is_put_back(workspace: Path, tmp_path: Path
 
 
 @pytest.mark.needs("sandbox")
-async def test_what_a_link_that_is_obeyed_leads_to_is_read_only(workspace: Path, tmp_path: Path) -> None:
+async def test_target_of_an_obeyed_link_is_read_only(workspace: Path, tmp_path: Path) -> None:
     (workspace / ".envrc").rename(workspace / "real")
     (workspace / ".envrc").symlink_to("real")
     sandbox = await opened(workspace, tmp_path / "run")
@@ -190,7 +190,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_the_index_finds_at_once_what_a_walk_would_find(tmp_path: Path, change: str) -> None:
+def test_index_finds_what_a_walk_finds(tmp_path: Path, change: str) -> None:
     (tmp_path / "a/b").mkdir(parents=True)
     (tmp_path / "plain").touch()
     index = FolderIndex(str(tmp_path))
@@ -203,7 +203,7 @@ def test_the_index_finds_at_once_what_a_walk_would_find(tmp_path: Path, change: 
 
 @pytest.mark.needs("sandbox")
 @pytest.mark.needs("root")
-def test_what_lies_in_closed_folders_is_moved_for_an_ordinary_user(tmp_path: Path) -> None:
+def test_files_in_closed_folders_are_moved_for_an_ordinary_user(tmp_path: Path) -> None:
     """Nothing is closed to root: the run is one of nobody, in a process of its own."""
     run = (
         "import os, tempfile, anyio; from pathlib import Path; from agentctl.sandbox import bwrap, import_path,"
@@ -225,7 +225,7 @@ def test_what_lies_in_closed_folders_is_moved_for_an_ordinary_user(tmp_path: Pat
 
 
 @pytest.mark.parametrize("user", [0, 65534] if os.geteuid() == 0 else [os.geteuid()])
-def test_closed_folders_are_looked_into_and_stay_closed(user: int) -> None:
+def test_closed_folders_are_searched_and_stay_closed(user: int) -> None:
     look = (
         "import os, sys, tempfile; from agentctl.sandbox.folder_index import FolderIndex; os.setuid(int(sys.argv[1]));"
         " root = tempfile.mkdtemp(); os.chdir(root); os.makedirs('a/b/c'); open('a/b/c/.envrc', 'w');"
@@ -238,7 +238,7 @@ def test_closed_folders_are_looked_into_and_stay_closed(user: int) -> None:
     assert done.stdout == "a/b/c/.envrc a/b/c/.envrc 0o40000 []\n0o40100\n"
 
 
-def test_a_path_too_long_to_be_looked_into_is_said(tmp_path: Path) -> None:
+def test_path_too_long_to_search_is_reported(tmp_path: Path) -> None:
     deep = "import os\nfor _ in range(60): os.mkdir('d' * 100); os.chdir('d' * 100)"
     subprocess.run([sys.executable, "-c", deep], cwd=tmp_path, check=True)
     index = FolderIndex(str(tmp_path))

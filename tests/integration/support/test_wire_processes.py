@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.support.wire.client import body_for
 
 
-def test_it_runs_by_itself_and_prints_its_address_first() -> None:
+def test_wire_server_runs_by_itself_and_prints_its_address_first() -> None:
     words = ["--answer", "hi", "--input-tokens", "10", "--output-tokens", "1", "--key", "k", "--input-price", "3"]
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.support.wire.server", *words],

@@ -32,7 +32,7 @@ async def test_git_status_leaves_out_what_is_denied(workspace: Path) -> None:
 
 
 @pytest.mark.needs("sandbox")
-async def test_the_sandbox_shows_nothing_that_is_denied_and_nothing_can_be_moved_into_sight(workspace: Path) -> None:
+async def test_sandbox_hides_denied_files_and_nothing_can_be_moved_into_sight(workspace: Path) -> None:
     rules = tuple(map(parse_rule, (*DENY, "write_file(path=src/app.py)")))
     sandbox = await open_sandbox(
         "bwrap", workspace=workspace, network=False, read_only=False, denied=DeniedPaths(workspace, rules)

@@ -103,7 +103,7 @@ async def test_a_socket_without_anyone_behind_it_means_that_no_engine_runs(tmp_p
     assert error.message.startswith("No container engine is running: nobody answers at unix://")
 
 
-async def test_a_file_that_is_no_socket_is_said(tmp_path: Path) -> None:
+async def test_file_that_is_not_a_socket_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     error = await _error_of(f"unix://{tmp_path}/file")
     assert error.message.startswith("No container engine is running: nobody answers at unix://")
@@ -176,7 +176,7 @@ def _answers(*, version: bytes = VERSION, other: bytes = b"") -> Serve:
         (_answers(other=b"HTTP/1.1 200 OK\r\nContent-Length: ten\r\n\r\n"), "does not answer like a container"),
     ],
 )
-async def test_what_is_no_engine_is_told_apart_from_one(serve: Serve, said: str) -> None:
+async def test_server_that_is_not_an_engine_is_reported_as_such(serve: Serve, said: str) -> None:
     async with _server(serve) as host:
         error = await _error_of(host)
     assert said in error.message
@@ -308,7 +308,7 @@ async def test_odd_but_valid_answers_are_shown_as_far_as_they_go() -> None:
     assert "\\x1b[2Jevil\\n" in text
 
 
-async def test_a_log_stream_that_is_none_is_said() -> None:
+async def test_invalid_log_stream_is_reported() -> None:
     async def serve(stream: SocketStream, request: bytes) -> None:
         if b" /version " in request:
             await stream.send(VERSION)

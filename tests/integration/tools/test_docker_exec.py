@@ -42,12 +42,12 @@ async def test_no_shell_sees_the_command(box: LazyToolbox, make: Make) -> None:
     assert "note: no shell ran this" in told
 
 
-async def test_it_runs_as_and_where_it_was_asked_to(box: LazyToolbox, make: Make) -> None:
+async def test_command_runs_as_the_user_and_in_the_folder_asked_for(box: LazyToolbox, make: Make) -> None:
     told = await act(box, "docker_exec", name=make(), command="sh -c 'id -u; pwd'", user="1000:1000", workdir="/etc")
     assert told.endswith("stdout:\n1000\n/etc")
 
 
-async def test_it_gets_no_privileges_beyond_the_containers_own(box: LazyToolbox, make: Make) -> None:
+async def test_command_gets_no_privileges_beyond_the_containers_own(box: LazyToolbox, make: Make) -> None:
     name = make("--cap-drop", "ALL", "--security-opt", "no-new-privileges")
     told = await act(box, "docker_exec", name=name, command="grep -E CapEff|NoNewPrivs /proc/self/status")
     assert re.search(r"CapEff:\s+0{16}\nNoNewPrivs:\s+1$", told)
@@ -68,7 +68,7 @@ async def test_it_gets_no_privileges_beyond_the_containers_own(box: LazyToolbox,
         ({}, 'needs "command"'),
     ],
 )
-async def test_hostile_arguments_are_refused_before_anybody_is_asked(
+async def test_hostile_arguments_are_refused_before_any_question(
     box: LazyToolbox, arguments: dict[str, object], said: str
 ) -> None:
     with pytest.raises(ToolError) as caught:
@@ -120,7 +120,7 @@ async def test_a_cancelled_command_is_ended_inside(
     assert "sleep 883" not in _processes(docker, name)
 
 
-async def test_what_cannot_be_ended_is_said_plainly(box: LazyToolbox, make: Make, docker: Docker) -> None:
+async def test_command_that_cannot_be_ended_is_reported(box: LazyToolbox, make: Make, docker: Docker) -> None:
     name = make()
     hides = "env -i sh -c 'trap \"\" TERM; while :; do sleep 0.1; done'"
     told = await act(box, "docker_exec", name=name, command=hides, timeout=1)

@@ -28,7 +28,7 @@ async def test_a_container_is_stopped_and_started_and_the_state_after_it_is_told
     assert inspected(docker, name)["State"]["Running"] is True
 
 
-async def test_what_is_so_already_is_said_and_not_an_error(box: LazyToolbox, make: Make) -> None:
+async def test_state_reached_already_is_reported_and_not_an_error(box: LazyToolbox, make: Make) -> None:
     name = make()
     told = await act(box, "docker_start", name=name)
     assert told.startswith(f"{name} is already running: nothing was changed.\nstate: running for ")
@@ -38,7 +38,7 @@ async def test_what_is_so_already_is_said_and_not_an_error(box: LazyToolbox, mak
     assert told.endswith("exit code: 0")
 
 
-async def test_one_that_does_not_end_by_itself_is_killed_after_its_grace_time(box: LazyToolbox, make: Make) -> None:
+async def test_container_that_does_not_stop_is_killed_after_its_grace_time(box: LazyToolbox, make: Make) -> None:
     name = make(command=("sh", "-c", 'trap "" TERM; while :; do sleep 0.1; done'))
     told = await act(box, "docker_stop", name=name, timeout=1)
     assert told == f"{name} was stopped: exit code 137 (killed: it did not end by itself within 1 s)."
@@ -66,7 +66,9 @@ async def test_a_restart_tells_ports_and_health(box: LazyToolbox, docker: Docker
     assert inspected(docker, name)["State"]["StartedAt"] > began
 
 
-async def test_one_that_dies_at_once_is_told_with_its_exit_code_and_last_lines(box: LazyToolbox, make: Make) -> None:
+async def test_container_that_dies_at_once_is_reported_with_exit_code_and_last_lines(
+    box: LazyToolbox, make: Make
+) -> None:
     command = ("sh", "-c", "(echo booting; echo no config) >&2; exit 3")
     name = make(command=command, verb=("create",))
     expected = "but it ended within a second.\nexit code: 3\nthe last 2 lines that it wrote:\nbooting\nno config"
@@ -76,20 +78,20 @@ async def test_one_that_dies_at_once_is_told_with_its_exit_code_and_last_lines(b
         assert await act(box, "docker_restart", name=name) == f"{name} was restarted, {expected}"
 
 
-async def test_one_that_its_policy_restarts_again_and_again_is_no_success(box: LazyToolbox, make: Make) -> None:
+async def test_container_that_its_policy_keeps_restarting_is_not_a_success(box: LazyToolbox, make: Make) -> None:
     name = make("--restart", "always", command=("sh", "-c", "exit 5"), verb=("create",))
     told = await act(box, "docker_start", name=name)
     assert told.startswith(f"{name} was started, but it ended within a second.\n")
     assert "it wrote nothing" in told
 
 
-async def test_one_with_rm_is_gone_after_its_stop(box: LazyToolbox, make: Make) -> None:
+async def test_container_with_rm_is_gone_after_its_stop(box: LazyToolbox, make: Make) -> None:
     name = make("--rm")
     told = await act(box, "docker_stop", name=name)
     assert "was stopped" in told
 
 
-async def test_a_paused_one_is_not_started_and_the_engine_says_why(
+async def test_paused_container_is_not_started_and_the_engine_says_why(
     box: LazyToolbox, make: Make, docker: Docker
 ) -> None:
     name = make()
@@ -99,7 +101,7 @@ async def test_a_paused_one_is_not_started_and_the_engine_says_why(
     docker("unpause", name)
 
 
-async def test_a_running_one_is_removed_by_force_only(box: LazyToolbox, make: Make, docker: Docker) -> None:
+async def test_running_container_is_removed_by_force_only(box: LazyToolbox, make: Make, docker: Docker) -> None:
     name = make()
     with pytest.raises(ToolError) as caught:
         await act(box, "docker_rm", name=name)
@@ -139,9 +141,7 @@ async def test_any_way_to_name_a_container_is_resolved_to_its_true_name(
 @pytest.mark.parametrize(
     "name", ["sample-wbe", "--privileged", "/:/host", "a b", "sample-web\n", "x\0y", "", "../images", "x" * 32768]
 )
-async def test_what_names_no_container_is_an_error_before_anybody_is_asked(
-    box: LazyToolbox, tool: str, name: str
-) -> None:
+async def test_unknown_container_name_is_an_error_before_any_question(box: LazyToolbox, tool: str, name: str) -> None:
     arguments = {"name": name} | ({"command": "ls"} if tool == "docker_exec" else {})
     with pytest.raises(EngineUnavailable, match="No such container") as caught:
         await box.get(tool).prepare(arguments)

@@ -149,7 +149,7 @@ async def test_every_change_is_asked_about_by_what_it_acts_on(
     assert len(person.asked) == 1
 
 
-async def test_nobody_is_asked_about_what_is_not_there(box: LazyToolbox) -> None:
+async def test_missing_container_is_reported_without_a_question(box: LazyToolbox) -> None:
     person = Person(Approval(granted=True))
     door = Door(box, person=person)
     missing = await door.ask("docker_rm", name="sample-wbe")
@@ -160,7 +160,7 @@ async def test_nobody_is_asked_about_what_is_not_there(box: LazyToolbox) -> None
     assert person.asked == []
 
 
-async def test_what_was_swapped_while_the_question_stood_is_not_touched(
+async def test_container_swapped_during_the_question_is_not_touched(
     box: LazyToolbox, make: Make, docker: Docker
 ) -> None:
     name = make()

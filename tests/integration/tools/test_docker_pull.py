@@ -40,7 +40,7 @@ def _registry(engine: PrivateEngine) -> Iterator[None]:
             process.kill()
 
 
-async def test_without_a_network_the_cause_and_a_hint_are_told(box: LazyToolbox) -> None:
+async def test_missing_network_is_reported_with_cause_and_hint(box: LazyToolbox) -> None:
     with pytest.raises(ToolError) as caught:
         await act(box, "docker_pull", image="nginx")
     assert caught.value.message.startswith("nginx was not pulled: the engine does not reach docker.io: ")
@@ -64,7 +64,7 @@ NO_NAMES = ["", "-a nginx", "--all-tags", "nginx --platform x", "NGINX", "nginx:
 
 
 @pytest.mark.parametrize("image", [*NO_NAMES, "a" * 32768])
-async def test_what_is_no_images_name_is_refused_before_anybody_is_asked(box: LazyToolbox, image: str) -> None:
+async def test_invalid_image_name_is_refused_before_any_question(box: LazyToolbox, image: str) -> None:
     with pytest.raises(ToolError, match="is not a valid image name") as caught:
         await box.get("docker_pull").prepare({"image": image})
     assert len(caught.value.message) < 200

@@ -120,9 +120,7 @@ async def test_every_restriction_reaches_the_engine(box: LazyToolbox, docker: Do
     assert set(found["Config"]["Labels"]) == {"agentctl.sample", "agentctl.run", "agentctl.owner", "agentctl.call"}
 
 
-async def test_what_may_be_asked_for_changes_only_its_own_restriction(
-    box: LazyToolbox, docker: Docker, tmp_path: Path
-) -> None:
+async def test_each_option_changes_only_its_own_restriction(box: LazyToolbox, docker: Docker, tmp_path: Path) -> None:
     plain = (await _detached(box, docker))["HostConfig"]
     found = await _detached(
         box, docker, network=True, writable=True, workspace=True, ports=["0:80", "127.0.0.1:18077:81/udp"],
@@ -154,7 +152,7 @@ async def test_what_may_be_asked_for_changes_only_its_own_restriction(
     assert found["Config"]["WorkingDir"] == "/workspace"
 
 
-async def test_inside_there_is_no_power_no_network_and_nothing_to_write_to(box: LazyToolbox, tmp_path: Path) -> None:
+async def test_container_has_no_privileges_no_network_and_nothing_to_write_to(box: LazyToolbox, tmp_path: Path) -> None:
     (tmp_path / "note").write_text("readable")
     (tmp_path / "note").chmod(0o644)
     looks = 'grep -E "CapEff|NoNewPrivs" /proc/self/status; ls /sys/class/net; cat note; echo fine > /tmp/y; cat /tmp/y'
@@ -173,7 +171,7 @@ async def test_processes_and_memory_have_an_end(box: LazyToolbox) -> None:
     assert "it was killed for lack of memory (memory_mb=16)" in told
 
 
-async def test_what_is_left_running_is_named_and_stays(box: LazyToolbox, docker: Docker) -> None:
+async def test_container_left_running_is_named_and_stays(box: LazyToolbox, docker: Docker) -> None:
     told = await act(
         box, "docker_run", image=IMAGE, command="httpd -f -h / -p 80", name="t-stays", detach=True, network=True,
         ports=["80"],
@@ -195,7 +193,7 @@ async def test_what_is_left_running_is_named_and_stays(box: LazyToolbox, docker:
         docker("rm", "-f", "t-stays")
 
 
-async def test_what_ends_at_once_although_it_should_stay_is_an_error_and_removed(box: LazyToolbox) -> None:
+async def test_detached_container_that_ends_at_once_is_an_error_and_removed(box: LazyToolbox) -> None:
     with pytest.raises(ToolError) as caught:
         await act(box, "docker_run", image=IMAGE, command="sh -c 'echo no config; exit 3'", detach=True)
     assert caught.value.message.endswith(
@@ -254,7 +252,7 @@ async def test_a_shells_signs_outside_a_shell_are_pointed_out(box: LazyToolbox) 
         ({"pid": "host"}, 'no argument "pid"'),
     ],
 )
-async def test_hostile_arguments_are_refused_before_anybody_is_asked(
+async def test_hostile_arguments_are_refused_before_any_question(
     box: LazyToolbox, arguments: dict[str, object], said: str
 ) -> None:
     with pytest.raises(ToolError) as caught:
@@ -283,7 +281,9 @@ async def test_a_workspace_that_holds_the_engines_socket_is_not_mounted(docker_h
 
 
 @pytest.mark.parametrize("detach", [False, True])
-async def test_cancelled_at_any_moment_it_leaves_nothing_behind(box: LazyToolbox, docker: Docker, detach: bool) -> None:
+async def test_run_cancelled_at_any_moment_leaves_nothing_behind(
+    box: LazyToolbox, docker: Docker, detach: bool
+) -> None:
     await act(box, "docker_run", image=IMAGE, command="true")
     arguments = await box.get("docker_run").prepare({"image": IMAGE, "command": "sleep 100", "detach": detach})
     before = ours(docker)
@@ -316,7 +316,7 @@ def _killed_runner(host: str, docker: Docker, *, child: bool = False) -> tuple[s
     return process, wait_for_new(docker, before, runner=process)
 
 
-async def test_what_a_killed_agentctl_left_is_swept_and_what_a_living_one_runs_is_not(
+async def test_containers_of_a_killed_agentctl_are_removed_and_those_of_a_living_one_stay(
     box: LazyToolbox, docker: Docker, docker_host: str
 ) -> None:
     dead, left = _killed_runner(docker_host, docker, child=True)

@@ -119,7 +119,7 @@ async def test_a_repository_that_names_a_program_is_refused_and_runs_nothing(
     assert not list(repository.rglob("PWNED"))
 
 
-async def test_what_is_included_is_refused_as_well(repository: Path) -> None:
+async def test_program_in_an_included_file_is_refused_as_well(repository: Path) -> None:
     (repository / "extra").write_text('[filter "x"]\n clean = touch PWNED; cat\n')
     _git(repository, "config", "include.path", "../extra")
     with pytest.raises(ToolError, match=r"filter\.x\.clean, include\.path"):

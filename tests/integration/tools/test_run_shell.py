@@ -53,7 +53,7 @@ HINTS = {
 
 @pytest.mark.needs("sandbox")
 @pytest.mark.parametrize(("command", "hint"), HINTS.items(), ids=["network", "names", "read-only", "private"])
-async def test_where_the_sandbox_is_the_cause_a_hint_says_so(command: str, hint: str, tmp_path: Path) -> None:
+async def test_failure_caused_by_the_sandbox_has_a_hint(command: str, hint: str, tmp_path: Path) -> None:
     told = await (await shell(tmp_path))({"command": command})
     assert hint in told.partition("hint: ")[2]
     free = await (await shell(tmp_path, "none"))({"command": "ls /nowhere/x; echo 'Read-only file system' >&2; false"})
@@ -61,7 +61,7 @@ async def test_where_the_sandbox_is_the_cause_a_hint_says_so(command: str, hint:
 
 
 @pytest.mark.needs("sandbox")
-async def test_what_a_command_may_do_without_a_question_depends_on_its_sandbox(tmp_path: Path) -> None:
+async def test_command_permission_without_a_question_depends_on_its_sandbox(tmp_path: Path) -> None:
     kinds = {}
     for name, tool in {
         "bwrap": await shell(tmp_path),

@@ -32,7 +32,7 @@ def writes(paths: list[str]) -> list[Completion]:
     return [Completion("Writing.", tuple(calls[n : n + 16]), USED, "tool_calls") for n in range(0, len(calls), 16)]
 
 
-def test_every_name_that_asks_is_refused_where_nobody_can_be_asked(json_run: JsonRun, tmp_path: Path) -> None:
+def test_every_name_that_asks_is_refused_without_a_terminal(json_run: JsonRun, tmp_path: Path) -> None:
     paths = file_paths(ASKS)
     assert len(paths) >= 40
     json_run.run([*writes(paths), answer("could not")], *WRITE)
@@ -148,7 +148,7 @@ async def test_a_file_to_which_an_obeyed_link_leads_asks(tmp_path: Path) -> None
     assert (await refused(tmp_path, "conf/build.mk")).kind == "allow"
 
 
-async def test_what_git_s_configuration_names_asks_and_then_is_run_by_git(tmp_path: Path) -> None:
+async def test_file_named_by_git_s_configuration_asks_and_is_then_run_by_git(tmp_path: Path) -> None:
     git = ["git", "-C", str(tmp_path)]
     await anyio.run_process(["git", "init", "-q", str(tmp_path)])
     for key, value in (("core.hooksPath", "tools/hooks"), ("include.path", "../conf/git.inc")):

@@ -130,7 +130,7 @@ async def test_a_place_that_cannot_be_written_is_one_warning_and_stops_nothing(
     assert tracker.calls == 2
 
 
-async def test_what_could_not_be_written_is_tried_again_when_the_run_ends(path: Path) -> None:
+async def test_unwritten_record_is_tried_again_when_the_run_ends(path: Path) -> None:
     said: list[str] = []
     blocked = path.with_name(f"{path.name}.lock")
     blocked.mkdir()

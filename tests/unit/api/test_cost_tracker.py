@@ -75,7 +75,7 @@ def test_a_wrong_price_is_refused_with_the_unit(wrong: Any) -> None:  # noqa: AN
     assert caught.value.hint == "pass dollars per 1,000 tokens: 0 (free), or 0.000001 to 1"
 
 
-def test_one_price_alone_is_refused() -> None:
+def test_price_of_one_direction_alone_is_refused() -> None:
     with pytest.raises(UsageError, match="cost_per_1k_output is missing"):
         CostTracker(cost_per_1k_input=0.03)
     with pytest.raises(UsageError, match="cost_per_1k_input is missing"):
@@ -151,7 +151,7 @@ async def test_the_hour_is_everyones_and_another_ledger_has_another_hour(tmp_pat
     assert (apart.hourly_cost(), mine.hourly_cost()) == (Decimal("0.013"), Decimal("0.013"))
 
 
-async def test_what_is_in_doubt_is_kept_apart_and_what_is_unknown_is_none() -> None:
+async def test_amount_in_doubt_is_kept_apart_and_an_unknown_one_is_none() -> None:
     script: list[Step] = [ProviderUnavailable("the answer broke off"), says("whole")]
     tracker = CostTracker()
     result = await DockerAgent(ScriptedProvider(script, facts=PRICED), tracker).execute_async("try")

@@ -41,7 +41,7 @@ UNPRICED = ModelFacts("a", "b")
 TASK = "Restart the container web"  # what builtin denies without asking any engine
 
 
-def test_it_runs_where_no_loop_runs() -> None:
+def test_agent_runs_without_a_running_loop() -> None:
     result = DockerAgent(ScriptedProvider([says("Two.")], facts=PRICED)).execute("How many?")
     assert isinstance(result, RunResult)
     assert (result.status, str(result), result.agent, result.cost_nano) == ("done", "Two.", "docker", COST)
@@ -50,7 +50,7 @@ def test_it_runs_where_no_loop_runs() -> None:
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_it_runs_inside_a_running_loop_awaited_or_not(backend: str) -> None:
+def test_agent_runs_inside_a_running_loop_awaited_or_not(backend: str) -> None:
     agent = DockerAgent(ScriptedProvider([says("one"), says("two")], facts=PRICED))
 
     async def main() -> list[str]:
@@ -59,7 +59,7 @@ def test_it_runs_inside_a_running_loop_awaited_or_not(backend: str) -> None:
     assert anyio.run(main, backend=backend) == ["one", "two"]
 
 
-def test_it_runs_in_a_loop_inside_a_loop_as_a_notebook_has_it() -> None:
+def test_agent_runs_in_a_loop_inside_a_loop_as_in_a_notebook() -> None:
     agent = DockerAgent(ScriptedProvider([says("deep")], facts=PRICED))
 
     async def cell() -> str:
@@ -80,7 +80,7 @@ def test_runs_of_several_threads_on_one_agent_are_apart() -> None:
     assert {journal_of(result.run_id)[0]["task"] for result in results} == {f"task {n}" for n in range(6)}
 
 
-async def test_two_at_once_in_one_loop_share_a_provider_and_its_connections(
+async def test_two_runs_at_once_in_one_loop_share_a_provider_and_its_connections(
     wire: OpenWire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first to end must not close what the second one is still listening to."""
@@ -130,7 +130,7 @@ async def test_a_provider_lets_go_when_the_last_run_that_uses_it_has_ended() -> 
     assert provider.closed == 1
 
 
-async def test_a_cancelled_run_is_closed_in_journal_and_ledger_before_the_cancellation_goes_on() -> None:
+async def test_cancelled_run_is_closed_in_journal_and_ledger_before_cancelling_goes_on() -> None:
     reached, tracker = anyio.Event(), CostTracker()
     agent = DockerAgent(ScriptedProvider([hanging(reached)], facts=PRICED), tracker)
     async with anyio.create_task_group() as group:
@@ -178,13 +178,13 @@ def test_the_end_of_a_run_is_a_result_and_never_raised() -> None:
         (lambda: DockerAgent(ScriptedProvider([], facts=UNPRICED)).execute(TASK), "price of a/b is unknown", "a/b"),
     ],
 )
-def test_a_wrong_argument_or_setting_is_raised_with_its_cure(make: Callable[[], object], said: str, cure: str) -> None:
+def test_wrong_argument_or_setting_is_raised_with_a_hint(make: Callable[[], object], said: str, cure: str) -> None:
     with pytest.raises(UsageError, match=re.escape(said)) as caught:
         make()
     assert cure in caught.value.hint
 
 
-def test_who_answers_is_chosen_as_the_command_line_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_provider_is_chosen_as_on_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
     result = DockerAgent().execute(TASK)
     assert (result.provider, result.provider_chosen_by) == ("builtin", "no key, no server")
     monkeypatch.setenv("CI", "true")
@@ -242,7 +242,7 @@ async def test_a_question_goes_to_the_approver_and_without_one_is_a_no(monkeypat
     assert (denied.status, denied.denied) == ("denied", ("system_memory",))
 
 
-def test_it_is_always_the_docker_agent_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_agent_is_always_the_docker_agent_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AGENTCTL_AGENT", "system")
     diary = Diary()
     DockerAgent(BuiltinProvider(), observers=[diary], labels={"team": "ops"}).execute("How much memory is free?")
@@ -251,7 +251,7 @@ def test_it_is_always_the_docker_agent_and_says_so(monkeypatch: pytest.MonkeyPat
     assert started.labels["team"] == "ops"
 
 
-def test_its_runs_are_labelled_with_where_they_took_place(tmp_path: Path) -> None:
+def test_runs_are_labelled_with_where_they_took_place(tmp_path: Path) -> None:
     diary = Diary()
     agent = DockerAgent(BuiltinProvider(), observers=[diary], labels={"repo": "mine"}, workdir=tmp_path)
     agent.execute("How much memory is free?")

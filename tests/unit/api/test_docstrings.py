@@ -46,7 +46,7 @@ def test_every_public_name_has_an_example_that_runs(
     assert ended.failed == 0, "".join(said)
 
 
-def test_what_can_be_raised_is_said_where_it_is_raised() -> None:
+def test_exceptions_are_documented_where_they_are_raised() -> None:
     """Methods that ask, run or read say so; nothing public is left with a bare sentence that hides it."""
     texts = {parameter.values[0]: str(parameter.values[1]) for parameter in EVERYTHING}
     asking = [

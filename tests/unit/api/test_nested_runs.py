@@ -49,7 +49,7 @@ def busy(times: int) -> ScriptedProvider:
 
 
 @pytest.mark.usefixtures("outer")
-def test_its_runs_spend_from_the_limit_of_the_run_that_started_it(state: Path) -> None:
+def test_agents_runs_spend_from_the_limit_of_the_run_that_started_it(state: Path) -> None:
     provider = busy(20)
     tracker = CostTracker(limits=NONE)
     result = DockerAgent(provider, cost_tracker=tracker).execute("List all containers")
@@ -62,7 +62,7 @@ def test_its_runs_spend_from_the_limit_of_the_run_that_started_it(state: Path) -
 
 
 @pytest.mark.usefixtures("outer")
-def test_a_tracker_with_a_ledger_of_its_own_is_no_way_out(tmp_path: Path) -> None:
+def test_tracker_with_another_ledger_does_not_escape_the_limit(tmp_path: Path) -> None:
     provider = busy(1)
     tracker = CostTracker(limits=NONE, ledger=tmp_path / "own.db")
     result = DockerAgent(provider, cost_tracker=tracker).execute("List all containers")
@@ -71,7 +71,7 @@ def test_a_tracker_with_a_ledger_of_its_own_is_no_way_out(tmp_path: Path) -> Non
     assert result.error.message == f"run outer, which this run belongs to, is not in the ledger {tmp_path / 'own.db'}"
 
 
-def test_once_that_run_has_ended_nothing_is_sent(outer: Process) -> None:
+def test_agent_sends_nothing_once_its_parent_run_has_ended(outer: Process) -> None:
     outer.session.close_run("outer", "done")
     for provider in (busy(1), BuiltinProvider()):
         result = DockerAgent(provider).execute("List all containers")
@@ -82,7 +82,7 @@ def test_once_that_run_has_ended_nothing_is_sent(outer: Process) -> None:
 
 @pytest.mark.usefixtures("outer")
 @pytest.mark.parametrize("missing", ["AGENTCTL_PARENT_RUN", "AGENTCTL_PARENT_CAPABILITY"])
-async def test_half_of_what_it_has_to_show_is_refused_before_a_run_begins(
+async def test_incomplete_parent_variables_are_refused_before_a_run_begins(
     monkeypatch: pytest.MonkeyPatch, state: Path, missing: str
 ) -> None:
     monkeypatch.delenv(missing)
@@ -91,7 +91,7 @@ async def test_half_of_what_it_has_to_show_is_refused_before_a_run_begins(
     assert list(scopes(state)) == ["outer"]
 
 
-def test_inside_a_sandbox_that_is_said_before_anything_else_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_agent_inside_a_sandbox_is_refused_before_other_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a key, too: nobody looks for one that would be of no use."""
     monkeypatch.setenv("AGENTCTL_CHILD", "0a0b")
     monkeypatch.setenv("CI", "1")

@@ -39,7 +39,7 @@ def test_the_asked_model_alone_is_charged_at_its_own_price() -> None:
 
 
 @pytest.mark.parametrize("dear", ["asked", "answered"])
-def test_of_two_models_the_dearer_one_sets_the_charge(dear: str) -> None:
+def test_dearer_of_two_models_sets_the_charge(dear: str) -> None:
     table = {("asked", ""): CHEAP, ("answered", ""): CHEAP} | {(dear, ""): DEAR}
     found = charge_of(table, Completion(model="answered"))
     assert found is not None
@@ -65,7 +65,7 @@ def test_a_service_tier_without_a_price_says_nothing_of_what_it_cost() -> None:
     assert charge_of({("asked", ""): CHEAP}, Completion(tier="")) is not None
 
 
-def test_where_no_price_is_known_the_charge_is_unknown_and_never_zero() -> None:
+def test_charge_without_a_known_price_is_unknown_and_never_zero() -> None:
     answer = Completion(model="answered", tier="turbo", hour_writes=7, billed_nano=5)
     assert charge_of({}, answer) == Charge(
         *(USAGE, None, "answered", None, None, None),
@@ -77,7 +77,7 @@ def test_where_no_price_is_known_the_charge_is_unknown_and_never_zero() -> None:
 
 
 @pytest.mark.parametrize(("more", "by"), [(1, "billed"), (0, "asked"), (-1, "asked")])
-def test_what_the_provider_billed_sets_the_charge_only_where_it_is_more(more: int, by: str) -> None:
+def test_billed_amount_sets_the_charge_only_where_it_is_more(more: int, by: str) -> None:
     counted = charge_nano(CHEAP, USAGE)
     found = charge_of({("asked", ""): CHEAP}, Completion(billed_nano=counted + more))
     assert found is not None
@@ -89,7 +89,7 @@ def test_what_the_provider_billed_sets_the_charge_only_where_it_is_more(more: in
     )
 
 
-def test_cache_writes_for_an_hour_have_their_own_price_and_are_never_more_than_all_writes() -> None:
+def test_hour_long_cache_writes_have_their_own_price_and_never_exceed_all_writes() -> None:
     price = replace(CHEAP, cache_write=Decimal(2), cache_write_hour=Decimal(5))
     for said, counted in ((0, 0), (30, 30), (40, 40), (41, 40), (-1, 0)):
         found = charge_of({("asked", ""): price}, Completion(hour_writes=said))

@@ -71,7 +71,7 @@ def test_reported_usage_makes_the_next_bound_tight() -> None:
     assert 2_500 < bound(request, known) < 3_000 < plain_bound(request)
 
 
-def test_another_model_other_tools_or_a_changed_prefix_fall_back_to_the_plain_bound() -> None:
+def test_changed_model_tools_or_prefix_fall_back_to_the_plain_bound() -> None:
     known, request = known_turn()
     others = (
         Request("other", request.messages),
@@ -82,7 +82,7 @@ def test_another_model_other_tools_or_a_changed_prefix_fall_back_to_the_plain_bo
     assert [bound(other, known) for other in others] == [plain_bound(other) for other in others]
 
 
-def test_a_report_that_is_not_plausible_is_no_ground_to_build_on() -> None:
+def test_implausible_report_is_not_built_on() -> None:
     asked = Request("m", (Message("user", "x" * 16_000),))
     assert accept_report(None, asked, Completion("hi"), Usage(900, 1)) is None
     known = accept_report(None, asked, Completion("hi"), Usage(4_000, 1))
@@ -113,7 +113,7 @@ def test_the_tight_bound_holds_for_a_tokenizer_of_any_steady_rate(parts: list[st
 
 
 @pytest.mark.parametrize("text", ["日本" * 200, "é" * 300, "\U0001f600" * 100, "plain", "\ud800"])
-def test_arguments_and_schemas_weigh_what_they_do_with_escapes(text: str) -> None:
+def test_arguments_and_schemas_count_with_their_escapes(text: str) -> None:
     """A template's ``tojson`` may write every character that is not ASCII as ``\\uXXXX``."""
     said = Message("assistant", "", (ToolCall("1", "look", {"at": text}),))
     assert message_bytes(said) >= len(json.dumps({"at": text}).encode())

@@ -99,7 +99,7 @@ def cuts(draw: st.DrawFn) -> tuple[Request, Completion, Request]:
 
 @settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(templates, cuts(), st.integers(0, 2_000))
-def test_what_is_left_of_a_request_is_never_above_its_bound(
+def test_request_after_a_cut_is_never_above_its_bound(
     template: Template, cut: tuple[Request, Completion, Request], thoughts: int
 ) -> None:
     earlier, answer, request = cut
@@ -207,7 +207,7 @@ def without_the_last_question(known: SettledRequest) -> tuple[Message, ...]:
 
 
 @pytest.mark.parametrize("left", [without_system, without_the_last_question])
-def test_what_a_template_would_write_otherwise_is_bound_by_its_bytes(left: object) -> None:
+def test_text_that_a_template_may_rewrite_is_bound_by_its_bytes(left: object) -> None:
     known, new = run_of(4)
     asked = replace(known.request, messages=(*known.request.messages, Message("user", "And now?")))
     known = known._replace(request=asked)
@@ -215,7 +215,7 @@ def test_what_a_template_would_write_otherwise_is_bound_by_its_bytes(left: objec
     assert bound(request, known) == plain_bound(request)
 
 
-def test_each_earlier_message_pays_for_one() -> None:
+def test_repeated_message_is_covered_by_a_report_only_once() -> None:
     known, _ = run_of(2)
     system, task, call, result, *_ = known.request.messages
     once = Request("m", (system, task, call, result), TOOLS)
@@ -223,7 +223,7 @@ def test_each_earlier_message_pays_for_one() -> None:
     assert bound(twice, known) >= bound(once, known) + message_bytes(call) + message_bytes(result)
 
 
-def test_what_a_server_may_have_cut_in_silence_is_no_ground_for_a_cut() -> None:
+def test_possible_silent_truncation_is_not_built_on() -> None:
     known, new = run_of(12)
     system, task, *rest = known.request.messages
     request = Request("m", (system, task, *rest[8:], *new), TOOLS)

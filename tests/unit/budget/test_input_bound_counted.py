@@ -84,9 +84,7 @@ def truth(name: str, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> 
 @pytest.mark.parametrize("name", NAMES)
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(conversations(), st.booleans())
-def test_what_openai_counts_is_never_above_the_counted_bound(
-    name: str, said: tuple[Message, ...], offers: bool
-) -> None:
+def test_openais_count_is_never_above_the_counted_bound(name: str, said: tuple[Message, ...], offers: bool) -> None:
     request = Request("m", said, TOOLS if offers else ())
     assert truth(name, said, request.tools) <= bound(request, weights=by(name)) - FIXED // 2
 
@@ -156,7 +154,7 @@ def test_a_letter_that_grows_when_normalised_counts_as_it_has_grown() -> None:
     assert found.at_most(text) >= found(unicodedata.normalize("NFKC", text)) > found(text)
 
 
-def test_what_is_no_text_in_unicode_counts_its_bytes() -> None:
+def test_text_that_is_not_valid_unicode_counts_its_bytes() -> None:
     assert vocabulary_of("o200k_base").at_most("why \ud83d\ude00?") == len("why ") + 3 + 3 + 1
 
 
@@ -241,7 +239,7 @@ def providers() -> Mapping[str, RemoteProvider]:
     }
 
 
-def test_a_vocabulary_is_sure_at_openais_own_address_only() -> None:
+def test_vocabulary_is_certain_at_openais_own_address_only() -> None:
     sure = {name: provider.vocabulary for name, provider in providers().items()}
     assert sure == dict.fromkeys(sure) | dict.fromkeys(("official", "named"), "o200k_base")
 

@@ -84,7 +84,7 @@ LOG = "2026-11-24T10:00:{:02d} web[12]: GET /health 200 in 3 ms, upstream db ans
 
 
 @pytest.mark.parametrize("thoughts", [0, 60])
-def test_from_the_third_turn_on_the_bound_is_at_most_twice_the_truth_of_an_honest_server(thoughts: int) -> None:
+def test_bound_is_at_most_twice_the_true_input_from_the_third_turn_on(thoughts: int) -> None:
     server, ground = CountingServer(rate=4, preamble=346), BoundBasis()
     history: tuple[Message, ...] = (
         Message("system", "You look after machines, and say only what you saw. " * 40),
@@ -110,7 +110,7 @@ def turn(ground: BoundBasis, reported: int, *, model: str = "m", more: int = 0) 
     return ground.after(Request("m", said), Completion("hi", model=model), Usage(reported, 1))
 
 
-def test_who_once_reported_too_little_is_never_built_on_again() -> None:
+def test_provider_that_once_reported_too_little_is_never_built_on_again() -> None:
     good = turn(BoundBasis(), 1000)
     assert good.known is not None
     less = turn(good, 700, more=1)
@@ -125,7 +125,7 @@ def test_after_an_attempt_without_a_report_the_last_one_still_says_what_is_plaus
     assert turn(shaken, 1003, more=1).known is not None
 
 
-def test_what_another_model_counted_is_never_built_on() -> None:
+def test_count_of_another_model_is_never_built_on() -> None:
     good = turn(BoundBasis(), 1000)
     assert turn(good, 1500, model="other", more=1).known is None
     assert turn(turn(good, 1500, model="other", more=1), 2000, model="other", more=2).known is None

@@ -50,7 +50,7 @@ def test_the_last_request_keeps_within_its_bound_and_says_the_task(messages: tup
     assert not any(message.tool_calls for message in request)
 
 
-def test_what_is_kept_has_room_for_the_notes_on_what_was_cut() -> None:
+def test_reserve_has_room_for_the_notes_on_the_cut() -> None:
     told = Digest(40, (), "Line 17 of log 3 tells of it. " * 40).text(500)
     messages = (SYSTEM, replace(TASK, text=TASK.text + told), *turn(1, "alpha " * 200), *turn(2, "omega " * 200))
     kept = closing(max_cost_per_task=50).plan_reserve(messages)
@@ -59,7 +59,7 @@ def test_what_is_kept_has_room_for_the_notes_on_what_was_cut() -> None:
     assert all(words in request[1].text for words in ("alpha " * 200, "omega " * 200, "Line 17 of log 3"))
 
 
-def test_where_there_is_room_the_last_request_has_it_all_and_where_not_the_newest() -> None:
+def test_last_request_has_everything_that_fits_or_the_newest() -> None:
     messages = (SYSTEM, TASK, *turn(1, "alpha " * 200), *turn(2, "omega " * 200))
     whole = last_request(messages, most=20_000)
     assert whole is not None
@@ -75,7 +75,7 @@ def test_where_there_is_room_the_last_request_has_it_all_and_where_not_the_newes
 
 
 @given(conversations, st.integers(1, 2_000), st.integers(100, 200_000), st.integers(0, 8_000), st.integers(0, 2_000))
-def test_what_is_kept_is_an_eighth_of_each_limit_at_most_and_enough_for_the_dearest_call(
+def test_reserve_is_at_most_an_eighth_of_each_limit_and_fits_the_dearest_call(
     messages: tuple[Message, ...], cents: int, tokens: int, most_in: int, most_out: int
 ) -> None:
     dollars = Decimal(cents) / 100
@@ -91,7 +91,7 @@ def test_what_is_kept_is_an_eighth_of_each_limit_at_most_and_enough_for_the_dear
     assert kept.output >= max(256, most_out)
 
 
-def test_a_run_whose_calls_take_more_than_an_eighth_keeps_nothing() -> None:
+def test_run_whose_calls_take_more_than_an_eighth_reserves_nothing() -> None:
     messages = (SYSTEM, TASK, *turn(1, "idle"))
     end = closing(max_cost_per_task=Decimal("0.10"))
     assert end.plan_reserve(messages).output == 256
@@ -100,7 +100,7 @@ def test_a_run_whose_calls_take_more_than_an_eighth_keeps_nothing() -> None:
     assert end.compose_request(messages) is None
 
 
-def test_what_is_kept_is_no_less_than_a_call_has_needed_or_nothing() -> None:
+def test_reserve_covers_the_largest_call_so_far_or_is_empty() -> None:
     messages = (SYSTEM, TASK, *turn(1, "idle"))
     end = closing(max_cost_per_task=Decimal(1), max_tokens_per_task=None)
     small = end.plan_reserve(messages)
@@ -111,7 +111,7 @@ def test_what_is_kept_is_no_less_than_a_call_has_needed_or_nothing() -> None:
     assert end.plan_reserve(messages) == AnswerReserve(0, 0)
 
 
-def test_without_a_limit_in_the_way_the_whole_conversation_is_kept_for() -> None:
+def test_reserve_without_a_binding_limit_covers_the_whole_conversation() -> None:
     messages = (SYSTEM, TASK, *turn(1, "x" * 30_000))
     end = closing(max_cost_per_task=Decimal(100), max_cost_per_hour=None, max_tokens_per_task=None)
     request = end.compose_request(messages)
@@ -119,7 +119,7 @@ def test_without_a_limit_in_the_way_the_whole_conversation_is_kept_for() -> None
     assert "x" * 30_000 in request[1].text
 
 
-def test_the_notes_are_a_line_a_call_and_nothing_where_nothing_was_done() -> None:
+def test_notes_have_a_line_for_each_call_and_none_without_calls() -> None:
     assert summarize_findings((SYSTEM, TASK)) == ""
     assert summarize_findings((SYSTEM, TASK, *turn(1, "slow disk"))) == '- read_file(path="log.1") -> slow disk'
     table = "\n".join(f"row {at}" for at in range(20))
@@ -151,6 +151,6 @@ def test_budget_notices_come_once_at_half_and_once_at_four_fifths() -> None:
 
 
 @pytest.mark.parametrize("used", [0, 600_000_000])
-def test_limits_of_calls_and_limits_that_are_not_set_are_no_news(used: int) -> None:
+def test_limits_of_calls_and_unset_limits_give_no_notice(used: int) -> None:
     silent = LimitUse("max_cost_per_day", "nano_usd", None, used)
     assert BudgetNotices().notice([silent, use(used, "max_calls_per_minute", "calls")]) == ""

@@ -35,7 +35,7 @@ def test_a_call_let_through_never_breaks_a_ceiling(rooms: tuple[LimitState, ...]
 
 
 @given(limit_states())
-def test_nothing_is_refused_without_need(rooms: tuple[LimitState, ...]) -> None:
+def test_refusals_happen_only_when_needed(rooms: tuple[LimitState, ...]) -> None:
     answer, least = judge(ASK, rooms), worst_case(ASK, ASK.least)
     crowded = any(not fits(room, least, but=-room.queued) for room in rooms)
     doubted = any(r.ceiling and r.amounts.in_doubt * 2 >= r.ceiling and r.limit != "max_cost_per_hour" for r in rooms)
@@ -88,14 +88,14 @@ def test_holds_that_will_move_are_waited_for_and_kept_ones_are_not() -> None:
     assert isinstance(judge(ASK, (full,)), Verdict)
 
 
-def test_doubt_is_named_as_the_cause_when_it_is() -> None:
+def test_refusal_names_doubt_as_the_cause_when_it_is() -> None:
     in_the_way = judge(ASK, (room(20_000_000, spent=10_500_000, in_doubt=9_000_000),))
     half = judge(ASK, (room(20_000_000, in_doubt=10_000_000),))
     spent = judge(ASK, (room(20_000_000, spent=19_000_000, in_doubt=500_000),))
     assert [v.doubtful for v in (in_the_way, half, spent) if isinstance(v, Verdict)] == [True, True, False]
 
 
-def test_tokens_bind_what_is_free() -> None:
+def test_token_limit_binds_a_free_model() -> None:
     free = replace(ASK, facts=replace(FACTS, price=FREE))
     tokens = LimitState("max_tokens_per_task", "tokens", 1_300, Amounts())
     assert judge(free, (room(0), tokens)) == WorstCase(300, 0, 1_300)

@@ -67,7 +67,7 @@ def test_a_task_says_which_tools_a_run_would_offer(here: Here, task: str) -> Non
     assert "\n  ".join([f'tools offered for "{task}":', *ranked[:MOST_TOOLS]]) in text
 
 
-def test_what_is_denied_is_not_offered(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_denied_tool_is_not_offered(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AGENTCTL_DENY", "docker_*")
     offered = here("agents", "show", "docker", "--task", "List all containers", "--json").document["agent"]["offered"]
     assert [name for name in offered if name.startswith("docker_")] == []

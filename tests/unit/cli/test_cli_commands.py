@@ -103,7 +103,7 @@ def test_a_misspelt_word_gets_the_nearest_one(here: Here, words: list[str], hint
         ("help", "agentctl help"),
     ],
 )
-def test_a_lone_verb_is_no_task_and_nothing_is_sent(here: Here, state: Path, word: str, meant: str) -> None:
+def test_lone_verb_is_not_a_task_and_nothing_is_sent(here: Here, state: Path, word: str, meant: str) -> None:
     ended = here("run", word)
     assert (ended.code, ended.out) == (2, "")
     assert ended.err == f'error: "{word}" is a command, not a task; nothing was sent\nhint: did you mean "{meant}"?\n'
@@ -117,7 +117,7 @@ def test_wrong_words_are_a_document_once_json_was_asked_for(here: Here, words: l
     assert (ended.code, ended.document["status"], ended.document["exit_code"]) == (2, "usage", 2)
 
 
-def test_costs_of_nothing_are_nothing(here: Here, state: Path) -> None:
+def test_costs_without_runs_are_zero(here: Here, state: Path) -> None:
     ended = here("costs")
     assert ended.code == 0
     assert ended.out == "today: 0 runs, 0 calls, $0\nhour: $0 used, $10.00 left of $10 (max_cost_per_hour)\n"

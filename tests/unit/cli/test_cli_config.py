@@ -29,7 +29,7 @@ def test_get_tells_unset_from_empty_in_json(here: Here) -> None:
     assert here("config", "get", "deny", "--json").document["value"] == ""
 
 
-def test_what_get_prints_set_takes(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_value_printed_by_get_is_accepted_by_set(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     values = {"timeout": "1h30m", "deny": "a,docker_rm(name=x)", "max_cost_per_hour": "none", "network": "on"}
     for name, value in values.items():
         assert here("config", "set", name, value).code == 0
@@ -59,14 +59,14 @@ def test_what_get_prints_set_takes(here: Here, monkeypatch: pytest.MonkeyPatch) 
         (["set", "prices", "x"], "error: prices is a table, which no command can set\n"),
     ],
 )
-def test_what_is_wrong_is_refused_and_no_key_is_repeated(here: Here, config: Path, words: list[str], said: str) -> None:
+def test_wrong_value_is_refused_and_no_key_is_repeated(here: Here, config: Path, words: list[str], said: str) -> None:
     ended = here("config", *words)
     assert (ended.code, ended.out, config.exists()) == (2, "", False)
     assert said in ended.err
     assert "not-to-be-seen" not in ended.err
 
 
-def test_set_says_what_it_did_and_who_is_stronger(
+def test_set_says_what_it_did_and_which_source_overrides_it(
     here: Here, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = config / "config.toml"
@@ -100,7 +100,7 @@ def test_init_writes_a_file_that_changes_nothing(here: Here, config: Path) -> No
     assert here("config", "init", "--force", "--json").document["kept"] == f"{file}.old"
 
 
-def test_a_folder_that_is_none_ends_with_74(here: Here, config: Path) -> None:
+def test_invalid_config_folder_ends_with_74(here: Here, config: Path) -> None:
     config.write_text("a file stands in its place")
     for words in (["set", "max_turns", "5"], ["init"]):
         ended = here("config", *words)

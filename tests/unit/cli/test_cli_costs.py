@@ -197,7 +197,7 @@ def test_a_closed_gate_says_both_numbers_and_the_document_carries_the_error(here
 
 
 @pytest.mark.usefixtures("spent")
-def test_the_line_of_a_closed_gate_looks_at_what_the_gate_looked_at(here: Here) -> None:
+def test_hint_of_a_closed_gate_looks_at_the_same_window(here: Here) -> None:
     for words in ((), ("--last-hour",), ("--since", "2026-11-01 10:00", "--timezone", "UTC")):
         ended = here("costs", *words, "--fail-above", "0")
         assert ended.err.endswith(
@@ -214,7 +214,7 @@ def test_an_unknown_price_keeps_the_gate_closed_however_high_it_is(here: Here, s
 
 
 @pytest.mark.parametrize("held", [False, True])
-def test_what_is_only_held_does_not_close_the_gate(here: Here, state: Path, held: bool) -> None:
+def test_held_amounts_do_not_close_the_gate(here: Here, state: Path, held: bool) -> None:
     async def look() -> Ended:
         spender = Spender(state / "ledger.db", datetime.now(UTC) - MINUTE)
         await spender.run("r")
@@ -286,7 +286,7 @@ def test_wrong_words_are_refused_with_what_is_allowed(here: Here, words: list[st
         ),
     ],
 )
-def test_words_become_two_moments(
+def test_window_arguments_become_two_times(
     asked: WindowRequest, since: str | None, until: str | None, title: str | None
 ) -> None:
     now = datetime(2026, 11, 25, 11, 30, tzinfo=UTC)
@@ -295,7 +295,7 @@ def test_words_become_two_moments(
     assert found == TimeWindow(moments[0], moments[1], found.title if title is None else title)
 
 
-def test_a_time_that_no_clock_shows_or_that_comes_twice_is_told(here: Here) -> None:
+def test_time_that_no_clock_shows_or_that_comes_twice_is_reported(here: Here) -> None:
     words = ("costs", "--timezone", "Europe/Berlin", "--since")
     assert here(*words, "2025-10-26T02:30").err == (
         "note: 2025-10-26 02:30 occurs twice; using the first one; add +02:00 or +01:00 to choose\n"

@@ -90,7 +90,7 @@ def test_a_key_that_is_refused_ends_with_1_and_the_line_to_paste(here: Here, mon
         assert "not-to-be-seen" not in said
 
 
-def test_offline_asks_nobody_beyond_this_host(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_contacts_no_other_host(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("DOCKER_HOST", "tcp://192.0.2.1:2375")
     ended = here("doctor", "--offline", "--json")
@@ -173,7 +173,7 @@ def test_an_untrusted_file_here_is_a_warning_with_the_line_that_uses_it(here: He
     assert "not-to-be-seen" not in ended.out
 
 
-def test_no_engine_is_a_lack_for_container_tasks_and_stops_no_run(here: Here, tmp_path: Path) -> None:
+def test_missing_engine_is_reported_for_container_tasks_and_stops_no_run(here: Here, tmp_path: Path) -> None:
     ended = here("doctor", "--json")
     found = check(ended, "engine")
     assert (ended.code, found["state"], found["stops_run"]) == (0, "lack", False)
@@ -182,7 +182,7 @@ def test_no_engine_is_a_lack_for_container_tasks_and_stops_no_run(here: Here, tm
 
 
 @pytest.mark.slow
-def test_a_deaf_engine_and_a_deaf_provider_do_not_hang_it(
+def test_engine_and_provider_that_do_not_answer_do_not_hang_doctor(
     here: Here, deaf: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Host() as host:

@@ -83,7 +83,7 @@ def test_every_line_to_type_parses(here: Here) -> None:
             approval_mode(given.get("approve"), yes=bool(given.get("yes")))  # type: ignore[arg-type]
 
 
-def test_what_does_not_parse_is_noticed() -> None:
+def test_command_that_does_not_parse_is_found() -> None:
     with pytest.raises(typer.TyperException):
         parse_command(["run", "--alow", "x"])
     with pytest.raises(KeyError):
@@ -166,7 +166,7 @@ def test_no_lone_command_becomes_a_task() -> None:
             read_task([word], input_is_stdin=False, notify=print)
 
 
-def test_what_is_meant_is_a_command() -> None:
+def test_suggested_commands_exist() -> None:
     for meant in COMMAND_WORDS.values():
         words = meant.split()[1:]
         assert words[0] in ROOT_COMMAND.commands or words[0].startswith("--"), meant  # type: ignore[attr-defined]

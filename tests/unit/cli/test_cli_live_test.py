@@ -60,23 +60,23 @@ def test_the_free_questions_send_no_call(here: Here, server: WireServer, monkeyp
     assert (server.books.chat_requests, server.books.billed_nano) == ((), 0)
 
 
-def test_without_a_name_all_that_are_set_up_are_tried(here: Here, server: WireServer) -> None:
+def test_test_without_a_name_tries_every_provider_set_up(here: Here, server: WireServer) -> None:
     document = here("providers", "test", "--free", "--json").document
     assert [found["provider"] for found in document["providers"]] == ["ollama", "openai"]
 
 
-def test_two_kinds_of_failure_are_a_four(here: Here, server: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_kinds_of_failure_are_exit_4(here: Here, server: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong-0123456789")
     ended = here("providers", "test", "openai", "ollama", "--json")
     assert (ended.code, [found["status"] for found in ended.document["providers"]]) == (4, ["auth", "unavailable"])
 
 
-def test_a_limit_that_is_too_small_is_a_three_and_nothing_is_sent(here: Here, server: WireServer) -> None:
+def test_limit_that_is_too_small_is_exit_3_and_nothing_is_sent(here: Here, server: WireServer) -> None:
     ended = here("providers", "test", "openai", "--max-cost", "0.0001")
     assert (ended.code, server.books.chat_requests) == (3, ())
 
 
-def test_what_is_nobodys_name_and_what_needs_no_call(here: Here) -> None:
+def test_unknown_provider_is_a_usage_error_and_builtin_passes(here: Here) -> None:
     ended = here("providers", "test", "opnai")
     assert (ended.code, 'did you mean "openai"?' in ended.err) == (2, True)
     assert here("providers", "test", "builtin").code == 0

@@ -86,7 +86,7 @@ def test_rules_of_a_configuration_count(here: Here, tmp_path: Path) -> None:
         ((LOGS, "--yes", "--approve", "deny"), "contradict each other"),
     ],
 )
-def test_what_is_not_understood_ends_with_2(here: Here, words: tuple[str, ...], said: str) -> None:
+def test_invalid_policy_call_ends_with_2(here: Here, words: tuple[str, ...], said: str) -> None:
     ended = here("policy", "check", *words)
     assert (ended.code, ended.out) == (2, "")
     assert said in ended.err
@@ -94,7 +94,7 @@ def test_what_is_not_understood_ends_with_2(here: Here, words: tuple[str, ...], 
     assert (document["schema"], document["exit_code"]) == ("agentctl.error/1", 2)
 
 
-def test_a_text_that_is_no_call_is_a_command_of_the_shell(here: Here) -> None:
+def test_text_that_is_not_a_call_is_a_shell_command(here: Here) -> None:
     ended = here("policy", "check", "ls -la | wc -l", "--sandbox", "none")
     if not SHELLS:
         assert (ended.code, ended.out) == (2, "")

@@ -115,7 +115,7 @@ def test_no_ollama_is_asked_when_something_else_decides(here: Here, monkeypatch:
         assert host.heard == []
 
 
-def test_without_an_ollama_the_first_line_says_so(here: Here) -> None:
+def test_first_line_says_when_there_is_no_ollama(here: Here) -> None:
     assert here("run", "How much memory is used?").err.splitlines()[0] == "builtin · no key, no server"
 
 

@@ -96,7 +96,7 @@ def test_the_table_shows_charged_repriced_and_the_difference_by_group(here: Here
 
 
 @pytest.mark.usefixtures("spent")
-def test_another_model_is_priced_in_the_place_of_each(here: Here) -> None:
+def test_given_model_is_priced_in_place_of_each_models_own(here: Here) -> None:
     for words in (("--model", "openai/gpt-4o-mini"), ("-m", "gpt-4o-mini")):
         document = here("ledger", "reprice", *words, "--by", "run", "--json").document
         assert document["model"] == words[1]
@@ -150,7 +150,7 @@ def test_a_model_without_a_price_is_named_and_left_out(here: Here, tmp_path: Pat
     assert "not repriced: 3 calls without a known price: openai/gpt-4o" in out.splitlines()
 
 
-def test_without_calls_it_says_so(here: Here, state: Path) -> None:
+def test_reprice_without_calls_says_so(here: Here, state: Path) -> None:
     assert here("ledger", "reprice").out == "today: no calls to reprice\n"
     assert not (state / "ledger.db").exists()
     document = here("ledger", "reprice", "--json").document
@@ -179,7 +179,7 @@ def test_without_calls_it_says_so(here: Here, state: Path) -> None:
         (("--timezone", "Mars"), "Mars", ""),
     ],
 )
-def test_what_is_wrong_ends_with_2_before_anything_is_shown(
+def test_wrong_arguments_end_with_2_before_anything_is_shown(
     here: Here, spent: Path, words: tuple[str, ...], said: str, hint: str
 ) -> None:
     before = hashlib.sha256(spent.read_bytes()).hexdigest()
@@ -225,7 +225,7 @@ def test_a_call_at_an_unknown_price_then_is_repriced_and_not_compared(here: Here
     assert price.at(10_000) == price
 
 
-def test_help_says_what_it_does(here: Here) -> None:
+def test_help_says_what_reprice_does(here: Here) -> None:
     out = here("ledger", "reprice", "--help").out
     assert "Show what calls would have cost" in out
     assert "--table" in out

@@ -46,7 +46,7 @@ def test_a_report_warns_once_of_each_wrong_value_and_goes_on(
     assert "sk x" not in ended.out + ended.err
 
 
-def test_a_limit_that_nobody_knows_is_in_no_report(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_limit_is_in_no_report(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     assert here("costs", "--json").document["max_cost_per_hour"]["limit"] == 10
     monkeypatch.setenv("MAX_COST_PER_HOUR", "-1")
     found = here("costs", "--json").document
@@ -98,7 +98,7 @@ def test_a_wrong_flag_stops_every_command_that_has_it(here: Here) -> None:
         assert here(*words).code == 2, words
 
 
-def test_what_shows_and_checks_says_everything(here: Here, wrong: dict[str, str]) -> None:
+def test_config_show_and_check_report_every_wrong_value(here: Here, wrong: dict[str, str]) -> None:
     shown = here("config", "show")
     assert (shown.code, len(warned(shown.err))) == (0, len(wrong))
     assert here("config", "path").code == 0

@@ -48,7 +48,7 @@ def told(found: ContextUsage) -> dict[str, Any]:
     return read
 
 
-def test_a_call_before_the_measuring_is_for_a_summary_and_its_price_is_told() -> None:
+def test_call_before_the_measurement_is_a_summary_and_its_price_is_shown() -> None:
     second = turn(2, 5000, cut={**CUT, "summary": "model", "cost_nano": 8_000_000, "saves_nano": 3_400_000})
     asked = {"event": "call_settled", "usage": {"input_tokens": 18_000}, "cost_nano": 12_000_000}
     second.insert(1, asked)
@@ -68,7 +68,7 @@ def test_a_call_before_the_measuring_is_for_a_summary_and_its_price_is_told() ->
     assert totals["cuts_cost"] == {"usd": 0.008, "nano_usd": 8_000_000}
 
 
-def test_what_nobody_knows_is_null_and_left_out() -> None:
+def test_unknown_values_are_null_and_left_out_of_the_chart() -> None:
     records = [STARTED, *turn(1, 9000), *turn(2, 4000, cut={**CUT, "cost_nano": None, "saves_nano": None}), ENDED]
     assert "$" not in "\n".join(shown(records))
     found = told(read_context_usage(records))
@@ -107,7 +107,7 @@ def test_results_that_were_cut_are_counted_and_those_that_are_kept_whole() -> No
     assert "no message was cut" in said, "though results were"
 
 
-def test_who_counts_in_another_way_from_then_on_is_told_once() -> None:
+def test_change_of_counting_method_is_reported_once() -> None:
     turns = [turn(n, 4000, counted_by="bytes" if n < 3 else "o200k") for n in range(1, 6)]
     said = shown([STARTED, *chain.from_iterable(turns), ENDED])
     assert sum("counted by o200k" in line for line in said) == 1
@@ -176,9 +176,7 @@ EVENTS = st.sampled_from(
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(EVENTS, st.dictionaries(FIELDS, ANYTHING)), max_size=6), st.integers(1, 150))
-def test_whatever_a_journal_holds_it_is_drawn_or_said_that_it_cannot_be(
-    events: list[tuple[str, Fields]], width: int
-) -> None:
+def test_journal_of_any_content_is_drawn_or_refused(events: list[tuple[str, Fields]], width: int) -> None:
     found: ContextUsage = read_context_usage({**fields, "event": event} for event, fields in events)
     assert list(render_chart(found, run_id="7f3a", width=width, blocks=False))
     assert told(found)["schema"] == SCHEMA

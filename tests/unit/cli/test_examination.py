@@ -40,7 +40,7 @@ def test_questions_are_asked_side_by_side_and_answered_in_order() -> None:
     assert run_checks(questions) == (ok("one", "met"), ok("two", "met"))
 
 
-def test_what_hangs_is_left_behind_and_said() -> None:
+def test_check_that_hangs_is_abandoned_and_reported() -> None:
     never = threading.Event()
 
     def hang() -> list[Finding]:
@@ -52,7 +52,7 @@ def test_what_hangs_is_left_behind_and_said() -> None:
     never.set()
 
 
-def test_what_fails_is_a_finding_and_silences_nobody() -> None:
+def test_check_that_fails_is_a_finding_and_the_others_still_report() -> None:
     def refuse() -> list[Finding]:
         raise UsageError("wrong", hint="do it right")
 
@@ -132,7 +132,7 @@ def test_the_working_directorys_files_are_told_with_the_line_that_uses_them(tmp_
         (PAID, "ok", "openai/m costs $1 in, $3 out per million tokens, 8,000 tokens of context (test)"),
     ],
 )
-def test_the_price_is_told_as_it_is(facts: ModelFacts, state: str, message: str) -> None:
+def test_price_is_reported_as_it_is(facts: ModelFacts, state: str, message: str) -> None:
     (found,) = checks.check_price(facts)
     assert (found.state, found.message) == (state, message)
 
@@ -177,7 +177,7 @@ def test_an_hour_without_room_stops_a_run_that_costs(tmp_path: Path) -> None:
     assert checks.check_limits(loaded, ModelFacts("ollama", "m", price=FREE))[0].state == "ok"
 
 
-def test_no_boundary_that_was_asked_for_is_a_warning_only(tmp_path: Path) -> None:
+def test_run_without_a_sandbox_as_asked_is_only_a_warning(tmp_path: Path) -> None:
     loaded = desk_with(tmp_path, AGENTCTL_SANDBOX="none").load()
     (found,) = checks.check_sandbox(loaded.settings, "environment AGENTCTL_SANDBOX", tmp_path)
     assert (found.state, found.stops) == ("warning", False)
@@ -206,7 +206,7 @@ def test_no_boundary_that_was_asked_for_is_a_warning_only(tmp_path: Path) -> Non
         ),
     ],
 )
-def test_why_is_the_end_of_a_sentence(
+def test_choice_reason_names_what_decided(
     tmp_path: Path, environ: dict[str, str], choice: ProviderChoice, why: str
 ) -> None:
     assert choice_reason(desk_with(tmp_path, **environ).load(), choice) == why

@@ -137,7 +137,7 @@ def test_many_tools_at_once_are_counted() -> None:
     assert "  and 6 more" in shown(busy)
 
 
-def test_what_is_no_model_shows_no_money_no_tokens_and_no_context() -> None:
+def test_provider_without_a_model_shows_no_money_no_tokens_and_no_context() -> None:
     builtin = STARTED._replace(metered=False, provider="builtin", model=None)
     meter = after(ToolStarted(PS), first=builtin)
     assert shown(meter) == ["◑ docker_ps(all=true)  9.0 s"]
@@ -200,7 +200,7 @@ def test_no_row_is_ever_too_wide_or_one_too_many(
 
 
 @given(EVENTS)
-def test_what_is_held_is_what_open_calls_hold(events: list[Event]) -> None:
+def test_held_amount_is_the_sum_of_open_calls(events: list[Event]) -> None:
     meter = after(*events)
     still = [attempt.held_nano or 0 for attempt in meter.attempts if attempt.state in ("held", "sent")]
     assert meter.held_nano == sum(still)

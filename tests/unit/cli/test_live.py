@@ -162,7 +162,7 @@ async def test_secrets_are_not_drawn_also_not_while_they_stream_in() -> None:
     assert "[redacted]" in file.getvalue()
 
 
-async def test_escapes_of_strangers_are_shown_and_not_obeyed() -> None:
+async def test_foreign_escapes_are_shown_and_not_obeyed() -> None:
     file = io.StringIO()
     screen = open_screen(file, colour=True)
     hostile = "a\x1b[2Jb\x1b]0;title\x07[bold]c[/bold]\u202e"
@@ -184,7 +184,7 @@ async def test_without_colour_nothing_is_painted() -> None:
 
 
 @pytest.mark.parametrize("never_began", [True, False])
-def test_closing_what_never_began_or_is_closed_does_nothing(never_began: bool) -> None:
+def test_closing_a_screen_never_opened_or_closed_already_does_nothing(never_began: bool) -> None:
     file = io.StringIO()
     screen = open_screen(file)
     if not never_began:
@@ -197,7 +197,7 @@ def test_closing_what_never_began_or_is_closed_does_nothing(never_began: bool) -
     assert file.getvalue() == written
 
 
-async def test_what_is_said_beside_the_run_stays_also_behind_its_end() -> None:
+async def test_lines_printed_beside_the_run_stay_also_after_its_end() -> None:
     file = io.StringIO()
     screen = open_screen(file)
     screen.print_lines(ScreenLine("before"))

@@ -45,7 +45,7 @@ def test_headings_lists_tables_and_code_are_drawn() -> None:
         "a table in a cell too narrow: **x**\n\n| a | b |\n|---|---|\n| " + "x" * 100 + " | 1 |",
     ],
 )
-def test_what_is_no_markdown_or_would_lose_something_stays_as_it_is(text: str) -> None:
+def test_text_that_is_not_markdown_or_would_lose_something_stays_as_it_is(text: str) -> None:
     assert render_markdown(text, width=60) == text
 
 
@@ -62,7 +62,7 @@ def test_what_is_no_markdown_or_would_lose_something_stays_as_it_is(text: str) -
         "x\ny",
     ],
 )
-def test_words_of_the_trade_are_no_markup(kept: str) -> None:
+def test_technical_words_are_not_markup(kept: str) -> None:
     said = plain(f"- `code`\n\n{kept}")
     assert " • code" in said
     assert (kept if "](" not in kept else "a (http://b/c)") in said

@@ -60,12 +60,12 @@ def shown(event: Event, *, metered: bool = True, verbose: bool = False) -> list[
         (12_345_678_900, "$12.35"),
     ],
 )
-def test_money_has_the_digits_that_tell_something(nano: int, text: str) -> None:
+def test_money_has_only_significant_digits(nano: int, text: str) -> None:
     assert money(nano) == text
 
 
 @given(st.integers(min_value=1, max_value=10**15))
-def test_money_never_shows_less_than_nothing_for_something(nano: int) -> None:
+def test_nonzero_amount_is_never_shown_as_zero(nano: int) -> None:
     shown_usd, usd = Decimal(money(nano).removeprefix("$")), Decimal(nano) / 10**9
     assert shown_usd > 0
     assert abs(shown_usd - usd) <= usd / 10
@@ -102,7 +102,7 @@ def test_the_summary_names_what_is_in_doubt_and_what_is_unknown() -> None:
     assert summary_line(unknown, PLAIN) == "done · 3 turns · cost unknown · 4.2 s · run 7f3a90"
 
 
-def test_what_is_no_model_shows_no_meters() -> None:
+def test_provider_without_a_model_shows_no_meters() -> None:
     assert summary_line(replace(RESULT, metered=False), PLAIN) == "done · 4.2 s · run 7f3a90"
     assert "$" not in render_run_table(replace(RESULT, metered=False), Meter(metered=False), PLAIN)
 
@@ -161,7 +161,7 @@ def test_a_long_table_shows_the_first_and_the_last_calls_and_says_so() -> None:
     assert "80 more calls" in table[11]
 
 
-def test_the_table_names_what_was_denied_left_out_and_the_boundary() -> None:
+def test_table_names_denied_calls_tools_left_out_and_the_sandbox() -> None:
     result = replace(
         RESULT, denied=("docker_rm",), left_out=("run_shell",), sandbox="bwrap", tools=(ToolCount("f", 3, 1),)
     )
@@ -214,7 +214,7 @@ def test_a_turn_is_one_line_behind_what_was_said() -> None:
     assert shown(ModelAnswered(3, "The answer", (), "stop", None), metered=False) == []
 
 
-def test_words_of_strangers_are_made_safe() -> None:
+def test_foreign_text_is_made_safe() -> None:
     call = ToolCall("1", "x\x1b[2J", {"a": "\x1b]0;title\x07"})
     failed = ToolFinished(call, "", 0.1, ErrorInfo("tool", "bad \x1b[31m"))
     for event in (

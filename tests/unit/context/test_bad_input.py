@@ -28,7 +28,7 @@ def said(text: str, role: str = "assistant") -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("role", ["user", "assistant"])
-def test_n_so_large_that_nothing_can_go_says_what_would_do(role: str) -> None:
+def test_limit_too_small_for_the_kept_messages_names_one_that_is_enough(role: str) -> None:
     talk = [said("why?", "user"), *(said("x" * 400, role) for _ in range(40))]
     with pytest.raises(ContextOverflow) as caught:
         quiet(1_000, 10**9).prune(talk)
@@ -43,7 +43,7 @@ def test_n_so_large_that_nothing_can_go_says_what_would_do(role: str) -> None:
 
 
 @pytest.mark.parametrize("limit", [0, -8_000, True, 8e3, float("inf"), float("nan"), "8000", None, 10.5])
-def test_a_limit_that_is_none_is_refused_with_one_that_is(limit: object) -> None:
+def test_invalid_limit_is_refused_with_a_valid_example(limit: object) -> None:
     with pytest.raises(UsageError) as caught:
         MAKE(max_tokens=limit)
     assert caught.value.hint == "max_tokens=8000"
@@ -51,19 +51,19 @@ def test_a_limit_that_is_none_is_refused_with_one_that_is(limit: object) -> None
 
 @pytest.mark.parametrize(("name", "usual"), [("cut_to_percent", 50), ("warn_percent", 80)])
 @pytest.mark.parametrize("value", [0, -1, 101, True, 50.0, "50", None])
-def test_a_percentage_that_is_none_is_refused(name: str, usual: int, value: object) -> None:
+def test_invalid_percentage_is_refused(name: str, usual: int, value: object) -> None:
     with pytest.raises(UsageError) as caught:
         MAKE(**{name: value})
     assert caught.value.message == f"{name} must be a whole number from 1 to 100, not {value!r}"
     assert caught.value.hint == f"{name}={usual}"
 
 
-def test_a_measure_that_is_none_is_refused() -> None:
+def test_invalid_measure_is_refused() -> None:
     with pytest.raises(UsageError, match="measure must be a Measure, not <built-in function len>"):
         MAKE(measure=len)
 
 
-def test_a_limit_beyond_all_use_is_taken() -> None:
+def test_huge_limit_is_accepted() -> None:
     manager = quiet(10**30, 10**30)
     talk = [said("x" * 4_000)] * 100
     assert manager.prune(talk) == talk
@@ -84,7 +84,7 @@ def test_empty_messages_cost_their_frames_and_stay_valid() -> None:
 
 
 @pytest.mark.parametrize("given", [[], (), iter(())])
-def test_of_an_empty_list_nothing_is_left(given: Any) -> None:  # noqa: ANN401 - lists and more
+def test_empty_list_stays_empty(given: Any) -> None:  # noqa: ANN401 - lists and more
     assert list(quiet().prune(given)) == []
     assert prune((), max_tokens=0, keep_user=3, keep_assistant=3) == ()
 
@@ -113,7 +113,7 @@ def test_text_in_any_script_fits_and_its_cut_is_whole_characters(text: str) -> N
 
 
 @pytest.mark.parametrize("text", ["\ud800", "\udfff\ud800", "\x00", "\u2028\x85\x0b", "\r", "\x1b[2J", "\ufeff"])
-def test_lone_surrogates_and_what_controls_a_terminal_are_counted_and_cut_like_all_else(text: str) -> None:
+def test_lone_surrogates_and_control_characters_are_counted_and_cut_like_any_text(text: str) -> None:
     messages = (SYSTEM, Message("user", text), *turn(1, f"{text} word " * 900), *turn(2, text * 6_000))
     kept = fit(messages, 800)
     assert PLAIN.conversation(kept) <= 800
@@ -175,7 +175,7 @@ def test_calls_without_ids_are_answered_in_their_order() -> None:
     ],
     ids=["an answer before its call", "two answers", "one answered twice", "no answer", "a late answer", "an orphan"],
 )
-def test_what_no_provider_takes_goes_at_a_cut(broken: tuple[Message, ...]) -> None:
+def test_message_that_no_provider_accepts_is_removed_at_a_cut(broken: tuple[Message, ...]) -> None:
     messages = (SYSTEM, TASK, *broken, *(m for n in range(2, 12) for m in turn(n, "y" * 400)))
     kept = fit(messages, 900)
     assert taken_by_a_provider(kept)

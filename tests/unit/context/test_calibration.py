@@ -19,13 +19,13 @@ def reports_of(true: Calibration, owns: list[int]) -> list[CountSample]:
     return [CountSample(own, round(true.of(own))) for own in owns]
 
 
-def test_without_a_report_it_is_what_was_expected() -> None:
+def test_estimate_without_a_report_is_the_expected_one() -> None:
     assert fit_calibration(EXPECTED, []) == EXPECTED.line
 
 
 @given(TRUE, st.lists(OWN, min_size=1, max_size=16))
 @settings(deadline=None)
-def test_the_last_report_is_met_and_never_undercut(true: Calibration, owns: list[int]) -> None:
+def test_estimate_meets_the_last_report_and_is_never_below_it(true: Calibration, owns: list[int]) -> None:
     reports = reports_of(true, owns)
     line = fit_calibration(EXPECTED, reports)
     assert line.of(reports[-1].own) >= reports[-1].theirs - 1e-6 * reports[-1].theirs
@@ -48,7 +48,7 @@ def test_a_conversation_that_grows_is_soon_counted_as_its_provider_counts(
 
 @given(TRUE, st.integers(2000, 100_000), st.floats(0.3, 0.9))
 @settings(deadline=None)
-def test_after_a_cut_it_still_holds(true: Calibration, own: int, left: float) -> None:
+def test_calibration_holds_after_a_cut(true: Calibration, own: int, left: float) -> None:
     reports = reports_of(true, [own // 3, own // 2, own])
     cut = own * left
     assert true.of(cut) <= 1.2 * fit_calibration(EXPECTED, reports).of(cut)
@@ -56,7 +56,7 @@ def test_after_a_cut_it_still_holds(true: Calibration, own: int, left: float) ->
 
 @given(st.lists(st.builds(CountSample, OWN, st.integers(1, 10**7)), max_size=16))
 @settings(deadline=None)
-def test_whatever_is_reported_it_stays_within_its_bounds(reports: list[CountSample]) -> None:
+def test_factor_stays_within_its_bounds_whatever_is_reported(reports: list[CountSample]) -> None:
     line = fit_calibration(EXPECTED, reports)
     assert 0.825 <= line.factor <= 4.0
     assert -2000 <= line.fixed <= 2000
@@ -65,13 +65,13 @@ def test_whatever_is_reported_it_stays_within_its_bounds(reports: list[CountSamp
     assert bounded.fixed >= 0
 
 
-def test_schemas_that_are_written_shorter_are_a_fixed_part_where_the_vocabulary_is_sure() -> None:
+def test_shorter_schemas_are_a_fixed_part_where_the_vocabulary_is_certain() -> None:
     sure = CalibrationPrior(Calibration(1.0, 0.0), 0.03, 400.0)
     line = fit_calibration(sure, [CountSample(1500, 1000), CountSample(2000, 1500)])
     assert line.of(6000) == pytest.approx(5500, rel=0.03)
 
 
-def test_what_an_earlier_run_has_learned_is_doubted_less() -> None:
+def test_factor_learned_by_an_earlier_run_is_doubted_less() -> None:
     known = EXPECTED.after_runs(Calibration(1.4, 100.0))
     assert fit_calibration(known, []) == Calibration(1.4, 100.0)
     surprise = [CountSample(1000, 1100)]
@@ -91,7 +91,7 @@ def test_what_an_earlier_run_has_learned_is_doubted_less() -> None:
         (CountSample(900, 1500), CountSample(1000, 1600), True),  # it was cut
     ],
 )
-def test_a_report_is_believed_unless_something_was_left_out(
+def test_report_is_used_unless_something_was_left_out(
     report: CountSample, before: CountSample | None, believed: bool
 ) -> None:
     assert is_believable(report, Calibration(1.1, 0.0), before) is believed

@@ -52,7 +52,7 @@ def said(tokens: int) -> tuple[Message, ...]:
     return (Message("user", "x" * (4 * tokens - 16)),)
 
 
-async def test_what_surely_fills_less_than_half_is_counted_without_a_vocabulary() -> None:
+async def test_request_surely_below_half_is_counted_without_a_vocabulary() -> None:
     vocabulary = Vocabulary()
     one = counter(vocabulary.load)
     for tokens in (10, 100, 312):
@@ -60,7 +60,7 @@ async def test_what_surely_fills_less_than_half_is_counted_without_a_vocabulary(
     assert vocabulary.loads == 0
 
 
-async def test_it_loads_while_a_model_answers_and_nobody_waits_for_it() -> None:
+async def test_vocabulary_loads_while_a_model_answers_and_delays_nothing() -> None:
     vocabulary = Vocabulary()
     one = counter(vocabulary.load)
     assert (await one.choose_measure(said(350), (), LIMIT)).way == "rough", "it is still loading, and there is room"
@@ -72,7 +72,7 @@ async def test_it_loads_while_a_model_answers_and_nobody_waits_for_it() -> None:
     assert vocabulary.loads == 1
 
 
-async def test_it_is_waited_for_where_the_request_may_not_fit() -> None:
+async def test_vocabulary_is_waited_for_where_the_request_may_not_fit() -> None:
     vocabulary = Vocabulary()
     one = counter(vocabulary.load)
     threading.Timer(0.05, vocabulary.may_go_on.set).start()
@@ -80,7 +80,7 @@ async def test_it_is_waited_for_where_the_request_may_not_fit() -> None:
 
 
 @pytest.mark.parametrize("broken", [None, OSError("gone")], ids=["missing", "failing"])
-async def test_without_a_vocabulary_the_run_goes_on_and_says_so(broken: Exception | None) -> None:
+async def test_run_without_a_vocabulary_goes_on_and_says_so(broken: Exception | None) -> None:
     def load() -> Count | None:
         if broken is not None:
             raise broken
@@ -108,7 +108,7 @@ async def test_reports_calibrate_the_rough_count_and_then_the_vocabulary_anew() 
     assert set(one.new_calibrations) == {"rough", "exact"}
 
 
-async def test_what_is_not_believed_teaches_nothing() -> None:
+async def test_implausible_report_teaches_nothing() -> None:
     one = counter(Vocabulary().load)
     before = await one.choose_measure(said(200), TOOLS, LIMIT)
     for usage in (None, Usage(0, 5), Usage(30, 5), Usage(10**9, 5)):
@@ -117,7 +117,7 @@ async def test_what_is_not_believed_teaches_nothing() -> None:
     assert one.new_calibrations == {}
 
 
-async def test_what_an_earlier_run_learned_counts_from_the_first_request_and_is_no_news() -> None:
+async def test_factor_of_an_earlier_run_counts_from_the_first_request_without_a_notice() -> None:
     one = counter(Vocabulary().load, rough=Calibration(1.5, 100.0))
     measure = await one.choose_measure(said(100), TOOLS, LIMIT)
     assert (measure.factor, measure.fixed, measure.way) == (1.5, 100, "rough, calibrated")
@@ -126,7 +126,7 @@ async def test_what_an_earlier_run_learned_counts_from_the_first_request_and_is_
     assert one.new_calibrations == {}
 
 
-async def test_what_was_refused_as_too_long_is_counted_by_the_vocabulary_before_it_is_cut() -> None:
+async def test_request_refused_as_too_long_is_counted_by_the_vocabulary_before_its_cut() -> None:
     """Else the limit that it teaches would be in tokens of another kind than the next request is counted in."""
     vocabulary, counted = Vocabulary(), list[tuple[str, int | None]]()
     vocabulary.may_go_on.set()

@@ -61,7 +61,7 @@ def test_a_conversation_that_was_cut_tells_so_behind_its_task() -> None:
     assert [m.role for m in kept[:3]] == ["system", "user", "assistant"], "no message more than there was"
 
 
-def test_one_digest_grows_to_its_bound_and_counts_on() -> None:
+def test_digest_grows_to_its_bound_and_then_only_counts() -> None:
     messages: tuple[Message, ...] = (SYSTEM, TASK)
     said = 0
     for number in range(300):
@@ -82,7 +82,7 @@ def test_one_digest_grows_to_its_bound_and_counts_on() -> None:
 
 @settings(deadline=None)
 @given(st.lists(st.text(st.characters(exclude_categories=()), max_size=60)), st.integers(1, 10**6), ANY_TEXT)
-def test_a_digest_is_found_again_whatever_it_tells(texts: list[str], count: int, words: str) -> None:
+def test_digest_is_found_again_whatever_it_says(texts: list[str], count: int, words: str) -> None:
     lines = extend_digest(Digest(), [[Message("user", text)] for text in texts]).lines
     text = Digest(count, lines).text(100_000)
     assert split_digest(words + text) == (words, Digest(count, lines))
@@ -107,7 +107,7 @@ def test_a_task_that_looks_like_a_digest_is_kept_to_its_last_word() -> None:
     assert kept[1].text.startswith(words)
 
 
-def test_without_a_task_there_is_no_digest() -> None:
+def test_conversation_without_a_task_has_no_digest() -> None:
     kept = fit((SYSTEM, *(m for n in range(10) for m in turn(n, "x" * 800))), 2_000)
     assert PLAIN.conversation(kept) <= 1_000
     assert "Cut here" not in "".join(message.text for message in kept)

@@ -42,7 +42,7 @@ def test_without_a_cache_a_cut_costs_nothing_and_saves_the_full_price() -> None:
     assert after(PLAIN_PRICE, *[CACHED] * 9).weigh(CUT) == CutBalance(0, 4_000 * 2_500, 9)
 
 
-def test_a_provider_caches_if_its_reports_say_so_and_before_the_second_if_its_price_does() -> None:
+def test_caching_is_known_from_reports_and_before_the_second_from_the_price() -> None:
     told, silent = CACHED, Usage(7_500, 100)
     assert [after(GPT, *usages).caches for usages in ((), (silent,), (silent, silent), (silent, told, silent))] == [
         True, True, False, True,
@@ -58,7 +58,7 @@ def test_a_summary_costs_the_request_before_the_cut_and_what_the_model_writes() 
     assert more == charge_nano(CLAUDE, Usage(7_650, 500, cached_input_tokens=7_500))
 
 
-def test_as_many_turns_are_expected_as_there_were_and_never_more_than_may_be() -> None:
+def test_expected_turns_equal_past_turns_up_to_the_turn_limit() -> None:
     assert [after(GPT, *[CACHED] * n, most_turns=30).turns for n in (0, 5, 15, 25, 30)] == [0, 5, 15, 5, 0]
     assert after(GPT, *[CACHED] * 40).turns == 40
 
@@ -76,7 +76,7 @@ def test_a_summary_is_worth_it_where_turns_are_many_and_small(price: Price, turn
 
 
 @pytest.mark.parametrize(("since", "pays"), [(3, False), (10, True)])
-def test_the_pace_is_that_since_the_last_cut(since: int, pays: bool) -> None:
+def test_pace_is_measured_since_the_last_cut(since: int, pays: bool) -> None:
     known = after(GPT, *[CACHED] * 40).after_cut(4_000)
     for _ in range(since):  # 4,000 tokens have come since: as many turns away is the next cut
         known = known.after_answer(CACHED)
@@ -98,7 +98,7 @@ def test_a_cut_is_whole_nano_dollars_and_never_negative(gone: int, again: int, u
     assert saves >= 0
 
 
-def test_what_is_kept_and_was_sent_before_is_read_again_and_nothing_else() -> None:
+def test_cut_reads_again_only_kept_messages_that_were_sent_before() -> None:
     first, second, third = (turn(number, "x" * 400) for number in range(3))
     before = (SYSTEM, TASK, *first, *second, *third)
     told = Message("user", f"{TASK.text} (cut)")

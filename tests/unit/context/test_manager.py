@@ -70,7 +70,7 @@ def ollama(result: str = LONG, turns: int = 8) -> Talk:
 DIALECTS = pytest.mark.parametrize("talk", [openai, anthropic, ollama])
 
 
-def test_the_stats_tell_how_full_it_is() -> None:
+def test_stats_say_how_full_the_context_is() -> None:
     messages, tools = (SYSTEM, TASK, *turn(1, "x" * 400)), (ToolSpec("ls", "Lists files.", {"type": "object"}),)
     tokens = PLAIN.conversation(messages) + PLAIN.schemas(tools)
     assert ContextManager(max_tokens=1_000).get_context_stats(messages, tools) == ContextStats(
@@ -86,7 +86,7 @@ def test_the_stats_tell_how_full_it_is() -> None:
     )
 
 
-def test_the_stats_tell_what_the_last_cut_took() -> None:
+def test_stats_say_what_the_last_cut_removed() -> None:
     manager, talk = quiet(), openai()
     before = manager.get_context_stats(talk)
     kept = manager.prune(talk)
@@ -103,7 +103,7 @@ def test_the_phase_two_example_runs_as_written() -> None:
     assert f"Using {stats['usage_percent']:.1f}% of context" == "Using 0.1% of context"
 
 
-def test_nothing_is_said_of_an_empty_conversation() -> None:
+def test_empty_conversation_gets_no_warning() -> None:
     stats = ContextManager().get_context_stats([])
     assert (stats["messages"], stats["tokens"], stats["usage_percent"]) == (0, 0, 0.0)
     assert ContextManager().prune([]) == []
@@ -207,7 +207,7 @@ def test_schemas_of_all_kinds_count() -> None:
     assert len(quiet(limit - 1).prune(talk, [function])) < len(talk)
 
 
-def test_what_is_left_fits_beside_schemas_that_take_most_of_the_limit() -> None:
+def test_kept_messages_fit_beside_schemas_that_take_most_of_the_limit() -> None:
     tools = [{"name": "ls", "description": "d" * 4_000, "input_schema": {"type": "object"}}]
     kept = quiet(1_500).prune(openai(), tools)
     assert quiet(1_500).fits(kept, tools)
@@ -227,7 +227,7 @@ def test_thoughts_and_names_count_and_are_never_cut() -> None:
     assert kept[1]["content"][0] is thought
 
 
-def test_what_cannot_fit_says_what_would() -> None:
+def test_conversation_that_cannot_fit_names_a_limit_that_does() -> None:
     manager = quiet(1_000)
     with pytest.raises(ContextOverflow) as caught:
         manager.prune([{"role": "user", "content": "x" * 40_000}])
@@ -243,7 +243,7 @@ def test_a_smaller_window_can_be_named_and_a_larger_one_changes_nothing() -> Non
         quiet().prune(talk, max_tokens=0)
 
 
-def test_it_warns_once_each_time_that_the_limit_comes_near() -> None:
+def test_manager_warns_once_each_time_the_limit_comes_near() -> None:
     heard: list[str] = []
     manager = ContextManager(1_000, warn=heard.append)
     low, high = [{"role": "user", "content": "x" * 3_180}], [{"role": "user", "content": "x" * 3_184}]
@@ -258,7 +258,7 @@ def test_it_warns_once_each_time_that_the_limit_comes_near() -> None:
     assert len(heard) == 2
 
 
-def test_without_a_function_it_is_a_warning_of_python_at_the_callers_line() -> None:
+def test_warning_without_a_function_is_a_python_warning_at_the_callers_line() -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         ContextManager(100).prune([{"role": "user", "content": "x" * 340}])
@@ -267,13 +267,13 @@ def test_without_a_function_it_is_a_warning_of_python_at_the_callers_line() -> N
 
 
 @pytest.mark.parametrize(("percent", "most"), [(30, 600), (50, 1_000), (90, 1_800)])
-def test_it_says_how_deep_a_cut_goes(percent: int, most: int) -> None:
+def test_manager_sets_how_deep_a_cut_goes(percent: int, most: int) -> None:
     manager = ContextManager(2_000, 1, 1, cut_to_percent=percent, warn=lambda _: None)
     tokens = manager.get_context_stats(manager.prune(openai(LONG[:400], 60)))["tokens"]
     assert most - 300 <= tokens <= most
 
 
-def test_it_says_from_where_on_it_warns() -> None:
+def test_manager_sets_from_which_percentage_it_warns() -> None:
     heard: list[str] = []
     manager = ContextManager(1_000, warn_percent=60, warn=heard.append)
     assert not manager.get_context_stats([{"role": "user", "content": "x" * 2_380}])["near_limit"]
@@ -322,7 +322,7 @@ def test_a_manager_that_rules_a_run_says_how_deep_it_cuts() -> None:
 
 
 @pytest.mark.parametrize("value", [0, -1, True, 8000.0, "8000", None, [8000]])
-def test_a_limit_that_is_none_is_refused(value: object) -> None:
+def test_invalid_limit_is_refused(value: object) -> None:
     with pytest.raises(UsageError) as caught:
         MAKE(max_tokens=value)
     assert caught.value.message == f"max_tokens must be a whole number of at least 1, not {value!r}"
@@ -331,7 +331,7 @@ def test_a_limit_that_is_none_is_refused(value: object) -> None:
 
 @pytest.mark.parametrize("name", ["keep_last_n_user_messages", "keep_last_n_assistant_messages"])
 @pytest.mark.parametrize("value", [-1, False, 3.0, "3", None])
-def test_a_number_of_messages_that_is_none_is_refused(name: str, value: object) -> None:
+def test_invalid_number_of_messages_is_refused(name: str, value: object) -> None:
     with pytest.raises(UsageError) as caught:
         MAKE(**{name: value})
     assert caught.value.message == f"{name} must be a whole number of at least 0, not {value!r}"
@@ -343,7 +343,7 @@ def test_a_warn_that_cannot_be_called_is_refused() -> None:
         ContextManager(warn=said)
 
 
-def test_its_numbers_can_be_read_and_not_changed() -> None:
+def test_managers_numbers_can_be_read_and_not_changed() -> None:
     manager: Any = ContextManager(16_000, 5, 4)
     assert repr(manager) == (
         "ContextManager(max_tokens=16000, keep_last_n_user_messages=5, keep_last_n_assistant_messages=4)"
@@ -440,7 +440,7 @@ WRONG: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("messages, message", WRONG.values(), ids=WRONG)  # noqa: PT006
-def test_what_is_no_conversation_is_refused_with_its_place(messages: object, message: str) -> None:
+def test_invalid_conversation_is_refused_with_the_position(messages: object, message: str) -> None:
     manager = ContextManager()
     uses: tuple[Callable[..., object], ...] = (manager.get_context_stats, manager.prune, manager.fits)
     for use in uses:
@@ -456,7 +456,7 @@ def test_a_block_that_cannot_be_counted_is_refused_with_those_that_can() -> None
         assert caught.value.hint == f"allowed there: {known}"
 
 
-def test_what_cannot_be_written_as_json_is_refused() -> None:
+def test_value_that_is_not_json_serializable_is_refused() -> None:
     circle: dict[str, Any] = {}
     circle["self"] = circle
     call = Message("assistant", "", (ToolCall("a", "x", circle),))
@@ -470,7 +470,7 @@ def test_what_cannot_be_written_as_json_is_refused() -> None:
         ContextManager().fits([], one)
 
 
-def test_arguments_that_are_no_json_count_all_the_same() -> None:
+def test_arguments_that_are_not_json_are_counted() -> None:
     call = {"id": "a", "function": {"name": "x", "arguments": "{" * 400}}
     said = [{"role": "assistant", "content": None, "tool_calls": [call]}]
     assert ContextManager().get_context_stats(said)["tokens"] >= 100
@@ -490,7 +490,7 @@ JSON = st.recursive(
 
 @settings(deadline=None, max_examples=300)
 @given(st.lists(JSON, max_size=4))
-def test_whatever_stands_there_is_counted_or_refused(messages: object) -> None:
+def test_any_content_is_counted_or_refused(messages: object) -> None:
     try:
         given: Any = messages
         quiet(10).prune(given)

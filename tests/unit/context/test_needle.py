@@ -11,7 +11,7 @@ SEEDS = range(6)  # of each kind: 30 conversations
 
 
 @pytest.mark.parametrize("max_tokens", [8_000, 4_000])
-def test_what_the_task_needs_is_still_there_and_by_age_it_is_not(max_tokens: int) -> None:
+def test_needed_fact_survives_relevance_pruning_and_not_pruning_by_age(max_tokens: int) -> None:
     found, aged = (shares(max_tokens, SEEDS, cut) for cut in (by_relevance, by_age))
     of = len(SEEDS) * len(KINDS)
     print(f"at {max_tokens} tokens: by relevance {found} of {of}, by age {aged}")
@@ -20,13 +20,13 @@ def test_what_the_task_needs_is_still_there_and_by_age_it_is_not(max_tokens: int
     assert sum(aged.values()) <= 0.2 * of
 
 
-def test_in_little_room_most_of_it_is_there() -> None:
+def test_most_needed_facts_survive_in_little_room() -> None:
     found = shares(2_000, SEEDS, by_relevance)
     assert sum(found.values()) >= 0.8 * len(SEEDS) * len(KINDS), found
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_the_conversations_are_hard_enough(name: str) -> None:
+def test_conversation_is_cut_and_its_noise_has_words_of_the_task(name: str) -> None:
     told = talk(KINDS[name], 1)
     assert PLAIN.conversation(tuple(m for turn in told.turns for m in turn)) > 1.5 * 8_000, "it is cut"
     assert told.needle not in told.opening[1].text

@@ -26,19 +26,19 @@ from tests.support.context.parts import (
 )
 
 
-def test_what_fits_is_sent_as_it_is() -> None:
+def test_conversation_that_fits_is_sent_unchanged() -> None:
     messages = (SYSTEM, TASK, *turn(1, "fine"))
     assert fit(messages, PLAIN.conversation(messages)) is messages
 
 
-def test_tool_schemas_take_their_part_of_the_room() -> None:
+def test_tool_schemas_count_against_the_limit() -> None:
     messages = (SYSTEM, TASK, *turn(1, "x" * 400), *turn(2, "y" * 400))
     whole = PLAIN.conversation(messages)
     assert fit(messages, whole + 50, tools_tokens=50) == messages
     assert len(fit(messages, whole + 50, tools_tokens=51)) < len(messages)
 
 
-def test_of_what_is_as_relevant_the_oldest_goes_first_and_the_cut_goes_down_to_half() -> None:
+def test_oldest_of_equal_relevance_is_cut_first_down_to_half_the_limit() -> None:
     turns = [turn(n, "x" * 400) for n in range(10)]
     messages = (SYSTEM, TASK, *(message for one in turns for message in one))
     room = PLAIN.conversation(messages) - 1
@@ -84,7 +84,7 @@ def test_a_growing_conversation_is_only_changed_where_it_does_not_fit(
         said = fitted
 
 
-def test_what_is_kept_of_a_long_result_is_not_thrown_away_for_a_long_system_message() -> None:
+def test_kept_part_of_a_long_result_survives_a_long_system_message() -> None:
     kept = fit((Message("system", "s" * 2_400), TASK, *turn(1, "x" * 4_000)), 1_000)
     assert estimate_tokens(kept[-1].text) >= 140, "half of what the system message leaves"
 
@@ -262,7 +262,7 @@ def test_fifty_million_characters_lose_their_middle() -> None:
     assert PLAIN.conversation(kept) <= 4_100
 
 
-def test_nothing_can_go_and_nothing_fits() -> None:
+def test_conversation_that_neither_fits_nor_can_be_cut_is_refused() -> None:
     words = tuple(Message("user", "x" * 400) for _ in range(10))
     with pytest.raises(ContextOverflow):
         prune(words, max_tokens=1_000, keep_user=99, keep_assistant=0)

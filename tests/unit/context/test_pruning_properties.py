@@ -157,7 +157,7 @@ def finished(messages: Talk) -> Talk:
 
 @settings(deadline=None)
 @given(conversations().map(finished), st.integers(60, 1_500), st.integers(0, 3))
-def test_what_is_left_of_a_valid_conversation_is_valid_for_each_provider(messages: Talk, limit: int, keep: int) -> None:
+def test_valid_conversation_stays_valid_for_each_provider_after_a_cut(messages: Talk, limit: int, keep: int) -> None:
     manager = ContextManager(limit, keep, keep, warn=lambda _: None)
     try:
         ours = as_messages(manager.prune(messages))
@@ -169,7 +169,7 @@ def test_what_is_left_of_a_valid_conversation_is_valid_for_each_provider(message
     assert broken_for_ollama(local) == []
 
 
-async def test_what_litellm_makes_of_it_for_anthropic_is_valid() -> None:
+async def test_litellms_conversion_for_anthropic_is_valid() -> None:
     await litellm_loader.wait_for_litellm()
     from litellm.litellm_core_utils.prompt_templates import factory
 
@@ -184,7 +184,7 @@ async def test_what_litellm_makes_of_it_for_anthropic_is_valid() -> None:
             assert broken_for_anthropic(factory.anthropic_messages_pt(chat, "claude-sonnet-4-5", "anthropic")) == []
 
 
-def test_the_rules_find_what_is_broken() -> None:
+def test_validity_rules_find_broken_conversations() -> None:
     call = {
         "role": "assistant",
         "content": None,
@@ -204,7 +204,7 @@ def test_the_rules_find_what_is_broken() -> None:
         assert broken_for_anthropic(bad)
 
 
-def test_of_what_is_as_relevant_the_newer_stays() -> None:
+def test_newer_of_equal_relevance_stays() -> None:
     said = [Message("assistant", f"note {n} " + "alike " * 60) for n in range(40)]
     random.Random(3).shuffle(said)
     kept = prune((SYSTEM, Message("user", "go on"), *said), max_tokens=2_000, keep_user=1, keep_assistant=1)
@@ -222,7 +222,7 @@ def test_a_message_that_was_replaced_is_looked_at_again() -> None:
     assert fit(longer, known) == fit(longer, None) != longer
 
 
-def test_one_memory_of_two_conversations_takes_neither_for_the_other() -> None:
+def test_shared_cache_does_not_mix_up_two_conversations() -> None:
     known = MessageCache()
     sent: list[Talk] = [(SYSTEM, Message("user", task)) for task in ("why is web slow?", "is the disk full?")]
     cold = list(sent)
@@ -237,7 +237,7 @@ def test_one_memory_of_two_conversations_takes_neither_for_the_other() -> None:
             assert sent[which] == cold[which]
 
 
-def test_another_conversation_of_the_same_length_is_looked_at() -> None:
+def test_cache_is_not_used_for_another_conversation_of_the_same_length() -> None:
     def fit(messages: Talk, max_tokens: int, known: MessageCache | None = None) -> Talk:
         return prune(messages, max_tokens=max_tokens, keep_user=0, keep_assistant=0, cache=known)
 
@@ -269,7 +269,7 @@ class Text(str):
     """A text that can be watched."""
 
 
-def test_what_was_cut_is_not_held_on_to() -> None:
+def test_cache_releases_messages_that_were_cut() -> None:
     known, texts = MessageCache(), [Text(f"{n} " + "x" * 400) for n in range(30)]
     watched = [weakref.ref(text) for text in texts]
     messages: Talk = (SYSTEM, Message("user", "why?"), *(Message("assistant", text) for text in texts))
@@ -281,7 +281,7 @@ def test_what_was_cut_is_not_held_on_to() -> None:
 
 
 @pytest.mark.parametrize("most", [0, 1, 7])
-def test_little_memory_changes_no_answer(most: int) -> None:
+def test_small_cache_changes_no_result(most: int) -> None:
     known = MessageCache(most)
     messages: Talk = (SYSTEM, Message("user", "why is web slow?"))
     cold = messages

@@ -23,7 +23,7 @@ def plain(text: str) -> list[Message]:
     return [Message("tool", text)]
 
 
-def test_what_shares_rare_words_with_the_task_counts_more() -> None:
+def test_group_that_shares_rare_words_with_the_task_scores_higher() -> None:
     groups = [plain("the web server is up"), plain("payments has 3 logins"), plain("the cache is up")]
     scores = scored(groups)
     assert scores[1] == 1.0
@@ -39,7 +39,7 @@ def test_what_shares_rare_words_with_the_task_counts_more() -> None:
         (Message("user", "use the second"), Message("tool", "use the second")),
     ],
 )
-def test_errors_decisions_and_the_users_words_weigh_more(told: Message, plainly: Message) -> None:
+def test_errors_decisions_and_the_users_words_score_higher(told: Message, plainly: Message) -> None:
     more, less = scored([[told], [plainly]])
     assert more >= less + 0.5
 
@@ -52,7 +52,7 @@ def test_the_newer_of_two_groups_counts_more_and_what_the_task_asks_for_counts_m
     assert newest <= 0.2
 
 
-def test_words_that_are_everywhere_and_words_that_bind_sentences_tell_nothing() -> None:
+def test_ubiquitous_words_and_stop_words_do_not_score() -> None:
     groups = [plain(f"payments row {n} and the rest") for n in range(9)]
     looks = [extract_features(group) for group in groups]
     worth = word_weights(looks, task=[Message("user", "and why does the payments row 3 lack logins")], latest=[])
@@ -61,7 +61,7 @@ def test_words_that_are_everywhere_and_words_that_bind_sentences_tell_nothing() 
     assert all(type(value) is int for value in worth.values()), "their sum is the same in any order"
 
 
-def test_what_was_heard_last_counts_together_as_a_few_words_of_the_task() -> None:
+def test_latest_messages_count_together_as_a_few_words_of_the_task() -> None:
     heard = [Message("tool", " ".join(f"word{n}" for n in range(300)))]
     worth = word_weights(
         [extract_features(plain("payments")), *[extract_features(plain("other"))] * 9], task=[TASK], latest=heard
@@ -124,7 +124,7 @@ def test_any_text_gets_a_score_from_zero_on_and_always_the_same(groups: list[lis
     assert scores == scored(groups, groups[-1] if groups else [])
 
 
-def test_of_a_long_text_head_and_tail_are_looked_at() -> None:
+def test_long_text_is_scored_by_its_head_and_tail() -> None:
     found = message_words(Message("tool", "head " + "x " * 1_000_000 + "tail"))
     assert (found[0], found[-1]) == ("head", "tail")
     assert len(found) < 3_000

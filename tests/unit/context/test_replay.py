@@ -44,12 +44,12 @@ def test_a_recording_is_always_the_same_and_its_results_are_the_tools_own() -> N
 
 
 @models
-def test_a_conversation_that_fits_costs_what_it_costs(model: str) -> None:
+def test_conversation_that_fits_costs_the_same_with_each_strategy(model: str) -> None:
     recording, price = recorded(20, "small"), price_of(model)
     assert anyio.run(ours, recording, price) == sliding_window(recording, price) == no_pruning(recording, price)
 
 
-def test_where_no_summary_pays_nothing_is_spared_for_one() -> None:
+def test_no_room_is_spared_where_no_summary_pays() -> None:
     recording, price = recorded(44, "small"), price_of("claude-sonnet-4-5")
     whole = no_pruning(recording, price)
     assert LIMIT - 650 < whole.longest <= LIMIT
@@ -59,7 +59,7 @@ def test_where_no_summary_pays_nothing_is_spared_for_one() -> None:
 @pytest.mark.slow
 @models
 @pytest.mark.parametrize(("turns", "size"), [(30, "large"), (80, "small")])
-def test_ours_is_cheapest_and_never_over_the_limit(model: str, turns: int, size: Size) -> None:
+def test_agentctls_strategy_is_cheapest_and_never_over_the_limit(model: str, turns: int, size: Size) -> None:
     recording, price = recorded(turns, size), price_of(model)
     whole, window, own = (
         no_pruning(recording, price),
@@ -72,7 +72,7 @@ def test_ours_is_cheapest_and_never_over_the_limit(model: str, turns: int, size:
     assert 100 * own.nano <= 102 * min(window.nano, whole.nano)
 
 
-def test_a_model_is_asked_for_a_summary_where_turns_are_small_and_it_reads_cheap() -> None:
+def test_summary_is_asked_for_where_turns_are_small_and_reading_is_cheap() -> None:
     asked = {(size, model): anyio.run(ours, recorded(turns, size), price_of(model)).summaries
              for turns, size in ((80, "small"), (30, "large")) for model in MODELS}  # fmt: skip
     assert asked["small", "gpt-4o"] >= 1

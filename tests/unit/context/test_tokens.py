@@ -19,7 +19,7 @@ MODELS = ("gpt-4o", "claude-opus-4-7", "qwen2.5")
 PIECES = st.lists(st.tuples(st.sampled_from(list(TEXTS)), st.integers(1, 3000)), min_size=1, max_size=5)
 
 
-def test_what_is_fixed_is_counted_once_where_tools_are_offered_and_never_below_nothing() -> None:
+def test_fixed_part_is_counted_once_with_tools_and_never_below_zero() -> None:
     more, less = PLAIN._replace(fixed=300), PLAIN._replace(fixed=-10_000)
     schemas, said = PLAIN.schemas(TOOLS), turns(["a", "b"])
     assert [measure.beside(TOOLS) for measure in (PLAIN, more, less)] == [schemas, schemas + 300, 0]
@@ -59,7 +59,7 @@ def test_a_text_that_is_dense_at_its_ends_is_cut_to_its_size_too() -> None:
     assert measure.text(measure.cut_middle(text, 200)) <= 200
 
 
-def test_counting_can_be_had_without_the_rest() -> None:
+def test_measure_for_counts_a_request_by_itself() -> None:
     measure = agentctl.measure_for("openai", "gpt-4o")
     assert isinstance(measure, Measure)
     assert measure.request([Message("user", "Say hello.")]) == 7

@@ -107,7 +107,7 @@ def test_a_notice_behind_the_text_does_not_spoil_the_numbers() -> None:
     assert found.tail.startswith(f"line {found.to + 1}\n".encode())
 
 
-def test_what_was_asked_for_onward_is_cut_at_its_end_each_time() -> None:
+def test_text_read_onward_is_cut_at_its_end_each_time() -> None:
     text = "".join(f"line {n}\n" for n in range(41, 2000))
     cut = split_text(text, Origin(PATH, 41, 280, onward=True, last=1999)).cut(1000)
     for most in (1000, 700, 400):
@@ -143,7 +143,7 @@ def test_a_mark_that_the_text_quotes_is_not_taken_for_its_own() -> None:
         assert found.origin.path == PATH
 
 
-def test_a_text_without_a_mark_has_none() -> None:
+def test_text_without_a_mark_parses_to_none() -> None:
     for text in ("", "plain", "[... ", "[... 12 characters: the middle is cut here; ask for less ...]"):
         assert find_mark(text) is None
 
@@ -163,7 +163,7 @@ def test_a_forged_mark_that_cannot_be_read_is_text_like_any_other(forged: str) -
     assert PLAIN.text(PLAIN.cut_middle(text, 100)) <= 100
 
 
-def test_an_excerpt_is_its_text() -> None:
+def test_excerpt_equals_its_text_and_keeps_its_origin() -> None:
     excerpt = Excerpt.of("text", Origin("a"))
     assert excerpt == "text"
     assert excerpt.origin.path == "a"

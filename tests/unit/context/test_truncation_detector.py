@@ -26,7 +26,7 @@ def after(messages: tuple[Message, ...], result: str) -> tuple[Message, ...]:
     return (*messages, Message("assistant", "", (call,)), Message("tool", result, tool_call_id="1"))
 
 
-def test_what_a_provider_at_its_own_address_reports_is_believed() -> None:
+def test_report_of_a_provider_at_its_own_address_is_trusted() -> None:
     assert TruncationDetector(replace(OLLAMA, may_cut=False)).check(FIRST, TOOLS, said(2_050)) == ""
     with pytest.raises(ContextOverflow) as caught:
         TruncationDetector(OLLAMA).check(FIRST, TOOLS, said(2_050))
@@ -38,7 +38,7 @@ def test_what_a_provider_at_its_own_address_reports_is_believed() -> None:
     )
 
 
-def test_without_a_report_there_is_nothing_to_look_at() -> None:
+def test_missing_report_is_not_checked() -> None:
     watch = TruncationDetector(OLLAMA)
     assert watch.check(FIRST, TOOLS, Completion("ok")) == ""
     assert watch.check(FIRST, TOOLS, said(0)) == ""
@@ -53,7 +53,7 @@ def test_a_doubtful_report_is_warned_of_once() -> None:
     assert watch.check(after(longer, "And so it went. " * 60), TOOLS, said(250)) == ""
 
 
-def test_who_tells_what_was_cached_counts_all_of_it() -> None:
+def test_provider_that_reports_cached_tokens_counts_the_whole_prompt() -> None:
     watch = TruncationDetector(OLLAMA)
     with pytest.raises(ContextOverflow):
         watch.check(FIRST, TOOLS, said(1_700, cached=300))

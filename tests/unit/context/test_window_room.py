@@ -65,7 +65,7 @@ async def test_a_clamp_is_what_the_window_has_left_beside_the_prompt(asking: Ask
     assert clamps(provider) == [8_192 - estimate_input(Request("m", LONG))] == [3_675]
 
 
-async def test_where_no_window_is_known_nothing_is_taken_off(asking: Asking) -> None:
+async def test_unknown_window_takes_nothing_off_the_clamp(asking: Asking) -> None:
     calls, provider = asking(WHOLE, facts=ModelFacts("p", "m", FREE))
     await calls.ask(LONG)
     assert clamps(provider) == [4_096]
@@ -92,7 +92,7 @@ async def test_an_answer_is_not_asked_for_again_where_the_window_has_no_room_for
     assert len(provider.heard) == 1
 
 
-async def test_what_was_reported_shows_how_much_room_there_is(asking: Asking) -> None:
+async def test_report_shows_how_much_room_is_left(asking: Asking) -> None:
     calls, provider = asking(WHOLE, WHOLE, WHOLE)
     await calls.ask(LONG)
     longer = (*LONG, WHOLE.as_message(), Message("user", "And?"))
@@ -115,7 +115,7 @@ async def test_a_window_that_a_refusal_named_bounds_what_comes_after(asking: Ask
     ]
 
 
-def test_what_was_reported_is_only_gone_on_from() -> None:
+def test_estimate_builds_on_a_report_only_where_the_request_continues_it() -> None:
     known = SettledRequest(Request("m", LONG), WHOLE.as_message(), Usage(6_000, 9))
     assert estimate_input(Request("m", (*LONG, known.answer, Message("user", "x" * 400))), known) == 6_000 + 168
     assert estimate_input(Request("m", LONG[:1]), known) < 30
@@ -151,7 +151,7 @@ class TestRefused:
             await found.add(Message("user", f"And {turn}?"))
         return found, events
 
-    async def test_it_is_cut_by_the_numbers_and_stays_short(self) -> None:
+    async def test_refused_request_is_cut_by_the_reported_sizes_and_stays_short(self) -> None:
         found, events = await self.conversation()
         before = await found.prepare(())
         after = await found.shorten(ContextOverflow("no", billed="no", window=2_048, prompt=3_000), ())
@@ -166,7 +166,7 @@ class TestRefused:
             "too long for the model's window (about 2,680 tokens): asking again with fewer"
         ]
 
-    async def test_what_would_have_fitted_is_asked_again_as_it_is(self) -> None:
+    async def test_request_that_should_have_fitted_is_sent_again_unchanged(self) -> None:
         found, _ = await self.conversation()
         before = await found.prepare(())
         assert await found.shorten(ContextOverflow("no", billed="no", window=4_096, prompt=3_000), ()) == before
@@ -178,7 +178,7 @@ class TestRefused:
             ContextOverflow("nothing fits", billed="no", window=300, prompt=10**9),
         ],
     )
-    async def test_else_the_refusal_ends_the_run(self, error: ContextOverflow) -> None:
+    async def test_refusal_without_usable_sizes_ends_the_run(self, error: ContextOverflow) -> None:
         found, _ = await self.conversation()
         with pytest.raises(ContextOverflow) as caught:
             await found.shorten(error, ())

@@ -62,7 +62,7 @@ def test_installed_packages_are_not_reported_but_ask(folder: str) -> None:
     assert find_autorun(f"{folder}/.git/config") == AutorunFile("never", "git")
 
 
-def test_what_the_caller_names_asks_with_all_below_it() -> None:
+def test_path_named_by_the_caller_asks_with_everything_below_it() -> None:
     also = ["tools/hooks", "conf/Git.inc", "Makefile"]
     for path in ("tools/hooks", "tools/hooks/pre-commit", "TOOLS/Hooks/x/y", "conf/git.inc", "Makefile"):
         assert class_of(path, also) == "asks", path

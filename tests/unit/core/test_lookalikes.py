@@ -25,7 +25,7 @@ BLANKS = [*"\u00a0\u1680\u2002\u2003\u2007\u2009\u200a\u202f\u205f\u3000\u2800\u
 
 
 @pytest.mark.parametrize("blank", BLANKS, ids=[f"{ord(blank):04x}" for blank in BLANKS])
-def test_a_blank_that_is_no_space_is_an_escape(blank: str) -> None:
+def test_blank_other_than_a_space_is_an_escape(blank: str) -> None:
     shown = asked(f"web{blank}1")
     assert blank not in shown
     assert len(re.findall(rf"web\\[ux](?:00)?{ord(blank):0{2 if ord(blank) < 256 else 4}x}1", shown)) == 3
@@ -64,7 +64,7 @@ POSING = {
 
 
 @pytest.mark.parametrize(("name", "shown"), POSING.values(), ids=POSING)
-def test_what_poses_as_another_name_is_an_escape(name: str, shown: str) -> None:
+def test_character_that_imitates_another_is_an_escape(name: str, shown: str) -> None:
     assert escape_lookalikes(name) == shown
     assert asked(name).count(shown) == 3
 
@@ -92,7 +92,7 @@ def test_ordinary_names_of_any_language_stay_readable(name: str) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=()), max_size=40))
-def test_what_is_shown_stays_as_it_is(text: str) -> None:
+def test_escaped_text_stays_unchanged(text: str) -> None:
     once = escape_lookalikes(text)
     assert "\n" not in once
     assert escape_lookalikes(once) == once

@@ -67,7 +67,7 @@ def test_the_row_for_the_ledger_shows_the_tiers() -> None:
 
 
 @given(prices, usages())
-def test_what_was_charged_is_never_above_the_worst_case(price: Price, usage: Usage) -> None:
+def test_charge_is_never_above_the_worst_case(price: Price, usage: Usage) -> None:
     worst = worst_nano(price, input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
     assert 0 <= charge_nano(price, usage) <= worst
 

@@ -109,7 +109,7 @@ def test_a_key_that_was_found_by_its_shape_is_known_in_other_spellings_from_then
     assert key.encode().hex() not in redactor.redact(key.encode().hex())
 
 
-def test_what_looks_like_a_mark_is_no_mark() -> None:
+def test_text_that_resembles_a_mark_is_not_a_mark() -> None:
     redactor = Redactor([KEY])
     forged = "[redacted:known-secret:abcdef]"
     shown = redactor.redact(f"{forged} {KEY}")

@@ -46,7 +46,7 @@ def test_a_charge_at_the_dearest_price_is_that_of_each_at_least(
 
 
 @given(several, input_tokens, st.integers(0, 10**12))
-def test_what_is_granted_at_the_dearest_price_fits_at_each(prices: list[Price], tokens_in: int, room: int) -> None:
+def test_grant_at_the_dearest_price_fits_at_each_price(prices: list[Price], tokens_in: int, room: int) -> None:
     granted = most_output(dearest_of(prices), input_tokens=tokens_in, room_nano=room)
     if granted is None or granted < 0:
         return
@@ -55,7 +55,7 @@ def test_what_is_granted_at_the_dearest_price_fits_at_each(prices: list[Price], 
 
 
 @given(price_shapes, price_shapes)
-def test_the_dearest_of_a_price_and_itself_is_that_price_and_the_order_does_not_matter(a: Price, b: Price) -> None:
+def test_dearest_price_is_idempotent_and_commutative(a: Price, b: Price) -> None:
     assert dearest_of([a]) is a
     assert dearest_of([a, replace(a, source="again")]) is a
     assert same_amounts(dearest_of([a, b]), dearest_of([b, a]))
@@ -128,7 +128,7 @@ def test_a_service_tier_at_another_price_is_a_substitute_at_the_dearer_of_both()
     assert substitute("gpt-4o", "gpt-4o", tier="turbo") is None
 
 
-def test_what_has_no_tokens_has_no_substitute() -> None:
+def test_model_without_tokens_has_no_substitute() -> None:
     assert substitute_of(ModelFacts("builtin", None, FREE, metered=False), "m", price_of) is None
 
 

@@ -84,7 +84,7 @@ def test_a_path_is_the_same_in_every_spelling(pattern: str, name: str) -> None:
         ("resume", "r\u00e9sum\u00e9"),
     ],
 )
-def test_another_path_is_not_meant(pattern: str, name: str) -> None:
+def test_rule_does_not_match_another_path(pattern: str, name: str) -> None:
     assert not path(name).fits(pattern)
 
 
@@ -95,7 +95,7 @@ def test_a_container_is_the_same_by_name_and_by_id(pattern: str) -> None:
 
 
 @pytest.mark.parametrize("pattern", ["WEB", "web2", "4be2", "4b", "4*c", "ff" * 32, "", "/", "//web"])
-def test_another_container_is_not_meant(pattern: str) -> None:
+def test_rule_does_not_match_another_container(pattern: str) -> None:
     assert not Target("container", ("web",), ID[:12]).fits(pattern), "a wildcard is about names, never about ids"
 
 
@@ -151,7 +151,7 @@ def test_a_path_that_may_not_be_written_may_be_read() -> None:
     assert permissions.decide("write_file", "write", {"path": "src/app.py"}, subject=subject).kind == "deny"
 
 
-def test_which_rules_hide_and_which_only_deny_a_call() -> None:
+def test_rules_hide_a_path_or_only_deny_a_call() -> None:
     assert hidden_pattern(parse_rule("read_file(path=a)")) == "a"
     assert hidden_pattern(parse_rule("*(path=a)")) == frozen_pattern(parse_rule("*(path=a)")) == "a"
     assert hidden_pattern(parse_rule("read_file(path=a,last=5)")) is None, "a rule about one kind of call"
@@ -171,5 +171,5 @@ def test_an_allow_rule_looks_at_the_true_name_alone() -> None:
 
 
 @given(st.text("aB\u00e9\u0301/.", min_size=1, max_size=30))
-def test_the_form_that_paths_are_compared_in_is_its_own_form(text: str) -> None:
+def test_normal_form_of_a_path_is_idempotent(text: str) -> None:
     assert canonical_path(canonical_path(text)) == canonical_path(text)

@@ -63,7 +63,7 @@ def test_ordinary_words_of_any_language_are_untouched(text: str) -> None:
         ("::1 listens, std::vec::Vec, ## Heading", "::1 listens, std::vec::Vec, ## Heading"),
     ],
 )
-def test_what_is_unsafe_is_written_out(text: str, shown: str) -> None:
+def test_unsafe_character_is_escaped(text: str, shown: str) -> None:
     assert safe_text(text) == shown
 
 
@@ -99,7 +99,7 @@ def test_a_secret_is_found_in_each_of_its_spellings(secret: str, before: bytes, 
         "-----BEGIN PRIVATE KEY-----\ncut off",
     ],
 )
-def test_what_looks_like_a_key_is_taken_out_unasked(text: str) -> None:
+def test_text_with_the_shape_of_a_key_is_redacted_by_default(text: str) -> None:
     assert redact(f"before {text}", []) == "before [redacted]"
 
 
@@ -110,11 +110,11 @@ def test_a_password_in_an_address_is_taken_out() -> None:
 @pytest.mark.parametrize(
     "text", ["task-management-of-everything-here", "https://host:8080/a:b", "ask-1-2-3", "a@b.c", "sk-short1"]
 )
-def test_what_only_resembles_a_key_stays(text: str) -> None:
+def test_text_that_only_resembles_a_key_stays(text: str) -> None:
     assert redact(text, []) == text
 
 
-def test_a_short_secret_is_no_secret() -> None:
+def test_short_value_is_not_a_secret() -> None:
     assert redact("the cat sat", ["cat", ""]) == "the cat sat"
 
 

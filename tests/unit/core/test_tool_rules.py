@@ -48,7 +48,7 @@ def test_a_rule_is_a_tool_and_what_some_arguments_are(
         *('docker_restart(name="a" b=c)', "docker_restart(name=web))", "docker_restart(name=a\x1b[2J)", "a" * 5000),
     ],
 )
-def test_what_is_no_rule_is_refused(text: str) -> None:
+def test_invalid_rule_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="a rule such as"):
         parse_rule(text)
 
@@ -141,7 +141,7 @@ def test_always_means_that_very_command(command: str) -> None:
 
 
 @given(st.text(max_size=200))
-def test_no_text_makes_parsing_fail_otherwise(text: str) -> None:
+def test_parsing_any_text_returns_a_rule_or_the_documented_error(text: str) -> None:
     split_rules(text)
     with contextlib.suppress(ValueError):
         parse_rule(text)
@@ -154,6 +154,6 @@ def test_a_pattern_means_what_a_plain_reading_of_it_means(pattern: str, text: st
     assert rule.permits("write_file", {"path": text}) is (plain.fullmatch(text) is not None)
 
 
-def test_no_pattern_of_a_strangers_file_can_hold_up_a_run() -> None:
+def test_pattern_of_an_untrusted_file_cannot_hang_a_run() -> None:
     rule = parse_rule("write_file(path=" + "*a" * 40 + "*b)")
     assert not rule.forbids("write_file", {"path": "a" * 20_000}), "with a star that gives back this would never end"

@@ -94,7 +94,7 @@ def test_no_folder_means_no_runs(tmp_path: Path) -> None:
         find_journal(tmp_path / "nowhere", "7f")
 
 
-def test_what_cannot_be_read_is_in_the_list_all_the_same(tmp_path: Path) -> None:
+def test_unreadable_journal_is_listed(tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").write_bytes(b"")
     (tmp_path / "zeros.jsonl").write_bytes(b"\0" * 5000)
     (tmp_path / "headless.jsonl").write_bytes(b'broken\n{"event": "turn_started"}\n')

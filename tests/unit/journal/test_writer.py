@@ -44,7 +44,7 @@ def record(seq: int, event: Event, run_id: str = "r1") -> Record:
     return Record(run_id, seq, NOON, event)
 
 
-async def test_nothing_is_made_before_the_first_record(tmp_path: Path) -> None:
+async def test_no_file_is_made_before_the_first_record(tmp_path: Path) -> None:
     async with Journal(tmp_path / "runs", "r1") as journal:
         await journal.observe(record(1, AnswerStreamed("a piece")))
     assert list(tmp_path.iterdir()) == []
@@ -145,7 +145,7 @@ async def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("run_id", ["", "../x", "a/b", ".hidden", "a\0b"])
-def test_an_id_is_a_plain_name(tmp_path: Path, run_id: str) -> None:
+def test_run_id_must_be_a_plain_name(tmp_path: Path, run_id: str) -> None:
     with pytest.raises(UsageError, match="cannot be the id of a run"):
         Journal(tmp_path, run_id)
 

@@ -148,7 +148,7 @@ def test_a_row_that_contradicts_itself_is_named_with_what_does_not_agree(
     assert said in wrong[0]
 
 
-def test_what_cannot_be_recomputed_is_counted_by_its_reason_and_is_not_wrong(path: Path, clock: HandClock) -> None:
+def test_charge_that_cannot_be_recomputed_is_counted_by_reason_and_not_wrong(path: Path, clock: HandClock) -> None:
     filled(path, clock)
     session = opened(path, clock)
     begin(session, "other")
@@ -187,7 +187,7 @@ def test_a_charge_above_its_hold_is_recomputed_in_full(path: Path) -> None:
     assert (found.recomputed, found.wrong, len(found.overruns)) == (1, (), 1)
 
 
-def test_an_amount_beyond_64_bits_is_recomputed_with_the_cap_that_it_is_recorded_with(path: Path) -> None:
+def test_amount_beyond_64_bits_is_recomputed_with_the_cap_it_was_recorded_with(path: Path) -> None:
     filled(path)
     most = 2**63 - 1
     by_name = {row.id: row for row in charge_rows(path)}

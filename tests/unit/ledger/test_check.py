@@ -104,7 +104,7 @@ def test_a_ledger_that_is_right_is_proved_page_by_page_while_a_call_is_under_way
         ),
     ],
 )
-def test_what_was_changed_is_named(path: Path, clock: HandClock, sql: str, named: str) -> None:
+def test_changed_row_is_named(path: Path, clock: HandClock, sql: str, named: str) -> None:
     fill(path, clock)
     change(path, sql)
     said = check(path, clock=clock).wrong
@@ -127,12 +127,12 @@ def test_a_ledger_is_right_after_hours_of_doubt_late_usage_and_reconciling(path:
     assert (found.proved, [one.run_id for one in found.doubts], found.wrong) == (4, ["three"], ())
 
 
-def test_where_no_ledger_is_none_is_made(path: Path) -> None:
+def test_check_without_a_ledger_makes_none(path: Path) -> None:
     assert check(path) == LedgerCheck(there=False)
     assert not path.parent.exists()
 
 
-def test_nothing_is_written_also_when_an_owner_died(path: Path, clock: HandClock) -> None:
+def test_check_writes_nothing_even_after_an_owner_died(path: Path, clock: HandClock) -> None:
     fill(path, clock, owner="dead")
     lock = path.with_suffix(".owners") / "gone"
     lock.touch()
@@ -148,7 +148,7 @@ def dump(path: Path) -> list[str]:
         return list(db.iterdump())
 
 
-def test_a_ledger_that_nobody_may_write_is_checked(path: Path, clock: HandClock) -> None:
+def test_read_only_ledger_is_checked(path: Path, clock: HandClock) -> None:
     left_in_doubt(path, "a", clock=clock)
     path.chmod(0o400)
     path.parent.chmod(0o500)
@@ -158,7 +158,7 @@ def test_a_ledger_that_nobody_may_write_is_checked(path: Path, clock: HandClock)
         path.parent.chmod(0o700)
 
 
-def test_a_foreign_and_a_damaged_file_are_refused_with_a_cure(path: Path, clock: HandClock, tmp_path: Path) -> None:
+def test_foreign_and_damaged_files_are_refused_with_a_hint(path: Path, clock: HandClock, tmp_path: Path) -> None:
     change(tmp_path / "ledger.db", "CREATE TABLE t (x)")
     with pytest.raises(StateError, match="a database of another program"):
         check(tmp_path / "ledger.db")
@@ -317,7 +317,7 @@ def test_every_limit_that_the_ledger_knows_is_replayed_over_a_month(path: Path, 
         assert [one.split(" was ")[0] for one in said] == [f"attempt call-04: {name}"]
 
 
-def test_what_is_free_is_told_apart_and_a_limit_of_a_later_version_is_not_believed(path: Path) -> None:
+def test_free_calls_are_distinguished_and_a_limit_of_a_later_version_is_refused(path: Path) -> None:
     session = opened(path)
     begin(session, "run")
     free = ask("a")

@@ -79,7 +79,7 @@ def test_after_a_suspend_between_hold_and_sending_nothing_is_sent(session: Ledge
     assert isinstance(session.reserve(ask("b", tokens=900, hour=Decimal(1))), Hold), "its room is free again"
 
 
-def test_a_call_that_was_asleep_counts_all_the_time_and_an_hour_from_when_it_is_settled(
+def test_suspended_call_counts_throughout_and_an_hour_after_it_settles(
     session: LedgerSession, clock: HandClock
 ) -> None:
     send(session, "a")
@@ -92,7 +92,7 @@ def test_a_call_that_was_asleep_counts_all_the_time_and_an_hour_from_when_it_is_
     assert in_the_hour(session) == 0
 
 
-def test_a_call_that_was_asleep_and_whose_answer_is_lost_is_in_doubt_for_an_hour_from_then(
+def test_suspended_call_whose_answer_is_lost_is_in_doubt_for_an_hour_from_then(
     session: LedgerSession, clock: HandClock
 ) -> None:
     send(session, "a")
@@ -104,7 +104,7 @@ def test_a_call_that_was_asleep_and_whose_answer_is_lost_is_in_doubt_for_an_hour
     assert in_the_hour(session) == 0
 
 
-def test_where_no_clock_counts_a_suspend_it_frees_nothing(session: LedgerSession, clock: HandClock) -> None:
+def test_suspend_that_no_clock_counts_frees_nothing(session: LedgerSession, clock: HandClock) -> None:
     spend(session)
     session.reserve(ask("held", tokens=1))
     clock.wall_s += 3 * HOUR_S
@@ -167,7 +167,7 @@ def test_a_refusal_says_by_the_clock_of_the_day_when_the_hour_is_free(
     assert isinstance(session.reserve(ask("b", tokens=900, hour=Decimal(1))), Hold)
 
 
-def test_a_start_with_yesterdays_clock_that_is_then_put_right_costs_no_more_than_the_time_it_was_off(
+def test_clock_a_day_behind_at_start_delays_by_no_more_than_it_was_off(
     session: LedgerSession, clock: HandClock
 ) -> None:
     spend(session)
@@ -197,7 +197,7 @@ def time_of(path: Path) -> float:
 
 @pytest.mark.parametrize("boots", [1, 2, 3])
 @pytest.mark.parametrize("behind_s", [60.0, DAY_S, 400 * DAY_S])
-def test_a_clock_that_was_behind_for_some_boots_counts_the_time_that_passed_and_no_more(
+def test_clock_behind_for_some_boots_counts_only_the_time_that_passed(
     path: Path, session: LedgerSession, clock: HandClock, behind_s: float, boots: int
 ) -> None:
     """One day behind and right again after 120 s was 86,460 s more."""
@@ -230,9 +230,7 @@ def test_a_day_behind_in_one_boot_does_not_free_the_hour_in_the_next(session: Le
     assert in_the_hour(session) == 0
 
 
-def test_a_ledger_of_the_first_schema_that_is_migrated_while_the_clock_is_behind_frees_nothing(
-    path: Path, clock: HandClock
-) -> None:
+def test_ledger_of_the_first_schema_migrated_with_the_clock_behind_frees_nothing(path: Path, clock: HandClock) -> None:
     path.parent.mkdir()
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         migrate(db, upto=1)
@@ -275,7 +273,7 @@ BOOTS: st.SearchStrategy[list[Boot]] = st.lists(
 
 @settings(max_examples=200, deadline=None)
 @given(BOOTS, st.sampled_from(["same", "none", "mixed"]))
-def test_whatever_clocks_are_behind_the_ledgers_time_is_never_ahead_of_real_time(boots: list[Boot], ids: str) -> None:
+def test_ledgers_time_is_never_ahead_of_real_time_whichever_clocks_are_behind(boots: list[Boot], ids: str) -> None:
     clock = HandClock(boot_id="" if ids == "none" else "first")
     row, real_s, began_us = advance(None, clock()), 0.0, clock().wall_us
     right_s = clock.wall_s
@@ -312,7 +310,7 @@ def was_ahead(path: Path, clock: HandClock) -> Path:
     return path
 
 
-def test_after_a_clock_that_was_ahead_time_off_counts_again_once_it_is_reset(was_ahead: Path, clock: HandClock) -> None:
+def test_time_off_counts_again_once_a_clock_that_was_ahead_is_reset(was_ahead: Path, clock: HandClock) -> None:
     with opened(was_ahead, clock) as session:
         spend(session)
     start_again(clock, off_s=HOUR_S)
@@ -331,9 +329,7 @@ def test_after_a_clock_that_was_ahead_time_off_counts_again_once_it_is_reset(was
         assert in_the_hour(session) == 0
 
 
-def test_the_line_is_offered_for_a_clock_well_behind_and_not_for_one_that_was_corrected(
-    path: Path, clock: HandClock
-) -> None:
+def test_reset_clock_is_offered_for_a_clock_well_behind_and_not_once_corrected(path: Path, clock: HandClock) -> None:
     with opened(path, clock) as session:
         write(session)
         for behind_s, offered in ((599.0, False), (601.0, True)):
@@ -358,7 +354,7 @@ def test_a_clock_is_not_reset_under_a_run_that_lives(was_ahead: Path, clock: Han
     assert not reset(was_ahead, clock).done
 
 
-def test_without_a_ledger_no_clock_is_reset(path: Path, clock: HandClock) -> None:
+def test_reset_clock_without_a_ledger_is_a_usage_error_and_makes_none(path: Path, clock: HandClock) -> None:
     with pytest.raises(UsageError, match="no ledger yet"):
         reset(path, clock)
     assert not path.parent.exists()
@@ -380,7 +376,7 @@ STEPS = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(STEPS)
-def test_whatever_the_clocks_do_an_amount_counts_for_its_hour_and_not_for_ever(steps: list[Step]) -> None:
+def test_amount_counts_for_its_hour_and_not_for_ever_whatever_the_clocks_do(steps: list[Step]) -> None:
     """A restart takes so many seconds, over which the wall clock goes on from where it was."""
     clock = HandClock()
     with tempfile.TemporaryDirectory() as folder, opened(Path(folder, "ledger.db"), clock) as session:

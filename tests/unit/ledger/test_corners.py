@@ -42,7 +42,7 @@ def look(path: Path, sql: str) -> list[tuple[object, ...]]:
         return db.execute(sql).fetchall()
 
 
-async def test_what_is_concluded_is_not_concluded_again_for_less_or_for_more(ledger: SqliteLedger) -> None:
+async def test_concluded_call_is_not_concluded_again_for_less_or_for_more(ledger: SqliteLedger) -> None:
     await spent(ledger, "settled", tokens=100)
     await ledger.void("settled", "late")
     assert await ledger.doubt("settled", "late") == Settlement("settled", 100_000_000, 110)
@@ -67,7 +67,7 @@ async def test_closing_voids_what_was_held_and_doubts_what_was_sent(ledger: Sqli
     await ledger.aclose()
 
 
-async def test_a_process_wrongly_taken_for_dead_sends_nothing_it_does_not_hold_and_its_usage_counts(
+async def test_process_wrongly_declared_dead_sends_nothing_unheld_and_its_usage_counts(
     ledger: SqliteLedger, path: Path, clock: HandClock
 ) -> None:
     await send(ledger, "sent", tokens=100)

@@ -86,12 +86,12 @@ def test_the_columns_of_each_export_are_found_by_their_names(head: str, line: st
         ("time,model\n" + '"' + "x" * 200_000, "not valid CSV"),
     ],
 )
-def test_what_is_no_export_is_refused_with_what_it_lacks(text: str, said: str) -> None:
+def test_file_that_is_not_an_export_is_refused_with_the_missing_columns(text: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         read_export(text)
 
 
-def test_a_line_that_makes_no_sense_tells_nothing() -> None:
+def test_invalid_values_in_a_line_are_unknown() -> None:
     text = (
         "time,model,input_tokens,cost_usd,currency\nnever,m,-1,nan,usd\n2026-13-01,m,1.5,-3,usd\n1795514400,m,,1,eur\n"
     )
@@ -133,16 +133,14 @@ def test_a_call_is_found_by_our_own_id_whatever_the_time(path: Path, clock: Hand
     assert check(path, clock=clock).wrong == ()
 
 
-def test_a_call_is_found_by_model_and_time_and_costs_what_its_tokens_do_where_no_cost_is_told(
-    path: Path, clock: HandClock
-) -> None:
+def test_call_matched_by_model_and_time_is_priced_by_tokens_without_a_cost_column(path: Path, clock: HandClock) -> None:
     left_in_doubt(path, "a", clock=clock)
     found = given(path, plain(f",{at(2)},maker/m-2026-01-01,10,30,"), clock)
     assert [(one.attempt_id, one.now_nano) for one in found.done] == [("a", 30_000_000)]
     assert (found.left, found.unused) == ((), 2)
 
 
-def test_of_two_that_could_be_it_neither_is_taken(path: Path, clock: HandClock) -> None:
+def test_two_possible_matches_are_both_left(path: Path, clock: HandClock) -> None:
     left_in_doubt(path, "a", "b", clock=clock)
     one_line = given(path, plain(f",{at(2)},m,10,30,0.03"), clock)
     assert (one_line.done, {one.why for one in one_line.left}) == ((), {"line 2 could also be another call's"})
@@ -150,7 +148,7 @@ def test_of_two_that_could_be_it_neither_is_taken(path: Path, clock: HandClock) 
     assert (two_lines.done, {one.why for one in two_lines.left}) == ((), {"2 lines of the export could be it"})
 
 
-def test_the_line_of_a_call_that_usage_settled_is_no_other_calls(path: Path, clock: HandClock) -> None:
+def test_line_of_a_call_settled_by_usage_matches_no_other_call(path: Path, clock: HandClock) -> None:
     known = settled_beside(path, clock)
     left_in_doubt(path, "a", clock=clock)
     found = given(path, plain(known, f",{at(2)},m,10,30,0.03"), clock)
@@ -158,7 +156,7 @@ def test_the_line_of_a_call_that_usage_settled_is_no_other_calls(path: Path, clo
     assert rows(path, "SELECT nano, settled_by FROM attempts WHERE id = 'known'") == [(20_000_000, "usage")]
 
 
-def test_what_an_export_of_this_account_covers_and_does_not_have_was_not_billed(path: Path, clock: HandClock) -> None:
+def test_call_missing_in_an_export_that_covers_it_was_not_billed(path: Path, clock: HandClock) -> None:
     known = settled_beside(path, clock)
     clock.pass_by(1000)
     left_in_doubt(path, "a", clock=clock)
@@ -175,7 +173,7 @@ def test_what_an_export_of_this_account_covers_and_does_not_have_was_not_billed(
         (f",{at(500)},m-large,10,30,0.03", "line 2 is in its time range, but is of m-large"),
     ],
 )
-def test_what_another_account_or_another_model_may_have_is_left(
+def test_call_that_another_account_or_model_may_have_is_left(
     path: Path, clock: HandClock, lines: str, why: str
 ) -> None:
     left_in_doubt(path, "a", clock=clock)
@@ -184,9 +182,7 @@ def test_what_another_account_or_another_model_may_have_is_left(
 
 
 @pytest.mark.parametrize("ends", ["before it was sent", "begins after its deadline"])
-def test_nothing_is_given_back_for_what_the_export_does_not_cover_in_time(
-    path: Path, clock: HandClock, ends: str
-) -> None:
+def test_call_outside_the_time_of_the_export_is_not_given_back(path: Path, clock: HandClock, ends: str) -> None:
     head = "attempt_id,time,model,input_tokens,output_tokens,cost_usd"
     if ends == "before it was sent":
         lines = (f",{ENDS[0]},other,1,1,0", settled_beside(path, clock))
@@ -210,7 +206,7 @@ def test_a_line_for_a_whole_day_counts_only_up_to_the_worst_case(path: Path, clo
     assert [(one.now_nano) for one in given(path, text, clock).done] == [200_000_000]
 
 
-def test_an_export_is_believed_over_a_person_and_usage_over_both(path: Path, clock: HandClock) -> None:
+def test_export_overrides_a_manual_amount_and_usage_overrides_both(path: Path, clock: HandClock) -> None:
     left_in_doubt(path, "a", clock=clock)
     reconcile(path, "run", "run", actual_nano=0, who="me", clock=clock)
     assert given(path, "attempt_id,cost_usd\na,0.1", clock).done[0].now_nano == 100_000_000
@@ -226,16 +222,14 @@ def test_an_export_is_believed_over_a_person_and_usage_over_both(path: Path, clo
     assert check(path, clock=clock).wrong == ()
 
 
-def test_what_cost_more_than_its_hold_is_recorded_in_full_and_stands_against_the_model(
-    path: Path, clock: HandClock
-) -> None:
+def test_cost_above_its_hold_is_recorded_in_full_and_counts_against_the_model(path: Path, clock: HandClock) -> None:
     left_in_doubt(path, "a", clock=clock)
     found = given(path, "attempt_id,input_tokens,output_tokens,cost_usd\na,10,300,0.3", clock)
     assert [(one.now_nano, one.is_above) for one in found.done] == [(300_000_000, True)]
     assert [one.attempts for one in check(path, clock=clock).overruns] == [1]
 
 
-def test_nothing_is_settled_by_an_export_under_a_living_owner(path: Path, clock: HandClock) -> None:
+def test_export_settles_nothing_under_a_living_owner(path: Path, clock: HandClock) -> None:
     session = opened(path, clock)
     begin(session, "run")
     send(session, "a")

@@ -47,7 +47,7 @@ def look(
     return forecast_first_call(path, wanted, limits, agent="a", clock=clock)
 
 
-def test_without_a_ledger_everything_is_left_and_none_is_made(path: Path, clock: HandClock) -> None:
+def test_forecast_without_a_ledger_has_every_limit_free_and_makes_none(path: Path, clock: HandClock) -> None:
     found = look(path, clock)
     assert [room.amounts for room in found.rooms] == [Amounts()] * len(found.rooms)
     assert found.answer == WorstCase(256, 256 * DOLLAR // 1000, 266)
@@ -55,7 +55,7 @@ def test_without_a_ledger_everything_is_left_and_none_is_made(path: Path, clock:
     assert not path.parent.exists()
 
 
-async def test_a_ledger_that_nobody_has_open_is_left_byte_for_byte(path: Path, clock: HandClock) -> None:
+async def test_closed_ledger_is_left_byte_for_byte(path: Path, clock: HandClock) -> None:
     session = SqliteLedger(path, clock=clock)
     await spend(session, "before", tokens=300)
     await session.aclose()
@@ -65,7 +65,7 @@ async def test_a_ledger_that_nobody_has_open_is_left_byte_for_byte(path: Path, c
     assert as_it_stands(path.parent) == before
 
 
-async def test_what_others_hold_right_now_is_seen_and_their_files_stay(path: Path, clock: HandClock) -> None:
+async def test_holds_of_others_are_seen_and_their_files_stay(path: Path, clock: HandClock) -> None:
     session = SqliteLedger(path, clock=clock)
     await hold(session, "other", tokens=300)
     before = as_it_stands(path.parent)
@@ -82,7 +82,7 @@ async def test_what_others_hold_right_now_is_seen_and_their_files_stay(path: Pat
 
 @pytest.mark.parametrize("spent", [0, 500, 743, 744, 745, 900, 1000, 2000])
 @pytest.mark.parametrize("most", [256, 400])
-async def test_it_answers_as_the_ledger_does(path: Path, clock: HandClock, spent: int, most: int) -> None:
+async def test_forecast_agrees_with_the_ledger(path: Path, clock: HandClock, spent: int, most: int) -> None:
     """The hour's limit is 1,000 tokens of a thousandth each; the least that would do is 256 of them."""
     session = SqliteLedger(path, clock=clock)
     if spent:
@@ -111,7 +111,7 @@ async def test_limits_of_the_run_itself_refuse_too(path: Path, clock: HandClock)
         assert found.limit == name
 
 
-async def test_where_the_holds_of_others_are_in_the_way_it_would_wait(path: Path, clock: HandClock) -> None:
+async def test_holds_of_others_in_the_way_forecast_a_wait(path: Path, clock: HandClock) -> None:
     session = SqliteLedger(path, clock=clock)
     await hold(session, "other", tokens=900)
     found = look(path, clock).answer
@@ -120,9 +120,7 @@ async def test_where_the_holds_of_others_are_in_the_way_it_would_wait(path: Path
     await session.aclose()
 
 
-async def test_what_others_keep_for_a_last_answer_gives_way_as_it_does_in_the_ledger(
-    path: Path, clock: HandClock
-) -> None:
+async def test_reserves_of_others_give_way_as_in_the_ledger(path: Path, clock: HandClock) -> None:
     session = SqliteLedger(path, clock=clock)
     await session.open_run("other", FREE_HAND, task="t", agent="a", labels={})
     held = await session.reserve(ask("one", "other", tokens=100, keep=AnswerReserve(10, 700)))
@@ -175,7 +173,7 @@ def test_a_count_is_asked_for_where_the_ledger_would_ask_for_it(path: Path, cloc
     ]
 
 
-async def test_it_reads_while_others_write(path: Path, clock: HandClock) -> None:
+async def test_forecast_reads_while_others_write(path: Path, clock: HandClock) -> None:
     """Open and close the ledger again and again: the log comes and goes under the reader."""
     done, seen = threading.Event(), list[int]()
 
@@ -199,7 +197,7 @@ async def test_it_reads_while_others_write(path: Path, clock: HandClock) -> None
     assert seen[-1] == 300 * DOLLAR // 1000
 
 
-def test_what_is_written_while_it_reads_is_seen(path: Path, clock: HandClock) -> None:
+def test_rows_written_during_the_read_are_seen(path: Path, clock: HandClock) -> None:
     """Whoever looks asks for the time in the middle of it: then another process spends, and stays."""
     books = [SqliteLedger(path, clock=clock)]
     anyio.run(partial(spend, books[0], "before", tokens=100))
@@ -216,7 +214,7 @@ def test_what_is_written_while_it_reads_is_seen(path: Path, clock: HandClock) ->
     assert {room.limit: room.amounts.spent for room in found.rooms}["max_cost_per_hour"] == 300 * DOLLAR // 1000
 
 
-async def test_what_is_no_ledger_of_ours_is_said_and_left(path: Path, clock: HandClock) -> None:
+async def test_foreign_file_is_reported_and_left(path: Path, clock: HandClock) -> None:
     path.parent.mkdir()
     with closing(sqlite3.connect(path)) as db:
         db.execute("CREATE TABLE theirs (x)")
@@ -243,7 +241,7 @@ def test_a_ledger_of_an_older_schema_is_understood_as_it_lies(path: Path, clock:
     assert as_it_stands(path.parent) == before
 
 
-async def test_what_was_emptied_is_not_taken_for_a_ledger_that_was_never_used(path: Path, clock: HandClock) -> None:
+async def test_emptied_ledger_is_not_taken_for_an_unused_one(path: Path, clock: HandClock) -> None:
     session = SqliteLedger(path, clock=clock)
     await spend(session, "before")
     await session.aclose()

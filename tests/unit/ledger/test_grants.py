@@ -49,7 +49,7 @@ def rows(path: Path, columns: str, table: str = "attempts") -> list[tuple[object
         return db.execute(f"SELECT {columns} FROM {table} ORDER BY rowid").fetchall()  # noqa: S608
 
 
-async def test_it_counts_as_held_and_is_never_sent_itself(ledger: SqliteLedger, path: Path) -> None:
+async def test_reserve_counts_as_held_and_is_never_sent_itself(ledger: SqliteLedger, path: Path) -> None:
     await opened(ledger)
     assert isinstance(await ledger.reserve(keeping("one", 300, 100, "mine")), Hold)
     assert (await ledger.spend("mine")).run_nano == Amounts(held=400_000_000)
@@ -61,7 +61,7 @@ async def test_it_counts_as_held_and_is_never_sent_itself(ledger: SqliteLedger, 
     assert refused.verdict.would_be == 1_001_000_000
 
 
-async def test_the_grant_leaves_room_for_it_and_both_reach_the_limit_exactly(ledger: SqliteLedger) -> None:
+async def test_grant_leaves_room_for_the_reserve_and_both_reach_the_limit_exactly(ledger: SqliteLedger) -> None:
     await opened(ledger)
     held = await ledger.reserve(replace(keeping("one", 300, 100, "mine"), most=9_999))
     assert isinstance(held, Hold)
@@ -69,7 +69,7 @@ async def test_the_grant_leaves_room_for_it_and_both_reach_the_limit_exactly(led
     assert (await ledger.spend("mine")).run_nano == Amounts(held=DOLLAR)
 
 
-async def test_each_hold_gives_it_another_size_in_the_same_row(ledger: SqliteLedger, path: Path) -> None:
+async def test_each_hold_resizes_the_reserve_in_the_same_row(ledger: SqliteLedger, path: Path) -> None:
     await opened(ledger)
     await settled(ledger, await ledger.reserve(keeping("one", 200, 100, "mine")), 200)
     await settled(ledger, await ledger.reserve(keeping("two", 200, 150, "mine")), 200)
@@ -80,21 +80,23 @@ async def test_each_hold_gives_it_another_size_in_the_same_row(ledger: SqliteLed
     assert len({row[0] for row in kept}) == 1
 
 
-async def test_it_grows_no_further_than_there_is_room(ledger: SqliteLedger) -> None:
+async def test_reserve_grows_no_further_than_there_is_room(ledger: SqliteLedger) -> None:
     await opened(ledger)
     await settled(ledger, await ledger.reserve(keeping("one", 500, 100, "mine")), 500)
     assert isinstance(await ledger.reserve(keeping("two", 400, 150, "mine")), Hold)
     assert (await ledger.spend("mine")).run_nano == Amounts(spent=500_000_000, held=DOLLAR // 2)
 
 
-async def test_where_a_limit_is_too_small_for_both_nothing_is_kept(ledger: SqliteLedger, path: Path) -> None:
+async def test_limit_too_small_for_both_gets_no_reserve(ledger: SqliteLedger, path: Path) -> None:
     await opened(ledger)
     held = await ledger.reserve(keeping("one", 950, 100, "mine"))
     assert isinstance(held, Hold)
     assert [row[0] for row in rows(path, "phase")] == ["held"]
 
 
-async def test_a_turn_that_would_need_it_is_refused_and_it_is_exchanged(ledger: SqliteLedger, path: Path) -> None:
+async def test_turn_that_needs_the_reserve_is_refused_and_the_reserve_is_exchanged(
+    ledger: SqliteLedger, path: Path
+) -> None:
     await opened(ledger)
     await settled(ledger, await ledger.reserve(keeping("one", 700, 200, "mine")), 700)
     assert isinstance(await ledger.reserve(keeping("two", 256, 200, "mine")), Verdict)
@@ -115,7 +117,7 @@ async def test_a_last_answer_above_what_is_left_is_refused_like_any_call(ledger:
     assert (await ledger.spend("mine")).run_nano == Amounts(spent=700_000_000, held=200_000_000)
 
 
-async def test_the_turn_of_another_run_comes_before_it(ledger: SqliteLedger, path: Path, clock: HandClock) -> None:
+async def test_turn_of_another_run_comes_before_the_reserve(ledger: SqliteLedger, path: Path, clock: HandClock) -> None:
     """Both carry the hour; the youngest of what is kept goes first, and no more than is needed."""
     hour = Decimal(1)
     for run in ("first", "second", "third"):
@@ -130,7 +132,7 @@ async def test_the_turn_of_another_run_comes_before_it(ledger: SqliteLedger, pat
     assert (await ledger.spend("third")).hour_nano == Amounts(spent=200_000_000, held=750_000_000)
 
 
-async def test_what_was_dropped_can_be_kept_again(ledger: SqliteLedger) -> None:
+async def test_dropped_reserve_can_be_made_again(ledger: SqliteLedger) -> None:
     hour = Decimal(1)
     await opened(ledger, "first", None)
     await opened(ledger, "second", None)
@@ -141,7 +143,7 @@ async def test_what_was_dropped_can_be_kept_again(ledger: SqliteLedger) -> None:
     assert (await ledger.spend("first")).run_nano == Amounts(spent=100_000_000, held=300_000_000)
 
 
-async def test_it_ends_with_its_run_and_with_its_process(ledger: SqliteLedger, path: Path) -> None:
+async def test_reserve_ends_with_its_run_and_with_its_process(ledger: SqliteLedger, path: Path) -> None:
     await opened(ledger, "closed")
     await opened(ledger, "left")
     await settled(ledger, await ledger.reserve(keeping("a", 100, 100, "closed")), 100)
@@ -152,14 +154,14 @@ async def test_it_ends_with_its_run_and_with_its_process(ledger: SqliteLedger, p
     assert [row for row in rows(path, "phase, nano") if row[0] not in ("settled",)] == [("void", 0), ("void", 0)]
 
 
-async def test_nothing_more_is_kept_when_it_would_be_too_little(ledger: SqliteLedger) -> None:
+async def test_reserve_is_dropped_when_it_would_be_too_small(ledger: SqliteLedger) -> None:
     await opened(ledger)
     await settled(ledger, await ledger.reserve(keeping("one", 100, 100, "mine")), 100)
     assert isinstance(await ledger.reserve(replace(ask("two", "mine", tokens=100), keep=AnswerReserve(0, 0))), Hold)
     assert (await ledger.spend("mine")).run_nano == Amounts(spent=100_000_000, held=100_000_000)
 
 
-async def test_what_others_keep_is_no_room_under_a_limit_of_ones_own(ledger: SqliteLedger) -> None:
+async def test_reserves_of_others_give_no_room_under_a_runs_own_limit(ledger: SqliteLedger) -> None:
     await opened(ledger, "other", None)
     assert isinstance(await ledger.reserve(keeping("theirs", 100, 200, "other")), Hold)
     await opened(ledger)
@@ -182,7 +184,7 @@ async def test_a_hold_stores_what_stood_beside_it_when_it_was_admitted(ledger: S
     assert hours["c"] == [DOLLAR, 600_000_000]  # what the first kept is gone, and nothing is kept in its place
 
 
-async def test_a_provider_in_doubt_gets_no_last_question(ledger: SqliteLedger, clock: HandClock) -> None:
+async def test_provider_in_doubt_is_not_asked_for_a_last_answer(ledger: SqliteLedger, clock: HandClock) -> None:
     await opened(ledger, "mine", None)
     for name in ("one", "two"):
         assert isinstance(await ledger.reserve(keeping(name, 100, 100, "mine")), Hold)
@@ -193,9 +195,7 @@ async def test_a_provider_in_doubt_gets_no_last_question(ledger: SqliteLedger, c
     assert isinstance(await ledger.reserve(keeping("probe", 100, 100, "mine")), Hold)
 
 
-async def test_who_needs_what_others_keep_and_what_they_have_sent_waits_for_it(
-    ledger: SqliteLedger, path: Path
-) -> None:
+async def test_hold_that_needs_reserves_and_sent_calls_of_others_waits(ledger: SqliteLedger, path: Path) -> None:
     hour = Decimal(1)
     for run in ("first", "second"):
         await opened(ledger, run, None)
@@ -210,7 +210,7 @@ async def test_who_needs_what_others_keep_and_what_they_have_sent_waits_for_it(
     assert isinstance(await ledger.reserve(asked), Hold)
 
 
-async def test_what_others_keep_is_not_in_the_figures_of_a_refusal(ledger: SqliteLedger, clock: HandClock) -> None:
+async def test_reserves_of_others_are_not_in_the_figures_of_a_refusal(ledger: SqliteLedger, clock: HandClock) -> None:
     hour = Decimal(1)
     for run in ("first", "second"):
         await opened(ledger, run, None)
@@ -223,7 +223,7 @@ async def test_what_others_keep_is_not_in_the_figures_of_a_refusal(ledger: Sqlit
     assert isinstance(await ledger.reserve(ask("b", "second", tokens=900, hour=hour)), Hold)
 
 
-async def test_what_is_kept_for_free_is_not_taken_for_another_runs_dollars(ledger: SqliteLedger, path: Path) -> None:
+async def test_free_reserve_is_not_evicted_for_another_runs_dollars(ledger: SqliteLedger, path: Path) -> None:
     hour = Decimal(1)
     for run in ("first", "free", "second"):
         await opened(ledger, run, None)
@@ -234,7 +234,7 @@ async def test_what_is_kept_for_free_is_not_taken_for_another_runs_dollars(ledge
     assert [row[0] for row in rows(path, "run_id, reason") if row[1] == "another run needed the room"] == ["first"]
 
 
-async def test_what_is_dearer_in_one_unit_and_cheaper_in_another_refuses_no_turn(ledger: SqliteLedger) -> None:
+async def test_reserve_dearer_in_one_unit_and_cheaper_in_another_refuses_no_turn(ledger: SqliteLedger) -> None:
     """Fewer tokens, as the conversation was cut, and more dollars, as an answer was long: what was kept does."""
     await opened(ledger)
     first = replace(keeping("one", 500, 100, "mine"), keep=AnswerReserve(1_000, 100))
@@ -243,9 +243,7 @@ async def test_what_is_dearer_in_one_unit_and_cheaper_in_another_refuses_no_turn
     assert (await ledger.spend("mine")).run_nano == Amounts(spent=500_000_000, held=DOLLAR // 2)
 
 
-async def test_what_makes_way_stays_where_the_hold_that_it_makes_way_for_cannot_be_written(
-    ledger: SqliteLedger, path: Path
-) -> None:
+async def test_reserve_stays_where_the_hold_that_evicts_it_cannot_be_written(ledger: SqliteLedger, path: Path) -> None:
     """An id that stands in the ledger already fails at the last step: the exchange and the eviction are undone."""
     hour = Decimal(1)
     for run in ("first", "second"):

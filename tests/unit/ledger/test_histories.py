@@ -171,7 +171,7 @@ class History:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_history_of_everything_at_once_is_proved_and_nothing_of_it_stays_open(tmp_path: Path, seed: int) -> None:
+def test_history_of_all_steps_together_passes_the_check_and_leaves_nothing_open(tmp_path: Path, seed: int) -> None:
     path = tmp_path / "ledger.db"
     history = History(path, seed)
     history.go(250)

@@ -24,12 +24,12 @@ async def opened(path: Path) -> None:
         await session.aclose()
 
 
-def test_what_is_not_there_is_not_made(tmp_path: Path) -> None:
+def test_missing_ledger_is_not_made(tmp_path: Path) -> None:
     assert inspect_ledger(tmp_path / "state" / "ledger.db") == LedgerStatus(there=False)
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_sound_ledger_is_sound_and_nothing_is_written(tmp_path: Path) -> None:
+async def test_sound_ledger_passes_and_nothing_is_written(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     await opened(path)
     with closing(sqlite3.connect(path)) as witness:  # it is told of every commit of another
@@ -38,7 +38,7 @@ async def test_a_sound_ledger_is_sound_and_nothing_is_written(tmp_path: Path) ->
         assert witness.execute("PRAGMA data_version").fetchone() == before
 
 
-async def test_another_who_writes_all_the_time_is_said_and_waited_for_no_longer(tmp_path: Path) -> None:
+async def test_busy_writer_is_reported_and_not_waited_for(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     await opened(path)
     other = sqlite3.connect(path, isolation_level=None)
@@ -71,7 +71,7 @@ def damage_of(path: Path) -> str:
         return error.message if "malformed" in error.message else ""
 
 
-def test_what_is_no_ledger_is_refused(tmp_path: Path) -> None:
+def test_file_that_is_not_a_ledger_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     path.write_bytes(b"no database at all" * 100)
     with pytest.raises(StateError, match="ledger"):

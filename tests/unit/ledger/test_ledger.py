@@ -87,7 +87,7 @@ async def test_usage_that_comes_late_settles_a_row_in_doubt(ledger: SqliteLedger
     assert (await ledger.spend("run")).run_nano == Amounts(spent=120_000_000)
 
 
-async def test_nothing_is_sent_after_the_deadline_or_twice_or_by_another(
+async def test_hold_is_not_sent_after_its_deadline_or_twice_or_by_another_process(
     ledger: SqliteLedger, path: Path, clock: HandClock
 ) -> None:
     await hold(ledger, "late")
@@ -101,7 +101,7 @@ async def test_nothing_is_sent_after_the_deadline_or_twice_or_by_another(
     await other.aclose()
 
 
-async def test_nothing_is_sent_or_held_under_a_closed_run(ledger: SqliteLedger) -> None:
+async def test_closed_run_sends_and_holds_nothing(ledger: SqliteLedger) -> None:
     await hold(ledger, "a")
     await ledger.close_run("run", "done")
     assert not await ledger.mark_sent("a")
@@ -109,7 +109,7 @@ async def test_nothing_is_sent_or_held_under_a_closed_run(ledger: SqliteLedger) 
         await ledger.reserve(ask("b"))
 
 
-async def test_what_was_never_sent_cannot_be_charged(ledger: SqliteLedger) -> None:
+async def test_unsent_hold_cannot_be_charged(ledger: SqliteLedger) -> None:
     await hold(ledger, "a")
     with pytest.raises(InternalError, match="never marked as sent"):
         await ledger.settle("a", charge(1))
@@ -130,7 +130,7 @@ async def open_runs(ledger: SqliteLedger, *names: str) -> None:
         )
 
 
-async def test_an_amount_counts_in_the_hour_from_its_hold_until_an_hour_after_it_was_settled(
+async def test_amount_counts_in_the_hour_from_its_hold_to_an_hour_after_settlement(
     ledger: SqliteLedger, clock: HandClock
 ) -> None:
     await open_runs(ledger, "other")
@@ -164,7 +164,7 @@ async def test_an_open_hold_counts_in_the_hour_however_old(ledger: SqliteLedger,
     assert (await ledger.spend("run")).hour_nano.held == 256_000_000
 
 
-async def test_of_two_limits_on_one_hour_the_lower_stops_first(ledger: SqliteLedger) -> None:
+async def test_lower_of_two_hourly_limits_stops_first(ledger: SqliteLedger) -> None:
     await open_runs(ledger, "low", "high")
     await send(ledger, "a", tokens=900)
     await ledger.settle("a", charge(900))
@@ -206,7 +206,7 @@ async def test_holds_of_others_are_waited_for_and_the_oldest_goes_first(ledger: 
     assert isinstance(await ledger.reserve(ask("old", "x", tokens=300, hour=Decimal(1))), Hold)
 
 
-async def test_who_leaves_the_queue_is_not_waited_for(ledger: SqliteLedger) -> None:
+async def test_waiter_that_leaves_the_queue_is_not_waited_for(ledger: SqliteLedger) -> None:
     await open_runs(ledger, "x", "y")
     await send(ledger, "a", tokens=900)
     await ledger.reserve(ask("old", "x", tokens=300, hour=Decimal(1)))
@@ -278,7 +278,7 @@ async def test_doubt_by_ctrl_c_does_not_speak_against_the_provider(ledger: Sqlit
     await hold(ledger, "d")
 
 
-async def test_half_the_runs_limit_in_doubt_ends_it_as_the_providers_fault(ledger: SqliteLedger) -> None:
+async def test_doubt_of_half_the_runs_limit_ends_it_as_the_providers_fault(ledger: SqliteLedger) -> None:
     await send(ledger, "a", tokens=500)
     await ledger.doubt("a", "cut")
     refused = await ledger.reserve(ask("b"))
@@ -286,7 +286,7 @@ async def test_half_the_runs_limit_in_doubt_ends_it_as_the_providers_fault(ledge
     assert refused.doubtful
 
 
-async def test_a_charge_above_its_hold_is_recorded_in_full_and_the_ceiling_is_held_from_then_on(
+async def test_charge_above_its_hold_is_recorded_in_full_and_later_holds_use_the_ceiling(
     ledger: SqliteLedger,
 ) -> None:
     await open_runs(ledger, "rich")
@@ -357,6 +357,6 @@ async def test_the_report_tells_spent_held_and_in_doubt_apart(
     assert (later.total_nano, later.in_doubt_nano, later.held_nano) == (0, 0, 100_000_000)
 
 
-def test_no_ledger_yet_is_an_empty_report_and_makes_no_file(path: Path) -> None:
+def test_missing_ledger_is_an_empty_report_and_makes_no_file(path: Path) -> None:
     assert costs_window(path, seconds=3600).rows == ()
     assert not path.parent.exists()

@@ -117,7 +117,7 @@ async def test_a_call_that_is_held_counts_in_its_minute(session: SqliteLedger) -
     await session.aclose()
 
 
-async def test_what_was_never_sent_is_no_call(session: SqliteLedger) -> None:
+async def test_unsent_hold_does_not_count_as_a_call(session: SqliteLedger) -> None:
     await opened(session)
     for number in range(5):
         held = await session.reserve(under(f"call {number}", "max_calls_per_minute", 1))
@@ -126,9 +126,7 @@ async def test_what_was_never_sent_is_no_call(session: SqliteLedger) -> None:
     await session.aclose()
 
 
-async def test_the_time_to_wait_for_is_that_of_every_window_which_is_in_the_way(
-    session: SqliteLedger, hands: HandClock
-) -> None:
+async def test_time_to_wait_covers_every_window_in_the_way(session: SqliteLedger, hands: HandClock) -> None:
     """The hour has room again in an hour, the day only tomorrow: waiting an hour would not help."""
     await opened(session)
     asked = replace(under("first", "max_cost_per_day", DOLLAR, tokens=600), hour_limit_nano=DOLLAR)

@@ -18,11 +18,11 @@ QUICK = settings(
 )
 
 
-def test_whatever_happens_every_answer_is_the_only_right_one_and_nothing_is_lost() -> None:
+def test_ledger_agrees_with_the_model_after_any_steps_and_loses_nothing() -> None:
     run_state_machine_as_test(Bookkeeping, settings=QUICK)
 
 
-def test_a_void_that_comes_after_its_process_was_taken_for_dead_frees_what_was_in_doubt() -> None:
+def test_void_after_its_process_was_declared_dead_frees_the_amount_in_doubt() -> None:
     history, wish = Bookkeeping(), Wish(bound=0, least=10, more=0, provider="p", deadline_s=600.0)
     history.two_runs()
     history.ask(slot=0, pick=0, wish=wish)

@@ -95,7 +95,7 @@ async def test_a_count_shortens_waits_and_refuses_as_any_bound(ledger: SqliteLed
     assert refused.would_be == (2_910 + 3_256) * 1_000
 
 
-async def test_what_waits_for_others_is_counted_first(ledger: SqliteLedger) -> None:
+async def test_hold_that_would_wait_for_others_is_counted_first(ledger: SqliteLedger) -> None:
     """What another run holds leaves room for the counted request, and not for its bytes."""
     hour = 15_000_000
     for run in ("one", "two"):
@@ -134,7 +134,7 @@ async def clear_overruns(path: Path) -> None:
         db.execute("UPDATE overruns SET cleared_us = 1")
 
 
-async def test_a_report_above_a_counted_bound_ends_counting_for_that_model_in_every_process(path: Path) -> None:
+async def test_report_above_a_counted_bound_ends_counting_that_model_in_every_process(path: Path) -> None:
     ledger = SqliteLedger(path)
     await miscounted(ledger)
     await ledger.aclose()
@@ -214,7 +214,7 @@ async def test_a_report_above_a_bound_by_bytes_is_no_miscount(ledger: SqliteLedg
     assert await ledger.reserve(asking("a")) == Wait("bound", 0.0)
 
 
-async def test_what_another_model_answers_is_not_counted(ledger: SqliteLedger, path: Path) -> None:
+async def test_hold_at_the_price_of_another_model_is_not_counted(ledger: SqliteLedger, path: Path) -> None:
     await opened(ledger, 8_300)
     with closing(sqlite3.connect(path)) as db, db:
         db.execute(

@@ -30,7 +30,7 @@ def line(point: str, kind: str) -> str:
         *("fuse", "fuse.sshfs", "fuse.s3fs", "fuse.rclone", "fuse.gcsfuse", "fuse.grpcfuse", "fuse.osxfs"),
     ],
 )
-def test_what_another_machine_may_hold_is_a_networks(kind: str) -> None:
+def test_file_system_of_another_machine_is_networked(kind: str) -> None:
     assert is_networked(kind)
 
 
@@ -54,7 +54,7 @@ def test_the_deepest_and_last_mount_counts() -> None:
 
 
 @given(st.lists(NAMES, min_size=1, max_size=4), st.lists(NAMES, max_size=3), NAMES)
-def test_whatever_a_mount_is_called_it_is_found_from_below_and_not_from_beside(
+def test_mount_of_any_name_is_found_from_below_and_not_from_beside(
     above: list[str], below: list[str], other: str
 ) -> None:
     point = "/" + "/".join(above)
@@ -64,7 +64,7 @@ def test_whatever_a_mount_is_called_it_is_found_from_below_and_not_from_beside(
 
 
 @given(st.text())
-def test_no_text_breaks_the_reading(text: str) -> None:
+def test_mount_table_of_any_text_is_read(text: str) -> None:
     assert isinstance(find_kind(text, Path("/a/b")), str)
 
 

@@ -67,7 +67,7 @@ def test_a_dry_run_changes_nothing_not_even_what_the_dead_left(path: Path, by: B
     assert rows(path) == [("abcd", "settled", 0, 0, "hand")]
 
 
-def test_nothing_is_settled_under_a_living_owner(path: Path) -> None:
+def test_reconcile_settles_nothing_under_a_living_owner(path: Path) -> None:
     left_in_doubt(path, "a")
     session = opened(path)
     begin(session, "other")
@@ -95,7 +95,7 @@ def test_an_amount_belongs_to_one_attempt_and_only_nothing_to_many(path: Path) -
     assert check(path).wrong == ()
 
 
-def test_usage_that_comes_late_is_believed_over_a_value_by_hand_and_never_the_other_way(path: Path) -> None:
+def test_late_usage_overrides_a_manual_amount_and_never_the_reverse(path: Path) -> None:
     left_in_doubt(path, "a")
     gives_back(path, "attempt", "a", 7)
     session = opened(path)
@@ -119,7 +119,7 @@ def test_a_name_that_the_ledger_does_not_know_is_told(path: Path, by: By, value:
         gives_back(path, by, value)
 
 
-def test_the_beginning_of_an_id_does_unless_it_is_two_ids(path: Path) -> None:
+def test_prefix_of_an_id_is_enough_unless_two_ids_have_it(path: Path) -> None:
     left_in_doubt(path, "aa1", "aa2", "aa", run="run-1")
     with pytest.raises(UsageError, match="several attempts begin with a"):
         gives_back(path, "attempt", "a")
@@ -127,7 +127,7 @@ def test_the_beginning_of_an_id_does_unless_it_is_two_ids(path: Path) -> None:
     assert len(gives_back(path, "run", "ru").done) == 2
 
 
-def test_one_row_that_cannot_be_written_leaves_all_as_they_were(path: Path) -> None:
+def test_row_that_cannot_be_written_leaves_all_rows_as_they_were(path: Path) -> None:
     left_in_doubt(path, "a", "b")
     change(path, "CREATE TRIGGER stop BEFORE UPDATE ON attempts WHEN new.id = 'b' BEGIN SELECT RAISE(ABORT, 'no'); END")
     before = rows(path)
@@ -144,13 +144,13 @@ def test_two_at_once_settle_each_amount_once(path: Path) -> None:
     assert rows(path, "SELECT count(*) FROM entries WHERE phase = 'settled'") == [(3,)]
 
 
-def test_what_was_agreed_to_is_given_back_and_no_more(path: Path) -> None:
+def test_confirmed_calls_are_given_back_and_no_others(path: Path) -> None:
     left_in_doubt(path, "a", "b")
     assert gives_back(path, "run", "run", only={"a"}).done == (was("a"),)
     assert [row[1] for row in rows(path)] == ["settled", "doubt"]
 
 
-def test_what_a_person_says_tells_nothing_of_the_providers_health(path: Path, clock: HandClock) -> None:
+def test_manual_amount_says_nothing_about_the_providers_health(path: Path, clock: HandClock) -> None:
     left_in_doubt(path, "a", "b", "c", clock=clock)
     clock.pass_by(1)
     gives_back(path, "attempt", "a", 7, clock=clock)
@@ -160,7 +160,7 @@ def test_what_a_person_says_tells_nothing_of_the_providers_health(path: Path, cl
     store.close()
 
 
-def test_a_model_that_broke_its_clamp_is_held_at_its_usual_worst_case_once_it_is_cleared(path: Path) -> None:
+def test_model_cleared_after_an_overrun_is_held_at_its_usual_worst_case(path: Path) -> None:
     session = opened(path)
     begin(session, "run")
     send(session, "a")
@@ -175,7 +175,7 @@ def test_a_model_that_broke_its_clamp_is_held_at_its_usual_worst_case_once_it_is
     session.close()
 
 
-def test_the_hint_names_the_run_where_its_own_doubt_refuses_and_the_way_to_the_others_where_theirs_does(
+def test_hint_names_the_run_or_the_other_runs_whose_doubt_refuses(
     path: Path,
 ) -> None:
     left_in_doubt(path, "a", "b", "c")
@@ -203,7 +203,7 @@ Deed = tuple[str, int, int]
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(DEEDS), st.integers(0, 2), st.integers(0, 3)), max_size=25))
-def test_whenever_something_is_reconciled_the_sums_are_those_of_the_history_and_the_living_keep_theirs(
+def test_reconcile_at_any_time_keeps_the_sums_of_the_history_and_living_holds(
     deeds: list[Deed],
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -63,7 +63,7 @@ def look(path: Path, sql: str) -> list[tuple[object, ...]]:
 # --- who holds what ---------------------------------------------------------------------------------------------
 
 
-async def test_a_first_deed_that_fails_does_not_spoil_the_next(path: Path) -> None:
+async def test_first_step_that_fails_does_not_affect_the_next(path: Path) -> None:
     ledger = SqliteLedger(path)
     with pytest.raises(InternalError, match="not open"):
         await ledger.reserve(ask("a", "nowhere"))
@@ -102,7 +102,7 @@ async def test_a_run_that_ends_gives_back_what_it_never_sent_and_leaves_the_queu
     assert look(path, "SELECT * FROM waiters") == []
 
 
-async def test_who_leaves_the_queue_gives_up_a_hold_that_was_granted_unheard_but_nothing_that_was_sent(
+async def test_waiter_that_leaves_the_queue_gives_up_an_unsent_grant_but_nothing_sent(
     ledger: SqliteLedger,
 ) -> None:
     await ledger.reserve(ask("unheard", tokens=900))
@@ -116,7 +116,7 @@ async def test_who_leaves_the_queue_gives_up_a_hold_that_was_granted_unheard_but
 # --- the queue --------------------------------------------------------------------------------------------------
 
 
-async def test_who_pauses_for_a_provider_does_not_keep_others_waiting(two_runs: SqliteLedger) -> None:
+async def test_run_that_pauses_for_a_provider_does_not_block_the_queue(two_runs: SqliteLedger) -> None:
     await send(two_runs, of_provider("q", ask("a", "x", tokens=900)))
     for name in ("d1", "d2"):
         await send(two_runs, ask(name, "x", tokens=1))
@@ -145,7 +145,7 @@ async def test_a_stopped_process_loses_its_place_in_the_queue_until_it_asks_agai
     assert isinstance(await two_runs.reserve(young), Hold)
 
 
-async def test_who_waits_for_the_queue_alone_is_told_a_number_above_the_ceiling(two_runs: SqliteLedger) -> None:
+async def test_waiter_for_the_queue_alone_gets_a_number_above_the_ceiling(two_runs: SqliteLedger) -> None:
     await send(two_runs, ask("a", "x", tokens=900))
     assert isinstance(await two_runs.reserve(ask("old", "x", tokens=300, hour=HOUR)), Wait)
     await two_runs.void("a", "refused")
@@ -155,7 +155,7 @@ async def test_who_waits_for_the_queue_alone_is_told_a_number_above_the_ceiling(
     assert (waiting.verdict.ceiling, waiting.verdict.would_be) == (1_000_000_000, 1_100_000_000)
 
 
-async def test_who_waits_is_told_when_the_hour_is_free(two_runs: SqliteLedger, clock: HandClock) -> None:
+async def test_waiter_gets_the_time_when_the_hour_is_free(two_runs: SqliteLedger, clock: HandClock) -> None:
     await spent(two_runs, ask("a", "x", tokens=500), tokens=500)
     await send(two_runs, ask("b", "x", tokens=400))
     waiting = await two_runs.reserve(ask("c", "y", tokens=300, hour=HOUR))
@@ -183,7 +183,7 @@ async def test_after_an_overrun_holds_of_others_are_waited_for_and_the_queue_is_
 # --- text and numbers that do not fit ---------------------------------------------------------------------------
 
 
-async def test_half_a_surrogate_pair_anywhere_is_written_as_a_question_mark(path: Path) -> None:
+async def test_lone_surrogate_anywhere_is_written_as_a_question_mark(path: Path) -> None:
     ledger = SqliteLedger(path)
     await ledger.open_run("run", CostLimit(), task=f"t{LONE}", agent=f"a{LONE}", labels={"l": LONE})
     await send(ledger, ask("settled", tokens=1))
@@ -257,13 +257,13 @@ def test_a_ledger_that_cannot_be_written_at_the_end_still_lets_its_lock_go(path:
     assert list(path.with_suffix(".owners").iterdir()) == []
 
 
-def test_a_disk_without_space_for_the_queue_has_the_cure_of_a_full_disk(path: Path) -> None:
+def test_disk_without_space_for_the_queue_has_the_hint_of_a_full_disk(path: Path) -> None:
     with pytest.raises(StateError) as caught, translate_errors(path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert "free some space" in caught.value.hint
 
 
-async def test_a_strangers_entry_among_the_lock_files_stops_nobody(path: Path) -> None:
+async def test_foreign_entry_among_the_lock_files_stops_no_run(path: Path) -> None:
     (path.parent / "ledger.owners" / "a-folder").mkdir(parents=True)
     ledger = SqliteLedger(path)
     await ledger.open_run("run", CostLimit(), task="t", agent="a", labels={})

@@ -53,7 +53,7 @@ def groups(found: CostReport, *names: str) -> list[tuple[object, ...]]:
     return [(*(getattr(row, name) for name in names), row.counted_nano / 1_000_000) for row in found.rows]
 
 
-async def test_a_window_has_its_beginning_and_not_its_end_so_that_neighbours_never_share_a_call(
+async def test_window_includes_its_start_and_excludes_its_end(
     spender: Spender,
 ) -> None:
     await spender.run("r")
@@ -210,7 +210,7 @@ async def test_the_groups_add_up_to_the_total_whatever_they_are(spender: Spender
     assert sum(slot.nano for slot in found.slots) == expected.counted_nano
 
 
-async def test_one_call_of_unknown_price_does_not_hide_what_is_known(spender: Spender) -> None:
+async def test_call_of_unknown_price_does_not_hide_the_known_sum(spender: Spender) -> None:
     await spender.run("r")
     await spender.call("r", 100)
     await spender.call("r", 1, priced=False)
@@ -248,7 +248,7 @@ async def test_a_run_is_found_by_how_its_id_begins_and_stands_with_its_own_limit
             report(spender, CostQuery(run=wrong))
 
 
-async def test_without_a_beginning_the_window_begins_with_the_first_call(spender: Spender) -> None:
+async def test_window_without_a_start_begins_with_the_first_call(spender: Spender) -> None:
     assert report(spender, CostQuery()).since == datetime.fromtimestamp(spender.clock.wall_s, UTC)
     await spender.run("r")
     await spender.call("r", 1)
@@ -259,7 +259,7 @@ async def test_without_a_beginning_the_window_begins_with_the_first_call(spender
     assert report(spender, CostQuery(until=early)) == CostReport(early, early)
 
 
-def test_no_ledger_is_an_empty_report_of_the_window_asked_for(path: Path) -> None:
+def test_missing_ledger_is_an_empty_report_of_the_window_asked_for(path: Path) -> None:
     found = costs_report(path, CostQuery(since=NOON, until=NOON + HOUR))
     assert found == CostReport(NOON, NOON + HOUR)
     with pytest.raises(UsageError, match="no run"):
@@ -268,7 +268,7 @@ def test_no_ledger_is_an_empty_report_of_the_window_asked_for(path: Path) -> Non
 
 
 @pytest.mark.parametrize("of", ["all", "one"])
-async def test_no_window_reads_the_whole_ledger(spender: Spender, of: str) -> None:
+async def test_report_of_a_window_does_not_read_the_whole_ledger(spender: Spender, of: str) -> None:
     await spender.run("r")
     await spender.call("r", 1)
     values = dict.fromkeys(("since", "until", "reaches_now", "now", "ahead"), 1) | {"slot": 300, "run": "r"}
@@ -280,7 +280,7 @@ async def test_no_window_reads_the_whole_ledger(spender: Spender, of: str) -> No
     assert any(step.startswith("SEARCH s USING") for step in plan), "runs are looked up, not read through"
 
 
-async def test_looking_does_not_make_a_writer_wait(spender: Spender, path: Path) -> None:
+async def test_report_does_not_make_a_writer_wait(spender: Spender, path: Path) -> None:
     await spender.run("r")
     with closing(sqlite3.connect(path, timeout=0)) as writer:
         writer.execute("BEGIN IMMEDIATE")

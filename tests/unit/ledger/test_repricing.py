@@ -117,9 +117,7 @@ def test_each_call_is_rounded_up_on_its_own(path: Path, clock: HandClock) -> Non
     assert reprice(path, CostQuery(by=()), at({("asked", ""): tiny}), clock=clock).total.repriced_nano == 3
 
 
-def test_what_the_provider_billed_counts_where_it_is_more_but_not_for_another_model(
-    path: Path, clock: HandClock
-) -> None:
+def test_billed_amount_counts_where_it_is_more_but_not_for_another_model(path: Path, clock: HandClock) -> None:
     made(path, clock, Call(TABLE, USAGE, Completion(model="asked", billed_nano=9_000_000)))
     report = reprice(path, CostQuery(), at({("asked", ""): NOW}), clock=clock)
     assert (report.total.repriced_nano, report.total.billed_calls) == (9_000_000, 1)
@@ -163,9 +161,7 @@ def test_a_service_tier_without_a_price_is_an_unknown_price(path: Path, clock: H
     assert report.unpriced == ("p/asked in the service tier priority",)
 
 
-def test_what_cannot_be_repriced_is_counted_by_its_reason_and_left_out_of_both_sums(
-    path: Path, clock: HandClock
-) -> None:
+def test_call_that_cannot_be_repriced_is_counted_by_reason_and_in_neither_sum(path: Path, clock: HandClock) -> None:
     made(path, clock, Call(TABLE, USAGE, Completion()), Call({}, USAGE, Completion()))
     session = opened(path, clock)
     begin(session, "rest")
@@ -220,7 +216,7 @@ def test_the_window_the_labels_and_the_run_choose_the_calls_as_for_costs(path: P
         assert (found.since, found.until, found.runs) == (costs.since, costs.until, costs.runs), name
 
 
-def test_nothing_is_written_and_without_a_ledger_there_is_nothing(path: Path, clock: HandClock) -> None:
+def test_reprice_writes_nothing_and_is_empty_without_a_ledger(path: Path, clock: HandClock) -> None:
     assert reprice(path, CostQuery(), at(TABLE), clock=clock).total.calls == 0
     assert not path.parent.exists()
     with pytest.raises(UsageError, match="no run"):

@@ -29,7 +29,7 @@ def statistics(path: Path, clock: HandClock) -> RunStatistics:
     return forecast_first_call(path, ask("estimate", "estimate"), FREE_HAND, agent="a", clock=clock).statistics
 
 
-async def test_half_and_nine_of_ten_of_the_runs_that_finished(path: Path) -> None:
+async def test_percentiles_50_and_90_are_of_finished_runs(path: Path) -> None:
     clock = HandClock()
     session = SqliteLedger(path, clock=clock)
     for tokens in range(10, 110, 10):
@@ -54,7 +54,7 @@ async def test_fewer_than_five_runs_are_counted_and_no_ground_for_a_guess(path: 
     await session.aclose()
 
 
-async def test_what_is_older_than_90_days_is_no_guide(path: Path) -> None:
+async def test_runs_older_than_90_days_are_left_out(path: Path) -> None:
     clock = HandClock()
     session = SqliteLedger(path, clock=clock)
     for number in range(5):
@@ -81,7 +81,7 @@ def test_percentiles_are_amounts_that_were_spent() -> None:
     assert percentiles(range(1, 101)) == Percentiles(50, 90)
 
 
-async def test_no_table_is_read_as_a_whole(path: Path) -> None:
+async def test_statistics_read_no_whole_table(path: Path) -> None:
     session = SqliteLedger(path)
     await spend(session, "run")
     await session.aclose()

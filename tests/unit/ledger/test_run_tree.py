@@ -27,9 +27,7 @@ def grown(owner: Open, clock: HandClock) -> Open:
     return owner
 
 
-def test_each_run_stands_behind_its_parent_with_what_it_cost_alone_and_with_those_below_it(
-    grown: Open, path: Path
-) -> None:
+def test_run_follows_its_parent_with_its_own_cost_and_that_of_its_tree(grown: Open, path: Path) -> None:
     sent = grown("d").reserve(ask("sent", "d", tokens=100))
     assert isinstance(sent, Hold)
     grown("d").mark_sent("sent")
@@ -55,9 +53,7 @@ def test_each_run_stands_behind_its_parent_with_what_it_cost_alone_and_with_thos
         assert not any(one.own_unknown or one.whole_unknown for one in tree)
 
 
-def test_an_unknown_price_below_makes_the_whole_unknown_and_not_what_is_known_beside_it(
-    owner: Open, path: Path
-) -> None:
+def test_unknown_price_below_makes_the_tree_unknown_and_no_sibling(owner: Open, path: Path) -> None:
     for run, below in (("a", ""), ("b", "a"), ("c", "a")):
         begin(owner(run), run, below=below)
     spent(owner("a"), "1", "a", 10)
@@ -71,7 +67,7 @@ def test_an_unknown_price_below_makes_the_whole_unknown_and_not_what_is_known_be
     ]
 
 
-def test_a_run_that_stands_alone_is_its_own_tree_and_what_nobody_knows_is_none(grown: Open, path: Path) -> None:
+def test_single_run_is_its_own_tree_and_an_unknown_run_has_none(grown: Open, path: Path) -> None:
     assert [one.run_id for one in tree_of(path, "x")] == ["x"]
     assert tree_of(path, "nobody") == tree_of(path.with_name("none.db"), "a") == ()
 

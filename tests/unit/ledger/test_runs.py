@@ -84,7 +84,7 @@ def test_a_child_that_lifts_every_limit_is_still_bound_by_those_above(
     assert (found.proved, found.wrong) == (calls, ())
 
 
-def test_of_two_ceilings_of_one_window_the_lower_binds_whoever_has_it(owner: Open) -> None:
+def test_lower_of_two_ceilings_of_one_window_binds_whichever_run_has_it(owner: Open) -> None:
     _, b, c = family(owner, CostLimit(**{**NO_LIMITS.model_dump(), "max_cost_per_hour": Decimal(1)}))
     lower = refused(c, "1", "c", 600, hour=Decimal("0.5"))
     assert (lower.ceiling, lower.run_id) == (DOLLAR // 2, "")
@@ -114,7 +114,7 @@ def test_eight_children_at_once_do_not_pass_the_limit_of_their_parent(owner: Ope
     assert not check(path).wrong
 
 
-def test_a_model_without_a_price_or_a_bound_is_refused_under_a_dollar_limit_further_up(owner: Open) -> None:
+def test_model_without_price_or_bound_is_refused_under_a_dollar_limit_further_up(owner: Open) -> None:
     """The child has no dollar limit: nothing before the ledger would refuse it."""
     _, _, c = family(owner, dollars("1"))
     for facts in (replace(FACTS, price=None), replace(FACTS, unbounded="it searches the web")):
@@ -149,7 +149,7 @@ def test_a_child_cannot_open_below_its_grandparent_with_the_capability_that_it_h
         )
 
 
-def test_nobody_opens_below_an_unknown_run_or_one_without_a_capability(owner: Open, path: Path) -> None:
+def test_child_cannot_open_below_an_unknown_run_or_one_without_a_capability(owner: Open, path: Path) -> None:
     owner("a").open_run("a", NO_LIMITS, task="t", agent="a", labels={})
     with pytest.raises(ActionDenied, match="wrong"):
         begin(owner("b"), "b", below="a")
@@ -168,7 +168,7 @@ def test_the_ledger_keeps_a_hash_of_a_capability_and_nothing_else_of_it(owner: O
     assert CAPABILITY not in repr(Parent("a", CAPABILITY))
 
 
-def test_nobody_opens_below_a_run_that_has_ended_or_has_one_above_that_has(owner: Open, path: Path) -> None:
+def test_child_cannot_open_below_an_ended_run_or_ended_ancestor(owner: Open, path: Path) -> None:
     a, b, _ = family(owner, NO_LIMITS)
     b.close_run("b", "done")
     with pytest.raises(ActionDenied, match="run b, which this run belongs to, has ended"):
@@ -182,7 +182,7 @@ def test_nobody_opens_below_a_run_that_has_ended_or_has_one_above_that_has(owner
     assert entered(path) == ["a", "b", "c", "y"]
 
 
-def test_nobody_opens_below_a_run_whose_process_died_or_one_with_such_a_run_above(owner: Open, path: Path) -> None:
+def test_child_cannot_open_below_a_dead_run_or_dead_ancestor(owner: Open, path: Path) -> None:
     family(owner, NO_LIMITS)
     begin(owner("y"), "y", below="a")
     begin(owner("z"), "z", below="y")
@@ -214,7 +214,7 @@ def ends(a: LedgerSession, path: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["closes", "dies"])
-def test_what_a_grandchild_holds_is_not_sent_once_its_grandparent_has_ended(owner: Open, path: Path, how: str) -> None:
+def test_hold_of_a_grandchild_is_not_sent_once_its_grandparent_has_ended(owner: Open, path: Path, how: str) -> None:
     a, _, c = family(owner, dollars("1"))
     held(c, "1", "c", 100)
     ends(a, path, how)
@@ -229,7 +229,7 @@ def test_what_a_grandchild_holds_is_not_sent_once_its_grandparent_has_ended(owne
 
 @pytest.mark.parametrize("how", ["closes", "dies"])
 @pytest.mark.parametrize("end", ["settled", "doubt", "void"])
-def test_what_a_child_has_under_way_is_concluded_under_a_parent_that_has_ended(
+def test_call_of_a_child_under_way_is_concluded_under_an_ended_parent(
     owner: Open, path: Path, how: str, end: str
 ) -> None:
     a, b, _ = family(owner, dollars("1"))
@@ -270,7 +270,7 @@ def test_a_child_that_waits_leaves_the_queue_when_a_run_above_ends(owner: Open, 
     assert rows(path, "SELECT * FROM waiters") == []
 
 
-def test_nothing_is_sent_below_a_run_that_was_closed_in_whatever_way(owner: Open, path: Path) -> None:
+def test_child_sends_nothing_below_a_run_closed_in_any_way(owner: Open, path: Path) -> None:
     """Not even if nobody has voided what was held below it."""
     _, _, c = family(owner, NO_LIMITS)
     held(c, "1", "c", 100)
@@ -278,9 +278,7 @@ def test_nothing_is_sent_below_a_run_that_was_closed_in_whatever_way(owner: Open
     assert not c.mark_sent("1")
 
 
-def test_what_is_held_below_a_dead_run_that_had_nothing_open_itself_is_freed_by_the_next_hold(
-    owner: Open, path: Path
-) -> None:
+def test_holds_below_a_dead_run_without_open_calls_are_freed_by_the_next_hold(owner: Open, path: Path) -> None:
     a, b, c = family(owner, dollars("1"))
     held(c, "1", "c", 900)
     dies(b, path, "b")
@@ -299,7 +297,7 @@ def test_a_run_that_ends_takes_only_what_is_below_it_along(owner: Open) -> None:
     assert not c.mark_sent("3")
 
 
-def test_a_process_that_lives_and_is_taken_for_dead_goes_on_and_its_children_do_not(owner: Open, path: Path) -> None:
+def test_living_process_declared_dead_goes_on_and_its_children_do_not(owner: Open, path: Path) -> None:
     """The wrong verdict is harmless: its holds are void, it holds anew; below it everything stops."""
     a, b, _ = family(owner, dollars("1"))
     dies(a, path, "a")
@@ -310,9 +308,7 @@ def test_a_process_that_lives_and_is_taken_for_dead_goes_on_and_its_children_do_
     assert ("a", "done") in rows(path, "SELECT id, status FROM scopes")
 
 
-def test_where_nobody_can_tell_whether_a_process_above_lives_nothing_is_sent_and_nobody_is_buried(
-    owner: Open, path: Path
-) -> None:
+def test_ancestor_of_unknown_state_blocks_sending_and_is_not_declared_dead(owner: Open, path: Path) -> None:
     _, b, _ = family(owner, dollars("1"))
     held(b, "1", "b", 100)
     lock = path.with_suffix(".owners") / "a"
@@ -344,7 +340,7 @@ def kept(path: Path) -> set[str]:
     return {run for (run,) in rows(path, "SELECT run_id FROM attempts WHERE phase = 'kept'")}
 
 
-def test_what_a_sibling_keeps_makes_way_in_the_limit_of_the_parent(owner: Open, path: Path) -> None:
+def test_reserve_of_a_sibling_makes_way_in_the_limit_of_the_parent(owner: Open, path: Path) -> None:
     a, b, c = family(owner, dollars("1"))
     begin(b, "sibling", below="a")
     keeps(b, "sibling", 100)
@@ -355,7 +351,7 @@ def test_what_a_sibling_keeps_makes_way_in_the_limit_of_the_parent(owner: Open, 
     assert not check(path).wrong
 
 
-def test_what_a_run_above_keeps_is_not_given_up_for_a_turn_of_its_child(owner: Open, path: Path) -> None:
+def test_reserve_of_an_ancestor_is_not_evicted_for_a_turn_of_its_child(owner: Open, path: Path) -> None:
     a, _, c = family(owner, dollars("1"))
     keeps(a, "a", 100)
     no = refused(c, "1", "c", 900)
@@ -365,7 +361,7 @@ def test_what_a_run_above_keeps_is_not_given_up_for_a_turn_of_its_child(owner: O
     assert not check(path).wrong
 
 
-def test_what_a_run_keeps_elsewhere_stays_where_it_is_in_nobodys_way(owner: Open, path: Path, clock: HandClock) -> None:
+def test_reserve_of_a_run_elsewhere_stays_where_it_blocks_no_hold(owner: Open, path: Path, clock: HandClock) -> None:
     """It counts in the hour, which has room; the parent's limit has not, and there it does not count."""
     _, b, c = family(owner, dollars("1", max_cost_per_hour=Decimal(9)))
     other = owner("other")
@@ -378,16 +374,14 @@ def test_what_a_run_keeps_elsewhere_stays_where_it_is_in_nobodys_way(owner: Open
     assert kept(path) == {"elsewhere"}
 
 
-def test_a_child_keeps_something_only_where_every_run_above_has_room_for_both(owner: Open, path: Path) -> None:
+def test_child_reserves_only_where_every_run_above_has_room_for_both(owner: Open, path: Path) -> None:
     _, _, c = family(owner, dollars("1"))
     held(c, "1", "c", 950, keep=AnswerReserve(10, 100))
     assert kept(path) == set()
     assert not check(path).wrong
 
 
-def test_a_waiter_below_another_run_of_the_path_is_in_the_queue_of_their_common_parent(
-    owner: Open, clock: HandClock
-) -> None:
+def test_waiter_below_another_child_is_in_the_queue_of_the_common_parent(owner: Open, clock: HandClock) -> None:
     _, b, c = family(owner, dollars("1"))
     other = owner("other")
     begin(other, "elsewhere", dollars("1"))
@@ -403,7 +397,7 @@ def test_a_waiter_below_another_run_of_the_path_is_in_the_queue_of_their_common_
     held(b, "young", "b", 60)
 
 
-def test_amounts_in_doubt_of_a_child_that_fill_half_of_a_limit_further_up_end_the_others(owner: Open) -> None:
+def test_childs_doubt_of_half_a_limit_further_up_ends_the_other_runs(owner: Open) -> None:
     _, b, c = family(owner, dollars("1"))
     held(b, "1", "b", 500)
     assert b.mark_sent("1")

@@ -129,7 +129,7 @@ conclusions: st.SearchStrategy[Conclusion] = st.one_of(
 
 
 @given(conclusion=conclusions)
-def test_what_is_put_is_read_back(tmp_path_factory: pytest.TempPathFactory, conclusion: Conclusion) -> None:
+def test_spooled_entry_is_read_back(tmp_path_factory: pytest.TempPathFactory, conclusion: Conclusion) -> None:
     ledger = tmp_path_factory.mktemp("spool") / "ledger.db"
     spool = Spool(ledger, owner_id="me")
     file = spool.put("a", conclusion)
@@ -174,7 +174,7 @@ ENDS = [
 
 @pytest.mark.parametrize(("conclusion", "ends"), ENDS)
 @pytest.mark.parametrize("state", ["its process lives", "its process has ended"])
-def test_the_next_process_applies_it_once(
+def test_next_process_applies_an_entry_once(
     sent: LedgerSession, path: Path, conclusion: Conclusion, ends: tuple[object, ...], state: str
 ) -> None:
     if state == "its process has ended":
@@ -191,9 +191,7 @@ def test_the_next_process_applies_it_once(
     assert check(path).wrong == ()
 
 
-def test_a_process_killed_after_it_was_applied_and_before_it_was_removed_applies_it_no_second_time(
-    sent: LedgerSession, path: Path
-) -> None:
+def test_entry_applied_before_a_kill_is_not_applied_again(sent: LedgerSession, path: Path) -> None:
     file = Path(sent.spool("a", CHARGE))
     data = file.read_bytes()
     next_start(path)
@@ -202,7 +200,7 @@ def test_a_process_killed_after_it_was_applied_and_before_it_was_removed_applies
     assert (steps(path), file.exists()) == (["held", "sent", "settled"], False)
 
 
-def test_many_processes_that_start_at_once_apply_it_once(sent: LedgerSession, path: Path) -> None:
+def test_processes_that_start_at_once_apply_an_entry_once(sent: LedgerSession, path: Path) -> None:
     sent.spool("a", CHARGE)
     books = [book_at(path) for _ in range(8)]
     threads = [threading.Thread(target=start, args=(session, f"run-{number}")) for number, session in enumerate(books)]
@@ -215,7 +213,7 @@ def test_many_processes_that_start_at_once_apply_it_once(sent: LedgerSession, pa
         session.close()
 
 
-def test_it_is_stored_as_if_the_ledger_had_taken_it_at_once(path: Path, tmp_path: Path) -> None:
+def test_applied_entry_equals_one_stored_at_once(path: Path, tmp_path: Path) -> None:
     """All that a charge can be recomputed from is in the file, too."""
     tier = Tier(200_000, Price(Decimal(3), Decimal(2)))
     price = Price(Decimal("1.5"), Decimal(1_000), Decimal("0.15"), tiers=(tier,))
@@ -243,7 +241,7 @@ def test_it_is_stored_as_if_the_ledger_had_taken_it_at_once(path: Path, tmp_path
     assert tuple(found[0][name] for name in names) == ("priority", 45_000_000, "answered")
 
 
-def test_its_own_process_removes_what_it_could_write_after_all(sent: LedgerSession, path: Path) -> None:
+def test_own_process_removes_an_entry_that_it_could_write_after_all(sent: LedgerSession, path: Path) -> None:
     sent.spool("a", CHARGE)
     assert sent.conclude("a", CHARGE).phase == "settled"
     assert [name for name in files(path) if name.endswith(".json")] == []
@@ -257,7 +255,7 @@ def test_a_charge_in_the_spool_is_believed_over_what_a_person_says(sent: LedgerS
     assert row(path) == ("settled", 40_000_000)
 
 
-def test_it_is_settled_at_once_or_left(sent: LedgerSession, path: Path) -> None:
+def test_entry_is_settled_at_once_or_left(sent: LedgerSession, path: Path) -> None:
     """So that costs shows it; who only looks makes no ledger, and waits for nobody."""
     settle_spooled(path.with_name("none.db"))
     assert not path.with_name("none.db").exists()
@@ -270,14 +268,14 @@ def test_it_is_settled_at_once_or_left(sent: LedgerSession, path: Path) -> None:
     assert (row(path), "a.json" in files(path)) == (("settled", 40_000_000), False)
 
 
-def test_a_void_gives_back_only_what_is_in_doubt_for_want_of_its_process(sent: LedgerSession, path: Path) -> None:
+def test_spooled_void_frees_only_doubt_caused_by_its_dead_process(sent: LedgerSession, path: Path) -> None:
     sent.doubt("a", "the answer broke off", ceiling=False, provider_fault=True)
     sent.spool("a", Void("refused"))
     next_start(path)
     assert row(path) == ("doubt", HELD)
 
 
-def test_nothing_in_the_spool_changes_a_charge(sent: LedgerSession, path: Path) -> None:
+def test_spooled_entry_does_not_change_a_charge(sent: LedgerSession, path: Path) -> None:
     sent.settle("a", CHARGE)
     for end in (CHARGE._replace(nano=1), Doubt("cut", ceiling=True), Void("refused")):
         sent.spool("a", end)
@@ -328,9 +326,7 @@ UNREADABLE: dict[str, object] = {
 
 
 @pytest.mark.parametrize("content", UNREADABLE)
-def test_what_cannot_be_read_is_no_error_of_a_run_and_stays_where_it_is(
-    sent: LedgerSession, path: Path, content: str
-) -> None:
+def test_unreadable_entry_stays_and_is_not_an_error_of_the_run(sent: LedgerSession, path: Path, content: str) -> None:
     file = put(path, UNREADABLE[content])
     before = file.read_bytes()
     next_start(path)
@@ -361,7 +357,7 @@ def odd(request: pytest.FixtureRequest, path: Path) -> Path:
     return file
 
 
-def test_what_is_no_file_is_left_alone(sent: LedgerSession, path: Path, odd: Path) -> None:
+def test_entry_that_is_not_a_file_is_left_alone(sent: LedgerSession, path: Path, odd: Path) -> None:
     next_start(path)
     assert row(path) == ("sent", HELD)
     (found,) = check(path).unsettled
@@ -369,7 +365,7 @@ def test_what_is_no_file_is_left_alone(sent: LedgerSession, path: Path, odd: Pat
 
 
 @pytest.mark.parametrize("name", ["../a.json", "a b.json", "é.json", f"{'x' * 101}.json", "a.json.json"])
-def test_a_name_that_is_no_attempts_is_named_by_check(sent: LedgerSession, path: Path, name: str) -> None:
+def test_file_name_that_is_no_attempt_id_is_named_by_check(sent: LedgerSession, path: Path, name: str) -> None:
     file = put(path, document(), name=name.replace("..", "__").replace("/", " "))
     next_start(path)
     assert row(path) == ("sent", HELD)
@@ -391,7 +387,7 @@ def test_an_attempt_of_another_ledger_and_one_that_was_never_sent_are_named_by_c
     assert row(path, "b") == ("held", HELD)
 
 
-def test_one_that_cannot_be_read_does_not_keep_the_others_back(sent: LedgerSession, path: Path) -> None:
+def test_unreadable_entry_does_not_block_the_others(sent: LedgerSession, path: Path) -> None:
     put(path, "{", "A.json")
     put(path, document())
     next_start(path)

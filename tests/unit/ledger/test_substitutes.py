@@ -71,7 +71,7 @@ def row(path: Path, name: str, columns: str) -> tuple[Any, ...]:
         return tuple(db.execute(f"SELECT {columns} FROM attempts WHERE id = ?", (name,)).fetchone())  # noqa: S608
 
 
-async def test_from_the_first_answer_of_a_dearer_model_on_its_price_is_held_in_every_process(
+async def test_price_of_a_dearer_answering_model_is_held_from_then_on_in_every_process(
     ledger: SqliteLedger, path: Path, clock: HandClock
 ) -> None:
     dear = table(big=DEAR)
@@ -98,7 +98,7 @@ async def test_a_record_binds_one_model_name_at_one_address_of_one_provider(ledg
         assert (await held(ledger, f"b{number}", facts=other)).nano == worst(CHEAP)
 
 
-async def test_of_several_models_the_dearest_class_of_each_is_held(ledger: SqliteLedger) -> None:
+async def test_hold_takes_the_dearest_class_of_several_models(ledger: SqliteLedger) -> None:
     wide = Price(Decimal(1000), Decimal(0))
     prices = table(big=DEAR, wide=wide, small=FREE)
     for name in ("big", "wide", "small"):
@@ -126,7 +126,7 @@ async def test_a_price_that_changes_in_the_table_is_held_as_it_is_now(ledger: Sq
     assert (await held(ledger, "c", price_of=table(big=cheaper))).nano == worst(cheaper)
 
 
-async def test_after_an_answer_of_unknown_price_the_next_hold_is_refused_until_a_price_is_there(
+async def test_hold_after_an_answer_of_unknown_price_is_refused_until_it_has_a_price(
     ledger: SqliteLedger, path: Path
 ) -> None:
     assert await answer(ledger, "a", "mystery") == Settlement("doubt", worst(CHEAP), 30)
@@ -143,7 +143,7 @@ async def test_after_an_answer_of_unknown_price_the_next_hold_is_refused_until_a
     assert (found.wrong, [one.answered for one in found.substitutes]) == ((), [Substitute("mystery", None)])
 
 
-async def test_an_answer_of_unknown_price_counts_what_its_tokens_cost_at_the_asked_price_if_that_is_more(
+async def test_answer_of_unknown_price_counts_at_the_asked_price_if_that_is_more(
     ledger: SqliteLedger,
 ) -> None:
     settled = await answer(ledger, "a", "mystery", usage=Usage(10, 200))
@@ -153,7 +153,7 @@ async def test_an_answer_of_unknown_price_counts_what_its_tokens_cost_at_the_ask
     )
 
 
-async def test_without_a_dollar_limit_the_calls_after_an_answer_of_unknown_price_have_unknown_costs(
+async def test_unlimited_calls_after_an_answer_of_unknown_price_have_unknown_costs(
     ledger: SqliteLedger, path: Path
 ) -> None:
     await ledger.open_run("free", NO_DOLLARS, task="t", agent="a", labels={})
@@ -172,13 +172,13 @@ async def test_without_a_dollar_limit_the_calls_after_an_answer_of_unknown_price
     assert (found.wrong, dict(found.not_recomputed)) == ((), {"unknown_price": 1})
 
 
-async def test_a_free_model_that_a_paid_one_answered_for_is_free_no_more(ledger: SqliteLedger) -> None:
+async def test_free_model_that_a_paid_one_answered_for_is_no_longer_free(ledger: SqliteLedger) -> None:
     free = replace(FACTS, price=FREE)
     await answer(ledger, "a", "big", facts=free, price_of=table(big=DEAR))
     assert (await held(ledger, "b", facts=free)).nano == worst(DEAR)
 
 
-async def test_a_charge_that_only_the_price_put_above_its_hold_stops_and_marks_no_broken_clamp(
+async def test_charge_above_its_hold_by_price_alone_stops_but_marks_no_broken_clamp(
     ledger: SqliteLedger, path: Path
 ) -> None:
     settled = await answer(ledger, "a", "big", price_of=table(big=DEAR))
@@ -247,7 +247,7 @@ async def test_a_record_that_cannot_be_read_is_of_unknown_price(ledger: SqliteLe
         await ledger.reserve(wanted("b"))
 
 
-async def test_an_answer_in_doubt_counts_at_the_price_of_who_gave_it_and_is_recorded_as_well(
+async def test_answer_in_doubt_counts_at_the_price_of_its_model_and_is_recorded(
     ledger: SqliteLedger, path: Path
 ) -> None:
     await held(ledger, "a")
@@ -266,7 +266,7 @@ async def test_an_answer_in_doubt_counts_at_the_price_of_who_gave_it_and_is_reco
         await ledger.reserve(wanted("d"))
 
 
-async def test_settling_again_what_only_a_price_put_above_its_hold_says_again_that_it_was(ledger: SqliteLedger) -> None:
+async def test_settling_a_charge_above_its_hold_by_price_again_reports_it_again(ledger: SqliteLedger) -> None:
     first = await answer(ledger, "a", "big", price_of=table(big=DEAR))
     charge = dearest_charge(USAGE, Completion(model="big"), FACTS, table(big=DEAR))
     assert charge is not None

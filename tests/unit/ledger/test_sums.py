@@ -231,7 +231,7 @@ def steps(path: Path, amount: int, settled_by: str) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("settled_by", ["usage", "export"])
-def test_no_deed_takes_more_steps_with_many_rows(tmp_path: Path, settled_by: str) -> None:
+def test_steps_of_an_operation_less_than_double_with_ten_times_the_rows(tmp_path: Path, settled_by: str) -> None:
     """Ten times the rows in the month, the last hour, the last minute and the run itself: less than twice the steps.
 
     "export": no row says how the provider fares, which made a hold look at each of them.
@@ -241,7 +241,7 @@ def test_no_deed_takes_more_steps_with_many_rows(tmp_path: Path, settled_by: str
     assert {name: (few[name], count) for name, count in many.items() if count >= 2 * few[name]} == {}
 
 
-def test_what_a_filled_ledger_counts_is_right(path: Path) -> None:
+def test_sums_of_a_filled_ledger_are_right(path: Path) -> None:
     clock = fill(path, 3_000)
     found = check(path, clock=clock)
     assert (found.attempts, found.wrong) == (3_000, ())

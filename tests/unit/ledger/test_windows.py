@@ -9,7 +9,7 @@ from tests.support.ledger.windows import hours
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("seed", "faults"), [(1, 0.0), (2, 0.05)])
-def test_in_no_hour_the_provider_bills_more_than_the_limit_and_the_limit_is_used(seed: int, faults: float) -> None:
+def test_provider_bills_no_more_than_the_limit_in_any_hour_and_the_limit_is_used(seed: int, faults: float) -> None:
     made = hours(seed=seed, calls=150, hour_nano=1_500_000_000, faults=faults)
     assert made["hours"] > 3
     assert made["refused"] > 0

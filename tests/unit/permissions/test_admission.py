@@ -111,7 +111,7 @@ async def test_always_holds_against_a_rule_that_asks_and_not_against_one_that_de
         ("deny", "--approve deny refuses it"),
     ],
 )
-async def test_without_a_person_it_is_denied_with_the_rule_to_paste(approve: Approve, why: str) -> None:
+async def test_change_without_a_terminal_is_denied_with_the_rule_to_paste(approve: Approve, why: str) -> None:
     diary = Diary()
     refused = await door(diary, None, approve).admit(call("restart", name="my web"), RESTART)
     assert isinstance(refused, ActionDenied)
@@ -120,7 +120,7 @@ async def test_without_a_person_it_is_denied_with_the_rule_to_paste(approve: App
     assert diary.events == []
 
 
-async def test_deny_asks_nobody_though_somebody_is_there() -> None:
+async def test_deny_rule_asks_no_question_at_a_terminal() -> None:
     person = Person()
     assert isinstance(await door(Diary(), person, "deny").admit(call("restart", name="web"), RESTART), ActionDenied)
     assert person.asked == []
@@ -135,7 +135,7 @@ async def test_yes_answers_what_would_be_asked_and_nothing_else() -> None:
         assert isinstance(refused, ActionDenied)
 
 
-async def test_a_rule_lets_it_go_without_a_question_and_is_named() -> None:
+async def test_allow_rule_runs_a_call_without_a_question_and_is_named() -> None:
     diary = Diary()
     entrance = door(diary, None, permissions=rules("allow restart(name=web)"))
     assert isinstance(await entrance.admit(call("restart", name="web"), RESTART), ToolCall)
@@ -154,7 +154,7 @@ async def test_the_call_that_runs_is_the_one_that_was_shown() -> None:
     assert admitted == person.asked[0].call == call("restart", name="prod")
 
 
-async def test_nobody_is_asked_about_a_call_that_cannot_work() -> None:
+async def test_call_that_cannot_work_is_refused_without_a_question() -> None:
     person = Person()
     refused = await door(Diary(), person).admit(call("restart", name="gone"), RESTART)
     assert isinstance(refused, ToolError)

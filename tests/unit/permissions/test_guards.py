@@ -18,7 +18,7 @@ def test_sane_calls_are_left_as_they_are() -> None:
     assert limit_tool_calls(calls, LoopLimits(), turn=1) == (calls, {})
 
 
-def test_of_too_many_calls_one_more_carries_the_refusal_of_the_rest() -> None:
+def test_one_call_above_the_limit_carries_the_refusal_of_the_rest() -> None:
     calls = [call("ps", f"c{n}", n=n) for n in range(10_000)]
     kept, refused = limit_tool_calls(calls, LoopLimits(calls_a_turn=16), turn=1)
     assert kept[:16] == tuple(calls[:16])
@@ -57,7 +57,7 @@ ANY_JSON = st.recursive(
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.builds(ToolCall, st.sampled_from(["", "a", "call_1_3", "b" * 200]) | st.text(), st.text(),
                           st.dictionaries(st.text(), ANY_JSON, max_size=3)), max_size=30))  # fmt: skip
-def test_whatever_is_asked_the_kept_calls_can_be_sent_back(calls: list[ToolCall]) -> None:
+def test_kept_calls_can_be_sent_back_whatever_was_asked(calls: list[ToolCall]) -> None:
     kept, refused = limit_tool_calls(calls, LoopLimits(), turn=1)
     assert len(kept) == min(len(calls), 17)
     assert len({c.id for c in kept}) == len(kept)
@@ -69,7 +69,7 @@ def test_whatever_is_asked_the_kept_calls_can_be_sent_back(calls: list[ToolCall]
         json.dumps(dict(one.arguments), allow_nan=False)
 
 
-def test_a_call_between_two_identical_ones_starts_the_count_anew() -> None:
+def test_call_between_two_identical_ones_restarts_the_count() -> None:
     repeats = RepeatGuard(3)
     same, other = call("ps"), call("df")
     assert repeats.check_repeats([same, same, other, same, same]) == {}

@@ -103,7 +103,7 @@ def test_the_rule_that_is_hinted_at_lets_the_call_run() -> None:
     assert preview_call(rules(allowing_rule(FELL.spec, OAK)), "ask", FELL, {"tree": "elm"}).outcome == "asks"
 
 
-def test_a_tool_without_its_boundary_is_left_out_unless_it_is_denied_anyway() -> None:
+def test_tool_without_its_sandbox_is_left_out_unless_it_is_denied_anyway() -> None:
     missing = SandboxUnavailable("no boundary here", hint="install one")
     assert preview_call(Permissions(), "all", FELL, OAK, missing=missing) == CallPreview(
         "left_out", "no boundary here", "install one"
@@ -123,7 +123,7 @@ def test_without_arguments_rules_about_arguments_do_not_count_but_are_named() ->
 @pytest.mark.parametrize(
     "text", ["ls", "ls -la", "echo $(date)", "tree_fell oak", "(cd /; ls)", 'grep "a(b)" x', "a|b"]
 )
-def test_what_is_no_tools_call_is_a_command(text: str) -> None:
+def test_text_that_is_not_a_tool_call_is_a_command(text: str) -> None:
     assert parse_call(text, KNOWN) is None
 
 
@@ -139,7 +139,7 @@ def test_what_is_no_tools_call_is_a_command(text: str) -> None:
         ("  ", "nothing to check"),
     ],
 )
-def test_what_is_nearly_a_call_is_refused_with_a_hint(text: str, said: str) -> None:
+def test_text_that_is_nearly_a_call_is_refused_with_a_hint(text: str, said: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_call(text, KNOWN)
     assert said in caught.value.message

@@ -46,7 +46,7 @@ def test_marks_stand_behind_the_system_at_the_last_end_and_at_this_one() -> None
     assert places((*SAID, Message("assistant", ""), Message("user", "And?"))) == [0, 3, 6]
 
 
-def test_what_nothing_follows_is_not_written_to_the_cache_but_read_from_it() -> None:
+def test_last_request_of_a_run_reads_the_cache_and_writes_nothing() -> None:
     assert places((*SAID, Message("user", "Sum it up.")), followed=False) == [0, 1, 3]
 
 
@@ -88,7 +88,7 @@ async def test_a_run_of_twenty_turns_costs_less_than_half_with_marks(wire: Wire,
     assert with_marks < without / 2, f"{with_marks} against {without} nano-dollars"
 
 
-async def test_each_request_reads_all_that_the_one_before_wrote_however_many_calls_a_turn_has(
+async def test_request_reads_all_that_the_one_before_wrote_for_any_number_of_calls(
     wire: Wire, ledger: SqliteLedger
 ) -> None:
     def busy(asked: WireRequest) -> Answer:  # 24 blocks a turn: a look back from the end would not reach the last one
@@ -103,7 +103,7 @@ async def test_each_request_reads_all_that_the_one_before_wrote_however_many_cal
     assert all(after.cached == before.cached + before.cache_write for before, after in pairwise(spent))
 
 
-async def test_no_bill_with_writes_passes_its_hold(wire: Wire, ledger: SqliteLedger, tmp_path: Path) -> None:
+async def test_bill_with_cache_writes_never_passes_its_hold(wire: Wire, ledger: SqliteLedger, tmp_path: Path) -> None:
     densest = MarkedCache(bytes_per_token=1)  # as many tokens as there can be
     server = wire(looking(12), cache=densest, rates=HAIKU)
     provider = provider_of(server, "anthropic")
@@ -174,7 +174,7 @@ def test_the_server_refuses_what_the_real_one_refuses() -> None:
     assert _mismarked({"system": [{**block, "text": ""}]}) is not None
 
 
-def test_a_marked_cache_reads_up_to_a_mark_that_was_written_and_looks_back_over_twenty_blocks() -> None:
+def test_marked_cache_reads_up_to_a_written_mark_at_most_twenty_blocks_back() -> None:
     cache, blocks = MarkedCache(least=20), [Block(bytes([at]), 10) for at in range(40)]
 
     def take(length: int, *marks: int) -> Split:

@@ -29,13 +29,13 @@ def test_a_row_becomes_facts_with_the_origin_of_its_price(tmp_path: Path) -> Non
     assert (catalog.version, catalog.digest) == ("litellm 1.105.3", digest.hexdigest())
 
 
-def test_a_model_that_nobody_knows_has_no_price(tmp_path: Path) -> None:
+def test_unknown_model_has_no_price(tmp_path: Path) -> None:
     catalog = made(tmp_path, {"m": CHAT})
     assert catalog.facts("openai", "other", known_endpoint=False) == ModelFacts("openai", "other", known_endpoint=False)
     assert catalog.price_of("openai", "other") is None
 
 
-def test_what_cannot_be_a_window_is_unknown(tmp_path: Path) -> None:
+def test_impossible_window_is_unknown(tmp_path: Path) -> None:
     rows = {
         "none": {**CHAT, "max_input_tokens": None, "max_output_tokens": None},
         "old": {**CHAT, "max_input_tokens": None, "max_tokens": 7},
@@ -116,7 +116,7 @@ def test_free_is_declared(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("model", ["gpt-oss:120b-cloud", "kimi-k2:cloud", "big-cloud", "big:1t-CLOUD", "q:cloud-2"])
-def test_what_ollama_passes_on_to_a_cloud_is_not_free(tmp_path: Path, model: str) -> None:
+def test_cloud_model_of_ollama_is_not_free(tmp_path: Path, model: str) -> None:
     rows = {f"ollama/{model}": {**CHAT, "litellm_provider": "ollama", "input_cost_per_token": 0}}
     assert made(tmp_path, rows).facts("ollama", model, own_host=True).price is None
 
@@ -192,7 +192,7 @@ def test_a_line_counts_for_the_provider_that_it_names(tmp_path: Path) -> None:
     }
 
 
-def test_a_fee_that_nobody_knows_leaves_no_bound_until_the_user_prices_the_model(tmp_path: Path) -> None:
+def test_unknown_fee_leaves_no_bound_until_the_user_prices_the_model(tmp_path: Path) -> None:
     rows = {"m": {**CHAT, "input_cost_per_request": 0.005}}
     found = made(tmp_path, rows).facts("openai", "m")
     assert found.unbounded == "its price row has an unknown fee: input_cost_per_request"
@@ -211,7 +211,9 @@ def test_a_fee_that_nobody_knows_leaves_no_bound_until_the_user_prices_the_model
         ("gemini", "deep-research-preview-04-2026"),
     ],
 )
-def test_what_always_searches_has_no_bound_until_the_user_prices_it(tmp_path: Path, provider: str, model: str) -> None:
+def test_model_that_always_searches_has_no_bound_until_the_user_prices_it(
+    tmp_path: Path, provider: str, model: str
+) -> None:
     assert made(tmp_path, {}).facts(provider, model).unbounded == SEARCH
     assert made(tmp_path, {}, {f"{provider}/{model}": LINE}).facts(provider, model).unbounded is None
 

@@ -18,7 +18,7 @@ LINE = PriceLine(Decimal(3), Decimal("4.5"))
 
 
 @pytest.mark.parametrize("mode", ["embedding", "completion", "image_generation", "realtime"])
-def test_what_is_no_chat_model_is_refused(tmp_path: Path, mode: str) -> None:
+def test_model_that_is_not_a_chat_model_is_refused(tmp_path: Path, mode: str) -> None:
     catalog = made(tmp_path, {"m": {**CHAT, "mode": mode}}, {"openai/m": LINE})
     with pytest.raises(UsageError) as caught:
         catalog.facts("openai", "m")
@@ -75,7 +75,7 @@ BROKEN = {"empty": b"", "cut": b'{"m": {"mode"', "binary": b"\xff\xfe\0", "list"
 
 
 @pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN.keys())
-def test_a_broken_table_is_said_and_what_needs_none_goes_on(tmp_path: Path, content: bytes) -> None:
+def test_broken_table_is_reported_and_models_that_need_none_still_work(tmp_path: Path, content: bytes) -> None:
     table = tmp_path / "table.json"
     table.write_bytes(content)
     catalog = load_catalog({"openai/mine": LINE}, table=table)
@@ -99,7 +99,7 @@ def test_a_missing_table_names_its_place(tmp_path: Path) -> None:
         load_catalog(table=tmp_path / "gone.json").version  # noqa: B018
 
 
-def test_nothing_is_read_for_what_is_declared(tmp_path: Path) -> None:
+def test_declared_model_is_not_looked_up_in_the_table(tmp_path: Path) -> None:
     catalog = load_catalog(table=tmp_path / "gone.json")
     assert catalog.facts("builtin", "").price == catalog.facts("local", "x").price == FREE
     assert catalog.facts("ollama", "llama3.1", own_host=True, known_endpoint=False) == ModelFacts(

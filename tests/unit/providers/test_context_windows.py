@@ -85,7 +85,7 @@ async def test_a_longer_training_opens_no_longer_window(wire: OpenWire) -> None:
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9", "http://ollama.invalid:11434"])
-async def test_nobody_there_and_another_host_change_nothing(address: str) -> None:
+async def test_missing_ollama_and_another_host_change_nothing(address: str) -> None:
     provider = OllamaProvider("llama3.1", base_url=address)
     with anyio.fail_after(60):
         await provider.prepare()
@@ -127,7 +127,7 @@ def test_a_card_that_says_no_length_leaves_it_open(card: object, found: int | No
         thread.join()
 
 
-def test_what_ollama_had_in_its_cache_is_part_of_its_count() -> None:
+def test_tokens_that_ollama_had_cached_are_part_of_its_count() -> None:
     reader = OllamaReader()
     done = {"model": "l", "done": True, "prompt_eval_count": 900, "prompt_eval_cached_count": 850, "eval_count": 7}
     reader.feed(json.dumps(done).encode() + b"\n")

@@ -77,7 +77,7 @@ def test_an_address_is_the_providers_own_only_by_host_and_tls(url: str, official
     assert is_official("openai", url) is official
 
 
-def test_what_has_no_address_has_no_official_one() -> None:
+def test_provider_without_an_address_has_no_official_one() -> None:
     assert not is_official("builtin", "")
     assert not is_official("cohere", "https://api.cohere.com")
 
@@ -109,7 +109,7 @@ def test_what_has_no_address_has_no_official_one() -> None:
         ("cohere", "https://api.cohere.com", "https://api.cohere.com"),
     ],
 )
-def test_an_address_has_one_form_without_credentials_and_none_where_it_is_the_providers_own(
+def test_address_is_normalised_without_credentials_and_none_for_the_official_one(
     provider: str, url: str, address: str
 ) -> None:
     assert address_of(provider, url) == address

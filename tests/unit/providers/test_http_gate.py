@@ -35,7 +35,7 @@ def attempt_at(url: str, most_bytes: int = 5000) -> Attempt:
     return Attempt(RequestTerms(50, most_bytes, url, asks_for_usage=True), OpenAIReader())
 
 
-async def test_what_holds_to_its_pledge_passes_once(wire: Wire) -> None:
+async def test_request_within_its_announced_bounds_passes_once(wire: Wire) -> None:
     server = wire(Answer("ok"))
     attempt = attempt_at(server.openai_url)
     url = f"{server.openai_url}/chat/completions"
@@ -64,7 +64,7 @@ BROKEN: dict[str, tuple[dict[str, object], str]] = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-async def test_what_breaks_its_pledge_is_not_sent(wire: Wire, case: str) -> None:
+async def test_request_beyond_its_announced_bounds_is_not_sent(wire: Wire, case: str) -> None:
     change, reason = BROKEN[case]
     server = wire(Answer("ok"))
     attempt = attempt_at(server.openai_url)

@@ -146,7 +146,7 @@ def test_a_row_of_the_table_in_another_unit_is_unknown_and_no_other_is(catalog: 
     assert catalog.facts("azure_ai", "jais-30b-chat").price is None
 
 
-def test_what_the_table_has_of_routers_and_searchers_is_unbounded(catalog: Catalog) -> None:
+def test_routers_and_search_models_of_the_table_are_unbounded(catalog: Catalog) -> None:
     found = {
         f"{provider}/{model}"
         for provider in (*KNOWN_PROVIDERS, *OTHER_PROVIDERS)

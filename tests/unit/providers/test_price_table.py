@@ -39,7 +39,7 @@ def test_every_class_is_read_and_no_digit_is_lost() -> None:
     assert list(price.as_row().values()) == ["0.15", "30", "0.0750000000000000001", "0.1875", "40"]
 
 
-def test_of_two_keys_for_cached_tokens_the_dearer_counts() -> None:
+def test_dearer_of_two_keys_for_cached_tokens_counts() -> None:
     two = {"cache_read_input_token_cost": Decimal("2E-7"), "input_cost_per_token_cache_hit": Decimal("3E-7")}
     assert price_of({**PLAIN, **two}) == dollars("1", "20", "0.3")
     assert price_of({**dict(reversed(two.items())), **PLAIN}) == dollars("1", "20", "0.3")
@@ -47,7 +47,7 @@ def test_of_two_keys_for_cached_tokens_the_dearer_counts() -> None:
 
 
 @pytest.mark.parametrize("nothing", [0, Decimal("0.0"), None])
-def test_nothing_is_unknown_and_never_free(nothing: object) -> None:
+def test_missing_price_is_unknown_and_never_free(nothing: object) -> None:
     for key in PLAIN:
         assert price_of({**PLAIN, key: nothing}) is None
         assert price_of({name: value for name, value in PLAIN.items() if name != key}) is None
@@ -60,7 +60,7 @@ def test_nothing_is_unknown_and_never_free(nothing: object) -> None:
     [Decimal("0.15"), Decimal("1E-11"), Decimal(-1), -1, True, "1e-6", [1], {}, float("nan"), Decimal("Infinity")],
 )
 @pytest.mark.parametrize("key", ["input_cost_per_token", "output_cost_per_token", "cache_creation_input_token_cost"])
-def test_what_cannot_be_a_price_makes_the_whole_row_unknown(key: str, wrong: object) -> None:
+def test_impossible_price_makes_the_whole_row_unknown(key: str, wrong: object) -> None:
     assert price_of({**PLAIN, key: wrong}) is None
 
 
@@ -150,7 +150,7 @@ def test_a_regional_endpoint_may_cost_more() -> None:
         "surcharge",
     ],
 )
-def test_a_fee_that_nobody_knows_is_named(key: str) -> None:
+def test_unknown_fee_is_named(key: str) -> None:
     assert unknown_fee({**PLAIN, key: Decimal("0.005")}) == key
     nothings: tuple[object, ...] = (0, None, Decimal(0), {"a": 0}, [], "")
     for nothing in nothings:
@@ -176,7 +176,7 @@ def test_a_fee_that_nobody_knows_is_named(key: str) -> None:
         "input_dbu_cost_per_token",
     ],
 )
-def test_what_is_never_used_is_no_fee(key: str) -> None:
+def test_price_of_an_unused_feature_is_not_a_fee(key: str) -> None:
     assert unknown_fee({**PLAIN, key: {"search_context_size_low": Decimal("0.01")}}) is None
     assert price_of({**PLAIN, key: Decimal("0.005")}) == dollars("1", "20")
 
@@ -194,7 +194,7 @@ def test_a_cache_write_that_lasts_an_hour_has_a_price_and_is_in_no_worst_case() 
     assert (price.dearest_input, price.as_row()["cache_write_hour"], unknown_fee(row)) == (Decimal("1.25"), "2", None)
 
 
-def test_another_service_tier_has_its_own_prices_or_none() -> None:
+def test_service_tier_has_its_own_prices_or_none() -> None:
     row = {
         **PLAIN,
         "input_cost_per_token_above_200k_tokens": Decimal("4E-6"),
@@ -221,7 +221,7 @@ def test_only_known_multipliers_are_known() -> None:
     assert unknown_fee({**PLAIN, "moonlight_multiplier": 2}) == "moonlight_multiplier"
 
 
-def test_tokens_that_can_be_right() -> None:
+def test_plausible_token_counts() -> None:
     assert plausible_tokens(128_000) == 128_000
     for wrong in (0, -1, None, True, Decimal(5), 1e5, "128000", 10**10):
         assert plausible_tokens(wrong) is None

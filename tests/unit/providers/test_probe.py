@@ -48,7 +48,7 @@ def test_an_own_server_may_want_no_key() -> None:
 
 
 @pytest.mark.parametrize(("provider", "base"), [("openai", "/v1"), ("anthropic", "")])
-def test_a_model_that_nobody_knows(provider: str, base: str) -> None:
+def test_unknown_model_is_reported(provider: str, base: str) -> None:
     with WireServer(keys=[KEY], models=["m-12"]) as server:
         answer = probe_provider(provider, server.url + base, KEY, "m-13")
         assert found(answer) == (True, "accepted", False, "model_gone")
@@ -133,7 +133,7 @@ def test_each_refusal_ends_in_its_own_way(status: str, ends: str, said: str) -> 
 
 
 @pytest.mark.parametrize("body", [b"<html>hello</html>", b'{"data": 7}', b"[" * 100_000])
-def test_what_is_no_list_is_told(body: bytes) -> None:
+def test_response_that_is_not_a_list_is_reported(body: bytes) -> None:
     with Host({"/v1/models": page(body)}) as host:
         answer = probe_provider("openai", f"{host.url}/v1", KEY)
         assert found(answer) == (True, "unknown", None, "unavailable")

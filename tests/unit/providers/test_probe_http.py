@@ -23,7 +23,7 @@ def found(answer: ProbeResult) -> tuple[object, ...]:
     return (answer.reachable, answer.key, answer.model_known, answer.status)
 
 
-def test_nobody_there_says_what_to_do() -> None:
+def test_unreachable_server_gets_a_hint() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     ollama, own = probe_provider("ollama", url, None, "llama3.1"), probe_provider("openai", f"{url}/v1", KEY)
@@ -37,7 +37,7 @@ def test_nobody_there_says_what_to_do() -> None:
     )
 
 
-def test_a_name_that_is_nowhere_is_told() -> None:
+def test_unknown_host_name_is_reported() -> None:
     answer = probe_provider("openai", f"http://{NOWHERE}/v1", KEY)
     assert found(answer) == (False, "unknown", None, "unavailable")
     assert answer.error.endswith("was not found: check the name and the network")
@@ -61,7 +61,7 @@ def test_a_server_without_tls_is_told() -> None:
 
 
 @pytest.mark.parametrize("base", ["ftp://x", "http://", "http://[x", "http://h:0", "http://h:99999", "x", "http://h:y"])
-def test_an_address_that_is_none_is_told(base: str) -> None:
+def test_invalid_address_is_reported(base: str) -> None:
     answer = probe_provider("openai", base, KEY)
     assert (found(answer), "is not a valid address" in answer.error) == (
         (False, "unknown", None, "unavailable"),
@@ -81,7 +81,7 @@ def test_a_server_that_says_nothing_ends_with_our_patience() -> None:
 @pytest.mark.parametrize(
     "said", [b"SSH-2.0-OpenSSH_9.2\r\n", b"220 me ESMTP\r\n", b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 60_000 + b"\r\n"]
 )
-def test_what_speaks_no_http_is_told(said: bytes) -> None:
+def test_server_that_does_not_speak_http_is_reported(said: bytes) -> None:
     with Host({"/v1/models": said}) as host:
         assert "does not speak HTTP" in probe_provider("openai", f"{host.url}/v1", KEY).error
 
@@ -91,7 +91,7 @@ def test_a_connection_that_is_broken_off_is_told() -> None:
         assert "closed the connection" in probe_provider("openai", f"{host.url}/v1", KEY).error
 
 
-def test_what_greets_in_another_protocol_is_told_at_once() -> None:
+def test_server_that_greets_in_another_protocol_is_reported_at_once() -> None:
     with Host() as host:
 
         def greet(client: socket.socket, heard: Heard) -> None:

@@ -29,7 +29,7 @@ def shows(said: Mapping[str, object]) -> Pages:
     return {"/api/show": show}
 
 
-def test_nobody_there_is_none() -> None:
+def test_unreachable_ollama_is_none() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     assert ollama_models(f"http://127.0.0.1:{port}") is None
@@ -103,7 +103,7 @@ def test_the_wire_servers_ollama_is_understood() -> None:
         b"",
     ],
 )
-def test_what_is_no_ollama_is_none(answer: bytes) -> None:
+def test_server_that_is_not_ollama_is_none(answer: bytes) -> None:
     with Host({"/api/tags": answer, "/elsewhere": tags()}) as host:
         assert ollama_models(host.url, patience_s=PATIENT) is None
         assert host.lines == ["GET /api/tags"]
@@ -121,7 +121,7 @@ def test_a_password_in_the_address_is_sent() -> None:
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:99999", "http://127.0.0.1:y", "http://[x", "x", ""])
-def test_an_address_that_is_none_is_none(url: str) -> None:
+def test_invalid_address_is_none(url: str) -> None:
     assert ollama_models(url) is None
 
 
@@ -132,7 +132,7 @@ def test_no_other_host_is_asked(name: str) -> None:
         assert host.heard == []
 
 
-def test_names_that_are_no_names_are_left_out() -> None:
+def test_invalid_model_names_are_left_out() -> None:
     odd = ({"name": name, "capabilities": TOOLS} for name in ("a\x1b[2Jb", "two words", "", 7, "x" * 201, "good:1"))
     with Host({"/api/tags": tags(*odd)}) as host:
         assert ollama_models(host.url, patience_s=PATIENT) == ("good:1",)
@@ -156,7 +156,7 @@ def test_a_server_that_speaks_forever_is_left_alone(data: bytes) -> None:
 
 
 @pytest.mark.slow
-def test_models_that_never_say_what_they_can_do_hold_nobody_up() -> None:
+def test_models_that_never_report_their_capabilities_delay_nothing() -> None:
     with Host({"/api/tags": tags({"name": "a"}, {"name": "b", "capabilities": TOOLS})}) as host:
         host.pages["/api/show"] = host.silence
         assert ollama_models(host.url, patience_s=PATIENT) == ("b",)

@@ -157,7 +157,7 @@ def test_a_handshake_that_is_broken_off_is_told() -> None:
         assert answer.error.startswith(f"TLS with {url} failed: ")
 
 
-def test_what_speaks_no_http_within_tls_is_told(
+def test_server_that_does_not_speak_http_within_tls_is_reported(
     host: Host, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate.path))

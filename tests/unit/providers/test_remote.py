@@ -101,7 +101,7 @@ async def test_the_clamp_is_in_the_bytes_and_cuts_the_answer(wire: Wire, format:
     assert heard.asked.stream
 
 
-async def test_what_each_format_has_of_its_own_is_sent(wire: Wire) -> None:
+async def test_fields_of_each_format_are_sent(wire: Wire) -> None:
     server = wire(Answer("ok"))
     for format in FORMATS:
         async with open_provider(server, format) as provider:
@@ -133,7 +133,7 @@ FAULTS = {
 
 @formats
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_one_stream_is_one_request_whatever_happens(wire: Wire, format: str, fault: str) -> None:
+async def test_stream_is_one_request_whatever_happens(wire: Wire, format: str, fault: str) -> None:
     server = wire(FAULTS[fault])
     async with open_provider(server, format) as provider:
         with pytest.raises(ProviderError):
@@ -168,7 +168,7 @@ NOT_OF_OLLAMA = {"wrong key", "forbidden", "quota", "rate limit after words"}  #
 @pytest.mark.parametrize(
     ("format", "case"), [(f, case) for f in FORMATS for case in TOLD if f != "ollama" or case not in NOT_OF_OLLAMA]
 )
-async def test_an_error_is_told_once_with_its_cure_and_whether_it_was_billed(
+async def test_error_is_raised_once_with_its_hint_and_whether_it_was_billed(
     wire: Wire, format: str, case: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     fault, kind, billed, cure = TOLD[case]
@@ -197,7 +197,7 @@ async def test_retry_after_is_read_from_the_headers(wire: Wire, format: str, hea
 
 
 @formats
-async def test_an_answer_whose_usage_lacks_is_an_answer_without_usage(wire: Wire, format: str) -> None:
+async def test_answer_with_incomplete_usage_is_an_answer_without_usage(wire: Wire, format: str) -> None:
     for usage in ("omit", "zero") if format == "anthropic" else ("omit", "garbage"):
         async with open_provider(wire(Answer("hello", usage=usage)), format) as provider:
             _, whole = await answer_of(provider, asked())
@@ -261,7 +261,7 @@ async def test_a_status_or_a_complete_error_document_says_that_nothing_was_bille
 
 
 @pytest.mark.parametrize("format", ["openai", "anthropic"])
-async def test_of_two_reports_the_last_cumulative_one_is_taken(wire: Wire, format: str) -> None:
+async def test_last_of_two_cumulative_reports_is_used(wire: Wire, format: str) -> None:
     answer = Answer("hello there", usage="twice", input_tokens=50, output_tokens=9)
     async with open_provider(wire(answer), format) as provider:
         _, whole = await answer_of(provider, asked())
@@ -292,7 +292,7 @@ async def test_connections_are_kept_for_the_next_turn(wire: Wire, format: str) -
     assert (server.books.connections, len(server.books.chat_requests)) == (1, 4)
 
 
-async def test_what_no_server_hears_is_surely_free() -> None:
+async def test_unsent_request_is_not_billed() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]

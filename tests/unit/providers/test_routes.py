@@ -91,7 +91,7 @@ class Speaking(Nowhere):
 
 
 @pytest.mark.parametrize("model", ["llama-3.3-70b-versatile", "command-r", "llama-2-7b"])
-async def test_nothing_is_fetched_to_count_what_a_model_said(model: str, no_network: list[object]) -> None:
+async def test_counting_an_answer_fetches_nothing(model: str, no_network: list[object]) -> None:
     await litellm_loader.wait_for_litellm()
     provider = Offline("groq", model, api_key="sk-0123456789", base_url="http://127.0.0.1:9/v1")
     provider.nowhere = Speaking()
@@ -106,7 +106,7 @@ def test_the_ear_hears_a_connection(no_network: list[object]) -> None:
     assert len(no_network) == 1
 
 
-def test_what_would_not_pass_the_gate_is_refused_by_name() -> None:
+def test_provider_that_would_not_pass_the_gate_is_refused_by_name() -> None:
     with pytest.raises(UsageError, match="cannot enforce limits on its requests"):
         RemoteProvider("bedrock", "anthropic.claude")
     with pytest.raises(UsageError, match="no model of together_ai was named"):

@@ -72,7 +72,7 @@ async def test_a_test_can_wait_between_two_pieces() -> None:
     assert heard == [Delta("he"), Completion(text="hello")]
 
 
-async def test_after_its_script_it_says_so_and_is_not_asked_again() -> None:
+async def test_scripted_provider_raises_after_its_last_step() -> None:
     provider = ScriptedProvider([Completion(text="one")])
     await hear(provider)
     with pytest.raises(ScriptEnded, match="the script has 1 answers, and none for request 2") as caught:
@@ -80,7 +80,7 @@ async def test_after_its_script_it_says_so_and_is_not_asked_again() -> None:
     assert (caught.value.billed, caught.value.retryable, caught.value.status) == ("no", False, "unavailable")
 
 
-def test_its_facts_are_those_of_a_free_metered_model_unless_given() -> None:
+def test_facts_are_those_of_a_free_metered_model_unless_given() -> None:
     facts = ScriptedProvider([]).facts
     assert facts == ModelFacts("scripted", "scripted", FREE, context_window=128_000, output_ceiling=16_384)
     assert facts.metered

@@ -44,7 +44,7 @@ def test_an_ollama_that_has_the_named_model_is_chosen(tmp_path: Path) -> None:
             chosen(tmp_path, {"OLLAMA_HOST": host.url, "LLM_MODEL": "gpt-4o"})
 
 
-def test_nobody_there_is_builtin(tmp_path: Path) -> None:
+def test_unreachable_ollama_selects_builtin(tmp_path: Path) -> None:
     found = chosen(tmp_path, {"OLLAMA_HOST": "127.0.0.1:9"})
     assert found == ProviderChoice("builtin", None, "no key, no server")
 

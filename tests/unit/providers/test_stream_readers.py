@@ -71,7 +71,7 @@ def test_the_report_is_the_same_however_the_bytes_arrive(kind: type[UsageReader]
 
 
 @pytest.mark.parametrize("kind", STREAMS)
-def test_a_stream_that_is_cut_before_its_last_word_is_not_finished_and_reports_nothing(kind: type[UsageReader]) -> None:
+def test_stream_cut_before_its_end_is_unfinished_and_reports_nothing(kind: type[UsageReader]) -> None:
     data, _, _ = STREAMS[kind]
     lines = data.splitlines(keepends=True)
     marks = (b"finish_reason", b"stop_reason", b'"done":true', b"finishReason")
@@ -83,7 +83,7 @@ def test_a_stream_that_is_cut_before_its_last_word_is_not_finished_and_reports_n
 
 @given(data=st.binary(max_size=400))
 @pytest.mark.parametrize("kind", STREAMS)
-def test_garbage_is_read_without_a_word(kind: type[UsageReader], data: bytes) -> None:
+def test_garbage_is_read_without_an_error(kind: type[UsageReader], data: bytes) -> None:
     reader = read_stream(kind, data + b"\n[1]\nnull\n" + data)
     assert reader.usage is None
 
@@ -122,7 +122,7 @@ def test_a_number_that_is_no_whole_number_is_no_report(wrong: object) -> None:
     ("cost", "nano"),
     [(0.0123, 12_300_000), (0, 0), (1e-10, 1), (True, None), ("1", None), (-1, None), (1e9, 10**18), (1e300, 10**49)],
 )
-def test_what_openrouter_billed_is_read_and_rounded_up(cost: object, nano: int | None) -> None:
+def test_amount_billed_by_openrouter_is_read_and_rounded_up(cost: object, nano: int | None) -> None:
     reader = read_stream(OpenRouterReader, sse(chunk("stop"), openai_usage(cost=cost), "[DONE]"))
     assert (reader.usage, reader.billed_nano) == (Usage(11, 5), nano)
     assert read_stream(OpenAIReader, sse(chunk("stop"), openai_usage(cost=cost), "[DONE]")).billed_nano is None

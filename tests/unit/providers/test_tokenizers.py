@@ -52,13 +52,13 @@ def test_newer_claude_models_make_more_tokens_of_a_text(name: str, factor: float
     assert measure_for("anthropic", name).factor == factor
 
 
-def test_what_has_no_tokens_has_no_vocabulary() -> None:
+def test_provider_without_tokens_has_no_vocabulary() -> None:
     assert measure_for("builtin", None) is PLAIN
     assert counter_for("scripted", "scripted") is None
     assert profile_of("ollama", None) is not None
 
 
-def test_what_was_learned_replaces_what_was_expected() -> None:
+def test_learned_factor_replaces_the_expected_one() -> None:
     measure = measure_for("ollama", "llama3.1", known={"cl100k_base, approximate": Calibration(1.3, 40.2)})
     assert (measure.factor, measure.fixed, measure.way) == (1.3, 41, "cl100k_base, approximate, calibrated")
     assert measure.margin < measure_for("ollama", "llama3.1").margin

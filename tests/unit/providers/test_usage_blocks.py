@@ -239,7 +239,7 @@ STREAMS = {
 
 
 @pytest.mark.parametrize("name", STREAMS)
-def test_of_each_class_the_most_counts_that_any_block_says(name: str) -> None:
+def test_largest_number_of_any_block_counts_for_each_class(name: str) -> None:
     stream = STREAMS[name]
     reader = read_stream(stream.reader, sse(*stream.events))
     assert (reader.usage, reader.fell, reader.fee) == (stream.usage, stream.fell, None), reader.flaw
@@ -257,7 +257,7 @@ blocks = st.fixed_dictionaries(
 
 
 @given(st.lists(blocks, max_size=6))
-def test_no_block_is_worth_more_than_what_is_read_in_the_end(found: list[dict[str, int | None]]) -> None:
+def test_final_report_is_worth_at_least_as_much_as_each_block(found: list[dict[str, int | None]]) -> None:
     reader = read_stream(OpenAIReader, sse(STOP, *({"usage": block} for block in found)))
     reported = reader.reported or Usage()
     for block in found:
@@ -269,7 +269,7 @@ def test_no_block_is_worth_more_than_what_is_read_in_the_end(found: list[dict[st
 
 
 @pytest.mark.parametrize("kind", [OpenAIReader, AnthropicReader, OllamaReader, GeminiReader])
-def test_what_was_reported_before_a_stream_is_cut_stays_known(kind: type[UsageReader]) -> None:
+def test_usage_reported_before_a_stream_is_cut_stays_known(kind: type[UsageReader]) -> None:
     """The input at least; no usage is charged from it."""
     begun: Mapping[type[UsageReader], Event] = {
         OpenAIReader: word(usage_of(1000, 2)),

@@ -59,7 +59,7 @@ HARMLESS: Mapping[str, Event] = {
 
 
 @pytest.mark.parametrize("name", HARMLESS)
-def test_what_is_known_to_be_harmless_changes_nothing(name: str) -> None:
+def test_field_known_to_be_harmless_changes_nothing(name: str) -> None:
     reader = read_stream(OpenAIReader, sse(word(), STOP, usage_of(1000, 50, total_tokens=1050, **HARMLESS[name])))
     assert reader.usage is not None, reader.flaw
     assert (reader.usage.input_tokens, reader.usage.output_tokens, reader.fee) == (1000, 50, None)
@@ -85,7 +85,7 @@ FEES: Mapping[str, Event] = {
 
 
 @pytest.mark.parametrize("fee", FEES)
-def test_what_was_never_asked_for_is_a_fee(fee: str) -> None:
+def test_usage_never_asked_for_is_a_fee(fee: str) -> None:
     reader = read_stream(OpenAIReader, sse(word(), STOP, usage_of(1000, 50, **FEES[fee])))
     assert reader.fee == fee
 
@@ -109,26 +109,26 @@ def test_a_modality_other_than_text_is_a_fee_at_gemini() -> None:
 
 
 @pytest.mark.parametrize("unknown", [{"grains": 3}, {"a": {"b": [{"c": 1}]}}])
-def test_a_number_that_nobody_knows_is_neither_a_fee_nor_ignored(unknown: Event) -> None:
+def test_unknown_number_is_neither_a_fee_nor_ignored(unknown: Event) -> None:
     reader = read_stream(OpenAIReader, sse(word(), STOP, usage_of(1000, 50, **unknown)))
     assert (reader.usage, reader.fee, reader.reported) == (None, None, FULL)
     assert "usage has a field that is not known" in reader.flaw
 
 
-def test_a_number_below_zero_is_no_count_of_tokens() -> None:
+def test_negative_number_is_not_a_token_count() -> None:
     details = {"prompt_tokens_details": {"cached_tokens": -5}}
     reader = read_stream(OpenAIReader, sse(word(), STOP, usage_of(1000, 50, **details)))
     assert (reader.usage, reader.reported) == (None, FULL)
     assert reader.flaw == "cached_tokens is not a count of tokens: -5"
 
 
-def test_nothing_of_a_field_is_told_that_could_harm_a_screen() -> None:
+def test_field_name_is_reported_without_characters_that_harm_a_screen() -> None:
     reader = read_stream(OpenAIReader, sse(STOP, usage_of(1000, 50, **{"\x1b[2J evil": 3})))
     assert reader.flaw == "usage has a field that is not known: ??2J?evil = 3"
     assert read_stream(OpenAIReader, sse(STOP, usage_of("\x1b[2J\u202e", 5))).flaw.isprintable()
 
 
-def test_what_a_provider_says_that_it_billed_never_falls() -> None:
+def test_billed_amount_never_falls() -> None:
     first, last = usage_of(11, 5, cost=0.02), usage_of(11, 5, cost=0.01)
     reader = read_stream(OpenRouterReader, sse(STOP, first, last))
     assert (reader.billed_nano, reader.fell) == (20_000_000, True)

@@ -91,7 +91,7 @@ async def test_an_answer_cut_by_the_adapted_clamp_is_never_the_last_word(desk: D
     assert (calls.cost_nano, (await desk.spend()).run_nano.spent) == (paid, paid)
 
 
-async def test_a_cut_answer_is_asked_for_with_the_double_where_a_limit_has_no_room_for_more(desk: Desk) -> None:
+async def test_cut_answer_is_asked_for_with_double_the_output_where_no_more_fits(desk: Desk) -> None:
     whole = Completion("the whole", usage=Usage(100, 1_500), model="m")
     limits = CostLimit(max_cost_per_task=Decimal("0.054"))  # 4,096 tokens are $0.041, 1,024 of them $0.010
     calls = await desk.calls(looks(40), looks(1_024, stop="length"), whole, limits=limits)
@@ -100,7 +100,7 @@ async def test_a_cut_answer_is_asked_for_with_the_double_where_a_limit_has_no_ro
     assert 2 * 1_024 <= (clamps(desk)[2] or 0) < 8_192
 
 
-async def test_a_cut_answer_goes_along_as_a_part_where_a_limit_forbids_to_ask_again(desk: Desk) -> None:
+async def test_cut_answer_is_kept_as_partial_where_a_limit_forbids_to_ask_again(desk: Desk) -> None:
     limits = CostLimit(max_cost_per_task=Decimal("0.030"))
     calls = await desk.calls(looks(40), looks(1_024, stop="length"), looks(40), limits=limits)
     with pytest.raises(BudgetExceeded) as caught:
@@ -109,7 +109,7 @@ async def test_a_cut_answer_goes_along_as_a_part_where_a_limit_forbids_to_ask_ag
     assert len(desk.provider.heard) == 2
 
 
-async def test_what_a_cut_answer_needed_counts_for_the_turns_behind_it(desk: Desk) -> None:
+async def test_output_of_a_cut_answer_counts_for_later_turns(desk: Desk) -> None:
     calls = await desk.calls(looks(40), looks(1_024, stop="length"), looks(1_100), looks(40))
     await converse(calls, 3)
     assert clamps(desk) == [4_096, 1_024, 8_192, 4_096]
@@ -137,7 +137,7 @@ all_facts = st.builds(
 
 
 @given(all_facts, st.none() | st.integers(1, 50_000), st.none() | st.integers(0, 200_000))
-def test_a_turns_wish_lies_between_its_floor_and_the_usual_wish(
+def test_turns_output_range_lies_between_its_floor_and_the_usual_range(
     facts: ModelFacts, own: int | None, dearest: int | None
 ) -> None:
     usual, wanted = choose_output(facts, own), choose_turn_output(facts, own, dearest)

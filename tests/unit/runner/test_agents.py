@@ -24,7 +24,7 @@ def test_an_agent_offers_few_tools_and_only_ones_that_exist(agent: AgentSpec) ->
     assert len(agent.instructions) < 2_000, "every request pays for it"
 
 
-def test_every_tool_is_some_agents() -> None:
+def test_every_tool_belongs_to_an_agent() -> None:
     assert set(TOOLS) == {name for agent in load_agents() for name in (*agent.tools, *agent.more)}
 
 

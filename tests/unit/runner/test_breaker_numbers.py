@@ -92,7 +92,7 @@ async def test_a_refusal_in_calls_has_the_limit_and_the_calls_with_the_next_one(
     assert (verdict.spent, verdict.would_be) == (1, 2)
 
 
-async def test_a_refusal_after_an_overrun_has_the_limit_and_the_sum_with_the_models_ceiling(desk: Desk) -> None:
+async def test_refusal_after_an_overrun_has_limit_and_sum_with_the_models_ceiling(desk: Desk) -> None:
     await trip(desk, replace(ANSWER, usage=Usage(100, 5_000)), asks=1, limits=limits(max_cost_per_task=Decimal(1)))
     error = await trip(desk, ANSWER, asks=1, limits=limits(max_cost_per_task=Decimal("0.2")))
     ceiling = charge_nano(PRICE, Usage(128_000, 16_384))
@@ -154,7 +154,7 @@ async def test_a_fee_that_was_never_asked_for_counts_at_the_ceiling_against_the_
     assert (verdict.hold, verdict.charge) == (hold, counted)
 
 
-def test_what_is_above_a_limit_by_a_fraction_of_a_millionth_does_not_read_like_the_limit() -> None:
+def test_amount_barely_above_a_limit_does_not_print_like_the_limit() -> None:
     just_above = Verdict("max_cost_per_task", "nano_usd", CENT, 0, 0, 0, would_be=CENT + 1)
     odd = Verdict("max_cost_per_task", "nano_usd", 2_706_901, 0, 0, 0, would_be=2_706_902)
 

@@ -84,7 +84,7 @@ async def test_the_breaker_refuses_before_the_money_is_spent(desk: Desk) -> None
     assert "--max-cost-per-task" in caught.value.hint
 
 
-async def test_a_model_without_a_price_is_refused_under_a_dollar_limit_and_served_without_one(desk: Desk) -> None:
+async def test_model_without_a_price_is_refused_only_under_a_dollar_limit(desk: Desk) -> None:
     unknown = ModelFacts("p", "m", None)
     calls = await desk.calls(ANSWER, facts=unknown)
     with pytest.raises(UnknownPrice, match="price of p/m is unknown"):
@@ -95,13 +95,13 @@ async def test_a_model_without_a_price_is_refused_under_a_dollar_limit_and_serve
     assert (free_hand.cost_nano, (await desk.spend()).run_tokens) == (None, Amounts(spent=120))
 
 
-async def test_what_has_no_bound_is_refused_under_a_dollar_limit(desk: Desk) -> None:
+async def test_model_without_a_bound_is_refused_under_a_dollar_limit(desk: Desk) -> None:
     calls = await desk.calls(ANSWER, facts=ModelFacts("p", "auto", PRICE, unbounded="it chooses the model itself"))
     with pytest.raises(UnknownPrice, match="it chooses the model itself"):
         await calls.ask(HELLO)
 
 
-async def test_what_lifts_the_dollar_limits_names_those_that_are_set_and_no_other(desk: Desk) -> None:
+async def test_hint_to_lift_dollar_limits_names_only_those_that_are_set(desk: Desk) -> None:
     limits = CostLimit(max_cost_per_hour=None, max_cost_per_day=Decimal(5))
     for facts in (ModelFacts("p", "m", None), ModelFacts("p", "auto", PRICE, unbounded="it chooses the model itself")):
         calls = await desk.calls(ANSWER, facts=facts, limits=limits)
@@ -183,7 +183,7 @@ async def test_a_stream_past_its_clamp_is_cut_and_counts_at_the_models_ceiling(d
     assert len(desk.provider.heard) == 1
 
 
-async def test_a_charge_above_its_hold_is_recorded_in_full_and_stops_the_run_with_its_answer(desk: Desk) -> None:
+async def test_charge_above_its_hold_is_recorded_in_full_and_stops_the_run_with_its_answer(desk: Desk) -> None:
     dear = Completion("paid for", usage=Usage(100_000, 16_000))
     calls = await desk.calls(dear, ANSWER)
     with pytest.raises(BudgetExceeded, match="provider_overrun") as caught:
@@ -209,7 +209,7 @@ async def test_the_providers_own_pause_is_kept_unless_it_is_too_long(desk: Desk)
         await late.ask(HELLO)
 
 
-async def test_a_call_cancelled_in_mid_answer_is_in_doubt_and_in_the_book(desk: Desk) -> None:
+async def test_call_cancelled_in_mid_answer_is_in_doubt_and_in_the_ledger(desk: Desk) -> None:
     under_way = anyio.Event()
 
     async def hang(_: Request) -> None:
@@ -303,7 +303,7 @@ async def test_a_request_that_was_cut_is_bound_by_what_the_one_before_it_was(des
     assert held == plain if may_cut else 2_100 < held < 2_500 < plain
 
 
-async def test_a_ledger_that_cannot_be_written_lets_nothing_out(tmp_path: Path) -> None:
+async def test_ledger_that_cannot_be_written_sends_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     provider, heard = ScriptedProvider([ANSWER], facts=FACTS), list[Event]()
 
@@ -331,7 +331,7 @@ async def test_a_journal_that_fails_before_sending_voids_the_hold(desk: Desk) ->
     assert (await desk.spend()).run_nano == Amounts()
 
 
-async def test_what_is_no_model_has_neither_tokens_nor_dollars(desk: Desk) -> None:
+async def test_provider_without_a_model_has_neither_tokens_nor_dollars(desk: Desk) -> None:
     builtin = ModelFacts("builtin", None, FREE, metered=False)
     calls = await desk.calls(
         Completion("facts"), facts=builtin, limits=CostLimit(max_cost_per_task=Decimal(0), max_tokens_per_task=0)

@@ -52,7 +52,7 @@ def phases(desk: Desk) -> list[str]:
     [(CallHeld, {"void"}), (CallSent, {"void", "doubt"}), (AnswerStreamed, {"doubt"}), (CallSettled, {"settled"})],
 )
 @pytest.mark.parametrize("how", ["cancelled", "disk full"])
-async def test_whatever_stops_a_call_wherever_its_hold_is_concluded(
+async def test_hold_is_concluded_whatever_stops_its_call_and_wherever(
     desk: Desk, at: type[Event], left: set[str], how: str
 ) -> None:
     calls = await desk.calls(PIECES)
@@ -86,7 +86,7 @@ async def test_ctrl_c_after_the_last_piece_does_not_lose_the_charge(desk: Desk) 
     assert "CallSettled" in desk.names()
 
 
-async def test_who_is_cancelled_while_waiting_leaves_the_queue(desk: Desk) -> None:
+async def test_call_cancelled_while_waiting_leaves_the_queue(desk: Desk) -> None:
     go_on, under_way, waiting = anyio.Event(), anyio.Event(), anyio.Event()
 
     async def slow(_: Request) -> Completion:
@@ -126,7 +126,7 @@ async def test_the_deadline_ends_a_call_that_never_falls_silent(desk: Desk) -> N
     assert phases(desk) == ["doubt"]
 
 
-async def test_what_comes_after_the_whole_answer_is_not_heard(desk: Desk) -> None:
+async def test_data_after_the_complete_answer_is_not_read(desk: Desk) -> None:
     calls = await desk.calls([ANSWER, Delta("more"), Completion("other", usage=Usage(1, 1))])
     assert await calls.ask(HELLO) == ANSWER
     assert (await desk.spend()).run_nano == Amounts(spent=COST)
@@ -142,7 +142,7 @@ async def test_an_error_that_is_not_ours_is_in_doubt_and_not_tried_again(desk: D
     assert (len(desk.provider.heard), phases(desk)) == (1, ["doubt"])
 
 
-async def test_a_cut_answer_is_not_told_as_the_whole_when_a_limit_forbids_to_ask_for_the_double(desk: Desk) -> None:
+async def test_cut_answer_is_not_reported_as_complete_when_a_limit_forbids_to_ask_again(desk: Desk) -> None:
     cut = Completion("half", usage=Usage(100, 4_096), stop="length")
     calls = await desk.calls(cut, ANSWER, limits=CostLimit(max_cost_per_task=Decimal("0.0425")))
     with pytest.raises(BudgetExceeded) as caught:

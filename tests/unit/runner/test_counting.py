@@ -93,7 +93,7 @@ async def test_a_bound_that_would_trip_the_breaker_is_counted(desk: Desk) -> Non
     assert (bounded, granted) == (counted(), 8_000 - counted()) if granted > 4_096 else bounded == counted()
 
 
-async def test_what_does_not_fit_by_its_count_either_is_refused(desk: Desk) -> None:
+async def test_request_that_does_not_fit_by_its_count_either_is_refused(desk: Desk) -> None:
     with pytest.raises(BudgetExceeded, match="the next call could make it"):
         await ask(desk, Loading(), "0.004")
     assert (desk.provider.heard, attempts(desk)) == ([], [])

@@ -39,7 +39,7 @@ def test_a_window_that_moves_on_while_a_run_does_is_no_ceiling() -> None:
     assert cost_of(FACTS, (TASK, minute, month), likely=1, least=1) == Cost(4000, 1500, "max_cost_per_month")
 
 
-def test_what_is_free_costs_nothing_and_what_is_unknown_is_not_called_free() -> None:
+def test_free_model_costs_nothing_and_an_unknown_price_is_not_free() -> None:
     rooms = (TASK, HOUR, TOKENS)
     assert cost_of(replace(FACTS, price=FREE), rooms, likely=1000, least=256) == Cost(0, 0)
     assert cost_of(replace(FACTS, metered=False, price=None), rooms, likely=0, least=0) == Cost(0, 0)
@@ -54,9 +54,7 @@ def test_a_limit_that_is_passed_leaves_nothing_and_no_less() -> None:
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**7), st.integers(1, 10**5), st.integers(1, 300))
-def test_whatever_call_is_let_through_costs_no_more_than_the_ceiling(
-    spent: int, tokens: int, bound: int, price: int
-) -> None:
+def test_permitted_call_costs_no_more_than_the_ceiling(spent: int, tokens: int, bound: int, price: int) -> None:
     facts = replace(FACTS, price=Price(Decimal(price) / 7, Decimal(price)))
     rooms = (TASK._replace(amounts=Amounts(spent * 1000)), TOKENS._replace(ceiling=tokens))
     asked = Ask("a", "r", facts, input_bound=bound, least=256, most=4096, hour_limit_nano=None)

@@ -15,7 +15,7 @@ from agentctl.runner.learned_counts import FILE, LearnedCounts
 NEWS = {"o200k_base": Calibration(1.02, -310.0)}
 
 
-async def test_what_is_remembered_is_known_to_the_next_run(tmp_path: Path) -> None:
+async def test_learned_factors_are_known_to_the_next_run(tmp_path: Path) -> None:
     book = LearnedCounts(tmp_path / "cache")
     assert book.known("openai", "gpt-4o") == {}
     await book.remember("openai", "gpt-4o", NEWS)

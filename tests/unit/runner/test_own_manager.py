@@ -16,7 +16,7 @@ LETTERS = Measure(count=lambda text: len(text) // 4, way="letters / 4")
 
 @pytest.mark.slow
 @pytest.mark.parametrize("measure", [PLAIN, LETTERS], ids=lambda measure: str(measure.way))
-async def test_it_counts_the_cuts_that_were_made_and_warns_once_before_each(
+async def test_manager_counts_the_cuts_made_and_warns_once_before_each(
     wire: Wire, ledger: SqliteLedger, measure: Measure
 ) -> None:
     warned = list[str]()

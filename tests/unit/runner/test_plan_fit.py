@@ -36,7 +36,7 @@ def test_without_a_manager_the_settings_numbers_count() -> None:
     )
 
 
-def test_a_manager_stands_in_for_them_and_remembers_what_it_cut() -> None:
+def test_manager_replaces_the_settings_numbers_and_remembers_its_cuts() -> None:
     given = manager()
     plan = Plan(max_context_tokens=100, context=given)
     fitted = plan.fit(FACTS, MESSAGES, TOOLS)
@@ -114,7 +114,7 @@ def test_a_lower_limit_that_the_provider_has_taught_is_what_must_be_fit() -> Non
     assert plan.fit(FACTS, MESSAGES, (), most=9_000) == plan.fit(FACTS, MESSAGES, ())
 
 
-def test_what_cannot_fit_names_the_number_to_raise_where_it_was_set() -> None:
+def test_plan_that_cannot_fit_names_the_number_to_raise_in_settings_or_manager() -> None:
     task = (Message("user", "x" * 40_000),)
     with pytest.raises(ContextOverflow) as caught:
         Plan().fit(FACTS, task, ())
@@ -124,5 +124,5 @@ def test_what_cannot_fit_names_the_number_to_raise_where_it_was_set() -> None:
     assert caught.value.hint == "raise it: ContextManager(max_tokens=21000), or shorten the task"
 
 
-def test_what_is_no_model_reads_everything() -> None:
+def test_provider_without_a_model_has_no_context_limit() -> None:
     assert Plan(context=manager(1)).fit(BUILTIN, MESSAGES, ()) is MESSAGES

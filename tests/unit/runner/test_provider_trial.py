@@ -72,7 +72,7 @@ async def test_a_good_provider_passes_and_costs_what_the_server_billed(
     assert len(server.books.chat_requests) == CALLS
 
 
-async def test_what_was_spent_stands_in_the_ledger(wire: Wire, ledger: SqliteLedger, tmp_path: Path) -> None:
+async def test_spending_of_a_test_is_in_the_ledger(wire: Wire, ledger: SqliteLedger, tmp_path: Path) -> None:
     server = wire(pass_trial, rates=Rates(Decimal("2.5"), Decimal(10)))
     provider = provider_at(server, "openai")
     await run_model_test(provider, ledger, run_id="r1", limits=LIMITS)
@@ -81,7 +81,7 @@ async def test_what_was_spent_stands_in_the_ledger(wire: Wire, ledger: SqliteLed
     assert (report.total_nano, report.rows[0].agent) == (server.books.billed_nano, "providers test")
 
 
-async def test_inside_a_run_it_spends_from_that_runs_limit_and_asks_nothing_once_that_has_ended(
+async def test_test_inside_a_run_spends_its_limit_and_asks_nothing_once_it_has_ended(
     wire: Wire, ledger: SqliteLedger
 ) -> None:
     server = wire(pass_trial, rates=Rates(Decimal("2.5"), Decimal(10)))
@@ -114,7 +114,7 @@ WRONG = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", WRONG)
-async def test_what_an_agent_could_not_work_with_is_named(wire: Wire, ledger: SqliteLedger, case: str) -> None:
+async def test_behaviour_that_an_agent_cannot_work_with_is_named(wire: Wire, ledger: SqliteLedger, case: str) -> None:
     mind, field, said = WRONG[case]
     provider = provider_at(wire(mind), "openai")
     found = await run_model_test(provider, ledger, run_id="r1", limits=LIMITS)
@@ -159,7 +159,7 @@ def patient(server: WireServer, key: str = KEY, model: str = "gpt-4o") -> Provid
     )
 
 
-async def test_providers_are_tried_side_by_side_and_who_takes_no_key_is_asked_nothing_that_costs(
+async def test_providers_are_tested_in_parallel_and_a_rejected_key_costs_nothing(
     wire: Wire, ledger: SqliteLedger
 ) -> None:
     fine, locked = wire(pass_trial, keys=[KEY]), wire(pass_trial, keys=["another"])
@@ -177,7 +177,7 @@ async def test_the_free_questions_alone_cost_nothing(wire: Wire) -> None:
     assert (server.books.chat_requests, server.books.billed_nano) == ((), 0)
 
 
-def test_one_kind_of_failure_is_the_verdict_and_a_mixture_is_unavailable() -> None:
+def test_status_is_that_of_the_only_kind_of_failure_or_unavailable() -> None:
     blank = ProbeResult("openai", "", True, "accepted", None, (), 1.0, "", "done")
 
     def found(*statuses: str) -> list[ProviderTestResult]:

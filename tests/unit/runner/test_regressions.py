@@ -224,14 +224,14 @@ class Unwritable(SqliteLedger):
         raise StateError("disk full")
 
 
-async def test_who_has_no_patience_at_all_does_not_stay_in_the_queue(desk: Desk) -> None:
+async def test_call_without_any_patience_does_not_stay_in_the_queue(desk: Desk) -> None:
     assert isinstance(await impatient_and_patient(desk, desk.ledger, patience_s=0), BudgetExceeded)
     with closing(sqlite3.connect(desk.ledger.path)) as db:
         assert db.execute("SELECT count(*) FROM waiters").fetchone() == (0,)
 
 
 @pytest.mark.parametrize(("patience_s", "ends"), [(60, Completion), (0, BudgetExceeded)])
-async def test_a_disk_that_is_full_on_leaving_the_queue_loses_neither_the_hold_nor_the_reason(
+async def test_disk_full_on_leaving_the_queue_loses_neither_the_hold_nor_the_reason(
     desk: Desk, patience_s: float, ends: type
 ) -> None:
     unwritable = Unwritable(desk.ledger.path)
@@ -282,7 +282,7 @@ async def test_a_task_cancelled_by_its_caller_while_the_ledger_is_writing_holds_
     await desk.ledger.aclose()
 
 
-async def test_a_ledger_too_slow_to_send_in_time_is_said_to_be_instead_of_being_asked_forever(desk: Desk) -> None:
+async def test_ledger_too_slow_to_send_in_time_is_reported_instead_of_asked_forever(desk: Desk) -> None:
     calls = await desk.calls(ANSWER, deadline_s=0)
     with pytest.raises(StateError, match="3 holds in a row expired before their requests could be sent"):
         await calls.ask(HELLO)
@@ -350,7 +350,7 @@ async def test_a_journal_that_fails_is_not_the_providers_fault(
     assert len(provider.heard) == (0 if event is CallSent else 1)
 
 
-async def test_what_a_provider_raises_of_its_own_is_its_fault(desk: Desk) -> None:
+async def test_exception_raised_by_a_provider_is_its_fault(desk: Desk) -> None:
     def bug(_: Request) -> Completion:
         raise KeyError("choices")
 
@@ -362,7 +362,7 @@ async def test_what_a_provider_raises_of_its_own_is_its_fault(desk: Desk) -> Non
 # --- what providers say -----------------------------------------------------------------------------------------
 
 
-async def test_half_a_surrogate_pair_in_a_models_name_or_an_error_does_not_keep_a_call_open(desk: Desk) -> None:
+async def test_lone_surrogate_in_a_models_name_or_an_error_does_not_keep_a_call_open(desk: Desk) -> None:
     calls = await desk.calls(replace(ANSWER, model="m\ud800"), ProviderUnavailable("bad \ud800"), retries=0)
     await calls.ask(HELLO)
     with pytest.raises(ProviderUnavailable):
@@ -381,9 +381,7 @@ async def test_the_dearer_of_the_asked_and_the_answering_models_price_is_charged
 
 
 @pytest.mark.parametrize(("said", "charged"), [(3 * COST, 3 * COST), (COST // 2, COST), (0, COST)])
-async def test_what_a_provider_says_that_it_billed_is_charged_if_it_is_more(
-    desk: Desk, said: int, charged: int
-) -> None:
+async def test_amount_billed_by_the_provider_is_charged_if_it_is_more(desk: Desk, said: int, charged: int) -> None:
     calls = await desk.calls(replace(ANSWER, billed_nano=said))
     await calls.ask(HELLO)
     assert (await desk.spend()).run_nano == Amounts(spent=charged)
@@ -396,7 +394,7 @@ async def test_eighty_percent_is_warned_of_also_when_it_is_in_doubt(desk: Desk) 
     assert [e.use.name for e in desk.events if isinstance(e, LimitWarned)] == ["max_cost_per_task"]
 
 
-async def test_what_the_last_failed_call_said_goes_along_when_amounts_in_doubt_end_the_run(desk: Desk) -> None:
+async def test_message_of_the_last_failed_call_is_kept_when_doubt_ends_the_run(desk: Desk) -> None:
     down = ProviderUnavailable("p: bad gateway (HTTP 502)")
     calls = await desk.calls(*[down] * 9, limits=CostLimit(max_cost_per_task=Decimal("0.06")))
     with pytest.raises(

@@ -71,7 +71,7 @@ OUTPUTS = (1, CLAMP - 1, CLAMP, CLAMP + 1, CEILING, CEILING + 1, 2**53 - 1, 2**5
 @pytest.mark.slow
 @pytest.mark.parametrize("tokens_in", INPUTS)
 @pytest.mark.parametrize("tokens_out", OUTPUTS)
-async def test_no_report_is_recorded_below_its_price_and_none_above_its_hold_is_followed_by_a_request(
+async def test_report_is_recorded_at_its_price_and_one_above_its_hold_is_the_last(
     desk: Desk, tokens_in: int, tokens_out: int
 ) -> None:
     usage = Usage(tokens_in, tokens_out)
@@ -220,7 +220,7 @@ async def test_a_report_that_contradicts_itself_counts_no_less_than_what_it_says
     assert (await desk.spend()).run_nano.in_doubt == 0
 
 
-async def test_what_could_be_read_of_a_broken_report_counts(desk: Desk) -> None:
+async def test_readable_part_of_a_broken_report_counts(desk: Desk) -> None:
     """A reader that cannot make numbers of all of it says what it could."""
     broken = Completion("hi", reported=Reported(Usage(0, 50_000), "prompt_tokens is not a count of tokens: 'many'"))
     calls = await desk.calls(broken, ANSWER)
@@ -254,7 +254,7 @@ SMALL, HUGE = Reported(Usage(1_000, 7)), Reported(Usage(130_000, 7))
 
 
 @pytest.mark.parametrize("reported", [SMALL, HUGE])
-async def test_what_was_reported_before_an_answer_broke_off_counts(desk: Desk, reported: Reported) -> None:
+async def test_usage_reported_before_an_answer_broke_off_counts(desk: Desk, reported: Reported) -> None:
     calls = await desk.calls([reported, Delta("half"), ProviderUnavailable("reset")], ANSWER, retries=0)
     with pytest.raises(Overrun if reported is HUGE else ProviderUnavailable) as caught:
         await calls.ask(HELLO)
@@ -265,14 +265,14 @@ async def test_what_was_reported_before_an_answer_broke_off_counts(desk: Desk, r
     assert len(desk.provider.heard) == 1
 
 
-async def test_what_was_reported_before_the_silence_counts(desk: Desk) -> None:
+async def test_usage_reported_before_the_silence_counts(desk: Desk) -> None:
     calls = await desk.calls([HUGE, lambda _: anyio.sleep_forever()], retries=0, silence_s=0.05)
     with pytest.raises(Overrun):
         await calls.ask(HELLO)
     assert rows(desk)[0].nano == worst_nano(PRICE, input_tokens=130_000, output_tokens=CLAMP)
 
 
-async def test_what_was_reported_before_ctrl_c_counts_and_the_interruption_goes_on(desk: Desk) -> None:
+async def test_usage_reported_before_ctrl_c_counts_and_the_interruption_goes_on(desk: Desk) -> None:
     under_way = anyio.Event()
 
     async def hang(_: Request) -> None:
@@ -352,7 +352,7 @@ async def test_sums_of_the_largest_amounts_are_exact_wherever_they_are_shown(des
     assert statistics.nano == statistics.tokens == Percentiles(4 * MOST_AMOUNT, 4 * MOST_AMOUNT)
 
 
-async def test_those_who_wait_for_the_largest_amounts_are_added_up(desk: Desk) -> None:
+async def test_waiters_for_the_largest_amounts_are_added_up(desk: Desk) -> None:
     """A limit that two waiters' needs pass together, and a sum of SQLite's would not fit."""
     calls = await desk.calls(told(Usage(2**63, 9)), limits=FREE_HAND)
     with pytest.raises(Overrun):

@@ -119,7 +119,7 @@ async def test_the_wait_is_told_with_what_is_waited_for_and_keeps_the_answer(des
     assert f"locked by process {os.getpid()} (" in event.reason
 
 
-async def test_an_answer_that_cannot_be_written_in_time_is_spooled_and_settled_by_the_next_run(
+async def test_answer_not_written_in_time_is_spooled_and_settled_by_the_next_run(
     desk: Desk, stranger: LockHolder
 ) -> None:
     calls = await calls_of(desk, stranger.lock_then(ANSWER), ANSWER)
@@ -166,9 +166,7 @@ ENDS: dict[str, tuple[Step, str, str, object]] = {  # what comes; how it ends; w
 @pytest.mark.slow
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("in_time", [True, False], ids=["in time", "by the next run"])
-async def test_whatever_an_attempt_comes_to_is_written_once(
-    desk: Desk, stranger: LockHolder, end: str, in_time: bool
-) -> None:
+async def test_outcome_of_an_attempt_is_written_once(desk: Desk, stranger: LockHolder, end: str, in_time: bool) -> None:
     step, phase, said, nano = ENDS[end]
     calls = await calls_of(
         desk,
@@ -199,7 +197,7 @@ async def test_whatever_an_attempt_comes_to_is_written_once(
         assert db.execute("SELECT count(*) FROM overruns").fetchone() == (int(end in ("an overrun", "past its clamp")),)
 
 
-async def test_nothing_that_was_not_sent_waits_or_is_spooled(desk: Desk, stranger: LockHolder) -> None:
+async def test_unsent_attempt_neither_waits_nor_is_spooled(desk: Desk, stranger: LockHolder) -> None:
     calls = await calls_of(desk, ANSWER, settle_wait_s=60)
     calls._emit = on(desk, CallHeld, stranger.lock)
     with pytest.raises(LedgerBusy):
@@ -219,7 +217,7 @@ async def test_a_lookup_without_a_model_waits_as_well(desk: Desk, stranger: Lock
 # --- while it waits -------------------------------------------------------------------------------------------------
 
 
-async def test_who_is_stopped_while_waiting_has_the_charge_and_the_answer(desk: Desk, stranger: LockHolder) -> None:
+async def test_run_stopped_while_waiting_has_the_charge_and_the_answer(desk: Desk, stranger: LockHolder) -> None:
     calls = await calls_of(desk, stranger.lock_then(ANSWER), settle_wait_s=60)
     with anyio.CancelScope() as scope:
 
@@ -282,7 +280,7 @@ async def test_an_answer_is_kept_though_the_journal_cannot_say_that_it_was_charg
     assert (calls.unfinished, rows(desk)) == ("hi", [("settled", COST)])
 
 
-async def test_what_is_used_cannot_be_read_after_a_charge_and_the_answer_stands(tmp_path: Path) -> None:
+async def test_answer_stands_when_the_spending_cannot_be_read_after_its_charge(tmp_path: Path) -> None:
     read, broken = system_clock(), list[str]()
 
     def clock() -> ClockReading:
@@ -299,7 +297,7 @@ async def test_what_is_used_cannot_be_read_after_a_charge_and_the_answer_stands(
     await desk.ledger.aclose()
 
 
-async def test_of_an_answer_that_was_asked_for_again_the_longer_one_is_kept(desk: Desk, stranger: LockHolder) -> None:
+async def test_longer_of_two_answers_to_a_repeated_request_is_kept(desk: Desk, stranger: LockHolder) -> None:
     cut = Completion("half", usage=Usage(100, 4_096), stop="length")
     calls = await calls_of(desk, cut, stranger.lock_then(replace(ANSWER, text="half and the rest")))
     with pytest.raises(StateError):
@@ -381,7 +379,7 @@ class NoSpool(SqliteLedger):
         raise StateError("read-only disk")
 
 
-async def test_where_nothing_can_be_written_the_hold_counts_and_the_hint_settles_it(tmp_path: Path) -> None:
+async def test_hold_counts_where_nothing_can_be_written_and_the_hint_settles_it(tmp_path: Path) -> None:
     desk = Desk(NoSpool(tmp_path / "ledger.db"))
     calls = await calls_of(desk, ANSWER, DOWN, settle_wait_s=0)
     desk.ledger.is_broken = True  # type: ignore[attr-defined]

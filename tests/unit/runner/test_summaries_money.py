@@ -25,7 +25,7 @@ ASK = replace(ASK, then=AnswerReserve(800, 256))
 
 @settings(deadline=None)
 @given(limit_states(), st.booleans())
-def test_what_is_let_through_is_a_fifth_of_what_is_left_and_leaves_the_next_request_its_room(
+def test_permitted_summary_is_at_most_a_fifth_and_leaves_room_for_the_next_request(
     rooms: tuple[LimitState, ...], at_ceiling: bool
 ) -> None:
     answer = judge(ASK, rooms, at_ceiling=at_ceiling)
@@ -43,18 +43,18 @@ def test_what_is_let_through_is_a_fifth_of_what_is_left_and_leaves_the_next_requ
 
 
 @pytest.mark.parametrize(("ceiling", "let"), [(5 * 1_500, True), (5 * 1_500 - 1, False)])
-def test_a_fifth_exactly_will_do(ceiling: int, let: bool) -> None:
+def test_summary_of_exactly_a_fifth_is_permitted(ceiling: int, let: bool) -> None:
     room = LimitState("max_tokens_per_task", "tokens", 10_000 + ceiling, Amounts(7_000, 1_000, 2_000))
     assert isinstance(judge(ASK, (room,)), WorstCase) is let
 
 
-def test_a_next_request_that_needs_more_than_is_left_forbids_it() -> None:
+def test_next_request_that_needs_more_than_is_left_forbids_a_summary() -> None:
     room = LimitState("max_tokens_per_task", "tokens", 10_000, Amounts())
     assert isinstance(judge(replace(ASK, then=AnswerReserve(8_244, 256)), (room,)), WorstCase)
     assert isinstance(judge(replace(ASK, then=AnswerReserve(8_245, 256)), (room,)), Verdict)
 
 
-def test_of_five_calls_a_minute_one_may_be_a_summary() -> None:
+def test_one_of_five_calls_a_minute_may_be_a_summary() -> None:
     def room(spent: int) -> LimitState:
         return LimitState("max_calls_per_minute", "calls", 10, Amounts(spent))
 
@@ -62,7 +62,7 @@ def test_of_five_calls_a_minute_one_may_be_a_summary() -> None:
     assert isinstance(judge(ASK, (room(6),)), Verdict)
 
 
-def test_the_clamp_is_the_summarys_size_and_for_a_model_that_thinks_its_thoughts_on_top() -> None:
+def test_clamp_is_the_summarys_size_plus_thoughts_of_a_reasoning_model() -> None:
     assert choose_summary_output(FACTS, 500) == OutputRange(500, 500)
     assert choose_summary_output(FACTS, 500, 300) == OutputRange(300, 300)
     assert choose_summary_output(replace(FACTS, reasoning=True), 500) == OutputRange(2_548, 2_548)
@@ -73,7 +73,7 @@ def test_the_clamp_is_the_summarys_size_and_for_a_model_that_thinks_its_thoughts
 
 @settings(deadline=None, max_examples=60)
 @given(servers, st.lists(st.tuples(texts, texts, st.integers(0, 3000)), min_size=1, max_size=5), texts, st.booleans())
-def test_the_true_input_of_a_summarys_request_and_of_all_after_it_is_never_above_the_bound(
+def test_true_input_of_a_summary_and_of_later_requests_is_never_above_the_bound(
     server: CountingServer, story: list[tuple[str, str, int]], request: str, fails: bool
 ) -> None:
     ground = BoundBasis()
@@ -100,7 +100,7 @@ def test_the_true_input_of_a_summarys_request_and_of_all_after_it_is_never_above
             history = (*history, answer.as_message(), result)
 
 
-def test_a_request_that_goes_on_without_the_answer_is_bounded_by_the_report_before_it() -> None:
+def test_request_without_the_summarys_answer_is_bounded_by_the_report_before_it() -> None:
     asked = Request("m", (Message("system", "be brief " * 100), Message("user", "list " * 2000)), TOOLS)
     ground = BoundBasis().after(asked, Completion("x" * 4_000, model="m"), Usage(2_500, 1_000))
     more = Message("user", "sum it up")

@@ -169,7 +169,7 @@ async def test_a_summary_is_asked_for_where_it_pays(ledger: SqliteLedger, output
     ],
     ids=["never", "no price", "free", "no model", "a small context", "no words"],
 )
-async def test_where_lines_do_nobody_asks_and_no_room_is_kept(
+async def test_run_that_cannot_use_summaries_asks_for_none_and_keeps_no_room(
     ledger: SqliteLedger, plan: Plan, facts: ModelFacts
 ) -> None:
     limits = CostLimit(max_cost_per_task=None, max_cost_per_hour=None, max_tokens_per_task=None)
@@ -180,7 +180,7 @@ async def test_where_lines_do_nobody_asks_and_no_room_is_kept(
     assert (told.asked, "model" in told.cuts) == ([], False)
 
 
-async def test_where_little_goes_nobody_asks(ledger: SqliteLedger) -> None:
+async def test_small_cut_asks_for_no_summary(ledger: SqliteLedger) -> None:
     told = talk(ledger)
     await told.begin()
     await told.turns(6, "short " * 30)
@@ -191,7 +191,7 @@ async def test_where_little_goes_nobody_asks(ledger: SqliteLedger) -> None:
     assert told.asked == []
 
 
-async def test_a_text_longer_than_half_of_what_it_replaces_is_of_no_use(ledger: SqliteLedger) -> None:
+async def test_summary_longer_than_half_of_what_it_replaces_is_not_used(ledger: SqliteLedger) -> None:
     told = talk(ledger, said=lambda _: Completion("word " * 1_500))
     await told.begin()
     await told.turns(10)
@@ -214,7 +214,7 @@ async def test_a_request_that_fills_the_limit_is_not_made_longer(ledger: SqliteL
         assert len(told.asked) == asked
 
 
-async def test_what_was_refused_as_too_long_is_not_asked_about_at_length(ledger: SqliteLedger) -> None:
+async def test_request_refused_as_too_long_gets_no_summary(ledger: SqliteLedger) -> None:
     told = talk(ledger)
     await told.begin()
     await told.turns(7)
@@ -229,7 +229,7 @@ async def test_what_was_refused_as_too_long_is_not_asked_about_at_length(ledger:
     assert limit < 3_200
 
 
-async def test_what_the_models_window_has_no_room_for_by_its_own_report_is_not_asked(ledger: SqliteLedger) -> None:
+async def test_summary_without_room_in_the_reported_window_is_not_asked_for(ledger: SqliteLedger) -> None:
     told = talk(ledger, facts=replace(FACTS, context_window=4_300))
     await told.begin()
     await told.turns(4)
@@ -269,7 +269,7 @@ async def test_a_provider_in_doubt_is_neither_waited_for_nor_probed_with_a_summa
     await ledger.aclose()
 
 
-async def test_for_a_summary_no_other_run_gives_up_its_last_answer(ledger: SqliteLedger, tmp_path: Path) -> None:
+async def test_summary_does_not_evict_the_reserve_of_another_run(ledger: SqliteLedger, tmp_path: Path) -> None:
     await ledger.open_run("other", CostLimit(), task="t", agent="a", labels={})
     await ledger.open_run("run", CostLimit(), task="t", agent="a", labels={})
     hour = 100_000_000
@@ -292,7 +292,9 @@ async def test_for_a_summary_no_other_run_gives_up_its_last_answer(ledger: Sqlit
 
 
 @pytest.mark.slow
-async def test_a_book_that_cannot_be_written_ends_it_as_everywhere(ledger: SqliteLedger, tmp_path: Path) -> None:
+async def test_ledger_that_cannot_be_written_ends_the_run_during_a_summary(
+    ledger: SqliteLedger, tmp_path: Path
+) -> None:
     def breaks(_: int) -> Step:
         with closing(sqlite3.connect(tmp_path / "ledger.db")) as db:
             db.execute("DROP TABLE entries")
@@ -307,7 +309,7 @@ async def test_a_book_that_cannot_be_written_ends_it_as_everywhere(ledger: Sqlit
     assert told.cuts == []
 
 
-async def test_what_it_had_begun_to_say_is_never_the_runs_last_words(ledger: SqliteLedger) -> None:
+async def test_interrupted_summary_is_never_the_runs_partial_answer(ledger: SqliteLedger) -> None:
     broken: Step = (Delta("SECRET words"), ProviderUnavailable("p: cut short", billed="unknown"))
     told = talk(ledger, said=lambda _: broken)
     await told.begin()
@@ -321,7 +323,7 @@ async def test_what_it_had_begun_to_say_is_never_the_runs_last_words(ledger: Sql
     assert said.text == ("the model's summary of the removed messages failed (p: cut short): a few lines replace them")
 
 
-async def test_nobody_waits_as_long_for_a_summary_as_for_an_answer(ledger: SqliteLedger, tmp_path: Path) -> None:
+async def test_summary_has_a_shorter_timeout_than_an_answer(ledger: SqliteLedger, tmp_path: Path) -> None:
     told = talk(ledger)
     await told.begin()
     await told.turns(10)
@@ -347,7 +349,7 @@ async def test_a_task_that_ends_like_our_notes_is_kept_to_its_last_word(ledger: 
     assert split_digest(own.messages[0].text)[0].rstrip("\n") == mine
 
 
-async def test_what_fits_the_limit_but_not_the_spare_room_is_sent_as_it_is(ledger: SqliteLedger) -> None:
+async def test_request_that_fits_the_limit_but_not_the_spare_room_is_sent_unchanged(ledger: SqliteLedger) -> None:
     told = talk(ledger)
     await told.begin()
     long = Message("user", "why? " * 3_000)
@@ -366,7 +368,7 @@ async def test_a_context_manager_counts_a_cut_with_a_summary_once(ledger: Sqlite
     assert manager.get_context_stats([])["cuts"] == len(told.cuts)
 
 
-async def test_what_ends_a_run_without_a_model_tells_the_models_summary_too(ledger: SqliteLedger) -> None:
+async def test_notes_of_a_stopped_run_include_the_models_summary(ledger: SqliteLedger) -> None:
     told = talk(ledger)
     await told.begin()
     await told.turns(10)
@@ -380,7 +382,7 @@ async def test_what_ends_a_run_without_a_model_tells_the_models_summary_too(ledg
     assert summarize_findings(told.conversation.messages[:2]) == WORDS
 
 
-async def test_the_last_answer_keeps_what_is_kept_for_it(ledger: SqliteLedger, tmp_path: Path) -> None:
+async def test_last_answer_keeps_its_reserve(ledger: SqliteLedger, tmp_path: Path) -> None:
     told = talk(ledger)
     await told.begin()
     await told.turns(2)
@@ -397,7 +399,7 @@ async def test_the_last_answer_keeps_what_is_kept_for_it(ledger: SqliteLedger, t
     assert kept() == before
 
 
-async def test_where_a_limit_has_no_room_it_is_no_error_and_nothing_is_sent(ledger: SqliteLedger) -> None:
+async def test_summary_without_room_in_a_limit_is_skipped_without_an_error(ledger: SqliteLedger) -> None:
     told = talk(ledger, plan=replace(PLAN, limits=CostLimit(max_tokens_per_task=9_000)))
     await told.begin()
     await told.turns(1)

@@ -71,14 +71,14 @@ async def test_the_mark_says_what_is_left_out_and_the_call_in_it_reads_the_next_
     assert [event.text for event in house.diary.of(ToolFinished)] == model.heard
 
 
-async def test_what_was_cut_is_whole_in_a_file_of_the_run_for_its_owner_only(house: House) -> None:
+async def test_cut_result_is_complete_in_a_file_of_the_run_for_its_owner_only(house: House) -> None:
     await house.run([asks(call("docker_logs")), says("done")], Deed("docker_logs", lambda _: NUMBERED_LINES))
     [file] = house.kept.iterdir()
     assert (file.name, file.read_text()) == ("1-docker_logs.txt", NUMBERED_LINES)
     assert (house.kept.stat().st_mode & 0o777, file.stat().st_mode & 0o777) == (0o700, 0o600)
 
 
-async def test_what_is_not_cut_leaves_no_file_and_no_folder(house: House) -> None:
+async def test_uncut_result_leaves_no_file_and_no_folder(house: House) -> None:
     await house.run([asks(call("ok")), says("done")], Deed("ok", lambda _: "x" * 4000))
     assert house.diary.of(ToolFinished)[0].text == "x" * 4000
     assert not house.kept.exists()
@@ -144,7 +144,7 @@ async def test_a_small_result_beside_large_ones_stays_whole_and_leaves_them_its_
     assert all(900 < PLAIN.text(told[name]) <= 1000 for name in ("t1", "t2"))
 
 
-async def test_a_large_result_that_is_there_first_has_the_room_that_a_later_small_one_leaves(house: House) -> None:
+async def test_large_result_gets_the_room_that_a_later_small_one_leaves(house: House) -> None:
     deeds = [Deed(name, lambda _: NUMBERED_LINES) for name in ("a", "b")]
     await house.run([asks(call("a"), call("b"), call("c")), says("done")], *deeds, Deed("c", lambda _: "small"))
     told = {event.call.name: event.text for event in house.diary.of(ToolFinished)}
@@ -183,7 +183,7 @@ async def test_a_share_is_an_eighth_of_the_window_unless_it_is_said(
     assert Plan(**plan).result_shares(facts) == shares  # type: ignore[arg-type]
 
 
-async def test_another_way_of_counting_is_asked_at_each_result(house: House) -> None:
+async def test_changed_counting_method_is_used_for_each_result(house: House) -> None:
     def doubled(_: object) -> str:
         house.measure = PLAIN.scaled(2.0)
         return NUMBERED_LINES
@@ -278,7 +278,7 @@ async def test_a_rule_sees_the_name_of_a_run_s_file_as_it_is_written(house: Hous
         "run:4-folder.txt/../../r2/1-other.txt",
     ],
 )
-async def test_nothing_else_is_read_by_a_name_of_a_run_s_file(house: House, name: str) -> None:
+async def test_name_of_a_run_s_file_reads_no_other_file(house: House, name: str) -> None:
     other = house.kept.parent / "r2"
     for folder in (house.kept, other):
         folder.mkdir(parents=True)

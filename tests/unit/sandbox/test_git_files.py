@@ -87,12 +87,12 @@ DROPPED = {
 
 
 @pytest.mark.parametrize(("path", "data"), [(path, data) for path, all_ in KEPT.items() for data in all_])
-def test_what_git_writes_is_kept(path: str, data: bytes) -> None:
+def test_files_that_git_writes_are_kept(path: str, data: bytes) -> None:
     assert may_be_kept(path, data)
 
 
 @pytest.mark.parametrize(("path", "data"), [(path, data) for path, all_ in DROPPED.items() for data in all_])
-def test_what_git_would_obey_is_not_kept(path: str, data: bytes) -> None:
+def test_files_that_git_would_obey_are_not_kept(path: str, data: bytes) -> None:
     assert not may_be_kept(path, data)
 
 

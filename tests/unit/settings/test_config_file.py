@@ -27,7 +27,7 @@ LINES = (
 
 
 @given(st.lists(st.sampled_from(LINES), unique=True), st.sampled_from(["5", None]))
-def test_one_setting_changes_and_all_else_stays(lines: list[str], literal: str | None) -> None:
+def test_changed_setting_leaves_everything_else(lines: list[str], literal: str | None) -> None:
     text = "".join(lines)
     try:
         before = tomllib.loads(text)
@@ -101,7 +101,7 @@ def test_every_value_reads_back_as_it_was_meant(tmp_path: Path) -> None:
         ("llm_model", ["anthropic/x"], "two providers are named at once"),
     ],
 )
-def test_what_cannot_stand_there_is_refused_and_nothing_changes(
+def test_value_that_the_file_cannot_hold_is_refused_and_nothing_changes(
     tmp_path: Path, field: str, words: list[str], said: str
 ) -> None:
     path = Desk(tmp_path).user_toml('llm_provider = "openai"\n')
@@ -174,7 +174,7 @@ def test_the_file_to_start_with_is_the_one_we_ship_and_every_line_of_it_is_a_com
             assert f"# {field} = " in text
 
 
-def test_a_file_that_is_there_is_not_started_anew_unless_forced(tmp_path: Path) -> None:
+def test_existing_file_is_not_replaced_unless_forced(tmp_path: Path) -> None:
     path = Desk(tmp_path).user_toml("max_turns = 3\n")
     with pytest.raises(UsageError, match="already exists; nothing was changed"):
         start_file(path, force=False)

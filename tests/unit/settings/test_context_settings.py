@@ -30,7 +30,7 @@ def planned(desk: Desk, environ: dict[str, str]) -> dict[str, object]:
     return {name: getattr(plan, field) for name, (field, _) in ARRIVES.items()}
 
 
-def test_where_nothing_is_set_the_plan_has_its_own_defaults(tmp_path: Path) -> None:
+def test_plan_has_its_own_defaults_where_nothing_is_set(tmp_path: Path) -> None:
     own = Plan()
     assert planned(Desk(tmp_path), {}) == {name: getattr(own, field) for name, (field, _) in ARRIVES.items()}
 

@@ -182,7 +182,7 @@ def test_the_users_env_must_be_the_users_own(tmp_path: Path) -> None:
     assert error.hint == f'sudo chown "$(id -u)" {path} && chmod 600 {path}'
 
 
-def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
+def test_all_wrong_values_are_reported_at_once(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.user_toml("max_trun = 1\nagnet = 'x'\n")
     desk.user_env("AGENTCTL_COLOR=red\n", mode=0o660)
@@ -230,7 +230,7 @@ def test_a_wrong_value_that_has_no_effect_stops_nothing_but_is_found_by_a_check(
     assert failed.notes == ()
 
 
-def test_the_folder_we_stand_in_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_working_directory_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from agentctl.settings import check_settings, load_settings
 
     gone = tmp_path / "gone"

@@ -58,7 +58,7 @@ def test_a_file_that_others_may_read_is_refused_as_it_is_when_read(tmp_path: Pat
     assert path.read_text() == "A=1\n"
 
 
-def test_a_link_a_pipe_a_folder_and_bytes_are_refused(tmp_path: Path) -> None:
+def test_link_pipe_folder_and_bytes_are_refused(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.write_text("A=1\n")
     elsewhere.chmod(0o600)

@@ -52,7 +52,7 @@ def test_any_key_reads_back_as_it_was(key: str) -> None:
 
 
 @given(st.lists(LINES, max_size=8), ENDS, st.booleans(), KEYS)
-def test_one_line_holds_the_key_and_every_other_byte_stays(lines: list[str], end: str, last: bool, key: str) -> None:
+def test_key_has_one_line_and_every_other_byte_stays(lines: list[str], end: str, last: bool, key: str) -> None:
     text = end.join(lines) + (end if last else "")
     fresh = with_key(text, "openai", SecretStr(key))
     assert read_back(fresh) == {**read_back(text), "openai_api_key": key}
@@ -96,7 +96,7 @@ def test_a_mask_shows_only_a_part_of_what_is_long(key: str, shown: str) -> None:
     assert mask_key(key) == shown
 
 
-def test_the_environment_is_looked_at_for_what_wins() -> None:
+def test_environment_variable_that_overrides_the_key_is_found() -> None:
     assert environment_key("openai", "k", {}) == EnvironmentKey()
     assert environment_key("openai", "k", {"OPENAI_API_KEY": "k"}) == EnvironmentKey()
     assert environment_key("openai", "k", {"OPENAI_API_KEY": "other"}) == EnvironmentKey(wins="OPENAI_API_KEY")

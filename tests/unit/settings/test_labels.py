@@ -15,7 +15,7 @@ from agentctl.settings.labels import MOST_VALUE, check_labels, clean_labels, git
 REMOTE = "https://ci:glpat-0123456789abcdefghij@github.com/acme/shop.git"
 
 
-def test_where_there_is_no_repository_nothing_is_said(tmp_path: Path) -> None:
+def test_folder_without_a_repository_has_no_labels(tmp_path: Path) -> None:
     assert git_labels(tmp_path) == {}
     assert git_labels(tmp_path / "not there") == {}
 
@@ -50,13 +50,13 @@ def test_an_address_becomes_a_name_without_whoever_logs_in(address: str, name: s
 
 
 @given(st.text(), st.text(), st.sampled_from(["https://", "ssh://", ""]))
-def test_what_stands_before_the_last_at_is_in_no_name(user: str, path: str, scheme: str) -> None:
+def test_text_before_the_last_at_sign_is_in_no_name(user: str, path: str, scheme: str) -> None:
     found = repo_of(f"{scheme}{user}SECRET@{path}".replace("?", "").replace("#", ""))
     assert found is None or "SECRET" not in found or "SECRET" in path
 
 
 @given(st.text())
-def test_no_address_and_no_branch_breaks_it(text: str) -> None:
+def test_labels_survive_any_address_and_any_branch(text: str) -> None:
     labels = clean_labels({"repo": repo_of(text), "ref": ref_of(text)})
     assert all(value.isprintable() and 0 < len(value) <= MOST_VALUE for value in labels.values())
 
@@ -72,7 +72,7 @@ def test_hostile_files_of_a_repository_do_no_harm(tmp_path: Path) -> None:
     assert "repo" not in labels
 
 
-def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
+def test_file_that_is_not_regular_is_not_waited_for(tmp_path: Path) -> None:
     dot = tmp_path / ".git"
     dot.mkdir()
     os.mkfifo(dot / "config")
@@ -83,7 +83,7 @@ def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
     assert git_labels(tmp_path) == {"ref": "main"}
 
 
-def test_what_somebody_sends_through_a_pipe_is_not_taken_from_him(tmp_path: Path) -> None:
+def test_pipe_in_place_of_a_git_file_is_not_read(tmp_path: Path) -> None:
     dot = tmp_path / ".git"
     dot.mkdir()
     os.mkfifo(dot / "HEAD")

@@ -60,7 +60,7 @@ def _turns(desk: Desk) -> tuple[int, Source]:
     return loaded.settings.max_turns, loaded.sources["max_turns"]
 
 
-def test_another_config_replaces_the_users_own(tmp_path: Path) -> None:
+def test_named_config_replaces_the_users_own(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.user_toml('max_turns = 11\ntimeout = "1m"')
     other = desk.file("other.toml", "max_turns = 5")

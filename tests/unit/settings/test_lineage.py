@@ -42,7 +42,7 @@ BOTH = {RUN: "a1b2", CAPABILITY: SECRET}
         ({CAPABILITY: SECRET}, Parent("", SECRET)),
     ],
 )
-def test_whose_child_a_process_is(environ: Mapping[str, str], parent: Parent | None) -> None:
+def test_parent_of_a_process_is_read_from_its_environment(environ: Mapping[str, str], parent: Parent | None) -> None:
     assert find_parent(environ) == parent
     assert is_inside_a_run(environ) == (parent is not None)
     if parent is None or (parent.run_id and parent.capability):
@@ -84,7 +84,7 @@ def test_each_run_has_a_capability_of_256_bits_of_its_own(tmp_path: Path) -> Non
     assert one.capability not in repr(one)
 
 
-def test_what_is_handed_out_makes_a_child_of_whoever_gets_it_and_is_handed_on_as_it_is() -> None:
+def test_child_variables_make_their_reader_a_child_and_are_passed_on_unchanged() -> None:
     handed = child_variables("a1b2", SECRET, Path("/state"))
     assert handed == {**BOTH, "AGENTCTL_STATE_DIR": "/state"}
     assert find_parent(handed) == Parent("a1b2", SECRET)

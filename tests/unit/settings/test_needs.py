@@ -50,7 +50,7 @@ def test_a_wrong_value_stops_what_needs_it_and_is_a_warning_elsewhere(tmp_path: 
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_whoever_needs_one_field_is_stopped_by_that_one_only(tmp_path: Path, name: str) -> None:
+def test_command_that_needs_one_field_is_stopped_by_that_field_only(tmp_path: Path, name: str) -> None:
     desk, others = Desk(tmp_path), [field for field in FIELDS.values() if field != FIELDS[name]]
     assert len(load(desk, {name: WRONG[name]}, others).warnings) == 1
     with pytest.raises(UsageError):
@@ -74,7 +74,7 @@ def test_a_wrong_flag_stops_every_command_that_has_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("needs", ["run", ["rnu"], ["run", "max_trun"], ["provider nobody"]])
-def test_what_nothing_is_needed_by_is_a_slip_that_stops_at_once(tmp_path: Path, needs: Sequence[str]) -> None:
+def test_unknown_need_is_a_type_error(tmp_path: Path, needs: Sequence[str]) -> None:
     with pytest.raises(TypeError, match="no command needs"):
         load(Desk(tmp_path), {}, needs)
 
@@ -118,7 +118,7 @@ def test_a_broken_config_that_was_named_stops_everything(tmp_path: Path) -> None
         load_settings(flags={}, environ=desk.environ, cwd=desk.cwd, env_files=["gone.env"], needs=[])
 
 
-def test_an_unreadable_env_stops_whoever_could_find_something_in_it(tmp_path: Path) -> None:
+def test_unreadable_env_file_stops_commands_that_read_it(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.user_env(f"AGENTCTL_STATE_DIR={tmp_path / 'elsewhere'}\n", mode=0o644)
     assert len(load(desk, {}, ["report"]).warnings) == 1  # the environment says where the ledger is
@@ -129,7 +129,7 @@ def test_an_unreadable_env_stops_whoever_could_find_something_in_it(tmp_path: Pa
     assert len(load(desk, {}, []).warnings) == 1
 
 
-def test_a_config_folder_that_others_write_to_stops_whoever_could_find_something_in_it(tmp_path: Path) -> None:
+def test_config_folder_writable_by_others_stops_commands_that_read_it(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.config.chmod(0o777)
     (warning,) = load(desk, {}, ["report"]).warnings
@@ -178,14 +178,14 @@ def test_a_wrong_key_falls_through_to_no_other_provider(tmp_path: Path) -> None:
         choice(desk, {"OPENAI_API_KEY": "sk x", "GROQ_API_KEY": "gsk-1"})
 
 
-def test_who_would_answer_is_not_said_where_no_run_would_start(tmp_path: Path) -> None:
+def test_provider_is_not_named_where_no_run_would_start(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.user_env("OPENAI_API_KEY=sk-1\n", mode=0o644)
     with pytest.raises(UsageError, match="others may read it"):
         choose_provider(load(desk, {}, []))
 
 
-def test_a_wrong_ollama_address_stops_whoever_would_ask_there(tmp_path: Path) -> None:
+def test_wrong_ollama_address_stops_commands_that_use_it(tmp_path: Path) -> None:
     desk, wrong = Desk(tmp_path), {"OLLAMA_HOST": "a b"}
     loaded = load(desk, wrong, ["run"])
     assert ollama_to_ask(loaded) is None

@@ -71,7 +71,7 @@ def test_durations(written: object, seconds: float) -> None:
         "0s",
     ],
 )
-def test_what_is_no_duration(written: object) -> None:
+def test_invalid_duration_is_refused(written: object) -> None:
     with pytest.raises(ValueError, match="a duration such as"):
         duration(zero=False)(written)
 
@@ -104,7 +104,7 @@ def test_waiting_may_be_nothing() -> None:
         "1" * 21,
     ],
 )
-def test_what_is_no_amount(written: object) -> None:
+def test_invalid_amount_is_refused(written: object) -> None:
     with pytest.raises(ValueError, match=r"dollars, 0 or more|less than 1000000"):
         dollars(written)
 
@@ -125,7 +125,7 @@ def test_amounts_are_exact(amount: Decimal) -> None:
 
 
 @pytest.mark.parametrize("written", ["-1", "1.5", Decimal("2"), 2.0, True, "", "1e3", None, "0"])
-def test_what_is_no_count(written: object) -> None:
+def test_invalid_count_is_refused(written: object) -> None:
     with pytest.raises(ValueError, match="a whole number, 1 or more"):
         count(1)(written)
 
@@ -142,7 +142,7 @@ def test_names_come_as_a_list_or_with_commas() -> None:
 
 
 @pytest.mark.parametrize("written", [3, ["a", 3], {"a": 1}, "rm -rf", "ünï", b"a"])
-def test_what_are_no_names(written: object) -> None:
+def test_invalid_names_are_refused(written: object) -> None:
     with pytest.raises(ValueError, match="names with commas"):
         names(written)
 
@@ -166,7 +166,7 @@ def test_ollamas_own_short_forms(written: str, url: str) -> None:
 
 
 @pytest.mark.parametrize("written", ["", "ftp://box", "box:99999", "box:x", "a b", "box:0", 3, "http://[::"])
-def test_what_is_no_host(written: object) -> None:
+def test_invalid_host_is_refused(written: object) -> None:
     with pytest.raises(ValueError, match="a host, host:port or address"):
         ollama_address(written)
 
@@ -187,7 +187,7 @@ def test_what_is_no_host(written: object) -> None:
         "http://a/v1?",
     ],
 )
-def test_what_is_no_address(written: object) -> None:
+def test_invalid_address_is_refused(written: object) -> None:
     with pytest.raises(ValueError, match="an address such as"):
         address(written)
 
@@ -197,7 +197,7 @@ def test_an_address_loses_its_last_slash() -> None:
 
 
 @pytest.mark.parametrize("written", ["sk-…abc", "two words", "", 3, "a\x00b"])
-def test_what_is_no_key(written: object) -> None:
+def test_invalid_key_is_refused(written: object) -> None:
     with pytest.raises(ValueError, match="a key"):
         secret(written)
 

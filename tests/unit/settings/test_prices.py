@@ -43,7 +43,7 @@ def test_without_a_line_there_is_an_empty_table(tmp_path: Path) -> None:
     assert Settings.model_validate({"prices": {"m": PriceLine(Decimal(1), Decimal(2))}}).prices["m"].output == 2
 
 
-def test_another_config_replaces_all_lines(tmp_path: Path) -> None:
+def test_named_config_replaces_all_lines(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.user_toml('[prices]\n"a/b" = { input = 1, output = 2 }\n')
     desk.file("other.toml", '[prices."a/c"]\ninput = 3\noutput = 4\n')
@@ -60,7 +60,7 @@ def test_settings_with_prices_can_be_compared_and_not_changed(tmp_path: Path) ->
         settings.prices["a/b"] = PriceLine(Decimal(0), Decimal(0))  # type: ignore[index]
 
 
-def test_they_are_shown_with_their_origin(tmp_path: Path) -> None:
+def test_prices_are_shown_with_their_origin(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     toml = desk.user_toml(
         '[prices]\n"a/b" = { input = 1, output = 2.50, output_ceiling = 9 }\nc = { input = 0, output = 0 }\n'
@@ -224,7 +224,7 @@ def test_an_untrusted_file_sets_no_prices_and_says_so(tmp_path: Path, text: str)
     "written",
     [True, None, "", "none", "1e3", "-0.1", "nan", "inf", "1 000", "٣", [], "0.0009", 1000.5, Decimal("NaN")],
 )
-def test_what_is_no_price(written: object) -> None:
+def test_invalid_price_is_refused(written: object) -> None:
     with pytest.raises(ValueError, match="dollars per million tokens"):
         per_million(written)
     with pytest.raises(ValueError, match="at most 20 decimal places"):
@@ -252,7 +252,7 @@ def test_a_price_that_is_out_by_a_million_is_never_taken(price: Decimal) -> None
         ("1E+999999", ""),
     ],
 )
-def test_what_was_probably_meant_is_asked(slip: str, asked: str) -> None:
+def test_hint_names_the_price_that_was_probably_meant(slip: str, asked: str) -> None:
     assert price_hint(Decimal(slip)) == asked
 
 

@@ -31,7 +31,7 @@ def test_the_default_configuration_names_every_setting() -> None:
     assert sorted([*lines, *tables]) == sorted(TOML_FIELDS)
 
 
-def test_what_the_default_configuration_comments_out_is_right_too(tmp_path: Path) -> None:
+def test_commented_lines_of_the_default_configuration_are_valid(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     text = (ROOT / "configs" / "default.toml").read_text()
     whole = re.sub(r"^# ([a-z_]+ = |\[|\")", r"\1", text, flags=re.MULTILINE)

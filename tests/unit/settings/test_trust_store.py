@@ -50,7 +50,7 @@ def test_a_trusted_file_takes_its_place_in_the_order(tmp_path: Path) -> None:
     assert desk.load({"AGENTCTL_MAX_TURNS": "80"}, flags={"max_turns": 90}).settings.max_turns == 90
 
 
-def test_what_a_trusted_file_holds_is_redacted_like_any_key(tmp_path: Path) -> None:
+def test_secrets_of_a_trusted_file_are_redacted_like_any_key(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     trust(desk, desk.project_env("OPENAI_API_KEY=sk-12345678\nGROQ_API_KEY=\n"))
     loaded = desk.load()
@@ -103,7 +103,7 @@ def test_the_way_to_the_folder_does_not_matter_but_where_it_leads_does(tmp_path:
     assert desk.load().settings.llm_provider is None
 
 
-def test_what_is_swapped_after_it_was_shown_is_not_trusted(tmp_path: Path) -> None:
+def test_file_swapped_after_it_was_shown_is_not_trusted(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     shown = found(desk.project_env("LLM_PROVIDER=openai\n"))
     desk.project_env("OPENAI_BASE_URL=http://evil\n")
@@ -132,7 +132,7 @@ def test_no_project_file_moves_our_folders_or_the_work(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("mode", "around"), [(0o664, 0o755), (0o646, 0o755), (0o644, 0o775), (0o644, 0o777)])
-def test_what_others_may_write_to_is_not_trusted_even_if_it_was(tmp_path: Path, mode: int, around: int) -> None:
+def test_file_writable_by_others_is_not_trusted_even_if_it_was(tmp_path: Path, mode: int, around: int) -> None:
     desk = Desk(tmp_path)
     path = desk.project_env("LLM_PROVIDER=openai\n")
     trust(desk, path)
@@ -167,7 +167,7 @@ def test_an_untrusted_file_still_only_tightens_beside_a_trusted_one(tmp_path: Pa
     assert desk.load().settings.max_turns == 60
 
 
-def test_what_would_break_the_run_is_not_offered(tmp_path: Path) -> None:
+def test_file_that_would_break_the_run_is_not_offered(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.project_env("LLM_PROVIDER=opnai\nLLM_MODEL=x\n")
     assert desk.load().offers == ()
@@ -214,7 +214,7 @@ def _huge(path: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [_damaged, _other, _deep, _open, _link, _pipe, _huge])
-def test_a_list_that_cannot_be_believed_trusts_nothing_and_says_so(tmp_path: Path, spoil: object) -> None:
+def test_invalid_trust_list_trusts_nothing_and_says_so(tmp_path: Path, spoil: object) -> None:
     desk = Desk(tmp_path)
     path = desk.project_env("LLM_PROVIDER=openai\n")
     trust(desk, path)

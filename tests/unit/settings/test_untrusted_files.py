@@ -47,7 +47,7 @@ def test_tools_are_denied_in_addition_and_reading_only_is_switched_on(tmp_path: 
     assert loaded.ignored == ()
 
 
-def test_of_two_project_files_the_lower_limit_holds(tmp_path: Path) -> None:
+def test_lower_limit_of_two_project_files_holds(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     lower = desk.project_env("MAX_COST_PER_TASK=0.10\n")
     desk.project_toml("max_cost_per_task = 0.30")
@@ -267,7 +267,7 @@ def test_a_file_of_exactly_64_kib_is_read(tmp_path: Path) -> None:
     assert read_project_file(tmp_path / "none") is None
 
 
-def test_what_was_told_is_kept_for_the_user_alone(tmp_path: Path) -> None:
+def test_record_of_shown_notes_is_private_to_the_user(tmp_path: Path) -> None:
     told = NoticeMemory(tmp_path / "state")
     assert told.knows("a") is False
     told.remember("a")
@@ -278,7 +278,7 @@ def test_what_was_told_is_kept_for_the_user_alone(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
-def test_the_memory_does_not_grow_without_end(tmp_path: Path) -> None:
+def test_record_of_shown_notes_is_bounded(tmp_path: Path) -> None:
     told = NoticeMemory(tmp_path)
     for number in range(MOST_REMEMBERED + 5):
         told.remember(f"{number:064d}")
@@ -287,7 +287,7 @@ def test_the_memory_does_not_grow_without_end(tmp_path: Path) -> None:
     assert not told.knows(f"{0:064d}")
 
 
-def test_a_memory_that_cannot_be_kept_is_no_error(tmp_path: Path) -> None:
+def test_record_that_cannot_be_written_is_not_an_error(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.state.write_text("a file where the folder should be")
     desk.project_env("LLM_PROVIDER=openai\n")

@@ -92,7 +92,7 @@ def test_a_mistake_in_a_script_comes_out_at_the_end(wrong: Answer | None) -> Non
     assert server.books.entries == ()
 
 
-def test_what_came_is_written_down_as_it_came(wire: OpenWire) -> None:
+def test_requests_are_recorded_as_they_came(wire: OpenWire) -> None:
     server = wire(Answer("a"))
     line = connect(server)
     body = body_for("anthropic", clamp=77)
@@ -106,7 +106,7 @@ def test_what_came_is_written_down_as_it_came(wire: OpenWire) -> None:
     assert server.books.chat_requests == (first,)
 
 
-def test_one_connection_serves_many_requests(wire: OpenWire) -> None:
+def test_connection_serves_many_requests(wire: OpenWire) -> None:
     server = wire([Answer("a"), Fault(429), Answer("b", clean_cut=True), Answer("c", cut_at="first"), Answer("d")])
     line = connect(server)
     for complete in (True, True, True, False, True):
@@ -204,7 +204,7 @@ def test_models_are_listed_as_each_provider_lists_them(wire: OpenWire) -> None:
     assert server.books.chat_requests == ()
 
 
-def test_the_books_can_be_read_over_the_wire(wire: OpenWire) -> None:
+def test_records_can_be_read_over_the_wire(wire: OpenWire) -> None:
     server = wire(Answer("a"), bill_nano=9)
     ask(server, "openai")
     assert get(server, "/_books").json["billed_nano"] == 9

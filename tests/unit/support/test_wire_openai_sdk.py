@@ -43,7 +43,7 @@ def asked(client: OpenAI, *messages: Any, **more: Any) -> Any:  # noqa: ANN401 -
     return client.chat.completions.create(model="gpt-4o", messages=[USER, *messages], **more)
 
 
-def test_it_reads_an_answer_and_its_usage(wire: OpenWire, client: Open) -> None:
+def test_sdk_reads_an_answer_and_its_usage(wire: OpenWire, client: Open) -> None:
     server = wire(Answer("Hello", input_tokens=100, output_tokens=20, cached=30, reasoning=5, model="gpt-4o-2024"))
     got = asked(client(server))
     assert (got.choices[0].message.content, got.choices[0].finish_reason, got.model) == ("Hello", "stop", "gpt-4o-2024")
@@ -54,7 +54,7 @@ def test_it_reads_an_answer_and_its_usage(wire: OpenWire, client: Open) -> None:
 
 
 @pytest.mark.parametrize("usage", [True, False])
-def test_it_reads_a_stream_and_its_usage(wire: OpenWire, client: Open, *, usage: bool) -> None:
+def test_sdk_reads_a_stream_and_its_usage(wire: OpenWire, client: Open, *, usage: bool) -> None:
     server = wire(Answer("Hello there ☃", input_tokens=100, output_tokens=20))
     chunks = list(asked(client(server), stream=True, stream_options={"include_usage": usage}))
     parts = [chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices]
@@ -63,7 +63,7 @@ def test_it_reads_a_stream_and_its_usage(wire: OpenWire, client: Open, *, usage:
 
 
 @pytest.mark.parametrize("story", [containers, parallel])
-def test_it_plays_the_whole_story_by_streams(wire: OpenWire, client: Open, story: Callable[..., Answer]) -> None:
+def test_sdk_plays_the_whole_story_by_streams(wire: OpenWire, client: Open, story: Callable[..., Answer]) -> None:
     server = wire(story)
     sdk = client(server)
     with sdk.chat.completions.stream(model="gpt-4o", messages=[USER], tools=TOOLS) as stream:
@@ -97,7 +97,7 @@ def test_it_plays_the_whole_story_by_streams(wire: OpenWire, client: Open, story
         (Fault(hang_up=True), "APIConnectionError", None),
     ],
 )
-def test_it_reads_the_errors(wire: OpenWire, client: Open, fault: Fault, error: str, code: str | None) -> None:
+def test_sdk_reads_the_errors(wire: OpenWire, client: Open, fault: Fault, error: str, code: str | None) -> None:
     import openai
 
     with pytest.raises(openai.APIError) as caught:
@@ -105,7 +105,7 @@ def test_it_reads_the_errors(wire: OpenWire, client: Open, fault: Fault, error: 
     assert (type(caught.value).__name__, caught.value.code) == (error, code)
 
 
-def test_it_reads_an_error_in_mid_stream(wire: OpenWire, client: Open) -> None:
+def test_sdk_reads_an_error_in_mid_stream(wire: OpenWire, client: Open) -> None:
     from openai import APIError
 
     stream = asked(client(wire(Fault(500, in_stream=True))), stream=True)
@@ -115,7 +115,7 @@ def test_it_reads_an_error_in_mid_stream(wire: OpenWire, client: Open) -> None:
     assert "".join(said) == "The first half"
 
 
-def test_it_retries_as_the_server_asks(wire: OpenWire) -> None:
+def test_sdk_retries_as_the_server_asks(wire: OpenWire) -> None:
     from openai import OpenAI
 
     soon = (("retry-after-ms", "1"),)
@@ -126,7 +126,7 @@ def test_it_retries_as_the_server_asks(wire: OpenWire) -> None:
     assert (len(server.books.chat_requests), len(server.books.entries)) == (3, 2)
 
 
-def test_it_is_told_of_the_clamp(wire: OpenWire, client: Open) -> None:
+def test_sdk_reports_an_answer_cut_by_the_clamp(wire: OpenWire, client: Open) -> None:
     server = wire(Answer("word " * 20, output_tokens=100), rates=Rates(Decimal(0), Decimal(10)))
     for name in ("max_tokens", "max_completion_tokens"):
         got = asked(client(server), **{name: 12})
@@ -134,7 +134,7 @@ def test_it_is_told_of_the_clamp(wire: OpenWire, client: Open) -> None:
     assert server.books.billed_nano == 2 * 12 * 10_000
 
 
-def test_it_lists_models_with_a_good_key_only(wire: OpenWire, client: Open) -> None:
+def test_sdk_lists_models_with_a_good_key_only(wire: OpenWire, client: Open) -> None:
     from openai import AuthenticationError, NotFoundError
 
     server = wire(keys=["sk-good"], models=["gpt-4o", "gpt-4o-mini"])

@@ -27,7 +27,7 @@ def usage_of(got: Got, format: Format) -> Json:
     ("zero", 0, 0), ("negative", -1000, -20), ("absurd", 10**15, 10**15), ("falls", 10, 2),
 ])  # fmt: skip
 @formats
-def test_what_it_tells_can_be_anything_and_what_it_bills_stays(
+def test_reported_usage_can_be_anything_and_the_bill_stays(
     wire: OpenWire, format: Format, usage: Any, input_tokens: int, output_tokens: int  # noqa: ANN401
 ) -> None:  # fmt: skip
     server = wire(
@@ -59,7 +59,7 @@ def test_each_provider_tells_of_a_cache_in_its_own_way(wire: OpenWire) -> None:
     assert ollama == {"prompt_eval_count": 1000, "eval_count": 20}
 
 
-def test_its_prices_know_caches_for_an_hour_tiers_and_searches() -> None:
+def test_prices_cover_hour_long_caches_tiers_and_searches() -> None:
     long = Rates(Decimal(2), Decimal(4))
     rates = Rates(
         Decimal(1), Decimal(2), cache_write=Decimal("1.25"), cache_hour=Decimal(2), search=Decimal("0.01"),
@@ -71,7 +71,7 @@ def test_its_prices_know_caches_for_an_hour_tiers_and_searches() -> None:
 
 
 @formats
-def test_it_bills_twice_on_command_and_says_so(wire: OpenWire, format: Format) -> None:
+def test_server_bills_twice_on_command_and_records_it(wire: OpenWire, format: Format) -> None:
     server = wire(Answer("hello", billed=2))
     ask(server, format)
     first, second = server.books.entries
@@ -97,7 +97,7 @@ def test_searches_of_its_own_are_told_and_billed(wire: OpenWire) -> None:
 
 
 @formats
-def test_who_watches_is_called_at_each_step_and_after_the_bill_stands(wire: OpenWire, format: Format) -> None:
+def test_observer_is_called_at_each_step_and_after_the_bill(wire: OpenWire, format: Format) -> None:
     server = wire(Answer("hello"))
     seen: list[tuple[int, int]] = []
     server.books.watch(lambda: seen.append((len(server.books.requests), len(server.books.entries))))

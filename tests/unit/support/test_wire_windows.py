@@ -34,7 +34,7 @@ BIG = ("s" * 400, "a" * 4_000, "b" * 4_000, "c" * 4_000)
         ("ollama", 2_000, 'exceeds the available context size (2000 tokens), try increasing it"'),
     ],
 )
-def test_it_refuses_in_the_words_of_the_real_ones(format: str, window: int, words: str) -> None:
+def test_server_refuses_in_the_words_of_the_real_ones(format: str, window: int, words: str) -> None:
     why = Window(window).refused(asked(*BIG, format=format))
     assert why is not None
     assert words in why.words
@@ -49,7 +49,7 @@ def test_ollama_refuses_where_it_is_told_not_to_cut_and_heeds_it() -> None:
     assert Window(9_000, "half").refused(asked(*BIG, format="ollama", truncate=False, options={"num_ctx": 2_000}))
 
 
-def test_what_is_cut_is_reported_as_what_was_left() -> None:
+def test_cut_prompt_is_reported_by_the_part_left() -> None:
     request = asked(*BIG)
     assert Window(9_000, "half").read(request, ()) == tokens_of(request)
     assert Window(2_048, "half").read(request, ()) == 1_026
@@ -57,7 +57,7 @@ def test_what_is_cut_is_reported_as_what_was_left() -> None:
     assert Window(700, "newest").read(request, ()) == 700
 
 
-def test_what_is_in_the_cache_may_be_left_out_of_a_report() -> None:
+def test_cached_tokens_may_be_left_out_of_a_report() -> None:
     request, before = asked(*BIG), asked(*BIG[:3])
     window = Window(9_000, counts="new")
     assert window.read(request, ()) == tokens_of(request)
@@ -65,7 +65,7 @@ def test_what_is_in_the_cache_may_be_left_out_of_a_report() -> None:
     assert window.read(request, [before.messages, request.messages]) == 1
 
 
-def test_it_is_billed_as_it_is_reported(wire: OpenWire) -> None:
+def test_prompt_is_billed_as_it_is_reported(wire: OpenWire) -> None:
     from tests.support.wire.client import ask
 
     server = wire(Answer("ok"), window=Window(16, "half", heeds=False))

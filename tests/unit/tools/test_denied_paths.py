@@ -137,7 +137,7 @@ def test_every_tool_looks_up_what_it_acts_on_before_rules_are_judged(tmp_path: P
             assert tool.resolve is not None or tool.effect == "read", f"{name} acts on a {argument} as it was spelled"
 
 
-def test_what_would_happen_to_a_call_is_told_with_its_defaults_and_by_any_spelling(workspace: Path) -> None:
+def test_policy_check_knows_a_calls_defaults_and_any_spelling_of_a_path(workspace: Path) -> None:
     box = toolbox(workspace=workspace)
     permissions = Permissions(deny=(parse_rule("list_files(path=.)"), parse_rule("read_file(path=secrets/*)")))
     for tool, arguments in (("list_files", {}), ("search_files", {"path": "./secrets//x", "text": "a"})):

@@ -53,7 +53,7 @@ def test_the_familiar_form_means_the_same_image(path: str, tag: str) -> None:
 
 
 @given(st.text(max_size=60))
-def test_what_passes_for_an_images_name_is_one_plain_word(text: str) -> None:
+def test_accepted_image_name_is_one_plain_word(text: str) -> None:
     try:
         parse_reference(text)
     except ToolError:

@@ -76,7 +76,7 @@ async def test_the_end_of_a_huge_file_is_read_from_its_end(tmp_path: Path) -> No
     assert await _ask(tmp_path, "read_file", path="huge") == "<binary, 5368709140 bytes>"
 
 
-async def test_one_endless_line_is_bounded(tmp_path: Path) -> None:
+async def test_endless_line_is_bounded(tmp_path: Path) -> None:
     (tmp_path / "line").write_bytes(b"x" * 5_000_000)
     for arguments in ({}, {"first": 1}, {"last": 1}):
         assert len(await _ask(tmp_path, "read_file", path="line", **arguments)) < 64 * 1024
@@ -116,7 +116,7 @@ async def test_a_missing_file_is_said_with_the_nearest_name(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("path", ["../secret", "a/../../secret", "/etc/passwd", "~/x", "..", "/"])
-async def test_what_is_outside_is_refused_with_a_hint(tmp_path: Path, path: str) -> None:
+async def test_path_outside_the_workspace_is_refused_with_a_hint(tmp_path: Path, path: str) -> None:
     error = await _error(tmp_path, "read_file", path=path)
     assert f"{path} is outside the workspace" in error.message
     assert "--workdir" in error.hint

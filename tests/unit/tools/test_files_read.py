@@ -68,7 +68,7 @@ async def test_binary_data_is_told_by_its_size_and_other_bytes_are_shown_escaped
 
 
 @pytest.mark.parametrize("text", ["line\n" * 50_000, "界" * 60_000, "x" * 200_000, ("界面" * 2000 + "\n") * 20])
-async def test_what_is_too_long_to_show_says_how_to_go_on_and_going_on_reads_all(tmp_path: Path, text: str) -> None:
+async def test_long_result_says_how_to_read_on_and_reading_on_reads_all(tmp_path: Path, text: str) -> None:
     (tmp_path / "a").write_text(text)
     found, wanted = b"", {"from_line": 1}
     for _ in range(20):

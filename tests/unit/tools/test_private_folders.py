@@ -38,7 +38,7 @@ async def used(home: Path, tool: str, arguments: Mapping[str, object]) -> str:
 
 @pytest.mark.parametrize("path", ["own/.env", "./own/../own/.env", "link/.env", "key", "own/ledger.db", "own"])
 @pytest.mark.parametrize("tool", ["read_file", "list_files", "search_files", "write_file"])
-async def test_it_is_refused_by_whatever_name(home: Path, tool: str, path: str) -> None:
+async def test_private_folder_is_refused_by_any_name(home: Path, tool: str, path: str) -> None:
     more = {"search_files": {"text": "sk"}, "write_file": {"text": "nothing is left"}}.get(tool, {})
     for given in (path, str(home / path)):
         with pytest.raises(ToolError, match=r"is agentctl's own|is a folder|symbolic link") as caught:
@@ -51,7 +51,7 @@ async def test_it_is_refused_by_whatever_name(home: Path, tool: str, path: str) 
 @pytest.mark.parametrize(
     "arguments", [{"text": "sk-"}, {"text": "sk-.*", "regex": True}, {"text": "SK-", "ignore_case": True}]
 )
-async def test_a_search_from_above_does_not_enter_it(home: Path, arguments: dict[str, object]) -> None:
+async def test_search_from_above_does_not_enter_a_private_folder(home: Path, arguments: dict[str, object]) -> None:
     found = await used(home, "search_files", arguments)
     assert "notes.txt:1: sk-in-plain-sight" in found
     assert "not-to-be-seen" not in found
@@ -59,17 +59,17 @@ async def test_a_search_from_above_does_not_enter_it(home: Path, arguments: dict
 
 
 @pytest.mark.parametrize("arguments", [{}, {"kind": "any"}, {"kind": "folder", "sort": "size"}])
-async def test_a_listing_from_above_does_not_enter_it(home: Path, arguments: dict[str, object]) -> None:
+async def test_listing_from_above_does_not_enter_a_private_folder(home: Path, arguments: dict[str, object]) -> None:
     found = await used(home, "list_files", arguments)
     assert "ledger.db" not in found
     assert "not looked into: own" in found
 
 
-async def test_a_new_file_beside_it_is_written(home: Path) -> None:
+async def test_new_file_beside_a_private_folder_is_written(home: Path) -> None:
     assert "is written" in await used(home, "write_file", {"path": "owner/new.txt", "text": "x"})
 
 
-def test_a_workspace_that_holds_it_is_mounted_nowhere(home: Path) -> None:
+def test_workspace_that_holds_a_private_folder_is_mounted_nowhere(home: Path) -> None:
     with pytest.raises(ToolError, match="holds agentctl's own"):
         mountable_workspace(home, (), (home / "link",))
     assert mountable_workspace(home / "own", (), (home / "elsewhere",)) == home / "own"

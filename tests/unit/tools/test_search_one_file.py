@@ -11,7 +11,7 @@ from agentctl.tools.toolbox import toolbox
 
 
 @pytest.mark.parametrize("regex", [False, True])
-async def test_one_file_is_searched_and_none_beside_it(tmp_path: Path, regex: bool) -> None:
+async def test_search_of_one_file_reads_no_other(tmp_path: Path, regex: bool) -> None:
     (tmp_path / "sub").mkdir()
     for place in ("app.log", "sub/app.log", "other.log"):
         (tmp_path / place).write_text("an error\n")

@@ -108,7 +108,7 @@ async def test_a_busy_process_is_measured() -> None:
     assert float(row[1]) > 0
 
 
-async def test_who_listens_on_a_port_is_told() -> None:
+async def test_listener_of_a_port_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         udp.bind(("127.0.0.1", 0))
         for proto, one in (("tcp", tcp), ("udp", udp)):

@@ -107,7 +107,7 @@ async def test_none_counts_as_not_given() -> None:
 
 
 @given(st.text(max_size=3000), st.integers(200, 2000))
-def test_what_is_cut_never_passes_the_cap_by_more_than_its_mark(text: str, most: int) -> None:
+def test_cut_text_exceeds_the_cap_by_at_most_its_mark(text: str, most: int) -> None:
     shown = cut_middle(text, most)
     if len(text.encode(errors="backslashreplace")) <= most:
         assert shown == text

@@ -91,7 +91,7 @@ async def test_a_link_is_followed_inside_the_workspace(workspace: Path) -> None:
         *("nul\0byte", "half-\ud800", "x" * 300, "outer/../secret/key", "/proc/self/cwd/x"),
     ],
 )
-async def test_what_leads_elsewhere_or_is_no_plain_file_is_refused(workspace: Path, path: str) -> None:
+async def test_path_that_leads_elsewhere_or_is_not_a_plain_file_is_refused(workspace: Path, path: str) -> None:
     before = names(workspace.parent)
     with pytest.raises(ToolError) as caught:
         await write_file_async(path, "new", workspace=workspace)
@@ -112,7 +112,7 @@ async def test_a_file_with_two_names_is_refused(workspace: Path) -> None:
         await write_file_async("second", "new", workspace=workspace)
 
 
-async def test_what_is_no_regular_file_is_refused(workspace: Path) -> None:
+async def test_file_that_is_not_regular_is_refused(workspace: Path) -> None:
     os.mkfifo(workspace / "fifo")
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(workspace / "socket"))
@@ -141,7 +141,7 @@ async def test_a_text_that_is_no_text_is_refused(workspace: Path) -> None:
         await write_file_async(5, "x", workspace=workspace)  # type: ignore[arg-type]
 
 
-async def test_nobody_can_lead_a_write_outside_by_swapping_a_folder_for_a_link(workspace: Path) -> None:
+async def test_write_stays_inside_when_a_folder_is_swapped_for_a_link(workspace: Path) -> None:
     folder, link = workspace / "sub", workspace / "link"
     link.symlink_to(workspace.parent / "secret")
     done = threading.Event()

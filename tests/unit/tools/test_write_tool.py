@@ -19,7 +19,7 @@ async def real(workspace: Path, path: str, tool: str = "write_file") -> object:
     return (await toolbox(workspace=workspace).get(tool).prepare({"path": path, **text}))["path"]
 
 
-async def test_it_says_what_it_wrote(tmp_path: Path) -> None:
+async def test_write_file_says_what_it_wrote(tmp_path: Path) -> None:
     tool = toolbox(workspace=tmp_path).get("write_file")
     assert (tool.effect, tool.contained) == ("write", True)
     assert await tool({"path": "a/b.txt", "text": "one\ntwö"}) == "a/b.txt is written: 8 bytes, 2 lines (new)"
@@ -29,7 +29,7 @@ async def test_it_says_what_it_wrote(tmp_path: Path) -> None:
     assert (tmp_path / "a/b.txt").read_text() == "x\n"
 
 
-async def test_its_path_is_resolved_through_dots_and_links_inside(tmp_path: Path) -> None:
+async def test_path_is_resolved_through_dots_and_links_inside(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "link").symlink_to("sub")
     (tmp_path / "file").symlink_to("sub/target")
@@ -48,7 +48,7 @@ async def test_its_path_is_resolved_through_dots_and_links_inside(tmp_path: Path
 
 
 @pytest.mark.parametrize("path", ["../x", "/etc/passwd", "out/x", "out/../../x", "", "a\0b", ".", "sub/"])
-async def test_outside_is_refused_before_anybody_is_asked(path: str, tmp_path: Path) -> None:
+async def test_path_outside_is_refused_before_any_question(path: str, tmp_path: Path) -> None:
     workspace = tmp_path / "work"
     (workspace / "sub").mkdir(parents=True)
     (workspace / "out").symlink_to(tmp_path)
@@ -97,7 +97,7 @@ def test_no_rule_and_no_answer_lets_git_s_own_or_agentctl_s_own_file_be_written(
         assert decision.why.endswith(", and no tool may write it; do without it")
 
 
-def test_what_a_program_is_set_up_to_use_asks_as_well() -> None:
+def test_file_that_a_program_is_configured_to_use_asks_as_well() -> None:
     named = AutorunFile("asks", "git")
     for path in ("hooks/pre-push", "Makefile"):
         decision = Permissions().decide("write_file", "write", {"path": path}, contained=True, autorun=named)
@@ -112,7 +112,7 @@ def test_any_other_file_of_the_workspace_does_not_ask(path: str) -> None:
 
 
 @pytest.mark.parametrize("workspace", ["/", "/etc", "/usr", "/tmp", "/root", "~"])
-async def test_where_the_workspace_is_no_projects_folder_every_write_asks(
+async def test_write_in_a_workspace_that_is_not_a_project_folder_always_asks(
     workspace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))

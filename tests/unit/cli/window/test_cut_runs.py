@@ -67,7 +67,7 @@ def test_a_long_run_where_nothing_is_cut_ends_well(command: Command, wire: OpenW
 
 
 @both
-def test_what_another_run_left_in_the_cache_is_no_cut(command: Command, wire: OpenWire, format: str) -> None:
+def test_cache_entries_of_another_run_are_not_a_cut(command: Command, wire: OpenWire, format: str) -> None:
     server = wire(reader(3), window=Window(20_000, "half", counts="new"), repeat=True)
     task = "Read the files. " + "They tell of hours. " * 800
     for _ in range(2):
@@ -129,7 +129,7 @@ def test_the_answer_has_room_beside_the_prompt(command: Command, wire: OpenWire,
     assert max(size for size, _ in sent(server)) > 7_000
 
 
-def test_a_window_that_nobody_knew_is_learned_from_the_refusal(command: Command, wire: OpenWire) -> None:
+def test_unknown_window_is_learned_from_the_refusal(command: Command, wire: OpenWire) -> None:
     server = wire(reader(4), window=Window(4_096), repeat=True)
     ended = command(server, "openai")
     assert (ended.code, ended.out) == (0, "All of them tell of the same hour.\n")
@@ -159,7 +159,7 @@ def test_a_refusal_without_a_number_takes_a_quarter(command: Command, wire: Open
     assert ended.err.count("asking again with fewer") == 1
 
 
-def test_what_is_refused_again_ends_the_run(command: Command, wire: OpenWire) -> None:
+def test_request_refused_again_ends_the_run(command: Command, wire: OpenWire) -> None:
     server = wire(Fault(code="context_length_exceeded"))
     ended = command(server, "openai")
     assert (ended.code, ended.out) == (7, "")

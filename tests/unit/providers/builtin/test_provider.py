@@ -59,7 +59,7 @@ async def test_a_lookup_whose_tool_is_not_offered_is_refused() -> None:
         await answered(asked("List all containers", tools=(memory,)))
 
 
-def test_it_is_free_and_no_language_model() -> None:
+def test_builtin_is_free_and_not_a_language_model() -> None:
     assert BuiltinProvider().facts == ModelFacts("builtin", None, price=FREE, metered=False)
 
 
@@ -96,7 +96,7 @@ def test_a_change_whose_command_cannot_be_told_is_denied_all_the_same(task: str)
         choose_lookup(task)
 
 
-def test_unsure_names_the_nearest_things() -> None:
+def test_unclear_task_names_the_nearest_lookups() -> None:
     with pytest.raises(TaskFailed) as failed:
         choose_lookup("containers using more than 1GB")
     assert failed.value.message == "Not sure what to look up for: containers using more than 1GB"
@@ -119,7 +119,7 @@ def test_control_characters_are_shown_and_never_sent_to_the_screen() -> None:
 
 
 @pytest.mark.parametrize("task", ["show logs of web " * 700, "a" * 10_000, '"' * 10_000, "' " * 5_000, "ﷺ" * 3_000])
-def test_a_very_long_task_is_no_question(task: str) -> None:
+def test_very_long_task_is_not_answered(task: str) -> None:
     with pytest.raises(AgentctlError) as failed:
         choose_lookup(task)
     assert len(failed.value.message) < 400
@@ -149,7 +149,7 @@ def test_every_question_of_the_help_has_words_for_people() -> None:
 @example("'")
 @example("\"\" '' ``")
 @example("\ud800")
-def test_any_text_ends_in_a_call_or_an_honest_no_and_always_the_same(text: str) -> None:
+def test_any_text_ends_in_a_call_or_a_refusal_and_always_the_same(text: str) -> None:
     def tried() -> object:
         try:
             match = choose_lookup(text)

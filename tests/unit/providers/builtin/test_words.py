@@ -58,7 +58,7 @@ def test_a_change_beside_a_question_is_still_denied(task: str) -> None:
         "is everything ok?",
     ],
 )
-def test_what_a_thing_is_like_is_not_its_name(task: str) -> None:
+def test_adjective_is_not_taken_for_a_name(task: str) -> None:
     with pytest.raises(TaskFailed):
         choose_lookup(task)
 

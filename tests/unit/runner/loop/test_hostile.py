@@ -18,7 +18,7 @@ from tests.support.loop import Deed, Diary, asks, call, says
 from tests.unit.runner.loop.conftest import Stage
 
 
-async def test_of_ten_thousand_calls_in_one_turn_sixteen_are_made(stage: Stage, diary: Diary) -> None:
+async def test_ten_thousand_calls_in_one_turn_run_only_sixteen(stage: Stage, diary: Diary) -> None:
     read = Deed("read", lambda _: "x")
     flood = asks(*(call("read", f"c{n}", n=n) for n in range(10_000)))
     loop, provider = stage([flood, says("ok")], read)
@@ -61,7 +61,7 @@ async def test_a_report_that_is_no_number_is_in_doubt_and_ends_nothing(
     assert [doubted.reason for doubted in diary.of(CallDoubted)] == [reason]
 
 
-async def test_an_unknown_tool_is_told_what_there_is(stage: Stage, diary: Diary) -> None:
+async def test_unknown_tool_gets_the_list_of_tools(stage: Stage, diary: Diary) -> None:
     loop, provider = stage([asks(call("shell", command="id")), says("ok")], Deed("read", lambda _: "x"))
     outcome = await loop.run("s", "t")
     assert outcome.status == "done"
@@ -70,7 +70,7 @@ async def test_an_unknown_tool_is_told_what_there_is(stage: Stage, diary: Diary)
     assert len(diary.of(ToolStarted)) == len(diary.of(ToolFinished)) == 1
 
 
-async def test_control_characters_in_names_and_ids_go_nowhere(stage: Stage, diary: Diary) -> None:
+async def test_control_characters_in_names_and_ids_are_removed(stage: Stage, diary: Diary) -> None:
     evil = ToolCall("\x1b]0;id\x07", "\x1b[2J\u202eread", {})
     loop, provider = stage([asks(evil), says("ok")], Deed("read", lambda _: "x"))
     assert (await loop.run("s", "t")).status == "done"
@@ -90,7 +90,7 @@ async def test_calls_that_share_one_id_each_get_their_own_answer(stage: Stage) -
     assert [(m.tool_call_id, m.text) for m in conversation[3:]] == list(zip(ids, "012", strict=True))
 
 
-async def test_a_model_that_only_ever_floods_runs_into_the_turn_limit(stage: Stage) -> None:
+async def test_model_that_always_floods_reaches_the_turn_limit(stage: Stage) -> None:
     read = Deed("read", lambda arguments: json.dumps(dict(arguments)) * 1_000)
 
     def flood(turn: int) -> object:

@@ -117,7 +117,7 @@ async def test_after_a_charge_that_cannot_be_written_nothing_more_is_sent(
     assert (await next_run(house))[1:] == (0, 0)
 
 
-async def test_a_lock_that_is_let_go_in_time_takes_nothing_from_the_run(house: House, stranger: LockHolder) -> None:
+async def test_lock_released_in_time_does_not_affect_the_run(house: House, stranger: LockHolder) -> None:
     watcher = Watcher(CallUnsettled, stranger.unlock)
     tracker = CostTracker()
     provider = ScriptedProvider([asks(call("docker_ps")), stranger.lock_then(says("all is up"))], facts=FACTS)
@@ -132,7 +132,7 @@ async def test_a_lock_that_is_let_go_in_time_takes_nothing_from_the_run(house: H
     ("how", "status"), [("SIGTERM", "terminated"), ("Ctrl-C", "interrupted"), ("--timeout", "timeout")]
 )
 @pytest.mark.parametrize("kind", ["the answer", "a turn"])
-async def test_who_stops_a_run_while_it_waits_gets_the_charge_and_what_was_said(
+async def test_run_stopped_while_it_waits_has_the_charge_and_the_partial_answer(
     house: House, stranger: LockHolder, how: str, status: str, kind: str
 ) -> None:
     """An answer that is charged stands, though the run was told to stop meanwhile; a turn is the last one."""
@@ -158,9 +158,7 @@ async def test_who_stops_a_run_while_it_waits_gets_the_charge_and_what_was_said(
     assert await next_run(house) == (COST, 0, 0)
 
 
-async def test_a_lock_that_comes_after_the_answer_takes_nothing_from_the_run(
-    house: House, stranger: LockHolder
-) -> None:
+async def test_lock_after_the_answer_does_not_affect_the_run(house: House, stranger: LockHolder) -> None:
     """Its end is not in the ledger then: nothing that was paid for is."""
     provider = ScriptedProvider([says("all is up")], facts=FACTS)
     orchestrator, _ = house.build([], Watcher(ModelAnswered, stranger.lock), provider=provider)

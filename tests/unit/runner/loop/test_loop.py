@@ -162,7 +162,7 @@ OK, DENIED, DOWN, WRONG = call("ok"), call("denied"), call("down"), call("wrong"
     ],
     ids=lambda value: str([[c.name for c in t] for t in value]) if isinstance(value, list) else value,
 )
-async def test_how_a_run_ends_after_its_last_tool_calls(stage: Stage, turns: list[list[ToolCall]], status: str) -> None:
+async def test_run_ends_as_its_last_tool_calls_say(stage: Stage, turns: list[list[ToolCall]], status: str) -> None:
     deeds = (
         Deed("ok", lambda _: "fine"),
         Deed("denied", lambda _: "never"),
@@ -212,7 +212,7 @@ async def test_a_provider_that_fails_ends_the_run_with_its_error(stage: Stage) -
     assert outcome.answer == "Looking.\n\nFound so far:\n- ok() -> fine"
 
 
-async def test_the_third_identical_call_is_told_off_and_the_fourth_ends_the_run(stage: Stage) -> None:
+async def test_third_identical_call_is_warned_about_and_the_fourth_ends_the_run(stage: Stage) -> None:
     same = asks(call("ok", a=1, b=2))
     ok = Deed("ok", lambda _: "fine")
     loop, provider = stage([same] * 9, ok)
@@ -223,7 +223,7 @@ async def test_the_third_identical_call_is_told_off_and_the_fourth_ends_the_run(
     assert (outcome.status, outcome.turns) == ("failed", 4)
 
 
-async def test_one_who_listens_after_being_told_off_may_go_on(stage: Stage) -> None:
+async def test_model_that_changes_its_call_after_the_warning_may_go_on(stage: Stage) -> None:
     same, other = asks(call("ok", a=1)), asks(call("ok", a=2))
     ok = Deed("ok", lambda _: "fine")
     loop, _ = stage([same, same, same, other, same, same, says("done")], ok)
@@ -261,7 +261,7 @@ async def test_an_old_turn_is_pruned_and_the_cut_stays(stage: Stage, diary: Diar
     assert grown.count(False) == len(cuts), "between cuts each request is a prefix of the next"
 
 
-async def test_a_cut_tells_what_went_and_what_was_shortened(stage: Stage, diary: Diary) -> None:
+async def test_cut_reports_removed_and_shortened_messages(stage: Stage, diary: Diary) -> None:
     sizes = iter([400, 400, 400, 400, 12_000])
     script = [asks(call("ok", f"c{n}", n=n)) for n in range(5)]
     loop, provider = stage([*script, says("done")], Deed("ok", lambda _: "x" * next(sizes)), max_tokens=3_000)
@@ -273,7 +273,7 @@ async def test_a_cut_tells_what_went_and_what_was_shortened(stage: Stage, diary:
     assert sent[1].text.startswith("t\n\n[Cut here to save room: 2 earlier messages.")
 
 
-async def test_what_cannot_fit_ends_with_the_setting_to_raise(stage: Stage) -> None:
+async def test_request_that_cannot_fit_ends_with_the_setting_to_raise(stage: Stage) -> None:
     loop, provider = stage([says("never")], max_tokens=50)
     outcome = await loop.run("s", "x" * 400)
     assert outcome.status == "context"
@@ -282,7 +282,7 @@ async def test_what_cannot_fit_ends_with_the_setting_to_raise(stage: Stage) -> N
     assert provider.heard == []
 
 
-async def test_a_giant_result_is_bounded_before_anyone_keeps_it(stage: Stage, diary: Diary) -> None:
+async def test_giant_result_is_bounded_before_it_is_kept(stage: Stage, diary: Diary) -> None:
     loop, _ = stage([asks(call("ok")), says("done")], Deed("ok", lambda _: "x" * 1_000_000))
     await loop.run("s", "t")
     assert len(diary.of(ToolFinished)[0].text) <= 100_000
@@ -345,7 +345,7 @@ async def test_a_cancelled_call_stops_the_loop_and_leaves_what_was_known(stage: 
     assert outcome.tools == (ToolCount("ok", 1, 0),)
 
 
-async def test_what_is_no_model_reads_no_schemas_and_repeats_a_result_unchanged(stage: Stage) -> None:
+async def test_provider_without_a_model_reads_no_schemas_and_returns_the_result_unchanged(stage: Stage) -> None:
     def repeat(request: Request) -> Completion:
         return says(request.messages[-1].text)
 
@@ -364,7 +364,7 @@ async def test_what_is_no_model_reads_no_schemas_and_repeats_a_result_unchanged(
         (fails(ValueError("bug")), "internal"),
     ],
 )
-async def test_what_is_no_model_has_no_second_idea_when_its_only_call_fails(
+async def test_provider_without_a_model_does_not_retry_when_its_only_call_fails(
     stage: Stage, act: Act, status: str
 ) -> None:
     loop, provider = stage([asks(call("ps"), text="No model is set up.")], Deed("ps", act), metered=False)
@@ -372,7 +372,7 @@ async def test_what_is_no_model_has_no_second_idea_when_its_only_call_fails(
     assert (outcome.status, outcome.answer, len(provider.heard)) == (status, "", 1)
 
 
-async def test_what_is_no_model_ends_as_denied_when_its_only_call_is(stage: Stage) -> None:
+async def test_provider_without_a_model_ends_as_denied_when_its_only_call_is_denied(stage: Stage) -> None:
     loop, provider = stage([asks(call("ps"))], Deed("ps", lambda _: "x"), metered=False, denied=("ps",))
     outcome = await loop.run("s", "t")
     assert (outcome.status, outcome.denied, len(provider.heard)) == ("denied", ("ps",), 1)
@@ -388,7 +388,7 @@ async def test_an_answer_that_was_cut_twice_is_told_as_cut(stage: Stage, diary: 
     ]
 
 
-async def test_what_a_second_asking_had_begun_does_not_stand_for_the_answer_that_came(stage: Stage) -> None:
+async def test_partial_second_answer_does_not_replace_the_complete_first_one(stage: Stage) -> None:
     cut = Completion("The first four thousand words", usage=USED, stop="length")
     broken = [Delta("The fir"), ProviderUnavailable("reset")]
     loop, provider = stage([cut, broken])
@@ -397,7 +397,7 @@ async def test_what_a_second_asking_had_begun_does_not_stand_for_the_answer_that
     assert (outcome.status, outcome.answer, outcome.complete) == ("done", "The first four thousand words", True)
 
 
-async def test_an_interrupt_in_a_second_asking_leaves_the_answer_that_came(stage: Stage) -> None:
+async def test_interrupted_second_request_leaves_the_first_answer(stage: Stage) -> None:
     reached = anyio.Event()
 
     async def hang(_: Request) -> None:

@@ -42,14 +42,14 @@ async def near(*, warn_percent: int, limit: int = 1000, first: int = 10) -> list
 
 
 @pytest.mark.parametrize(("percent", "tokens"), [(1, 100), (50, 500), (75, 800), (80, 800), (90, 900)])
-async def test_it_is_said_once_from_the_percent_on(percent: int, tokens: int) -> None:
+async def test_warning_comes_once_from_the_set_percentage_on(percent: int, tokens: int) -> None:
     assert await near(warn_percent=percent) == [tokens]
 
 
-async def test_it_is_not_said_once_something_was_cut() -> None:
+async def test_warning_does_not_come_after_a_cut() -> None:
     assert await near(warn_percent=80, first=5) == []
     assert await near(warn_percent=40, first=5) == [400]
 
 
-async def test_where_there_is_no_limit_nothing_is_near() -> None:
+async def test_run_without_a_limit_gets_no_warning() -> None:
     assert await near(warn_percent=1, limit=0) == []

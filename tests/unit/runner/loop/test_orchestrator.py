@@ -154,7 +154,7 @@ async def test_a_window_smaller_than_the_setting_is_what_must_be_fit(house: Hous
     )
 
 
-async def test_what_is_no_model_gets_every_tool(house: House) -> None:
+async def test_provider_without_a_model_gets_every_tool(house: House) -> None:
     provider = ScriptedProvider([asks(call("docker_ps")), says("web  up")], facts=UNMETERED)
     orchestrator, _ = house.build([], provider=provider)
     result = await orchestrator.run("How much disk is free?")
@@ -195,7 +195,7 @@ async def test_an_error_of_the_provider_is_the_runs_result(house: House, error: 
     assert not result.complete
 
 
-async def test_an_engine_that_is_gone_ends_with_its_kind_and_cure(house: House) -> None:
+async def test_engine_that_is_gone_ends_with_its_error_and_hint(house: House) -> None:
     house.box = Box(Deed("docker_ps", fails(EngineUnavailable("the engine is not running", hint="start it"))))
     orchestrator, _ = house.build([asks(call("docker_ps")), says("I cannot tell.")])
     result = await orchestrator.run("List all containers")
@@ -431,7 +431,7 @@ def events_after(diary: Diary, kind: type[Event]) -> list[Event]:
     return diary.events[places[-1] + 1 :]
 
 
-async def test_nothing_comes_after_the_end(house: House) -> None:
+async def test_no_event_comes_after_the_end(house: House) -> None:
     orchestrator, _ = house.build([says("ok")])
     await orchestrator.run("List all containers")
     assert events_after(house.diary, RunFinished) == []
@@ -439,7 +439,7 @@ async def test_nothing_comes_after_the_end(house: House) -> None:
 
 
 @pytest.mark.slow
-async def test_a_last_answer_that_cannot_be_charged_is_told_and_not_hidden_behind_the_limit(house: House) -> None:
+async def test_last_answer_that_cannot_be_charged_is_reported_beside_the_limit(house: House) -> None:
     """It was sent and paid for: that no ledger counts it is the worse news."""
     turn = replace(asks(call("docker_ps")), usage=Usage(200, 250))
     turns = [replace(turn, tool_calls=(replace(call("docker_ps"), id=f"c{n}", arguments={"n": n}),)) for n in range(7)]
@@ -462,7 +462,7 @@ async def test_a_last_answer_that_cannot_be_charged_is_told_and_not_hidden_behin
     assert "its hold of" not in result.error.message
 
 
-async def test_a_run_is_closed_though_what_it_used_cannot_be_read(tmp_path: Path) -> None:
+async def test_run_is_closed_though_its_spending_cannot_be_read(tmp_path: Path) -> None:
     """What it keeps for a last answer would count against everyone as long as its process lives."""
     read, broken = system_clock(), list[str]()
 
@@ -486,7 +486,7 @@ async def test_a_run_is_closed_though_what_it_used_cannot_be_read(tmp_path: Path
     await ledger.aclose()
 
 
-async def test_nobody_is_told_of_a_last_answer_that_the_same_limit_forbids(house: House) -> None:
+async def test_last_answer_forbidden_by_the_same_limit_is_not_reported(house: House) -> None:
     orchestrator, provider = house.build([asks(call("docker_ps"))], limits=CostLimit(max_calls_per_minute=1))
     result = await orchestrator.run("List all containers")
     assert (result.status, len(provider.heard)) == ("budget", 1)
