@@ -42,7 +42,7 @@ SENTENCES = {
     ExitStatus.usage: "A flag, argument or setting is invalid, or a dollar limit is set for a model of unknown price.",
     ExitStatus.budget: "A breaker tripped before a limit was exceeded; stderr names the limit and both numbers.",
     ExitStatus.unavailable: "The provider or the container engine could not be reached or used; error.kind says which.",
-    ExitStatus.denied: "A needed action was denied, or needed approval and nobody could be asked; or a nested run"
+    ExitStatus.denied: "A needed action was denied, or needed approval without a terminal; or a nested run"
     " has no parent run to draw on.",
     ExitStatus.sandbox: "A sandbox was requested, or the task needs one, and none is available here.",
     ExitStatus.context: "The conversation cannot be made to fit the model's context window.",

@@ -11,15 +11,15 @@ PREFIX = "AGENTCTL_"
 
 #: The sections of config.toml and .env.example, in order, each with what its settings decide.
 SECTIONS = {
-    "answer": "who answers",
-    "keys": "keys of the providers",
-    "cost": 'what it may cost; "none" lifts one limit',
-    "context": "what is sent",
-    "work": "how it works; durations are 30s, 5m, 2h or 1h30m",
-    "reach": 'what it may touch; a rule is a tool, or one with arguments: "docker_restart(name=web)"',
-    "look": "how it looks",
-    "folders": "where its own files lie",
-    "prices": "what models cost, where litellm's table is wrong or silent: dollars per million tokens, 0 is free",
+    "answer": "provider and model",
+    "keys": "API keys of the providers",
+    "cost": 'limits; "none" lifts one',
+    "context": "the context: what is sent",
+    "work": "the run; durations are 30s, 5m, 2h or 1h30m",
+    "reach": 'permissions; a rule is a tool, or one with arguments: "docker_restart(name=web)"',
+    "look": "output",
+    "folders": "folders of agentctl's own files",
+    "prices": "prices that replace or add to litellm's: dollars per million tokens, 0 is free",
 }
 
 WHO, LIMITS, CONTEXT, REACH, OUTPUT = "Model and agent", "Limits", "Context", "Permissions", "Output"

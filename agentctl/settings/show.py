@@ -22,12 +22,12 @@ ALSO_READ: Mapping[str, str] = MappingProxyType(
         "NO_COLOR": "set: no colour (where AGENTCTL_COLOR is unset)",
         "CLICOLOR_FORCE, FORCE_COLOR": "set: colour without a terminal, too",
         "TERM": "dumb: plain lines instead of the live view",
-        "CI": "set: without a choice or a key no run starts (exit 77)",
-        "AGENTCTL_PARENT_RUN": "set by a run for its commands: the run that runs started here belong to",
-        "AGENTCTL_PARENT_CAPABILITY": "set beside it: the secret that lets them draw on its limits",
+        "CI": "set: no run starts without a chosen provider or a key (exit 77)",
+        "AGENTCTL_PARENT_RUN": "set by a run for its commands: the parent of runs started there",
+        "AGENTCTL_PARENT_CAPABILITY": "set with it: the secret that lets them draw on its limits",
         "DOCKER_CONTEXT, DOCKER_CONFIG": "which of docker's contexts names the engine",
-        "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY": "the way to providers; never to this host",
-        "SSL_CERT_FILE": "certificates to trust beside the usual ones",
+        "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY": "proxies for requests to providers; never used for this host",
+        "SSL_CERT_FILE": "certificates to trust in addition to the usual ones",
         "TOGETHERAI_API_KEY and the like": "keys of litellm's other providers, under litellm's own names",
     }
 )

@@ -83,8 +83,8 @@ first of these places that has a value wins:
 6. your `config.toml` in the config folder
 7. the default
 
-Where a variable has no prefix `AGENTCTL_` it also works with it, and the prefixed one wins. An empty variable counts
-as not set, but agentctl remembers an empty key variable: it does not fall through to another provider.
+A variable without the prefix `AGENTCTL_` also works with it; the prefixed one wins. An empty variable counts as unset,
+except that an empty key variable keeps agentctl from falling back to Ollama or `builtin`.
 
 ```bash
 agentctl config show    # each value and where it came from
@@ -96,8 +96,8 @@ MAX_COST_PER_TASK=0.10 agentctl run --agent system "How long has this machine be
 ```
 
 `agentctl config init` writes a commented `config.toml`. `agentctl config set NAME VALUE` changes one line of it and
-keeps the rest. `agentctl config get NAME` prints one value alone. `configs/default.toml` holds every setting at its
-default, `configs/ci.toml` a tight set for CI, `.env.example` every variable.
+keeps the rest. `agentctl config get NAME` prints one value alone. `configs/default.toml` has every setting at its
+default, `configs/ci.toml` tight settings for CI, `.env.example` every variable.
 
 A wrong value stops the commands that need it (exit 2); the others warn and go on. A run never starts with a wrong
 limit or permission.
@@ -122,13 +122,13 @@ agentctl run --provider builtin "What is the meaning of life?" # exit 1
 agentctl run --provider builtin "Restart the container web"    # exit 5
 ```
 
-- Questions about files see the working directory and what is below it; `--workdir /var/log` names another folder.
+- Questions about files cover the working directory and what is below it; `--workdir /var/log` names another folder.
 - If builtin is not sure which lookup you mean, it says so, names the nearest ones, and exits with 1.
 - If you ask for a change, it prints the command that makes it, and exits with 5.
 - Questions that ask why are answered with the facts; an explanation needs a model: `agentctl help setup`.
 
-Below, each lookup has the command line that shows the same, and the questions that it answers. The words in capitals
-are yours: NAME, NUMBER, PATH, FILE, PATTERN (`*.log`), TEXT (in quotes), SIZE (`100MB`), SINCE (`in the last hour`),
+Each lookup below has a command line that shows the same, and the questions that it answers. The words in capitals are
+yours: NAME, NUMBER, PATH, FILE, PATTERN (`*.log`), TEXT (in quotes), SIZE (`100MB`), SINCE (`in the last hour`),
 STATE (`exited`) and DAEMON (`sshd`). You may add polite words, such as "please", and words such as "show" and "list".
 Some lookups also take a command line as the task.
 """
