@@ -1,4 +1,4 @@
-"""The protocols between the packages, on one page: what a run asks of its parts, not how they do it."""
+"""The protocols between the packages, on one page: the operations that a run needs from its parts."""
 
 from __future__ import annotations
 
@@ -155,8 +155,8 @@ class Artifact(NamedTuple):
 class CommandResult(NamedTuple):
     """The result of a command; both texts keep a head and a tail of limited size, ``exit_code`` < 0 is a signal.
 
-    ``truncated_bytes`` counts what both texts together left out. ``notes`` are sentences by agentctl, not by the
-    command: what was killed, moved or not stored. ``notices`` are changed files that other programs run or obey.
+    ``truncated_bytes`` counts the bytes that both texts together leave out. ``notes`` are sentences by agentctl, not by
+    the command: what was killed, moved or not stored. ``notices`` are changed files that other programs run or obey.
 
     >>> import anyio
     >>> from agentctl import run_shell_async
@@ -274,7 +274,7 @@ class Ledger(Protocol):
     ) -> Settlement:
         """Record an unknown cost; it counts as spent: input bound + the clamp (or the model's ceiling), or ``least``.
 
-        ``least`` is the least that the attempt cost, by what was reported of it. Above the hold it is an overrun.
+        ``least`` is the attempt's minimum cost by its usage report. Above the hold it is an overrun.
         ``substitute`` answered in place of the requested model: bound and clamp count at its price if that is higher.
         """
         ...
@@ -288,7 +288,7 @@ class Ledger(Protocol):
         ...
 
     async def spend(self, run_id: str, further: Collection[LimitName] = ()) -> Spend:
-        """Return what counts now against the limits of the run and of the hour, and against ``further`` limits."""
+        """Return the amounts that count now against the limits of the run and the hour, and ``further`` limits."""
         ...
 
     async def close_run(self, run_id: str, status: str) -> None:

@@ -20,7 +20,7 @@ from agentctl.settings.prices import LEAST_PRICE, MOST_PRICE
 
 MOST_RECORDS: Final = 1000
 _MOST_WARNINGS = 100
-_PER_1K = 1000  # 1,000 tokens in a million, a thousand times
+_PER_1K = 1000  # a million tokens are 1,000 times 1,000 tokens
 
 
 class CostTracker:

@@ -11,8 +11,8 @@ tokens that a request asks for; an *overrun* is a usage report above the hold. A
 
 Enter: ``rules.judge``, ``input_bound.bound``, ``output_range.choose_output``, ``conclusions.dearest_charge``,
     ``breaker.refusal_error``, ``last_answer.LastAnswerPlanner``.
-Always: a bound is never below what the provider can charge; an unknown price under a dollar limit refuses; what is in
-    doubt counts as spent; a model that broke its clamp is held at its own ceiling.
+Always: a bound is never below what the provider can charge; an unknown price under a dollar limit refuses; amounts in
+    doubt count as spent; a model that broke its clamp is held at its own ceiling.
 May import: core, context.
 Never: reads a clock, a file or the ledger, or holds money itself: amounts come in and go out.
 """

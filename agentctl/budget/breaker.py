@@ -327,7 +327,7 @@ def _higher_limit(verdict: Verdict) -> str:
 
 
 def reason_line(error: BaseException) -> str:
-    """Return an error as one line for the ledger; "interrupted" for what is not an ``Exception``."""
+    """Return an error as one line for the ledger; "interrupted" for anything but an ``Exception``."""
     if not isinstance(error, Exception):
         return "interrupted"
     return (str(error) or type(error).__name__).splitlines()[0]

@@ -22,8 +22,8 @@ class Charge(NamedTuple):
     """The cost of an attempt, and the price that it was charged at; ``nano`` (nano-dollars) None: price unknown.
 
     ``model`` is the one that answered. ``by`` says what set the amount: the price of the requested or of the answering
-    model, or the amount that the provider says it billed; None if nothing did. ``price`` is the highest price that
-    applied (under ``by`` "billed" it came to less), ``priced_model`` the model that it belongs to. ``tier`` is the
+    model, or the amount that the provider says it billed; None if the price is unknown. ``price`` is the highest price
+    that applied (under ``by`` "billed" it came to less), ``priced_model`` the model that it belongs to. ``tier`` is the
     service tier that served the request, "" for the usual one; ``hour_writes`` counts the tokens written to a cache for
     an hour. ``breaks_hold``: it is an overrun even if the whole hold would pay for it. ``capped``: more was reported
     than a row of the ledger can store. ``dearest_class``: each token was charged as the dearest class. ``substitute``

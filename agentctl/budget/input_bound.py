@@ -188,13 +188,13 @@ def _continues(known: SettledRequest, request: Request) -> bool:
 
 
 def _is_extension(request: Request, than: Request) -> bool:
-    """Return whether a request extends another one, whatever its other settings; the other may have no tools."""
+    """Return whether a request extends another one with the same tools or with none; other settings do not matter."""
     begins = request.messages[: len(than.messages)] == than.messages
     return begins and than.tools in ((), request.tools)
 
 
 class BoundBasis(NamedTuple):
-    """What the reports of a run allow for the next bound; ``known`` is the request to build on now, or None.
+    """The facts from a run's reports for its next bound; ``known`` is the request to build on now, or None.
 
     ``seen`` are the last plausible reports, one for each set of tools; ``model`` is the one that answered. ``lost`` is
     final: after a report that was not plausible, that fell from one block to the next or that passed its bound, or
@@ -255,9 +255,9 @@ def bound(
 
 
 def _tokens_beyond(known: SettledRequest, now: tuple[Message, ...], weights: TokenWeights) -> int | None:
-    """Return the most tokens of ``now`` that were not in the earlier request; None: it is no basis for a bound.
+    """Return the most tokens of ``now`` that were not in the earlier request; None: no bound can be based on it.
 
-    Each earlier message stands for one message at most, in order.
+    Each earlier message matches one message at most, in order.
     """
     before, places, start, tokens, new = known.request.messages, dict[int, int](), 0, 0, list[Message]()
     for at, message in enumerate(now):
@@ -284,7 +284,7 @@ def _common_length(one: str, other: str) -> int:
 
 
 def _earlier_form(before: tuple[Message, ...], start: int, message: Message) -> int | None:
-    """Return the place of the earlier message of which this is a form: a question with notes, a shortened result."""
+    """Return the place of the earlier message that this one was made from: by notes on a question, or by shortening."""
     for place in range(start, len(before)):
         other = before[place]
         if other.role == message.role and (

@@ -26,7 +26,7 @@ from agentctl.core.pricing import ModelFacts, worst_nano
 from agentctl.core.results import LimitUse
 
 NOTICE = "[Budget: "  # the beginning of each notice
-SHARE = 8  # at most one part in so many of a limit is reserved
+SHARE = 8  # at most an eighth of a limit is reserved
 _WORTH = 300  # bytes of conversation below which a last request is useless
 _SYSTEM = (
     "An agent worked on a task until its budget was used up. You write its last answer, from its notes alone: nothing "
@@ -37,7 +37,7 @@ _REQUEST = (
     "still open. Be short; do not promise anything."
 )
 _ROUNDS = 12
-_MOST_TOLD = 4_000  # tokens of the notes on removed messages: more than they ever have
+_MOST_TOLD = 4_000  # tokens for the notes on removed messages; they never have more
 _NEWEST, _FIRST_LINES, _WIDEST = 2, 12, 160
 _LEVELS = (
     (80, "Come to an end now: answer with what you have, unless one more call decides it."),

@@ -20,7 +20,7 @@ from agentctl.core.pricing import MOST_AMOUNT, ModelFacts, PriceOf, most_output,
 Purpose = Literal["turn", "summary", "answer", "probe"]
 
 WARN_AT = Decimal("0.8")  # of a limit
-SUMMARY_SHARE = 5  # a summary takes at most this part of what is left
+SUMMARY_SHARE = 5  # a summary takes at most a fifth of the rest of a limit
 UNKNOWN_CEILING = 10_000_000  # tokens: the assumed ceiling of a model without a known one, once it broke a clamp
 
 
@@ -58,10 +58,10 @@ class Ask:
 
     ``further`` are the ceilings, besides that of the hour, on all runs' dollars (nano) and on the run's calls a minute.
     ``keep`` is the reserve for a last answer to hold with it; for the last answer itself, the one to exchange it for.
-    ``then`` is what a summary must leave for the next request. ``seen`` is what a model that once broke its clamp has
-    reported: its ceiling is held, and at least that.
-    ``can_count``: the input can be counted where ``input_bound`` is too high; ``counted_bound`` is that count, and
-    ``is_counted`` says whether it is the bound. ``price_of`` prices models that have answered in place of this one.
+    ``then`` is what a summary must leave for the next request. ``seen`` is the highest report of a model that once
+    broke its clamp: its ceiling is held, or this report if that is more. ``can_count``: the input can be counted where
+    ``input_bound`` is too high; ``counted_bound`` is that count, and ``is_counted`` says whether it is the bound.
+    ``price_of`` prices models that have answered in place of this one.
     """
 
     attempt_id: str
@@ -121,7 +121,7 @@ class Amounts(NamedTuple):
 
 
 class Spend(NamedTuple):
-    """What counts now: the run's nano-dollars and tokens, the hour's nano-dollars, and ``further`` amounts by limit."""
+    """The amounts that count now: nano-dollars and tokens of the run, nano-dollars of the hour, others by limit."""
 
     run_nano: Amounts
     run_tokens: Amounts
@@ -129,7 +129,7 @@ class Spend(NamedTuple):
     further: Mapping[LimitName, Amounts] = MappingProxyType({})
 
     def of(self, limit: LimitName) -> Amounts:
-        """Return what counts against one limit, in its own unit."""
+        """Return the amounts that count against one limit, in its own unit."""
         named = {
             "max_cost_per_task": self.run_nano,
             "max_tokens_per_task": self.run_tokens,

@@ -8,8 +8,8 @@ whether a cut pays with prompt caches. ``window_check`` detects a server that si
 ``formats`` are the public ``ContextManager`` over messages of OpenAI, Anthropic and Ollama.
 
 Enter: ``pruning.prune``, ``manager.ContextManager``, ``tokens.Measure``, ``counter.TokenCounter``.
-Always: a tool call and its answers stay together; the system messages, the task and the newest messages stay; what is
-    returned fits, or ``ContextOverflow`` names the setting to raise; between two cuts each request begins with the
+Always: a tool call and its answers stay together; the system messages, the task and the newest messages stay; the
+    result fits, or ``ContextOverflow`` names the setting to raise; between two cuts each request begins with the
     previous one, so that prompt caches stay valid.
 May import: core.
 Never: calls a model, reads a price table, or cuts the user's own words.

@@ -22,13 +22,13 @@ Load = Callable[[], Count | None]
 """Loads a vocabulary, which takes a fraction of a second; None: it is not installed."""
 
 _REPORTS = 16
-_BEGIN, _NEED = 0.5, 0.75  # of the limit: where a vocabulary begins to load, and where it is waited for
+_BEGIN, _NEED = 0.5, 0.75  # parts of the limit: where loading a vocabulary begins, and where the run waits for it
 _NOTABLE, _NOTABLE_FIXED = 0.02, 20
-_NOISE = 0.05  # the part of a report by which texts of another kind change it
+_NOISE = 0.05  # the part by which a report may differ because its texts are of another kind
 _MOST = 4.0  # times the least factor
 _MOST_FIXED = 2000
-_SURELY_LOW = 0.6  # of the expected count: a lower report leaves something out
-_SURELY_HIGH, _FRAME = 8, 4000  # times our own count, plus tokens: a higher report is not of this request
+_SURELY_LOW = 0.6  # part of the expected count; a lower report leaves something out
+_SURELY_HIGH, _FRAME = 8, 4000  # our own count times this, plus tokens; a higher report is not of this request
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class _MethodInUse:
         self._set_calibration(self.before)
 
     def without_vocabulary(self) -> None:
-        """Record that the vocabulary is missing, not left out by choice."""
+        """Record that the vocabulary is missing, and not left out by choice."""
         self.note = " (its vocabulary is not installed)"
         self._set_calibration(self.line)
 

@@ -13,12 +13,12 @@ from agentctl.context.relevance import extract_features, rank_groups, relevances
 from agentctl.context.tokens import LEAST_LEFT, PLAIN, Measure
 from agentctl.core.messages import Message, Role
 
-_DIGEST_SHARE, _DIGEST_MOST = 12, 500  # a twelfth of the room, at most so many tokens
+_DIGEST_SHARE, _DIGEST_MOST = 12, 500  # a twelfth of the room, at most 500 tokens
 _MOST_TOLD = 60  # groups that get lines: more than any digest has room for
 _LEAST_LINE = 4  # tokens
-_SEAM = 2  # how many more tokens two texts may have apart than together
-_ROLES: Mapping[str, Role] = {"user": "user", "assistant": "assistant"}  # whose words a digest quotes
-_SUMMARY_SHARE = 6  # one part in so many of the room, besides that, for a model's summary
+_SEAM = 2  # tokens that two texts may have more apart than joined
+_ROLES: Mapping[str, Role] = {"user": "user", "assistant": "assistant"}  # the roles that a digest quotes
+_SUMMARY_SHARE = 6  # a further sixth of the room, for a model's summary
 
 
 class Cut(NamedTuple):

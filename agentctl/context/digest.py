@@ -21,7 +21,7 @@ _FORM = (
 )
 _ARGUMENTS, _SAID, _OUTCOME = 80, 100, 80  # characters
 _NONE: Mapping[str, int] = MappingProxyType({})
-_SEAMS = (1, 8, 32)  # how many more tokens texts may have together than apart: seldom more than one
+_SEAMS = (1, 8, 32)  # tokens that texts may have more joined than apart: seldom more than one
 _MOST_LINES = 200  # more than any digest has room for
 
 

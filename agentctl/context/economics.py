@@ -1,7 +1,8 @@
 """Weigh what a cut of the conversation costs and saves with prompt caches, in estimated nano-dollars. Pure.
 
 A provider with a prompt cache charges a part of the price for what was sent before, as long as each request begins with
-the previous one. A cut ends that: what is kept after it is read once at full price, and later requests are shorter.
+the previous one. A cut ends that: the messages kept after it are read once at full price, and later requests are
+shorter.
 """
 
 from __future__ import annotations

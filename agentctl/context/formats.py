@@ -1,7 +1,7 @@
 """Read conversations in the formats of OpenAI, Anthropic and Ollama into messages, and write them back.
 
-Whatever cannot be read is refused with its place, as a message that is not counted would break the limit.
-``ParseCache`` remembers what was read, so that a growing conversation is parsed once.
+Anything unreadable is refused, and the error names its place, because a message that is not counted would break the
+limit. ``ParseCache`` remembers what was read, so that a growing conversation is parsed once.
 """
 
 from __future__ import annotations

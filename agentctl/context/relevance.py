@@ -14,7 +14,7 @@ from agentctl.core.messages import Message
 
 _WORD = re.compile(r"[^\W_]+")
 _ASCII = "".join(chr(n).lower() if chr(n).isalnum() else " " for n in range(128))  # each character as part of a word
-_UNSPACED = "\u0e00"  # the first script without spaces between words: from here on pairs of letters are the words
+_UNSPACED = "\u0e00"  # the first script without spaces between words: from here on pairs of letters count as words
 _ERRORS = frozenset(
     re.findall(
         "[a-z]+",
@@ -38,14 +38,14 @@ _BINDING = frozenset(
         "than that the their them then there these they this those through to too two under up us very was way we "
         "were what when where which while who why will with would you your",
     )
-)  # English; in other languages their frequency has to tell
+)  # English; in other languages stop words are found by their frequency
 _PHRASE_WORDS = frozenset(("can", "found", "such", "timed", "exit", "exited"))  # a phrase needs one of these
 _PHRASE = re.compile(
     r"\b(?:can't|not found|no such|timed out|exit(?:ed)?(?: with)?(?: code| status)? \(?[1-9])", re.IGNORECASE
 )
 _HEAD, _TAIL = 2_000, 1_000  # characters of a message that are read
 _SATURATION, _LENGTH = 1.2, 0.75  # BM25's k1 and b
-_HEARD = 4  # so many words of the task count as much as all of the latest messages
+_HEARD = 4  # this many words of the task count as much as all of the latest messages
 _TOLD = 4  # the divisor for a word that was already shown
 _BONUS = 0.5  # compared to the best match, which counts 1
 _RECENT = 0.2  # for the newest; the oldest gets nothing

@@ -56,7 +56,7 @@ def rough_tokens(text: str) -> int:
 
 
 def json_text(value: object) -> str:
-    """Return ``value`` as JSON for counting and showing; what JSON cannot write is replaced by its ``str()``."""
+    """Return ``value`` as JSON for counting and showing; a value that JSON cannot write becomes its ``str()``."""
     return _encode(value)
 
 

@@ -108,7 +108,7 @@ class SplitText(NamedTuple):
         return b"".join((head, mark, tail))
 
     def _shrink(self, head: bytes, tail: bytes, *, ended: bool, begun: bool, most: int) -> SplitText:
-        """Return the split with a shorter head and tail; what they lose is left out, too."""
+        """Return the split with a shorter head and tail; the lost text is left out, too."""
         before, behind = self.head[len(head) :], self.tail[: len(self.tail) - len(tail)]
         line = None if self.line is None else self.line - before.count(b"\n")
         byte = None if self.byte is None else self.byte - len(before)

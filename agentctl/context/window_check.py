@@ -6,15 +6,15 @@ How servers behave, according to public sources (github.com/ollama/ollama, unles
   1971). Without one the window is OLLAMA_CONTEXT_LENGTH, else the server's own choice (4,096 on most machines);
   ``/v1`` takes no ``num_ctx`` at all (NousResearch/hermes-agent issue 43900).
 * On overflow the chat endpoint drops messages from the front, all but system messages and the newest
-  (server/prompt.go). What is still too long loses its middle: ``num_keep`` tokens of its head stay (4, some models 24,
-  one more for the first token) and as much of its end as fills the window (runner/ollamarunner/runner.go), or half of
-  it: ``num_ctx - (num_ctx - keep) // 2`` (llm/llama_server.go; issue 17427).
+  (server/prompt.go). A message that is still too long loses its middle: ``num_keep`` tokens of its head stay (4, some
+  models 24, one more for the first token) and as much of its end as fills the window (runner/ollamarunner/runner.go),
+  or half of it: ``num_ctx - (num_ctx - keep) // 2`` (llm/llama_server.go; issue 17427).
 * ``truncate: false`` in ``/api/chat`` turns this into HTTP 400, from 0.12.6 on; before, and at ``/v1``, it changes
   nothing (pull requests 12519, 12545; issue 16800). ``shift: false`` would end an answer that fills the window, instead
   of dropping a part of the prompt for it; but a model that was loaded with another ``shift`` is reloaded.
 * ``prompt_eval_count`` is taken after the cut. Up to 0.3 it counts what was not in the cache only, and is left out
   where all of it was (issues 2068, 3427); from 0.4 on it counts the whole prompt, apart from some releases of 0.30,
-  which left out the cached part again (issue 16414, mended by pull request 16428).
+  which left out the cached part again (issue 16414, fixed by pull request 16428).
 * llama.cpp's server and vLLM refuse; LM Studio removes the middle, or the oldest part, as configured.
 
 So a low report means a cut, or counts only the part that was not in a cache. The reports of one run together tell which
@@ -33,11 +33,11 @@ from agentctl.core.errors import ContextOverflow
 from agentctl.core.messages import Completion, Message, ToolSpec
 from agentctl.core.pricing import ModelFacts
 
-SMALLEST = 2048  # tokens: no server opens a smaller window unless it is told to, and then it is one that refuses
-_COUNTED, _SURE, _DENSE = 4.0, 5.2, 2.0  # characters a token: as we count, where it is few tokens, where it is many
+SMALLEST = 2048  # tokens: a server opens a smaller window only if configured to, and then it refuses longer prompts
+_COUNTED, _SURE, _DENSE = 4.0, 5.2, 2.0  # characters per token: by our count, in text of few tokens, in text of many
 _FRAME, _JOINT = 32, 64
 _LEAST_ANSWER = 256
-_RUNS = re.compile(r"(.)\1{3,}", re.DOTALL)  # a run of blanks or of dashes is one token or few
+_RUNS = re.compile(r"(.)\1{3,}", re.DOTALL)  # a run of blanks or dashes is one token, or a few
 _WINDOWS, _HALVES = 1024, 512
 _KEPT = frozenset({0, 2, 3, 12, 13})  # above half of a window, by ``num_keep``
 
@@ -78,7 +78,7 @@ def judge_report(history: ReportHistory, sent: SentTokens, reported: int) -> tup
     A report that is too low is a cut if it has the size of a window, or if the server is known to count whole prompts,
     cached or not. It is not a cut if it is at most the new part. The first low report of a run is doubtful, as another
     run may have left its prompt in the cache; two in a row that exceed the new part, and do not grow with it, cannot be
-    due to caching. The same figure twice is doubtful, too, as at most half of it can be new.
+    due to caching. The same figure twice is doubtful, too, because at most half of it can be new.
     """
     goes_on = sent.new_least is not None
     grown = history.reported + (sent.new_least or 0)

@@ -10,6 +10,6 @@ effects: ``files`` writes files atomically and opens locks, ``background`` runs 
 Enter: ``errors.AgentctlError``, ``messages.Message``, ``events.Event``, ``limits.CostLimit``, ``pricing.charge_nano``,
 ``text.safe_text``, ``redaction.redact``, ``tool_rules.parse_rule``. Always: money is Decimal or whole nano-dollars,
 rounded up once, and unknown is None; values are frozen; an error has a hint; a secret of eight characters or more is
-found in each of its usual spellings. May import: nothing from agentctl. Never: it reads no setting, no clock and no
-environment, asks nobody, and knows no provider, no tool and no ledger.
+found in each of its usual spellings. May import: nothing from agentctl. Never: reads a setting, a clock or the
+environment, asks a user, or knows a provider, a tool or the ledger.
 """

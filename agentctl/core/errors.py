@@ -12,7 +12,7 @@ AgentctlError                   status (the name of the exit code), message, hin
 ├── ProviderError               carries ``billed``, ``retryable``, ``retry_after``
 │   ├── ProviderUnavailable     4   unavailable, kind "provider"
 │   │   └── Rejected                a request that will never be accepted
-│   ├── Refused                 1   failed: the provider does not answer such questions
+│   ├── Refused                 1   failed: the provider refuses the question (content filter)
 │   ├── ContextOverflow         7   context
 │   ├── ModelGone               69  model_gone
 │   ├── RateLimited             75  rate_limited
@@ -193,7 +193,7 @@ class Rejected(ProviderUnavailable):
 
 
 class Refused(ProviderError):
-    """The provider does not answer such questions."""
+    """The provider refuses to answer this question, by its content filter."""
 
     status = "failed"
     kind = "refused"
@@ -295,11 +295,11 @@ class LedgerBusy(StateError):
 
 
 class LedgerGone(StateError):
-    """The ledger was moved, deleted or replaced while it was in use, so its holds count nowhere else."""
+    """The ledger was moved, deleted or replaced while it was in use, so no other process counts its holds."""
 
 
 class RunTimeout(AgentctlError):
-    """The time limit of the run is over (``--timeout``)."""
+    """The run reached its time limit (``--timeout``)."""
 
     status = "timeout"
     kind = "timeout"

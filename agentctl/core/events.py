@@ -192,7 +192,7 @@ class ModelAnswered(NamedTuple):
 
 
 class ApprovalAsked(NamedTuple):
-    """A person is asked whether a call may run; ``rule`` would allow it and its like."""
+    """A person is asked whether a call may run; ``rule`` would allow it and similar calls."""
 
     call: ToolCall
     effect: str

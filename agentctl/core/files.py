@@ -146,7 +146,7 @@ def make_folder(folder: Path, *, sync: bool = True) -> None:
         missing.append(missing[-1].parent)
     for one in reversed(missing):
         try:
-            one.mkdir(mode=0o700 if one == folder else 0o755)  # despite the umask: nobody else may replace it
+            one.mkdir(mode=0o700 if one == folder else 0o755)  # despite the umask: no other user may replace it
         except OSError:
             if not one.is_dir():
                 raise

@@ -123,7 +123,7 @@ class Reported(NamedTuple):
 
     @property
     def text(self) -> str:
-        """Empty: a report is no part of the answer's text."""
+        """Always empty: a report adds nothing to the answer's text."""
         return ""
 
 

@@ -74,7 +74,7 @@ class Redactor:
     """Replaces the secrets in the requests of one run to a provider; each mark identifies its secret.
 
     A mark is ``[redacted:KIND:ID]``. The id is derived from the secret's spelling and a number that only this object
-    knows, so nobody can test a guess against it. Text that looks like a mark of another object is replaced, too, so
+    knows, so a guess cannot be tested against it. Text that looks like a mark of another object is replaced, too, so
     that it cannot be passed on. Keys found by their shape are then also searched for in other spellings. Several
     threads may use it at once.
     """

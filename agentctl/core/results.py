@@ -28,7 +28,7 @@ class LimitUse:
 class BreakerInfo:
     """Why a breaker tripped: amounts in the limit's own unit; ``free_at`` is None when waiting will not help.
 
-    ``spent`` includes what is in doubt. After an overrun, ``hold`` is the amount held for the call and ``charge`` the
+    ``spent`` includes amounts in doubt. After an overrun, ``hold`` is the amount held for the call and ``charge`` the
     amount that counts for it, which is included in ``spent``; ``ceiling`` is None if the run has no such limit.
     ``run_id`` is the run that has the limit, if it is one above the stopped run.
     """

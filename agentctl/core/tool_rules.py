@@ -102,7 +102,7 @@ def split_rules(text: str) -> tuple[str, ...]:
 def rule_for(name: str, arguments: Mapping[str, object], target: str | None) -> Rule:
     """Return the rule for calls of ``name`` with the same ``target`` argument (None: with any arguments).
 
-    Its text is as a user would write it; nobody can write a value with control characters.
+    Its text is as a user would write it; a rule cannot contain control characters.
     """
     if target is None or arguments.get(target) is None:
         return Rule(name, (), name)

@@ -8,6 +8,6 @@ configured.
 Enter: ``recorder.Recorder``, ``writer.Journal``, ``reader.list_runs``, ``reader.read_run``,
 ``artifacts.ArtifactFolder``. Always: a record is on disk before the next step; secrets are redacted before anything is
 written; the first record creates the file, for its owner only, and the file is locked while its run lives. May import:
-core, context, settings, budget, protocols, ledger. Never: it does not account for spending (the ledger does), and
-changes no line of a journal.
+core, context, settings, budget, protocols, ledger. Never: accounts for spending (the ledger does), or changes a line of
+a journal.
 """

@@ -41,7 +41,7 @@ class ArtifactFolder:
 
     def _keep(self, number: int, tool: str, text: str) -> Artifact:
         name = f"{number}-{re.sub('[^A-Za-z0-9_-]', '_', tool)[:40] or 'tool'}.txt"
-        safe = safe_text(redact(text, self._secrets))  # what is read back is what stands there: numbers stay right
+        safe = safe_text(redact(text, self._secrets))  # as it is written, so that offsets stay right
         data = safe.encode("utf-8")
         if len(data) > self._left:
             raise StateError("result not saved: artifact quota for this run exceeded", hint="request less at once")

@@ -189,7 +189,7 @@ class ExpenseCollector:
         """Process one record, and return the call that it charges or puts in doubt; None for most records."""
         event = record.event
         if isinstance(event, CallSettled | CallDoubted | CallVoided):
-            self._unsettled.pop(record.run_id, None)  # written after all
+            self._unsettled.pop(record.run_id, None)  # the ledger has it now
         match event:
             case RunStarted():
                 self._runs[record.run_id] = event

@@ -15,8 +15,8 @@ in doubt.
 Enter: `sqlite.SqliteLedger`; to read `report.costs_report`, `check.check`, `forecast.forecast_first_call`; to correct
 `reconcile.reconcile`, `export_matching.reconcile_export`. Always: a method has committed to disk when it returns. Every
 change of an attempt adds an entry, and entries never change. Amounts are whole nano-dollars and tokens; an amount of
-unknown outcome counts in full. May import: core, context, settings, budget, protocols. Never: it makes no model call,
-reads no settings and prints nothing. No other package holds SQL, and no migration that was released is edited.
+unknown outcome counts in full. May import: core, context, settings, budget, protocols. Never: calls a model, reads
+settings or prints. No other package holds SQL, and no migration that was released is edited.
 """
 
 from agentctl.ledger.sqlite import SqliteLedger

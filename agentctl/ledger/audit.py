@@ -328,8 +328,8 @@ def _price_in(written: str) -> Price:
 def disagreement(row: ChargeRow) -> str | None:
     """Recompute a charge from its row alone; return a sentence if the row differs, None if it agrees.
 
-    What set the amount is compared, too: the provider's bill if it is more than the price comes to, else the price of
-    the requested model or of the one that answered. ``row.why_not`` must be None.
+    The source of the amount is compared, too: the provider's bill if it is more than the price comes to, else the price
+    of the requested model or of the one that answered. ``row.why_not`` must be None.
     """
     usage, hour_writes, billed = row.usage, row.hour_write_tokens or 0, row.billed_nano
     parts = (

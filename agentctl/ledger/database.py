@@ -34,7 +34,7 @@ _MOUNTS = Path("/proc/self/mountinfo")
 _NETWORKED = frozenset({
     *("nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "ncpfs", "9p", "afs", "coda", "ceph", "glusterfs", "lustre"),
     *("gfs2", "ocfs2", "gpfs", "beegfs", "orangefs", "pvfs2", "panfs", "davfs"),
-    *("virtiofs", "drvfs", "vboxsf", "vmhgfs", "prl_fs", "fakeowner"),  # a virtual machine's share of its host
+    *("virtiofs", "drvfs", "vboxsf", "vmhgfs", "prl_fs", "fakeowner"),  # the host's folders in a virtual machine
 })  # fmt: skip
 _LOCAL_FUSE = frozenset({
     *("fuse-overlayfs", "mergerfs", "bindfs", "gocryptfs", "encfs", "cryfs", "securefs", "lxcfs", "portal"),

@@ -74,7 +74,7 @@ def _chown_hint(path: Path) -> str:
 
 
 def _disk_problem(path: Path) -> tuple[str, str] | None:
-    """Return what is wrong with the disk, and a hint; None if nothing is."""
+    """Return the problem with the disk, and a hint; None if there is none."""
     try:
         disk = os.statvfs(path.parent)
     except OSError:

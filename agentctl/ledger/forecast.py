@@ -77,7 +77,7 @@ def forecast_first_call(
     clock: ReadClock | None = None,
     pause_s: float = PAUSE_S,
 ) -> Forecast:
-    """Return the answer to ``ask`` as the first call of a run with these limits; no ledger yet counts as an empty one.
+    """Return the answer to ``ask`` as the first call of a run with these limits; a missing ledger counts as empty.
 
     ``parent`` is the run that it would belong to, if any. Holds of processes that were not yet found dead still count
     here; a real call would conclude them first.

@@ -41,7 +41,7 @@ def _judge_with_reserve(
         granted = judge(ask, add_reserve(freed, reserve), at_ceiling=at_ceiling)
         if isinstance(granted, WorstCase):
             return granted, reserve, others[:count]
-        answer = granted  # judged without the reserves of others: they neither refuse nor stand in the figures
+        answer = granted  # without the reserves of others, so that they are not in its figures
     return answer, own, ()
 
 
@@ -129,7 +129,7 @@ def _counts(one: ReserveRow, room: LimitState) -> bool:
 def list_sizes(ask: Ask, own: ReserveRow | None) -> tuple[ReserveRow | None, ...]:
     """Return the reserves that the run may keep beside the hold, the best first.
 
-    A run does not give up the reserve that it has for a turn. A reserve that it never had is no reason to refuse one.
+    A run does not give up an existing reserve for a turn. A turn is not refused to make room for a new reserve.
     """
     if ask.keep is None or not ask.keep.output or ask.purpose == "answer":
         return (None,)

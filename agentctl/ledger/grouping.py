@@ -160,7 +160,7 @@ def sums(tx: Transaction, values: Mapping[str, object]) -> Iterator[tuple[Any, .
 def window(
     tx: Transaction, *, since_us: int, until_us: int, reaches_now: bool, run_id: str | None
 ) -> Mapping[str, object]:
-    """Return the parameters of a window's queries; the bounds are the ledger's own time."""
+    """Return the parameters of a window's queries; its bounds are in ledger time."""
     values = {"since": since_us, "until": until_us, "reaches_now": reaches_now, "run": run_id, "now": tx.now_us}
     return values | {"ahead": tx.wall_us - tx.now_us, "slot": SLOT_S * 1_000_000}
 

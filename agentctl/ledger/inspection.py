@@ -2,8 +2,8 @@
 
 A reader does not migrate a file, and may not be able to; a copy takes seconds and gigabytes. A file of an older schema
 is read through views of one connection that have the names of this schema's tables and hide the file's own. Columns and
-tables that were added since come from the schema itself; what a migration computes from rows is computed here by the
-same rule.
+tables that were added since come from the schema itself; values that a migration computes from rows are computed here
+by the same rule.
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ class ModelMiscount(NamedTuple):
 def may_count(tx: Transaction, facts: ModelFacts) -> bool:
     """Return whether a bound may be counted with the published vocabulary of this model.
 
-    Not after a report above such a bound, until that is cleared, and not if another model has answered.
+    It may not after a report above such a bound, or an answer by another model, until that is cleared.
     """
     asked = (storable(facts.provider), storable(facts.base_url), storable(facts.model or ""))
     return tx.db.execute(_MISCOUNTS_OF_ONE, asked).fetchone() is None
@@ -236,7 +236,7 @@ def at_dearest_price(tx: Transaction, ask: Ask) -> Ask:
 
 
 def uncleared_substitutes(tx: Transaction) -> tuple[ModelSubstitute, ...]:
-    """Return the substitutes that nobody has cleared."""
+    """Return the uncleared substitutes."""
     return tuple(
         ModelSubstitute(provider, base_url, model, Substitute(answered, _price_in(prices), tier), as_datetime(at_us))
         for provider, base_url, model, answered, tier, prices, at_us in tx.db.execute(_UNCLEARED_SUBSTITUTES)

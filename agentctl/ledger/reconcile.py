@@ -1,4 +1,4 @@
-"""Correct the ledger by hand: settle amounts in doubt, clear what is recorded against a model, reset the clock."""
+"""Correct the ledger by hand: settle amounts in doubt, clear records against a model, reset the clock."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Reconciliation(NamedTuple):
 
 
 class ClockReset(NamedTuple):
-    """The wall time beyond which time while off counted before, and the one beyond which it counts now; UTC.
+    """A reset of the clock: time while the machine is off counts beyond ``now``, before it did beyond ``was``; UTC.
 
     ``done`` False: the wall clock was not behind.
     """

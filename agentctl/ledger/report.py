@@ -120,7 +120,7 @@ class CostReport:
 
 
 def costs_window(path: Path, *, seconds: int, clock: ReadClock | None = None) -> CostReport:
-    """Report the calls that ended in the last ``seconds``, and those still open; no ledger yet is an empty report.
+    """Report the calls that ended in the last ``seconds``, and those still open; empty without a ledger.
 
     Raises:
         StateError: the file is damaged, foreign or newer than this program.
@@ -131,14 +131,13 @@ def costs_window(path: Path, *, seconds: int, clock: ReadClock | None = None) ->
 
 
 def costs_report(path: Path, query: CostQuery, *, clock: ReadClock | None = None) -> CostReport:
-    """Report the calls that ended in a window, and those still open if it reaches now; no ledger yet is an empty
-    report.
+    """Report the calls that ended in a window, and those still open if it reaches now; empty without a ledger.
 
-    The bounds are turned into the ledger's own time, which may lie ahead of a wall clock that was set back.
+    The bounds are turned into ledger time, which may be ahead of a wall clock that was set back.
 
     Raises:
         StateError: the file is damaged, foreign or newer than this program.
-        UsageError: no run has an id that begins so, or several runs have.
+        UsageError: no run or several have an id with this prefix.
     """
     clock = clock or system_clock()
     with read_view(path, clock) as tx:
@@ -165,7 +164,7 @@ def _report(tx: Transaction, query: CostQuery) -> CostReport:
 
 
 class LedgerWindow(NamedTuple):
-    """A window in the ledger's own time; ``reaches_now``: it includes what is still open. ``until`` is wall time."""
+    """A window in the ledger's own time; ``reaches_now``: it includes open amounts. ``until`` is wall time."""
 
     since_us: int
     until_us: int
@@ -186,7 +185,7 @@ def span_of(tx: Transaction, query: CostQuery) -> LedgerWindow:
 
 
 def window_start(tx: Transaction, run_id: str | None, span: LedgerWindow, slots: Sequence[Slot]) -> datetime:
-    """Return the start of a window without a lower bound: its first call, or the start of the run."""
+    """Return the start of a window without a lower bound: its first call, or the start of its run."""
     first = min(span.until, as_datetime(_first_us(tx, run_id) + tx.wall_us - tx.now_us))
     return min(first, slots[0].at) if slots else first
 

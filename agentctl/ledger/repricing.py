@@ -127,14 +127,14 @@ def reprice(
     alternative: Alternative | None = None,
     clock: ReadClock | None = None,
 ) -> RepriceReport:
-    """Price the calls of a window again by ``prices_at``; no ledger yet is an empty report.
+    """Price the calls of a window again by ``prices_at``; the report is empty without a ledger.
 
     With an ``alternative`` each call is priced as if that model had been requested and had answered, in the same
     service tier; the provider's bill for another model does not count then.
 
     Raises:
         StateError: the file is damaged, foreign or newer than this program.
-        UsageError: no run has an id that begins so, or several have.
+        UsageError: no run or several have an id with this prefix.
     """
     clock = clock or system_clock()
     with read_view(path, clock) as tx:

@@ -261,7 +261,7 @@ def _rebuilt(db: sqlite3.Connection, path: Path) -> StateError:
 
 
 def _objects(db: sqlite3.Connection) -> frozenset[tuple[str, str, str, str | None]]:
-    """Return every table, index and trigger, with its text; without the statistics of ANALYZE."""
+    """Return every table, index and trigger with its SQL, except the statistics of ANALYZE."""
     sql = "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_stat%'"
     return frozenset(db.execute(sql).fetchall())
 

@@ -146,7 +146,7 @@ def amounts_after(tx: Transaction, after_us: int) -> tuple[Amounts, int]:
 
 
 def time_of(tx: Transaction, after_us: int, nano: int) -> int | None:
-    """Return when the first ``nano`` (above 0) of what leaves the hour after a time have left it; None: never."""
+    """Return when the amounts that leave the hour after a time add up to ``nano`` (above 0); None: never."""
     left = nano
     start_us = after_us + 1
     for finer_us, width_us in pairwise((1, *WIDTHS_US)):
@@ -322,7 +322,7 @@ def free_at(tx: Transaction, ask: Ask, verdict: Verdict) -> datetime | None:
         return as_datetime(tx.wall_us + MINUTE_US) if verdict.ceiling else None
     if verdict.limit not in WINDOWS:
         return None
-    asked = verdict.would_be - verdict.spent - verdict.in_doubt  # with what is held: in every window the same
+    asked = verdict.would_be - verdict.spent - verdict.in_doubt  # held amounts included: the same in every window
     last_us = tx.now_us
     for limit, (ceiling, _) in _windows_of(ask, path_of(tx, ask.run_id)).items():
         freed_us = last_us if ceiling is None else _freed_us(tx, limit, ceiling - asked)

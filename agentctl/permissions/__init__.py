@@ -2,13 +2,13 @@
 
 `decision` holds the user's rules (`Permissions`) and decides on one call: allow, ask or deny. `admission` guards the
 tools of a run: it resolves the arguments, applies the decision and, if needed, asks a person. `preview` says what would
-happen to a call by the settings alone. `guards` limits what a model may ask for: calls in a turn, size of arguments,
+happen to a call by the settings alone. `guards` limits a model's tool calls: calls in a turn, size of arguments,
 repeated calls.
 
 Enter: `admission.Admission.admit` in a run, `preview.preview_call` for `policy check`, `decision.permissions_of` to get
     the rules from the settings.
 Always: deny rules win over ask rules, ask rules over allow rules. A rule that names an unknown tool or argument is an
-    error, never ignored. Where nobody can be asked, a question is a denial.
+    error, never ignored. Without a user to ask, a question is a denial.
 May import: tools, protocols, settings, core.
 Never: runs a tool, or asks a model.
 """

@@ -23,7 +23,7 @@ Approve = Literal["ask", "deny", "all"]
 
 
 class Admission:
-    """Admits or denies the calls of one run. ``approver`` None: nobody can be asked.
+    """Admits or denies the calls of one run. ``approver`` None: there is no user to ask.
 
     A refused call is not asked about again: the refusal applies for the rest of the run.
     """

@@ -1,4 +1,4 @@
-"""Limit what a model may ask for in one turn, and how often it may repeat itself. Pure."""
+"""Limit a model's tool calls in one turn, and how often it may repeat one. Pure."""
 
 from __future__ import annotations
 

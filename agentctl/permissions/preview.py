@@ -1,4 +1,4 @@
-"""Preview what would happen to a tool call by the settings alone; nothing is asked, looked up or run. Pure.
+"""Preview the decision on a tool call by the settings alone, without asking, looking up or running anything. Pure.
 
 A call is written like a rule, ``docker_restart(name=web)``, but its values are literal: ``*`` is an asterisk. A text
 that is not a tool call is a shell command.
@@ -27,7 +27,7 @@ _WORD = re.compile(r"[A-Za-z0-9_]{1,100}")
 
 
 class CallPreview(NamedTuple):
-    """What would happen to a call, and why; ``asks`` needs a person, and is denied if there is none.
+    """The decision on a call, and why; ``asks``: it needs a person, and is denied if there is none.
 
     ``left_out``: the tool is not offered to a model, because the sandbox that it needs is not available.
     """

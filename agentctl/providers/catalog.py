@@ -49,7 +49,7 @@ _NO_LINES: Mapping[str, PriceLine] = MappingProxyType({})
 #: Providers without rows in the table: a model on the user's own machine has the window it was started with.
 _WITHOUT_ROWS = frozenset({"builtin", "local", "ollama"})
 
-#: litellm's other names for a provider, as they stand in its rows.
+#: litellm's other names for a provider, as its rows have them.
 _OWNER_ALIASES: Mapping[str, str] = MappingProxyType({"bedrock_converse": "bedrock"})
 _SECOND_OWNERS: Mapping[str, str] = MappingProxyType({"ai21_chat": "ai21", "cohere": "cohere_chat"})
 
@@ -98,8 +98,8 @@ class Catalog:
         """Return the facts of a model; an unknown price is None, never 0.
 
         A model is free only if declared so: builtin, local, Ollama on the user's ``own_host`` (unless that passes
-        requests on to a cloud), or a user's line with 0. A user's line covers everything that a request costs, so a
-        fee that agentctl does not know no longer makes the model ``unbounded``; a router stays unbounded.
+        requests on to a cloud), or a user's line with 0. A user's line covers everything that a request costs, so with
+        one an unknown fee does not make the model ``unbounded``; a router stays unbounded.
 
         Raises:
             UsageError: it is not a chat model, or the user's line for it is in another unit.

@@ -77,10 +77,10 @@ def add_cache_marks(messages: Sequence[Mapping[str, object]], *, followed: bool)
     """Return a conversation in the chat format with at most three cache marks (four are allowed).
 
     Anthropic reads a conversation from its cache only up to a mark. The first mark follows the system message and the
-    tools, which stay when the rest is pruned. The second stands where the previous request ended: from a mark the
-    provider looks back over twenty blocks only, and a turn may have more. The third stands at the end, or before the
-    last message if no request is to follow (``followed``): a write that nothing reads costs more than it saves.
-    Assistant messages get no mark, as calls may come after them, and empty ones cannot take one.
+    tools, which stay when the rest is pruned. The second is where the previous request ended: from a mark the
+    provider looks back over twenty blocks only, and a turn may have more. The third is at the end, or before the last
+    message if no request is to follow (``followed``): a write that nothing reads costs more than it saves. Assistant
+    messages get no mark, as calls may come after them, and empty ones cannot take one.
     """
     answered = max((place for place, one in enumerate(messages) if one["role"] == "assistant"), default=0)
     ends = (

@@ -64,7 +64,7 @@ def address_of(provider: str, url: str) -> str:
     """Return ``url`` as the ledger and the screens name it; "" for the provider's own address in any spelling.
 
     Scheme and host are in lower case. Credentials, query, fragment, the scheme's default port and a trailing slash are
-    left out. What cannot be parsed as an address is never the provider's own.
+    left out. A text that is not a valid address is never the provider's own.
     """
     if not url:
         return ""

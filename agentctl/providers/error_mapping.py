@@ -55,7 +55,7 @@ _NO_CREDIT = re.compile(
     r"credit balance is too low|insufficient.(balance|credit|funds)|insufficient_quota", re.IGNORECASE
 )
 _AFFORDABLE = re.compile(r"can only afford (\d[\d,]{0,11})\b", re.IGNORECASE)
-#: The status that an error document in a stream stands for, by the words that providers use for its code or type.
+#: The status that an error document in a stream means, by the words that providers use for its code or type.
 _STATUS_OF: Mapping[str, int] = {
     "bad_request": 400,
     "context_length_exceeded": 400,

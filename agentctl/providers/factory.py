@@ -34,9 +34,9 @@ def create_llm_provider(
 ) -> LLMProvider:
     """Return a provider by its name; arguments that are not given come from ``settings``.
 
-    ``model`` None: the provider's default. ``base_url``: another address than the provider's own. ``prices``: what
-    models cost, in dollars per million tokens, on top of the price table. ``settings`` None: the user's (environment,
-    .env, config). Nothing is sent before the first request, which also reports a missing key.
+    ``model`` None: the provider's default. ``base_url``: another address than the provider's own. ``prices``: the
+    prices of models, in dollars per million tokens, on top of the price table. ``settings`` None: the user's
+    (environment, .env, config). Nothing is sent before the first request, which also reports a missing key.
 
     Raises:
         UsageError: agentctl does not support the provider, or a setting is invalid.
@@ -131,7 +131,7 @@ class AnthropicProvider(_PresetProvider):
 class OllamaProvider(_PresetProvider):
     """Ollama; ``num_ctx`` is the context window, in tokens, that it opens: its default truncates prompts silently.
 
-    Requests ask it not to truncate a prompt that is longer still, which older versions do all the same. An Ollama on
+    Requests ask it not to truncate a prompt that is too long for that; older versions truncate it anyway. An Ollama on
     this machine is asked, before the first request, for the length that the model was trained on: no window is longer.
 
     On this machine it is free; elsewhere ``prices`` (dollars per million tokens) must say what it costs.

@@ -26,7 +26,7 @@ LATE_S = 10.0  # how long after the end of the answer its usage may come
 END_S = 0.25  # how long to wait for the end of the body after that, so that the connection can be reused
 ERROR_S = 10.0  # how long the body of an error may take, as its status is known already
 MOST_ERROR_BYTES = 256 * 1024
-FREE_BY_STATUS = frozenset({401, 402, 403, 404, 405})  # whatever the body is; every redirect is free, too
+FREE_BY_STATUS = frozenset({401, 402, 403, 404, 405})  # with any body; every redirect is free, too
 _EVENTS_BEFORE_REQUEST = ("connection.", "proxy.", "socks.", "http11.response_closed")  # httpcore's: DNS, TCP, TLS
 _ENDS = {mark.encode(): b"\\u%04x" % ord(mark) for mark in "\x85\u2028\u2029"} | {b"[DONE]": b"[DON\\u0045]"}
 _CLAMPS = frozenset(
@@ -78,7 +78,7 @@ class Attempt:
         return self.sent and not self._unwritable and (self._departed or not self._traced)
 
     def withdraw(self) -> Outcome:
-        """Stop the request from leaving; return what is known of its cost if it failed."""
+        """Stop the request from leaving; return its outcome: unsent, refused or unknown."""
         self.withdrawn = True
         if not self.connected:
             return "unsent"

@@ -47,7 +47,7 @@ def litellm_folder() -> Path | None:
     """Return the folder of the installed litellm, None if it is not installed; the slow import is avoided."""
     try:
         found = find_spec("litellm")
-    except ValueError:  # something stands in its place that was not imported from a file
+    except ValueError:  # another module has this name, and was not imported from a file
         found = None
     return None if found is None or found.origin is None else Path(found.origin).parent
 
@@ -97,20 +97,20 @@ def make_client(transport: httpx.AsyncBaseTransport) -> object:
 
 def _guarded_import() -> Any:  # noqa: ANN401 - a module that mypy does not follow
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # no fetch
-    os.environ["LITELLM_MODE"] = "PRODUCTION"  # no load_dotenv() of whatever directory we stand in
-    os.environ["EXPERIMENTAL_OPENAI_BASE_LLM_HTTP_HANDLER"] = "True"  # one way out for all, and no SDK to load for it
+    os.environ["LITELLM_MODE"] = "PRODUCTION"  # no load_dotenv() in the current directory
+    os.environ["EXPERIMENTAL_OPENAI_BASE_LLM_HTTP_HANDLER"] = "True"  # one handler for all, so no SDK is loaded
     from pydantic import BaseModel  # noqa: PLC0415
 
-    BaseModel.model_config["defer_build"] = True  # of its 1,500 models a call uses a dozen: a fifth of the time
+    BaseModel.model_config["defer_build"] = True  # a call uses a dozen of 1,500: a fifth of the time
     try:
         import litellm
     finally:
         del BaseModel.model_config["defer_build"]
     litellm.suppress_debug_info = True  # it prints advice on stdout
-    litellm.drop_params = False  # the clamp could be dropped in silence
+    litellm.drop_params = False  # otherwise it could drop the clamp silently
     litellm.telemetry = False
-    litellm.disable_hf_tokenizer_download = True  # of a Llama it fetches one, in the middle of an answer
-    litellm.REPEATED_STREAMING_CHUNK_LIMIT = 10**9  # equal pieces are no error: what is paid for is kept
+    litellm.disable_hf_tokenizer_download = True  # it would fetch Llama's in the middle of an answer
+    litellm.REPEATED_STREAMING_CHUNK_LIMIT = 10**9  # repeated pieces are not an error: keep a paid answer
     litellm.num_retries = 0
     _silence_logging()
     _block_default_clients(litellm)

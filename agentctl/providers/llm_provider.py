@@ -172,7 +172,7 @@ class LLMProvider(ABC):
     def estimate_tokens(self, what: str | Sequence[Message]) -> int:
         """Return an estimate of the tokens of a text or a conversation, by the model's own vocabulary if it has one.
 
-        It is no upper bound. The first call takes about a quarter of a second. Nothing is sent.
+        It is not an upper bound. The first call takes about a quarter of a second. Nothing is sent.
 
         >>> OpenAIProvider("gpt-4o", api_key="sk-…").estimate_tokens("Say hello.")
         3

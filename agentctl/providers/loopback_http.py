@@ -101,7 +101,7 @@ def _talk(sock: socket.socket, parts: SplitResult, until: float, post: bytes | N
         headers["Authorization"] = f"Basic {b64encode(pair.encode()).decode('ascii')}"
     if post is not None:
         headers["Content-Type"] = "application/json"
-    client = HTTPConnection("unused")  # it only writes: the socket says where to
+    client = HTTPConnection("unused")  # it only writes requests: the socket is connected already
     client.sock = sock
     sock.settimeout(seconds_left(until))
     try:
@@ -116,14 +116,14 @@ def _talk(sock: socket.socket, parts: SplitResult, until: float, post: bytes | N
 
 
 class _TimedReader(io.RawIOBase):
-    """What a socket receives until a given moment, however slowly the other side sends."""
+    """A reader of a socket with one deadline for all data, however slowly it arrives."""
 
     def __init__(self, sock: socket.socket, until: float) -> None:
         self._sock = sock
         self._until = until
 
     def makefile(self, mode: str) -> io.BufferedReader:
-        """Return a reader of what comes: all that http.client wants of a socket."""
+        """Return a buffered reader, the only method that http.client needs of a socket."""
         return io.BufferedReader(self)
 
     def readable(self) -> bool:

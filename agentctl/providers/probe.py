@@ -111,7 +111,7 @@ def _judge(found: ProbeResult, target: _Target, answer: HttpResponse, model: str
     if status == 429:
         return _fail(found, target, "rate_limited", f"{target.place} is limiting requests (429): try again later")
     if status in (404, 405, 501) and target.provider != "ollama" and not is_official(target.provider, target.base_url):
-        return found._replace(key="unknown")  # a server without a list may answer all the same
+        return found._replace(key="unknown")  # a server without a list of models may still work
     if 300 <= status < 400:
         where = format_value(answer.location) or "nowhere"
         return _fail(found, target, "unavailable", f"{target.place} redirects to {where}: check the address")
@@ -120,7 +120,7 @@ def _judge(found: ProbeResult, target: _Target, answer: HttpResponse, model: str
             f"{target.place} answered {status} {answer.reason}: try again later, or check the provider's status page"
         )
         return _fail(found, target, "unavailable", message)
-    if answer.body is None:  # too long to read: nothing but its presence is known
+    if answer.body is None:  # too long to read: it is known only that a server is there
         return _with_key(found, target)
     models = _models(target.provider, answer)
     if models is None:
@@ -163,7 +163,7 @@ def _with_key(found: ProbeResult, target: _Target) -> ProbeResult:
 def _with_model(found: ProbeResult, target: _Target, model: str) -> ProbeResult:
     spellings = {model, f"{model}:latest"} if target.provider == "ollama" else {model}
     if target.provider == "openrouter":
-        spellings.add(model.partition(":")[0])  # what follows says how to choose among hosts
+        spellings.add(model.partition(":")[0])  # the suffix says how to choose among hosts
     known: bool | None = bool(spellings & set(found.models))
     if not known and target.provider != "ollama":
         known = _ask_for_model(target, model)

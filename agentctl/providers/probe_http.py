@@ -97,7 +97,7 @@ class _Transport(httpx.BaseTransport):
     """httpcore's connections on our own network backend, which httpx's transport does not accept."""
 
     def __init__(self, network: _Network, proxy: httpx.Proxy | None, *, secure: bool) -> None:
-        tls = ssl.create_default_context() if secure else None  # the usual authorities, SSL_CERT_FILE beside them
+        tls = ssl.create_default_context() if secure else None  # the usual authorities, and those of SSL_CERT_FILE
         self._is_direct = proxy is None
         self._pool = (
             httpcore.ConnectionPool(ssl_context=tls, network_backend=network)
@@ -114,7 +114,7 @@ class _Transport(httpx.BaseTransport):
         """Send a request; httpcore's errors leave this as they are."""
         url, host = request.url, request.url.raw_host
         if b":" in host and not self._is_direct:
-            host = b"[%b]" % host  # httpcore writes it as it is into what the proxy reads
+            host = b"[%b]" % host  # httpcore writes it unchanged into the request to the proxy
         target = httpcore.URL(scheme=url.raw_scheme, host=host, port=url.port, target=url.raw_path)
         answer = self._pool.handle_request(
             httpcore.Request(request.method, target, headers=request.headers.raw, extensions=request.extensions)

@@ -77,7 +77,7 @@ class _AnswerStream(AsyncIterator[Delta | Reported | Completion]):
         return None if model is None else redact(model, (self._key,))
 
     def withdraw(self) -> Outcome:
-        """Stop the request from leaving; return what is known of its cost if it failed."""
+        """Stop the request from leaving; return its outcome: unsent, refused or unknown."""
         return self._attempts[0].withdraw() if self._attempts else "unsent"
 
 
@@ -211,7 +211,7 @@ class RemoteProvider(LLMProvider):
                         raise ClampExceeded(f"{self.provider} exceeded max_tokens={clamp}; its answer was cut off")
                     if text is not None:
                         yield Delta(text)
-                    if answer.stopped:  # litellm would now make up what is missing, at the cost of a second
+                    if answer.stopped:  # otherwise litellm would invent missing fields, which takes a second
                         break
                 await attempt.finish()
             except Exception as error:
@@ -237,7 +237,7 @@ class RemoteProvider(LLMProvider):
         yield replace(answered, tier=tier, hour_writes=reader.hour_writes, reported=reported, fell=reader.fell)
 
     def _address(self, litellm: ModuleType) -> tuple[str | None, str]:
-        """Return the key and the address to use; litellm finds in the environment what we do not know."""
+        """Return the key and the address to use; litellm reads missing ones from the environment."""
         key, base_url = self._api_key, self._base_url
         if base_url and (key is not None or self.provider in KEY_NAMES or self.provider == "ollama"):
             return key, base_url

@@ -39,7 +39,8 @@ def ollama_models(base_url: str, *, patience_s: float = PATIENCE_S) -> tuple[str
     """Return the models of an Ollama that can call tools, sorted; None if no Ollama answers in time.
 
     Models whose capabilities the list leaves out are asked for them, within a second for all. If no model has any (an
-    old server), all count. A model that runs elsewhere (in a cloud) never counts: nobody chose to send anything there.
+    old server), all count. A model that runs elsewhere (in a cloud) never counts, because the user did not choose to
+    send anything there.
     """
     try:
         answer = _send(f"{base_url}/api/tags", until=time.monotonic() + patience_s)

@@ -39,7 +39,7 @@ _ENVELOPE = frozenset(
 
 
 class AnswerTooLong(ValueError):
-    """A line or an error document is longer than any answer is."""
+    """A line or an error document is longer than any real answer."""
 
 
 class UsageReader(ABC):
@@ -225,7 +225,7 @@ class OpenRouterReader(OpenAIReader):
 
 
 class AnthropicReader(UsageReader):
-    """Messages: the input stands in the first block, the output in the last, both cumulative."""
+    """Anthropic's messages: the input is in the first block, the output in the last, both cumulative."""
 
     table = ANTHROPIC
 
@@ -269,7 +269,7 @@ class AnthropicReader(UsageReader):
 
 
 class OllamaReader(UsageReader):
-    """Ollama's chat: usage stands in the last line; what came from a cache is part of the count, if it is told."""
+    """Ollama's chat: usage is in the last line; the count includes cached tokens, where it reports them."""
 
     table = OLLAMA
 

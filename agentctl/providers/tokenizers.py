@@ -1,8 +1,8 @@
 """Count tokens as models do: a vocabulary for each kind of model, a factor, and the margin of error.
 
-OpenAI publishes its vocabularies. Claude's present ones are secret: the older one stands in, times a factor that users
-measured against ``count_tokens`` (about 1.15, and 1.5 from Opus 4.7 on, by kind of text 1.0 to 1.65). Llama 3, Qwen and
-most others derive from cl100k_base; many of them make each digit a token.
+OpenAI publishes its vocabularies. Claude's present ones are secret: the older one replaces them, times a factor that
+users measured against ``count_tokens`` (about 1.15, and 1.5 from Opus 4.7 on, by kind of text 1.0 to 1.65). Llama 3,
+Qwen and most others derive from cl100k_base; many of them make each digit a token.
 
 The vocabularies are data files of litellm: found without importing it, checked by their hashes, never downloaded.
 """
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tiktoken import Encoding
 
 
-_ROUGH_MARGIN = 0.6  # of a count by kinds of characters
+_ROUGH_MARGIN = 0.6  # the margin of a count by kinds of characters
 _CLAUDE = re.compile(r"claude-(?:[a-z]+-)?([0-9]+)(?:[.-]([0-9]{1,2}))?(?![0-9])")
 _NEW_CLAUDE = (4, 7)
 _O200K_MODELS = re.compile(r"gpt-(?:4o|4\.[1-9]|[5-9])|chatgpt-|(?:^|[/:])(?:o[1-9](?![0-9a-z])|codex-|computer-use-)")
@@ -150,7 +150,8 @@ def published_vocabulary(model: str | None) -> str | None:
 def measure_for(provider: str, model: str | None, *, known: Mapping[str, Calibration] | None = None) -> Measure:
     """Return how to count the tokens of a model, by its vocabulary if one is installed; nothing is sent.
 
-    The first call takes about a quarter of a second. ``known`` is what reports have taught, by the way of counting.
+    The first call takes about a quarter of a second. ``known`` are the calibrations learned from reports, by way of
+    counting.
 
     >>> from agentctl import measure_for
     >>> measure = measure_for("openai", "gpt-4o")
@@ -274,7 +275,7 @@ def load_vocabulary(name: str, *, digits_apart: bool = False) -> Vocabulary | No
 
 
 def read_vocabulary(name: str, folder: Path) -> Encoding | None:
-    """Read a vocabulary from the files in ``folder``; return None if they are not what they should be."""
+    """Read a vocabulary from the files in ``folder``; return None if they are missing or differ from the known hash."""
     data = _DATA[name]
     try:
         import tiktoken

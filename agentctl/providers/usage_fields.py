@@ -2,7 +2,7 @@
 
 Each format has a table of the known fields. A number that no table names is judged by its name:
 
-- a time or a rate (``queue_time``, ``tokens_per_second``) is harmless: nobody bills it;
+- a time or a rate (``queue_time``, ``tokens_per_second``) is harmless: it is never billed;
 - a count of anything else (``web_search_requests``, ``video_tokens``, ``num_sources_used``) is a fee as soon as it is
   above 0, because agentctl asks for text and its own tools only and has no price for it;
 - any other number above 0 is unknown. Then the report is not charged: the attempt stays in doubt, at the hold or at
@@ -91,7 +91,7 @@ OPENAI: FieldTable = MappingProxyType(
         "web_search_requests": FEE,
         "tool_usage": FEE,
         "plugins": FEE,
-        # Amounts of money are read apart (OpenRouter, xAI), or come in a unit that nobody declares.
+        # Amounts of money are read apart (OpenRouter, xAI), or come in an undeclared unit.
         "cost": HARMLESS,
         "cost_details": HARMLESS,
         "cost_in_usd_ticks": HARMLESS,
@@ -169,7 +169,7 @@ class Number(NamedTuple):
 
 
 class Block(NamedTuple):
-    """What one block reports: token classes and fees by name, and why it cannot be charged ("": it can).
+    """The content of one block: token classes and fees by name, and why it cannot be charged ("": it can).
 
     ``counts`` has every class that the block names, one whose number cannot be read with the count that is certain.
     """
@@ -190,7 +190,7 @@ class _Field(NamedTuple):
 def number_of(value: object) -> Number:
     """Return a JSON value as a count of tokens: 100.0 is 100, and only a number is a count.
 
-    What is no count keeps its size if it has one: "100" and 99.5 are at least 100.
+    Anything else keeps its size if it has one: "100" and 99.5 are at least 100.
     """
     if isinstance(value, str):
         if not (value.isascii() and value.isdigit()):
@@ -198,7 +198,7 @@ def number_of(value: object) -> Number:
         return Number(MOST_NUMBER if len(value) > _MOST_DIGITS else int(value), is_whole=False)
     if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
         return Number(0, is_whole=False)
-    if not 0 <= value < inf:  # NaN is neither
+    if not 0 <= value < inf:  # also excludes NaN
         return Number(0, is_whole=False)
     if value >= MOST_NUMBER:
         return Number(MOST_NUMBER, is_whole=True)
@@ -207,7 +207,7 @@ def number_of(value: object) -> Number:
 
 
 def parse_integer(text: str) -> int:
-    """Return the integer of a JSON text, as ``json.loads`` takes it; what has too many digits is ``MOST_NUMBER``."""
+    """Return the integer of a JSON text, as ``json.loads`` takes it; with too many digits ``MOST_NUMBER``."""
     if len(text) <= _MOST_DIGITS:
         return int(text)
     return -1 if text.startswith("-") else MOST_NUMBER

@@ -69,7 +69,7 @@ def _limited_provider(
 
 
 def check_startable(loaded: Loaded, choice: ProviderChoice) -> ModelFacts:
-    """Check what a run checks before it begins, and return the model's facts; nothing is opened or loaded.
+    """Run the checks of a run's start, and return the model's facts; open and load nothing.
 
     Raises:
         UsageError: as ``assemble``.
@@ -255,7 +255,7 @@ def assemble(
     ledger = SqliteLedger(ledger_path or settings.ledger_path)
     answering = provider or make_provider(loaded, choice, plan.limits)
     counter, remember = _counter_for(loaded, answering.facts)
-    capability = loaded.capability if settings.sandbox == "none" else ""  # in a sandbox nobody could use it
+    capability = loaded.capability if settings.sandbox == "none" else ""  # unusable in a sandbox
     return Orchestrator(
         plan=plan,
         agents=agents,

@@ -15,7 +15,7 @@ from agentctl.core.events import ContextMeasured, ContextPruned, Emit, MessageAd
 from agentctl.core.messages import Completion, Message, ToolSpec
 from agentctl.protocols import Pruner
 
-if TYPE_CHECKING:  # what only a language model's run has
+if TYPE_CHECKING:  # used only by runs with a language model
     from agentctl.context.counter import TokenCounter
     from agentctl.context.window_check import TruncationDetector
     from agentctl.runner.summaries import Summarizer
@@ -24,10 +24,10 @@ if TYPE_CHECKING:  # what only a language model's run has
 class Conversation:
     """Holds the messages of a run. Between two cuts each request begins with the previous one, so caches work.
 
-    ``limit`` is how many tokens a request may have; 0: how full it is goes unreported. At ``warn_percent`` of it there
-    is one warning, unless something was cut before. ``counter`` chooses how to count before each request, and learns
-    from reported usage; without one ``measure`` counts. ``detector`` checks whether the server reads all of a request;
-    None: no check. ``summaries`` asks the model for summaries of removed messages; None: agentctl's own notes are used.
+    ``limit`` is the most tokens of a request; 0: no size is reported. At ``warn_percent`` of it one warning is emitted,
+    unless messages were cut before. ``counter`` chooses how to count before each request, and learns from reported
+    usage; without one ``measure`` counts. ``detector`` checks whether the server reads all of a request; None: no
+    check. ``summaries`` asks the model for summaries of removed messages; None: agentctl's own notes are used.
     ``economics`` weighs what a cut costs and saves; None: the price is unknown.
     """
 

@@ -193,5 +193,5 @@ def cost_of(
 
 
 def remaining_of(room: LimitState) -> int | None:
-    """Return what is left of a limit, in its own unit; None without a limit."""
+    """Return the rest of a limit, in its own unit; None without a limit."""
     return None if room.ceiling is None else max(0, room.ceiling - room.amounts.total)

@@ -24,8 +24,8 @@ _LEAST_FACTOR, _MOST_FACTOR, _MOST_FIXED = 0.25, 10.0, 10_000.0
 class LearnedCounts:
     """Stores a calibration per provider, model and way of counting, in a private file of the user's cache folder.
 
-    A file that cannot be read counts as empty and is replaced; what cannot be written is learned again. If two runs end
-    at the same time, what one of them learned may be lost.
+    A file that cannot be read counts as empty and is replaced; counts that cannot be written are learned again. If two
+    runs end at the same time, the counts of one of them may be lost.
     """
 
     def __init__(self, folder: Path) -> None:

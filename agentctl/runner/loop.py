@@ -93,7 +93,7 @@ class Loop:
             isinstance(error, BudgetExceeded)
             and not isinstance(error, Overrun)
             and not error.partial
-            and error.verdict.unit != "calls"  # it would be one more
+            and error.verdict.unit != "calls"  # a last answer would be one more call
         ):
             await self._emit(Noted(f"{error.verdict.limit} has no room for another turn: asking for a last answer"))
             answer = await self._calls.last_answer(self._conversation.messages)

@@ -62,12 +62,12 @@ class Orchestrator:
     """Runs tasks, one at a time; every run ends with a ``RunResult``.
 
     ``make_tools`` makes the tools of a run, which closes them. ``opening`` is awaited before the first call, and
-    ``closing`` at the very end, for what only this orchestrator owns: provider, ledger, journal. ``price_of`` returns
-    the prices of other models of the provider. ``observers``: the journal comes first. ``approver`` None: nobody can be
-    asked. ``counter`` counts tokens; None: UTF-8 bytes / 4. ``artifact_store`` stores in full the results that are cut
-    for the model. ``load_count`` loads the vocabulary of the model's own provider; None: it is not known for certain.
-    ``redactor`` removes secrets from tool results. ``capability`` is the secret that the run's tools pass to nested
-    runs, "" if there can be none.
+    ``closing`` at the very end, for the parts that only this orchestrator owns: provider, ledger, journal. ``price_of``
+    returns the prices of other models of the provider. ``observers``: the journal comes first. ``approver`` None: there
+    is no user to ask. ``counter`` counts tokens; None: UTF-8 bytes / 4. ``artifact_store`` stores in full the results
+    that are cut for the model. ``load_count`` loads the vocabulary of the model's own provider; None: it is not known
+    for certain. ``redactor`` removes secrets from tool results. ``capability`` is the secret that the run's tools pass
+    to nested runs, "" if there can be none.
     """
 
     def __init__(
@@ -267,7 +267,7 @@ class Orchestrator:
             try:
                 await self._close(run, error.status if error else "done")
             except StateError as failure:
-                if not isinstance(error, StateError):  # that one says the same
+                if not isinstance(error, StateError):  # it has the same message
                     said = f"the end of the run could not be recorded in the ledger: {failure.message} ({failure.hint})"
                     with suppress(Exception):
                         await run.recorder.emit(Noted(said, "warning"))

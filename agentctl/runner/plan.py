@@ -92,7 +92,7 @@ class Plan:
     def token_turns(self, facts: ModelFacts, most_turns: int) -> tuple[int, int] | None:
         """Return about how many turns with a full context the token limit allows, at least and at most.
 
-        Return None if something else stops a run first: ``most_turns``, a dollar limit, or nothing at all. The lower
+        Return None if something else stops a run first: ``most_turns``, a dollar limit, or nothing. The lower
         number assumes requests that fill the whole context; the higher one requests as full as cuts leave them on
         average. Both leave out the reserve for a last answer.
         """

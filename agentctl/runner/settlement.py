@@ -1,8 +1,8 @@
 """Conclude attempts in the ledger: charged by their usage, void if they certainly cost nothing, else in doubt.
 
-A report never counts less than what it says. A report within the hold is a charge, whatever the tables say of the
-model. A report above the hold is recorded in full, and the run ends. If its numbers contradict each other, or cannot be
-read, the attempt is in doubt: at the hold, or at the readable part of the report if that is more.
+A report never counts less than it says. A report within the hold is a charge, even if it contradicts the tables. A
+report above the hold is recorded in full, and the run ends. If its numbers contradict each other, or cannot be read,
+the attempt is in doubt: at the hold, or at the readable part of the report if that is more.
 """
 
 from __future__ import annotations

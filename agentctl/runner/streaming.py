@@ -32,9 +32,9 @@ class StreamTimeouts(NamedTuple):
 class AttemptProgress:
     """The state of a sent attempt, also when reading fails; ``pieces`` is its text so far.
 
-    ``failed``: the provider raised; ``ran_past``: it exceeded its clamp, and was cut off. ``outcome`` is what is known
-    of the request if no answer came, once ``read_stream`` has ended; ``reported`` is the usage reported so far.
-    ``model`` is the one that answers, if the provider names it before the end.
+    ``failed``: the provider raised; ``ran_past``: it exceeded its clamp, and was cut off. ``outcome`` is the request's
+    outcome if no answer came, once ``read_stream`` has ended; ``reported`` is the usage reported so far. ``model`` is
+    the one that answers, if the provider names it before the end.
     """
 
     completion: Completion | None = None

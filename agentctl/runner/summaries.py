@@ -14,9 +14,9 @@ from agentctl.core.messages import Completion, Message, Request, ToolSpec
 from agentctl.runner.model_calls import ModelCalls
 from agentctl.runner.plan import Plan
 
-_SHARE = 12  # a summary has at most one part in so many of the context budget, whatever its own limit is
-_GAIN = 4  # one part in so many of the room must be new since the last cut, to keep summaries rare
-_LEAST = 100  # tokens: a shorter summary says no more than lines do
+_SHARE = 12  # a summary has at most a twelfth of the context budget, even if its own limit is higher
+_GAIN = 4  # a quarter of the room must be new since the last cut, to keep summaries rare
+_LEAST = 100  # tokens: a shorter summary is not better than agentctl's own lines
 _MOST_FAILURES = 2
 _BYTES_PER_TOKEN = 8  # at most: the bound of the next request counts bytes, and a token can be many spaces
 _REQUEST = (

@@ -248,7 +248,7 @@ async def _use(tool: Tool | AgentctlError, call: ToolCall | AgentctlError) -> Re
 
 
 class TurnBudget:
-    """The tokens left for the results of one turn; what a small result does not use is left for later ones."""
+    """The tokens left for the results of one turn; later results may use the rest of a small result's share."""
 
     def __init__(self, calls: int, *, each: int, together: int) -> None:
         self._calls, self._each, self._left = calls, each, together

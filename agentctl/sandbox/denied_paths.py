@@ -92,13 +92,13 @@ class HiddenPaths(NamedTuple):
         return (status.st_dev, status.st_ino) in self.identities or f"{self.root}/{relative}" in self.places
 
     def hides_open(self, descriptor: int, status: os.stat_result) -> bool:
-        """Return whether an open file is hidden, by its real path and its identity, which nobody can swap any more."""
+        """Return whether an open file is hidden, by its real path and its identity, which can no longer be swapped."""
         if (status.st_dev, status.st_ino) in self.identities:
             return True
         try:
             real = os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115
         except OSError:
-            return False  # without /proc the earlier check of the path must do
+            return False  # without /proc the earlier check of the path has to suffice
         top = self.root.rstrip("/")
         return real.startswith(f"{top}/") and self.hides(real[len(top) + 1 :])
 

@@ -94,7 +94,7 @@ def _all_lines(data: bytes, is_line: Callable[[bytes], object]) -> bool:
 
 
 class IndexEntry(NamedTuple):
-    """One entry of an index without the file's stat data: what a commit would be made of."""
+    """One entry of an index without the file's stat data: the part that a commit would record."""
 
     path: bytes
     mode: int

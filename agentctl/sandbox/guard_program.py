@@ -24,7 +24,7 @@ DISMISSED = b"d"
 ALL_ENDED, NOT_ALL_ENDED = 10, 11  # exit codes after a command: whether all its processes have ended
 _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 4, 36
 _SIGKILL = 9
-_IGNORED_BY_PYTHON = (13, 25)  # SIGPIPE and SIGXFSZ: a command has them as its parent's parent had
+_IGNORED_BY_PYTHON = (13, 25)  # SIGPIPE and SIGXFSZ: reset to the default for a command
 _CONTROL = 0
 _LENGTH = 12  # digits of the length before a request
 _REAP_MS = 500  # milliseconds between reaping orphans while the command runs
@@ -33,7 +33,7 @@ _KILL_S = 10.0  # a process that is left after that hangs in the kernel, or is a
 
 
 def request(argv: list[str], env: dict[str, str], cwd: str) -> bytes:
-    """Return the request to run ``argv`` in the environment ``env`` and the folder ``cwd`` ("": where we are)."""
+    """Return the request to run ``argv`` in the environment ``env`` and the folder ``cwd`` ("": the current one)."""
     pairs = [os.fsencode(name) + b"=" + os.fsencode(value) for name, value in env.items()]
     fields = [os.fsencode(cwd), b"%d" % len(argv), *map(os.fsencode, argv), *pairs]
     if any(b"\0" in field for field in fields):

@@ -28,7 +28,7 @@ class SandboxConfig(NamedTuple):
     """The input of a sandbox. ``given`` leads to ``workspace``, which contains no links; both are absolute.
 
     ``hidden`` are files, folders and sockets that commands may not see, ``homes`` the user's own. ``user`` is set if
-    agentctl runs as root: the owner and group of a workspace that is not root's, as whom commands run.
+    agentctl runs as root: the owner and group of a workspace that is not root's; commands run as these.
     ``why_read_only``: why commands may not write to this workspace although that was requested. ``frozen`` are the real
     paths in the workspace that a deny rule protects from writing.
     """

@@ -22,7 +22,7 @@ _FIRST = ("etc", "opt", "srv")
 _MANY = 12  # with more private files in one folder, the folder is covered
 _PATIENCE_S = 5.0
 _MOST_ENTRIES = 3_000_000
-# Not walked but covered: a dead server would block the walk for ever, and autofs mounts whatever is looked at.
+# Not walked but covered: a dead server would block the walk for ever, and autofs mounts every path that is looked up.
 _NETWORKED = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "ceph", "glusterfs", "lustre", "9p", "drvfs", "autofs"}
 )

@@ -98,7 +98,7 @@ class Quarantine:
 
 @contextmanager
 def _writable(folder: int, name: str | None = None) -> Iterator[None]:
-    """Make one of our folders writable, or the one called ``name`` in it: without that, neither can be moved."""
+    """Make one of our folders writable, or the one called ``name`` in it, as a move requires."""
     try:
         handle = os.dup(folder) if name is None else os.open(name, _LOOK, dir_fd=folder)
     except OSError:

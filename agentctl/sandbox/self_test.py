@@ -150,7 +150,7 @@ def place_decoys(config: SandboxConfig) -> Iterator[Decoys]:
     _sweep(Path(_shared(config)))
     folder = tempfile.mkdtemp(prefix=f"agentctl-probe-{os.getpid()}-", dir=_shared(config))
     name = f".{os.path.basename(folder)}"  # noqa: PTH119
-    Path(folder).chmod(0o755)  # only the sandbox may be what hides it
+    Path(folder).chmod(0o755)  # nothing but the sandbox may hide it
     secret, called = Path(folder, "secret"), Path(folder, "socket")
     ear = socket.socket(socket.AF_UNIX)
     try:
@@ -169,7 +169,7 @@ def place_decoys(config: SandboxConfig) -> Iterator[Decoys]:
 
 
 def find_leak(said: str, decoys: Decoys, config: SandboxConfig) -> str | None:
-    """Return what in a probe's output shows that the sandbox leaks, or None. Checks for traces outside, too."""
+    """Return the evidence of a leak in a probe's output, or None; check for traces outside, too."""
     lines = said.splitlines()
     if "end" not in lines:
         return "commands do not complete in it"

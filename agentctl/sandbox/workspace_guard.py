@@ -1,7 +1,7 @@
 """Protect the files of a workspace that other programs run or obey, around each command.
 
 Before a command, these files are bound read-only, at any depth, and the workspace's git folder is replaced by a copy
-(``git_scratch``). If the workspace has no ``.git``, a placeholder stands for it while the command runs, so that one
+(``git_scratch``). If the workspace has no ``.git``, a placeholder takes its place while the command runs, so that one
 made by the command is never visible outside. After the command, such files that are new are moved into the run's files,
 and those that only a build or a CI runs later are reported. Nothing is deleted.
 
@@ -110,7 +110,7 @@ class WorkspaceGuard:
             is_missing = path not in self._before or Placeholder.stands_at(place)
             if named.kind is not None and is_missing and os.path.realpath(above) == above:
                 options += self._placeholder(path, is_folder=named.kind == "folder")
-        if why_unprotectable(self._workspace) is not None:  # it became like that during the run
+        if why_unprotectable(self._workspace) is not None:  # this changed during the run
             return ["--remount-ro", self._workspace]
         bound: list[str] = []
         self._protected = {".git", *self._placeholders}

@@ -14,7 +14,7 @@ _MOST_BYTES = 1024 * 1024
 
 
 class DockerContext(NamedTuple):
-    """The context's address (None: the platform's own socket), its name, and a note on what is wrong with it."""
+    """The context's address (None: the platform's own socket), its name, and a note on a problem with it."""
 
     host: str | None = None
     context: str = ""

@@ -24,7 +24,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _REFS = ("refs/heads/", "refs/tags/", "refs/remotes/origin/", "refs/")
 _NOWHERE = "refs/heads/.invalid"  # the content of HEAD if references are kept in reftables
 
-#: Hosts whose repositories everybody calls ``owner/name``.
+#: Hosts whose repositories are usually called ``owner/name``.
 _PUBLIC = frozenset({"github.com", "gitlab.com", "bitbucket.org"})
 
 

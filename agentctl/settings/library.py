@@ -19,7 +19,7 @@ class _Forwarding(ModuleType):
 
 
 def _read_dotenv(*words: object, **options: object) -> object:
-    """Call dotenv's own ``dotenv_values``, which our sources never do."""
+    """Call dotenv's ``dotenv_values``; our sources never do."""
     return import_module("dotenv").dotenv_values(*words, **options)
 
 

@@ -222,7 +222,7 @@ def _places(settings: Settings, workdir: SettingEntry | None, needs_env: tuple[s
             ("state folder", settings.state_dir, ("run", "report", "state_dir")),
             ("folder of runs", settings.runs_dir, ("run", "report", "state_dir")),
             ("cache folder", settings.cache_dir, ("run", "cache_dir")),
-            ("config folder", settings.config_dir, needs_env),  # whoever can write there can write the .env
+            ("config folder", settings.config_dir, needs_env),  # a user who can write there can replace the .env
         )
     )
     if workdir is None or not isinstance(workdir.value, Path) or is_folder(workdir.value):

@@ -31,13 +31,14 @@ def refusal(problems: Sequence[Problem]) -> UsageError:
 class Loaded:
     """The settings, where each came from, notes and problems.
 
-    ``notes`` are whole sentences for stderr. ``secrets`` are to be redacted wherever text leaves. ``empty_keys``
+    ``notes`` are whole sentences for stderr. ``secrets`` are the texts to redact in all output. ``empty_keys``
     are key variables that are set but empty. ``tightened`` names the untrusted file that lowered a limit,
-    ``ignored`` the lines of such files that did nothing, ``offers`` those files of which a person can be asked.
-    ``ci`` is whether CI is set, ``job`` what a CI system says of its job (repo, ref, job), ``term`` is TERM.
-    ``parent`` is the run that started this process, with "" for what is missing of it; ``capability`` is what a run
-    hands to its own children, "" until ``for_a_run``. ``redactor`` takes secrets out of what a run sends, None until
-    then. ``set_aside`` are the problems of what this command does not need: a field of theirs is at its default.
+    ``ignored`` the lines of such files that did nothing, ``offers`` the questions whether to trust such files.
+    ``ci`` is whether CI is set, ``job`` describes the job of a CI system (repo, ref, job), ``term`` is TERM.
+    ``parent`` is the run that started this process, with "" for its missing parts; ``capability`` is the secret that a
+    run hands to its own children, "" until ``for_a_run``. ``redactor`` removes secrets from a run's requests, None
+    until then. ``set_aside`` are the problems of settings that this command does not need; these fields have their
+    defaults.
     """
 
     settings: Settings

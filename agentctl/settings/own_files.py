@@ -38,7 +38,7 @@ def is_folder(path: Path) -> bool:
 def read_own_file(path: Path, what: str, *, private: bool = False) -> str | Problem:
     """Read a file that the user named or owns, at most 1 MiB; a pipe with a writer is accepted, a folder is not.
 
-    ``private``: it must belong to this user, and nobody else may read it.
+    ``private``: it must belong to this user, and be readable by no other.
     """
     named = safe_text(f"{what} {path}")
     try:

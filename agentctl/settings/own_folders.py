@@ -17,7 +17,7 @@ _VARIABLES = {"config folder": "AGENTCTL_CONFIG_DIR", "cache folder": "AGENTCTL_
 def folder_problems(folders: Sequence[tuple[str, Path, tuple[str, ...]]]) -> tuple[Problem, ...]:
     """Return the problems of ``folders`` (name, path, needs); a missing folder is judged by those above it.
 
-    A folder must belong to this user or to root, and nobody else may write to it. A folder above it may be written by
+    A folder must belong to this user or to root, and be writable by no other user. A folder above it may be written by
     others only if it is sticky, as /tmp is: they could put another folder in its place. Root may use another user's
     folder, as under sudo with that user's HOME.
     """

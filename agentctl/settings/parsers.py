@@ -147,7 +147,7 @@ def one_of(*choices: str) -> Callable[[object], str]:
 
 
 class OneOf:
-    """In ``Annotated``: one word of the Literal that it stands beside."""
+    """In ``Annotated``: one word of the Literal beside it."""
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401

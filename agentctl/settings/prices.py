@@ -117,7 +117,7 @@ def _read(part: str, value: object) -> Decimal | int | None:
 
 
 def price_lines(value: object) -> Mapping[str, PriceLine]:
-    """Return the lines by the name they stand under.
+    """Return the lines by their names in the table.
 
     Raises:
         ValueError: this is not a table, or some of its lines are wrong (``WrongPrices``).

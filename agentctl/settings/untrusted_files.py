@@ -1,4 +1,4 @@
-"""What an untrusted project file may tighten, what it would set, and how it is read."""
+"""Read untrusted project files: the settings that they may tighten, and those that they would set."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST_BYTES = 64 * 1024
 MOST_REMEMBERED = 500
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
-#: Ceilings that an untrusted file may lower; None is no ceiling.
+#: Ceilings that an untrusted file may lower; None: no ceiling.
 LOWERABLE = (
     *LIMIT_NAMES,
     "max_context_tokens",
@@ -36,7 +36,7 @@ TIGHTENING = frozenset({*LOWERABLE, *ONE_WAY, "deny", "ask"})
 #: working directory.
 NEVER = frozenset({"state_dir", "config_dir", "cache_dir", "workdir"})
 
-#: What a user should know before trusting a file that sets one of these.
+#: The consequences of trusting a file that sets one of these.
 CONSEQUENCES: tuple[tuple[frozenset[str], str], ...] = (
     (
         frozenset({"openai_base_url", "anthropic_base_url", "ollama_host"}),
@@ -74,7 +74,7 @@ class TrustPrompt(NamedTuple):
     """A question whether to trust a file: what it would set, bound to the content that was read.
 
     ``names`` are written as in the file. ``changed``: another content of the file is trusted. ``note`` is shown if
-    nobody can be asked.
+    asking is not possible.
     """
 
     file: ProjectFile
@@ -193,7 +193,7 @@ def read_project_file(path: Path) -> ProjectFile | None:
 
 
 def _doubt(found: os.stat_result, path: Path) -> tuple[str, str]:
-    """Return who else could have written the opened file, and a hint; both empty if nobody."""
+    """Return who else could have written the opened file, and a hint; both empty if no other user could."""
     folder, me = path.parent.stat(), os.geteuid()
     name, around = shlex.quote(os.fspath(path)), shlex.quote(os.fspath(path.parent))
     if found.st_uid != me:

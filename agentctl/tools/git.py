@@ -1,4 +1,4 @@
-"""Show the state of a git repository in a way that the repository cannot make git run a program."""
+"""Show the state of a git repository without letting the repository make git run a program."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _CONFLICTS = frozenset({"DD", "AU", "UD", "UA", "DU", "AA", "UU"})
 
 
 class GitStatus(Arguments):
-    """Which repository."""
+    """The arguments of git_status."""
 
     path: str = Field(".", description="a folder of the workspace, in the repository")
 

@@ -28,7 +28,7 @@ _NOT_THERE = re.compile(
 
 
 class RunShell(Arguments):
-    """What to run, and how long at most."""
+    """The arguments of run_shell."""
 
     command: str = Field(min_length=1, description="for /bin/sh, in the workspace")
     timeout: int = Field(60, ge=1, le=600, description="seconds")

@@ -37,7 +37,7 @@ _Row = tuple[int, str, float, int, str, str]
 
 
 class DiskUsage(Arguments):
-    """Which disk."""
+    """The arguments of system_disks."""
 
     path: str | None = Field(None, description="only the disk that holds this path")
 
@@ -166,7 +166,7 @@ def _disk_row(mountpoint: str, kind: str, device: str) -> tuple[object, ...] | N
     total, used, free = shutil.disk_usage(mountpoint)
     if not total:
         return None
-    percent = 100 * used / (used + free) if used + free else 0.0  # as df: what only root may use does not count
+    percent = 100 * used / (used + free) if used + free else 0.0  # like df: space for root only does not count
     return (mountpoint, size(total), size(used), size(free), f"{percent:.0f} %", kind, device)
 
 
@@ -180,7 +180,7 @@ def uptime() -> str:
 
 
 class SystemInfo(Arguments):
-    """What to tell."""
+    """The arguments of system_info."""
 
     about: Literal["all", "system", "user", "addresses", "uptime"] = "all"
 
@@ -255,7 +255,7 @@ def _uptime_facts() -> str:
 
 
 class ListProcesses(Arguments):
-    """Which processes, in which order."""
+    """The arguments of system_processes."""
 
     sort: Literal["cpu", "memory", "name"] = "cpu"
     limit: int = Field(10, ge=1, le=200)
@@ -263,7 +263,7 @@ class ListProcesses(Arguments):
 
 
 class ListPorts(Arguments):
-    """Which port."""
+    """The arguments of system_ports."""
 
     port: int | None = Field(None, ge=1, le=65535, description="only this one")
 

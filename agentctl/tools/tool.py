@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Arguments(BaseModel):
-    """What a tool may be given: known names only."""
+    """The arguments of a tool; unknown names are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, hide_input_in_errors=True)
 
@@ -167,7 +167,7 @@ class BoundTool(Generic[A]):
                 text = safe_text(said)
             text = cut_middle(text, self.context.most_bytes)
             if notices:
-                return Reply.of(text, notices)  # whatever happened to the text
+                return Reply.of(text, notices)  # even if the text was cut
             return said if text == said else text  # an excerpt stays one if it was not changed
 
     @asynccontextmanager

@@ -134,7 +134,7 @@ def toolbox(
     denied: DeniedPaths | None = None,
     redactor: Redactor | None = None,
 ) -> LazyToolbox:
-    """Return the tools called ``names`` (all that exist without), at work in ``workspace``.
+    """Return the tools called ``names`` (None: all), bound to ``workspace``.
 
     ``docker_host`` is the engine's address (None: the default socket), ``docker_host_from`` the setting that an error
     about it names. No tool reads or writes in the folders ``private``; files of the run, in ``run_files``, can be read.

@@ -40,7 +40,7 @@ class LimitStatus(NamedTuple):
 
     @property
     def left(self) -> int | None:
-        """What is left of the limit, None if there is no limit."""
+        """The rest of the limit, None if there is no limit."""
         return None if self.ceiling is None else max(0, self.ceiling - self.used)
 
 

@@ -22,7 +22,7 @@ class WindowRequest(NamedTuple):
     since: str | None = None
     until: str | None = None
     whole: bool = False  # without any flag: from the first call on, instead of today
-    command: str = "agentctl costs"  # whose flags these are
+    command: str = "agentctl costs"  # the command that these flags belong to
 
     @property
     def words(self) -> list[str]:

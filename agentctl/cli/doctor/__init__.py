@@ -7,6 +7,6 @@ ledger, state folder, container engine, sandbox. `findings` holds their result t
 Enter: `command.doctor` (Typer), `examination.examine`.
 Always: a check ends within seconds or is reported as hung. Nothing is spent and nothing is changed. A
     finding that is not `ok` has a hint with a command to paste, if there is one.
-May import: `cli`, `cli.ui`, and the packages below `cli`; what is slow to load inside the checks.
+May import: `cli`, `cli.ui`, and the packages below `cli`; slow ones inside the checks.
 Never: makes a paid call, shows a key, or fails because a check fails.
 """

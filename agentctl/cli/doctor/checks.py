@@ -157,7 +157,7 @@ def check_provider(loaded: Loaded, choice: ProviderChoice, *, offline: bool) -> 
     again = f"agentctl providers test --free {choice.provider}"
     if offline and not is_own_host(url):
         return (ok(subject, f"{choice.provider} was not asked (--offline)"),)
-    from agentctl.providers.probe import probe_provider  # builtin asks nobody
+    from agentctl.providers.probe import probe_provider  # builtin makes no request
 
     stored = loaded.settings.key_of(choice.provider)
     key = None if stored is None else stored.get_secret_value()

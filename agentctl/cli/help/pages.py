@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-#: Topics that are not called like their page, and the order of the list; any other page is a topic by its file's name.
+#: Topics with another name than their page, in the order of the list; every other page is a topic by its file name.
 _PAGES = {
     "setup": "providers",
     "budget": "budget",

@@ -257,7 +257,7 @@ def _user_name() -> str:
 
 
 def _confirm(reconciler: _Reconciler) -> Collection[str] | None:
-    """Ask the user and return the confirmed attempts; None (all) if nobody can be asked or nothing is freed.
+    """Ask the user and return the confirmed attempts; None (all) if asking is not possible or nothing is freed.
 
     Raises:
         ActionDenied: the answer was no.

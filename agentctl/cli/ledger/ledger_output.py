@@ -28,7 +28,7 @@ _WHAT_THEN = {True: "", False: ": the next run ends it", None: ": its lock file 
 
 
 def damage_error(found: LedgerCheck, path: Path) -> StateError | None:
-    """Return the error for a damaged ledger, None if nothing is wrong."""
+    """Return the error for a damaged ledger, None for a sound one."""
     if not found.wrong:
         return None
     more = found.wrong_count - _MOST_TOLD

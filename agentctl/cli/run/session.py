@@ -87,7 +87,7 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning) -> int:
         task, data = _redact(loaded, request, task, data, notify=_quiet)
         whole, labels = append_data(task, data), request.labels
         return print_estimate(loaded, choice, whole, labels=labels, form=known.form, paint=known.paint, command=command)
-    if choice.provider != "builtin":  # a model may start processes that could read them
+    if choice.provider != "builtin":  # a model may start processes, which could read the keys
         from agentctl.settings.key_exposure import protect_keys
 
         protect_keys()

@@ -20,7 +20,7 @@ Notify = Callable[[str], object]
 def ask_open_questions(
     loaded: Loaded, *, again: Callable[[], Loaded], quiet: bool, own_config: bool, notify: Notify
 ) -> Loaded:
-    """Ask the user open questions and return the settings with the answers; unchanged if nobody can be asked.
+    """Ask the user open questions and return the settings with the answers; unchanged if asking is not possible.
 
     ``again`` reloads the settings. ``own_config`` says whether the user's config.toml applies to this run.
 

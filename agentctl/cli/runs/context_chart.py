@@ -157,7 +157,7 @@ def _cost(charges: Sequence[TurnCharge]) -> int | None:
 
 
 def context_document(found: ContextUsage, *, run_id: str) -> Document:
-    """Return the document ``agentctl.context/1``; what is unknown is null."""
+    """Return the document ``agentctl.context/1``; unknown values are null."""
     cuts, largest = found.cuts, found.largest
     return {
         "schema": SCHEMA,

@@ -43,7 +43,7 @@ def local_time(at: str) -> str:
 
 
 class TurnCharge(NamedTuple):
-    """What the provider reported for one request; ``cached`` is included in ``input_tokens``. None: unknown."""
+    """The provider's usage report for one request; ``cached`` is included in ``input_tokens``. None: unknown."""
 
     input_tokens: int | None
     cached: int
@@ -55,7 +55,7 @@ _NO_CHARGE = TurnCharge(None, 0, None)
 
 @dataclass(frozen=True, slots=True)
 class ContextTurn:
-    """What one turn sent, in tokens by our count; None: not measured.
+    """The tokens that one turn sent, by our count; None: not measured.
 
     ``cuts`` and the requests for ``summaries`` came before it was sent. ``charges`` are those of its own requests; only
     the first of them says something about the context.
@@ -72,7 +72,7 @@ class ContextTurn:
 
     @property
     def own(self) -> TurnCharge:
-        """What the provider reported for the first request of the turn."""
+        """The provider's usage report for the first request of the turn."""
         return self.charges[0] if self.charges else _NO_CHARGE
 
     @property

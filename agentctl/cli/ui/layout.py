@@ -45,7 +45,7 @@ Clean = Callable[[str], str]
 
 
 class UsageBar(NamedTuple):
-    """What is used and held of one limit; ``shown`` is the same as text."""
+    """The used and held amounts of one limit; ``shown`` is the same as text."""
 
     name: str
     shown: str

@@ -77,8 +77,8 @@ _NO_USAGE = Usage()
 class Meter(NamedTuple):
     """The state of a run since its start, in nano-dollars and tokens.
 
-    ``doing`` is what the run waits for while no tool runs, since ``since``. ``answer`` is the end of the streamed
-    answer. ``asked`` is the call of the last question to the user. ``context`` is (tokens used, limit).
+    ``doing`` names what the run waits for while no tool runs, and ``since`` is when that began. ``answer`` is the end
+    of the streamed answer. ``asked`` is the call of the last question to the user. ``context`` is (tokens used, limit).
     """
 
     metered: bool = True

@@ -45,7 +45,7 @@ def _spent(result: RunResult) -> list[str]:
 
 
 def _by_nested_runs(result: RunResult, task: LimitUse | None) -> int:
-    """Return what nested runs count against the run's limit, in nano-dollars; 0 if unknown."""
+    """Return the amount of nested runs that counts against the run's limit, in nano-dollars; 0 if unknown."""
     if task is None or result.cost_nano is None or result.in_doubt_nano is None:
         return 0
     return max(0, task.used - result.cost_nano - result.in_doubt_nano)

@@ -1,4 +1,4 @@
-"""What can be asked about containers without a model."""
+"""Lookups about containers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which files and folders can be found without a model."""
+"""Lookups that find files and folders."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ LIGHT = word_set(
     anyone anybody someone somewhere anywhere around instance node going
     """
 )
-# Adjectives of containers, images and processes: before these nouns they are no names.
+# Adjectives of containers, images and processes: before these nouns they are not names.
 ADJECTIVES = word_set(
     """
     dangling untagged tagged unused intermediate official idle busy orphan orphans orphaned privileged
@@ -40,7 +40,7 @@ ADJECTIVES = word_set(
     temporary ephemeral persistent looping
     """
 )
-# What runs on the machine itself: a question about it is about a process, not about a container of that name.
+# Programs of the machine itself: a question about one is about a process, not about a container of that name.
 DAEMONS = word_set(
     """
     sshd dockerd containerd systemd cron crond rsyslogd syslogd journald systemd-journald udevd
@@ -89,7 +89,7 @@ PLAIN = ADJECTIVES | word_set(
     keyboard mouse screen window windows macos mac android phone
     """
 )
-# Synonyms: each word stands for the last one of its line.
+# Synonyms: each word means the last one of its line.
 _SAME = """
 directory dir folder
 folders directories dirs folders
@@ -268,7 +268,7 @@ HARMLESS = (
     "repository is clean",
     "--format",
 )
-# Changes without such a verb.
+# Changes without a verb of change.
 CHANGE_PHRASES = (
     "get rid",
     "you free ",
@@ -329,7 +329,7 @@ READING = word_set(
     list list-units list-timers list-unit-files ls status show info search outdated is-active is-enabled is-failed
     """
 )
-# Questions that are requests all the same.
+# Questions that are requests anyway.
 INDIRECT = ("is it possible", "are you able", "why don't you", "why dont you", "how about", "what about")
 # How to do something, something to make up, or two things at once: never a lookup.
 THOUGHTS = (

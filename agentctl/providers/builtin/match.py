@@ -1,7 +1,7 @@
 """The table of lookups, and the match of a task to one of them.
 
-A task is matched by TF-IDF over words and pairs of words, and only if no word is left over. One that is, word by word,
-a command line of the table (``docker ps -a``, ``tail -n 30 app.log``) needs no score.
+A task is matched by TF-IDF over words and pairs of words, and only if no word is left over. A task that equals a
+command line of the table word by word (``docker ps -a``, ``tail -n 30 app.log``) is not scored.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ LEAST_MARGIN = 0.03  # how much more similar than to the nearest example of anot
 _MOST_CANDIDATES = 8  # lookups that are scored in the search for the nearest
 _LEAST_NEAR_SCORE = 0.2  # of a lookup that a hint names as near
 _PAIR_WEIGHT = 0.5  # of two adjacent words, relative to the lower weight of the two
-_CONTEXT = frozenset({"{name}", "{number}"})  # kinds that count only between words that an example has there
-_COUNTLESS = word_set("any all some every each which what find have do does got anything")  # say nothing of a name
+_CONTEXT = frozenset({"{name}", "{number}"})  # these count only between words of an example
+_COUNTLESS = word_set("any all some every each which what find have do does got anything")  # not about a name
 _CAUSE = word_set("why explain should worry wrong problem normal slow filling slowing")
-_COMPARING = word_set("more than bigger most")  # words that alone make no lookup near
+_COMPARING = word_set("more than bigger most")  # words that do not make a lookup near by themselves
 _LIGHT = frozenset(stem(word) for word in LIGHT)
 _NO_VALUE = POLITE | LIGHT | {"it", "them", "everything"}
 _SPECIAL = frozenset("|;&<>$`")
@@ -182,7 +182,7 @@ def _arguments(entry: _Entry, words: tuple[Word, ...], sequence: Sequence) -> di
 
 
 def _fits(sequence: Sequence, examples: list[Sequence]) -> bool:
-    """Return whether each name and number stands between words that some example has beside it."""
+    """Return whether each name and number is between words that are beside it in some example."""
     wanted = list(_contexts(sequence))
     if not wanted:
         return True

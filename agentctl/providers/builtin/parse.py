@@ -75,7 +75,7 @@ class Word(NamedTuple):
 
 
 class KnownWords(NamedTuple):
-    """The words that are no names, among them those of the ``table``; ``mendable`` ones are tried for a misspelling."""
+    """The words that are not names, those of the ``table`` included; misspelt ``mendable`` ones are corrected."""
 
     words: frozenset[str]
     table: frozenset[str]

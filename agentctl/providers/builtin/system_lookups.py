@@ -1,4 +1,4 @@
-"""What can be asked about this machine without a model."""
+"""Lookups about this machine."""
 
 from __future__ import annotations
 

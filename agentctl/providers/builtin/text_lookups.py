@@ -1,4 +1,4 @@
-"""What can be read, counted and searched in files without a model."""
+"""Lookups that read, count and search text in files."""
 
 from __future__ import annotations
 

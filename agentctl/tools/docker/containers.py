@@ -48,7 +48,7 @@ _NAME = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 
 
 class OnContainer(Arguments):
-    """Which container. ``id`` is ours, not the model's: what ``name`` meant when the call was looked at."""
+    """The arguments of a tool for one container; agentctl sets ``id`` when it resolves ``name``, the model does not."""
 
     name: str = Field(description="name or id")
     id: SkipJsonSchema[str | None] = None
@@ -246,18 +246,18 @@ def _limits(host: Doc) -> str:
 
 
 class ContainerLogs(OnContainer):
-    """Which lines of whose log."""
+    """The arguments of docker_logs."""
 
     tail: int = Field(100, ge=1, le=10_000, description="how many of the last lines")
     since: str | None = Field(None, description='only newer than this: "10m", "2h", or a time like 2026-01-31T08:00')
 
 
 class InspectContainer(OnContainer):
-    """Which container."""
+    """The arguments of docker_inspect."""
 
 
 class ContainerStats(Arguments):
-    """Which container."""
+    """The arguments of docker_stats."""
 
     name: str | None = Field(None, description="name or id; without it all that run")
     id: SkipJsonSchema[str | None] = None

@@ -52,7 +52,7 @@ class _State(NamedTuple):
 
 
 class ExecCommand(OnContainer):
-    """Which command, where, for how long."""
+    """The arguments of docker_exec."""
 
     command: str = Field(description="words, no shell: for one write sh -c '…'")
     user: str | None = None
@@ -127,7 +127,7 @@ async def _follow(context: ToolContext, identity: str, written: CommandOutput, p
         try:
             code = await _wait_for_exit_code(context, identity)
         except EngineUnavailable:
-            return  # who reads will see it, too
+            return  # the reader of the output gets the same error
         await anyio.sleep(_GRACE_S)
         ends.append(code)
         group.cancel_scope.cancel()

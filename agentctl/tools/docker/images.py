@@ -91,14 +91,14 @@ def is_identity(text: str) -> bool:
 
 
 class OnImage(Arguments):
-    """Which image. ``id`` is ours, not the model's: what ``image`` meant when the call was looked at."""
+    """The arguments of a tool for one image; agentctl sets ``id`` when it resolves ``image``, the model does not."""
 
     image: str = Field(description="name or id")
     id: SkipJsonSchema[str | None] = None
 
 
 class RemoveImage(OnImage):
-    """Which image."""
+    """The arguments of docker_rmi."""
 
     force: bool = Field(False, description="also while containers use it")
 
@@ -233,7 +233,7 @@ def _display_name(image: Doc, given: str) -> str:
 
 
 class PullImage(Arguments):
-    """Which image."""
+    """The arguments of docker_pull."""
 
     image: str = Field(description="like redis:7")
 

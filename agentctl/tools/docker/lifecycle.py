@@ -48,17 +48,17 @@ _APPEARS_S = 2.0
 
 
 class StartContainer(OnContainer):
-    """Which container."""
+    """The arguments of docker_start."""
 
 
 class StopContainer(OnContainer):
-    """Which container, and how long it may take to end by itself."""
+    """The arguments of docker_stop and docker_restart."""
 
     timeout: int = Field(10, ge=0, le=300, description="seconds until it is killed")
 
 
 class RemoveContainer(OnContainer):
-    """Which container, and what goes with it."""
+    """The arguments of docker_rm."""
 
     force: bool = Field(False, description="kill it if it runs")
     volumes: bool = Field(False, description="its anonymous volumes too")

@@ -17,7 +17,7 @@ ContainerState = Literal["running", "exited", "paused", "restarting", "created",
 
 
 class ListContainers(Arguments):
-    """Which containers."""
+    """The arguments of docker_ps."""
 
     all: bool = Field(False, description="stopped ones too")
     name: str | None = Field(None, description="part of the name or id")
@@ -25,7 +25,7 @@ class ListContainers(Arguments):
 
 
 class NameFilter(Arguments):
-    """Which of them."""
+    """A filter by name."""
 
     name: str | None = Field(None, description="part of the name")
 

@@ -47,7 +47,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,200}")
 
 
 class RunContainer(OnImage):
-    """What to run, for how long, with what."""
+    """The arguments of docker_run."""
 
     command: str | None = Field(None, description="words, no shell: for one write sh -c '…'")
     name: str | None = None

@@ -20,7 +20,7 @@ from agentctl.tools.toolbox import ToolContext
 
 
 class ListFiles(Arguments):
-    """Where to look, what for."""
+    """The arguments of list_files."""
 
     path: str = Field(".", description="a folder of the workspace")
     pattern: str = Field("*", description='names like "*.py"; with a slash, paths like "src/*.py"')

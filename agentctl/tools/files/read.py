@@ -29,7 +29,7 @@ _CONTINUES = bytes(range(0x80, 0xC0))  # continuation bytes of a UTF-8 character
 
 
 class ReadFile(Arguments):
-    """Which file, and which part of it."""
+    """The arguments of read_file."""
 
     path: str = Field(description="a file of the workspace, or run:NAME")
     first: int | None = Field(None, ge=1, le=100_000, description="only the first N lines")

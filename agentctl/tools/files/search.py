@@ -44,7 +44,7 @@ sys.exit(search_in_child(asked))"""
 
 
 class SearchFiles(Arguments):
-    """What to find, and where."""
+    """The arguments of search_files."""
 
     text: str = Field(min_length=1, description="what to find")
     path: str = Field(".", description="a folder or a file of the workspace")

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 class WriteFile(Arguments):
-    """Which file, and what shall be in it."""
+    """The arguments of write_file."""
 
     path: str = Field(min_length=1, description="a file of the workspace")
     text: str = Field(description="all that shall be in it")
@@ -58,7 +58,7 @@ async def _resolve(context: ToolContext, arguments: WriteFile) -> WriteFile:
     real = await anyio.to_thread.run_sync(_target, context.workspace, arguments.path)
     refuse_private(context.workspace, (*context.private, *own_program_in(context.workspace)), real)
     arguments = arguments.model_copy(update={"path": real})
-    await anyio.to_thread.run_sync(_restore_secrets, context, arguments)  # nobody is asked about a doomed call
+    await anyio.to_thread.run_sync(_restore_secrets, context, arguments)  # a call that must fail is not asked about
     return arguments
 
 
