@@ -113,7 +113,7 @@ def refuse_unbounded(facts: ModelFacts, limits: CostLimit, *, near: str = "") ->
 
 
 def unpriced_error(facts: ModelFacts, substitute: Substitute, limits: Collection[LimitName]) -> UnknownPrice:
-    """Return the error for a model for which one of unknown price has answered; ``limits`` are those in dollars."""
+    """Return the error for a model in whose place one of unknown price answered; ``limits`` are those in dollars."""
     clear = f"agentctl ledger reconcile --clear-substitute {shlex.quote(facts.name)}"
     return UnknownPrice(
         f"{facts.name_and_address} was answered by {substitute.name}, whose price is unknown,"

@@ -22,7 +22,7 @@ class Charge(NamedTuple):
     """The cost of an attempt, and the price that it was charged at; ``nano`` (nano-dollars) None: price unknown.
 
     ``model`` is the one that answered. ``by`` says what set the amount: the price of the requested or of the answering
-    model, or the amount that the provider says it billed; None if the price is unknown. ``price`` is the highest price
+    model, or the amount that the provider says it billed; None if neither did. ``price`` is the highest price
     that applied (under ``by`` "billed" it came to less), ``priced_model`` the model that it belongs to. ``tier`` is the
     service tier that served the request, "" for the usual one; ``hour_writes`` counts the tokens written to a cache for
     an hour. ``breaks_hold``: it is an overrun even if the whole hold would pay for it. ``capped``: more was reported
@@ -48,7 +48,7 @@ class Charge(NamedTuple):
 class Doubt(NamedTuple):
     """An attempt of unknown cost. ``ceiling``: it broke its clamp, so the model's ceiling counts.
 
-    ``least`` is the least that it cost, by what was reported of it. ``substitute`` answered, or began to, in place of
+    ``least`` is its minimum cost by its usage report. ``substitute`` answered, or began to, in place of
     the requested model: the hold counts at its price, if that is higher.
     """
 

@@ -71,7 +71,7 @@ class LastAnswerPlanner:
         return AnswerReserve(max(needed, self._dearest.input_tokens), self._output)
 
     def compose_request(self, messages: Sequence[Message], *, most: int | None = None) -> tuple[Message, ...] | None:
-        """Compose the last request after ``messages``, of at most ``most`` input tokens and what the limits allow.
+        """Compose the last request after ``messages``, within ``most`` input tokens and the limits.
 
         Return None if there is no room for one.
         """

@@ -142,8 +142,8 @@ class LimitState(NamedTuple):
     """The state of one limit inside the transaction, in its own unit.
 
     ``movable`` is the part of ``amounts.held`` that other runs will release soon (held or sent, not kept); ``queued``
-    is what requests that have waited longer need. ``ceiling`` None: no such limit. ``run_id`` is the run that the limit
-    belongs to; "" for a window that the asking process set itself.
+    is the amount that requests that have waited longer need. ``ceiling`` None: no such limit. ``run_id`` is the run
+    that the limit belongs to; "" for a window that the asking process set itself.
     """
 
     limit: LimitName

@@ -223,7 +223,7 @@ def is_believable(report: CountSample, line: Calibration, before: CountSample | 
 
 
 def fit_calibration(expected: CalibrationPrior, reports: Sequence[CountSample]) -> Calibration:
-    """Return the likeliest line after ``reports``, not below the last of them, as far as its bounds allow."""
+    """Return the likeliest line for ``reports``, within its bounds; if these allow, not below the last report."""
     if not reports:
         return expected.line
     most = _MOST * max(expected.least, 1.0)

@@ -56,7 +56,7 @@ def cut_size(
 
 
 class CacheEconomics(NamedTuple):
-    """The facts about the costs of one run: the price, what its answers reported, how many turns it may have.
+    """The facts about the costs of one run: the price, the reports of its answers, the most turns that it may have.
 
     ``most_turns`` 0: unknown. ``cached`` are the input tokens that were read from or written to a cache in any of the
     ``answers``. ``left`` are the tokens that the last cut left, ``since`` the answers after it.

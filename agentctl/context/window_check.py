@@ -49,8 +49,8 @@ class SentTokens(NamedTuple):
     """The tokens of one request: at least ``least`` in all.
 
     If it continues the last reported request, ``new_least`` to ``new_most`` of its tokens are new, and up to ``spared``
-    of what was sent with both may be missing this time (schemas that a template shows only in the user's turn). None:
-    it does not continue it.
+    of what was sent with both may be missing this time (schemas that a template shows only in the user's turn).
+    ``new_least`` None: it does not continue that request.
     """
 
     least: int

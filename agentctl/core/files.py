@@ -190,8 +190,8 @@ def _sync(folder: int) -> None:
 def open_lock(path: Path, *, like: Path | None = None) -> int:
     """Open a lock file, created if missing, and return its descriptor.
 
-    As root it belongs to the owner of ``like`` (by default of its folder). One that root has left, and that its user
-    may not open, is replaced: it has no content, and its folder is the user's.
+    As root it belongs to the owner of ``like`` (by default of its folder). A lock file of root's that its user may not
+    open is replaced: it has no content, and its folder is the user's.
 
     Raises:
         OSError: the file cannot be opened or created.

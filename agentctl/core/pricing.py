@@ -69,7 +69,7 @@ class Price:
 
     @property
     def is_free(self) -> bool:
-        """Whether no token of any class costs anything."""
+        """Whether the tokens of every class are free."""
         return self.dearest_input == 0 and self.dearest_output == 0
 
     def at(self, input_tokens: int) -> Price:

@@ -161,9 +161,9 @@ def _replace(
     *,
     is_ours: Callable[[str], bool] = lambda mark: True,
 ) -> str:
-    """Replace the finds of ``find``, and search again where a key may begin at the end of another.
+    """Replace the matches of ``find``, and search again where a key may begin at the end of another.
 
-    A find that overlaps a mark for which ``is_ours`` is true stays.
+    A match that overlaps a mark for which ``is_ours`` is true stays.
     """
     for _ in range(_MOST_ROUNDS):
         spans = _merge_overlaps(find(text))

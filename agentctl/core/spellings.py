@@ -148,7 +148,7 @@ def _spell_secret(secret: str) -> tuple[str, ...]:
 
 
 def _without_html(text: str) -> str:
-    """Escape as Go's JSON escapes for HTML."""
+    """Escape ``&``, ``<`` and ``>`` as Go's JSON encoder does."""
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 

@@ -31,7 +31,7 @@ class Substitute(NamedTuple):
         return f"{self.model} in the service tier {self.tier}" if self.tier else self.model
 
     def worst_nano(self, nano: int | None, input_bound: int, granted_output: int) -> int | None:
-        """Return the worst case of bound and clamp; ``nano`` is that at the held price; None stays unknown."""
+        """Return the larger of ``nano``, the worst case at the held price, and that at this price; None stays None."""
         if nano is None or self.price is None:
             return nano
         return max(nano, worst_nano(self.price, input_tokens=input_bound, output_tokens=granted_output))
@@ -123,7 +123,7 @@ def substitute_of(facts: ModelFacts, answered: str | None, price_of: PriceOf, *,
     """Return the model that answered in place of the requested one; None if it is the same, or costs the same.
 
     A release of the requested model ("gpt-4o-2099-01-01" for "gpt-4o") without a price of its own costs as much as the
-    requested one: a price for a name without a date means that.
+    requested one: as the price of a name without a date covers its releases.
     """
     asked = facts.model
     if asked is None or not facts.metered:

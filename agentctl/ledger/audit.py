@@ -257,7 +257,7 @@ def _missing_limits(step: HistoryEntry, limits: Mapping[str, tuple[int | None, i
 
 
 class ChargeRow(NamedTuple):
-    """The columns of an attempt with its charge and the prices of it."""
+    """The columns of an attempt with its charge and prices."""
 
     id: str
     phase: str

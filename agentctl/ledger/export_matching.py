@@ -223,7 +223,7 @@ def _why_not(
     *,
     knows_us: bool,
 ) -> str:
-    """Return why the line of an attempt, or that it has none, is uncertain; "" if it is certain."""
+    """Return why an attempt's line, or the lack of one, is uncertain; "" if it is certain."""
     if len(mine) > 1:
         return f"{len(mine)} lines of the export could be it"
     if mine:

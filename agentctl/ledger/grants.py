@@ -153,7 +153,7 @@ def subtract_own(limits: tuple[LimitState, ...], own: ReserveRow | None) -> tupl
 
 
 def subtract_reserves(limits: tuple[LimitState, ...], others: Iterable[ReserveRow]) -> tuple[LimitState, ...]:
-    """Return the limits without the reserves of other runs; each counts in the windows and above its run."""
+    """Return the limits without other runs' reserves, which count in the windows and in the runs above their own."""
     for one in others:
         limits = tuple(_subtract(room, one.nano or 0, one.tokens) if _counts(one, room) else room for room in limits)
     return limits

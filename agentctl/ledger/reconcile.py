@@ -62,7 +62,7 @@ class LeftInDoubt(NamedTuple):
 
 
 class Reconciliation(NamedTuple):
-    """The settled attempts, those left in doubt, and the number of export lines that are no call of this ledger."""
+    """The settled attempts, those left in doubt, and the number of export lines without a call in this ledger."""
 
     done: tuple[Correction, ...] = ()
     left: tuple[LeftInDoubt, ...] = ()
@@ -75,8 +75,9 @@ class Reconciliation(NamedTuple):
 
 
 class ClockReset(NamedTuple):
-    """A reset of the clock: time while the machine is off counts beyond ``now``, before it did beyond ``was``; UTC.
+    """A reset of the clock, with times in UTC.
 
+    Time while the machine is off counts only beyond a wall time: ``was`` before the reset, ``now`` after it.
     ``done`` False: the wall clock was not behind.
     """
 

@@ -39,7 +39,7 @@ _FOUND = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe wo
 
 
 class SpoolFile(NamedTuple):
-    """One file of the spool: how its attempt ended, or a ``problem`` with the file and None."""
+    """One file of the spool: the ``conclusion`` of its attempt, or None and the ``problem`` with the file."""
 
     attempt_id: str
     path: Path
@@ -58,7 +58,7 @@ class Spool:
         self._written: set[str] = set()
 
     def allocate(self) -> None:
-        """Allocate the file that ``put`` writes first, one per process; a failure is no error."""
+        """Allocate the file that ``put`` writes first, one per process; ignore a failure."""
         if self._spare is not None or not self._owner_id:
             return
         with suppress(OSError):

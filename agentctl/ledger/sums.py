@@ -42,7 +42,7 @@ def exact_sum(column: str, condition: str = "") -> str:
 
 
 def whole(high: int, low: int) -> int:
-    """Return the sum of which ``exact_sum`` gives two columns."""
+    """Return the sum from the two columns of ``exact_sum``."""
     return (high << 32) + low
 
 
@@ -228,7 +228,7 @@ def path_of(tx: Transaction, run_id: str) -> tuple[RunLimits, ...]:
 def window_amounts(tx: Transaction, limit: LimitName = "max_cost_per_hour") -> tuple[Amounts, int]:
     """Return the nano-dollars that count in the window of ``limit``, and the part that calls may free soon.
 
-    Open amounts count at any age. Others leave the hour first, and the window later by the difference in length.
+    Open amounts count at any age. Others leave the hour first, and a longer window later, by the difference in length.
     """
     return amounts_after(tx, tx.now_us - _longer_us(limit))
 
@@ -252,8 +252,7 @@ def calls_a_minute(tx: Transaction, run_id: str) -> Amounts:
 
 
 def _queued(tx: Transaction, ask: Ask, scope_id: str | None = None) -> tuple[int, int]:
-    """Return the amounts that requests which wait longer need, in nano-dollars and tokens: all, or those of a run and
-    below it.
+    """Return the nano-dollars and tokens that requests with a longer wait need: all, or those of a run and below it.
 
     A process that has not retried for a while (it is stopped) loses its place until it retries.
     """

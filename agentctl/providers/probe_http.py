@@ -164,7 +164,7 @@ class _Stream(httpcore.NetworkStream):
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """Wait for bytes until the network's deadline; the first ones must be HTTP's.
 
-        A proxy's answer is read byte by byte: what follows it is the host's.
+        A proxy's answer is read byte by byte: the bytes after it are the host's.
         """
         size = 1 if self._network.in_tunnel else max_bytes
         data = self._stream.read(size, seconds_left(self._network.until))

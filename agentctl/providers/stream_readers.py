@@ -147,7 +147,7 @@ class UsageReader(ABC):
 
     @abstractmethod
     def _derive(self, counts: Mapping[str, int]) -> Mapping[str, int]:
-        """Return the token classes of a usage from the counts of the table, without those that nothing reports."""
+        """Return the token classes of a usage from the counts of the table, without unreported ones."""
 
     def _note_answer(self) -> None:
         """Record that a piece of the answer came: usage that was reported before does not cover it."""
@@ -316,7 +316,7 @@ _OLLAMA_COUNTS = frozenset(name for name, kind in OLLAMA.items() if kind in ("in
 
 
 def _writes(counts: Mapping[str, int]) -> dict[str, int]:
-    """Return the cache writes: the larger of their sum and of what is reported by how long they last."""
+    """Return the cache writes: the reported total, or the sum of the counts by lifetime if that is larger."""
     hour = counts.get("written for an hour", 0)
     written = max(counts.get("written", 0), counts.get("written for minutes", 0) + hour)
     return {"written": written, "hour writes": hour}

@@ -171,7 +171,7 @@ class Number(NamedTuple):
 class Block(NamedTuple):
     """The content of one block: token classes and fees by name, and why it cannot be charged ("": it can).
 
-    ``counts`` has every class that the block names, one whose number cannot be read with the count that is certain.
+    ``counts`` has every class that the block names; for an unreadable number, the count that is certain.
     """
 
     counts: Mapping[str, int]
@@ -180,7 +180,7 @@ class Block(NamedTuple):
 
 
 class _Field(NamedTuple):
-    """A value of a block; ``kind`` is what the table says of it, None if it does not name it."""
+    """A value of a block; ``kind`` is its kind in the table, None if the table does not name it."""
 
     path: str
     value: object

@@ -77,10 +77,10 @@ async def run_process(
     agentctl itself is killed, a guard process kills them. The command is over when its own process ends: its background
     processes are ended, too, and ``notes`` say so. ``env`` is the whole environment. ``spool`` takes both streams in
     the order in which they were read. ``more``: four MiB of each are returned. ``pass_fds`` stay open in it, under
-    their numbers. ``user`` is a user and a group to become first, which only root can. ``of_a_run``: the mark in its
-    environment tells an agentctl that it starts that it is inside a run. ``launch`` starts the process in its own way,
-    for example from another thread. ``subreaper``: the guard is above the command instead of beside it (Linux; some
-    milliseconds), so that no process escapes; ``pass_fds``, ``user`` and ``launch`` are ignored then, and ``argv``
+    their numbers. ``user`` is a user and a group to become first, which only root can. ``of_a_run``: its environment
+    has the mark by which a nested agentctl detects that it is inside a run. ``launch`` starts the process in its own
+    way, for example from another thread. ``subreaper``: the guard is above the command instead of beside it (Linux;
+    some milliseconds), so that no process escapes; ``pass_fds``, ``user`` and ``launch`` are ignored then, and ``argv``
     needs a whole path. ``until`` is awaited beside the command: when it returns, the command is ended as after the
     timeout, and the returned text is a note.
 

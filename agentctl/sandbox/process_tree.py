@@ -28,7 +28,7 @@ _KERNEL_THREAD = 0x00200000  # the kernel's PF_KTHREAD
 
 
 class Leader(Protocol):
-    """A command's own process. Its id stays its own until ``poll`` has returned its exit code."""
+    """A command's own process. Its id is not reused until ``poll`` has returned its exit code."""
 
     @property
     def pid(self) -> int:

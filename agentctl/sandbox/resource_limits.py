@@ -5,9 +5,9 @@ also to root, and counts the pages of temporary file systems. If none can be mad
 yielded group is empty, and ``Bwrap`` says so.
 
 No folder quota works on every file system, so the free space of the whole file system is monitored. Other programs fill
-it, too: growth above the limit counts only if the folder's files that were changed since the command began are as
-large. Deleted files that the command still holds open are not visible; against them there is a floor of free space,
-below which any running command is ended.
+it, too: growth above the limit counts only if the folder's files that changed since the command began are that large.
+Deleted files that the command still holds open are not visible; against them there is a floor of free space, below
+which any running command is ended.
 """
 
 from __future__ import annotations
@@ -271,7 +271,7 @@ class _Watch:
 
 
 def mebibytes(count: int) -> str:
-    """Return a number of bytes as text."""
+    """Return a number of bytes as text in MiB."""
     return f"{count / 1024**2:,.0f} MiB"
 
 

@@ -71,7 +71,7 @@ class Loaded:
         return tuple(f"warning: {problem}" for problem in self.set_aside)
 
     def is_wrong(self, need: str) -> bool:
-        """Return whether a problem that was set aside stops ``need``: a field, or "provider openai"."""
+        """Return whether a problem that was set aside affects ``need``: a field, or "provider openai"."""
         return any(need in problem.stops for problem in self.set_aside)
 
     def refuse_wrong(self, need: str) -> None:

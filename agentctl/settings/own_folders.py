@@ -63,7 +63,7 @@ def _first_problem(called: str, folder: str) -> tuple[str, Problem] | None:
 
 
 def _may_be_roots(uid: int) -> bool:
-    """Return whether a user id stands for unmapped ids in this user namespace: root has none in some."""
+    """Return whether a user id is the one for unmapped ids in this user namespace, where root may be unmapped."""
     try:
         mapped = Path("/proc/self/uid_map").read_text(encoding="utf-8").split()
         return mapped[:3] != ["0", "0", "4294967295"] and uid == int(

@@ -53,7 +53,7 @@ _FIELDS: Mapping[str, str] = {name: field for field, names in ENV_NAMES.items() 
 _NO_SETTINGS = frozenset({CHILD_MARK, PARENT_RUN, PARENT_CAPABILITY})
 _LIKE_OURS = r"[A-Z]{2,12}_[A-Z0-9_]{2,40}"
 
-#: What a problem stops: every command, those that need a TOML file, or those that need a .env.
+#: The commands that a problem stops: all, those that need a TOML file, or those that need a .env.
 ALWAYS = ("always",)
 NEEDS_TOML = ("run", "policy", "prices", *TOML_FIELDS)
 NEEDS_ENV = ("run", "policy", "report", *ENV_NAMES)

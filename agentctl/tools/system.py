@@ -187,7 +187,7 @@ class SystemInfo(Arguments):
 
 @define_tool(SystemInfo)
 async def system_info(_: ToolContext, arguments: SystemInfo) -> str:
-    """Tell about the machine: system and hardware, the user, network addresses, uptime."""
+    """Describe the machine: system and hardware, the user, network addresses, uptime."""
     parts = {"system": _system_facts, "user": _user_facts, "addresses": _addresses, "uptime": _uptime_facts}
     wanted = list(parts.values()) if arguments.about == "all" else [parts[arguments.about]]
     return "\n\n".join([await anyio.to_thread.run_sync(part) for part in wanted])

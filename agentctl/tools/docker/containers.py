@@ -291,7 +291,7 @@ async def docker_logs(context: ToolContext, arguments: ContainerLogs) -> str:
 
 @define_tool(InspectContainer, resolve=resolve_container, target=CONTAINER)
 async def docker_inspect(context: ToolContext, arguments: InspectContainer) -> str:
-    """Show how a container is set up and fares: state, exit code, health, command, ports, mounts, networks, limits."""
+    """Show a container's configuration and state: exit code, health, command, ports, mounts, networks, limits."""
     return summary(await inspect_resolved(context, arguments), context.now())
 
 

@@ -75,7 +75,7 @@ async def resolve_exec(context: ToolContext, arguments: ExecCommand) -> ExecComm
 
 @define_tool(ExecCommand, effect="destructive", resolve=resolve_exec, target=CONTAINER)
 async def docker_exec(context: ToolContext, arguments: ExecCommand) -> str:
-    """Run a command inside a running container; tell exit code, stdout and stderr."""
+    """Run a command inside a running container; show exit code, stdout and stderr."""
     container = await inspect_resolved(context, arguments)
     name, words = name_of(container), split_command("docker_exec", arguments.command)
     if fields(container, "State").get("Running") is not True:

@@ -77,7 +77,7 @@ async def docker_start(context: ToolContext, arguments: StartContainer) -> str:
 
 @define_tool(StopContainer, effect="write", resolve=resolve_container, target=CONTAINER)
 async def docker_restart(context: ToolContext, arguments: StopContainer) -> str:
-    """Restart a container (or start it) and tell how it fares a second later."""
+    """Restart a container (or start it) and show its state a second later."""
     before = await inspect_resolved(context, arguments)
     since = await _log_end(context, before)
     patience = arguments.timeout + _PATIENCE_S

@@ -105,7 +105,7 @@ async def docker_networks(context: ToolContext, _: NoArguments) -> str:
 
 @define_tool(NoArguments)
 async def docker_volumes(context: ToolContext, _: NoArguments) -> str:
-    """List the engine's volumes: name, driver, age, where they lie."""
+    """List the engine's volumes: name, driver, age, location."""
     answer = document(await context.engine.get("volumes"))
     found = sorted(many(answer, "Volumes"), key=lambda entry: text(entry, "Name"))
     rows = [

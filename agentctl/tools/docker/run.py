@@ -73,7 +73,7 @@ async def resolve_run(context: ToolContext, arguments: RunContainer) -> RunConta
 
 @define_tool(RunContainer, effect="write", resolve=resolve_run, target=IMAGE)
 async def docker_run(context: ToolContext, arguments: RunContainer) -> str:
-    """Run a new container without network or privileges; wait for its end, tell exit code and output, remove it."""
+    """Run a new container without network or privileges; wait for its end, show exit code and output, remove it."""
     await remove_orphans(context)
     await inspect_resolved_image(context, arguments)
     call = secrets.token_hex(8)
