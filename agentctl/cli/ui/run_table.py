@@ -87,7 +87,7 @@ def describe_trip(breaker: BreakerInfo) -> str:
     name = f"{breaker.limit} of run {breaker.run_id}" if breaker.run_id else breaker.limit
     said = f"{name} is {most}: {spent} spent, {held} held"
     if breaker.hold is None or breaker.charge is None:
-        return f"{said}, the next call would make it {would_be}"
+        return f"{said}, the next call could make it {would_be}"
     charge, hold = amount(breaker.charge, breaker.unit), limit(breaker.hold, breaker.unit)
     return f"{said}; {charge} of it by a call for which {hold} was held"
 

@@ -6,7 +6,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
-export PYTHONPATH="$here/../../.." OPENAI_API_KEY=sk-for-the-picture-only
+export PYTHONPATH="$here/../../..${PYTHONPATH:+:$PYTHONPATH}" OPENAI_API_KEY=sk-for-the-picture-only
+export STORY_MODEL=gpt-4-turbo LLM_MODEL=gpt-4-turbo
 export AGENTCTL_STATE_DIR="$folder/s" AGENTCTL_CONFIG_DIR="$folder/c" AGENTCTL_CACHE_DIR="$folder/k"
 story=("${STORY_PYTHON:-python3}" -m tests.support.screen.stories_cli busy run)
 for _ in 1 2 3; do "${story[@]}" -q "Spend a little before" --max-cost 0.90 --yes >/dev/null; done

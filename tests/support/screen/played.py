@@ -1,4 +1,7 @@
-"""Tools and a model to look at: they take their time, or wait to be let on. ``PACE`` is seconds for one beat."""
+"""Tools and a model to look at: they take their time, or wait to be let on.
+
+``STORY_PACE`` is the seconds of one beat, ``STORY_MODEL`` the name of the model; the prices are those of gpt-4-turbo.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ from agentctl.tools.toolbox import ToolContext
 PACE = float(os.environ.get("STORY_PACE", "0"))
 FACTS = ModelFacts(
     provider="openai",
-    model="gpt-4o-mini",
+    model=os.environ.get("STORY_MODEL", "gpt-4o-mini"),
     price=Price(Decimal(10), Decimal(30), source="story"),
     context_window=128_000,
     output_ceiling=16_384,
@@ -34,6 +37,10 @@ SAID = (
     "I looked at the four containers. Three of them are healthy; **web** is not: it stopped answering its health "
     "check four minutes ago, and its log repeats `connection refused` to the database since then.\n\n"
     "A restart opens its connections anew."
+)
+FOUND = (
+    "I looked at the four containers. Three of them are healthy; web is not: it stopped answering its health "
+    "check four minutes ago, and since then its log repeats that the database refuses connections."
 )
 DONE = """\
 **web** is healthy again.
@@ -157,7 +164,7 @@ STORIES: dict[str, list[Any]] = {
     "again": [*RESTART[:2], streamed("Once more.", call("docker_restart", name="web")), streamed("Twice restarted.")],
     "busy": [
         streamed("Let me look at the containers first.", call("docker_ps", all=True)),
-        streamed(SAID.split(chr(10))[0], call("docker_restart", name="web"), tokens=(2700, 310, 2048)),
+        streamed(FOUND, call("docker_restart", name="web"), tokens=(2700, 310, 2048)),
         streamed(DONE, tokens=(3300, 220, 2560)),
     ],
     "remove": [streamed("", call("docker_rm", name="web-old")), streamed("It is gone.")],

@@ -17,6 +17,7 @@ FONT = "/usr/share/fonts/truetype/dejavu/DejaVuSansMono{}.ttf"
 POINTS = 16
 PLAIN, BOLD = (ImageFont.truetype(FONT.format(kind), POINTS) for kind in ("", "-Bold"))
 WIDTH, HEIGHT = round(PLAIN.getlength("M")), sum(PLAIN.getmetrics())
+MARGIN = 16  # pixels on each side
 
 Colour = tuple[int, int, int]
 
@@ -38,7 +39,8 @@ def shoot(screen: str, out: str, columns: int, theme: TerminalTheme) -> None:
     texts = AnsiDecoder().decode(screen)  # one decoder: a style runs on over the ends of lines
     rows = [list(console.render(text, console.options.update(no_wrap=True))) for text in texts]
     paper, ink = rgb(theme.background_color), rgb(theme.foreground_color)
-    image = Image.new("RGB", (columns * WIDTH, max(1, len(rows)) * HEIGHT), paper)
+    size = (columns * WIDTH + 2 * MARGIN, max(1, len(rows)) * HEIGHT + 2 * MARGIN)
+    image = Image.new("RGB", size, paper)
     draw = ImageDraw.Draw(image)
     for line, row in enumerate(rows):
         place = 0
@@ -54,7 +56,7 @@ def shoot(screen: str, out: str, columns: int, theme: TerminalTheme) -> None:
             if style and style.dim:
                 colour = between(colour, behind or paper)
             for char in text.replace("\n", ""):
-                left, top, wide = place * WIDTH, line * HEIGHT, cell_len(char)
+                left, top, wide = MARGIN + place * WIDTH, MARGIN + line * HEIGHT, cell_len(char)
                 if behind:
                     draw.rectangle((left, top, left + wide * WIDTH - 1, top + HEIGHT - 1), fill=behind)
                 draw.text((left, top), char, colour, BOLD if style and style.bold else PLAIN)

@@ -112,7 +112,7 @@ def test_the_table_says_which_limit_tripped_and_with_what() -> None:
     lines = render_run_table(
         replace(RESULT, breaker=BREAKER, limits=limits), Meter(calls=4), PLAIN, paste="paste me"
     ).split("\n")
-    assert lines[0] == "max_cost_per_task is $0.50: $0.47 spent, $0.02 held, the next call would make it $0.53"
+    assert lines[0] == "max_cost_per_task is $0.50: $0.47 spent, $0.02 held, the next call could make it $0.53"
     assert lines[2:5] == [
         "limit              ceiling     used   held",
         "max_cost_per_task    $0.50  $0.0123  $0.02  2 %, tripped, set by /srv/app/.env",
