@@ -26,6 +26,7 @@ from agentctl.core.substitutes import Substitute
 
 _FLAGS = {"max_cost_per_task": "--max-cost", "max_tokens_per_task": "--max-tokens"}
 _MOST_TO_PASTE = 200
+RUN_AGAIN = "run the task again with "
 UNITS: Mapping[LimitName, Unit] = {"max_tokens_per_task": "tokens", "max_calls_per_minute": "calls"}
 
 
@@ -130,7 +131,7 @@ def _lift_all_hint(limits: CostLimit) -> str:
 
 def _lift_hint(limits: Collection[LimitName]) -> str:
     flags = dict.fromkeys(f"{_FLAGS.get(name, _flag_of(name))} none" for name in limits)
-    return f"lift the dollar limits: {' '.join(flags)}"
+    return f"disable the dollar limits: {' '.join(flags)}"
 
 
 def refusal_error(verdict: Verdict, facts: ModelFacts, so_far: RefusalContext = NO_CONTEXT) -> AgentctlError:
@@ -297,8 +298,10 @@ def breaker_info(error: BudgetExceeded, *, task: str, set_by: str | None = None,
         lowered = format_amount(verdict.ceiling, verdict.unit, exact=True)
         hint = f"{verdict.limit} was lowered to {lowered} by {set_by}: raise it there"
     else:
-        words = shlex.quote(task) if len(task) <= _MOST_TO_PASTE and task.isprintable() else "…"
-        hint = f"agentctl run {flag} {_higher_limit(verdict)} {words}{wait}"
+        raised = f"{flag} {_higher_limit(verdict)}"
+        can_be_pasted = len(task) <= _MOST_TO_PASTE and task.isprintable()
+        again = f"agentctl run {raised} {shlex.quote(task)}" if can_be_pasted else f"{RUN_AGAIN}{raised}"
+        hint = f"{again}{wait}"
     return BreakerInfo(
         limit=verdict.limit,
         unit=verdict.unit,

@@ -67,7 +67,7 @@ def preview_call(
     if decision.kind == "allow":
         return CallPreview("runs", decision.why)
     rule = example_rule(tool.spec) if arguments is None else allowing_rule(tool.spec, arguments)
-    hint = f"agentctl run --allow {shlex.quote(rule)} …"
+    hint = f"to allow it: --allow {shlex.quote(rule)}"
     if approve == "all":
         return CallPreview("runs", f"{decision.why}; --approve all answers yes")
     if approve == "deny":
@@ -82,8 +82,8 @@ def rules_about(permissions: Permissions, name: str) -> tuple[tuple[str, Rule], 
 
 
 def example_rule(spec: ToolSpec) -> str:
-    """Return an example of a rule about the tool: ``docker_restart(name=…)``."""
-    return spec.name if spec.target is None else f"{spec.name}({spec.target}=…)"
+    """Return an example of a rule about the tool: ``docker_restart(name=NAME)``."""
+    return spec.name if spec.target is None else f"{spec.name}({spec.target}={spec.target.upper()})"
 
 
 def allowing_rule(spec: ToolSpec, arguments: Mapping[str, object]) -> str:

@@ -56,7 +56,7 @@ def _choose(loaded: Loaded, ollama_models: tuple[str, ...] | None) -> ProviderCh
         both = "both " if len(keys) == 2 else ""
         raise UsageError(
             f"{both}{_join_names(tuple(keys.values()))} are set; choose one with --provider",
-            hint=f"agentctl run --provider {first} …   or for good: export LLM_PROVIDER={first}",
+            hint=f"add --provider {first} to the run, or set it for good: export LLM_PROVIDER={first}",
         )
     for provider, name in keys.items():
         return _with_model(loaded, provider, f"key {name}")
@@ -142,7 +142,7 @@ def _with_model(loaded: Loaded, provider: str, by: str) -> ProviderChoice:
         raise UsageError(
             f"provider {provider} ({by}) has no default model, and none is named",
             hint=loaded.cause("llm_model")
-            or f"agentctl run --model {provider}/MODEL …   or for good: export LLM_MODEL={provider}/MODEL",
+            or f"add --model {provider}/MODEL to the run, or set it for good: export LLM_MODEL={provider}/MODEL",
         )
     return ProviderChoice(provider, DEFAULT_MODELS[provider], by, default_model=True)
 
@@ -158,7 +158,7 @@ def _model_alone(loaded: Loaded, model: str, ollama_models: tuple[str, ...] | No
             f"model {model} ({source}) is named without a provider, and no key implies one"
             + (f"; {near}" if near else "")
         ),
-        hint=_hint(loaded, safe_text(f"agentctl run --provider NAME --model {model} …")),
+        hint=_hint(loaded, "add --provider NAME to the run"),
     )
 
 

@@ -14,7 +14,7 @@ from agentctl.cli.error_output import print_error
 from agentctl.cli.exit_codes import exit_status, status_named
 from agentctl.cli.invocation import Form
 from agentctl.cli.ui.format import Paint, amount, columns, limit, money, seconds
-from agentctl.cli.ui.summary import retry_command
+from agentctl.cli.ui.summary import is_retry_hint, retry_command
 from agentctl.core.errors import Unit
 from agentctl.core.limits import WINDOWS
 from agentctl.core.pricing import Price
@@ -55,7 +55,7 @@ def print_estimate(
     sys.stdout.flush()
     if found.refusal is None:
         return 0
-    again = command and found.breaker is not None and found.refusal.hint.startswith("agentctl run ")
+    again = command and found.breaker is not None and is_retry_hint(found.refusal.hint)
     hint = retry_command(command, found.breaker) if again and found.breaker else found.refusal.hint
     print_error(found.refusal.message, hint, paint)
     return exit_status(found.refusal).value

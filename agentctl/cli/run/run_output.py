@@ -15,7 +15,7 @@ from agentctl.cli.exit_codes import status_named
 from agentctl.cli.invocation import Form
 from agentctl.cli.ui.format import Paint
 from agentctl.cli.ui.lines import PlainScreen, ScreenLine, changed_file_lines
-from agentctl.cli.ui.summary import retry_command, summary_line
+from agentctl.cli.ui.summary import is_retry_hint, retry_command, summary_line
 from agentctl.cli.ui.terminal import can_draw, is_person_here, is_terminal
 from agentctl.core.events import Record, RunFinished
 from agentctl.core.redaction import redact
@@ -175,7 +175,7 @@ class Presenter:
     def _hint(self, result: RunResult) -> str:
         """Return the hint of the error; a hint to run again with a higher limit gets all flags of this run."""
         hint = "" if result.error is None else result.error.hint
-        again = result.breaker is not None and self._command and hint.startswith("agentctl run ")
+        again = result.breaker is not None and self._command and is_retry_hint(hint)
         return retry_command(self._command, result.breaker) if again and result.breaker else hint
 
     def _write(self, text: str) -> None:

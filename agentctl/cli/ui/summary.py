@@ -6,13 +6,14 @@ import shlex
 from collections.abc import Sequence
 from decimal import ROUND_UP, Decimal
 
+from agentctl.budget.breaker import RUN_AGAIN
 from agentctl.cli.ui.format import Paint, Style, amount, limit, money, plural, seconds
 from agentctl.core.pricing import to_usd
 from agentctl.core.results import BreakerInfo, LimitUse, RunResult
 from agentctl.core.text import safe_text
 
 _SHORT = 6
-_MOST_TO_PASTE = 1000  # characters per word; longer words are replaced
+_MOST_TO_PASTE = 1000  # characters per word
 
 
 def summary_line(result: RunResult, paint: Paint) -> str:
@@ -56,7 +57,7 @@ def _of(use: LimitUse | None) -> str:
 
 
 def retry_command(command: Sequence[str], breaker: BreakerInfo) -> str:
-    """Return the command that ran with the limit raised, to paste; words of over 1000 characters become ``…``."""
+    """Return the command that ran with the limit raised, to paste; a sentence if a word has over 1000 characters."""
     flag = "--" + breaker.limit.replace("_", "-")
     old = {flag, flag.removesuffix("-per-task")}
     kept = [
@@ -64,8 +65,15 @@ def retry_command(command: Sequence[str], breaker: BreakerInfo) -> str:
         for before, word in zip(("", *command), command, strict=False)
         if word.partition("=")[0] not in old and before not in old
     ]
-    words = [word if len(word) <= _MOST_TO_PASTE else "…" for word in kept]
-    return safe_text(shlex.join([*words, flag, raised_limit(breaker)]))
+    raised = [flag, raised_limit(breaker)]
+    if any(len(word) > _MOST_TO_PASTE for word in kept):
+        return f"{RUN_AGAIN}{' '.join(raised)}"
+    return safe_text(shlex.join([*kept, *raised]))
+
+
+def is_retry_hint(hint: str) -> bool:
+    """Return whether a hint says to run the task again with a higher limit."""
+    return hint.startswith(("agentctl run ", RUN_AGAIN))
 
 
 def raised_limit(breaker: BreakerInfo) -> str:

@@ -54,7 +54,7 @@ class _State(NamedTuple):
 class ExecCommand(OnContainer):
     """The arguments of docker_exec."""
 
-    command: str = Field(description="words, no shell: for one write sh -c '…'")
+    command: str = Field(description="words, no shell: for one write sh -c 'COMMAND'")
     user: str | None = None
     workdir: str | None = None
     timeout: int = Field(60, ge=1, le=600, description="seconds")
@@ -224,7 +224,7 @@ def shell_note(words: list[str]) -> str:
     """Return a line that says why shell syntax had no effect, or ""."""
     if _SHELLS.fullmatch(words[0]) or not _SHELL_ONLY.intersection(words):
         return ""
-    return "note: no shell ran this, so its signs were plain words; for a shell write sh -c '…'"
+    return "note: no shell ran this, so its signs were plain words; for a shell write sh -c 'COMMAND'"
 
 
 class CommandOutput:

@@ -194,9 +194,9 @@ def test_no_choice_and_no_terminal_end_with_the_line_to_paste(agentctl: Commands
         at.shown_until(b"[1-2] ")
         at.types("\n")
         code, _, said = at.ended()
-    assert (code, "agentctl run --provider openai" in said) == (2, True)
+    assert (code, "add --provider openai to the run" in said) == (2, True)
     ended = agentctl(*RUN, script="answer", **TWO)
-    assert (ended.code, "agentctl run --provider openai" in ended.err) == (2, True)
+    assert (ended.code, "add --provider openai to the run" in ended.err) == (2, True)
     with at_a_terminal(agentctl, *RUN, script="answer", stderr=subprocess.PIPE, env=TWO) as at:
         assert at.process.wait(timeout=60) == 2
 

@@ -53,7 +53,7 @@ def test_a_window_says_on_which_day_and_when_there_is_room_again() -> None:
 @pytest.mark.parametrize("task", ["x" * 201, "two\nlines", "\x1b[2J"])
 def test_a_task_that_cannot_be_pasted_is_left_out(task: str) -> None:
     hint = breaker_info(trip("max_cost_per_task", "nano_usd", 10**9, 10**9 + 1), task=task).hint
-    assert hint == "agentctl run --max-cost 2.00 …"
+    assert hint == "run the task again with --max-cost 2.00"
 
 
 def test_an_overrun_hints_at_no_higher_limit() -> None:

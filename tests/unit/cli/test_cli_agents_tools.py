@@ -113,7 +113,7 @@ def test_the_settings_say_what_happens_to_a_call(here: Here, monkeypatch: pytest
 
 def test_tools_show_tells_arguments_with_types_and_defaults(here: Here) -> None:
     out = here("tools", "show", "docker_logs").out
-    assert f"allow    agentctl run --allow 'docker_logs({TARGET}=…)' TASK" in out
+    assert f"allow    agentctl run --allow 'docker_logs({TARGET}={TARGET.upper()})' TASK" in out
     rows = [line.split() for line in out[out.index("argument") :].splitlines()]
     assert rows[0] == ["argument", "type", "default", "meaning"]
     assert rows[1][:3] == [TARGET, "string", "(required)"]

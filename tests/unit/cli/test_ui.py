@@ -187,7 +187,7 @@ def test_the_line_to_paste_raises_the_limit_that_tripped() -> None:
         again = retry_command(["agentctl", "run", *old, "-m", "x", "look"], BREAKER)
         assert again == "agentctl run -m x look --max-cost-per-task 1.00"
     again = retry_command(["agentctl", "run", "read this: " + "x" * 30_000], BREAKER)
-    assert again == "agentctl run '…' --max-cost-per-task 1.00"
+    assert again == "run the task again with --max-cost-per-task 1.00"
 
 
 def test_the_first_line_says_what_was_chosen_and_by_what() -> None:

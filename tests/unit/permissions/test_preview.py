@@ -84,7 +84,7 @@ def test_the_kind_of_a_tool_says_what_happens_where_no_rule_does(tool: Tool, out
 def test_a_question_is_answered_as_approve_says() -> None:
     assert preview_call(Permissions(), "all", FELL, OAK).outcome == "runs"
     denied = preview_call(Permissions(), "deny", FELL, OAK)
-    assert (denied.outcome, denied.hint) == ("denied", "agentctl run --allow 'tree_fell(tree=oak)' …")
+    assert (denied.outcome, denied.hint) == ("denied", "to allow it: --allow 'tree_fell(tree=oak)'")
     assert preview_call(Permissions(), "deny", COUNT, OAK).outcome == "runs"
 
 
@@ -98,7 +98,7 @@ def test_approve_all_never_touches_what_is_denied() -> None:
 
 def test_the_rule_that_is_hinted_at_lets_the_call_run() -> None:
     hint = preview_call(Permissions(), "ask", FELL, OAK).hint
-    assert hint == "agentctl run --allow 'tree_fell(tree=oak)' …"
+    assert hint == "to allow it: --allow 'tree_fell(tree=oak)'"
     assert preview_call(rules(allowing_rule(FELL.spec, OAK)), "ask", FELL, OAK).outcome == "runs"
     assert preview_call(rules(allowing_rule(FELL.spec, OAK)), "ask", FELL, {"tree": "elm"}).outcome == "asks"
 
@@ -117,7 +117,7 @@ def test_without_arguments_rules_about_arguments_do_not_count_but_are_named() ->
     assert [(setting, str(rule)) for setting, rule in rules_about(permissions, "tree_fell")] == [
         ("allow", "tree_fell(tree=oak)")
     ]
-    assert (FELL.spec.target, example_rule(FELL.spec)) == ("tree", "tree_fell(tree=…)")
+    assert (FELL.spec.target, example_rule(FELL.spec)) == ("tree", "tree_fell(tree=TREE)")
 
 
 @pytest.mark.parametrize(

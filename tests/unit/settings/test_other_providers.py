@@ -25,7 +25,7 @@ def test_without_a_model_the_line_to_type_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         choose_provider(desk.load({"LLM_PROVIDER": "xai"}))
     assert caught.value.message == "provider xai (environment LLM_PROVIDER) has no default model, and none is named"
-    assert caught.value.hint == "agentctl run --model xai/MODEL …   or for good: export LLM_MODEL=xai/MODEL"
+    assert caught.value.hint == "add --model xai/MODEL to the run, or set it for good: export LLM_MODEL=xai/MODEL"
     desk.project_env("LLM_MODEL=grok-4.7\n")
     with pytest.raises(UsageError) as caught:
         choose_provider(desk.load({"LLM_PROVIDER": "xai"}))

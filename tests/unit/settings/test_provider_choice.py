@@ -80,7 +80,7 @@ def test_two_keys_and_no_choice(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         _choose(tmp_path, {**OPENAI, **ANTHROPIC})
     assert caught.value.message == "both OPENAI_API_KEY and ANTHROPIC_API_KEY are set; choose one with --provider"
-    assert caught.value.hint == "agentctl run --provider openai …   or for good: export LLM_PROVIDER=openai"
+    assert caught.value.hint == "add --provider openai to the run, or set it for good: export LLM_PROVIDER=openai"
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_model_without_a_provider(tmp_path: Path) -> None:
         assert caught.value.message.startswith(
             "model gpt-4o (environment LLM_MODEL) is named without a provider, and no key implies one"
         )
-        assert caught.value.hint == "agentctl run --provider NAME --model gpt-4o …"
+        assert caught.value.hint == "add --provider NAME to the run"
 
 
 def test_ci_without_any_key_guesses_nothing(tmp_path: Path) -> None:
