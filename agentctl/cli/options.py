@@ -26,7 +26,7 @@ Config = Annotated[
     str | None, typer.Option("--config", metavar="FILE", help="Read this TOML file instead of your config.toml.")
 ]
 EnvFile = Annotated[
-    list[str] | None, typer.Option("--env-file", metavar="FILE", help="Read this .env file, too (may be repeated).")
+    list[str] | None, typer.Option("--env-file", metavar="FILE", help="Also read this .env file (may be repeated).")
 ]
 
 WINDOW, WHAT = "Window", "Selection"
@@ -36,7 +36,7 @@ Since = Annotated[
     typer.Option(
         "--since",
         metavar="WHEN",
-        help="Start of the window: 30m, 2h, 2026-11-01, 2026-11-01T14:00 (with Z or +02:00, too).",
+        help="Start of the window: 30m, 2h, 2026-11-01, 2026-11-01T14:00 (optionally with Z or +02:00).",
         rich_help_panel=WINDOW,
     ),
 ]
@@ -45,7 +45,7 @@ Until = Annotated[
     typer.Option(
         "--until",
         metavar="WHEN",
-        help="End of the window; a day is included. Without a start: from the first call on.",
+        help="End of the window; a day is included. Without a start, the window begins with the first call.",
         rich_help_panel=WINDOW,
     ),
 ]
@@ -72,7 +72,7 @@ Labels = Annotated[
     typer.Option(
         "--label",
         metavar="K=V",
-        help="Only runs with this label (may be repeated: with all of them).",
+        help="Only runs with this label (may be repeated; all must match).",
         rich_help_panel=WHAT,
     ),
 ]
@@ -130,7 +130,7 @@ def output_form(output: str | None, *, json: bool) -> str | None:
         UsageError: ``--json`` contradicts ``-o``.
     """
     if json and output not in (None, "json"):
-        raise UsageError(f"--json and -o {output} contradict each other", hint="give one of them")
+        raise UsageError(f"--json cannot be combined with -o {output}", hint="give one of them")
     return "json" if json else output
 
 
@@ -141,7 +141,7 @@ def approval_mode(approve: str | None, *, yes: bool) -> str | None:
         UsageError: ``--yes`` contradicts ``--approve``.
     """
     if yes and approve not in (None, "all"):
-        raise UsageError(f"--yes and --approve {approve} contradict each other", hint="give one of them")
+        raise UsageError(f"--yes cannot be combined with --approve {approve}", hint="give one of them")
     return "all" if yes else approve
 
 
@@ -215,6 +215,9 @@ class _Argument(TyperArgument):
 
     def display_type_rich(self, ctx: Any) -> None:  # noqa: ANN401 - the base class's own types
         return None
+
+    def get_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ANN401 - the base class's own types
+        return [] if self.hidden else super().get_usage_pieces(ctx)
 
 
 class _Plain:

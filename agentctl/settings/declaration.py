@@ -11,9 +11,9 @@ PREFIX = "AGENTCTL_"
 
 #: The sections of config.toml and .env.example, in order, each with what its settings decide.
 SECTIONS = {
-    "answer": "provider and model",
+    "answer": "provider, model and addresses",
     "keys": "API keys of the providers",
-    "cost": 'limits; "none" lifts one',
+    "cost": 'limits; "none" disables one',
     "context": "the context: what is sent",
     "work": "the run; durations are 30s, 5m, 2h or 1h30m",
     "reach": 'permissions; a rule is a tool, or one with arguments: "docker_restart(name=web)"',

@@ -19,13 +19,13 @@ from agentctl.settings.own_files import is_there
 #: Variables that agentctl obeys and that are not settings.
 ALSO_READ: Mapping[str, str] = MappingProxyType(
     {
-        "NO_COLOR": "set: no colour (where AGENTCTL_COLOR is unset)",
-        "CLICOLOR_FORCE, FORCE_COLOR": "set: colour without a terminal, too",
-        "TERM": "dumb: plain lines instead of the live view",
-        "CI": "set: no run starts without a chosen provider or a key (exit 77)",
-        "AGENTCTL_PARENT_RUN": "set by a run for its commands: the parent of runs started there",
-        "AGENTCTL_PARENT_CAPABILITY": "set with it: the secret that lets them draw on its limits",
-        "DOCKER_CONTEXT, DOCKER_CONFIG": "which of docker's contexts names the engine",
+        "NO_COLOR": "set: disable colour (where AGENTCTL_COLOR is unset)",
+        "CLICOLOR_FORCE, FORCE_COLOR": "set: use colour even without a terminal",
+        "TERM": "dumb: print plain lines instead of the live view",
+        "CI": "set: refuse to run without a key or a chosen provider (exit 77)",
+        "AGENTCTL_PARENT_RUN": "id of the parent of runs started here; a run sets it for its commands",
+        "AGENTCTL_PARENT_CAPABILITY": "secret that lets these runs draw on their parent's limits",
+        "DOCKER_CONTEXT, DOCKER_CONFIG": "docker's context and configuration folder (where DOCKER_HOST is unset)",
         "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY": "proxies for requests to providers; never used for this host",
         "SSL_CERT_FILE": "certificates to trust in addition to the usual ones",
         "TOGETHERAI_API_KEY and the like": "keys of litellm's other providers, under litellm's own names",

@@ -41,24 +41,25 @@ SETTING_FLAGS: dict[str, Any] = {{
 
 _TOML_HEAD = """\
 # Every setting that a configuration file may hold, at its default.
-# `agentctl config init` writes it to where it is read, each line commented out: take away the # of what you change.
-# `agentctl config set NAME VALUE` does that for one line.
-# A flag, the environment and a .env all win over this file. Keys do not belong here: they live in the environment
-# or in the .env beside this file.
+# `agentctl config init` writes it to your config folder with each line commented out: uncomment what you change.
+# `agentctl config set NAME VALUE` changes one line.
+# Flags, the environment and a .env take precedence over this file. Keys do not belong here: set them in the
+# environment or in the .env next to this file.
 """
 
 _TOML_PRICES = """\
 # [prices]  # a table: keep it below all other lines
 # "openai/my-model" = { input = 0.15, output = 0.60, cached_input = 0.075, cache_write = 0.3, reasoning = 0.6, \
 context_window = 128000, output_ceiling = 16384 }
-# In a line, too: above_200k = { input = 0.30 } (what longer requests cost, wholly), certain = true (however far from
-# the table: a price that is 300 times the one it knows, or so small a part of it, is refused as a slip of the unit).
+# A line may also hold above_200k = { input = 0.30 } (the prices of a request with more input tokens, for all of its
+# tokens) and certain = true (accept a price that is far from the table's: one that is 300 times as high or as low is
+# otherwise refused as a wrong unit).
 """
 
 _ENV_HEAD = """\
-# Use: agentctl run --env-file .env …, or agentctl trust, or copy this into the config folder (agentctl config path) \
-and chmod 600 it; a .env that merely lies in the working directory is not trusted and may only tighten.
-# Every name also works with AGENTCTL_ in front, which then wins. Take away the # of the lines that you need.
+# To use this file, name it with --env-file .env, or run agentctl trust, or copy it into the config folder (agentctl \
+config path) and chmod 600 it. Until then a .env in the working directory is not trusted and can only tighten settings.
+# Every name also works with the prefix AGENTCTL_; the prefixed one takes precedence. Uncomment the lines that you need.
 """
 
 
@@ -114,6 +115,7 @@ def _help(field: str, flag: Flag) -> str:
     default = written_default(field)
     said = [f"alias {flag.synonym}"] if flag.synonym else []
     said += [f"default {default}"] if default and flag.kind in ("text", "choice") else []
+    said += [f"default --no-{_spelling(field)[2:]}"] if flag.kind == "yes_no" and default == "false" else []
     said += ["may be repeated"] if flag.kind == "list" else []
     more = ", ".join(said) + ("; 'none' disables" if can_be_none else "")
     return f"{text} ({more})." if more else f"{text}."

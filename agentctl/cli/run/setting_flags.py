@@ -223,7 +223,10 @@ SETTING_FLAGS: dict[str, Any] = {
         help="Sandbox for shell commands: auto, bwrap or none (default auto).",
     ),
     "network": _flag(
-        bool | None, "--network/--no-network", panel="Permissions", help="Let shell commands use the network."
+        bool | None,
+        "--network/--no-network",
+        panel="Permissions",
+        help="Let shell commands use the network (default --no-network).",
     ),
     "output": _flag(
         Literal["text", "json", "jsonl"] | None,
