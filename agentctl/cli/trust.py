@@ -79,7 +79,7 @@ def _trust(place: Path, typed: str, *, yes: bool, as_json: bool) -> None:
     here = read_sources(folder=folder)
     files = [found for found in here.found if only in ("", found.file.path.name)]
     if not files:
-        raise UsageError(f"no .env or .agentctl.toml of a project in {folder / only if only else folder}")
+        raise UsageError(f"no project .env or .agentctl.toml in {folder / only if only else folder}")
     seen = [_compare(found, here.merged.entries) for found in files]
     for one in seen:
         for line in _describe(one):

@@ -98,7 +98,7 @@ def file_lock(path: Path, what: str = "") -> Iterator[None]:
             yield
     except OSError as error:
         named, said = safe_text(f"{what} {path}".lstrip()), (error.strerror or "not possible").lower()
-        raise StateError(f"{named} cannot be written: {said}", hint="nothing was changed") from error
+        raise StateError(f"{named} cannot be written: {said}; nothing was changed") from error
 
 
 @contextmanager

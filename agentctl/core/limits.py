@@ -91,7 +91,7 @@ class CostLimit(BaseModel):
             counted = {"max_tokens_per_task": "tokens", "max_calls_per_minute": "calls"}.get(name)
             allowed = f"a whole number of {counted}" if counted else "dollars with nine decimal places"
             raise UsageError(
-                f"{name} cannot be {wrong['input']!r}", hint=f"give {allowed}, 0 or more; None lifts it"
+                f"{name} cannot be {wrong['input']!r}", hint=f"give {allowed}, 0 or more; None disables it"
             ) from None
 
     def __repr_args__(self) -> Iterator[tuple[str, object]]:

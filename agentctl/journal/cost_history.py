@@ -83,7 +83,7 @@ class CostHistory:
                 write_atomically(self.path, "[\n" + ",\n".join(lines) + "\n]\n", for_folder=True)
         except (OSError, AgentctlError) as error:
             if not self._failed:
-                self._warn(safe_text(f"the cost history {self.path} is not written: {self._reason(error)}"))
+                self._warn(safe_text(f"the cost history {self.path} was not written: {self._reason(error)}"))
             self._failed = True
         else:
             self._waiting, self._failed = [], False
@@ -144,9 +144,7 @@ def _read_lines(path: Path) -> list[str]:
     except (ValueError, RecursionError):
         records = None
     if not isinstance(records, list) or not all(isinstance(one, dict) and one.keys() >= _OURS for one in records):
-        raise _ForeignFile(
-            "it is not a cost history, so it is left as it is", hint="move it away, or name another file"
-        )
+        raise _ForeignFile("it is not a cost history and was left unchanged", hint="move it away, or name another file")
     return [json.dumps(one) for one in records]
 
 

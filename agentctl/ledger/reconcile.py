@@ -215,7 +215,7 @@ def _unsettleable_error(tx: Transaction, by: By, name: str, left: Collection[Lef
     over = as_datetime(tx.wall_us + last_us - tx.now_us).astimezone()
     return ActionDenied(
         f"the lock file of {by} {name} cannot be opened, so its process may be alive",
-        hint=f"try again after {over:%Y-%m-%d %H:%M:%S}, when its deadline is over",
+        hint=f"try again after {over:%Y-%m-%d %H:%M:%S}, when its deadline has passed",
     )
 
 

@@ -92,7 +92,7 @@ def refusal_below(tx: Transaction, parent: Parent, is_gone: IsGone, path: Path) 
     if (ended_id := _first_ended(tx, parent.run_id, is_gone, from_depth=0)) is not None:
         return _ended(ended_id)
     if tx.db.execute(_DEPTH, (parent.run_id,)).fetchone()[0] >= MOST_DEPTH:
-        return ActionDenied(f"{named} is already {MOST_DEPTH} runs deep", hint="start this run from a run further out")
+        return ActionDenied(f"{named} is already {MOST_DEPTH} runs deep", hint="start this run from an outer run")
     return None
 
 

@@ -58,7 +58,7 @@ class Admission:
             return error
         except Exception as error:  # noqa: BLE001 - a tool's own bug is reported to the model, as in a call
             what = f"{type(error).__name__}: {error}"
-            return InternalError(f"{call.name} failed with an internal error: {what}", hint="do without it")
+            return InternalError(f"{call.name} failed with an internal error: {what}", hint="continue without it")
         async with self._one_at_a_time:
             return await self._decide(call, resolved, tool, subject, autorun)
 

@@ -91,7 +91,9 @@ class Permissions(NamedTuple):
             autorun = _more_severe(path, autorun)
             if autorun is not None and autorun.policy == "never":
                 # Before every rule that allows: a write here is a command in the user's next git or agentctl.
-                return Decision("deny", f"{path} belongs to {autorun.program}, and no tool may write it; do without it")
+                return Decision(
+                    "deny", f"{path} belongs to {autorun.program}, and no tool may write it; continue without it"
+                )
         for rule in self.granted:
             if rule.permits(name, meant):
                 return Decision("allow", f"you, always in this run: {rule}")
@@ -142,7 +144,7 @@ def _hides(rule: Rule, name: str, subject: Subject) -> bool:
 
 
 def _denial(name: str, rule: Rule) -> str:
-    return f"{name} is denied by a rule of the user ({rule}); do without it"
+    return f"{name} is denied by a user rule ({rule}); continue without it"
 
 
 def permissions_of(loaded: Loaded) -> Permissions:

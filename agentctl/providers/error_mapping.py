@@ -264,8 +264,8 @@ def _stream_error(attempt: Attempt, document: Mapping[str, object], context: Err
     if attempt.reader.spoken or status is None:
         quoted = context.quote(_words({"error": document})) or "an error in mid-answer"
         if status == 429:
-            return RateLimited(f"{context.provider} broke off: {quoted}", hint="try again later")
-        return ProviderUnavailable(f"{context.provider} broke off: {quoted}", hint="try again later")
+            return RateLimited(f"{context.provider} interrupted its answer: {quoted}", hint="try again later")
+        return ProviderUnavailable(f"{context.provider} interrupted its answer: {quoted}", hint="try again later")
     free = status in _FREE_BY_DOCUMENT or status in FREE_BY_STATUS
     text = json.dumps(document, ensure_ascii=False)[:65536]
     return _error_for_status(status, {"error": document}, text, "no" if free else "unknown", attempt.headers, context)

@@ -244,7 +244,7 @@ async def _use(tool: Tool | AgentctlError, call: ToolCall | AgentctlError) -> Re
         return error
     except Exception as error:  # noqa: BLE001 - a tool's own bug is reported to the model and in the event
         what = f"{type(error).__name__}: {error}"
-        return InternalError(f"{call.name} failed with an internal error: {what}", hint="do without it")
+        return InternalError(f"{call.name} failed with an internal error: {what}", hint="continue without it")
 
 
 class TurnBudget:

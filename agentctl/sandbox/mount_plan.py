@@ -75,7 +75,7 @@ def why_not_sandboxable(config: SandboxConfig) -> str | None:
         return f"the workspace {workspace} is in a file system of the kernel"
     for place in map(os.path.realpath, config.hidden):
         if is_beneath(workspace, place):
-            return f"the workspace {workspace} is in {place}, which is agentctl's own"
+            return f"the workspace {workspace} is in {place}, which belongs to agentctl"
     return None
 
 

@@ -80,7 +80,7 @@ def _not_private(found: os.stat_result, named: str, path: Path) -> Problem | Non
         )
     mode = stat.S_IMODE(found.st_mode)
     if mode & 0o077:
-        return Problem(f"{named} holds keys and others may read it (mode {mode:04o})", f"chmod 600 {quoted}")
+        return Problem(f"{named} contains keys and other users can read it (mode {mode:04o})", f"chmod 600 {quoted}")
     return None
 
 
@@ -88,7 +88,7 @@ def read_exact(path: Path, what: str, *, private: bool = False) -> str:
     """Return the text of a regular file, "" if there is none; a byte order mark is part of it.
 
     Raises:
-        UsageError: it is a link, a pipe, not text, or another user's (``private``: or others may read it).
+        UsageError: it is a link, a pipe, not text, or another user's (``private``: or other users can read it).
         StateError: it changed while it was read.
     """
     if not is_there(path):
@@ -98,7 +98,7 @@ def read_exact(path: Path, what: str, *, private: bool = False) -> str:
         kind = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "not a regular file"
         raise UsageError(safe_text(f"{named} is {kind}; agentctl writes only a regular file"))
     if found.st_uid != os.geteuid() and not private:
-        raise UsageError(safe_text(f"{named} belongs to another user (uid {found.st_uid})"), hint="nothing was changed")
+        raise UsageError(safe_text(f"{named} belongs to another user (uid {found.st_uid}); nothing was changed"))
     text = read_own_file(path, what, private=private)
     if isinstance(text, Problem):
         raise UsageError(text.text, hint=text.hint)

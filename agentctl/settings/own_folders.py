@@ -56,8 +56,8 @@ def _first_problem(called: str, folder: str) -> tuple[str, Problem] | None:
         sudo = "" if me in (0, status.st_uid) else "sudo "
         mode = f"(mode {stat.S_IMODE(status.st_mode):04o})"
         if is_itself:
-            return place, Problem(f"others may write to the {shown} {mode}", f"{sudo}chmod go-w {quoted}")
-        said = f"others may replace the {shown}: they may write to {safe_text(place)} {mode}"
+            return place, Problem(f"other users can write to the {shown} {mode}", f"{sudo}chmod go-w {quoted}")
+        said = f"other users can replace the {shown}: they can write to {safe_text(place)} {mode}"
         return place, Problem(said, f"{sudo}chmod +t {quoted}")
     return None
 

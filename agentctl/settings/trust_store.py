@@ -110,7 +110,7 @@ class TrustStore:
             if found.st_uid != os.geteuid():
                 raise self._unbelievable(f"it belongs to another user (uid {found.st_uid})")
             if found.st_mode & 0o022:
-                raise self._unbelievable(f"others may write to it (mode {stat.S_IMODE(found.st_mode):04o})")
+                raise self._unbelievable(f"other users can write to it (mode {stat.S_IMODE(found.st_mode):04o})")
             data = file.read(_MOST_BYTES + 1)
         if len(data) > _MOST_BYTES:
             raise self._unbelievable("it is larger than 4 MiB")

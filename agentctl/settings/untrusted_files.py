@@ -201,9 +201,9 @@ def _doubt(found: os.stat_result, path: Path) -> tuple[str, str]:
     if folder.st_uid not in (me, 0):
         return f"its folder belongs to another user (uid {folder.st_uid})", f'sudo chown "$(id -u)" {around}'
     if found.st_mode & _OTHERS_WRITE:
-        return f"others may write to it (mode {stat.S_IMODE(found.st_mode):04o})", f"chmod go-w {name}"
+        return f"other users can write to it (mode {stat.S_IMODE(found.st_mode):04o})", f"chmod go-w {name}"
     if folder.st_mode & _OTHERS_WRITE:
-        return f"others may write to its folder (mode {stat.S_IMODE(folder.st_mode):04o})", f"chmod go-w {around}"
+        return f"other users can write to its folder (mode {stat.S_IMODE(folder.st_mode):04o})", f"chmod go-w {around}"
     return "", ""
 
 

@@ -196,7 +196,7 @@ def test_a_person_is_told_who_answered_on_stderr_in_the_run_the_costs_and_the_le
     assert "Another model has answered instead: calls are held at the highest price seen there." in estimate.out
     clears = "agentctl ledger reconcile --clear-substitute openai/fallme"
     assert_listed(give, server, clears)
-    assert give(*shlex.split(clears)[1:]).out == "openai/fallme: its own price is held again\n"
+    assert give(*shlex.split(clears)[1:]).out == "openai/fallme: its hold is reset to its own price\n"
     assert json.loads(give("ledger", "check", "--json").out)["substitutes"] == []
     assert give(*shlex.split(clears)[1:]).out == "openai/fallme: nothing to clear\n"
 

@@ -179,7 +179,7 @@ def _gate(total: CostSums, above: int, again: str) -> SpendGate:
     if total.unknown_calls:
         calls = plural(total.unknown_calls, "call")
         message = (
-            f"the price of {calls} is unknown: besides the known {ceiling(counted)}{doubt},"
+            f"the price of {calls} is unknown: in addition to the known {ceiling(counted)}{doubt},"
             f" their cost may exceed --fail-above {ceiling(above)}"
         )
         return SpendGate(above, counted, message, f"to see which model: {again}")

@@ -56,7 +56,7 @@ def resolve_window(request: WindowRequest, *, now: datetime, zone: TimeZone) -> 
     """
     if sum((request.last_hour, request.today, request.this_month, request.since is not None)) > 1:
         raise UsageError(
-            "--last-hour, --today, --this-month and --since exclude each other", hint="give only one of them"
+            "--last-hour, --today, --this-month and --since cannot be combined", hint="give only one of them"
         )
     begin = _begin(request, now, zone)
     end = None if request.until is None else _point(request, now=now, zone=zone, ends=True)

@@ -26,7 +26,7 @@ def check(output: Output = None, json: Json = False) -> None:
     """Verify the ledger: file, rows, admissions and charges.
 
     Replays each admission against its limits, and recomputes each charge from the token classes and prices in its row.
-    Lists amounts held and in doubt, with the command that gives each back. Changes nothing.
+    Lists amounts held and in doubt, with the command that releases each. Changes nothing.
     Exit 0: the ledger is consistent. 74: it is damaged or inconsistent.
     """
     from agentctl.cli.error_output import report_settings
@@ -71,7 +71,7 @@ def reconcile(
         typer.Option(
             "--clear-overrun",
             metavar="PROVIDER/MODEL",
-            help="Hold the usual worst case of this model again, after a call cost more than that.",
+            help="Reset the hold of this model to its usual worst case, after a call cost more than that.",
             rich_help_panel=WHAT,
         ),
     ] = None,
@@ -80,7 +80,7 @@ def reconcile(
         typer.Option(
             "--clear-substitute",
             metavar="PROVIDER/MODEL",
-            help="Hold this model's own price again, after another model answered instead.",
+            help="Reset the hold of this model to its own price, after another model answered instead.",
             rich_help_panel=WHAT,
         ),
     ] = None,
@@ -97,7 +97,7 @@ def reconcile(
         bool,
         typer.Option(
             "--clock",
-            help="Accept the current wall clock, after it was wrongly ahead; frees nothing by itself.",
+            help="Accept the current wall clock, after it was wrongly ahead; releases no amount by itself.",
             rich_help_panel=WHAT,
         ),
     ] = False,
@@ -182,7 +182,7 @@ def _check_request(request: _ReconcileRequest) -> None:
         raise UsageError(
             "name one of ATTEMPT, --run, --provider, --from, --clear-overrun, --clear-substitute, --clear-miscount and"
             " --clock",
-            hint="agentctl ledger check   lists amounts in doubt, with the command that gives each back",
+            hint="agentctl ledger check   lists amounts in doubt, with the command that releases each",
         )
     needs_actual = not request.from_ and not clears and not request.clock
     if needs_actual and request.actual is None:
@@ -272,7 +272,7 @@ def _confirm(reconciler: _Reconciler) -> Collection[str] | None:
     if not would.freed_nano:
         return None
     if not ask_yes_no(f"Give back {money(would.freed_nano)} of {plural(len(would.done), 'attempt')}?"):
-        raise ActionDenied("nothing was given back")
+        raise ActionDenied("nothing was released")
     return {one.attempt_id for one in would.done}
 
 
@@ -285,8 +285,8 @@ def _clear(path: Path, what: Clearable, name: str, *, dry_run: bool, as_json: bo
     clear = {"overrun": clear_overrun, "substitute": clear_substitutes, "miscount": clear_miscounts}[what]
     done = clear(path, provider, model, dry_run=dry_run)
     again = {
-        "overrun": "usual worst case {} held again",
-        "substitute": "own price {} held again",
+        "overrun": "hold {} reset to the usual worst case",
+        "substitute": "hold {} reset to its own price",
         "miscount": "input {} counted in tokens again",
     }[what]
     if as_json:

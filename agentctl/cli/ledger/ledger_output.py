@@ -185,7 +185,7 @@ def _check_lines(found: LedgerCheck) -> Iterator[str]:
         yield "nothing is in doubt"
     yield from (f"\n{safe_text(_describe_unsettled(each))}" for each in found.unsettled)
     for one in found.overruns:
-        yield f"\n{safe_text(_name(one))} cost more than was held: calls are held at the model's ceiling until you run"
+        yield f"\n{safe_text(_name(one))} cost more than its hold: calls are held at the model's ceiling until you run"
         yield f"  {safe_text(_clear_overrun_command(one))}"
     for answered in found.substitutes:
         yield f"\n{safe_text(_describe_substitute(answered))}"
@@ -287,12 +287,12 @@ def reconcile_table(found: Reconciliation, *, dry_run: bool) -> str:
     lines = []
     for one in found.done:
         was = "unknown" if one.was_nano is None else money(one.was_nano)
-        above = "   (more than was held)" if one.is_above else ""
+        above = "   (above its hold)" if one.is_above else ""
         lines.append(f"{one.attempt_id}  run {one.run_id}  {was} → {money(one.now_nano)}{above}")
     lines += [f"{one.attempt_id}  run {one.run_id}  left: {one.why}" for one in found.left]
     if found.done:
         settled = f"{plural(len(found.done), 'attempt')} {'would be settled' if dry_run else 'settled'}"
-        lines.append(f"{settled}, {money(found.freed_nano)} given back")
+        lines.append(f"{settled}, {money(found.freed_nano)} released")
     elif not found.left:
         lines.append("no attempt of these is in doubt")
     else:

@@ -89,7 +89,7 @@ def describe_trip(breaker: BreakerInfo) -> str:
     if breaker.hold is None or breaker.charge is None:
         return f"{said}, the next call could make it {would_be}"
     charge, hold = amount(breaker.charge, breaker.unit), limit(breaker.hold, breaker.unit)
-    return f"{said}; {charge} of it by a call for which {hold} was held"
+    return f"{said}; {charge} of it by a call with a hold of {hold}"
 
 
 def _rest(result: RunResult, paste: str) -> Iterator[str]:

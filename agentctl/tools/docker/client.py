@@ -206,12 +206,13 @@ class DockerEngine:
             ) from exc
         except library.ClientConnectorDNSError as exc:
             host = urlsplit(address.url or "").hostname
-            raise EngineUnavailable(f"{address}: no machine is called {host}.", hint=_other(address)) from exc
+            raise EngineUnavailable(f"{address}: the host {host} was not found.", hint=_other(address)) from exc
         except library.ClientConnectorError as exc:
             raise _connect_error(exc.os_error, address) from exc
         except (library.ServerDisconnectedError, library.ClientOSError, library.ClientPayloadError) as exc:
             raise EngineUnavailable(
-                f"The container engine at {address} went away in the middle of its answer.{doubt}", hint=_START
+                f"The container engine at {address} closed the connection in mid-answer.{doubt}",
+                hint=_START,
             ) from exc
         except library.ClientError as exc:
             raise self._protocol_error(type(exc).__name__) from exc
@@ -295,16 +296,16 @@ def _connect_error(cause: OSError, address: Address) -> EngineUnavailable:
     if code in (errno.EACCES, errno.EPERM):
         return EngineUnavailable(
             f"No permission for the container engine's socket {address.path}.",
-            hint='sudo usermod -aG docker "$USER"   then log in again (at once, for one command: sudo agentctl …)',
+            hint='sudo usermod -aG docker "$USER"   then log in again (until then, run agentctl with sudo)',
         )
     if code in (errno.ENOENT, errno.ENOTDIR) and address.path:
         there = f"{address} does not exist" if address.named_by else f"there is no socket {address.path}"
         return EngineUnavailable(f"No container engine is running: {there}.", hint=_hint(address))
     if code in (errno.ECONNREFUSED, errno.ENOTSOCK) and address.path:
-        return EngineUnavailable(f"No container engine is running: nobody answers at {address}.", hint=_hint(address))
+        return EngineUnavailable(f"No container engine is running: nothing answers at {address}.", hint=_hint(address))
     why = (cause.strerror or str(cause)).lower()
     if code == errno.ECONNREFUSED or "refused" in why:
-        why = "nobody listens there"
+        why = "nothing listens there"
     return EngineUnavailable(f"No container engine can be reached at {address}: {why}.", hint=_hint(address))
 
 
@@ -323,7 +324,7 @@ def _refusal(status: int, body: bytes, address: Address) -> EngineUnavailable:
             f"The engine at {address} speaks TLS, which is not supported yet.", hint=_other(address)
         )
     if status == 404:
-        what = f"The container engine at {address} knows nothing of this: {said or status}."
+        what = f"The container engine at {address} does not know this: {said or status}."
         return EngineNotFound(what, code=status, reason=said)
     return EngineRefused(
         f"The container engine at {address} refused with {status}: {said or 'no reason given'}.",

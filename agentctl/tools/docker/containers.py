@@ -337,7 +337,7 @@ async def docker_stats(context: ToolContext, arguments: ContainerStats) -> str:
     header = ("name", ">cpu", ">memory", ">limit", ">net in", ">net out", ">disk read", ">disk written", ">processes")
     cut = f"\n100 of {len(running)} shown." if len(running) > 100 else ""
     if left_out:
-        cut += f"\n{plural(left_out, 'container')} left out by a rule of the user."
+        cut += f"\n{plural(left_out, 'container')} left out by a user rule."
     return (table(header, rows) + cut).lstrip() if rows else cut.lstrip() or "No containers are running."
 
 

@@ -295,7 +295,7 @@ async def progress(pieces: AsyncIterator[bytes]) -> AsyncIterator[Doc]:
         *whole, rest = bytes(held).split(b"\n")
         held = bytearray(rest)
         if len(held) > _MOST_LINE:
-            raise EngineUnavailable("The container engine's progress is not understood (a line without an end).")
+            raise EngineUnavailable("The container engine's progress is malformed (a line without an end).")
         for line in whole:
             yield _parse_line(line)
     yield _parse_line(bytes(held))
@@ -314,10 +314,10 @@ def _pull_error(wanted: Reference, said: str) -> ToolError:
     words, why = said.lower(), cell(" ".join(said.split()), 250)
     if "toomanyrequests" in words or "rate limit" in words:
         return ToolError(
-            f"{wanted} was not pulled: {wanted.domain} refuses for now: {why}", hint="wait, or docker login"
+            f"{wanted} was not pulled: {wanted.domain} limits the rate of pulls: {why}", hint="wait, or docker login"
         )
     if "no matching manifest" in words:
-        return ToolError(f"{wanted} does not exist for this machine: {why}", hint="choose another tag or image")
+        return ToolError(f"{wanted} has no image for this platform: {why}", hint="choose another tag or image")
     if "no space left" in words:
         return ToolError(
             f"{wanted} was not pulled: the disk is full", hint="docker_system_df shows what could be freed"
@@ -331,7 +331,7 @@ def _pull_error(wanted: Reference, said: str) -> ToolError:
         return ToolError(f"{wanted.domain} has no image {wanted}: {why}", hint="check the name and the tag")
     if any(reason in words for reason in _NOT_REACHED):
         return ToolError(
-            f"{wanted} was not pulled: the engine does not reach {wanted.domain}: {why}",
+            f"{wanted} was not pulled: the engine cannot reach {wanted.domain}: {why}",
             hint="check the machine's network, DNS and the engine's proxy; docker_images shows what is here already",
         )
     return ToolError(f"{wanted} was not pulled: {why}")

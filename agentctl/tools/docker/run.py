@@ -49,7 +49,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,200}")
 class RunContainer(OnImage):
     """The arguments of docker_run."""
 
-    command: str | None = Field(None, description="words, no shell: for one write sh -c '…'")
+    command: str | None = Field(None, description="words, no shell: for one write sh -c 'COMMAND'")
     name: str | None = None
     detach: bool = Field(False, description="leave it running")
     timeout: int = Field(60, ge=1, le=600, description="seconds, unless detached")
@@ -116,7 +116,7 @@ def create_request(context: ToolContext, arguments: RunContainer, *, call: str) 
     if arguments.name is not None and not _NAME.fullmatch(arguments.name):
         raise ToolError(
             f"docker_run: {cell(arguments.name, 80)!r} is not a valid container name",
-            hint="letters, digits, _ . - (2 to 63)",
+            hint="use 2 to 63 letters, digits, _ . -",
         )
     ports = port_bindings(arguments.ports or (), network=arguments.network)
     workspace = _workspace(context) if arguments.workspace else None
@@ -168,7 +168,7 @@ async def _create(context: ToolContext, arguments: RunContainer, call: str) -> t
     except EngineRefused as error:
         if error.code == 409:
             raise ToolError(
-                f"there is a container {cell(name)} already", hint="choose another name, or docker_rm it first"
+                f"a container named {cell(name)} already exists", hint="choose another name, or docker_rm it first"
             ) from error
         raise
     made = document(answer)
@@ -190,7 +190,7 @@ async def _start(context: ToolContext, container: Doc, arguments: RunContainer) 
             program = cell(text(container, "Path"), 80)
             raise ToolError(f"{arguments.image} has no program {program}: {cell(said, 250)}") from error
         if "already allocated" in said or "address already in use" in said:
-            raise ToolError(f"a port is taken: {cell(said, 250)}", hint="publish another port") from error
+            raise ToolError(f"a port is already in use: {cell(said, 250)}", hint="publish another port") from error
         raise ToolError(f"the container did not start: {cell(said, 280)}") from error
 
 

@@ -253,7 +253,7 @@ def refuse_private(workspace: Path, folders: Iterable[Path], relative: str) -> N
     for folder in folders:
         own = os.path.realpath(folder)
         if real == own or real.startswith(f"{own}/"):
-            raise ToolError(f"{relative} is agentctl's own", hint="do without it")
+            raise ToolError(f"{relative} belongs to agentctl", hint="continue without it")
 
 
 async def resolve_path(context: ToolContext, arguments: P) -> P:
@@ -287,7 +287,7 @@ def refuse_denied(found: HiddenPaths | None, path: str, descriptor: int | None =
         return
     is_hidden = found.hides(path) if descriptor is None else found.hides_open(descriptor, os.fstat(descriptor))
     if is_hidden:
-        raise ToolError(f"{path} is denied by a rule of the user", hint="do without it")
+        raise ToolError(f"{path} is denied by a user rule", hint="continue without it")
 
 
 async def path_names(context: ToolContext, arguments: Any) -> Target:  # noqa: ANN401 - any tool's, with a path

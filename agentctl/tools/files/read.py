@@ -68,13 +68,13 @@ def _check_ranges(wanted: ReadFile) -> None:
         if wanted.count_lines and ends and not ranged and wanted.from_byte is None:
             return  # only the count is returned
         raise ToolError(
-            "read_file: from_line and to_line, first and last, from_byte and count_lines exclude each other",
+            "read_file: from_line/to_line, first/last, from_byte and count_lines cannot be combined",
             hint="give one of them: from_line=41, to_line=140",
         )
     if wanted.from_line is not None and wanted.to_line is not None and wanted.to_line < wanted.from_line:
         raise ToolError(
             f"read_file: to_line={wanted.to_line} comes before from_line={wanted.from_line}",
-            hint="the lines count from 1, and both are read",
+            hint="give a to_line of at least from_line; both lines are included",
         )
 
 

@@ -229,7 +229,7 @@ class Walk:
         if self.unreadable:
             said.append(f"{self.unreadable} could not be read")
         if self.denied:
-            said.append(f"{self.denied} left out by a deny rule of the user")
+            said.append(f"{self.denied} left out by a user's deny rule")
         return [*said, *([f"incomplete: {self.stop_reason}"] if self.stop_reason else [])]
 
     def _below(self, root: int, start: str) -> Iterator[FileEntry]:

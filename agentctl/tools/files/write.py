@@ -175,7 +175,9 @@ def _write(path: str | Path, text: str, workspace: Path | None) -> _Written:
     try:
         data = text.encode()
     except UnicodeEncodeError as exc:
-        raise ToolError(f"the text for {path} is not Unicode: half a pair at {exc.start}", hint="remove it") from exc
+        raise ToolError(
+            f"the text for {path} is not Unicode: unpaired surrogate at {exc.start}", hint="remove it"
+        ) from exc
     parent, _, name = relative.rpartition("/")
     root = open_workspace(workspace)
     try:

@@ -141,10 +141,10 @@ def test_the_line_as_it_is_printed_gives_back_without_a_terminal_and_costs_shows
 ) -> None:
     left_in_doubt(path, "a", "b")
     would = here("ledger", "reconcile", "--run", "run", "--actual", "0", "--dry-run")
-    assert would.out.endswith("\n2 attempts would be settled, $0.512 given back\n")
+    assert would.out.endswith("\n2 attempts would be settled, $0.512 released\n")
     assert len(doubts(path)) == 2
     ended = here("ledger", "reconcile", "--run", "run", "--actual", "0")
-    assert ended.out == "a  run run  $0.256 → $0\nb  run run  $0.256 → $0\n2 attempts settled, $0.512 given back\n"
+    assert ended.out == "a  run run  $0.256 → $0\nb  run run  $0.256 → $0\n2 attempts settled, $0.512 released\n"
     assert here("ledger", "reconcile", "--run", "run", "--actual", "0").out == "no attempt of these is in doubt\n"
     corrected = here("ledger", "reconcile", "a", "--actual", "0.0100000001", "--json").document
     assert corrected["reconciled"] == [
@@ -221,7 +221,7 @@ def test_at_a_terminal_it_asks_once_before_it_gives_back(
         person.types(typed)
         ended, out, shown = person.ended()
     assert (ended, len(doubts(path))) == (code, left), shown
-    assert b"2 attempts settled" in out if not code else "nothing was given back" in shown
+    assert b"2 attempts settled" in out if not code else "nothing was released" in shown
 
 
 @pytest.mark.parametrize("words", [("--yes",), ("--dry-run",)])
@@ -231,7 +231,7 @@ def test_at_a_terminal_nothing_is_asked_where_the_answer_is_given_or_nothing_cha
     left_in_doubt(path, "a")
     with at_a_terminal(agentctl, "ledger", "reconcile", "--run", "run", "--actual", "0", *words) as person:
         ended, out, shown = person.ended()
-    assert (ended, shown, b"$0.256 given back" in out) == (0, "", True)
+    assert (ended, shown, b"$0.256 released" in out) == (0, "", True)
 
 
 def test_an_export_comes_from_a_file_or_from_stdin_and_what_does_not_match_is_told(
@@ -242,7 +242,7 @@ def test_an_export_comes_from_a_file_or_from_stdin_and_what_does_not_match_is_to
     (tmp_path / "usage.csv").write_text(text)
     would = here("ledger", "reconcile", "--from", "usage.csv", "--dry-run")
     assert would.out == (
-        "a  run run  $0.256 → $0.02\n1 attempt would be settled, $0.236 given back\n"
+        "a  run run  $0.256 → $0.02\n1 attempt would be settled, $0.236 released\n"
         "1 line of the export without a matching call in doubt\n"
     )
     done = agentctl("ledger", "reconcile", "--from", "-", "--json", stdin=text)
@@ -266,7 +266,7 @@ def test_an_overrun_is_listed_with_the_line_that_clears_it(here: InThisProcess, 
     line = said.splitlines()[-1].strip()
     assert line == "agentctl ledger reconcile --clear-overrun p/m"
     done = here(*line.split()[1:])
-    assert (done.code, done.out) == (0, "p/m: its usual worst case is held again\n")
+    assert (done.code, done.out) == (0, "p/m: its hold is reset to the usual worst case\n")
     assert here(*line.split()[1:]).out == "p/m: nothing to clear\n"
     assert here("ledger", "check", "--json").document["overruns"] == []
 

@@ -104,7 +104,7 @@ def test_set_key_refuses_a_file_that_others_may_read(agentctl: Commands, config:
     ended = agentctl("providers", "set-key", "openai", stdin=KEY)
     assert (ended.code, path.read_text()) == (2, "A=1\n")
     assert ended.err == (
-        f"error: user .env {path} holds keys and others may read it (mode 0644)\nhint: chmod 600 {path}\n"
+        f"error: user .env {path} contains keys and other users can read it (mode 0644)\nhint: chmod 600 {path}\n"
     )
 
 

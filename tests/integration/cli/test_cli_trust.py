@@ -121,7 +121,7 @@ def _wrong(path: Path) -> None:
         (_pipe, ".env cannot be trusted: it is not a regular file"),
         (_huge, ".env cannot be trusted: it is larger than 64 KiB"),
         (_shared, "hint: chmod go-w "),
-        (_open_folder, "others may write to its folder (mode 0777)"),
+        (_open_folder, "other users can write to its folder (mode 0777)"),
         (_wrong, '.env cannot be trusted as it is: max_cost_per_task cannot be "much"'),
     ],
 )
@@ -150,7 +150,7 @@ def test_a_file_of_another_user_is_refused_with_the_cure(here: Here, tmp_path: P
     [
         (["trust", "nowhere"], "error: no such folder: nowhere\n"),
         (["trust", "list"], "error: no such folder: list\nhint: did you mean: agentctl trust --list\n"),
-        (["trust", "-y"], "no .env or .agentctl.toml of a project in "),
+        (["trust", "-y"], "no project .env or .agentctl.toml in "),
         (
             ["trust", "--list", "--revoke"],
             "error: --list cannot be combined with DIR, --revoke or --yes\nhint: agentctl trust --list\n",

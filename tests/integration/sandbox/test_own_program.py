@@ -56,8 +56,8 @@ def test_environment_of_agentctl_cannot_be_changed_by_a_command_or_a_file(worksp
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [
-        "venv/lib/evil.py is agentctl's own",
-        "venv/bin/python is agentctl's own",
+        "venv/lib/evil.py belongs to agentctl",
+        "venv/bin/python belongs to agentctl",
         "goes",
     ]
     assert (workspace / "beside").exists(), "the rest of the workspace can be written"

@@ -151,7 +151,7 @@ async def test_the_home_and_agentctls_own_folders_are_no_workspace(tmp_path: Pat
     assert "is your home folder" in (await refused(home)).message
     assert "home" in (await refused(home.parent)).message
     (tmp_path / "state/runs").mkdir(parents=True)
-    assert "agentctl's own" in (await refused(tmp_path / "state/runs", tmp_path / "state")).message
+    assert "which belongs to agentctl" in (await refused(tmp_path / "state/runs", tmp_path / "state")).message
     assert "is not a folder" in (await refused(tmp_path / "nowhere")).message
 
 

@@ -30,7 +30,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", FULL_DISK, str(path)], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
     )
-    assert done.stdout == f"user .env {path} cannot be written: file too large\n"
+    assert done.stdout == f"user .env {path} cannot be written: file too large; nothing was changed\n"
     assert path.read_text() == "A=1\n"
     assert sorted(found.name for found in tmp_path.iterdir()) == [".env", ".env.lock"]
 

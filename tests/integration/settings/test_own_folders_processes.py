@@ -40,7 +40,7 @@ def place(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_folder_that_others_may_write_is_refused_until_the_hint_is_pasted(place: Path, name: str, mode: int) -> None:
     (place / name).chmod(mode)
-    with pytest.raises(UsageError, match=f"others may write to the {NAMES[name]} ") as caught:
+    with pytest.raises(UsageError, match=f"other users can write to the {NAMES[name]} ") as caught:
         load(place)
     assert caught.value.status == "usage"
     assert caught.value.hint == f"chmod go-w {shlex.quote(str(place / name))}"
@@ -55,7 +55,7 @@ def test_a_folder_that_others_may_replace_is_refused_until_the_hint_is_pasted(pl
     shared.chmod(0o777)
     if exists:
         (shared / "deep" / "state").mkdir(parents=True, mode=0o700)
-    with pytest.raises(UsageError, match="others may replace the state folder") as caught:
+    with pytest.raises(UsageError, match="other users can replace the state folder") as caught:
         load(place, state_dir=str(shared / "deep" / "state"))
     assert caught.value.hint == f"chmod +t '{shared}'"
     subprocess.run(["/bin/sh", "-c", caught.value.hint], check=True)

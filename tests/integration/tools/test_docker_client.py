@@ -100,19 +100,19 @@ async def test_a_socket_without_anyone_behind_it_means_that_no_engine_runs(tmp_p
     listener = await anyio.create_unix_listener(tmp_path / "old.sock")
     await listener.aclose()
     error = await _error_of(f"unix://{tmp_path}/old.sock")
-    assert error.message.startswith("No container engine is running: nobody answers at unix://")
+    assert error.message.startswith("No container engine is running: nothing answers at unix://")
 
 
 async def test_file_that_is_not_a_socket_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     error = await _error_of(f"unix://{tmp_path}/file")
-    assert error.message.startswith("No container engine is running: nobody answers at unix://")
+    assert error.message.startswith("No container engine is running: nothing answers at unix://")
 
 
 async def test_a_closed_port_is_said_with_the_address_and_where_it_came_from() -> None:
     error = await _error_of("tcp://127.0.0.1:1")
     assert error.message == (
-        "No container engine can be reached at tcp://127.0.0.1:1 (from DOCKER_HOST): nobody listens there."
+        "No container engine can be reached at tcp://127.0.0.1:1 (from DOCKER_HOST): nothing listens there."
     )
 
 
@@ -193,7 +193,7 @@ async def test_an_answer_that_breaks_off_is_said() -> None:
 
     async with _server(serve) as host:
         error = await _error_of(host)
-    assert "went away in the middle of its answer" in error.message
+    assert "closed the connection in mid-answer" in error.message
 
 
 async def test_an_answer_without_an_end_is_given_up() -> None:
@@ -238,7 +238,7 @@ async def test_a_change_without_an_answer_is_a_doubt_and_never_sent_twice() -> N
             heard.append(request)
             await stream.aclose()
 
-    for serve, said in ((silent, r"did not answer within 0\.3 s"), (hangs_up, "went away in the middle")):
+    for serve, said in ((silent, r"did not answer within 0\.3 s"), (hangs_up, "closed the connection in mid-answer")):
         async with _server(serve) as host:
             engine = DockerEngine(host)
             with pytest.raises(EngineUnavailable, match=said) as caught:

@@ -50,11 +50,13 @@ async def test_an_engine_killed_in_the_middle_is_told_by_all_that_waits_for_it(
             await anyio.sleep(1)
             [pid] = private_engine.processes()
             os.kill(pid, signal.SIGKILL)
-    assert "went away in the middle" in failed["docker_run"].message
+    assert "closed the connection in mid-answer" in failed["docker_run"].message
     assert "its container is still there: docker rm -f" in failed["docker_run"].hint
-    assert re.search("went away in the middle|No container engine is running", failed["docker_exec"].message)
+    assert re.search(
+        "closed the connection in mid-answer|No container engine is running", failed["docker_exec"].message
+    )
     assert "may still run in the container" in failed["docker_exec"].hint
-    assert "went away in the middle" in failed["docker_stop"].message
+    assert "closed the connection in mid-answer" in failed["docker_stop"].message
     doubt = "Whether the change was made is not known: look with docker_ps(all=true)."
     assert doubt in failed["docker_stop"].message
 
@@ -93,6 +95,6 @@ async def test_an_engine_that_hangs_and_is_stopped_ends_a_call_and_is_missing_fo
     await patient.aclose()
     assert [error.status for error in failed] == ["unavailable"]
     # The client may try a reused connection once more: then nobody answers any longer.
-    assert re.search("went away in the middle of its answer|No container engine is running", failed[0].message)
+    assert re.search("closed the connection in mid-answer|No container engine is running", failed[0].message)
     assert caught.value.message.startswith(("No container engine is running", "The container engine at"))
     assert "sudo systemctl start docker" in caught.value.hint

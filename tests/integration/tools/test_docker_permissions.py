@@ -221,7 +221,7 @@ async def test_use_of_all_containers_leaves_out_those_that_a_rule_denies(
         assert isinstance(result, str)
         assert other in result
         assert web not in result
-        assert result.endswith("1 container left out by a rule of the user.")
+        assert result.endswith("1 container left out by a user rule.")
 
 
 @pytest.mark.parametrize("tool", ["docker_run", "docker_rmi", "docker_pull"])

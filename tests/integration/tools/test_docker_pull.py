@@ -43,7 +43,7 @@ def _registry(engine: PrivateEngine) -> Iterator[None]:
 async def test_missing_network_is_reported_with_cause_and_hint(box: LazyToolbox) -> None:
     with pytest.raises(ToolError) as caught:
         await act(box, "docker_pull", image="nginx")
-    assert caught.value.message.startswith("nginx was not pulled: the engine does not reach docker.io: ")
+    assert caught.value.message.startswith("nginx was not pulled: the engine cannot reach docker.io: ")
     assert caught.value.hint.startswith("check the machine's network, DNS and the engine's proxy")
 
 
@@ -86,12 +86,12 @@ async def test_an_image_is_pulled_and_each_refusal_has_its_own_hint(
             for image, said, hint in (
                 ("good:2", f"{HERE} has no image {HERE}/good:2", "check the name and the tag"),
                 ("private", "has no such public image, or requires a login", f"docker login {HERE} && docker pull"),
-                ("limited", "refuses for now", "wait, or docker login"),
+                ("limited", "limits the rate of pulls", "wait, or docker login"),
             ):
                 with pytest.raises(ToolError, match=re.escape(said)) as caught:
                     await act(box, "docker_pull", image=f"{HERE}/{image}")
                 assert hint in caught.value.hint
-        with pytest.raises(ToolError, match=f"the engine does not reach {HERE}"):
+        with pytest.raises(ToolError, match=f"the engine cannot reach {HERE}"):
             await act(box, "docker_pull", image=f"{HERE}/good:3")
 
 

@@ -184,10 +184,10 @@ async def test_container_left_running_is_named_and_stays(box: LazyToolbox, docke
         )
         await act(box, "docker_run", image=IMAGE, command="true")  # sweeps
         assert inspected(docker, "t-stays")["State"]["Running"] is True
-        with pytest.raises(ToolError, match="there is a container t-stays already"):
+        with pytest.raises(ToolError, match="a container named t-stays already exists"):
             await act(box, "docker_run", image=IMAGE, name="t-stays")
         port = told.rpartition("127.0.0.1:")[2].partition("-")[0]
-        with pytest.raises(ToolError, match="a port is taken"):
+        with pytest.raises(ToolError, match="a port is already in use"):
             await act(box, "docker_run", image=IMAGE, network=True, ports=[f"{port}:80"], command="sleep 9")
     finally:
         docker("rm", "-f", "t-stays")

@@ -120,7 +120,7 @@ async def test_a_bare_repository_is_git_s_own_under_any_name(tmp_path: Path) -> 
     await anyio.run_process([*git, "init", "-q", "--bare", str(tmp_path / "deep/store")])
     for path in ("deep/store/config", "deep/store/hooks/post-receive", "deep/store/refs/heads/x"):
         assert await refused(tmp_path, path) == (
-            "deny", f"{path} belongs to git, and no tool may write it; do without it"
+            "deny", f"{path} belongs to git, and no tool may write it; continue without it"
         )  # fmt: skip
     for part in ("objects", "refs"):
         (tmp_path / "half" / part).mkdir(parents=True)

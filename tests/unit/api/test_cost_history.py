@@ -87,8 +87,8 @@ async def test_a_file_that_is_no_cost_history_is_left_alone(path: Path, foreign:
     await history.observe(settled("run", 1))
     await history.observe(settled("run", 2))
     assert path.read_text() == foreign
-    why = "it is not a cost history, so it is left as it is (move it away, or name another file)"
-    assert said == [f"the cost history {path} is not written: {why}"]
+    why = "it is not a cost history and was left unchanged (move it away, or name another file)"
+    assert said == [f"the cost history {path} was not written: {why}"]
 
 
 async def test_an_empty_file_is_an_empty_history(path: Path) -> None:
@@ -111,8 +111,8 @@ async def test_no_link_folder_or_pipe_is_written_through(path: Path) -> None:
     assert not target.exists()
     assert [text.partition(": ")[2].partition(" (")[0] for text in said] == [
         "it is a symbolic link",
-        "it is not a cost history, so it is left as it is",
-        "it is not a cost history, so it is left as it is",
+        "it is not a cost history and was left unchanged",
+        "it is not a cost history and was left unchanged",
     ]
 
 
@@ -125,7 +125,7 @@ async def test_a_place_that_cannot_be_written_is_one_warning_and_stops_nothing(
     with caplog.at_level(logging.WARNING, "agentctl"):
         assert (await agent.execute_async("go on")).status == "done"
     assert [record.getMessage() for record in caplog.records if "history" in record.getMessage()] == [
-        f"the cost history {path} is not written: the folder {path.parent} does not exist"
+        f"the cost history {path} was not written: the folder {path.parent} does not exist"
     ]
     assert tracker.calls == 2
 

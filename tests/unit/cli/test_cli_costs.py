@@ -209,7 +209,7 @@ def test_an_unknown_price_keeps_the_gate_closed_however_high_it_is(here: Here, s
     anyio.run(_spend_unpriced, state / "ledger.db")
     ended = here("costs", "--last-hour", "--fail-above", "1000")
     assert ended.code == 3
-    assert "error: the price of 1 call is unknown: besides the known $0.02, their cost may exceed" in ended.err
+    assert "error: the price of 1 call is unknown: in addition to the known $0.02, their cost may exceed" in ended.err
     assert here("costs", "--last-hour", "--fail-above", "1000", "-o", "csv").code == 3
 
 
@@ -238,7 +238,7 @@ def test_held_amounts_do_not_close_the_gate(here: Here, state: Path, held: bool)
         (["--by", "label:"], '--by "label:" is unknown'),
         (["--by", ""], '--by "" is unknown'),
         (["--label", "team"], '--label "team" is not NAME=VALUE'),
-        (["--today", "--this-month"], "--last-hour, --today, --this-month and --since exclude each other"),
+        (["--today", "--this-month"], "--last-hour, --today, --this-month and --since cannot be combined"),
         (["--timezone", "Europe/Berlim"], "--timezone: there is no time zone 'Europe/Berlim'"),
         (["--since", "2026-13-01"], '--since "2026-13-01" is not a time; allowed: a duration such as 2h, a day'),
         (["--since", "0001-01-01", "--timezone", "Asia/Tokyo"], '--since "0001-01-01" is not a time; allowed'),

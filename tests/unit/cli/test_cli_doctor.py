@@ -141,7 +141,7 @@ def test_a_key_file_that_others_may_read_would_not_start(here: Here, config: Pat
     (config / ".env").chmod(0o644)
     ended = here("doctor")
     assert ended.code == 1
-    assert "others may read it" in ended.out
+    assert "other users can read it" in ended.out
     assert f"chmod 600 {config}/.env" in ended.out
     assert "not-to-be-seen" not in ended.out
 

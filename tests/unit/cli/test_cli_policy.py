@@ -58,7 +58,7 @@ def test_an_ask_rule_needs_a_person_and_the_hint_is_the_rule_to_paste(
     assert first.endswith(": needs approval (denied without a terminal)")
     assert why == "because  the rule ask docker_logs"
     assert rule == f"rule     {LOGS}"
-    assert hint == f"hint     agentctl run --allow '{LOGS}' …"
+    assert hint == f"hint     to allow it: --allow '{LOGS}'"
     assert here("policy", "check", LOGS, "--yes").code == 0
     denied = here("policy", "check", LOGS, "--approve", "deny")
     assert (denied.code, denied.out.splitlines()[0].rpartition(": ")[2]) == (5, "denied")
@@ -83,7 +83,7 @@ def test_rules_of_a_configuration_count(here: Here, tmp_path: Path) -> None:
         (("docker_logs(web)",), "is not a valid call"),
         ((LOGS, "--deny", "docker_lgos"), "and there is no such tool"),
         ((LOGS, "--deny", "docker_logs("), "allowed: a rule such as"),
-        ((LOGS, "--yes", "--approve", "deny"), "contradict each other"),
+        ((LOGS, "--yes", "--approve", "deny"), "cannot be combined"),
     ],
 )
 def test_invalid_policy_call_ends_with_2(here: Here, words: tuple[str, ...], said: str) -> None:

@@ -42,11 +42,11 @@ WEB = {"name": "web"}
         ),
         (
             Permissions(deny=rules("ps"), allow=rules("ps")), "ps", "read", False,
-            "deny", "ps is denied by a rule of the user (ps); do without it",
+            "deny", "ps is denied by a user rule (ps); continue without it",
         ),
         (
             Permissions(deny=rules("*"), allow=rules("rm(name=web)")), "rm", "destructive", False,
-            "deny", "rm is denied by a rule of the user (*); do without it",
+            "deny", "rm is denied by a user rule (*); continue without it",
         ),
         (Permissions(allow=rules("rm(name=web)")), "rm", "destructive", False, "allow", "the rule allow rm(name=web)"),
         (
@@ -62,7 +62,7 @@ WEB = {"name": "web"}
         ),
         (
             Permissions(deny=rules("rm"), granted=rules("rm")), "rm", "write", False,
-            "deny", "rm is denied by a rule of the user (rm); do without it",
+            "deny", "rm is denied by a user rule (rm); continue without it",
         ),
     ],
 )  # fmt: skip

@@ -107,7 +107,7 @@ async def test_hint_to_lift_dollar_limits_names_only_those_that_are_set(desk: De
         calls = await desk.calls(ANSWER, facts=facts, limits=limits)
         with pytest.raises(UnknownPrice) as caught:
             await calls.ask(HELLO)
-        assert "lift the dollar limits: --max-cost none --max-cost-per-day none" in caught.value.hint
+        assert "disable the dollar limits: --max-cost none --max-cost-per-day none" in caught.value.hint
 
 
 async def test_at_a_limit_of_nothing_only_the_free_is_called(desk: Desk) -> None:

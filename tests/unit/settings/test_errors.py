@@ -164,7 +164,7 @@ def test_the_users_env_must_be_private(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     path = desk.user_env("OPENAI_API_KEY=sk-12345678\n", mode=0o644)
     error = desk.refusal()
-    assert error.message == f"user .env {path} holds keys and others may read it (mode 0644)"
+    assert error.message == f"user .env {path} contains keys and other users can read it (mode 0644)"
     assert error.hint == f"chmod 600 {path}"
     path.chmod(0o400)
     key = desk.load().settings.openai_api_key

@@ -124,7 +124,7 @@ def test_unreadable_env_file_stops_commands_that_read_it(tmp_path: Path) -> None
     assert len(load(desk, {}, ["report"]).warnings) == 1  # the environment says where the ledger is
     del desk.environ["AGENTCTL_STATE_DIR"]
     for needs in (["report"], ["run"], ["policy"], ["openai_api_key"]):
-        with pytest.raises(UsageError, match="others may read it"):
+        with pytest.raises(UsageError, match="other users can read it"):
             load(desk, {}, needs)
     assert len(load(desk, {}, []).warnings) == 1
 
@@ -133,10 +133,10 @@ def test_config_folder_writable_by_others_stops_commands_that_read_it(tmp_path: 
     desk = Desk(tmp_path)
     desk.config.chmod(0o777)
     (warning,) = load(desk, {}, ["report"]).warnings
-    assert warning.startswith("warning: others may write to the config folder ")
+    assert warning.startswith("warning: other users can write to the config folder ")
     del desk.environ["AGENTCTL_STATE_DIR"]
     for needs in (["report"], ["run"], ["policy"], ["groq_api_key"]):
-        with pytest.raises(UsageError, match="others may write to the config folder"):
+        with pytest.raises(UsageError, match="other users can write to the config folder"):
             load(desk, {}, needs)
 
 
@@ -145,7 +145,7 @@ def test_a_state_folder_that_others_write_to_stops_a_report(tmp_path: Path) -> N
     desk.state.mkdir()
     desk.state.chmod(0o777)
     for needs in (["report"], ["run"], ["state_dir"]):
-        with pytest.raises(UsageError, match="others may write to the state folder"):
+        with pytest.raises(UsageError, match="other users can write to the state folder"):
             load(desk, {}, needs)
     assert len(load(desk, {}, ["policy"]).warnings) == 1
 
@@ -181,7 +181,7 @@ def test_a_wrong_key_falls_through_to_no_other_provider(tmp_path: Path) -> None:
 def test_provider_is_not_named_where_no_run_would_start(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.user_env("OPENAI_API_KEY=sk-1\n", mode=0o644)
-    with pytest.raises(UsageError, match="others may read it"):
+    with pytest.raises(UsageError, match="other users can read it"):
         choose_provider(load(desk, {}, []))
 
 

@@ -32,7 +32,7 @@ def place(tmp_path: Path) -> Path:
 def test_the_folder_of_runs_is_looked_at_too(place: Path) -> None:
     (place / "state_dir" / "runs").mkdir()
     (place / "state_dir" / "runs").chmod(0o777)
-    with pytest.raises(UsageError, match="others may write to the folder of runs"):
+    with pytest.raises(UsageError, match="other users can write to the folder of runs"):
         load(place)
 
 
@@ -41,7 +41,7 @@ def test_a_link_in_a_folder_that_others_may_write_is_refused_too(place: Path) ->
     shared.mkdir()
     shared.chmod(0o777)
     (shared / "link").symlink_to(place / "state_dir")
-    with pytest.raises(UsageError, match="others may replace the state folder"):
+    with pytest.raises(UsageError, match="other users can replace the state folder"):
         load(place, state_dir=str(shared / "link"))
 
 
@@ -61,5 +61,5 @@ def test_the_group_of_the_owner_alone_may_write(place: Path) -> None:
 def test_a_group_with_others_in_it_may_not(place: Path) -> None:
     os.chown(place / "state_dir", 0, 65534)
     (place / "state_dir").chmod(0o770)
-    with pytest.raises(UsageError, match="others may write to the state folder"):
+    with pytest.raises(UsageError, match="other users can write to the state folder"):
         load(place)

@@ -43,7 +43,7 @@ async def test_no_file_tool_takes_a_denied_file_by_any_of_its_names(workspace: P
     more = {"search_files": {"text": "word"}, "write_file": {"text": "x"}}.get(tool, {})
     answer = await use(workspace, tool, {"path": given, **more})
     assert isinstance(answer, ActionDenied), answer
-    assert "is denied by a rule of the user" in answer.message
+    assert "is denied by a user rule" in answer.message
     assert (workspace / "conf/secrets/key").read_text() == f"{WORD}\n"
 
 
@@ -54,7 +54,7 @@ async def test_a_search_leaves_out_what_is_denied(workspace: Path, regex: bool) 
     assert isinstance(answer, str)
     assert answer.splitlines()[0] == f"free:1: {WORD}"
     assert "1 match in 1 file" in answer
-    assert "left out by a deny rule of the user" in answer
+    assert "left out by a user's deny rule" in answer
 
 
 @pytest.mark.parametrize("arguments", [{}, {"path": "conf"}, {"kind": "any"}, {"kind": "folder", "sort": "size"}])

@@ -41,7 +41,7 @@ async def used(home: Path, tool: str, arguments: Mapping[str, object]) -> str:
 async def test_private_folder_is_refused_by_any_name(home: Path, tool: str, path: str) -> None:
     more = {"search_files": {"text": "sk"}, "write_file": {"text": "nothing is left"}}.get(tool, {})
     for given in (path, str(home / path)):
-        with pytest.raises(ToolError, match=r"is agentctl's own|is a folder|symbolic link") as caught:
+        with pytest.raises(ToolError, match=r"belongs to agentctl|is a folder|symbolic link") as caught:
             await used(home, tool, {"path": given, **more})
         assert "sk-not" not in str(caught.value)
     assert (home / "own" / ".env").read_text() == KEY
@@ -84,5 +84,5 @@ async def test_a_run_takes_its_own_folders_out_by_itself(tmp_path: Path, monkeyp
     loaded = load_settings(flags={"workdir": str(tmp_path)})
     kit = await toolset_for(loaded, Permissions(), require_sandbox=False)(["read_file"], 8)
     for kind in ("state", "config", "cache"):
-        with pytest.raises(ToolError, match="is agentctl's own"):
+        with pytest.raises(ToolError, match="belongs to agentctl"):
             await kit.toolbox.get("read_file").prepare({"path": f"{kind}/secret"})

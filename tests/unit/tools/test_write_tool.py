@@ -94,7 +94,7 @@ def test_no_rule_and_no_answer_lets_git_s_own_or_agentctl_s_own_file_be_written(
     for permissions in (Permissions(), Permissions(allow=rules), Permissions(granted=rules), Permissions(ask=rules)):
         decision = permissions.decide("write_file", "write", {"path": path}, contained=True)
         assert decision.kind == "deny"
-        assert decision.why.endswith(", and no tool may write it; do without it")
+        assert decision.why.endswith(", and no tool may write it; continue without it")
 
 
 def test_file_that_a_program_is_configured_to_use_asks_as_well() -> None:
