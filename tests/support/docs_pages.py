@@ -245,7 +245,7 @@ def exit_codes_page() -> str:
         "# Exit codes\n\n"
         f"<!-- Written by `{_COMMAND}` from agentctl/cli/exit_codes.py; do not edit. -->\n\n"
         + _table(("Code", "Status", "Meaning"), rows)
-        + "\nThe status is `status` in the document of `agentctl run --json`.\n"
+        + "\nThe document of `agentctl run --json` has the status in `status`.\n"
     )
 
 
