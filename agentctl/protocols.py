@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Effect = Literal["read", "write", "destructive", "network"]
 Outcome = Literal["unsent", "refused", "unknown"]
-"""What is known of a request without an answer: no byte of it left, it was refused for free, or nothing is certain."""
+"""The outcome of a request without an answer: no byte of it left, it was refused for free, or nothing is certain."""
 
 
 class LLMProvider(Protocol):

@@ -171,7 +171,7 @@ class CostTracker:
         >>> CostTracker(ledger="nothing-spent-yet.db").hourly_cost()
         Decimal('0')
         """
-        from agentctl.ledger.report import costs_window  # noqa: PLC0415 - SQLite, for who asks
+        from agentctl.ledger.report import costs_window  # noqa: PLC0415 - it loads SQLite
         from agentctl.settings import load_settings  # noqa: PLC0415
 
         path = self.ledger or load_settings(flags={}, remember=False, needs=("report",)).settings.ledger_path

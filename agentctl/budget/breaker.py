@@ -77,7 +77,7 @@ def format_amount(amount: int, unit: Unit, *, exact: bool = False) -> str:
 def _format_ceiling(verdict: Verdict, above: str = "") -> str:
     """Return a limit's ceiling as text, to the nano-dollar: ``max_cost_per_task is $0.50``.
 
-    ``above`` is the run whose limit it is, where that is not the run that asked.
+    ``above`` is the run that has the limit, if it is not the one that asked.
     """
     name = f"{verdict.limit} of run {above}" if above else verdict.limit
     if verdict.ceiling is None:

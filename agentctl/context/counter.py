@@ -135,7 +135,7 @@ class TokenCounter:
                 )
                 self._thread.start()
             if most > limit * _NEED and self._thread is not None:
-                import anyio.to_thread  # noqa: PLC0415 - who only counts has no loop
+                import anyio.to_thread  # noqa: PLC0415 - counting alone needs no event loop
 
                 await anyio.to_thread.run_sync(self._thread.join, abandon_on_cancel=True)
             if self._found:

@@ -284,7 +284,7 @@ class ContextManager:
         measure: Measure,
         summary: str,
     ) -> tuple[int, list[Said]]:
-        from agentctl.context.cut import cut  # noqa: PLC0415 - who only counts needs none of it
+        from agentctl.context.cut import cut  # noqa: PLC0415 - counting alone does not need it
 
         found = cut(
             [part.message for part in parts],
@@ -334,7 +334,7 @@ class ContextManager:
             if self._warn is not None:
                 self._warn(sentence)
             else:
-                import warnings  # noqa: PLC0415 - who hands in a function needs none
+                import warnings  # noqa: PLC0415 - not needed with a function
 
                 warnings.warn(sentence, ContextWarning, stacklevel=3)
         return near

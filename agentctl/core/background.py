@@ -16,7 +16,7 @@ def run_in_thread(work: Callable[[], Awaitable[T]], *, name: str, stop: Callable
     to end the work; if that returns False, the work is cancelled. Once the work has ended, the exception is raised
     here. A second interruption does not wait: the work then ends with the process.
     """
-    import threading  # noqa: PLC0415 - who only streams needs no thread
+    import threading  # noqa: PLC0415 - streaming needs no thread
 
     import anyio  # noqa: PLC0415
     from anyio.lowlevel import current_token  # noqa: PLC0415

@@ -140,7 +140,7 @@ class Redactor:
                 yield FoundSecret(*match.span(), _FOREIGN)
 
     def _mark(self, kind: str, value: str) -> str:
-        import hashlib  # noqa: PLC0415 - most texts hold no secret
+        import hashlib  # noqa: PLC0415 - most texts have no secret
 
         identity = hashlib.blake2b(value.encode("utf-8", "surrogatepass"), key=self._salt, digest_size=3).hexdigest()
         made = f"[redacted:{kind}:{identity}]"

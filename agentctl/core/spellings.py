@@ -132,7 +132,7 @@ def _find_escaped(text: str, secrets: Iterable[str]) -> Iterator[tuple[int, int]
 @lru_cache(maxsize=256)
 def _spell_secret(secret: str) -> tuple[str, ...]:
     """Return each way in which tools print a whole secret."""
-    import json  # noqa: PLC0415 - no secrets, no need
+    import json  # noqa: PLC0415 - not needed without secrets
     from urllib.parse import quote, quote_plus  # noqa: PLC0415
 
     raw = secret.encode("utf-8", "surrogatepass")

@@ -75,7 +75,7 @@ class CostHistory:
             await anyio.to_thread.run_sync(self._write)
 
     def _write(self) -> None:
-        from agentctl.ledger.locks import queue_lock  # noqa: PLC0415 - it loads SQLite, and Python may only count
+        from agentctl.ledger.locks import queue_lock  # noqa: PLC0415 - it loads SQLite, needed only to write
 
         try:
             with queue_lock(self.path.with_name(f"{self.path.name}.lock"), patience_s=self._patience_s):

@@ -33,7 +33,7 @@ class _Loading:
     def run(self) -> None:
         try:
             self.module = _guarded_import()
-        except Exception as error:  # noqa: BLE001 - whatever a broken installation raises
+        except Exception as error:  # noqa: BLE001 - a broken installation may raise anything
             self.error = UsageError(
                 f"litellm cannot be loaded: {type(error).__name__}: {error}",
                 hint="reinstall agentctl with the versions pinned in requirements.lock",

@@ -130,7 +130,7 @@ class _TimedReader(io.RawIOBase):
         """Return True: this reader can be read."""
         return True
 
-    def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - whatever can be written into
+    def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - any writable buffer
         """Wait for bytes until the given moment."""
         self._sock.settimeout(seconds_left(self._until))
         return self._sock.recv_into(buffer)

@@ -67,7 +67,7 @@ def _table(path: Path, text: str, digest: str) -> PriceTable:
 
 
 def _lines(path: Path, text: str) -> Mapping[str, PriceLine]:
-    import tomllib  # noqa: PLC0415 - only who names such a file needs it
+    import tomllib  # noqa: PLC0415 - needed only for a TOML file
 
     try:
         parsed = tomllib.loads(text, parse_float=Decimal)

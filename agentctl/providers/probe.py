@@ -97,7 +97,7 @@ def _load_client() -> None:
     modules: dict[str, ModuleType | None] = sys.modules  # type: ignore[assignment] # None: not to be imported
     modules.setdefault("httpx._main", None)
     try:
-        import agentctl.providers.probe_http  # noqa: F401, PLC0415 - builtin asks nobody
+        import agentctl.providers.probe_http  # noqa: F401, PLC0415 - builtin makes no request
     finally:
         if modules.get("httpx._main", modules) is None:
             modules.pop("httpx._main", None)  # another thread may have done it

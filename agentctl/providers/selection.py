@@ -60,7 +60,7 @@ def ollama_models(base_url: str, *, patience_s: float = PATIENCE_S) -> tuple[str
 
 
 def _send(url: str, *, until: float, post: bytes | None = None) -> HttpResponse:
-    from agentctl.providers.loopback_http import send  # noqa: PLC0415 - most runs ask nobody
+    from agentctl.providers.loopback_http import send  # noqa: PLC0415 - most runs make no request
 
     return send(url, until=until, post=post)
 

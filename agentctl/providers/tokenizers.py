@@ -235,7 +235,7 @@ class Vocabulary:
         try:
             text.encode()
             tokens = sum(len(self._encoding.encode_ordinary(piece)) for piece in pieces)
-        except Exception:  # noqa: BLE001 - whatever it cannot encode
+        except Exception:  # noqa: BLE001 - any text that it cannot encode
             return size
         return min(size, tokens + _SEAM * (len(pieces) - 1)) if pieces else 0
 
@@ -252,7 +252,7 @@ class Vocabulary:
             text = unicodedata.normalize("NFKC", text)
         try:
             tokens = len(self._encoding.encode_ordinary(text))
-        except Exception:  # noqa: BLE001 - what it cannot encode is estimated: counting ends no run
+        except Exception:  # noqa: BLE001 - estimate such a text: counting must not end a run
             tokens = rough_tokens(text)
         if self._digits_apart:
             tokens += sum(len(run) - 1 for run in _DIGITS.findall(text))

@@ -23,7 +23,7 @@ from typing import NamedTuple
 FieldTable = Mapping[str, str]
 """From the path of a field to what it is: PART, FEE, HARMLESS, MODALITIES, or the name of a token class.
 
-``container.*`` stands for every field of a container that is not named itself.
+``container.*`` means every field of a container that is not named itself.
 """
 
 PART = "a part of another class"

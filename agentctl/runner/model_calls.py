@@ -341,7 +341,7 @@ class ModelCalls:
         """Return the seconds to wait before a retry: the provider's, else exponential times a random 0.5 to 1.5."""
         if error.retry_after is not None:
             return error.retry_after
-        return self._first_pause_s * float(2 ** (tried - 1)) * (0.5 + random.random())  # noqa: S311 - jitter, no secret
+        return self._first_pause_s * float(2 ** (tried - 1)) * (0.5 + random.random())  # noqa: S311 - jitter, not a secret
 
     async def _attempt(
         self, request: Request, wanted: OutputRange, purpose: Purpose, *, then: AnswerReserve | None = None

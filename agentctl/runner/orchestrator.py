@@ -246,7 +246,7 @@ class Orchestrator:
     async def _finish(self, run: _Run, error: AgentctlError | None) -> RunResult:
         """Close everything, emit the end and return the result; an error here is the run's error if it had none.
 
-        If the ledger cannot record the end of a run, nothing is lost: all that was paid for is settled, and a run whose
+        If the ledger cannot record the end of a run, nothing is lost: all paid calls are settled, and a run whose
         process is gone counts as closed.
         """
         breaker = None

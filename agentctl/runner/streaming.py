@@ -137,7 +137,7 @@ def _model_of(stream: AsyncIterator[Delta | Reported | Completion]) -> str | Non
     """Return the model that answers, None if the provider does not say."""
     try:
         model = stream.model  # type: ignore[attr-defined] # not every provider's has it
-    except Exception:  # noqa: BLE001 - a stranger's code
+    except Exception:  # noqa: BLE001 - code of other packages
         return None
     return model if isinstance(model, str) else None
 
@@ -146,7 +146,7 @@ def _withdraw(stream: AsyncIterator[Delta | Reported | Completion]) -> Outcome:
     """Return the outcome that the provider reports for a request that ended; "unknown" if it reports none."""
     try:
         said = stream.withdraw()  # type: ignore[attr-defined] # not every provider's has it
-    except Exception:  # noqa: BLE001 - a stranger's code
+    except Exception:  # noqa: BLE001 - code of other packages
         return "unknown"
     return said if said in ("unsent", "refused") else "unknown"
 

@@ -55,10 +55,10 @@ def is_ref_name(name: str) -> bool:
 
 
 def may_be_kept(path: str, data: bytes) -> bool:
-    """Return whether ``data``, written to ``path`` of a git folder by a stranger, is harmless to git.
+    """Return whether ``data``, written to ``path`` of a git folder by an untrusted program, is harmless to git.
 
-    ``path`` is relative to the folder. A ref must name a hash or a ref below ``refs/``; an index may hold no path into
-    a git folder (the next checkout would write hooks there); messages are harmless, because git only quotes them.
+    ``path`` is relative to the folder. A ref must name a hash or a ref below ``refs/``; an index must not hold a path
+    into a git folder (the next checkout would write hooks there); messages are harmless, because git only quotes them.
     """
     if path == "HEAD" or path.startswith("refs/"):
         return (path == "HEAD" or is_ref_name(path)) and _is_ref_value(data)

@@ -216,7 +216,7 @@ def _processes() -> list[tuple[int, int, int]]:
 
 
 def _receive(size: int) -> bytes:
-    """Return ``size`` bytes from agentctl, or b"" if it is gone before."""
+    """Return ``size`` bytes from agentctl, or b"" if it is gone first."""
     parts = []
     while size:
         try:

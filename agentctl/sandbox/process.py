@@ -59,7 +59,7 @@ def _directly(popen: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[
 async def run_process(
     argv: Sequence[str],
     *,
-    timeout: float,  # noqa: ASYNC109 - more happens then than a cancellation
+    timeout: float,  # noqa: ASYNC109 - it does more than cancel
     env: Mapping[str, str],
     cwd: Path | None = None,
     spool: OutputFile | None = None,

@@ -97,7 +97,7 @@ class GuardedLeader:
     pid: int
     returncode: int | None
     is_code_known: bool
-    """Whether ``returncode`` is from the guard; it is SIGKILL's if the guard was killed before."""
+    """Whether ``returncode`` is from the guard; if the guard was killed first, it is that of SIGKILL."""
 
     def poll(self) -> int | None:
         """Return the exit code once the guard has reported it, else None, without waiting."""

@@ -65,7 +65,7 @@ class WorkspaceGuard:
         self._index = FolderIndex(self._workspace, skipped=self._hidden_folders(), also=self._imported_by_agentctl)
         self._before: dict[str, AutorunEntry] = {}
         self._folders: dict[str, int] = {}  # inode of each folder before the command
-        self._protected: set[str] = set()  # the paths that were mounted on, or whose folder was
+        self._protected: set[str] = set()  # the paths that a mount covers, directly or by their folder
         self._held: set[tuple[int, int]] = set()  # the identities of the existing ones among them
         self._git: GitScratch | None = None
         self._place = ""

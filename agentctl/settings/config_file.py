@@ -98,7 +98,7 @@ def _literal(field: str, words: Sequence[str], cwd: Path) -> str:
     Raises:
         UsageError: the value is not allowed.
     """
-    import tomlkit  # noqa: PLC0415 - only who changes the file needs it
+    import tomlkit  # noqa: PLC0415 - needed only to change the file
 
     given: object = words[0].strip() if len(words) == 1 else list(words)
     if field in ("workdir", "cost_history_file") and isinstance(given, str) and given:
@@ -159,7 +159,7 @@ def with_value(text: str, field: str, literal: str | None) -> str:
         UsageError: the text is not TOML.
         StateError: no place was found for the line.
     """
-    import tomlkit  # noqa: PLC0415 - only who changes the file needs it
+    import tomlkit  # noqa: PLC0415 - needed only to change the file
 
     mark = "\ufeff" if text.startswith("\ufeff") else ""
     body = text.removeprefix(mark)

@@ -69,7 +69,7 @@ def setting(
     written: str = "",
     example: str = "",
     **more: Any,  # noqa: ANN401 - pydantic's own
-) -> Any:  # noqa: ANN401 - stands where the field's default stands
+) -> Any:  # noqa: ANN401 - used in place of the field's default
     """Return the field of a setting whose variable is ``variable`` with the prefix AGENTCTL_; with ``bare`` also
     without.
 

@@ -159,7 +159,7 @@ def _comment(original: str) -> str:
 
 
 def _bindings(text: str) -> list[Binding]:
-    from dotenv.parser import parse_stream  # noqa: PLC0415 - only who sets a key needs it
+    from dotenv.parser import parse_stream  # noqa: PLC0415 - needed only to set a key
 
     return list(parse_stream(io.StringIO(text, newline="")))
 

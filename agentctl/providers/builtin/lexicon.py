@@ -319,7 +319,7 @@ ASKING = word_set(
     if
     """
 )
-# Verbs of showing: a verb of change in the same clause is what is asked about (show the install log).
+# Verbs of showing: a verb of change in the same clause is the subject of the question (show the install log).
 SHOWING = word_set("show list display print view count find which")
 # After these a verb of change is a noun (the restart count, the start time).
 NOUNS = word_set("count counts time times policy policies date dates")
