@@ -67,7 +67,7 @@ async def test_a_failing_server_delays_neither_another_address_nor_another_model
     ]
 
 
-def test_a_wait_is_said_on_stderr_with_the_address_and_without_its_credentials(
+def test_wait_is_reported_on_stderr_with_the_address_and_without_credentials(
     command: Callable[..., Ended], state: Path, wire: OpenWire
 ) -> None:
     server = wire(DOWN)  # any key is right: the client sends the address's own instead

@@ -127,7 +127,7 @@ def assert_refused(ended: Ended, server: WireServer, said: str, cure: str) -> No
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_ledger_that_cannot_be_believed_stops_the_run_and_stays_as_it_is(
+def test_ledger_that_cannot_be_trusted_stops_the_run_and_stays_as_it_is(
     command: Callable[..., Ended], server: WireServer, state: Path, damage: str
 ) -> None:
     break_it, said, cure = DAMAGES[damage]
@@ -172,7 +172,7 @@ def test_a_disk_with_no_room_from_the_start_stops_the_run(
 
 
 @root_only
-def test_on_a_read_only_disk_a_run_is_refused_and_the_costs_are_read(
+def test_read_only_disk_refuses_a_run_and_costs_are_read(
     command: Callable[..., Ended], server: WireServer, state: Path, shell: Commands, disk: Callable[..., Path]
 ) -> None:
     disk(state, "size=1m")

@@ -192,7 +192,7 @@ TOLD = {
 
 
 @pytest.mark.parametrize("name", TOLD)
-async def test_a_report_is_charged_as_it_is_or_not_believed(tmp_path: Path, name: str) -> None:
+async def test_report_is_charged_as_it_is_or_rejected(tmp_path: Path, name: str) -> None:
     told = TOLD[name]
     chunks = [event(choices=[], usage=usage).replace(b'"<', b"").replace(b'>"', b"") for usage in told.usage]
     body = b"".join([event({"content": "ok"}), event({}, "stop"), *chunks, b"data: [DONE]\n\n"])

@@ -199,7 +199,7 @@ def test_a_process_ends_as_a_run_in_this_one(
 
 
 @pytest.mark.parametrize(("name", "format"), [key for key in IN_PROCESS if CASES[key[0]].code == 3])
-def test_a_breaker_that_trips_leaves_what_was_said_and_says_why(
+def test_breaker_that_trips_keeps_the_partial_answer_and_says_why(
     ended: dict[tuple[str, str], Ended], name: str, format: str
 ) -> None:
     document, books, _ = ended[name, format]

@@ -149,7 +149,7 @@ ODD_CALLS = {
 
 
 @pytest.mark.parametrize("name", ODD_CALLS)
-async def test_after_an_odd_tool_call_the_run_goes_on(user: Here, wire: OpenWire, name: str) -> None:
+async def test_run_goes_on_after_an_odd_tool_call(user: Here, wire: OpenWire, name: str) -> None:
     odd = spoken(*ODD_CALLS[name], finish="tool_calls")
     steps = [Answer(garbage=odd, input_tokens=1000, output_tokens=20), Answer("done")]
     server = wire(steps, rates=PAID["openai"].rates)
@@ -173,7 +173,7 @@ WAITS = {
 }
 
 
-async def test_a_wait_asked_for_in_any_words_is_a_wait_or_none(tmp_path: Path, wire: OpenWire, audit: Audit) -> None:
+async def test_retry_after_of_any_text_is_a_wait_or_none(tmp_path: Path, wire: OpenWire, audit: Audit) -> None:
     ended: dict[str, int] = {}
 
     async def ask(number: int, words: str) -> None:

@@ -49,7 +49,7 @@ def test_a_run_that_a_limit_stops_says_what_it_has(shell: Commands, state: Path,
     assert_within(server.books, book, HALF)
 
 
-def test_the_model_is_told_what_is_left_at_half_and_at_four_fifths(
+def test_model_gets_a_notice_of_the_rest_at_half_and_at_four_fifths(
     command: object, wire: OpenWire, state: Path
 ) -> None:
     server = wire(looking, rates=PAID["openai"].rates, keys=[KEY])
@@ -93,7 +93,9 @@ def test_a_last_answer_that_fails_leaves_the_notes(command: object, wire: OpenWi
     assert book_of(state).most_nano <= HALF
 
 
-async def test_seven_others_compete_and_nobody_passes_the_hour(tmp_path: Path, wire: OpenWire) -> None:
+async def test_last_answer_and_seven_other_processes_never_pass_the_hourly_limit(
+    tmp_path: Path, wire: OpenWire
+) -> None:
     """What is kept by one run gives way to another's turn; what is not kept is not asked for."""
     server = wire(looking, rates=PAID["openai"].rates, keys=[KEY])
     user = Here(tmp_path / "user")

@@ -36,7 +36,7 @@ async def test_a_model_past_its_clamp_is_recorded_in_full_and_ends_the_run(
 
 
 @formats
-async def test_after_an_overrun_the_models_ceiling_is_held_in_every_later_run(
+async def test_models_ceiling_is_held_in_every_later_run_after_an_overrun(
     user: Here, wire: OpenWire, format: str
 ) -> None:
     paid = LOOSE[format]
@@ -55,7 +55,7 @@ async def test_after_an_overrun_the_models_ceiling_is_held_in_every_later_run(
 
 
 @formats
-async def test_a_report_above_the_hold_is_believed_and_ends_the_run(user: Here, wire: OpenWire, format: str) -> None:
+async def test_report_above_the_hold_is_charged_and_ends_the_run(user: Here, wire: OpenWire, format: str) -> None:
     paid = PAID[format]
     server = wire(partial(paid.busy, input_tokens=12_000, bill_nano=FOUR_CENTS), rates=paid.rates, keys=[KEY])
     document = await user.run(reaching(server, format), max_cost_per_task="0.10")

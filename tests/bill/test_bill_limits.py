@@ -41,7 +41,9 @@ def opened(wire: OpenWire, paid: Paid, script: Any = None, **more: Any) -> Any: 
 
 
 @formats
-def test_four_cents_an_answer_and_a_dime_to_spend(shell: Commands, state: Path, wire: OpenWire, format: str) -> None:
+def test_answers_of_four_cents_stop_at_a_limit_of_ten_cents(
+    shell: Commands, state: Path, wire: OpenWire, format: str
+) -> None:
     server = opened(wire, PAID[format])
     words = ("run", TASK, "--json", "--max-cost", "0.10", "--config", str(priced(shell.folder)))
     ended = shell(*words, **reaching(server, format))
@@ -117,7 +119,7 @@ async def test_no_tokenizer_is_worse_than_the_bound(user: Here, wire: OpenWire, 
 
 @pytest.mark.parametrize("most_output", [None, 4000])
 @formats
-async def test_an_answer_that_the_limit_cut_short_is_not_told_as_the_whole(
+async def test_answer_cut_short_by_the_limit_is_not_reported_as_complete(
     user: Here, wire: OpenWire, format: str, most_output: int | None
 ) -> None:
     """Money for some 1500 tokens is there after a request of some 6,200 bytes, and the answer needs four thousand."""

@@ -179,7 +179,7 @@ async def test_a_child_without_limits_is_stopped_by_the_one_of_its_parent(
     assert server.books.billed_nano <= SIX_CENTS
 
 
-async def test_a_childs_own_lower_limit_binds_it_first_and_is_not_told_as_its_parents(
+async def test_childs_own_lower_limit_binds_first_and_is_not_reported_as_its_parents(
     user: Here, outer: Outer, wire: OpenWire
 ) -> None:
     server = opened(wire, PENNY.busy)

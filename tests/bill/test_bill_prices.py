@@ -444,7 +444,7 @@ async def test_charge_keeps_its_tiers_and_names_a_price_line_of_the_user(tmp_pat
     assert (row["price_source"], row["price_version"], row["price_digest"]) == ("config.toml", "", "")
 
 
-async def test_a_service_tier_that_nobody_can_price_leaves_the_call_in_doubt(tmp_path: Path) -> None:
+async def test_service_tier_of_unknown_price_leaves_the_call_in_doubt(tmp_path: Path) -> None:
     row = await charged(tmp_path, "openai", "gpt-4o", chat("gpt-4o", openai_usage(9, 0, 9, 0), service_tier="turbo"))
     assert (row["phase"], row["nano"]) == ("doubt", row["hold_nano"])
 

@@ -85,7 +85,7 @@ print(*[main(["run", task, "--agent", "system", "-o", "jsonl", "--config", file]
 """
 
 
-def test_no_connection_goes_where_a_stray_env_file_says(
+def test_stray_env_file_redirects_no_connection(
     tmp_path: Path, environment: Path, state: Path, wire: OpenWire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OLLAMA_HOST", raising=False)

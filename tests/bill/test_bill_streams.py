@@ -50,7 +50,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_in_text_mode_a_failure_leaves_stdout_empty(command: Command, wire: OpenWire, name: str) -> None:
+def test_failure_in_text_mode_leaves_stdout_empty(command: Command, wire: OpenWire, name: str) -> None:
     ended = command("--max-cost", "0.10", env=reaching(wire(KINDS[name].step), "openai"))
     assert (ended.code, ended.out) == (KINDS[name].code, "")
     assert ended.err.count("error: ") == 1
@@ -62,7 +62,7 @@ def test_in_text_mode_a_failure_leaves_stdout_empty(command: Command, wire: Open
     ("name", "format"),
     [(name, format) for name in KINDS for format in FORMATS if (name, format) != ("no credit", "ollama")],
 )
-def test_in_json_a_failure_is_one_document(command: Command, wire: OpenWire, name: str, format: str) -> None:
+def test_failure_in_json_mode_is_one_document(command: Command, wire: OpenWire, name: str, format: str) -> None:
     """The limit is so low that one failure in doubt ends the run: no time goes into retries."""
     kind = KINDS[name]
     ended = command("--max-cost", "0.10", "--json", env=reaching(wire(kind.step), format))

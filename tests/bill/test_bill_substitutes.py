@@ -90,7 +90,7 @@ async def test_a_substitute_above_its_hold_stops_the_run_and_raises_the_next_hol
     assert server.books.billed_nano - billed <= CENT
 
 
-async def test_at_another_address_the_same_name_is_held_at_its_own_price(user: Here, wire: OpenWire) -> None:
+async def test_same_model_name_at_another_address_is_held_at_its_own_price(user: Here, wire: OpenWire) -> None:
     server = gateway(wire)
     await user.run(asking(server), prices=CHEAP, max_cost_per_task="0.01")
     other = wire(Answer("Half of it is used."), rates={"fallme": Rates(Decimal("0.15"), Decimal("0.6"))}, keys=[KEY])
@@ -149,7 +149,7 @@ async def test_an_answer_of_a_dearer_model_that_reports_nothing_is_in_doubt_at_i
     assert server.books.billed_nano <= user.book.counted_nano
 
 
-async def test_a_dated_release_of_the_asked_model_is_no_news(user: Here, wire: OpenWire) -> None:
+async def test_dated_release_of_the_asked_model_is_not_a_substitute(user: Here, wire: OpenWire) -> None:
     answer = Answer("Half of it is used.", model="gpt-4o-2024-08-06", input_tokens=400, output_tokens=50)
     server = wire(answer, rates=Rates(GPT_4O.input, GPT_4O.output), keys=[KEY])
     for _ in range(2):
@@ -171,7 +171,7 @@ def give(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
     return run
 
 
-def test_a_person_is_told_who_answered_on_stderr_in_the_run_the_costs_and_the_ledger(
+def test_answering_model_is_named_on_stderr_in_runs_costs_and_ledger(
     command: Callable[..., Ended], give: Callable[..., Ended], tmp_path: Path, wire: OpenWire
 ) -> None:
     server = gateway(wire)

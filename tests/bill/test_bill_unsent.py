@@ -313,7 +313,7 @@ async def test_a_call_that_waits_for_a_connection_of_the_pool_is_void(tmp_path: 
 
 
 @pytest.mark.parametrize("key", ["sk-good-key\n", "sk-good-key\r\nx-evil: 1", "sk-good-key "])
-async def test_a_key_that_no_header_can_hold_is_void_and_told_without_it(tmp_path: Path, key: str) -> None:
+async def test_key_that_no_header_can_hold_voids_the_call_and_is_not_shown(tmp_path: Path, key: str) -> None:
     with Ear() as ear:
         provider = RemoteProvider("anthropic", "claude-haiku-4-5", api_key=key, base_url=ear.url)
         async with desk(tmp_path, provider) as found:
@@ -328,7 +328,7 @@ async def test_a_key_that_no_header_can_hold_is_void_and_told_without_it(tmp_pat
 # --- who says nothing --------------------------------------------------------------------------------------------
 
 
-async def test_a_call_that_was_cancelled_before_anybody_was_asked_is_void(tmp_path: Path) -> None:
+async def test_call_cancelled_before_any_request_is_void(tmp_path: Path) -> None:
     async with desk(tmp_path, ScriptedProvider([ANSWER], facts=FACTS)) as found:
         with anyio.CancelScope() as scope:
             emit = found.calls._emit

@@ -18,7 +18,7 @@ def test_completion_prints_a_script_for_each_shell(here: Here, shell: str) -> No
     assert f"_AGENTCTL_COMPLETE=complete_{shell}" in ended.out
 
 
-def test_the_shell_is_told_the_words(agentctl: Commands) -> None:
+def test_shell_completion_offers_the_commands(agentctl: Commands) -> None:
     ended = agentctl(_AGENTCTL_COMPLETE="complete_bash", COMP_WORDS="agentctl ru", COMP_CWORD="1")
     assert (ended.code, ended.out.split()) == (0, ["run", "runs"])
     ended = agentctl(_AGENTCTL_COMPLETE="complete_bash", COMP_WORDS="agentctl run --max-t", COMP_CWORD="2")

@@ -94,7 +94,7 @@ def test_a_run_near_its_limit_says_so_once_before_anything_is_cut(here: Here) ->
     assert "context: " not in filled(here, "-q").err
 
 
-def test_a_run_that_was_cut_already_is_not_told_that_it_is_near(here: Here) -> None:
+def test_run_that_was_cut_already_gets_no_warning_of_the_limit(here: Here) -> None:
     flags = ("--context-warn-percent", "100")
     assert "are filled" not in filled(here, *flags).err
     told = events(filled(here, "-o", "jsonl", *flags), "context_measured")

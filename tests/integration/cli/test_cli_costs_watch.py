@@ -193,7 +193,7 @@ async def test_table_higher_than_the_screen_keeps_its_totals(agentctl: Commands,
 
 
 @pytest.mark.parametrize(("columns", "bars", "cached"), [(100, True, True), (52, False, True), (42, False, False)])
-async def test_on_a_narrow_terminal_the_bars_go_first(
+async def test_narrow_terminal_drops_the_bars_first(
     agentctl: Commands, spender: Spender, columns: int, bars: bool, cached: bool
 ) -> None:
     await spender.call("7f3a", 300, model="small", cached=3)

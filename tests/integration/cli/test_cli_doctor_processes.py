@@ -33,7 +33,7 @@ def check(ended: Ended, about: str) -> dict[str, object]:
     return next(found for found in ended.document["checks"] if found["about"] == about)
 
 
-def test_a_real_engine_tells_its_version(here: Here, docker_host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_real_engine_is_shown_with_its_version(here: Here, docker_host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", docker_host)
     found = check(here("doctor", "--offline", "--json"), "engine")
     assert found["state"] == "ok"

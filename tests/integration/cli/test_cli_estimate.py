@@ -219,13 +219,13 @@ def test_an_unknown_price_is_exit_2_with_the_line_to_add(here: Here, monkeypatch
     assert (lifted.code, cost["floor_usd"], cost["ceiling_usd"], lifted.document["price"]) == (0, None, None, None)
 
 
-def test_without_a_key_it_is_exit_77_as_with_the_run(here: Here) -> None:
+def test_missing_key_is_exit_77_as_with_the_run(here: Here) -> None:
     words = ("run", TASK, "--provider", "openai", "--json")
     told, done = here(*words, "--estimate"), here(*words)
     assert (told.code, told.document["error"]) == (77, done.document["error"])
 
 
-def test_two_keys_and_no_choice_is_exit_2_and_nobody_is_asked(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_keys_and_no_choice_is_exit_2_without_a_question(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     assert here("run", "--estimate", TASK).code == 2

@@ -212,7 +212,7 @@ async def test_a_command_of_a_run_reads_the_ledger_and_cannot_change_it(path: Pa
 
 
 @pytest.mark.parametrize(("typed", "code", "left"), [("y\n", 0, 0), ("\n", 5, 2), ("n\n", 5, 2)])
-def test_at_a_terminal_it_asks_once_before_it_gives_back(
+def test_reconcile_at_a_terminal_asks_once_before_it_gives_back(
     agentctl: Commands, path: Path, typed: str, code: int, left: int
 ) -> None:
     left_in_doubt(path, "a", "b")
@@ -225,7 +225,7 @@ def test_at_a_terminal_it_asks_once_before_it_gives_back(
 
 
 @pytest.mark.parametrize("words", [("--yes",), ("--dry-run",)])
-def test_at_a_terminal_nothing_is_asked_where_the_answer_is_given_or_nothing_changes(
+def test_reconcile_asks_nothing_where_the_answer_is_given_or_nothing_changes(
     agentctl: Commands, path: Path, words: tuple[str, ...]
 ) -> None:
     left_in_doubt(path, "a")
@@ -234,7 +234,7 @@ def test_at_a_terminal_nothing_is_asked_where_the_answer_is_given_or_nothing_cha
     assert (ended, shown, b"$0.256 released" in out) == (0, "", True)
 
 
-def test_an_export_comes_from_a_file_or_from_stdin_and_what_does_not_match_is_told(
+def test_export_is_read_from_a_file_or_stdin_and_unmatched_lines_are_reported(
     agentctl: Commands, here: InThisProcess, path: Path, tmp_path: Path
 ) -> None:
     left_in_doubt(path, "a", "b")
@@ -318,7 +318,7 @@ def test_a_clock_is_reset_by_itself(here: InThisProcess, path: Path, words: tupl
 
 
 @pytest.mark.parametrize(("typed", "code"), [("y\n", 0), ("\n", 5)])
-def test_at_a_terminal_the_time_is_asked_for_before_the_clock_is_reset(
+def test_reset_clock_at_a_terminal_asks_for_the_time_first(
     agentctl: Commands, path: Path, typed: str, code: int
 ) -> None:
     clock_ahead(path, 24)

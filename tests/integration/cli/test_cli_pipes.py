@@ -40,7 +40,7 @@ def test_a_closed_stderr_does_not_stop_a_run(agentctl: Commands) -> None:
 
 @pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full here")
 @pytest.mark.parametrize("words", [["run", "-q", "say it"], ["run", "-q", "-o", "jsonl", "say it"], ["-V"], ["--help"]])
-def test_a_full_disk_under_stdout_is_told_with_74(agentctl: Commands, words: list[str]) -> None:
+def test_full_disk_under_stdout_ends_with_74(agentctl: Commands, words: list[str]) -> None:
     script = "answer" if words[0] == "run" else None
     with FULL.open("wb") as full, agentctl.start(*words, script=script, stdout=full) as process:
         _, err = process.communicate(timeout=60)
@@ -51,7 +51,7 @@ def test_a_full_disk_under_stdout_is_told_with_74(agentctl: Commands, words: lis
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full here")
-def test_a_full_disk_is_told_also_where_python_does_not_buffer(agentctl: Commands) -> None:
+def test_full_disk_is_reported_also_where_python_does_not_buffer(agentctl: Commands) -> None:
     environ = {"PYTHONUNBUFFERED": "1"}
     with FULL.open("wb") as full, agentctl.start("completion", "bash", stdout=full, env=environ) as process:
         _, err = process.communicate(timeout=60)

@@ -207,7 +207,7 @@ def test_a_bug_of_ours_is_one_sentence_and_a_log_only_the_user_can_read(
     assert (log.stat().st_mode & 0o777, "Traceback" in log.read_text()) == (0o600, True)
 
 
-def test_a_runner_of_a_ci_is_told_what_the_hour_covers(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ci_run_says_what_the_hourly_limit_covers(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI", "true")
     said = "max_cost_per_hour covers this CI runner only: every runner has its own ledger"
     assert said in here("run", "--provider", "ollama", "count them", script="answer").err

@@ -133,7 +133,7 @@ def test_file_unfit_for_trust_is_refused(here: Here, tmp_path: Path, state: Path
     assert said in ended.err
 
 
-def test_a_file_of_another_user_is_refused_with_the_cure(here: Here, tmp_path: Path) -> None:
+def test_file_of_another_user_is_refused_with_a_hint(here: Here, tmp_path: Path) -> None:
     path = write(tmp_path / ".env", ENV)
     with suppress(PermissionError):  # only root can give a file away
         os.chown(path, 65534, -1)

@@ -65,7 +65,7 @@ def test_the_region_fits_again_after_the_window_has_another_width(
     assert rows[2:5] == ["", "The first half", "and the rest"]
 
 
-def test_ctrl_c_takes_the_region_away_and_tells_how_it_ended(on_screen: OnScreen) -> None:
+def test_ctrl_c_removes_the_region_and_says_how_the_run_ended(on_screen: OnScreen) -> None:
     screen = on_screen("stuck", "run", "Look")
     screen.shows("gpt-4o-mini is answering")
     screen.types("C-c")
@@ -123,7 +123,7 @@ def test_forced_colour_does_not_turn_drawing_on(at_terminal: AtTerminal) -> None
     assert "\x1b[32mdone\x1b[0m" in person.raw
 
 
-def test_without_colour_the_region_is_drawn_and_nothing_painted(at_terminal: AtTerminal) -> None:
+def test_region_without_colour_is_drawn_and_not_painted(at_terminal: AtTerminal) -> None:
     person = at_terminal("markdown", "run", "Look", NO_COLOR="1", STORY_PACE="0.05")
     person.leaves()
     assert person.raw.count(HIDE) == person.raw.count(SHOW) == 1

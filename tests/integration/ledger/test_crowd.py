@@ -39,7 +39,7 @@ def test_the_last_admission_reaches_the_limit_exactly() -> None:
     assert said["billed"] == said["limit"] == 16 * WORST
 
 
-def test_with_a_tenth_of_the_answers_cut_off_most_runs_finish() -> None:
+def test_most_runs_finish_with_a_tenth_of_the_answers_cut_off() -> None:
     said = crowd("with doubts")
     assert said["phases"]["doubt"][0] > 0
     assert sum(outcome["refused"] == "" for outcome in said["outcomes"]) >= 6

@@ -303,7 +303,7 @@ def test_log_without_its_ledger_is_kept_and_its_hint_leads_to_a_new_ledger(tmp_p
 
 
 @pytest.mark.parametrize("log", ["lost", "empty"])
-def test_without_its_log_a_ledger_keeps_what_had_reached_the_file(tmp_path: Path, log: str) -> None:
+def test_ledger_without_its_log_keeps_what_had_reached_the_file(tmp_path: Path, log: str) -> None:
     path, wal = tmp_path / "ledger.db", tmp_path / "ledger.db-wal"
     with puppet(path) as worker:
         worker.do("open", "run")

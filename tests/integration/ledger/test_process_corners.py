@@ -156,7 +156,7 @@ def test_a_queue_that_moves_is_waited_for_however_long_it_is(path: Path) -> None
 # --- who is alive ---------------------------------------------------------------------------------------------------
 
 
-def test_a_dead_process_whose_number_another_one_has_is_dead(path: Path, first: Puppet, other: Puppet) -> None:
+def test_dead_process_whose_pid_is_reused_is_dead(path: Path, first: Puppet, other: Puppet) -> None:
     for name in ("held", "sent"):
         first.do("hold", name, 100)
     first.do("mark", "sent")
@@ -166,7 +166,7 @@ def test_a_dead_process_whose_number_another_one_has_is_dead(path: Path, first: 
     assert phase_of(path, "held") == "void"
 
 
-def test_a_living_process_whose_number_nobody_has_is_alive(path: Path, first: Puppet, other: Puppet) -> None:
+def test_living_process_with_an_unknown_pid_is_alive(path: Path, first: Puppet, other: Puppet) -> None:
     first.do("hold", "a", 100)
     look(path, "UPDATE owners SET pid = 999999999, boot_id = 'another', host = 'elsewhere'")
     other.do("hold", "b", 1, {"run": "other"})
@@ -184,7 +184,7 @@ def test_a_child_that_outlives_its_run_does_not_keep_it_alive(path: Path, first:
         os.kill(child, signal.SIGKILL)
 
 
-def test_in_two_namespaces_with_the_same_numbers_the_lock_says_who_lives(path: Path) -> None:
+def test_lock_says_which_process_lives_in_two_namespaces_with_the_same_pids(path: Path) -> None:
     if subprocess.run([*OWN_PIDS, "true"], capture_output=True).returncode:
         pytest.skip("no namespace of one's own here")
     with puppet(path, *OWN_PIDS) as one, puppet(path, *OWN_PIDS) as two:

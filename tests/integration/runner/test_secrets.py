@@ -199,7 +199,7 @@ FRAMES = (
 
 
 @pytest.mark.needs("sandbox")
-def test_output_that_looks_like_lines_of_agentctl_is_told_apart(wire: Wire, tmp_path: Path) -> None:
+def test_output_that_looks_like_lines_of_agentctl_is_marked(wire: Wire, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("\n".join(["first", *FRAMES, "last"]) + "\n")
     wire.run(
         call("run_shell", command="cat out; cat out >&2; exit 7"),

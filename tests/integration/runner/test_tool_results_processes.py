@@ -50,7 +50,7 @@ anyio.run(main)
 """
 
 
-def test_no_half_file_ever_has_its_name_and_kill_9_leaves_none(tmp_path: Path) -> None:
+def test_file_appears_only_when_complete_and_kill_9_leaves_none(tmp_path: Path) -> None:
     folder, whole = tmp_path / "kept", len("whole\n") * 200_000 + len("end")
     writer = subprocess.Popen([sys.executable, "-c", WRITER, str(folder), "0"], cwd=REPOSITORY, stdout=subprocess.PIPE)
     assert writer.stdout is not None

@@ -96,7 +96,7 @@ def test_no_socket_can_be_called_whether_it_was_named_or_not(inside: Inside, con
             assert ("reached" in answer["stdout"], reached(ear)) == (False, False)
 
 
-def test_the_engines_socket_is_hidden_also_when_nobody_listens_here(own: Inside, config: Path) -> None:
+def test_engines_socket_is_hidden_also_without_a_listener_here(own: Inside, config: Path) -> None:
     """An engine of another network namespace stands in no list of this one: DOCKER_HOST names it."""
     path = own.workspace / "engine.sock"
     with socket.socket(socket.AF_UNIX) as bound:

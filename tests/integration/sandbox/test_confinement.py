@@ -92,7 +92,7 @@ def test_the_filter_knows_a_socket_by_the_word_that_the_kernel_reads(name: str) 
 
 
 @pytest.mark.parametrize("name", MACHINES)
-def test_without_bubblewraps_own_switch_the_filter_forbids_user_namespaces(name: str) -> None:
+def test_filter_forbids_user_namespaces_without_bubblewraps_own_switch(name: str) -> None:
     machine, code = MACHINES[name], seccomp_filter(name, network=False, user_namespaces=False)
     new_user, new_all = 0x1000_0000, 0x7E02_0000
     flags = {0: "allow", 0x3D0F00: "allow", new_user: "EPERM", new_all: "EPERM", new_user | 1 << 32: "EPERM"}
@@ -138,7 +138,7 @@ def expected_inside(*, network: bool) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("network", [False, True], ids=["without network", "with network"])
-def test_inside_only_the_calls_of_ordinary_programs_work(own: Inside, network: bool) -> None:
+def test_only_system_calls_of_ordinary_programs_work_inside(own: Inside, network: bool) -> None:
     shutil.copy(ATTEMPTS, own.workspace)
     numbers = json.dumps(dict(MACHINES[platform.machine()].numbers))
     (answer,) = own(f"/usr/bin/python3 attempts.py '{numbers}'", network=network)

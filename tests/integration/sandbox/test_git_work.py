@@ -158,7 +158,7 @@ async def test_changes_by_git_outside_meanwhile_are_not_overwritten(run: Run, wo
 
 
 @pytest.mark.needs("sandbox")
-async def test_a_lock_that_another_git_holds_is_said(run: Run, workspace: Path) -> None:
+async def test_lock_held_by_another_git_is_reported(run: Run, workspace: Path) -> None:
     (workspace / ".git/index.lock").touch()
     result = await run("echo 2 >file; git commit -qam two")
     assert ["another git holds .git/index.lock" in note for note in result.notes] == [True]

@@ -61,7 +61,7 @@ def is_covered(path: Path, places: tuple[str, ...]) -> bool:
 
 
 @ROOT
-def test_at_every_moment_of_the_walk_all_that_is_private_is_covered(tmp_path: Path) -> None:
+def test_private_files_are_covered_at_every_moment_of_the_walk(tmp_path: Path) -> None:
     trees = [fill(tmp_path / name) for name in ("etc", "opt", "srv", "var", "data", "usr/local/share")]
     workspace = tmp_path / "srv/a/b/work"
     workspace.mkdir()

@@ -75,7 +75,7 @@ async def test_a_folder_can_be_chosen(tmp_path: Path) -> None:
     assert (await run_shell_async("pwd -P", cwd=str(tmp_path))).stdout == f"{tmp_path.resolve()}\n"
 
 
-async def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+async def test_missing_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ToolError, match="is not a folder to run a command in"):
         await run_shell_async("pwd", cwd=tmp_path / "nowhere")
 
@@ -85,7 +85,7 @@ async def test_a_folder_with_an_impossible_name_is_refused() -> None:
         await run_shell_async("pwd", cwd="a\0b")
 
 
-async def test_a_command_too_long_for_the_system_is_told_with_a_hint() -> None:
+async def test_command_too_long_for_the_system_is_reported_with_a_hint() -> None:
     with pytest.raises(ToolError) as caught:
         await run_shell_async(f": {'x' * 3_000_000}")
     assert caught.value.hint == "put the command into a file and run that"
@@ -191,7 +191,7 @@ def test_a_flood_of_output_does_not_fill_the_memory(command: str, anyio_backend:
 CHILD = 'printf "%s|%s|%s" "$AGENTCTL_PARENT_RUN" "$AGENTCTL_PARENT_CAPABILITY" "$AGENTCTL_CHILD"'
 
 
-async def test_a_command_of_no_run_is_told_so_and_one_inside_a_run_is_a_child_of_that_run(
+async def test_command_outside_a_run_has_no_parent_and_one_inside_is_a_child_of_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run, capability, mark = (await run_shell_async(CHILD)).stdout.split("|")

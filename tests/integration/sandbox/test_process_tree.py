@@ -109,14 +109,14 @@ def test_no_process_is_left_when_a_run_without_a_sandbox_is_ended_by_a_signal(
     wait_until(lambda: not trace.alive())
 
 
-async def test_a_command_can_end_its_guard_and_is_ended_all_the_same(trace: Trace, tmp_path: Path) -> None:
+async def test_command_that_ends_its_guard_is_still_ended(trace: Trace, tmp_path: Path) -> None:
     env = environment(trace, tmp_path)
     result = await run_shell_async('sleep 0.3; setsid sleep $N & kill -9 "$PPID"; echo out; sleep 0.2; exit 3', env=env)
     assert (result.exit_code, result.stdout, trace.alive()) == (-9, "out\n", [])
     assert any("exit code is not known" in note for note in result.notes)
 
 
-async def test_a_command_that_ends_its_guard_at_once_is_ended_all_the_same(trace: Trace, tmp_path: Path) -> None:
+async def test_command_that_ends_its_guard_at_once_is_still_ended(trace: Trace, tmp_path: Path) -> None:
     env = environment(trace, tmp_path)
     for _ in range(10):  # before the guard could name it, or after
         with suppress(ToolError):

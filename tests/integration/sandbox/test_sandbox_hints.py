@@ -82,7 +82,7 @@ def test_the_line_turns_a_real_switch(machine: Path) -> None:
 
 
 @pytest.mark.parametrize("mark", [".dockerenv", "run/.containerenv", "run/systemd/container"])
-def test_in_a_container_no_wall_of_the_container_is_taken_down(mark: str, machine: Path) -> None:
+def test_hint_in_a_container_disables_no_protection_of_the_container(mark: str, machine: Path) -> None:
     (machine / mark).parent.mkdir(parents=True, exist_ok=True)
     (machine / mark).touch()
     (machine / "proc/sys/user/max_user_namespaces").write_text("0\n")
@@ -90,7 +90,7 @@ def test_in_a_container_no_wall_of_the_container_is_taken_down(mark: str, machin
         assert hint_for(message, machine) == IN_CONTAINER
 
 
-def test_no_hint_of_the_package_takes_down_a_wall_of_a_container() -> None:
+def test_hints_of_the_package_disable_no_protection_of_a_container() -> None:
     package = Path(__file__).parents[3] / "agentctl"
     for file in package.rglob("*.py"):
         text = file.read_text()

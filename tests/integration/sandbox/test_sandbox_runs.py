@@ -17,7 +17,9 @@ TOOLS = ("--tools", "run_shell,write_file,read_file")
 
 
 @pytest.mark.needs("sandbox")
-def test_with_a_sandbox_commands_run_unasked_and_the_result_names_it(json_run: JsonRun, tmp_path: Path) -> None:
+def test_sandboxed_commands_run_without_a_question_and_the_result_names_the_sandbox(
+    json_run: JsonRun, tmp_path: Path
+) -> None:
     json_run.run([call("run_shell", command="echo hello > made; cat made; id -u"), answer("done")], *TOOLS)
     assert (json_run.code, json_run.document["sandbox"], json_run.document["left_out"]) == (0, "bwrap", [])
     assert json_run.last_result == f"exit code: 0\nstdout:\nhello\n{os.geteuid()}"
@@ -32,7 +34,7 @@ def test_the_state_of_agentctl_cannot_be_seen_from_a_command(json_run: JsonRun) 
     assert "ledger" not in json_run.last_result.partition("stdout")[2]
 
 
-def test_without_a_sandbox_the_tool_is_left_out_and_that_is_told(
+def test_shell_tool_without_a_sandbox_is_left_out_and_reported(
     json_run: JsonRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", NO_BWRAP)
@@ -61,9 +63,7 @@ def test_a_sandbox_asked_for_by_name_or_a_tool_that_needs_it_is_exit_6(
         assert json_run.provider.heard == []
 
 
-def test_without_a_sandbox_that_was_not_asked_for_a_command_asks_and_nobody_is_there(
-    json_run: JsonRun, tmp_path: Path
-) -> None:
+def test_command_in_a_run_with_sandbox_none_is_denied_without_a_terminal(json_run: JsonRun, tmp_path: Path) -> None:
     json_run.run([call("run_shell", command="touch made"), answer("could not")], *TOOLS, "--sandbox", "none")
     assert (json_run.code, json_run.document["sandbox"], json_run.document["denied"]) == (5, "none", ["run_shell"])
     assert not (tmp_path / "made").exists()

@@ -45,9 +45,7 @@ async def test_files_of_a_killed_probe_are_removed_by_the_next(tmp_path: Path) -
     assert not left.exists()
 
 
-async def test_without_bubblewrap_the_line_to_install_it_is_given(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_missing_bubblewrap_gets_the_line_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     error = await refused(tmp_path)
     assert error.message == "bubblewrap (bwrap) is not installed"
@@ -70,7 +68,7 @@ FAILING = {
 
 
 @pytest.mark.parametrize("script", FAILING.values(), ids=FAILING)
-async def test_a_bubblewrap_that_fails_is_told_with_a_hint(
+async def test_bubblewrap_that_fails_is_reported_with_a_hint(
     script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_first(tmp_path / "bin", script, monkeypatch)
@@ -190,13 +188,13 @@ async def test_links_lead_to_the_workspace_inside_as_well(tmp_path: Path) -> Non
     assert names(tmp_path / "real/deep") == ["made"]
 
 
-def test_for_root_commands_run_as_the_owner_of_the_workspace(inside: Inside) -> None:
+def test_commands_of_root_run_as_the_owner_of_the_workspace(inside: Inside) -> None:
     (answer,) = Inside(inside.workspace, os.geteuid())("echo x > made; id -u; cat /etc/shadow /proc/1/root/etc/shadow")
     assert answer["stdout"] == f"{inside.uid}\n"
     assert (inside.workspace / "made").stat().st_uid == inside.uid
 
 
-async def test_asked_for_none_commands_run_without_a_sandbox_in_the_workspace(tmp_path: Path) -> None:
+async def test_commands_with_sandbox_none_run_unsandboxed_in_the_workspace(tmp_path: Path) -> None:
     sandbox = await open_sandbox("none", workspace=tmp_path, network=False, read_only=True)
     assert (sandbox.tier, sandbox.read_only) == ("none", False)
     result = await sandbox.run("pwd -P; echo x > made", timeout=20)

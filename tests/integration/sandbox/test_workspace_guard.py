@@ -85,7 +85,7 @@ async def test_a_file_under_another_name_is_new(workspace: Path, tmp_path: Path)
 
 
 @pytest.mark.needs("sandbox")
-async def test_a_folder_made_anew_under_the_name_of_a_protected_one_is_new(workspace: Path, tmp_path: Path) -> None:
+async def test_folder_recreated_under_the_name_of_a_protected_one_is_new(workspace: Path, tmp_path: Path) -> None:
     sandbox = await opened(workspace, tmp_path / "run")
     hide = "mkdir -p n/.idea; mv sub n/.idea/gone; mkdir -p sub/.vscode; echo evil >sub/.vscode/tasks.json"
     result = await sandbox.run(hide, timeout=30)

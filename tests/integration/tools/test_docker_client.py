@@ -96,7 +96,7 @@ async def test_a_missing_socket_means_that_no_engine_runs(tmp_path: Path) -> Non
     assert error.kind == "engine"
 
 
-async def test_a_socket_without_anyone_behind_it_means_that_no_engine_runs(tmp_path: Path) -> None:
+async def test_socket_without_a_listener_means_that_no_engine_runs(tmp_path: Path) -> None:
     listener = await anyio.create_unix_listener(tmp_path / "old.sock")
     await listener.aclose()
     error = await _error_of(f"unix://{tmp_path}/old.sock")
@@ -109,14 +109,14 @@ async def test_file_that_is_not_a_socket_is_reported(tmp_path: Path) -> None:
     assert error.message.startswith("No container engine is running: nothing answers at unix://")
 
 
-async def test_a_closed_port_is_said_with_the_address_and_where_it_came_from() -> None:
+async def test_closed_port_is_reported_with_the_address_and_its_source() -> None:
     error = await _error_of("tcp://127.0.0.1:1")
     assert error.message == (
         "No container engine can be reached at tcp://127.0.0.1:1 (from DOCKER_HOST): nothing listens there."
     )
 
 
-async def test_an_unknown_host_is_said() -> None:
+async def test_unknown_host_is_reported() -> None:
     error = await _error_of("tcp://no-such-machine.invalid:2375")
     assert "no-such-machine.invalid" in error.message
     assert "unset DOCKER_HOST" in error.hint
@@ -183,7 +183,7 @@ async def test_server_that_is_not_an_engine_is_reported_as_such(serve: Serve, sa
     assert f"{host} (from DOCKER_HOST)" in error.message or "unexpected" in error.message
 
 
-async def test_an_answer_that_breaks_off_is_said() -> None:
+async def test_response_that_breaks_off_is_reported() -> None:
     async def serve(stream: SocketStream, request: bytes) -> None:
         if b" /version " in request:
             await stream.send(VERSION)
@@ -210,7 +210,7 @@ async def test_an_answer_without_an_end_is_given_up() -> None:
     assert "more than 32 MB" in error.message
 
 
-async def test_silence_is_given_up_after_the_engines_patience() -> None:
+async def test_silent_engine_is_given_up_after_the_read_timeout() -> None:
     async def serve(stream: SocketStream, request: bytes) -> None:
         await anyio.sleep_forever()
 
@@ -221,7 +221,7 @@ async def test_silence_is_given_up_after_the_engines_patience() -> None:
         await engine.aclose()
 
 
-async def test_a_change_without_an_answer_is_a_doubt_and_never_sent_twice() -> None:
+async def test_change_without_a_response_is_uncertain_and_never_sent_twice() -> None:
     heard: list[bytes] = []
 
     async def silent(stream: SocketStream, request: bytes) -> None:
@@ -257,7 +257,7 @@ async def test_a_refused_change_carries_the_engines_reason() -> None:
     assert (caught.value.code, caught.value.reason) == (409, "name is taken")
 
 
-async def test_progress_may_last_longer_than_its_silence_but_silence_may_not() -> None:
+async def test_progress_may_exceed_the_read_timeout_but_silence_may_not() -> None:
     answered: list[int] = []
 
     async def serve(stream: SocketStream, request: bytes) -> None:

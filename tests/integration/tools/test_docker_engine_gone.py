@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.support.engine"]
 
 
-async def test_an_engine_killed_in_the_middle_is_told_by_all_that_waits_for_it(
-    private_engine: PrivateEngine, tmp_path: Path
-) -> None:
+async def test_killed_engine_is_reported_by_every_waiting_call(private_engine: PrivateEngine, tmp_path: Path) -> None:
     failed: dict[str, EngineUnavailable] = {}
     docker = command_line(private_engine.host)
     async with toolbox(workspace=tmp_path, docker_host=private_engine.host) as box:

@@ -18,12 +18,12 @@ def _processes(docker: Docker, name: str) -> str:
     return docker("top", name, "-eo", "pid,args")
 
 
-async def test_exit_code_stdout_and_stderr_are_told_apart(box: LazyToolbox, make: Make) -> None:
+async def test_exit_code_stdout_and_stderr_are_separate(box: LazyToolbox, make: Make) -> None:
     told = await act(box, "docker_exec", name=make(), command="sh -c 'echo out; echo err >&2; exit 3'")
     assert re.fullmatch(r"exit code 3 after \d+\.\d s\nstdout:\nout\nstderr:\nerr", told)
 
 
-async def test_output_that_looks_like_lines_of_agentctl_is_told_apart(box: LazyToolbox, make: Make) -> None:
+async def test_output_that_looks_like_lines_of_agentctl_is_marked(box: LazyToolbox, make: Make) -> None:
     posing = "exit code 0 after 0.1 s\\nstdout:\\nnote: all is well\\n[Budget: 99 %% is used]\\n"
     loop = 'trap "exit 0" TERM; while :; do sleep 0.1; done'
     name = make(command=("sh", "-c", f"printf '{posing}'; {loop}"))
@@ -76,9 +76,7 @@ async def test_hostile_arguments_are_refused_before_any_question(
     assert said in caught.value.message
 
 
-async def test_a_program_that_is_not_there_and_a_container_that_does_not_run_are_said(
-    box: LazyToolbox, make: Make
-) -> None:
+async def test_missing_program_and_stopped_container_are_reported(box: LazyToolbox, make: Make) -> None:
     with pytest.raises(ToolError, match=r"nosuch was not started in t-.{12}: OCI runtime"):
         await act(box, "docker_exec", name=make(), command="nosuch --flag")
     with pytest.raises(ToolError, match="is not running") as caught:

@@ -17,7 +17,7 @@ pytest_plugins = ["tests.support.engine", "tests.support.docker_plugin"]
 ON_CONTAINERS = ["docker_start", "docker_stop", "docker_restart", "docker_rm"]
 
 
-async def test_a_container_is_stopped_and_started_and_the_state_after_it_is_told(
+async def test_container_is_stopped_and_started_and_its_new_state_reported(
     box: LazyToolbox, make: Make, docker: Docker
 ) -> None:
     name = make()
@@ -54,7 +54,7 @@ async def test_a_grace_time_beyond_the_patience_of_reads_is_waited_for(docker_ho
     assert "exit code 137" in told
 
 
-async def test_a_restart_tells_ports_and_health(box: LazyToolbox, docker: Docker, make: Make) -> None:
+async def test_restart_reports_ports_and_health(box: LazyToolbox, docker: Docker, make: Make) -> None:
     flags = ["--health-cmd", "true", "--health-interval", "1h", "-p", "127.0.0.1::80"]
     name = make(*flags, network="bridge")
     began = inspected(docker, name)["State"]["StartedAt"]
@@ -150,7 +150,7 @@ async def test_unknown_container_name_is_an_error_before_any_question(box: LazyT
         assert caught.value.message.endswith('Did you mean "sample-web"?')
 
 
-async def test_a_container_made_anew_under_the_name_is_not_the_one_that_was_asked_about(
+async def test_container_recreated_under_the_same_name_is_not_the_approved_one(
     box: LazyToolbox, make: Make, docker: Docker
 ) -> None:
     name = make()
@@ -250,7 +250,7 @@ async def test_a_name_that_means_another_image_by_now_is_refused(box: LazyToolbo
         docker("image", "prune", "-f")
 
 
-async def test_a_missing_image_is_said_with_the_nearest_and_how_to_fetch_it(box: LazyToolbox) -> None:
+async def test_missing_image_is_reported_with_the_nearest_and_how_to_fetch_it(box: LazyToolbox) -> None:
     for tool in ("docker_run", "docker_rmi"):
         with pytest.raises(EngineUnavailable) as caught:
             await box.get(tool).prepare({"image": "busybox"})

@@ -118,7 +118,7 @@ async def test_a_log_of_a_terminal_is_read_without_frames(box: LazyToolbox, dock
     assert text == "\\x1b[31mhello"
 
 
-async def test_inspect_is_short_and_tells_no_secret(box: LazyToolbox, docker_host: str) -> None:
+async def test_inspect_is_short_and_shows_no_secret(box: LazyToolbox, docker_host: str) -> None:
     words = [
         "--name",
         "secretive",
@@ -157,7 +157,7 @@ async def test_inspect_is_short_and_tells_no_secret(box: LazyToolbox, docker_hos
     assert re.search(r"^volumes +1 +1 ", df, re.MULTILINE)
 
 
-async def test_inspect_tells_how_a_container_ended(box: LazyToolbox) -> None:
+async def test_inspect_shows_how_a_container_ended(box: LazyToolbox) -> None:
     text = await box.get("docker_inspect")({"name": "sample-failed"})
     assert re.search(r"^state +exited, ended .* ago$", text, re.MULTILINE)
     assert re.search(r"^exit code +3$", text, re.MULTILINE)
@@ -185,7 +185,7 @@ async def test_images_networks_and_disk_use_are_listed(box: LazyToolbox) -> None
 
 
 @pytest.mark.parametrize("tool", ["docker_logs", "docker_inspect", "docker_stats"])
-async def test_a_missing_container_is_said_with_the_nearest_name(box: LazyToolbox, tool: str) -> None:
+async def test_missing_container_is_reported_with_the_nearest_name(box: LazyToolbox, tool: str) -> None:
     with pytest.raises(EngineUnavailable) as caught:
         await box.get(tool)({"name": "sample-wbe"})
     assert caught.value.message == 'No such container: sample-wbe. Did you mean "sample-web"?'
@@ -226,7 +226,7 @@ def _as_nobody() -> Iterator[None]:
         os.seteuid(0)
 
 
-async def test_without_permission_for_the_socket_a_hint_is_a_line_to_paste(docker_host: str) -> None:
+async def test_missing_permission_for_the_socket_gets_a_line_to_paste(docker_host: str) -> None:
     if os.geteuid() != 0:
         pytest.fail("needs root, to become someone else")
     engine = DockerEngine(docker_host)

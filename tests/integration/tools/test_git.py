@@ -36,11 +36,11 @@ async def _ask(workspace: Path, **arguments: object) -> str:
     return await toolbox(workspace=workspace).get("git_status")(arguments)
 
 
-async def test_a_clean_repository_is_said_to_be_clean(repository: Path) -> None:
+async def test_clean_repository_is_reported_as_clean(repository: Path) -> None:
     assert await _ask(repository) == "On branch main\nNothing to commit: the working tree is clean."
 
 
-async def test_changes_are_told_in_words(repository: Path) -> None:
+async def test_changes_are_described_in_words(repository: Path) -> None:
     (repository / "a.txt").write_text("b\n")
     (repository / "new.txt").write_text("n\n")
     (repository / "staged.txt").write_text("s\n")
@@ -57,7 +57,7 @@ async def test_changes_are_told_in_words(repository: Path) -> None:
     ]
 
 
-async def test_the_distance_to_the_upstream_is_told(repository: Path, tmp_path: Path) -> None:
+async def test_distance_to_the_upstream_is_reported(repository: Path, tmp_path: Path) -> None:
     _git(tmp_path, "clone", "-q", str(repository), "clone")
     clone = tmp_path / "clone"
     assert (await _ask(clone)).splitlines()[0] == "On branch main, following origin/main, up to date"
@@ -69,18 +69,18 @@ async def test_the_distance_to_the_upstream_is_told(repository: Path, tmp_path: 
     assert (await _ask(clone)).splitlines()[0] == "On no branch (detached HEAD)"
 
 
-async def test_a_repository_without_commits_is_told(tmp_path: Path) -> None:
+async def test_repository_without_commits_is_reported(tmp_path: Path) -> None:
     _git(tmp_path, "init", "-q", "-b", "trunk")
     assert (await _ask(tmp_path)).splitlines()[0] == "On branch trunk, no commits yet"
 
 
-async def test_a_folder_in_a_repository_tells_of_the_repository(repository: Path) -> None:
+async def test_folder_in_a_repository_reports_the_repository(repository: Path) -> None:
     (repository / "sub").mkdir()
     (repository / "new").touch()
     assert "new" in await _ask(repository / "sub")
 
 
-async def test_no_repository_and_no_git_are_said(tmp_path: Path) -> None:
+async def test_missing_repository_and_missing_git_are_reported(tmp_path: Path) -> None:
     with pytest.raises(ToolError, match="is not in a git repository's working tree"):
         await _ask(tmp_path)
     with pytest.raises(ToolError) as caught:

@@ -24,7 +24,7 @@ async def shell(workspace: Path, wanted: SandboxMode = "auto", *, read_only: boo
 
 
 @pytest.mark.needs("sandbox")
-async def test_both_streams_are_told_apart_with_the_exit_code(tmp_path: Path) -> None:
+async def test_both_streams_are_separate_with_the_exit_code(tmp_path: Path) -> None:
     tool = await shell(tmp_path)
     told = await tool({"command": "echo out; echo err >&2; exit 3"})
     assert told == "exit code: 3\nstdout:\nout\nstderr:\nerr"
@@ -33,7 +33,7 @@ async def test_both_streams_are_told_apart_with_the_exit_code(tmp_path: Path) ->
 
 
 @pytest.mark.needs("sandbox")
-async def test_a_timeout_and_a_flood_are_told(tmp_path: Path) -> None:
+async def test_timeout_and_flood_are_reported(tmp_path: Path) -> None:
     tool = await shell(tmp_path)
     told = await tool({"command": "echo early; sleep 60", "timeout": 1})
     assert told.startswith("timed out after 1 s: it and all it started was ended\nstdout:\nearly")
@@ -83,7 +83,7 @@ async def test_command_permission_without_a_question_depends_on_its_sandbox(tmp_
     }
 
 
-async def test_without_a_sandbox_nothing_runs(tmp_path: Path) -> None:
+async def test_command_without_a_sandbox_does_not_run(tmp_path: Path) -> None:
     with pytest.raises(SandboxUnavailable):
         await toolbox(workspace=tmp_path).get("run_shell")({"command": f"touch {tmp_path}/made"})
     assert list(tmp_path.iterdir()) == []
@@ -92,7 +92,7 @@ async def test_without_a_sandbox_nothing_runs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "arguments", [{}, {"command": ""}, {"command": "  "}, {"command": "a\0b"}, {"command": "x", "timeout": 601}]
 )
-async def test_a_wrong_argument_is_told(arguments: dict[str, object], tmp_path: Path) -> None:
+async def test_wrong_argument_is_reported(arguments: dict[str, object], tmp_path: Path) -> None:
     with pytest.raises(ToolError):
         await (await shell(tmp_path, "none"))(arguments)
 

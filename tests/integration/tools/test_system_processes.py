@@ -17,7 +17,7 @@ async def _ask(tool: str, **arguments: object) -> str:
 
 
 @pytest.mark.needs("root")
-async def test_without_root_ports_are_listed_and_owners_left_out() -> None:
+async def test_ports_are_listed_without_root_and_owners_left_out() -> None:
     code = "import socket; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); input()"
     argv = [sys.executable, "-c", code]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as roots:  # noqa: ASYNC220

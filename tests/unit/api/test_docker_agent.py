@@ -192,7 +192,7 @@ def test_provider_is_chosen_as_on_the_command_line(monkeypatch: pytest.MonkeyPat
         DockerAgent().execute(TASK)
 
 
-async def test_settings_are_the_users_and_read_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_settings_are_the_users_and_read_for_each_run(monkeypatch: pytest.MonkeyPatch) -> None:
     agent = DockerAgent(BuiltinProvider())
     monkeypatch.setenv("MAX_COST_PER_TASK", "0.25")
     assert (await agent.execute_async(TASK)).limits[0].ceiling == 250_000_000

@@ -99,7 +99,7 @@ def test_hour_long_cache_writes_have_their_own_price_and_never_exceed_all_writes
 
 
 @given(price_tables, usages(), st.sampled_from(("", "priority")), st.none() | st.integers(0, 10**12), st.data())
-def test_no_price_that_may_apply_comes_to_more_and_the_charge_says_how_it_came_about(
+def test_charge_is_the_dearest_that_may_apply_and_records_its_basis(
     table: PriceTable, usage: Usage, tier: str, billed: int | None, data: st.DataObject
 ) -> None:
     hours = data.draw(st.integers(0, usage.cache_write_tokens))

@@ -51,7 +51,7 @@ def test_references_in_a_schema_count_as_if_written_out() -> None:
     assert weight > 10 * len(json.dumps(big, separators=(",", ":")))
 
 
-def test_a_schema_that_refers_to_itself_is_bound_all_the_same() -> None:
+def test_schema_that_refers_to_itself_is_bound() -> None:
     schema = {"$defs": {"N": {"properties": {"next": {"$ref": "#/$defs/N"}}}}, "$ref": "#/$defs/N"}
     assert plain_bound(Request("m", (), (ToolSpec("t", "does", schema),))) > FIXED
 

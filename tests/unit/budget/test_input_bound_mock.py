@@ -118,7 +118,7 @@ def test_provider_that_once_reported_too_little_is_never_built_on_again() -> Non
     assert turn(less, 5000, more=2).known is None
 
 
-def test_after_an_attempt_without_a_report_the_last_one_still_says_what_is_plausible() -> None:
+def test_plausibility_is_judged_by_the_last_report_after_an_attempt_without_one() -> None:
     shaken = turn(BoundBasis(), 1000).without_report()
     assert shaken.known is None
     assert turn(shaken, 700, more=1).known is None

@@ -30,7 +30,7 @@ def test_agents_list_has_a_line_for_each(here: Here) -> None:
 
 
 @pytest.mark.parametrize("agent", AGENTS, ids=lambda agent: agent.name)
-def test_agents_show_tells_tools_instructions_and_examples(here: Here, agent: AgentSpec) -> None:
+def test_agents_show_prints_tools_instructions_and_examples(here: Here, agent: AgentSpec) -> None:
     ended = here("agents", "show", agent.name)
     assert (ended.code, ended.err) == (0, "")
     for text in (agent.description, *agent.tools, *agent.more, *agent.examples, *agent.instructions.splitlines()):
@@ -111,7 +111,7 @@ def test_the_settings_say_what_happens_to_a_call(here: Here, monkeypatch: pytest
     assert f"rule     deny docker_logs({TARGET}=db*)   (environment AGENTCTL_DENY)\n" in shown
 
 
-def test_tools_show_tells_arguments_with_types_and_defaults(here: Here) -> None:
+def test_tools_show_prints_arguments_with_types_and_defaults(here: Here) -> None:
     out = here("tools", "show", "docker_logs").out
     assert f"allow    agentctl run --allow 'docker_logs({TARGET}={TARGET.upper()})' TASK" in out
     rows = [line.split() for line in out[out.index("argument") :].splitlines()]

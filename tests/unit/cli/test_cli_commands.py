@@ -69,7 +69,7 @@ def test_help_lists_the_commands_in_the_order_of_need(here: Here, monkeypatch: p
     assert max(map(len, text.splitlines())) == 80
 
 
-def test_without_a_command_the_help_goes_to_stderr_with_2(here: Here) -> None:
+def test_help_without_a_command_goes_to_stderr_with_2(here: Here) -> None:
     for words in ((), ("runs",), ("providers",), ("config",)):
         ended = here(*words)
         assert (ended.code, ended.out) == (2, "")
@@ -170,7 +170,7 @@ def test_runs_lists_the_newest_first(here: Here) -> None:
     assert limited.err == "showing 1 of 2 runs; --limit 0 shows all\n"
 
 
-def test_runs_show_tells_the_last_run_or_one_by_prefix(here: Here) -> None:
+def test_runs_show_prints_the_last_run_or_one_by_prefix(here: Here) -> None:
     run_id = here("run", "look around", "--json", script="tools").document["run_id"]
     here("run", "count them", script="answer")
     assert "task: count them" in here("runs", "show").out

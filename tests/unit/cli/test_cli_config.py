@@ -21,7 +21,7 @@ def test_get_prints_the_value_alone(here: Here, name: str, value: str) -> None:
     assert (ended.code, ended.out, ended.err) == (0, f"{value}\n", "")
 
 
-def test_get_tells_unset_from_empty_in_json(here: Here) -> None:
+def test_get_distinguishes_unset_from_empty_in_json(here: Here) -> None:
     document = here("config", "get", "model", "--json").document
     assert {name: document[name] for name in ("schema", "name", "value", "source")} == {
         "schema": "agentctl.config/1", "name": "llm_model", "value": None, "source": "default",

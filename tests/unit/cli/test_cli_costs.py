@@ -147,7 +147,7 @@ def test_the_document_says_what_was_asked_and_times_are_utc(here: Here) -> None:
 
 
 @pytest.mark.usefixtures("spent")
-def test_an_unknown_price_is_said_beside_what_is_known(here: Here, state: Path) -> None:
+def test_unknown_price_is_shown_beside_the_known_sum(here: Here, state: Path) -> None:
     anyio.run(_spend_unpriced, state / "ledger.db")
     table = here("costs", "--last-hour", "--by", "run").out
     (line,) = (line for line in table.splitlines() if line.startswith("9c00"))

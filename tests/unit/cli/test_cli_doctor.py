@@ -155,7 +155,7 @@ def test_a_damaged_ledger_ends_with_1(here: Here, state: Path) -> None:
     assert found["cure"]
 
 
-def test_the_last_charge_is_told(here: Here) -> None:
+def test_last_charge_is_shown(here: Here) -> None:
     here("run", "count them", script="answer")
     found = check(here("doctor", "--json"), "ledger")
     assert found["state"] == "ok"

@@ -37,7 +37,7 @@ def test_words_in_the_wrong_place_get_the_right_line(here: Here, words: list[str
 
 
 @pytest.mark.parametrize("words", [["run", "-o", "xml", "x"], ["completion", "tcsh"], ["costs", "-o", "xml"]])
-def test_a_wrong_choice_is_told_without_the_parsers_own_words(here: Here, words: list[str]) -> None:
+def test_wrong_choice_is_reported_without_the_parsers_own_words(here: Here, words: list[str]) -> None:
     ended = here(*words)
     assert (ended.code, ended.out) == (2, "")
     assert "Value error" not in ended.err

@@ -29,7 +29,7 @@ def test_providers_list_has_a_row_for_each_and_marks_the_one_a_run_would_use(her
     assert last == "* a run would use builtin (no key); Ollama was not asked for its models, a run asks"
 
 
-def test_providers_list_tells_key_address_model_and_price(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_providers_list_shows_key_address_model_and_price(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("OPENAI_BASE_URL", "https://me:hidden@proxy.example/v1")
     ended = here("providers", "ls")
@@ -105,7 +105,7 @@ def test_a_run_finds_the_only_model_of_an_ollama_on_this_host(here: Here, monkey
         assert host.lines == ["GET /api/tags"] * 2
 
 
-def test_no_ollama_is_asked_when_something_else_decides(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ollama_is_not_asked_when_something_else_decides(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     with Host({"/api/tags": ONE_MODEL}) as host:
         monkeypatch.setenv("OLLAMA_HOST", host.url)
         assert here("run", "--provider", "builtin", "How much memory is used?").code == 0

@@ -61,7 +61,7 @@ def spent(state: Path) -> Path:
 
 
 @pytest.mark.usefixtures("spent")
-def test_at_todays_prices_every_charge_comes_out_the_same(here: Here) -> None:
+def test_todays_prices_leave_every_charge_the_same(here: Here) -> None:
     document = here("ledger", "reprice", "--json").document
     assert (document["schema"], document["status"], document["exit_code"]) == ("agentctl.reprice/1", "done", 0)
     assert (document["by"], document["model"], document["table"], document["error"]) == (["model"], None, None, None)

@@ -193,7 +193,7 @@ def test_journal_of_any_content_is_drawn_or_refused(events: list[tuple[str, Fiel
         ),
     ],
 )
-def test_a_cut_is_told_with_what_is_known_of_its_dollars(event: ContextPruned, said: str) -> None:
+def test_cut_is_shown_with_the_known_part_of_its_dollars(event: ContextPruned, said: str) -> None:
     assert describe_pruning(event) == said
     (line,) = event_lines(event, Meter(), verbose=False)
     assert line.text == f"context: {said}"

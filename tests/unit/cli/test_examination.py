@@ -93,7 +93,7 @@ def test_a_state_folder_below_a_file_stops_a_run(tmp_path: Path) -> None:
     assert (found.state, found.stops, found.hint) == ("lack", True, "export AGENTCTL_STATE_DIR=/a/local/folder")
 
 
-def test_a_key_is_told_by_its_name_and_place_only(tmp_path: Path) -> None:
+def test_key_is_shown_by_name_and_source_only(tmp_path: Path) -> None:
     desk = desk_with(tmp_path, OPENAI_API_KEY="sk-not-to-be-seen-1234567890", GROQ_API_KEY="")
     found = checks.check_key(desk.load(), ProviderChoice("openai", "m", "key OPENAI_API_KEY"))
     assert [finding.message for finding in found] == [
@@ -103,7 +103,7 @@ def test_a_key_is_told_by_its_name_and_place_only(tmp_path: Path) -> None:
     assert found[1].hint == "unset GROQ_API_KEY"
 
 
-def test_a_config_folder_that_others_may_write_into_is_told(tmp_path: Path) -> None:
+def test_config_folder_writable_by_others_is_reported(tmp_path: Path) -> None:
     loaded = Desk(tmp_path).load()
     folder = loaded.settings.config_dir
     folder.mkdir(parents=True, exist_ok=True)
@@ -112,7 +112,7 @@ def test_a_config_folder_that_others_may_write_into_is_told(tmp_path: Path) -> N
     assert [(finding.state, finding.hint) for finding in found[1:]] == [("warning", f"chmod 700 {folder}")]
 
 
-def test_the_working_directorys_files_are_told_with_the_line_that_uses_them(tmp_path: Path) -> None:
+def test_working_directorys_files_are_reported_with_the_line_that_uses_them(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.file(".env", "OPENAI_API_KEY=sk-not-to-be-seen-1234567890\nMAX_COST_PER_TASK=0.10\n")
     checked = check_settings(flags={}, environ=desk.environ, cwd=desk.cwd)
@@ -212,7 +212,7 @@ def test_choice_reason_names_what_decided(
     assert choice_reason(desk_with(tmp_path, **environ).load(), choice) == why
 
 
-def test_wrong_settings_are_told_one_by_one_and_nothing_is_asked(tmp_path: Path) -> None:
+def test_wrong_settings_are_reported_one_by_one_and_nothing_is_asked(tmp_path: Path) -> None:
     desk = desk_with(tmp_path, MAX_COST_PER_TASK="much", AGENTCTL_MAX_TURNS="0")
     checked = check_settings(flags={}, environ=desk.environ, cwd=desk.cwd)
 

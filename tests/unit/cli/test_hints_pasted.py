@@ -169,7 +169,7 @@ def what_is_wrong(words: list[str]) -> str | None:
     return None
 
 
-def test_every_command_that_is_told_runs_as_it_stands(programs: Path) -> None:
+def test_every_command_in_a_hint_runs_as_printed(programs: Path) -> None:
     found = hints()
     assert len(found) > 120
     assert {file.partition(":")[0] for file, _ in found} >= {

@@ -76,7 +76,7 @@ def test_a_wait_names_what_is_waited_for() -> None:
     )
 
 
-def test_a_run_on_its_way_shows_who_works_on_what_for_how_much() -> None:
+def test_live_view_shows_agent_model_task_and_cost() -> None:
     meter = after(
         TurnStarted(1),
         ContextMeasured(2, 3120, 8000),
@@ -102,7 +102,7 @@ def test_a_run_on_its_way_shows_who_works_on_what_for_how_much() -> None:
     ]
 
 
-def test_money_in_doubt_and_the_rate_of_spending_are_told() -> None:
+def test_money_in_doubt_and_the_rate_of_spending_are_shown() -> None:
     meter = after(
         CallSent("a"),
         CallSettled("a", Usage(5000, 200, 1024), 60_000_000),
@@ -190,7 +190,7 @@ EVENTS = st.lists(
 
 
 @given(EVENTS, HOSTILE, st.booleans(), st.integers(1, 200), st.integers(1, 60))
-def test_no_row_is_ever_too_wide_or_one_too_many(
+def test_rows_fit_the_width_and_the_height_of_the_terminal(
     events: list[Event], text: str, metered: bool, width: int, height: int
 ) -> None:
     first = STARTED._replace(task=text, model=text, provider_chosen_by=text, metered=metered)

@@ -174,7 +174,7 @@ async def test_foreign_escapes_are_shown_and_not_obeyed() -> None:
     assert "[bold]c[/bold]" in file.getvalue()
 
 
-async def test_without_colour_nothing_is_painted() -> None:
+async def test_screen_without_colour_is_not_painted() -> None:
     file = io.StringIO()
     screen = open_screen(file)
     await tell(screen, STARTED)

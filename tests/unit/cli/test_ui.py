@@ -205,7 +205,7 @@ def test_the_first_line_says_how_many_turns_the_token_limit_has_room_for() -> No
     assert shown(started._replace(token_turns=(1, 1))) == [f"{said} 1 turn with a full context"]
 
 
-def test_a_turn_is_one_line_behind_what_was_said() -> None:
+def test_turn_is_one_line_after_the_text_of_the_model() -> None:
     call = ToolCall("1", "docker_ps", {"all": True, "name": "wéb"})
     answered = ModelAnswered(2, "Let me look.\n", (call,), "tool_calls", None)
     assert shown(answered) == ["Let me look.", 'turn 2 · docker_ps(all=true, name="wéb")']
@@ -277,7 +277,7 @@ def test_paint_follows_the_choice_and_the_terminal(choice: str, terminal: bool, 
     assert painter("never", terminal=True)("x", "red") == painter("auto", terminal=False)("x", "red") == "x"
 
 
-def test_the_story_of_a_run_tells_what_was_asked_and_who_answered() -> None:
+def test_transcript_of_a_run_shows_the_task_and_the_answering_model() -> None:
     call = {"id": "1", "name": "docker_restart", "arguments": {"name": "w\x1beb"}}
     asked = {"event": "approval_asked", "call": call, "effect": "write", "why": "it changes", "rule": "r"}
     told = transcript(
@@ -310,14 +310,14 @@ def test_the_story_of_a_run_tells_what_was_asked_and_who_answered() -> None:
         (0, 0, "0 messages cut"),
     ],
 )
-def test_a_cut_is_told_by_what_it_took(gone: int, shortened: int, said: str) -> None:
+def test_cut_is_shown_by_what_it_removed(gone: int, shortened: int, said: str) -> None:
     (line,) = event_lines(ContextPruned(9000, 4000, gone, shortened), Meter(), verbose=False)
     assert line.text == f"context: {said}, about 9,000 tokens to 4,000"
     record = {"event": "context_pruned", "messages_cut": gone, "messages_shortened": shortened}
     assert f"context: {said}" in "\n".join(transcript([record], run_id="7f3a"))
 
 
-def test_the_summary_of_a_run_tells_what_its_nested_runs_cost() -> None:
+def test_summary_of_a_run_shows_what_its_nested_runs_cost() -> None:
     use = LimitUse("max_cost_per_task", "nano_usd", 10**9, 50_000_000)
     run = replace(RESULT, metered=True, cost_nano=20_000_000, in_doubt_nano=10_000_000, limits=(use,))
     assert "$0.02 of $1 · $0.01 in doubt · $0.02 by nested runs" in summary_line(run, PLAIN)

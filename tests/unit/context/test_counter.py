@@ -94,7 +94,7 @@ async def test_run_without_a_vocabulary_goes_on_and_says_so(broken: Exception | 
     assert set(one.new_calibrations) == {"rough"}
 
 
-async def test_reports_calibrate_the_rough_count_and_then_the_vocabulary_anew() -> None:
+async def test_reports_calibrate_the_rough_count_and_then_the_vocabulary_again() -> None:
     vocabulary = Vocabulary()
     vocabulary.may_go_on.set()
     one, small = counter(vocabulary.load), said(200)

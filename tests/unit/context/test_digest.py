@@ -11,7 +11,7 @@ from agentctl.core.messages import Message, ToolCall
 from tests.support.context.parts import ANY_TEXT, SYSTEM, TASK, conversations, fit, turn
 
 
-def test_the_lines_name_calls_with_their_arguments_and_outcomes_and_what_was_said() -> None:
+def test_lines_name_calls_with_arguments_and_outcomes_and_the_models_text() -> None:
     logs = ToolCall("1", "docker_logs", {"name": "web", "tail": 20})
     units = [
         [Message("user", "and then\nrestart it")],
@@ -50,7 +50,7 @@ def test_the_same_call_again_replaces_its_line() -> None:
     assert extend_digest(before, [turn(0, "new")]) == Digest(4, ("user: hello", "system_load(n=0) -> new"))
 
 
-def test_a_conversation_that_was_cut_tells_so_behind_its_task() -> None:
+def test_conversation_that_was_cut_says_so_after_its_task() -> None:
     messages = (SYSTEM, TASK, *(m for n in range(10) for m in turn(n, f"result {n} " + "x" * 800)))
     kept = fit(messages, 2_000)
     gone = len(messages) - len(kept)

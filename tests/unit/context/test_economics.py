@@ -33,12 +33,12 @@ def after(price: Price | None, *usages: Usage | None, most_turns: int = 0) -> Ca
     return known
 
 
-def test_a_cut_costs_what_is_read_anew_and_saves_what_is_no_longer_sent() -> None:
+def test_cut_costs_the_tokens_read_again_and_saves_those_no_longer_sent() -> None:
     assert after(CLAUDE, *[CACHED] * 9).weigh(CUT) == CutBalance(3_000 * 3_450, 4_000 * 300, 9)
     assert after(GPT, *[CACHED] * 9).weigh(CUT) == CutBalance(3_000 * 1_250, 4_000 * 1_250, 9)
 
 
-def test_without_a_cache_a_cut_costs_nothing_and_saves_the_full_price() -> None:
+def test_cut_without_a_cache_costs_nothing_and_saves_the_full_price() -> None:
     assert after(PLAIN_PRICE, *[CACHED] * 9).weigh(CUT) == CutBalance(0, 4_000 * 2_500, 9)
 
 

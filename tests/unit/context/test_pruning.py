@@ -54,7 +54,7 @@ def test_a_manager_that_keeps_no_user_message_cuts_all_but_the_task() -> None:
 
 
 @pytest.mark.parametrize("size", [100, 400, 1_500, 6_000])
-def test_between_rare_cuts_each_request_is_a_prefix_of_the_next(size: int) -> None:
+def test_request_is_a_prefix_of_the_next_between_rare_cuts(size: int) -> None:
     messages: tuple[Message, ...] = (SYSTEM, TASK)
     sent: list[tuple[Message, ...]] = []
     for number in range(200):

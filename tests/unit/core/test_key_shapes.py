@@ -45,7 +45,7 @@ def test_ordinary_lines_of_each_kind_stay(kind: str) -> None:
     assert [line for line in lines if redact(line, ()) != line] == []
 
 
-def test_at_most_one_ordinary_line_in_ten_thousand_is_taken_for_a_key() -> None:
+def test_ordinary_lines_taken_for_a_key_are_at_most_one_in_ten_thousand() -> None:
     lines = (*generated(seed=3, count=30_000), *real(20_000))
     wrong = [line for line in lines if redact(line, ()) != line]
     assert len(wrong) <= len(lines) // 10_000, wrong

@@ -91,7 +91,7 @@ def test_a_text_without_the_secret_stays(text: str) -> None:
     assert Redactor([KEY]).redact(text) == text
 
 
-def test_marks_tell_secrets_apart_and_runs_as_well() -> None:
+def test_marks_distinguish_secrets_and_runs() -> None:
     one, other = "ghp_" + "a1B2" * 9, "ghp_" + "c3D4" * 9
     redactor = Redactor()
     first, again, second = (redactor.redact(key) for key in (one, one, other))

@@ -72,7 +72,7 @@ def in_the_hour(session: LedgerSession) -> int:
 # --- suspend --------------------------------------------------------------------------------------------------------
 
 
-def test_after_a_suspend_between_hold_and_sending_nothing_is_sent(session: LedgerSession, clock: HandClock) -> None:
+def test_hold_is_not_sent_after_a_suspend_before_sending(session: LedgerSession, clock: HandClock) -> None:
     session.reserve(ask("a", tokens=900))
     clock.pass_by(3 * HOUR_S)
     assert not session.mark_sent("a")
@@ -247,7 +247,7 @@ def test_ledger_of_the_first_schema_migrated_with_the_clock_behind_frees_nothing
 
 
 @pytest.mark.parametrize("ids", [("", ""), ("", "known"), ("known", "")])
-def test_without_a_boot_id_the_wall_clock_counts_beyond_what_it_has_reached(
+def test_wall_clock_without_a_boot_id_counts_beyond_what_it_has_reached(
     path: Path, session: LedgerSession, clock: HandClock, ids: tuple[str, str]
 ) -> None:
     write(session)

@@ -102,7 +102,7 @@ async def test_a_dead_process_is_not_waited_for_in_the_queue(
         CostLimit(max_cost_per_task=None, max_tokens_per_task=1_000),
     ],
 )
-async def test_within_one_run_the_oldest_goes_first_in_dollars_and_in_tokens(
+async def test_oldest_waiter_of_a_run_goes_first_in_dollars_and_in_tokens(
     ledger: SqliteLedger, limits: CostLimit
 ) -> None:
     await ledger.open_run("shared", limits, task="", agent="", labels={})
@@ -159,7 +159,7 @@ async def test_an_overrun_that_was_cleared_is_forgotten(ledger: SqliteLedger, pa
     assert held.nano == 1_000_000
 
 
-async def test_after_an_overrun_the_ceiling_may_reach_the_limit_exactly(ledger: SqliteLedger, path: Path) -> None:
+async def test_ceiling_held_after_an_overrun_may_reach_the_limit_exactly(ledger: SqliteLedger, path: Path) -> None:
     with Database(path).write() as tick:
         (room, *_) = limits_of(tick, ask("a"))
     needs = worst_case(ask("a"), 256, at_ceiling=True).nano

@@ -185,7 +185,7 @@ async def test_a_clock_set_forward_or_back_frees_nothing(
     assert (await ledger.spend("run")).hour_nano.spent == 900_000_000
 
 
-async def test_after_a_reboot_the_wall_clock_tells_the_time(ledger: SqliteLedger, clock: HandClock) -> None:
+async def test_wall_clock_gives_the_time_after_a_reboot(ledger: SqliteLedger, clock: HandClock) -> None:
     await send(ledger, "a", tokens=900)
     await ledger.settle("a", charge(900))
     clock.wall_s, clock.boot_s, clock.boot_id = clock.wall_s + 3600, 3.0, "boot-2"
@@ -334,9 +334,7 @@ async def test_each_hold_stores_the_limits_and_sums_it_was_admitted_under(ledger
     )
 
 
-async def test_the_report_tells_spent_held_and_in_doubt_apart(
-    ledger: SqliteLedger, path: Path, clock: HandClock
-) -> None:
+async def test_report_separates_spent_held_and_in_doubt(ledger: SqliteLedger, path: Path, clock: HandClock) -> None:
     for name in ("a", "b", "c"):
         await send(ledger, name, tokens=100)
     await ledger.settle("a", charge(40))

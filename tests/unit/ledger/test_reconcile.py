@@ -113,7 +113,7 @@ def test_late_usage_overrides_a_manual_amount_and_never_the_reverse(path: Path) 
     ("by", "value", "said"),
     [("run", "none", "no run none"), ("attempt", "x", "no attempt x"), ("provider", "q", "no call to q")],
 )
-def test_a_name_that_the_ledger_does_not_know_is_told(path: Path, by: By, value: str, said: str) -> None:
+def test_unknown_name_is_reported(path: Path, by: By, value: str, said: str) -> None:
     left_in_doubt(path, "a")
     with pytest.raises(UsageError, match=said):
         gives_back(path, by, value)

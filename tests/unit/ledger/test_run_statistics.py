@@ -66,7 +66,7 @@ async def test_runs_older_than_90_days_are_left_out(path: Path) -> None:
     await session.aclose()
 
 
-async def test_runs_of_unknown_cost_tell_of_tokens_only(path: Path) -> None:
+async def test_runs_of_unknown_cost_count_for_tokens_only(path: Path) -> None:
     clock = HandClock()
     session = SqliteLedger(path, clock=clock)
     for number in range(5):

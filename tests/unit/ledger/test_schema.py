@@ -115,7 +115,7 @@ def test_an_older_ledger_is_looked_at_without_a_copy_of_it(older: Path) -> None:
     assert older.read_bytes() == before
 
 
-def test_an_older_ledger_that_nobody_may_write_is_read(older: Path) -> None:
+def test_older_ledger_that_is_read_only_is_read(older: Path) -> None:
     with read_only(older.parent):
         assert (check(older).attempts, check(older).wrong) == (ROWS, ())
         look_ahead(older)
@@ -170,7 +170,7 @@ def long(path: Path) -> Path:
     return path
 
 
-def test_a_migration_shows_those_who_wait_that_the_queue_moves(long: Path) -> None:
+def test_migration_shows_waiters_that_the_queue_moves(long: Path) -> None:
     queue, moments, done = long.with_suffix(".queue"), set[int](), threading.Event()
 
     def watch() -> None:

@@ -155,7 +155,7 @@ def test_a_later_conclusion_of_one_attempt_replaces_the_earlier(path: Path) -> N
     assert [one.conclusion for one in spool.read()] == [CHARGE]
 
 
-def test_without_its_folder_nothing_is_made_for_the_spool(path: Path) -> None:
+def test_spool_makes_nothing_without_the_state_folder(path: Path) -> None:
     away = path.parent.with_name("away") / path.name
     with pytest.raises(StateError, match="no such folder"):
         Spool(away, owner_id="me").put("a", CHARGE)
@@ -247,7 +247,7 @@ def test_own_process_removes_an_entry_that_it_could_write_after_all(sent: Ledger
     assert [name for name in files(path) if name.endswith(".json")] == []
 
 
-def test_a_charge_in_the_spool_is_believed_over_what_a_person_says(sent: LedgerSession, path: Path) -> None:
+def test_charge_in_the_spool_overrides_a_manual_amount(sent: LedgerSession, path: Path) -> None:
     sent.close()
     sent._spool.put("a", CHARGE)
     with pytest.raises(UsageError, match="settled by the usage that its provider reported"):
@@ -394,7 +394,7 @@ def test_unreadable_entry_does_not_block_the_others(sent: LedgerSession, path: P
     assert (row(path), files(path)) == (("settled", 40_000_000), ["A.json", "first.spare"])
 
 
-def test_check_tells_what_the_next_run_settles_and_changes_nothing(sent: LedgerSession, path: Path) -> None:
+def test_check_shows_what_the_next_run_settles_and_changes_nothing(sent: LedgerSession, path: Path) -> None:
     file = sent.spool("a", CHARGE)
     (found,) = check(path).unsettled
     assert (found.attempt_id, found.run_id, str(found.file)) == ("a", "run", file)

@@ -208,7 +208,7 @@ async def test_a_record_stands_until_it_is_cleared_and_comes_back_with_the_next_
     assert caught.value.hint == 'did you mean "p/asked"?'
 
 
-async def test_the_records_are_told_with_their_prices_and_since_when(
+async def test_records_are_listed_with_their_prices_and_since_when(
     ledger: SqliteLedger, path: Path, clock: HandClock
 ) -> None:
     there, prices = replace(FACTS, base_url="http://box/v1"), table(big=DEAR)

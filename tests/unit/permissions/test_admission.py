@@ -73,7 +73,7 @@ async def test_a_change_asks_and_the_answer_is_on_record_before_it_runs() -> Non
     assert diary.events == events
 
 
-async def test_a_no_is_told_with_who_said_it() -> None:
+async def test_refusal_names_who_refused() -> None:
     diary, person = Diary(), Person(Approval(False))
     refused = await door(diary, person).admit(call("restart", name="web"), RESTART)
     assert isinstance(refused, ActionDenied)
@@ -197,7 +197,7 @@ class Broken(Deed):
         raise KeyError("name")
 
 
-async def test_a_bug_in_a_tool_is_told_and_does_not_end_the_run() -> None:
+async def test_bug_in_a_tool_is_reported_and_does_not_end_the_run() -> None:
     refused = await door(Diary()).admit(call("broken"), Broken("broken", lambda _: ""))
     assert isinstance(refused, InternalError)
     assert refused.message == "broken failed with an internal error: KeyError: 'name'"

@@ -72,14 +72,14 @@ def test_each_call_gets_its_decision(
     assert permissions.decide(name, effect, WEB, contained=contained) == (kind, why)
 
 
-def test_a_denial_looks_at_what_was_said_and_at_what_is_meant() -> None:
+def test_deny_rule_matches_the_given_and_the_resolved_arguments() -> None:
     permissions = Permissions(deny=rules("rm(name=prod)"), allow=rules("rm"))
     assert permissions.decide("rm", "write", {"name": "4be1"}, resolved={"name": "prod"}).kind == "deny"
     assert permissions.decide("rm", "write", {"name": "prod"}, resolved={"name": "other"}).kind == "deny"
     assert permissions.decide("rm", "write", {"name": "4be1"}, resolved={"name": "old"}).kind == "allow"
 
 
-def test_an_allowance_looks_only_at_what_is_meant() -> None:
+def test_allow_rule_matches_only_the_resolved_arguments() -> None:
     permissions = Permissions(allow=rules("rm(name=web)"))
     assert permissions.decide("rm", "write", {"name": "web"}, resolved={"name": "prod"}).kind == "ask"
     assert permissions.decide("rm", "write", {"name": "4be1"}, resolved={"name": "web"}).kind == "allow"

@@ -111,7 +111,7 @@ def test_tool_without_its_sandbox_is_left_out_unless_it_is_denied_anyway() -> No
     assert preview_call(Permissions(read_only=True), "all", FELL, OAK, missing=missing).outcome == "denied"
 
 
-def test_without_arguments_rules_about_arguments_do_not_count_but_are_named() -> None:
+def test_rules_about_arguments_are_named_but_do_not_count_without_arguments() -> None:
     permissions = rules("tree_fell(tree=oak)", "other_*")
     assert preview_call(permissions, "ask", FELL).outcome == "asks"
     assert [(setting, str(rule)) for setting, rule in rules_about(permissions, "tree_fell")] == [

@@ -137,9 +137,7 @@ async def test_a_call_without_tools_has_no_marks_and_a_summary_none_at_its_end(w
     assert [written(one.raw, "messages") for one in heard] == [written(heard[0].raw, "messages")] * 3
 
 
-async def test_at_a_price_of_ones_own_that_knows_no_writes_none_is_asked_for(
-    wire: Wire, ledger: SqliteLedger, tmp_path: Path
-) -> None:
+async def test_users_price_without_cache_writes_asks_for_none(wire: Wire, ledger: SqliteLedger, tmp_path: Path) -> None:
     server = wire(looking(6), cache=MarkedCache(least=0), rates=HAIKU)
     provider = provider_of(server, "anthropic")
     assert provider.facts.price is not None
@@ -151,7 +149,7 @@ async def test_at_a_price_of_ones_own_that_knows_no_writes_none_is_asked_for(
     assert sum(one.nano for one in book_of(tmp_path).sent) == server.books.billed_nano
 
 
-async def test_at_openrouter_the_marks_stand_in_the_content(wire: Wire) -> None:
+async def test_marks_for_openrouter_are_in_the_content(wire: Wire) -> None:
     server = wire(Answer("ok"))
     line = PriceLine(Decimal(1), Decimal(5), Decimal("0.1"), Decimal("1.25"))
     name = "anthropic/claude-sonnet-4.5"

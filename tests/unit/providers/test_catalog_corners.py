@@ -107,7 +107,7 @@ def test_declared_model_is_not_looked_up_in_the_table(tmp_path: Path) -> None:
     )
 
 
-def test_a_line_far_off_the_table_is_refused_unless_it_is_said_to_be_certain(tmp_path: Path) -> None:
+def test_price_line_far_off_the_table_is_refused_unless_marked_as_certain(tmp_path: Path) -> None:
     """The table says 1 and 2; nothing of a hundred times is refused, and 0 is free."""
     cents, dear = Decimal("0.001"), Decimal(1000)
     for line in (PriceLine(cents, Decimal(2)), PriceLine(Decimal(1), dear)):

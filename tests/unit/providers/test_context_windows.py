@@ -56,7 +56,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-async def test_a_refusal_as_too_long_tells_both_sizes_where_it_names_them(wire: OpenWire, name: str) -> None:
+async def test_refusal_as_too_long_gives_both_sizes_where_it_names_them(wire: OpenWire, name: str) -> None:
     words, window, prompt = REFUSALS[name]
     server = wire(Fault(400, body=json.dumps({"error": {"message": words}}).encode()))
     async with open_provider(server, "openai") as provider:

@@ -54,7 +54,7 @@ def test_every_known_provider_but_builtin_has_an_address() -> None:
         ("", False),
     ],
 )
-def test_this_host_is_told_by_the_address_alone(url: str, own: bool) -> None:
+def test_own_host_is_recognized_by_the_address_alone(url: str, own: bool) -> None:
     assert (is_own_host(url), is_official("ollama", url)) == (own, own)
 
 

@@ -103,7 +103,7 @@ def test_mistrals_aliases_are_names_too() -> None:
         assert probe_provider("mistral", host.url, KEY, "m-latest").model_known is True
 
 
-def test_a_server_without_a_list_is_there_all_the_same() -> None:
+def test_server_without_a_model_list_is_reachable() -> None:
     with Host() as host:
         answer = probe_provider("openai", f"{host.url}/v1", KEY, "m")
         assert (*found(answer), answer.error) == (True, "unknown", None, "done", "")

@@ -43,7 +43,7 @@ def test_unknown_host_name_is_reported() -> None:
     assert answer.error.endswith("was not found: check the name and the network")
 
 
-def test_a_server_without_tls_is_told() -> None:
+def test_server_without_tls_is_reported() -> None:
     def plain() -> None:
         client, _ = listener.accept()
         with client:
@@ -69,7 +69,7 @@ def test_invalid_address_is_reported(base: str) -> None:
     )
 
 
-def test_a_server_that_says_nothing_ends_with_our_patience() -> None:
+def test_silent_server_ends_with_the_timeout() -> None:
     with Host() as host:
         host.pages["/v1/models"] = host.silence
         answer = probe_provider("openai", f"{host.url}/v1", KEY, patience_s=0.3)
@@ -86,7 +86,7 @@ def test_server_that_does_not_speak_http_is_reported(said: bytes) -> None:
         assert "does not speak HTTP" in probe_provider("openai", f"{host.url}/v1", KEY).error
 
 
-def test_a_connection_that_is_broken_off_is_told() -> None:
+def test_broken_connection_is_reported() -> None:
     with Host({"/v1/models": b""}) as host:
         assert "closed the connection" in probe_provider("openai", f"{host.url}/v1", KEY).error
 
@@ -107,7 +107,7 @@ def test_server_that_greets_in_another_protocol_is_reported_at_once() -> None:
 @pytest.mark.parametrize(
     "data", [b"HTTP/1.1 200 OK\r\nX: y\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n{"]
 )
-def test_a_server_that_speaks_forever_ends_with_our_patience(data: bytes) -> None:
+def test_endless_response_ends_with_the_timeout(data: bytes) -> None:
     with Host() as host:
         host.pages["/v1/models"] = host.drip(data)
         began = time.monotonic()
@@ -141,7 +141,7 @@ def test_a_body_that_is_cut_short_leaves_the_status() -> None:
         assert found(probe_provider("openai", f"{host.url}/v1", KEY)) == (True, "rejected", None, "auth")
 
 
-def test_a_name_service_that_says_nothing_ends_with_our_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_name_server_ends_with_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     over = threading.Event()
 
     def silent(*_: object, **__: object) -> list[object]:
@@ -226,7 +226,7 @@ def test_a_proxy_is_not_used_for_this_host(monkeypatch: pytest.MonkeyPatch) -> N
         (b"HTTP/1.1 200 OK\r\n\r\nno TLS at all", "does not speak TLS"),
     ],
 )
-def test_a_proxy_that_does_not_pass_on_is_told(monkeypatch: pytest.MonkeyPatch, answer: bytes, said: str) -> None:
+def test_proxy_that_does_not_forward_is_reported(monkeypatch: pytest.MonkeyPatch, answer: bytes, said: str) -> None:
     with Host({"llm.invalid:443": answer}) as proxy:
         through_a_proxy(monkeypatch, "https", proxy.url)
         found_out = probe_provider("openai", "https://llm.invalid/v1", KEY)
@@ -234,7 +234,7 @@ def test_a_proxy_that_does_not_pass_on_is_told(monkeypatch: pytest.MonkeyPatch, 
         assert [heard.headers.get("authorization") for heard in proxy.heard] == [None]
 
 
-def test_a_proxy_of_another_kind_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxy_of_another_kind_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     through_a_proxy(monkeypatch, "https", "socks5://127.0.0.1:9")
     assert "does not support socks5 proxies" in probe_provider("openai", "https://llm.invalid/v1", KEY).error
 

@@ -119,7 +119,7 @@ def test_a_proxy_gives_a_tunnel_and_sees_no_key(
     assert "proxy-authorization" not in host.heard[0].headers
 
 
-def test_a_proxy_is_told_an_ipv6_address_in_brackets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxy_gets_an_ipv6_address_in_brackets(monkeypatch: pytest.MonkeyPatch) -> None:
     with Host() as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         answer = probe_provider("openai", "https://[2001:db8::1]/v1", KEY)
@@ -127,7 +127,7 @@ def test_a_proxy_is_told_an_ipv6_address_in_brackets(monkeypatch: pytest.MonkeyP
     assert answer.error.startswith("https://[2001:db8::1] cannot be reached: the proxy answered 404: check HTTPS_PROXY")
 
 
-def test_a_proxy_that_says_nothing_ends_with_our_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_proxy_ends_with_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     with Host() as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         for speak in (
@@ -142,7 +142,7 @@ def test_a_proxy_that_says_nothing_ends_with_our_patience(monkeypatch: pytest.Mo
             assert proxy.left.wait(LONG_S)
 
 
-def test_a_handshake_that_never_ends_ends_with_our_patience() -> None:
+def test_endless_handshake_ends_with_the_timeout() -> None:
     began = time.monotonic()
     with a_bare_host(b"\x16\x03\x03\x3f\xff\x02", again=True) as url:
         answer = probe_provider("openai", url, KEY, patience_s=0.3)
@@ -150,7 +150,7 @@ def test_a_handshake_that_never_ends_ends_with_our_patience() -> None:
     assert time.monotonic() - began < LONG_S / 2
 
 
-def test_a_handshake_that_is_broken_off_is_told() -> None:
+def test_broken_handshake_is_reported() -> None:
     with a_bare_host(b"") as url:
         answer = probe_provider("openai", url, KEY)
         assert answer.status == "unavailable"

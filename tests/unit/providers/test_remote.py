@@ -81,7 +81,7 @@ async def test_a_conversation_with_tool_results_arrives_in_the_providers_own_for
 
 
 @formats
-async def test_usage_is_told_by_class(wire: Wire, format: str) -> None:
+async def test_usage_is_reported_by_class(wire: Wire, format: str) -> None:
     cached, written, reasoning = {"openai": (40, 0, 7), "anthropic": (40, 30, 0), "ollama": (0, 0, 0)}[format]
     answer = Answer("hi", input_tokens=100, output_tokens=20, cached=cached, cache_write=written, reasoning=reasoning)
     async with open_provider(wire(answer), format) as provider:
@@ -389,7 +389,7 @@ async def test_a_call_by_hand_does_not_wait_for_ever(wire: Wire) -> None:
     await anyio.to_thread.run_sync(server.books.wait, lambda books: books.hung_up)
 
 
-def test_a_text_is_estimated_without_asking_anyone() -> None:
+def test_text_is_estimated_without_a_request() -> None:
     provider = OpenAIProvider(MODELS["openai"], api_key=KEY)
     assert provider.estimate_tokens("12345678") == 3, "three digits are a token"
     assert provider.estimate_tokens([Message("user", "12345678")]) > 2

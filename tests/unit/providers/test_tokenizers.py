@@ -28,7 +28,7 @@ Truth = Callable[[Sequence[Message], Sequence[ToolSpec]], int]
         ("llama3.1 qwen2.5:7b mistral-large deepseek-chat my-own-deployment solo1", "cl100k_base, approximate"),
     ],
 )  # fmt: skip
-def test_the_name_tells_the_vocabulary(names: str, way: str) -> None:
+def test_vocabulary_is_chosen_by_the_model_name(names: str, way: str) -> None:
     assert {name: measure_for("openrouter", name).way for name in names.split()} == dict.fromkeys(names.split(), way)
 
 

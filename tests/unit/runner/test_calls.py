@@ -110,7 +110,7 @@ async def test_hint_to_lift_dollar_limits_names_only_those_that_are_set(desk: De
         assert "disable the dollar limits: --max-cost none --max-cost-per-day none" in caught.value.hint
 
 
-async def test_at_a_limit_of_nothing_only_the_free_is_called(desk: Desk) -> None:
+async def test_limit_of_zero_permits_only_free_models(desk: Desk) -> None:
     nothing = CostLimit(max_cost_per_task=Decimal(0))
     paid = await desk.calls(ANSWER, limits=nothing)
     with pytest.raises(BudgetExceeded):
@@ -255,7 +255,7 @@ async def test_others_holds_are_waited_for_and_then_the_breaker_trips(desk: Desk
     assert len(desk.provider.heard) == 2
 
 
-async def test_after_doubt_fills_half_of_the_limit_the_provider_is_to_blame(desk: Desk) -> None:
+async def test_doubt_of_half_the_limit_is_blamed_on_the_provider(desk: Desk) -> None:
     errors = [ProviderUnavailable("503")] * 6
     calls = await desk.calls(*errors, limits=CostLimit(max_cost_per_task=Decimal("0.02")), retries=9)
     with pytest.raises(ProviderUnavailable, match="is in doubt after failed calls"):

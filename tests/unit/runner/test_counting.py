@@ -100,7 +100,7 @@ async def test_request_that_does_not_fit_by_its_count_either_is_refused(desk: De
 
 
 @pytest.mark.parametrize("missing", [True, False])
-async def test_without_a_vocabulary_the_bound_stays_that_of_its_bytes(desk: Desk, missing: bool) -> None:
+async def test_bound_without_a_vocabulary_stays_that_of_its_bytes(desk: Desk, missing: bool) -> None:
     class Broken(Loading):
         def __call__(self) -> Callable[[str], int] | None:
             super().__call__()

@@ -38,7 +38,7 @@ async def test_the_file_is_the_users_alone_and_nothing_else_is_left(tmp_path: Pa
     assert stat.S_IMODE((tmp_path / "cache").stat().st_mode) == 0o700
 
 
-async def test_no_news_makes_no_file(tmp_path: Path) -> None:
+async def test_unchanged_factors_make_no_file(tmp_path: Path) -> None:
     await LearnedCounts(tmp_path / "cache").remember("openai", "gpt-4o", {})
     assert list(tmp_path.iterdir()) == []
 
@@ -69,7 +69,7 @@ def document(row: object) -> bytes:
         b" " * (1 << 21),
     ],
 )
-async def test_a_broken_or_foreign_file_is_ignored_and_written_anew(tmp_path: Path, content: bytes) -> None:
+async def test_broken_or_foreign_file_is_ignored_and_rewritten(tmp_path: Path, content: bytes) -> None:
     (tmp_path / FILE).write_bytes(content)
     book = LearnedCounts(tmp_path)
     assert book.known("openai", "gpt-4o") == {}

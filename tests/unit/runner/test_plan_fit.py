@@ -28,7 +28,7 @@ def manager(max_tokens: int = 4_000, keep: int = 2) -> ContextManager:
     return ContextManager(max_tokens, keep, keep, warn=lambda _: None)
 
 
-def test_without_a_manager_the_settings_numbers_count() -> None:
+def test_settings_numbers_count_without_a_manager() -> None:
     plan = Plan(max_context_tokens=4_000, keep_user=2, keep_assistant=2)
     assert plan.context_limit(FACTS) == 4_000
     assert plan.fit(FACTS, MESSAGES, TOOLS) == prune(
@@ -93,13 +93,13 @@ GPT = replace(FACTS, provider="openai", model="gpt-4o", price=Price(Decimal("2.5
         (BUILTIN, Plan(), 30, None),
     ],
 )
-def test_the_token_limit_is_told_in_turns_where_it_stops_a_run_first(
+def test_token_limit_is_given_in_turns_where_it_stops_a_run_first(
     facts: ModelFacts, plan: Plan, most_turns: int, turns: tuple[int, int] | None
 ) -> None:
     assert plan.token_turns(facts, most_turns) == turns
 
 
-def test_a_window_smaller_than_the_setting_is_told_in_one_sentence() -> None:
+def test_window_smaller_than_the_setting_is_reported_in_one_sentence() -> None:
     said = "the window of small is 2,000 tokens: at most 1,744 are sent, not the 8,000 of max_context_tokens"
     assert Plan().window_note(SMALL) == said
     assert Plan(max_context_tokens=2_000).window_note(SMALL) == ""

@@ -93,7 +93,7 @@ async def test_report_is_recorded_at_its_price_and_one_above_its_hold_is_the_las
 
 
 @pytest.mark.parametrize("tokens_in", [WINDOW + 1, 2**53, 2**63, 2**70])
-async def test_after_an_overrun_no_less_is_held_than_what_was_seen(desk: Desk, tokens_in: int) -> None:
+async def test_hold_after_an_overrun_is_no_less_than_the_usage_seen(desk: Desk, tokens_in: int) -> None:
     """The ceiling of the tables would be less: they were wrong once."""
     calls = await desk.calls(told(Usage(tokens_in, 9)), limits=FREE_HAND)
     with pytest.raises(Overrun):
@@ -109,7 +109,7 @@ async def test_after_an_overrun_no_less_is_held_than_what_was_seen(desk: Desk, t
     assert desk.provider.heard == []
 
 
-async def test_after_an_overrun_within_the_tables_their_ceiling_is_held(desk: Desk) -> None:
+async def test_hold_after_an_overrun_within_the_tables_is_their_ceiling(desk: Desk) -> None:
     calls = await desk.calls(told(Usage(50_000, 9)), limits=FREE_HAND)
     with pytest.raises(Overrun):
         await calls.ask(HELLO)

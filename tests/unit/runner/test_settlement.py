@@ -105,7 +105,7 @@ async def test_an_answer_waits_for_a_foreign_lock_and_stands_when_it_is_let_go(
     assert (rows(desk), spooled(desk)) == ([("settled", COST)], []), "what was spooled meanwhile is gone"
 
 
-async def test_the_wait_is_told_with_what_is_waited_for_and_keeps_the_answer(desk: Desk, stranger: LockHolder) -> None:
+async def test_wait_is_reported_with_its_reason_and_keeps_the_answer(desk: Desk, stranger: LockHolder) -> None:
     asked = replace(ANSWER, tool_calls=(ToolCall("c", "docker_ps", {"all": True}),))
     calls = await calls_of(desk, stranger.lock_then(asked), settle_wait_s=60)
     calls._emit = on(desk, CallUnsettled, stranger.unlock)
@@ -321,7 +321,7 @@ def take_away(path: Path, how: str) -> Path:
 
 
 @pytest.mark.parametrize("how", ["moved", "replaced", "its folder is moved"])
-async def test_a_ledger_that_is_gone_is_not_said_to_hold_anything(tmp_path: Path, how: str) -> None:
+async def test_ledger_that_is_gone_is_not_reported_to_hold_anything(tmp_path: Path, how: str) -> None:
     folder = tmp_path / "state"
     path = folder / "ledger.db"
     desk = Desk(SqliteLedger(path))

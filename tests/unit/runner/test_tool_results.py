@@ -152,7 +152,7 @@ async def test_large_result_gets_the_room_that_a_later_small_one_leaves(house: H
     assert all(900 < PLAIN.text(told[name]) <= 1000 for name in ("a", "b"))
 
 
-async def test_changes_of_a_turn_are_told_before_the_next_begins(house: House) -> None:
+async def test_changes_of_a_turn_are_reported_before_the_next_begins(house: House) -> None:
     seen: list[int] = []
 
     def look(_: object) -> str:
@@ -176,9 +176,7 @@ async def test_changes_of_a_turn_are_told_before_the_next_begins(house: House) -
         ({"max_result_tokens": 1}, (256, 2000)),
     ],
 )
-async def test_a_share_is_an_eighth_of_the_window_unless_it_is_said(
-    plan: dict[str, int], shares: tuple[int, int]
-) -> None:
+async def test_share_is_an_eighth_of_the_window_unless_it_is_set(plan: dict[str, int], shares: tuple[int, int]) -> None:
     facts = ModelFacts("p", "m", FREE, context_window=128_000)
     assert Plan(**plan).result_shares(facts) == shares  # type: ignore[arg-type]
 
@@ -221,7 +219,7 @@ async def test_a_file_that_quotes_marks_is_read_on_by_its_own(house: House) -> N
     assert house.diary.of(ToolFinished)[0].text.count("\nline\n") > 100
 
 
-async def test_without_the_tool_that_reads_on_the_mark_names_the_file_only(house: House) -> None:
+async def test_mark_without_the_tool_that_reads_on_names_the_file_only(house: House) -> None:
     await house.run([asks(call("big")), says("done")], Deed("big", lambda _: NUMBERED_LINES), reads=False)
     text = house.diary.of(ToolFinished)[0].text
     assert '"run:1-big.txt" has all of it ...]' in text

@@ -103,7 +103,7 @@ def test_a_ci_system_says_repository_branch_and_job(
     assert job_labels(environ) == {name: value for name, value in found.items() if value is not None}
 
 
-def test_outside_of_ci_its_variables_say_nothing(tmp_path: Path) -> None:
+def test_ci_variables_are_ignored_outside_ci(tmp_path: Path) -> None:
     assert job_labels({name: value for name, value in GITHUB.items() if name != "GITHUB_ACTIONS"}) == {}
     desk = Desk(tmp_path)
     assert desk.load(environ={"GITHUB_REPOSITORY": "acme/shop"}).job == {}

@@ -143,7 +143,7 @@ def test_a_fresh_file_is_the_users_alone_and_an_old_one_keeps_its_mode(tmp_path:
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
-def test_a_folder_that_cannot_be_written_is_told(as_nobody: Path) -> None:
+def test_folder_that_cannot_be_written_is_reported(as_nobody: Path) -> None:
     path = as_nobody / "config.toml"
     path.write_text("max_turns = 1\n")
     as_nobody.chmod(0o500)

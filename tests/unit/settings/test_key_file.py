@@ -92,7 +92,7 @@ def test_a_file_is_written_only_if_it_is_the_users_own(tmp_path: Path) -> None:
     assert path.read_text() == ("A=1\nOPENAI_API_KEY=sk-new\n" if is_own else "A=1\n")
 
 
-def test_a_folder_that_cannot_be_written_is_told_and_nothing_changes(as_nobody: Path) -> None:
+def test_folder_that_cannot_be_written_is_reported_and_nothing_changes(as_nobody: Path) -> None:
     path = as_nobody / ".env"
     path.write_text("A=1\n")
     path.chmod(0o600)

@@ -45,7 +45,7 @@ def test_folder_without_a_repository_has_no_labels(tmp_path: Path) -> None:
         ("?", None),
     ],
 )
-def test_an_address_becomes_a_name_without_whoever_logs_in(address: str, name: str | None) -> None:
+def test_address_becomes_a_name_without_its_login(address: str, name: str | None) -> None:
     assert repo_of(address) == name
 
 
@@ -102,7 +102,7 @@ def test_a_file_that_names_no_repository_says_nothing(tmp_path: Path, said: str)
     assert git_labels(tmp_path) == {}
 
 
-def test_a_head_that_is_no_reference_and_no_commit_is_none(tmp_path: Path) -> None:
+def test_head_that_is_neither_reference_nor_commit_is_none(tmp_path: Path) -> None:
     dot = tmp_path / ".git"
     dot.mkdir()
     for said in ("nonsense", "ref: refs/heads/.invalid", "deadbeef"):

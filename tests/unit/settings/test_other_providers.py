@@ -12,7 +12,7 @@ from tests.support.desk import Desk
 
 
 @pytest.mark.parametrize("provider", OTHER_PROVIDERS)
-def test_every_one_can_be_named_with_a_model(tmp_path: Path, provider: str) -> None:
+def test_every_other_provider_can_be_named_with_a_model(tmp_path: Path, provider: str) -> None:
     desk = Desk(tmp_path)
     choice = ProviderChoice(provider, "vendor/a-model", "flag")
     assert choose_provider(desk.load(flags={"llm_provider": provider, "llm_model": "vendor/a-model"})) == choice
@@ -20,7 +20,7 @@ def test_every_one_can_be_named_with_a_model(tmp_path: Path, provider: str) -> N
     assert choose_provider(desk.load({"CI": "1", "LLM_MODEL": f"{provider.upper()}/m"})).provider == provider
 
 
-def test_without_a_model_the_line_to_type_is_said(tmp_path: Path) -> None:
+def test_missing_model_is_reported_with_the_line_to_type(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     with pytest.raises(UsageError) as caught:
         choose_provider(desk.load({"LLM_PROVIDER": "xai"}))
@@ -58,7 +58,7 @@ def test_a_model_without_a_provider_splits_only_at_a_providers_name(tmp_path: Pa
     assert (whole.llm_provider, whole.llm_model) == (None, "nobody/grok-4.7")
 
 
-def test_none_of_them_is_one_of_ours() -> None:
+def test_other_providers_and_known_ones_do_not_overlap() -> None:
     assert not set(OTHER_PROVIDERS) & set(DEFAULT_MODELS)
     assert sorted(OTHER_PROVIDERS) == list(OTHER_PROVIDERS)
 

@@ -14,7 +14,7 @@ from tests.support.desk import Desk
 
 
 @pytest.mark.parametrize("name", [".env", "config.toml"])
-def test_a_pipe_that_nobody_writes_to_is_refused_after_a_while(
+def test_pipe_without_a_writer_is_refused_after_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(own_files, "PIPE_PATIENCE_S", 0.1)
@@ -23,7 +23,7 @@ def test_a_pipe_that_nobody_writes_to_is_refused_after_a_while(
     assert desk.refusal().message.endswith(f"{name} is a pipe without a writer")
 
 
-def test_a_pipe_that_somebody_writes_to_is_read_to_its_end(tmp_path: Path) -> None:
+def test_pipe_with_a_writer_is_read_to_its_end(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     os.mkfifo(desk.cwd / "pipe")
     writer = threading.Thread(target=(desk.cwd / "pipe").write_text, args=("max_turns = 7\n",))

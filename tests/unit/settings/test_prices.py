@@ -36,7 +36,7 @@ def test_a_line_is_read_digit_by_digit(tmp_path: Path) -> None:
     assert loaded.sources["prices"] == Source("user config", str(toml))
 
 
-def test_without_a_line_there_is_an_empty_table(tmp_path: Path) -> None:
+def test_price_table_without_lines_is_empty(tmp_path: Path) -> None:
     loaded = Desk(tmp_path).load()
     assert dict(loaded.settings.prices) == {}
     assert loaded.sources["prices"] == Source("default")

@@ -64,7 +64,7 @@ def test_a_wrong_line_of_the_users_own_does_not_stand_in_the_way(tmp_path: Path)
     assert desk.load().settings.max_turns == 60
 
 
-def test_a_changed_file_is_untrusted_again_and_told_as_changed(tmp_path: Path) -> None:
+def test_changed_file_is_untrusted_again_and_reported_as_changed(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     path = desk.project_env("LLM_PROVIDER=openai\n")
     trust(desk, path)

@@ -98,7 +98,7 @@ def test_only_what_would_have_been_used_is_named(tmp_path: Path) -> None:
     assert loaded.notes == ()
 
 
-def test_the_cause_can_be_told_again_when_the_run_fails_for_want_of_it(tmp_path: Path) -> None:
+def test_cause_names_the_untrusted_line_when_the_run_fails_without_it(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.project_env("OPENAI_API_KEY=sk-evil-evil\n")
     desk.load()
@@ -163,7 +163,7 @@ def test_the_working_directory_is_the_one_the_run_works_in(tmp_path: Path) -> No
     assert loaded.notes[1].endswith(f"agentctl run --env-file {path}   or for good: agentctl trust {path.parent}")
 
 
-def test_a_wrong_value_lowers_nothing_and_that_is_always_said(tmp_path: Path) -> None:
+def test_wrong_value_lowers_nothing_and_is_always_reported(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.project_env("MAX_COST_PER_TASK=0,10\n")
     for _ in range(2):

@@ -63,7 +63,7 @@ def test_a_fixed_bill_takes_no_notice_of_tokens(wire: OpenWire) -> None:
     assert ([entry.nano for entry in server.books.entries], server.books.billed_nano) == ([40_000_000, 7], 40_000_007)
 
 
-def test_counts_that_nobody_gave_are_plausible(wire: OpenWire) -> None:
+def test_counts_not_given_are_plausible(wire: OpenWire) -> None:
     server = wire(Answer("a" * 40, reasoning=3))
     ask(server, "openai")
     raw = server.books.chat_requests[0].raw

@@ -41,7 +41,7 @@ def stops(form: Format, events: list[Json]) -> list[str]:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_the_clamp_cuts_what_is_said_and_what_is_billed(wire: OpenWire, form: Format) -> None:
+def test_clamp_cuts_the_answer_and_the_bill(wire: OpenWire, form: Format) -> None:
     server = wire(LONG)
     got = ask(server, form, stream=True, clamp=10)
     asked = server.books.chat_requests[0].asked
@@ -75,7 +75,7 @@ def test_a_call_cut_by_the_clamp_is_half_a_call(wire: OpenWire) -> None:
     ("kind", "outputs"),
     [("report", [40]), ("omit", []), ("zero", [0]), ("twice", [20, 40]), ("early", [20]), ("falls", [40, 4])],
 )
-def test_usage_lies_as_it_is_told_to(wire: OpenWire, form: Format, kind: Reported, outputs: list[int]) -> None:
+def test_usage_is_false_as_scripted(wire: OpenWire, form: Format, kind: Reported, outputs: list[int]) -> None:
     server = wire(Answer("word " * 40, input_tokens=100, output_tokens=40, usage=kind))
     found = [output_of(usage) for usage in usages(form, ask(server, form, stream=True).events)]
     if form == "anthropic":  # its start always counts the first token, and knows no more

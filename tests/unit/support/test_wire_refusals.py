@@ -99,7 +99,7 @@ def test_a_fault_may_be_billed(wire: OpenWire, fault: Fault) -> None:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_an_error_in_mid_stream_follows_what_was_said(wire: OpenWire, form: Format) -> None:
+def test_error_in_mid_stream_follows_the_text_before_it(wire: OpenWire, form: Format) -> None:
     fault = Fault(529 if form == "anthropic" else 500, in_stream=True, text="So far so good")
     got = ask(wire(fault), form, stream=True)
     *said, error = got.events

@@ -42,7 +42,7 @@ def test_reported_usage_can_be_anything_and_the_bill_stays(
     assert (bill.nano, bill.reported_nano, bill.breaks) == (1_040_000, reported, None)
 
 
-def test_each_provider_tells_of_a_cache_in_its_own_way(wire: OpenWire) -> None:
+def test_each_provider_reports_a_cache_in_its_own_way(wire: OpenWire) -> None:
     answer = Answer("hello", input_tokens=1000, output_tokens=20, cached=300, cache_write=200, cache_hour=50)
     server = wire(answer)
     openai = usage_of(ask(server, "openai", stream=True), "openai")
@@ -88,7 +88,7 @@ def test_a_bill_that_breaks_an_assumption_is_marked(wire: OpenWire, format: Form
     assert [bill.breaks for bill in server.books.entries] == ["clamp", "bill", "refusal", None, "model"]
 
 
-def test_searches_of_its_own_are_told_and_billed(wire: OpenWire) -> None:
+def test_searches_of_the_provider_are_reported_and_billed(wire: OpenWire) -> None:
     server = wire(Answer("hello", searches=2), rates=Rates(Decimal(1), Decimal(2), search=Decimal("0.01")))
     told = usage_of(ask(server, "anthropic", stream=True), "anthropic")
     assert told["server_tool_use"]["web_search_requests"] == 2

@@ -41,7 +41,7 @@ def test_server_refuses_in_the_words_of_the_real_ones(format: str, window: int, 
     assert Window(4_000).refused(asked(*BIG, format=format)) is None
 
 
-def test_ollama_refuses_where_it_is_told_not_to_cut_and_heeds_it() -> None:
+def test_ollama_with_the_order_not_to_cut_refuses() -> None:
     told = asked(*BIG, format="ollama", truncate=False)
     assert Window(2_000, "half").refused(told) is not None
     assert Window(2_000, "half", heeds=False).refused(told) is None

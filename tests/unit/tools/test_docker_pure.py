@@ -62,7 +62,7 @@ def test_accepted_image_name_is_one_plain_word(text: str) -> None:
     assert not text.startswith(("-", "/", "."))
 
 
-def test_an_id_is_told_from_a_name() -> None:
+def test_id_is_distinguished_from_a_name() -> None:
     assert is_identity("8cfc33eda8ed")
     assert is_identity("sha256:" + "a" * 64)
     assert not is_identity("abc")
@@ -91,7 +91,7 @@ def test_a_port_is_published_on_the_loopback_or_refused(text: str) -> None:
 
 
 @given(st.integers(16, 8192), st.booleans(), st.booleans(), st.booleans())
-def test_no_choice_opens_the_frame(memory: int, network: bool, writable: bool, workspace: bool) -> None:
+def test_choices_never_widen_the_host_config(memory: int, network: bool, writable: bool, workspace: bool) -> None:
     frame = host_config(
         memory=memory, network=network, writable=writable, workspace=Path("/w") if workspace else None, ports={}
     )
@@ -131,7 +131,7 @@ def _as_nobody() -> Iterator[None]:
         os.setegid(0)
 
 
-def test_with_a_workspace_it_runs_as_the_user_who_can_read_it(tmp_path: Path) -> None:
+def test_container_with_a_workspace_runs_as_the_user_who_can_read_it(tmp_path: Path) -> None:
     context = ToolContext(tmp_path, DockerEngine("unix:///nowhere.sock"), lambda: datetime.now(UTC))
     with _as_nobody():
         assert "User" not in create_request(context, RunContainer.model_validate({"image": "x"}), call="c")

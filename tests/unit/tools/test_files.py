@@ -84,7 +84,7 @@ async def test_endless_line_is_bounded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"\x89PNG\r\n\x1a\n\0\0", b"\xff\xfe\x01\x02" * 50, b"h\0i\0"])
-async def test_binary_files_are_told_by_their_size(tmp_path: Path, data: bytes) -> None:
+async def test_binary_files_are_reported_with_their_size(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "b").write_bytes(data)
     assert await _ask(tmp_path, "read_file", path="b") == f"<binary, {len(data)} bytes>"
 
@@ -106,7 +106,7 @@ async def test_text_that_is_no_utf8_or_moves_the_cursor_is_shown_escaped(tmp_pat
     assert await _ask(tmp_path, "read_file", path="latin") == "caf\\xe9 \\x1b[2J and much more text here"
 
 
-async def test_a_missing_file_is_said_with_the_nearest_name(tmp_path: Path) -> None:
+async def test_missing_file_is_reported_with_the_nearest_name(tmp_path: Path) -> None:
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "main.py").touch()
     error = await _error(tmp_path, "read_file", path="src/mian.py")
@@ -239,7 +239,7 @@ async def test_the_environment_of_a_process_cannot_be_read_by_way_of_the_root(mo
     assert error.message == "proc/self/environ is a file of the kernel, not a regular file"
 
 
-async def test_a_file_without_permission_is_said(tmp_path: Path) -> None:
+async def test_file_without_permission_is_reported(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("becomes someone else")
     work = Path("/tmp") / f"agentctl-unreadable-{os.getpid()}"
@@ -304,7 +304,7 @@ async def test_files_are_listed_by_pattern_size_and_time(tmp_path: Path) -> None
     assert "not a size" in (await _error(tmp_path, "list_files", min_size="big")).message
 
 
-async def test_the_biggest_folders_are_told_with_all_that_is_in_them(tmp_path: Path) -> None:
+async def test_biggest_folders_are_listed_with_their_total_size(tmp_path: Path) -> None:
     for name, count in {"a/x": 1000, "a/deep/y": 5000, "node_modules/z": 9000}.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x" * count)
@@ -358,7 +358,7 @@ async def test_a_match_far_into_a_long_line_is_shown(tmp_path: Path) -> None:
     assert rows[1] == "min.js:2: needle"
 
 
-async def test_a_regular_expression_that_is_none_is_said(tmp_path: Path) -> None:
+async def test_invalid_regular_expression_is_reported(tmp_path: Path) -> None:
     error = await _error(tmp_path, "search_files", text="(", regex=True)
     assert "is not a regular expression: missing )" in error.message
     assert (await _error(tmp_path, "search_files", text="x", regex=True, path="..")).message.startswith(".. is outside")

@@ -60,7 +60,7 @@ async def test_an_empty_line_is_a_line(tmp_path: Path) -> None:
     assert await read(tmp_path, "a", from_line=4) == "end"
 
 
-async def test_binary_data_is_told_by_its_size_and_other_bytes_are_shown_escaped(tmp_path: Path) -> None:
+async def test_binary_data_is_reported_with_its_size_and_other_bytes_are_escaped(tmp_path: Path) -> None:
     (tmp_path / "b").write_bytes(b"text\n\0\1\2\n")
     (tmp_path / "latin").write_bytes(b"first\ncaf\xe9 and more text\n")
     assert await read(tmp_path, "b", from_line=2) == "<binary, 9 bytes>"

@@ -22,7 +22,7 @@ async def _ask(tool: str, **arguments: object) -> str:
     return await toolbox(workspace=Path("/tmp")).get(tool)(arguments)
 
 
-async def test_the_root_disk_has_the_size_that_the_kernel_tells() -> None:
+async def test_root_disk_has_the_size_that_the_kernel_reports() -> None:
     text = await _ask("system_disks", path="/")
     known = os.statvfs("/")
     header, row = text.splitlines()
@@ -56,13 +56,13 @@ async def test_a_relative_path_is_looked_up_in_the_workspace(tmp_path: Path) -> 
 
 
 @pytest.mark.needs("Linux")
-async def test_memory_is_what_the_kernel_tells() -> None:
+async def test_memory_is_what_the_kernel_reports() -> None:
     found = re.search(r"MemTotal: +(\d+) kB", Path("/proc/meminfo").read_text())
     assert found
     assert re.search(rf"^RAM +{re.escape(size(int(found[1]) * 1024))} ", await _ask("system_memory"), re.MULTILINE)
 
 
-async def test_load_and_uptime_are_told() -> None:
+async def test_load_and_uptime_are_reported() -> None:
     text = await _ask("system_load")
     assert re.search(r"^load average +[\d.]+ \(1 min\), [\d.]+ \(5 min\), [\d.]+ \(15 min\)$", text, re.MULTILINE)
     assert re.search(r"^cpu +\d+ % busy, \d+ cores?$", text, re.MULTILINE)
@@ -120,7 +120,7 @@ async def test_listener_of_a_port_is_reported() -> None:
     assert await _ask("system_ports", port=port) == f"Nothing listens on port {port}."
 
 
-async def test_the_machine_the_user_and_the_addresses_are_told() -> None:
+async def test_machine_user_and_addresses_are_reported() -> None:
     text = await _ask("system_info")
     assert re.search(rf"^host +{re.escape(socket.gethostname())}$", text, re.MULTILINE)
     assert re.search(rf"^kernel +.*{re.escape(os.uname().release)}$", text, re.MULTILINE)
@@ -131,7 +131,7 @@ async def test_the_machine_the_user_and_the_addresses_are_told() -> None:
     assert "host" not in alone
 
 
-async def test_an_unnamed_user_is_told_by_number() -> None:
+async def test_unnamed_user_is_shown_by_number() -> None:
     if os.geteuid() != 0:
         pytest.skip("becomes someone else")
     os.seteuid(54321)

@@ -146,7 +146,7 @@ def test_a_cell_is_one_bounded_line(text: str) -> None:
     ("count", "words"),
     [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KB"), (1048575, "1.0 MB"), (13207024435, "12.3 GB"), (None, "-")],
 )
-def test_sizes_are_said_in_words(count: int | None, words: str) -> None:
+def test_sizes_are_formatted(count: int | None, words: str) -> None:
     assert size(count) == words
 
 
@@ -162,10 +162,10 @@ def test_sizes_are_said_in_words(count: int | None, words: str) -> None:
         ("-1", None),
     ],
 )
-def test_sizes_are_understood(text: str, count: int | None) -> None:
+def test_sizes_are_parsed(text: str, count: int | None) -> None:
     assert parse_size(text) == count
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(0.4, "0 s"), (61, "1 min 1 s"), (3600, "1 h"), (277000, "3 d 4 h")])
-def test_spans_are_said_in_words(seconds: float, words: str) -> None:
+def test_durations_are_formatted(seconds: float, words: str) -> None:
     assert span(seconds) == words

@@ -127,7 +127,7 @@ async def test_a_setuid_file_is_refused(workspace: Path) -> None:
         await write_file_async("sub/file", "new", workspace=workspace)
 
 
-async def test_a_workspace_that_is_not_there_is_told(tmp_path: Path) -> None:
+async def test_missing_workspace_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ToolError, match="does not exist"):
         await write_file_async("x", "new", workspace=tmp_path / "nowhere")
 

@@ -69,7 +69,7 @@ def test_a_rule_lets_a_script_restart_that_container(
     ],
     ids=" ".join,
 )
-def test_without_a_rule_it_is_denied_with_the_rule_to_paste(
+def test_restart_without_a_rule_is_denied_with_the_rule_to_paste(
     shell: Commands,
     server: WireServer,
     environ: dict[str, str],
@@ -89,7 +89,7 @@ def test_without_a_rule_it_is_denied_with_the_rule_to_paste(
 
 
 @pytest.mark.parametrize("words", [("--deny", "docker_restart"), ("--deny", "docker_*(name=web*)"), ("--read-only",)])
-def test_yes_does_not_reach_what_is_denied(
+def test_yes_does_not_override_a_deny_rule(
     shell: Commands, environ: dict[str, str], docker_host: str, untouched: str, words: tuple[str, ...]
 ) -> None:
     before = starts(docker_host, untouched)
@@ -98,7 +98,7 @@ def test_yes_does_not_reach_what_is_denied(
     assert starts(docker_host, untouched) == before
 
 
-def test_yes_restarts_it(shell: Commands, environ: dict[str, str], docker_host: str, sick: str) -> None:
+def test_yes_restarts_the_container(shell: Commands, environ: dict[str, str], docker_host: str, sick: str) -> None:
     before = starts(docker_host, sick)
     ended = shell("run", TASK, "-y", **environ)
     assert (ended.code, ended.out) == (0, f"{sick} was unhealthy. I restarted it, and it runs again.\n")

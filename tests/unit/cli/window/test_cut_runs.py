@@ -92,7 +92,7 @@ def test_an_old_cache_that_holds_everything_is_no_cut(command: Command, wire: Op
     assert "warning: ollama reports 1 input tokens, and about " in ended.err
 
 
-def test_ollama_is_told_its_window_and_not_to_cut(command: Command, wire: OpenWire) -> None:
+def test_ollama_gets_its_window_and_the_order_not_to_cut(command: Command, wire: OpenWire) -> None:
     server = wire(Answer("ok"), repeat=True)
     command(server, "ollama", MAX_CONTEXT_TOKENS="20000")
     command(server, "ollama", "--max-output-tokens", "1000", MAX_CONTEXT_TOKENS="8000")
@@ -167,7 +167,7 @@ def test_request_refused_again_ends_the_run(command: Command, wire: OpenWire) ->
     assert "hint: lower MAX_CONTEXT_TOKENS, or choose a model with a larger window" in ended.err
 
 
-def test_a_provider_at_its_own_address_is_believed(command: Command, wire: OpenWire) -> None:
+def test_provider_at_its_own_address_is_trusted(command: Command, wire: OpenWire) -> None:
     """Whatever it reports: nothing there is cut in silence."""
     from agentctl.providers.factory import AnthropicProvider, OllamaProvider, OpenAIProvider
     from agentctl.providers.remote import RemoteProvider

@@ -91,7 +91,7 @@ def test_a_change_is_denied_with_the_way_to_do_it_by_hand(task: str, command: st
 @pytest.mark.parametrize(
     "task", ["set swap to 4G", "write a file hello.txt with hi", "free up some space", "x" * 700 + " stop web"]
 )
-def test_a_change_whose_command_cannot_be_told_is_denied_all_the_same(task: str) -> None:
+def test_change_without_a_known_command_is_denied(task: str) -> None:
     with pytest.raises(ActionDenied, match="only reads; it cannot change anything"):
         choose_lookup(task)
 

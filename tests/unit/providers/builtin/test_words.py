@@ -69,7 +69,7 @@ def test_a_daemon_of_the_machine_is_sought_among_its_processes(task: str) -> Non
     assert (match.lookup.tool, dict(match.arguments)) == ("system_processes", {"name": "sshd"})
 
 
-def test_a_container_may_have_such_a_name_all_the_same() -> None:
+def test_container_may_have_the_name_of_a_daemon() -> None:
     for task, name in (("is the container sshd running", "sshd"), ("is container idle up", "idle")):
         match = choose_lookup(task)
         assert (match.lookup.tool, match.arguments["name"]) == ("docker_ps", name)

@@ -95,7 +95,7 @@ async def test_a_lock_that_stays_ends_the_run_with_its_answer_and_the_next_run_s
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ends", ["turn", "last answer"])
-async def test_after_a_charge_that_cannot_be_written_nothing_more_is_sent(
+async def test_charge_that_cannot_be_written_stops_further_requests(
     house: House, stranger: LockHolder, ends: str
 ) -> None:
     """Neither another turn nor a last answer, though tools have found something to tell of."""

@@ -99,7 +99,7 @@ async def test_no_more_reads_run_at_once_than_allowed(stage: Stage) -> None:
     assert outcome.tools == (ToolCount("read", 10, 0),)
 
 
-async def test_a_failing_tool_is_told_with_its_hint_and_the_run_goes_on(stage: Stage, diary: Diary) -> None:
+async def test_failing_tool_is_reported_with_its_hint_and_the_run_goes_on(stage: Stage, diary: Diary) -> None:
     broken = Deed("logs", fails(ToolError("no file app.log", hint="there is app.log.1")))
     loop, provider = stage([asks(call("logs")), says("There is no such file.")], broken)
     outcome = await loop.run("s", "t")
@@ -109,7 +109,7 @@ async def test_a_failing_tool_is_told_with_its_hint_and_the_run_goes_on(stage: S
     assert diary.of(ToolFinished)[0].error == ErrorInfo("tool", "no file app.log", "there is app.log.1")
 
 
-async def test_a_tools_own_bug_is_told_and_recorded_and_is_no_crash(stage: Stage, diary: Diary) -> None:
+async def test_tools_own_bug_is_reported_and_recorded_without_a_crash(stage: Stage, diary: Diary) -> None:
     loop, provider = stage([asks(call("bug")), says("ok")], Deed("bug", fails(KeyError("x"))))
     assert (await loop.run("s", "t")).status == "done"
     assert provider.heard[1].messages[-1].text.startswith("error: bug failed with an internal error: KeyError: 'x'")
@@ -122,7 +122,7 @@ def open_door() -> Admission:
     return Admission(permissions=Permissions(), emit=Diary().emit, approve="all")
 
 
-async def test_a_call_not_permitted_is_denied_told_and_never_made(stage: Stage, diary: Diary) -> None:
+async def test_call_not_permitted_is_denied_reported_and_never_made(stage: Stage, diary: Diary) -> None:
     restart = Deed("restart", lambda _: "done", effect="write")
     loop, provider = stage([asks(call("restart")), says("I may not.")], restart)
     outcome = await loop.run("s", "t")
@@ -239,7 +239,7 @@ async def test_the_order_of_arguments_does_not_hide_a_repeated_call(stage: Stage
     assert len(ok.given) == 2
 
 
-async def test_identical_calls_in_one_turn_are_told_before_anyone_is_failed(stage: Stage) -> None:
+async def test_identical_calls_in_one_turn_get_a_warning_before_a_failure(stage: Stage) -> None:
     ok = Deed("ok", lambda _: "fine")
     loop, provider = stage([asks(*(call("ok", f"c{n}") for n in range(6))), says("done")], ok)
     assert (await loop.run("s", "t")).status == "done"
@@ -378,7 +378,7 @@ async def test_provider_without_a_model_ends_as_denied_when_its_only_call_is_den
     assert (outcome.status, outcome.denied, len(provider.heard)) == ("denied", ("ps",), 1)
 
 
-async def test_an_answer_that_was_cut_twice_is_told_as_cut(stage: Stage, diary: Diary) -> None:
+async def test_answer_cut_twice_is_reported_as_cut(stage: Stage, diary: Diary) -> None:
     cut = Completion("Once upon", usage=USED, stop="length")
     loop, _ = stage([cut, cut])
     outcome = await loop.run("Be brief.", "Tell me a story")

@@ -230,7 +230,7 @@ def hanging(reached: anyio.Event) -> Part:
 
 
 @pytest.mark.parametrize(("terminated", "status"), [(False, "interrupted"), (True, "terminated")])
-async def test_an_interrupt_in_mid_call_keeps_the_hold_and_what_was_said(
+async def test_interrupt_in_mid_call_keeps_the_hold_and_the_partial_answer(
     house: House, terminated: bool, status: str
 ) -> None:
     reached = anyio.Event()
