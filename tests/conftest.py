@@ -1,4 +1,4 @@
-"""What every test gets: asyncio as the runtime, and folders of its own instead of the user's."""
+"""Fixtures of every test: asyncio as the runtime, and its own folders instead of the user's."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytest_plugins = [
 ]
 
 
-#: How many examples a test of a property draws at most; with --full as many as the test says.
+#: The most examples that a property test draws; with --full as many as the test sets.
 FEW, USUAL = 10, 40
 hypothesis.settings.register_profile("full", suppress_health_check=[hypothesis.HealthCheck.too_slow])
 for _name, _most in (("few", FEW), ("usual", USUAL)):
@@ -39,19 +39,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Draw few examples, or all, if asked for."""
+    """Set how many Hypothesis examples are drawn."""
     for name in ("full", "few"):
         if config.getoption(name):
             hypothesis.settings.load_profile(name)
 
 
 def pytest_report_header() -> list[str]:
-    """Say once what the machine lacks, and what that means."""
+    """Return what is missing on this machine, and which tests that skips."""
     return machine.told()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave slow tests out, if asked for; draw no more examples than asked for, also where a test says how many."""
+    """Deselect slow tests if asked to, and cap the number of Hypothesis examples."""
     if config.getoption("few"):
         slow = [item for item in items if item.get_closest_marker("slow")]
         config.hook.pytest_deselected(items=slow)
@@ -77,7 +77,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture
 def is_full(request: pytest.FixtureRequest) -> bool:
-    """Whether the long forms run, too: what takes minutes and proves that a test can fail."""
+    """Whether the long forms run too: they take minutes and prove that the tests can fail."""
     return bool(request.config.getoption("full"))
 
 

@@ -1,1 +1,1 @@
-"""Whether the bill is kept: the whole program against a server that keeps books of its own."""
+"""Tests of the bill: the whole program against a server that keeps its own record of what it billed."""

@@ -1,4 +1,4 @@
-"""A script as many are, for comparison: look at the counter, call litellm, add what it cost. It is no part of agentctl.
+"""A plain budget script, for comparison: read a counter, call litellm, add the cost. It is not part of agentctl.
 
 ``python -m tests.bill.bare_loop COUNTER.json LIMIT MODEL [PROCESSES [nested]]``: the counter is shared by all
 processes. ``nested``: after its first answer it starts such a script with $5 of its own, and waits for it.

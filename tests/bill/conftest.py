@@ -1,4 +1,4 @@
-"""Users of a real provider's wire, as the tests of the bill have them: every step of theirs is audited."""
+"""Fixtures of the bill's tests: users of a provider on the wire, whose every step is audited."""
 
 from tests.support.bill.fixtures import (  # noqa: F401 - fixtures
     _collector,

@@ -1,4 +1,4 @@
-"""Listens on loopback byte by byte: what reached it before a call ended, and how far a connection came."""
+"""A listener on loopback that records byte by byte what reached it, and how far a connection came."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ class Ear:
 
     @property
     def request(self) -> bytes:
-        """What came of a model's request: nothing of a handshake, nothing of a question to a proxy."""
+        """The bytes of the model's request that arrived, without TLS handshakes and requests to a proxy."""
         at = self.received.find(b"POST ")
         return bytes(self.received[at:]) if at >= 0 else b""
 
     def wait(self, until: Callable[[], bool], seconds: float = 30.0) -> bool:
-        """Wait until something is so; it is asked for whenever bytes came."""
+        """Wait until a condition holds; it is checked whenever bytes arrive."""
         with self._changed:
             return self._changed.wait_for(until, seconds)
 
@@ -115,7 +115,7 @@ class Ear:
 
 
 def hold(ear: Ear, sock: socket.socket) -> None:
-    """Say nothing; the step is reached when the first bytes came."""
+    """Stay silent; the step is reached when the first bytes have arrived."""
     ear.take(sock)
     ear.reached.set()
     ear.take_rest(sock)

@@ -1,4 +1,4 @@
-"""A model that reads one log after another, and a user who has these logs."""
+"""A scripted model that reads one log after another, and a user with these logs."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def write_logs(folder: Path) -> Path:
 
 
 async def run(user: Here, server: WireServer, format: str = "openai", **more: object) -> Document:
-    """Let the user's model read."""
+    """Run the task that makes the user's model read the logs."""
     folder = write_logs(user.folder)
     flags = {**FLAGS, "workdir": folder, **more}
     return await user.run(reaching(server, format), **{"task": TASK, **flags})  # type: ignore[arg-type]

@@ -45,7 +45,7 @@ starts another, which is given $5.
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What the server does, for either client; the dollars it may cost; how many do it at once, and how."""
+    """One row: what the server does for both clients, the limit in dollars, how many processes run, and how."""
 
     name: str
     script: Callable[[], Script]
@@ -58,7 +58,7 @@ class Scenario:
 
 
 class Came(NamedTuple):
-    """What one client's runs came to, in nano-dollars."""
+    """The totals of one client's runs, in nano-dollars."""
 
     billed: int
     recorded: int
@@ -255,7 +255,7 @@ def line(scenario: Scenario, ours: Came, bare: Came) -> str:
 
 
 def main(words: list[str] | None = None) -> None:
-    """Print the table while it comes to be."""
+    """Print the table row by row as the runs end."""
     parser = argparse.ArgumentParser(prog="python -m tests.bill.table", description=__doc__)
     parser.add_argument("--full", action="store_true", help="also what takes minutes")
     parser.add_argument("--only", metavar="WORDS", default="", help="the scenarios whose name begins so")

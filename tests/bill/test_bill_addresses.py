@@ -1,4 +1,4 @@
-"""One provider name, several servers: what fails at one address delays nobody at another, and waiting is said."""
+"""One provider name, several servers: a failure at one address does not delay another, and waits are reported."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DOWN = Fault(503, headers=(("retry-after", "120"),))
 
 
 class Waits:
-    """Keeps what each run waited for."""
+    """Records what each run waited for."""
 
     def __init__(self) -> None:
         self.seen: list[CallWaited] = []

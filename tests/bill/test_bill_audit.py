@@ -1,4 +1,4 @@
-"""That the audit, which looks at every step of the bill's tests, sees what is wrong."""
+"""The audit that watches every step of the bill's tests finds what is wrong."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PRICED = PAID["openai"]
 
 
 async def audited(folder: Path, script: object, paid: Paid = PRICED) -> tuple[Here, Audit]:
-    """Run one task at a server of its own that is watched."""
+    """Run one task at an audited server of its own."""
     folder.mkdir(exist_ok=True)
     here = Here(folder / "someone")
     audit = Audit(here.state / "ledger.db")
@@ -30,7 +30,7 @@ async def audited(folder: Path, script: object, paid: Paid = PRICED) -> tuple[He
 
 
 def change(here: Here, sql: str, *values: object) -> None:
-    """Write into the ledger as a program with a mistake would."""
+    """Write a wrong row into the ledger."""
     with closing(sqlite3.connect(here.state / "ledger.db")) as db:
         db.execute("DROP TRIGGER entries_stay")
         db.execute(sql, values)

@@ -1,4 +1,4 @@
-"""The question that it all began with, on a real engine and through every format."""
+""" "List all containers" on a real engine and through every format."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.wire.server import containers, parallel
 
 
 def told(text: str) -> set[str]:
-    """Return the containers in the story's sentence."""
+    """Return the containers that the answer names."""
     said, _, names = text.partition(".")[0].partition(": ")
     assert said == "There are 3"
     return set(names.split(", "))

@@ -1,4 +1,4 @@
-"""No credit left: exit 75, kind "quota", nothing spent; what the credits still pay for is asked for once."""
+"""No credit left: exit 75, kind "quota", nothing spent; an answer that the credits still pay for is asked for once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ THINKER = ModelFacts("p", "m", PRICE, output_ceiling=64_000, reasoning=True, kno
 
 
 def openrouter(affordable: object, wanted: object = 4096) -> bytes:
-    """Return what OpenRouter says to who has credits for a shorter answer only."""
+    """Return OpenRouter's refusal to a user whose credits pay for a shorter answer only."""
     message = (
         f"This request requires more credits, or fewer max_tokens. You requested up to {wanted} tokens, but can only "
         f"afford {affordable}. To increase, visit https://openrouter.ai/settings/credits and upgrade to a paid account"
@@ -93,7 +93,7 @@ def affordable(*amounts: str) -> Callable[[WireRequest], Answer | Fault]:
 async def test_output_that_the_credits_pay_for_is_asked_for_once(
     user: Here, wire: OpenWire, amounts: tuple[str, ...], clamps: list[int], phases: list[str]
 ) -> None:
-    """Each with a hold of its own, and with no more from then on."""
+    """Each request has its own hold, and later requests ask for no more output."""
     server = wire(affordable(*amounts), rates=PAID["openai"].rates, keys=[KEY])
     document = await user.run(reaching(server, "openai"), max_cost_per_task="5")
     assert [heard.asked.clamp for heard in server.books.chat_requests if heard.asked] == clamps

@@ -1,4 +1,4 @@
-"""The real command on a disk that fails: nothing on the wire, one sentence with its cure, exit 74, nothing lost."""
+"""The real command on a disk that fails: nothing is sent, one error with a hint, exit 74, nothing lost."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ root_only = pytest.mark.needs("root", "mounts")
 
 @pytest.fixture
 def server(wire: OpenWire) -> WireServer:
-    """Give a provider that would answer, for money."""
+    """Give a provider that would answer and bill."""
     return wire(MONEY.busy, rates=MONEY.rates, keys=[KEY])
 
 
@@ -115,7 +115,7 @@ DAMAGES: dict[str, tuple[Broken, str, str]] = {
 
 
 def assert_refused(ended: Ended, server: WireServer, said: str, cure: str) -> None:
-    """Hold a refusal to its form: exit 74, one sentence, one cure, nothing on the wire."""
+    """Check the form of a refusal: exit 74, one error, one hint, nothing sent."""
     assert ended.code == 74, ended.err
     assert (server.books.connections, ended.out) == (0, "")
     errors = [line for line in ended.err.splitlines() if line.startswith("error: ")]
@@ -333,7 +333,7 @@ def test_command_says_in_one_sentence_what_a_call_cost_and_what_stays_held(
 
 
 class Filler:
-    """Fills a disk when the first event of a kind is told."""
+    """Fills a disk at the first event of a kind."""
 
     def __init__(self, kind: type[Event], disk: Path) -> None:
         self._kind, self._disk = kind, disk
@@ -350,7 +350,7 @@ class Filler:
 async def test_a_disk_that_fills_before_a_call_is_sent_stops_it(
     user: Here, server: WireServer, disk: Callable[..., Path], kind: type[Event], left: list[str]
 ) -> None:
-    """What was held then stays so until the next run finds its owner dead: it was never sent, and costs nothing."""
+    """The hold stays until the next run finds its owner dead; it was never sent, so it costs nothing."""
     disk(user.state, "size=1m")
     disk(user.state / "runs", "size=1m")  # the journal has room, and does not end the run before
     watched = replace(user, observers=(Filler(kind, user.state),))

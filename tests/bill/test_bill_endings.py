@@ -1,4 +1,4 @@
-"""How an attempt ends in the book, by what came over the wire: every refusal, every report of its usage."""
+"""How an attempt ends in the ledger, for every refusal and every usage report on the wire."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RATES = Rates(Decimal(10), Decimal(30))
 async def attempted(
     folder: Path, base_url: str, *, doubt: Literal["normal", "strict"] = "normal", provider: str = "openai"
 ) -> tuple[Attempt, str]:
-    """Ask once, on a ledger of its own; return its row, and what was answered or went wrong."""
+    """Make one call on its own ledger; return its row, and the answer or the error."""
 
     async def nobody(_: object) -> None:
         pass
@@ -84,7 +84,7 @@ ENDINGS = [
 async def test_a_refusal_is_void_only_where_it_surely_cost_nothing(
     tmp_path: Path, wire: OpenWire, monkeypatch: pytest.MonkeyPatch, status: int, body: str, place: str
 ) -> None:
-    """Such a status from an endpoint that we know; for some only with a complete document, and no answer before it.
+    """The status must come from a known endpoint; some need a complete document, and no answer before it.
 
     That it is free is an assumption: a provider that bills it all the same cannot be told from others.
     """
@@ -113,7 +113,7 @@ class Raw(str):
 
 
 class Told(NamedTuple):
-    """What the blocks say, and how the attempt stands: charged in nano-dollars, or in doubt (None).
+    """The usage blocks, and the attempt's outcome: charged in nano-dollars, or in doubt (None).
 
     ``least_nano`` is what an amount in doubt comes to at least, beside its hold.
     """
@@ -235,7 +235,7 @@ CLAMPS = {
 @pytest.mark.usefixtures("audited")
 @pytest.mark.parametrize("provider", CLAMPS)
 async def test_the_grant_is_in_the_bytes_of_every_paid_request(tmp_path: Path, wire: OpenWire, provider: str) -> None:
-    """Also of a turn with tools, and of a retry: each has its own."""
+    """A turn with tools and a retry have their own grant, too."""
     format = provider if provider in ("anthropic", "ollama") else "openai"
     script = [Fault(503, headers=(("retry-after-ms", "1"),)), Answer("", (Call("f"),)), Answer("ok")]
     server = wire(script, rates=RATES)

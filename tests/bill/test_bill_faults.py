@@ -36,7 +36,7 @@ Written = Callable[[Paid], Script]
 
 
 class Case(NamedTuple):
-    """What the server does, under which limit, how the run ends, and how many attempts are in doubt or void."""
+    """One case: what the server does, the limit, how the run ends, and how many attempts are in doubt or void."""
 
     script: Written
     code: int
@@ -46,22 +46,22 @@ class Case(NamedTuple):
 
 
 def always(**odd: Any) -> Written:  # noqa: ANN401
-    """Return a server that goes on for ever, odd in the same way each time."""
+    """Return a script that repeats the same odd answer for ever."""
     return lambda paid: partial(paid.busy, **odd)
 
 
 def first(times: int, **odd: Any) -> Written:  # noqa: ANN401
-    """Return a server that is odd at first, and then well."""
+    """Return a script whose first answer is odd, and the rest normal."""
     return lambda paid: [partial(paid.busy, **odd)] * times + [paid.brief] * 20
 
 
 def fails(times: int, **fault: Any) -> Written:  # noqa: ANN401
-    """Return a server that fails at first, and then is well."""
+    """Return a script that fails at first and then answers."""
     return lambda paid: [Fault(**fault)] * times + [paid.brief] * 20
 
 
 def fails_and_bills(times: int, **fault: Any) -> Written:  # noqa: ANN401
-    """Return a server that fails at first, and has itself paid for that as for an answer."""
+    """Return a script that fails at first and bills the failure like an answer."""
 
     def failing(paid: Paid) -> Callable[[WireRequest], Fault]:
         return lambda asked: Fault(
@@ -116,7 +116,7 @@ IN_PROCESS = [(name, format) for name in CASES for format in FORMATS if format !
 
 
 class Ended(NamedTuple):
-    """A run that is over, and both books."""
+    """A finished run, with the server's record and the ledger."""
 
     document: Document
     books: Books
@@ -138,13 +138,13 @@ async def _one(folder: Path, case: Case, paid: Paid) -> Ended:
 
 
 def assert_not_followed(books: Books) -> None:
-    """Hold that nothing was asked at the place that a redirect names."""
+    """Assert that nothing was requested at the target of a redirect."""
     assert len([heard for heard in books.requests if heard.path != "/api/show"]) == 1  # a free question before it
 
 
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Ended]:
-    """Run every case in the formats of no process, a dozen at once: most of their time is waiting."""
+    """Run every case that needs no process of its own, a dozen at once: most of their time is waiting."""
     folder = tmp_path_factory.mktemp("faults")
     found: dict[tuple[str, str], Ended] = {}
 

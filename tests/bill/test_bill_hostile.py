@@ -1,4 +1,4 @@
-"""A server that means harm: floods, silence, odd types, escapes, and the key sent back in an error."""
+"""A hostile server: floods, silence, odd types, escapes, and the key sent back in an error."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ pytestmark = pytest.mark.usefixtures("litellm_is_loaded")
 
 
 def highest() -> int:
-    """Return the most memory that this process had since ``anew``, in bytes."""
+    """Return the peak memory of this process since ``anew``, in bytes."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) * 1024
 
 
 def anew() -> int:
-    """Begin to measure, and return what there is now."""
+    """Reset the peak, and return the current memory in bytes."""
     gc.collect(1)  # what is older is of earlier tests, and most of it is still needed
     Path("/proc/self/clear_refs").write_text("5")
     return highest()
@@ -64,7 +64,7 @@ def new_calls() -> Iterator[bytes]:
 
 
 def bomb() -> Iterator[bytes]:
-    """Two gibibytes in two megabytes."""
+    """A compressed body: two gibibytes in two megabytes."""
     packed = zlib.compressobj(9, wbits=31)
     yield packed.compress(b"data: ") + packed.flush(zlib.Z_FULL_FLUSH)
     mebibyte = packed.compress(b"x" * MIB) + packed.flush(zlib.Z_FULL_FLUSH)
@@ -209,7 +209,7 @@ ECHOES = {
 def test_a_key_that_is_sent_back_is_shown_and_kept_nowhere(
     command: Callable[..., Ended], wire: OpenWire, state: Path, name: str, form: str
 ) -> None:
-    """Ten characters of it would be too many."""
+    """Even ten characters of the key may not be shown."""
     environ = reaching(wire(ECHOES[name]), "openai", key=PLAIN_KEY)
     ended = command("-o", form, "-v", "--max-cost", "0.10", env=environ)
     kept = {str(path): path.read_bytes() for path in state.rglob("*") if path.is_file()}

@@ -1,4 +1,4 @@
-"""The last answer: kept for with each hold, asked for without tools when a limit stops a run, and never above it."""
+"""The last answer: reserved with each hold, asked for without tools when a limit stops a run, never above the limit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOOKUPS = ("system_memory", "system_load")
 
 
 def looking(asked: WireRequest) -> Answer:
-    """Look once more, for ever; without tools say what there is."""
+    """Call a tool again at each turn; without tools, answer."""
     if not asked.tools:
         return Answer(LAST, input_tokens=900, output_tokens=20)
     step = sum(said.role == "assistant" for said in asked.messages)
@@ -96,7 +96,7 @@ def test_a_last_answer_that_fails_leaves_the_notes(command: object, wire: OpenWi
 async def test_last_answer_and_seven_other_processes_never_pass_the_hourly_limit(
     tmp_path: Path, wire: OpenWire
 ) -> None:
-    """What is kept by one run gives way to another's turn; what is not kept is not asked for."""
+    """A run's reserve gives way to another run's turn; a run without a reserve asks for no last answer."""
     server = wire(looking, rates=PAID["openai"].rates, keys=[KEY])
     user = Here(tmp_path / "user")
     environ = reaching(server, "openai")

@@ -1,4 +1,4 @@
-"""What breaks an assumption of the promise: it is recorded in full and stops the spending."""
+"""Servers that break an assumption of the promise: the excess is recorded in full and stops the spending."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ async def test_report_above_the_hold_is_charged_and_ends_the_run(user: Here, wir
 async def test_a_report_beyond_what_the_model_can_do_is_recorded_in_full_and_ends_the_run(
     user: Here, wire: OpenWire, format: str, tokens: int
 ) -> None:
-    """Up to what the ledger can store: 2^63 - 1 nano-dollars."""
+    """The amount is capped at what the ledger can store: 2^63 - 1 nano-dollars."""
     paid = PAID[format]
     answer = partial(paid.busy, input_tokens=tokens, output_tokens=9, bill_nano=FOUR_CENTS)
     server = wire(answer, rates=paid.rates, keys=[KEY])

@@ -1,4 +1,4 @@
-"""The promise itself: the real command against a server with its own books, and what the limits are held against."""
+"""The promise itself: the real command against a server with its own record, checked against each limit."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ async def test_every_class_of_tokens_comes_to_the_same_nano_dollar_on_both_sides
 
 
 def a_token_a_byte(asked: WireRequest) -> Answer:
-    """Bill like the worst tokenizer there can be: each byte of the request is a token, and the clamp is used up."""
+    """Bill like the worst tokenizer: each byte of the request is a token, and the clamp is used up."""
     words = json.dumps(asked.body, ensure_ascii=False, separators=(",", ":"))
     step = sum(said.role == "assistant" for said in asked.messages)
     calls = () if step >= 4 else (Call("list_files", {"path": "日本/naïve " + "ﷺ" * step}),)
@@ -122,7 +122,7 @@ async def test_no_tokenizer_is_worse_than_the_bound(user: Here, wire: OpenWire, 
 async def test_answer_cut_short_by_the_limit_is_not_reported_as_complete(
     user: Here, wire: OpenWire, format: str, most_output: int | None
 ) -> None:
-    """Money for some 1500 tokens is there after a request of some 6,200 bytes, and the answer needs four thousand."""
+    """After a request of some 6,200 bytes the limit pays for some 1,500 tokens, and the answer needs 4,000."""
     paid = PAID[format]
     input_price = max(paid.rates.input, paid.rates.cache_write or Decimal(0))
     limit = (6_200 * input_price + 1_500 * paid.rates.output).quantize(Decimal(1)) / 1_000_000
@@ -214,7 +214,7 @@ def test_an_outage_leaves_at_most_half_of_a_runs_limit_and_one_call_in_doubt(
     state: Path,
     format: str,
 ) -> None:
-    """After two calls in a row that nobody knows the cost of, the rest are small probes."""
+    """After two calls in a row of unknown cost, the rest are small probes."""
     server = opened(wire, PAID[format], Fault(500, bills=True, input_tokens=1000, output_tokens=100))
     ended = command("--json", "--max-cost", "1", env=reaching(server, format))
     book = book_of(state)

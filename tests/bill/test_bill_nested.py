@@ -1,4 +1,4 @@
-"""A run inside a run: what the parent was given is the most that both may spend, whatever the child was given."""
+"""A run inside a run: both together spend at most the parent's limit, whatever limit the child has."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_eight_runs_that_a_command_starts_at_once_share_the_limit_of_their_paren
 def test_the_capability_stands_nowhere_but_in_the_environment(
     shell: Commands, state: Path, tmp_path: Path, wire: OpenWire
 ) -> None:
-    """Its command tells of it in every way it can; the model reads it from a file, too, where nothing is masked."""
+    """The command prints it in several ways, and the model reads it from a file, where nothing is masked."""
     command = (
         "printenv AGENTCTL_PARENT_CAPABILITY | tr -d '\\n' > secret; env; cat /proc/self/environ | tr '\\0' '\\n' >&2;"
         " env | base64 -w 0; cp secret copy.txt"
@@ -115,8 +115,8 @@ def test_the_capability_stands_nowhere_but_in_the_environment(
     assert secret not in json.dumps(second.body), "the output of a command is masked before a model reads it"
 
 
-def test_a_command_in_the_sandbox_has_nothing_to_show_and_starts_no_run(tmp_path: Path, shell: Commands) -> None:
-    """What it has there, handed to a process that can see Python."""
+def test_a_command_in_the_sandbox_has_no_capability_and_starts_no_run(tmp_path: Path, shell: Commands) -> None:
+    """The sandboxed environment is handed to a process that can import agentctl."""
     import anyio
 
     async def environment() -> dict[str, str]:
@@ -141,7 +141,7 @@ def test_a_command_in_the_sandbox_has_nothing_to_show_and_starts_no_run(tmp_path
 
 
 class Outer:
-    """A parent that only stands there: a process of its own, whose run has a limit, and can be killed."""
+    """An idle parent: a process of its own whose run has a limit, and which can be killed."""
 
     def __init__(self, here: Here, dollars: str | None = "0.06") -> None:
         here.state.mkdir(parents=True)

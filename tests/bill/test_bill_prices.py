@@ -92,7 +92,7 @@ def gemini(model: str, usage: Mapping[str, Any]) -> bytes:
 
 
 class Golden(NamedTuple):
-    """What came on the wire, and what it must come to: usage by class (input, cached, written, output, reasoning)."""
+    """A body on the wire and its expected usage by class (input, cached, written, output, reasoning)."""
 
     provider: str
     model: str
@@ -338,7 +338,7 @@ async def test_a_usage_block_comes_to_the_nano_dollar_that_was_counted_by_hand(t
 
 
 def counted_by_hand(row: Mapping[str, Any]) -> Decimal:
-    """Return the amount that a row's own columns come to, without the program's arithmetic."""
+    """Compute the amount of a row from its columns, without the program's arithmetic."""
     if row["charged_by"] == "billed":
         return Decimal(row["billed_nano"])
     prices = json.loads(row["charged_prices"])
@@ -487,7 +487,7 @@ WHOLE: dict[str, tuple[str, dict[str, Any], int]] = {
 async def test_an_answer_in_one_document_instead_of_a_stream_is_never_charged_less(
     tmp_path: Path, provider: str, indent: int | None
 ) -> None:
-    """A server that streams nothing although it is asked to: what cannot be read of it is in doubt."""
+    """The server does not stream although asked to; an answer that cannot be read is in doubt."""
     model, document, nano = WHOLE[provider]
     row = await charged(tmp_path, provider, model, json.dumps(document, indent=indent).encode())
     assert (row["phase"], row["nano"]) in (("settled", nano), ("doubt", row["hold_nano"]))
@@ -498,7 +498,7 @@ async def test_an_answer_in_one_document_instead_of_a_stream_is_never_charged_le
 async def test_the_calls_of_a_run_are_repriced_to_what_its_server_billed(
     user: Here, wire: OpenWire, format: str
 ) -> None:
-    """The row says where it was asked: a line of the user's, and what is free on their own host, apply there alone."""
+    """The row has the address: a price line of the user and "free on this host" apply at that address only."""
     server = wire(PAID[format].brief, keys=[KEY])
     document = await user.run(reaching(server, format))
     assert document["status"] == "done"

@@ -1,4 +1,4 @@
-"""Many processes on one hour, one that is killed in mid-answer, one that is stopped by hand."""
+"""Many processes under one hourly limit, one killed in mid-answer, one stopped by Ctrl-C."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_ctrl_c_in_mid_answer_hangs_up_and_leaves_the_hold_in_doubt(
 
 
 def test_a_reader_that_takes_its_time_gets_every_line(shell: Commands, state: Path, wire: OpenWire) -> None:
-    """Longer than the silence that ends a call: it is the provider's silence that counts, not the reader's."""
+    """The reader pauses longer than the silence timeout, which counts only the provider's silence."""
     paid, text = PAID["ollama"], "some more words of a long answer, " * 6000
     server = wire(paid.answer(text, output_tokens=1900), rates=paid.rates)
     words = ("run", TASK, "-o", "jsonl", "--llm-timeout", "1s", "--config", str(priced(shell.folder)))

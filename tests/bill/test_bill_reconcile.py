@@ -1,4 +1,4 @@
-"""After an outage that billed none of what it cut off: the line that the breaker prints frees the next run."""
+"""After an outage that billed nothing, the line that the breaker prints frees the next run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def program(tmp_path: Path) -> Path:
 
 
 def pasted(line: str, program: Path) -> subprocess.CompletedProcess[str]:
-    """Give a line to a shell, as it stands."""
+    """Run a printed line in a shell, unchanged."""
     environ = {**os.environ, "PATH": f"{program}:{os.environ['PATH']}"}
     return subprocess.run(
         ["/bin/sh", "-c", line], env=environ, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False

@@ -33,7 +33,7 @@ MOST = 2**63 - 1
 def test_a_report_above_the_context_window_is_recorded_in_full_and_stops_the_run(
     shell: Commands, wire: OpenWire, state: Path
 ) -> None:
-    """$2.93 were billed under a limit of $0.50, and $0.27 recorded."""
+    """Regression: $2.93 were billed under a limit of $0.50, and $0.27 recorded."""
     server = wire(partial(PENNY.busy, input_tokens=130_000), rates=PENNY.rates, keys=[KEY])
     environ = reaching(server, "openai") | {"LLM_MODEL": PENNY.model}
     ended = shell("run", TASK, "--max-cost", "0.50", "--max-tokens", "none", **environ)
@@ -70,7 +70,7 @@ def test_amounts_at_the_end_of_64_bits_are_shown_by_every_command(shell: Command
 
 @formats
 async def test_a_later_smaller_block_takes_nothing_off_the_bill(user: Here, wire: OpenWire, format: str) -> None:
-    """It was 40 times too little. The bound of the next request is that of its bytes: the next report may be true."""
+    """Regression: the charge was 40 times too low. The next request is bound by its bytes: its report may be true."""
     paid = PAID[format]
     server = wire([partial(paid.busy, usage="falls"), *[paid.brief] * 2], keys=[KEY])
     document = await user.run(reaching(server, format), max_cost_per_task="0.60")
@@ -86,7 +86,7 @@ async def test_a_later_smaller_block_takes_nothing_off_the_bill(user: Here, wire
 async def test_usage_reported_before_an_answer_broke_off_counts(
     user: Here, wire: OpenWire, how: dict[str, Any]
 ) -> None:
-    """Anthropic reports the input first; the answer never came to its end."""
+    """Anthropic reports the input first; the answer breaks off before its end."""
     paid = PAID["anthropic"]
     server = wire(partial(paid.busy, input_tokens=60_000, output_tokens=300, **how), rates=paid.rates, keys=[KEY])
     document = await user.run(reaching(server, "anthropic"), max_cost_per_task="0.60", llm_timeout=0.5)
@@ -100,7 +100,7 @@ async def test_usage_reported_before_an_answer_broke_off_counts(
 async def test_report_covered_by_its_hold_is_a_charge_whatever_the_price_table_says(
     user: Here, wire: OpenWire, format: str
 ) -> None:
-    """A line of the user's own with a window that is too low made doubts of exact reports, and ended the run with 4."""
+    """Regression: a price line with too low a window put exact reports in doubt and ended the run with 4."""
     paid = PAID[format]
     rates = f"input = {paid.rates.input}, output = {paid.rates.output}"
     line = f'[prices]\n"{format}/{paid.model}" = {{ {rates}, context_window = 3000, certain = true }}\n'

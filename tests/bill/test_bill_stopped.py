@@ -1,4 +1,4 @@
-"""The real command, stopped in the midst of a call: what it sent counts for all, and is settled when it goes on."""
+"""The real command, stopped (SIGSTOP) during a call: the call counts for all, and is settled when it goes on."""
 
 from __future__ import annotations
 

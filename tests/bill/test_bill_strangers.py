@@ -1,4 +1,4 @@
-"""A ``.env`` that nobody asked for, where we stand and beside the environment: no request goes where it says."""
+"""A foreign ``.env`` in the working directory and beside the virtual environment redirects no request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""stdout and the exit code when it goes wrong: what a script sees, by kind of failure."""
+"""stdout and the exit code of a failed run, by kind of failure."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_failure_in_text_mode_leaves_stdout_empty(command: Command, wire: OpenWi
     [(name, format) for name in KINDS for format in FORMATS if (name, format) != ("no credit", "ollama")],
 )
 def test_failure_in_json_mode_is_one_document(command: Command, wire: OpenWire, name: str, format: str) -> None:
-    """The limit is so low that one failure in doubt ends the run: no time goes into retries."""
+    """The limit is so low that one failure in doubt ends the run without retries."""
     kind = KINDS[name]
     ended = command("--max-cost", "0.10", "--json", env=reaching(wire(kind.step), format))
     document = ended.document
@@ -117,7 +117,7 @@ CONFIGS = {
 def test_the_lines_to_add_stand_right_at_the_end_of_any_file(
     command: Command, wire: OpenWire, tmp_path: Path, config: str, form: str
 ) -> None:
-    """They are pasted letter by letter, as they were printed."""
+    """The lines are appended exactly as they were printed."""
     server = wire(PAID["openai"].brief, rates=Rates(Decimal(1), Decimal(3)))
     own = tmp_path / "own.toml"
     own.write_text(CONFIGS[config])
@@ -188,7 +188,7 @@ def test_a_provider_without_its_key_is_asked_nothing(command: Command) -> None:
 
 
 def test_a_wait_beyond_the_timeout_is_not_begun(command: Command, wire: OpenWire, state: Path) -> None:
-    """Were it begun, the run would end by its timeout: 124."""
+    """If the wait began, the run would end by its timeout with 124."""
     server = wire(Fault(429, headers=(("retry-after", "30"),)))
     ended = command("--json", "--timeout", "25s", env=reaching(server, "openai"))
     assert (ended.code, ended.document["status"]) == (75, "rate_limited")
@@ -236,7 +236,7 @@ def paths_in(body: object) -> Iterator[object]:
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_every_letter_of_an_answer_and_of_a_call_arrives(command: Command, wire: OpenWire, format: str) -> None:
-    """Some of these end a line for Python, and none for a server: what is cut there is no JSON, and would be lost."""
+    """Some of these characters end a line for Python but not for a server: text cut there would be lost."""
     looking = PAID[format].answer(ODD_LETTERS, (Call("list_files", {"path": ODD_LETTERS}),))
     server = wire([looking, Answer(ODD_LETTERS)])
     ended = command("--json", "--max-cost", "0.50", env=reaching(server, format))
@@ -260,7 +260,7 @@ PIECES = {
 def test_an_answer_is_whole_in_whatever_pieces_it_comes(
     command: Command, wire: OpenWire, name: str, format: str
 ) -> None:
-    """litellm ends at the first piece with that word, and takes a hundred equal ones for an error."""
+    """litellm stops at the first piece with that word, and treats a hundred equal pieces as an error."""
     body = in_pieces(format, *PIECES[name])
     server = wire(Answer(garbage=body, input_tokens=1000, output_tokens=20), rates=PAID[format].rates)
     ended = command("--json", env=reaching(server, format))

@@ -1,4 +1,4 @@
-"""A gateway answers with another model than was asked: after the first surprise its price is held, and it is said."""
+"""A gateway answers with another model: from the second call on its price is held, and the user is told."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def asking(server: WireServer, model: str = "fallme") -> Mapping[str, str]:
 
 
 def assert_covered(attempts: tuple[Attempt, ...], price: Price = GPT_4O) -> None:
-    """Hold each attempt against its worst case at a price."""
+    """Check each attempt against its worst case at a price."""
     for one in attempts:
         worst = worst_nano(price, input_tokens=one.input_bound, output_tokens=one.granted_output)
         assert one.hold_nano >= worst, one
@@ -161,7 +161,7 @@ async def test_dated_release_of_the_asked_model_is_not_a_substitute(user: Here, 
 
 @pytest.fixture
 def give(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
-    """Give a command in this process."""
+    """Run a command in this process."""
 
     def run(*words: str) -> Ended:
         code = main(words)
@@ -222,7 +222,7 @@ def assert_listed(give: Callable[..., Ended], server: WireServer, clears: str) -
 
 
 class Foreign:
-    """A provider of somebody else's, which prices no other model and answers by another name."""
+    """A custom provider that prices no other model and answers under another name."""
 
     def __init__(self) -> None:
         self.facts = ModelFacts("mine", "asked", GPT_4O, context_window=100_000, output_ceiling=1_000)

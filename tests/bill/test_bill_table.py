@@ -1,4 +1,4 @@
-"""The table of docs/budget.md: the command that makes it runs, and the table has its shape."""
+"""The table of docs/budget.md: the command that makes it runs, and its output has the table's shape."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAMES = {scenario.name: scenario for scenario in SCENARIOS}
 
 
 def assert_in_shape(lines: list[str]) -> None:
-    """Hold each row against the scenarios: nothing is over, unless an assumption is broken."""
+    """Check each row against the scenarios: none is over its limit unless an assumption is broken."""
     for said in lines:
         row = ROW.fullmatch(said)
         assert row is not None, said
@@ -40,7 +40,7 @@ def test_a_row_says_what_is_over_and_what_is_in_doubt() -> None:
 
 
 def test_the_table_of_the_budget_page_is_what_the_command_prints() -> None:
-    """Its amounts are not compared: how far the bare loop goes over is another matter each time."""
+    """The amounts are not compared: how far the bare loop goes over its limit varies."""
     lines = (ROOT / "docs" / "budget.md").read_text().splitlines()
     rows = [said for said in lines if said.startswith(tuple(f"| {name} |" for name in NAMES))]
     assert lines.count(HEADER) <= 2

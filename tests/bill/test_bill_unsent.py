@@ -1,4 +1,4 @@
-"""What surely did not leave is void, everything else in doubt: held against the bytes that reached a listener."""
+"""A call of which no byte left is void, any other in doubt; checked against the bytes that reached a listener."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ LONG = (Message("user", "long " * 1_000_000),)  # more than the buffers of a con
 
 @pytest.fixture(scope="module")
 def litellm_is_warm(litellm_is_loaded: None) -> None:
-    """Let it make a first request, which loads more of it."""
+    """Make a first request, which loads more of litellm."""
     with suppress(AgentctlError):
         anyio.run(remote("ftp://127.0.0.1").ainvoke, "hello")
 
@@ -111,7 +111,7 @@ def remote(url: str, *, key: str = KEY) -> RemoteProvider:
 async def ended(
     found: Desk, how: str, messages: tuple[Message, ...] = HELLO, reached: threading.Event | None = None
 ) -> AgentctlError | None:
-    """Ask until it ends: by itself, or cancelled when ``reached`` is set (None: after a while)."""
+    """Make the call until it ends by itself, or cancel it when ``reached`` is set (None: after a while)."""
     async with anyio.create_task_group() as group:
 
         async def cancel() -> None:
@@ -133,7 +133,7 @@ async def ended(
 
 
 class Place(NamedTuple):
-    """Where a call ends: what listens, at which address it is asked for, and the proxy that is used for it."""
+    """Where a call ends: the listener, the address that is asked for, and the proxy in between."""
 
     talk: Talk = hold
     url: str = "{ear}"
@@ -294,7 +294,7 @@ async def test_a_kept_connection_that_died_before_is_not_used(tmp_path: Path) ->
 
 
 async def test_a_call_that_waits_for_a_connection_of_the_pool_is_void(tmp_path: Path) -> None:
-    """A hundred are under way, which is as many as there may be."""
+    """A hundred calls are under way, which is the size of the pool."""
     with Ear() as ear:
         provider = remote(ear.url)
 

@@ -1,4 +1,4 @@
-"""What other tools were seen to get wrong with money, one test each (B1 to B9): what was not counted.
+"""Money errors seen in other tools, one test each (B1 to B9): amounts that were not counted.
 
 The numbers are those of the list that the project keeps; beside each stands what happened elsewhere.
 """
@@ -46,7 +46,7 @@ def test_b01_first_requests_of_many_processes_at_once_share_the_limit(
 ) -> None:
     """Elsewhere each of eight saw a counter at 0 and went ahead: over by seven calls.
 
-    No answer comes before those that found no room have given up, so that all of them asked the ledger meanwhile.
+    Answers wait until the processes without room have given up, so that all of them have asked the ledger.
     """
     gone = threading.Event()
 
@@ -186,7 +186,7 @@ async def test_b07_a_long_request_is_held_and_charged_at_the_tier_that_it_passes
 
 
 async def test_b07_the_plain_service_tier_is_asked_for_in_so_many_words(user: Here, wire: OpenWire) -> None:
-    """A project can have a dearer one as its default, which no price of ours would cover."""
+    """A project can have a dearer tier as its default, which our prices would not cover."""
     asked = {"openai": "default", "anthropic": "standard_only"}
     for format, tier in asked.items():
         server = wire(PAID[format].brief, keys=[KEY])

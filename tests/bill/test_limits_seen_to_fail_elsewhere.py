@@ -1,4 +1,4 @@
-"""What other tools were seen to get wrong with money, one test each (B10 to B18): limits that did not bind.
+"""Money errors seen in other tools, one test each (B10 to B18): limits that did not bind.
 
 The numbers are those of the list that the project keeps; beside each stands what happened elsewhere.
 """
@@ -65,7 +65,7 @@ def test_b10_a_price_in_another_unit_than_dollars_per_million_is_refused(
 async def test_b11_every_kind_of_call_goes_through_the_one_door(user: Here, wire: OpenWire, format: str) -> None:
     """Elsewhere helpers beside the main loop (titles, summaries, sub-agents) were outside the budget.
 
-    Here: a retry, an answer that was cut by its clamp and asked for again, and what the history is shortened for.
+    Here: a retry, an answer cut by its clamp and asked for again, and a summary.
     """
     paid, long = {**PAID, "openai": PENNY}[format], "Some words of a long answer. " * 40
     cut = partial(paid.busy, output_tokens=5000)
@@ -91,7 +91,7 @@ def test_b11_trying_a_provider_out_is_held_and_counted_too(
 
 
 def test_b11_provider_calls_are_made_in_one_place_only() -> None:
-    """The face of a provider is for calls by hand, and says that they go past the ledger."""
+    """A provider's own call is for use by hand, and documents that it bypasses the ledger."""
     asking = {
         str(path.relative_to(ROOT / "agentctl"))
         for path in (ROOT / "agentctl").rglob("*.py")

@@ -1,4 +1,4 @@
-"""A summary on the wire: the last request and one message more, held, settled and told like nothing but a summary."""
+"""A summary on the wire: the last request and one message more, held, settled and recorded as a summary."""
 
 from __future__ import annotations
 

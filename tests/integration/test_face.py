@@ -1,4 +1,4 @@
-"""The Python face: what is promised is there, and importing it costs nothing and does nothing."""
+"""The Python API: it has what it promises, and importing it loads little and does nothing."""
 
 from __future__ import annotations
 

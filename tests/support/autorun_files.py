@@ -30,7 +30,7 @@ Containerfile docker-compose.yml docker-compose.override.yml compose.yaml compos
 build.gradle.kts pom.xml CMakeLists.txt configure Rakefile Gemfile Gruntfile.js gulpfile.js vite.config.ts
 webpack.config.js jest.config.mjs .eslintrc.js eslint.config.js .babelrc.js AGENTS.md CLAUDE.md .gitmodules
 """
-#: Nobody runs or obeys these.
+#: Files that no program runs or obeys.
 ORDINARY = """
 README.md src/main.py .gitignore .dockerignore .editorconfig .coverage .pytest_cache/CACHEDIR.TAG .mypy_cache/x.json
 .ruff_cache/x .github .github/ISSUE_TEMPLATE/x.md .config/other .env.example env/lib/x.py bin/tool workflows/x.yml

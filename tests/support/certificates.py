@@ -1,4 +1,4 @@
-"""A server's certificate, made by openssl and signed by itself: nobody trusts it unless told to."""
+"""A self-signed server certificate made by openssl: no client trusts it by default."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Certificate(NamedTuple):
 
     @property
     def tls(self) -> ssl.SSLContext:
-        """What a server shows it with."""
+        """The TLS context of a server with this certificate."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.path, self.key)
         return context

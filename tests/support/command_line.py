@@ -38,7 +38,7 @@ MODULES_PROGRAM = (
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a command ended."""
+    """A finished command: its exit code and output."""
 
     code: int
     out: str

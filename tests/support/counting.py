@@ -1,4 +1,4 @@
-"""Texts of every kind, and how providers count: written down from what they publish, apart from how we count."""
+"""Texts of every kind, and the counting that providers publish, independent of agentctl's."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ DENY = ("read_file(path=conf/secrets/*)", f"search_files(path={NFC})", "list_fil
 
 
 async def use(workspace: Path, tool: str, arguments: Mapping[str, object], deny: Sequence[str] = DENY) -> object:
-    """Do with a call what a run does: admit it by the rules, then act; return its text or what refused it."""
+    """Admit a call by the rules and run it, as a run does; return its text or the refusal."""
 
     async def emit(_: Event) -> None:
         pass

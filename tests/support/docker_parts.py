@@ -1,4 +1,4 @@
-"""What the tests of changes share: the docker command line, and a call as dispatch makes it."""
+"""Parts of the tests of Docker changes: the docker command line, and a call as dispatch makes it."""
 
 from __future__ import annotations
 

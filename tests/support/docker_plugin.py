@@ -50,7 +50,7 @@ def make(docker: Docker) -> Iterator[Make]:
 
 @pytest.fixture
 def nothing_left(docker: Docker) -> Iterator[None]:
-    """See to it that a test leaves no container of docker_run behind."""
+    """Assert that a test leaves no container of docker_run behind."""
     before = ours(docker)
     yield
     assert ours(docker) == before

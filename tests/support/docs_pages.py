@@ -210,7 +210,7 @@ def _lookup_section(lookup: Lookup) -> str:
     return "".join(parts)
 
 
-#: What stands for each kind of word when a question of the table is tried.
+#: The sample for each kind of word when a question of the table is tried.
 SAMPLES = {
     "name": "zork",
     "number": "7",

@@ -1,4 +1,4 @@
-"""Long runs at a server on the wire: a model that looks again and again, tools of every temper, and what was heard."""
+"""Long runs at a server on the wire: a model that keeps calling tools, tools of several kinds, and the requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every test of an estimate needs: a folder as it stands, byte for byte, and runs that cost what one wants."""
+"""Parts of the tests of estimates: a folder byte for byte, and runs of a chosen cost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FREE_HAND = CostLimit(max_cost_per_task=None, max_cost_per_hour=None, max_tokens
 
 
 def as_it_stands(folder: Path) -> dict[str, tuple[int, int, bytes]]:
-    """Return every file and folder with its mode, its time and its content; nothing where there is no folder."""
+    """Return every file and folder with mode, time and content; nothing for a missing folder."""
     found = [folder, *folder.rglob("*")] if folder.exists() else []
     return {
         os.path.relpath(path, folder): (

@@ -1,4 +1,4 @@
-"""What the tests of the Python face are built of: priced answers, a journal read back, a call that hangs."""
+"""Parts of the tests of the Python API: priced answers, a journal read back, a call that hangs."""
 
 from __future__ import annotations
 

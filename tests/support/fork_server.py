@@ -34,7 +34,7 @@ from typing import IO, Any, NoReturn
 
 ROOT = Path(__file__).parents[2]
 LIMIT = 150_000
-#: What a forked process has in its environment, and the server at its start.
+#: Variables of a forked process and of the server at its start.
 ENVIRON = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default"}
 _AT_IMPORT = {**os.environ, **ENVIRON}  # before any test changes it
 #: Read when an interpreter or a library starts: another value than the server's needs a cold start.
@@ -392,7 +392,7 @@ def _serve(loads: str, line: socket.socket, entrance: socket.socket) -> NoReturn
 
 
 def _become(request: dict[str, Any], streams: Sequence[int], added: Mapping[str, str]) -> NoReturn:
-    """Be the process that was asked for, and end as it ends."""
+    """Become the requested process, and end as it ends."""
     code = 1
     try:
         _settle(request, streams, added)

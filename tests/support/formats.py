@@ -1,4 +1,4 @@
-"""The three formats as a test meets them."""
+"""Providers and requests of the three formats."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def asked(*tools: ToolSpec, text: str = "List all containers", clamp: int = 321)
 
 
 async def answer_of(provider: RemoteProvider, request: Request) -> tuple[str, Completion]:
-    """Return what came in pieces, and the whole."""
+    """Return the pieces of an answer, and the complete answer."""
     text, whole = "", None
     async for piece in provider.stream(request):
         if isinstance(piece, Delta):

@@ -1,4 +1,4 @@
-"""The house: the floors of the packages, and what the imports of ``agentctl`` say about them.
+"""The floors of the packages, and the imports of ``agentctl`` as read from its source.
 
 ``python -m tests.support.house`` prints each package with its floor, files, lines and the packages that it imports.
 """
@@ -108,7 +108,7 @@ def target_of(name: str) -> str | None:
 
 
 def arrows() -> tuple[Arrow, ...]:
-    """Return who imports whom, package by package."""
+    """Return the imports between packages."""
     found: Counter[tuple[str, str]] = Counter()
     for path in files():
         source = package_of(path)

@@ -1,4 +1,4 @@
-"""A folder in memory for tests of the ledger: every commit waits for the disk, which proves nothing there."""
+"""A folder in memory for tests of the ledger, whose commits need no real disk."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def assemble_with_agents(
 
 
 class JsonRun:
-    """Runs of one test, and what the last one heard and said."""
+    """The runs of one test, with the requests and the output of the last one."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
         self._capsys = capsys

@@ -140,7 +140,7 @@ def _beside(kind: str, secret: str, *contexts: str) -> Iterator[Sample]:
 
 
 def in_context(rng: Random) -> Iterator[Sample]:
-    """Yield secrets that only what stands beside them gives away."""
+    """Yield secrets that only their context reveals."""
     yield from _beside(
         "aws-secret-key",
         chars(rng, ALNUM + "/+", 40),

@@ -27,7 +27,7 @@ from agentctl.tools.toolbox import toolbox
 from tests.support.loop import Box, Deed, Diary
 
 NUMBERED_LINES = "".join(f"line {number}\n" for number in range(1, 12_351))
-#: The call that stands in the place of what was cut.
+#: The call in the mark that replaces the cut text.
 MARKED_CALL = re.compile(r"read_file\(path=\"([^\"]+)\"((?:, \w+=\d+)*)\) reads on \.\.\.\]")
 
 

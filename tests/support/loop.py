@@ -1,4 +1,4 @@
-"""What the tests of the loop are built of: small tools, a box for them, and an observer that remembers."""
+"""Parts of the tests of the loop: small tools, a toolbox, and an observer that records."""
 
 from __future__ import annotations
 

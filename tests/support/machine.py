@@ -1,4 +1,4 @@
-"""What the tests need of a machine, found out by trying: one list at the start, one reason for each test without it.
+"""Parts of a machine that tests need, found by trying: listed once at the start, a skip reason for each test.
 
 ``@pytest.mark.needs("root", "mounts")`` on a test, or ``need("mounts")`` in a helper or fixture: where the part is
 missing the test is skipped with the reason; with ``CI`` or ``TESTS_STRICT`` set
@@ -144,7 +144,7 @@ def need(*parts: str) -> None:
 
 
 def told(parts: Iterable[str] = (*PARTS, *PROGRAMS)) -> list[str]:
-    """Return the list of what is missing, with what that means."""
+    """Return the list of missing parts, with the consequence."""
     lines = [f"  {part}: {why}" for part in parts if (why := missing(part))]
     means = "the tests that need it fail" if IS_STRICT else "the tests that need it are skipped"
     return [f"this machine lacks ({means}):", *lines] if lines else []

@@ -26,7 +26,7 @@ class SharedPrivateFiles(private_files.PrivateFiles):
     _of_machine: ClassVar[dict[frozenset[str], tuple[str, ...]]] = {}
 
     def begin(self) -> None:
-        """Start to look, if nobody has."""
+        """Start the walk, if none is under way."""
         if self._thread is None and (known := self._of_machine.get(self._kept_apart())) is not None:
             self._found, self._pending, self._thread = list(known), [], threading.current_thread()
             self._done.set()

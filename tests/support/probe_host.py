@@ -1,4 +1,4 @@
-"""A host on loopback that says exactly what a test wants, byte for byte, and remembers what it heard."""
+"""A host on loopback that sends scripted bytes and records each request."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Pages = Mapping[str, bytes | Tell]
 
 
 def page(body: object = b"", status: str = "200 OK", *headers: str) -> bytes:
-    """Return a whole answer; what is no bytes becomes JSON."""
+    """Return a whole HTTP response; a body that is not bytes becomes JSON."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     head = [f"HTTP/1.1 {status}", f"Content-Length: {len(data)}", "Connection: close", *headers]
     return "\r\n".join([*head, "", ""]).encode() + data
@@ -65,7 +65,7 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
 class Host:
     """Answers by path, each connection in a thread of its own; a path that is not named gets 404.
 
-    An answer is bytes, or a function that speaks by itself. ``left`` is set when a client lost patience.
+    An answer is bytes, or a function that writes to the socket. ``left`` is set when a client timed out.
     """
 
     def __init__(
@@ -90,13 +90,13 @@ class Host:
         return [heard.line.removesuffix(" HTTP/1.1") for heard in self.heard]
 
     def silence(self, client: socket.socket, heard: Heard) -> None:
-        """Say nothing until the client goes, or for longer than anybody should wait."""
+        """Send nothing until the client closes, or for longer than any timeout."""
         client.settimeout(LONG_S)
         if not client.recv(1):
             self.left.set()
 
     def drip(self, data: bytes) -> Tell:
-        """Return what says the bytes of ``data`` in turn, again and again, for as long as anybody listens."""
+        """Return a function that sends the bytes of ``data`` one by one, over and over, until the client closes."""
 
         def speak(client: socket.socket, heard: Heard) -> None:
             until = time.monotonic() + LONG_S

@@ -1,4 +1,4 @@
-"""The floors of the house: who may import whom, which packages stay in which place, and one name for one thing."""
+"""The floors of the packages: which package may import which, where libraries are used, and unique names."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ONLY_IN = {
     "tomlkit": {"settings"},
 }
 
-#: What must be set before somebody else's import: the lines outside of ``settings`` that touch the environment.
+#: Variables set before a foreign import: the lines outside of ``settings`` that touch the environment.
 ENVIRONMENT_GUARDS = {
     "__main__.py": ['os.environ["PYDANTIC_DISABLE_PLUGINS"]'],
     "providers/litellm_loader.py": [
@@ -62,7 +62,7 @@ STEMS_THAT_RECUR = {
 
 LONGEST_TEST_NAME = 80
 
-#: An import of a test's module, also within a program that a test starts.
+#: An import of a test module, also in a program that a test starts.
 TEST_IMPORT = re.compile(r"(?:from|import) (tests\.(?:unit|integration|bill)\b[\w.]*)")
 
 

@@ -1,4 +1,4 @@
-"""What needs a process of its own, beside ``tests/unit/api/test_cost_history.py``."""
+"""Tests that start processes, beside ``tests/unit/api/test_cost_history.py``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The phase 2 document's examples run as they stand there; only where they import from is another place."""
+"""The examples of the phase 2 document run unchanged, except for the module they import from."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ GPT_4 = Rates(Decimal(30), Decimal(60))
 
 
 def compiled(example: str) -> CodeType:
-    """Return an example with its imports rewritten; ``await`` may stand at its top, as in a notebook."""
+    """Return an example with its imports rewritten; top-level ``await`` is allowed, as in a notebook."""
     code = re.sub(
         r"^from (?:cost_tracker|llm_provider|context_manager) import", "from agentctl import", example, flags=re.M
     )
@@ -36,7 +36,7 @@ def compiled(example: str) -> CodeType:
 
 
 def played(example: str, then: str = "", **names: Any) -> dict[str, Any]:  # noqa: ANN401 - what an example makes
-    """Run an example inside a running event loop, and what a test adds to it; return its names."""
+    """Run an example, and code that a test adds, inside a running event loop; return its names."""
     namespace: dict[str, Any] = {"__name__": "example", **names}
 
     async def cell() -> None:
@@ -67,7 +67,7 @@ def engine(docker_host: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def models(wire: OpenWire, engine: str, monkeypatch: pytest.MonkeyPatch) -> WireServer:
-    """Stand where OpenAI and Anthropic would, at GPT-4's prices."""
+    """Serve as OpenAI and Anthropic, at GPT-4's prices."""
     server = wire(containers, keys=[KEY], rates=GPT_4)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)

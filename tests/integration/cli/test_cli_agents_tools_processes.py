@@ -1,4 +1,4 @@
-"""What needs a process of its own, beside ``tests/unit/cli/test_cli_agents_tools.py``."""
+"""Tests that start processes, beside ``tests/unit/cli/test_cli_agents_tools.py``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run asks before it begins, and what it never does: wait for a person who is not there."""
+"""Questions before a run begins; without a terminal it never waits for an answer."""
 
 from __future__ import annotations
 

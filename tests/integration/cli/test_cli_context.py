@@ -1,4 +1,4 @@
-"""What a user sets and sees of the context: flags, the lines of a run, ``runs show --context``, the topic."""
+"""The context for a user: flags, the lines of a run, ``runs show --context``, the help topic."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What needs a process of its own, beside ``tests/unit/cli/test_cli_costs.py``."""
+"""Tests that start processes, beside ``tests/unit/cli/test_cli_costs.py``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MINUTE = timedelta(minutes=1)
 
 
 async def _spend(path: Path) -> None:
-    """Two runs, half an hour ago: three calls at known prices, one in doubt, one at a price that nobody knows."""
+    """Two runs, half an hour ago: three calls at known prices, one in doubt, one of unknown price."""
     spender = Spender(path, datetime.now(UTC) - 30 * MINUTE)
     limits = CostLimit(max_cost_per_task="0.5")
     await spender.run("7f3a", limits=limits, labels={"team": "web", "pr": "17"})

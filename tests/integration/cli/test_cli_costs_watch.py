@@ -1,4 +1,4 @@
-"""``agentctl costs --watch``: drawn again when something changes, for people and for programs, until nobody looks."""
+"""``agentctl costs --watch``: redrawn at each change, as a table or as JSON lines, until its reader leaves."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CTRL_C = b"\x03"
 
 
 class Screen(NamedTuple):
-    """A command whose stdout is a terminal, and the side that a person sits at."""
+    """A command whose stdout is a terminal, and the other side of that terminal."""
 
     desk: int
     process: subprocess.Popen[bytes]

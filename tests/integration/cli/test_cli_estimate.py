@@ -1,4 +1,4 @@
-"""``run --estimate``: what a run would send and could cost, and that it is not sent and costs nothing."""
+"""``run --estimate``: what a run would send and could cost; the estimate sends nothing and costs nothing."""
 
 from __future__ import annotations
 

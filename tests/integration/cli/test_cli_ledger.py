@@ -1,4 +1,4 @@
-"""``agentctl ledger``: what check and reconcile say, how they end, whom they ask, and where they refuse."""
+"""``agentctl ledger``: output, exit codes, questions and refusals of check and reconcile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a shell does to us: closed pipes, full disks, closed descriptors, and bytes on stdin."""
+"""The command in a shell: closed pipes, full disks, closed descriptors, and bytes on stdin."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``agentctl trust``: shown by name, asked once, bound to what was shown."""
+"""``agentctl trust``: shows names, asks once, and trusts exactly the content that was shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is loaded for what: a quick command stays quick."""
+"""Which modules each command loads: a quick command stays quick."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from tests.support.command_line import HEAVY_MODULES, ROOT, loaded_by_all, loaded_modules
 from tests.support.probe_host import Host, page
 
-#: What a builtin answer needs nothing of: pydantic's plugins, Typer's adapters, and what counts, sums up and checks the
+#: Modules that a builtin answer must not load: pydantic's plugins, Typer's adapters, and those that handle the
 #: conversation of a language model.
 NOT_FOR_BUILTIN = {
     "importlib.metadata",

@@ -1,4 +1,4 @@
-"""What needs a process of its own, beside ``tests/unit/cli/test_examination.py``."""
+"""Tests that start processes, beside ``tests/unit/cli/test_examination.py``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_a_state_folder_on_a_network_stops_a_run(tmp_path: Path) -> None:
 
 
 def test_sandbox_of_this_host_is_tried_out(tmp_path: Path) -> None:
-    """Whatever this machine has: a lack stops a run only where a boundary was asked for by name."""
+    """On any machine: a missing sandbox stops a run only where one was asked for by name."""
     desk = Desk(tmp_path)
     for wanted, stops in (("auto", False), ("bwrap", True)):
         loaded = desk.load({"AGENTCTL_SANDBOX": wanted})

@@ -1,4 +1,4 @@
-"""What needs a process of its own, beside ``tests/unit/cli/test_hints_pasted.py``."""
+"""Tests that start processes, beside ``tests/unit/cli/test_hints_pasted.py``."""
 
 from __future__ import annotations
 

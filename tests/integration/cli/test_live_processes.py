@@ -1,4 +1,4 @@
-"""What needs a process of its own, beside ``tests/unit/cli/test_live.py``."""
+"""Tests that start processes, beside ``tests/unit/cli/test_live.py``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a real terminal shows: while a run goes on, after it, and where it can show nothing."""
+"""The screen of a real terminal during a run, after it, and where nothing can be drawn."""
 
 from __future__ import annotations
 

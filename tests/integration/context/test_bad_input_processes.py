@@ -1,4 +1,4 @@
-"""What needs a process of its own, beside ``tests/unit/context/test_bad_input.py``."""
+"""Tests that start processes, beside ``tests/unit/context/test_bad_input.py``."""
 
 from __future__ import annotations
 

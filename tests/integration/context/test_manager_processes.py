@@ -1,4 +1,4 @@
-"""What needs a process of its own, beside ``tests/unit/context/test_manager.py``."""
+"""Tests that start processes, beside ``tests/unit/context/test_manager.py``."""
 
 from __future__ import annotations
 

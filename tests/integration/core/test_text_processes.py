@@ -1,4 +1,4 @@
-"""What needs a process of its own, beside ``tests/unit/core/test_text.py``."""
+"""Tests that start processes, beside ``tests/unit/core/test_text.py``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What needs a process of its own, beside ``tests/unit/journal/test_writer.py``."""
+"""Tests that start processes, beside ``tests/unit/journal/test_writer.py``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The long forms of the ledger's tests, with their figures: ``python -m tests.integration.ledger.full``; some minutes.
+"""The long forms of the ledger's tests, with their figures: ``python -m tests.integration.ledger.full``; takes minutes.
 
 Fifty processes on a barrier, more than 250 of them killed, every window of thousands of calls, a thousand trees of
 nested runs, five trees of thirty processes each with 18 of them killed, and the machine of rules with new dice.
@@ -38,7 +38,7 @@ def dollars(nano: float) -> str:
 
 
 def of_crowds(name: str, act: Callable[[], dict[str, Any]]) -> bool:
-    """Print what became of a crowd; return whether it is as promised."""
+    """Print the outcome of a crowd; return whether no promise was broken."""
     began = time.monotonic()
     said = act()
     phases = ", ".join(f"{phase} {count}" for phase, (count, _) in sorted(said["phases"].items()))

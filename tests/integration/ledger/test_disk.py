@@ -1,4 +1,4 @@
-"""Faults of the disk, made by the kernel itself, at each deed: nothing is spent, and what was there is kept."""
+"""Disk faults, made by the kernel, at each ledger operation: nothing is spent, and existing rows are kept."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def phase_of(path: Path, name: str) -> str | None:
 def test_step_that_cannot_be_written_raises_and_is_not_done(
     request: pytest.FixtureRequest, tmp_path: Path, fault: Fault, said: str, cure: str, stage: str
 ) -> None:
-    """What is held or was sent stays so, and counts; the same deed is done when the disk is well again."""
+    """Held and sent calls stay and count; the same operation succeeds when the disk works again."""
     folder = request.getfixturevalue("disk") if fault is full else tmp_path
     path, (before, deed, then, after) = folder / "ledger.db", STAGES[stage]
     with puppet(path) as worker:
@@ -140,7 +140,7 @@ def test_call_not_surely_marked_as_sent_is_not_sent(tmp_path: Path) -> None:
 
 
 def test_failed_commit_that_survives_a_crash_is_recognized(tmp_path: Path) -> None:
-    """The log had it, only its sync failed; who opens the ledger next finds it, as a hold of the dead."""
+    """The log has the commit, only its sync failed; the next process finds it as a hold of a dead owner."""
     path = tmp_path / "ledger.db"
     with puppet(path) as worker:
         worker.do("open", "run")
@@ -361,7 +361,7 @@ def test_a_ledger_that_was_taken_away_while_in_use_takes_nothing_more(tmp_path: 
 
 
 def test_two_ledgers_of_one_process_keep_their_locks_when_another_opens_and_closes(tmp_path: Path) -> None:
-    """Opening and closing the file itself would end SQLite's locks, and the next to leave would remove the log."""
+    """Opening and closing the file itself would drop SQLite's locks, and the next to close would remove the log."""
     path, log = tmp_path / "ledger.db", tmp_path / "ledger.db-wal"
     first = Database(path)
     second = Database(path)

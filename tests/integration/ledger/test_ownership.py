@@ -1,4 +1,4 @@
-"""Root on a user's state folder: what it makes is the user's, and what it left there blocks nobody for ever."""
+"""Root in a user's state folder: its files belong to the user, and what it leaves blocks nothing for ever."""
 
 from __future__ import annotations
 
@@ -233,7 +233,7 @@ def test_living_run_of_root_whose_lock_the_user_cannot_open_is_not_taken_for_dea
 def test_late_usage_of_a_living_run_that_the_kernel_hides_counts(
     users: Path, root_run: Puppet, clock: HandClock
 ) -> None:
-    """From another namespace nobody sees it: its call is in doubt after its deadline, and its usage is believed."""
+    """The run is invisible from another namespace: its call is in doubt after its deadline, its late usage counts."""
     as_before(lock_of(users))
     clock.pass_by(DEADLINE_S)
     line = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")

@@ -1,4 +1,4 @@
-"""Processes that are stopped, replaced, buried alive or out of sight: the lock decides, and nothing is sent twice."""
+"""Processes that are stopped, replaced, wrongly declared dead or invisible: the lock decides, nothing is sent twice."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def stop(process: Puppet) -> None:
 
 
 def lose_the_lock_of(path: Path, owned: str) -> None:
-    """Make the owner of an attempt look dead, as a wrong verdict does."""
+    """Make the owner of an attempt look dead."""
     ((owner,),) = look(path, f"SELECT owner_id FROM attempts WHERE id = '{owned}'")  # noqa: S608
     (path.with_suffix(".owners") / str(owner)).unlink()
 
@@ -129,7 +129,7 @@ def test_stopped_process_that_holds_the_queue_is_named_and_both_go_on_after_it(
 
 
 def test_a_queue_that_moves_is_waited_for_however_long_it_is(path: Path) -> None:
-    """Every turn is short and all of them together are longer than the patience: a slow disk, and many who write."""
+    """Each turn is short, but together they exceed the timeout: a slow disk with many writers."""
     queue, patience_s, slowest = path.with_suffix(".queue"), 1.5, 0.0
     got = threading.Event()
 

@@ -1,4 +1,4 @@
-"""Many processes on one ledger, and what is left when one of them is killed."""
+"""Many processes on one ledger, some of them killed."""
 
 from __future__ import annotations
 

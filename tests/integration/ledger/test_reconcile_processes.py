@@ -1,4 +1,4 @@
-"""What needs a process of its own, beside ``tests/unit/ledger/test_reconcile.py``."""
+"""Tests that start processes, beside ``tests/unit/ledger/test_reconcile.py``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What needs a process of its own, beside ``tests/unit/providers/builtin/test_provider.py``."""
+"""Tests that start processes, beside ``tests/unit/providers/builtin/test_provider.py``."""
 
 from __future__ import annotations
 

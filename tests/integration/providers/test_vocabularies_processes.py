@@ -1,4 +1,4 @@
-"""What needs a process of its own, beside ``tests/unit/providers/test_vocabularies.py``."""
+"""Tests that start processes, beside ``tests/unit/providers/test_vocabularies.py``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole runs against a server that counts in its own way: how it is counted is told, learned and kept."""
+"""Whole runs against a server that counts in its own way: the difference is reported, learned and kept."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def looking(turns: int) -> Callable[[WireRequest], Answer]:
 
 
 async def run(folder: Path, env: Mapping[str, str], *, limit: int = 6000) -> list[ContextMeasured]:
-    """Return how full the context was before each request."""
+    """Run the task; return how full the context was before each request."""
     diary = Diary()
     user = Here(folder / "user", observers=(diary,))
     ended = await user.run(env, max_cost_per_task=None, max_context_tokens=limit)

@@ -1,4 +1,4 @@
-"""What a tool itself would have thrown away is in the run's file, too, as far as four megabytes of a stream go."""
+"""Output that a tool leaves out is in the run's file, up to four megabytes a stream."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ FLAGS = ("--json", "--yes", "--tools", "read_file,write_file,run_shell,search_fi
 
 
 class Wire:
-    """One run of the whole command line, and all that its provider heard."""
+    """One run of the whole command line, and every request that its provider got."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
         self._capsys = capsys

@@ -1,4 +1,4 @@
-"""What needs a process of its own, beside ``tests/unit/runner/test_tool_results.py``."""
+"""Tests that start processes, beside ``tests/unit/runner/test_tool_results.py``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real sandbox, opened by the one who runs the tests and by nobody."""
+"""Fixtures: a real sandbox, opened as the user of the tests and as user nobody."""
 
 from __future__ import annotations
 

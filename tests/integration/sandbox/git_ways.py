@@ -1,4 +1,4 @@
-"""Ways by which a command can make git run a program outside: what there is before, what the command does."""
+"""Ways by which a command can make git run a program outside: the setup, and the attack."""
 
 from __future__ import annotations
 

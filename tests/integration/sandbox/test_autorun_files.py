@@ -1,4 +1,4 @@
-"""Files that other programs run or obey, by the door of the shell: the same list as for ``write_file``."""
+"""Files that other programs run or obey, changed by a shell command: the same list as for ``write_file``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The filter of system calls: what it says about each call, what comes of a call inside, and what programs notice."""
+"""The filter of system calls: its verdict on each call, the result of a call inside, and everyday programs."""
 
 from __future__ import annotations
 

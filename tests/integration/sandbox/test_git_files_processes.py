@@ -1,4 +1,4 @@
-"""What needs a process of its own, beside ``tests/unit/sandbox/test_git_files.py``."""
+"""Tests that start processes, beside ``tests/unit/sandbox/test_git_files.py``."""
 
 from __future__ import annotations
 

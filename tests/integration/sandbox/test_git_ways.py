@@ -1,4 +1,4 @@
-"""No command makes git run a program outside: not afterwards, and not while it runs."""
+"""No command makes git run a program outside, neither afterwards nor while the command runs."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from agentctl.sandbox.import_path import child_imports, import_folders, is_impor
 
 ROOT = Path(__file__).parents[3]
 EVIL = "import pathlib\npathlib.Path({mark!r}).touch()\nraise SystemExit('a module of the workspace was imported')\n"
-# Written after the script has loaded its own modules, as a model would; a child loads them anew.
+# Written after the script has loaded its own modules, as a model would; a child loads them again.
 NAMES = ("anyio", "pydantic", "typing_extensions", "json", "re", "dataclasses", "agentctl_extra", "sitecustomize")
 SCRIPT = """
 import sys
@@ -147,7 +147,7 @@ def test_any_other_file_is_not_importable(path: str) -> None:
 
 @pytest.mark.needs("root")
 def test_an_installation_that_cannot_be_read_any_more_is_no_error(tmp_path: Path) -> None:
-    """As when root's agentctl, in root's closed home, runs commands as another user."""
+    """The case: agentctl of root, in root's closed home, runs commands as another user."""
     shutil.copytree(ROOT / "agentctl", tmp_path / "closed/agentctl")
     (tmp_path / "closed").chmod(0o700)
     ask = (

@@ -23,7 +23,7 @@ from tests.support.wire.server import Answer, Call, WireRequest
 KEY, OTHER_KEY = "sk-exposed-0123456789abcdef", "gsk-exposed-abcdef0123456789"
 NOBODY = 65534
 
-# Looks for what it is given backwards, so that it does not find itself. Prints a line for each place.
+# Gets the text to look for reversed, so that it does not find itself. Prints a line for each place.
 SCAN = r"""
 import os, re, sys
 skipped = set(map(int, sys.argv[1].split(",")))
@@ -135,7 +135,7 @@ DECOY = "decoy-0123456789"[::-1]
 def test_an_ordinary_user_s_command_finds_the_key_in_no_environment_and_no_memory(
     work: Path, wire: OpenWire, is_full: bool
 ) -> None:
-    """One key is in the environment in any case, another provider's."""
+    """The environment always has one key, of another provider."""
     for key_in in ("environment", "env file") if is_full else ("env file",):
         found = run(work, wire, prefix=["setpriv"], key_in=key_in)
         assert f"environ {DECOY}" in found, "what can be read is found"

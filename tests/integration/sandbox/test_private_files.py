@@ -1,4 +1,4 @@
-"""What only root may read, at any depth, and file systems of the kernel, wherever mounted: not for a command."""
+"""Commands see neither files that only root may read, at any depth, nor kernel file systems, wherever mounted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a command says, how it ended, what it was given."""
+"""A command's output, exit code and environment."""
 
 from __future__ import annotations
 

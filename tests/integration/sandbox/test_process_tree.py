@@ -1,4 +1,4 @@
-"""Whatever a command does, nothing of it is left when it is over."""
+"""No process of a command is left when it is over, whatever the command does."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ def ended_at_once() -> subprocess.Popen[bytes]:
 
 
 async def test_a_command_that_has_ended_alone_is_looked_for_once(trace: Trace) -> None:
-    """All that is older than a command is none of it, and the kernel's threads never are: they show no environment."""
+    """Processes older than the command, and kernel threads, which show no environment, do not belong to it."""
 
     class Counted(ProcessTree):
         looks = 0

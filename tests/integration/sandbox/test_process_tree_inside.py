@@ -1,4 +1,4 @@
-"""Whatever a command in the sandbox does: nothing of it is left when it is over, and it fills no memory."""
+"""No process of a sandboxed command is left when it is over, and its output fills no memory."""
 
 from __future__ import annotations
 

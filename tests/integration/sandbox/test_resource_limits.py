@@ -64,7 +64,7 @@ ALLOCATE = "python3 -c 'x = bytearray({})'"
 @pytest.mark.parametrize("command", [ALLOCATE.format(6 << 30), "head -c 300M /dev/zero >/tmp/x; tail -c 1 /tmp/x"])
 @pytest.mark.parametrize("owner", [0, NOBODY] if os.geteuid() == 0 else [os.geteuid()])
 async def test_the_memory_of_a_command_is_bounded(config: Path, owner: int, command: str) -> None:
-    """By a control group; where none can be had, which is said, by the data of each process."""
+    """A control group bounds it; where none can be made, which is reported, the data of each process is bounded."""
     workspace = config / "work"
     workspace.mkdir()
     os.chown(workspace, owner, -1)

@@ -1,4 +1,4 @@
-"""What is said where the sandbox cannot be had: a line that runs as it stands, and never one that opens a container."""
+"""Hints where the sandbox is missing: a line that runs as printed, and never one that weakens a container."""
 
 from __future__ import annotations
 

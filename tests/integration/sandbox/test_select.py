@@ -1,4 +1,4 @@
-"""Which sandbox there is, and why there is none: the reason and the line that brings one."""
+"""Selection of the sandbox: which one is used, or the reason for none with the line that installs it."""
 
 from __future__ import annotations
 

@@ -46,13 +46,13 @@ ELSEWHERE = {
 }
 
 
-#: Root may read all that says where a socket is: one place is enough where nobody tries them all.
+#: Root may read every place that lists sockets, so one place is enough as root.
 TRIED = [(user, where) for user in USERS for where in (list(ELSEWHERE)[-1:] if user != USERS[-1] else ELSEWHERE)]
 
 
 @pytest.mark.parametrize(("inside", "where"), TRIED, indirect=["inside"])
 def test_a_socket_whose_listener_is_elsewhere_cannot_be_called(inside: Inside, where: str) -> None:
-    """It appears while the first command runs, so that a look at the files before that finds nothing."""
+    """The socket appears while the first command runs, so that a search before it finds nothing."""
     entered, name, kind = ELSEWHERE[where]
     folder = inside.workspace / "run"
     folder.mkdir()

@@ -204,7 +204,7 @@ def test_index_finds_what_a_walk_finds(tmp_path: Path, change: str) -> None:
 @pytest.mark.needs("sandbox")
 @pytest.mark.needs("root")
 def test_files_in_closed_folders_are_moved_for_an_ordinary_user(tmp_path: Path) -> None:
-    """Nothing is closed to root: the run is one of nobody, in a process of its own."""
+    """Root can read everything, so the run is of user nobody, in its own process."""
     run = (
         "import os, tempfile, anyio; from pathlib import Path; from agentctl.sandbox import bwrap, import_path,"
         " private_files, resource_limits, self_test; from agentctl.sandbox.select import open_sandbox\n"

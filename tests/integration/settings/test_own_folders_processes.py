@@ -1,4 +1,4 @@
-"""What needs a process of its own, beside ``tests/unit/settings/test_own_folders.py``."""
+"""Tests that start processes, beside ``tests/unit/settings/test_own_folders.py``."""
 
 from __future__ import annotations
 

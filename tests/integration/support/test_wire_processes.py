@@ -1,4 +1,4 @@
-"""What needs a process of its own, beside ``tests/unit/support/test_wire.py``."""
+"""Tests that start processes, beside ``tests/unit/support/test_wire.py``."""
 
 from __future__ import annotations
 

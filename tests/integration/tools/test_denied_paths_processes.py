@@ -1,4 +1,4 @@
-"""What needs a process of its own, beside ``tests/unit/tools/test_denied_paths.py``."""
+"""Tests that start processes, beside ``tests/unit/tools/test_denied_paths.py``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Engines that are not there, that hang, that are something else: each in one sentence, with a hint."""
+"""Engines that are missing, hang or are something else: one error each, with a hint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An engine that hangs, dies or is stopped: what each tool says of what it was at."""
+"""An engine that hangs, dies or is stopped: each tool reports what it was doing."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ async def test_an_engine_that_hangs_and_is_stopped_ends_a_call_and_is_missing_fo
     await engine.aclose()
     await patient.aclose()
     assert [error.status for error in failed] == ["unavailable"]
-    # The client may try a reused connection once more: then nobody answers any longer.
+    # The client may retry on a reused connection, and then gets no response.
     assert re.search("closed the connection in mid-answer|No container engine is running", failed[0].message)
     assert caught.value.message.startswith(("No container engine is running", "The container engine at"))
     assert "sudo systemctl start docker" in caught.value.hint

@@ -1,4 +1,4 @@
-"""A command inside a running container: its output, its end, and that it has one."""
+"""A command inside a running container: its output, its exit code, and that it always ends."""
 
 from __future__ import annotations
 

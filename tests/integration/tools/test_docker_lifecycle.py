@@ -1,4 +1,4 @@
-"""Start, stop, restart, rm and rmi against a real engine: what they do, on whom, and what they tell."""
+"""Start, stop, restart, rm and rmi against a real engine: effect, target and result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Changes of containers behind their door, as a run uses them: rules hold however a container is named."""
+"""Changes of containers with admission, as in a run: rules hold however a container is named."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytest_plugins = ["tests.support.engine", "tests.support.docker_plugin"]
 
 @dataclass
 class Person:
-    """Answers every question the same way; ``meanwhile`` happens while the question stands."""
+    """Answers every question the same way; ``meanwhile`` runs while the question is open."""
 
     answer: Approval
     meanwhile: Callable[[], Awaitable[None]] | None = None
@@ -39,7 +39,7 @@ class Person:
 
 
 class Door:
-    """Tools behind their door, and the events of what went through."""
+    """Tools with admission, and the events of the admitted calls."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What needs a process of its own, beside ``tests/unit/tools/test_docker_pure.py``."""
+"""Tests that start processes, beside ``tests/unit/tools/test_docker_pure.py``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A new container: what it may be, what is told of its end, and that nothing of it stays."""
+"""docker_run: its restrictions, the report of its end, and that no container stays behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model is told about a command that it ran, and what may be done without asking."""
+"""run_shell: the result for the model, and which commands run without a question."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What needs a process of its own, beside ``tests/unit/tools/test_system.py``."""
+"""Tests that start processes, beside ``tests/unit/tools/test_system.py``."""
 
 from __future__ import annotations
 

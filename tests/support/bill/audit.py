@@ -1,4 +1,4 @@
-"""The invariant of the bill, looked at from outside after every step: the server's books against the ledger's file."""
+"""The invariant of the bill, checked from outside after every step: the server's record against the ledger's file."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Standing:
 
 @dataclass(slots=True)
 class Replay:
-    """Adds up one ledger's history by itself, and judges each admission in it."""
+    """Replays one ledger's history independently, and checks each admission in it."""
 
     path: Path
     rows: dict[str, Row] = field(default_factory=dict)
@@ -73,7 +73,7 @@ class Replay:
     last: int = 0
 
     def look(self) -> list[str]:
-        """Read what is new; return what was admitted though it should not have been."""
+        """Read new entries; return the admissions that should have been refused."""
         if not self.path.exists():
             return []
         try:
@@ -134,7 +134,7 @@ class Replay:
 
 
 class Audit:
-    """Looks at every step of every server that it watches, whoever asks there; ``steps`` counts its looks.
+    """Checks every step of every watched server; ``steps`` counts the checks.
 
     spent ≤ billed ≤ spent + held + in doubt, and each admission within the limits that stand with it. What was reported
     above a hold may be spent at its dearest class. Bills that break an assumption of the promise are judged apart, in
@@ -159,7 +159,7 @@ class Audit:
         books.watch(self.look)
 
     def look(self) -> None:
-        """Look once: the books before and after the ledger, for both go on meanwhile."""
+        """Check once, reading the server's record before and after the ledger, since both go on meanwhile."""
         with self._lock:
             self.steps += 1
             before = self._bills()
@@ -176,7 +176,7 @@ class Audit:
                 self.wrong.append(f"step {self.steps}: {spent} spent, and only {most} billed")
 
     def close(self) -> None:
-        """Look for the last time, and judge what broke an assumption.
+        """Check for the last time, and judge bills that break an assumption.
 
         Raises:
             AssertionError: The bill was not kept at some step.

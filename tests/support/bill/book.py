@@ -1,4 +1,4 @@
-"""Reads the ledger's file as a stranger would: by SQL, without the program."""
+"""Reads the ledger's file by SQL, without the program."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def _collector() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _no_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no run test a sandbox, which takes as long as all the rest of it; who needs one gives its name."""
+    """Run without a sandbox, whose self-test takes as long as the rest of a run; tests that need one name it."""
     monkeypatch.setenv("AGENTCTL_SANDBOX", "none")
 
 
@@ -52,7 +52,7 @@ def state() -> Path:
 
 @pytest.fixture(autouse=True)
 def audit(tmp_path: Path, state: Path) -> Iterator[Audit]:
-    """Hold the books of every server that ``wire`` opens against this test's ledgers, at each step."""
+    """Audit every server that ``wire`` opens against this test's ledgers, at each step."""
     watching = Audit(state / "ledger.db", Here(tmp_path / "user").state / "ledger.db")
     yield watching
     watching.close()

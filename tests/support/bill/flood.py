@@ -19,7 +19,7 @@ def chunked(body: Iterable[bytes], *headers: bytes) -> Iterator[bytes]:
 
 
 class FloodServer:
-    """Reads a request on each connection and then writes what ``answer`` yields, until the client is gone.
+    """Reads a request on each connection, then writes what ``answer`` yields until the client is gone.
 
     ``requests`` are the heads of the requests, ``written`` counts bytes, ``gone`` the clients that hung up.
     """

@@ -44,7 +44,7 @@ class Paid(NamedTuple):
         return Answer(text, calls, **{"input_tokens": self.input_tokens, "output_tokens": self.output_tokens, **more})
 
     def busy(self, asked: WireRequest, **more: Any) -> Answer:  # noqa: ANN401
-        """Say a word and look once more, for ever: only a limit ends this run."""
+        """Answer and call a tool again, for ever: only a limit ends this run."""
         step = 1 + sum(said.role == "assistant" for said in asked.messages)
         return self.answer(f"Step {step}: looking.", (Call(LOOKUPS[step % 2]),), **more)
 
@@ -124,7 +124,7 @@ class Here:
 
 
 def assert_accounted(books: Books, book: Book) -> None:
-    """Hold the server's books against the ledger: every request was held, nothing is open, no bill is missing."""
+    """Assert that every request in the server's record was held, nothing is open and no bill is missing."""
     asked = [heard.asked for heard in books.chat_requests if heard.asked is not None]
     assert sorted(str(one.clamp) for one in asked) == sorted(str(one.granted_output) for one in book.sent)
     assert set(book.phases) <= {"settled", "void", "doubt"}
@@ -134,12 +134,12 @@ def assert_accounted(books: Books, book: Book) -> None:
 
 
 def assert_within(books: Books, book: Book, limit_nano: int) -> None:
-    """Hold both against a limit, at every step of the ledger."""
+    """Assert that both stay within a limit at every step of the ledger."""
     assert books.billed_nano <= limit_nano
     assert book.most_nano <= limit_nano
 
 
 def assert_told(document: Document, book: Book) -> None:
-    """Hold the document of the only run against the ledger, to the nano-dollar."""
+    """Assert that the document of the only run agrees with the ledger to the nano-dollar."""
     assert document["cost"]["nano_usd"] == book.nano("settled")
     assert round(document["cost"]["in_doubt_usd"] * 10**9) == book.nano("doubt")

@@ -1,4 +1,4 @@
-"""Conversations of sixty turns: in the second a fact that the task's last step needs, then noise like it."""
+"""Conversations of sixty turns: turn two has a fact that the last step needs, the rest is similar noise."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def by_relevance(messages: tuple[Message, ...], max_tokens: int) -> tuple[Messag
 
 
 def by_age(messages: tuple[Message, ...], max_tokens: int) -> tuple[Message, ...]:
-    """Cut as deep, but the oldest turn goes first and nothing tells of it."""
+    """Cut as deep, but the oldest turn first and without a digest."""
     if PLAIN.conversation(messages) <= max_tokens:
         return messages
     opening, rest = messages[:2], messages[2:]

@@ -1,4 +1,4 @@
-"""What each of the three kinds of providers asks of a conversation, as strictly as the strictest of its servers."""
+"""The rules of the three message formats, as strict as the strictest server of each."""
 
 from __future__ import annotations
 

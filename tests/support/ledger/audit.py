@@ -1,4 +1,4 @@
-"""An audit of a ledger against the provider's own: every bill, every admission, every refusal, every window."""
+"""An audit of a ledger against the provider's record: every bill, admission, refusal and window."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.ledger.oracle import HOUR_US, Item, Oracle, Sums, admission_p
 
 @dataclass
 class History(Oracle):
-    """The oracle for a long history, which is read once from its beginning to its end."""
+    """The oracle for a long history, read once from start to end."""
 
     by_run: dict[str, list[Item]] = field(default_factory=lambda: defaultdict(list))
     recent: dict[str, Item] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class History(Oracle):
 
 @dataclass(frozen=True)
 class Bill:
-    """What the provider wrote in its books, and when."""
+    """One bill of the provider, and its time."""
 
     nano: int
     tokens: int
@@ -51,7 +51,7 @@ def bills_of(folder: Path) -> dict[str, Bill]:
 
 
 def lines_of(path: Path) -> list[dict[str, object]]:
-    """Return what processes wrote of themselves."""
+    """Return the lines that the processes recorded."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 

@@ -62,7 +62,7 @@ class Crowd:
             self._gate = None
 
     def kill(self, pid: int) -> None:
-        """End one as nothing can be caught."""
+        """Kill one with SIGKILL."""
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         del self.living[pid]

@@ -37,7 +37,7 @@ class Grant(NamedTuple):
 
 
 class Waits(NamedTuple):
-    """For what; ``nano`` and ``tokens`` are the least that would do."""
+    """What is waited for; ``nano`` and ``tokens`` are the least that suffices."""
 
     reason: str
     nano: int = 0
@@ -129,7 +129,7 @@ class Expected(Oracle):
         item.fault, item.is_buried = fault, False
 
     def buried(self, owner: str) -> None:
-        """Conclude what a dead process left: nothing that it held was sent, nobody knows of what it had sent."""
+        """Conclude the attempts of a dead process: held ones are void, sent ones in doubt."""
         for name, item in self.items.items():
             if item.owner == owner and item.phase == "held":
                 self.end(name, "void")
@@ -139,7 +139,7 @@ class Expected(Oracle):
         self.waiters = {name: one for name, one in self.waiters.items() if one.owner != owner}
 
     def swept(self, *, but: str, dead: set[str]) -> None:
-        """Do what must be done before anything is summed up."""
+        """Conclude what is due before anything is summed up."""
         for owner in dead - {but}:
             self.buried(owner)
         for name, item in self.items.items():
@@ -147,7 +147,7 @@ class Expected(Oracle):
                 self.end(name, "void")
 
     def close_run(self, run: str) -> None:
-        """Nothing more is sent under it."""
+        """Close a run: nothing more is sent under it."""
         self.open_runs.remove(run)
         for name, item in self.items.items():
             if item.run == run and item.phase == "held":

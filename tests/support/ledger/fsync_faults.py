@@ -1,4 +1,4 @@
-"""Lets the kernel fail or delay this thread's fsync: a disk that says no, or is slow, without being root."""
+"""Makes the kernel fail or delay this thread's fsync, without root: a failing or slow disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Anything may happen to the ledger in any order; what it answers and holds is worked out anew after each step."""
+"""A Hypothesis state machine of the ledger; each answer and state is recomputed by an oracle after each step."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ WISHES = st.builds(
 
 
 class Bookkeeping(Beside):
-    """What may happen: deeds of three processes, their deaths, and what clocks do."""
+    """The rules: operations of three processes, their deaths, and changes of the clocks."""
 
     @initialize()
     def two_runs(self) -> None:
@@ -84,7 +84,7 @@ class Bookkeeping(Beside):
         lasting=LASTING,
     )
     def a_whole_call(self, slot: int, pick: int, wish: Wish, part: int, cut: bool, lasting: int) -> None:
-        """What mostly happens: hold, sent, answered or cut off."""
+        """The usual call: hold, sent, answered or cut off."""
         self.ask(slot, pick, wish)
         name = f"a{self.names:04d}"
         if cut:
@@ -100,7 +100,7 @@ class Bookkeeping(Beside):
 
     @rule(slots=st.permutations([0, 1, 2]), pick=PICKS, first=WISHES, second=WISHES)
     def two_ask_at_once(self, slots: list[int], pick: int, first: Wish, second: Wish) -> None:
-        """While one is at the sums, another comes: it waits for its turn, or its hold is in those sums."""
+        """Two processes reserve at once: the second waits for its turn, or its hold is in the first one's sums."""
         a, b = self.wanted(slots[0], pick, first), self.wanted(slots[1], pick, second)
         if a is None or b is None:
             return
@@ -122,7 +122,7 @@ class Bookkeeping(Beside):
 
     @rule(pick=PICKS)
     def ask_again(self, pick: int) -> None:
-        """Those who wait ask again; one who did not hear of its hold hears of the same hold."""
+        """Waiters ask again; a process that did not receive its hold receives the same one."""
         if (name := self.pick(self.may_ask_again(), pick)) is None:
             return
         asked, process = self.asks[name][0], self.owner_of(name)
@@ -151,7 +151,7 @@ class Bookkeeping(Beside):
 
     @rule(pick=PICKS, part=st.integers(0, 4), over=st.sampled_from([0] * 9 + [1]))
     def settle(self, pick: int, part: int, over: int) -> None:
-        """Usage comes, now and then for what was in doubt, now and then above the hold."""
+        """Settle a call, sometimes one in doubt, sometimes above its hold."""
         if (name := self.pick(self.mine("sent", "doubt", "settled", "void"), pick)) is not None:
             self.pay(name, part, over=over)
 
@@ -178,7 +178,7 @@ class Bookkeeping(Beside):
 
     @rule(slot=SLOTS, pick=PICKS, deed=st.sampled_from(["reserve", "mark_sent", "settle", "doubt"]))
     def kill_9_in_a_transaction(self, slot: int, pick: int, deed: str) -> None:
-        """What was not committed never was."""
+        """A transaction that was not committed has no effect."""
         name = self.pick(self.mine("held", "sent"), pick)
         process = self.processes[slot] if name is None else self.owner_of(name)
         assert process is not None
@@ -202,7 +202,7 @@ class Bookkeeping(Beside):
 
     @rule(slot=SLOTS)
     def taken_for_dead(self, slot: int) -> None:
-        """A living process loses its lock file: what others make of it must be harmless."""
+        """A living process loses its lock file: that others declare it dead must be harmless."""
         self.processes[slot].lose_its_lock()
 
     @rule(seconds=PASSING)
@@ -211,7 +211,7 @@ class Bookkeeping(Beside):
 
     @rule(pick=PICKS, off_us=st.sampled_from([-SECOND_US, -1, 0, SECOND_US]))
     def an_amount_is_about_to_leave_the_hour_or_a_hold_to_end(self, pick: int, off_us: int) -> None:
-        """Just before, just when, or just after it does."""
+        """Move the clock to just before, exactly at, or just after that moment."""
         items, now_us = self.expected.items, self.expected.now_us
         if (name := self.pick([n for n in items if items[n].counts_in_the_hour(now_us)], pick)) is not None:
             item = items[name]

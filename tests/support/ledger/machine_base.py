@@ -1,4 +1,4 @@
-"""Three processes on one file, and an oracle beside them: what each deed must come to, and what always holds."""
+"""Three processes on one ledger, and an oracle for the result of each operation and the invariants."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Wish:
-    """What an attempt asks for; numbers that make limits be met exactly now and then."""
+    """What an attempt asks for; some numbers meet limits exactly."""
 
     bound: int
     least: int
@@ -35,7 +35,7 @@ class Wish:
 
 
 class Beside(RuleBasedStateMachine):
-    """The ledger, its processes, a clock that does what clocks do, and the oracle."""
+    """The ledger, its processes, a clock that can jump, and the oracle."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Beside(RuleBasedStateMachine):
         self.folder.cleanup()
 
     def did(self, act: Callable[[], T]) -> T:
-        """Do what writes; the ledger's time goes on with it."""
+        """Run a writing operation, which advances the ledger's time."""
         answer = act()
         assert self.clock.taken is not None
         self.expected.tell(self.clock.taken)
@@ -76,7 +76,7 @@ class Beside(RuleBasedStateMachine):
         return next((p for p in self.processes if p.owner == owner), None)
 
     def mine(self, *phases: str) -> list[str]:
-        """Return attempts in these phases whose process still runs, whatever others think of it."""
+        """Return attempts in these phases whose process still runs, even if declared dead."""
         items = self.expected.items
         return [name for name in items if items[name].phase in phases and self.owner_of(name) is not None]
 

@@ -1,4 +1,4 @@
-"""Families of runs in the tests: each run has a process of its own, and a capability that is known from its name."""
+"""Families of runs: each run has its own process, and a capability derived from its name."""
 
 from __future__ import annotations
 

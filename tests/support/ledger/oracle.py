@@ -1,4 +1,4 @@
-"""What must be true of a ledger, worked out anew from what happened: nothing of agentctl decides here."""
+"""An oracle of the ledger, computed from the steps alone, without code of agentctl."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def cost(input_tokens: int, output_tokens: int) -> int:
 
 @dataclass
 class Item:
-    """One attempt as it stands: what counts of it now, and since when it is over."""
+    """The state of one attempt: the amount that counts now, and since when it is over."""
 
     run: str
     owner: str
@@ -46,7 +46,7 @@ class Item:
 
 
 class Sums(NamedTuple):
-    """What counts against one limit, in its own unit."""
+    """The sums that count against one limit, in its unit."""
 
     spent: int = 0
     in_doubt: int = 0
@@ -54,7 +54,7 @@ class Sums(NamedTuple):
 
     @property
     def lasting(self) -> int:
-        """What stays even if every hold were given back for nothing."""
+        """The amount left if every hold were given back unspent."""
         return self.spent + self.in_doubt
 
 
@@ -75,7 +75,7 @@ class Against(NamedTuple):
         return self.limit if self.limit == "max_cost_per_hour" else f"{self.limit}@{run}"
 
     def passed_by(self, taken: int, nano: int, tokens: int) -> bool:
-        """Whether ``taken`` and one more call come to more than the limit: to reach it is allowed."""
+        """Whether ``taken`` and one more call exceed the limit; reaching it is allowed."""
         return self.ceiling is not None and taken + (tokens if self.in_tokens else nano) > self.ceiling
 
 

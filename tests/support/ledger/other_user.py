@@ -1,4 +1,4 @@
-"""A user beside root: a home of theirs, and this process as them."""
+"""A second user beside root: a home folder, and this process as that user."""
 
 from __future__ import annotations
 

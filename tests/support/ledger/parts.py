@@ -39,7 +39,7 @@ class HandClock:
 
 @contextmanager
 def read_only(folder: Path) -> Iterator[None]:
-    """Let nobody write in a folder: by its mode, or for root, whom no mode holds, by a mount over it."""
+    """Make a folder read-only: by its mode, or for root by a read-only mount."""
     if os.geteuid():
         folder.chmod(0o500)
         yield

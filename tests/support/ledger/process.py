@@ -17,11 +17,11 @@ IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # no machine
 
 
 class Killed(BaseException):
-    """The process is gone: whatever it was doing goes no further."""
+    """The process was killed in the middle of an operation."""
 
 
 class TickingClock:
-    """Wall and boot clock in microseconds, one on with each look; ``amid`` is done inside the next look."""
+    """Wall and boot clock in microseconds, advanced by one at each reading; ``amid`` runs inside the next reading."""
 
     def __init__(self) -> None:
         self.wall_us, self.boot_us, self.boot_id = 1_800_000_000 * SECOND_US, 100 * SECOND_US, "boot-1"
@@ -44,7 +44,7 @@ class TickingClock:
         self.boot_us += round(seconds * SECOND_US)
 
     def boot(self, off_s: int) -> None:
-        """Start the machine anew after ``off_s`` by the wall clock."""
+        """Reboot the machine after ``off_s`` seconds by the wall clock."""
         self.wall_us += off_s * SECOND_US
         self.boot_us, self.boot_id = 5 * SECOND_US, f"boot-{int(self.boot_id[5:]) + 1}"
 
@@ -60,11 +60,11 @@ class Process:
 
     @property
     def locked(self) -> bool:
-        """Whether its lock file is there; before its first deed there is none, and nothing to lose."""
+        """Whether its lock file exists; before its first operation there is none."""
         return self._lock.exists()
 
     def lose_its_lock(self) -> None:
-        """Let others take it for dead."""
+        """Remove its lock, so that others declare it dead."""
         self._lock.unlink(missing_ok=True)
 
     def kill(self) -> None:
@@ -78,7 +78,7 @@ class Process:
 
 
 def can_write_now(path: Path) -> bool:
-    """Whether nobody stands at the head of the queue."""
+    """Whether no process holds the head of the queue."""
     with path.with_suffix(".queue").open("rb+") as queue:
         try:
             fcntl.flock(queue, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""A process that does with the ledger what it is told, one deed after the other: ``worker.do("hold", "a", 100)``."""
+"""A process that runs scripted ledger operations one by one: ``worker.do("hold", "a", 100)``."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ class Puppet:
         self.pid: int = self.do("pid")
 
     def tell(self, deed: str, *words: object) -> None:
-        """Say what to do, without waiting for it."""
+        """Send an operation without waiting for its result."""
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps([deed, *words]) + "\n")
         self.process.stdin.flush()
 
     def heard(self) -> Any:  # noqa: ANN401
-        """Return what came of the next deed; a StateError as ``{"error": ..., "hint": ...}``."""
+        """Return the result of the next operation; a StateError as ``{"error": ..., "hint": ...}``."""
         assert self.process.stdout is not None
         return json.loads(self.process.stdout.readline())
 
     def do(self, deed: str, *words: object) -> Any:  # noqa: ANN401
-        """Do it and return what came of it."""
+        """Run an operation and return its result."""
         self.tell(deed, *words)
         return self.heard()
 
@@ -72,7 +72,7 @@ def puppet(path: Path, *before: str, clock: HandClock | None = None) -> Iterator
 
 
 class Strings:
-    """The deeds; the ledger is opened at the first that needs it."""
+    """The operations; the ledger is opened at the first that needs it."""
 
     def __init__(self, path: Path, clock: HandClock | None) -> None:
         self._path, self._clock = path, clock
@@ -134,12 +134,12 @@ class Strings:
         self._session.void(name, "refused")
 
     def spend(self, run: str = "run") -> list[int]:
-        """Tell of the run what is spent, in doubt, held, and what counts in the hour."""
+        """Return the run's amounts spent, in doubt and held, and the amount in the hour."""
         found = self._session.spend(run)
         return [found.run_nano.spent, found.run_nano.in_doubt, found.run_nano.held, found.hour_nano.total]
 
     def stay_in_the_queue(self) -> None:
-        """Stop the world with the queue in hand; whoever hears the answer finds it there."""
+        """Hang while holding the queue."""
         clock = self._session._database._clock
 
         def hanging() -> ClockReading:
@@ -177,7 +177,7 @@ class Strings:
 
 
 def main(path: str, *clock: str) -> None:
-    """Do what is read from stdin, and say what came of it."""
+    """Run the operations read from stdin, and print each result."""
     hand = HandClock(float(clock[0]), float(clock[1]), clock[2]) if clock else None
     strings = Strings(Path(path), hand)
     for line in sys.stdin:

@@ -1,4 +1,4 @@
-"""A process of the crowd: it holds, sends, is billed by a provider with accounts of its own, and settles.
+"""A process of the crowd: it holds, sends, is billed by a provider with its own record, and settles.
 
 It imports nothing but the ledger's rooms, is forked by ``tests.support.ledger.crowd``, and can be killed at any point.
 """
@@ -63,7 +63,7 @@ class Plan:
 
 
 def append(path: Path, line: str) -> None:
-    """Write a line so that it is on disk, and whole, whoever dies."""
+    """Append a whole line and sync it, so that it survives a kill."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         os.write(fd, f"{line}\n".encode())
@@ -73,7 +73,7 @@ def append(path: Path, line: str) -> None:
 
 
 class RunningClock:
-    """The boot clock for all processes, ``speed`` times as quick; the wall goes with it, so that each look is apart."""
+    """One boot clock for all processes, ``speed`` times real time; the wall clock follows it."""
 
     def __init__(self, speed: int) -> None:
         self._speed = speed

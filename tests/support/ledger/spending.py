@@ -19,7 +19,7 @@ NO_LIMIT = CostLimit(max_cost_per_task=None, max_cost_per_hour=None, max_tokens_
 
 
 class Spender:
-    """Writes calls, each at a wall time not before the last one; close it to let the dead be buried."""
+    """Writes calls at non-decreasing wall times; close it so that its owner counts as dead."""
 
     def __init__(self, path: Path, first: datetime) -> None:
         self.clock = HandClock(wall_s=first.timestamp())

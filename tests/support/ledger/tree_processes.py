@@ -93,7 +93,7 @@ def shape(dice: random.Random, calls: int) -> list[Branch]:
 
 
 def tree(calls: int, kills: int, seed: int) -> dict[str, object]:
-    """Let a tree of processes spend, kill some of them at any moment, and tell what is wrong in the end."""
+    """Let a tree of processes spend, kill some of them at any moment, and return what is wrong in the end."""
     dice, deaths, clock = random.Random(seed), dict[str, int](), RunningClock(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -135,7 +135,7 @@ def tree(calls: int, kills: int, seed: int) -> dict[str, object]:
 
 
 def until_all_are_open(path: Path) -> None:
-    """Wait for the last run to be opened: below one that is killed before that nobody would ever be."""
+    """Wait until every run is opened: no run can open below one that is killed before."""
     end = time.monotonic() + PATIENCE_S
     while time.monotonic() < end:
         time.sleep(0.02)

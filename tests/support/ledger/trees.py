@@ -43,7 +43,7 @@ class Ceiling(NamedTuple):
 
 @dataclass
 class Node:
-    """A run: its limits (nano-dollars, tokens, calls), its process, and whether it still goes on."""
+    """A run: its limits (nano-dollars, tokens, calls), its process, and whether it is open."""
 
     name: str
     parent: str
@@ -70,7 +70,7 @@ class Item:
 
 @dataclass
 class Oracle:
-    """What happened in a tree, summed up with nothing but loops."""
+    """The history of a tree, summed up by loops alone."""
 
     parents: dict[str, str] = field(default_factory=dict)
     limits: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -146,7 +146,7 @@ def expected(oracle: Oracle, asked: Ask, now_us: int) -> Expected:
 
 
 class Tree:
-    """One tree, grown and used by dice; ``wrong`` has a sentence for each thing that is not as the oracle has it."""
+    """One random tree; ``wrong`` has a sentence for each difference from the oracle."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.path, self.seed = folder / "ledger.db", seed
@@ -158,7 +158,7 @@ class Tree:
         self.wrong: list[str] = []
 
     def use(self, steps: int) -> None:
-        """Let the dice do so many things, then end every process and read the file."""
+        """Do ``steps`` random things, then end every process and read the file."""
         self.open_below("")
         acts = [(self.grow, 6.0), (self.ask, 12.0), (self.send, 8.0), (self.conclude, 8.0), (self.pass_time, 2.0)]
         acts += [(self.close, 0.5), (self.kill, 0.5)]
@@ -340,7 +340,7 @@ class Tree:
         return self.dice.choice(found) if found else None
 
     def void_the_late(self) -> None:
-        """Do what a hold does first: it buries the dead, and voids what was not sent in time."""
+        """Do what a hold does first: conclude dead owners, and void holds not sent in time."""
         for name, item in self.oracle.items.items():
             if item.phase == "held" and item.deadline_us <= self.now_us:
                 self.end(name, "void", 0, 0)

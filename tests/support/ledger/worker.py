@@ -39,7 +39,7 @@ def session(path: Path, clock: object = None) -> LedgerSession:
 
 
 def ask(run: str, hour: Decimal) -> Ask:
-    """Wish for 20 to 100 output tokens: two to ten cents."""
+    """Ask for 20 to 100 output tokens: two to ten cents."""
     return Ask(os.urandom(8).hex(), run, FACTS, 1_000, least=20, most=100, hour_limit_nano=int(hour * 10**9))
 
 
@@ -82,7 +82,7 @@ class Stall:
 
 
 def wait_to_be_killed(phase: str) -> None:
-    """Say how far we are, then hang."""
+    """Print the phase, then hang."""
     print(phase, flush=True)
     time.sleep(600)
 

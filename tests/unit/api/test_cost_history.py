@@ -1,4 +1,4 @@
-"""The cost history: the last thousand calls as JSON, whole at any moment, never over what is not ours."""
+"""The cost history: the last thousand calls as JSON, complete at any moment, never written over a foreign file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a tracker sets and adds up: exact prices, exact limits, sums over runs, the hour of everyone."""
+"""The cost tracker: exact prices, exact limits, sums over runs, and the hour shared by all runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An agent to call from Python: with or without a loop, often and at once, stopped, cancelled, misused."""
+"""DockerAgent from Python: with or without a loop, repeated and concurrent, stopped, cancelled, misused."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_runs_of_several_threads_on_one_agent_are_apart() -> None:
 async def test_two_runs_at_once_in_one_loop_share_a_provider_and_its_connections(
     wire: OpenWire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first to end must not close what the second one is still listening to."""
+    """The first run to end must not close the connections of the second."""
     let_go = threading.Event()
 
     def slow(asked: Any) -> Answer:  # noqa: ANN401
@@ -110,7 +110,7 @@ async def test_two_runs_at_once_in_one_loop_share_a_provider_and_its_connections
 
 
 class Closing(ScriptedProvider):
-    """Counts how often it was told to let go."""
+    """Counts how often it was closed."""
 
     closed = 0
 

@@ -1,4 +1,4 @@
-"""Everything public has an example, and every example runs: offline, in a folder of its own."""
+"""Every public name has an example, and every example runs offline in its own folder."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_every_public_name_has_an_example_that_runs(
 
 
 def test_exceptions_are_documented_where_they_are_raised() -> None:
-    """Methods that ask, run or read say so; nothing public is left with a bare sentence that hides it."""
+    """Public methods that call, run or read have a ``Raises`` section."""
     texts = {parameter.values[0]: str(parameter.values[1]) for parameter in EVERYTHING}
     asking = [
         *("CostLimit", "CostTracker", "CostTracker.hourly_cost", "CostTracker.summary", "DockerAgent"),

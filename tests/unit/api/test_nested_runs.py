@@ -92,7 +92,7 @@ async def test_incomplete_parent_variables_are_refused_before_a_run_begins(
 
 
 def test_agent_inside_a_sandbox_is_refused_before_other_checks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a key, too: nobody looks for one that would be of no use."""
+    """The refusal comes without a key, too: no key is looked up before it."""
     monkeypatch.setenv("AGENTCTL_CHILD", "0a0b")
     monkeypatch.setenv("CI", "1")
     with pytest.raises(ActionDenied, match="is not visible inside its sandbox"):

@@ -1,4 +1,4 @@
-"""The line to paste when a breaker tripped."""
+"""The hint after a breaker has tripped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bound of the input: never below what a byte-level tokenizer can make of the request."""
+"""The bound of the input: never below the count of any byte-level tokenizer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ messages = st.lists(st.builds(Message, st.sampled_from(["user", "assistant", "to
 
 
 def harsh_count(request: Request) -> int:
-    """Count as the worst honest tokenizer might: one token a byte after NFKC, a template of 20 a message."""
+    """Count as the worst honest tokenizer: one token a byte after NFKC, and a template of 20 tokens a message."""
     total = 500 if request.tools else 0
     for message in request.messages:
         total += 10 + len(unicodedata.normalize("NFKC", message.text).encode("utf-8", "surrogatepass"))

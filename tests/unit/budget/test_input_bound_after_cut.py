@@ -1,4 +1,4 @@
-"""The bound of a request that was cut: what is left of a reported one costs no more than it did there."""
+"""The bound of a request after a cut: the part left of a reported request costs no more than it did there."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MARK = "\n[... 4,000 characters: the middle is cut here; ask for less ...]\n"
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A server with habits: what it puts around messages, and what it makes of a conversation as a whole.
+    """A server's chat template: what it puts around messages, and how it renders a conversation.
 
     ``rate`` bytes make a token, ``frame`` tokens stand around each message. ``seam``: by how many tokens two messages
     that meet may come out otherwise. ``default_system`` tokens are put in where no system message begins. ``merges``:
@@ -136,7 +136,7 @@ VOCABULARIES = ("cl100k_base", "o200k_base", "older Claude")
 def test_real_tokenizers_find_no_more_in_what_is_left(
     name: str, said: list[str], left: list[bool], at: int, notes: str, marker: str
 ) -> None:
-    """One text without markers that keep messages apart is the worst a template can make of them."""
+    """One text without markers between messages is the worst case of a template."""
     count = load_vocabulary(name)
     assert count is not None
     system = Message("system", "be brief")

@@ -1,4 +1,4 @@
-"""A bound counted by a vocabulary: never below what OpenAI counts, and near it; only where its vocabulary is sure."""
+"""A bound counted by a vocabulary: never below OpenAI's count, near it, and only where the vocabulary is certain."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_openais_count_is_never_above_the_counted_bound(name: str, said: tuple[M
 def test_openais_count_of_a_growing_conversation_is_never_above_the_counted_bound(
     name: str, said: tuple[Message, ...], left: int, more: tuple[Message, ...], thoughts: int
 ) -> None:
-    """It goes on, or is cut and goes on: the first two messages stay, and so does what is behind the cut."""
+    """The conversation grows, or is cut and grows: the first two messages and those after the cut stay."""
     *before, answer = (*said, Message("assistant", "ok"))
     earlier = Request("m", tuple(before), TOOLS)
     usage = Usage(truth(name, earlier.messages, TOOLS), vocabulary_of(name)(answer.text) + thoughts)

@@ -1,4 +1,4 @@
-"""The bound against a server with a tokenizer, a template and habits of its own: its true input is never above it."""
+"""The bound against a server with its own tokenizer and template: the true input is never above the bound."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_true_input_is_never_above_the_bound(
 ) -> None:
     """Another model in the place of the asked one is unforeseeable until a report names it, and never built on again.
 
-    What is left out of a report shows while it is more than what came new: the system message is longer than that.
+    An omission in a report shows while it is larger than the new part: the system message is longer than that.
     """
     ground, switched = BoundBasis(), False
     caches: dict[int, int] = {}  # of a prompt that begins with such tools, until the conversation is cut

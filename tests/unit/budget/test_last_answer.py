@@ -1,4 +1,4 @@
-"""How much is kept for a last answer, what it is asked with, and the notes where it cannot be had."""
+"""The last answer: its reserve, its request, and the notes where there is no room for one."""
 
 from __future__ import annotations
 

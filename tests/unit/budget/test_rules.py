@@ -1,4 +1,4 @@
-"""Grant and verdict: what is let through never breaks a ceiling, and nothing is refused without need."""
+"""Grant and verdict: a permitted call never breaks a ceiling, and a refusal is always necessary."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ASK = Ask("a", "r", FACTS, input_bound=1_000, least=256, most=4_096, hour_limit_
 
 
 def fits(room: LimitState, worst: WorstCase, *, but: int = 0) -> bool:
-    """Say independently of the code whether ``worst`` stays within ``room``."""
+    """Return, independently of the code, whether ``worst`` stays within ``room``."""
     own = worst.tokens if room.unit == "tokens" else worst.nano or 0
     return room.ceiling is None or room.amounts.total - but + own <= room.ceiling
 

@@ -1,4 +1,4 @@
-"""``agentctl agents`` and ``agentctl tools``: what there is, and what a model would be offered."""
+"""``agentctl agents`` and ``agentctl tools``: the lists, and the tools that a model would be offered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands beside ``run``: costs, runs, config, completion, help; and what is no command at all."""
+"""The commands beside ``run``: costs, runs, config, completion, help; and unknown words."""
 
 from __future__ import annotations
 

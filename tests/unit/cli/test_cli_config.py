@@ -1,4 +1,4 @@
-"""``agentctl config get|set|init``: one value at a time, as scripts and people want it."""
+"""``agentctl config get|set|init``: one value at a time, for scripts and for people."""
 
 from __future__ import annotations
 

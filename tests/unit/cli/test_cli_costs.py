@@ -1,4 +1,4 @@
-"""``agentctl costs``: what people read, what programs read, and what a gate lets through."""
+"""``agentctl costs``: the table, JSON and CSV, and the gate ``--fail-above``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ HEADER = (
 
 
 async def _spend(path: Path) -> None:
-    """Two runs, half an hour ago: three calls at known prices, one in doubt, one at a price that nobody knows."""
+    """Two runs, half an hour ago: three calls at known prices, one in doubt, one of unknown price."""
     spender = Spender(path, datetime.now(UTC) - 30 * MINUTE)
     limits = CostLimit(max_cost_per_task="0.5")
     await spender.run("7f3a", limits=limits, labels={"team": "web", "pr": "17"})

@@ -1,4 +1,4 @@
-"""``agentctl doctor``: the first line, a line for each question, and never a key, a charge or a wait."""
+"""``agentctl doctor``: the first line and a line for each check; it shows no key, costs nothing and does not hang."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a stranger types first: words in the wrong place, and a help that must not speak of Python."""
+"""First commands of a new user: words in the wrong place, and a help without Python's type names."""
 
 from __future__ import annotations
 

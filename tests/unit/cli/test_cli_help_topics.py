@@ -20,7 +20,7 @@ from tests.support.command_line import ROOT, Here
 from tests.support.command_parser import ROOT_COMMAND, parse_command
 from tests.support.settings_files import written_default
 
-#: The topics that are no pages' file names, and those that a lone word of a task could mean.
+#: The topics that differ from their page's file name, and those that a one-word task could mean.
 NAMED_TOPICS = ("setup", "budget", "permission", "context", "formatting", "environment", "exit-codes")
 
 

@@ -1,4 +1,4 @@
-"""``agentctl providers test``: its ceiling first, a table or a document, and one number for all."""
+"""``agentctl providers test``: its ceiling first, a table or a document, and one exit code for all."""
 
 from __future__ import annotations
 

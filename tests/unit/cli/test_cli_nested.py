@@ -1,4 +1,4 @@
-"""What the commands show of runs inside runs, and refuse inside one."""
+"""How commands show nested runs, and what they refuse inside a run."""
 
 from __future__ import annotations
 
@@ -90,8 +90,8 @@ def test_a_tree_deeper_than_one_has_a_line_to_each_run() -> None:
 
 
 @pytest.mark.usefixtures("outer")
-def test_the_ledger_is_not_changed_from_inside_a_run_by_whatever_it_is_known(here: Here) -> None:
-    """Without the mark, which a child may have lost, what opens the budget says it, too."""
+def test_the_ledger_cannot_be_changed_from_inside_a_run_recognized_by_capability(here: Here) -> None:
+    """A child that has lost the mark is recognized by its capability, too."""
     refused = here("ledger", "reconcile", "--run", "outer", "--actual", "0")
     assert (refused.code, "the ledger cannot be changed from inside a run" in refused.err) == (5, True)
     assert here("ledger", "check").code == 0

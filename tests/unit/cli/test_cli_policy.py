@@ -1,4 +1,4 @@
-"""``agentctl policy check``: what would happen to a call, with the exit code that says so."""
+"""``agentctl policy check``: the outcome of a tool call, with its exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``agentctl providers list``, the Ollama that a run finds by itself, and what the help says of both."""
+"""``agentctl providers list``, the Ollama that a run finds by itself, and the help on both."""
 
 from __future__ import annotations
 

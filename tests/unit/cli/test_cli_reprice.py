@@ -1,4 +1,4 @@
-"""``agentctl ledger reprice``: what people and programs read, at whose prices, and how it refuses."""
+"""``agentctl ledger reprice``: the table, JSON and CSV, the prices used, and the refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How full a context was, from a journal alone: recorded by this version, by an older one, by none of ours."""
+"""The context usage of a run, read from its journal: of this version, of an older one, or a foreign file."""
 
 from __future__ import annotations
 

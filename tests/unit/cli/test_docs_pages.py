@@ -1,4 +1,4 @@
-"""What the pages of docs/ take from the code is what the code says now."""
+"""The generated parts of docs/ agree with the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The doctor's questions, one by one: side by side, bounded, and each lack with a line to paste."""
+"""The doctor's checks: run in parallel, bounded in time, each problem with a line to paste."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every line of the package that a person is told to type is found in its source, pasted into a shell, and parsed.
+"""Every command in a hint of the package is found in its source, run in a shell, and parsed.
 
 A command in a text begins at the text's start, or behind ``: ``, ``? ``, ``(``, ``, or ``, ``; `` or three blanks. It
 ends before three blanks, `` (``, ``; `` and ``, ``. Words in capitals, and ``…``, stand for a value.
@@ -116,7 +116,7 @@ def hints() -> list[Hint]:
 
 
 def test_every_command_stands_where_it_is_found() -> None:
-    """Otherwise the test below would not see it."""
+    """Otherwise the test below would miss the command."""
     unseen = []
     for file in sorted(PACKAGE.rglob("*.py")):
         if not str(file.relative_to(PACKAGE)).startswith(NOT_READ):

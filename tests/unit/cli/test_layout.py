@@ -1,4 +1,4 @@
-"""The live region as rows: whatever happens and whoever speaks, it fits, and it says what counts."""
+"""The live region as rows: it always fits, and shows the figures that matter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people read: figures, lines, the summary."""
+"""Output for people: figures, lines, the summary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What no conversation should be, and what becomes of it: a clear error with its hint, or the right answer."""
+"""Malformed conversations: a clear error with its hint, or the right result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is learned from a provider's reports: a line near what was expected, never far below what it said last."""
+"""Calibration by a provider's reports: near the expected count, never far below the last report."""
 
 from __future__ import annotations
 

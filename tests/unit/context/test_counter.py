@@ -1,4 +1,4 @@
-"""How a run counts: cheaply while that is enough, by a vocabulary in time, and as its model reports."""
+"""The token counter of a run: rough while that is enough, then by a vocabulary, calibrated by reports."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ async def test_factor_of_an_earlier_run_counts_from_the_first_request_without_a_
 
 
 async def test_request_refused_as_too_long_is_counted_by_the_vocabulary_before_its_cut() -> None:
-    """Else the limit that it teaches would be in tokens of another kind than the next request is counted in."""
+    """Otherwise the limit learned from the refusal and the next request would be counted in different ways."""
     vocabulary, counted = Vocabulary(), list[tuple[str, int | None]]()
     vocabulary.may_go_on.set()
 

@@ -1,4 +1,4 @@
-"""What was cut leaves a few lines behind the task, however often it happens."""
+"""A cut leaves a digest of a few lines after the task, however often it happens."""
 
 from __future__ import annotations
 

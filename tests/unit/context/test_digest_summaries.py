@@ -1,4 +1,4 @@
-"""A model's words behind the task: found again whatever they are, within their room, and never in the task's place."""
+"""A model's summary after the task: found again whatever its text, within its room, never in place of the task."""
 
 from __future__ import annotations
 

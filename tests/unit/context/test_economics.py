@@ -1,4 +1,4 @@
-"""What a cut costs and saves, to the nano-dollar, and when a model's summary of it is worth its price."""
+"""The cost and saving of a cut, to the nano-dollar, and when a model's summary is worth its price."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The context manager that anyone can use: our messages or dicts, counted, cut, and warned of."""
+"""ContextManager: our messages or dicts, counted, cut, and warned about."""
 
 from __future__ import annotations
 
@@ -358,7 +358,7 @@ def test_managers_numbers_can_be_read_and_not_changed() -> None:
 
 
 class Answer:
-    """What some SDKs return instead of a dict."""
+    """A message object as some SDKs return it instead of a dict."""
 
     def model_dump(self) -> dict[str, str]:
         return {}

@@ -1,4 +1,4 @@
-"""A fact of turn two that the task's last step needs is still in what is sent at turn sixty."""
+"""A fact of turn two that the task's last step needs is still sent at turn sixty."""
 
 from __future__ import annotations
 

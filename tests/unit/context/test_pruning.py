@@ -1,4 +1,4 @@
-"""What is sent when a conversation does not fit."""
+"""Pruning of a conversation that does not fit."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def test_a_cut_text_never_exceeds_its_room(text: str, room: int) -> None:
 def promises(
     messages: tuple[Message, ...], max_tokens: int, keep_user: int, keep_assistant: int, tools_tokens: int
 ) -> None:
-    """Assert all that holds whatever a conversation is."""
+    """Assert the invariants of a pruned conversation."""
 
     def pruned(given: tuple[Message, ...]) -> tuple[Message, ...]:
         return prune(

@@ -1,4 +1,4 @@
-"""What holds of every cut: of any conversation, counted in any way, with a summary or without, and of many in a row."""
+"""Invariants of every cut: of any conversation, any way of counting, with or without a summary, and many in a row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a conversation still needs stays, and what it no longer needs goes first."""
+"""Relevance: groups that the task still needs stay, others are cut first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Replayed, our way to make a conversation fit is the cheapest that keeps to the limit, at every price table."""
+"""Replay: agentctl's strategy is the cheapest that keeps to the limit, at every price table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One way of counting for whole requests, and for cutting a text to a size."""
+"""One measure counts whole requests and cuts a text to a size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run's reports, looked at as they come."""
+"""The detector of silent truncation, fed with the reports of one run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A low report is a cut prompt, or one that was in a cache: which of the two, and what may be sent after a refusal."""
+"""A low report means a cut or a cached prompt: which of the two, and how much may be sent after a refusal."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_report_says_whether_the_prompt_was_cut(name: str) -> None:
 
 @given(st.lists(st.integers(0, 3_000), min_size=1, max_size=30), st.floats(0.78, 2.5))
 def test_a_server_that_reads_all_is_never_called_a_cutting_one(new: list[int], dense: float) -> None:
-    """However much denser than ours its count is, and however the conversation grows."""
+    """Holds for any denser count than ours, and however the conversation grows."""
     seen, total = ReportHistory(), 1_500
     finding, seen = judge_report(seen, SentTokens(int(total / 1.3)), int(total * dense))
     for more in new:
@@ -98,7 +98,7 @@ def test_a_server_that_reads_all_is_never_called_a_cutting_one(new: list[int], d
 def test_a_server_that_counts_what_is_new_to_it_is_never_called_a_cutting_one(
     new: list[int], first: int, again: bool
 ) -> None:
-    """Whatever another run left in its cache, and though it is asked for the same a second time."""
+    """Holds for any cache left by another run, and for the same request asked twice."""
     if any(tokens % 512 in {0, 2, 3, 12, 13, 511} for tokens in (first, *new)):
         return  # as large as what a cut leaves: told apart only once it was seen how the server counts
     _, seen = judge_report(ReportHistory(), SentTokens(6_000), first)

@@ -1,4 +1,4 @@
-"""A window holds the prompt and the answer: what is wished for has room in it, by what was reported."""
+"""A window holds the prompt and the answer: the clamp fits in it, by what was reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The list of what other programs run or obey."""
+"""The list of files that other programs run or obey."""
 
 from __future__ import annotations
 

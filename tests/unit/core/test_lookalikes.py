@@ -1,4 +1,4 @@
-"""What a person is asked shows names as they are: nothing in them looks like something else."""
+"""Questions show names without lookalikes: no character in them can be taken for another."""
 
 from __future__ import annotations
 

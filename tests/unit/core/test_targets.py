@@ -1,4 +1,4 @@
-"""Other names of one thing: a rule that restricts means the thing, whichever name the rule or the model uses."""
+"""Other names of one target: a restricting rule matches it under any name that the rule or the model uses."""
 
 from __future__ import annotations
 

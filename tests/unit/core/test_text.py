@@ -1,4 +1,4 @@
-"""What is shown can neither move a cursor nor hide a word, and no secret is kept."""
+"""Text shown can neither move a cursor nor hide a word, and holds no secret."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules as the user writes them: what they mean, and what they never let through."""
+"""Permission rules as the user writes them: what they match, and what they never permit."""
 
 from __future__ import annotations
 

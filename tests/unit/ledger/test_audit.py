@@ -74,7 +74,7 @@ def test_every_charge_is_recomputed_to_the_nano_dollar(found: list[Call]) -> Non
     assert dict(proof.not_recomputed) == ({"unknown_price": unknown} if unknown else {})
 
 
-#: Numbers that have no part in an amount: the provider's bill is more, or the price is the same for two classes.
+#: Numbers that do not change an amount: the provider's bill is higher, or two classes have the same price.
 NO_PART = {
     *(("billed", column) for column in ("cached_input_tokens", "cache_write_tokens", "reasoning_tokens")),
     *((name, "hour_write_tokens") for name in ("billed", "answered", "tier", "long")),

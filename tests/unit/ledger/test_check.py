@@ -1,4 +1,4 @@
-"""The ledger proves itself: what was changed is named, each admission within its own limits, nothing is written."""
+"""Check: changed rows are named, each admission is within its own limits, nothing is written."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def test_a_model_that_cost_more_than_its_hold_is_listed_until_it_is_cleared(path
 
 
 class History:
-    """Entries written by hand, all of one run, for what only later versions write."""
+    """Entries written by hand, all of one run, for fields that only later versions write."""
 
     def __init__(self) -> None:
         self.replay, self.at_us, self._number = Replay(), 0, 0

@@ -1,4 +1,4 @@
-"""Clocks that jump, stop and start anew: the hour never frees early, and nothing counts for ever."""
+"""Clocks that jump, stop and restart: the hour never frees early, and no amount counts for ever."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def spend(session: LedgerSession, name: str = "a") -> None:
 
 
 def write(session: LedgerSession) -> None:
-    """Let the ledger look at the clocks, as any deed does."""
+    """Make the ledger read the clocks, as any operation does."""
     session.leave_queue("nobody")
 
 
@@ -200,7 +200,7 @@ def time_of(path: Path) -> float:
 def test_clock_behind_for_some_boots_counts_only_the_time_that_passed(
     path: Path, session: LedgerSession, clock: HandClock, behind_s: float, boots: int
 ) -> None:
-    """One day behind and right again after 120 s was 86,460 s more."""
+    """Regression: one day behind and right again after 120 s was 86,460 s more."""
     write(session)
     began_s = time_of(path)
     start_again(clock, off_s=30, wrong_by_s=-behind_s)

@@ -1,4 +1,4 @@
-"""The corners of the ledger: each test fails for one plausible slip in the code."""
+"""Edge cases of the ledger: each test fails for one plausible mistake in the code."""
 
 from __future__ import annotations
 

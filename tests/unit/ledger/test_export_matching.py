@@ -1,4 +1,4 @@
-"""A provider's usage export settles what can be no other call, and leaves what it does not tell surely."""
+"""A provider's usage export settles calls that match uniquely, and leaves uncertain ones."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def plain(*lines: str) -> str:
 
 
 def settled_beside(path: Path, clock: HandClock, name: str = "known") -> str:
-    """A call that usage has settled, which tells that the export is of this account; return its line."""
+    """Settle a call by usage, which shows that the export is of this account; return its line."""
     session = opened(path, clock)
     begin(session, f"run-of-{name}")
     send(session, name, f"run-of-{name}")

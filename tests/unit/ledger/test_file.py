@@ -1,4 +1,4 @@
-"""What the disk can do to the ledger: each ends in one sentence with its hint, and nothing is spent."""
+"""Damaged and foreign ledger files: each gives one error with a hint, and nothing is spent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the ledger would answer: as it does answer, and without a trace."""
+"""Forecast: the answer that the ledger would give, without writing anything."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ async def test_forecast_reads_while_others_write(path: Path, clock: HandClock) -
 
 
 def test_rows_written_during_the_read_are_seen(path: Path, clock: HandClock) -> None:
-    """Whoever looks asks for the time in the middle of it: then another process spends, and stays."""
+    """The reader asks for the time in the middle of its read: at that moment another process spends, and stays open."""
     books = [SqliteLedger(path, clock=clock)]
     anyio.run(partial(spend, books[0], "before", tokens=100))
     anyio.run(books[0].aclose)

@@ -1,4 +1,4 @@
-"""What is kept for a last answer: with a hold, beside it, exchanged for the real one, and never in a turn's way."""
+"""The reserve for a last answer: made with a hold, exchanged for the real call, never in the way of a turn."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ async def test_a_last_answer_above_what_is_left_is_refused_like_any_call(ledger:
 
 
 async def test_turn_of_another_run_comes_before_the_reserve(ledger: SqliteLedger, path: Path, clock: HandClock) -> None:
-    """Both carry the hour; the youngest of what is kept goes first, and no more than is needed."""
+    """Both runs have the hourly limit; the youngest reserve is evicted first, and no more than is needed."""
     hour = Decimal(1)
     for run in ("first", "second", "third"):
         await opened(ledger, run, None)
@@ -235,7 +235,7 @@ async def test_free_reserve_is_not_evicted_for_another_runs_dollars(ledger: Sqli
 
 
 async def test_reserve_dearer_in_one_unit_and_cheaper_in_another_refuses_no_turn(ledger: SqliteLedger) -> None:
-    """Fewer tokens, as the conversation was cut, and more dollars, as an answer was long: what was kept does."""
+    """Fewer tokens, as the conversation was cut, and more dollars, as an answer was long: the old reserve is enough."""
     await opened(ledger)
     first = replace(keeping("one", 500, 100, "mine"), keep=AnswerReserve(1_000, 100))
     await settled(ledger, await ledger.reserve(first), 500)
@@ -244,7 +244,7 @@ async def test_reserve_dearer_in_one_unit_and_cheaper_in_another_refuses_no_turn
 
 
 async def test_reserve_stays_where_the_hold_that_evicts_it_cannot_be_written(ledger: SqliteLedger, path: Path) -> None:
-    """An id that stands in the ledger already fails at the last step: the exchange and the eviction are undone."""
+    """An id that is in the ledger already fails at the last step: the exchange and the eviction are undone."""
     hour = Decimal(1)
     for run in ("first", "second"):
         await opened(ledger, run, None)

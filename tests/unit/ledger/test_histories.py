@@ -1,4 +1,4 @@
-"""Histories of everything at once, then checked: kept holds, every window, overruns, doubt, deaths and reconciling."""
+"""Mixed histories, then checked: reserves, every window, overruns, doubt, deaths and reconciling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the ledger can be opened, believed and written: asked without leaving a mark."""
+"""Inspection: whether the ledger is readable, consistent and writable, without changing it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ledger: what is admitted, what counts, for how long, and what is never lost."""
+"""The ledger: admissions, what counts and for how long, and what is never lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever happens to the ledger, in whatever order: the rules, drawn by Hypothesis, beside an oracle."""
+"""The ledger against an oracle, with steps in any order drawn by Hypothesis."""
 
 from __future__ import annotations
 

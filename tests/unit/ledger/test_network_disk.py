@@ -1,4 +1,4 @@
-"""Where a ledger may lie: what Linux says of a mount, and a file system that a program serves."""
+"""Where a ledger may be: mounts as Linux reports them, and a file system served by a program."""
 
 from __future__ import annotations
 

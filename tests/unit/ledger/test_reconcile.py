@@ -1,4 +1,4 @@
-"""What is in doubt is given back once, whole or not at all, and never from under a living process."""
+"""Reconcile: an amount in doubt is given back once, all or none, and never under a living process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What once went wrong in the ledger: each test stands for one mended fault."""
+"""Regressions of the ledger: each test stands for one fixed bug."""
 
 from __future__ import annotations
 

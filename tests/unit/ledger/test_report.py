@@ -1,4 +1,4 @@
-"""What was spent in a window: its bounds, its groups, local time, and a query that never reads the whole ledger."""
+"""The report of a window: its bounds, groups, local time, and a query that never reads the whole ledger."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What calls would have cost: at the same prices exactly what they did, at others what their token classes come to."""
+"""Repricing: at the same prices the exact charges, at other prices the sum of the token classes."""
 
 from __future__ import annotations
 

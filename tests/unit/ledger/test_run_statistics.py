@@ -1,4 +1,4 @@
-"""What like runs came to: those of the same agent and model that finished, and enough of them."""
+"""Statistics of similar runs: finished ones of the same agent and model, if there are enough."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs inside runs: a child's holds count in every run above it, and nothing is sent once one of those has ended."""
+"""Nested runs: a child's holds count in every run above it, and nothing is sent once one of those has ended."""
 
 from __future__ import annotations
 
@@ -271,7 +271,7 @@ def test_a_child_that_waits_leaves_the_queue_when_a_run_above_ends(owner: Open, 
 
 
 def test_child_sends_nothing_below_a_run_closed_in_any_way(owner: Open, path: Path) -> None:
-    """Not even if nobody has voided what was held below it."""
+    """Not even if the holds below it were not voided."""
     _, _, c = family(owner, NO_LIMITS)
     held(c, "1", "c", 100)
     change(path, "UPDATE scopes SET closed_us = 1 WHERE id = 'a'")
@@ -298,7 +298,7 @@ def test_a_run_that_ends_takes_only_what_is_below_it_along(owner: Open) -> None:
 
 
 def test_living_process_declared_dead_goes_on_and_its_children_do_not(owner: Open, path: Path) -> None:
-    """The wrong verdict is harmless: its holds are void, it holds anew; below it everything stops."""
+    """The wrong verdict is harmless: its holds are void and it holds again; its children stop."""
     a, b, _ = family(owner, dollars("1"))
     dies(a, path, "a")
     with pytest.raises(ActionDenied):

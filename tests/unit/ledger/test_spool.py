@@ -1,4 +1,4 @@
-"""What a ledger could not take stands beside it: applied once, whoever comes next, and never a reason not to start."""
+"""The spool: entries that the ledger could not take, applied once by the next process; it never prevents a start."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def test_processes_that_start_at_once_apply_an_entry_once(sent: LedgerSession, p
 
 
 def test_applied_entry_equals_one_stored_at_once(path: Path, tmp_path: Path) -> None:
-    """All that a charge can be recomputed from is in the file, too."""
+    """The file has everything from which a charge can be recomputed, too."""
     tier = Tier(200_000, Price(Decimal(3), Decimal(2)))
     price = Price(Decimal("1.5"), Decimal(1_000), Decimal("0.15"), tiers=(tier,))
     usage = Usage(10, 40, 2, 4, 1)
@@ -256,7 +256,7 @@ def test_charge_in_the_spool_overrides_a_manual_amount(sent: LedgerSession, path
 
 
 def test_entry_is_settled_at_once_or_left(sent: LedgerSession, path: Path) -> None:
-    """So that costs shows it; who only looks makes no ledger, and waits for nobody."""
+    """The entry is settled so that costs shows it; readers make no ledger and do not wait."""
     settle_spooled(path.with_name("none.db"))
     assert not path.with_name("none.db").exists()
     sent.spool("a", CHARGE)

@@ -1,4 +1,4 @@
-"""Who answered in the place of whom stands in the ledger, and every later hold covers the dearest price seen there."""
+"""Substitutes are recorded in the ledger, and every later hold covers the dearest price seen there."""
 
 from __future__ import annotations
 

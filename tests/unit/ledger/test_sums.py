@@ -1,4 +1,4 @@
-"""Sub-totals: what they add up to is what the rows add up to, in the same few steps however many rows there are."""
+"""Sub-totals: they equal the sums of the rows, in a bounded number of steps for any number of rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The door: who is asked, what an answer means, and what stands in the record."""
+"""Admission: who is asked, what a reply means, and what is recorded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What decides about a call: what restricts first, then ask, then allow, then the kind of the call."""
+"""Decision on a call: restrictions first, then ask rules, then allow rules, then the kind of the tool."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model may do, and what is made of a turn that asks for too much."""
+"""Guards: limits on the calls of a turn, and the handling of a turn that asks for too much."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What would happen to a call: pure decisions, and calls read as they are written."""
+"""Preview of a call: pure decisions, and the parsing of written calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Marks for Anthropic's cache: where they stand, what they save, and that no bill passes its hold for them."""
+"""Marks for Anthropic's cache: their places, their savings, and that no bill passes its hold because of them."""
 
 from __future__ import annotations
 

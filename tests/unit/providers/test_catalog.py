@@ -1,4 +1,4 @@
-"""What the catalog says of a model: the user's word first, then what is declared, then our file, then the table."""
+"""Facts of the catalog on a model: the user's line first, then declared ones, then our file, then the table."""
 
 from __future__ import annotations
 

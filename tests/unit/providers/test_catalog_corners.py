@@ -1,4 +1,4 @@
-"""Who is refused, what is listed, and what still works when the table is broken or missing."""
+"""Edge cases of the catalog: refused models, lists, and a broken or missing table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Between our words and the chat format: nothing is lost, and what is too much is noticed."""
+"""The chat format: conversion loses nothing, and excess output is noticed."""
 
 from __future__ import annotations
 

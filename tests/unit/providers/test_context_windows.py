@@ -1,4 +1,4 @@
-"""What a provider says of a window: the length that a model was trained on, and the numbers of a refusal."""
+"""Context windows as providers report them: the trained length of a model, and the numbers of a refusal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where each provider is reached, and which addresses are its own."""
+"""The address of each provider, and which addresses are official."""
 
 from __future__ import annotations
 

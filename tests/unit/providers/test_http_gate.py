@@ -1,4 +1,4 @@
-"""Nothing passes the gate but the one request that was held: its clamp, its size, its address, its wish for usage."""
+"""Only the request that was held passes the gate: its clamp, size, address and request for usage are checked."""
 
 from __future__ import annotations
 

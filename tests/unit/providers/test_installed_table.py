@@ -1,4 +1,4 @@
-"""The table of the litellm that we pin: our defaults hold in it, and nothing in it comes out cheap by mistake."""
+"""The price table of the pinned litellm: our defaults are in it, and no price is read too low."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from agentctl.settings import DEFAULT_MODELS, KNOWN_PROVIDERS, OTHER_PROVIDERS
 
 CHECKED_ON = date(2026, 11, 22)  # move it with the defaults
 
-#: Chat providers of litellm's that are none of ours, and why.
+#: Chat providers of litellm that agentctl does not offer, and why.
 LEFT_OUT = {
     "a person has to log in": {"chatgpt", "github_copilot"},
     "they choose among others, or are agents themselves": {"a2a", "auto_router", "cursor", "langgraph", "manus"},

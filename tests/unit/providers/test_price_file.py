@@ -1,4 +1,4 @@
-"""A file of prices in the place of today's: litellm's format, or that of config.toml, and what is wrong with others."""
+"""A price file instead of today's prices: litellm's format or that of config.toml, and errors in others."""
 
 from __future__ import annotations
 

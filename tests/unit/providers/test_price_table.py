@@ -1,4 +1,4 @@
-"""A row of the table becomes an exact price, or none: what is not understood or not believed is never cheap."""
+"""A table row becomes an exact price or none: a row that is not understood is never cheap."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is a provider there, does it take the key, does it know the model: every way in which that can end."""
+"""The probe of a provider: reachable, key accepted, model known, and every way of failure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every way in which a line to a provider may not come about, and the proxies that it may go through."""
+"""Failed connections of the probe, and proxies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an Ollama on this host is asked before a run, and how little it can hold that up."""
+"""The look for an Ollama on this host before a run, and its bounded delay."""
 
 from __future__ import annotations
 

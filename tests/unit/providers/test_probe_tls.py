@@ -1,4 +1,4 @@
-"""The probe over TLS: whose certificate it accepts, what a proxy in between sees, and what is said where TLS fails."""
+"""The probe over TLS: accepted certificates, what a proxy in between sees, and errors where TLS fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model of the tests: it says what it was told, and remembers what it heard."""
+"""ScriptedProvider: it plays its steps and records the requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who answers where nobody chose: the Ollama on this host, if it is sure; and nobody asks it for nothing."""
+"""Provider selection by default: the Ollama on this host if it is unambiguous; it is asked only when needed."""
 
 from __future__ import annotations
 

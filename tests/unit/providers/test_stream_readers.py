@@ -1,4 +1,4 @@
-"""What is read on the wire: the most of each token class, who answered, the end, an error; nothing made up."""
+"""Stream readers: the most of each token class, the answering model, the end and errors, without guesses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which model counts how, told by its name; and that a count is never below the provider's by more than it says."""
+"""Tokenizers are chosen by the model's name; a count is never below the provider's by more than its margin."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Usage in many blocks: of each token class the most that any block says counts, in every format."""
+"""Usage in many blocks: the largest number of each token class counts, in every format."""
 
 from __future__ import annotations
 
@@ -270,7 +270,7 @@ def test_final_report_is_worth_at_least_as_much_as_each_block(found: list[dict[s
 
 @pytest.mark.parametrize("kind", [OpenAIReader, AnthropicReader, OllamaReader, GeminiReader])
 def test_usage_reported_before_a_stream_is_cut_stays_known(kind: type[UsageReader]) -> None:
-    """The input at least; no usage is charged from it."""
+    """At least the input is known; no usage is charged from it."""
     begun: Mapping[type[UsageReader], Event] = {
         OpenAIReader: word(usage_of(1000, 2)),
         AnthropicReader: claude_start(input_tokens=1000, output_tokens=2),

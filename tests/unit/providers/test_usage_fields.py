@@ -1,4 +1,4 @@
-"""The fields of a usage block: what is a fee, what is harmless, and what becomes of a number that nobody knows."""
+"""The fields of a usage block: fees, harmless fields, and unknown numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The vocabularies: as their makers count, from files that are believed by their hashes, and nothing is sent."""
+"""The vocabularies: they count as their makers do, from files checked by their hashes, and send nothing."""
 
 from __future__ import annotations
 

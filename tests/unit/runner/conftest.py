@@ -1,4 +1,4 @@
-"""A real ledger, and a run whose results are cut to their shares."""
+"""Fixtures: a real ledger, and a run whose results are cut to their shares."""
 
 from tests.support.in_memory import tmp_path
 from tests.support.large_results import house

@@ -152,7 +152,7 @@ def test_turns_output_range_lies_between_its_floor_and_the_usual_range(
 def test_an_answer_gets_as_much_room_as_without_an_adapted_clamp(
     facts: ModelFacts, own: int | None, dearest: int | None, needed: int
 ) -> None:
-    """Where no limit binds: what the usual wish and its double would have brought whole, the adapted one does, too."""
+    """Without a binding limit the adapted clamp completes every answer that the usual one or its double does."""
 
     def reach(wanted: OutputRange) -> int:
         again = choose_retry_output(facts, own, wanted=wanted, granted=wanted.most)

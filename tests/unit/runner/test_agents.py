@@ -1,4 +1,4 @@
-"""The kinds of worker, and what is said of a file that describes none."""
+"""The agents, and errors of a file that does not describe one."""
 
 from __future__ import annotations
 

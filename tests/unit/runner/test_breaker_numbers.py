@@ -1,4 +1,4 @@
-"""Every trip names the run's own limit and what counts against it, and a hold or a charge only as what it is."""
+"""Every trip names the run's own limit and the sum against it, and labels a hold or a charge as such."""
 
 from __future__ import annotations
 

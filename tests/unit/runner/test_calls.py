@@ -1,4 +1,4 @@
-"""The choke point: what goes out is held before, and whatever happens after is concluded once."""
+"""Model calls: each request is held before it is sent, and concluded once whatever happens."""
 
 from __future__ import annotations
 

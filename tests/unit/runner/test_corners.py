@@ -1,4 +1,4 @@
-"""The corners of the choke point: each test fails for one plausible slip in the code."""
+"""Edge cases of model calls: each test fails for one plausible mistake in the code."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ async def test_a_refusal_that_cost_nothing_takes_no_ground_from_the_next_bound(d
 async def test_a_reasoning_model_is_not_asked_for_a_last_answer_without_room_to_think(
     desk: Desk, turns: int, asked: int
 ) -> None:
-    """Of the last 2,800 tokens fewer than a thousand are left for the answer: it would be reasoning, and cut."""
+    """Of the last 2,800 tokens fewer than 1,000 are left for the answer, which reasoning alone would use up."""
     thinker = ModelFacts("p", "m", PRICE, context_window=128_000, output_ceiling=64_000, reasoning=True)
     limits = CostLimit(max_cost_per_task=None, max_cost_per_hour=None, max_tokens_per_task=60_000)
     turn = Completion("hi", usage=Usage(1_100, 4_096), model="m")

@@ -1,4 +1,4 @@
-"""Between which amounts a run can cost: the floor is one call, the ceiling what the limits leave."""
+"""The cost range of a run: the floor is one call, the ceiling the rest of the limits."""
 
 from __future__ import annotations
 

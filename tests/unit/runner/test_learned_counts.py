@@ -1,4 +1,4 @@
-"""What was learned is kept in one small file, which may be lost, broken or not writable."""
+"""Learned factors are kept in one small file, which may be missing, broken or not writable."""
 
 from __future__ import annotations
 

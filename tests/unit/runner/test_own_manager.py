@@ -1,4 +1,4 @@
-"""A context manager handed into a run: it tells of what was sent, and how it counts rules."""
+"""A context manager handed into a run: its stats describe the sent requests, and its measure is used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A provider is tried out in three paid calls under a limit of its own; what is wrong with it is found and named."""
+"""A provider is tested by three paid calls under a limit of its own; its faults are named."""
 
 from __future__ import annotations
 

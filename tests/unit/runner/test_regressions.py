@@ -1,4 +1,4 @@
-"""What once went wrong at the choke point: each test stands for one mended fault."""
+"""Regressions of model calls: each test stands for one fixed bug."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def in_virtual_time(tmp_path: Path, deed: Callable[[Desk], Awaitable[None]]) -> 
 
 
 class Slammed(ScriptedProvider):
-    """Answers, and then takes the closing of its stream amiss."""
+    """Answers, and then raises when its stream is closed."""
 
     def __init__(self, closing: Callable[[], Awaitable[None]]) -> None:
         super().__init__([], facts=FACTS)
@@ -119,7 +119,7 @@ class Talkative(ScriptedProvider):
 
 
 class Bare:
-    """A stream that is no generator: it cannot be closed."""
+    """A stream that is not a generator and cannot be closed."""
 
     facts = FACTS
 
@@ -218,7 +218,7 @@ async def impatient_and_patient(desk: Desk, ledger: SqliteLedger, *, patience_s:
 
 
 class Unwritable(SqliteLedger):
-    """A book whose queue cannot be left, because the disk is full just then."""
+    """A ledger whose queue cannot be left, because the disk is full at that moment."""
 
     async def leave_queue(self, attempt_id: str) -> None:
         raise StateError("disk full")
@@ -241,7 +241,7 @@ async def test_disk_full_on_leaving_the_queue_loses_neither_the_hold_nor_the_rea
 
 
 class Gate:
-    """A clock that stops a deed of the ledger inside its transaction while it is shut."""
+    """A clock that blocks an operation of the ledger inside its transaction while it is shut."""
 
     def __init__(self) -> None:
         self._read = system_clock()

@@ -1,4 +1,4 @@
-"""What a usage report is worth: a charge, an overrun in full, or a doubt that is never below what it says."""
+"""The outcome of a usage report: a charge, an overrun in full, or a doubt that is never below the report."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ async def test_a_window_of_the_tables_that_is_too_low_makes_no_doubt_of_an_exact
 
 
 async def test_a_report_that_the_tables_do_not_allow_costs_the_dearest_class(desk: Desk) -> None:
-    """Nobody knows whether what it calls cached was; one that the model can come to is charged by its classes."""
+    """Its cached part cannot be trusted; a report within the model's tables is charged by its classes."""
     facts = replace(FACTS, price=CLASSES)
     odd, large = Usage(130_000, 500, 129_000), Usage(100_000, 500, 99_000, 0, 400)
     for usage in (odd, large):
@@ -204,7 +204,7 @@ LARGE = {
 
 @pytest.mark.parametrize("name", LARGE)
 async def test_a_report_that_contradicts_itself_counts_no_less_than_what_it_says(desk: Desk, name: str) -> None:
-    """What it is silent about counts as it was held. Above the hold it is an overrun like any other."""
+    """Missing parts count as they were held. Above the hold it is an overrun like any other."""
     usage, (tokens_in, tokens_out) = LARGE[name]
     facts = replace(FACTS, price=CLASSES)
     calls = await desk.calls(told(usage), ANSWER, facts=facts, limits=FREE_HAND)
@@ -221,7 +221,7 @@ async def test_a_report_that_contradicts_itself_counts_no_less_than_what_it_says
 
 
 async def test_readable_part_of_a_broken_report_counts(desk: Desk) -> None:
-    """A reader that cannot make numbers of all of it says what it could."""
+    """A reader that cannot parse all of it returns the part it could."""
     broken = Completion("hi", reported=Reported(Usage(0, 50_000), "prompt_tokens is not a count of tokens: 'many'"))
     calls = await desk.calls(broken, ANSWER)
     with pytest.raises(Overrun):

@@ -1,4 +1,4 @@
-"""How a paid answer is written down when the ledger cannot be written: waited for, spooled, settled by the next run."""
+"""Settlement of a paid answer when the ledger cannot be written: wait, spool, settled by the next run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A summary is a small part of what is left, or it is not sent; what it is held at is never below what it costs."""
+"""A summary costs a small part of what is left, or is not sent; its hold is never below its cost."""
 
 from __future__ import annotations
 

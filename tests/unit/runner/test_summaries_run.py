@@ -1,4 +1,4 @@
-"""When a summary is asked for, and when not: by a conversation with a model whose answers are written down."""
+"""When a summary is asked for and when not: a conversation with a scripted model."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def talk(
 
 
 async def test_cuts_that_gain_little_get_no_summaries(ledger: SqliteLedger) -> None:
-    """What must stay fills the context, so that every other turn is a cut: elsewhere 463 summaries in one night."""
+    """The kept part fills the context, so every other turn is a cut: another tool made 463 summaries in one night."""
     told = talk(ledger, plan=replace(PLAN, summary_tokens=100))
     await told.begin()
     await told.conversation.add(Message("user", "word " * 2_000))
@@ -200,7 +200,7 @@ async def test_summary_longer_than_half_of_what_it_replaces_is_not_used(ledger: 
 
 
 async def test_a_request_that_fills_the_limit_is_not_made_longer(ledger: SqliteLedger) -> None:
-    """As it can be after a model's reports have taught that texts are more tokens than they seemed."""
+    """This happens after a model's reports have raised the count of texts."""
     told = talk(ledger)
     await told.begin()
     assert told.summaries is not None

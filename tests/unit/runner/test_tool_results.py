@@ -1,4 +1,4 @@
-"""A result above its share loses its middle, and a model that does what the mark says reads all of it."""
+"""A result above its share loses its middle, and a model that follows the marks reads all of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of a git folder's files may be kept, and which paths a configuration names: held against git itself."""
+"""Files of a git folder that may be kept, and paths that a configuration names, compared with git itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each CI system says of its job, by the variables that it documents."""
+"""Labels of each CI system, from its documented variables."""
 
 from __future__ import annotations
 

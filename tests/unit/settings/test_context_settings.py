@@ -1,4 +1,4 @@
-"""The numbers of the context: what each may be, where it comes from, and that it arrives in a run's plan."""
+"""The numbers of the context: their bounds, their sources, and their arrival in a run's plan."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from agentctl.runner.plan import Plan
 from agentctl.settings import ENV_NAMES, ProviderChoice, Source
 from tests.support.desk import Desk
 
-#: Setting -> the field of a plan, a value that is no default.
+#: Setting -> the field of a plan, a value other than the default.
 ARRIVES: dict[str, tuple[str, object]] = {
     "max_context_tokens": ("max_context_tokens", 9000),
     "keep_last_n_user_messages": ("keep_user", 4),

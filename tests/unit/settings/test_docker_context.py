@@ -1,4 +1,4 @@
-"""Which container engine is meant when nobody names one."""
+"""The default container engine where none is named."""
 
 from __future__ import annotations
 

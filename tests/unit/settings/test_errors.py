@@ -1,4 +1,4 @@
-"""A wrong setting is refused with its name, its value, where it stood, what is allowed, and what was meant."""
+"""A wrong setting is refused with its name, value, source, allowed values and the nearest match."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The file that keys are written into: the user's alone, all of it or nothing, by many at once."""
+"""The key file: private to the user, written completely or not at all, by several writers at once."""
 
 from __future__ import annotations
 

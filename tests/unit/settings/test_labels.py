@@ -1,4 +1,4 @@
-"""Whom a run belongs to: what git's files say, however odd, and which labels can be kept."""
+"""Labels of a run: from git's files, however odd, and which labels are valid."""
 
 from __future__ import annotations
 

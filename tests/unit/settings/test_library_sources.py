@@ -1,4 +1,4 @@
-"""What the library's sources are handed, and what they never read on their own."""
+"""The sources of the settings library: what they get, and what they never read on their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the environment says of the run that started a process, and what is handed on."""
+"""The parent run as read from the environment, and the variables passed on."""
 
 from __future__ import annotations
 

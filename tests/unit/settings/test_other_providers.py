@@ -1,4 +1,4 @@
-"""Providers that are not ours but litellm's: named with a model, with a key under litellm's own name."""
+"""Other providers of litellm: named with a model, with a key under litellm's own variable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How what people write is read."""
+"""Parsers of settings values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are no files: pipes nobody writes to, folders nobody may look into."""
+"""Settings files that are pipes without a writer, or in folders without permission."""
 
 from __future__ import annotations
 

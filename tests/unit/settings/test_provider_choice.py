@@ -1,4 +1,4 @@
-"""Who answers when several could, or nobody chose."""
+"""Choice of the provider when several are possible or none is named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is written from the settings stands as it would be written now, and works."""
+"""The files generated from the settings are up to date, and work."""
 
 from __future__ import annotations
 

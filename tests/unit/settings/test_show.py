@@ -1,4 +1,4 @@
-"""What is shown of the settings, and what never is."""
+"""Settings as shown, and values that are never shown."""
 
 from __future__ import annotations
 

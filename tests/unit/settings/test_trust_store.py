@@ -1,4 +1,4 @@
-"""Files that the user trusts: bound to where they lie and what they say, and one layer among others."""
+"""Trusted files: bound to their path and content, and one layer among others."""
 
 from __future__ import annotations
 

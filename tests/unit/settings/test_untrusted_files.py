@@ -1,4 +1,4 @@
-"""A working directory is not trusted: its files may tighten, and what else they say is ignored and named."""
+"""A working directory is not trusted: its files may tighten limits; the rest is ignored and named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server as the truth of a bill: what it bills by itself, tells in each provider's way, and marks as unfair."""
+"""The server's bills: computed independently, reported in each provider's way, marked where they break a promise."""
 
 from __future__ import annotations
 

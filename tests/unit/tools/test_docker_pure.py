@@ -1,4 +1,4 @@
-"""Names of images, commands, frames and owners: what is decided without an engine."""
+"""Image names, commands, host configurations and owners: decisions made without an engine."""
 
 from __future__ import annotations
 

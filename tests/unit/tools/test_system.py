@@ -143,6 +143,6 @@ async def test_unnamed_user_is_shown_by_number() -> None:
 
 
 def test_the_root_is_listed_also_where_no_mount_names_it() -> None:
-    """A changed root, as containers and installers have it."""
+    """In a changed root, as in containers and installers."""
     ((place, total, *_),) = disk_rows([])
     assert (place, total) == ("/", size(shutil.disk_usage("/").total))

@@ -1,4 +1,4 @@
-"""The file that a model writes: where it really goes is what rules and people are shown."""
+"""write_file: rules and questions see the real target of the path."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The walks of people who have never seen the program, from the first word to the record."""
+"""Walks of first-time users, from the first command to the record of the run."""

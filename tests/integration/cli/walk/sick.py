@@ -1,4 +1,4 @@
-"""A container that is sick until somebody restarts it, on the tests' engine."""
+"""A container on the tests' engine that is unhealthy until it is restarted."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _state(host: str, name: str) -> dict[str, Any]:
 
 
 def health(host: str, name: str) -> str:
-    """Return the engine's word for how a container fares."""
+    """Return a container's health status."""
     return str(_state(host, name)["Health"]["Status"])
 
 

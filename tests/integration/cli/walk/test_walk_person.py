@@ -1,4 +1,4 @@
-"""A person who has never seen the program restarts a sick container: asked once, told the cost, found again."""
+"""A first-time user restarts an unhealthy container: asked once, shown the cost, found in the record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run at a server with a window of its own: what is cut in silence ends it, what is refused is sent shorter once."""
+"""A run at a server with its own window: a silent cut ends the run, a refusal is answered once by a shorter request."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_first_prompt_that_fills_a_window_exactly_ends_the_run(command: Comman
 @both
 @pytest.mark.parametrize("counts", ["all", "new"])
 def test_a_long_run_where_nothing_is_cut_ends_well(command: Command, wire: OpenWire, format: str, counts: str) -> None:
-    """Also where the server reports what was not in its cache, and where we cut the conversation ourselves."""
+    """The same where the server reports only uncached tokens, and where agentctl cuts the conversation."""
     server = wire(reader(14), window=Window(20_000, "half", counts=counts), repeat=True)  # type: ignore[arg-type]
     ended = command(server, format)
     assert (ended.code, ended.out) == (0, "All of them tell of the same hour.\n")
@@ -78,7 +78,7 @@ def test_cache_entries_of_another_run_are_not_a_cut(command: Command, wire: Open
 
 
 def test_a_window_of_an_odd_size_that_loses_half_is_warned_of(command: Command, wire: OpenWire) -> None:
-    """What is left of it is no more than what may be new, so that nothing can be said for certain."""
+    """The part left is no longer than the part that may be new, so a cut is not certain."""
     server = wire(reader(9), window=Window(3_000, "half", heeds=False), repeat=True)
     ended = command(server, "ollama")
     assert ended.code == 0
@@ -168,7 +168,7 @@ def test_request_refused_again_ends_the_run(command: Command, wire: OpenWire) ->
 
 
 def test_provider_at_its_own_address_is_trusted(command: Command, wire: OpenWire) -> None:
-    """Whatever it reports: nothing there is cut in silence."""
+    """No report is taken for a cut: official addresses do not cut silently."""
     from agentctl.providers.factory import AnthropicProvider, OllamaProvider, OpenAIProvider
     from agentctl.providers.remote import RemoteProvider
 

@@ -1,4 +1,4 @@
-"""The table itself: every row names a real tool, takes arguments that it has, and says what it can do."""
+"""The lookup table: every row names a real tool and valid arguments, and describes itself."""
 
 from __future__ import annotations
 

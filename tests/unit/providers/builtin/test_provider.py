@@ -1,4 +1,4 @@
-"""builtin as a provider: one call out, the tool's answer unchanged, or an honest no."""
+"""builtin as a provider: one call, the tool's answer unchanged, or a refusal."""
 
 from __future__ import annotations
 

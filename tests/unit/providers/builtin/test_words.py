@@ -1,4 +1,4 @@
-"""Words that look like a change or like a name, and are neither."""
+"""Words that look like a change or a name but are neither."""
 
 from __future__ import annotations
 

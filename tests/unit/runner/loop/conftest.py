@@ -1,4 +1,4 @@
-"""Both runtimes, a real ledger, and a loop on a stage."""
+"""Fixtures: both runtimes, a real ledger, and a loop with scripted parts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ UNMETERED = ModelFacts("builtin", None, price=FREE, metered=False)
 
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Run every async test of this room on both."""
+    """Run every async test of this folder on both runtimes."""
     return str(request.param)
 
 

@@ -1,4 +1,4 @@
-"""A model that means harm, or has lost its mind: everything it can do is bounded and told."""
+"""A hostile or broken model: everything it can do is bounded and reported."""
 
 from __future__ import annotations
 

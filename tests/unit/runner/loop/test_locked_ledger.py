@@ -1,4 +1,4 @@
-"""A run whose ledger another program has locked: what is paid for comes out, and after exit 74 nothing more is sent."""
+"""A run whose ledger is locked: a paid answer is printed, and after exit 74 nothing more is sent."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ async def test_a_lock_that_stays_ends_the_run_with_its_answer_and_the_next_run_s
 async def test_charge_that_cannot_be_written_stops_further_requests(
     house: House, stranger: LockHolder, ends: str
 ) -> None:
-    """Neither another turn nor a last answer, though tools have found something to tell of."""
+    """Neither another turn nor a last answer is sent, though tools have results."""
     turn = replace(asks(call("docker_ps")), usage=Usage(200, 250))
     turns = [replace(turn, tool_calls=(replace(call("docker_ps"), id=f"c{n}", arguments={"n": n}),)) for n in range(7)]
     last = stranger.lock_then(says("the last words"))
@@ -159,7 +159,7 @@ async def test_run_stopped_while_it_waits_has_the_charge_and_the_partial_answer(
 
 
 async def test_lock_after_the_answer_does_not_affect_the_run(house: House, stranger: LockHolder) -> None:
-    """Its end is not in the ledger then: nothing that was paid for is."""
+    """Then the ledger lacks only the end of the run, no charge."""
     provider = ScriptedProvider([says("all is up")], facts=FACTS)
     orchestrator, _ = house.build([], Watcher(ModelAnswered, stranger.lock), provider=provider)
     result = await orchestrator.run(TASK)
@@ -172,7 +172,7 @@ async def test_lock_after_the_answer_does_not_affect_the_run(house: House, stran
 
 
 async def test_a_lock_before_the_first_call_is_not_waited_for(house: House, stranger: LockHolder) -> None:
-    """A hold has the patience that it always had: nothing is paid for yet."""
+    """A hold has its usual timeout, since nothing is paid for yet."""
     provider = ScriptedProvider([asks(call("docker_ps")), says("never asked for")], facts=FACTS)
     orchestrator, _ = house.build([], Watcher(ModelAnswered, stranger.lock), provider=provider)
     result = await orchestrator.run(TASK)

@@ -1,4 +1,4 @@
-"""Ask, act, repeat: what a model hears, what it may do, and how it ends."""
+"""The loop: requests to the model, permitted calls, and the ways it ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a run says that its context is nearly full: once, and not where something was cut before."""
+"""The warning of a nearly full context: once, and not after a cut."""
 
 from __future__ import annotations
 

@@ -440,7 +440,7 @@ async def test_no_event_comes_after_the_end(house: House) -> None:
 
 @pytest.mark.slow
 async def test_last_answer_that_cannot_be_charged_is_reported_beside_the_limit(house: House) -> None:
-    """It was sent and paid for: that no ledger counts it is the worse news."""
+    """The answer was sent and paid for; that no ledger counts it matters more than the limit."""
     turn = replace(asks(call("docker_ps")), usage=Usage(200, 250))
     turns = [replace(turn, tool_calls=(replace(call("docker_ps"), id=f"c{n}", arguments={"n": n}),)) for n in range(7)]
     path = house.ledger.path
@@ -463,7 +463,7 @@ async def test_last_answer_that_cannot_be_charged_is_reported_beside_the_limit(h
 
 
 async def test_run_is_closed_though_its_spending_cannot_be_read(tmp_path: Path) -> None:
-    """What it keeps for a last answer would count against everyone as long as its process lives."""
+    """Otherwise its reserve for a last answer would count against every run while its process lives."""
     read, broken = system_clock(), list[str]()
 
     def clock() -> ClockReading:
