@@ -217,7 +217,7 @@ def test_a_redirect_is_not_followed(ended: dict[tuple[str, str], Ended], format:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-async def test_silence_is_hung_up_on_before_it_is_tried_again(user: Here, wire: OpenWire, format: str) -> None:
+async def test_silent_connection_is_closed_before_the_retry(user: Here, wire: OpenWire, format: str) -> None:
     paid = PAID[format]
 
     def then(asked: WireRequest) -> Answer:

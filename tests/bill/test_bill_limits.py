@@ -168,7 +168,7 @@ async def test_two_providers_at_once_share_the_hour(user: Here, wire: OpenWire) 
     assert {document["exit_code"] for document in documents.values()} <= {0, 3}
 
 
-async def test_ollama_on_ones_own_host_is_free_unless_a_price_is_declared(user: Here, wire: OpenWire) -> None:
+async def test_ollama_on_this_host_is_free_unless_a_price_is_declared(user: Here, wire: OpenWire) -> None:
     server = opened(wire, PAID["ollama"], PAID["ollama"].brief, rates=Rates(Decimal(0), Decimal(0)))
     document = await user.run(reaching(server, "ollama"), prices="", max_cost_per_task="0")
     assert (document["exit_code"], document["cost"]["nano_usd"]) == (0, 0)
@@ -185,7 +185,7 @@ async def test_ollama_on_ones_own_host_is_free_unless_a_price_is_declared(user: 
         ("--max-calls-per-minute", "max_calls_per_minute", "3", 3),
     ],
 )
-def test_further_limits_are_no_weaker(
+def test_each_further_limit_binds_as_strictly(
     command: Any,  # noqa: ANN401
     wire: OpenWire,
     state: Path,

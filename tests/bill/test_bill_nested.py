@@ -43,7 +43,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("words", [("--max-cost", "5"), UNLIMITED])
-def test_a_run_that_a_runs_model_starts_spends_from_the_limit_of_its_parent(
+def test_run_started_by_a_runs_model_spends_from_the_limit_of_its_parent(
     shell: Commands, state: Path, tmp_path: Path, wire: OpenWire, words: tuple[str, ...]
 ) -> None:
     server = opened(wire, PENNY.busy)
@@ -234,7 +234,7 @@ async def test_a_child_whose_parent_ends_between_hold_and_sending_sends_nothing(
         ({"AGENTCTL_PARENT_RUN": "nobody"}, "run nobody, which this run belongs to, is not in the ledger"),
     ],
 )
-async def test_a_child_that_cannot_show_whose_it_is_sends_nothing(
+async def test_child_without_a_valid_capability_sends_nothing(
     user: Here, outer: Outer, wire: OpenWire, environ: dict[str, str], said: str
 ) -> None:
     from agentctl.core.errors import ActionDenied

@@ -218,7 +218,7 @@ async def test_a_call_that_ends_while_a_name_is_looked_up_is_void(
     assert (found.row.phase, found.reasons) == ("void", ["not sent: interrupted"])
 
 
-async def test_a_price_of_ones_own_does_not_hide_that_nothing_left(tmp_path: Path) -> None:
+async def test_users_price_does_not_hide_that_nothing_was_sent(tmp_path: Path) -> None:
     with Ear(accepts=False) as ear:
         provider = remote(ear.url)
         async with desk(tmp_path, FixedPriceProvider(provider, Price(Decimal(10), Decimal(30)))) as found:

@@ -87,7 +87,7 @@ async def test_b02_the_call_that_would_pass_the_limit_is_not_made(user: Here, wi
 
 
 @formats
-async def test_b03_each_retry_is_held_and_counted_by_itself(user: Here, wire: OpenWire, format: str) -> None:
+async def test_b03_each_retry_is_held_and_counted_separately(user: Here, wire: OpenWire, format: str) -> None:
     """Elsewhere a $4 cap let $700 pass: retries, also those of a library's own, were billed and never counted."""
     paid = PAID[format]
 

@@ -282,7 +282,7 @@ async def test_hostile_log_stays_quoted_in_the_notes(user: Here, wire: OpenWire)
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT], ids=["killed", "Ctrl-C"])
-def test_a_summary_on_its_way_when_the_run_is_stopped_is_in_doubt_like_any_call(
+def test_summary_under_way_when_the_run_is_stopped_is_in_doubt_like_any_call(
     shell: Commands, state: Path, wire: OpenWire, end: signal.Signals
 ) -> None:
     begun = threading.Event()

@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.support.command_line import Commands
 
 
-def test_a_wrong_file_can_be_mended_by_the_command(agentctl: Commands, config: Path) -> None:
+def test_wrong_config_file_can_be_fixed_by_the_command(agentctl: Commands, config: Path) -> None:
     config.mkdir()
     (config / "config.toml").write_text('max_turns = "many"\n')
     shown = agentctl("config", "show")

@@ -310,7 +310,7 @@ def test_check_offers_the_line_for_a_clock_that_was_ahead_and_the_line_works(her
 
 
 @pytest.mark.parametrize("words", [("--actual", "0"), ("--run", "run"), ("--provider", "p"), ("a",)])
-def test_a_clock_is_reset_by_itself(here: InThisProcess, path: Path, words: tuple[str, ...]) -> None:
+def test_reset_clock_cannot_be_combined(here: InThisProcess, path: Path, words: tuple[str, ...]) -> None:
     clock_ahead(path, 24)
     before = rows(path, "SELECT * FROM clock")
     assert here("ledger", "reconcile", "--clock", *words).code == 2

@@ -16,7 +16,7 @@ def test_a_state_folder_on_a_network_stops_a_run(tmp_path: Path) -> None:
     assert "network file system (fuse.sshfs)" in found.message
 
 
-def test_sandbox_of_this_host_is_tried_out(tmp_path: Path) -> None:
+def test_sandbox_of_this_host_is_tested(tmp_path: Path) -> None:
     """On any machine: a missing sandbox stops a run only where one was asked for by name."""
     desk = Desk(tmp_path)
     for wanted, stops in (("auto", False), ("bwrap", True)):

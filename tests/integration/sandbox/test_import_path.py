@@ -146,7 +146,7 @@ def test_any_other_file_is_not_importable(path: str) -> None:
 
 
 @pytest.mark.needs("root")
-def test_an_installation_that_cannot_be_read_any_more_is_no_error(tmp_path: Path) -> None:
+def test_installation_that_cannot_be_read_any_more_is_not_an_error(tmp_path: Path) -> None:
     """The case: agentctl of root, in root's closed home, runs commands as another user."""
     shutil.copytree(ROOT / "agentctl", tmp_path / "closed/agentctl")
     (tmp_path / "closed").chmod(0o700)

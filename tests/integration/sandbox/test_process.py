@@ -142,7 +142,7 @@ async def test_programs_archives_and_images_are_binary(tmp_path: Path) -> None:
         assert shown.startswith("<binary, "), file
 
 
-async def test_bytes_that_are_no_text_are_written_out() -> None:
+async def test_bytes_that_are_not_text_are_escaped() -> None:
     assert (await run_shell_async(r"printf 'caf\303\251 \377\n'")).stdout == "café \\xff\n"
 
 

@@ -144,7 +144,7 @@ async def test_a_workspace_that_leaves_nothing_to_hide_is_refused(place: str) ->
     assert "--workdir DIR" in error.hint
 
 
-async def test_the_home_and_agentctls_own_folders_are_no_workspace(tmp_path: Path) -> None:
+async def test_home_and_agentctls_own_folders_are_refused_as_workspace(tmp_path: Path) -> None:
     home = Path(os.environ["HOME"])
     assert "is your home folder" in (await refused(home)).message
     assert "home" in (await refused(home.parent)).message

@@ -44,7 +44,7 @@ async def test_container_that_does_not_stop_is_killed_after_its_grace_time(box: 
     assert told == f"{name} was stopped: exit code 137 (killed: it did not end by itself within 1 s)."
 
 
-async def test_a_grace_time_beyond_the_patience_of_reads_is_waited_for(docker_host: str, make: Make) -> None:
+async def test_grace_time_beyond_the_read_timeout_is_waited_for(docker_host: str, make: Make) -> None:
     name = make(command=("sh", "-c", 'trap "" TERM; while :; do sleep 0.1; done'))
     async with toolbox(workspace=Path("/"), docker_host=docker_host) as box:
         context = box.get("docker_stop").context  # type: ignore[attr-defined]

@@ -133,7 +133,7 @@ async def test_a_setting_of_one_worktree_is_refused_as_well(repository: Path) ->
         await _ask(repository)
 
 
-async def test_gits_own_watcher_is_no_program(repository: Path) -> None:
+async def test_gits_own_watcher_is_not_refused_as_a_program(repository: Path) -> None:
     _git(repository, "config", "core.fsmonitor", "true")
     assert "clean" in await _ask(repository)
 

@@ -80,7 +80,7 @@ async def test_the_last_thousand_are_kept(path: Path) -> None:
 @pytest.mark.parametrize(
     "foreign", ['{"name": "my-package"}', "[1, 2]", '[{"at": "cut', "not json", "[" * 5000, '[{"run_id": "x"}]']
 )
-async def test_a_file_that_is_no_cost_history_is_left_alone(path: Path, foreign: str) -> None:
+async def test_file_that_is_not_a_cost_history_is_left_alone(path: Path, foreign: str) -> None:
     path.write_text(foreign)
     said: list[str] = []
     history = CostHistory(path, warn=said.append)

@@ -118,7 +118,7 @@ class Closing(ScriptedProvider):
         self.closed += 1
 
 
-async def test_a_provider_lets_go_when_the_last_run_that_uses_it_has_ended() -> None:
+async def test_provider_is_closed_when_the_last_run_that_uses_it_has_ended() -> None:
     reached = anyio.Event()
     provider = Closing([hanging(reached), says("quick")], facts=PRICED)
     async with anyio.create_task_group() as group:

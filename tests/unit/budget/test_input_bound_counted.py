@@ -244,7 +244,7 @@ def test_vocabulary_is_certain_at_openais_own_address_only() -> None:
     assert sure == dict.fromkeys(sure) | dict.fromkeys(("official", "named"), "o200k_base")
 
 
-def test_a_price_of_ones_own_does_not_change_the_vocabulary() -> None:
+def test_users_price_does_not_change_the_vocabulary() -> None:
     found, price = providers(), Price(Decimal(1), Decimal(1))
     assert (
         FixedPriceProvider(found["official"], price).vocabulary,

@@ -131,7 +131,7 @@ def test_count_of_another_model_is_never_built_on() -> None:
     assert turn(turn(good, 1500, model="other", more=1), 2000, model="other", more=2).known is None
 
 
-def test_a_name_of_its_own_for_the_asked_model_is_no_other_model() -> None:
+def test_alias_of_the_asked_model_is_not_another_model() -> None:
     dated = turn(BoundBasis(), 1000, model="m-2026-11-01")
     assert turn(dated, 1010, model="m-2026-11-01", more=1).known is not None
 

@@ -60,7 +60,7 @@ def test_the_free_questions_send_no_call(here: Here, server: WireServer, monkeyp
     assert (server.books.chat_requests, server.books.billed_nano) == ((), 0)
 
 
-def test_test_without_a_name_tries_every_provider_set_up(here: Here, server: WireServer) -> None:
+def test_command_without_a_name_tests_every_provider_set_up(here: Here, server: WireServer) -> None:
     document = here("providers", "test", "--free", "--json").document
     assert [found["provider"] for found in document["providers"]] == ["ollama", "openai"]
 

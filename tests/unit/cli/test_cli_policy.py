@@ -15,7 +15,7 @@ LOGS = f"docker_logs({TARGET}=web)"
 SHELLS = [name for name in NEED_SANDBOX if name in TOOLS]
 
 
-def test_a_read_runs(here: Here) -> None:
+def test_read_only_call_runs(here: Here) -> None:
     ended = here("policy", "check", "docker_ps(all=true)")
     assert (ended.code, ended.err) == (0, "")
     assert ended.out == "docker_ps(all=true): runs\nbecause  it only reads\neffect   read\nrule     docker_ps\n"

@@ -125,13 +125,13 @@ def test_rules_are_needed_where_calls_are_judged(here: Here, monkeypatch: pytest
     assert [here("policy", "check", "docker_ps").code, here("tools", "list").code] == [2, 2]
 
 
-def test_providers_are_listed_and_those_that_are_tried_out_are_checked(here: Here, wrong: dict[str, str]) -> None:
+def test_providers_list_runs_and_providers_test_checks_the_settings(here: Here, wrong: dict[str, str]) -> None:
     listed = here("providers", "list")
     assert listed.code == 0
     assert "a run would not start: " in listed.err
 
 
-def test_a_provider_is_tried_out_with_a_right_key_only(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_providers_test_needs_a_valid_key(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk x")
     for words in (["openai"], []):
         ended = here("providers", "test", "--free", *words)

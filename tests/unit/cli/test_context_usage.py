@@ -130,7 +130,7 @@ def test_two_hundred_turns_take_a_row_each_and_no_row_is_too_wide(width: int, bl
     assert blocks or "".join(said).isascii()
 
 
-def test_the_fullest_turn_has_the_longest_bar_and_a_full_one_is_no_wider() -> None:
+def test_fullest_turn_has_the_longest_bar_and_a_full_one_is_not_wider() -> None:
     said = shown([STARTED, *turn(1, 2500), *turn(2, 10_000), *turn(3, 30_000), ENDED], width=80, blocks=False)
     rows = [line for line in said if "|" in line]
     assert [row.count("#") for row in rows] == [10, 40, 40]

@@ -71,7 +71,7 @@ def test_check_that_fails_is_a_finding_and_the_others_still_report() -> None:
     assert third == ok("c", "here")
 
 
-def test_a_state_folder_is_tried_out_and_nothing_stays(tmp_path: Path) -> None:
+def test_state_folder_is_tested_and_nothing_stays(tmp_path: Path) -> None:
     (found,) = checks.check_state_folder(tmp_path / "not" / "yet")
     assert found.state == "ok"
     assert "does not exist yet" in found.message

@@ -59,7 +59,7 @@ def test_provider_that_reports_cached_tokens_counts_the_whole_prompt() -> None:
         watch.check(FIRST, TOOLS, said(1_700, cached=300))
 
 
-def test_texts_that_are_few_tokens_are_no_cut() -> None:
+def test_texts_of_few_tokens_are_not_taken_for_a_cut() -> None:
     """Rules, blanks and empty lines: a tokenizer makes one token of a run."""
     table = "\n".join(f"{'-' * 200}\n{' ' * 180}{line}" for line in range(60))
     assert TruncationDetector(OLLAMA).check((SYSTEM, Message("user", table)), (), said(700)) == ""

@@ -90,7 +90,7 @@ def test_a_tier_of_one_price_is_at_least_the_whole_price_of_the_other() -> None:
         ("llama9", "llama9:latest"),
     ],
 )
-def test_the_asked_model_and_its_releases_at_the_same_price_are_no_substitute(asked: str, answered: str | None) -> None:
+def test_asked_model_and_its_releases_at_the_same_price_are_not_substitutes(asked: str, answered: str | None) -> None:
     assert substitute(asked, answered) is None
 
 

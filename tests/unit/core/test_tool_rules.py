@@ -26,7 +26,7 @@ from agentctl.core.tool_rules import Rule, parse_rule, rule_for, split_rules
         ('docker_run(name="")', "docker_run", (("name", ""),)),
     ],
 )
-def test_a_rule_is_a_tool_and_what_some_arguments_are(
+def test_rule_names_a_tool_and_patterns_of_its_arguments(
     text: str, tool: str, arguments: tuple[tuple[str, str], ...]
 ) -> None:
     assert parse_rule(text) == Rule(tool, arguments, text.strip())

@@ -52,7 +52,7 @@ def test_a_finished_run_is_summed_up_from_its_head_and_its_tail(tmp_path: Path) 
     assert list_runs(tmp_path) == [SUMMARY]
 
 
-def test_a_long_task_and_a_long_answer_are_no_obstacle(tmp_path: Path) -> None:
+def test_long_task_and_long_answer_are_read(tmp_path: Path) -> None:
     write(tmp_path, "r1", started("t" * 100_000), finished(answer="a" * 300_000))
     assert list_runs(tmp_path) == [SUMMARY]
 
@@ -127,7 +127,7 @@ def test_a_run_is_found_by_the_beginning_of_its_id(tmp_path: Path, prefix: str, 
         ("../7f3a", "no run begins with '../7f3a'", 'did you mean "7f3a"?'),
     ],
 )
-def test_an_unclear_id_raises_with_the_near_ones(tmp_path: Path, prefix: str, message: str, hint: str) -> None:
+def test_ambiguous_id_raises_with_the_candidates(tmp_path: Path, prefix: str, message: str, hint: str) -> None:
     for run_id in ("7f3a", "abcd", "abce"):
         write(tmp_path, run_id, started())
     with pytest.raises(UsageError) as caught:
@@ -168,7 +168,7 @@ def test_thousands_of_runs_are_read_at_head_and_tail_only(tmp_path: Path) -> Non
     assert len(list_runs(tmp_path)) == 2000
 
 
-def test_a_line_that_is_being_written_ends_the_reading_and_is_no_damage(tmp_path: Path) -> None:
+def test_line_being_written_ends_the_reading_and_is_not_damage(tmp_path: Path) -> None:
     path = tmp_path / "r1.jsonl"
     path.write_bytes(b'{"seq": 1}\n{"seq": ')
     lines = read_run(path)

@@ -136,7 +136,7 @@ async def test_a_run_has_one_journal(tmp_path: Path) -> None:
         await first.observe(record(2, STARTED))
 
 
-async def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
+async def test_link_in_place_of_the_journal_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "r1.jsonl").symlink_to(tmp_path / "elsewhere")
     async with Journal(tmp_path, "r1") as journal:
         with pytest.raises(StateError, match="file exists"):

@@ -230,7 +230,7 @@ async def test_foreign_file_is_reported_and_left(path: Path, clock: HandClock) -
 
 
 @pytest.mark.parametrize("version", range(len(MIGRATIONS)))
-def test_a_ledger_of_an_older_schema_is_understood_as_it_lies(path: Path, clock: HandClock, version: int) -> None:
+def test_ledger_of_an_older_schema_is_read_without_migration(path: Path, clock: HandClock, version: int) -> None:
     path.parent.mkdir()
     with closing(sqlite3.connect(path)) as db:
         for script in MIGRATIONS[:version]:

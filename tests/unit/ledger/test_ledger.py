@@ -262,7 +262,7 @@ async def test_a_free_call_is_never_paused_and_says_nothing_of_one_that_costs(le
     assert isinstance(await ledger.reserve(ask("h", tokens=1)), Wait)
 
 
-async def test_an_open_free_call_is_no_probe_that_others_wait_for(ledger: SqliteLedger, clock: HandClock) -> None:
+async def test_open_free_call_is_not_a_probe_that_others_wait_for(ledger: SqliteLedger, clock: HandClock) -> None:
     for name in ("a", "b"):
         await send(ledger, name, tokens=1)
         await ledger.doubt(name, "503")

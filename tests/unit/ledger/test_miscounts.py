@@ -199,13 +199,13 @@ async def test_a_report_above_a_counted_bound_says_nothing_of_another_model(
     assert await ledger.reserve(asking("a", facts=other)) == Wait("bound", 0.0)
 
 
-async def test_a_report_at_a_counted_bound_is_no_miscount(ledger: SqliteLedger) -> None:
+async def test_report_at_a_counted_bound_is_not_a_miscount(ledger: SqliteLedger) -> None:
     await miscounted(ledger, reported=3_000)
     await opened(ledger, 8_300)
     assert await ledger.reserve(asking("a")) == Wait("bound", 0.0)
 
 
-async def test_a_report_above_a_bound_by_bytes_is_no_miscount(ledger: SqliteLedger, path: Path) -> None:
+async def test_report_above_a_bound_by_bytes_is_not_a_miscount(ledger: SqliteLedger, path: Path) -> None:
     await opened(ledger, 100_000, "first")
     held = await ledger.reserve(asking("first", run="first"))
     await charged(ledger, held, 8_001)
@@ -226,7 +226,7 @@ async def test_hold_at_the_price_of_another_model_is_not_counted(ledger: SqliteL
     assert (held.input_bound, held.granted_output) == (8_000, 300)
 
 
-async def test_a_bound_that_would_take_what_another_run_keeps_is_counted_first(ledger: SqliteLedger) -> None:
+async def test_bound_that_would_evict_another_runs_reserve_is_counted_first(ledger: SqliteLedger) -> None:
     hour = 10_000_000
     for run in ("keeps", "asks"):
         await opened(ledger, 100_000, run)

@@ -67,7 +67,7 @@ async def test_window_includes_its_start_and_excludes_its_end(
     assert report(spender, CostQuery()).total_nano // 1_000_000 == sum(windows)
 
 
-async def test_a_window_that_is_over_shows_nothing_that_is_open_now_or_ended_since(spender: Spender) -> None:
+async def test_past_window_shows_no_calls_open_now_or_ended_since(spender: Spender) -> None:
     await spender.run("r")
     await spender.call("r", 100)
     await spender.call("r", 50, end="doubt")
@@ -219,7 +219,7 @@ async def test_call_of_unknown_price_does_not_hide_the_known_sum(spender: Spende
     assert (row.cost_nano, row.known_nano, row.unknown_calls) == (None, 100_000_000, 2)
 
 
-async def test_a_kept_hold_is_held_and_is_no_call(spender: Spender) -> None:
+async def test_reserve_is_held_and_is_not_a_call(spender: Spender) -> None:
     await spender.run("r")
     await spender.call("r", 100, end="sent")
     with closing(sqlite3.connect(spender.ledger.path)) as db, db:
@@ -288,7 +288,7 @@ async def test_report_does_not_make_a_writer_wait(spender: Spender, path: Path) 
         writer.execute("ROLLBACK")
 
 
-async def test_a_ledger_that_somebody_has_locked_is_never_read_as_it_lies(
+async def test_locked_ledger_is_never_read_without_its_log(
     spender: Spender, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inspection, "BUSY_S", 0.1)

@@ -36,7 +36,7 @@ def deep(levels: int) -> dict[str, object]:
     [{"path": "x" * 1_001}, deep(100), {"n": float("nan")}, {"o": object()}, {"a": json.loads("[" * 21 + "]" * 21)}],
     ids=["long", "deep", "nan", "object", "nested"],
 )  # fmt: skip
-def test_arguments_that_are_no_sane_json_are_emptied_and_refused(arguments: dict[str, object]) -> None:
+def test_arguments_that_are_not_a_json_object_are_emptied_and_refused(arguments: dict[str, object]) -> None:
     (kept,), refused = limit_tool_calls([ToolCall("1", "ps", arguments)], LoopLimits(argument_characters=1_000), turn=1)
     assert kept == ToolCall("1", "ps", {})
     assert "not run: the arguments are no JSON object" in refused["1"]

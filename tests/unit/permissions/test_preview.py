@@ -146,7 +146,7 @@ def test_text_that_is_nearly_a_call_is_refused_with_a_hint(text: str, said: str)
     assert caught.value.hint
 
 
-def test_a_misspelt_tool_is_no_command_and_gets_the_nearest_name() -> None:
+def test_misspelt_tool_is_not_a_command_and_gets_the_nearest_name() -> None:
     with pytest.raises(UsageError) as caught:
         parse_call("tree_fel", KNOWN)
     assert caught.value.hint == 'did you mean "tree_fell"?'

@@ -27,7 +27,7 @@ def test_an_answer_that_fills_its_clamp_letter_by_letter_did_not_run_past_it() -
     assert answer.size < 100 * 256
 
 
-def test_a_flood_of_empty_calls_is_no_small_answer() -> None:
+def test_flood_of_empty_calls_is_not_a_small_answer() -> None:
     answer = CompletionBuilder()
     for number in range(1000):
         answer.add(piece(tool_calls=[part(number, f"c{number}", "f", "")]))

@@ -207,7 +207,7 @@ def test_service_tier_has_its_own_prices_or_none() -> None:
     assert row_at_tier(row, "ultrafast") == row_at_tier(PLAIN, "priority") == {}
 
 
-def test_cheaper_hours_are_no_fee_and_dearer_ones_are() -> None:
+def test_cheaper_hours_are_not_a_fee_and_dearer_ones_are() -> None:
     cheaper = {"input_cost_per_token": Decimal("5E-7"), "windows": [{"hours_utc": "00:00-06:00"}]}
     assert unknown_fee({**PLAIN, "off_peak_pricing": cheaper}) is None
     assert price_of({**PLAIN, "off_peak_pricing": cheaper}) == dollars("1", "20")

@@ -88,7 +88,7 @@ def test_gemini_is_asked_in_its_own_way() -> None:
         assert found(probe_provider("gemini", f"{host.url}/v1beta", KEY)) == (True, "rejected", None, "auth")
 
 
-def test_openrouters_list_is_public_so_the_key_is_asked_about_by_itself() -> None:
+def test_openrouters_key_is_checked_separately_as_its_list_is_public() -> None:
     pages = {"/models": page({"data": [{"id": "a/b"}]}), "/key": page({}, "401 Unauthorized")}
     with Host(pages) as host:
         assert found(probe_provider("openrouter", host.url, KEY)) == (True, "rejected", None, "auth")

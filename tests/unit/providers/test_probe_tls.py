@@ -62,7 +62,7 @@ def a_bare_host(answer: bytes, *, again: bool = False) -> Iterator[str]:
         thread.join(LONG_S)
 
 
-def test_a_certificate_signed_by_itself_is_not_accepted(host: Host) -> None:
+def test_self_signed_certificate_is_not_accepted(host: Host) -> None:
     answer = probe_provider("openai", f"{host.url}/v1", KEY, "m-1")
     assert (answer.reachable, answer.key, answer.status) == (False, "unknown", "unavailable")
     assert answer.error == (

@@ -107,7 +107,7 @@ def test_no_shape_of_an_event_breaks_a_reader(kind: type[UsageReader], value: ob
 
 
 @pytest.mark.parametrize("wrong", ["12", 12.5, True, -1, None, [1], {"a": 1}, float("nan"), float("inf")])
-def test_a_number_that_is_no_whole_number_is_no_report(wrong: object) -> None:
+def test_number_that_is_not_an_integer_is_not_a_report(wrong: object) -> None:
     done = {"model": "l", "done": True, "prompt_eval_count": wrong, "eval_count": 7}
     assert read_stream(OllamaReader, json.dumps(done).encode()).usage is None
     assert read_stream(OpenAIReader, sse(chunk("stop"), openai_usage(wrong))).usage is None

@@ -47,7 +47,7 @@ def test_the_older_claude_counts_as_its_makers_file_says() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_file_that_is_missing_or_another_is_no_vocabulary(name: str, tmp_path: Path) -> None:
+def test_missing_or_changed_file_is_not_a_vocabulary(name: str, tmp_path: Path) -> None:
     assert read_vocabulary(name, tmp_path) is None
     shutil.copytree(where(), tmp_path, dirs_exist_ok=True)
     assert read_vocabulary(name, tmp_path) is not None

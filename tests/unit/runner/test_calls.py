@@ -192,7 +192,7 @@ async def test_charge_above_its_hold_is_recorded_in_full_and_stops_the_run_with_
     assert (await desk.spend()).run_nano == Amounts(spent=charge_nano(PRICE, Usage(100_000, 16_000)))
 
 
-async def test_a_key_that_is_rejected_is_not_tried_again(desk: Desk) -> None:
+async def test_rejected_key_is_not_retried(desk: Desk) -> None:
     calls = await desk.calls(AuthFailed("wrong key", billed="no"))
     with pytest.raises(AuthFailed):
         await calls.ask(HELLO)

@@ -132,7 +132,7 @@ async def test_data_after_the_complete_answer_is_not_read(desk: Desk) -> None:
     assert (await desk.spend()).run_nano == Amounts(spent=COST)
 
 
-async def test_an_error_that_is_not_ours_is_in_doubt_and_not_tried_again(desk: Desk) -> None:
+async def test_unknown_exception_is_in_doubt_and_not_retried(desk: Desk) -> None:
     def bug(_: Request) -> Completion:
         raise KeyError("choices")
 
@@ -150,7 +150,7 @@ async def test_cut_answer_is_not_reported_as_complete_when_a_limit_forbids_to_as
     assert (caught.value.partial, len(desk.provider.heard)) == ("half", 1)
 
 
-async def test_cut_tool_calls_are_tried_when_a_limit_forbids_to_ask_for_the_double(desk: Desk) -> None:
+async def test_cut_tool_calls_are_run_when_a_limit_forbids_to_ask_again(desk: Desk) -> None:
     cut = Completion("half", (ToolCall("1", "f", {}),), Usage(100, 4_096), stop="length")
     calls = await desk.calls(cut, ANSWER, limits=CostLimit(max_cost_per_task=Decimal("0.0425")))
     assert await calls.ask(HELLO) == cut

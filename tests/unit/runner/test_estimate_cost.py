@@ -31,7 +31,7 @@ def test_a_limit_of_tokens_is_one_of_money_too_at_the_dearest_price() -> None:
     assert cost_of(dear, (TASK, few), likely=1, least=1) == Cost(4000, 7_000_000, "max_tokens_per_task")
 
 
-def test_a_window_that_moves_on_while_a_run_does_is_no_ceiling() -> None:
+def test_rolling_window_shorter_than_a_run_is_not_a_ceiling() -> None:
     minute = LimitState("max_cost_per_minute", "nano_usd", 1000, Amounts())
     calls = LimitState("max_calls_per_minute", "calls", 1, Amounts())
     month = LimitState("max_cost_per_month", "nano_usd", 2000, Amounts(500))

@@ -90,7 +90,7 @@ async def test_a_link_or_a_pipe_in_its_place_is_not_followed(tmp_path: Path) -> 
     assert book.known("openai", "gpt-4o") == {}
 
 
-async def test_a_disk_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
+async def test_disk_that_cannot_be_written_is_not_an_error(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where the folder should be")
     book = LearnedCounts(tmp_path / "cache")
     await book.remember("openai", "gpt-4o", NEWS)

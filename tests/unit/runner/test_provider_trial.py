@@ -81,7 +81,7 @@ async def test_spending_of_a_test_is_in_the_ledger(wire: Wire, ledger: SqliteLed
     assert (report.total_nano, report.rows[0].agent) == (server.books.billed_nano, "providers test")
 
 
-async def test_test_inside_a_run_spends_its_limit_and_asks_nothing_once_it_has_ended(
+async def test_trial_inside_a_run_spends_its_limit_and_asks_nothing_once_it_has_ended(
     wire: Wire, ledger: SqliteLedger
 ) -> None:
     server = wire(pass_trial, rates=Rates(Decimal("2.5"), Decimal(10)))
@@ -132,7 +132,7 @@ async def test_a_server_that_ignores_the_clamp_is_found_out(wire: Wire, ledger: 
     assert found.status in ("budget", "unavailable")
 
 
-async def test_a_dear_model_is_not_tried_beyond_the_limit(wire: Wire, ledger: SqliteLedger) -> None:
+async def test_expensive_model_is_not_tested_beyond_the_limit(wire: Wire, ledger: SqliteLedger) -> None:
     server = wire(pass_trial)
     provider = provider_at(server, "openai")
     found = await run_model_test(provider, ledger, run_id="r1", limits=CostLimit(max_cost_per_task=Decimal("0.0001")))

@@ -409,7 +409,7 @@ async def test_a_hold_is_a_hold_of_tokens_where_the_price_is_unknown(desk: Desk,
     assert calls.cost_nano is None
 
 
-async def test_a_summary_that_cannot_be_charged_is_no_answer_and_stands_in_the_journal(
+async def test_summary_that_cannot_be_charged_is_not_an_answer_and_is_in_the_journal(
     desk: Desk, stranger: LockHolder
 ) -> None:
     calls = await calls_of(desk, ANSWER, stranger.lock_then(replace(ANSWER, text="what was cut")))

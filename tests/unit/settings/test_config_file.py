@@ -112,7 +112,7 @@ def test_value_that_the_file_cannot_hold_is_refused_and_nothing_changes(
     assert path.read_text() == 'llm_provider = "openai"\n'
 
 
-def test_a_file_with_another_mistake_can_be_mended_line_by_line(tmp_path: Path) -> None:
+def test_file_with_another_mistake_can_be_fixed_line_by_line(tmp_path: Path) -> None:
     path = Desk(tmp_path).user_toml('max_turns = "many"\nmax_trns = 3\n')
     assert save_value(path, "timeout", ["1m"])
     assert save_value(path, "max_turns", ["4"])
@@ -194,7 +194,7 @@ def test_a_setting_is_known_by_each_of_its_names(field: str) -> None:
         assert find_field(name) == field
 
 
-def test_a_setting_is_known_by_its_flag_too_and_a_key_is_no_name() -> None:
+def test_setting_is_known_by_its_flag_too_and_a_key_is_not_a_name() -> None:
     assert [find_field(word) for word in ("--max-cost", "model", "provider")] == [
         "max_cost_per_task", "llm_model", "llm_provider",
     ]  # fmt: skip

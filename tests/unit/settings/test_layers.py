@@ -165,7 +165,7 @@ def test_an_unknown_variable_with_our_prefix_gets_one_note(tmp_path: Path) -> No
     assert "AGENTCTL_ZZZZZZZZZZ" in note
 
 
-def test_a_model_with_a_provider_before_it_sets_both(tmp_path: Path) -> None:
+def test_model_with_a_provider_prefix_sets_both(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.user_toml('llm_provider = "ollama"\nllm_model = "llama3.1"')
     loaded = desk.load(flags={"llm_model": "openai/gpt-4o"})
@@ -216,9 +216,7 @@ def test_a_model_does_not_follow_when_another_provider_is_chosen_above_it(tmp_pa
         ({"NO_COLOR": "", "CLICOLOR_FORCE": "0"}, "auto", ""),
     ],
 )
-def test_the_customary_colour_variables_are_heard(
-    tmp_path: Path, environ: dict[str, str], color: str, name: str
-) -> None:
+def test_usual_colour_variables_are_respected(tmp_path: Path, environ: dict[str, str], color: str, name: str) -> None:
     loaded = Desk(tmp_path).load(environ)
     assert loaded.settings.color == color
     assert loaded.sources["color"] == (Source("environment", name) if name else Source("default"))

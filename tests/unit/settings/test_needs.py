@@ -79,7 +79,7 @@ def test_unknown_need_is_a_type_error(tmp_path: Path, needs: Sequence[str]) -> N
         load(Desk(tmp_path), {}, needs)
 
 
-def test_a_wrong_value_below_a_right_one_is_no_warning(tmp_path: Path) -> None:
+def test_wrong_value_below_a_right_one_gives_no_warning(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.user_toml('color = "x"\n')
     assert load(desk, {"AGENTCTL_COLOR": "never"}, ["run"]).warnings == ()

@@ -29,7 +29,7 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_folder_of_runs_is_looked_at_too(place: Path) -> None:
+def test_folder_of_runs_is_checked_too(place: Path) -> None:
     (place / "state_dir" / "runs").mkdir()
     (place / "state_dir" / "runs").chmod(0o777)
     with pytest.raises(UsageError, match="other users can write to the folder of runs"):
@@ -58,7 +58,7 @@ def test_the_group_of_the_owner_alone_may_write(place: Path) -> None:
 
 
 @ROOT
-def test_a_group_with_others_in_it_may_not(place: Path) -> None:
+def test_group_with_other_members_may_not_write(place: Path) -> None:
     os.chown(place / "state_dir", 0, 65534)
     (place / "state_dir").chmod(0o770)
     with pytest.raises(UsageError, match="other users can write to the state folder"):

@@ -32,7 +32,7 @@ def test_pipe_with_a_writer_is_read_to_its_end(tmp_path: Path) -> None:
     writer.join()
 
 
-def test_a_config_folder_that_may_not_be_looked_into_is_no_bug_of_ours(as_nobody: Path) -> None:
+def test_config_folder_without_permission_is_a_usage_error(as_nobody: Path) -> None:
     desk = Desk(as_nobody)
     desk.user_env("MAX_COST_PER_TASK=0.1\n")
     desk.config.chmod(0)
@@ -41,7 +41,7 @@ def test_a_config_folder_that_may_not_be_looked_into_is_no_bug_of_ours(as_nobody
     assert message.splitlines()[1] == f"  user .env {desk.config / '.env'} cannot be read: permission denied"
 
 
-def test_a_workdir_and_a_state_folder_that_may_not_be_looked_into(as_nobody: Path) -> None:
+def test_workdir_and_state_folder_without_permission(as_nobody: Path) -> None:
     desk = Desk(as_nobody)
     hidden = as_nobody / "hidden"
     (hidden / "work").mkdir(parents=True)

@@ -250,7 +250,7 @@ def test_a_strange_file_neither_hangs_nor_fails(tmp_path: Path, make: object, na
     assert desk.load().notes == (note,)
 
 
-def test_a_line_of_blanks_is_no_trap_for_the_parser(tmp_path: Path) -> None:
+def test_line_of_blanks_does_not_slow_the_parser(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.project_env("A=x" + " " * 60_000 + "y\nMAX_COST_PER_TASK=0.1\n")
     assert desk.load().settings.max_cost_per_task == Decimal("0.1")

@@ -92,7 +92,7 @@ def test_usage_is_false_as_scripted(wire: OpenWire, form: Format, kind: Reported
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_garbled_usage_is_no_number_to_believe(wire: OpenWire, form: Format) -> None:
+def test_garbled_usage_has_no_valid_number(wire: OpenWire, form: Format) -> None:
     last = usages(form, ask(wire(Answer("a", usage="garbage")), form, stream=True).events)[-1]
     names = ("prompt_tokens", "input_tokens", "prompt_eval_count")
     assert next(last[name] for name in names if name in last) == "many"

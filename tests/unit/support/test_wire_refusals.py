@@ -164,7 +164,7 @@ def test_a_request_that_the_real_one_refuses_is_refused(
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_a_body_that_is_no_json_is_refused(wire: OpenWire, form: Format) -> None:
+def test_body_that_is_not_json_is_refused(wire: OpenWire, form: Format) -> None:
     line = connect(wire(Answer("a")))
     got = send(line, "POST", PATHS[form], "not an object", headers_for(form))
     line.close()

@@ -101,7 +101,7 @@ async def test_a_few_nul_bytes_do_not_make_a_text_binary(tmp_path: Path, data: b
     assert "needle here" in (await _ask(tmp_path, "search_files", text="ne+dle", regex=True, limit=1))
 
 
-async def test_text_that_is_no_utf8_or_moves_the_cursor_is_shown_escaped(tmp_path: Path) -> None:
+async def test_text_that_is_not_utf8_or_moves_the_cursor_is_escaped(tmp_path: Path) -> None:
     (tmp_path / "latin").write_bytes("caf\xe9 \x1b[2J and much more text here".encode("latin-1"))
     assert await _ask(tmp_path, "read_file", path="latin") == "caf\\xe9 \\x1b[2J and much more text here"
 

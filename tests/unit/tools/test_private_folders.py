@@ -75,7 +75,7 @@ def test_workspace_that_holds_a_private_folder_is_mounted_nowhere(home: Path) ->
     assert mountable_workspace(home / "own", (), (home / "elsewhere",)) == home / "own"
 
 
-async def test_a_run_takes_its_own_folders_out_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_run_excludes_its_own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for kind in ("STATE", "CONFIG", "CACHE"):
         folder = tmp_path / kind.lower()
         folder.mkdir()

@@ -40,7 +40,7 @@ def test_a_root_disk_without_a_name_is_named_by_psutil() -> None:
     assert root.device not in ("/dev/root", "rootfs")
 
 
-async def test_pseudo_file_systems_are_no_disks() -> None:
+async def test_pseudo_file_systems_are_not_disks() -> None:
     text = await _ask("system_disks")
     places = {line.split()[0] for line in text.splitlines()[1:]}
     assert not places & {"/proc", "/sys", "/dev", "/run"}

@@ -132,7 +132,7 @@ async def test_missing_workspace_is_reported(tmp_path: Path) -> None:
         await write_file_async("x", "new", workspace=tmp_path / "nowhere")
 
 
-async def test_a_text_that_is_no_text_is_refused(workspace: Path) -> None:
+async def test_text_that_is_not_unicode_and_wrong_types_are_refused(workspace: Path) -> None:
     with pytest.raises(ToolError, match="not Unicode"):
         await write_file_async("x", "half \ud800", workspace=workspace)
     with pytest.raises(UsageError, match="text is of type bytes"):

@@ -57,8 +57,8 @@ def test_a_first_prompt_that_fills_a_window_exactly_ends_the_run(command: Comman
 @pytest.mark.slow
 @both
 @pytest.mark.parametrize("counts", ["all", "new"])
-def test_a_long_run_where_nothing_is_cut_ends_well(command: Command, wire: OpenWire, format: str, counts: str) -> None:
-    """The same where the server reports only uncached tokens, and where agentctl cuts the conversation."""
+def test_long_run_without_a_cut_ends_as_done(command: Command, wire: OpenWire, format: str, counts: str) -> None:
+    """Holds also where the server reports only uncached tokens, and where agentctl cuts the conversation."""
     server = wire(reader(14), window=Window(20_000, "half", counts=counts), repeat=True)  # type: ignore[arg-type]
     ended = command(server, format)
     assert (ended.code, ended.out) == (0, "All of them tell of the same hour.\n")
@@ -85,7 +85,7 @@ def test_a_window_of_an_odd_size_that_loses_half_is_warned_of(command: Command, 
     assert ended.err.count("warning: ollama reports 1,502 input tokens, and about ") == 1
 
 
-def test_an_old_cache_that_holds_everything_is_no_cut(command: Command, wire: OpenWire) -> None:
+def test_old_cache_that_holds_everything_is_not_a_cut(command: Command, wire: OpenWire) -> None:
     server = wire(Answer("It tells of hours.", input_tokens=1))
     ended = command(server, "ollama", task="They tell of hours. " * 800)
     assert (ended.code, ended.out) == (0, "It tells of hours.\n")

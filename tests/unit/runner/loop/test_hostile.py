@@ -51,7 +51,7 @@ async def test_giant_arguments_neither_reach_a_tool_nor_the_record(stage: Stage,
     ],
     ids=["text", "nothing"],
 )
-async def test_a_report_that_is_no_number_is_in_doubt_and_ends_nothing(
+async def test_report_that_is_not_a_number_is_in_doubt_and_does_not_end_the_run(
     ledger: SqliteLedger, told: Usage, reason: str
 ) -> None:
     facts = ModelFacts("own", "m", price=Price(Decimal(1), Decimal(2)), may_cut=True)
