@@ -24,7 +24,9 @@ SAMPLES = {"sample-worker", "sample-web", "sample-failed"}
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_list_all_containers(shell: Commands, state: Path, wire: OpenWire, docker_host: str, format: str) -> None:
+def test_list_all_containers_names_the_sample_containers(
+    shell: Commands, state: Path, wire: OpenWire, docker_host: str, format: str
+) -> None:
     server = wire(containers, rates=PAID[format].rates, keys=[KEY])
     environ = reaching(server, format) | {"DOCKER_HOST": docker_host, "AGENTCTL_AGENT": ""}
     ended = shell("run", "List all containers", "--config", str(priced(shell.folder)), **environ)
@@ -36,7 +38,7 @@ def test_list_all_containers(shell: Commands, state: Path, wire: OpenWire, docke
     assert "Warning" not in ended.err
 
 
-def test_two_tools_in_one_turn(shell: Commands, state: Path, wire: OpenWire, docker_host: str) -> None:
+def test_two_tools_in_one_turn_are_both_run(shell: Commands, state: Path, wire: OpenWire, docker_host: str) -> None:
     server = wire(parallel, rates=PAID["anthropic"].rates, keys=[KEY])
     environ = reaching(server, "anthropic") | {"DOCKER_HOST": docker_host, "AGENTCTL_AGENT": ""}
     ended = shell("run", "List the containers and the images", "--json", **environ)

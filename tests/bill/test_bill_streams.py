@@ -133,7 +133,7 @@ def test_the_lines_to_add_stand_right_at_the_end_of_any_file(
 
 
 @pytest.mark.parametrize(("said", "meant"), [("0.0000025", "2.5"), ("2500000", "2.5"), ("0.0025", "2.5")])
-def test_a_price_in_another_unit_is_refused_with_the_one_that_was_meant(
+def test_price_in_another_unit_is_refused_with_the_probable_one(
     command: Command, wire: OpenWire, tmp_path: Path, said: str, meant: str
 ) -> None:
     """The last is a price that could be, and a thousandth of what the table says."""
@@ -257,9 +257,7 @@ PIECES = {
 
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("name", PIECES)
-def test_an_answer_is_whole_in_whatever_pieces_it_comes(
-    command: Command, wire: OpenWire, name: str, format: str
-) -> None:
+def test_answer_is_complete_in_pieces_of_any_size(command: Command, wire: OpenWire, name: str, format: str) -> None:
     """litellm stops at the first piece with that word, and treats a hundred equal pieces as an error."""
     body = in_pieces(format, *PIECES[name])
     server = wire(Answer(garbage=body, input_tokens=1000, output_tokens=20), rates=PAID[format].rates)

@@ -185,7 +185,7 @@ async def test_b07_a_long_request_is_held_and_charged_at_the_tier_that_it_passes
     assert_accounted(server.books, user.book)
 
 
-async def test_b07_the_plain_service_tier_is_asked_for_in_so_many_words(user: Here, wire: OpenWire) -> None:
+async def test_b07_default_service_tier_is_requested_explicitly(user: Here, wire: OpenWire) -> None:
     """A project can have a dearer tier as its default, which our prices would not cover."""
     asked = {"openai": "default", "anthropic": "standard_only"}
     for format, tier in asked.items():

@@ -52,7 +52,7 @@ def test_trust_without_a_person_says_what_to_paste(here: Here, agentctl: Command
     assert here("trust", "a b", "--json").document["error"]["kind"] == "usage"
 
 
-def test_trust_as_json(here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trust_prints_json(here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLM_PROVIDER", "builtin")
     path = write(tmp_path / ".env", "LLM_PROVIDER=openai\nAGENTCTL_MAX_TURNS=3\nAGENTCTL_STATE_DIR=/evil\n")
     document = here("trust", "-y", "--json").document
@@ -230,7 +230,7 @@ def test_an_interrupted_question_trusts_nothing(agentctl: Commands, tmp_path: Pa
     assert not state.exists()
 
 
-def test_a_run_that_meets_no_project_file_pays_nothing_for_trust() -> None:
+def test_run_without_a_project_file_loads_nothing_for_trust() -> None:
     names = {f"agentctl.{name}" for name in TRUST_MODULES}
     assert {name for name in names if find_spec(name) is None} == set()
     assert loaded_modules("run", "How much memory is used?") & names == set()

@@ -160,7 +160,7 @@ def test_a_known_key_in_the_log_of_a_container_stays_here(
 
 
 @pytest.mark.needs("sandbox")
-def test_the_kept_whole_of_a_large_result_holds_no_secret_and_reads_on(wire: Wire, tmp_path: Path) -> None:
+def test_kept_file_of_a_large_result_holds_no_secret_and_can_be_read_on(wire: Wire, tmp_path: Path) -> None:
     (tmp_path / "log").write_text("".join(f"{n} KEY={KNOWN}\n" for n in range(20_000)))
     wire.run(call("run_shell", command="cat log"), answer("done"), flags=(*FLAGS[:-1], "2000"))
     assert "read_file(path=" in wire.results[0]

@@ -133,7 +133,7 @@ def orphaned(argv: list[str], env: dict[str, str]) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.parametrize("by", ["agentctl", "a guard"])
-async def test_a_search_by_the_mark_alone_finds_what_runs_one_program_after_another(
+async def test_search_by_the_mark_alone_finds_a_process_that_keeps_calling_exec(
     trace: Trace, tmp_path: Path, by: str
 ) -> None:
     """A process in the middle of exec shows no environment, so that one look can miss it."""
@@ -211,7 +211,7 @@ def ended_at_once() -> subprocess.Popen[bytes]:
     return child
 
 
-async def test_a_command_that_has_ended_alone_is_looked_for_once(trace: Trace) -> None:
+async def test_command_without_leftovers_is_searched_for_once(trace: Trace) -> None:
     """Processes older than the command, and kernel threads, which show no environment, do not belong to it."""
 
     class Counted(ProcessTree):

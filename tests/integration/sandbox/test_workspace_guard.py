@@ -144,7 +144,7 @@ async def test_target_of_an_obeyed_link_is_read_only(workspace: Path, tmp_path: 
 
 
 @pytest.mark.needs("sandbox")
-async def test_a_command_that_is_cancelled_or_out_of_time_is_looked_after_too(workspace: Path, tmp_path: Path) -> None:
+async def test_new_files_of_a_cancelled_or_timed_out_command_are_moved_too(workspace: Path, tmp_path: Path) -> None:
     sandbox = await opened(workspace, tmp_path / "run")
     late = await sandbox.run("echo x >sub/.envrc; sleep 60", timeout=0.5)
     assert (late.timed_out, places(late)) == (True, {"sub/.envrc": True})

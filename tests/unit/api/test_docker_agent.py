@@ -71,7 +71,7 @@ def test_agent_runs_in_a_loop_inside_a_loop_as_in_a_notebook() -> None:
     assert anyio.run(cell) == "deep"
 
 
-def test_runs_of_several_threads_on_one_agent_are_apart() -> None:
+def test_runs_of_several_threads_on_one_agent_are_independent() -> None:
     agent = DockerAgent(ScriptedProvider([says("same")] * 6, facts=PRICED))
     with ThreadPoolExecutor(6) as pool:
         results = list(pool.map(agent.execute, [f"task {number}" for number in range(6)]))

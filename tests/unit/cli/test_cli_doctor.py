@@ -99,7 +99,7 @@ def test_offline_contacts_no_other_host(here: Here, monkeypatch: pytest.MonkeyPa
     assert str(check(ended, "engine")["said"]).endswith(" was not asked (--offline)")
 
 
-def test_no_key_where_ci_wants_one_would_not_start(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ci_run_without_a_key_would_not_start(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI", "true")
     ended = here("doctor")
     first, cure, *_ = ended.out.splitlines()

@@ -63,7 +63,7 @@ def test_config_check_refuses_what_a_run_would_refuse(here: Here, monkeypatch: p
     assert here("config", "check").code == here("run", "How much memory is free?").code == 2
 
 
-def test_the_table_of_costs_has_no_columns_of_nothing(here: Here, state: Path) -> None:
+def test_costs_table_has_no_empty_columns(here: Here, state: Path) -> None:
     here("run", "count them", script="answer")
     header = here("costs").out.splitlines()[0]
     assert header.split() == ["run", "agent", "model", "calls", "tokens", "in", "out", "cost", "last", "call"]

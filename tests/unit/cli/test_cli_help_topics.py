@@ -149,7 +149,7 @@ def test_the_schemas_of_the_topic_are_what_the_commands_say(here: Here) -> None:
         assert f"\n| `{here(*words, '--json').document['schema']}` " in text
 
 
-def test_exit_codes_are_a_topic_still(here: Here) -> None:
+def test_exit_codes_are_a_topic(here: Here) -> None:
     rows = re.findall(r"^\| \d+ +\| \w+ +\| (.+) \|$", here("help", "exit-codes").out, re.MULTILINE)
     assert rows == list(SENTENCES.values())
     ended = here("help", "enviroment")

@@ -51,7 +51,7 @@ def test_the_document_says_what_was_found_and_what_it_cost(here: Here, server: W
     assert here("costs", "--last-hour", "--json").document["total"]["nano_usd"] == server.books.billed_nano
 
 
-def test_the_free_questions_send_no_call(here: Here, server: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_free_checks_send_no_model_call(here: Here, server: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
     assert here("providers", "test", "--free", "openai").code == 0
     monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong-0123456789")
     ended = here("providers", "test", "--free", "openai")

@@ -59,7 +59,7 @@ def test_runs_show_draws_the_tree_with_what_each_run_cost(here: Here, outer: Pro
     assert here("costs", "--run", "outer", "--json").document["total"]["nano_usd"] == whole
 
 
-def test_a_run_that_stands_alone_has_no_tree(here: Here) -> None:
+def test_run_without_parent_or_child_has_no_tree(here: Here) -> None:
     here("run", QUESTION, "--provider", "builtin")
     assert "with nested runs" not in here("runs", "show").out
     assert "tree" not in here("runs", "show", "--json").document
@@ -98,7 +98,7 @@ def test_the_ledger_cannot_be_changed_from_inside_a_run_recognized_by_capability
     assert here("costs").code == 0
 
 
-def test_trying_a_provider_out_inside_a_run_is_paid_by_that_run(
+def test_providers_test_inside_a_run_is_paid_by_that_run(
     here: Here, outer: Process, wire: OpenWire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = wire(pass_trial, rates=Rates(Decimal("0.15"), Decimal("0.60")), keys=[KEY])

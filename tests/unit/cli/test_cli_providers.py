@@ -86,7 +86,7 @@ def test_providers_list_says_why_a_run_would_not_start(here: Here, monkeypatch: 
     assert (document["chosen"], document["nobody_because"]["kind"]) == (None, "usage")
 
 
-def test_a_model_that_does_not_chat_hides_no_other_row(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_that_does_not_chat_does_not_hide_other_rows(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLM_MODEL", "openai/text-embedding-3-small")
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     ended = here("providers", "list")
@@ -119,7 +119,7 @@ def test_first_line_says_when_there_is_no_ollama(here: Here) -> None:
     assert here("run", "How much memory is used?").err.splitlines()[0] == "builtin · no key, no server"
 
 
-def test_help_setup_has_the_set_ups_in_few_lines(here: Here) -> None:
+def test_help_setup_shows_each_set_up_in_few_lines(here: Here) -> None:
     text = here("help", "setup").out
     for line in (
         "ollama pull llama3.1",

@@ -106,7 +106,7 @@ def test_a_summary_survives_the_next_plain_cut_and_new_lines_stand_behind_it() -
     assert digest.messages > read_notes(told)[1].messages
 
 
-def test_a_summary_keeps_to_its_room_where_texts_take_more_together_than_apart() -> None:
+def test_summary_keeps_to_its_room_where_joined_texts_take_more_tokens() -> None:
     seams = Measure(count=lambda text: len(text) // 4 + 5 * text.count(":\n>"), way="seams")
     long = (SYSTEM, TASK, *(one for n in range(12) for one in turn(n, "x" * 800)))
     fitted = prune(long, max_tokens=2_000, keep_user=1, keep_assistant=1, measure=seams)

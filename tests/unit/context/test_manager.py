@@ -142,7 +142,7 @@ def test_a_large_answer_comes_back_as_a_copy_with_its_middle_cut(talk: Callable[
         assert kept[-1]["content"][0]["tool_use_id"] == "c0.0"
 
 
-def test_blocks_beside_answers_go_and_stay_on_their_own() -> None:
+def test_blocks_beside_tool_results_are_cut_or_kept_independently() -> None:
     given = anthropic()
     words = {"type": "text", "text": "and restart it", "cache_control": {"type": "ephemeral"}}
     given[2]["content"].append(words)

@@ -59,7 +59,7 @@ def clamps(provider: ScriptedProvider) -> list[int | None]:
     return [request.max_output_tokens for request in provider.heard]
 
 
-async def test_a_clamp_is_what_the_window_has_left_beside_the_prompt(asking: Asking) -> None:
+async def test_clamp_is_the_rest_of_the_window_beside_the_prompt(asking: Asking) -> None:
     calls, provider = asking(WHOLE)
     await calls.ask(LONG)
     assert clamps(provider) == [8_192 - estimate_input(Request("m", LONG))] == [3_675]

@@ -51,7 +51,7 @@ def test_ordinary_lines_taken_for_a_key_are_at_most_one_in_ten_thousand() -> Non
     assert len(wrong) <= len(lines) // 10_000, wrong
 
 
-def test_ordinary_lines_stay_as_one_text_as_well() -> None:
+def test_ordinary_lines_in_one_text_stay() -> None:
     text = "\n".join(generated(seed=11, count=8_000))
     assert len(text) > 700_000
     assert redact(text, ()) == text

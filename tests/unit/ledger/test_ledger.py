@@ -307,7 +307,7 @@ async def test_a_stream_cut_past_its_clamp_is_in_doubt_at_the_models_ceiling(led
 # --- the file ---------------------------------------------------------------------------------------------------
 
 
-async def test_the_ledger_is_the_users_alone_and_every_step_stays_in_it(ledger: SqliteLedger, path: Path) -> None:
+async def test_ledger_is_private_to_the_user_and_keeps_every_step(ledger: SqliteLedger, path: Path) -> None:
     await send(ledger, "a")
     await ledger.doubt("a", "cut")
     await ledger.settle("a", charge(3))

@@ -84,7 +84,7 @@ def test_reconcile_settles_nothing_under_a_living_owner(path: Path) -> None:
     assert [one.attempt_id for one in gives_back(path, "run", "other").done] == ["b", "c"]
 
 
-def test_an_amount_belongs_to_one_attempt_and_only_nothing_to_many(path: Path) -> None:
+def test_nonzero_amount_settles_one_attempt_and_zero_may_settle_many(path: Path) -> None:
     left_in_doubt(path, "a", "b")
     with pytest.raises(UsageError, match=r"an amount is for one attempt, but 2 of run run are in doubt"):
         gives_back(path, "run", "run", 7)
@@ -136,7 +136,7 @@ def test_row_that_cannot_be_written_leaves_all_rows_as_they_were(path: Path) -> 
     assert rows(path) == before
 
 
-def test_two_at_once_settle_each_amount_once(path: Path) -> None:
+def test_two_reconciles_at_once_settle_each_amount_once(path: Path) -> None:
     left_in_doubt(path, "a", "b", "c")
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(lambda _: gives_back(path, "run", "run"), range(2)))

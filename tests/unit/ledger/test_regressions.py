@@ -248,7 +248,7 @@ async def test_the_lock_files_of_the_dead_are_removed_by_the_next_to_come(path: 
     await next_one.aclose()
 
 
-def test_a_ledger_that_cannot_be_written_at_the_end_still_lets_its_lock_go(path: Path) -> None:
+def test_ledger_that_cannot_be_written_at_the_end_still_releases_its_lock(path: Path) -> None:
     session = LedgerSession(Database(path, patience_s=0), owner_id="me", pid=os.getpid())
     session.open_run("run", CostLimit(), task="", agent="", labels={})
     assert not is_dead(path.with_suffix(".owners"), "me")

@@ -133,7 +133,7 @@ def entered(path: Path) -> list[str]:
     return [run for (run,) in rows(path, "SELECT id FROM scopes ORDER BY rowid")]
 
 
-def test_a_wrong_capability_opens_nothing(owner: Open, path: Path) -> None:
+def test_wrong_capability_opens_no_run(owner: Open, path: Path) -> None:
     begin(owner("a"), "a")
     for wrong in ("", "5ec7e8" * 10, CAPABILITY, f"{CAPABILITY}b", f"{CAPABILITY}a ", "\ud800"):
         with pytest.raises(ActionDenied, match="the capability for run a, which this run belongs to, is wrong"):

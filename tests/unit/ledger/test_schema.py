@@ -135,7 +135,7 @@ def test_a_migrated_ledger_says_the_same_as_before(older: Path) -> None:
 
 
 @pytest.mark.parametrize("schema", [0, 1])
-def test_many_that_open_a_ledger_at_once_make_or_migrate_it_once(path: Path, schema: int) -> None:
+def test_processes_that_open_a_ledger_at_once_make_or_migrate_it_once(path: Path, schema: int) -> None:
     at_once = 8
     if schema:
         fill(path, ROWS, schema=schema)

@@ -139,7 +139,7 @@ def test_spooled_entry_is_read_back(tmp_path_factory: pytest.TempPathFactory, co
 
 
 @pytest.mark.parametrize("allocated", [True, False])
-def test_a_file_of_the_spool_is_the_users_alone(path: Path, allocated: bool) -> None:
+def test_spool_file_is_private_to_the_user(path: Path, allocated: bool) -> None:
     spool = Spool(path, owner_id="me")
     if allocated:
         spool.allocate()

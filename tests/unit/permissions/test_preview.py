@@ -152,7 +152,7 @@ def test_misspelt_tool_is_not_a_command_and_gets_the_nearest_name() -> None:
     assert caught.value.hint == 'did you mean "tree_fell"?'
 
 
-def test_values_get_the_types_of_the_schema_and_a_star_is_a_star() -> None:
+def test_values_get_the_types_of_the_schema_and_a_star_is_literal() -> None:
     found = parse_call(r'tree_fell(tree="o\*k, (old)", times=3, gently=true, tools=[])', KNOWN)
     assert found is not None
     assert typed_arguments(FELL.spec, found.arguments) == {

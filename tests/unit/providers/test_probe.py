@@ -20,7 +20,7 @@ def found(answer: ProbeResult) -> tuple[object, ...]:
 
 
 @pytest.mark.parametrize(("provider", "base"), [("openai", "/v1"), ("anthropic", ""), ("anthropic", "/v1")])
-def test_a_key_that_is_taken_and_a_model_that_is_known(provider: str, base: str) -> None:
+def test_accepted_key_and_known_model_are_reported(provider: str, base: str) -> None:
     with WireServer(keys=[KEY], models=["m-1", "m-2"]) as server:
         answer = probe_provider(provider, server.url + base, KEY, "m-1")
         assert answer._replace(ms=0.0) == ProbeResult(
@@ -32,7 +32,7 @@ def test_a_key_that_is_taken_and_a_model_that_is_known(provider: str, base: str)
 
 
 @pytest.mark.parametrize(("provider", "base"), [("openai", "/v1"), ("anthropic", "")])
-def test_a_key_that_is_refused_or_missing(provider: str, base: str) -> None:
+def test_refused_and_missing_keys_are_reported(provider: str, base: str) -> None:
     with WireServer(keys=[KEY]) as server:
         refused = probe_provider(provider, server.url + base, "sk-wrong-wrong-wrong", "m-1")
         assert found(refused) == (True, "rejected", None, "auth")
@@ -42,7 +42,7 @@ def test_a_key_that_is_refused_or_missing(provider: str, base: str) -> None:
         assert missing.error == f"{server.url}{base} needs a key: agentctl providers set-key {provider}"
 
 
-def test_an_own_server_may_want_no_key() -> None:
+def test_users_own_server_may_need_no_key() -> None:
     with WireServer(models=["m-1"]) as server:
         assert found(probe_provider("openai", server.openai_url, None, "m-1")) == (True, "not needed", True, "done")
 
@@ -55,7 +55,7 @@ def test_unknown_model_is_reported(provider: str, base: str) -> None:
         assert answer.error == f'{server.url}{base} does not know the model m-13: did you mean "m-12"?'
 
 
-def test_a_model_that_the_list_has_under_another_name() -> None:
+def test_model_listed_under_another_name_is_found() -> None:
     alias = page({"id": "claude-haiku-4-5-20251001"})
     with Host({"/v1/models": LIST, "/v1/models/claude-haiku-4-5": alias}) as host:
         assert found(probe_provider("anthropic", host.url, KEY, "claude-haiku-4-5")) == (True, "accepted", True, "done")
@@ -109,7 +109,7 @@ def test_server_without_a_model_list_is_reachable() -> None:
         assert (*found(answer), answer.error) == (True, "unknown", None, "done", "")
 
 
-def test_a_list_longer_than_we_read_still_says_that_the_key_is_taken() -> None:
+def test_list_longer_than_we_read_still_shows_that_the_key_is_accepted() -> None:
     with Host({"/v1/models": page(b"[" + b" " * 2**20 + b"]")}) as host:
         assert found(probe_provider("openai", f"{host.url}/v1", KEY, "m")) == (True, "accepted", None, "done")
 

@@ -138,7 +138,7 @@ def test_invalid_model_names_are_left_out() -> None:
         assert ollama_models(host.url, patience_s=PATIENT) == ("good:1",)
 
 
-def test_a_server_that_accepts_and_says_nothing_is_left_alone() -> None:
+def test_silent_server_is_given_up() -> None:
     with Host() as host:
         host.pages["/api/tags"] = host.silence
         assert ollama_models(host.url) is None
@@ -148,7 +148,7 @@ def test_a_server_that_accepts_and_says_nothing_is_left_alone() -> None:
 @pytest.mark.parametrize(
     "data", [b"HTTP/1.1 200 OK\r\nX: y\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n{"]
 )
-def test_a_server_that_speaks_forever_is_left_alone(data: bytes) -> None:
+def test_endless_response_is_given_up(data: bytes) -> None:
     with Host() as host:
         host.pages["/api/tags"] = host.drip(data)
         assert ollama_models(host.url) is None

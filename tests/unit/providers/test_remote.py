@@ -31,7 +31,7 @@ formats = pytest.mark.parametrize("format", FORMATS)
 
 
 @formats
-async def test_an_answer_comes_in_pieces_and_whole_with_what_the_server_billed(wire: Wire, format: str) -> None:
+async def test_answer_comes_in_pieces_and_complete_with_the_billed_usage(wire: Wire, format: str) -> None:
     server = wire(Answer("There are three, naïve 日本.", input_tokens=90, output_tokens=20), keys=[KEY])
     async with open_provider(server, format) as provider:
         text, whole = await answer_of(provider, asked())

@@ -128,7 +128,7 @@ def test_amount_billed_by_openrouter_is_read_and_rounded_up(cost: object, nano: 
     assert read_stream(OpenAIReader, sse(chunk("stop"), openai_usage(cost=cost), "[DONE]")).billed_nano is None
 
 
-def test_the_classes_of_a_report_are_kept_apart() -> None:
+def test_classes_of_a_report_are_separate() -> None:
     cached = openai_usage(10, 5, prompt_tokens_details={"cached_tokens": 4})
     assert read_stream(OpenAIReader, sse(chunk("stop"), cached)).usage == Usage(10, 5, cached_input_tokens=4)
     deepseek = openai_usage(10, 5, prompt_cache_hit_tokens=3)

@@ -34,7 +34,7 @@ def test_an_unknown_agent_gets_the_nearest_name() -> None:
     assert caught.value.hint == 'did you mean "docker"?'
 
 
-def test_an_agent_like_no_other_gets_the_whole_list() -> None:
+def test_unknown_agent_without_a_near_name_gets_the_whole_list() -> None:
     with pytest.raises(UsageError) as caught:
         find_agent("\x1b[2Jzz", load_agents())
     assert caught.value.hint == "there are: docker, system"

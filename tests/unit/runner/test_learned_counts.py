@@ -27,7 +27,7 @@ async def test_learned_factors_are_known_to_the_next_run(tmp_path: Path) -> None
     assert again.known("openai", "gpt-4") == {}
 
 
-async def test_the_file_is_the_users_alone_and_nothing_else_is_left(tmp_path: Path) -> None:
+async def test_file_is_private_to_the_user_and_nothing_else_is_left(tmp_path: Path) -> None:
     mask = os.umask(0)
     try:
         await LearnedCounts(tmp_path / "cache").remember("openai", "gpt-4o", NEWS)

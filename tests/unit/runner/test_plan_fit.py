@@ -48,7 +48,7 @@ def test_manager_replaces_the_settings_numbers_and_remembers_its_cuts() -> None:
 
 
 @pytest.mark.parametrize("plan", [Plan(), Plan(context=manager(8_000))], ids=["settings", "manager"])
-def test_a_smaller_window_is_what_must_be_fit(plan: Plan) -> None:
+def test_request_must_fit_a_smaller_window(plan: Plan) -> None:
     assert plan.context_limit(SMALL) == 1_744  # the least answer has room in the window
     assert PLAIN.conversation(plan.fit(SMALL, MESSAGES, ())) <= 1_744
     with pytest.raises(ContextOverflow) as caught:
@@ -67,9 +67,7 @@ def test_a_smaller_window_is_what_must_be_fit(plan: Plan) -> None:
     ],
     ids=["gpt-4", "a short answer will do", "reasoning", "tiny", "unknown"],
 )
-def test_the_least_answer_that_would_do_has_room_beside_what_is_sent(
-    facts: ModelFacts, most: int | None, limit: int
-) -> None:
+def test_minimum_answer_has_room_beside_the_request(facts: ModelFacts, most: int | None, limit: int) -> None:
     assert Plan(max_output_tokens=most).context_limit(facts) == limit
 
 
@@ -107,7 +105,7 @@ def test_window_smaller_than_the_setting_is_reported_in_one_sentence() -> None:
     assert Plan().window_note(BUILTIN) == ""
 
 
-def test_a_lower_limit_that_the_provider_has_taught_is_what_must_be_fit() -> None:
+def test_request_must_fit_a_lower_limit_learned_from_the_provider() -> None:
     plan = Plan(max_context_tokens=4_000)
     assert 1_500 < PLAIN.conversation(plan.fit(FACTS, MESSAGES, ())) <= 4_000
     assert PLAIN.conversation(plan.fit(FACTS, MESSAGES, (), most=1_000)) <= 1_000

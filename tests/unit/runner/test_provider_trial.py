@@ -170,7 +170,7 @@ async def test_providers_are_tested_in_parallel_and_a_rejected_key_costs_nothing
     assert overall_status(found) == "auth"
 
 
-async def test_the_free_questions_alone_cost_nothing(wire: Wire) -> None:
+async def test_free_checks_alone_cost_nothing(wire: Wire) -> None:
     server = wire(pass_trial, keys=[KEY])
     (found,) = await run_provider_tests([patient(server)], None, limits=LIMITS, new_id=lambda: "a")
     assert (found.status, found.model_test, found.reach.key) == ("done", None, "accepted")

@@ -128,7 +128,7 @@ async def test_a_hold_at_the_ceiling_covers_a_report_above_the_clamp(desk: Desk)
     assert [row.phase for row in rows(desk)] == ["settled"] * 3
 
 
-async def test_a_window_of_the_tables_that_is_too_low_makes_no_doubt_of_an_exact_report(desk: Desk) -> None:
+async def test_exact_report_above_a_wrong_table_window_is_not_in_doubt(desk: Desk) -> None:
     """A price line of the user's own can say anything; the hold covers what is charged."""
     facts = replace(FACTS, context_window=64)
     told_twice = told(Usage(900, 200))

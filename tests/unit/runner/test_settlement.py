@@ -232,7 +232,7 @@ async def test_run_stopped_while_waiting_has_the_charge_and_the_answer(desk: Des
     assert (calls.unfinished, rows(desk)) == ("hi", [("settled", COST)])
 
 
-async def test_a_deadline_is_over_while_waiting_and_the_wait_still_ends(desk: Desk, stranger: LockHolder) -> None:
+async def test_wait_ends_in_time_after_the_deadline_of_the_run(desk: Desk, stranger: LockHolder) -> None:
     calls = await calls_of(desk, stranger.lock_then(ANSWER))
     with pytest.raises(StateError, match="the next run settles it"), anyio.move_on_after(WAIT_S / 3):
         await calls.ask(HELLO)

@@ -134,7 +134,7 @@ def test_links_pipes_and_what_is_not_toml_are_refused(tmp_path: Path) -> None:
     assert elsewhere.read_text() == "max_turns = 1\n"
 
 
-def test_a_fresh_file_is_the_users_alone_and_an_old_one_keeps_its_mode(tmp_path: Path) -> None:
+def test_new_file_is_private_to_the_user_and_an_old_one_keeps_its_mode(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "config.toml"
     assert save_value(path, "max_turns", ["3"])
     assert [stat.S_IMODE(one.stat().st_mode) for one in (path.parent, path)] == [0o700, 0o600]

@@ -42,7 +42,7 @@ def test_each_number_arrives_where_it_is_used(tmp_path: Path) -> None:
     assert planned(desk, {}) == given
 
 
-def test_the_share_of_a_result_can_be_had_back(tmp_path: Path) -> None:
+def test_none_restores_the_share_of_a_result(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.user_toml("max_result_tokens = 300")
     assert desk.load({"AGENTCTL_MAX_RESULT_TOKENS": "none"}).settings.max_result_tokens is None

@@ -66,5 +66,5 @@ def test_a_broken_configuration_of_docker_is_passed_over(tmp_path: Path, text: s
     assert (loaded.settings.docker_host, loaded.notes) == (None, ())
 
 
-def test_a_machine_without_a_home(tmp_path: Path) -> None:
+def test_machine_without_a_home_has_no_context(tmp_path: Path) -> None:
     assert Desk(tmp_path).load({"HOME": ""}).settings.docker_host is None

@@ -58,11 +58,11 @@ from tests.support.desk import Desk
         ),
     ],
 )
-def test_a_wrong_value_in_the_environment(tmp_path: Path, environ: dict[str, str], message: str) -> None:
+def test_wrong_value_in_the_environment_is_refused(tmp_path: Path, environ: dict[str, str], message: str) -> None:
     assert Desk(tmp_path).refusal(environ).message == message
 
 
-def test_a_wrong_flag(tmp_path: Path) -> None:
+def test_wrong_flag_is_refused(tmp_path: Path) -> None:
     error = Desk(tmp_path).refusal(flags={"timeout": "5x"})
     assert error.message.startswith('timeout cannot be "5x" (flag --timeout); allowed: a duration')
     assert error.status == "usage"
@@ -77,7 +77,7 @@ def test_a_wrong_value_in_a_file_names_file_and_line(tmp_path: Path) -> None:
     assert f"(env file {env} line 3)" in desk.refusal(env_files=["x.env"]).message
 
 
-def test_a_misspelt_key_in_the_config(tmp_path: Path) -> None:
+def test_misspelt_key_in_the_config_gets_the_nearest_name(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     toml = desk.user_toml("max_turns = 3\nmax_cost_per_taks = 1\n")
     error = desk.refusal()
@@ -131,7 +131,7 @@ def test_hostile_toml_does_not_crash(tmp_path: Path, text: str) -> None:
         assert "is not TOML" in desk.refusal().message
 
 
-def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+def test_files_that_cannot_be_read_are_reported(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     assert (
         desk.refusal(env_files=["nope"]).message
@@ -154,7 +154,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert desk.refusal().message.endswith("config.toml is a folder, not a file")
 
 
-def test_a_file_without_permission(as_nobody: Path) -> None:
+def test_file_without_permission_is_reported(as_nobody: Path) -> None:
     desk = Desk(as_nobody)
     desk.user_toml("").chmod(0)
     assert desk.refusal().message.endswith("cannot be read: permission denied")

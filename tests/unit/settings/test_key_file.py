@@ -30,7 +30,7 @@ def test_taking_a_key_out_leaves_the_rest(tmp_path: Path) -> None:
     assert path.read_text() == "C=3\n"
 
 
-def test_a_fresh_file_is_the_users_alone_and_is_found_again(tmp_path: Path) -> None:
+def test_new_file_is_private_to_the_user_and_is_found_again(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "config" / ".env"
     before = os.umask(0)
     try:

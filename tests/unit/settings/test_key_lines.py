@@ -80,7 +80,7 @@ def test_the_line_stands_where_the_first_one_stood_or_at_the_end(before: str, af
     assert with_key(before, "openai", SecretStr("sk-new")) == after
 
 
-def test_a_quote_without_its_pair_swallows_nothing() -> None:
+def test_unterminated_quote_swallows_no_other_line() -> None:
     text = "A='open\nB=2\n"
     fresh = with_key(text, "openai", SecretStr("it's"))
     assert read_back(fresh) == {"openai_api_key": "it's"}

@@ -182,7 +182,7 @@ def test_model_with_a_provider_prefix_sets_both(tmp_path: Path) -> None:
         ("ollama", "hf.co/someone/model:Q4", ("ollama", "hf.co/someone/model:Q4")),
     ],
 )
-def test_a_provider_beside_its_model_is_understood(
+def test_provider_and_prefixed_model_can_be_set_together(
     tmp_path: Path, provider: str, model: str, found: tuple[str, str]
 ) -> None:
     settings = Desk(tmp_path).load({"LLM_PROVIDER": provider, "LLM_MODEL": model}).settings

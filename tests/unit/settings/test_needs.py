@@ -170,7 +170,7 @@ def test_a_key_is_checked_when_its_provider_is_chosen(tmp_path: Path) -> None:
     assert caught.value.message.splitlines()[0] == "2 settings are wrong:"
 
 
-def test_a_wrong_key_falls_through_to_no_other_provider(tmp_path: Path) -> None:
+def test_wrong_key_does_not_fall_back_to_another_provider(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     with pytest.raises(UsageError, match=r"openai_api_key .* cannot be used"):
         choice(desk, {"OPENAI_API_KEY": "sk x"})

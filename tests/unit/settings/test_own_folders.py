@@ -52,7 +52,7 @@ def test_a_folder_that_others_may_only_read_is_fine(place: Path, mode: int) -> N
     load(place)
 
 
-def test_the_group_of_the_owner_alone_may_write(place: Path) -> None:
+def test_group_with_only_the_owner_may_write(place: Path) -> None:
     (place / "state_dir").chmod(0o770)  # as systems with a group for each user make folders
     load(place)
 

@@ -41,7 +41,7 @@ from agentctl.settings.parsers import (
         ("2H", 7200),
     ],
 )
-def test_durations(written: object, seconds: float) -> None:
+def test_durations_are_parsed(written: object, seconds: float) -> None:
     assert duration(zero=False)(written) == seconds
 
 
@@ -161,7 +161,7 @@ def test_invalid_names_are_refused(written: object) -> None:
         ("http://u:p@box:1", "http://u:p@box:1"),
     ],
 )
-def test_ollamas_own_short_forms(written: str, url: str) -> None:
+def test_ollamas_short_addresses_are_completed(written: str, url: str) -> None:
     assert ollama_address(written) == url
 
 
@@ -206,7 +206,7 @@ def test_a_key_loses_the_newline_that_was_pasted_with_it() -> None:
     assert secret("sk-12345678\n").get_secret_value() == "sk-12345678"
 
 
-def test_words_choices_and_truth() -> None:
+def test_words_choices_and_booleans_are_parsed() -> None:
     assert word(" gpt-4o ") == "gpt-4o"
     assert one_of("text", "json")("JSON") == "json"
     assert [boolean(value) for value in ("1", "on", "Yes", True)] == [True] * 4

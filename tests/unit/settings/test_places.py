@@ -41,7 +41,7 @@ def test_config_folder_without_permission_is_a_usage_error(as_nobody: Path) -> N
     assert message.splitlines()[1] == f"  user .env {desk.config / '.env'} cannot be read: permission denied"
 
 
-def test_workdir_and_state_folder_without_permission(as_nobody: Path) -> None:
+def test_workdir_and_state_folder_without_permission_count_as_missing(as_nobody: Path) -> None:
     desk = Desk(as_nobody)
     hidden = as_nobody / "hidden"
     (hidden / "work").mkdir(parents=True)

@@ -76,7 +76,7 @@ def test_a_key_in_the_working_directory_does_not_count(tmp_path: Path) -> None:
     assert choose_provider(desk.load()).provider == "builtin"
 
 
-def test_two_keys_and_no_choice(tmp_path: Path) -> None:
+def test_two_keys_without_a_choice_are_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         _choose(tmp_path, {**OPENAI, **ANTHROPIC})
     assert caught.value.message == "both OPENAI_API_KEY and ANTHROPIC_API_KEY are set; choose one with --provider"
@@ -91,16 +91,18 @@ def test_two_keys_and_no_choice(tmp_path: Path) -> None:
         (("a", "b"), ProviderChoice("builtin", None, "no key, and Ollama on this host has 2 models")),
     ],
 )
-def test_an_ollama_with_exactly_one_model(tmp_path: Path, models: tuple[str, ...], choice: ProviderChoice) -> None:
+def test_ollama_with_exactly_one_model_is_chosen(
+    tmp_path: Path, models: tuple[str, ...], choice: ProviderChoice
+) -> None:
     assert _choose(tmp_path, {}, models) == choice
 
 
-def test_an_ollama_that_has_the_named_model(tmp_path: Path) -> None:
+def test_ollama_that_has_the_named_model_is_chosen(tmp_path: Path) -> None:
     found = ProviderChoice("ollama", "llama3.1:latest", "Ollama on this host has the model")
     assert _choose(tmp_path, {"LLM_MODEL": "llama3.1"}, ("other", "llama3.1:latest")) == found
 
 
-def test_a_model_without_a_provider(tmp_path: Path) -> None:
+def test_model_without_a_provider_is_a_usage_error(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     for environ, models in (({}, None), ({}, ("llama3.1:latest",)), ({"CI": "1"}, ("gpt-4o",))):
         loaded = desk.load({"LLM_MODEL": "gpt-4o", **environ})
@@ -136,7 +138,7 @@ def test_builtin_by_name_always_works(tmp_path: Path, environ: dict[str, str]) -
     assert _choose(tmp_path, environ, llm_provider="builtin") == ProviderChoice("builtin", None, "flag")
 
 
-def test_a_named_provider_without_its_key(tmp_path: Path) -> None:
+def test_named_provider_without_its_key_is_refused(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     with pytest.raises(AuthFailed) as caught:
         choose_provider(desk.load(flags={"llm_provider": "openai"}))
@@ -148,7 +150,7 @@ def test_a_named_provider_without_its_key(tmp_path: Path) -> None:
     assert choose_provider(own_server).provider == "openai"
 
 
-def test_a_failure_for_want_of_an_ignored_line_names_it(tmp_path: Path) -> None:
+def test_failure_for_a_missing_value_names_the_ignored_line(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.project_env("OPENAI_API_KEY=sk-evil-evil\n")
     cure = "./.env has OPENAI_API_KEY, but is not trusted: agentctl run --env-file .env   or for good: agentctl trust"

@@ -27,6 +27,6 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_proxy_for_an_address(case: str) -> None:
+def test_proxy_is_chosen_by_address_and_environment(case: str) -> None:
     environ, url, expected = CASES[case]
     assert proxy_for(url, environ) == expected

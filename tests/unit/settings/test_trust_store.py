@@ -113,7 +113,7 @@ def test_file_swapped_after_it_was_shown_is_not_trusted(tmp_path: Path) -> None:
     assert "has changed since it was trusted" in loaded.notes[0]
 
 
-def test_no_project_file_moves_our_folders_or_the_work(tmp_path: Path) -> None:
+def test_project_file_cannot_move_agentctls_folders_or_the_workdir(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     text = "AGENTCTL_STATE_DIR=/evil\nAGENTCTL_CONFIG_DIR=/evil\nAGENTCTL_CACHE_DIR=/evil\nAGENTCTL_WORKDIR=/\n"
     trust(desk, desk.project_env(text + "AGENTCTL_MAX_TURNS=60\n"))
@@ -173,7 +173,7 @@ def test_file_that_would_break_the_run_is_not_offered(tmp_path: Path) -> None:
     assert desk.load().offers == ()
 
 
-def test_the_list_is_the_users_alone(tmp_path: Path) -> None:
+def test_trust_list_is_private_to_the_user(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     path = desk.project_env("A=1\n")
     trust(desk, path)

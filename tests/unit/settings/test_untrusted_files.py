@@ -239,7 +239,7 @@ def _folder(path: Path) -> None:
 
 @pytest.mark.parametrize("name", [".env", ".agentctl.toml"])
 @pytest.mark.parametrize("make", [_pipe, _huge, _link, _loop, _device, _binary, _latin, _folder])
-def test_a_strange_file_neither_hangs_nor_fails(tmp_path: Path, make: object, name: str) -> None:
+def test_malformed_file_neither_hangs_nor_fails(tmp_path: Path, make: object, name: str) -> None:
     desk = Desk(tmp_path)
     assert callable(make)
     make(desk.cwd / name)

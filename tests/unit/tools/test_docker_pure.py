@@ -40,7 +40,7 @@ TAGS = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,10}", fullmatch=True)
         (f"nginx:1@sha256:{'a' * 64}", f"nginx@sha256:{'a' * 64}"),
     ],
 )
-def test_the_familiar_form_of_an_image(given: str, name: str) -> None:
+def test_image_is_shown_in_its_familiar_form(given: str, name: str) -> None:
     assert str(parse_reference(given)) == name
 
 
@@ -72,7 +72,7 @@ def test_id_is_distinguished_from_a_name() -> None:
 
 
 @given(st.lists(st.text(max_size=20), min_size=1, max_size=5).filter(lambda words: words[0] != ""))
-def test_a_quoted_command_comes_apart_into_its_words(words: list[str]) -> None:
+def test_quoted_command_is_split_into_its_words(words: list[str]) -> None:
     command = shlex.join(words)
     if "\0" in command:
         with pytest.raises(ToolError):

@@ -106,7 +106,7 @@ def test_unclear_task_names_the_nearest_lookups() -> None:
 
 
 @pytest.mark.parametrize("task", ["", "   ", "\n\t", "???", "…"])
-def test_an_empty_task_is_not_sure_and_still_says_what_there_is(task: str) -> None:
+def test_empty_task_is_refused_with_the_list_of_lookups(task: str) -> None:
     with pytest.raises(TaskFailed, match="Not sure what to look up for") as failed:
         choose_lookup(task)
     assert "df -h" in failed.value.hint

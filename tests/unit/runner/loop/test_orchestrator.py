@@ -64,7 +64,7 @@ def house(ledger: SqliteLedger) -> House:
     return House(ledger)
 
 
-async def test_a_run_from_its_first_event_to_its_result(house: House) -> None:
+async def test_complete_run_emits_its_events_and_returns_its_result(house: House) -> None:
     orchestrator, provider = house.build(
         [asks(call("docker_ps", all=True)), Completion("One: web.", usage=Usage(300, 30), model="scripted-1")],
         labels={"team": "ops"},
@@ -139,7 +139,7 @@ async def test_more_tools_than_a_model_may_have_are_a_usage_error(house: House) 
     )
 
 
-async def test_a_window_smaller_than_the_setting_is_what_must_be_fit(house: House) -> None:
+async def test_request_must_fit_a_window_smaller_than_the_setting(house: House) -> None:
     facts = ModelFacts("scripted", "small", FREE, context_window=2_000, output_ceiling=500)
     orchestrator, provider = house.build([], provider=ScriptedProvider([says("never")], facts=facts))
     result = await orchestrator.run("x " * 6_000)
