@@ -183,7 +183,7 @@ def _from_user(where: str, place: int, content: object, more: str) -> Iterator[M
 
 
 def _text(where: str, content: object, *, beside: str = "", empty: bool = False) -> tuple[str, str]:
-    """Return the text of a content, with its blocks joined, and the thoughts among them.
+    """Return the text of a message's content, with its blocks joined, and the thoughts among them.
 
     ``beside`` is the one other kind of block that is allowed there; ``empty``: there may be no text.
     """

@@ -121,7 +121,7 @@ _BELOW = " AND run_id IN (SELECT scope_id FROM scope_paths WHERE above_id = :sco
 
 
 def fold_phases(rows: Iterable[tuple[str, int, int]]) -> tuple[Amounts, int]:
-    """Add up rows of a phase and the two halves of a sum; return the amounts, and the part that calls may free soon."""
+    """Add up rows of a phase and two halves of a sum each; return the amounts, and what calls may free soon."""
     sums, movable = {"spent": 0, "in_doubt": 0, "held": 0}, 0
     for phase, high, low in rows:
         amount = whole(high, low)

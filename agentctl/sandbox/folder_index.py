@@ -152,7 +152,7 @@ def _is_reported(path: str) -> bool:
 
 
 def _entries(place: str, status: os.stat_result, opened: ExitStack) -> Iterator[os.DirEntry[str]]:
-    """Yield the entries of a folder; one of ours that a command has closed is accessible until ``opened`` exits."""
+    """Yield the entries of a folder; one of ours that a command made inaccessible is opened until ``opened`` exits."""
     try:
         with os.scandir(place) as entries:
             yield from entries

@@ -272,9 +272,7 @@ def _read_layers(
 
 
 def _needs_env(stronger: Sequence[Layer]) -> tuple[str, ...]:
-    """Return the needs that an unreadable .env stops: all that it could set, without the ledger's place if that is set
-    above.
-    """
+    """Return the needs that an unreadable .env stops, without those of ``state_dir`` if a stronger source sets it."""
     is_set = any("state_dir" in layer.entries for layer in stronger)
     return tuple(need for need in NEEDS_ENV if not (is_set and need in ("report", "state_dir")))
 
