@@ -63,7 +63,9 @@ def check_settable(field: str, path: Path) -> None:
             hint=safe_text(f"add it by hand at the end of {path}: [{field}]"),
         )
     if field not in TOML_FIELDS:
-        raise UsageError(f"{field} can only be set by the environment", hint=f"set {ENV_NAMES[field][0]} there")
+        raise UsageError(
+            f"{field} can only be set by the environment", hint=f"set {ENV_NAMES[field][0]} in the environment"
+        )
 
 
 def save_value(path: Path, field: str, words: Sequence[str]) -> bool:

@@ -43,12 +43,12 @@ def check_labels(labels: Mapping[str, object]) -> dict[str, str]:
             near = re.sub(r"[^a-z0-9_.-]+", "-", name.lower())[:MOST_KEY].strip("-")
             raise UsageError(
                 safe_text(f'a label cannot be called "{name[:MOST_KEY]}"'),
-                hint=f"allowed: {MOST_KEY} of a-z 0-9 _ . -" + (f", such as {near}" if near else ""),
+                hint=f"use at most {MOST_KEY} of a-z 0-9 _ . -" + (f", such as {near}" if near else ""),
             )
         if not isinstance(value, str) or len(value) > MOST_VALUE or not value.isprintable():
             raise UsageError(
                 f"the value of the label {name} is not allowed",
-                hint=f"allowed: text of at most {MOST_VALUE} characters, without control characters",
+                hint=f"give at most {MOST_VALUE} characters, none of them a control character",
             )
         own[name] = value
     return own

@@ -97,7 +97,7 @@ def watch_costs(look: Callable[[datetime], CostView], form: str) -> int:
         raise UsageError("--watch does not support CSV", hint="agentctl costs --watch -o json")
     if form != "json" and (not is_terminal(sys.stdout) or is_dumb()):
         raise UsageError(
-            "--watch needs a terminal that can be redrawn as stdout",
+            "--watch needs stdout to be a terminal that can be redrawn",
             hint="agentctl costs --watch -o json   prints a line of JSON per change",
         )
     gc.enable()  # it was turned off at start-up, for short commands

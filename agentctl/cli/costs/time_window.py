@@ -10,7 +10,7 @@ from agentctl.core.errors import UsageError
 from agentctl.ledger.grouping import TimeZone
 
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2})?(Z|[+-]\d{2}:?\d{2})?)?", re.ASCII)
-_ALLOWED = "a duration such as 2h, a day such as 2026-11-01, or a time such as 2026-11-01T14:00 (with Z or +02:00, too)"
+_ALLOWED = "a duration such as 2h, a day such as 2026-11-01, or a time such as 2026-11-01T14:00 (or with Z or +02:00)"
 
 
 class WindowRequest(NamedTuple):
@@ -66,7 +66,7 @@ def resolve_window(request: WindowRequest, *, now: datetime, zone: TimeZone) -> 
         )
     if begin is not None and end is not None and end.at <= begin.at:
         raise UsageError(
-            f"the window ends before it begins: {_clock(begin.at, zone)} to {_clock(end.at, zone)}",
+            f"the window from {_clock(begin.at, zone)} to {_clock(end.at, zone)} is empty",
             hint=f"for example: {request.command} --since 2026-11-01 --until 2026-11-30",
         )
     shown = [] if begin is None else [begin.shown]

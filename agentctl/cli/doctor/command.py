@@ -122,7 +122,7 @@ def _terminal(loaded: Loaded | None) -> Finding:
     from agentctl.settings.host import is_dumb
 
     asks, screen = sys.stdin.isatty() and sys.stderr.isatty(), sys.stderr.isatty()
-    questions = "questions can be asked" if asks else "no questions: calls that need approval are denied"
+    questions = "questions can be asked" if asks else "calls that need approval are denied"
     view = "live view" if screen and not is_dumb() else "plain lines, no live view"
     choice = "auto" if loaded is None else loaded.settings.color
     coloured = choice == "always" or (choice == "auto" and screen)

@@ -180,8 +180,8 @@ def _check_request(request: _ReconcileRequest) -> None:
     given = (request.attempt, request.run, whose, request.from_, *clears, request.clock)
     if len([what for what in given if what]) != 1 or (request.clock and request.provider):
         raise UsageError(
-            "name one of ATTEMPT, --run, --provider, --from, --clear-overrun, --clear-substitute, --clear-miscount and"
-            " --clock",
+            "reconcile takes exactly one of ATTEMPT, --run, --provider, --from, --clear-overrun, --clear-substitute,"
+            " --clear-miscount and --clock",
             hint="agentctl ledger check   lists amounts in doubt, with the command that releases each",
         )
     needs_actual = not request.from_ and not clears and not request.clock

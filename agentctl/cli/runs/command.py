@@ -189,7 +189,7 @@ def _show_context(records: Iterable[dict[str, object]], run_id: str, wanted: str
     if wanted == "jsonl":
         from agentctl.core.errors import UsageError
 
-        raise UsageError("--context has no -o jsonl", hint=f"agentctl runs show {run_id} --context -o json")
+        raise UsageError("--context does not support -o jsonl", hint=f"agentctl runs show {run_id} --context -o json")
     if wanted == "json":
         from agentctl.cli.documents import as_json as dumped
 

@@ -128,7 +128,7 @@ def test_chart_and_document_agree_with_the_recorded_events(here: Here) -> None:
 def test_lines_of_json_are_the_journal_itself_and_no_drawing(here: Here) -> None:
     here("run", "count them", script="answer")
     ended = here("runs", "show", "--context", "-o", "jsonl")
-    assert (ended.code, ended.document["error"]["message"]) == (2, "--context has no -o jsonl")
+    assert (ended.code, ended.document["error"]["message"]) == (2, "--context does not support -o jsonl")
     assert re.fullmatch(r"agentctl runs show [0-9a-f]+ --context -o json", ended.document["error"]["hint"])
 
 

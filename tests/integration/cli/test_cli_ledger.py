@@ -159,9 +159,9 @@ def test_the_line_as_it_is_printed_gives_back_without_a_terminal_and_costs_shows
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), "name one of"),
-        (("a", "--run", "run", "--actual", "0"), "name one of"),
-        (("--run", "run", "--from", "x.csv"), "name one of"),
+        ((), "takes exactly one of"),
+        (("a", "--run", "run", "--actual", "0"), "takes exactly one of"),
+        (("--run", "run", "--from", "x.csv"), "takes exactly one of"),
         (("--run", "run"), "--actual is missing"),
         (("--run", "run", "--actual", "-1"), "is not an amount in dollars"),
         (("--run", "run", "--actual", "nan"), "is not an amount in dollars"),
@@ -171,7 +171,7 @@ def test_the_line_as_it_is_printed_gives_back_without_a_terminal_and_costs_shows
         (("--from", "no.csv"), "cannot be read"),
         (("--clear-overrun", "p/m"), "never cost more"),
         (("--clear-miscount", "p/m"), "never reported more than its counted bound"),
-        (("--clear-miscount", "p/m", "--clear-overrun", "p/m"), "name one of"),
+        (("--clear-miscount", "p/m", "--clear-overrun", "p/m"), "takes exactly one of"),
         (("--clear-miscount", "p/m", "--actual", "0"), "--actual is only allowed with"),
     ],
 )

@@ -245,10 +245,10 @@ def test_held_amounts_do_not_close_the_gate(here: Here, state: Path, held: bool)
         (["--since", "9999-01-01"], "--since 9999-01-01 is in the future"),
         (["--since", "20261101"], '--since "20261101" is not a time; allowed: a duration such as 2h, a day'),
         (["--until", "9999-12-31"], '--until "9999-12-31" is not a time; allowed'),
-        (["--since", "1h", "--until", "2h"], "the window ends before it begins"),
+        (["--since", "1h", "--until", "2h"], "the window from "),
         (["--run", "7f"], "no run in the ledger begins with '7f'"),
         (["--watch", "-o", "csv"], "--watch does not support CSV"),
-        (["--watch"], "--watch needs a terminal that can be redrawn as stdout"),
+        (["--watch"], "--watch needs stdout to be a terminal that can be redrawn"),
     ],
 )
 def test_wrong_words_are_refused_with_what_is_allowed(here: Here, words: list[str], message: str) -> None:

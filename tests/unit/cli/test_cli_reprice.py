@@ -168,7 +168,7 @@ def test_reprice_without_calls_says_so(here: Here, state: Path) -> None:
         (("--until", "x"), '--until "x" is not a time', "agentctl ledger reprice --until 2026-11-01"),
         (
             ("--since", "2026-11-02", "--until", "2026-11-01"),
-            "ends before it begins",
+            "the window from 2026-11-02 00:00 to 2026-11-02 00:00 is empty",
             "agentctl ledger reprice --since",
         ),
         (("--by", "modell"), '--by "modell" is unknown', 'did you mean "model"?'),
