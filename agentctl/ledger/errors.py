@@ -52,7 +52,7 @@ def _why_unopened(path: Path) -> tuple[str, str]:
     """Return why a file cannot be opened, which SQLite does not report, and a hint."""
     if _no_more_files():
         return "too many open files", _TOO_MANY_FILES
-    return _disk_problem(path) or ("unable to open it or a file beside it", _chown_hint(path) or _NO_FOLDER)
+    return _disk_problem(path) or ("unable to open it or a file next to it", _chown_hint(path) or _NO_FOLDER)
 
 
 def _is_forbidden(said: str) -> bool:
@@ -83,7 +83,7 @@ def _disk_problem(path: Path) -> tuple[str, str] | None:
         return "its disk is read-only", _READ_ONLY
     if disk.f_bavail == 0:
         return "its disk is full", _FULL
-    return ("its disk has no inode left", _NO_INODES) if disk.f_files and disk.f_favail == 0 else None
+    return ("its disk has no inodes left", _NO_INODES) if disk.f_files and disk.f_favail == 0 else None
 
 
 def _no_more_files() -> bool:

@@ -234,14 +234,14 @@ def _why_not(
             return f"line {row.line} covers more than one call"
         return ""
     if near:
-        return f"line {near[0].line} is in its time range, but is of {near[0].model or 'an unknown model'}"
+        return f"line {near[0].line} is in its time range, but is for {near[0].model or 'an unknown model'}"
     first = min((since for since, _ in covered), default=0)
     last = max((until for _, until in covered), default=0)
     if not (first <= attempt.since_us - _SLACK_US and attempt.until_us + _SLACK_US <= last):
         at = f"{as_datetime(attempt.since_us):%Y-%m-%d %H:%M:%S} UTC"
         return f"the export does not cover its time, from {at} to {as_datetime(attempt.until_us):%H:%M:%S}"
     if not knows_us:
-        return "no line of the export is a call of this ledger: it may be of another account"
+        return "no line of the export is a call of this ledger: it may be from another account"
     return ""
 
 

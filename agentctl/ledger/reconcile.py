@@ -102,7 +102,7 @@ class UncertainAttempt(NamedTuple):
 
 
 LIVES = "its process is alive, and may still learn the cost"
-MAY_LIVE = "its process may be alive (its lock file cannot be opened), and its deadline is not over"
+MAY_LIVE = "its process may be alive (its lock file cannot be opened), and its deadline has not passed"
 
 
 @contextmanager

@@ -45,7 +45,9 @@ def limit_tool_calls(
             rest = len(calls) - limits.calls_a_turn
             refused[call_id] = f"not run, nor the others of {rest}: at most {limits.calls_a_turn} calls in one turn"
         elif written is None or len(written) > limits.argument_characters:
-            refused[call_id] = f"not run: the arguments are no JSON object of {limits.argument_characters} characters"
+            refused[call_id] = (
+                f"not run: the arguments are not a JSON object of at most {limits.argument_characters} characters"
+            )
         arguments = {} if call_id in refused else call.arguments
         kept.append(replace(call, id=call_id, name=plain_name(call.name), arguments=arguments))
     return tuple(kept), refused
@@ -88,7 +90,7 @@ class RepeatGuard:
             if self._told:
                 return None
             said[call.id] = (
-                f"not run: {call.name} with these arguments for the {self._times}. time in a row; "
+                f"not run: {call.name} was called with these arguments {self._times} times in a row; "
                 "use the results you have, or do something else"
             )
         self._told = self._times >= self._most

@@ -21,8 +21,8 @@ _T = TypeVar("_T")
 DOLLARS_ALLOWED = 'dollars, 0 or more, such as 0.50 (at most 9 decimal places), or "none"'
 DURATION_ALLOWED = "a duration such as 30s, 5m, 2h or 1h30m, or plain seconds"
 YES_ALLOWED = "true or false"
-NAMES_ALLOWED = "names with commas between them, or a TOML list of names"
-RULES_ALLOWED = "rules with commas between them, or a TOML list of rules, such as docker_restart(name=web)"
+NAMES_ALLOWED = "comma-separated names, or a TOML list of names"
+RULES_ALLOWED = "comma-separated rules, or a TOML list of rules, such as docker_restart(name=web)"
 URL_ALLOWED = "an address such as https://host:8080/v1"
 
 MOST_COUNT = 10**12

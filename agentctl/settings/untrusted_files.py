@@ -46,7 +46,7 @@ CONSEQUENCES: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset({"approve", "allow", "ask", "deny", "read_only"}), "decides what is done without asking you"),
     (frozenset({"sandbox", "network"}), "decides what shell commands can reach"),
     (frozenset(LIMIT_NAMES), "decides what may be spent"),
-    (frozenset({"prices"}), "decides what models are taken to cost"),
+    (frozenset({"prices"}), "decides the prices of models"),
     (frozenset({"cost_history_file"}), "decides which file is written"),
 )
 

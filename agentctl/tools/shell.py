@@ -113,7 +113,7 @@ def format_for_model(result: CommandResult, timeout: int, sandbox: Sandbox, *, m
         (name, *escape_frames((text if more else cut_middle(text, most)).removesuffix("\n")))
         for name, text, most in (("stdout", result.stdout, _OF_STDOUT), ("stderr", result.stderr, _OF_STDERR))
     ]
-    lines = [f"timed out after {timeout} s: it and all it started was ended"] if result.timed_out else []
+    lines = [f"timed out after {timeout} s: the command and all that it started were ended"] if result.timed_out else []
     if not result.timed_out:
         lines.append(f"exit code: {result.exit_code}{_signal_of(result.exit_code)}")
     lines += [

@@ -81,7 +81,7 @@ async def inspect_resolved(context: ToolContext, arguments: OnContainer) -> Doc:
     if arguments.id is None:
         return await inspect(context, arguments.name)
     name = cell(arguments.name)
-    look = "nothing was done; look with docker_ps(all=true) what is there now, and ask again"
+    look = "nothing was done; see what is there now with docker_ps(all=true), and ask again"
     if re.fullmatch(r"[0-9a-f]{12,64}", arguments.id) is None:
         raise ToolError(f"{cell(arguments.id, 20)!r} is not a container's id", hint="leave the id out")
     try:

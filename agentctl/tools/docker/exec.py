@@ -101,7 +101,7 @@ async def docker_exec(context: ToolContext, arguments: ExecCommand) -> str:
         return f"timed out after {arguments.timeout} s (timeout, 600 at most): {how}\n{written}"
     if code in (126, 127) and written.text.startswith("OCI runtime exec failed"):
         raise ToolError(f"{cell(words[0], 80)} was not started in {name}: {cell(written.text, 300)}")
-    more = "\nnote: something that it started goes on in the container" if held else ""
+    more = "\nnote: something that it started is still running in the container" if held else ""
     head = f"exit code {code} after {anyio.current_time() - began:.1f} s{more}"
     return "\n".join(filter(None, (head, shell_note(words), str(written))))
 
@@ -224,7 +224,7 @@ def shell_note(words: list[str]) -> str:
     """Return a line that says why shell syntax had no effect, or ""."""
     if _SHELLS.fullmatch(words[0]) or not _SHELL_ONLY.intersection(words):
         return ""
-    return "note: no shell ran this, so its signs were plain words; for a shell write sh -c 'COMMAND'"
+    return "note: no shell ran this, so its special characters were plain text; for a shell write sh -c 'COMMAND'"
 
 
 class CommandOutput:

@@ -135,7 +135,7 @@ async def test_a_child_that_keeps_the_output_open_does_not_keep_the_caller(box: 
     with anyio.fail_after(20):
         told = await act(box, "docker_exec", name=make(), command="sh -c 'sleep 884 & echo started'")
     assert told.startswith("exit code 0 after ")
-    assert "note: something that it started goes on in the container" in told
+    assert "note: something that it started is still running in the container" in told
     assert told.endswith("stdout:\nstarted")
 
 

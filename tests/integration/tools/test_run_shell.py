@@ -36,7 +36,7 @@ async def test_both_streams_are_separate_with_the_exit_code(tmp_path: Path) -> N
 async def test_timeout_and_flood_are_reported(tmp_path: Path) -> None:
     tool = await shell(tmp_path)
     told = await tool({"command": "echo early; sleep 60", "timeout": 1})
-    assert told.startswith("timed out after 1 s: it and all it started was ended\nstdout:\nearly")
+    assert told.startswith("timed out after 1 s: the command and all that it started were ended\nstdout:\nearly")
     told = await tool({"command": "yes | head -c 10000000; echo end >&2"})
     assert "bytes of output left out: send it to a file and look at parts" in told
     assert "stderr:\nend" in told

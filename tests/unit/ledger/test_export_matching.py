@@ -169,8 +169,8 @@ def test_call_missing_in_an_export_that_covers_it_was_not_billed(path: Path, clo
 @pytest.mark.parametrize(
     ("lines", "why"),
     [
-        ("", "no line of the export is a call of this ledger: it may be of another account"),
-        (f",{at(500)},m-large,10,30,0.03", "line 2 is in its time range, but is of m-large"),
+        ("", "no line of the export is a call of this ledger: it may be from another account"),
+        (f",{at(500)},m-large,10,30,0.03", "line 2 is in its time range, but is for m-large"),
     ],
 )
 def test_call_that_another_account_or_model_may_have_is_left(

@@ -39,7 +39,7 @@ def deep(levels: int) -> dict[str, object]:
 def test_arguments_that_are_not_a_json_object_are_emptied_and_refused(arguments: dict[str, object]) -> None:
     (kept,), refused = limit_tool_calls([ToolCall("1", "ps", arguments)], LoopLimits(argument_characters=1_000), turn=1)
     assert kept == ToolCall("1", "ps", {})
-    assert "not run: the arguments are no JSON object" in refused["1"]
+    assert "not run: the arguments are not a JSON object" in refused["1"]
 
 
 def test_a_strange_name_becomes_a_plain_one() -> None:

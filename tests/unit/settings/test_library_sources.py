@@ -43,7 +43,7 @@ def test_a_list_is_never_decoded_as_json(tmp_path: Path) -> None:
     assert desk.load({"AGENTCTL_TOOLS": "7"}).settings.tools == ("7",)
     for written in ('["docker_ps"]', '"docker_ps"', '{"a": 1}'):
         assert from_environment({"AGENTCTL_TOOLS": written}).entries["tools"].value == written
-        assert "names with commas" in desk.refusal({"AGENTCTL_TOOLS": written}).message
+        assert "comma-separated names" in desk.refusal({"AGENTCTL_TOOLS": written}).message
     loaded = desk.load({"AGENTCTL_PRICES": '{"a": 1}'})
     assert loaded.settings.prices == {}
     assert "an unknown name: AGENTCTL_PRICES" in loaded.notes[0]

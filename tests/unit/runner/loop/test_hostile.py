@@ -39,7 +39,7 @@ async def test_giant_arguments_neither_reach_a_tool_nor_the_record(stage: Stage,
     loop, provider = stage([asks(call("read", path="x" * 50_000_000)), says("ok")], read)
     assert (await loop.run("s", "t")).status == "done"
     assert read.given == []
-    assert "the arguments are no JSON object of 32768 characters" in provider.heard[1].messages[-1].text
+    assert "the arguments are not a JSON object of at most 32768 characters" in provider.heard[1].messages[-1].text
     assert sum(len(repr(event)) for event in diary.events) < 100_000
 
 

@@ -218,7 +218,7 @@ async def test_third_identical_call_is_warned_about_and_the_fourth_ends_the_run(
     loop, provider = stage([same] * 9, ok)
     outcome = await loop.run("s", "t")
     assert len(ok.given) == 2
-    assert "for the 3. time in a row" in provider.heard[3].messages[-1].text
+    assert "3 times in a row" in provider.heard[3].messages[-1].text
     assert len(provider.heard) == 4
     assert (outcome.status, outcome.turns) == ("failed", 4)
 
