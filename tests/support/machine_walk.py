@@ -21,7 +21,7 @@ _walk = socket_files._walk
 
 
 class SharedPrivateFiles(private_files.PrivateFiles):
-    """Knows from the start what another one of this process has found, if the same places were kept apart."""
+    """Starts with the result of an earlier walk of this process that excluded the same places."""
 
     _of_machine: ClassVar[dict[frozenset[str], tuple[str, ...]]] = {}
 

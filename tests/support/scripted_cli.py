@@ -42,7 +42,7 @@ def call(name: str, **arguments: object) -> Completion:
 
 
 def noisy(number: int) -> Completion:
-    """Say much, so that the context fills; the provider counts a hundred tokens more at each turn."""
+    """Give long answers that fill the context; the provider counts a hundred tokens more at each turn."""
     name = ("system_memory", "system_info")[number % 2]
     used = Usage(input_tokens=1000 + 100 * number, cached_input_tokens=500 if number else 0, output_tokens=100)
     return Completion(f"Look {number}: " + "word " * 300, (ToolCall(f"c{number}", name, {}),), used, "tool_calls")
@@ -53,13 +53,13 @@ def answer(text: str) -> Completion:
 
 
 async def hang(request: Request) -> None:
-    """Say that the call is under way, and never end."""
+    """Report that the call is under way, and never end."""
     Path("reached").touch()
     await anyio.sleep_forever()
 
 
 async def stand_fast(request: Request) -> None:
-    """Be told to stop, say so, and go on all the same."""
+    """Report the cancellation, and go on."""
     Path("reached").touch()
     with anyio.CancelScope(shield=True):
         await anyio.to_thread.run_sync(_until_asked_to_stop)

@@ -301,7 +301,7 @@ def put_second_name(secret: Path, place: Path) -> None:
 
 
 @pytest.mark.parametrize("put", [put_link, put_second_name])
-def test_root_gives_no_file_of_its_own_away_that_lies_in_the_place_of_a_lock(
+def test_root_chowns_no_file_of_its_own_in_place_of_a_lock(
     users: Path, secret: Path, clock: HandClock, put: Callable[[Path, Path], None]
 ) -> None:
     owners = users.with_suffix(".owners")
@@ -315,7 +315,7 @@ def test_root_gives_no_file_of_its_own_away_that_lies_in_the_place_of_a_lock(
     assert len(secret.read_bytes()) in (5, 20), "a queue has the number of its process"
 
 
-def test_root_removes_and_gives_away_nothing_in_a_folder_that_the_user_links_to(
+def test_root_removes_and_chowns_nothing_in_a_folder_that_the_user_links_to(
     users: Path, tmp_path: Path, clock: HandClock
 ) -> None:
     precious = tmp_path / "precious"
@@ -331,7 +331,7 @@ def test_root_removes_and_gives_away_nothing_in_a_folder_that_the_user_links_to(
     assert precious.stat().st_uid == 0
 
 
-def test_root_gives_no_folder_away_that_holds_more_than_locks(users: Path, clock: HandClock) -> None:
+def test_root_chowns_no_folder_that_holds_more_than_locks(users: Path, clock: HandClock) -> None:
     owners = users.with_suffix(".owners")
     (owners / "letter").write_text("dear diary")
     as_before(owners, owners / "letter")
@@ -341,7 +341,7 @@ def test_root_gives_no_folder_away_that_holds_more_than_locks(users: Path, clock
     assert (owners / "letter").read_text() == "dear diary"
 
 
-def test_an_owner_with_a_path_for_a_name_leads_root_nowhere(users: Path, secret: Path, clock: HandClock) -> None:
+def test_owner_id_that_is_a_path_changes_no_other_file_as_root(users: Path, secret: Path, clock: HandClock) -> None:
     secret.write_text("")
     with as_user():
         left_in_doubt(users, "bad", run="bad", clock=clock)

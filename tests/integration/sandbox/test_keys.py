@@ -84,7 +84,7 @@ def as_nobody(work: Path) -> list[str]:
 
 
 def run(work: Path, wire: OpenWire, *, prefix: list[str], key_in: str) -> list[str]:
-    """Run the scan as a model's command, and return what it found."""
+    """Run the scan as a model's command, and return its findings."""
     words = " ".join(word[::-1] for word in (KEY, OTHER_KEY, "decoy-0123456789"))
     skipped = ",".join(map(str, ancestors(os.getpid())))
     command = (

@@ -1,4 +1,4 @@
-"""How much of the machine a command may use: memory, temporary folders, the disk of the workspace, its own rights."""
+"""Resource limits of a command: memory, temporary folders, the disk of the workspace, its rights."""
 
 from __future__ import annotations
 

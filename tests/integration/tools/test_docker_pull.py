@@ -1,4 +1,4 @@
-"""An image fetched: from a real registry beside a real engine, and the ways in which that fails."""
+"""docker_pull: from a real registry with a real engine, and its failures."""
 
 from __future__ import annotations
 

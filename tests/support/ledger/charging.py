@@ -63,7 +63,7 @@ def calls(draw: st.DrawFn, table: PriceTable | None = None) -> Call:
 def settle(session: LedgerSession, name: str, call: Call, run: str = "run") -> Charge | None:
     """Hold, send and conclude a call at an address of its own; return its charge, None where it was left in doubt.
 
-    Who answered one of them says nothing of the price of the others.
+    The address keeps substitutes apart: the answering model of one call does not change the price of another.
     """
     asked = replace(ask(name, run, facts=replace(call.facts, base_url=name)), least=1, most=1)
     hold = session.reserve(asked)

@@ -35,7 +35,7 @@ class Item:
 
     @property
     def leaves_us(self) -> int:
-        """When a concluded amount leaves the hour: 3600 s after it was settled; in doubt, after its deadline."""
+        """Return when a concluded amount leaves the hour: 3600 s after settlement; in doubt, after its deadline."""
         return HOUR_US + (max(self.deadline_us, self.ended_us) if self.phase == "doubt" else self.ended_us)
 
     def counts_in_the_hour(self, now_us: int) -> bool:

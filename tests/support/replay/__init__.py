@@ -1,1 +1,1 @@
-"""Long conversations of our own, replayed under other ways to make them fit."""
+"""Long recorded conversations, replayed under other pruning strategies."""

@@ -69,7 +69,7 @@ def calls_of(turn: int, size: Size) -> tuple[ToolCall, ...]:
 
 
 async def record(folder: Path, turns: int, size: Size) -> Recording:
-    """Run it once, with room for all, and return what was said."""
+    """Run it once without a binding limit, and return the recording."""
     workspace(folder)
 
     def step(turn: int, request: Request) -> Completion:

@@ -1,4 +1,4 @@
-"""What a recorded conversation costs under three ways to make it fit, with the caches of three kinds of providers."""
+"""The cost of a recorded conversation under three pruning strategies, with the caches of three kinds of providers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Marks = Callable[[tuple[Message, ...], bool], frozenset[int]]
 
 
 class Bill(NamedTuple):
-    """What it came to: nano-dollars, the longest request in tokens, cuts, summaries that a model wrote."""
+    """The result of a replay: nano-dollars, the longest request in tokens, cuts, summaries of a model."""
 
     nano: int
     longest: int

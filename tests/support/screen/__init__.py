@@ -1,1 +1,1 @@
-"""The screen: what is drawn, asked and left behind, on real terminals."""
+"""Support for tests of the screen on real terminals."""

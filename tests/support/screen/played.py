@@ -94,7 +94,7 @@ async def wait(context: ToolContext, given: Look) -> str:
 
 
 async def until_let_on() -> None:
-    """Say that this point is reached, and wait to be let on."""
+    """Report that this point is reached, and wait for permission to go on."""
     Path("reached").touch()
     while not Path("go").exists():  # noqa: ASYNC110 - another process makes it
         await anyio.sleep(0.01)
@@ -105,7 +105,7 @@ async def gate(request: Request) -> None:
 
 
 async def stand_fast(request: Request) -> None:
-    """Be told to stop, say so, and go on all the same."""
+    """Report the cancellation, and go on."""
     with anyio.CancelScope(shield=True):
         while signal.getsignal(signal.SIGINT) is not exit_at_once:  # noqa: ASYNC110 - another task sets it
             await anyio.sleep(0.01)
@@ -139,7 +139,7 @@ async def beat(request: Request) -> None:
 
 
 def streamed(text: str, *calls: ToolCall, tokens: tuple[int, int, int] = (2100, 160, 0)) -> Sequence[Any]:
-    """Return a step that says ``text`` word by word, a beat between two, and then makes its calls."""
+    """Return a step that streams ``text`` word by word, a beat between two, and then makes its calls."""
 
     def pieces() -> Iterator[Any]:
         for word in text.split(" "):

@@ -1,4 +1,4 @@
-"""From a request to the bytes of its answer: who is refused, what is billed, and how the wire misbehaves."""
+"""From a request to the bytes of its answer: refusals, bills, and scripted faults of the wire."""
 
 from __future__ import annotations
 

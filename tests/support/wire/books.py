@@ -1,4 +1,4 @@
-"""What the server wrote down: who came, what was asked, and what it costs. No number comes from the client."""
+"""The server's record: connections, requests and bills. No number comes from the client."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class Entry:
 
 
 class Books:
-    """Everything that happened at the server, safe to read and write from any thread."""
+    """The record of a server, safe to read and write from any thread."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -186,7 +186,7 @@ class Books:
             return self._most_at_once
 
     def wait(self, until: Callable[[Books], bool], seconds: float = 5.0) -> bool:
-        """Wait until something is so, for what the server notices a moment later; False if it never came to be."""
+        """Wait until a condition holds, for events that the server notices late; False if it never held."""
         with self._changed:
             return self._changed.wait_for(lambda: until(self), seconds)
 

@@ -1,4 +1,4 @@
-"""A client that knows nothing of the server's code: it speaks HTTP and reads what stands on the wire."""
+"""A client independent of the server's code: it speaks HTTP and reads the bytes on the wire."""
 
 from __future__ import annotations
 

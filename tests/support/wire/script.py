@@ -1,4 +1,4 @@
-"""The words of a test: what is asked of the server, and what it is to answer. Pure values."""
+"""The values of a wire script: the request, and the answer that the server gives."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What goes wrong instead of an answer.
+    """A fault instead of an answer.
 
     Without ``body`` it is the real provider's document for ``status``, or for ``code``: insufficient_quota,
     context_length_exceeded, model_not_found, invalid_api_key, unsupported_parameter, no_tools. ``in_stream`` begins to
@@ -106,7 +106,7 @@ class Said(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WireRequest:
-    """What one request asks of the model; ``clamp`` is the most output tokens it allows (None: as many as it likes)."""
+    """The content of a model request; ``clamp`` is the most output tokens it allows (None: as many as it likes)."""
 
     format: Format
     path: str

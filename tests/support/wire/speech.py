@@ -1,4 +1,4 @@
-"""What a model says within its clamp, cut into pieces for a wire. Pure."""
+"""The text of an answer within its clamp, cut into pieces for a wire. Pure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class SaidCall(NamedTuple):
 
 
 class Speech(NamedTuple):
-    """What is really said; ``stop`` is stop, length, tool_calls, or a word of the test's own."""
+    """The answer as sent; ``stop`` is stop, length, tool_calls, or a word of the test's own."""
 
     model: str
     text: str
@@ -48,7 +48,7 @@ class Piece(NamedTuple):
 
 
 class House(NamedTuple):
-    """What a server knows: keys and models it accepts (None: any), and what its models can do."""
+    """A server's configuration: the keys and models it accepts (None: any), and the abilities of its models."""
 
     keys: tuple[str, ...] | None
     models: tuple[str, ...] | None
@@ -66,7 +66,7 @@ class Reply(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """Why a request gets no answer; ``about`` is the model or key that it names, ``words`` a sentence of its own."""
+    """Why a request is refused; ``about`` is the model or key that it names, ``words`` a message of its own."""
 
     status: int | None
     code: str | None

@@ -1,4 +1,4 @@
-"""Minds for the model: what it answers to the questions that the tests and the README ask."""
+"""Scripted models for the questions that the tests and the README ask."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server's own window: what it does with a prompt that is longer, and what it says that it read. Pure."""
+"""A server's context window: how it treats a longer prompt, and the usage it reports. Pure."""
 
 from __future__ import annotations
 

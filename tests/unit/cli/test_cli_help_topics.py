@@ -139,7 +139,7 @@ def test_the_limits_of_the_setup_topic_are_the_defaults(here: Here) -> None:
         assert f"| `{ENV_NAMES[field][-1]}={default}`" in text
 
 
-def test_the_schemas_of_the_topic_are_what_the_commands_say(here: Here) -> None:
+def test_schemas_of_the_topic_are_those_of_the_commands(here: Here) -> None:
     text = here("help", "formatting").out
     for words in (
         *(("costs",), ("runs", "list"), ("agents", "list"), ("tools", "list"), ("policy", "check", "docker_ps")),

@@ -122,7 +122,7 @@ def test_lone_surrogates_and_control_characters_are_counted_and_cut_like_any_tex
     assert quiet().fits(quiet().prune(talk))
 
 
-def test_a_dict_that_holds_itself_is_read_as_far_as_it_is_sent() -> None:
+def test_self_referencing_dict_is_read_as_far_as_it_is_sent() -> None:
     circle: dict[str, Any] = {"role": "user", "content": "why?"}
     for key in "abcdefghijklmnop":
         circle[key] = circle

@@ -26,7 +26,7 @@ CACHED = Usage(7_500, 100, cached_input_tokens=7_000)
 
 
 def after(price: Price | None, *usages: Usage | None, most_turns: int = 0) -> CacheEconomics:
-    """Return what is known of a run after its answers."""
+    """Return the statistics of a run after its answers."""
     known = CacheEconomics(price=price, most_turns=most_turns)
     for usage in usages:
         known = known.after_answer(usage)

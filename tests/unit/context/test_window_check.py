@@ -82,7 +82,7 @@ def test_a_report_says_whether_the_prompt_was_cut(name: str) -> None:
 
 
 @given(st.lists(st.integers(0, 3_000), min_size=1, max_size=30), st.floats(0.78, 2.5))
-def test_a_server_that_reads_all_is_never_called_a_cutting_one(new: list[int], dense: float) -> None:
+def test_server_that_reads_everything_is_never_reported_as_cutting(new: list[int], dense: float) -> None:
     """Holds for any denser count than ours, and however the conversation grows."""
     seen, total = ReportHistory(), 1_500
     finding, seen = judge_report(seen, SentTokens(int(total / 1.3)), int(total * dense))
@@ -95,7 +95,7 @@ def test_a_server_that_reads_all_is_never_called_a_cutting_one(new: list[int], d
 
 
 @given(st.lists(st.integers(20, 3_000), min_size=1, max_size=30), st.integers(0, 6_000), st.booleans())
-def test_a_server_that_counts_what_is_new_to_it_is_never_called_a_cutting_one(
+def test_server_that_reports_only_uncached_tokens_is_never_reported_as_cutting(
     new: list[int], first: int, again: bool
 ) -> None:
     """Holds for any cache left by another run, and for the same request asked twice."""

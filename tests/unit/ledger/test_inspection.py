@@ -64,7 +64,7 @@ async def test_a_damaged_page_is_found(tmp_path: Path) -> None:
 
 
 def damage_of(path: Path) -> str:
-    """Return what was found; SQLite may notice before the check does."""
+    """Return the damage found, by SQLite or by the check."""
     try:
         return inspect_ledger(path).damage
     except StateError as error:

@@ -15,7 +15,7 @@ LIST = page({"object": "list", "data": [{"id": "m-2"}, {"id": "m-1"}]})
 
 
 def found(answer: ProbeResult) -> tuple[object, ...]:
-    """Return what there is to compare; how long it took is another matter."""
+    """Return the fields to compare, without the duration."""
     return (answer.reachable, answer.key, answer.model_known, answer.status)
 
 

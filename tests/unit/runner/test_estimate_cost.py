@@ -24,7 +24,7 @@ def test_the_floor_is_one_call_and_the_ceiling_the_least_that_is_left() -> None:
     assert cost_of(FACTS, (TASK, HOUR), likely=0, least=0) == Cost(0, 100_000_000, "max_cost_per_hour")
 
 
-def test_a_limit_of_tokens_is_one_of_money_too_at_the_dearest_price() -> None:
+def test_token_limit_bounds_the_cost_at_the_dearest_price() -> None:
     few = TOKENS._replace(ceiling=1000)
     assert cost_of(FACTS, (TASK, few), likely=1, least=1).ceiling == 3_000_000
     dear = replace(FACTS, price=Price(Decimal(1), Decimal(3), reasoning=Decimal(7)))
@@ -48,7 +48,7 @@ def test_free_model_costs_nothing_and_an_unknown_price_is_not_free() -> None:
     assert cost_of(FACTS, none, likely=1000, least=256) == Cost(1_768_000, None)
 
 
-def test_a_limit_that_is_passed_leaves_nothing_and_no_less() -> None:
+def test_exceeded_limit_leaves_zero_and_not_less() -> None:
     assert remaining_of(HOUR._replace(ceiling=1)) == 0
     assert remaining_of(HOUR._replace(ceiling=None)) is None
 

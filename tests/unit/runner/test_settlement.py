@@ -398,7 +398,7 @@ async def test_hold_counts_where_nothing_can_be_written_and_the_hint_settles_it(
     await desk.ledger.aclose()
 
 
-async def test_a_hold_is_a_hold_of_tokens_where_the_price_is_unknown(desk: Desk, stranger: LockHolder) -> None:
+async def test_hold_of_unknown_price_is_reported_in_tokens(desk: Desk, stranger: LockHolder) -> None:
     free_hand = CostLimit(max_cost_per_task=None, max_cost_per_hour=None)
     unknown = ModelFacts("p", "m", None)
     calls = await calls_of(desk, stranger.lock_then(ANSWER), facts=unknown, limits=free_hand)

@@ -29,7 +29,7 @@ def test_a_lower_limit_holds_even_against_a_flag(tmp_path: Path) -> None:
     assert desk.load(flags={"max_cost_per_task": "0.40"}).notes == loaded.notes
 
 
-def test_a_limit_that_was_lifted_comes_back(tmp_path: Path) -> None:
+def test_project_file_restores_a_lifted_limit(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.project_toml('max_cost_per_hour = 3.00\ntimeout = "1m"')
     loaded = desk.load(flags={"max_cost_per_hour": "none"})
@@ -90,7 +90,7 @@ def test_a_hostile_env_changes_nothing_and_is_named_once(tmp_path: Path) -> None
     assert desk.load().notes == (note,)
 
 
-def test_only_what_would_have_been_used_is_named(tmp_path: Path) -> None:
+def test_only_values_that_would_have_been_used_are_named(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.project_env("LLM_PROVIDER=openai\nMAX_COST_PER_TASK=0.5\nMAX_COST_PER_HOUR=5000\nDATABASE_URL=x\n")
     loaded = desk.load({"LLM_PROVIDER": "ollama"}, flags={"max_cost_per_hour": "1"})

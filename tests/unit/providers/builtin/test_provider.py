@@ -40,7 +40,7 @@ async def test_a_question_becomes_one_call_and_a_sentence_about_it() -> None:
     ]
 
 
-async def test_the_tools_answer_is_the_answer() -> None:
+async def test_tools_result_is_the_answer() -> None:
     result = "NAME\nweb \x1b[31m  \n"
     done = asked("List all containers", Message("assistant", "…"), Message("tool", result, tool_call_id="builtin-1"))
     assert await answered(done) == [Completion(result)]

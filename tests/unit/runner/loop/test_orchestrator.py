@@ -426,7 +426,7 @@ async def test_every_record_of_parallel_tools_has_its_own_number(house: House) -
 
 
 def events_after(diary: Diary, kind: type[Event]) -> list[Event]:
-    """What came behind the last event of a kind."""
+    """The events after the last one of a kind."""
     places = [place for place, event in enumerate(diary.events) if isinstance(event, kind)]
     return diary.events[places[-1] + 1 :]
 
