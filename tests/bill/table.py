@@ -82,7 +82,7 @@ def _storm(asked: WireRequest) -> Step:
 
 
 def _fallback(asked: WireRequest) -> Answer:
-    """Answer as a dearer model than was asked: briefly at first, and then at length."""
+    """Answer as a more expensive model than was asked: briefly at first, and then at length."""
     tokens = 50 if asked.number == 1 else 4_000
     return busy(asked, paid=FALLBACK, model=PENNY.model, output_tokens=tokens)
 
@@ -119,7 +119,7 @@ SCENARIOS = (
     Scenario("usage is 0", _always(busy, usage="zero")),
     Scenario("a later smaller report", _always(busy, usage="falls")),
     Scenario("429 twice before each answer", _always(_storm)),
-    Scenario("a gateway answers with a dearer model", _always(_fallback), Decimal("0.01"), paid=FALLBACK),
+    Scenario("a gateway answers with a more expensive model", _always(_fallback), Decimal("0.01"), paid=FALLBACK),
     Scenario("kill -9 in mid-answer, then one more run", _stalling, how="killed"),
     Scenario("Ctrl-C in mid-answer, then one more run", _stalling, how="interrupted"),
     Scenario("a nested run", _always(_starting), Decimal("0.06"), PENNY, how="nested"),

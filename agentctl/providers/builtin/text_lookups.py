@@ -195,7 +195,7 @@ TEXT_LOOKUPS = (
     ),
     Lookup(
         "search_files",
-        "where a text occurs, upper or lower case",
+        "where a text occurs, ignoring case",
         "grep -rni[ --include={pattern}] {text} {path|.}",
         """
         search {name} for {text} ignoring case | search {path} for {text} ignoring case |
