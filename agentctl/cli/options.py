@@ -45,7 +45,7 @@ Until = Annotated[
     typer.Option(
         "--until",
         metavar="WHEN",
-        help="End of the window; a day is included. Without a start, the window begins with the first call.",
+        help="End of the window; a date includes that day. Without --since, it begins with the first call.",
         rich_help_panel=WINDOW,
     ),
 ]

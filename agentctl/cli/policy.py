@@ -63,8 +63,8 @@ def check(
 ) -> None:
     """Check whether a tool call would run, ask or be denied.
 
-    Executes nothing and asks no container engine. Exit 0: the call runs. 5: it is denied or needs approval.
-    6: it needs a sandbox that is not available. 2: the call is invalid.
+    Executes nothing and does not contact the container engine. Exit 0: the call runs. 5: it is denied or needs
+    approval. 6: it needs a sandbox that is not available. 2: the call is invalid.
     """
     from agentctl.cli.error_output import print_stderr
     from agentctl.cli.exit_codes import status_named

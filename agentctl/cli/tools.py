@@ -202,7 +202,7 @@ class ToolCatalog:
 
 
 def load_tool_catalog(loaded: Loaded) -> ToolCatalog:
-    """Return all tools as a run with these settings would see them; tests the sandbox, asks no container engine.
+    """Return all tools as a run with these settings would see them; it tests the sandbox, but contacts no engine.
 
     Raises:
         UsageError: the settings name a tool or an argument that does not exist.

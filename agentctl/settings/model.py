@@ -160,7 +160,7 @@ class Settings(BaseSettings):
         500, "SUMMARY_TOKENS", "context", "maximum tokens of a summary by the model", Flag(CONTEXT, "N"))
     max_output_tokens: Annotated[int | None, BeforeValidator(parsers.count(1, liftable=True))] = setting(
         None, "MAX_OUTPUT_TOKENS", "context",
-        "maximum tokens of one answer; unset: 4096 (reasoning 16384) or what a run needs", Flag(LIMITS, "N"),
+        "maximum tokens of one answer; unset: 4096 (reasoning 16384) at first, then by its answers", Flag(LIMITS, "N"),
         example="4096")
 
     agent: Word = setting(

@@ -96,8 +96,8 @@ MAX_COST_PER_TASK=0.10 agentctl run --agent system "How long has this machine be
 ```
 
 `agentctl config init` writes a commented `config.toml`. `agentctl config set NAME VALUE` changes one line of it and
-keeps the rest. `agentctl config get NAME` prints one value alone. `configs/default.toml` has every setting at its
-default, `configs/ci.toml` tight settings for CI, `.env.example` every variable.
+keeps the rest. `agentctl config get NAME` prints one value alone. `configs/default.toml` lists every setting with its
+default. `configs/ci.toml` has tight limits for CI. `.env.example` lists every variable.
 
 A wrong value stops the commands that need it (exit 2); the others warn and go on. A run never starts with a wrong
 limit or permission.

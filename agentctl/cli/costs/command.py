@@ -41,13 +41,14 @@ CostForm = Literal["table", "text", "json", "csv"]
 
 def costs(
     last_hour: Annotated[
-        bool, typer.Option("--last-hour", help="Show the last 60 minutes.", rich_help_panel=WINDOW)
+        bool, typer.Option("--last-hour", help="Show what was spent in the last 60 minutes.", rich_help_panel=WINDOW)
     ] = False,
     today: Annotated[
-        bool, typer.Option("--today", help="Show the time since midnight (default).", rich_help_panel=WINDOW)
+        bool, typer.Option("--today", help="Show what was spent today (default).", rich_help_panel=WINDOW)
     ] = False,
     this_month: Annotated[
-        bool, typer.Option("--this-month", help="Show the time since the first of the month.", rich_help_panel=WINDOW)
+        bool,
+        typer.Option("--this-month", help="Show what was spent this month.", rich_help_panel=WINDOW),
     ] = False,
     since: Since = None,
     until: Until = None,

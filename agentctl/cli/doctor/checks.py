@@ -191,7 +191,7 @@ def check_engine(loaded: Loaded, *, offline: bool) -> tuple[Finding, ...]:
             return (ok("engine", f"{address} was not asked (--offline)"),)
         version = anyio.run(_version, loaded.settings.docker_host, named_by)
     except EngineUnavailable as error:
-        return (missing("engine", f"needed for container tasks: {error.message}", error.hint),)
+        return (missing("engine", f"{error.message.rstrip('.')} (only container tasks need it)", error.hint),)
     return (ok("engine", f"{version} at {address}"),)
 
 

@@ -89,7 +89,7 @@ def reconcile(
         typer.Option(
             "--clear-miscount",
             metavar="PROVIDER/MODEL",
-            help="Count the input of this model in tokens again, after it reported more than that count.",
+            help="Count the input of this model in tokens again. That ends when a report is above the count.",
             rich_help_panel=WHAT,
         ),
     ] = None,
@@ -111,7 +111,7 @@ def reconcile(
 ) -> None:
     """Settle amounts in doubt with their actual cost.
 
-    Refused for attempts of a living process and from inside a run.
+    Refused for attempts of a running process, and inside a run.
     Reported usage takes precedence over an export, and an export over --actual.
     """
     from agentctl.cli.error_output import report_settings

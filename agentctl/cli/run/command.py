@@ -64,7 +64,9 @@ def run(
     ] = False,
     verbose: Annotated[
         bool,
-        typer.Option("-v", "--verbose", help="Print tool calls, holds and the full table.", rich_help_panel=OUTPUT),
+        typer.Option(
+            "-v", "--verbose", help="Print tool calls, holds and the table of limits.", rich_help_panel=OUTPUT
+        ),
     ] = False,
 ) -> None:
     """Run one task and print its answer.

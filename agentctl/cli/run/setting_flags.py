@@ -148,7 +148,7 @@ SETTING_FLAGS: dict[str, Any] = {
         "--max-output-tokens",
         metavar="N",
         panel="Limits",
-        help="Maximum tokens of one answer; unset: 4096 (reasoning 16384) or what a run needs.",
+        help="Maximum tokens of one answer; unset: 4096 (reasoning 16384) at first, then by its answers.",
     ),
     "agent": _flag(
         str | None,
