@@ -6,8 +6,8 @@ attempt can end, and the charge for a usage report. ``breaker`` turns a refusal 
 hint. ``last_answer`` sizes the reserve for a last answer, writes its request, and tells the model what is left.
 
 Words: a *hold* is the worst case of a request, reserved before it is sent; a *charge* is what it cost; *void* means
-certainly free; *in doubt* means sent, at unknown cost, and counts as the whole hold. The *clamp* is the most output
-tokens that a request asks for; an *overrun* is a usage report above the hold. A *ceiling* is the number of a limit.
+certainly not billed; *in doubt* means sent, at unknown cost, and counts as the whole hold. The *clamp* is the maximum
+of output tokens in a request; an *overrun* is a usage report above the hold. A *ceiling* is the number of a limit.
 
 Enter: ``rules.judge``, ``input_bound.bound``, ``output_range.choose_output``, ``conclusions.dearest_charge``,
     ``breaker.refusal_error``, ``last_answer.LastAnswerPlanner``.

@@ -63,7 +63,7 @@ def _flag_of(limit: LimitName) -> str:
 
 
 def format_amount(amount: int, unit: Unit, *, exact: bool = False) -> str:
-    """Return an amount as text: dollars rounded up to the millionth or ``exact``, tokens, or calls.
+    """Return an amount of dollars, tokens or calls as text; unless ``exact``, dollars are rounded up to six decimals.
 
     Rounding up means that an amount above a ceiling never reads the same as the ceiling.
     """

@@ -26,8 +26,8 @@ class Charge(NamedTuple):
     that applied (under ``by`` "billed" it came to less), ``priced_model`` the model that it belongs to. ``tier`` is the
     service tier that served the request, "" for the usual one; ``hour_writes`` counts the tokens written to a cache for
     an hour. ``breaks_hold``: it is an overrun even if the whole hold would pay for it. ``capped``: more was reported
-    than a row of the ledger can store. ``dearest_class``: each token was charged as the dearest class. ``substitute``
-    is the model that answered in place of the requested one, if it has another price.
+    than a row of the ledger can store. ``dearest_class``: each token was charged as the most expensive class.
+    ``substitute`` is the model that answered in place of the requested one, if it has another price.
     """
 
     usage: Usage
@@ -95,7 +95,8 @@ def dearest_charge(
 
     Prices that may apply: those of the requested and of the answering model, each in the usual service tier and in the
     one that served the request. None: the price in that tier is unknown, so the usage does not determine the cost.
-    ``dearest_class``: the token classes of the report are not trusted, so each token is charged as the dearest class.
+    ``dearest_class``: the token classes of the report are not trusted, so each token is charged as the most expensive
+    class.
     """
     full, usage, tier = usage, storable_usage(usage), completion.tier
     hour_writes = max(0, min(completion.hour_writes, usage.cache_write_tokens))

@@ -76,7 +76,7 @@ def read_notes(messages: Iterable[Message]) -> tuple[str, Digest]:
 def extend_digest(before: Digest, groups: Sequence[Sequence[Message]], worth: Mapping[str, int] = _NONE) -> Digest:
     """Return the digest of ``before``, extended by the groups that are cut now.
 
-    Of each group the words of most ``worth`` are shown. A repeated call replaces its earlier line.
+    Of each group the words with the highest ``worth`` are shown. A repeated call replaces its earlier line.
     """
     lines: dict[str, str] = {}
     for line in (*before.lines, *(line for group in groups[-_MOST_LINES:] for line in _group_lines(group, worth))):

@@ -136,7 +136,7 @@ def rank_groups(features: Sequence[GroupFeatures], worth: Mapping[str, int]) -> 
 
 
 def passage(text: str, worth: Mapping[str, int], most: int) -> str:
-    """Return the line of ``text`` with the words of most worth or, if it is too long, the part with those words.
+    """Return the line of ``text`` with the most valuable words or, if it is too long, the part with those words.
 
     A line that reports an error counts like one with one more good word; of equal lines the first is taken.
     """
@@ -154,7 +154,7 @@ def passage(text: str, worth: Mapping[str, int], most: int) -> str:
 
 
 def _best_part(line: str, worth: Mapping[str, int], most: int) -> str:
-    """Return the part of a long line with the words of most worth, and what follows, which often is the answer."""
+    """Return the part of a long line with the most valuable words, and what follows it: often the answer."""
     found = [(word.start(), said) for word in _WORD.finditer(line) if (said := word[0].lower()) in worth]
     best = start = 0
     for first, (at, _) in enumerate(found):

@@ -195,7 +195,7 @@ def _characters(data: bytes) -> int:
 
 
 def _head(data: bytes, most: int) -> tuple[bytes, bool]:
-    """Return the beginning of ``data``, and whether it ends with a whole line, as it does if lines are short."""
+    """Return the beginning of ``data``, and whether it ends at the end of a line; it does if lines are short."""
     if most <= 0:
         return b"", True
     piece = data[: end_of_character(data, most)]
@@ -204,7 +204,7 @@ def _head(data: bytes, most: int) -> tuple[bytes, bool]:
 
 
 def _tail(data: bytes, most: int) -> tuple[bytes, bool]:
-    """Return the end of ``data``, and whether it begins with a whole line, as it does if lines are short."""
+    """Return the end of ``data``, and whether it begins at the start of a line; it does if lines are short."""
     if most <= 0:
         return b"", True
     start = max(0, len(data) - most)

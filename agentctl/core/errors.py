@@ -306,7 +306,7 @@ class RunTimeout(AgentctlError):
 
 
 class Interrupted(AgentctlError):
-    """Ctrl-C or SIGTERM (``terminated``): calls stopped, holds kept, children dead."""
+    """Ctrl-C or SIGTERM (``terminated``): calls stopped, holds kept, child processes ended."""
 
     kind = "interrupted"
 

@@ -105,7 +105,7 @@ class CallSettled(NamedTuple):
 
 class ModelSubstituted(NamedTuple):
     """A model other than the requested one answered, at another price; once per run for each. ``answered`` names its
-    service tier if that is not the usual one. ``costs`` is "more" if it is dearer in any class of tokens.
+    service tier if that is not the usual one. ``costs`` is "more" if it costs more in any class of tokens.
     """
 
     attempt_id: str

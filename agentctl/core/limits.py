@@ -40,8 +40,8 @@ OPTIONAL_LIMITS: tuple[LimitName, ...] = (
 class CostLimit(BaseModel):
     """The ceilings of a run, in US dollars and tokens (input and output); None lifts one.
 
-    ``max_cost_per_hour`` binds this process over the spending of everyone on the same ledger, and so do those of a
-    minute, a day (24 hours) and a month (30 days), which are rolling windows: nothing resets at midnight.
+    ``max_cost_per_hour`` limits this process by the spending of all processes on the same ledger. So do the limits of a
+    minute, a day (24 hours) and a month (30 days). They are rolling windows: nothing resets at midnight.
     ``max_calls_per_minute`` counts the requests of the run itself. Amounts are exact: 0.1 is 0.1; a float's digits
     beyond nine decimal places are cut off, so that no limit becomes larger.
 

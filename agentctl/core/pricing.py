@@ -57,13 +57,13 @@ class Price:
 
     @property
     def dearest_input(self) -> Decimal:
-        """The price of an input token in the dearest class of the dearest tier."""
+        """The price of an input token in the most expensive class and tier."""
         own = max(self.input, self.cached_input or Decimal(0), self.cache_write or Decimal(0))
         return max((own, *(tier.price.dearest_input for tier in self.tiers)))
 
     @property
     def dearest_output(self) -> Decimal:
-        """The price of an output token in the dearest tier, reasoning if that is dearer."""
+        """The price of an output token in the most expensive tier, or of a reasoning token if that costs more."""
         own = max(self.output, self.reasoning or Decimal(0))
         return max((own, *(tier.price.dearest_output for tier in self.tiers)))
 
@@ -83,7 +83,7 @@ class Price:
         return self if passed == self.tiers else replace(self, tiers=passed)
 
     def at_dearest(self, input_tokens: int) -> Price:
-        """Return a price that charges every token at the dearest class that a request of ``input_tokens`` can reach."""
+        """Return the price that charges every token at the highest price that ``input_tokens`` can reach."""
         price = self.up_to(input_tokens)
         source, version, digest = self.source, self.version, self.digest
         return Price(price.dearest_input, price.dearest_output, source=source, version=version, digest=digest)
@@ -246,7 +246,7 @@ def charge_nano(price: Price, usage: Usage, *, hour_writes: int = 0) -> int:
 
 
 def worst_nano(price: Price, *, input_tokens: int, output_tokens: int) -> int:
-    """Return the highest possible cost of a call in nano-dollars: every token in the dearest class that it can
+    """Return the highest possible cost of a call in nano-dollars: every token in the most expensive class that it can
     reach.
     """
     price = price.up_to(input_tokens)

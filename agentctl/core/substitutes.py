@@ -45,7 +45,7 @@ class Substitute(NamedTuple):
 def dearest_of(prices: Sequence[Price]) -> Price:
     """Return one price that charges at least as much as each of ``prices``, for any usage and at worst.
 
-    It is the dearest in each class, in each tier that any of them has. If that equals one of them, it is returned.
+    It is the highest in each class, in each tier that any of them has. If that equals one of them, it is returned.
     """
     steps = sorted({tier.above for price in prices for tier in price.tiers})
     tiers = tuple(Tier(above, _dearest_classes([price.at(above + 1) for price in prices])) for above in steps)
@@ -60,8 +60,9 @@ def same_amounts(price: Price, other: Price) -> bool:
 
 
 def _classes(price: Price) -> tuple[Decimal, ...]:
-    """Return the price of each class, with missing ones taken from the parent: input, cached, written, for an hour,
-    output, reasoning.
+    """Return the prices of input, cached input, cache write, hour-long cache write, output and reasoning.
+
+    A class without a price has that of its parent: input, cache write or output.
     """
     written = price.input if price.cache_write is None else price.cache_write
     return (
@@ -75,7 +76,7 @@ def _classes(price: Price) -> tuple[Decimal, ...]:
 
 
 def _dearest_classes(prices: Sequence[Price]) -> Price:
-    """Return the dearest price of each class, without tiers; a class that none of them prices separately stays
+    """Return the highest price of each class, without tiers; a class that none of them prices separately stays
     unset.
     """
     dearest = [max(amounts) for amounts in zip(*map(_classes, prices), strict=True)]
@@ -113,7 +114,7 @@ def _is_release(answered: str, asked: str) -> bool:
 
 
 def _served_at(model: str, tier: str, price_of: PriceOf, usual: Price | None) -> Price | None:
-    """Return the dearer of a model's ``usual`` price and the one in ``tier``; None if both are unknown."""
+    """Return the higher of a model's ``usual`` price and the one in ``tier``; None if both are unknown."""
     tiered = price_of(model, tier=tier) if tier else None
     known = [price for price in (usual, tiered) if price is not None]
     return dearest_of(known) if known else None
@@ -147,7 +148,7 @@ def substitute_of(facts: ModelFacts, answered: str | None, price_of: PriceOf, *,
 
 
 def costs_of(substitute: Substitute, facts: ModelFacts) -> Literal["more", "less", "unknown"]:
-    """Return how a substitute's cost compares with the requested model's: "more" if it is dearer in any class of
+    """Return how a substitute's cost compares with the requested model's: "more" if it is higher in any class of
     tokens.
     """
     price = substitute.price

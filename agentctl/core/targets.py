@@ -164,8 +164,9 @@ def _any_fits(pattern: str, names: tuple[str, ...]) -> bool:
 
 
 def _is_id(pattern: str, identity: str) -> bool:
-    """Return whether a pattern is an id, or a prefix of one, that matches ``identity`` (whole, or its first 12
-    characters).
+    """Return whether ``pattern`` is a hexadecimal id and one of it and ``identity`` begins with the other.
+
+    ``identity`` is a full id or its first 12 characters; a shorter one never matches.
     """
     found = _HEXADECIMAL.fullmatch(pattern)
     if found is None or len(identity) < _SHORT_ID:

@@ -266,7 +266,7 @@ def leave_in_doubt(tx: Transaction, attempt_id: str, row: AttemptRow, doubted: D
     """Leave an attempt in doubt at its hold, or more: the model's ceiling if it exceeded the clamp, or a higher known
     amount.
 
-    A report above the hold is an overrun, and so is a dearer price of another model that answered.
+    A report above the hold is an overrun, and so is a higher price of another model that answered.
     """
     nano, tokens, least = row.nano, row.tokens, doubted.least
     if doubted.ceiling:

@@ -248,7 +248,7 @@ class Replay:
 
 
 def _missing_limits(step: HistoryEntry, limits: Mapping[str, tuple[int | None, int]]) -> Iterator[str]:
-    """Yield a sentence for each limit of a run above that an admission was not judged by."""
+    """Yield an error for each limit of an ancestor run that was not checked at an admission."""
     for one in step.above:
         for limit, most in one.ceilings.items():
             ceiling, _ = limits.get(limit if limit in WINDOWS else f"{limit}@{one.run_id}", (None, 0))

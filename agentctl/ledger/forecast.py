@@ -54,7 +54,7 @@ GROUP BY s.id
 class Forecast(NamedTuple):
     """The limits and the answer that a call would get now. ``pause_s``: the remaining pause of its provider.
 
-    ``price`` is the price it would be held at: that of a substitute of its model, if that is dearer. ``input_bound`` is
+    ``price`` is the price it would be held at: that of a substitute of its model, if that is higher. ``input_bound`` is
     the bound in the judgement, in tokens. ``statistics`` are the finished runs of the same agent and model.
     """
 

@@ -94,8 +94,9 @@ class GroupTotals(NamedTuple):
         return [sum(figure) for figure in zip(*self.groups.values(), strict=True)][:-1]
 
     def rows(self, kind: type[R], by: tuple[str, ...]) -> tuple[R, ...]:
-        """Return the groups as rows of ``kind``: in the order of time, else the latest run first, else the dearest
-        first.
+        """Return the groups as rows of ``kind``.
+
+        Rows by hour or day are in the order of time, others by run are the latest first, others the highest cost first.
         """
         return tuple(_sort_rows([_row(kind, key, group) for key, group in self.groups.items()], by))
 

@@ -5,7 +5,7 @@
 - miscounts: a model that reported more input than its published vocabulary counts gets its bounds by bytes. A miscount
   is an attempt with a counted bound and a report above it; a report above a bound by bytes proves nothing;
 - substitutes: a gateway may answer with another model than was requested, and bills that one. From the first such
-  answer on, each hold for that provider, address and model is at the dearest price seen there.
+  answer on, each hold for that provider, address and model is at the highest price seen there.
 
 Overruns, miscounts and substitutes hold until a person clears them.
 """
@@ -210,7 +210,7 @@ def settle(tx: Transaction, attempt_id: str, row: attempts.AttemptRow, charge: C
 
 
 def at_dearest_price(tx: Transaction, ask: Ask) -> Ask:
-    """Return the request at the dearest price of its model and its substitutes; at None if one of them is unknown.
+    """Return the request at the highest price of its model and its substitutes; without a price if one is unknown.
 
     A price is that of the caller's table today, else the recorded one.
 

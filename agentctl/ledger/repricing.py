@@ -1,6 +1,6 @@
 """Compute the cost of a window's calls at other prices, from the token classes in their rows.
 
-Each call is charged again by the same rule: the dearest price that may apply, or the provider's bill if that is more.
+Each call is charged again by the same rule: the highest price that may apply, or the provider's bill if that is more.
 With the same prices every charge comes out the same, to the nano-dollar. Nothing is written.
 """
 

@@ -146,7 +146,7 @@ def amounts_after(tx: Transaction, after_us: int) -> tuple[Amounts, int]:
 
 
 def time_of(tx: Transaction, after_us: int, nano: int) -> int | None:
-    """Return when the amounts that leave the hour after a time add up to ``nano`` (above 0); None: never."""
+    """Return when ``nano`` (above 0) in total will have left the hour after a time; None: never."""
     left = nano
     start_us = after_us + 1
     for finer_us, width_us in pairwise((1, *WIDTHS_US)):

@@ -66,7 +66,7 @@ def _send(url: str, *, until: float, post: bytes | None = None) -> HttpResponse:
 
 
 def _ask_capabilities(base_url: str, names: Sequence[str]) -> dict[str, tuple[str, ...] | None]:
-    """Ask for the capabilities of each model, all at once; None for a model that does not say in time."""
+    """Ask for the capabilities of each model, all at once; None for a model whose answer comes too late."""
     if not names:
         return {}
     import threading  # noqa: PLC0415 - most servers say it in the list

@@ -36,8 +36,8 @@ def charge_for(
 ) -> Charge | None:
     """Return the charge for the reported usage, None if the price of the tier that served it is unknown.
 
-    A report that neither the hold nor the tables allow is charged in the dearest class, as its cached tokens may not
-    have been cached. A free model may exceed its clamp by one token, as no dollars depend on it.
+    If neither the hold nor the tables allow a report, it is charged in the most expensive class, as its cached tokens
+    may not have been cached. A free model may exceed its clamp by one token, as no dollars depend on it.
     """
     if not facts.metered:
         return Charge(Usage(), 0, completion.model, by="asked", price=facts.price or FREE)
@@ -64,7 +64,7 @@ def _breaks_hold(usage: Usage, hold: Hold, *, plain_bound: int) -> bool:
 def least_charge(completion: Completion, hold: Hold, facts: ModelFacts, price_of: PriceOf) -> Charge | None:
     """Return the least that an attempt in doubt cost, by the readable part of its report; None without a report.
 
-    Figures that the report omits count as in the hold, and each token as the dearest class.
+    Figures that the report omits count as in the hold, and each token as the most expensive class.
     """
     reported = completion.usage or (completion.reported.usage if completion.reported else None)
     if reported is None and completion.billed_nano is None:

@@ -338,7 +338,7 @@ class ModelCalls:
                 await anyio.sleep(pause)
 
     def _pause(self, error: ProviderError, tried: int) -> float:
-        """Return the seconds to wait before a retry: the provider's, else exponential times a random 0.5 to 1.5."""
+        """Return the seconds to wait before a retry: what the provider says, else exponential with a random factor."""
         if error.retry_after is not None:
             return error.retry_after
         return self._first_pause_s * float(2 ** (tried - 1)) * (0.5 + random.random())  # noqa: S311 - jitter, not a secret

@@ -71,7 +71,7 @@ class SiblingGuard:
             os.close(reader)
 
     def watch(self, group: int) -> None:
-        """Tell the guard the process group, which it can kill at once."""
+        """Tell the guard which process group to kill; from then on it can do so at any time."""
         with suppress(OSError):  # the guard was killed; the command goes on without it
             os.write(self._writer, f"{group}\n".encode())
 

@@ -218,7 +218,7 @@ def space_of(folder: str) -> Space:
     """Return the space of the file system that a folder lies in.
 
     Raises:
-        OSError: it cannot be found out.
+        OSError: the file system cannot be queried.
     """
     found = os.statvfs(folder)
     unit = found.f_frsize

@@ -89,7 +89,7 @@ def mounts_of(process: str) -> tuple[MountEntry, ...]:
 
 
 def translate_path(place: str, theirs: Sequence[MountEntry], ours: Iterable[MountEntry]) -> Iterator[str]:
-    """Yield the paths in our mount namespace of a path in another one."""
+    """Yield the paths that a path of another mount namespace has in ours."""
     around = [mount for mount in theirs if _rest(place, mount.place) is not None]
     if not around:
         return

@@ -146,7 +146,7 @@ def _line(written: Mapping[str, object]) -> PriceLine:
 
 
 def _tier(base: PriceLine, written: Any) -> PriceLine:  # noqa: ANN401 - a checked table
-    """Return a tier's line; a class that it does not name costs the dearer of the base's and its own parent's."""
+    """Return a tier's line; a class that it does not name costs the higher of the base's and its own parent's."""
     given: dict[str, Any] = {part: per_million(written[part]) for part in _CLASSES if part in written}
     tier = PriceLine(given.pop("input", base.input), given.pop("output", base.output))
     for part, parent in (("cached_input", tier.input), ("cache_write", tier.input), ("reasoning", tier.output)):

@@ -77,7 +77,7 @@ class Change(NamedTuple):
 
 @cache
 def _forms() -> dict[str, str]:
-    """Return the plain form by each form of a verb of change, except forms that also describe something."""
+    """Map each form of a verb of change to its plain form, except forms that also describe something."""
     forms: dict[str, str] = {}
     for verb in sorted(CHANGES):
         for stem in (verb, verb + verb[-1], verb[:-1] if verb[-1] == "e" else verb):

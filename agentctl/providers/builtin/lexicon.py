@@ -1,4 +1,4 @@
-"""The words that ``builtin`` knows: politeness, plain English, synonyms, kinds of files, verbs of change, thought."""
+"""The words that ``builtin`` knows: politeness, plain English, synonyms, file kinds, verbs of change and of thought."""
 
 from __future__ import annotations
 

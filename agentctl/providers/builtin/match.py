@@ -182,7 +182,7 @@ def _arguments(entry: _Entry, words: tuple[Word, ...], sequence: Sequence) -> di
 
 
 def _fits(sequence: Sequence, examples: list[Sequence]) -> bool:
-    """Return whether each name and number is between words that are beside it in some example."""
+    """Return whether each name and number has neighbours as in some example."""
     wanted = list(_contexts(sequence))
     if not wanted:
         return True
