@@ -255,6 +255,6 @@ def _per_million(name: str, value: object) -> Decimal:
     if price is None or not price.is_finite() or (price != 0 and not LEAST_PRICE <= price <= MOST_PRICE):
         most, least = MOST_PRICE / _PER_1K, LEAST_PRICE / _PER_1K
         raise UsageError(
-            f"{name} is {value!r}", hint=f"pass dollars per 1,000 tokens: 0 (free), or {least:f} to {most:f}"
+            f"{name} cannot be {value!r}", hint=f"pass dollars per 1,000 tokens: 0 (free), or {least:f} to {most:f}"
         )
     return Decimal(f"{price.normalize():f}") if price else Decimal(0)

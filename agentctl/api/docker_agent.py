@@ -59,7 +59,7 @@ class DockerAgent:
     >>> agent = DockerAgent(BuiltinProvider())
     >>> result = agent.execute("Restart the container web")
     >>> result.status, result.error.message
-    ('denied', 'builtin only reads. By hand: docker restart web')
+    ('denied', 'builtin only reads. To do it yourself: docker restart web')
     """
 
     name: ClassVar[str] = "docker"
@@ -252,7 +252,7 @@ class _LogObserver:
 
 def _refuse_no_task(task: object) -> None:
     if not isinstance(task, str) or not task.strip():
-        raise UsageError(f"the task is {task!r}", hint='pass a task in words: execute("List all containers")')
+        raise UsageError(f"the task cannot be {task!r}", hint='pass a task in words: execute("List all containers")')
 
 
 def _check(name: str, value: object, wanted: Sequence[str], give: str) -> None:
@@ -267,7 +267,7 @@ def _check(name: str, value: object, wanted: Sequence[str], give: str) -> None:
     if isinstance(value, type) or not all(
         hasattr(kind, one) or one in getattr(value, "__dict__", ()) for one in wanted
     ):
-        raise UsageError(f"{name} is {value!r}", hint=f"pass {give}")
+        raise UsageError(f"{name} cannot be {value!r}", hint=f"pass {give}")
 
 
 @asynccontextmanager

@@ -113,8 +113,8 @@ class Redactor:
                 return mark  # text of the file itself, or of a file without secrets
             which = "more than one secret" if found else "no secret"
             raise ToolError(
-                f"nothing was written: the text holds {mark}, which names {which} of the file that it replaces",
-                hint="keep each mark of this file exactly as read_file shows it, and take marks of other files out",
+                f"nothing was written: the text holds {mark}, which stands for {which} of the old file",
+                hint="keep each mark of this file as read_file shows it, and remove marks of other files",
             )
 
         return _LIKE_A_MARK.sub(secret, text)

@@ -186,8 +186,8 @@ def journal_error(error: OSError, what: str) -> StateError:
         errno.ENOSPC: "free some space there, or set AGENTCTL_STATE_DIR to a folder on another disk",
         errno.EDQUOT: "free some space there, or set AGENTCTL_STATE_DIR to a folder on another disk",
         errno.EFBIG: "raise `ulimit -f`",
-        errno.EEXIST: "a file or folder that is not ours is in the way: move it, or set AGENTCTL_STATE_DIR",
-        errno.ENOENT: "agentctl runs list   shows what is there",
+        errno.EEXIST: "move the file or folder that has this name, or set AGENTCTL_STATE_DIR",
+        errno.ENOENT: "agentctl runs list   shows the runs",
     }
     reason = (error.strerror or str(error)).lower()
     hint = hints.get(error.errno or 0, "set AGENTCTL_STATE_DIR to a writable folder of yours")

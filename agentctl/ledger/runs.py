@@ -122,7 +122,7 @@ def _first_ended(tx: Transaction, run_id: str, is_gone: IsGone, *, from_depth: i
 def _ended(run_id: str) -> ActionDenied:
     return ActionDenied(
         f"run {run_id}, which this run belongs to, has ended: nothing more is sent",
-        hint="start this run again, outside that one",
+        hint="start this run again outside the other one",
     )
 
 
@@ -144,7 +144,7 @@ def require_bounded_cost(ask: Ask, rooms: tuple[LimitState, ...]) -> None:
                 f", or put its real prices at the end of config.toml:\n{price_config_lines(name)}" if bounded else ""
             )
             raise UnknownPrice(
-                f"{reason}, and run {room.run_id}, which this run belongs to, has a dollar limit",
+                f"{reason}, and run {room.run_id} above this one has a dollar limit",
                 hint=f"choose another model{prices}",
             )
 

@@ -170,7 +170,7 @@ def permissions_of(loaded: Loaded) -> Permissions:
 
 
 def _unknown(said: str, name: str) -> UsageError:
-    hint = did_you_mean(name, TOOLS) or f"there are: {', '.join(TOOLS)}"
+    hint = did_you_mean(name, TOOLS) or f"known tools: {', '.join(TOOLS)}"
     return UsageError(f"{said}, and there is no such tool", hint=hint)
 
 
@@ -181,5 +181,5 @@ def _refuse_unknown_arguments(rule: Rule, covered: Sequence[str], where: str) ->
             near = did_you_mean(argument, known)
             raise UsageError(
                 f'{where}: {rule} names "{argument}", and {", ".join(covered[:3])} has no such argument',
-                hint=near or f"there are: {', '.join(sorted(known)) or 'none'}",
+                hint=near or f"known arguments: {', '.join(sorted(known)) or 'none'}",
             )

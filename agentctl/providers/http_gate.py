@@ -171,7 +171,7 @@ class Gate(httpx.AsyncBaseTransport):
         """
         attempt = self._attempt
         if attempt.sent or attempt.withdrawn:
-            raise httpx.ConnectError("one attempt is one request", request=request)
+            raise httpx.ConnectError("an attempt is one request; a second one is not sent", request=request)
         why_not = _find_breach(request, await request.aread(), attempt.terms)
         if why_not is not None:
             attempt.refusal = Rejected(
@@ -203,7 +203,7 @@ class ClosedTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Refuse the request."""
-        raise httpx.ConnectError("agentctl lets no library open its own connections", request=request)
+        raise httpx.ConnectError("a library tried to open a connection of its own", request=request)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Refuse the request."""
@@ -258,7 +258,7 @@ class _TappedBody(httpx.AsyncByteStream):
             return
         attempt.body += piece
         if len(attempt.body) > MOST_ERROR_BYTES:
-            raise AnswerTooLong("an error document without an end")
+            raise AnswerTooLong("the error document has no end")
 
     async def aclose(self) -> None:
         await self._stream.aclose()

@@ -100,7 +100,7 @@ class RemoteProvider(LLMProvider):
         if provider not in ROUTES:
             raise UsageError(
                 f"{provider} is not supported: agentctl cannot enforce limits on its requests",
-                hint=did_you_mean(provider, ROUTES) or f"there are: {', '.join(sorted(ROUTES))}",
+                hint=did_you_mean(provider, ROUTES) or f"known providers: {', '.join(sorted(ROUTES))}",
             )
         if model is None:
             raise UsageError(f"no model of {provider} was named", hint=f"--model {provider}/NAME")

@@ -165,7 +165,7 @@ def find_agent(name: str, agents: Sequence[AgentSpec]) -> AgentSpec:
         if agent.name == name:
             return agent
     known = [agent.name for agent in agents]
-    hint = did_you_mean(name, known) or f"there are: {', '.join(known)}"
+    hint = did_you_mean(name, known) or f"known agents: {', '.join(known)}"
     raise UsageError(f'no agent is called "{safe_text(name)}"', hint=hint)
 
 

@@ -28,7 +28,7 @@ _DEEPEST = 100  # nested folders: no ref has as many parts
 
 
 class GitFolderBusy(Exception):
-    """Another git changed the folder, or holds a lock; the message says which."""
+    """Another git process changed the folder, or holds a lock; the message says which."""
 
 
 class Stamp(NamedTuple):
@@ -226,7 +226,7 @@ class GitLocks:
                 return
             except FileExistsError:
                 if time.monotonic() > end:
-                    raise GitFolderBusy(f"another git holds .git/{path}.lock") from None
+                    raise GitFolderBusy(f"another git process holds .git/{path}.lock") from None
                 time.sleep(0.01)
             except (FileNotFoundError, NotADirectoryError):
                 return

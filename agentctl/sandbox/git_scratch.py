@@ -136,15 +136,15 @@ class GitScratch:
         return notes
 
     def _can_go_on(self, root: int) -> bool:
-        """Return whether the copy stays: it holds unfinished work, and no git outside has made a change that
-        matters.
+        """Return whether the copy stays: it holds unfinished work, and no git process outside has made a change
+        that matters.
         """
         if not self._unfinished:
             return False
         if not (changed := self._changed_outside(root)):
             return True
         names = " and ".join(sorted(self._unfinished))
-        self._notes.append(f"the unfinished {names} was dropped: another git changed {_join_names(changed)}")
+        self._notes.append(f"the unfinished {names} was dropped: another git process changed {_join_names(changed)}")
         return False
 
     def _renew(self, root: int) -> None:
@@ -161,7 +161,7 @@ class GitScratch:
             remove_tree(self._copy)
         else:
             self._copy = ""
-            raise GitFolderNotCopied("another git keeps changing it")
+            raise GitFolderNotCopied("another git process keeps changing it")
         self._real = before
         with open_folder(self._copy) as copy:
             self._copied = scan(copy)[0]
@@ -247,7 +247,7 @@ class GitScratch:
         """Write ``data`` to the real folder as git would, by renaming lock files; None removes a file.
 
         Raises:
-            GitFolderBusy: another git changed the folder, or holds a lock.
+            GitFolderBusy: another git process changed the folder, or holds a lock.
             OSError: a file cannot be written.
         """
         with open_folder(self._folder) as root, ExitStack() as stack:
@@ -257,7 +257,7 @@ class GitScratch:
             for path in ("index", *refs):
                 locks.acquire(path)
             if changed := self._changed_outside(root):
-                raise GitFolderBusy(f"another git changed {_join_names(changed)} meanwhile")
+                raise GitFolderBusy(f"another git process changed {_join_names(changed)} meanwhile")
             for path in sorted(data, key=lambda path: (_ORDER.get(path, 2 if data[path] is None else 3), path)):
                 content = data[path]
                 if content is None:
@@ -268,7 +268,7 @@ class GitScratch:
                         Path(self._place, "index-before").write_bytes(content)
 
     def _changed_outside(self, root: int) -> list[str]:
-        """Return the relevant files that another git has changed since the copy was made."""
+        """Return the relevant files that another git process has changed since the copy was made."""
         now = scan(root)[0]
         other = sorted(path for path in {*now, *self._real} if now.get(path) != self._real.get(path))
         changed = [path for path in other if path in _VITAL or path.startswith("refs/")]

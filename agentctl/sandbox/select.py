@@ -128,7 +128,7 @@ async def _open_tested(
         reason = (error.strerror or str(error)).lower()
         raise SandboxUnavailable(f"the sandbox cannot be tested: {reason}", hint="make /tmp writable") from error
     if found is not None:
-        raise SandboxUnavailable(f"the sandbox does not hold: {found}", hint="run agentctl as another user")
+        raise SandboxUnavailable(f"the sandbox failed its check: {found}", hint="run agentctl as another user")
     is_root = os.geteuid() == 0 and config.user is None
     find_private = PrivateFiles(config.workspace).places if is_root else tuple
     # The next import of such a file would run it in agentctl's own process, outside the sandbox.

@@ -59,7 +59,7 @@ def check_settable(field: str, path: Path) -> None:
         )
     if field in TABLE_FIELDS:
         raise UsageError(
-            f"{field} is a table, which no command can set",
+            f"{field} is a table; `config set` cannot set tables",
             hint=safe_text(f"add it by hand at the end of {path}: [{field}]"),
         )
     if field not in TOML_FIELDS:

@@ -41,8 +41,8 @@ def refuse_incomplete(parent: Parent | None) -> None:
         return
     if not parent.run_id and not parent.capability:
         raise ActionDenied(
-            "this process belongs to a run whose ledger is not visible inside its sandbox: no run can start here",
-            hint="start this run outside that one, or start that one with --sandbox none",
+            "no run can start inside the sandbox of another run: the ledger is not visible there",
+            hint="start the new run outside the other one, or start the other one with --sandbox none",
         )
     missing, has = reversed(_BOTH) if parent.run_id else _BOTH
     raise ActionDenied(

@@ -65,7 +65,7 @@ async def run_shell_async(
     """
     _check(command, timeout, env or {})
     if cwd is not None and "\0" in str(cwd):
-        raise UsageError(f"cwd is {str(cwd)!r}", hint="give a folder's path, without NUL")
+        raise UsageError(f"cwd cannot be {str(cwd)!r}", hint="give a folder's path, without NUL")
     from agentctl.sandbox.process import child_environment, run_process  # noqa: PLC0415 - it brings subprocess
     from agentctl.settings.lineage import inherited_variables, is_inside_a_run  # noqa: PLC0415
 
@@ -170,9 +170,11 @@ def _hints(said: str, sandbox: Sandbox) -> list[str]:
 
 def _check(command: object, timeout: object, env: Mapping[str, object]) -> None:
     if not isinstance(command, str) or not command.strip() or "\0" in command:
-        raise UsageError(f"command is {command!r}", hint="give the command as one string, without NUL")
+        raise UsageError(f"command cannot be {command!r}", hint="pass one string, not empty and without NUL")
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or math.isnan(timeout) or timeout <= 0:
-        raise UsageError(f"timeout is {timeout!r}", hint="give a number of seconds above 0")
+        raise UsageError(f"timeout cannot be {timeout!r}", hint="pass a number of seconds above 0")
     for name, value in env.items():
         if not isinstance(value, str) or not name or "=" in name or "\0" in name + value:
-            raise UsageError(f"env: {name!r} is {value!r}", hint="give names without = and strings, both without NUL")
+            raise UsageError(
+                f"env: {name!r} cannot be {value!r}", hint="give names without = and strings, both without NUL"
+            )

@@ -153,7 +153,7 @@ def _disk_of(workspace: Path, path: str) -> list[tuple[object, ...]]:
     try:
         real = place.resolve(strict=True)
     except (OSError, RuntimeError, ValueError) as exc:
-        raise ToolError(f"{place} does not exist", hint="name a path that exists, or none for all disks") from exc
+        raise ToolError(f"{place} does not exist", hint="name an existing path, or omit it for all disks") from exc
     mounts = {mount.mountpoint: mount for mount in with_device_names([*mount_lines()])}
     holder = next((mounts[str(folder)] for folder in (real, *real.parents) if str(folder) in mounts), None)
     row = _disk_row(str(real), holder.fstype if holder else "", holder.device if holder else "")

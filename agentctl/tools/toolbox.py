@@ -174,4 +174,4 @@ def check_arguments(name: str, arguments: Mapping[str, object]) -> None:
 
 
 def _near(name: str, known: Sequence[str] | Mapping[str, str]) -> str:
-    return did_you_mean(name, known) or f"there are: {', '.join(known)}"
+    return did_you_mean(name, known) or f"known tools: {', '.join(known)}"

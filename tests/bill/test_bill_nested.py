@@ -132,8 +132,8 @@ def test_a_command_in_the_sandbox_has_no_capability_and_starts_no_run(tmp_path: 
     for words in (("--provider", "builtin"), (), ("--estimate",), ("--provider", "openai")):
         ended = shell("run", INNER, "--json", *words, **mine, CI="1")
         assert (ended.code, ended.document["status"]) == (5, "denied")
-        assert "a run whose ledger is not visible inside its sandbox" in ended.err
-        assert "hint: start this run outside that one, or start that one with --sandbox none" in ended.err
+        assert "no run can start inside the sandbox of another run" in ended.err
+        assert "hint: start the new run outside the other one, or start the other one with --sandbox none" in ended.err
     assert not (tmp_path / "state").exists()
 
 
@@ -203,7 +203,7 @@ async def test_child_of_a_killed_parent_settles_what_it_sent_and_sends_no_more(
     assert document["error"] == {
         "kind": "denied",
         "message": "run outer, which this run belongs to, has ended: nothing more is sent",
-        "hint": "start this run again, outside that one",
+        "hint": "start this run again outside the other one",
     }
     assert document["cost"]["nano_usd"] == server.books.billed_nano == 10_000_000
     assert [one.phase for one in user.book.sent] == ["settled"]
@@ -229,7 +229,7 @@ async def test_a_child_whose_parent_ends_between_hold_and_sending_sends_nothing(
     [
         ({"AGENTCTL_PARENT_CAPABILITY": ""}, "AGENTCTL_PARENT_RUN is set without AGENTCTL_PARENT_CAPABILITY"),
         ({"AGENTCTL_PARENT_RUN": ""}, "AGENTCTL_PARENT_CAPABILITY is set without AGENTCTL_PARENT_RUN"),
-        ({"AGENTCTL_PARENT_RUN": "", "AGENTCTL_PARENT_CAPABILITY": ""}, "a run whose ledger is not visible"),
+        ({"AGENTCTL_PARENT_RUN": "", "AGENTCTL_PARENT_CAPABILITY": ""}, "inside the sandbox of another run"),
         ({"AGENTCTL_PARENT_CAPABILITY": "d" * 64}, "the capability for run outer, which this run belongs to, is wrong"),
         ({"AGENTCTL_PARENT_RUN": "nobody"}, "run nobody, which this run belongs to, is not in the ledger"),
     ],
@@ -304,7 +304,7 @@ async def test_a_model_without_a_price_is_refused_below_a_dollar_limit_and_nothi
     server = opened(wire, PENNY.busy)
     document = await user.run(reached(server) | outer.environ | {"LLM_MODEL": "nobody-knows"}, **NO_LIMITS)
     assert (document["exit_code"], document["error"]["kind"]) == (2, "unknown_price")
-    assert "run outer, which this run belongs to, has a dollar limit" in document["error"]["message"]
+    assert "run outer above this one has a dollar limit" in document["error"]["message"]
     assert server.books.chat_requests == ()
 
 

@@ -110,14 +110,14 @@ def _format_value(value: object) -> str:
 def _denied(command: str | None) -> AgentctlError:
     if command is None:
         return ActionDenied("builtin only reads; it cannot change anything.", hint=HINT)
-    return ActionDenied(f"builtin only reads. By hand: {safe_text(command)}", hint=HINT)
+    return ActionDenied(f"builtin only reads. To do it yourself: {safe_text(command)}", hint=HINT)
 
 
 def _unsure(task: str, nearest: tuple[Lookup, ...]) -> AgentctlError:
     words = safe_text(task if len(task) <= 80 else task[:79] + "…") or "an empty task"
     lookups = nearest or tuple(lookup for name in _FIRST_QUESTIONS for lookup in LOOKUPS if lookup.tool == name)[:3]
     can = "; ".join(f"{lookup.about} ({_bare(lookup)})" for lookup in lookups)
-    return TaskFailed(f"Not sure what to look up for: {words}", hint=f"The nearest things it can do: {can}; or {HINT}")
+    return TaskFailed(f"no lookup clearly fits: {words}", hint=f"the nearest lookups: {can}; or {HINT}")
 
 
 def _bare(lookup: Lookup) -> str:

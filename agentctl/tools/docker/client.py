@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 MOST_ANSWER = 32 * 1024 * 1024
-_START = "start it: sudo systemctl start docker   (not installed: sudo apt-get install docker.io)"
+_START = "start it: sudo systemctl start docker   (if not installed: sudo apt-get install docker.io)"
 
 
 class Address(NamedTuple):

@@ -69,7 +69,8 @@ async def resolve_exec(context: ToolContext, arguments: ExecCommand) -> ExecComm
     split_command("docker_exec", arguments.command)
     for word in (arguments.user, arguments.workdir):
         if word is not None and not (word.isprintable() and 0 < len(word) <= 4000):
-            raise ToolError(f'docker_exec: "user" or "workdir" is {cell(word, 60)!r}', hint="leave it out, or name one")
+            what = f'docker_exec: "user" or "workdir" cannot be {cell(word, 60)!r}'
+            raise ToolError(what, hint="omit it, or give a printable name")
     return await resolve_container(context, arguments)
 
 
@@ -79,7 +80,7 @@ async def docker_exec(context: ToolContext, arguments: ExecCommand) -> str:
     container = await inspect_resolved(context, arguments)
     name, words = name_of(container), split_command("docker_exec", arguments.command)
     if fields(container, "State").get("Running") is not True:
-        raise ToolError(f"{name} is not running", hint="docker_start it first")
+        raise ToolError(f"{name} is not running", hint="start it with docker_start")
     mark, began = f"{_MARK}={secrets.token_hex(8)}", anyio.current_time()
     written = CommandOutput(more=context.run_files is not None)
     who = {"User": arguments.user} if arguments.user else {}

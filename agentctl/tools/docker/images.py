@@ -119,7 +119,8 @@ async def resolve_image(context: ToolContext, arguments: M) -> M:
     image = await find_image(context, arguments.image)
     identity = identity_of(image)
     if arguments.id is not None and arguments.id != identity:
-        raise ToolError(f"{cell(arguments.image, 80)} has the id {identity}", hint="leave the id out")
+        what = f"{cell(arguments.image, 80)} has the id {identity}, not {cell(arguments.id, 20)}"
+        raise ToolError(what, hint="leave the id out")
     return arguments.model_copy(update={"image": _display_name(image, arguments.image), "id": identity})
 
 
@@ -208,7 +209,7 @@ async def docker_rmi(context: ToolContext, arguments: RemoveImage) -> str:
     except EngineRefused as error:
         if error.code != 409:
             raise
-        hint = "docker_ps(all=true) shows who uses it; docker_rm that first"
+        hint = "remove the containers that use it first: docker_ps(all=true), docker_rm"
         raise ToolError(f"{arguments.image} was not removed: {cell(error.reason, 250)}", hint=hint) from error
     entries = documents(answer)
     deleted = sum(1 for entry in entries if text(entry, "Deleted"))

@@ -117,7 +117,7 @@ async def docker_rm(context: ToolContext, arguments: RemoveContainer) -> str:
     except EngineRefused as error:
         if error.code == 409 and not arguments.force and fields(before, "State").get("Running") is True:
             raise ToolError(
-                f"{name} is running and was not removed", hint="docker_stop it first, or give force=true to kill it"
+                f"{name} is running and was not removed", hint="stop it with docker_stop, or kill it with force=true"
             ) from error
         raise
     kept = sorted(cell(text(mount, "Name"), 80) for mount in many(before, "Mounts") if text(mount, "Type") == "volume")

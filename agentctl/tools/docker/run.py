@@ -168,7 +168,8 @@ async def _create(context: ToolContext, arguments: RunContainer, call: str) -> t
     except EngineRefused as error:
         if error.code == 409:
             raise ToolError(
-                f"a container named {cell(name)} already exists", hint="choose another name, or docker_rm it first"
+                f"a container named {cell(name)} already exists",
+                hint="choose another name, or remove that container with docker_rm",
             ) from error
         raise
     made = document(answer)
@@ -280,7 +281,7 @@ def port_bindings(ports: Sequence[str], *, network: bool) -> dict[str, list[dict
         if match is None or not 0 < int(match[2]) < 65536 or not int(match[1] or 0) < 65536:
             raise ToolError(
                 f"docker_run: {cell(port, 40)!r} is not a valid port",
-                hint="write 8080:80 (the machine's, the container's) or 80; it is reached on 127.0.0.1 only",
+                hint="write HOST:CONTAINER, such as 8080:80, or 80; only 127.0.0.1 can reach it",
             )
         outside = {"HostIp": "127.0.0.1", "HostPort": match[1] or ""}
         bound.setdefault(f"{match[2]}/{match[3] or 'tcp'}", []).append(outside)

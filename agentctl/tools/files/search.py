@@ -77,7 +77,8 @@ async def search_files(context: ToolContext, arguments: SearchFiles) -> str:
         re.compile(wanted.text)
     except (re.error, RecursionError, OverflowError) as exc:
         raise ToolError(
-            f"search_files: {wanted.text[:60]!r} is not a regular expression: {exc}", hint="or leave out regex=true"
+            f"search_files: {wanted.text[:60]!r} is not a regular expression: {exc}",
+            hint="correct it, or leave out regex=true",
         ) from exc
     # A pattern like (a+)+$ can run for ever and cannot be interrupted, so it gets a process of its own, with a time
     # limit. No folder of the workspace is on that process's path: a model's anyio.py there would run outside the
@@ -95,7 +96,7 @@ async def search_files(context: ToolContext, arguments: SearchFiles) -> str:
         message, _, hint = answer.stdout.partition("\n")
         raise ToolError(message, hint=hint.strip())
     if answer.exit_code != 0:
-        raise ToolError(f"search_files: the search ended with {answer.exit_code}: {answer.stderr[-300:].strip()}")
+        raise ToolError(f"search_files: the search exited with {answer.exit_code}: {answer.stderr[-300:].strip()}")
     return answer.stdout
 
 

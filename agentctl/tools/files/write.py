@@ -162,9 +162,9 @@ async def write_file_async(path: str | Path, text: str, *, workspace: Path | Non
 
 def _check(path: object, text: object) -> None:
     if not isinstance(path, (str, Path)):
-        raise UsageError(f"path is {path!r}", hint="give a string or a Path")
+        raise UsageError(f"path cannot be {path!r}", hint="give a string or a Path")
     if not isinstance(text, str):
-        raise UsageError(f"text is of type {type(text).__name__}", hint="give a string; bytes need decoding first")
+        raise UsageError(f"text must be a string, not {type(text).__name__}", hint="decode bytes first")
 
 
 def _write(path: str | Path, text: str, workspace: Path | None) -> _Written:

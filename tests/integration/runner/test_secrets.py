@@ -140,7 +140,7 @@ def test_a_mark_is_an_argument_of_no_tool_but_write_file(wire: Wire, tmp_path: P
     assert read.startswith("KEY=[redacted:known-secret:")
     assert shell.startswith("error: run_shell was not called: command holds [redacted:known-secret:")
     assert write.startswith("error: nothing was written: the text holds [redacted:known-secret:")
-    assert "which names no secret of the file that it replaces\nhint: keep each mark" in write
+    assert "which stands for no secret of the old file\nhint: keep each mark" in write
     assert other.startswith("error: read_file was not called: path holds [redacted:")
     assert ((tmp_path / "b.txt").read_text(), (tmp_path / "c.txt").exists()) == ("KEY=other\n", False)
 

@@ -148,7 +148,7 @@ async def test_changes_by_git_outside_meanwhile_are_not_overwritten(run: Run, wo
         await anyio.sleep(0.5)
         git(workspace, "commit", "-q", "--allow-empty", "-m", "outside")
     (note,) = answers[0].notes
-    assert "git's changes were not kept: another git changed" in note
+    assert "git's changes were not kept: another git process changed" in note
     assert git(workspace, "log", "--format=%s") == "outside\none"
     assert is_sound(workspace)
     commit = note.rpartition("git merge ")[2]
@@ -161,7 +161,7 @@ async def test_changes_by_git_outside_meanwhile_are_not_overwritten(run: Run, wo
 async def test_lock_held_by_another_git_is_reported(run: Run, workspace: Path) -> None:
     (workspace / ".git/index.lock").touch()
     result = await run("echo 2 >file; git commit -qam two")
-    assert ["another git holds .git/index.lock" in note for note in result.notes] == [True]
+    assert ["another git process holds .git/index.lock" in note for note in result.notes] == [True]
     (workspace / ".git/index.lock").unlink()
     assert git(workspace, "log", "--format=%s") == "one"
 

@@ -74,7 +74,7 @@ async def test_bubblewrap_that_fails_is_reported_with_a_hint(
     put_first(tmp_path / "bin", script, monkeypatch)
     (tmp_path / "work").mkdir()
     error = await refused(tmp_path / "work")
-    assert error.message.startswith(("the sandbox could not be set up: ", "the sandbox does not hold: "))
+    assert error.message.startswith(("the sandbox could not be set up: ", "the sandbox failed its check: "))
 
 
 async def test_bubblewrap_that_is_too_old_or_broken_is_reported(
@@ -132,7 +132,7 @@ async def test_sandbox_that_leaks_is_refused(
     put_first(tmp_path / "bin", script, monkeypatch)
     (tmp_path / "work").mkdir()
     error = await refused(tmp_path / "work", tmp_path / "work/none")
-    assert error.message.startswith("the sandbox does not hold: ")
+    assert error.message.startswith("the sandbox failed its check: ")
     assert reason in error.message
     assert names(tmp_path / "work") == []
 

@@ -81,7 +81,7 @@ async def test_missing_program_and_stopped_container_are_reported(box: LazyToolb
         await act(box, "docker_exec", name=make(), command="nosuch --flag")
     with pytest.raises(ToolError, match="is not running") as caught:
         await act(box, "docker_exec", name=make(verb=("create",)), command="ls")
-    assert caught.value.hint == "docker_start it first"
+    assert caught.value.hint == "start it with docker_start"
 
 
 async def test_output_is_bounded(box: LazyToolbox, make: Make) -> None:

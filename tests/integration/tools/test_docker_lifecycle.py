@@ -222,7 +222,7 @@ async def test_an_image_is_removed_by_its_name_and_by_its_id(box: LazyToolbox, d
 async def test_an_image_in_use_is_kept_with_the_reason(box: LazyToolbox) -> None:
     with pytest.raises(ToolError, match="busybox:local was not removed: conflict") as caught:
         await act(box, "docker_rmi", image="busybox:local")
-    assert caught.value.hint == "docker_ps(all=true) shows who uses it; docker_rm that first"
+    assert caught.value.hint == "remove the containers that use it first: docker_ps(all=true), docker_rm"
 
 
 async def test_an_id_of_two_names_must_be_called_by_one_of_them(box: LazyToolbox, docker: Docker) -> None:

@@ -70,7 +70,7 @@ def test_prices_are_dollars_per_thousand_tokens_exactly(given: Any) -> None:  # 
 
 @pytest.mark.parametrize("wrong", [-0.01, float("nan"), float("inf"), "sNaN", "cheap", True, 30.0, 1e-9, [1]])
 def test_a_wrong_price_is_refused_with_the_unit(wrong: Any) -> None:  # noqa: ANN401
-    with pytest.raises(UsageError, match="cost_per_1k_output is") as caught:
+    with pytest.raises(UsageError, match="cost_per_1k_output cannot be") as caught:
         CostTracker(0.03, wrong)
     assert caught.value.hint == "pass dollars per 1,000 tokens: 0 (free), or 0.000001 to 1"
 

@@ -160,19 +160,19 @@ def test_the_end_of_a_run_is_a_result_and_never_raised() -> None:
 @pytest.mark.parametrize(
     ("make", "said", "cure"),
     [
-        (lambda: DockerAgent("openai"), "llm_provider is 'openai'", "create_llm_provider"),  # type: ignore[arg-type]
-        (lambda: DockerAgent(OpenAIProvider), "llm_provider is <class", "create_llm_provider"),  # type: ignore[arg-type]
+        (lambda: DockerAgent("openai"), "llm_provider cannot be 'openai'", "create_llm_provider"),  # type: ignore[arg-type]
+        (lambda: DockerAgent(OpenAIProvider), "llm_provider cannot be <class", "create_llm_provider"),  # type: ignore[arg-type]
         (lambda: DockerAgent(None, CostLimit()), "cost_tracker must be a CostTracker, not CostLimit", "CostTracker"),  # type: ignore[arg-type]
         (
             lambda: DockerAgent(context_manager=8000),  # type: ignore[arg-type]
             "context_manager must be a ContextManager, not 8000",
             "ContextManager",
         ),
-        (lambda: DockerAgent(approver=input), "approver is <built-in", "approve"),  # type: ignore[arg-type]
-        (lambda: DockerAgent(observers=[print]), "observers is <built-in", "observe"),  # type: ignore[list-item]
+        (lambda: DockerAgent(approver=input), "approver cannot be <built-in", "approve"),  # type: ignore[arg-type]
+        (lambda: DockerAgent(observers=[print]), "observers cannot be <built-in", "observe"),  # type: ignore[list-item]
         (lambda: DockerAgent(allow="docker_rm"), "allow must be a list of rules, not 'docker_rm'", "['docker_rm']"),
-        (lambda: DockerAgent(BuiltinProvider()).execute("  "), "the task is '  '", "pass a task in words"),
-        (lambda: DockerAgent(BuiltinProvider()).execute(None), "the task is None", "pass a task"),  # type: ignore[arg-type]
+        (lambda: DockerAgent(BuiltinProvider()).execute("  "), "the task cannot be '  '", "pass a task in words"),
+        (lambda: DockerAgent(BuiltinProvider()).execute(None), "the task cannot be None", "pass a task"),  # type: ignore[arg-type]
         (lambda: DockerAgent(BuiltinProvider(), workdir="/no/such").execute(TASK), "workdir /no/such", ""),
         (lambda: DockerAgent(BuiltinProvider(), allow=["docker_rn"]).execute(TASK), '"docker_rn"', "did you mean"),
         (lambda: DockerAgent(ScriptedProvider([], facts=UNPRICED)).execute(TASK), "price of a/b is unknown", "a/b"),

@@ -95,5 +95,5 @@ def test_agent_inside_a_sandbox_is_refused_before_other_checks(monkeypatch: pyte
     """The refusal comes without a key, too: no key is looked up before it."""
     monkeypatch.setenv("AGENTCTL_CHILD", "0a0b")
     monkeypatch.setenv("CI", "1")
-    with pytest.raises(ActionDenied, match="is not visible inside its sandbox"):
+    with pytest.raises(ActionDenied, match="no run can start inside the sandbox of another run"):
         DockerAgent().execute("List all containers")

@@ -56,7 +56,7 @@ def test_value_printed_by_get_is_accepted_by_set(here: Here, monkeypatch: pytest
         (["set", "max_turns", "5", "--unset"], "error: give either a value or --unset\n"),
         (["set", "max_turns", "many"], 'error: max_turns cannot be "many"; allowed: a whole number, 1 or more\n'),
         (["set", "AGENTCTL_STATE_DIR", "/x"], "hint: set AGENTCTL_STATE_DIR in the environment\n"),
-        (["set", "prices", "x"], "error: prices is a table, which no command can set\n"),
+        (["set", "prices", "x"], "error: prices is a table; `config set` cannot set tables\n"),
     ],
 )
 def test_wrong_value_is_refused_and_no_key_is_repeated(here: Here, config: Path, words: list[str], said: str) -> None:

@@ -118,7 +118,7 @@ def test_model_without_price_or_bound_is_refused_under_a_dollar_limit_further_up
     """The child has no dollar limit: nothing before the ledger would refuse it."""
     _, _, c = family(owner, dollars("1"))
     for facts in (replace(FACTS, price=None), replace(FACTS, unbounded="it searches the web")):
-        with pytest.raises(UnknownPrice, match="run a, which this run belongs to, has a dollar limit"):
+        with pytest.raises(UnknownPrice, match="run a above this one has a dollar limit"):
             c.reserve(ask("1", "c", facts=facts))
     free, limited = owner("free"), owner("limited")
     begin(free, "free")

@@ -96,7 +96,7 @@ def test_every_value_reads_back_as_it_was_meant(tmp_path: Path) -> None:
         ("llm_provider", ["a\nb"], "llm_provider cannot be "),
         ("openai_api_key", ["sk-secret-secret"], "OPENAI_API_KEY is a key: keys do not belong in config.toml"),
         ("state_dir", ["/x"], "state_dir can only be set by the environment"),
-        ("prices", ["x"], "prices is a table, which no command can set"),
+        ("prices", ["x"], "prices is a table; `config set` cannot set tables"),
         ("workdir", ["/\udcff"], "contains invalid UTF-8"),
         ("llm_model", ["anthropic/x"], "two providers are named at once"),
     ],

@@ -135,9 +135,9 @@ async def test_missing_workspace_is_reported(tmp_path: Path) -> None:
 async def test_text_that_is_not_unicode_and_wrong_types_are_refused(workspace: Path) -> None:
     with pytest.raises(ToolError, match="not Unicode"):
         await write_file_async("x", "half \ud800", workspace=workspace)
-    with pytest.raises(UsageError, match="text is of type bytes"):
+    with pytest.raises(UsageError, match="text must be a string, not bytes"):
         await write_file_async("x", b"bytes", workspace=workspace)  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="path is 5"):
+    with pytest.raises(UsageError, match="path cannot be 5"):
         await write_file_async(5, "x", workspace=workspace)  # type: ignore[arg-type]
 
 

@@ -84,7 +84,7 @@ def test_builtin_is_free_and_not_a_language_model() -> None:
 def test_a_change_is_denied_with_the_way_to_do_it_by_hand(task: str, command: str) -> None:
     with pytest.raises(ActionDenied) as denied:
         choose_lookup(task)
-    assert denied.value.message == f"builtin only reads. By hand: {command}"
+    assert denied.value.message == f"builtin only reads. To do it yourself: {command}"
     assert "agentctl help setup" in denied.value.hint
 
 
@@ -99,15 +99,15 @@ def test_change_without_a_known_command_is_denied(task: str) -> None:
 def test_unclear_task_names_the_nearest_lookups() -> None:
     with pytest.raises(TaskFailed) as failed:
         choose_lookup("containers using more than 1GB")
-    assert failed.value.message == "Not sure what to look up for: containers using more than 1GB"
-    assert failed.value.hint.startswith("The nearest things it can do: ")
+    assert failed.value.message == "no lookup clearly fits: containers using more than 1GB"
+    assert failed.value.hint.startswith("the nearest lookups: ")
     assert failed.value.hint.endswith("; or set up a model: agentctl help setup")
     assert "docker stats" in failed.value.hint
 
 
 @pytest.mark.parametrize("task", ["", "   ", "\n\t", "???", "…"])
 def test_empty_task_is_refused_with_the_list_of_lookups(task: str) -> None:
-    with pytest.raises(TaskFailed, match="Not sure what to look up for") as failed:
+    with pytest.raises(TaskFailed, match="no lookup clearly fits") as failed:
         choose_lookup(task)
     assert "df -h" in failed.value.hint
 

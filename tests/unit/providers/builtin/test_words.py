@@ -76,5 +76,5 @@ def test_container_may_have_the_name_of_a_daemon() -> None:
 
 
 def test_a_daemon_is_restarted_by_systemctl_and_not_by_docker() -> None:
-    with pytest.raises(ActionDenied, match="By hand: systemctl restart sshd"):
+    with pytest.raises(ActionDenied, match="To do it yourself: systemctl restart sshd"):
         choose_lookup("restart sshd")
