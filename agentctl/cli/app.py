@@ -25,7 +25,7 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "token_normalize_func": canon
 
 
 _ORDER = (
-    *("run", "costs", "ledger", "runs", "agents", "tools", "policy", "providers"),
+    *("run", "costs", "ledger", "runs", "agents", "tools", "policy", "providers", "models"),
     *("config", "trust", "doctor", "completion", "help"),
 )
 #: The groups: the module of each one's commands, and its help.
@@ -122,11 +122,13 @@ def build_app(*, only_run: bool = False) -> typer.Typer:
     from agentctl.cli.costs.command import costs
     from agentctl.cli.doctor.command import doctor
     from agentctl.cli.help.command import completion, help
+    from agentctl.cli.providers.models import models
     from agentctl.cli.trust import trust
 
     app = _group(_HELP, _root, {"run": run, "costs": costs}, kind=_Root)
     for name, (_, about) in _GROUPS.items():
         app.add_typer(_group(about, _print_help, {}, kind=_LazyGroup), name=name)
+    app.command("models", cls=Command, context_settings=_CONTEXT)(models)
     app.command("trust", cls=Command, context_settings=_CONTEXT)(trust)
     app.command("doctor", cls=Command, context_settings=_CONTEXT)(doctor)
     app.command("completion", cls=Command, context_settings=_CONTEXT)(completion)

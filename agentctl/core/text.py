@@ -9,7 +9,7 @@ call.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 
 _BLANK = r"[^\S\n]"
@@ -58,12 +58,103 @@ def safe_text(text: str) -> str:
     return text
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return ``did you mean "x"?`` for the nearest known name, or an empty string."""
-    import difflib  # noqa: PLC0415 - only an error asks for it
+#: Flags, settings and commands that let a run do, reach or spend more, and tools that change something. None of them is
+#: ever suggested.
+WIDENING = frozenset(
+    {
+        *("yes", "allow", "ask", "approve", "sandbox", "network", "trust", "force", "all"),
+        *("actual", "clock", "clear_overrun", "clear_substitute", "clear_miscount", "docker_host"),
+        *("run_shell", "write_file", "docker_start", "docker_stop", "docker_restart", "docker_run", "docker_exec"),
+        *("docker_pull", "docker_rm", "docker_rmi"),
+    }
+)
+_LEAST_PREFIX = 3  # characters
 
-    near = difflib.get_close_matches(word.lower(), sorted(known), n=1, cutoff=0.6)
-    return f'did you mean "{near[0]}"?' if near else ""
+
+def did_you_mean(word: str, known: Iterable[str], meanings: Mapping[str, str] | None = None) -> str:
+    """Return ``did you mean "x"?`` for the known name that ``word`` means, or an empty string.
+
+    ``meanings`` maps what users of other tools type, in lower case, to the known name. A name in ``WIDENING`` is never
+    suggested, nor another one in its place.
+    """
+    names = tuple(known)
+    meant = (meanings or {}).get(word.lower(), "")
+    near = meant if meant in names else nearest(word, names)
+    return f'did you mean "{near}"?' if near and not is_widening(near) else ""
+
+
+def is_widening(name: str) -> bool:
+    """Return whether a flag, a setting in any of its spellings, a command or a tool is in ``WIDENING``."""
+    return name.lower().lstrip("-").replace("-", "_").removeprefix("agentctl_") in WIDENING
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return the known name that is a typing error away from ``word``, else the only one that begins with it, else "".
+
+    Case and punctuation do not count. Names of as many parts (``max_turns`` has two) are compared part by part, so that
+    a shared first part does not make two names near. A part may have one error, or two from six characters on (from
+    four, if no letter is replaced); a name may have two. A transposition is one error.
+    """
+    mine = _parts(word)
+    if not mine:
+        return ""
+    whole, found, longer = "".join(mine), [], []
+    for name in known:
+        parts = _parts(name)
+        errors = _errors(mine, parts)
+        if errors is not None:
+            theirs = "".join(parts)
+            found.append((errors, sorted(whole) != sorted(theirs), whole[0] != theirs[0], name))
+        elif len(whole) >= _LEAST_PREFIX and "".join(parts).startswith(whole):
+            longer.append(name)
+    if found:
+        return min(found)[-1]
+    return longer[0] if len(longer) == 1 else ""
+
+
+def _parts(name: str) -> list[str]:
+    return [part for part in re.split(r"[\W_]+", name.lower()) if part]
+
+
+def _errors(mine: list[str], theirs: list[str]) -> int | None:
+    """Return the number of typing errors between two names, None for more than two or too many in one part."""
+    if "".join(mine) == "".join(theirs):
+        return 0
+    if len(mine) != len(theirs):
+        mine, theirs = ["".join(mine)], ["".join(theirs)]
+    total = 0
+    for one, other in zip(mine, theirs, strict=True):
+        errors = _edits(one, other, most := _most_errors(one, other))
+        if errors > most or (total := total + errors) > 2:
+            return None
+    return total
+
+
+def _most_errors(one: str, other: str) -> int:
+    shorter, longer = sorted((one, other), key=len)
+    if len(shorter) < 2:
+        return 0
+    is_contained = all(shorter.count(letter) <= longer.count(letter) for letter in shorter)
+    return 2 if len(shorter) >= 6 or (len(shorter) >= 4 and is_contained) else 1
+
+
+def _edits(one: str, other: str, most: int) -> int:
+    """Return the edits between two words: insert, delete, replace, transpose; ``most`` + 1 for more than ``most``."""
+    if one == other:
+        return 0
+    if abs(len(one) - len(other)) > most:
+        return most + 1
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for at, letter in enumerate(one):
+        before, last, row = row, before, [at + 1]
+        for to, there in enumerate(other):
+            row.append(min(before[to] + (letter != there), before[to + 1] + 1, row[to] + 1))
+            if at and to and letter == other[to - 1] and there == one[at - 1]:
+                row[-1] = min(row[-1], last[to - 1] + 1)
+        if min(row) > most:
+            return most + 1
+    return min(row[-1], most + 1)
 
 
 @cache

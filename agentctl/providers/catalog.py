@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -26,14 +26,18 @@ from agentctl.providers.endpoints import BASE_URLS, is_known, is_own_host
 from agentctl.providers.litellm_loader import litellm_folder
 from agentctl.providers.price_table import (
     PriceRow,
+    bare_name,
     find_unit_error,
+    is_of,
     plausible_tokens,
     price_of,
     row_at_tier,
+    row_names,
     unknown_fee,
 )
 from agentctl.settings import KNOWN_PROVIDERS, OTHER_PROVIDERS, PriceLine
 from agentctl.settings.prices import price_lines
+from agentctl.settings.provider_names import MAKERS
 
 TABLE_FILE = "model_prices_and_context_window_backup.json"
 OWN_PRICES_FILE = Path(__file__).with_name("prices.toml")
@@ -48,16 +52,6 @@ _NO_LINES: Mapping[str, PriceLine] = MappingProxyType({})
 
 #: Providers without rows in the table: a model on the user's own machine has the window it was started with.
 _WITHOUT_ROWS = frozenset({"builtin", "local", "ollama"})
-
-#: litellm's other names for a provider, as its rows have them.
-_OWNER_ALIASES: Mapping[str, str] = MappingProxyType({"bedrock_converse": "bedrock"})
-_SECOND_OWNERS: Mapping[str, str] = MappingProxyType({"ai21_chat": "ai21", "cohere": "cohere_chat"})
-
-#: The prefixes that litellm itself adds to a model's name, or removes from it.
-_NAME_PREFIXES: Mapping[str, str] = MappingProxyType(
-    {"amazon_nova": "amazon-nova/", "fireworks_ai": "fireworks_ai/accounts/fireworks/models/"}
-)
-_ROUTES = ("converse/", "invoke/")
 
 #: Providers whose tiers begin with the number of tokens that they name.
 _INCLUSIVE = frozenset({"xai"})
@@ -197,13 +191,17 @@ class Catalog:
         if provider in _WITHOUT_ROWS:
             return ()
         own = {name.partition("/")[2] for name in self._own().lines if name.startswith(f"{provider}/")}
-        prefixes = (f"{provider}/", _NAME_PREFIXES.get(provider, f"{provider}/"))
-        found = {
-            next((name.removeprefix(prefix) for prefix in prefixes if name.startswith(prefix)), name)
-            for name, row in self._table().rows.items()
-            if row.get("mode") == "chat" and _is_of(row, provider)
-        }
+        rows = self._table().rows.items()
+        found = {bare_name(provider, name) for name, row in rows if row.get("mode") == "chat" and is_of(row, provider)}
         return tuple(sorted(own | found))
+
+    def owners(self, model: str, among: Iterable[str]) -> tuple[str, ...]:
+        """Return the providers ``among`` these that have a model of this name, its makers first."""
+        with suppress(StateError):
+            ours = {*self._own().lines, *self.prices}
+            found = [name for name in among if f"{name}/{model}" in ours or self._row(name, model)]
+            return tuple(sorted(found, key=lambda name: name not in MAKERS))
+        return ()
 
     def near(self, provider: str, model: str) -> str:
         """Return ``did you mean "x"?`` for the provider's nearest chat model, or an empty string."""
@@ -232,8 +230,8 @@ class Catalog:
         if provider in _WITHOUT_ROWS:
             return _NO_ROW
         rows = self._table().rows
-        found = (rows.get(name) for name in _names(provider, model))
-        return next((row for row in found if row is not None and _is_of(row, provider)), _NO_ROW)
+        found = (rows.get(name) for name in row_names(provider, model))
+        return next((row for row in found if row is not None and is_of(row, provider)), _NO_ROW)
 
     def _price(
         self, provider: str, row: PriceRow, line: PriceLine | None, ours: PriceLine | None, *, regional: bool
@@ -277,21 +275,6 @@ def _is_in_a_cloud(model: str) -> bool:
 
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatchcase(name.lower(), pattern) for pattern in patterns)
-
-
-def _is_of(row: PriceRow, provider: str) -> bool:
-    owner = str(row.get("litellm_provider"))
-    owner = "vertex_ai" if owner.startswith("vertex_ai-") else _OWNER_ALIASES.get(owner, owner)
-    return owner in (provider, _SECOND_OWNERS.get(provider))
-
-
-def _names(provider: str, model: str) -> Iterator[str]:
-    yield f"{provider}/{model}"
-    yield model
-    if "/" not in model and provider in _NAME_PREFIXES:
-        yield _NAME_PREFIXES[provider] + model
-    if provider == "bedrock":
-        yield from (model.removeprefix(route) for route in _ROUTES if model.startswith(route))
 
 
 def _reasons(row: PriceRow, name: str, own: OwnPrices) -> bool:

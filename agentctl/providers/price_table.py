@@ -54,6 +54,17 @@ _UPLIFT = r"regional_(processing|endpoint)_uplift_multiplier(_[a-z]+)?"
 _NEVER_REQUESTED = frozenset({"us", "fast"})
 
 
+#: litellm's other names for a provider, as its rows have them.
+_OWNER_ALIASES: Mapping[str, str] = MappingProxyType({"bedrock_converse": "bedrock"})
+_SECOND_OWNERS: Mapping[str, str] = MappingProxyType({"ai21_chat": "ai21", "cohere": "cohere_chat"})
+
+#: The prefixes that litellm itself adds to a model's name, or removes from it.
+_NAME_PREFIXES: Mapping[str, str] = MappingProxyType(
+    {"amazon_nova": "amazon-nova/", "fireworks_ai": "fireworks_ai/accounts/fireworks/models/"}
+)
+_ROUTES = ("converse/", "invoke/")
+
+
 class _ImplausiblePrice(Exception):
     """A number that cannot be a price."""
 
@@ -115,6 +126,29 @@ def find_unit_error(line: PriceLine, row: PriceRow) -> tuple[str, Decimal, Decim
 def plausible_tokens(value: object) -> int | None:
     """Return a number of tokens if it is plausible, else None."""
     return value if type(value) is int and 0 < value <= _MOST_WINDOW else None
+
+
+def is_of(row: PriceRow, provider: str) -> bool:
+    """Return whether a row is the provider's."""
+    owner = str(row.get("litellm_provider"))
+    owner = "vertex_ai" if owner.startswith("vertex_ai-") else _OWNER_ALIASES.get(owner, owner)
+    return owner in (provider, _SECOND_OWNERS.get(provider))
+
+
+def row_names(provider: str, model: str) -> Iterator[str]:
+    """Yield the names under which litellm may have a row for a provider's model."""
+    yield f"{provider}/{model}"
+    yield model
+    if "/" not in model and provider in _NAME_PREFIXES:
+        yield _NAME_PREFIXES[provider] + model
+    if provider == "bedrock":
+        yield from (model.removeprefix(route) for route in _ROUTES if model.startswith(route))
+
+
+def bare_name(provider: str, name: str) -> str:
+    """Return the name of a row without the prefixes that litellm adds: as requests to the provider name the model."""
+    prefixes = (f"{provider}/", _NAME_PREFIXES.get(provider, f"{provider}/"))
+    return next((name.removeprefix(prefix) for prefix in prefixes if name.startswith(prefix)), name)
 
 
 def _is_money(key: str) -> bool:

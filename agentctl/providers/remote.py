@@ -16,11 +16,10 @@ from anyio.lowlevel import RunVar
 from agentctl.budget.breaker import ClampExceeded
 from agentctl.budget.input_bound import plain_bound
 from agentctl.budget.output_range import choose_output
-from agentctl.core.errors import UsageError
+from agentctl.core.errors import StateError, UsageError
 from agentctl.core.messages import Completion, Delta, Reported, Request
 from agentctl.core.pricing import ModelFacts, Price
 from agentctl.core.redaction import redact
-from agentctl.core.text import did_you_mean
 from agentctl.protocols import Outcome
 from agentctl.providers import litellm_loader
 from agentctl.providers.catalog import Catalog, load_catalog
@@ -36,10 +35,10 @@ from agentctl.providers.stream_readers import (
     UsageReader,
 )
 from agentctl.providers.tokenizers import published_vocabulary
-from agentctl.settings import PriceLine
+from agentctl.settings import PriceLine, foreign_model_error
 from agentctl.settings.host import proxy_for
 from agentctl.settings.names import KEY_NAMES
-from agentctl.settings.provider_names import DEFAULT_MODELS
+from agentctl.settings.provider_names import DEFAULT_MODELS, MAKERS, nearest_provider
 
 if TYPE_CHECKING:
     import httpx
@@ -100,7 +99,7 @@ class RemoteProvider(LLMProvider):
         if provider not in ROUTES:
             raise UsageError(
                 f"{provider} is not supported: agentctl cannot enforce limits on its requests",
-                hint=did_you_mean(provider, ROUTES) or f"known providers: {', '.join(sorted(ROUTES))}",
+                hint=nearest_provider(provider, ROUTES) or f"known providers: {', '.join(sorted(ROUTES))}",
             )
         if model is None:
             raise UsageError(f"no model of {provider} was named", hint=f"--model {provider}/NAME")
@@ -126,8 +125,16 @@ class RemoteProvider(LLMProvider):
 
     @cached_property
     def facts(self) -> ModelFacts:
-        """The provider's and the model's names, price and ceilings."""
+        """The provider's and the model's names, price and ceilings.
+
+        Raises:
+            UsageError: it is not a chat model, or it is another maker's and the address is the provider's own.
+        """
         own, known = is_own_host(self._base_url), is_known(self.provider, self._base_url)
+        if is_official(self.provider, self._base_url):
+            owners = self.catalog.owners(self.model, MAKERS)
+            if (foreign := foreign_model_error(self.provider, self.model, owners)) is not None:
+                raise foreign
         facts = self.catalog.facts(self.provider, self.model, own_host=own, known_endpoint=known)
         return replace(
             facts, may_cut=self._may_cut, base_url=address_of(self.provider, self._base_url or self._found_url)
@@ -160,8 +167,16 @@ class RemoteProvider(LLMProvider):
         return self.facts.price if self._has_highest_price else None
 
     def near(self) -> str:
-        """Return ``did you mean …?`` if the model has no price and another one has a similar name."""
-        return self.catalog.near(self.provider, self.model) if self.facts.price is None else ""
+        """Return ``did you mean …?``, or where the priced ones are listed, if the model has no price."""
+        if self.facts.price is not None:
+            return ""
+        if near := self.catalog.near(self.provider, self.model):
+            return near
+        with suppress(StateError):
+            if names := self.catalog.models(self.provider):
+                pattern = f" {self.model}" if any(self.model in name for name in names) else f" {self.provider}/"
+                return f"agentctl models{pattern}   lists those with a known price."
+        return ""
 
     async def prepare(self) -> None:
         """Wait until litellm is loaded, and ask it for the address if none was given.

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
-from agentctl.settings import Loaded, ProviderChoice, choose_provider, ollama_to_ask
+from agentctl.settings import Loaded, OwnersOf, ProviderChoice, choose_provider, ollama_to_ask
 
 if TYPE_CHECKING:
     from agentctl.providers.loopback_http import HttpResponse
@@ -22,17 +23,31 @@ def resolve_provider(loaded: Loaded, *, patience_s: float = PATIENCE_S) -> Provi
     """Return the chosen provider; ask the Ollama on this host for its models only if nothing else decides.
 
     Raises:
-        UsageError: two keys are set and no provider is chosen, or a model is named without a provider.
+        UsageError: two keys are set and no provider is chosen, or nothing knows the provider of a model.
         AuthFailed: a key is missing or empty.
     """
-    address = ollama_to_ask(loaded)
+    owners_of = catalogue_owners(loaded)
+    address = ollama_to_ask(loaded, owners_of)
     if address is None:
-        return choose_provider(loaded)
+        return choose_provider(loaded, owners_of=owners_of)
     models = ollama_models(address, patience_s=patience_s)
-    choice = choose_provider(loaded, ollama_models=models or ())
+    choice = choose_provider(loaded, ollama_models=models or (), owners_of=owners_of)
     if models == () and choice.provider == "builtin":
         return choice._replace(chosen_by="no key, and Ollama on this host has no model that can call tools")
     return choice
+
+
+def catalogue_owners(loaded: Loaded) -> OwnersOf:
+    """Return the function that names the providers of a model by the catalogue, which is read when first asked."""
+
+    @cache
+    def owners_of(model: str) -> tuple[str, ...]:
+        from agentctl.providers.catalog import load_catalog  # noqa: PLC0415 - only for a model without a provider
+        from agentctl.providers.remote import ROUTES  # noqa: PLC0415
+
+        return load_catalog(loaded.settings.prices).owners(model, ROUTES)
+
+    return owners_of
 
 
 def ollama_models(base_url: str, *, patience_s: float = PATIENCE_S) -> tuple[str, ...] | None:

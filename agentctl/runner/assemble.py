@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agentctl.context.tokens import PLAIN, Measure
-from agentctl.core.errors import LIMIT_NAMES, UsageError
+from agentctl.core.errors import LIMIT_NAMES, AgentctlError, UsageError
 from agentctl.core.limits import CostLimit
 from agentctl.core.pricing import ModelFacts, Price, PriceOf, no_price
 from agentctl.core.version import __version__
@@ -24,7 +25,7 @@ from agentctl.runner.orchestrator import Orchestrator
 from agentctl.runner.plan import Plan
 from agentctl.runner.routing import find_agent, load_agents
 from agentctl.runner.toolset import toolset_for
-from agentctl.settings import DEFAULT_MODELS, KNOWN_PROVIDERS, Loaded, ProviderChoice
+from agentctl.settings import DEFAULT_MODELS, KNOWN_PROVIDERS, Loaded, ProviderChoice, choose_provider
 from agentctl.settings.labels import check_labels, run_labels
 from agentctl.settings.lineage import child_variables, refuse_incomplete
 
@@ -301,14 +302,19 @@ def providers_under_test(loaded: Loaded, names: Sequence[str]) -> tuple[Provider
     """
     from agentctl.providers.endpoints import base_url_of  # noqa: PLC0415
     from agentctl.providers.factory import create_llm_provider  # noqa: PLC0415
+    from agentctl.providers.selection import catalogue_owners  # noqa: PLC0415
     from agentctl.runner.provider_trial import ProviderUnderTest  # noqa: PLC0415 - one command only
 
-    settings = loaded.settings
+    settings, choice = loaded.settings, None
+    if settings.llm_model is not None:
+        with suppress(AgentctlError):  # no run would start; the default model is tested
+            choice = choose_provider(loaded, owners_of=catalogue_owners(loaded))
 
     def under_test(name: str) -> ProviderUnderTest:
         loaded.refuse_wrong(f"provider {name}")
         key = settings.key_of(name)
-        model = settings.llm_model if name == settings.llm_provider else None
+        is_chosen = name == (settings.llm_provider if choice is None else choice.provider)
+        model = (settings.llm_model if choice is None else choice.model) if is_chosen else None
         return ProviderUnderTest(
             name,
             model or DEFAULT_MODELS.get(name),

@@ -26,7 +26,14 @@ from agentctl.settings.loaded import Loaded
 from agentctl.settings.model import Settings
 from agentctl.settings.names import DOCUMENTED_NAMES, ENV_NAMES, KEY_NAMES, TABLE_FIELDS, TOML_FIELDS
 from agentctl.settings.prices import PriceLine
-from agentctl.settings.provider_choice import ProviderChoice, choose_provider, competing_keys, ollama_to_ask
+from agentctl.settings.provider_choice import (
+    OwnersOf,
+    ProviderChoice,
+    choose_provider,
+    competing_keys,
+    foreign_model_error,
+    ollama_to_ask,
+)
 from agentctl.settings.provider_names import DEFAULT_MODELS, KNOWN_PROVIDERS, OTHER_PROVIDERS
 from agentctl.settings.sources import Source
 
@@ -40,6 +47,7 @@ __all__ = [
     "TABLE_FIELDS",
     "TOML_FIELDS",
     "Loaded",
+    "OwnersOf",
     "PriceLine",
     "ProviderChoice",
     "Settings",
@@ -48,6 +56,7 @@ __all__ = [
     "check_settings",
     "choose_provider",
     "competing_keys",
+    "foreign_model_error",
     "load_settings",
     "ollama_to_ask",
 ]

@@ -16,7 +16,15 @@ from agentctl.core.errors import StateError, UsageError
 from agentctl.core.files import file_lock, write_atomically
 from agentctl.core.text import did_you_mean, safe_text
 from agentctl.settings.merge import absolute, format_value, validate
-from agentctl.settings.names import ENV_NAMES, KEY_NAMES, SECRET_FIELDS, TABLE_FIELDS, TOML_FIELDS, flag_name
+from agentctl.settings.names import (
+    ENV_NAMES,
+    KEY_NAMES,
+    SECRET_FIELDS,
+    SETTING_MEANINGS,
+    TABLE_FIELDS,
+    TOML_FIELDS,
+    flag_name,
+)
 from agentctl.settings.own_files import is_there, read_exact
 from agentctl.settings.project_files import problems_of
 from agentctl.settings.sources import NEEDS_TOML, SettingEntry, Source, from_toml
@@ -41,7 +49,7 @@ def find_field(word: str) -> str:
     # A word that is too long for a name, or does not look like one, may be a key, so the error does not repeat it.
     if len(word) > 40 or not re.fullmatch(r"[A-Za-z_][A-Za-z_-]*", word.strip().lstrip("-")):
         raise UsageError("this is not the name of a setting", hint="agentctl config show   lists them")
-    hint = did_you_mean(name, _ALIASES) or "agentctl config show   lists them"
+    hint = did_you_mean(name, _ALIASES, SETTING_MEANINGS) or "agentctl config show   lists them"
     raise UsageError(f'no setting "{word.strip()}"', hint=hint)
 
 

@@ -25,6 +25,7 @@ from agentctl.settings.project_files import (
     trusted_layers,
     with_trust_states,
 )
+from agentctl.settings.provider_names import other_keys
 from agentctl.settings.sources import (
     ALWAYS,
     NEEDS_ENV,
@@ -209,6 +210,7 @@ def _load(
         names={name: entry.name for name, entry in entries.items()},
         parent=find_parent(environ),
         set_aside=tuple(problems),
+        other_keys=other_keys(environ),
     )
     return loaded, problems, read
 

@@ -77,10 +77,11 @@ class Settings(BaseSettings):
 
     # fmt: off
     llm_provider: Annotated[str | None, BeforeValidator(parsers.maybe(parsers.provider))] = setting(
-        None, "LLM_PROVIDER", "answer", "provider to use (agentctl providers list); unset: the one that is set up",
+        None, "LLM_PROVIDER", "answer",
+        "provider to use (agentctl providers list); unset: the model's, or the one set up",
         Flag(WHO, "NAME", spellings=("--provider",)), bare=True, example="builtin")
     llm_model: Word = setting(
-        None, "LLM_MODEL", "answer", "model to use, or provider/model; unset: the provider's default",
+        None, "LLM_MODEL", "answer", "model to use, or provider/model (agentctl models); unset: the provider's default",
         Flag(WHO, "NAME", spellings=("-m", "--model")), bare=True, example="openai/gpt-4o-mini")
     openai_api_key: Key = _key("openai")
     anthropic_api_key: Key = _key("anthropic")

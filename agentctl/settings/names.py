@@ -50,6 +50,30 @@ TABLE_FIELDS = tuple(name for name, declared in DECLARED.items() if not declared
 #: The fields allowed in a TOML file: no keys (they live in the environment or the user's .env), no folders of our own.
 TOML_FIELDS: tuple[str, ...] = tuple(name for name, declared in DECLARED.items() if declared.in_toml)
 
+#: What users of other tools call a setting; no setting that widens what a run may do.
+SETTING_MEANINGS: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("budget", "max_cost", "cost_limit", "max_budget", "max_budget_usd"), "max_cost_per_task"),
+        **dict.fromkeys(("max_cost_usd", "spend_limit", "limit"), "max_cost_per_task"),
+        **dict.fromkeys(("max_tokens", "token_limit", "token_budget"), "max_tokens_per_task"),
+        **dict.fromkeys(("hourly_limit", "hourly_budget", "max_cost_hourly"), "max_cost_per_hour"),
+        **dict.fromkeys(("daily_limit", "daily_budget", "max_cost_daily", "daily_usd"), "max_cost_per_day"),
+        **dict.fromkeys(("monthly_limit", "monthly_budget", "max_cost_monthly", "monthly_usd"), "max_cost_per_month"),
+        **dict.fromkeys(("model", "model_name", "default_model"), "llm_model"),
+        **dict.fromkeys(("provider", "model_provider", "default_provider", "backend"), "llm_provider"),
+        **dict.fromkeys(("max_steps", "max_iterations", "turns", "step_limit"), "max_turns"),
+        **dict.fromkeys(("max_time", "time_limit", "wall_time_limit"), "timeout"),
+        **dict.fromkeys(("context_window", "max_context", "context_limit"), "max_context_tokens"),
+        **dict.fromkeys(("cwd", "working_dir", "working_directory", "dir"), "workdir"),
+        **dict.fromkeys(("output_format", "format"), "output"),
+        **dict.fromkeys(("colour", "colors", "no_color"), "color"),
+        **dict.fromkeys(("pricing", "price"), "prices"),
+        **dict.fromkeys(("ollama_url", "ollama_base_url", "ollama_api_base"), "ollama_host"),
+        **dict.fromkeys(("openai_url", "openai_endpoint"), "openai_base_url"),
+        **dict.fromkeys(("disallowed_tools", "denied_tools"), "deny"),
+    }
+)
+
 #: What a command can need: a field, or a group of fields that a declaration names.
 NEEDS = frozenset({*DECLARED, *(need for declared in DECLARED.values() for need in declared.needed_by)})
 

@@ -14,7 +14,7 @@ from pydantic_core.core_schema import CoreSchema, no_info_before_validator_funct
 
 from agentctl.core.text import did_you_mean
 from agentctl.core.tool_rules import parse_rule, split_rules
-from agentctl.settings.provider_names import KNOWN_PROVIDERS, OTHER_PROVIDERS
+from agentctl.settings.provider_names import KNOWN_PROVIDERS, OTHER_PROVIDERS, nearest_provider
 
 _T = TypeVar("_T")
 
@@ -29,10 +29,6 @@ MOST_COUNT = 10**12
 _LONGEST = 366 * 24 * 3600.0
 _NANO = Decimal("1e-9")
 _NUMBER = r"[0-9]{1,20}(\.[0-9]{0,20})?|\.[0-9]{1,20}"  # compiled on first use: most runs never need it
-_NEARLY = {
-    **{"claude": "anthropic", "google": "gemini", "gpt": "openai", "llama": "ollama", "none": "builtin"},
-    **{"aws": "bedrock", "grok": "xai", "ollama_chat": "ollama", "vertex": "vertex_ai"},
-}
 
 
 def _is_none(value: object) -> bool:
@@ -159,8 +155,7 @@ def provider(value: object) -> str:
     word = value.strip().lower() if isinstance(value, str) else ""
     if word in KNOWN_PROVIDERS or word in OTHER_PROVIDERS:
         return word
-    near = f'did you mean "{_NEARLY[word]}"?' if word in _NEARLY else ""
-    near = near or did_you_mean(word, KNOWN_PROVIDERS) or did_you_mean(word, OTHER_PROVIDERS)
+    near = nearest_provider(word)
     known = f"one of {', '.join(KNOWN_PROVIDERS)}, or another that litellm supports, such as xai"
     raise ValueError(known + (f"; {near}" if near else ""))
 

@@ -1,8 +1,13 @@
-"""Choose the provider: by name, by key, by a local Ollama, or builtin."""
+"""Choose the provider: by name, by the model, by key, by a local Ollama, or builtin.
+
+A model names its provider where the catalogue knows it, which the caller asks (``OwnersOf``). That decides between two
+keys, and over a provider that a weaker source names. It never decides against a server of the user's own, where a model
+of any name may be right.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -11,7 +16,19 @@ from agentctl.core.text import did_you_mean, safe_text
 from agentctl.settings.host import is_loopback
 from agentctl.settings.loaded import Loaded
 from agentctl.settings.names import ENV_NAMES, KEY_NAMES
-from agentctl.settings.provider_names import DEFAULT_MODELS
+from agentctl.settings.provider_names import DEFAULT_MODELS, MAKERS, maker_of, other_key_name, title_of
+from agentctl.settings.sources import STRENGTH
+
+#: Return the providers that have a model of this name, its maker first; empty if the catalogue does not know it.
+OwnersOf = Callable[[str], tuple[str, ...]]
+
+#: Where OpenAI and Anthropic themselves answer; another address is a server of the user's choice.
+_OFFICIAL_HOSTS = ("api.openai.com", "api.anthropic.com")
+
+
+def no_owners(model: str) -> tuple[str, ...]:
+    """Return no provider: the catalogue that knows nothing."""
+    return ()
 
 
 class ProviderChoice(NamedTuple):
@@ -28,8 +45,10 @@ class ProviderChoice(NamedTuple):
     default_model: bool = False
 
 
-def choose_provider(loaded: Loaded, *, ollama_models: tuple[str, ...] | None = None) -> ProviderChoice:
-    """Choose the provider: a named one, else the one with a key, else Ollama on this host, else builtin.
+def choose_provider(
+    loaded: Loaded, *, ollama_models: tuple[str, ...] | None = None, owners_of: OwnersOf = no_owners
+) -> ProviderChoice:
+    """Choose the provider: a named one, else the model's, else the one with a key, else Ollama here, else builtin.
 
     ``ollama_models`` are the tool-capable models of an Ollama on loopback; None when it was not asked or did not
     answer (``ollama_to_ask`` says whether to). Under CI, with an empty key variable or with a model named, nothing
@@ -41,16 +60,20 @@ def choose_provider(loaded: Loaded, *, ollama_models: tuple[str, ...] | None = N
         AuthFailed: a key is missing or empty.
     """
     loaded.refuse_wrong("run")
-    choice = _choose(loaded, ollama_models)
+    choice = _choose(loaded, ollama_models, owners_of)
     loaded.refuse_wrong(f"provider {choice.provider}")
     return choice
 
 
-def _choose(loaded: Loaded, ollama_models: tuple[str, ...] | None) -> ProviderChoice:
+def _choose(loaded: Loaded, ollama_models: tuple[str, ...] | None, owners_of: OwnersOf) -> ProviderChoice:
     settings = loaded.settings
-    if settings.llm_provider is not None:
-        return _choose_named(loaded, settings.llm_provider)
+    if settings.llm_provider is not None and not _is_overruled(loaded, owners_of):
+        return _choose_named(loaded, settings.llm_provider, owners_of)
     keys = _keys(loaded)
+    if settings.llm_model is not None and owners_of is not no_owners:
+        choice = _choose_by_model(loaded, settings.llm_model, None if loaded.ci else ollama_models, owners_of)
+        if choice is not None:
+            return choice
     if len(keys) > 1:
         first = next(iter(keys))
         both = "both " if len(keys) == 2 else ""
@@ -59,7 +82,7 @@ def _choose(loaded: Loaded, ollama_models: tuple[str, ...] | None) -> ProviderCh
             hint=f"add --provider {first} to the run, or set it for good: export LLM_PROVIDER={first}",
         )
     for provider, name in keys.items():
-        return _with_model(loaded, provider, f"key {name}")
+        return _with_model(provider, settings.llm_model, f"key {name}", loaded)
     if loaded.empty_keys:
         is_one = len(loaded.empty_keys) == 1
         raise AuthFailed(
@@ -83,29 +106,167 @@ def _choose(loaded: Loaded, ollama_models: tuple[str, ...] | None) -> ProviderCh
     return ProviderChoice("builtin", None, "no key" if ollama_models is None else "no key, no server")
 
 
-def ollama_to_ask(loaded: Loaded) -> str | None:
+def ollama_to_ask(loaded: Loaded, owners_of: OwnersOf = no_owners) -> str | None:
     """Return the address of a local Ollama to ask for its models; None if something else decides."""
     settings = loaded.settings
-    is_decided = settings.llm_provider is not None or loaded.ci or loaded.empty_keys or _keys(loaded)
+    is_decided = settings.llm_provider is not None or loaded.ci or loaded.empty_keys
     if is_decided or loaded.is_wrong("ollama_host"):
+        return None
+    if _keys(loaded) and (settings.llm_model is None or _owner_at_hand(loaded, settings.llm_model, owners_of)):
         return None
     return settings.ollama_host if is_loopback(urlsplit(settings.ollama_host).hostname or "") else None
 
 
-def competing_keys(loaded: Loaded) -> Mapping[str, str]:
+def competing_keys(loaded: Loaded, owners_of: OwnersOf = no_owners) -> Mapping[str, str]:
     """Return the providers with a key among which the user must choose, with their key variables; empty if decided."""
     keys = _keys(loaded) if loaded.settings.llm_provider is None else {}
-    return keys if len(keys) > 1 else {}
+    model = loaded.settings.llm_model
+    if len(keys) < 2:
+        return {}
+    is_decided = model is not None and (_owner_at_hand(loaded, model, owners_of) or _owners(loaded, model, owners_of))
+    return {} if is_decided else keys
 
 
-def _choose_named(loaded: Loaded, provider: str) -> ProviderChoice:
-    by = _choice_source(loaded)
+def foreign_model_error(provider: str, model: str, owners: tuple[str, ...]) -> UsageError | None:
+    """Return the error for a model of another maker than ``provider``; None if it may be the provider's."""
+    if provider not in MAKERS or provider in owners:
+        return None
+    owner = next((owner for owner in owners if owner in MAKERS), None)
+    if owner is None:
+        return None
+    return UsageError(
+        safe_text(f"{model} is {title_of(owner)}'s, not {title_of(provider)}'s"),
+        hint=safe_text(f"use --provider {owner} --model {model}"),
+    )
+
+
+def _is_left_behind(loaded: Loaded, provider: str, model: str, owners_of: OwnersOf) -> bool:
+    """Return whether the model comes from a weaker source than the provider, and is another maker's."""
+    if provider in _own_servers(loaded) or not _is_stronger(loaded, "llm_provider", "llm_model"):
+        return False
+    return foreign_model_error(provider, model, owners_of(model)) is not None
+
+
+def _is_stronger(loaded: Loaded, name: str, other: str) -> bool:
+    return STRENGTH.index(loaded.sources[name].kind) < STRENGTH.index(loaded.sources[other].kind)
+
+
+def _is_overruled(loaded: Loaded, owners_of: OwnersOf) -> bool:
+    """Return whether a stronger source than that of the provider names a model that is another maker's."""
+    provider, model = loaded.settings.llm_provider, loaded.settings.llm_model
+    if provider is None or model is None or provider in _own_servers(loaded):
+        return False
+    if not _is_stronger(loaded, "llm_model", "llm_provider"):
+        return False
+    return foreign_model_error(provider, model, owners_of(model)) is not None
+
+
+def _choose_by_model(
+    loaded: Loaded, model: str, ollama_models: tuple[str, ...] | None, owners_of: OwnersOf
+) -> ProviderChoice | None:
+    """Return the choice that the named model makes; None if it does not decide.
+
+    Raises:
+        AuthFailed: the model's provider has no key.
+        UsageError: several providers with a key have the model, and none is its maker.
+    """
+    keys = _keys(loaded)
+    there = _in_ollama(model, ollama_models)
+    owner = None if there and not keys else _owner_at_hand(loaded, model, owners_of)
+    if owner is not None:
+        return ProviderChoice(owner, model, _said_of(loaded, owner))
+    if there:
+        return ProviderChoice("ollama", there, "Ollama on this host has the model")
+    owners = _owners(loaded, model, owners_of)
+    if not owners:
+        return None
+    if owners[0] in {**keys, **loaded.other_keys}:
+        return ProviderChoice(owners[0], model, _said_of(loaded, owners[0]))
+    raise _without_key(loaded, model, owners)
+
+
+def _owners(loaded: Loaded, model: str, owners_of: OwnersOf) -> tuple[str, ...]:
+    """Return the providers of a model; its maker by the name alone if the catalogue does not know the model yet.
+
+    Who has a key for a host of other makers' models may know more of them than the catalogue: only a maker's exact name
+    counts then.
+    """
+    found = owners_of(model)
+    if owners_of is no_owners or (found and found[0] in MAKERS):
+        return found
+    if not _keys(loaded).keys() <= MAKERS.keys():
+        return ()
+    maker = maker_of(model)
+    return found or (() if maker is None else (maker,))
+
+
+def _said_of(loaded: Loaded, provider: str) -> str:
+    """Return what decided for the provider of a model: the only key, a key among several, or the user's own server."""
+    keys = _keys(loaded)
+    held = {**keys, **loaded.other_keys}.get(provider)
+    if held is None:
+        return f"address {loaded.names.get(f'{provider}_base_url', provider)}"
+    return f"key {held}" if tuple(keys) == (provider,) else f"the model is {title_of(provider)}'s, key {held}"
+
+
+def _without_key(loaded: Loaded, model: str, owners: tuple[str, ...]) -> AuthFailed:
+    owner = owners[0]
+    name = KEY_NAMES.get(owner, other_key_name(owner))
+    empty = next((empty for empty in loaded.empty_keys if empty in ENV_NAMES.get(name.lower(), ())), None)
+    way = f"agentctl providers set-key {owner}" if owner in KEY_NAMES else f"set {name}"
+    if owner not in MAKERS and len(owners) > 1:
+        said = f"{model} is offered by {_join_names(owners[:5])}; no key for any of them"
+    else:
+        said = f"{model} is {title_of(owner)}'s; {f'{empty} is set but empty' if empty else 'no key for it'}: {way}"
+    instead = f"or set {name}; agentctl models lists the models that you have a key for"
+    return AuthFailed(safe_text(said), hint=_hint(loaded, instead, fields=(name.lower(),)), billed="no")
+
+
+def _owner_at_hand(loaded: Loaded, model: str, owners_of: OwnersOf) -> str | None:
+    """Return the provider of a model that can be used: with a key, or a server of the user's own; None without one.
+
+    Raises:
+        UsageError: several have it, and none is its maker.
+    """
+    servers, owners = _own_servers(loaded), owners_of(model)
+    usable = [owner for owner in owners if owner in _keys(loaded) or owner in loaded.other_keys or owner in servers]
+    if len(usable) > 1 and usable[0] not in MAKERS:
+        raise UsageError(
+            safe_text(f"{model} is offered by {_join_names(tuple(usable))}, and you have a key for each"),
+            hint=f"add --provider {usable[0]} to the run",
+        )
+    if usable:
+        return usable[0]
+    return servers[0] if len(servers) == 1 else None
+
+
+def _own_servers(loaded: Loaded) -> tuple[str, ...]:
+    """Return the providers whose address is a server of the user's choice: a model of any name may be right there."""
+    named = {"openai": loaded.settings.openai_base_url, "anthropic": loaded.settings.anthropic_base_url}
+    return tuple(
+        provider
+        for provider, url in named.items()
+        if url and not (urlsplit(url).hostname or "").lower().endswith(_OFFICIAL_HOSTS)
+    )
+
+
+def _in_ollama(model: str, models: tuple[str, ...] | None) -> str | None:
+    return next((there for there in models or () if there in (model, f"{model}:latest")), None)
+
+
+def _choose_named(loaded: Loaded, provider: str, owners_of: OwnersOf) -> ProviderChoice:
+    by, model = _choice_source(loaded), loaded.settings.llm_model
     loaded.refuse_wrong(f"provider {provider}")
     if provider == "builtin":
         return ProviderChoice("builtin", None, by)
+    if model is not None and _is_left_behind(loaded, provider, model, owners_of):
+        by = safe_text(f"{by}; {model} ({loaded.sources['llm_model']}) is another provider's and not used")
+        model = None
     name = KEY_NAMES.get(provider)
     own_server = getattr(loaded.settings, f"{provider}_base_url", None)
     if name is not None and loaded.settings.key_of(provider) is None and own_server is None:
+        if model is not None and (foreign := foreign_model_error(provider, model, owners_of(model))) is not None:
+            raise foreign
         known = ENV_NAMES[name.lower()]
         empty = next((empty for empty in loaded.empty_keys if empty in known), None)
         raise AuthFailed(
@@ -117,7 +278,7 @@ def _choose_named(loaded: Loaded, provider: str) -> ProviderChoice:
             ),
             billed="no",
         )
-    return _with_model(loaded, provider, by)
+    return _with_model(provider, model, by, loaded)
 
 
 def _choice_source(loaded: Loaded) -> str:
@@ -125,7 +286,7 @@ def _choice_source(loaded: Loaded) -> str:
     return str(source) if source.kind == "environment" else source.kind
 
 
-def _keys(loaded: Loaded) -> Mapping[str, str]:
+def _keys(loaded: Loaded) -> dict[str, str]:
     """Return the providers that have a key, usable or not, and the variable that holds it."""
     return {
         provider: loaded.names.get(name.lower(), name)
@@ -134,8 +295,7 @@ def _keys(loaded: Loaded) -> Mapping[str, str]:
     }
 
 
-def _with_model(loaded: Loaded, provider: str, by: str) -> ProviderChoice:
-    model = loaded.settings.llm_model
+def _with_model(provider: str, model: str | None, by: str, loaded: Loaded) -> ProviderChoice:
     if model is not None:
         return ProviderChoice(provider, model, by)
     if provider not in DEFAULT_MODELS:
@@ -148,9 +308,8 @@ def _with_model(loaded: Loaded, provider: str, by: str) -> ProviderChoice:
 
 
 def _model_alone(loaded: Loaded, model: str, ollama_models: tuple[str, ...] | None) -> ProviderChoice:
-    for there in ollama_models or ():
-        if there in (model, f"{model}:latest"):
-            return ProviderChoice("ollama", there, "Ollama on this host has the model")
+    if there := _in_ollama(model, ollama_models):
+        return ProviderChoice("ollama", there, "Ollama on this host has the model")
     source = loaded.sources["llm_model"]
     near = did_you_mean(model, ollama_models or ())
     raise UsageError(
@@ -158,7 +317,7 @@ def _model_alone(loaded: Loaded, model: str, ollama_models: tuple[str, ...] | No
             f"model {model} ({source}) is named without a provider, and no key implies one"
             + (f"; {near}" if near else "")
         ),
-        hint=_hint(loaded, "add --provider NAME to the run"),
+        hint=_hint(loaded, "add --provider NAME to the run; agentctl models lists the models"),
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
+
+from agentctl.core.text import did_you_mean
 
 #: The default model of each provider, used when none is named; pinned with the release.
 DEFAULT_MODELS: Mapping[str, str | None] = MappingProxyType(
@@ -41,3 +43,82 @@ OTHER_PROVIDERS: tuple[str, ...] = (
 
 #: Providers whose own model names may begin with another provider's name.
 SLASHED_MODELS = frozenset({"ollama", "groq", "openrouter", *OTHER_PROVIDERS})
+
+#: Providers of their own models, and the beginnings of their models' names, up to the first ``-``.
+MAKERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "openai": ("gpt", "chatgpt", "o1", "o3", "o4"),
+        "anthropic": ("claude", "sonnet", "opus", "haiku"),
+        "gemini": ("gemini",),
+        "mistral": ("mistral", "ministral", "magistral", "codestral", "devstral", "pixtral", "voxtral"),
+        "deepseek": ("deepseek",),
+        "xai": ("grok",),
+        "zai": ("glm",),
+        "moonshot": ("kimi", "moonshot"),
+        "minimax": ("minimax",),
+    }
+)
+
+#: Beginnings that are also a name by themselves, as users of other tools write it.
+_WHOLE_NAMES = frozenset({"claude", "sonnet", "opus", "haiku", "gemini", "grok"})
+
+#: How messages call a provider, where that is not its name.
+_TITLES: Mapping[str, str] = MappingProxyType(
+    {
+        **{"openai": "OpenAI", "anthropic": "Anthropic", "gemini": "Google", "mistral": "Mistral", "groq": "Groq"},
+        **{"deepseek": "DeepSeek", "openrouter": "OpenRouter", "xai": "xAI", "zai": "Z.ai", "moonshot": "Moonshot"},
+        **{"minimax": "MiniMax"},
+    }
+)
+
+#: The variables of keys of other providers that are not called like the provider.
+_OTHER_KEY_NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        **{"together_ai": "TOGETHERAI_API_KEY", "lambda_ai": "LAMBDA_API_KEY", "meta_llama": "LLAMA_API_KEY"},
+        **{"volcengine": "VOLCENGINE_API_KEY", "friendliai": "FRIENDLIAI_API_KEY"},
+    }
+)
+
+
+def title_of(provider: str) -> str:
+    """Return how messages call a provider: ``OpenAI``, or its own name."""
+    return _TITLES.get(provider, provider)
+
+
+def other_key_name(provider: str) -> str:
+    """Return litellm's variable for the key of a provider whose key agentctl does not store."""
+    return _OTHER_KEY_NAMES.get(provider, f"{provider.upper().replace('-', '_')}_API_KEY")
+
+
+def other_keys(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the providers of ``OTHER_PROVIDERS`` whose key is in ``environ``, with its variable."""
+    names = {provider: other_key_name(provider) for provider in OTHER_PROVIDERS}
+    return {provider: name for provider, name in names.items() if environ.get(name, "").strip()}
+
+
+def maker_of(model: str) -> str | None:
+    """Return the maker whose models' names begin like ``model``; None for a name with a tag or another beginning."""
+    head, dash, _ = model.lower().partition("-")
+    if ":" in model or "/" in model or not (dash or head in _WHOLE_NAMES):
+        return None
+    return next((maker for maker, beginnings in MAKERS.items() if head in beginnings), None)
+
+
+_MEANINGS: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("gpt", "chatgpt", "open-ai", "codex"), "openai"),
+        **dict.fromkeys(("claude", "claude-code"), "anthropic"),
+        **dict.fromkeys(("google", "google_ai", "google-gemini", "vertex-gemini", "palm"), "gemini"),
+        **dict.fromkeys(("llama", "ollama_chat", "ollama-cloud"), "ollama"),
+        **dict.fromkeys(("mistralai", "mistral-ai"), "mistral"),
+        **dict.fromkeys(("none", "off", "offline"), "builtin"),
+        **dict.fromkeys(("aws", "amazon"), "bedrock"),
+        **{"grok": "xai", "x-ai": "xai", "vertex": "vertex_ai", "together": "together_ai", "kimi": "moonshot"},
+        **{"lmstudio": "lm_studio", "vllm": "hosted_vllm", "azure-openai": "azure", "glm": "zai", "qwen": "dashscope"},
+    }
+)
+
+
+def nearest_provider(word: str, known: Iterable[str] | None = None) -> str:
+    """Return ``did you mean "x"?`` for the provider that ``word`` means, or an empty string; ``known`` None: any."""
+    return did_you_mean(word, (*KNOWN_PROVIDERS, *OTHER_PROVIDERS) if known is None else known, _MEANINGS)

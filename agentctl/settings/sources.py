@@ -12,11 +12,11 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource, InitSettingsSource, TomlConfigSettingsSource
 
-from agentctl.core.text import did_you_mean, safe_text
+from agentctl.core.text import did_you_mean, nearest, safe_text
 from agentctl.settings.declaration import PREFIX
 from agentctl.settings.model import Settings
 from agentctl.settings.names import (
@@ -27,6 +27,7 @@ from agentctl.settings.names import (
     PARENT_CAPABILITY,
     PARENT_RUN,
     SECRET_FIELDS,
+    SETTING_MEANINGS,
     TABLE_FIELDS,
     TOML_FIELDS,
     flag_name,
@@ -47,6 +48,9 @@ Kind = Literal[
     "docker context",
     "default",
 ]
+
+#: Where a value can come from, the strongest first.
+STRENGTH: tuple[Kind, ...] = get_args(Kind)
 
 _ALL_NAMES = frozenset(name for names in ENV_NAMES.values() for name in names)
 _FIELDS: Mapping[str, str] = {name: field for field, names in ENV_NAMES.items() for name in (*names, field)}
@@ -249,10 +253,7 @@ def _strays(names: Iterable[str]) -> tuple[str, ...]:
     like = [name for name in unknown if not name.startswith(PREFIX) and re.fullmatch(_LIKE_OURS, name)][:30]
     if not like:
         return tuple(ours)
-    import difflib  # noqa: PLC0415 - most files have no such name
-
-    near = [name for name in like if difflib.get_close_matches(name, _ALL_NAMES, n=1, cutoff=0.88)]
-    return (*ours, *near)
+    return (*ours, *(name for name in like if nearest(name, _ALL_NAMES)))
 
 
 def from_toml(text: str, *, kind: Kind, path: Path) -> Layer:
@@ -284,11 +285,11 @@ def _unknown_key(name: str, entry: SettingEntry) -> Problem:
     if name in ENV_NAMES:
         said = f"{name} ({entry.origin}) can only be set by the environment: {ENV_NAMES[name][0]}"
         return Problem(said, "", (name, *DECLARED[name].needed_by))
-    import difflib  # noqa: PLC0415 - for an error
-
-    near = difflib.get_close_matches(name.lower(), TOML_FIELDS, n=1)
+    near = SETTING_MEANINGS.get(name.lower()) or nearest(name[:60], TOML_FIELDS)
     said = safe_text(f'unknown setting "{name[:60]}" ({entry.origin})')
-    return Problem(said, did_you_mean(name, TOML_FIELDS), ("run", "policy", *near))
+    return Problem(
+        said, did_you_mean(name[:60], TOML_FIELDS, SETTING_MEANINGS), ("run", "policy", *filter(None, [near]))
+    )
 
 
 def unknown_names(names: Iterable[str]) -> str:
@@ -300,10 +301,11 @@ def unknown_names(names: Iterable[str]) -> str:
 
 
 def _nearest(name: str) -> str:
-    import difflib  # noqa: PLC0415 - for a note
-
-    near = difflib.get_close_matches(name.upper(), sorted(_ALL_NAMES), n=1, cutoff=0.6)
-    return f' (did you mean "{near[0]}"?)' if near else ""
+    field = SETTING_MEANINGS.get(name.lower().removeprefix(PREFIX.lower()), "")
+    prefix = PREFIX if name.upper().startswith(PREFIX) else ""
+    meant = next((known for known in ENV_NAMES.get(field, ()) if known.startswith(PREFIX) == bool(prefix)), "")
+    near = did_you_mean(name, _ALL_NAMES, {name.lower(): meant})
+    return f" ({near})" if near else ""
 
 
 def _line_of(text: str, name: str) -> int | None:

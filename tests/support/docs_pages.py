@@ -62,6 +62,7 @@ _SCHEMAS = (
     ("agentctl.cli.tools", "SCHEMA", "`tools list`, `tools show`: with the arguments' JSON schema as a model sees it"),
     ("agentctl.cli.policy", "SCHEMA", "`policy check`"),
     ("agentctl.cli.providers.command", "SCHEMA", "`providers list`, `providers set-key`"),
+    ("agentctl.cli.providers.models", "SCHEMA", "`models`: each model with window, prices, and whether there is a key"),
     ("agentctl.cli.providers.live_test", "SCHEMA", "`providers test`"),
     ("agentctl.cli.config", "SCHEMA", "`config show`, `config path`, `config check`"),
     ("agentctl.cli.doctor.command", "SCHEMA", "`doctor`"),

@@ -27,17 +27,19 @@ def list_(output: Output = None, json: Json = False) -> None:
     from agentctl.core.errors import AgentctlError
     from agentctl.core.text import safe_text
     from agentctl.providers.catalog import load_catalog
+    from agentctl.providers.selection import catalogue_owners
     from agentctl.settings import choose_provider, load_settings, ollama_to_ask
 
     as_json = wants_json(output, json=json)
     loaded = load_settings(flags={}, remember=False, needs=())
+    owners_of = catalogue_owners(loaded)
     choice = nobody = None
     try:
-        choice = choose_provider(loaded)
+        choice = choose_provider(loaded, owners_of=owners_of)
     except AgentctlError as error:
         nobody = error
     rows = provider_rows(loaded, choice, load_catalog(loaded.settings.prices), today=datetime.now(UTC).date())
-    unasked = ollama_to_ask(loaded)
+    unasked = ollama_to_ask(loaded, owners_of)
     for note in (*loaded.notes, *(row.problem for row in rows if row.problem)):
         print_stderr(safe_text(note))
     if as_json:
@@ -122,9 +124,8 @@ def _provider_with_key(word: str) -> str:
     import re
 
     from agentctl.core.errors import UsageError
-    from agentctl.core.text import did_you_mean
     from agentctl.settings.names import KEY_NAMES
-    from agentctl.settings.provider_names import KNOWN_PROVIDERS, OTHER_PROVIDERS
+    from agentctl.settings.provider_names import KNOWN_PROVIDERS, OTHER_PROVIDERS, nearest_provider
 
     name = word.strip().lower()
     if name in KEY_NAMES:
@@ -136,7 +137,7 @@ def _provider_with_key(word: str) -> str:
             f"agentctl does not store keys for {name}", hint=f"set {name.upper()}_API_KEY in the environment"
         )
     known = f"providers with a key: {', '.join(KEY_NAMES)}"
-    near = did_you_mean(name.removesuffix("_api_key"), KEY_NAMES)
+    near = nearest_provider(name.removesuffix("_api_key"), KEY_NAMES)
     if len(word) > 24 or not re.fullmatch(r"[A-Za-z][A-Za-z_]*", word):
         raise UsageError(f"not the name of a provider, and {NO_KEYS_HERE}", hint=known)
     raise UsageError(f'unknown provider "{word}"', hint=near or known)

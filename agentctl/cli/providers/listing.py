@@ -114,18 +114,19 @@ def as_document(row: ProviderRow) -> Document:
         "model_is_default": row.is_default_model,
         "context_window": row.context_window,
         "output_ceiling": row.output_ceiling,
-        "price": None if price is None else _price_document(price),
+        "price": None if price is None else price_document(price),
         "price_from": row.price_from,
         "problem": row.problem or None,
     }
 
 
-def _price_document(price: Price) -> Document:
+def price_document(price: Price) -> Document:
+    """Return a price as JSON, in dollars per million tokens."""
     classes = ("input", "output", "cached_input", "cache_write", "reasoning")
     units = {f"{name}_usd_per_million": _number(getattr(price, name)) for name in classes}
     return {
         **units,
-        "tiers": [{"above_input_tokens": tier.above, **_price_document(tier.price)} for tier in price.tiers],
+        "tiers": [{"above_input_tokens": tier.above, **price_document(tier.price)} for tier in price.tiers],
     }
 
 
@@ -150,12 +151,13 @@ def _cells(row: ProviderRow) -> tuple[str, ...]:
         key,
         model,
         "-" if row.context_window is None else f"{row.context_window:,}",
-        _dollars(row.price.input if row.price else None),
-        _dollars(row.price.output if row.price else None),
+        dollars_per_million(row.price.input if row.price else None),
+        dollars_per_million(row.price.output if row.price else None),
         row.price_from.partition(",")[0],
         row.base_url.removeprefix("https://") or "-",
     )
 
 
-def _dollars(value: Decimal | None) -> str:
+def dollars_per_million(value: Decimal | None) -> str:
+    """Return a price for a table, ``-`` if it is unknown."""
     return "-" if value is None else ceiling(to_nano(value))

@@ -64,14 +64,15 @@ def try_providers(
 
 def _provider_name(name: str) -> str:
     from agentctl.core.errors import UsageError
-    from agentctl.core.text import did_you_mean, safe_text
+    from agentctl.core.text import safe_text
     from agentctl.settings import KNOWN_PROVIDERS, OTHER_PROVIDERS
+    from agentctl.settings.provider_names import nearest_provider
 
     word = name.strip().lower()
     if word in (*KNOWN_PROVIDERS, *OTHER_PROVIDERS):
         return word
     known = f"known providers: {', '.join(KNOWN_PROVIDERS)}"
-    raise UsageError(safe_text(f'unknown provider "{name}"'), hint=did_you_mean(word, KNOWN_PROVIDERS) or known)
+    raise UsageError(safe_text(f'unknown provider "{name}"'), hint=nearest_provider(word) or known)
 
 
 def _ceiling(under_test: Sequence[ProviderUnderTest], loaded: Loaded, *, free: bool) -> str:

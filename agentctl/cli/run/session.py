@@ -118,6 +118,7 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning) -> int:
 
 def _settle_settings(request: RunRequest, known: _Beginning) -> Loaded:
     """Load the settings, ask the user open questions, and store output format and colours in ``known``."""
+    from agentctl.providers.selection import catalogue_owners
     from agentctl.settings import competing_keys
     from agentctl.settings.lineage import refuse_incomplete
 
@@ -125,7 +126,7 @@ def _settle_settings(request: RunRequest, known: _Beginning) -> Loaded:
     known.form = loaded.settings.output
     refuse_incomplete(loaded.parent)
     if not request.estimate and (
-        loaded.offers or competing_keys(loaded)
+        loaded.offers or competing_keys(loaded, catalogue_owners(loaded))
     ):  # an estimate asks nothing: it would not store the answer
         from agentctl.cli.run.startup_prompts import ask_open_questions
 

@@ -21,7 +21,7 @@ SETTING_FLAGS: dict[str, Any] = {
         "--provider",
         metavar="NAME",
         panel="Model and agent",
-        help="Provider to use (agentctl providers list); unset: the one that is set up.",
+        help="Provider to use (agentctl providers list); unset: the model's, or the one set up.",
     ),
     "llm_model": _flag(
         str | None,
@@ -29,7 +29,7 @@ SETTING_FLAGS: dict[str, Any] = {
         "--model",
         metavar="NAME",
         panel="Model and agent",
-        help="Model to use, or provider/model; unset: the provider's default.",
+        help="Model to use, or provider/model (agentctl models); unset: the provider's default.",
     ),
     "max_cost_per_task": _flag(
         str | None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from agentctl.cli.prompts import ask_yes_no, can_ask, choose_one
 from agentctl.core.errors import AgentctlError
 from agentctl.core.text import safe_text
+from agentctl.providers.selection import catalogue_owners
 from agentctl.settings import DEFAULT_MODELS, Loaded, Source, competing_keys
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def ask_open_questions(
         return loaded
     if loaded.settings.approve == "ask" and loaded.offers:
         loaded = _ask_about_files(loaded, again)
-    if competing_keys(loaded):
+    if competing_keys(loaded, catalogue_owners(loaded)):
         loaded = _ask_about_providers(loaded, own_config=own_config, notify=notify)
     return loaded
 

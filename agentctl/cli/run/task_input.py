@@ -40,6 +40,8 @@ COMMAND_WORDS = {
     "providers list": "agentctl providers list",
     "providers test": "agentctl providers test",
     "set-key": "agentctl providers set-key NAME",
+    "models": "agentctl models",
+    "models list": "agentctl models",
     "costs": "agentctl costs",
     "cost": "agentctl costs",
     "ledger": "agentctl ledger check",

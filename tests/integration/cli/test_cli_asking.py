@@ -179,6 +179,20 @@ def test_two_keys_are_asked_about_and_the_choice_is_saved_if_wanted(agentctl: Co
     assert agentctl(*RUN, script="answer", **TWO).document["provider_chosen_by"] == "user config"
 
 
+def test_two_keys_are_not_asked_about_where_the_model_decides(agentctl: Commands, config: Path) -> None:
+    with at_a_terminal(agentctl, *RUN, "-m", "claude-haiku-4-5", script="answer", env=TWO) as at:
+        code, out, said = at.ended()
+    assert (code, "Which provider?" in said) == (0, False)
+    assert json.loads(out)["provider_chosen_by"] == "the model is Anthropic's, key ANTHROPIC_API_KEY"
+    ended = agentctl(*RUN, "-m", "gpt-4o", script="answer", ANTHROPIC_API_KEY=KEY)
+    assert (ended.code, ended.document["status"]) == (77, "auth")
+    assert ended.document["error"] == {
+        "kind": "auth",
+        "message": "gpt-4o is OpenAI's; no key for it: agentctl providers set-key openai",
+        "hint": "or set OPENAI_API_KEY; agentctl models lists the models that you have a key for",
+    }
+
+
 def test_a_choice_that_is_not_saved_holds_for_one_run(agentctl: Commands, config: Path) -> None:
     with at_a_terminal(agentctl, *RUN, script="answer", env=TWO) as at:
         at.shown_until(b"[1-2] ")

@@ -84,6 +84,12 @@ def test_costs_loads_the_ledger_and_no_more() -> None:
     assert loaded_modules("costs") & {*HEAVY_MODULES, "rich", "agentctl.runner.orchestrator"} == set()
 
 
+def test_the_list_of_models_loads_the_price_table_and_no_library_of_providers() -> None:
+    loaded = loaded_modules("models", "gpt-4o")
+    assert "agentctl.providers.catalog" in loaded
+    assert loaded & {"rich", "litellm", "openai", "httpx", "http.client", "aiohttp"} == set()
+
+
 def test_a_run_loads_no_screen_library_and_no_engine() -> None:
     loaded = loaded_modules("run", "How much memory is used?")
     assert "agentctl.runner.assemble" in loaded

@@ -63,7 +63,7 @@ def test_help_lists_the_commands_in_the_order_of_need(here: Here, monkeypatch: p
     ]
     assert found == [
         *("run", "costs", "ledger", "runs", "agents", "tools", "policy"),
-        *("providers", "config", "trust", "doctor", "completion", "help"),
+        *("providers", "models", "config", "trust", "doctor", "completion", "help"),
     ]
     assert "install-completion" not in text
     assert max(map(len, text.splitlines())) == 80

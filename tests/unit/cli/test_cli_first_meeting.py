@@ -24,7 +24,7 @@ Here = Callable[..., Ended]
         (["history", "--json"], 'did you mean "agentctl runs list"?'),
         (["how", "much", "disk", "is", "free"], "did you mean: agentctl run 'how much disk is free'"),
         (["show", "disk", "usage"], "did you mean: agentctl run 'show disk usage'"),
-        (["rusn", "list"], 'did you mean "run"?'),
+        (["rusn", "list"], 'did you mean "runs"?'),
         (["costs", "--since"], "agentctl costs --help"),
         (["runs", "list", "--limit"], "agentctl runs list --help"),
         (["--json", "run", "x"], "put it after the command: agentctl run --json"),

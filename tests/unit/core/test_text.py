@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentctl.core.redaction import redact
-from agentctl.core.text import did_you_mean, safe_text
+from agentctl.core.text import WIDENING, did_you_mean, is_widening, nearest, safe_text
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
 HOSTILE = st.text(
@@ -131,3 +131,38 @@ def test_redacting_twice_is_redacting_once(text: str, secret: str) -> None:
 def test_the_nearest_name_is_offered() -> None:
     assert did_you_mean("opnai", ["ollama", "openai"]) == 'did you mean "openai"?'
     assert did_you_mean("zzz", ["ollama", "openai"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("word", "known", "near"),
+    [
+        ("rusn", ["run", "runs"], "runs"),
+        ("max_trun", ["max_turns", "max_cost_per_task"], "max_turns"),
+        ("MAX-TURNS", ["max_turns"], "max_turns"),
+        ("gpt4o-mini", ["gpt-4o", "gpt-4o-mini"], "gpt-4o-mini"),
+        ("exit", ["exit-codes", "builtin"], "exit-codes"),
+        ("max", ["max_turns", "max_cost_per_task"], ""),
+        ("docker_list", ["docker_stats", "docker_images", "docker_logs", "docker_ps"], ""),
+        ("docker_cp", ["docker_ps"], ""),
+        ("--system", ["--yes", "--read-only", "--timeout"], ""),
+        ("--resume", ["--estimate", "--read-only"], ""),
+        ("", ["a"], ""),
+        ("--", ["--x"], ""),
+    ],
+)
+def test_a_near_name_is_a_typing_error_away(word: str, known: list[str], near: str) -> None:
+    assert nearest(word, known) == near
+
+
+def test_no_name_that_widens_is_suggested_nor_another_in_its_place() -> None:
+    for name in WIDENING:
+        for written in (name, f"--{name.replace('_', '-')}", f"AGENTCTL_{name.upper()}"):
+            assert is_widening(written)
+            assert did_you_mean(f"{written}x", [written]) == ""
+            assert did_you_mean(f"{written}x", [written, f"{written}xyz"]) == ""
+            assert did_you_mean("meant", [written], {"meant": written}) == ""
+
+
+def test_a_meaning_counts_only_where_its_name_is_known() -> None:
+    assert did_you_mean("Claude", ["openai", "anthropic"], {"claude": "anthropic"}) == 'did you mean "anthropic"?'
+    assert did_you_mean("claude", ["openai"], {"claude": "anthropic"}) == ""

@@ -41,7 +41,7 @@ def test_an_ollama_that_has_the_named_model_is_chosen(tmp_path: Path) -> None:
         found = chosen(tmp_path, {"OLLAMA_HOST": host.url, "LLM_MODEL": "llama3.1"})
         assert found == ProviderChoice("ollama", "llama3.1:latest", "Ollama on this host has the model")
         with pytest.raises(UsageError):
-            chosen(tmp_path, {"OLLAMA_HOST": host.url, "LLM_MODEL": "gpt-4o"})
+            chosen(tmp_path, {"OLLAMA_HOST": host.url, "LLM_MODEL": "no-such-model"})
 
 
 def test_unreachable_ollama_selects_builtin(tmp_path: Path) -> None:

@@ -1,0 +1,185 @@
+"""``agentctl models``: list the models that agentctl can call, with window, prices and whether there is a key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from agentctl.cli.options import Json, Output, wants_json
+
+if TYPE_CHECKING:
+    from agentctl.cli.documents import Document
+    from agentctl.core.pricing import ModelFacts
+    from agentctl.providers.catalog import Catalog
+    from agentctl.settings import Loaded
+
+SCHEMA = "agentctl.models/1"
+_HEADER = ("provider", "model", "key", "context", "output", "in/M", "out/M", "note")
+_RIGHT = frozenset({3, 4, 5, 6})
+_VERBS = ("list", "ls", "show", "search")
+
+
+class _ModelRow(NamedTuple):
+    """A model; ``key_name`` is None where none is needed, ``problem`` why a run would refuse the model, else ""."""
+
+    provider: str
+    model: str
+    key_name: str | None
+    has_key: bool
+    is_default: bool
+    facts: ModelFacts | None
+    problem: str
+
+
+def models(
+    patterns: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PATTERN", help="Part of provider/model, or a glob; all of several must match."),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="List other providers without a key, too.")] = False,
+    output: Output = None,
+    json: Json = False,
+) -> None:
+    """List models with window, prices and key; for example: agentctl models sonnet."""
+    from agentctl.cli.error_output import print_stderr
+    from agentctl.core.text import safe_text
+    from agentctl.providers.catalog import load_catalog
+    from agentctl.settings import KNOWN_PROVIDERS, load_settings
+
+    as_json = wants_json(output, json=json)
+    words = [word.lower() for word in patterns or ()]
+    words = words[1:] if words[:1] and words[0] in _VERBS else words
+    loaded = load_settings(flags={}, remember=False, needs=())
+    for note in loaded.notes:
+        print_stderr(safe_text(note))
+    catalog = load_catalog(loaded.settings.prices)
+    rows = [row for row in _rows(loaded, catalog) if all(_fits(row, word) for word in words)]
+    if not words and not every:
+        shown = [row for row in rows if row.provider in KNOWN_PROVIDERS or row.has_key]
+        left_out, rows = len(rows) - len(shown), shown
+    else:
+        left_out = 0
+    if as_json:
+        _print(rows, catalog)
+    elif rows:
+        _print_table(rows, catalog)
+    if not rows:
+        print_stderr(safe_text(f'no model matches "{" ".join(words)}"') + _near(words, loaded, catalog))
+    elif left_out:
+        print_stderr(f"{left_out:,} more models of other providers: agentctl models --all, or agentctl models PATTERN")
+
+
+def _rows(loaded: Loaded, catalog: Catalog) -> Iterator[_ModelRow]:
+    """Yield all models: providers with a key first, then those that are known, then the others."""
+    from agentctl.core.errors import AgentctlError
+    from agentctl.providers.endpoints import base_url_of, is_known, is_official, is_own_host
+    from agentctl.providers.remote import ROUTES
+    from agentctl.settings import DEFAULT_MODELS, KEY_NAMES, KNOWN_PROVIDERS
+    from agentctl.settings.provider_names import other_key_name
+
+    declared = [name.partition("/")[::2] for name in loaded.settings.prices if "/" in name]
+    held = {name for name in KEY_NAMES if loaded.settings.key_of(name) is not None} | loaded.other_keys.keys()
+    order = [*(name for name in KNOWN_PROVIDERS if name in ROUTES), *sorted(ROUTES.keys() - set(KNOWN_PROVIDERS))]
+    for provider in sorted(order, key=lambda name: name not in held):
+        key_name = KEY_NAMES.get(provider) or (None if provider in KNOWN_PROVIDERS else other_key_name(provider))
+        url = base_url_of(loaded.settings, provider)
+        own, known = is_own_host(url), is_known(provider, url)
+        if provider in KEY_NAMES and provider not in held and not is_official(provider, url):
+            key_name = None  # a server of the user's own
+        names = {*catalog.models(provider), *(model for owner, model in declared if owner == provider)}
+        names |= set(_in_ollama(loaded) if provider == "ollama" else ())
+        for model in sorted(names):
+            facts, problem = None, ""
+            try:
+                facts = catalog.facts(provider, model, own_host=own, known_endpoint=known)
+            except AgentctlError as error:  # a run would refuse this one; list the others anyway
+                problem = error.message
+            is_default = DEFAULT_MODELS.get(provider) == model
+            yield _ModelRow(provider, model, key_name, provider in held, is_default, facts, problem)
+
+
+def _in_ollama(loaded: Loaded) -> Sequence[str]:
+    """Return the models of an Ollama on this host that can call tools; it is asked for at most a second."""
+    from urllib.parse import urlsplit
+
+    from agentctl.providers.selection import ollama_models
+    from agentctl.settings.host import is_loopback
+
+    address = loaded.settings.ollama_host
+    return ollama_models(address) or () if is_loopback(urlsplit(address).hostname or "") else ()
+
+
+def _fits(row: _ModelRow, word: str) -> bool:
+    name = f"{row.provider}/{row.model}".lower()
+    if any(sign in word for sign in "*?["):
+        return fnmatchcase(name, word) or fnmatchcase(row.model.lower(), word)
+    return word in name
+
+
+def _near(words: Sequence[str], loaded: Loaded, catalog: Catalog) -> str:
+    from agentctl.core.text import did_you_mean
+
+    near = did_you_mean(words[-1], {row.model for row in _rows(loaded, catalog)}) if len(words) == 1 else ""
+    return f"; {near}" if near else ""
+
+
+def _print_table(rows: Sequence[_ModelRow], catalog: Catalog) -> None:
+    from agentctl.cli.ui.format import columns
+    from agentctl.core.text import safe_text
+
+    print(columns(_HEADER, [tuple(map(safe_text, _cells(row))) for row in rows], right=_RIGHT))
+    print(f"\nprices in dollars per million tokens; {catalog.version}; yours: [prices] in config.toml")
+
+
+def _cells(row: _ModelRow) -> tuple[str, ...]:
+    from agentctl.cli.providers.listing import dollars_per_million
+
+    facts = row.facts
+    price = None if facts is None else facts.price
+    return (
+        row.provider,
+        row.model,
+        "not needed" if row.key_name is None else "yes" if row.has_key else "no",
+        "-" if facts is None or facts.context_window is None else f"{facts.context_window:,}",
+        "-" if facts is None or facts.output_ceiling is None else f"{facts.output_ceiling:,}",
+        dollars_per_million(None if price is None else price.input),
+        dollars_per_million(None if price is None else price.output),
+        _note(row),
+    )
+
+
+def _note(row: _ModelRow) -> str:
+    if row.problem:
+        return "cannot be used"
+    if row.facts is not None and row.facts.unbounded is not None:
+        return "cost without a bound"
+    return "default" if row.is_default else ""
+
+
+def _print(rows: Sequence[_ModelRow], catalog: Catalog) -> None:
+    from agentctl.cli.documents import print_document
+
+    print_document(SCHEMA, {"models": [_entry(row) for row in rows], "price_table": catalog.version})
+
+
+def _entry(row: _ModelRow) -> Document:
+    from agentctl.cli.providers.listing import price_document
+
+    facts = row.facts
+    price = None if facts is None else facts.price
+    return {
+        "provider": row.provider,
+        "model": row.model,
+        "name": f"{row.provider}/{row.model}",
+        "key": {"needed": row.key_name is not None, "name": row.key_name, "set": row.has_key},
+        "default": row.is_default,
+        "context_window": None if facts is None else facts.context_window,
+        "output_ceiling": None if facts is None else facts.output_ceiling,
+        "price": None if price is None else price_document(price),
+        "price_from": None if price is None else price.source or "declared free",
+        "unbounded": None if facts is None else facts.unbounded,
+        "problem": row.problem or None,
+    }
