@@ -70,6 +70,8 @@ def report_error(
 
 def translate_parser_error(error: Exception, argv: tuple[str, ...]) -> AgentctlError:
     """Return an error of Typer's parser as a UsageError, with the nearest valid word as its hint."""
+    from agentctl.cli.meanings import command_hint, flag_hint
+    from agentctl.cli.options import FLAG_SYNONYMS
     from agentctl.core.errors import UsageError
 
     context = getattr(error, "ctx", None)
@@ -79,8 +81,12 @@ def translate_parser_error(error: Exception, argv: tuple[str, ...]) -> AgentctlE
     behind = next((word for word in argv if word in commands), "run") if commands and option else ""
     if behind and any(option in found.opts for found in getattr(commands.get(behind), "params", ())):
         message, hint = f"{option} is placed before the command", f"put it after the command: {path} {behind} {option}"
-    elif near := getattr(error, "possibilities", None):
-        message, hint = str(getattr(error, "message", error)), f'did you mean "{near[0]}"?'
+    elif option and hasattr(error, "possibilities"):
+        command = commands.get(behind) or getattr(context, "command", None)
+        flags = [flag for param in getattr(command, "params", ()) if not param.hidden for flag in _flags_of(param)]
+        place = behind or str(path).removeprefix("agentctl ")
+        message = f"No such option: {option}"
+        hint = flag_hint(option, place, flags, FLAG_SYNONYMS) or f"{path} {behind}".rstrip() + " --help"
     else:
         format_message = getattr(error, "format_message", None)
         message = str(format_message() if callable(format_message) else error).replace(": Value error, ", ": ")
@@ -88,8 +94,14 @@ def translate_parser_error(error: Exception, argv: tuple[str, ...]) -> AgentctlE
     if commands and message.startswith("No such command"):
         word = message.split("'")[1] if "'" in message else ""
         known = [name for name, found in commands.items() if not found.hidden]
-        hint = _nearest_command(word, argv, known, is_root=path == "agentctl") or hint
+        group = str(path).removeprefix("agentctl").strip()
+        hint = command_hint(word, group, [each for each in argv if not each.startswith("-")], known) or hint
     return UsageError(" ".join(message.split()).removesuffix("."), hint=hint)
+
+
+def _flags_of(param: object) -> list[str]:
+    found = (*getattr(param, "opts", ()), *getattr(param, "secondary_opts", ()))
+    return [flag for flag in found if flag.startswith("-")]
 
 
 def _command_path(argv: tuple[str, ...]) -> str:
@@ -101,22 +113,6 @@ def _command_path(argv: tuple[str, ...]) -> str:
             break
         words.append(word)
     return " ".join(words)
-
-
-def _nearest_command(word: str, argv: tuple[str, ...], known: list[str], *, is_root: bool) -> str:
-    """Return the hint for an unknown command: the nearest one, or ``run`` with the words as the task."""
-    from agentctl.cli.run.task_input import COMMAND_WORDS
-    from agentctl.core.text import did_you_mean
-
-    plain = [each for each in argv if not each.startswith("-")]
-    if is_root and word in COMMAND_WORDS and (plain == [word] or word == "set-key"):  # a key may follow set-key
-        return f'did you mean "{COMMAND_WORDS[word]}"?'
-    near = did_you_mean(word, known)
-    if is_root and (" " in word or (not near and len(plain) > 1)):
-        import shlex
-
-        return f"did you mean: agentctl run {shlex.quote(' '.join(plain))}"
-    return near
 
 
 def record_crash(error: Exception) -> AgentctlError:

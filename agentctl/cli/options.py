@@ -88,6 +88,9 @@ By = Annotated[
 
 _SYNONYMS = {**SYNONYMS, "format": "output", "dry-run": "estimate", "ls": "list"}
 
+#: The other long form of a flag -> the flag.
+FLAG_SYNONYMS = {f"--{name}": f"--{flag}" for name, flag in _SYNONYMS.items() if name != "ls"}
+
 #: The panels of ``run --help``, in their order.
 _PANELS = ("Model and agent", "Limits", "Context", "Permissions", "Input", OUTPUT)
 

@@ -50,8 +50,8 @@ def show(
 ) -> None:
     """Show one tool: its arguments, its effect, the agents that have it, and the rule that allows it."""
     from agentctl.core.errors import UsageError
-    from agentctl.core.text import did_you_mean, safe_text
-    from agentctl.tools.toolbox import TOOLS
+    from agentctl.core.text import safe_text
+    from agentctl.tools.toolbox import TOOLS, nearest_tool
 
     as_json = wants_json(output, json=json)
     if name is None:
@@ -59,8 +59,7 @@ def show(
             "the name of the tool is missing", hint=f"agentctl tools show NAME, one of: {', '.join(TOOLS)}"
         )
     if name not in TOOLS:
-        hint = did_you_mean(name, TOOLS) or f"known tools: {', '.join(TOOLS)}"
-        raise UsageError(safe_text(f'unknown tool "{name}"'), hint=hint)
+        raise UsageError(safe_text(f'unknown tool "{name}"'), hint=nearest_tool(name))
     catalog = _catalog(config, env_file)
     tool, agents = catalog.tools[name], _agents()
     if as_json:

@@ -69,6 +69,7 @@ WIDENING = frozenset(
     }
 )
 _LEAST_PREFIX = 3  # characters
+_LEAST_MEANING = 5  # characters of a word of another tool that may be misspelt
 
 
 def did_you_mean(word: str, known: Iterable[str], meanings: Mapping[str, str] | None = None) -> str:
@@ -78,8 +79,10 @@ def did_you_mean(word: str, known: Iterable[str], meanings: Mapping[str, str] | 
     suggested, nor another one in its place.
     """
     names = tuple(known)
-    meant = (meanings or {}).get(word.lower(), "")
-    near = meant if meant in names else nearest(word, names)
+    led = {key: name for key, name in (meanings or {}).items() if name in names}
+    near = led.get(word.lower()) or nearest(word, names)
+    if not near and led:
+        near = led.get(nearest(word, (key for key in led if len(key) >= _LEAST_MEANING)), "")
     return f'did you mean "{near}"?' if near and not is_widening(near) else ""
 
 

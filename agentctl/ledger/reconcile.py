@@ -228,7 +228,7 @@ def _resolve(tx: Transaction, by: By, value: str) -> str:
     if by == "provider":
         known = [name for (name,) in tx.db.execute("SELECT DISTINCT provider FROM attempts")]
         if storable(value) not in known:
-            raise UsageError(f"the ledger has no call to {value}", hint=did_you_mean(value, known))
+            raise UsageError(f"the ledger has no call to {value}", hint=_nearest(value, known))
         return storable(value)
     value = storable(value)
     found = [name for (name,) in tx.db.execute(_KNOWN[by], (value, value + "\U0010ffff"))]
@@ -262,7 +262,7 @@ def clear_overrun(path: Path, provider: str, model: str, *, dry_run: bool = Fals
         ours = [cleared for *of, cleared in found if of == [storable(provider), storable(model)]]
         if tx is None or not ours:
             known = {f"{of}/{what}" if what else of for of, what, _ in found}
-            raise UsageError(f"{name} never cost more than its hold", hint=did_you_mean(name, sorted(known)))
+            raise UsageError(f"{name} never cost more than its hold", hint=_nearest(name, known))
         if not dry_run:
             tx.db.execute(
                 "UPDATE overruns SET cleared_us = ? WHERE provider = ? AND model = ? AND cleared_us IS NULL",
@@ -322,7 +322,7 @@ def clear_substitutes(path: Path, provider: str, model: str, *, dry_run: bool = 
         ours = [cleared for *of, cleared in found if of == [storable(provider), storable(model)]]
         if tx is None or not ours:
             known = {f"{of}/{what}" for of, what, _ in found}
-            raise UsageError(f"no other model has answered in place of {name}", hint=did_you_mean(name, sorted(known)))
+            raise UsageError(f"no other model has answered in place of {name}", hint=_nearest(name, known))
         if not dry_run:
             tx.db.execute(
                 "UPDATE substitutes SET cleared_us = ? WHERE provider = ? AND model = ? AND cleared_us IS NULL",
@@ -345,12 +345,17 @@ def clear_miscounts(path: Path, provider: str, model: str, *, dry_run: bool = Fa
         ours = [(attempt_id, is_uncleared) for attempt_id, *of, is_uncleared in found if of == asked]
         if tx is None or not ours:
             known = {f"{of}/{what}" for _, of, what, _ in found}
-            raise UsageError(
-                f"{name} has never reported more than its counted bound", hint=did_you_mean(name, sorted(known))
-            )
+            raise UsageError(f"{name} has never reported more than its counted bound", hint=_nearest(name, known))
         if not dry_run:
             tx.db.executemany(
                 "UPDATE attempts SET miscount_cleared_us = ? WHERE id = ? AND miscount_cleared_us IS NULL",
                 [(tx.now_us, attempt_id) for attempt_id, _ in ours],
             )
         return any(is_uncleared for _, is_uncleared in ours)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """Return the nearest known name as a question, else the first ten."""
+    names = sorted(known)
+    listed = f"there are: {', '.join(names[:10])}{', …' if len(names) > 10 else ''}" if names else ""
+    return did_you_mean(name, names) or listed

@@ -19,7 +19,7 @@ from agentctl.core.targets import PATH_TOOLS, Subject, fits, hidden_pattern
 from agentctl.core.text import did_you_mean
 from agentctl.core.tool_rules import Rule, parse_rule
 from agentctl.settings import Loaded
-from agentctl.tools.toolbox import TOOLS, arguments_of
+from agentctl.tools.toolbox import TOOLS, arguments_of, nearest_tool
 
 if TYPE_CHECKING:
     from agentctl.core.autorun_files import AutorunFile
@@ -170,8 +170,7 @@ def permissions_of(loaded: Loaded) -> Permissions:
 
 
 def _unknown(said: str, name: str) -> UsageError:
-    hint = did_you_mean(name, TOOLS) or f"known tools: {', '.join(TOOLS)}"
-    return UsageError(f"{said}, and there is no such tool", hint=hint)
+    return UsageError(f"{said}, and there is no such tool", hint=nearest_tool(name))
 
 
 def _refuse_unknown_arguments(rule: Rule, covered: Sequence[str], where: str) -> None:

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 from agentctl.core.errors import SandboxUnavailable, UsageError
 from agentctl.core.messages import ToolSpec
-from agentctl.core.text import did_you_mean, safe_text
+from agentctl.core.text import did_you_mean, nearest, safe_text
 from agentctl.core.tool_rules import Rule, parse_rule, rule_for
 from agentctl.permissions.admission import Approve
 from agentctl.permissions.decision import Permissions
@@ -102,10 +102,11 @@ def parse_call(text: str, known: Collection[str]) -> WrittenCall | None:
         raise UsageError("there is nothing to check", hint="agentctl policy check 'TOOL(ARGUMENT=VALUE)'")
     name = said.partition("(")[0].strip()
     if name not in known:
-        near = did_you_mean(name, known) if _WORD.fullmatch(name) and "_" in name else ""
+        near = nearest(name, known) if _WORD.fullmatch(name) and "_" in name else ""
         if not near and not (_CALL.fullmatch(said) and _WORD.fullmatch(name)):
             return None
-        raise UsageError(safe_text(f'there is no tool "{name}"'), hint=near or "agentctl tools list")
+        hint = did_you_mean(name, known) or "agentctl tools list"
+        raise UsageError(safe_text(f'there is no tool "{name}"'), hint=hint)
     try:
         rule = parse_rule(said)
     except ValueError as error:

@@ -155,6 +155,13 @@ def load_agents(folder: Path | None = None) -> tuple[AgentSpec, ...]:
     return tuple(sorted((_load(file) for file in files), key=lambda agent: agent.name))
 
 
+#: What users of other tools call an agent.
+_MEANINGS: Mapping[str, str] = {
+    **dict.fromkeys(("containers", "container", "docker-agent", "podman", "ops"), "docker"),
+    **dict.fromkeys(("shell", "linux", "files", "host", "machine", "general", "default", "coder"), "system"),
+}
+
+
 def find_agent(name: str, agents: Sequence[AgentSpec]) -> AgentSpec:
     """Return the agent called ``name``.
 
@@ -165,7 +172,7 @@ def find_agent(name: str, agents: Sequence[AgentSpec]) -> AgentSpec:
         if agent.name == name:
             return agent
     known = [agent.name for agent in agents]
-    hint = did_you_mean(name, known) or f"known agents: {', '.join(known)}"
+    hint = did_you_mean(name, known, _MEANINGS) or f"known agents: {', '.join(known)}"
     raise UsageError(f'no agent is called "{safe_text(name)}"', hint=hint)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -81,6 +81,30 @@ TOOLS: Mapping[str, str] = {
 """Name to ``module:attribute``; the attribute is a ``TypedTool``."""
 
 
+#: What users and models of other tools call a tool that reads; one that changes something is never suggested.
+_MEANINGS: Mapping[str, str] = {
+    **dict.fromkeys(("docker_list", "docker_ls", "docker_containers", "list_containers", "containers"), "docker_ps"),
+    **dict.fromkeys(("docker_container_ls", "docker_status", "docker_list_containers"), "docker_ps"),
+    **dict.fromkeys(("docker_image_ls", "docker_list_images", "list_images", "images"), "docker_images"),
+    **dict.fromkeys(("docker_log", "docker_tail", "container_logs", "docker_container_logs"), "docker_logs"),
+    **dict.fromkeys(("docker_top", "docker_cpu", "docker_memory", "container_stats"), "docker_stats"),
+    **dict.fromkeys(("docker_describe", "docker_show", "docker_health", "docker_env"), "docker_inspect"),
+    **dict.fromkeys(("docker_df", "docker_disk", "docker_disk_usage"), "docker_system_df"),
+    **dict.fromkeys(("docker_network_ls", "docker_list_networks"), "docker_networks"),
+    **dict.fromkeys(("docker_volume_ls", "docker_list_volumes"), "docker_volumes"),
+    **dict.fromkeys(("read", "cat", "view", "view_file", "open_file", "file_read", "readfile"), "read_file"),
+    **dict.fromkeys(("ls", "glob", "list", "list_dir", "list_directory", "dir", "tree"), "list_files"),
+    **dict.fromkeys(("grep", "search", "find", "rg", "ripgrep", "find_files", "search_content"), "search_files"),
+    **dict.fromkeys(("df", "disks", "disk", "disk_usage", "du", "system_df"), "system_disks"),
+    **dict.fromkeys(("free", "memory", "ram", "meminfo"), "system_memory"),
+    **dict.fromkeys(("uptime", "load", "cpu", "system_cpu"), "system_load"),
+    **dict.fromkeys(("ps", "top", "processes", "process_list", "list_processes"), "system_processes"),
+    **dict.fromkeys(("ss", "netstat", "ports", "lsof", "listening"), "system_ports"),
+    **dict.fromkeys(("uname", "hostname", "os_info", "users", "system"), "system_info"),
+    **dict.fromkeys(("git", "git_diff", "git_state"), "git_status"),
+}
+
+
 class LazyToolbox:
     """The tools of one run; a tool's module is imported when the tool is first asked for."""
 
@@ -101,7 +125,7 @@ class LazyToolbox:
             ToolError: no such tool here, with the nearest name.
         """
         if name not in self._names:
-            raise ToolError(f'there is no tool "{name}" here', hint=_near(name, self._names))
+            raise ToolError(f'there is no tool "{name}" here', hint=nearest_tool(name, self._names))
         if name not in self._made:
             module, _, attribute = TOOLS[name].partition(":")
             self._made[name] = getattr(import_module(module), attribute).at(self._context)
@@ -147,7 +171,7 @@ def toolbox(
     """
     for name in names or ():
         if name not in TOOLS:
-            raise UsageError(f'there is no tool "{name}"', hint=_near(name, TOOLS))
+            raise UsageError(f'there is no tool "{name}"', hint=nearest_tool(name, TOOLS))
     engine = DockerEngine(docker_host, named_by=docker_host_from)
     context = ToolContext(
         workspace.absolute(), engine, now, sandbox, tuple(private), run_files, tuple(restricting), denied, redactor
@@ -173,5 +197,6 @@ def check_arguments(name: str, arguments: Mapping[str, object]) -> None:
     check(name, getattr(import_module(module), attribute).arguments, arguments)
 
 
-def _near(name: str, known: Sequence[str] | Mapping[str, str]) -> str:
-    return did_you_mean(name, known) or f"known tools: {', '.join(known)}"
+def nearest_tool(name: str, known: Collection[str] = TOOLS) -> str:
+    """Return ``did you mean "x"?`` for the tool that ``name`` means, else the list of the known ones."""
+    return did_you_mean(name, known, _MEANINGS) or f"known tools: {', '.join(known)}"

@@ -32,7 +32,7 @@ def _list() -> str:
 
 
 def _text(context: typer.Context, topic: str) -> str:
-    from agentctl.cli.help.pages import find_page, page_text, topics
+    from agentctl.cli.help.pages import TOPIC_MEANINGS, find_page, page_text, topics
     from agentctl.core.errors import UsageError
     from agentctl.core.text import did_you_mean
 
@@ -48,7 +48,9 @@ def _text(context: typer.Context, topic: str) -> str:
     page = find_page(name)
     if page is not None:
         return _rendered(page_text(page))
-    raise UsageError(f'no help topic "{topic}"', hint=did_you_mean(name, [*pages, *commands]) or "agentctl help")
+    raise UsageError(
+        f'no help topic "{topic}"', hint=did_you_mean(name, [*pages, *commands], TOPIC_MEANINGS) or "agentctl help"
+    )
 
 
 def _rendered(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 #: Topics with another name than their page, in the order of the list; every other page is a topic by its file name.
@@ -14,6 +15,22 @@ _PAGES = {
     "environment": "settings",
     "exit-codes": "exit-codes",
     "builtin": "builtin",
+}
+
+#: What users of other tools call a topic.
+TOPIC_MEANINGS: Mapping[str, str] = {
+    **dict.fromkeys(("install", "installation", "start", "quickstart", "quick-start", "tutorial"), "getting-started"),
+    **dict.fromkeys(("key", "keys", "api-key", "auth", "login", "openai", "anthropic", "ollama", "server"), "setup"),
+    **dict.fromkeys(("cost", "limits", "limit", "price", "prices", "spending", "money"), "budget"),
+    **dict.fromkeys(("permissions", "sandbox", "approval", "approve", "rules", "security", "network"), "permission"),
+    **dict.fromkeys(("env", "variables", "settings", "configuration", "dotenv"), "environment"),
+    **dict.fromkeys(("exit", "exit-code", "exitcodes", "codes", "errors", "status"), "exit-codes"),
+    **dict.fromkeys(("color", "colour", "colors", "output", "stdout"), "formatting"),
+    **dict.fromkeys(("jq", "schema", "jsonl", "events"), "json"),
+    **dict.fromkeys(("github", "gitlab", "actions", "pipeline", "scripts"), "ci"),
+    **dict.fromkeys(("api", "library", "sdk"), "python"),
+    **dict.fromkeys(("faq", "problems", "debug"), "troubleshooting"),
+    **dict.fromkeys(("tokens", "window", "pruning", "compaction"), "context"),
 }
 
 

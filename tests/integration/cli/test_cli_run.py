@@ -117,7 +117,7 @@ def test_a_wrong_flag_is_one_document_too(here: Here, words: list[str]) -> None:
 def test_a_misspelt_flag_gets_the_nearest_one(here: Here) -> None:
     ended = here("run", "count them", "--max-costs", "1")
     assert (ended.code, ended.out) == (2, "")
-    assert ended.err == 'error: No such option: --max-costs\nhint: did you mean "--max-cost-per-task"?\n'
+    assert ended.err == 'error: No such option: --max-costs\nhint: did you mean "--max-cost"?\n'
 
 
 def test_the_form_can_come_from_the_settings(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -165,4 +165,5 @@ def test_no_name_that_widens_is_suggested_nor_another_in_its_place() -> None:
 
 def test_a_meaning_counts_only_where_its_name_is_known() -> None:
     assert did_you_mean("Claude", ["openai", "anthropic"], {"claude": "anthropic"}) == 'did you mean "anthropic"?'
+    assert did_you_mean("cluade", ["openai", "anthropic"], {"claude": "anthropic"}) == 'did you mean "anthropic"?'
     assert did_you_mean("claude", ["openai"], {"claude": "anthropic"}) == ""
