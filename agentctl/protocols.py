@@ -136,13 +136,15 @@ class RunTools(NamedTuple):
     """The tools of a run, and the name of its sandbox tier where a tool needs a sandbox.
 
     ``left_out`` are the tools that are missing because no sandbox is available, with the reason. ``unreported``
-    returns the notices of commands that were interrupted and so have no result.
+    returns the notices of commands that were interrupted and so have no result, ``notes`` what else is to be said at
+    the end of the run.
     """
 
     toolbox: OpenToolbox
     sandbox: str | None = None
     left_out: Mapping[str, SandboxUnavailable] = MappingProxyType({})
     unreported: Callable[[], tuple[FileNotice, ...]] = tuple
+    notes: Callable[[], tuple[str, ...]] = tuple
 
 
 class Artifact(NamedTuple):

@@ -268,6 +268,7 @@ def assemble(
             require_sandbox=settings.sandbox == "bwrap",
             run_files=run_files,
             child_variables=child_variables(run_id, capability, settings.state_dir) if capability else {},
+            sweep=True,
         ),
         observers=(journal, *observers, *_history_observer(loaded, warn)),
         now=lambda: datetime.now(UTC),

@@ -273,6 +273,9 @@ class Orchestrator:
                         await run.recorder.emit(Noted(said, "warning"))
             except Exception as failure:  # noqa: BLE001 - every ending is a result
                 error = error or as_agentctl_error(failure)
+            for note in run.run_tools.notes() if run.run_tools else ():
+                with suppress(Exception):
+                    await run.recorder.emit(Noted(note))
             unreported = run.run_tools.unreported() if run.run_tools else ()
             if unreported:
                 with suppress(Exception):

@@ -32,8 +32,11 @@ def toolset_for(
     require_sandbox: bool,
     run_files: Path | None = None,
     child_variables: Mapping[str, str] = MappingProxyType({}),
+    sweep: bool = False,
 ) -> MakeTools:
     """Return the function that makes the tools of a run; ``require_sandbox``: it fails without a sandbox.
+
+    ``sweep``: it begins to remove the containers that killed runs left, too.
 
     ``run_files`` is the folder of the run's own files; ``child_variables`` are added to the environment of commands
     that run without a sandbox.
@@ -60,6 +63,7 @@ def toolset_for(
             _open_sandbox, settings, workspace, child_variables, _capabilities(loaded), run_files, denied
         ),
         require_sandbox=require_sandbox,
+        sweep=sweep,
     )
 
 
@@ -71,6 +75,7 @@ async def make_run_tools(
     permissions: Permissions,
     open_sandbox: Callable[[], Awaitable[Sandbox]],
     require_sandbox: bool = False,
+    sweep: bool = False,
 ) -> RunTools:
     """Return the first ``most`` of the ``ranked`` tools that a run may use and that work here; None: all, for lookups.
 
@@ -83,7 +88,7 @@ async def make_run_tools(
     if require_sandbox and ranked is None:
         await open_sandbox()
     if ranked is None:
-        return RunTools(make(names=None))
+        return _run_tools(make(names=None), None, {}, sweep=sweep)
     left_out: dict[str, SandboxUnavailable] = {}
     sandbox: Sandbox | None = None
     if require_sandbox or any(
@@ -99,10 +104,19 @@ async def make_run_tools(
     chosen = _first_usable(there, most, make(names=there, sandbox=sandbox), permissions)
     if sandbox is None:
         chosen = [name for name in chosen if name not in NEED_SANDBOX]
-    box = make(names=chosen, sandbox=sandbox)
-    return (
-        RunTools(box, None, left_out) if sandbox is None else RunTools(box, sandbox.tier, left_out, sandbox.unreported)
-    )
+    return _run_tools(make(names=chosen, sandbox=sandbox), sandbox, left_out, sweep=sweep)
+
+
+def _run_tools(
+    box: LazyToolbox, sandbox: Sandbox | None, left_out: Mapping[str, SandboxUnavailable], *, sweep: bool
+) -> RunTools:
+    notes: Callable[[], tuple[str, ...]] = tuple
+    if sweep:
+        box.sweep()
+        notes = box.notes
+    if sandbox is None:
+        return RunTools(box, None, left_out, notes=notes)
+    return RunTools(box, sandbox.tier, left_out, sandbox.unreported, notes)
 
 
 def _first_usable(names: Sequence[str], most: int, box: LazyToolbox, permissions: Permissions) -> list[str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from agentctl.core.errors import ToolError, UsageError
+from agentctl.core.errors import EngineUnavailable, ToolError, UsageError
 from agentctl.core.text import did_you_mean
 from agentctl.tools.docker.client import DockerEngine
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from agentctl.core.tool_rules import Rule
     from agentctl.protocols import Sandbox, Tool
     from agentctl.sandbox.denied_paths import DeniedPaths
+    from agentctl.tools.docker.orphans import OrphanSweep
 
 
 MOST_BYTES = 64 * 1024
@@ -112,6 +114,7 @@ class LazyToolbox:
         self._names = tuple(dict.fromkeys(names))
         self._context = context
         self._made: dict[str, Tool] = {}
+        self._sweep: OrphanSweep | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -131,8 +134,25 @@ class LazyToolbox:
             self._made[name] = getattr(import_module(module), attribute).at(self._context)
         return self._made[name]
 
+    def sweep(self) -> None:
+        """Begin to remove the containers that killed runs left at the engine, if there is one."""
+        with suppress(EngineUnavailable):  # the tools say so
+            path = self._context.engine.address.path
+            if path is None or Path(path).exists():
+                from agentctl.tools.docker.orphans import OrphanSweep  # noqa: PLC0415 - only where there is an engine
+
+                self._sweep = OrphanSweep(self._context.engine)
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what ``sweep`` has removed, in a sentence."""
+        removed = 0 if self._sweep is None else self._sweep.removed
+        what = "1 container" if removed == 1 else f"{removed} containers"
+        return (f"{what} of runs that were killed: removed",) if removed else ()
+
     async def aclose(self) -> None:
-        """Close the engine's client, if one was opened."""
+        """Close the engine's client, if one was opened; what is being removed is waited for."""
+        if self._sweep is not None:
+            await self._sweep.finish()
         await self._context.engine.aclose()
 
     async def __aenter__(self) -> Self:

@@ -1,14 +1,10 @@
-"""Tools that start, stop, restart and remove a container; and the removal of containers that a killed docker_run
-left.
-"""
+"""Tools that start, stop, restart and remove a container; and the removal of docker_run's own."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 from datetime import datetime
-from pathlib import Path
 from urllib.parse import quote
 
 import anyio
@@ -38,11 +34,7 @@ _LOOK_AGAIN_S = 0.1
 _LAST_LINES = 20
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.(\d{1,9})Z ")
 _PATIENCE_S = 30.0  # beyond the grace time; the engine answers after the container has stopped
-RUN = "agentctl.run"
 CALL = "agentctl.call"
-OWNER = "agentctl.owner"
-_BOOT = Path("/proc/sys/kernel/random/boot_id")
-_NAMESPACE = Path("/proc/self/ns/pid")
 _CLEANUP_S = 10.0
 _APPEARS_S = 2.0
 
@@ -210,45 +202,6 @@ def _is_anonymous(volume: str) -> bool:
     return len(volume) == 64 and all(letter in "0123456789abcdef" for letter in volume)
 
 
-def process_identity() -> str:
-    """Return a text that identifies this process on this machine: boot, PID namespace, pid, start time; or ""."""
-    place, (_, started) = _place(), _stat(os.getpid())
-    return f"{place} pid={os.getpid()}@{started}" if place and started else ""
-
-
-def is_gone(label: str) -> bool:
-    """Return whether the process that ``label`` identifies has certainly ended; in doubt it lives.
-
-    Nothing is known about processes of another machine, boot or PID namespace.
-    """
-    place, _, process = label.rpartition(" pid=")
-    pid, _, started = process.partition("@")
-    if not place or place != _place() or not pid.isdecimal():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, OverflowError):
-        pass
-    state, began = _stat(int(pid))
-    return began != "" and (began != started or state in ("Z", "X"))
-
-
-async def remove_orphans(context: ToolContext) -> None:
-    """Remove the containers of agentctl processes that were killed during a docker_run.
-
-    It never touches containers of a living agentctl, and those that were to stay (detach=true).
-
-    Raises:
-        EngineUnavailable: the engine cannot be reached.
-    """
-    chosen = json.dumps({"label": [f"{RUN}=wait"]})
-    for entry in documents(await context.engine.get("containers/json", all="1", filters=chosen)):
-        if is_gone(text(entry, "Labels", OWNER)):
-            await remove_container(context, text(entry, "Id"))
-
-
 async def remove_container(context: ToolContext, identity: str) -> str:
     """Kill and remove one container of ours, even while being cancelled; return why that failed, or ""."""
     with anyio.move_on_after(_CLEANUP_S, shield=True):
@@ -276,19 +229,3 @@ async def remove_unconfirmed(context: ToolContext, call: str) -> None:
             if found:
                 return
             await anyio.sleep(0.1)
-
-
-def _place() -> str:
-    try:
-        return f"{_BOOT.read_text().strip()} {_NAMESPACE.readlink()}"
-    except OSError:
-        return ""
-
-
-def _stat(pid: int) -> tuple[str, str]:
-    """Return a process's state and start time, both empty if they cannot be read."""
-    try:
-        words = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-        return words[0], words[19]
-    except (OSError, IndexError):
-        return "", ""

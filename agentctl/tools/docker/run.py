@@ -18,16 +18,13 @@ from agentctl.tools.docker.exec import CommandOutput, shell_note, split_command
 from agentctl.tools.docker.images import IMAGE, OnImage, inspect_resolved_image, resolve_image
 from agentctl.tools.docker.lifecycle import (
     CALL,
-    OWNER,
-    RUN,
     describe_exit,
     describe_state,
-    process_identity,
     remove_container,
-    remove_orphans,
     remove_unconfirmed,
     watch_start,
 )
+from agentctl.tools.docker.orphans import OWNER, RUN, process_identity
 from agentctl.tools.docker.responses import Doc, document, fields, number, text, texts
 from agentctl.tools.tables import cell, plural
 from agentctl.tools.tool import define_tool
@@ -74,7 +71,6 @@ async def resolve_run(context: ToolContext, arguments: RunContainer) -> RunConta
 @define_tool(RunContainer, effect="write", resolve=resolve_run, target=IMAGE)
 async def docker_run(context: ToolContext, arguments: RunContainer) -> str:
     """Run a new container without network or privileges; wait for its end, show exit code and output, remove it."""
-    await remove_orphans(context)
     await inspect_resolved_image(context, arguments)
     call = secrets.token_hex(8)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 
-from agentctl.tools.docker.lifecycle import is_gone, process_identity
+from agentctl.tools.docker.orphans import is_gone, process_identity
 
 
 def test_a_dead_owner_is_gone_and_in_doubt_it_lives() -> None:

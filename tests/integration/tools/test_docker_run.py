@@ -14,9 +14,10 @@ import anyio
 import pytest
 
 from agentctl.core.errors import ToolError
+from agentctl.tools.docker.orphans import process_identity
 from agentctl.tools.toolbox import LazyToolbox, toolbox
 from tests.support import fork_server
-from tests.support.docker_parts import Docker, act, inspected, ours, wait_for_new
+from tests.support.docker_parts import Docker, Make, act, inspected, ours, wait_for_new
 
 pytest_plugins = ["tests.support.engine", "tests.support.docker_plugin"]
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -296,6 +297,7 @@ async def test_run_cancelled_at_any_moment_leaves_nothing_behind(
 
 KILLED = """
 import sys, anyio, pathlib
+from agentctl.tools.docker.orphans import process_identity
 from agentctl.tools.toolbox import toolbox
 async def main():
     box = toolbox(workspace=pathlib.Path("/tmp"), docker_host=sys.argv[1])
@@ -316,6 +318,25 @@ def _killed_runner(host: str, docker: Docker, *, child: bool = False) -> tuple[s
     return process, wait_for_new(docker, before, runner=process)
 
 
+async def _sweep(box: LazyToolbox) -> None:
+    """Do what a run does at its start and its end."""
+    box.sweep()
+    await box.aclose()
+
+
+@pytest.mark.parametrize(
+    ("owner", "stays"),
+    [("{place} pid=1@1", False), ("another-boot pid:[4026531836] pid=1@1", True), ("", True), ("nonsense", True)],
+)
+async def test_a_container_whose_owner_cannot_be_seen_stays(
+    box: LazyToolbox, docker: Docker, make: Make, owner: str, stays: bool
+) -> None:
+    label = owner.format(place=process_identity().rpartition(" pid=")[0])
+    name = make("--label", "agentctl.run=wait", "--label", f"agentctl.owner={label}")
+    await _sweep(box)
+    assert (docker("ps", "-q", "--filter", f"name={name}") != "") is stays
+
+
 async def test_containers_of_a_killed_agentctl_are_removed_and_those_of_a_living_one_stay(
     box: LazyToolbox, docker: Docker, docker_host: str
 ) -> None:
@@ -325,15 +346,16 @@ async def test_containers_of_a_killed_agentctl_are_removed_and_those_of_a_living
         assert inspected(docker, left)["State"]["Running"] is True  # the second did not take it: it was alive then
         dead.send_signal(signal.SIGKILL)  # a zombie until it is waited for: dead all the same
         await anyio.to_thread.run_sync(os.waitid, os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)
-        await act(box, "docker_run", image=IMAGE, command="true")
+        await _sweep(box)
         assert left not in ours(docker)
         assert inspected(docker, busy)["State"]["Running"] is True
     finally:
         for process in (dead, alive):
             process.kill()
             process.wait()
-    await act(box, "docker_run", image=IMAGE, command="true")
+    await _sweep(box)
     assert busy not in ours(docker)
+    assert box.notes() == ("1 container of runs that were killed: removed",)
 
 
 async def test_an_interrupt_removes_the_container(docker: Docker, docker_host: str) -> None:

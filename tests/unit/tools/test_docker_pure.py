@@ -17,7 +17,7 @@ from agentctl.core.errors import ToolError
 from agentctl.tools.docker.client import DockerEngine
 from agentctl.tools.docker.exec import split_command
 from agentctl.tools.docker.images import familiar_name, is_identity, parse_reference
-from agentctl.tools.docker.lifecycle import is_gone, process_identity
+from agentctl.tools.docker.orphans import is_gone, process_identity
 from agentctl.tools.docker.run import RunContainer, create_request, host_config, mountable_workspace, port_bindings
 from agentctl.tools.toolbox import ToolContext
 
