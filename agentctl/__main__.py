@@ -18,25 +18,31 @@ if TYPE_CHECKING:
     from agentctl.cli.invocation import Assemble
 
 
+def _exit(number: int, frame: object) -> NoReturn:
+    os._exit(128 + number)
+
+
 def main(*, assemble: Assemble | None = None) -> NoReturn:
-    """Run the command line and exit; after a run, skip the interpreter's slow shutdown.
+    """Run the command line and exit; after a run, or a signal, skip the interpreter's slow shutdown.
 
     ``assemble`` replaces the real parts of a run.
     """
     gc.disable()
+    import signal  # noqa: PLC0415 - the collector is off before anything loads
+
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):  # until a command handles them
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(number, _exit)  # an import may hide a KeyboardInterrupt
     os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"  # load no plugins of other packages; the search takes time, too
     loader = sys.modules["pydantic.plugin._loader"] = ModuleType("pydantic.plugin._loader")
     vars(loader)["get_plugins"] = tuple  # pydantic's loader would import importlib.metadata and email
-    try:
-        from agentctl.cli.streams import open_missing  # noqa: PLC0415 - the collector is off before anything loads
+    from agentctl.cli.streams import open_missing  # noqa: PLC0415
 
-        open_missing()
-        from agentctl.cli.app import main as command_line  # noqa: PLC0415
+    open_missing()
+    from agentctl.cli.app import main as command_line  # noqa: PLC0415
 
-        code = command_line(assemble=assemble)
-    except KeyboardInterrupt:  # before a command could handle it
-        os._exit(130)
-    if sys.argv[1:2] == ["run"]:
+    code = command_line(assemble=assemble)
+    if sys.argv[1:2] == ["run"] or code in (129, 130, 143):  # stopped by a signal: no thread is waited for
         os._exit(code)
     sys.exit(code)
 

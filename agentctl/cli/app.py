@@ -15,7 +15,7 @@ from typer.core import TyperGroup, TyperOption
 from agentctl.cli.invocation import Assemble, Invocation
 from agentctl.cli.options import Command, Group, canonical
 from agentctl.cli.run.command import run
-from agentctl.core.errors import AgentctlError
+from agentctl.core.errors import AgentctlError, Interrupted
 
 _HELP = """Run a task with a language model and tools, within a budget that it cannot exceed.
 
@@ -138,14 +138,17 @@ def build_app(*, only_run: bool = False) -> typer.Typer:
 
 def main(argv: Sequence[str] | None = None, *, assemble: Assemble | None = None) -> int:
     """Run the command line and return its exit code; ``assemble`` replaces the real parts of a run."""
+    from agentctl.cli.signals import handle_signals, let_output_end
     from agentctl.cli.streams import own_streams
 
     call = Invocation(tuple(sys.argv[1:] if argv is None else argv), assemble)
-    with own_streams():
+    with own_streams(), handle_signals():
         try:
             code = _run_command(call)
+            let_output_end()
             sys.stdout.flush()
         except AgentctlError as error:
+            let_output_end()
             code = _report(error, call)
             with contextlib.suppress(AgentctlError):  # already reported
                 sys.stdout.flush()
@@ -154,9 +157,16 @@ def main(argv: Sequence[str] | None = None, *, assemble: Assemble | None = None)
 
 
 def _report(error: AgentctlError, call: Invocation) -> int:
+    """Print the error and return the exit code; nothing is said of a Ctrl-C, unless JSON was asked for."""
     from agentctl.cli.error_output import report_error
 
-    return report_error(error, form=call.form, command=call.command)
+    form = call.form
+    if isinstance(error, Interrupted):
+        if form == "text" and error.cause == "Ctrl-C":
+            return 130
+        if getattr(sys.stdout, "is_used", False):  # in the middle of a document: a second one would not mend it
+            form = "text"
+    return report_error(error, form=form, command=call.command)
 
 
 @cache
@@ -169,8 +179,8 @@ def _parser(*, only_run: bool) -> TyperGroup:
 
 
 def _run_command(call: Invocation) -> int:
-    command = _parser(only_run=call.argv[:1] == ("run",))
     try:
+        command = _parser(only_run=call.argv[:1] == ("run",))
         ended = command.main(list(call.argv), prog_name="agentctl", standalone_mode=False, obj=call)
     except typer.TyperException as error:
         from agentctl.cli.error_output import translate_parser_error
@@ -179,15 +189,21 @@ def _run_command(call: Invocation) -> int:
     except AgentctlError:
         raise
     except (KeyboardInterrupt, typer.Abort) as error:
-        if call.form == "text":
-            return 130
-        from agentctl.core.errors import Interrupted
+        from agentctl.cli.signals import interruption
 
-        raise Interrupted("interrupted before the command began") from error
+        raise interruption() from error
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 0
     except Exception as error:
         from agentctl.cli.error_output import record_crash
+        from agentctl.cli.signals import interruption, is_interruption
 
-        raise record_crash(error) from error
-    return ended if isinstance(ended, int) else 0
+        raise interruption() if is_interruption(error) else record_crash(error) from error
+    code = ended if isinstance(ended, int) else 0
+    if code == 130:  # also what the parser makes of every KeyboardInterrupt
+        from agentctl.cli.signals import interruption
+
+        stopped = interruption()
+        if stopped.cause != "Ctrl-C" or not getattr(sys.stdout, "is_used", False):
+            raise stopped
+    return code

@@ -27,13 +27,18 @@ class ExitStatus(IntEnum):
     rate_limited = 75
     auth = 77
     timeout = 124
+    hung_up = 129
     interrupted = 130
+    quit = 131
     terminated = 143
 
     @property
     def shown(self) -> str:
-        """The name of the status; ``interrupted`` for both signals."""
-        return "interrupted" if self is ExitStatus.terminated else self.name
+        """The name of the status; ``interrupted`` for every signal."""
+        return "interrupted" if self in _SIGNALS else self.name
+
+
+_SIGNALS = (ExitStatus.hung_up, ExitStatus.quit, ExitStatus.terminated)
 
 
 SENTENCES = {
@@ -52,7 +57,9 @@ SENTENCES = {
     ExitStatus.rate_limited: "The provider still refused after all retries (try later), or has no credit left.",
     ExitStatus.auth: "A key is missing or was rejected.",
     ExitStatus.timeout: "The run took longer than --timeout.",
+    ExitStatus.hung_up: "SIGHUP, as the terminal closed: the same as Ctrl-C; not under nohup.",
     ExitStatus.interrupted: "Ctrl-C: calls stopped, holds kept, children killed, journal closed, summary printed.",
+    ExitStatus.quit: "SIGQUIT: only the terminal is restored; the next run removes what is left.",
     ExitStatus.terminated: "SIGTERM: the same as Ctrl-C.",
 }
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
-from agentctl.cli.ui.terminal import is_person_here
-from agentctl.core.errors import Interrupted, UsageError
+from agentctl.cli.signals import when_suspended
+from agentctl.cli.ui.terminal import echo_off, is_person_here, restore_terminal, set_modes
+from agentctl.core.errors import UsageError
 from agentctl.core.text import safe_text
 
 _TRIES = 3
@@ -51,17 +51,27 @@ def _answer(prompt: str) -> str:
     """Return one stripped line, "" at the end of input; input typed before the prompt is discarded."""
     number = sys.stdin.fileno()
     _forget_what_was_typed(number)
-    sys.stderr.write(safe_text(prompt))
-    sys.stderr.flush()
+
+    def again() -> None:
+        if can_ask():
+            _write(safe_text(prompt))
+
     line = b""
     try:
-        line = os.read(number, 1024)
+        with when_suspended(lambda: None, again):
+            _write(safe_text(prompt))
+            line = os.read(number, 1024)
     except OSError:  # the terminal is gone
         line = b""
     finally:
         if not line.endswith(b"\n"):
             sys.stderr.write("\n")
     return line.decode("utf-8", "replace").strip()
+
+
+def _write(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()
 
 
 def _forget_what_was_typed(number: int) -> None:
@@ -80,7 +90,6 @@ def read_secret(what: str, *, notify: Callable[[str], object]) -> str:
 
     Raises:
         UsageError: stdin is a terminal but stderr is not, or the line is empty or too long.
-        Interrupted: SIGTERM arrived first.
     """
     if not sys.stdin.isatty():
         line = _line(sys.stdin.fileno(), lambda: notify(f"still waiting for {what} on stdin"))
@@ -89,13 +98,7 @@ def read_secret(what: str, *, notify: Callable[[str], object]) -> str:
             f"no prompt for {what}: stderr is not a terminal", hint="pipe it to stdin, or redirect stdin from a file"
         )
     else:
-        with _echo_off():
-            sys.stderr.write(f"{what} (not shown): ")
-            sys.stderr.flush()
-            try:
-                line = _line(sys.stdin.fileno())
-            finally:
-                sys.stderr.write("\n")
+        line = _hidden_line(sys.stdin.fileno(), f"{what} (not shown): ")
     text = line.decode("utf-8", "replace").removeprefix("\ufeff").strip()
     if not text:
         raise UsageError(f"{what} is empty; nothing was changed", hint="pipe it to stdin, or type it when prompted")
@@ -121,22 +124,18 @@ def _line(number: int, late: Callable[[], object] | None = None) -> bytes:
     return line.partition(b"\n")[0]
 
 
-@contextlib.contextmanager
-def _echo_off() -> Iterator[None]:
-    """Turn the terminal's echo off, and restore it in any case."""
-    import termios
+def _hidden_line(number: int, prompt: str) -> bytes:
+    """Prompt on a terminal and read a line without echo; after Ctrl-Z or SIGSTOP the same again."""
+    with echo_off(number) as quiet:
 
-    def stop(number: int, frame: object) -> None:
-        raise Interrupted("terminated; nothing was changed", terminated=True)
+        def again() -> None:
+            if can_ask():  # else in the background: reading there stops until it is back
+                set_modes(number, quiet, discard_input=True)
+                _write(prompt)
 
-    number = sys.stdin.fileno()
-    before = termios.tcgetattr(number)
-    quiet = [*before]
-    quiet[3] = before[3] & ~termios.ECHO
-    listened = signal.signal(signal.SIGTERM, stop)
-    try:
-        termios.tcsetattr(number, termios.TCSAFLUSH, quiet)  # discard what was typed before the prompt
-        yield
-    finally:
-        termios.tcsetattr(number, termios.TCSAFLUSH, before)
-        signal.signal(signal.SIGTERM, listened)
+        try:
+            with when_suspended(restore_terminal, again):
+                _write(prompt)
+                return _line(number)
+        finally:
+            sys.stderr.write("\n")

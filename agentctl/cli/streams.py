@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from typing import TextIO, cast
 
+from agentctl.cli.signals import writing
 from agentctl.core.errors import StateError
 
 
@@ -23,6 +25,8 @@ class Stream:
         self._stream = stream
         self._loud = loud
         self.is_gone = False  # checked by ``costs --watch``
+        self.is_used = False
+        self._writing = writing if loud else contextlib.nullcontext
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._stream, name)
@@ -35,8 +39,10 @@ class Stream:
         """
         if text == "":  # an unbuffered empty write would fail on a full disk, unnoticed
             return 0
+        self.is_used = True
         try:
-            return self._stream.write(text)
+            with self._writing():
+                return self._stream.write(text)
         except UnicodeEncodeError:
             encoding = self._stream.encoding or "ascii"
             return self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
@@ -51,7 +57,8 @@ class Stream:
             StateError: the disk is full, or the like.
         """
         try:
-            self._stream.flush()
+            with self._writing():
+                self._stream.flush()
         except OSError as error:
             self._give_up(error)
 
@@ -61,14 +68,15 @@ class Stream:
         Raises:
             StateError: the stream is ``loud`` and the failure is not a closed pipe.
         """
-        self.is_gone = True
+        self.is_gone, closed = True, False  # ``closed``: the terminal is
         with contextlib.suppress(OSError, ValueError):
+            closed = error.errno == errno.EIO and stat.S_ISCHR(os.fstat(self._stream.fileno()).st_mode)
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
             os.close(nowhere)
         with contextlib.suppress(OSError):
             self._stream.flush()
-        if self._loud and error.errno not in (errno.EPIPE, errno.ESHUTDOWN):
+        if self._loud and error.errno not in (errno.EPIPE, errno.ESHUTDOWN) and not closed:
             raise StateError(
                 f"stdout cannot be written: {error.strerror}",
                 hint="agentctl runs show   prints what the run has paid for",

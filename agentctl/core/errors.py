@@ -24,7 +24,7 @@ AgentctlError                   status (the name of the exit code), message, hin
 │   ├── LedgerBusy                  another process holds its lock: waiting may help
 │   └── LedgerGone                  moved, deleted or replaced while it was in use
 ├── RunTimeout                  124 timeout
-├── Interrupted                 130 interrupted, or 143 terminated
+├── Interrupted                 129 hung_up, 130 interrupted or 143 terminated
 └── InternalError               70  internal: our own bug
 """
 
@@ -35,6 +35,7 @@ from datetime import datetime
 from typing import ClassVar, Literal, get_args
 
 Billed = Literal["no", "unknown"]
+StopCause = Literal["Ctrl-C", "SIGTERM", "SIGHUP"]
 LimitName = Literal[
     "max_cost_per_task",
     "max_cost_per_minute",
@@ -306,17 +307,17 @@ class RunTimeout(AgentctlError):
 
 
 class Interrupted(AgentctlError):
-    """Ctrl-C or SIGTERM (``terminated``): calls stopped, holds kept, child processes ended."""
+    """A user or a signal (``cause``) stopped it: calls stopped, holds kept, child processes ended."""
 
     kind = "interrupted"
 
-    def __init__(self, message: str, *, terminated: bool = False, hint: str = "") -> None:
+    def __init__(self, message: str, *, cause: StopCause = "Ctrl-C", hint: str = "") -> None:
         super().__init__(message, hint=hint)
-        self.terminated = terminated
+        self.cause = cause
 
     @property
     def status(self) -> str:  # type: ignore[override]
-        return "terminated" if self.terminated else "interrupted"
+        return {"SIGHUP": "hung_up", "Ctrl-C": "interrupted", "SIGTERM": "terminated"}[self.cause]
 
 
 class InternalError(AgentctlError):

@@ -16,7 +16,15 @@ from agentctl.budget.rules import Amounts, Spend, extra_ceilings
 from agentctl.context.economics import CacheEconomics
 from agentctl.context.message_cache import MessageCache
 from agentctl.context.tokens import PLAIN
-from agentctl.core.errors import AgentctlError, BudgetExceeded, InternalError, Interrupted, RunTimeout, StateError
+from agentctl.core.errors import (
+    AgentctlError,
+    BudgetExceeded,
+    InternalError,
+    Interrupted,
+    RunTimeout,
+    StateError,
+    StopCause,
+)
 from agentctl.core.events import BreakerTripped, Crashed, Emit, Noted, ObeyedFilesChanged, RunStarted
 from agentctl.core.messages import Usage
 from agentctl.core.pricing import PriceOf
@@ -101,9 +109,9 @@ class Orchestrator:
         self._stop: Interrupted | None = None
         self._scope: anyio.CancelScope | None = None
 
-    def interrupt(self, *, terminated: bool = False) -> None:
-        """Stop the run, or the next one before it begins: Ctrl-C, or SIGTERM when ``terminated``."""
-        self._stop = Interrupted("stopped by SIGTERM" if terminated else "stopped by Ctrl-C", terminated=terminated)
+    def interrupt(self, cause: StopCause = "Ctrl-C") -> None:
+        """Stop the run, or the next one before it begins, because of ``cause``."""
+        self._stop = Interrupted(f"stopped by {cause}", cause=cause)
         if self._scope is not None:
             self._scope.cancel()
 

@@ -1,22 +1,21 @@
-"""The real command line with a scripted model: ``python scripted_cli.py SCRIPT run TASK…``; each script is a story."""
+"""The real command line with a scripted model: ``python scripted_cli.py SCRIPT run TASK…``; each script is a story.
+
+``STORY_STDOUT`` names a file for stdout.
+"""
 
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import anyio
-import anyio.to_thread
 
 from agentctl.__main__ import main
-from agentctl.cli.run.session import exit_at_once
 from agentctl.core.errors import AuthFailed, ProviderUnavailable
 from agentctl.core.messages import Completion, Delta, Request, ToolCall, Usage
 from agentctl.core.pricing import ModelFacts, Price
@@ -61,15 +60,25 @@ async def hang(request: Request) -> None:
 async def stand_fast(request: Request) -> None:
     """Report the cancellation, and go on."""
     Path("reached").touch()
-    with anyio.CancelScope(shield=True):
-        await anyio.to_thread.run_sync(_until_asked_to_stop)
-        Path("unmoved").touch()
+    try:
         await anyio.sleep_forever()
+    except anyio.get_cancelled_exc_class():
+        Path("unmoved").touch()
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep_forever()
+        raise
 
 
-def _until_asked_to_stop() -> None:
-    while signal.getsignal(signal.SIGINT) is not exit_at_once:
-        time.sleep(0.01)
+async def stop_slowly(request: Request) -> None:
+    """Be told to stop, say so, and stop once a file is there."""
+    try:
+        await hang(request)
+    except anyio.get_cancelled_exc_class():
+        Path("unmoved").touch()
+        with anyio.CancelScope(shield=True):
+            while not Path("go").exists():  # noqa: ASYNC110 - another process makes it
+                await anyio.sleep(0.01)
+        raise
 
 
 def echo(request: Request) -> Completion:
@@ -116,7 +125,10 @@ SCRIPTS: dict[str, list[Any]] = {
     "mid-call": [(Delta("so far so good"), hang)],
     "mid-tool": [call("git_status"), answer("never said")],
     "all.sh": [call("run_shell", command="sh all.sh", timeout=60), answer("never said")],
+    "docker_run": [call("docker_run", image="busybox:local", command="sleep 300", timeout=300), answer("never said")],
     "stubborn": [(stand_fast,)],
+    "slow to stop": [(stop_slowly,)],
+    "huge": [answer("x" * 1_000_000)],
     "later-call": [call("system_memory"), hang],
     "costly": [call("system_memory"), call("system_info")] * 20,
     "filling": [*map(noisy, range(8)), answer("enough is known")],
@@ -143,4 +155,6 @@ def scripted(name: str) -> Any:  # noqa: ANN401 - the shape of assemble, which w
 
 if __name__ == "__main__":
     script = sys.argv.pop(1)
+    if "STORY_STDOUT" in os.environ:
+        os.dup2(os.open(os.environ["STORY_STDOUT"], os.O_WRONLY | os.O_CREAT, 0o600), 1)
     main(assemble=scripted(script))

@@ -8,11 +8,12 @@ import select
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple, TextIO
 
 from agentctl.cli.costs.document import LimitStatus, SpendGate
-from agentctl.cli.exit_codes import ExitStatus
+from agentctl.cli.exit_codes import ExitStatus, exit_status
 from agentctl.core.errors import UsageError
 from agentctl.ledger.report import CostQuery, CostReport
 
@@ -85,7 +86,7 @@ _CLEAR = "\x1b[H\x1b[2J"
 
 
 def watch_costs(look: Callable[[datetime], CostView], form: str) -> int:
-    """Print views until Ctrl-C (130), until ``--fail-above`` fails (3), or until stdout has no reader (0).
+    """Print views until a signal (Ctrl-C: 130), until ``--fail-above`` fails (3), or until stdout has no reader (0).
 
     Raises:
         UsageError: the format is CSV, or a table and stdout is not a terminal that can be redrawn.
@@ -104,7 +105,9 @@ def watch_costs(look: Callable[[datetime], CostView], form: str) -> int:
     try:
         return _watch_json(look) if form == "json" else _watch_screen(look, form)
     except KeyboardInterrupt:
-        return ExitStatus.interrupted.value
+        from agentctl.cli.signals import interruption
+
+        return exit_status(interruption()).value
 
 
 def _watch_json(look: Callable[[datetime], CostView]) -> int:
@@ -125,22 +128,41 @@ def _watch_json(look: Callable[[datetime], CostView]) -> int:
 
 
 def _watch_screen(look: Callable[[datetime], CostView], form: str) -> int:
-    before = None
-    drawn = 0
+    from agentctl.cli.signals import when_suspended
+
+    screen = _WatchedScreen()
+    with when_suspended(lambda: None, screen.forget):
+        return _draw_again_and_again(look, form, screen)
+
+
+@dataclass(slots=True)
+class _WatchedScreen:
+    """What was drawn last: the report (None: nothing, or another program wrote since), its rows, and the size."""
+
+    report: object = None
+    rows: int = 0
+    size: os.terminal_size | None = None
+
+    def forget(self) -> None:
+        """Draw below what is there now."""
+        self.report, self.rows = None, 0
+
+
+def _draw_again_and_again(look: Callable[[datetime], CostView], form: str, screen: _WatchedScreen) -> int:
     while True:
         began = time.monotonic()
         view = look(datetime.now(UTC))
         size = os.get_terminal_size(sys.stdout.fileno())
-        if before is None:
+        if screen.size is None:
             print_notes(view)
-        if before != (view.report.timeless, size):
-            again = f"\x1b[{drawn}A\r\x1b[J" if drawn else ""
-            again = _CLEAR if before is not None and before[1] != size else again  # wrapped rows may be anywhere
-            before = (view.report.timeless, size)
+        if (screen.report, screen.size) != (view.report.timeless, size):
+            again = f"\x1b[{screen.rows}A\r\x1b[J" if screen.rows else ""
+            again = _CLEAR if screen.size not in (None, size) else again  # wrapped rows may be anywhere
+            screen.report, screen.size = view.report.timeless, size
             shown = render(view, form, sys.stdout)
             mark = f"as of {datetime.now():%H:%M:%S}; Ctrl-C to stop"
             lines = _fit_to_screen([*shown.splitlines(), mark], size)
-            drawn = len(lines)
+            screen.rows = len(lines)
             sys.stdout.write(again + "\n".join(lines) + "\n")
             sys.stdout.flush()
         if view.code:
@@ -168,7 +190,14 @@ def _fit_to_screen(lines: list[str], size: os.terminal_size) -> list[str]:
 
 
 def _rest(out: TextIO, took_s: float) -> bool:
-    """Sleep until the next report is due and return True; return False as soon as ``out`` has no reader."""
+    """Sleep until the next report is due and return True; return False as soon as ``out`` has no reader.
+
+    Raises:
+        KeyboardInterrupt: a signal stops it.
+    """
+    from agentctl.cli.signals import end_if_stopped
+
+    end_if_stopped()
     rest_s = max(_PAUSE_S, _REST * took_s)
     if getattr(out, "is_gone", False):
         return False

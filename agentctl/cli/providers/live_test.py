@@ -99,6 +99,7 @@ def _run_tests(
 
     import anyio
 
+    from agentctl.cli.signals import run_cancellable
     from agentctl.core.limits import CostLimit
     from agentctl.ledger import SqliteLedger
     from agentctl.runner.provider_trial import run_provider_tests
@@ -123,7 +124,7 @@ def _run_tests(
                 with anyio.CancelScope(shield=True):
                     await ledger.aclose()
 
-    return anyio.run(all_of_them)
+    return run_cancellable(all_of_them)
 
 
 def _error_of(result: ProviderTestResult) -> tuple[str, str]:

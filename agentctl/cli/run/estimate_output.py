@@ -42,11 +42,10 @@ def print_estimate(
 
     ``command`` is the command line that would repeat it.
     """
-    import anyio
-
+    from agentctl.cli.signals import run_cancellable
     from agentctl.runner.assemble import estimate_run
 
-    found = anyio.run(partial(estimate_run, loaded, choice, task, labels=labels))
+    found = run_cancellable(partial(estimate_run, loaded, choice, task, labels=labels))
     if form == "text":
         print(_text(found, choice))
     else:

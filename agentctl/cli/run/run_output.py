@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from agentctl.core.text import safe_text
 from agentctl.protocols import Approver, Observer
 
 if TYPE_CHECKING:
+    from agentctl.cli.ui.approval_prompt import TerminalApprover
     from agentctl.cli.ui.live import LiveScreen
 
 
@@ -74,6 +75,7 @@ class Presenter:
         # JSON lines on the same terminal would break the drawing.
         self._draws = not quiet and can_draw(sys.stderr, term) and not (form == "jsonl" and is_terminal(sys.stdout))
         self._screen = self._open_screen()
+        self._approver: TerminalApprover | None = None
         self._lines = JsonLines(secrets)
 
     def _open_screen(self) -> LiveScreen | PlainScreen:
@@ -98,7 +100,7 @@ class Presenter:
             return None
         from agentctl.cli.ui.approval_prompt import TerminalApprover
 
-        return TerminalApprover(
+        self._approver = TerminalApprover(
             stdin=sys.stdin.fileno(),
             write=self._tell_unmasked,
             paint=self._paint,
@@ -107,6 +109,23 @@ class Presenter:
             resume=self._screen.resume,
             wipe=self._draws,
         )
+        return self._approver
+
+    @contextmanager
+    def suspendable(self) -> Iterator[None]:
+        """While Ctrl-Z stops the run, remove what is drawn; then draw and ask it again. Enter it in the event loop."""
+        if not self._draws and self._approver is None:
+            yield
+            return
+        from agentctl.cli.signals import when_suspended
+
+        with when_suspended(self._screen.suspend, self._come_back, in_loop=True):
+            yield
+
+    def _come_back(self) -> None:
+        self._screen.come_back()
+        if self._approver is not None:
+            self._approver.ask_again()
 
     def warn(self, text: str) -> None:
         """Print a warning during the run."""
@@ -192,4 +211,7 @@ class Presenter:
 
 
 def _size() -> os.terminal_size:
-    return os.get_terminal_size(sys.stderr.fileno())
+    try:
+        return os.get_terminal_size(sys.stderr.fileno())
+    except OSError:  # the terminal is gone
+        return os.terminal_size((80, 24))

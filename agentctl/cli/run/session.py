@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import gc
-import os
-import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from agentctl.cli.error_output import PLAIN, print_stderr, report_error
 from agentctl.cli.invocation import Form, Invocation
 from agentctl.cli.run.task_input import InputData, append_data, read_input_data, read_task, unread_bytes
+from agentctl.cli.signals import interruption, run_to_end
 from agentctl.cli.ui.format import Paint, painter
-from agentctl.cli.ui.terminal import restore_sequence
-from agentctl.core.errors import AgentctlError, Interrupted
+from agentctl.core.errors import AgentctlError
 from agentctl.core.redaction import Redactor
 from agentctl.core.text import safe_text
 
 if TYPE_CHECKING:
-    from anyio.abc import TaskStatus
-
     from agentctl.cli.run.run_output import Presenter
     from agentctl.core.results import RunResult
     from agentctl.runner.orchestrator import Orchestrator
@@ -57,12 +52,12 @@ def perform(call: Invocation, request: RunRequest) -> int:
     """Run the task and return the exit code; report an error before its start in the requested output format."""
     known = _Beginning(call.form)
     try:
-        with _raise_on_sigterm():
-            return _perform(call, request, known)
+        return _perform(call, request, known)
     except AgentctlError as error:
         return report_error(error, form=known.form, command="run", task=known.task, paint=known.paint)
     except KeyboardInterrupt:
-        early = Interrupted("interrupted before the run began; nothing was sent")
+        early = interruption()
+        early.message = f"{early.status.replace('_', ' ')} before the run began; nothing was sent"
         return report_error(early, form=known.form, command="run", task=known.task, paint=known.paint)
 
 
@@ -185,7 +180,9 @@ def _redact(
 def _drive(
     orchestrator: Orchestrator, presenter: Presenter, task: str, data: InputData | None, *, loading: bool
 ) -> int:
-    import anyio
+    async def work() -> RunResult:
+        with presenter.suspendable():
+            return await orchestrator.run(append_data(task, data))
 
     # Reference counts free most of what a run allocates; the default threshold of 700 costs a short run 3 %.
     gc.set_threshold(10_000, 20, 20)
@@ -193,50 +190,10 @@ def _drive(
         gc.freeze()
         gc.enable()
     try:
-        result = anyio.run(run_until_signal, orchestrator, append_data(task, data))
+        result = run_to_end(work, orchestrator.interrupt)
     finally:
         presenter.close()
     return presenter.present(replace(result, task=task))
-
-
-async def run_until_signal(orchestrator: Orchestrator, task: str) -> RunResult:
-    """Run ``task`` and return its result; a first SIGINT or SIGTERM stops the run, a second ends the process."""
-    import anyio
-
-    ended: list[RunResult] = []
-    broken: list[Exception] = []
-    async with anyio.create_task_group() as group:
-        await group.start(_listen, orchestrator)
-        try:
-            ended.append(await orchestrator.run(task))
-        except Exception as error:  # noqa: BLE001 - raised below, not inside an exception group
-            broken.append(error)
-        group.cancel_scope.cancel()
-    if broken:
-        raise broken[0]
-    return ended[0]
-
-
-async def _listen(orchestrator: Orchestrator, *, task_status: TaskStatus[None]) -> None:
-    import anyio
-
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        task_status.started()
-        asked = False
-        async for number in signals:
-            if asked:
-                exit_at_once(number, None)
-            asked = True
-            orchestrator.interrupt(terminated=number == signal.SIGTERM)
-            # From here on exit at once, even if the event loop hangs in a call that cannot be cancelled.
-            signal.signal(signal.SIGINT, exit_at_once)
-            signal.signal(signal.SIGTERM, exit_at_once)
-
-
-def exit_at_once(number: int, frame: object) -> None:
-    """Restore the terminal and end the process; what the journal and the ledger have so far stays on disk."""
-    os.write(2, restore_sequence() + b"\nforced exit: calls already sent count as spent\n")
-    os._exit(128 + number)
 
 
 def _print_safe(text: str) -> None:
@@ -250,21 +207,3 @@ def _quiet(text: str) -> None:
 def _repeat_command(call: Invocation) -> tuple[str, ...]:
     """Return the command line to append a flag to; () if it contains ``--``, after which no flag is parsed."""
     return () if "--" in call.argv else ("agentctl", *call.argv)
-
-
-@contextmanager
-def _raise_on_sigterm() -> Iterator[None]:
-    """Raise Interrupted on SIGTERM, until the run itself handles signals."""
-
-    def stop(number: int, frame: object) -> None:
-        raise Interrupted("terminated before the run began; nothing was sent", terminated=True)
-
-    try:
-        before = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not the main thread: its owner handles signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -55,23 +55,40 @@ class TerminalApprover:
     ) -> None:
         self._stdin, self._write, self._paint, self._size = stdin, write, paint, size
         self._pause, self._resume, self._wipe = pause, resume, wipe
+        self._asked: Question | None = None
+        self._used = 0
 
     async def approve(self, question: Question) -> Approval:
         """Ask and return the answer; an empty line or the end of input means no, and an invalid answer asks again."""
         await anyio.to_thread.run_sync(self._pause)  # a frame may be on its way to a slow terminal
-        answer = await self._ask(question)
+        self._asked = question
+        try:
+            answer = await self._ask(question)
+        finally:
+            self._asked = None
         self._resume()  # not after an exception: the run ends, and nothing more is drawn
         return answer
 
+    def ask_again(self) -> None:
+        """Show an open question once more, since the screen was another program's in between."""
+        if self._asked is not None:
+            self._show(self._asked)
+
+    def _show(self, question: Question) -> None:
+        rows = list(question_rows(question, self._paint, width=max(20, self._size().columns - 1)))
+        self._write(("\r\x1b[J" if self._wipe else "") + "".join(f"{row}\n" for row in rows))
+        self._used = len(rows)
+        self._prompt()
+
+    def _prompt(self) -> None:
+        with suppress(OSError, termios.error):
+            termios.tcflush(self._stdin, termios.TCIFLUSH)
+        self._write(self._paint(_PROMPT, "bold"))
+
     async def _ask(self, question: Question) -> Approval:
         size = self._size()
-        rows = list(question_rows(question, self._paint, width=max(20, size.columns - 1)))
-        self._write(("\r\x1b[J" if self._wipe else "") + "".join(f"{row}\n" for row in rows))
-        used = len(rows)
+        self._show(question)
         while True:
-            with suppress(OSError, termios.error):
-                termios.tcflush(self._stdin, termios.TCIFLUSH)
-            self._write(self._paint(_PROMPT, "bold"))
             try:
                 line = await self._line()
             except BaseException:
@@ -79,14 +96,15 @@ class TerminalApprover:
                 raise
             if line is None:
                 self._write("\n")
-            used += max(1, -(-cell_width(safe_text(_PROMPT + (line or ""))) // size.columns))
+            self._used += max(1, -(-cell_width(safe_text(_PROMPT + (line or ""))) // size.columns))
             answer = _ANSWERS.get("" if line is None else line.strip().lower())
             if answer is not None:
-                if self._wipe and self._size() == size and used < size.lines:
-                    self._write(f"\x1b[{used}A\r\x1b[J")
+                if self._wipe and self._size() == size and self._used < size.lines:
+                    self._write(f"\x1b[{self._used}A\r\x1b[J")
                 return answer
             self._write("Please answer y, n or a.\n")
-            used += 1
+            self._used += 1
+            self._prompt()
 
     async def _line(self) -> str | None:
         """Return the input up to Enter, None at the end of input."""

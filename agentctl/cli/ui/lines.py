@@ -276,5 +276,11 @@ class PlainScreen:
     def resume(self) -> None:
         """Do nothing: see ``pause``."""
 
+    def suspend(self) -> None:
+        """Do nothing: see ``pause``."""
+
+    def come_back(self) -> None:
+        """Do nothing: see ``pause``."""
+
     def close(self) -> None:
         """Do nothing: all lines are already printed."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 0.3  # a run that ends sooner draws nothing
 _FRAME_S = 0.1
+_SUSPEND_S = 1.0
 _SHORTEST_BEGINNING = 4
 
 
@@ -68,7 +69,7 @@ class LiveScreen:
         self._turn = threading.Condition()
         self._lines: list[ScreenLine] = []
         self._thread: threading.Thread | None = None
-        self._pausing = self._paused = self._closing = self._broken = False
+        self._pausing = self._was_pausing = self._paused = self._closing = self._broken = False
         self._live: Live | None = None
         self._frame = _Frame()
         self._drawn_at = os.terminal_size((0, 0))
@@ -99,6 +100,19 @@ class LiveScreen:
             self._turn.notify_all()
             if self._thread is not None:
                 self._turn.wait_for(lambda: self._paused or self._closing)
+
+    def suspend(self) -> None:
+        """Remove the region before the process stops, unless the terminal is too slow."""
+        with self._turn:
+            self._was_pausing, self._pausing = self._pausing, True
+            self._turn.notify_all()
+            if self._thread is not None:
+                self._turn.wait_for(lambda: self._paused or self._closing, _SUSPEND_S)
+
+    def come_back(self) -> None:
+        """Draw the region again after ``suspend``, unless it was removed before."""
+        if not self._was_pausing:
+            self.resume()
 
     def resume(self) -> None:
         """Draw the region again."""

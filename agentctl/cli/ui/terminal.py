@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import TextIO
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TextIO
 
 _NARROWEST = 60
 _LOWEST = 4
-_restore = b""  # global: a signal handler has access to nothing else
+# Globals: a signal handler has access to nothing else.
+_restore = b""
+_modes: tuple[int, list[Any]] | None = None
 
 
 def can_draw(stream: TextIO, term: str) -> bool:
@@ -61,5 +65,47 @@ def set_restore_sequence(restore: bytes) -> None:
 
 
 def restore_sequence() -> bytes:
-    """Return the bytes that restore the terminal at a forced exit."""
+    """Return the bytes that remove what is drawn and show the cursor."""
     return _restore
+
+
+def restore_terminal() -> None:
+    """Remove what is drawn, show the cursor and turn the echo on again, before the process ends without more ado."""
+    with suppress(OSError):
+        os.write(2, restore_sequence())
+    if _modes is not None:
+        set_modes(*_modes)
+
+
+@contextmanager
+def echo_off(number: int) -> Iterator[list[Any]]:
+    """Turn the echo of the terminal off, yield the modes that do so, and restore it in any case.
+
+    What was typed before is discarded.
+    """
+    global _modes
+    import termios
+
+    before = termios.tcgetattr(number)
+    quiet = [*before]
+    quiet[3] = before[3] & ~termios.ECHO
+    _modes = number, before
+    try:
+        termios.tcsetattr(number, termios.TCSAFLUSH, quiet)
+        yield quiet
+    finally:
+        set_modes(number, before, discard_input=True)
+        _modes = None
+
+
+def set_modes(number: int, modes: list[Any], *, discard_input: bool = False) -> None:
+    """Set the modes of the terminal, from the background too; do nothing if it is gone."""
+    import signal
+    import termios
+
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTTOU,))
+    try:
+        with suppress(termios.error):
+            termios.tcsetattr(number, termios.TCSAFLUSH if discard_input else termios.TCSANOW, modes)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)

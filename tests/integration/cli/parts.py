@@ -22,6 +22,16 @@ def wait_for_file(path: Path, process: subprocess.Popen[bytes]) -> None:
     pytest.fail(f"{path.name} never came")
 
 
+def signal_until_it_ends(process: subprocess.Popen[bytes], number: int) -> None:
+    """Send a signal again and again, as a person who waits does, until the process has ended."""
+    for _ in range(600):
+        if process.poll() is not None:
+            return
+        process.send_signal(number)
+        time.sleep(0.05)
+    pytest.fail("it never ended")
+
+
 def run_into_closed_pipe(agentctl: Commands, *words: str, script: str | None = None, stderr_too: bool = False) -> Ended:
     """Run with a stdout whose reader has already left."""
     reading, writing = os.pipe()

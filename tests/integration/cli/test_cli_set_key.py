@@ -138,7 +138,10 @@ def test_key_is_asked_for_at_a_terminal_and_never_shown(agentctl: Commands, conf
     assert (config / ".env").read_text() == f"OPENAI_API_KEY={KEY}\n"
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGQUIT, -signal.SIGQUIT)],
+)
 def test_a_signal_at_the_prompt_leaves_a_terminal_that_echoes(
     agentctl: Commands, config: Path, number: signal.Signals, code: int
 ) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -82,6 +85,7 @@ def test_a_second_ctrl_c_leaves_a_visible_cursor_and_no_region(on_screen: OnScre
     assert not screen.cursor_is_visible
     screen.types("C-c")
     until((tmp_path / "unmoved").exists, "the first Ctrl-C")
+    time.sleep(0.1)  # at once it would be taken for the same key
     screen.types("C-c")
     assert screen.ended() == 130
     text = screen.text()
@@ -160,3 +164,39 @@ def test_the_shells_prompt_comes_back_to_a_terminal_as_it_was(at_terminal: AtTer
     assert person.leaves()[0] == 130
     assert termios.tcgetattr(person.terminal) == before
     assert os.get_terminal_size(person.terminal).columns == 100
+
+
+def test_a_question_at_a_terminal_that_has_closed_is_denied(at_terminal: AtTerminal, tmp_path: Path) -> None:
+    person = at_terminal("remove", "run", "Look", STORY_NOHUP="1", STORY_STDOUT="answer")
+    person.sees("Allow it?")
+    person.hang_up()
+    assert person.process.wait(30) == 5
+    assert not (tmp_path / "removed").exists()
+
+
+def test_sigquit_leaves_the_screen_as_any_end_does(at_terminal: AtTerminal) -> None:
+    import termios
+
+    person = at_terminal("streaming", "run", "Look")
+    before = termios.tcgetattr(person.terminal)
+    person.sees("The first half")
+    person.types("\x1c")
+    code, seen = person.leaves()
+    assert (code, seen.endswith(f"\x1b[J{SHOW}")) == (-signal.SIGQUIT, True)
+    assert termios.tcgetattr(person.terminal) == before
+
+
+@pytest.mark.parametrize(("story", "text"), [("streaming", "The first half"), ("remove", "Allow it?")])
+@pytest.mark.parametrize("flags", [(), ("--json",), ("-o", "jsonl")])
+def test_a_terminal_that_closes_ends_the_run_and_its_journal(
+    at_terminal: AtTerminal, tmp_path: Path, state: Path, story: str, text: str, flags: tuple[str, ...]
+) -> None:
+    """The document is lost with the terminal, and no reason for another exit code."""
+    person = at_terminal(story, "run", "Look", *flags)
+    person.sees(text)
+    person.hang_up()
+    assert person.process.wait(30) == 129
+    assert not (tmp_path / "removed").exists()
+    (journal,) = (state / "runs").glob("*.jsonl")
+    last = json.loads(journal.read_text().splitlines()[-1])
+    assert (last["event"], last["result"]["status"]) == ("run_finished", "hung_up")

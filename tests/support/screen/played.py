@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -15,7 +14,6 @@ from typing import Any
 
 import anyio
 
-from agentctl.cli.run.session import exit_at_once
 from agentctl.core.errors import ToolError
 from agentctl.core.messages import Completion, Delta, Request, ToolCall, Usage
 from agentctl.core.pricing import ModelFacts, Price
@@ -106,11 +104,13 @@ async def gate(request: Request) -> None:
 
 async def stand_fast(request: Request) -> None:
     """Report the cancellation, and go on."""
-    with anyio.CancelScope(shield=True):
-        while signal.getsignal(signal.SIGINT) is not exit_at_once:  # noqa: ASYNC110 - another task sets it
-            await anyio.sleep(0.01)
-        Path("unmoved").touch()
+    try:
         await anyio.sleep_forever()
+    except anyio.get_cancelled_exc_class():
+        Path("unmoved").touch()
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep_forever()
+        raise
 
 
 class Box:

@@ -25,7 +25,8 @@ def test_every_error_has_an_exit_code_and_every_code_a_sentence() -> None:
     assert statuses <= set(ExitStatus.__members__)
     assert set(SENTENCES) == set(ExitStatus)
     assert exit_status(UsageError("x")) is ExitStatus.usage
-    assert exit_status(Interrupted("x", terminated=True)) is ExitStatus.terminated
+    assert exit_status(Interrupted("x", cause="SIGTERM")) is ExitStatus.terminated
+    assert exit_status(Interrupted("x", cause="SIGHUP")) is ExitStatus.hung_up
     assert exit_status(KeyboardInterrupt()) is ExitStatus.interrupted
     assert exit_status(ZeroDivisionError()) is ExitStatus.internal
 

@@ -140,7 +140,7 @@ async def test_run_stopped_while_it_waits_has_the_charge_and_the_partial_answer(
 
     def stop() -> None:
         if how != "--timeout":
-            found[0].interrupt(terminated=how == "SIGTERM")
+            found[0].interrupt("SIGTERM" if how == "SIGTERM" else "Ctrl-C")
         else:
             assert found[0]._scope is not None
             found[0]._scope.deadline = anyio.current_time() - 1

@@ -15,7 +15,7 @@ from typing import TypeVar
 import anyio
 import pytest
 
-from agentctl.core.errors import AuthFailed, EngineUnavailable, ProviderUnavailable, StateError
+from agentctl.core.errors import AuthFailed, EngineUnavailable, ProviderUnavailable, StateError, StopCause
 from agentctl.core.events import (
     BreakerTripped,
     CallDoubted,
@@ -229,9 +229,11 @@ def hanging(reached: anyio.Event) -> Part:
     return hang
 
 
-@pytest.mark.parametrize(("terminated", "status"), [(False, "interrupted"), (True, "terminated")])
+@pytest.mark.parametrize(
+    ("cause", "status"), [("Ctrl-C", "interrupted"), ("SIGTERM", "terminated"), ("SIGHUP", "hung_up")]
+)
 async def test_interrupt_in_mid_call_keeps_the_hold_and_the_partial_answer(
-    house: House, terminated: bool, status: str
+    house: House, cause: StopCause, status: str
 ) -> None:
     reached = anyio.Event()
     script: list[Step] = [asks(call("docker_ps"), text="Looking."), (Delta("One"), hanging(reached))]
@@ -245,7 +247,7 @@ async def test_interrupt_in_mid_call_keeps_the_hold_and_the_partial_answer(
         async with anyio.create_task_group() as group:
             group.start_soon(go)
             await reached.wait()
-            orchestrator.interrupt(terminated=terminated)
+            orchestrator.interrupt(cause)
     (result,) = results
     assert (result.status, result.answer, result.complete, result.turns) == (status, "One", False, 2)
     (doubt,) = house.diary.of(CallDoubted)
