@@ -312,7 +312,7 @@ def providers_under_test(loaded: Loaded, names: Sequence[str]) -> tuple[Provider
             choice = choose_provider(loaded, owners_of=catalogue_owners(loaded))
 
     def under_test(name: str) -> ProviderUnderTest:
-        loaded.refuse_wrong(f"provider {name}")
+        loaded.refuse_wrong(*(() if name == "builtin" else ("llm_provider", "llm_model")), f"provider {name}")
         key = settings.key_of(name)
         is_chosen = name == (settings.llm_provider if choice is None else choice.provider)
         model = (settings.llm_model if choice is None else choice.model) if is_chosen else None

@@ -74,7 +74,7 @@ def setting(
     without.
 
     A function as ``default`` is called to make the default. ``needed_by`` names groups of commands ("run", "report",
-    "policy", "prices") and the use of a provider ("provider openai").
+    "policy", "prices"), the use of a provider ("provider openai") and that of any model ("model": not builtin).
     """
     names = (variable,) if isinstance(variable, str) else variable
     prefixed = tuple(PREFIX + name for name in names)

@@ -13,7 +13,7 @@ from agentctl.settings.host import current_engine
 from agentctl.settings.labels import job_labels
 from agentctl.settings.lineage import find_parent
 from agentctl.settings.loaded import Loaded, refusal
-from agentctl.settings.merge import Merged, absolute, format_value, merge, secret_texts, validate
+from agentctl.settings.merge import Merged, absolute, absolute_folders, format_value, merge, secret_texts, validate
 from agentctl.settings.model import Settings, default_folder
 from agentctl.settings.names import NEEDS
 from agentctl.settings.own_files import is_folder, is_there, read_own_file
@@ -42,11 +42,15 @@ from agentctl.settings.sources import (
 
 
 class SettingsCheck(NamedTuple):
-    """The result of ``config check``: without problems a run would start; with them ``loaded`` is None."""
+    """The result of ``config check``: without problems a run would start; with them ``loaded`` is None.
+
+    ``incomplete`` has what could be read in spite of the problems: wrong values have their defaults there.
+    """
 
     problems: tuple[str, ...]
     notes: tuple[str, ...]
     loaded: Loaded | None
+    incomplete: Loaded | None = None
 
 
 class _Read(NamedTuple):
@@ -97,14 +101,14 @@ def load_settings(
     env_files: Sequence[str | Path] = (),
     config: str | Path | None = None,
     remember: bool = True,
-    needs: Sequence[str] = ("run",),
+    needs: Sequence[str] = ("run", "model"),
 ) -> Loaded:
     """Load the settings from every source; the strongest value of each wins.
 
     ``flags`` maps field names to what was typed; None means not given. With ``remember`` the note on an untrusted
     file's ignored lines appears once per content of the file; without, it appears each time, and nothing is written.
-    ``needs`` says what the settings are for: "run" (everything but what a provider alone needs), "report", "policy",
-    "prices", or a field. Any other wrong setting gets a warning and its default.
+    ``needs`` says what the settings are for: "run" (everything but what a provider or a model alone needs), "report",
+    "policy", "prices", "model", or a field. Any other wrong setting gets a warning and its default.
 
     Raises:
         UsageError: a flag or a needed setting is wrong; the error lists all of them.
@@ -142,13 +146,14 @@ def check_settings(
     """Load as ``load_settings`` does, but return the problems, including those of values that are overridden."""
     loaded, problems, read = _load(flags, environ, cwd, env_files, config, remember=False)
     shadowed: list[str] = []
-    said = {problem.text for problem in problems}
+    known = {problem.text for problem in problems}
     for layer in read.layers if read else ():
-        wrong = [problem for problem in validate(layer.entries).problems if problem.text not in said]
+        entries = {**layer.entries, **absolute_folders(layer.entries, Path.cwd() if cwd is None else cwd)}
+        wrong = [problem for problem in validate(entries).problems if problem.text not in known]
         shadowed += [f"{problem.text}; it has no effect, because a stronger source sets it" for problem in wrong]
-    if problems:
-        return SettingsCheck(tuple(map(str, problems)), tuple(shadowed), None)
-    return SettingsCheck((), (*(loaded.notes if loaded else ()), *shadowed), loaded)
+    said = () if loaded is None else tuple(note for note in loaded.notes if note not in loaded.warnings)
+    notes = (*said, *shadowed)
+    return SettingsCheck(tuple(map(str, problems)), notes, None if problems else loaded, loaded)
 
 
 def _load(

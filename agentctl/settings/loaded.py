@@ -76,13 +76,13 @@ class Loaded:
         """Return whether a problem that was set aside affects ``need``: a field, or "provider openai"."""
         return any(need in problem.stops for problem in self.set_aside)
 
-    def refuse_wrong(self, need: str) -> None:
-        """Refuse to continue if ``is_wrong(need)``.
+    def refuse_wrong(self, *needs: str) -> None:
+        """Refuse to continue if ``is_wrong`` for one of ``needs``.
 
         Raises:
             UsageError: the error lists all of these problems.
         """
-        if found := [problem for problem in self.set_aside if need in problem.stops]:
+        if found := [problem for problem in self.set_aside if not set(needs).isdisjoint(problem.stops)]:
             raise refusal(found)
 
     def cause(self, *fields: str) -> str:

@@ -48,14 +48,21 @@ def merge(layers: Sequence[Layer], *, cwd: Path) -> Merged:
     if named is not None and named.source.kind == "user .env":
         del entries["config_dir"]
         notes.append(f"{named.name} ({named.origin}) has no effect: the file lies in that folder")
-    for name in (*DIR_FIELDS, "workdir", "cost_history_file"):
-        entry = entries.get(name)
-        if entry is not None and isinstance(entry.value, str | Path) and str(entry.value).strip():
-            entries[name] = entry._replace(value=absolute(entry.value, cwd))
+    entries |= absolute_folders(entries, cwd)
     for name in ("llm_provider", "llm_model"):
         entries.pop(name, None)
     pair, problems, said = _provider_and_model(layers)
     return Merged(entries | pair, problems, (*notes, *said))
+
+
+def absolute_folders(entries: Mapping[str, SettingEntry], cwd: Path) -> dict[str, SettingEntry]:
+    """Return the entries of ``entries`` that name a folder or a file, made absolute."""
+    named = {name: entries[name] for name in (*DIR_FIELDS, "workdir", "cost_history_file") if name in entries}
+    return {
+        name: entry._replace(value=absolute(entry.value, cwd))
+        for name, entry in named.items()
+        if isinstance(entry.value, str | Path) and str(entry.value).strip()
+    }
 
 
 def absolute(path: object, cwd: Path) -> Path:
@@ -80,6 +87,8 @@ def _provider_and_model(
     notes: list[str] = []
     for layer in reversed(layers):
         new_provider, new_model = layer.entries.get("llm_provider"), layer.entries.get("llm_model")
+        if problems and new_provider and (new_model or _word(new_provider) != _word(provider)):
+            problems.clear()  # a stronger source names another pair
         head, _, tail = str(new_model.value).partition("/") if new_model else ("", "", "")
         if new_model and tail and head.lower() in _PROVIDERS:
             if new_provider is None or _word(new_provider) == head.lower():
@@ -89,7 +98,7 @@ def _provider_and_model(
                 both = f"{_word(new_provider)} ({new_provider.origin}) and {head} ({new_model.origin})"
                 said = safe_text(f"two providers are named at once: {both}")
                 flags = "flag" in (new_provider.source.kind, new_model.source.kind)
-                stops = ALWAYS if flags else ("run", "llm_provider", "llm_model")
+                stops = ALWAYS if flags else ("model", "llm_provider", "llm_model")
                 problems.append(Problem(said, "remove one of them", stops))
         if new_provider is not None:
             if provider is not None and model is not None and _word(provider) != _word(new_provider) and not new_model:
@@ -105,8 +114,8 @@ def _provider_and_model(
     return {name: entry for name, entry in found.items() if entry}, tuple(problems), tuple(map(safe_text, notes))
 
 
-def _word(entry: SettingEntry) -> str:
-    return str(entry.value).strip().lower()
+def _word(entry: SettingEntry | None) -> str:
+    return "" if entry is None else str(entry.value).strip().lower()
 
 
 def format_value(value: object) -> str:

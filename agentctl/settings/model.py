@@ -82,7 +82,7 @@ class Settings(BaseSettings):
         Flag(WHO, "NAME", spellings=("--provider",)), bare=True, example="builtin")
     llm_model: Word = setting(
         None, "LLM_MODEL", "answer", "model to use, or provider/model (agentctl models); unset: the provider's default",
-        Flag(WHO, "NAME", spellings=("-m", "--model")), bare=True, example="openai/gpt-4o-mini")
+        Flag(WHO, "NAME", spellings=("-m", "--model")), bare=True, needed_by=("model",), example="openai/gpt-4o-mini")
     openai_api_key: Key = _key("openai")
     anthropic_api_key: Key = _key("anthropic")
     gemini_api_key: Key = _key("gemini")
@@ -226,7 +226,7 @@ class Settings(BaseSettings):
 
     # Left out of dumps: no caller needs it there.
     prices: Prices = setting(
-        lambda: MappingProxyType({}), (), "prices", "prices of models", needed_by=("run", "prices"), exclude=True)
+        lambda: MappingProxyType({}), (), "prices", "prices of models", needed_by=("model", "prices"), exclude=True)
     # fmt: on
 
     @classmethod

@@ -257,12 +257,12 @@ def ollama_address(value: object) -> str:
 
 
 def engine_address(value: object) -> str:
-    """Return the engine's address unchanged; the engine's client checks it."""
-    return _visible_text(value, "an address such as unix:///var/run/docker.sock")
+    """Return the engine's address unchanged; the engine's client checks it once a tool needs it."""
+    return _visible_text(value, "an address such as unix:///var/run/docker.sock", blanks=True)
 
 
-def _visible_text(value: object, allowed: str) -> str:
+def _visible_text(value: object, allowed: str, *, blanks: bool = False) -> str:
     text = value.strip() if isinstance(value, str) else ""
-    if not text or len(text) > 2000 or not text.isprintable() or " " in text:
+    if not text or len(text) > 2000 or not text.isprintable() or (" " in text and not blanks):
         raise ValueError(allowed)
     return text

@@ -61,14 +61,21 @@ def choose_provider(
     """
     loaded.refuse_wrong("run")
     choice = _choose(loaded, ollama_models, owners_of)
-    loaded.refuse_wrong(f"provider {choice.provider}")
+    loaded.refuse_wrong(*needs_of(choice.provider))
     return choice
+
+
+def needs_of(provider: str) -> tuple[str, ...]:
+    """Return what the use of a provider needs, beside what every run needs."""
+    own = f"provider {provider}"
+    return (own,) if provider == "builtin" else (own, "model")
 
 
 def _choose(loaded: Loaded, ollama_models: tuple[str, ...] | None, owners_of: OwnersOf) -> ProviderChoice:
     settings = loaded.settings
     if settings.llm_provider is not None and not _is_overruled(loaded, owners_of):
         return _choose_named(loaded, settings.llm_provider, owners_of)
+    loaded.refuse_wrong("llm_model")  # it may name the provider
     keys = _keys(loaded)
     if settings.llm_model is not None and owners_of is not no_owners:
         choice = _choose_by_model(loaded, settings.llm_model, None if loaded.ci else ollama_models, owners_of)
@@ -256,7 +263,7 @@ def _in_ollama(model: str, models: tuple[str, ...] | None) -> str | None:
 
 def _choose_named(loaded: Loaded, provider: str, owners_of: OwnersOf) -> ProviderChoice:
     by, model = _choice_source(loaded), loaded.settings.llm_model
-    loaded.refuse_wrong(f"provider {provider}")
+    loaded.refuse_wrong(*needs_of(provider))
     if provider == "builtin":
         return ProviderChoice("builtin", None, by)
     if model is not None and _is_left_behind(loaded, provider, model, owners_of):

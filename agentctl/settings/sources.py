@@ -106,6 +106,13 @@ class Problem(NamedTuple):
     def __str__(self) -> str:
         return f"{self.text} ({self.hint})" if self.hint else self.text
 
+    @property
+    def names_provider(self) -> tuple[str, ...]:
+        """Which of ``stops`` decide on the provider and its model, or on the use of one provider."""
+        return tuple(
+            need for need in self.stops if need in ("llm_provider", "llm_model") or need.startswith("provider ")
+        )
+
 
 class Layer(NamedTuple):
     """The content of one source: entries by field, empty key variables, unknown names."""

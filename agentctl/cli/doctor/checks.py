@@ -40,7 +40,8 @@ def check_settings(loaded: Loaded, notes: Sequence[str]) -> tuple[Finding, ...]:
     values = f"{changed} changed from the defaults" if changed else "all defaults"
     message = f"valid; {values}, " + (f"files: {' and '.join(files)}" if files else "no config file")
     lines = [note for note in notes if not _is_about_the_project(note, loaded)]
-    return (*(warning("settings", line, "agentctl config show") for line in lines), ok("settings", message))
+    valid = () if loaded.set_aside else (ok("settings", message),)
+    return (*(warning("settings", line, "agentctl config show") for line in lines), *valid)
 
 
 def check_project_files(loaded: Loaded, notes: Sequence[str]) -> tuple[Finding, ...]:

@@ -42,7 +42,7 @@ def doctor(
 
     as_json = wants_json(output, json=json)
     checked = check_settings(flags={}, config=config, env_files=env_file or ())
-    loaded = checked.loaded
+    loaded = checked.incomplete
     caller_findings = (_terminal(loaded), _versions())
     report = examine(
         checked,

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from agentctl.cli.doctor import checks
-from agentctl.cli.doctor.findings import GRACE_S, DoctorCheck, DoctorReport, Finding, missing, run_checks
-from agentctl.core.errors import AgentctlError
+from agentctl.cli.doctor.findings import GRACE_S, DoctorCheck, DoctorReport, Finding, missing, run_checks, warning
+from agentctl.core.errors import LIMIT_NAMES, AgentctlError
 from agentctl.core.pricing import ModelFacts
 from agentctl.providers.selection import resolve_provider
 from agentctl.settings import Loaded, ProviderChoice, SettingsCheck
 from agentctl.settings.names import KEY_NAMES
+from agentctl.settings.own_files import is_folder
+from agentctl.settings.provider_choice import needs_of
 
 _FILES_S = 2.0
 _OUTSIDE_S = checks.PATIENCE_S + GRACE_S
@@ -45,18 +48,33 @@ def examine(
     ``caller_findings`` are those that only the caller can make: terminal and versions. ``offline`` makes no request
     beyond this host.
     """
-    loaded = checked.loaded
+    loaded = checked.incomplete
     if loaded is None:
         problems = tuple(missing("settings", text, _undo_hint(text), stops=True) for text in checked.problems)
         return DoctorReport(None, problems[0].message, problems[0].hint, (*problems, *caller_findings))
     chosen = _choose(loaded, check_startable)
-    found = run_checks(_checks_for(loaded, checked, chosen, today, offline=offline))
+    wrong = _problem_findings(loaded, chosen.choice)
+    found = (*wrong, *run_checks(_checks_for(loaded, checked, chosen, today, offline=offline)))
+    if stopping := [finding for finding in wrong if finding.stops]:
+        return DoctorReport(None, stopping[0].message, stopping[0].hint, (*found, *caller_findings))
     choice, error = chosen.choice, chosen.error
     if choice is None or error is not None:
         message, hint = (error.message, error.hint) if error is not None else ("no provider is available", "")
         return DoctorReport(None, message, hint, (*found, *caller_findings))
     name = f"{choice.provider}/{choice.model}" if choice.model else choice.provider
     return DoctorReport(name, choice_reason(loaded, choice), "", (*found, *caller_findings))
+
+
+def _problem_findings(loaded: Loaded, choice: ProviderChoice | None) -> tuple[Finding, ...]:
+    """Return a finding for each wrong setting: a problem if it stops a run, a warning if a run does not need it."""
+    found = []
+    for problem in loaded.set_aside:
+        chosen = needs_of(choice.provider) if choice is not None else problem.names_provider
+        stops = not {"always", "run", *chosen}.isdisjoint(problem.stops)
+        text = str(problem)
+        hint = _undo_hint(text)
+        found.append(missing("settings", text, hint, stops=True) if stops else warning("settings", text, hint))
+    return tuple(found)
 
 
 def _undo_hint(problem: str) -> str:
@@ -66,7 +84,9 @@ def _undo_hint(problem: str) -> str:
 
 
 def _choose(loaded: Loaded, check_startable: CheckStartable) -> _Chosen:
+    """Choose as a run would, in spite of wrong settings that do not name the provider."""
     choice = None
+    loaded = replace(loaded, set_aside=tuple(problem for problem in loaded.set_aside if problem.names_provider))
     try:
         choice = resolve_provider(loaded)
         return _Chosen(choice, check_startable(loaded, choice))
@@ -78,6 +98,8 @@ def _checks_for(
     loaded: Loaded, checked: SettingsCheck, chosen: _Chosen, today: date, *, offline: bool
 ) -> tuple[DoctorCheck, ...]:
     settings, choice = loaded.settings, chosen.choice
+    is_placed = not loaded.is_wrong("state_dir")
+    is_limited = not any(map(loaded.is_wrong, LIMIT_NAMES))
     due = [
         DoctorCheck("settings", partial(checks.check_settings, loaded, checked.notes), _FILES_S),
         DoctorCheck("project files", partial(checks.check_project_files, loaded, checked.notes), _FILES_S),
@@ -92,13 +114,17 @@ def _checks_for(
         due.append(DoctorCheck("key", lambda: (missing("key", error.message, _key_hint(error), stops=True),), _FILES_S))
     if chosen.facts is not None:
         due.append(DoctorCheck("price", partial(checks.check_price, chosen.facts), _FILES_S))
-    workspace = settings.workdir or Path.cwd()
+    workspace = settings.workdir if settings.workdir and is_folder(settings.workdir) else Path.cwd()
+    due.append(DoctorCheck("price table", partial(checks.check_price_table, loaded, today), _OUTSIDE_S))
+    if is_limited and is_placed:
+        due.append(DoctorCheck("limits", partial(checks.check_limits, loaded, chosen.facts), _FILES_S))
+    if is_placed:
+        due += [
+            DoctorCheck("ledger", partial(checks.check_ledger, settings.ledger_path), _OUTSIDE_S),
+            DoctorCheck("state folder", partial(checks.check_state_folder, settings.state_dir), _FILES_S),
+        ]
     return (
         *due,
-        DoctorCheck("price table", partial(checks.check_price_table, loaded, today), _OUTSIDE_S),
-        DoctorCheck("limits", partial(checks.check_limits, loaded, chosen.facts), _FILES_S),
-        DoctorCheck("ledger", partial(checks.check_ledger, settings.ledger_path), _OUTSIDE_S),
-        DoctorCheck("state folder", partial(checks.check_state_folder, settings.state_dir), _FILES_S),
         DoctorCheck("engine", partial(checks.check_engine, loaded, offline=offline), _OUTSIDE_S),
         DoctorCheck(
             "sandbox", partial(checks.check_sandbox, settings, str(loaded.sources["sandbox"]), workspace), _OUTSIDE_S

@@ -41,7 +41,8 @@ def try_providers(
     from agentctl.settings import load_settings
 
     as_json = wants_json(output, json=json)
-    loaded = load_settings(flags={"max_cost_per_task": max_cost}, remember=False)
+    needs = () if free else ("report", "prices", "max_cost_per_task", "max_cost_per_hour")
+    loaded = load_settings(flags={"max_cost_per_task": max_cost}, remember=False, needs=needs)
     for note in loaded.notes:
         print_stderr(safe_text(note))
     under_test = providers_under_test(loaded, [_provider_name(name) for name in names or ()])

@@ -153,7 +153,11 @@ def _load(request: RunRequest) -> Loaded:
     from agentctl.settings import load_settings
 
     return load_settings(
-        flags=request.flags, env_files=request.env_files, config=request.config, remember=not request.estimate
+        flags=request.flags,
+        env_files=request.env_files,
+        config=request.config,
+        remember=not request.estimate,
+        needs=("run",),  # what a model needs besides is judged when one is chosen
     )
 
 

@@ -65,6 +65,81 @@ def test_a_run_of_builtin_needs_no_key_no_address_and_no_colour(
     assert warned(here(*TASK[:1], "-q", *TASK[1:]).err) == []
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"LLM_MODEL": "gpt 4"}, {"LLM_PROVIDER": "anthropic", "LLM_MODEL": "openai/gpt-4o"}, {"prices": "x"}]
+)
+def test_a_run_of_builtin_needs_no_model_and_no_prices(
+    here: Here, config: Path, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, str]
+) -> None:
+    if "prices" in wrong:
+        config.mkdir()
+        (config / "config.toml").write_text('[prices]\n"openai/x" = { input = "x", output = 1 }\n')
+    else:
+        for name, value in wrong.items():
+            monkeypatch.setenv(name, value)
+    assert here(*TASK).code == 0
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-right-0123456789")
+    for words in (["run", "Why?"], ["config", "check"]):
+        ended = here(*words)
+        assert (ended.code, ended.out) == (2, ""), words
+    monkeypatch.delenv("OPENAI_API_KEY")
+    if "LLM_MODEL" in wrong:
+        assert here("run", "How much disk is free?").code == 2
+
+
+def test_address_of_the_engine_is_judged_by_the_tools_that_need_it(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://a b:2375/x")
+    assert here(*TASK).code == 0
+    ended = here("run", "--provider", "builtin", "List all containers")
+    assert ended.code == 4
+    assert 'DOCKER_HOST is "tcp://a b:2375/x", which is not an engine\'s address' in ended.err
+
+
+@pytest.mark.parametrize("name", ["AGENTCTL_COLOR", "OPENAI_API_KEY", "MAX_COST_PER_HOUR", "AGENTCTL_STATE_DIR"])
+def test_doctor_checks_the_rest_in_spite_of_a_wrong_setting(
+    here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    monkeypatch.setenv("LLM_PROVIDER", "builtin")
+    monkeypatch.setenv(name, {**WRONG, "AGENTCTL_STATE_DIR": "open"}[name])
+    is_needed = name not in UNNEEDED
+    ended = here("doctor", "--offline", "--json")
+    checks = {found["about"]: found for found in ended.document["checks"]}
+    assert (ended.code, ended.document["would_use"]) == ((1, None) if is_needed else (0, "builtin"))
+    assert checks["settings"]["state"] == ("lack" if is_needed else "warning")
+    assert checks["settings"]["stops_run"] == is_needed
+    assert {"engine", "sandbox", "price table", "provider", "terminal"} <= checks.keys()
+    assert ("ledger" in checks, "state folder" in checks) == (name != "AGENTCTL_STATE_DIR",) * 2
+    assert ("limits" in checks) == (name in UNNEEDED)  # a default would stand in place of the wrong one
+
+
+@pytest.mark.parametrize("folder", ["here", "~nobody-here/x"])
+def test_a_relative_folder_is_right_in_every_check(here: Here, monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
+    monkeypatch.setenv("AGENTCTL_STATE_DIR", folder)
+    checked = here("config", "check")
+    assert (checked.code, checked.err) == (0, "")
+    assert here("doctor", "--offline").code == 0
+
+
+def test_doctor_checks_the_rest_in_spite_of_a_broken_config(here: Here, config: Path) -> None:
+    config.mkdir()
+    (config / "config.toml").write_text("x = = 1\n")
+    ended = here("doctor", "--offline", "--json")
+    checks = {found["about"]: found for found in ended.document["checks"]}
+    assert ended.code == 1
+    assert "is not TOML" in ended.document["headline"]
+    assert {"engine", "sandbox", "ledger", "state folder"} <= checks.keys()
+
+
+@pytest.mark.parametrize("name", ["MAX_COST_PER_HOUR", "AGENTCTL_OUTPUT", "AGENTCTL_MAX_TURNS", "AGENTCTL_DENY"])
+def test_a_free_test_of_a_provider_needs_no_limit_and_no_permission(
+    here: Here, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, WRONG.get(name, "x"))
+    assert here("providers", "test", "--free", "builtin").code == 0
+
+
 @pytest.mark.parametrize("name", ["MAX_COST_PER_HOUR", "AGENTCTL_MAX_TURNS", "AGENTCTL_DENY", "AGENTCTL_OUTPUT"])
 def test_a_run_never_starts_with_a_wrong_limit_or_permission(
     here: Here, monkeypatch: pytest.MonkeyPatch, name: str

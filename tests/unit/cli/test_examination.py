@@ -212,21 +212,19 @@ def test_choice_reason_names_what_decided(
     assert choice_reason(desk_with(tmp_path, **environ).load(), choice) == why
 
 
-def test_wrong_settings_are_reported_one_by_one_and_nothing_is_asked(tmp_path: Path) -> None:
+def test_wrong_settings_are_reported_one_by_one_and_the_rest_is_checked(tmp_path: Path) -> None:
     desk = desk_with(tmp_path, MAX_COST_PER_TASK="much", AGENTCTL_MAX_TURNS="0")
     checked = check_settings(flags={}, environ=desk.environ, cwd=desk.cwd)
-
-    def never(*_: object) -> ModelFacts:
-        raise AssertionError("nobody is chosen")
-
-    report = examine(checked, check_startable=never, caller_findings=(), today=date(2026, 1, 1))
+    facts = ModelFacts("builtin", None, price=FREE, metered=False)
+    report = examine(
+        checked, check_startable=lambda *_: facts, caller_findings=(), today=date(2026, 1, 1), offline=True
+    )
     assert (report.would_use, report.runs) == (None, False)
     assert report.headline.startswith('`run` would not start: max_cost_per_task cannot be "much"')
-    assert sorted(finding.hint for finding in report.findings) == [
-        "unset AGENTCTL_MAX_TURNS",
-        "unset MAX_COST_PER_TASK",
-    ]
-    assert all(finding.stops for finding in report.findings)
+    settings = [finding for finding in report.findings if finding.subject == "settings"]
+    assert sorted(finding.hint for finding in settings) == ["unset AGENTCTL_MAX_TURNS", "unset MAX_COST_PER_TASK"]
+    assert all(finding.stops for finding in settings)
+    assert {"provider", "price", "ledger", "engine", "sandbox"} <= {finding.subject for finding in report.findings}
 
 
 def test_a_terminal_says_itself_that_it_is_dumb() -> None:

@@ -40,9 +40,9 @@ def test_every_setting_is_declared_whole() -> None:
         assert not declared.help.endswith("."), field
         for variable in declared.variables:
             assert variable.startswith("AGENTCTL_") or variable in declared.documented, field
-        assert set(declared.needed_by) <= {"run", "report", "policy", "prices"} or declared.needed_by[0].startswith(
-            "provider "
-        ), field
+        assert set(declared.needed_by) <= {"run", "report", "policy", "prices", "model"} or declared.needed_by[
+            0
+        ].startswith("provider "), field
 
 
 @pytest.mark.parametrize("field", SETTING_FLAGS)
