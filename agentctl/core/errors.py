@@ -11,6 +11,7 @@ AgentctlError                   status (the name of the exit code), message, hin
 │   └── EngineUnavailable       4   the same; 4 (unavailable, kind "engine") where it ends a command
 ├── ProviderError               carries ``billed``, ``retryable``, ``retry_after``
 │   ├── ProviderUnavailable     4   unavailable, kind "provider"
+│   │   ├── Unreachable             nobody answers at the address: waiting does not help
 │   │   └── Rejected                a request that will never be accepted
 │   ├── Refused                 1   failed: the provider refuses the question (content filter)
 │   ├── ContextOverflow         7   context
@@ -185,6 +186,12 @@ class ProviderUnavailable(ProviderError):
     """The provider is unreachable, has a server error, or sent an incomplete or malformed answer."""
 
     retryable = True
+
+
+class Unreachable(ProviderUnavailable):
+    """Nobody answers at the provider's address, and waiting does not help: no server, no such host, no trusted TLS."""
+
+    retryable = False
 
 
 class Rejected(ProviderUnavailable):

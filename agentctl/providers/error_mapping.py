@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+import socket
+import ssl
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
@@ -21,12 +23,17 @@ from agentctl.core.errors import (
     RateLimited,
     Refused,
     Rejected,
+    Unreachable,
 )
 from agentctl.core.redaction import redact
 from agentctl.core.text import safe_text
+from agentctl.providers.endpoints import is_official, is_own_host
 from agentctl.providers.http_gate import FREE_BY_STATUS, Attempt
+from agentctl.settings.host import proxy_for
+from agentctl.settings.merge import format_value
 
 _FREE_BY_DOCUMENT = frozenset({400, 413, 422, 429})  # others are free whatever the body is: Attempt.is_free_refusal
+_NO_SUCH_HOST = frozenset({socket.EAI_NONAME, socket.EAI_FAIL, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
 _MOST_QUOTED = 300
 _MOST_READ = 16_384
 _TOO_LONG = re.compile(
@@ -163,15 +170,64 @@ def _connection_error(attempt: Attempt, context: ErrorContext) -> ProviderError:
             billed="no",
             unsent=True,
         )
-    why = attempt.broken or "no connection"
-    quoted = context.quote(str(why) or type(why).__name__)
-    if "CERTIFICATE" in quoted or "SSL" in quoted:
-        hint = "its certificate is not trusted here; set SSL_CERT_FILE to the authorities to trust"
-    else:
-        hint = context.hint_unreachable or "check the address and the network"
-    return ProviderUnavailable(
-        f"{context.provider} cannot be reached at {context.base_url}: {quoted}", hint=hint, billed="no", unsent=True
+    why, hint, is_final = _explain_connection(attempt.broken, context)
+    kind = Unreachable if is_final else ProviderUnavailable
+    return kind(
+        f"{context.provider} cannot be reached at {context.base_url}: {why}", hint=hint, billed="no", unsent=True
     )
+
+
+def _explain_connection(broken: Exception | None, context: ErrorContext) -> tuple[str, str, bool]:
+    """Return why there is no connection, a hint, and whether it will be the same in a moment."""
+    proxy = proxy_for(context.base_url)
+    through = f" (through the proxy {format_value(proxy)})" if proxy else ""
+    hint = context.hint_unreachable or "check the address and the network"
+    hint = "check HTTPS_PROXY and NO_PROXY" if proxy else hint
+    causes = tuple(_root_causes(broken))
+    first = causes[0] if causes else None
+    match first:
+        case ConnectionRefusedError() if all(isinstance(cause, ConnectionRefusedError) for cause in causes):
+            is_here = is_own_host(proxy or context.base_url)
+            why = f"nothing listens at the proxy {format_value(proxy)}" if proxy else "nothing listens there"
+            if is_here:
+                return (
+                    why,
+                    hint if proxy or context.hint_unreachable else "start the server, or check its address",
+                    True,
+                )
+            return f"connection refused{through}", hint, False
+        case socket.gaierror():
+            is_unknown = first.errno in _NO_SUCH_HOST
+            why = "the host was not found" if is_unknown else "the name service did not answer"
+            is_ours = proxy is None and is_official(context.provider, context.base_url)  # it exists: try again
+            return f"{why}{through}", hint if proxy else "check the name and the network", is_unknown and not is_ours
+        case ssl.SSLCertVerificationError():
+            reason = context.quote(first.verify_message)
+            trust = "its certificate is not trusted here; set SSL_CERT_FILE to the authorities to trust"
+            return f"{reason}{through}", "check the address" if "mismatch" in reason else trust, True
+        case ssl.SSLError() if getattr(first, "reason", "") in (
+            "WRONG_VERSION_NUMBER",
+            "HTTP_REQUEST",
+            "RECORD_LAYER_FAILURE",
+        ):
+            return f"the server does not speak TLS{through}", "use http:// if it has no TLS", True
+        case _:
+            quoted = context.quote(str(broken or "no connection") or type(broken).__name__)
+            return f"{quoted}{through}", hint, False
+
+
+def _root_causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield the errors behind ``error`` that have no cause themselves: one for each address that was tried."""
+    if error is None:
+        return
+    behind: tuple[BaseException, ...] = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    if not behind:
+        said = next((part for part in error.args if isinstance(part, BaseException)), None)  # httpcore hides the cause
+        behind = tuple(cause for cause in (error.__cause__ or said,) if cause is not None)
+    if not behind:
+        yield error
+    for cause in behind:
+        yield from _root_causes(cause)
 
 
 def _refusal(attempt: Attempt, context: ErrorContext) -> ProviderError:

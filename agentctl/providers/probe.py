@@ -26,7 +26,8 @@ KeyState = Literal["accepted", "rejected", "missing", "not needed", "unknown"]
 class ProbeResult(NamedTuple):
     """The outcome of a free check; ``status`` is the name of its exit code ("done": all is well).
 
-    ``reachable`` and ``model_known`` are None if not checked or unknown. ``ms`` is how long the first answer took.
+    ``reachable`` and ``model_known`` are None if not checked or unknown: a compatible server may answer to any name,
+    unless it says that it does not know the model. ``ms`` is how long the first answer took.
     ``error`` is one sentence with a hint, or "". No field contains a key or a password.
     """
 
@@ -185,7 +186,18 @@ def _ask_for_model(target: _Target, model: str) -> bool | None:
     if answer.status == 200:
         document = parse_json(answer)
         return True if isinstance(document, dict) and ("id" in document or "name" in document) else None
-    return False if answer.status in (400, 404) else None
+    if answer.status not in (400, 404):
+        return None
+    return False if is_official(target.provider, target.base_url) or _denies_model(answer) else None
+
+
+def _denies_model(answer: HttpResponse) -> bool:
+    """Return whether an error document says that there is no such model, not only no such path."""
+    document = parse_json(answer)
+    error = document.get("error") if isinstance(document, dict) else None
+    if not isinstance(error, dict):
+        return False
+    return error.get("code") == "model_not_found" or "model" in str(error.get("message", "")).lower()
 
 
 def _fail(

@@ -20,7 +20,7 @@ from agentctl.core.errors import LIMIT_NAMES, EngineUnavailable, StateError
 from agentctl.core.limits import WINDOWS
 from agentctl.core.pricing import ModelFacts, Price, price_config_lines, to_nano
 from agentctl.providers.catalog import load_catalog
-from agentctl.providers.endpoints import base_url_of, is_own_host
+from agentctl.providers.endpoints import base_url_of, is_official, is_own_host, public_url
 from agentctl.settings import KEY_NAMES, Loaded, ProviderChoice, Settings
 from agentctl.settings.own_files import is_there
 
@@ -70,6 +70,10 @@ def check_key(loaded: Loaded, choice: ProviderChoice) -> tuple[Finding, ...]:
     found: list[Finding] = []
     if name is None:
         found.append(ok("key", f"{choice.provider} needs no key"))
+    elif loaded.settings.key_of(choice.provider) is None and not is_official(
+        choice.provider, url := base_url_of(loaded.settings, choice.provider)
+    ):
+        found.append(ok("key", f"{name} is not set; {public_url(url)} may need none"))
     elif loaded.settings.key_of(choice.provider) is None:
         found.append(warning("key", f"{name} is not set", f"agentctl providers set-key {choice.provider}"))
     else:
@@ -169,6 +173,9 @@ def check_provider(loaded: Loaded, choice: ProviderChoice, *, offline: bool) -> 
         facts = [f"{found.base_url} answers ({found.ms:.0f} ms)"]
         facts += ["accepts the key"] if found.key == "accepted" else []
         facts += [f"knows {choice.model}"] if found.model_known else []
+        if found.models and found.model_known is None and choice.model is not None:
+            listed = ", ".join(found.models[:3]) + (", …" if len(found.models) > 3 else "")
+            facts.append(f"lists {listed} and not {choice.model}: a server may answer to any name")
         return (ok(subject, ", ".join(facts)),)
     message, _, hint = found.error.rpartition(": ")
     if found.status == "rate_limited":

@@ -48,6 +48,11 @@ class ProviderRow:
     price_from: str
     problem: str
 
+    @property
+    def needs_key(self) -> bool:
+        """Whether a run without a key would not start: a compatible server of the user's may need none."""
+        return self.key_name is not None and self.official
+
 
 def provider_rows(
     loaded: Loaded, choice: ProviderChoice | None, catalog: Catalog, *, today: date
@@ -103,7 +108,7 @@ def as_document(row: ProviderRow) -> Document:
         "provider": row.name,
         "chosen": row.chosen,
         "key": {
-            "needed": row.key_name is not None,
+            "needed": row.needs_key,
             "name": row.key_name,
             "masked": row.key,
             "from": row.key_from or None,
@@ -143,7 +148,7 @@ def as_table(rows: Sequence[ProviderRow]) -> str:
 
 
 def _cells(row: ProviderRow) -> tuple[str, ...]:
-    key = (row.key or "not set") if row.key_name else "not needed"
+    key = row.key or ("not set" if row.needs_key else "not needed")
     model = "-" if row.model is None else row.model + (" (default)" if row.is_default_model else "")
     return (
         "*" if row.chosen else "",

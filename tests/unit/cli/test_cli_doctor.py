@@ -90,6 +90,26 @@ def test_a_key_that_is_refused_ends_with_1_and_the_line_to_paste(here: Here, mon
         assert "not-to-be-seen" not in said
 
 
+def test_a_server_that_answers_to_any_model_and_needs_no_key_is_fine(
+    here: Here, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config.mkdir()
+    (config / "config.toml").write_text('[prices]\n"openai/any" = { input = 0, output = 0 }\n')
+    with Host({"/v1/models": page({"object": "list", "data": [{"id": "m.gguf"}]})}) as host:
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{host.url}/v1")
+        monkeypatch.setenv("LLM_MODEL", "openai/any")
+        ended = here("doctor", "--json")
+        listed = here("providers", "list", "--json").document
+        tried = here("providers", "test", "--free", "openai")
+    assert (ended.code, ended.document["ok"], tried.code) == (0, True, 0)
+    key, provider = check(ended, "key"), check(ended, "provider")
+    assert (key["state"], key["said"]) == ("ok", f"OPENAI_API_KEY is not set; {host.url}/v1 may need none")
+    assert provider["state"] == "ok"
+    assert str(provider["said"]).endswith(", lists m.gguf and not any: a server may answer to any name")
+    (row,) = (row for row in listed["providers"] if row["provider"] == "openai")
+    assert row["key"] == {"needed": False, "name": "OPENAI_API_KEY", "masked": None, "from": None}
+
+
 def test_offline_contacts_no_other_host(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("DOCKER_HOST", "tcp://192.0.2.1:2375")

@@ -48,7 +48,7 @@ def test_users_own_server_may_need_no_key() -> None:
 
 
 @pytest.mark.parametrize(("provider", "base"), [("openai", "/v1"), ("anthropic", "")])
-def test_unknown_model_is_reported(provider: str, base: str) -> None:
+def test_a_model_that_the_server_denies_is_reported(provider: str, base: str) -> None:
     with WireServer(keys=[KEY], models=["m-12"]) as server:
         answer = probe_provider(provider, server.url + base, KEY, "m-13")
         assert found(answer) == (True, "accepted", False, "model_gone")
@@ -60,12 +60,27 @@ def test_model_listed_under_another_name_is_found() -> None:
     with Host({"/v1/models": LIST, "/v1/models/claude-haiku-4-5": alias}) as host:
         assert found(probe_provider("anthropic", host.url, KEY, "claude-haiku-4-5")) == (True, "accepted", True, "done")
         assert host.lines == ["GET /v1/models?limit=1000", "GET /v1/models/claude-haiku-4-5"]
-        assert found(probe_provider("anthropic", host.url, KEY, "claude-haiku-4-6")) == (
-            True,
-            "accepted",
-            False,
-            "model_gone",
-        )
+        document = {"type": "error", "error": {"type": "not_found_error", "message": "model: claude-haiku-4-6"}}
+        host.pages["/v1/models/claude-haiku-4-6"] = page(document, "404 Not Found")
+        gone = probe_provider("anthropic", host.url, KEY, "claude-haiku-4-6")
+        assert found(gone) == (True, "accepted", False, "model_gone")
+
+
+@pytest.mark.parametrize(
+    "no_such_page",
+    [
+        b"",
+        {"detail": "Not Found"},
+        {"error": {"code": 404, "message": "File Not Found", "type": "not_found_error"}},
+        {"error": "not found"},
+        ["error"],
+    ],
+)
+def test_a_compatible_server_may_answer_to_a_model_that_it_does_not_list(no_such_page: object) -> None:
+    with Host({"/v1/models": LIST, "/v1/models/any": page(no_such_page, "404 Not Found")}) as host:
+        answer = probe_provider("openai", f"{host.url}/v1", None, "any")
+        assert (*found(answer), answer.error) == (True, "not needed", None, "done", "")
+        assert answer.models == ("m-1", "m-2")
 
 
 def test_ollama_needs_no_key_and_knows_its_models_without_their_tag() -> None:
