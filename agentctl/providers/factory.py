@@ -39,10 +39,10 @@ def create_llm_provider(
     (environment, .env, config). Nothing is sent before the first request, which also reports a missing key.
 
     Raises:
-        UsageError: agentctl does not support the provider, or a setting is invalid.
+        UsageError: agentctl does not support the provider, or a setting, the key or the address is invalid.
 
     >>> from agentctl import create_llm_provider
-    >>> provider = create_llm_provider("openai", model="gpt-4", api_key="sk-…")
+    >>> provider = create_llm_provider("openai", model="gpt-4", api_key="sk-example")
     >>> provider.facts.provider, provider.facts.model
     ('openai', 'gpt-4')
     """
@@ -107,7 +107,7 @@ class OpenAIProvider(_PresetProvider):
         UsageError: no model is named, and there is no default.
 
     >>> from agentctl import OpenAIProvider
-    >>> OpenAIProvider("gpt-4o-mini", api_key="sk-…").facts.model
+    >>> OpenAIProvider("gpt-4o-mini", api_key="sk-example").facts.model
     'gpt-4o-mini'
     """
 
@@ -121,7 +121,7 @@ class AnthropicProvider(_PresetProvider):
         UsageError: no model is named, and there is no default.
 
     >>> from agentctl import AnthropicProvider
-    >>> AnthropicProvider("claude-haiku-4-5", api_key="sk-ant-…").facts.provider
+    >>> AnthropicProvider("claude-haiku-4-5", api_key="sk-ant-example").facts.provider
     'anthropic'
     """
 

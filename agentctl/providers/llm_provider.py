@@ -76,7 +76,7 @@ class LLMProvider(ABC):
 
         ``tier`` is a service tier other than the usual one.
 
-        >>> OpenAIProvider("gpt-4", api_key="sk-…").price_of("no-such-model") is None
+        >>> OpenAIProvider("gpt-4", api_key="sk-example").price_of("no-such-model") is None
         True
         """
         return None
@@ -84,7 +84,7 @@ class LLMProvider(ABC):
     def near(self) -> str:
         """Return ``did you mean …?`` if the model's name looks like a misspelling, else an empty string.
 
-        >>> OpenAIProvider("gpt-4o-minni", api_key="sk-…").near()
+        >>> OpenAIProvider("gpt-4o-minni", api_key="sk-example").near()
         'did you mean "gpt-4o-mini"?'
         """
         return ""
@@ -174,7 +174,7 @@ class LLMProvider(ABC):
 
         It is not an upper bound. The first call takes about a quarter of a second. Nothing is sent.
 
-        >>> OpenAIProvider("gpt-4o", api_key="sk-…").estimate_tokens("Say hello.")
+        >>> OpenAIProvider("gpt-4o", api_key="sk-example").estimate_tokens("Say hello.")
         3
         """
         from agentctl.providers.tokenizers import measure_for  # noqa: PLC0415 - by hand only

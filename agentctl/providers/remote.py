@@ -37,6 +37,7 @@ from agentctl.providers.stream_readers import (
 from agentctl.providers.tokenizers import published_vocabulary
 from agentctl.settings import PriceLine, foreign_model_error
 from agentctl.settings.host import proxy_for
+from agentctl.settings.merge import check_address_argument, check_key_argument
 from agentctl.settings.names import KEY_NAMES
 from agentctl.settings.provider_names import DEFAULT_MODELS, MAKERS, nearest_provider
 
@@ -104,8 +105,9 @@ class RemoteProvider(LLMProvider):
         if model is None:
             raise UsageError(f"no model of {provider} was named", hint=f"--model {provider}/NAME")
         self.provider, self.model = provider, model
-        self._api_key = api_key
-        self._base_url = (base_url or BASE_URLS.get(provider, "")).rstrip("/")
+        key, url = check_key_argument(provider, api_key), check_address_argument(provider, base_url)
+        self._api_key = key
+        self._base_url = (url or BASE_URLS.get(provider, "")).rstrip("/")
         self._found_url = ""
         self._prices = prices or {}
         self._network: RunVar[httpx.AsyncHTTPTransport] = RunVar(f"connections to {provider}")
@@ -118,7 +120,7 @@ class RemoteProvider(LLMProvider):
     def catalog(self) -> Catalog:
         """The catalog of models and prices (dollars per million tokens), read at first use.
 
-        >>> OpenAIProvider("gpt-4o-mini", api_key="sk-…").catalog.price_of("openai", "no-such-model") is None
+        >>> OpenAIProvider("gpt-4o-mini", api_key="sk-example").catalog.price_of("openai", "no-such-model") is None
         True
         """
         return load_catalog(self._prices)
@@ -152,7 +154,7 @@ class RemoteProvider(LLMProvider):
 
         It is known only at OpenAI's own address: elsewhere a model of the same name may be a different one.
 
-        >>> OpenAIProvider("gpt-4o", api_key="sk-…").vocabulary
+        >>> OpenAIProvider("gpt-4o", api_key="sk-example").vocabulary
         'o200k_base'
         """
         official = self.provider == "openai" and is_official(self.provider, self._base_url)

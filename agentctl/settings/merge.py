@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
+from agentctl.core.errors import UsageError
 from agentctl.core.text import safe_text
+from agentctl.settings import parsers
 from agentctl.settings.model import Settings
 from agentctl.settings.names import (
     DECLARED,
@@ -122,6 +124,40 @@ def format_value(value: object) -> str:
     """Return a value for display: safe, at most 80 characters, without a password in an address."""
     text = "\n".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     return safe_text(re.sub(r"//\S*@", "//***@", text if len(text) <= 80 else text[:79] + "…"))
+
+
+def check_key_argument(provider: str, key: str | None) -> str | None:
+    """Return the argument ``api_key`` of a provider as a request sends it, None if it is empty.
+
+    Raises:
+        UsageError: no HTTP header can carry it; the same message as for a setting, without the key.
+    """
+    if not key:
+        return None
+    try:
+        return parsers.secret(key).get_secret_value()
+    except ValueError as wrong:
+        said = f"{provider}_api_key (argument api_key) cannot be used; allowed: {wrong}"
+        raise UsageError(safe_text(said)) from None
+
+
+def check_address_argument(provider: str, url: str | None) -> str | None:
+    """Return the argument ``base_url`` of a provider, None if it is empty.
+
+    Raises:
+        UsageError: it is not an address; the same message as for a setting.
+    """
+    if not url:
+        return None
+    name = "ollama_host" if provider == "ollama" else f"{provider}_base_url"
+    try:
+        if provider != "ollama":
+            return parsers.address(url)
+        whole = parsers.ollama_address(url)
+        return url if "://" in url else whole
+    except ValueError as wrong:
+        said = f'{name} cannot be "{format_value(url)}" (argument base_url); allowed: {wrong}'
+        raise UsageError(safe_text(said)) from None
 
 
 class Validated(NamedTuple):

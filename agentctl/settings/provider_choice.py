@@ -92,9 +92,12 @@ def _choose(loaded: Loaded, ollama_models: tuple[str, ...] | None, owners_of: Ow
         return _with_model(provider, settings.llm_model, f"key {name}", loaded)
     if loaded.empty_keys:
         is_one = len(loaded.empty_keys) == 1
+        first = next(
+            provider for provider, name in KEY_NAMES.items() if loaded.empty_keys[0] in ENV_NAMES[name.lower()]
+        )
         raise AuthFailed(
             f"{_join_names(loaded.empty_keys)} {'is' if is_one else 'are'} set but empty, and no other key was found",
-            hint=_hint(loaded, f"give {'it' if is_one else 'one of them'} a value, or choose --provider builtin"),
+            hint=_hint(loaded, f"agentctl providers set-key {first}   (or choose --provider builtin)"),
             billed="no",
         )
     if settings.llm_model is not None:
@@ -102,7 +105,9 @@ def _choose(loaded: Loaded, ollama_models: tuple[str, ...] | None, owners_of: Ow
     if loaded.ci:
         raise AuthFailed(
             "CI is set and no key was found; looked for " + ", ".join(KEY_NAMES.values()),
-            hint=_hint(loaded, "set one of them, or choose --provider builtin"),
+            hint=_hint(
+                loaded, "set one of them, save a key (agentctl providers set-key NAME), or choose --provider builtin"
+            ),
             billed="no",
         )
     loaded.refuse_wrong("provider ollama")  # an Ollama may exist: with a wrong address it could not be asked
@@ -280,7 +285,7 @@ def _choose_named(loaded: Loaded, provider: str, owners_of: OwnersOf) -> Provide
             f"provider {provider} ({by}) needs a key, and {empty or name} is {'set but empty' if empty else 'not set'}",
             hint=_hint(
                 loaded,
-                f"set {name}, or save a key: agentctl providers set-key {provider}",
+                f"agentctl providers set-key {provider}   (or set {name})",
                 fields=(name.lower(),),
             ),
             billed="no",

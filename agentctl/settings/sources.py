@@ -181,11 +181,15 @@ class DotenvSource(VariablesSource, DotEnvSettingsSource):
         for binding in parse_stream(io.StringIO(text)):
             before = binding.original.string
             line = binding.original.line + before[: len(before) - len(before.lstrip())].count("\n")
-            if binding.error:
+            if binding.error or (binding.key is not None and not _is_assignment(binding.key, binding.value)):
                 self.broken_lines.append(line)
             elif binding.key is not None:
                 variables[binding.key], self.line_of[binding.key] = binding.value or "", line
         super().__init__(variables)
+
+
+def _is_assignment(name: str, value: str | None) -> bool:
+    return value is not None and re.fullmatch(r"(?a:[A-Za-z_][\w.-]*)", name) is not None
 
 
 class TomlSource(TomlConfigSettingsSource):
@@ -241,7 +245,25 @@ def from_dotenv(text: str, *, kind: Kind, path: Path) -> Layer:
         field: SettingEntry(value, source, names[field], read.line_of[names[field]])
         for field, value in _by_field(read()).items()
     }
-    return Layer(str(source), entries, read.empty_keys, _strays(read.line_of), tuple(read.broken_lines))
+    strays, broken = _strays(read.line_of), tuple(read.broken_lines)
+    problem = _no_env_file(read, path) if kind == "env file" else None
+    if problem is not None:
+        return Layer(str(source), problems=(problem,))
+    return Layer(str(source), entries, read.empty_keys, strays, broken)
+
+
+def _no_env_file(read: DotenvSource, path: Path) -> Problem | None:
+    """Return the problem of a file that has no variable at all, or the settings of a TOML file."""
+    place = f"env file {os.fspath(path)}"
+    if read.line_of.keys() <= set(TOML_FIELDS) and (read.line_of or path.suffix == ".toml"):
+        return Problem(safe_text(f"{place} is a TOML file: it sets no variable"), safe_text(f"use --config {path}"))
+    return (
+        None
+        if read.line_of
+        else Problem(
+            safe_text(f"{place} has no line NAME=value"), "uncomment or write one, such as MAX_COST_PER_TASK=0.25"
+        )
+    )
 
 
 def _by_field(found: Mapping[str, object]) -> dict[str, object]:
@@ -256,8 +278,8 @@ def _strays(names: Iterable[str]) -> tuple[str, ...]:
     its own.
     """
     unknown = [name for name in names if name not in _ALL_NAMES]
-    ours = [name for name in unknown if name.startswith(PREFIX)]
-    like = [name for name in unknown if not name.startswith(PREFIX) and re.fullmatch(_LIKE_OURS, name)][:30]
+    ours = [name for name in unknown if name.startswith(PREFIX) or name in TOML_FIELDS]
+    like = [name for name in unknown if name not in ours and re.fullmatch(_LIKE_OURS, name)][:30]
     if not like:
         return tuple(ours)
     return (*ours, *(name for name in like if nearest(name, _ALL_NAMES)))
@@ -273,7 +295,9 @@ def from_toml(text: str, *, kind: Kind, path: Path) -> Layer:
     except (ValueError, ArithmeticError, RecursionError) as exc:
         is_syntax = isinstance(exc, tomllib.TOMLDecodeError)
         why = str(exc) if is_syntax else "too deeply nested, or a number too long"
-        return Layer(str(source), problems=(Problem(safe_text(f"{source} is not TOML: {why}"), "", NEEDS_TOML),))
+        is_env = re.search(r"^(export[ \t]+)?[A-Z][A-Z0-9_]*=", text, re.MULTILINE) is not None
+        hint = "put lines NAME=value into a file for --env-file" if is_env else ""
+        return Layer(str(source), problems=(Problem(safe_text(f"{source} is not TOML: {why}"), hint, NEEDS_TOML),))
     entries: dict[str, SettingEntry] = {}
     problems: list[Problem] = []
     for name, value in parsed.items():
@@ -292,11 +316,12 @@ def _unknown_key(name: str, entry: SettingEntry) -> Problem:
     if name in ENV_NAMES:
         said = f"{name} ({entry.origin}) can only be set by the environment: {ENV_NAMES[name][0]}"
         return Problem(said, "", (name, *DECLARED[name].needed_by))
-    near = SETTING_MEANINGS.get(name.lower()) or nearest(name[:60], TOML_FIELDS)
+    field = _FIELDS.get(name, "")  # written as a variable
+    meant = field if field in TOML_FIELDS else SETTING_MEANINGS.get(name.lower(), "")
+    near = meant or nearest(name[:60], TOML_FIELDS)
     said = safe_text(f'unknown setting "{name[:60]}" ({entry.origin})')
-    return Problem(
-        said, did_you_mean(name[:60], TOML_FIELDS, SETTING_MEANINGS), ("run", "policy", *filter(None, [near]))
-    )
+    hint = did_you_mean(name[:60], TOML_FIELDS, {**SETTING_MEANINGS, name[:60].lower(): meant})
+    return Problem(said, hint, ("run", "policy", *filter(None, [near])))
 
 
 def unknown_names(names: Iterable[str]) -> str:
@@ -308,6 +333,8 @@ def unknown_names(names: Iterable[str]) -> str:
 
 
 def _nearest(name: str) -> str:
+    if name in ENV_NAMES:
+        return f' (did you mean "{DECLARED[name].documented[0]}"?)'
     field = SETTING_MEANINGS.get(name.lower().removeprefix(PREFIX.lower()), "")
     prefix = PREFIX if name.upper().startswith(PREFIX) else ""
     meant = next((known for known in ENV_NAMES.get(field, ()) if known.startswith(PREFIX) == bool(prefix)), "")

@@ -118,7 +118,9 @@ def test_ci_without_any_key_guesses_nothing(tmp_path: Path) -> None:
     with pytest.raises(AuthFailed) as caught:
         _choose(tmp_path, {"CI": "true"}, ("qwen3:4b",))
     assert caught.value.message == "CI is set and no key was found; looked for " + ", ".join(KEY_NAMES.values())
-    assert caught.value.hint == "set one of them, or choose --provider builtin"
+    assert caught.value.hint == (
+        "set one of them, save a key (agentctl providers set-key NAME), or choose --provider builtin"
+    )
     assert (caught.value.status, caught.value.billed) == ("auth", "no")
 
 
@@ -143,7 +145,8 @@ def test_named_provider_without_its_key_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AuthFailed) as caught:
         choose_provider(desk.load(flags={"llm_provider": "openai"}))
     assert caught.value.message == "provider openai (flag) needs a key, and OPENAI_API_KEY is not set"
-    assert caught.value.hint == "set OPENAI_API_KEY, or save a key: agentctl providers set-key openai"
+    assert caught.value.hint == "agentctl providers set-key openai   (or set OPENAI_API_KEY)"
+
     with pytest.raises(AuthFailed, match="OPENAI_API_KEY is set but empty"):
         choose_provider(desk.load({"OPENAI_API_KEY": ""}, flags={"llm_provider": "openai"}))
     own_server = desk.load({"OPENAI_BASE_URL": "http://127.0.0.1:1234/v1"}, flags={"llm_provider": "openai"})
@@ -188,3 +191,9 @@ def test_ollama_is_asked_only_on_this_host_and_only_if_nothing_else_decides(
 def test_every_known_provider_has_a_pinned_model_but_builtin() -> None:
     assert set(KEY_NAMES) <= set(KNOWN_PROVIDERS)
     assert [name for name in KNOWN_PROVIDERS if DEFAULT_MODELS[name] is None] == ["builtin"]
+
+
+def test_hint_on_an_empty_key_names_the_command_that_saves_one(tmp_path: Path) -> None:
+    with pytest.raises(AuthFailed) as caught:
+        choose_provider(Desk(tmp_path).load({"MISTRAL_API_KEY": ""}))
+    assert caught.value.hint == "agentctl providers set-key mistral   (or choose --provider builtin)"
