@@ -10,7 +10,10 @@ import typer
 from agentctl.cli.options import Config, EnvFile, Json, Output, wants_json
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from agentctl.cli.documents import Document
+    from agentctl.settings.price_lines import PricePath
 
 SCHEMA = "agentctl.config/1"
 
@@ -98,17 +101,21 @@ def get(name: Name, config: Config = None, env_file: EnvFile = None, output: Out
     from agentctl.settings import load_settings
     from agentctl.settings.config_file import find_field
     from agentctl.settings.names import SECRET_FIELDS
+    from agentctl.settings.price_lines import parse_price_path, price_value
     from agentctl.settings.show import format_for_set
 
     as_json = wants_json(output, json=json)
-    field = find_field(name)
+    price = parse_price_path(name)
+    field = "prices" if price is not None else find_field(name)
     if field in SECRET_FIELDS:
         raise UsageError("keys are never printed", hint="agentctl providers list   shows which are set, masked")
     loaded = load_settings(flags={}, config=config, env_files=env_file or (), remember=False, needs=(field,))
     value = format_for_set(field, getattr(loaded.settings, field))
+    if price is not None:
+        value = price_value(loaded.settings.prices, price) or None
     _notes(loaded.notes)
     if as_json:
-        _print({"name": field, "value": value, "source": str(loaded.sources[field])})
+        _print({"name": field if price is None else str(price), "value": value, "source": str(loaded.sources[field])})
     else:
         print(safe_text(value or ""))
 
@@ -128,9 +135,13 @@ def set_(
     from agentctl.core.text import safe_text
     from agentctl.settings.config_file import check_settable, find_field, save_value
     from agentctl.settings.load import read_sources
+    from agentctl.settings.price_lines import parse_price_path
 
     as_json = wants_json(output, json=json)
     here = read_sources()
+    if (price := parse_price_path(name)) is not None:
+        _set_price(here.config_file, price, value or [], unset=unset, as_json=as_json)
+        return
     field, file = find_field(name.partition("=")[0]), here.config_file
     check_settable(field, file)  # before any message repeats the value: it may be a key
     if unset == bool(value):
@@ -152,6 +163,31 @@ def set_(
         _print({**said, "warning": warning or None})
 
 
+def _set_price(file: Path, price: PricePath, words: list[str], *, unset: bool, as_json: bool) -> None:
+    from agentctl.cli.error_output import print_stderr
+    from agentctl.core.errors import UsageError
+    from agentctl.core.text import safe_text
+    from agentctl.settings.config_file import save_price
+
+    if unset == bool(words):
+        one = f"agentctl config set {price.quoted}"
+        raise UsageError("give either a value or --unset", hint=f"{one} 0.15   or: {one} --unset")
+    changed, missing = save_price(file, price, words)
+    shown = " ".join(words)
+    if unset:
+        said = f"removed {price} from {file}" if changed else f"{price} is not set in {file}"
+    else:
+        said = f"set {price} = {shown} in {file}" if changed else f"{price} = {shown} is already set in {file}"
+    print_stderr(safe_text(said))
+    warning = ""
+    if missing:
+        warning = f"runs of a model need {missing[0]} too: agentctl config set {missing[0].quoted} USD"
+        print_stderr(safe_text(f"warning: {warning}"))
+    if as_json:
+        document: Document = {"name": str(price), "value": shown or None, "path": str(file), "changed": changed}
+        _print({**document, "warning": warning or None})
+
+
 def _overriding_source(field: str) -> str:
     """Return a warning if a source other than a flag overrides ``field`` in the user's config.toml, else ""."""
     from agentctl.core.text import safe_text
@@ -169,22 +205,36 @@ def _overriding_source(field: str) -> str:
 
 
 def init(
+    preset: Annotated[
+        str,
+        typer.Option(
+            "--preset",
+            metavar="NAME",
+            help="What to write: default (every setting, commented out) or ci (small limits, read-only, JSON).",
+        ),
+    ] = "default",
+    config: Annotated[
+        str | None, typer.Option("--config", metavar="FILE", help="File to write instead of your config.toml.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file; it is kept as .old.")] = False,
     output: Output = None,
     json: Json = False,
 ) -> None:
-    """Write a config.toml with every setting, each commented out."""
+    """Write a config.toml: every setting, commented out, or a preset."""
+    from pathlib import Path
+
     from agentctl.cli.error_output import print_stderr
     from agentctl.core.text import safe_text
-    from agentctl.settings.config_file import start_file
+    from agentctl.settings.config_file import preset_text, start_file
     from agentctl.settings.load import read_sources
 
     as_json = wants_json(output, json=json)
-    file = read_sources().config_file
-    kept = start_file(file, force=force)
+    text = preset_text(preset)
+    file = read_sources().config_file if config is None else Path(config).absolute()
+    kept = start_file(file, text, force=force)
     print_stderr(safe_text(f"wrote {file}" + (f"; the old file is kept as {kept}" if kept else "")))
     if as_json:
-        _print({"path": str(file), "kept": str(kept) if kept else None})
+        _print({"path": str(file), "preset": preset, "kept": str(kept) if kept else None})
 
 
 COMMANDS: dict[str, Callable[..., None]] = {

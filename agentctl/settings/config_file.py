@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from decimal import Decimal
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from agentctl.settings.names import (
     flag_name,
 )
 from agentctl.settings.own_files import is_there, read_exact
+from agentctl.settings.price_lines import PricePath, missing_parts, with_price
 from agentctl.settings.project_files import problems_of
 from agentctl.settings.sources import NEEDS_TOML, SettingEntry, Source, from_toml
 
@@ -67,8 +68,8 @@ def check_settable(field: str, path: Path) -> None:
         )
     if field in TABLE_FIELDS:
         raise UsageError(
-            f"{field} is a table; `config set` cannot set tables",
-            hint=safe_text(f"add it by hand at the end of {path}: [{field}]"),
+            f"{field} is a table: set the price of one model",
+            hint=f"agentctl config set '{field}.\"openai/my-model\"' input=0.15 output=0.60",
         )
     if field not in TOML_FIELDS:
         raise UsageError(
@@ -100,6 +101,36 @@ def save_value(path: Path, field: str, words: Sequence[str]) -> bool:
         mode = stat.S_IMODE(path.stat().st_mode) if is_there(path) else 0o600
         write_atomically(path, after, mode=mode)
         return True
+
+
+def save_price(path: Path, price: PricePath, words: Sequence[str]) -> tuple[bool, tuple[PricePath, ...]]:
+    """Write a price into the config.toml at ``path``, or remove it (no ``words``).
+
+    Returns whether the file changed, and the prices that the model's line still needs.
+
+    Raises:
+        UsageError: the value or the file is invalid.
+        StateError: the file cannot be written; it stays as it was.
+    """
+    import tomlkit  # noqa: PLC0415 - needed only to change the file
+
+    if not words and not is_there(path):
+        return False, ()
+    with file_lock(path, _WHAT):
+        before = read_exact(path, _WHAT)
+        _refuse_broken(before.removeprefix("\ufeff"))
+        after = with_price(before, price, words, file=path)
+        if after != before:
+            mode = stat.S_IMODE(path.stat().st_mode) if is_there(path) else 0o600
+            write_atomically(path, after, mode=mode)
+    lines = tomlkit.parse(after.removeprefix("\ufeff")).unwrap().get("prices", {})
+    return after != before, missing_parts(lines, price.model)
+
+
+def _refuse_broken(body: str) -> None:
+    for problem in from_toml(body, kind="user config", path=Path("config.toml")).problems:
+        if problem.stops == NEEDS_TOML:
+            raise UsageError(f"{problem.text}; nothing was changed", hint="correct the file by hand first")
 
 
 def _literal(field: str, words: Sequence[str], cwd: Path) -> str:
@@ -135,27 +166,52 @@ def _refuse_new_problems(before: str, after: str, path: Path) -> None:
             raise UsageError(f"{problem.text}; nothing was changed", hint=problem.hint)
 
 
+#: The files that ``config init`` can write, each with what it is for.
+PRESETS = {
+    "default": "every setting at its default, commented out",
+    "ci": "small limits, read-only, one JSON document on stdout",
+}
+
+
+def preset_text(name: str) -> str:
+    """Return the file of a preset.
+
+    Raises:
+        UsageError: there is none of this name.
+    """
+    if name not in PRESETS:
+        known = f"presets: {', '.join(PRESETS)}"
+        raise UsageError(safe_text(f'no preset "{name[:60]}"'), hint=did_you_mean(name, PRESETS) or known)
+    if name == "default":
+        return default_text()
+    return Path(__file__).with_name(f"{name}.toml").read_text(encoding="utf-8")
+
+
 def default_text() -> str:
     """Return the file that ``config init`` writes: every setting at its default, each line commented out."""
     whole = Path(__file__).with_name("default.toml").read_text(encoding="utf-8")
     return re.sub(r"^(?=[a-z_]+ = )", "# ", whole, flags=re.MULTILINE)
 
 
-def start_file(path: Path, *, force: bool) -> Path | None:
-    """Write the commented default file to ``path``; return the backup of the old file, None if there was none.
+def start_file(path: Path, text: str, *, force: bool) -> Path | None:
+    """Write ``text`` to ``path``, for this user only; return the backup of the old file, None if there was none.
 
     Raises:
         UsageError: the file exists, and ``force`` is not given.
         StateError: the file cannot be written.
     """
-    with file_lock(path):
+    with file_lock(path) if path.name == "config.toml" else nullcontext():  # no lock file beside a file of a project
         if is_there(path) and not force:
             raise UsageError(safe_text(f"{path} already exists; nothing was changed"), hint="use --force to replace it")
         kept = None
-        if old := read_exact(path, _WHAT):
-            kept = path.with_name(f"{path.name}.old")
-            write_atomically(kept, old)
-        write_atomically(path, default_text())
+        try:
+            if old := read_exact(path, _WHAT):
+                kept = path.with_name(f"{path.name}.old")
+                write_atomically(kept, old)
+            write_atomically(path, text)
+        except OSError as error:
+            said = (error.strerror or "not possible").lower()
+            raise StateError(safe_text(f"{path} cannot be written: {said}; nothing was changed")) from error
         return kept
 
 
@@ -173,9 +229,7 @@ def with_value(text: str, field: str, literal: str | None) -> str:
 
     mark = "\ufeff" if text.startswith("\ufeff") else ""
     body = text.removeprefix(mark)
-    for problem in from_toml(body, kind="user config", path=Path("config.toml")).problems:
-        if problem.stops == NEEDS_TOML:
-            raise UsageError(f"{problem.text}; nothing was changed", hint="correct the file by hand first")
+    _refuse_broken(body)
     document = tomlkit.parse(body)
     wanted = {name: value for name, value in document.unwrap().items() if name != field}
     if literal is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from decimal import Decimal
 from types import MappingProxyType
@@ -44,7 +45,7 @@ class PriceLine(NamedTuple):
     source: str = "config.toml"
 
     def __str__(self) -> str:
-        said = ((name, value) for name, value in zip(_PARTS, self, strict=False) if value is not None)
+        said = ((name, value) for name, value in zip(PARTS, self, strict=False) if value is not None)
         whole = [f"{name} {value:f}" if isinstance(value, Decimal) else f"{name} {value}" for name, value in said]
         whole += ["certain"] if self.certain else []
         return ", ".join([*whole, *(f"above {above} ({line})" for above, line in self.tiers)])
@@ -107,8 +108,8 @@ def per_million(value: object) -> Decimal:
     return Decimal(f"{price:f}") if price else Decimal(0)
 
 
-_PARTS = ("input", "output", "cached_input", "cache_write", "reasoning", "context_window", "output_ceiling")
-_CLASSES = _PARTS[:5]
+PARTS = ("input", "output", "cached_input", "cache_write", "reasoning", "context_window", "output_ceiling")
+_CLASSES = PARTS[:5]
 _count = count(1)
 
 
@@ -139,9 +140,9 @@ def price_lines(value: object) -> Mapping[str, PriceLine]:
 
 
 def _line(written: Mapping[str, object]) -> PriceLine:
-    parts: dict[str, Any] = {part: _read(part, written[part]) for part in _PARTS if part in written}
+    parts: dict[str, Any] = {part: _read(part, written[part]) for part in PARTS if part in written}
     base = PriceLine(**parts, certain=written.get("certain") is True)
-    tiers = {above: _tier(base, given) for part, given in written.items() if (above := _above(part)) is not None}
+    tiers = {above: _tier(base, given) for part, given in written.items() if (above := above_tokens(part)) is not None}
     return base._replace(tiers=tuple(sorted(tiers.items())))
 
 
@@ -156,7 +157,7 @@ def _tier(base: PriceLine, written: Any) -> PriceLine:  # noqa: ANN401 - a check
     return tier._replace(**given)
 
 
-def _above(part: str) -> int | None:
+def above_tokens(part: str) -> int | None:
     """Return the number of tokens above which a tier begins, from ``above_200000`` or ``above_200k``."""
     found = re.fullmatch(r"(?a:above_(\d{1,9})(k?))", part)
     return None if found is None else int(found[1]) * (1000 if found[2] else 1)
@@ -170,16 +171,22 @@ def _wrong_with(name: str, line: object) -> list[Wrong]:
         return [Wrong(name, "", f"{whole} cannot be a model's name", f"; allowed: {exc}")]
     if not isinstance(line, Mapping):
         return [Wrong(name, "", f'{whole} cannot be "{str(line)[:80]}"', f"; allowed: {LINE_ALLOWED}")]
-    wrong = _wrong_parts(name, whole, line, (*_PARTS, "certain"))
+    wrong = _wrong_parts(name, whole, line, (*PARTS, "certain"))
     wrong += [
-        Wrong(name, "", f"{whole} has no {part}", "; input and output are needed")
+        Wrong(
+            name,
+            "",
+            f"{whole} has no {part}",
+            "; input and output are needed",
+            hint=f"agentctl config set {shlex.quote(f'{whole}.{part}')} USD",
+        )
         for part in ("input", "output")
         if part not in line
     ]
     if not isinstance(line.get("certain", True), bool):
         wrong.append(Wrong(name, "certain", f"{whole}.certain can only be true or false"))
     for part, given in line.items():
-        if _above(part) is None:
+        if above_tokens(part) is None:
             continue
         if isinstance(given, Mapping):
             wrong += _wrong_parts(name, f"{whole}.{part}", given, _CLASSES)
@@ -195,9 +202,9 @@ def _wrong_parts(name: str, whole: str, line: Mapping[str, object], parts: tuple
     wrong = [
         Wrong(name, part, f"unknown setting {whole}.{part[:60]}", hint=did_you_mean(part, parts))
         for part in line
-        if part not in parts and (_above(part) is None or "certain" not in parts)
+        if part not in parts and (above_tokens(part) is None or "certain" not in parts)
     ]
-    for part in _PARTS:
+    for part in PARTS:
         if part in line and part in parts:
             try:
                 _read(part, line[part])

@@ -91,14 +91,18 @@ except that an empty key variable keeps agentctl from falling back to Ollama or 
 agentctl config show    # each value and where it came from
 agentctl config path    # where the files are
 agentctl config check   # what is wrong with them
-agentctl config show --config configs/ci.toml
+agentctl config init --preset ci --config ci.toml --force
+agentctl config show --config ci.toml
 agentctl config get max_cost_per_task
 MAX_COST_PER_TASK=0.10 agentctl run --agent system "How long has this machine been up?"
 ```
 
-`agentctl config init` writes a commented `config.toml`. `agentctl config set NAME VALUE` changes one line of it and
-keeps the rest. `agentctl config get NAME` prints one value alone. `configs/default.toml` lists every setting with its
-default. `configs/ci.toml` has tight limits for CI. `.env.example` lists every variable.
+`agentctl config init` writes a `config.toml` with every setting at its default, commented out; `--preset ci` writes
+tight settings for CI, `--config FILE` writes another file. `agentctl config set NAME VALUE` changes one line of your
+`config.toml` and keeps the rest; `agentctl config set 'prices."openai/my-model"' input=0.15 output=0.60` sets a price.
+`agentctl config get NAME` prints one value alone.
+
+A file for `--env-file` has lines `NAME=value`. Other lines are reported, and a file without any is refused (exit 2).
 
 A wrong value stops the commands that need it (exit 2); the others warn and go on. A run never starts with a wrong
 limit or permission.

@@ -70,6 +70,7 @@ def settings_files() -> Mapping[Path, str]:
         ROOT / "agentctl/cli/run/setting_flags.py": flags_text(),
         ROOT / "agentctl/settings/default.toml": toml,
         ROOT / "configs/default.toml": toml,
+        ROOT / "configs/ci.toml": (ROOT / "agentctl/settings/ci.toml").read_text(encoding="utf-8"),
         ROOT / ".env.example": env_text(),
     }
 

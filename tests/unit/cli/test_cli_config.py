@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 import pytest
 
+from agentctl.settings.config_file import PRESETS, preset_text
 from tests.support.command_line import KEY, Here
 
 
@@ -56,7 +58,7 @@ def test_value_printed_by_get_is_accepted_by_set(here: Here, monkeypatch: pytest
         (["set", "max_turns", "5", "--unset"], "error: give either a value or --unset\n"),
         (["set", "max_turns", "many"], 'error: max_turns cannot be "many"; allowed: a whole number, 1 or more\n'),
         (["set", "AGENTCTL_STATE_DIR", "/x"], "hint: set AGENTCTL_STATE_DIR in the environment\n"),
-        (["set", "prices", "x"], "error: prices is a table; `config set` cannot set tables\n"),
+        (["set", "prices", "x"], "error: prices is a table: set the price of one model\n"),
     ],
 )
 def test_wrong_value_is_refused_and_no_key_is_repeated(here: Here, config: Path, words: list[str], said: str) -> None:
@@ -111,3 +113,78 @@ def test_the_new_settings_are_shown(here: Here) -> None:
     rows = here("config", "show", "--json").document["settings"]
     names = ("approve", "allow", "ask", "deny", "sandbox", "network", "cost_history_file")
     assert [rows[name]["value"] for name in names] == ["ask", "", "", "", "auto", "false", ""]
+
+
+def test_price_is_set_line_by_line_without_an_editor(here: Here, config: Path) -> None:
+    first = here("config", "set", 'prices."openai/my-model".input', "0")
+    file = config / "config.toml"
+    assert (first.code, first.out) == (0, "")
+    rest = "agentctl config set 'prices.\"openai/my-model\".output' USD"
+    assert first.err.splitlines() == [
+        f'set prices."openai/my-model".input = 0 in {file}',
+        f'warning: runs of a model need prices."openai/my-model".output too: {rest}',
+    ]
+    assert here("config", "check").code == 2
+    assert here("run", "--provider", "builtin", "How much disk is free?").code == 0
+    second = here("config", "set", "prices.openai/my-model.output", "0.60", "--json")
+    assert second.document == {
+        **second.document,
+        "name": 'prices."openai/my-model".output',
+        "value": "0.60",
+        "path": str(file),
+        "changed": True,
+        "warning": None,
+    }
+    assert here("config", "check").code == 0
+    assert here("config", "get", "prices.openai/my-model.output").out == "0.60\n"
+    assert here("config", "get", "prices.openai/my-model").out == "input 0, output 0.60\n"
+    assert here("config", "set", "prices.openai/my-model", "--unset").code == 0
+    assert here("config", "get", "prices.openai/my-model").out == "\n"
+
+
+def test_price_without_a_value_or_with_a_wrong_one_is_refused(here: Here, config: Path) -> None:
+    for words, hint in (
+        (["prices.openai/m.input"], "hint: agentctl config set 'prices.\"openai/m\".input' 0.15   or: "),
+        (["prices.openai/m.inptu", "1"], 'hint: did you mean "input"?'),
+        (["prices", "1"], "hint: agentctl config set 'prices.\"openai/my-model\"' input=0.15 output=0.60"),
+        (["prices.openai/m.input", "x"], "; nothing was changed"),
+    ):
+        ended = here("config", "set", *words)
+        assert ended.code == 2, words
+        assert hint in ended.err
+    assert not (config / "config.toml").exists()
+
+
+def test_preset_is_written_for_this_user_only_and_where_it_says(here: Here, config: Path, tmp_path: Path) -> None:
+    file = config / "config.toml"
+    ended = here("config", "init", "--preset", "ci")
+    assert (ended.code, ended.out, ended.err) == (0, "", f"wrote {file}\n")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    shown = here("config", "show", "--json").document["settings"]
+    assert (shown["max_cost_per_task"]["value"], shown["read_only"]["value"]) == ("0.25", "true")
+    again = here("config", "init", "--preset", "default")
+    assert (again.code, file.read_text()) == (2, preset_text("ci"))
+    assert "hint: use --force to replace it" in again.err
+    forced = here("config", "init", "--preset", "default", "--force", "--json")
+    assert forced.document == {**forced.document, "path": str(file), "preset": "default", "kept": f"{file}.old"}
+    assert file.read_text() == preset_text("default")
+
+
+def test_preset_is_written_to_a_named_file(here: Here, config: Path, tmp_path: Path) -> None:
+    ended = here("config", "init", "--preset", "ci", "--config", "ci.toml")
+    assert (ended.code, ended.err) == (0, f"wrote {tmp_path / 'ci.toml'}\n")
+    assert not config.exists()
+    assert [path.name for path in tmp_path.glob("ci.toml*")] == ["ci.toml"]
+    assert here("config", "get", "max_turns", "--config", "ci.toml").out == "20\n"
+    assert here("config", "init", "--preset", "ci", "--config", "ci.toml").code == 2
+    gone = here("config", "init", "--config", "gone/ci.toml")
+    assert (gone.code, "cannot be written: no such file or directory" in gone.err) == (74, True)
+
+
+def test_presets_are_in_the_help_and_an_unknown_one_is_refused(here: Here, config: Path) -> None:
+    text = " ".join(here("config", "init", "--help").out.split())
+    for name in PRESETS:
+        assert f"{name} (" in text
+    ended = here("config", "init", "--preset", "cii")
+    assert (ended.code, ended.err) == (2, 'error: no preset "cii"\nhint: did you mean "ci"?\n')
+    assert not config.exists()

@@ -96,7 +96,7 @@ def test_every_value_reads_back_as_it_was_meant(tmp_path: Path) -> None:
         ("llm_provider", ["a\nb"], "llm_provider cannot be "),
         ("openai_api_key", ["sk-secret-secret"], "OPENAI_API_KEY is a key: keys do not belong in config.toml"),
         ("state_dir", ["/x"], "state_dir can only be set by the environment"),
-        ("prices", ["x"], "prices is a table; `config set` cannot set tables"),
+        ("prices", ["x"], "prices is a table: set the price of one model"),
         ("workdir", ["/\udcff"], "contains invalid UTF-8"),
         ("llm_model", ["anthropic/x"], "two providers are named at once"),
     ],
@@ -151,7 +151,7 @@ def test_folder_that_cannot_be_written_is_reported(as_nobody: Path) -> None:
         with pytest.raises(StateError, match="cannot be written: permission denied"):
             save_value(path, "max_turns", ["3"])
         with pytest.raises(StateError, match="cannot be written: permission denied"):
-            start_file(path, force=True)
+            start_file(path, default_text(), force=True)
     finally:
         as_nobody.chmod(0o700)
     assert path.read_text() == "max_turns = 1\n"
@@ -167,7 +167,7 @@ def test_the_file_to_start_with_is_the_one_we_ship_and_every_line_of_it_is_a_com
         line.removeprefix("# ") for line in shipped.splitlines()
     ]
     desk = Desk(tmp_path)
-    assert start_file(desk.config / "config.toml", force=False) is None
+    assert start_file(desk.config / "config.toml", default_text(), force=False) is None
     assert {source.kind for source in desk.load().sources.values()} == {"default", "environment"}
     for field in TOML_FIELDS:
         if field not in TABLE_FIELDS:
@@ -177,9 +177,9 @@ def test_the_file_to_start_with_is_the_one_we_ship_and_every_line_of_it_is_a_com
 def test_existing_file_is_not_replaced_unless_forced(tmp_path: Path) -> None:
     path = Desk(tmp_path).user_toml("max_turns = 3\n")
     with pytest.raises(UsageError, match="already exists; nothing was changed"):
-        start_file(path, force=False)
+        start_file(path, default_text(), force=False)
     assert path.read_text() == "max_turns = 3\n"
-    kept = start_file(path, force=True)
+    kept = start_file(path, default_text(), force=True)
     assert kept is not None
     assert (kept.read_text(), path.read_text()) == ("max_turns = 3\n", default_text())
     save_value(path, "max_turns", ["5"])
