@@ -50,8 +50,8 @@ class ProviderRow:
 
     @property
     def needs_key(self) -> bool:
-        """Whether a run without a key would not start: a compatible server of the user's may need none."""
-        return self.key_name is not None and self.official
+        """Whether a key is set, or a run without one would not start: a server of the user's may need none."""
+        return self.key_name is not None and (self.official or self.key is not None)
 
 
 def provider_rows(

@@ -101,7 +101,7 @@ def test_prices_are_shown_with_their_origin(tmp_path: Path) -> None:
             '[prices]\n"openai/x" = { input = 1 }',
             2,
             'prices."openai/x" has no output (PLACE); input and output are needed',
-            "",
+            "agentctl config set 'prices.\"openai/x\".output' USD",
         ),
         (
             '[prices]\n"openai/x" = { input = 2500000, output = 1 }',
