@@ -26,10 +26,10 @@ PATH = 'export PATH="$PWD/.venv/bin:$PATH"'
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """Return a folder as the reader has it: README, configs, and an installed agentctl in ``.venv``."""
+    """Return a folder as the reader has it: README, and an installed agentctl in ``.venv``."""
     folder = tmp_path / "agentctl"
     (folder / ".venv" / "bin").mkdir(parents=True)
-    for name in ("README.md", "configs", ".env.example"):
+    for name in ("README.md", ".env.example"):
         source = ROOT / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
     install(folder)

@@ -91,8 +91,7 @@ except that an empty key variable keeps agentctl from falling back to Ollama or 
 agentctl config show    # each value and where it came from
 agentctl config path    # where the files are
 agentctl config check   # what is wrong with them
-agentctl config init --preset ci --config ci.toml --force
-agentctl config show --config ci.toml
+agentctl config init --preset ci --config ci.toml --force && agentctl config show --config ci.toml
 agentctl config get max_cost_per_task
 MAX_COST_PER_TASK=0.10 agentctl run --agent system "How long has this machine been up?"
 ```
