@@ -255,7 +255,8 @@ def from_dotenv(text: str, *, kind: Kind, path: Path) -> Layer:
 def _no_env_file(read: DotenvSource, path: Path) -> Problem | None:
     """Return the problem of a file that has no variable at all, or the settings of a TOML file."""
     place = f"env file {os.fspath(path)}"
-    if read.line_of.keys() <= set(TOML_FIELDS) and (read.line_of or path.suffix == ".toml"):
+    names = read.line_of.keys()
+    if (names and names <= set(TOML_FIELDS)) or (path.suffix == ".toml" and names.isdisjoint(_ALL_NAMES)):
         return Problem(safe_text(f"{place} is a TOML file: it sets no variable"), safe_text(f"use --config {path}"))
     return (
         None

@@ -29,7 +29,8 @@ def test_toml_file_as_env_file_is_refused_with_the_flag_for_it(tmp_path: Path, t
 
 def test_toml_file_of_tables_alone_is_known_by_its_name(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
-    path = desk.file("prices.toml", '[prices]\n"openai/m" = { input = 1, output = 1 }\n')
+    text = '[prices]\n"openai/m" = { input = 1, output = 1 }\n[prices.m]\ninput = 1\noutput = 1\n'
+    path = desk.file("prices.toml", text)
     assert desk.refusal(env_files=["prices.toml"]).hint == f"use --config {path}"
 
 
