@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -11,6 +11,7 @@ from agentctl.cli.exit_codes import exit_status, status_named
 from agentctl.core.errors import AgentctlError
 from agentctl.core.pricing import NANO_PER_USD
 from agentctl.core.results import BreakerInfo, ErrorInfo, LimitUse, RunResult
+from agentctl.core.text import map_texts, replace_lone_escapes
 from agentctl.core.version import __version__
 
 RUN_SCHEMA = "agentctl.run/1"
@@ -154,23 +155,15 @@ def error_info(error: AgentctlError) -> tuple[ErrorInfo, str]:
 
 
 def as_json(document: Mapping[str, object], *, line: bool = False) -> str:
-    """Return JSON in ASCII, on one line or indented."""
-    return json.dumps(document, ensure_ascii=True, indent=None if line else 2, default=str)
+    """Return JSON in ASCII, on one line or indented; half of a UTF-16 pair, which jq refuses, becomes U+FFFD."""
+    return replace_lone_escapes(json.dumps(document, ensure_ascii=True, indent=None if line else 2, default=str))
 
 
 def redact_document(document: Mapping[str, object], secrets: tuple[str, ...]) -> Document:
     """Return the document with secrets redacted in every text."""
     from agentctl.core.redaction import redact
 
-    return {name: _map_texts(value, lambda text: redact(text, secrets)) for name, value in document.items()}
-
-
-def _map_texts(value: object, change: Callable[[str], str]) -> object:
-    if isinstance(value, str):
-        return change(value)
-    if isinstance(value, dict):
-        return {change(str(name)): _map_texts(item, change) for name, item in value.items()}
-    return [_map_texts(item, change) for item in value] if isinstance(value, list) else value
+    return {name: map_texts(value, lambda text: redact(text, secrets)) for name, value in document.items()}
 
 
 def print_document(schema: str, fields: Document) -> None:

@@ -1,4 +1,8 @@
-"""Messages, tool calls, requests and completions: the data sent to a model and received from it. Pure values."""
+"""Messages, tool calls, requests and completions: the data sent to a model and received from it. Pure values.
+
+What a model said holds whole characters only: half of a UTF-16 pair is joined to the other one, or replaced, where a
+``ToolCall`` or a ``Completion`` is built.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from agentctl.core.text import join_surrogates, map_texts
+
 Role = Literal["system", "user", "assistant", "tool"]
 Stop = Literal["stop", "length", "tool_calls", "refusal"]
+
+
+def _has_half(value: object) -> bool:
+    """Return whether a text in a JSON value has half of a UTF-16 pair."""
+    if isinstance(value, str):
+        return join_surrogates(value) is not value
+    if isinstance(value, Mapping):
+        return any(_has_half(name) or _has_half(item) for name, item in value.items())
+    return isinstance(value, (list, tuple)) and any(map(_has_half, value))
+
+
+def _join_halves(value: object, *names: str) -> None:
+    """Join or replace the halves of UTF-16 pairs in these fields of a frozen value."""
+    for name in names:
+        if _has_half(found := getattr(value, name)):
+            object.__setattr__(value, name, map_texts(found, join_surrogates))
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +44,10 @@ class ToolCall:
     id: str
     name: str
     arguments: Mapping[str, object]
+
+    def __post_init__(self) -> None:
+        """Join or replace the halves of UTF-16 pairs in every text."""
+        _join_halves(self, "id", "name", "arguments")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +180,10 @@ class Completion:
     hour_writes: int = 0
     reported: Reported | None = None
     fell: bool = False
+
+    def __post_init__(self) -> None:
+        """Join or replace the halves of UTF-16 pairs in every text."""
+        _join_halves(self, "text", "model", "fee", "tier")
 
     def as_message(self) -> Message:
         """Return the answer as the assistant's message.

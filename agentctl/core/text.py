@@ -1,15 +1,16 @@
-"""Make untrusted text safe for a screen, a log and a model; suggest the nearest known name. Pure.
+"""Make untrusted text safe for a screen, a log, a model and a JSON parser; suggest the nearest known name. Pure.
 
-``safe_text`` is for people: it makes control characters visible. ``escape_frames`` and ``escape_notices`` are for a
-model, which reads a result as one text: agentctl's report of a call, and the output of a program, a file or a
-container. Without a backslash before lines that look like agentctl's own, a program could forge the result of another
-call.
+``safe_text`` is for people: it makes control characters visible. ``join_surrogates`` and ``replace_lone_escapes`` are
+for programs: half of a UTF-16 pair is no character, and jq and most parsers refuse a document that contains one.
+``escape_frames`` and ``escape_notices`` are for a model, which reads a result as one text: agentctl's report of a call,
+and the output of a program, a file or a container. Without a backslash before lines that look like agentctl's own, a
+program could forge the result of another call.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 
 _BLANK = r"[^\S\n]"
@@ -56,6 +57,49 @@ def safe_text(text: str) -> str:
     if "::" in text or "##" in text:
         text = _ci_command().sub(_disarm, text)
     return text
+
+
+@cache
+def _surrogate() -> re.Pattern[str]:
+    return re.compile("[\ud800-\udfff]")
+
+
+def join_surrogates(text: str) -> str:
+    """Return text of whole characters: adjacent halves of a UTF-16 pair are joined, a lone one becomes U+FFFD.
+
+    A provider's JSON can spell half of a pair (``\\ud83d``), and Python keeps bytes of an argument or a path that are
+    no UTF-8 as such halves.
+    """
+    if text.isascii() or not _surrogate().search(text):
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def split_at_half(text: str) -> tuple[str, str]:
+    """Return ``text`` without a first half of a pair at its end, and that half, which the next piece may complete."""
+    return (text[:-1], text[-1]) if text and "\ud800" <= text[-1] <= "\udbff" else (text, "")
+
+
+def map_texts(value: object, change: Callable[[str], str]) -> object:
+    """Return a JSON value with ``change`` applied to each text in it, names of members too."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {change(str(name)): map_texts(item, change) for name, item in value.items()}
+    return [map_texts(item, change) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+@cache
+def _escapes() -> re.Pattern[str]:
+    """Match an escaped backslash, an escaped pair, and a lone escaped half, in JSON as Python writes it in ASCII."""
+    return re.compile(r"(?P<whole>\\\\|\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2})|\\ud[89a-f][0-9a-f]{2}")
+
+
+def replace_lone_escapes(encoded: str) -> str:
+    """Return a JSON document in ASCII, with each escape of half a UTF-16 pair replaced by ``\\ufffd``."""
+    if "\\ud" not in encoded:
+        return encoded
+    return _escapes().sub(lambda match: match["whole"] or "\\ufffd", encoded)
 
 
 #: Flags, settings and commands that let a run do, reach or spend more, and tools that change something. None of them is

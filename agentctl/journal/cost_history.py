@@ -34,7 +34,7 @@ from agentctl.core.events import (
 from agentctl.core.files import write_atomically
 from agentctl.core.pricing import to_usd
 from agentctl.core.redaction import redact
-from agentctl.core.text import safe_text
+from agentctl.core.text import replace_lone_escapes, safe_text
 
 MOST_RECORDS = 1000
 MOST_BYTES = 8 * 1024 * 1024
@@ -120,7 +120,7 @@ def _encode_expense(expense: Expense, secrets: Sequence[str] = ()) -> str:
         "nano_usd": expense.nano,
         "in_doubt": expense.in_doubt,
     }
-    return json.dumps(said)
+    return replace_lone_escapes(json.dumps(said))
 
 
 def _read_lines(path: Path) -> list[str]:
@@ -145,7 +145,7 @@ def _read_lines(path: Path) -> list[str]:
         records = None
     if not isinstance(records, list) or not all(isinstance(one, dict) and one.keys() >= _OURS for one in records):
         raise _ForeignFile("it is not a cost history and was left unchanged", hint="move it away, or name another file")
-    return [json.dumps(one) for one in records]
+    return [replace_lone_escapes(json.dumps(one)) for one in records]
 
 
 def _read(file: int) -> bytes:

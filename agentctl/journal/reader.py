@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agentctl.core.errors import StateError, UsageError
-from agentctl.core.text import did_you_mean, safe_text
+from agentctl.core.text import did_you_mean, replace_lone_escapes, safe_text
 from agentctl.journal.writer import ENDING, journal_error
 
 _BLOCK = 16 * 1024
@@ -112,8 +112,9 @@ def _open_to_read(path: Path) -> int:
 
 
 def _parse(line: bytes) -> dict[str, object] | None:
+    """Return a line as an object, None if it is none; an earlier version wrote half of a UTF-16 pair as it came."""
     try:
-        value = json.loads(line)
+        value = json.loads(replace_lone_escapes(line.decode("utf-8")))
     except ValueError:
         return None
     return value if isinstance(value, dict) else None

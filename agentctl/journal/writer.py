@@ -32,6 +32,7 @@ from agentctl.core.events import (
 )
 from agentctl.core.files import hand_over, make_folder, sync_folder
 from agentctl.core.redaction import redact
+from agentctl.core.text import map_texts, replace_lone_escapes
 
 ENDING = ".jsonl"
 _sync = getattr(os, "fdatasync", os.fsync)
@@ -72,10 +73,10 @@ class Journal:
                     self._write(record)
 
     def _write(self, record: Record) -> None:
-        line = (
-            json.dumps(_redact_value(encode_record(record), self._secrets), separators=(",", ":")).encode("ascii")
-            + b"\n"
-        )
+        # redacted before it is encoded as JSON, where secrets are spelled differently
+        document = map_texts(encode_record(record), lambda text: redact(text, self._secrets))
+        encoded = json.dumps(document, separators=(",", ":"))
+        line = replace_lone_escapes(encoded).encode("ascii") + b"\n"
         try:
             if self._file is None:
                 self._file = self._open()
@@ -167,17 +168,6 @@ def _encode(value: object) -> object:
     if isinstance(value, (tuple, list, set, frozenset)):
         return [_encode(item) for item in value]
     return str(value)  # Decimal, Path
-
-
-def _redact_value(value: object, secrets: tuple[str, ...]) -> object:
-    """Redact every text in a value before it is encoded as JSON, where secrets are spelled differently."""
-    if isinstance(value, str):
-        return redact(value, secrets)
-    if isinstance(value, dict):
-        return {redact(key, secrets): _redact_value(item, secrets) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_redact_value(item, secrets) for item in value]
-    return value
 
 
 def journal_error(error: OSError, what: str) -> StateError:

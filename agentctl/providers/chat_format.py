@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from agentctl.core.messages import Completion, Message, Stop, ToolCall, ToolSpec, Usage
 from agentctl.core.pricing import Price
+from agentctl.core.text import join_surrogates, split_at_half
 
 _STOPS: Mapping[str, Stop] = {
     "length": "length",
@@ -117,6 +118,7 @@ class CompletionBuilder:
         self._text: list[str] = []
         self._calls: dict[int, _Call] = {}
         self._order: list[_Call] = []
+        self._half = ""
         self._stop: str | None = None
         self.size = 0
 
@@ -128,6 +130,7 @@ class CompletionBuilder:
     def add(self, chunk: Chunk) -> str | None:
         """Add one piece; return its text, "" for a piece of something else (a call, a thought), None for nothing.
 
+        Half of a UTF-16 pair at its end is returned with the next piece, which may complete it.
         ``size`` grows by its characters, whatever its kind.
         """
         if not chunk.choices:
@@ -142,7 +145,10 @@ class CompletionBuilder:
         self.size += len(text) + len(thought) + _PER_PIECE * (bool(text or thought) + len(calls))
         for place, call in enumerate(calls):
             self._add_call(place, call)
-        return text if text or calls or thought else None
+        if not (text or calls or thought):
+            return None
+        whole, self._half = split_at_half(self._half + text)
+        return join_surrogates(whole)
 
     def _add_call(self, place: int, piece: Any) -> None:  # noqa: ANN401 - litellm's
         index = piece.index if isinstance(getattr(piece, "index", None), int) else place

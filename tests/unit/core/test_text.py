@@ -13,7 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentctl.core.redaction import redact
-from agentctl.core.text import WIDENING, did_you_mean, is_widening, nearest, safe_text
+from agentctl.core.text import (
+    WIDENING,
+    did_you_mean,
+    is_widening,
+    join_surrogates,
+    map_texts,
+    nearest,
+    replace_lone_escapes,
+    safe_text,
+    split_at_half,
+)
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
 HOSTILE = st.text(
@@ -167,3 +177,44 @@ def test_a_meaning_counts_only_where_its_name_is_known() -> None:
     assert did_you_mean("Claude", ["openai", "anthropic"], {"claude": "anthropic"}) == 'did you mean "anthropic"?'
     assert did_you_mean("cluade", ["openai", "anthropic"], {"claude": "anthropic"}) == 'did you mean "anthropic"?'
     assert did_you_mean("claude", ["openai"], {"claude": "anthropic"}) == ""
+
+
+# --- half of a UTF-16 pair --------------------------------------------------------------------------------------
+
+_PARTS = ["\ud83d", "\udc3a", "\ude00", "\udbff", "\\", "u", "d83d", '"', "é", "🐺", "a"]
+HALVES = st.lists(st.sampled_from(_PARTS)).map("".join)
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        ("a \ud83d\udc3a b", "a 🐺 b"),
+        ("a \ud83d b", "a \ufffd b"),
+        ("\udc3a\ud83d", "\ufffd\ufffd"),
+        ("\ud83d\ud83d\udc3a", "\ufffd🐺"),
+        ("caf\udce9", "caf\ufffd"),
+        ("naïve 🐺", "naïve 🐺"),
+    ],
+)
+def test_halves_are_joined_and_lone_ones_replaced(text: str, whole: str) -> None:
+    assert join_surrogates(text) == whole
+
+
+@given(HALVES | ANY_TEXT)
+def test_text_without_halves_can_be_encoded(text: str) -> None:
+    join_surrogates(text).encode()
+
+
+@given(HALVES | ANY_TEXT)
+def test_document_is_repaired_as_its_texts_would_be(text: str) -> None:
+    repaired = replace_lone_escapes(json.dumps({text: [text]}))
+    assert json.loads(repaired) == map_texts({text: [text]}, join_surrogates)
+
+
+@given(st.lists(HALVES))
+def test_text_in_pieces_is_repaired_as_the_whole_would_be(pieces: list[str]) -> None:
+    half, said = "", ""
+    for piece in pieces:
+        whole, half = split_at_half(half + piece)
+        said += join_surrogates(whole)
+    assert said + join_surrogates(half) == join_surrogates("".join(pieces))

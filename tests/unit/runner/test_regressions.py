@@ -367,7 +367,7 @@ async def test_lone_surrogate_in_a_models_name_or_an_error_does_not_keep_a_call_
     await calls.ask(HELLO)
     with pytest.raises(ProviderUnavailable):
         await calls.ask(HELLO)
-    assert attempts(desk, "phase, answered_model, reason") == [("settled", "m?", None), ("doubt", None, "bad ?")]
+    assert attempts(desk, "phase, answered_model, reason") == [("settled", "m\ufffd", None), ("doubt", None, "bad ?")]
 
 
 @pytest.mark.parametrize(("factor", "charged"), [(2, 2), (Decimal("0.5"), 1)], ids=["dearer", "cheaper"])
