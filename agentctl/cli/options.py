@@ -159,14 +159,15 @@ def parse_labels(given: Sequence[str] | None) -> dict[str, str]:
     Raises:
         UsageError: a word has no ``=`` or no name, or a label cannot be stored.
     """
-    from agentctl.settings.labels import check_labels
+    from agentctl.settings.labels import check_labels, folder_label
 
     labels: dict[str, str] = {}
     for word in given or ():
         name, mark, value = word.partition("=")
         if not mark or not name.strip():
             raise UsageError(f'--label "{word}" is not NAME=VALUE', hint="for example: --label team=web")
-        labels[name.strip()] = value.strip()
+        is_folder = name.strip() == "workdir"  # as it stands in $PWD, whatever its name consists of
+        labels[name.strip()] = folder_label(value.strip()) if is_folder else value.strip()
     return check_labels(labels)
 
 

@@ -16,6 +16,7 @@ from agentctl.core.text import safe_text
 MOST_LABELS = 32
 MOST_KEY = 64
 MOST_VALUE = 256
+_DIGEST = 12
 _MOST_HEAD = 4 * 1024
 _MOST_CONFIG = 256 * 1024
 _MOST_FOLDERS = 64  # from the working directory upwards
@@ -67,7 +68,32 @@ def run_labels(
     repository.
     """
     found = {**git_labels(Path(workdir)), **job, "workdir": workdir}
-    return {**clean_labels({name: redact(value, secrets) for name, value in found.items()}), **own}
+    shown = {name: redact(value, secrets) for name, value in found.items()}
+    return {**clean_labels(shown | {"workdir": folder_label(shown["workdir"])}), **own}
+
+
+def folder_label(path: str) -> str:
+    """Return the label of a folder, which differs from that of any other folder.
+
+    Bytes that are no UTF-8 and control characters are escaped (``/srv/caf\\xe9``); a digest replaces the middle of a
+    path that is too long for a label.
+    """
+    shown = path if path.isprintable() else "".join(map(_escape, path))
+    if len(shown) <= MOST_VALUE:
+        return shown
+    import hashlib  # noqa: PLC0415 - most paths are short
+
+    digest = hashlib.sha256(path.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST]
+    kept = (MOST_VALUE - _DIGEST - 2) // 2
+    return f"{shown[:kept]}…{digest}…{shown[-kept:]}"
+
+
+def _escape(character: str) -> str:
+    if character.isprintable():
+        return character
+    if "\udc80" <= character <= "\udcff":  # a byte, as Python keeps it in a path
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def repo_of(url: str) -> str | None:

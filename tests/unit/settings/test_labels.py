@@ -148,3 +148,28 @@ def test_a_label_that_cannot_be_kept_is_refused(labels: dict[str, str], said: st
 def test_a_label_that_can_be_kept_is_kept_as_it_is() -> None:
     labels = {"team": "web & db", "pr": "17", "a.b-c_d": "", "ort": "Zürich"}
     assert check_labels(labels) == labels
+
+
+@pytest.mark.parametrize(
+    ("folder", "label"),
+    [
+        ("/srv/caf\udce9", "/srv/caf\\xe9"),
+        ("/srv/caf\udce8", "/srv/caf\\xe8"),
+        ("/srv/café", "/srv/café"),
+        ("/srv/new\nline", "/srv/new\\nline"),
+        ("/srv/bell\x07", "/srv/bell\\x07"),
+        ("/srv/right\u202eleft", "/srv/right\\u202eleft"),
+    ],
+)
+def test_a_folder_keeps_its_own_label_whatever_its_name_consists_of(folder: str, label: str) -> None:
+    assert run_labels({}, workdir=folder, job={}) == {"workdir": label}
+    assert check_labels({"workdir": label}) == {"workdir": label}
+
+
+def test_folders_with_long_names_keep_labels_of_their_own() -> None:
+    longest = "/" + "a" * (MOST_VALUE - 1)
+    assert run_labels({}, workdir=longest, job={})["workdir"] == longest
+    alike = [f"/{'a' * 200}{middle}{'z' * 200}" for middle in "bcd"]
+    labels = {run_labels({}, workdir=folder, job={})["workdir"] for folder in alike}
+    assert len(labels) == 3
+    assert all(len(label) <= MOST_VALUE and label.startswith("/aaa") and label.endswith("zzz") for label in labels)
