@@ -30,15 +30,16 @@ class ExitStatus(IntEnum):
     hung_up = 129
     interrupted = 130
     quit = 131
+    reader_gone = 141
     terminated = 143
 
     @property
     def shown(self) -> str:
-        """The name of the status; ``interrupted`` for every signal."""
-        return "interrupted" if self in _SIGNALS else self.name
+        """The name of the status; ``interrupted`` for all that stops a run from outside."""
+        return "interrupted" if self in _FROM_OUTSIDE else self.name
 
 
-_SIGNALS = (ExitStatus.hung_up, ExitStatus.quit, ExitStatus.terminated)
+_FROM_OUTSIDE = (ExitStatus.hung_up, ExitStatus.quit, ExitStatus.reader_gone, ExitStatus.terminated)
 
 
 SENTENCES = {
@@ -60,6 +61,8 @@ SENTENCES = {
     ExitStatus.hung_up: "SIGHUP, as the terminal closed: the same as Ctrl-C; not under nohup.",
     ExitStatus.interrupted: "Ctrl-C: calls stopped, holds kept, children killed, journal closed, summary printed.",
     ExitStatus.quit: "SIGQUIT: only the terminal is restored; the next run removes what is left.",
+    ExitStatus.reader_gone: "The reader of stdout went away (as head -1 does) while calls were still to be made;"
+    " no further call was sent.",
     ExitStatus.terminated: "SIGTERM: the same as Ctrl-C.",
 }
 

@@ -1,98 +1,296 @@
-"""stdout and stderr for scripts: a closed pipe is ignored, a full disk is an error."""
+"""stdout and stderr for scripts: every byte is written, or the failure is reported; a closed pipe is not one.
+
+Python's text streams write once and ignore how much was taken: on a descriptor that takes a part (a small disk, a pipe
+that somebody set to O_NONBLOCK) the rest is lost. So both streams are written here, by a loop on the descriptor. It
+waits until the descriptor takes bytes: stdout as long as it takes, stderr for a while, after which a line is dropped.
+"""
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
+import io
 import os
-import stat
+import select
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from typing import TextIO, cast
 
 from agentctl.cli.signals import writing
-from agentctl.core.errors import StateError
+from agentctl.core.errors import ReaderGone, StateError
+
+PATIENCE_S = 2.0  # how long a line on stderr waits for a reader that takes nothing
+_PAID = "agentctl runs show   prints what the run has paid for"
+_PAUSE_S = 0.01
+_BLOCK = 32 * 1024
+_GONE = frozenset({errno.EPIPE, errno.ESHUTDOWN, errno.ECONNRESET})
+
+
+def write_all(number: int, data: bytes, *, patience_s: float | None = None) -> bytes:
+    """Write ``data`` to a descriptor until all of it is out, and return b"".
+
+    ``patience_s`` is how long to wait while the descriptor takes nothing, None without limit; then return the rest.
+
+    Raises:
+        OSError: the descriptor cannot be written.
+    """
+    rest, blocked_at = memoryview(data), 0.0
+    while rest:
+        try:
+            written = os.write(number, rest)
+        except BlockingIOError:
+            now = time.monotonic()
+            if blocked_at:
+                time.sleep(_PAUSE_S)  # it was ready, and yet took nothing
+            blocked_at = blocked_at or now
+            left = None if patience_s is None else blocked_at + patience_s - now
+            if left is not None and left <= 0:
+                break
+            _events(number, select.POLLOUT, left)
+            continue
+        if not written:  # a device that takes nothing and reports no error
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        rest, blocked_at = rest[written:], 0.0
+    return bytes(rest)
+
+
+def _events(number: int, wanted: int, wait_s: float | None = 0.0) -> int:
+    """Return the events that poll reports for a descriptor within ``wait_s``; 0 if there are none."""
+    poll = select.poll()
+    poll.register(number, wanted)
+    return next((event for _, event in poll.poll(None if wait_s is None else wait_s * 1000)), 0)
 
 
 class Stream:
-    """A wrapper of a text stream whose reader may go away.
+    """A text stream, written to its descriptor; one without a descriptor (in memory) is written to itself.
 
-    After a closed pipe, further output is discarded without an error. Any other failure raises StateError if
-    ``loud``.
+    Characters that its encoding does not have are escaped. ``is_gone``: it cannot be written any more, and all output
+    is discarded. ``is_used``: something was written. Several threads may use it.
     """
 
-    def __init__(self, stream: TextIO, *, loud: bool) -> None:
+    def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._loud = loud
-        self.is_gone = False  # checked by ``costs --watch``
+        self._number = _descriptor(stream)
+        self._encoding = stream.encoding or "utf-8"
+        self._encoder = codecs.getincrementalencoder(self._encoding)(stream.errors or "strict")
+        self._turn = threading.RLock()
+        self._is_terminal = self._number is not None and os.isatty(self._number)
+        self.is_gone = False
         self.is_used = False
-        self._writing = writing if loud else contextlib.nullcontext
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()  # what was written before comes first
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._stream, name)
 
-    def write(self, text: str) -> int:
-        """Write ``text``; characters that its encoding does not have are escaped.
+    @property
+    def buffer(self) -> io.RawIOBase:
+        """The stream for bytes; they are written in the same way."""
+        return _Bytes(self)
 
-        Raises:
-            StateError: the disk is full, or the like.
-        """
-        if text == "":  # an unbuffered empty write would fail on a full disk, unnoticed
-            return 0
-        self.is_used = True
-        try:
-            with self._writing():
-                return self._stream.write(text)
-        except UnicodeEncodeError:
-            encoding = self._stream.encoding or "ascii"
-            return self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
-        except OSError as error:
-            self._give_up(error)
-            return len(text)
+    def write(self, text: str) -> int:
+        """Write ``text``."""
+        self.is_used = self.is_used or bool(text)
+        self.write_bytes(self._encode(text))
+        return len(text)
+
+    def write_bytes(self, data: bytes) -> None:
+        """Write bytes."""
+        raise NotImplementedError
 
     def flush(self) -> None:
-        """Flush the wrapped stream.
+        """Write what is still buffered."""
+        raise NotImplementedError
+
+    def is_ready(self) -> bool:
+        """Return whether some bytes would be taken now, without waiting."""
+        return self._number is None or bool(_events(self._number, select.POLLOUT))
+
+    def has_reader(self) -> bool:
+        """Return whether somebody may still read: False once the other end of a pipe or a socket is closed.
+
+        True for a terminal: who closes it sends SIGHUP, and who ignores that (nohup) wants the run to go on.
+        """
+        if self._number is None or self._is_terminal:
+            return True
+        return not self.is_gone and not _events(self._number, 0) & (select.POLLERR | select.POLLHUP)
+
+    def _encode(self, text: str) -> bytes:
+        try:
+            return self._encoder.encode(text)
+        except UnicodeEncodeError:
+            return self._encoder.encode(text.encode(self._encoding, "backslashreplace").decode(self._encoding))
+
+    def _send(self, data: bytes, patience_s: float | None = None) -> bytes:
+        if self._number is not None:
+            return write_all(self._number, data, patience_s=patience_s)
+        self._stream.write(data.decode(self._encoding))
+        self._stream.flush()
+        return b""
+
+
+class StdoutStream(Stream):
+    """stdout: waits for its reader as long as it takes, and reports any failure but a closed pipe.
+
+    Lines to a terminal are written at once, all else in blocks.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._buffered = bytearray()
+        self._by_line = bool(getattr(stream, "line_buffering", False) or getattr(stream, "write_through", False))
+
+    def write_bytes(self, data: bytes) -> None:
+        """Write bytes.
 
         Raises:
             StateError: the disk is full, or the like.
         """
-        try:
-            with self._writing():
-                self._stream.flush()
-        except OSError as error:
-            self._give_up(error)
+        with self._turn:
+            self._buffered += data
+            if len(self._buffered) >= _BLOCK or (self._by_line and b"\n" in data):
+                self.flush()
 
-    def _give_up(self, error: OSError) -> None:
-        """Discard all further output, so that no later write or flush fails.
+    def flush(self) -> None:
+        """Write what is still buffered.
 
         Raises:
-            StateError: the stream is ``loud`` and the failure is not a closed pipe.
+            StateError: the disk is full, or the like.
         """
-        self.is_gone, closed = True, False  # ``closed``: the terminal is
-        with contextlib.suppress(OSError, ValueError):
-            closed = error.errno == errno.EIO and stat.S_ISCHR(os.fstat(self._stream.fileno()).st_mode)
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._stream.fileno())
-            os.close(nowhere)
-        with contextlib.suppress(OSError):
-            self._stream.flush()
-        if self._loud and error.errno not in (errno.EPIPE, errno.ESHUTDOWN) and not closed:
-            raise StateError(
-                f"stdout cannot be written: {error.strerror}",
-                hint="agentctl runs show   prints what the run has paid for",
-            ) from error
+        with self._turn:
+            data = bytes(self._buffered)
+            self._buffered.clear()
+            if self.is_gone or not data:
+                return
+            self.is_gone = True  # after a failure in the middle nothing may follow
+            try:
+                with writing():
+                    self._send(data)
+            except OSError as error:
+                if error.errno in _GONE or (error.errno == errno.EIO and self._is_terminal):
+                    return
+                raise StateError(f"stdout cannot be written: {error.strerror}", hint=_PAID) from error
+            self.is_gone = False
+
+
+class StderrStream(Stream):
+    """stderr: lines that nobody takes within ``patience_s`` seconds are dropped, and no failure is reported.
+
+    It is written again as soon as that is possible. Lines are dropped whole: the rest of one that was begun comes
+    before the next, so that no line and no control sequence ends in its middle.
+    """
+
+    def __init__(self, stream: TextIO, *, patience_s: float = PATIENCE_S) -> None:
+        super().__init__(stream)
+        self._patience_s = patience_s
+        self._line = bytearray()
+        self._rest = b""
+        self._dropped = 0
+        self._is_stuck = False
+
+    def write_bytes(self, data: bytes) -> None:
+        """Write bytes at the end of a line."""
+        with self._turn:
+            self._line += data
+            if b"\n" in data:
+                self.flush()
+
+    def flush(self) -> None:
+        """Write what is still buffered, or drop it."""
+        self._flush(0.0 if self._is_stuck else self._patience_s)
+
+    def write_patiently(self, text: str) -> None:
+        """Write ``text``, however long it takes."""
+        with self._turn:
+            self._line += self._encode(text)
+            self._flush(None)
+
+    def _flush(self, patience_s: float | None) -> None:
+        with self._turn, contextlib.suppress(OSError, ValueError):
+            data, begun = bytes(self._line), self._rest
+            self._line.clear()
+            self._rest = b""
+            self._rest = rest = self._send(begun, patience_s)
+            if not rest and data:
+                whole = self._note() + data
+                rest = self._send(whole, patience_s)
+                if len(rest) < len(whole):
+                    self._rest, self._dropped, data = rest, 0, b""
+            if rest:
+                self._dropped += data.count(b"\n")
+            self._is_stuck = bool(rest)
+
+    def _note(self) -> bytes:
+        """Return the line that says how many lines were dropped; "" on a terminal, whose rows it would shift."""
+        if not self._dropped or self._is_terminal:
+            return b""
+        lines = "1 line" if self._dropped == 1 else f"{self._dropped:,} lines"
+        return self._encode(f"agentctl: {lines} left out here: nobody was reading stderr\n")
+
+
+class _Bytes(io.RawIOBase):
+    """The binary side of a ``Stream``."""
+
+    def __init__(self, stream: Stream) -> None:
+        super().__init__()
+        self._to = stream
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: object) -> int:
+        taken = bytes(data)  # type: ignore[call-overload]
+        self._to.write_bytes(taken)
+        return len(taken)
+
+    def flush(self) -> None:
+        self._to.flush()
+
+
+def _descriptor(stream: TextIO) -> int | None:
+    try:
+        return stream.fileno()
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 @contextlib.contextmanager
 def own_streams() -> Iterator[None]:
     """Replace stdout and stderr by ``Stream`` objects while a command runs."""
     before = sys.stdout, sys.stderr
-    sys.stdout = cast("TextIO", Stream(sys.stdout, loud=True))
-    sys.stderr = cast("TextIO", Stream(sys.stderr, loud=False))
+    sys.stdout = cast("TextIO", StdoutStream(sys.stdout))
+    sys.stderr = cast("TextIO", StderrStream(sys.stderr))
     try:
         yield
     finally:
         sys.stdout, sys.stderr = before
+
+
+def require_reader() -> None:
+    """Check that somebody may still read stdout, before a call to a model is paid for.
+
+    Raises:
+        ReaderGone: the other end of the pipe or socket is closed.
+    """
+    if isinstance(sys.stdout, Stream) and not sys.stdout.has_reader():
+        raise ReaderGone("nobody reads stdout any more; no further call was sent", hint=_PAID)
+
+
+def write_question(text: str) -> None:
+    """Write a question to stderr, and wait until it can be seen; before that it must not be answered."""
+    if isinstance(sys.stderr, StderrStream):
+        sys.stderr.write_patiently(text)
+    else:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
+def is_ready(stream: TextIO) -> bool:
+    """Return whether ``stream`` would take some bytes now, without waiting; True if that cannot be known."""
+    return not isinstance(stream, Stream) or stream.is_ready()
 
 
 def open_missing() -> None:

@@ -26,6 +26,7 @@ AgentctlError                   status (the name of the exit code), message, hin
 │   └── LedgerGone                  moved, deleted or replaced while it was in use
 ├── RunTimeout                  124 timeout
 ├── Interrupted                 129 hung_up, 130 interrupted or 143 terminated
+├── ReaderGone                  141 reader_gone: nobody reads stdout any more
 └── InternalError               70  internal: our own bug
 """
 
@@ -325,6 +326,13 @@ class Interrupted(AgentctlError):
     @property
     def status(self) -> str:  # type: ignore[override]
         return {"SIGHUP": "hung_up", "Ctrl-C": "interrupted", "SIGTERM": "terminated"}[self.cause]
+
+
+class ReaderGone(AgentctlError):
+    """The reader of stdout went away while calls were still to be made (``| head -1``): nothing more is paid for."""
+
+    status = "reader_gone"
+    kind = "reader_gone"
 
 
 class InternalError(AgentctlError):

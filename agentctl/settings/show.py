@@ -21,7 +21,7 @@ ALSO_READ: Mapping[str, str] = MappingProxyType(
     {
         "NO_COLOR": "set: disable colour (where AGENTCTL_COLOR is unset)",
         "CLICOLOR_FORCE, FORCE_COLOR": "set: use colour even without a terminal",
-        "TERM": "dumb: print plain lines instead of the live view",
+        "TERM": "dumb or empty: no colour, and plain lines instead of the live view",
         "CI": "set: refuse to run without a key or a chosen provider (exit 77)",
         "AGENTCTL_PARENT_RUN": "id of the parent of runs started here; a run sets it for its commands",
         "AGENTCTL_PARENT_CAPABILITY": "secret that lets these runs draw on their parent's limits",

@@ -3,7 +3,8 @@
 A command costs 0.3 s of imports, and 1.5 s with litellm, which loads and builds more with its first call; forked it
 costs 20 ms, a run that asks a model a tenth of a second. It is a process like any other: its
 own arguments, environment, folder, descriptors, session and end, and ``kill -9`` ends it. What a start does by itself
-is not seen here, so that tests of it (what is loaded, PYTHON* variables, ``sys.path``, closed descriptors) start cold.
+is not seen here, so that tests of it (what is loaded, PYTHON* variables but PYTHONUNBUFFERED, ``sys.path``, closed
+descriptors) start cold.
 
 ``Forked(words, ...)`` is a ``subprocess.Popen`` whose words follow the interpreter's name: ``-m MODULE ...``,
 ``-c TEXT ...`` or ``SCRIPT ...``. ``can_fork`` says whether an environment is one that a forked process can have.
@@ -39,8 +40,8 @@ ENVIRON = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default"}
 _AT_IMPORT = {**os.environ, **ENVIRON}  # before any test changes it
 #: Read when an interpreter or a library starts: another value than the server's needs a cold start.
 _AT_START = ("PYTHON", "LC_", "LANG", "LITELLM", "SSL_", "LD_", "MALLOC_", "OPENSSL")
-#: Set by our own loader, with the values that the server has, too.
-_OURS = ("LITELLM_LOCAL_MODEL_COST_MAP", "LITELLM_MODE")
+#: Set by our own loader, with the values that the server has, too; and what a forked process does itself.
+_OURS = ("LITELLM_LOCAL_MODEL_COST_MAP", "LITELLM_MODE", "PYTHONUNBUFFERED")
 
 
 def of_start(environ: Mapping[str, str]) -> dict[str, str]:
@@ -422,12 +423,16 @@ def _settle(request: dict[str, Any], streams: Sequence[int], added: Mapping[str,
     time.tzset()
     encoding = sys.stdout.encoding
     sys.stdin = sys.__stdin__ = open(0, encoding=encoding, errors=sys.stdin.errors, closefd=False)  # type: ignore[misc] # noqa: SIM115
-    out = open(1, "wb", closefd=False)  # noqa: SIM115
+    plain = bool(request["env"].get("PYTHONUNBUFFERED"))  # as python -u opens them
+    buffering = 0 if plain else -1
+    out = open(1, "wb", buffering, closefd=False)  # noqa: SIM115
     sys.stdout = sys.__stdout__ = io.TextIOWrapper(  # type: ignore[misc]
-        out, encoding, sys.stdout.errors, line_buffering=os.isatty(1)
+        out, encoding, sys.stdout.errors, line_buffering=os.isatty(1), write_through=plain
     )
-    err = open(2, "wb", closefd=False)  # noqa: SIM115
-    sys.stderr = sys.__stderr__ = io.TextIOWrapper(err, encoding, "backslashreplace", line_buffering=True)  # type: ignore[misc]
+    err = open(2, "wb", buffering, closefd=False)  # noqa: SIM115
+    sys.stderr = sys.__stderr__ = io.TextIOWrapper(  # type: ignore[misc]
+        err, encoding, "backslashreplace", line_buffering=True, write_through=plain
+    )
 
 
 def _main(words: list[str]) -> int:

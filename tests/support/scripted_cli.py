@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -81,6 +82,11 @@ async def stop_slowly(request: Request) -> None:
         raise
 
 
+def _until_there(path: Path) -> None:
+    while not path.exists():
+        time.sleep(0.01)
+
+
 def echo(request: Request) -> Completion:
     return answer(request.messages[-1].text)
 
@@ -111,6 +117,12 @@ def locked(*seconds: str) -> list[Any]:
     return [lock, answer("the answer")]
 
 
+async def until_told(request: Request) -> None:
+    """Say that the call is under way, and go on when the test says so."""
+    Path("reached").touch()
+    await anyio.to_thread.run_sync(_until_there, Path("go"))
+
+
 def refuse(request: Request) -> None:
     raise RuntimeError("a bug in the provider")
 
@@ -121,6 +133,10 @@ SCRIPTS: dict[str, list[Any]] = {
     "escapes": [answer("red \x1b[31mtext\x1b[0m and a bell \x07")],
     "unicode": [answer("naïve café, 日本語")],
     "long": [answer("x" * 100_000)],
+    "long, when told": [(until_told, answer("x" * 100_000))],
+    "refused when told": [(until_told, AuthFailed("the key was rejected", hint="set another", billed="no"))],
+    "cut when told": [(until_told, ProviderUnavailable("the answer broke off"))] * 9,
+    "a tool when told": [(until_told, call("system_memory")), answer("never said")],
     "tools": [call("system_memory"), call("nosuch_tool"), answer("done looking")],
     "mid-call": [(Delta("so far so good"), hang)],
     "mid-tool": [call("git_status"), answer("never said")],

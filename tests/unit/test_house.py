@@ -39,7 +39,7 @@ ONLY_IN = {
 
 #: Variables set before a foreign import: the lines outside of ``settings`` that touch the environment.
 ENVIRONMENT_GUARDS = {
-    "__main__.py": ['os.environ["PYDANTIC_DISABLE_PLUGINS"]'],
+    "__main__.py": ['os.environ["PYDANTIC_DISABLE_PLUGINS"]', 'os.environ["TERM"]'],
     "providers/litellm_loader.py": [
         'os.environ["LITELLM_LOCAL_MODEL_COST_MAP"]',
         'os.environ["LITELLM_MODE"]',

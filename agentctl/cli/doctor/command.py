@@ -60,9 +60,10 @@ def doctor(
     else:
         from agentctl.core.redaction import redact
         from agentctl.core.text import safe_text
+        from agentctl.settings.host import is_dumb
 
         colour = "never" if loaded is None else loaded.settings.color
-        paint = painter(colour, terminal=sys.stdout.isatty())
+        paint = painter(colour, terminal=sys.stdout.isatty() and not is_dumb())
         for line in _lines(report, paint, lambda text: safe_text(redact(text, secrets))):
             print(line)
     raise typer.Exit(0 if report.runs else 1)
@@ -123,9 +124,10 @@ def _terminal(loaded: Loaded | None) -> Finding:
 
     asks, screen = sys.stdin.isatty() and sys.stderr.isatty(), sys.stderr.isatty()
     questions = "questions can be asked" if asks else "calls that need approval are denied"
-    view = "live view" if screen and not is_dumb() else "plain lines, no live view"
+    capable = screen and not is_dumb()
+    view = "live view" if capable else "plain lines, no live view"
     choice = "auto" if loaded is None else loaded.settings.color
-    coloured = choice == "always" or (choice == "auto" and screen)
+    coloured = choice == "always" or (choice == "auto" and capable)
     where = "" if loaded is None or choice == "auto" else f" ({loaded.sources['color']})"
     colours = f"{'colours' if coloured else 'no colours'}{where}"
     return ok("terminal", f"{'a terminal' if screen else 'no terminal'}: {questions}; {view}; {colours}")

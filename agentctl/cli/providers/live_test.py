@@ -101,6 +101,7 @@ def _run_tests(
     import anyio
 
     from agentctl.cli.signals import run_cancellable
+    from agentctl.cli.streams import require_reader
     from agentctl.core.limits import CostLimit
     from agentctl.ledger import SqliteLedger
     from agentctl.runner.provider_trial import run_provider_tests
@@ -108,6 +109,7 @@ def _run_tests(
 
     if not free:
         refuse_incomplete(loaded.parent)
+        require_reader()
     settings = loaded.settings
     limits = CostLimit(
         max_cost_per_task=settings.max_cost_per_task,

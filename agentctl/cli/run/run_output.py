@@ -13,11 +13,12 @@ from agentctl.cli.documents import as_json, finished_line, redact_document, run_
 from agentctl.cli.error_output import print_error
 from agentctl.cli.exit_codes import status_named
 from agentctl.cli.invocation import Form
+from agentctl.cli.streams import is_ready, require_reader, write_question
 from agentctl.cli.ui.format import Paint
 from agentctl.cli.ui.lines import PlainScreen, ScreenLine, changed_file_lines
 from agentctl.cli.ui.summary import is_retry_hint, retry_command, summary_line
-from agentctl.cli.ui.terminal import can_draw, is_person_here, is_terminal
-from agentctl.core.events import Record, RunFinished
+from agentctl.cli.ui.terminal import can_draw, can_style, is_person_here, is_terminal
+from agentctl.core.events import CallHeld, CallRetried, CallWaited, Record, RunFinished, RunStarted, TurnStarted
 from agentctl.core.redaction import redact
 from agentctl.core.results import RunResult
 from agentctl.core.text import safe_text
@@ -41,9 +42,36 @@ class JsonLines:
         from agentctl.journal.writer import encode_record
 
         self.last_seq, self.last_at = record.seq, record.at
-        if not isinstance(record.event, RunFinished):
-            sys.stdout.write(as_json(redact_document(encode_record(record), self._secrets), line=True) + "\n")
-            sys.stdout.flush()
+        if isinstance(record.event, RunFinished):
+            return
+        line = as_json(redact_document(encode_record(record), self._secrets), line=True) + "\n"
+        if is_ready(sys.stdout):
+            _print(line)
+        else:  # a reader that is busy: meanwhile signals and timeouts go on
+            from anyio.to_thread import run_sync
+
+            await run_sync(_print, line)
+
+
+class ReaderWatch:
+    """Stops a run whose stdout nobody can read any more before it pays for another call; builtin's calls are free."""
+
+    def __init__(self) -> None:
+        self._metered = False
+
+    async def observe(self, record: Record) -> None:
+        """Check whether stdout has a reader, before each turn, call, retry and wait.
+
+        Raises:
+            ReaderGone: it has none.
+        """
+        match record.event:
+            case RunStarted(metered=metered):
+                self._metered = metered
+            case TurnStarted() | CallHeld() | CallRetried() | CallWaited() if self._metered:
+                require_reader()
+            case _:
+                pass
 
 
 class Presenter:
@@ -77,6 +105,7 @@ class Presenter:
         self._screen = self._open_screen()
         self._approver: TerminalApprover | None = None
         self._lines = JsonLines(secrets)
+        self._watch = ReaderWatch()
 
     def _open_screen(self) -> LiveScreen | PlainScreen:
         if not self._draws:
@@ -89,6 +118,7 @@ class Presenter:
             colour=self._paint("", "dim") != "",
             term=self._term,
             size=_size,
+            ready=lambda: is_ready(sys.stderr),
             secrets=self._secrets,
             verbose=self._verbose,
         )
@@ -138,7 +168,8 @@ class Presenter:
     @property
     def observers(self) -> tuple[Observer, ...]:
         """The observers that receive the records of the run."""
-        return (self._screen, self._lines) if self._form == "jsonl" else (self._screen,)
+        lines = (self._lines,) if self._form == "jsonl" else ()
+        return (self._screen, *lines, self._watch)
 
     def present(self, result: RunResult) -> int:
         """Print the result of a run and return its exit code."""
@@ -182,8 +213,7 @@ class Presenter:
     def _answer(self, result: RunResult) -> str:
         """Return the answer; render Markdown of a model if stdout is a terminal with styles."""
         text = safe_text(self._clean(result.answer))
-        capable = self._styles and self._term not in ("", "dumb") and is_terminal(sys.stdout)
-        if not (result.metered and capable):
+        if not (result.metered and self._styles and can_style(sys.stdout, self._term)):
             return text
         from agentctl.cli.ui.markdown import render_markdown
 
@@ -203,11 +233,15 @@ class Presenter:
 
     def _tell_unmasked(self, text: str) -> None:
         """Print a question without redaction: the user must see everything that they allow."""
-        sys.stderr.write(text)
-        sys.stderr.flush()
+        write_question(text)
 
     def _clean(self, text: str) -> str:
         return redact(text, self._secrets)
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def _size() -> os.terminal_size:

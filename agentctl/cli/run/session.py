@@ -13,6 +13,7 @@ from agentctl.cli.invocation import Form, Invocation
 from agentctl.cli.run.task_input import InputData, append_data, read_input_data, read_task, unread_bytes
 from agentctl.cli.signals import interruption, run_to_end
 from agentctl.cli.ui.format import Paint, painter
+from agentctl.cli.ui.terminal import can_style
 from agentctl.core.errors import AgentctlError
 from agentctl.core.redaction import Redactor
 from agentctl.core.text import safe_text
@@ -130,7 +131,7 @@ def _settle_settings(request: RunRequest, known: _Beginning) -> Loaded:
             loaded, again=lambda: _load(request), quiet=request.quiet, own_config=own, notify=_print_safe
         )
         known.form = loaded.settings.output
-    known.paint = painter(loaded.settings.color, terminal=sys.stderr.isatty())
+    known.paint = painter(loaded.settings.color, terminal=can_style(sys.stderr, loaded.term))
     return loaded
 
 

@@ -78,7 +78,10 @@ _CODES: dict[Style, str] = {"bold": "1", "dim": "2", "red": "31", "green": "32",
 
 
 def painter(choice: Literal["auto", "always", "never"], *, terminal: bool) -> Paint:
-    """Return a function that styles text, or returns it unchanged; ``choice`` already includes NO_COLOR."""
+    """Return a function that styles text, or returns it unchanged.
+
+    ``choice`` already includes NO_COLOR and FORCE_COLOR; ``terminal``: the stream is one that shows colours.
+    """
     if choice == "always" or (choice == "auto" and terminal):
         return lambda text, style: f"\x1b[{_CODES[style]}m{text}\x1b[0m"
     return lambda text, style: text

@@ -46,7 +46,8 @@ class _Frame:
 class LiveScreen:
     """Fold the records into a meter and draw it in a thread, so that a slow terminal does not delay the run.
 
-    ``size`` returns the current columns and rows. If drawing fails, only plain lines follow. Call ``close`` at the
+    ``size`` returns the current columns and rows, ``ready`` whether the terminal takes output now: until then nothing
+    is drawn, and lines wait. If drawing fails, only plain lines follow. Call ``close`` at the
     end.
     """
 
@@ -61,10 +62,12 @@ class LiveScreen:
         secrets: Sequence[str] = (),
         verbose: bool = False,
         patience_s: float = PATIENCE_S,
+        ready: Callable[[], bool] = lambda: True,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._file, self._paint, self._colour, self._term, self._size = file, paint, colour, term, size
         self._secrets, self._verbose, self._patience_s, self._now = tuple(secrets), verbose, patience_s, now
+        self._ready = ready
         self.meter = Meter()
         self._turn = threading.Condition()
         self._lines: list[ScreenLine] = []
@@ -134,8 +137,11 @@ class LiveScreen:
         while True:
             with self._turn:
                 self._turn.wait_for(self._has_work, _FRAME_S)
-                lines, self._lines = tuple(self._lines), []
                 pausing, closing = self._pausing, self._closing
+                if not (pausing or closing or self._ready()):  # a frame that is lost would shift the next
+                    self._turn.wait_for(lambda: self._pausing or self._closing, _FRAME_S)
+                    continue
+                lines, self._lines = tuple(self._lines), []
             waited = time.monotonic() - began >= self._patience_s
             self._step(lines, show=waited and not (pausing or closing or self._broken))
             with self._turn:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
+_DUMB = ("", "dumb", "unknown")
 _NARROWEST = 60
 _LOWEST = 4
 # Globals: a signal handler has access to nothing else.
@@ -14,9 +15,14 @@ _restore = b""
 _modes: tuple[int, list[Any]] | None = None
 
 
+def can_style(stream: TextIO, term: str) -> bool:
+    """Return whether ``stream`` is a terminal that shows colours; ``term`` is TERM, empty if it is not set."""
+    return is_terminal(stream) and term.strip().lower() not in _DUMB
+
+
 def can_draw(stream: TextIO, term: str) -> bool:
     """Return whether ``stream`` is a terminal whose rows can be redrawn; ``term`` is TERM."""
-    if not is_terminal(stream) or term.strip().lower() in ("", "dumb", "unknown"):
+    if not can_style(stream, term):
         return False
     if "utf" not in (stream.encoding or "").lower():
         return False

@@ -32,15 +32,17 @@ def signal_until_it_ends(process: subprocess.Popen[bytes], number: int) -> None:
     pytest.fail("it never ended")
 
 
-def run_into_closed_pipe(agentctl: Commands, *words: str, script: str | None = None, stderr_too: bool = False) -> Ended:
-    """Run with a stdout whose reader has already left."""
+def run_into_closed_pipe(
+    agentctl: Commands, *words: str, script: str | None = None, closed_stderr: bool = False
+) -> Ended:
+    """Run with a stdout, or a stderr, whose reader has already left."""
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "wb") as closed:
         argv = agentctl.argv(words, script)
         environ = {**os.environ, **agentctl.environ}
-        stderr = closed if stderr_too else subprocess.PIPE
+        stdout, stderr = (subprocess.PIPE, closed) if closed_stderr else (closed, subprocess.PIPE)
         done = subprocess.run(
-            argv, cwd=agentctl.folder, env=environ, stdin=subprocess.DEVNULL, stdout=closed, stderr=stderr, timeout=60
+            argv, cwd=agentctl.folder, env=environ, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, timeout=60
         )
-    return Ended(done.returncode, "", (done.stderr or b"").decode())
+    return Ended(done.returncode, (done.stdout or b"").decode(), (done.stderr or b"").decode())

@@ -1,6 +1,7 @@
 """The real command line with a played model and tools: ``python -m tests.support.screen.stories_cli STORY run TASK``.
 
-``STORY_STDOUT`` names a file for stdout; ``STORY_NOHUP`` goes on when the terminal is gone.
+``STORY_STDOUT`` names a file for stdout; ``STORY_NOHUP`` goes on when the terminal is gone; ``STORY_NONBLOCKING`` sets
+the terminal to O_NONBLOCK, and fills it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -63,6 +65,11 @@ def playing(story: str) -> Callable[..., Orchestrator]:
 if __name__ == "__main__":
     if "STORY_NOHUP" in os.environ:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    if "STORY_NONBLOCKING" in os.environ:  # as a neighbour at the same terminal may do
+        os.set_blocking(2, False)
+        with suppress(BlockingIOError):
+            while True:
+                os.write(2, b"#" * 1000)
     if "STORY_STDOUT" in os.environ:
         os.dup2(os.open(os.environ["STORY_STDOUT"], os.O_WRONLY | os.O_CREAT, 0o600), 1)
     main(assemble=playing(sys.argv.pop(1)))
