@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import select
 import sys
+import time
 from collections.abc import Callable, Sequence
 
 from agentctl.cli.signals import when_suspended
 from agentctl.cli.ui.terminal import echo_off, is_person_here, restore_terminal, set_modes
+from agentctl.core.bounded_read import NOTICE_S, read_piece, wait_readable
 from agentctl.core.errors import UsageError
 from agentctl.core.text import safe_text
 
@@ -60,7 +60,7 @@ def _answer(prompt: str) -> str:
     try:
         with when_suspended(lambda: None, again):
             _write(safe_text(prompt))
-            line = os.read(number, 1024)
+            line = read_piece(number, 1024)
     except OSError:  # the terminal is gone
         line = b""
     finally:
@@ -82,7 +82,6 @@ def _forget_what_was_typed(number: int) -> None:
 
 
 LONGEST = 16 * 1024
-_PATIENCE_S = 2.0
 
 
 def read_secret(what: str, *, notify: Callable[[str], object]) -> str:
@@ -110,10 +109,10 @@ def _line(number: int, late: Callable[[], object] | None = None) -> bytes:
     line = b""
     try:
         while b"\n" not in line:
-            if late is not None and not select.select([number], [], [], _PATIENCE_S)[0]:
+            if late is not None and not wait_readable(number, time.monotonic() + NOTICE_S):
                 late()
                 late = None
-            piece = os.read(number, 4096)
+            piece = read_piece(number, 4096)
             line += piece
             if not piece:
                 break

@@ -53,9 +53,11 @@ def at_a_terminal(
     script: str | None = None,
     early: str = "",
     env: Mapping[str, str] | None = None,
+    blocking: bool = True,
 ) -> Iterator[Typed]:
     """Run a command whose stdin and stderr are a terminal; ``early`` is typed before it starts."""
     desk, terminal = pty.openpty()
+    os.set_blocking(terminal, blocking)  # of the description that the command shares
     os.write(desk, early.encode())
     err = terminal if stderr is None else stderr
     process = agentctl.start(*words, script=script, stdin=terminal, stderr=err, env=env)

@@ -226,17 +226,25 @@ def _export_reconciler(path: Path, request: _ReconcileRequest) -> _Reconciler:
 
 
 def _read_text(source: str) -> str:
+    import os
     import sys
     from pathlib import Path
 
+    from agentctl.cli.error_output import print_stderr
+    from agentctl.core.bounded_read import read_to_end
     from agentctl.core.errors import UsageError
+    from agentctl.core.text import safe_text
+
+    def late(size: int) -> None:
+        print_stderr(safe_text(f"still waiting for {'the end of ' if size else ''}--from {source}"))
 
     try:
         if source == "-":
-            data = sys.stdin.buffer.read(_MOST_BYTES + 1)
+            data = read_to_end(sys.stdin.fileno(), most=_MOST_BYTES, late=late)
         else:
-            with Path(source).expanduser().open("rb") as file:
-                data = file.read(_MOST_BYTES + 1)
+            flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # a named pipe may have no writer yet
+            with os.fdopen(os.open(Path(source).expanduser(), flags), "rb") as file:
+                data = read_to_end(file.fileno(), most=_MOST_BYTES, late=late)
     except (OSError, ValueError, RuntimeError) as error:
         said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise UsageError(f"--from {source} cannot be read: {said.lower()}") from error

@@ -113,6 +113,8 @@ class TerminalApprover:
             await anyio.wait_readable(self._stdin)
             try:
                 piece = os.read(self._stdin, 4096)
+            except BlockingIOError:  # another process was quicker
+                continue
             except OSError:  # the terminal is gone
                 return None
             if not piece:

@@ -226,3 +226,12 @@ def test_a_choice_that_cannot_be_saved_does_not_stop_the_run(agentctl: Commands,
         at.types("y\n")
         code, _, said = at.ended()
     assert (code, "warning: llm_provider was not saved: user config" in said) == (0, True)
+
+
+def test_answer_at_a_non_blocking_terminal_is_waited_for(agentctl: Commands, tmp_path: Path) -> None:
+    write(tmp_path / ".env", ENV)
+    with at_a_terminal(agentctl, *RUN, script="answer", blocking=False) as at:
+        at.shown_until(QUESTION)
+        at.types("y\n")
+        code, out, _ = at.ended()
+    assert (code, json.loads(out)["provider_chosen_by"]) == (0, "key OPENAI_API_KEY")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import select
 import sqlite3
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from agentctl.core.messages import Usage
 from agentctl.sandbox.process import child_environment, run_process
 from agentctl.sandbox.process_tree import MARKER
 from agentctl.settings.names import CHILD_MARK
-from tests.support.command_line import ROOT, Commands
+from tests.support.command_line import ROOT, Commands, Ended
 from tests.support.command_line import Here as InThisProcess
 from tests.support.ledger.corrections import CALL, begin, change, left_in_doubt, opened, rows, send
 from tests.support.ledger.parts import read_only
@@ -245,7 +247,17 @@ def test_export_is_read_from_a_file_or_stdin_and_unmatched_lines_are_reported(
         "a  run run  $0.256 → $0.02\n1 attempt would be settled, $0.236 released\n"
         "1 line of the export without a matching call in doubt\n"
     )
-    done = agentctl("ledger", "reconcile", "--from", "-", "--json", stdin=text)
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    with os.fdopen(reading, "rb") as pipe:
+        process = agentctl.start("ledger", "reconcile", "--from", "-", "--json", stdin=pipe)
+        for part in (text[:25], text[25:]):
+            os.write(writing, part.encode())
+            while select.select([reading], [], [], 0)[0]:
+                time.sleep(0.01)
+        os.close(writing)
+        out, _ = process.communicate(timeout=60)
+    done = Ended(process.returncode, out.decode(), "")
     assert (done.code, done.document["given_back_usd"], done.document["unused_lines"]) == (0, 0.236, 1)
     assert doubts(path) == [("b",)]
     ended = here("ledger", "reconcile", "--from", "usage.csv", "--provider", "p", "--json")

@@ -126,8 +126,9 @@ def test_set_key_without_a_folder_to_write_into_ends_with_74(agentctl: Commands,
     assert ended.err.splitlines()[0].startswith(f"error: user .env {config / '.env'} cannot be written: ")
 
 
-def test_key_is_asked_for_at_a_terminal_and_never_shown(agentctl: Commands, config: Path) -> None:
-    with at_a_terminal(agentctl, "providers", "set-key", "openai") as typed:
+@pytest.mark.parametrize("blocking", [True, False])
+def test_key_is_asked_for_at_a_terminal_and_never_shown(agentctl: Commands, config: Path, blocking: bool) -> None:
+    with at_a_terminal(agentctl, "providers", "set-key", "openai", blocking=blocking) as typed:
         assert typed.shown_until(b": ") == b"openai key (not shown): "
         assert not typed.echoes
         os.write(typed.desk, KEY.encode() + b"\n")
