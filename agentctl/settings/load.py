@@ -16,7 +16,7 @@ from agentctl.settings.loaded import Loaded, refusal
 from agentctl.settings.merge import Merged, absolute, absolute_folders, format_value, merge, secret_texts, validate
 from agentctl.settings.model import Settings, default_folder
 from agentctl.settings.names import NEEDS
-from agentctl.settings.own_files import is_folder, is_there, read_own_file
+from agentctl.settings.own_files import PipeWait, is_folder, is_there, read_own_file
 from agentctl.settings.own_folders import folder_problems
 from agentctl.settings.project_files import (
     FoundProjectFile,
@@ -102,16 +102,19 @@ def load_settings(
     config: str | Path | None = None,
     remember: bool = True,
     needs: Sequence[str] = ("run", "model"),
+    wait: PipeWait | None = None,
 ) -> Loaded:
     """Load the settings from every source; the strongest value of each wins.
 
     ``flags`` maps field names to what was typed; None means not given. With ``remember`` the note on an untrusted
     file's ignored lines appears once per content of the file; without, it appears each time, and nothing is written.
     ``needs`` says what the settings are for: "run" (everything but what a provider or a model alone needs), "report",
-    "policy", "prices", "model", or a field. Any other wrong setting gets a warning and its default.
+    "policy", "prices", "model", or a field. Any other wrong setting gets a warning and its default. ``wait`` says how
+    a run waits for pipes among the files; without it the end of a pipe must come within 5 s.
 
     Raises:
         UsageError: a flag or a needed setting is wrong; the error lists all of them.
+        RunTimeout: the time limit of the run ended while it waited for a pipe.
         TypeError: ``needs`` names something that no setting is needed by.
 
     >>> from agentctl import load_settings
@@ -123,7 +126,7 @@ def load_settings(
         needs
     ):  # a typing error here would make every problem a mere warning
         raise TypeError(f"no command needs {needs}")
-    loaded, problems, _ = _load(flags, environ, cwd, env_files, config, remember=remember, needs=needs)
+    loaded, problems, _ = _load(flags, environ, cwd, env_files, config, remember=remember, needs=needs, wait=wait)
     if loaded is None or (stopping := _stopping(problems, needs)):
         raise refusal(problems if loaded is None else stopping)
     return loaded
@@ -165,6 +168,7 @@ def _load(
     *,
     remember: bool,
     needs: Sequence[str] = (),
+    wait: PipeWait | None = None,
 ) -> tuple[Loaded | None, list[Problem], _Read | None]:
     """Return the settings with all problems, whichever commands they stop; no settings if nothing can be read."""
     environ = os.environ if environ is None else environ
@@ -173,7 +177,7 @@ def _load(
     except OSError:
         return None, [Problem("the working directory no longer exists", "change to another directory")], None
     problems: list[Problem] = []
-    read = _read_layers(flags, environ, cwd, env_files, config, problems)
+    read = _read_layers(flags, environ, cwd, env_files, config, problems, wait)
     merged = merge(read.layers, cwd=cwd)
     where = merged.entries.get("workdir")
     folder = where.value if where is not None and isinstance(where.value, Path) else cwd
@@ -246,11 +250,16 @@ def _read_layers(
     env_files: Sequence[str | Path],
     config: str | Path | None,
     problems: list[Problem],
+    wait: PipeWait | None = None,
 ) -> _Read:
+    def read_file(path: Path, what: str, *, private: bool = False, flag: str = "") -> str | Problem:
+        limit = None if wait is None else _time_limit(layers)
+        return read_own_file(path, what, private=private, flag=flag, wait=wait, timeout_s=limit)
+
     named = [absolute(name, cwd) for name in env_files]
     layers = [from_flags(flags), from_environment(environ)]
     for path in reversed(named):
-        text = read_own_file(path, "env file")
+        text = read_file(path, "env file", flag="--env-file")
         if isinstance(text, Problem):
             problems.append(text)
         else:
@@ -259,14 +268,14 @@ def _read_layers(
     config_dir = _config_dir(layers, cwd)
     own_env = config_dir / ".env"
     if is_there(own_env):
-        text = read_own_file(own_env, "user .env", private=True)
+        text = read_file(own_env, "user .env", private=True)
         if isinstance(text, Problem):
             problems.append(text._replace(stops=_needs_env(layers)))
         else:
             layers.append(from_dotenv(text, kind="user .env", path=own_env))
     config_file = absolute(config, cwd) if config is not None else config_dir / "config.toml"
     if config is not None or is_there(config_file):
-        text = read_own_file(config_file, "user config")
+        text = read_file(config_file, "user config", flag="" if config is None else "--config")
         if isinstance(text, Problem):
             problems.append(text if config is not None else text._replace(stops=NEEDS_TOML))
         else:
@@ -276,6 +285,13 @@ def _read_layers(
             layers.append(layer._replace(problems=lost) if is_lost else layer)
     problems += [problem for layer in layers for problem in layer.problems]
     return _Read(tuple(layers), outer, config_file, (*named, own_env, config_file))
+
+
+def _time_limit(layers: Sequence[Layer]) -> float:
+    """Return the time limit of a run by the layers read so far, in seconds; its default if none sets a valid one."""
+    entry = next((layer.entries["timeout"] for layer in layers if "timeout" in layer.entries), None)
+    found = validate({"timeout": entry}).values if entry is not None else {}
+    return float(found.get("timeout", Settings.model_fields["timeout"].default))
 
 
 def _needs_env(stronger: Sequence[Layer]) -> tuple[str, ...]:

@@ -3,17 +3,50 @@
 from __future__ import annotations
 
 import os
-import select
 import shlex
 import stat
+import time
+from collections.abc import Callable
 from pathlib import Path
 
-from agentctl.core.errors import StateError, UsageError
+from agentctl.core.bounded_read import read_to_end
+from agentctl.core.errors import RunTimeout, StateError, UsageError
 from agentctl.core.text import safe_text
 from agentctl.settings.sources import Problem
 
 MOST_BYTES = 1024 * 1024
-PIPE_PATIENCE_S = 5.0  # seconds to wait for the first byte of a pipe, which may have no writer
+PIPE_PATIENCE_S = 5.0  # seconds to wait for a pipe, which may have no writer, where no time limit is known
+
+
+class PipeWait:
+    """How a run waits for the pipes that it reads settings from: it says so after 2 s, and its time limit counts.
+
+    ``since`` is a time of ``time.monotonic``. A pipe can be read only once, so its text is kept for the next loading.
+    """
+
+    def __init__(self, *, since: float, notify: Callable[[str], object]) -> None:
+        self.since, self.notify = since, notify
+        self.kept: dict[Path, bytes] = {}
+
+    def read(self, number: int, path: Path, named: str, timeout_s: float) -> bytes:
+        """Return what comes through a pipe, at most 1 MiB and a byte.
+
+        Raises:
+            RunTimeout: its end has not come in time.
+            OSError: it cannot be read.
+        """
+        if path not in self.kept:
+            try:
+                self.kept[path] = read_to_end(
+                    number,
+                    most=MOST_BYTES,
+                    until=self.since + timeout_s,
+                    late=lambda size: self.notify(f"still waiting for {'the end of ' if size else ''}{named}, a pipe"),
+                )
+            except TimeoutError as error:
+                said = f"the run took longer than {timeout_s:g} s, waiting for {named}, a pipe; nothing was sent"
+                raise RunTimeout(said, hint="raise --timeout, or name a regular file") from error
+        return self.kept[path]
 
 
 def is_there(path: Path) -> bool:
@@ -35,21 +68,40 @@ def is_folder(path: Path) -> bool:
         return False
 
 
-def read_own_file(path: Path, what: str, *, private: bool = False) -> str | Problem:
+def read_own_file(
+    path: Path,
+    what: str,
+    *,
+    private: bool = False,
+    flag: str = "",
+    wait: PipeWait | None = None,
+    timeout_s: float | None = None,
+) -> str | Problem:
     """Read a file that the user named or owns, at most 1 MiB; a pipe with a writer is accepted, a folder is not.
 
-    ``private``: it must belong to this user, and be readable by no other.
+    ``private``: it must belong to this user, and be readable by no other. ``flag`` has named it. The end of a pipe must
+    come within 5 s, for a run, which waits as ``wait`` says, within ``timeout_s`` since its start.
+
+    Raises:
+        RunTimeout: the run's time ended while it waited for a pipe.
     """
     named = safe_text(f"{what} {path}")
+    timeout_s = PIPE_PATIENCE_S if timeout_s is None else timeout_s
     try:
         with open(path, "rb", opener=_without_waiting) as file:
             found = os.fstat(file.fileno())
             if private and (problem := _not_private(found, named, path)):
                 return problem
-            if stat.S_ISFIFO(found.st_mode) and not select.select([file], [], [], PIPE_PATIENCE_S)[0]:
-                return Problem(f"{named} is a pipe without a writer")
-            os.set_blocking(file.fileno(), True)
-            data = file.read(MOST_BYTES + 1)
+            if stat.S_ISREG(found.st_mode):
+                data = file.read(MOST_BYTES + 1)
+            elif wait is not None:
+                data = wait.read(file.fileno(), path, safe_text(f"{flag or what} {path}"), timeout_s)
+            else:
+                data = read_to_end(file.fileno(), most=MOST_BYTES, until=time.monotonic() + timeout_s)
+    except TimeoutError:
+        return Problem(
+            f"{named} is a pipe that did not end within {timeout_s:g} s", "is there a program that writes to it?"
+        )
     except IsADirectoryError:
         return Problem(f"{named} is a folder, not a file")
     except (OSError, ValueError) as exc:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from agentctl.core.results import RunResult
     from agentctl.runner.orchestrator import Orchestrator
     from agentctl.settings import Loaded
+    from agentctl.settings.own_files import PipeWait
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +65,14 @@ def perform(call: Invocation, request: RunRequest) -> int:
 
 
 def _perform(call: Invocation, request: RunRequest, known: _Beginning) -> int:
-    notify = _quiet if request.quiet else _print_safe
+    began, notify = time.monotonic(), _quiet if request.quiet else _print_safe
     task = known.task = read_task(request.words, input_is_stdin=request.input == "-", notify=notify)
     data = read_input_data(request.input, notify=notify)
 
     from agentctl.providers.selection import resolve_provider
+    from agentctl.settings.own_files import PipeWait
 
-    loaded = _settle_settings(request, known)
+    loaded = _settle_settings(request, known, PipeWait(since=began, notify=notify))
     for note in loaded.notes:
         notify(note)
     choice = resolve_provider(loaded)
@@ -112,13 +115,13 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning) -> int:
     return _drive(orchestrator, presenter, task, data, loading=choice.provider != "builtin")
 
 
-def _settle_settings(request: RunRequest, known: _Beginning) -> Loaded:
+def _settle_settings(request: RunRequest, known: _Beginning, wait: PipeWait) -> Loaded:
     """Load the settings, ask the user open questions, and store output format and colours in ``known``."""
     from agentctl.providers.selection import catalogue_owners
     from agentctl.settings import competing_keys
     from agentctl.settings.lineage import refuse_incomplete
 
-    loaded = _load(request)
+    loaded = _load(request, wait)
     known.form = loaded.settings.output
     refuse_incomplete(loaded.parent)
     if not request.estimate and (
@@ -128,7 +131,7 @@ def _settle_settings(request: RunRequest, known: _Beginning) -> Loaded:
 
         own = request.config is None
         loaded = ask_open_questions(
-            loaded, again=lambda: _load(request), quiet=request.quiet, own_config=own, notify=_print_safe
+            loaded, again=lambda: _load(request, wait), quiet=request.quiet, own_config=own, notify=_print_safe
         )
         known.form = loaded.settings.output
     known.paint = painter(loaded.settings.color, terminal=can_style(sys.stderr, loaded.term))
@@ -150,7 +153,7 @@ def _open_presenter(request: RunRequest, known: _Beginning, loaded: Loaded, comm
     )
 
 
-def _load(request: RunRequest) -> Loaded:
+def _load(request: RunRequest, wait: PipeWait) -> Loaded:
     from agentctl.settings import load_settings
 
     return load_settings(
@@ -159,6 +162,7 @@ def _load(request: RunRequest) -> Loaded:
         config=request.config,
         remember=not request.estimate,
         needs=("run",),  # what a model needs besides is judged when one is chosen
+        wait=wait,
     )
 
 

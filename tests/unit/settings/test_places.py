@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from agentctl.settings import own_files
+from agentctl.core import bounded_read
+from agentctl.core.errors import RunTimeout
+from agentctl.settings import load_settings, own_files
+from agentctl.settings.own_files import PipeWait
 from agentctl.settings.show import paths
 from tests.support.desk import Desk
 
@@ -20,7 +24,7 @@ def test_pipe_without_a_writer_is_refused_after_a_while(
     monkeypatch.setattr(own_files, "PIPE_PATIENCE_S", 0.1)
     desk = Desk(tmp_path)
     os.mkfifo(desk.config / name, 0o600)
-    assert desk.refusal().message.endswith(f"{name} is a pipe without a writer")
+    assert desk.refusal().message.endswith(f"{name} is a pipe that did not end within 0.1 s")
 
 
 def test_pipe_with_a_writer_is_read_to_its_end(tmp_path: Path) -> None:
@@ -30,6 +34,42 @@ def test_pipe_with_a_writer_is_read_to_its_end(tmp_path: Path) -> None:
     writer.start()
     assert desk.load(config="pipe").settings.max_turns == 7
     writer.join()
+
+
+def test_pipe_that_a_run_waits_for_is_said_and_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounded_read, "NOTICE_S", 0.01)
+    desk, said = Desk(tmp_path), list[str]()
+    os.mkfifo(desk.cwd / "pipe")
+    wait = PipeWait(since=time.monotonic(), notify=said.append)
+
+    def write() -> None:
+        while not said:
+            time.sleep(0.01)
+        (desk.cwd / "pipe").write_text("max_turns = 7\n")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    loaded = [load_settings(flags={}, environ=desk.environ, cwd=desk.cwd, config="pipe", wait=wait) for _ in range(2)]
+    writer.join()
+    assert [one.settings.max_turns for one in loaded] == [7, 7]
+    assert said == [f"still waiting for --config {desk.cwd / 'pipe'}, a pipe"]
+
+
+@pytest.mark.parametrize("place", ["flag", "environment", "env file"])
+def test_time_limit_of_a_run_counts_for_a_pipe_whatever_sets_it(tmp_path: Path, place: str) -> None:
+    desk = Desk(tmp_path)
+    os.mkfifo(desk.cwd / "pipe")
+    desk.file("limit", "AGENTCTL_TIMEOUT=0.1s\n")
+    wait = PipeWait(since=time.monotonic(), notify=print)
+    with pytest.raises(RunTimeout, match=r"the run took longer than 0\.1 s, waiting for --config"):
+        load_settings(
+            flags={"timeout": "0.1s"} if place == "flag" else {},
+            environ={**desk.environ, **({"AGENTCTL_TIMEOUT": "0.1s"} if place == "environment" else {})},
+            cwd=desk.cwd,
+            env_files=["limit"] if place == "env file" else [],
+            config="pipe",
+            wait=wait,
+        )
 
 
 def test_config_folder_without_permission_is_a_usage_error(as_nobody: Path) -> None:
