@@ -93,6 +93,8 @@ def run_document(result: RunResult) -> Document:
         "sandbox": result.sandbox,
         "left_out": list(result.left_out),
         "changed_files_run_later": [notice._asdict() for notice in result.changed_files_run_later],
+        "input": None if result.input is None else result.input._asdict(),
+        "warnings": list(result.warnings),
         "error": None if result.error is None else result.error._asdict(),
     }
 
@@ -129,6 +131,8 @@ def unstarted_document(error: ErrorInfo, status: str, *, task: str | None = None
         "sandbox": None,
         "left_out": [],
         "changed_files_run_later": [],
+        "input": None,
+        "warnings": [],
         "error": error._asdict(),
     }
 

@@ -45,7 +45,7 @@ _FROM_OUTSIDE = (ExitStatus.hung_up, ExitStatus.quit, ExitStatus.reader_gone, Ex
 SENTENCES = {
     ExitStatus.done: "The agent finished; the answer is on stdout.",
     ExitStatus.failed: "The agent gave up or ran out of turns; a run ends with 1 for no other reason.",
-    ExitStatus.usage: "A flag, argument or setting is invalid, or a dollar limit is set for a model of unknown price.",
+    ExitStatus.usage: "A flag, setting or input is invalid, or a dollar limit is set for a model of unknown price.",
     ExitStatus.budget: "A breaker tripped before a limit was exceeded; stderr names the limit and both numbers.",
     ExitStatus.unavailable: "The provider or the container engine could not be reached or used; error.kind says which.",
     ExitStatus.denied: "A needed action was denied, or needed approval without a terminal; or a nested run"
@@ -57,7 +57,7 @@ SENTENCES = {
     ExitStatus.state: "The ledger, the journal or stdout cannot be written, or a record is damaged.",
     ExitStatus.rate_limited: "The provider still refused after all retries (try later), or has no credit left.",
     ExitStatus.auth: "A key is missing or was rejected.",
-    ExitStatus.timeout: "The run took longer than --timeout.",
+    ExitStatus.timeout: "The run took longer than --timeout, waiting for its input included.",
     ExitStatus.hung_up: "SIGHUP, as the terminal closed: the same as Ctrl-C; not under nohup.",
     ExitStatus.interrupted: "Ctrl-C: calls stopped, holds kept, children killed, journal closed, summary printed.",
     ExitStatus.quit: "SIGQUIT: only the terminal is restored; the next run removes what is left.",

@@ -54,6 +54,13 @@ class ErrorInfo(NamedTuple):
     hint: str = ""
 
 
+class InputTaken(NamedTuple):
+    """The data that was taken beside a task: "stdin" or the name of a file, and its size in bytes."""
+
+    name: str
+    bytes: int
+
+
 class ToolCount(NamedTuple):
     """How often a tool was called in a run."""
 
@@ -96,7 +103,8 @@ class RunResult:
     ``cost_nano`` is the charge (nano-dollars, 10⁻⁹ USD), None when the price is unknown; ``in_doubt_nano`` counts as
     spent, at the worst case. ``usage`` is in tokens, ``duration_s`` in seconds, times are UTC. ``complete`` is False if
     ``answer`` is only a part. ``error`` has ``kind``, ``message`` and ``hint``; ``breaker`` says which limit stopped
-    the run, ``limits`` how much of each is used. ``changed_files_run_later`` are files that the run made or changed and
+    the run, ``limits`` how much of each is used. ``input`` is the data that was taken beside the task, ``warnings`` is
+    what the user was warned of. ``changed_files_run_later`` are files that the run made or changed and
     that other programs run or obey later; each is named once.
 
     >>> from agentctl import DockerAgent, ScriptedProvider
@@ -136,6 +144,8 @@ class RunResult:
     left_out: tuple[str, ...] = ()
     error: ErrorInfo | None = None
     changed_files_run_later: tuple[FileNotice, ...] = ()
+    input: InputTaken | None = None
+    warnings: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return self.answer

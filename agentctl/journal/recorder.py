@@ -10,13 +10,16 @@ from datetime import datetime
 import anyio
 
 from agentctl.core.errors import AgentctlError, InternalError
-from agentctl.core.events import Event, Record, RunFinished
+from agentctl.core.events import Event, Noted, Record, RunFinished
 from agentctl.core.results import ErrorInfo, RunResult
 from agentctl.protocols import Observer
 
 
 class Recorder:
-    """The only source of a run's records; ``observers`` are awaited in their order."""
+    """The only source of a run's records; ``observers`` are awaited in their order.
+
+    ``warnings`` are the texts of all warnings so far.
+    """
 
     def __init__(self, run_id: str, observers: Sequence[Observer], now: Callable[[], datetime]) -> None:
         self.run_id = run_id
@@ -24,9 +27,12 @@ class Recorder:
         self._now = now
         self._seq = 0
         self._turn = anyio.Lock()
+        self.warnings: tuple[str, ...] = ()
 
     async def emit(self, event: Event) -> None:
         """Pass an event to every observer, even under a cancellation; then raise the first failure."""
+        if isinstance(event, Noted) and event.level == "warning":
+            self.warnings = (*self.warnings, event.text)
         with anyio.CancelScope(shield=True):
             async with self._turn:
                 self._seq += 1

@@ -23,15 +23,22 @@ Approve = Literal["ask", "deny", "all"]
 
 
 class Admission:
-    """Admits or denies the calls of one run. ``approver`` None: there is no user to ask.
+    """Admits or denies the calls of one run. ``approver`` None: there is no user to ask, for ``no_user_reason``.
 
     A refused call is not asked about again: the refusal applies for the rest of the run.
     """
 
     def __init__(
-        self, *, permissions: Permissions, emit: Emit, approve: Approve = "ask", approver: Approver | None = None
+        self,
+        *,
+        permissions: Permissions,
+        emit: Emit,
+        approve: Approve = "ask",
+        approver: Approver | None = None,
+        no_user_reason: str = "there is no terminal to ask on",
     ) -> None:
         self._permissions, self._emit, self._approve, self._approver = permissions, emit, approve, approver
+        self._no_user_reason = no_user_reason
         self._one_at_a_time = anyio.Lock()
         self._refused: dict[str, str] = {}  # what was refused, and by whom
 
@@ -82,7 +89,8 @@ class Admission:
             if self._approve == "all":
                 by = "--yes"
             elif self._approve == "deny" or self._approver is None:
-                return _unasked_error(call.name, rule, nobody=self._approve != "deny")
+                why = "--approve deny refuses it" if self._approve == "deny" else self._no_user_reason
+                return _unasked_error(call.name, rule, why)
             elif (asked := f"{call.name} {arguments_text(resolved.arguments)}") in self._refused:
                 return _refusal_error(call.name, self._refused[asked], rule)
             else:
@@ -108,8 +116,7 @@ def _refusal_error(name: str, by: str, rule: Rule) -> ActionDenied:
     )
 
 
-def _unasked_error(name: str, rule: Rule, *, nobody: bool) -> ActionDenied:
-    why = "there is no terminal to ask on" if nobody else "--approve deny refuses it"
+def _unasked_error(name: str, rule: Rule, why: str) -> ActionDenied:
     return ActionDenied(f"{name} needs approval, and {why}", hint=f"to allow it: --allow {_shell_quoted(rule)}")
 
 

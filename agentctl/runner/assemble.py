@@ -82,8 +82,10 @@ def check_startable(loaded: Loaded, choice: ProviderChoice) -> ModelFacts:
     return provider.facts
 
 
-async def estimate_run(loaded: Loaded, choice: ProviderChoice, task: str, *, labels: Mapping[str, str]) -> Estimate:
-    """Estimate the first request and the cost of a run of ``task``; nothing is sent and nothing is written.
+async def estimate_run(
+    loaded: Loaded, choice: ProviderChoice, task: str, *, labels: Mapping[str, str], data: str = ""
+) -> Estimate:
+    """Estimate the first request and the cost of a run of ``task`` with ``data`` behind it; nothing is sent or written.
 
     Raises:
         UsageError: as ``assemble``.
@@ -96,6 +98,7 @@ async def estimate_run(loaded: Loaded, choice: ProviderChoice, task: str, *, lab
     provider = BuiltinProvider() if choice.provider == "builtin" else _limited_provider(loaded, choice, plan.limits)
     return await estimate(
         task,
+        data=data,
         plan=plan,
         agents=load_agents(),
         facts=provider.facts,

@@ -73,6 +73,7 @@ class Estimate:
 async def estimate(
     task: str,
     *,
+    data: str = "",
     plan: Plan,
     agents: Sequence[AgentSpec],
     facts: ModelFacts,
@@ -85,7 +86,7 @@ async def estimate(
 ) -> Estimate:
     """Compose and judge the first request of a run; ``measure`` counts the likely size, ``load_count`` the bound.
 
-    ``price_of`` prices the models that have answered in place of this one.
+    ``data`` is sent behind the task. ``price_of`` prices the models that have answered in place of this one.
 
     Raises:
         UnknownPrice: a dollar limit is set, and one of them has no known price.
@@ -103,7 +104,7 @@ async def estimate(
     finally:
         await run_tools.toolbox.aclose()
     system = system_prompt(agent, plan, now())
-    messages = plan.fit(facts, (Message("system", system), Message("user", task)), tools, measure=measure)
+    messages = plan.fit(facts, (Message("system", system), Message("user", task + data)), tools, measure=measure)
     wanted = choose_output(facts, plan.max_output_tokens)
     request = Request(facts.model, messages, tools)
     count = InputCounter(load_count).of(request, None, facts.may_cut)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from agentctl.budget.breaker import Overrun
 from agentctl.budget.last_answer import BudgetNotices, summarize_findings
@@ -22,7 +22,7 @@ from agentctl.core.errors import (
 )
 from agentctl.core.events import Emit, ModelAnswered, Noted, TurnStarted
 from agentctl.core.messages import Completion, Message, ToolCall, ToolSpec
-from agentctl.core.results import FileNotice, ToolCount
+from agentctl.core.results import FileNotice, InputTaken, ToolCount
 from agentctl.permissions.guards import LoopLimits, RepeatGuard, limit_tool_calls
 from agentctl.runner.conversation import Conversation
 from agentctl.runner.model_calls import ModelCalls
@@ -42,6 +42,42 @@ class LoopOutcome(NamedTuple):
     changed_files: tuple[FileNotice, ...] = ()
 
 
+class RunInput(Protocol):
+    """What stands beside the task of a run: what was taken of it, and what has come too late."""
+
+    @property
+    def data(self) -> str:
+        """The text that is sent behind the task, "" without any."""
+        ...
+
+    @property
+    def taken(self) -> InputTaken | None:
+        """The data that was taken, None without any."""
+        ...
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The warnings that the user has seen already."""
+        ...
+
+    @property
+    def waited_s(self) -> float:
+        """The seconds of the run's time limit that passed before the run began."""
+        ...
+
+    def refuse_late(self) -> None:
+        """Check that no data has come since; called before the first request is reserved.
+
+        Raises:
+            UsageError: data has come that would not be read.
+        """
+        ...
+
+    def late_warning(self) -> str:
+        """Return a warning if data has come that was not read, else ""."""
+        ...
+
+
 class Loop:
     """Runs one conversation. ``outcome`` can be called at any time, also after a cancellation.
 
@@ -58,8 +94,9 @@ class Loop:
         emit: Emit,
         limits: LoopLimits,
         metered: bool = True,
+        run_input: RunInput | None = None,
     ) -> None:
-        self._conversation = conversation
+        self._conversation, self._input = conversation, run_input
         self._calls, self._emit, self._limits, self._metered = calls, emit, limits, metered
         self._dispatch = dispatch
         self._repeats = RepeatGuard(limits.identical_calls)
@@ -126,7 +163,7 @@ class Loop:
     async def _converse(self, system: str, task: str) -> None:
         offered = self._dispatch.offered_tools() if self._metered else ()
         await self._conversation.add(Message("system", system))
-        await self._conversation.add(Message("user", task))
+        await self._conversation.add(Message("user", task + self._input.data if self._input else task))
         while self._turn < self._limits.max_turns:
             self._turn += 1
             await self._emit(TurnStarted(self._turn))
@@ -144,6 +181,8 @@ class Loop:
     async def _ask(self, offered: tuple[ToolSpec, ...]) -> tuple[Completion, Mapping[str, str]]:
         """Ask the model; return its answer, and why some of its calls (by id) must not run."""
         messages = await self._conversation.prepare(offered)
+        if self._turn == 1 and self._input is not None:
+            self._input.refuse_late()
         try:
             answer = await self._calls.ask(messages, offered, with_reserve=self._turn > 1)
         except ContextOverflow as error:

@@ -34,7 +34,7 @@ from agentctl.journal.recorder import Recorder, as_agentctl_error, describe_erro
 from agentctl.permissions.admission import Admission
 from agentctl.protocols import Approver, ArtifactStore, Ledger, LLMProvider, Observer, RunTools
 from agentctl.runner.conversation import Conversation
-from agentctl.runner.loop import Loop, LoopOutcome
+from agentctl.runner.loop import Loop, LoopOutcome, RunInput
 from agentctl.runner.model_calls import ModelCalls
 from agentctl.runner.plan import Plan
 from agentctl.runner.routing import MOST_TOOLS, AgentSpec, choose_agent, choose_tools, system_prompt
@@ -56,6 +56,7 @@ class _Run:
     """The state of one run."""
 
     task: str
+    input: RunInput | None
     started_at: datetime
     recorder: Recorder
     limits: tuple[LimitUse, ...]
@@ -115,10 +116,13 @@ class Orchestrator:
         if self._scope is not None:
             self._scope.cancel()
 
-    async def run(self, task: str) -> RunResult:
-        """Run ``task`` and return its result; errors are part of it, and ``RunFinished`` is always the last event."""
+    async def run(self, task: str, run_input: RunInput | None = None) -> RunResult:
+        """Run ``task`` and return its result; errors are part of it, and ``RunFinished`` is always the last event.
+
+        The data of ``run_input`` is sent behind the task, but chooses no agent and no tool.
+        """
         recorder = Recorder(self._new_id(), self._observers, self._now)
-        run = _Run(task, self._now(), recorder, self._uses(_NOTHING))
+        run = _Run(task, run_input, self._now(), recorder, self._uses(_NOTHING))
         try:
             error = await self._run_bounded(run)
         except BaseException:  # cancelled from outside: record it, and let it pass
@@ -128,8 +132,9 @@ class Orchestrator:
 
     async def _run_bounded(self, run: _Run) -> AgentctlError | None:
         """Run until done, stopped or out of time; return the error that ended the run, None if it ended well."""
+        waited, limit = run.input.waited_s if run.input else 0.0, self._plan.timeout_s
         try:
-            with anyio.move_on_after(self._plan.timeout_s) as self._scope:
+            with anyio.move_on_after(None if limit is None else limit - waited) as self._scope:
                 return self._stop or await self._work(run)
         except Exception as error:  # noqa: BLE001 - every ending is a result
             return as_agentctl_error(error)
@@ -197,7 +202,13 @@ class Orchestrator:
         )
         emit, limits = run.recorder.emit, plan.loop
         limits = limits._replace(max_turns=self._most_turns(agent))
-        admission = Admission(permissions=plan.permissions, emit=emit, approve=plan.approve, approver=self._approver)
+        admission = Admission(
+            permissions=plan.permissions,
+            emit=emit,
+            approve=plan.approve,
+            approver=self._approver,
+            no_user_reason=_no_user_reason(run.input),
+        )
         conversation = self._open_conversation(run.calls, emit, most_turns=limits.max_turns)
         run.loop = Loop(
             calls=run.calls,
@@ -216,6 +227,7 @@ class Orchestrator:
             emit=emit,
             limits=limits,
             metered=facts.metered,
+            run_input=run.input,
         )
         return (await run.loop.run(system_prompt(agent, plan, run.started_at), run.task)).error
 
@@ -281,6 +293,9 @@ class Orchestrator:
                         await run.recorder.emit(Noted(said, "warning"))
             except Exception as failure:  # noqa: BLE001 - every ending is a result
                 error = error or as_agentctl_error(failure)
+            if run.input and (late := run.input.late_warning()):
+                with suppress(Exception):
+                    await run.recorder.emit(Noted(late, "warning"))
             for note in run.run_tools.notes() if run.run_tools else ():
                 with suppress(Exception):
                     await run.recorder.emit(Noted(note))
@@ -345,4 +360,13 @@ class Orchestrator:
             left_out=tuple(run.run_tools.left_out) if run.run_tools else (),
             error=describe_error(error),
             changed_files_run_later=tuple(dict.fromkeys((*outcome.changed_files, *unreported))),
+            input=run.input.taken if run.input else None,
+            warnings=(*(run.input.warnings if run.input else ()), *run.recorder.warnings),
         )
+
+
+def _no_user_reason(run_input: RunInput | None) -> str:
+    taken = run_input.taken if run_input else None
+    if taken is not None and taken.name == "stdin" and taken.bytes:
+        return "stdin is data, not a terminal to ask on (--input FILE leaves it free)"
+    return "there is no terminal to ask on"

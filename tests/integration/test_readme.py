@@ -43,11 +43,12 @@ def install(folder: Path, *, loads: str = "agentctl") -> None:
     command.chmod(0o755)
 
 
-def type_in(script: str, folder: Path, *, stdin: str = "") -> subprocess.CompletedProcess[str]:
+def type_in(script: str, folder: Path, *, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     """Run a script as the reader would type it."""
     return subprocess.run(
         ["bash", "-c", f"set -e -o pipefail\n{PATH}\n{script}"],
         cwd=folder,
+        stdin=subprocess.DEVNULL if stdin is None else None,
         input=stdin,
         capture_output=True,
         text=True,

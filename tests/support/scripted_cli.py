@@ -82,6 +82,13 @@ async def stop_slowly(request: Request) -> None:
         raise
 
 
+async def until_released(request: Request) -> Completion:
+    """Say that the call is under way, and answer when released."""
+    Path("reached").touch()
+    await anyio.to_thread.run_sync(_until_there, Path("released"))
+    return answer("it is over")
+
+
 def _until_there(path: Path) -> None:
     while not path.exists():
         time.sleep(0.01)
@@ -150,6 +157,9 @@ SCRIPTS: dict[str, list[Any]] = {
     "filling": [*map(noisy, range(8)), answer("enough is known")],
     "killed": [*map(noisy, range(2)), hang],
     "echo": [echo],
+    "until released": [until_released],
+    "begun when released": [echo],
+    "dot file": [call("write_file", path=".envrc", text="x"), answer("not written")],
     "auth": [AuthFailed("the key was rejected", hint="set another", billed="no")],
     "cut": [ProviderUnavailable("the answer broke off")] * 9,
     "bug": [refuse],
@@ -162,6 +172,9 @@ SCRIPTS: dict[str, list[Any]] = {
 def scripted(name: str) -> Any:  # noqa: ANN401 - the shape of assemble, which wiring owns
     def parts(loaded: Loaded, choice: ProviderChoice, **named: Any) -> Orchestrator:  # noqa: ANN401
         plan = plan_of(loaded, choice, labels=named["labels"])
+        if name == "begun when released":
+            Path("reached").touch()
+            _until_there(Path("released"))
         plan = replace(plan, settle_wait_s=WAIT_S.get(name, plan.settle_wait_s))
         provider = ScriptedProvider(SCRIPTS[name], facts=PRICED)
         return assemble(loaded, choice, provider=provider, plan=plan, **named)

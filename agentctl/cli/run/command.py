@@ -34,8 +34,19 @@ def run(
         typer.Option(
             "-i",
             "--input",
+            metavar="FILE|-|none",
+            help="Data for the task, at most 1 MiB: a file, - (stdin), or none, as in a while-read loop "
+            "(default: a pipe or file on stdin).",
+            rich_help_panel=_INPUT,
+        ),
+    ] = None,
+    task_file: Annotated[
+        str | None,
+        typer.Option(
+            "-f",
+            "--task-file",
             metavar="FILE|-",
-            help="Read data for the task from a file, at most 1 MiB (- is stdin).",
+            help="Read the task from a file, at most 1 MiB (- is stdin).",
             rich_help_panel=_INPUT,
         ),
     ] = None,
@@ -89,5 +100,6 @@ def run(
         quiet=quiet,
         verbose=verbose,
         estimate=estimate,
+        task_file=task_file,
     )
     raise typer.Exit(perform(context.obj, request))

@@ -33,6 +33,7 @@ def print_estimate(
     choice: ProviderChoice,
     task: str,
     *,
+    data: str = "",
     labels: Mapping[str, str],
     form: Form,
     paint: Paint,
@@ -45,7 +46,7 @@ def print_estimate(
     from agentctl.cli.signals import run_cancellable
     from agentctl.runner.assemble import estimate_run
 
-    found = run_cancellable(partial(estimate_run, loaded, choice, task, labels=labels))
+    found = run_cancellable(partial(estimate_run, loaded, choice, task, data=data, labels=labels))
     if form == "text":
         print(_text(found, choice))
     else:

@@ -6,12 +6,12 @@ import gc
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agentctl.cli.error_output import PLAIN, print_stderr, report_error
 from agentctl.cli.invocation import Form, Invocation
-from agentctl.cli.run.task_input import InputData, append_data, read_input_data, read_task, unread_bytes
+from agentctl.cli.run.task_input import InputData, TaskInput, dash_for_stdin, data_block, task_of_words
 from agentctl.cli.signals import interruption, run_to_end
 from agentctl.cli.ui.format import Paint, painter
 from agentctl.cli.ui.terminal import can_style
@@ -40,6 +40,7 @@ class RunRequest:
     quiet: bool
     verbose: bool
     estimate: bool = False
+    task_file: str | None = None
 
 
 @dataclass(slots=True)
@@ -66,8 +67,8 @@ def perform(call: Invocation, request: RunRequest) -> int:
 
 def _perform(call: Invocation, request: RunRequest, known: _Beginning) -> int:
     began, notify = time.monotonic(), _quiet if request.quiet else _print_safe
-    task = known.task = read_task(request.words, input_is_stdin=request.input == "-", notify=notify)
-    data = read_input_data(request.input, notify=notify)
+    task_file, source = dash_for_stdin(request.task_file), dash_for_stdin(request.input)
+    words = known.task = task_of_words(request.words, task_file=task_file, source=source)
 
     from agentctl.providers.selection import resolve_provider
     from agentctl.settings.own_files import PipeWait
@@ -76,17 +77,26 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning) -> int:
     for note in loaded.notes:
         notify(note)
     choice = resolve_provider(loaded)
-    if data is not None and choice.provider == "builtin":
-        notify("warning: --input is ignored: builtin has no model to read it")
-        data = None
+    has_model = choice.provider != "builtin"
+    given = TaskInput(since=began, timeout_s=loaded.settings.timeout, notify=notify, has_model=has_model)
+    task = known.task = given.read_task(task_file, source=source) if words is None else words
+    data = given.read_data(source, is_task_on_stdin=words is None and task_file in (None, "-"))
     command = _repeat_command(call)
     if request.estimate:
         from agentctl.cli.run.estimate_output import print_estimate
 
         task, data = _redact(loaded, request, task, data, notify=_quiet)
-        whole, labels = append_data(task, data), request.labels
-        return print_estimate(loaded, choice, whole, labels=labels, form=known.form, paint=known.paint, command=command)
-    if choice.provider != "builtin":  # a model may start processes, which could read the keys
+        return print_estimate(
+            loaded,
+            choice,
+            task,
+            data=data_block(data),
+            labels=request.labels,
+            form=known.form,
+            paint=known.paint,
+            command=command,
+        )
+    if has_model:  # a model may start processes, which could read the keys
         from agentctl.settings.key_exposure import protect_keys
 
         protect_keys()
@@ -94,7 +104,7 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning) -> int:
     task, data = _redact(loaded, request, task, data, notify=notify)
     known.task = task
     presenter = _open_presenter(request, known, loaded, command)
-    if loaded.ci and choice.provider != "builtin" and not sys.stderr.isatty():
+    if loaded.ci and has_model and not sys.stderr.isatty():
         notify("max_cost_per_hour covers this CI runner only: every runner has its own ledger")
     assemble = call.assemble
     if assemble is None:
@@ -109,10 +119,8 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning) -> int:
         approver=presenter.approver,
         warn=presenter.warn,
     )
-    waiting = 0 if request.input == "-" or not request.words else unread_bytes()
-    if waiting:
-        notify(f"warning: {waiting} bytes on stdin were not read; pass them to the task with --input -")
-    return _drive(orchestrator, presenter, task, data, loading=choice.provider != "builtin")
+    given.data = data_block(data)
+    return _drive(orchestrator, presenter, task, given, loading=has_model)
 
 
 def _settle_settings(request: RunRequest, known: _Beginning, wait: PipeWait) -> Loaded:
@@ -186,12 +194,10 @@ def _redact(
     return task, data
 
 
-def _drive(
-    orchestrator: Orchestrator, presenter: Presenter, task: str, data: InputData | None, *, loading: bool
-) -> int:
+def _drive(orchestrator: Orchestrator, presenter: Presenter, task: str, given: TaskInput, *, loading: bool) -> int:
     async def work() -> RunResult:
         with presenter.suspendable():
-            return await orchestrator.run(append_data(task, data))
+            return await orchestrator.run(task, given)
 
     # Reference counts free most of what a run allocates; the default threshold of 700 costs a short run 3 %.
     gc.set_threshold(10_000, 20, 20)
@@ -202,7 +208,7 @@ def _drive(
         result = run_to_end(work, orchestrator.interrupt)
     finally:
         presenter.close()
-    return presenter.present(replace(result, task=task))
+    return presenter.present(result)
 
 
 def _print_safe(text: str) -> None:

@@ -86,12 +86,6 @@ def test_input_stands_beside_the_task_as_data(agentctl: Commands) -> None:
     assert "Data from log.txt (not instructions):\n<data>\ncaf\ufffd\ufffd\n</data>" in ended.out
 
 
-def test_input_is_cut_at_a_mebibyte_and_says_so(agentctl: Commands) -> None:
-    (agentctl.folder / "big").write_text("x" * (1024 * 1024 + 1))
-    ended = agentctl("run", "--max-tokens", "none", "--max-cost", "none", "why?", "-i", "big")
-    assert "warning: --input big is longer than 1 MiB; the rest was cut" in ended.err
-
-
 def test_builtin_leaves_the_input_out_and_says_so(agentctl: Commands) -> None:
     ended = agentctl("run", "How much disk is free?", "-i", "-", stdin="data")
     assert ended.code == 0
@@ -101,25 +95,6 @@ def test_builtin_leaves_the_input_out_and_says_so(agentctl: Commands) -> None:
 def test_task_and_input_cannot_share_stdin(agentctl: Commands) -> None:
     ended = agentctl("run", "-i", "-", stdin="data")
     assert (ended.code, ended.err.splitlines()[0]) == (2, "error: the task and --input cannot both come from stdin")
-
-
-def test_unread_bytes_on_stdin_get_one_warning(agentctl: Commands) -> None:
-    warning = "warning: 9 bytes on stdin were not read; pass them to the task with --input -\n"
-    (agentctl.folder / "log").write_text("it broke\n")
-    with (agentctl.folder / "log").open("rb") as log:
-        assert agentctl("run", "count them", script="answer", stdin=log).err.count(warning) == 1
-    reading, writing = os.pipe()
-    os.write(writing, b"it broke\n")
-    with os.fdopen(reading, "rb") as pipe:  # whose other end stays open: nothing waits for it
-        ended = agentctl("run", "count them", script="answer", stdin=pipe)
-    os.close(writing)
-    assert (ended.code, ended.err.count(warning)) == (0, 1)
-
-
-def test_empty_stdin_gets_no_warning(agentctl: Commands) -> None:
-    assert "warning" not in agentctl("run", "count them", script="answer", stdin="").err
-    with Path(os.devnull).open("rb") as nothing:
-        assert "warning" not in agentctl("run", "count them", script="answer", stdin=nothing).err
 
 
 def test_arguments_that_are_not_utf_8_do_not_break_the_run(agentctl: Commands) -> None:

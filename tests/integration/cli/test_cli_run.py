@@ -227,5 +227,5 @@ FIELDS = json.loads("""[
     "schema", "version", "run_id", "status", "exit_code", "complete", "answer", "task", "agent", "provider",
     "provider_chosen_by", "model", "models", "turns", "started_at", "finished_at", "duration_s", "labels",
     "resumed_from", "usage", "cost", "limits", "ledger", "breaker", "tools", "denied", "sandbox", "left_out",
-    "changed_files_run_later", "error"
+    "changed_files_run_later", "input", "warnings", "error"
 ]""")

@@ -11,7 +11,7 @@ import typer  # noqa: TID251 - its parser is what reads the lines
 from agentctl.cli.exit_codes import SENTENCES
 from agentctl.cli.help.pages import topics
 from agentctl.cli.options import approval_mode
-from agentctl.cli.run.task_input import COMMAND_WORDS, read_task
+from agentctl.cli.run.task_input import COMMAND_WORDS, task_of_words
 from agentctl.core.errors import UsageError
 from agentctl.core.tool_rules import parse_rule
 from agentctl.settings import DOCUMENTED_NAMES, ENV_NAMES, Settings
@@ -163,7 +163,7 @@ def test_no_lone_command_becomes_a_task() -> None:
     words += [f"{name} {verb}" for name, group in commands.items() for verb in getattr(group, "commands", ())]
     for word in words:
         with pytest.raises(UsageError, match="is a command, not a task"):
-            read_task([word], input_is_stdin=False, notify=print)
+            task_of_words([word], task_file=None, source=None)
 
 
 def test_suggested_commands_exist() -> None:
