@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +11,7 @@ from agentctl.cli.options import Json, Output, wants_json
 
 if TYPE_CHECKING:
     from agentctl.cli.documents import Document
+    from agentctl.cli.ui.columns import Page
     from agentctl.runner.routing import AgentSpec
 
 SCHEMA = "agentctl.agents/1"
@@ -25,10 +26,10 @@ def list_(output: Output = None, json: Json = False) -> None:
     if as_json:
         _print({"agents": [_document(agent) for agent in agents]})
         return
-    from agentctl.cli.ui.format import columns
+    from agentctl.cli.ui.columns import Column, stdout_page
 
     rows = [(agent.name, str(len(agent.tools) + len(agent.more)), agent.description) for agent in agents]
-    print(columns(("agent", "tools", "for"), rows, right=frozenset({1})))
+    print(stdout_page().table((Column("agent"), Column("tools", drop=1, right=True), Column("for", "text")), rows))
 
 
 def show(
@@ -64,9 +65,9 @@ def show(
         for_task = {} if offered is None else {"task": task, "offered": list(offered), "left_out": left_out}
         _print({"agent": {**_document(agent), **for_task}})
         return
-    from agentctl.core.text import safe_text
+    from agentctl.cli.ui.columns import stdout_page
 
-    print(safe_text("\n".join(_describe(agent, task, offered, left_out))))
+    print("\n".join(_describe(agent, task, offered, left_out, stdout_page())))
 
 
 COMMANDS: dict[str, Callable[..., None]] = {"list": list_, "show": show}
@@ -100,22 +101,27 @@ def _offered_tools(agent: AgentSpec, task: str) -> tuple[tuple[str, ...], dict[s
 
 
 def _describe(
-    agent: AgentSpec, task: str | None, offered: Sequence[str] | None, left_out: dict[str, str]
-) -> Sequence[str]:
-    lines = [f"{agent.name}: {agent.description}", ""]
+    agent: AgentSpec, task: str | None, offered: Sequence[str] | None, left_out: dict[str, str], page: Page
+) -> Iterator[str]:
+    from agentctl.core.text import safe_text
+
+    def listed(lines: Iterable[str]) -> str:
+        return page.prose("\n".join(f"  {line}".rstrip() for line in lines))
+
+    yield page.prose(f"{agent.name}: {agent.description}\n")
     if offered is not None:
-        lines += [f'tools offered for "{task}":', *(f"  {name}" for name in offered)]
-        lines += [f"  not {name}: {why}" for name, why in left_out.items()]
-        lines.append("")
-    lines += ["tools always offered:", *(f"  {name}" for name in agent.tools)]
+        yield page.prose(f'tools offered for "{task}":')
+        yield listed([*offered, *(f"not {name}: {why}" for name, why in left_out.items())]) + "\n"
+    yield f"tools always offered:\n{listed(agent.tools)}"
     if agent.more:
-        width = max(map(len, agent.more))
-        lines += ["", "offered instead, if the task has one of these words:"]
-        lines += [f"  {name.ljust(width)}  {', '.join(keys)}" for name, keys in agent.more.items()]
-    lines += ["", f"turns: at most {agent.max_turns}" if agent.max_turns else "turns: up to the limit of the run"]
-    lines += ["", "instructions:", *(f"  {line}".rstrip() for line in agent.instructions.splitlines())]
-    lines += ["", "examples:", *(f"  {example}" for example in agent.examples)]
-    return [*lines, "", f'agentctl run --agent {agent.name} "{agent.examples[0]}"'] if agent.examples else lines
+        yield page.prose("\noffered instead, if the task has one of these words:")
+        yield page.fields((f"  {name}", ", ".join(keys)) for name, keys in agent.more.items())
+    yield "\n" + (f"turns: at most {agent.max_turns}" if agent.max_turns else "turns: up to the limit of the run")
+    yield f"\ninstructions:\n{listed(agent.instructions.splitlines())}"
+    yield f"\nexamples:\n{listed(agent.examples)}"
+    if agent.examples:
+        yield ""
+        yield f'agentctl run --agent {agent.name} "{safe_text(agent.examples[0])}"'
 
 
 def _document(agent: AgentSpec) -> Document:

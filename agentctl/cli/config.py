@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,15 +13,27 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agentctl.cli.documents import Document
+    from agentctl.cli.ui.columns import Page
     from agentctl.settings.price_lines import PricePath
+    from agentctl.settings.show import SettingRow
 
 SCHEMA = "agentctl.config/1"
+SHOW_ALL = "agentctl config show --all"
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the setting, its variable or its flag.")]
 
 
-def show(config: Config = None, env_file: EnvFile = None, output: Output = None, json: Json = False) -> None:
-    """Show every setting with its value and source; keys are masked."""
+def show(
+    every: Annotated[bool, typer.Option("--all", "-a", help="Show every setting, by section.")] = False,
+    config: Config = None,
+    env_file: EnvFile = None,
+    output: Output = None,
+    json: Json = False,
+) -> None:
+    """Show the settings that are set, with their value and source; keys are masked.
+
+    --all also shows the others, with the default that holds. JSON has every setting.
+    """
     from agentctl.settings import load_settings
     from agentctl.settings.show import explain
 
@@ -30,13 +42,36 @@ def show(config: Config = None, env_file: EnvFile = None, output: Output = None,
     rows = explain(loaded)
     _notes(loaded.notes)
     if as_json:
-        _print({"settings": {row.name: {"value": row.value, "source": row.source} for row in rows}})
+        _print({"settings": {row.name: _setting(row) for row in rows}})
         return
-    from agentctl.cli.ui.format import columns
-    from agentctl.core.text import safe_text
+    from agentctl.cli.ui.columns import stdout_page
+    from agentctl.cli.ui.format import plural
 
-    cells = [(row.name, safe_text(row.value) or "-", safe_text(row.source)) for row in rows]
-    print(columns(("setting", "value", "from"), cells))
+    page, others = stdout_page(), [row for row in rows if not row.is_set]
+    if every or len(others) < len(rows):
+        print(_settings_table(rows if every else [row for row in rows if row.is_set], page, every=every))
+    if others and not every:
+        at = "is at its default" if len(others) == 1 else "are at their defaults"
+        print(("\n" if len(others) < len(rows) else "") + page.prose(f"{plural(len(others), 'setting')} {at}:"))
+        print(f"  {SHOW_ALL}")
+
+
+def _settings_table(rows: Sequence[SettingRow], page: Page, *, every: bool) -> str:
+    """Return a table of settings; with ``every`` by section, and unset ones with the default that holds."""
+    from agentctl.cli.ui.columns import Column
+    from agentctl.settings.declaration import SECTIONS
+
+    lines: list[tuple[str, ...] | str] = []
+    for section, about in SECTIONS.items():
+        found = [row for row in rows if row.section == section]
+        lines += [f"{about[0].upper()}{about[1:]}:"] if every and found else []
+        lines += [(row.name, row.value or row.default, row.default if row.is_set else "", row.source) for row in found]
+    head = (Column("setting"), Column("value", "text"), Column("default", "text", drop=1), Column("from", "text"))
+    return page.table(head, lines)
+
+
+def _setting(row: SettingRow) -> Document:
+    return {"value": row.value, "source": row.source, "default": row.default, "is_set": row.is_set}
 
 
 def path(output: Output = None, json: Json = False) -> None:
@@ -52,11 +87,10 @@ def path(output: Output = None, json: Json = False) -> None:
     if as_json:
         _print({"paths": {place.name: {"path": str(place.path), "exists": place.exists} for place in places}})
         return
-    from agentctl.cli.ui.format import columns
-    from agentctl.core.text import safe_text
+    from agentctl.cli.ui.columns import Column, stdout_page
 
-    cells = [(place.name, safe_text(str(place.path)), "" if place.exists else "does not exist yet") for place in places]
-    print(columns(("what", "path", ""), cells))
+    cells = [(place.name, str(place.path), "" if place.exists else "does not exist yet") for place in places]
+    print(stdout_page().table((Column("what"), Column("path", "line"), Column("")), cells))
 
 
 def check(config: Config = None, env_file: EnvFile = None, output: Output = None, json: Json = False) -> None:

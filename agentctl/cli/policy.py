@@ -12,6 +12,7 @@ from agentctl.cli.options import Config, EnvFile, Json, Output, approval_mode, w
 if TYPE_CHECKING:
     from agentctl.cli.documents import Document
     from agentctl.cli.tools import ToolCatalog
+    from agentctl.cli.ui.columns import Page
     from agentctl.core.messages import ToolCall
     from agentctl.permissions.preview import CallPreview
     from agentctl.protocols import Tool
@@ -98,7 +99,9 @@ def check(
 
         print(dumped(_document(tool_call, tool, preview, status)))
     else:
-        print(safe_text(_describe(tool_call, tool, preview)))
+        from agentctl.cli.ui.columns import stdout_page
+
+        print(_describe(tool_call, tool, preview, stdout_page()))
     raise typer.Exit(status_named(status).value)
 
 
@@ -155,17 +158,18 @@ _WORDS = {
 }
 
 
-def _describe(tool_call: ToolCall, tool: Tool, preview: CallPreview) -> str:
+def _describe(tool_call: ToolCall, tool: Tool, preview: CallPreview, page: Page) -> str:
     from agentctl.cli.ui.lines import call_text
     from agentctl.permissions.preview import allowing_rule
 
-    lines = [
-        f"{call_text(tool_call)}: {_WORDS[preview.outcome]}",
-        f"because  {preview.why}",
-        f"effect   {tool.effect}" + (", inside the workspace or a sandbox" if tool.contained else ""),
-        f"rule     {allowing_rule(tool.spec, tool_call.arguments)}",
+    fields = [
+        ("because", preview.why),
+        ("effect", tool.effect + (", inside the workspace or a sandbox" if tool.contained else "")),
+        ("rule", str(allowing_rule(tool.spec, tool_call.arguments))),
+        *([("hint", preview.hint)] if preview.hint else []),
     ]
-    return "\n".join([*lines, f"hint     {preview.hint}"] if preview.hint else lines)
+    head = page.prose(f"{call_text(tool_call)}: {_WORDS[preview.outcome]}")
+    return f"{head}\n{page.fields(fields, whole=('rule', 'hint'), margin=9)}"
 
 
 def _document(tool_call: ToolCall, tool: Tool, preview: CallPreview, status: str) -> Document:

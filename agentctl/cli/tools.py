@@ -12,6 +12,7 @@ from agentctl.cli.options import Config, EnvFile, Json, Output, wants_json
 
 if TYPE_CHECKING:
     from agentctl.cli.documents import Document
+    from agentctl.cli.ui.columns import Page
     from agentctl.core.errors import SandboxUnavailable
     from agentctl.permissions.decision import Permissions
     from agentctl.permissions.preview import CallPreview
@@ -30,15 +31,14 @@ def list_(config: Config = None, env_file: EnvFile = None, output: Output = None
     if as_json:
         _print({"tools": [_document(tool, catalog, agents) for tool in catalog.tools.values()]})
         return
-    from agentctl.cli.ui.format import columns
-    from agentctl.core.text import safe_text
+    from agentctl.cli.ui.columns import Column, stdout_page
 
     rows = [
         (name, tool.effect, _word(catalog.preview(tool)), ", ".join(_used_by(name, agents)), _first_line(tool))
         for name, tool in catalog.tools.items()
     ]
-    cells = [tuple(map(safe_text, row)) for row in rows]
-    print(columns(("tool", "effect", "call", "agents", "description"), cells))
+    head = (Column("tool"), Column("effect", drop=2), Column("call", drop=1), Column("agents", "text", drop=3))
+    print(stdout_page().table((*head, Column("description", "text")), rows))
 
 
 def show(
@@ -65,7 +65,9 @@ def show(
     if as_json:
         _print({"tool": _document(tool, catalog, agents)})
         return
-    print(safe_text("\n".join(_describe(tool, catalog, agents))))
+    from agentctl.cli.ui.columns import stdout_page
+
+    print("\n".join(_describe(tool, catalog, agents, stdout_page())))
 
 
 COMMANDS: dict[str, Callable[..., None]] = {"list": list_, "show": show}
@@ -101,34 +103,37 @@ def _first_line(tool: Tool) -> str:
     return tool.spec.description.partition("\n")[0]
 
 
-def _describe(tool: Tool, catalog: ToolCatalog, agents: Mapping[str, frozenset[str]]) -> Iterator[str]:
+def _describe(tool: Tool, catalog: ToolCatalog, agents: Mapping[str, frozenset[str]], page: Page) -> Iterator[str]:
     from agentctl.permissions.preview import example_rule, rules_about
 
     spec = tool.spec
     preview = catalog.preview(tool)
-    yield from (spec.name, "", *spec.description.splitlines(), "")
-    yield f"effect   {tool.effect}" + (", inside the workspace or a sandbox" if tool.contained else "")
-    yield f"call     {_word(preview)}: {preview.why}"
-    yield f"agents   {', '.join(_used_by(spec.name, agents)) or 'none'}"
+    yield page.prose(f"{spec.name}\n\n{spec.description}\n")
+    fields = [
+        ("effect", tool.effect + (", inside the workspace or a sandbox" if tool.contained else "")),
+        ("call", f"{_word(preview)}: {preview.why}"),
+        ("agents", ", ".join(_used_by(spec.name, agents)) or "none"),
+    ]
     for setting, rule in rules_about(catalog.permissions, spec.name):
-        yield f"rule     {setting} {rule}   ({catalog.loaded.sources[setting]})"
-    yield f"allow    agentctl run --allow '{example_rule(spec)}' TASK"
-    yield f"deny     agentctl run --deny '{spec.name}' TASK"
+        fields.append(("rule", f"{setting} {rule}   ({catalog.loaded.sources[setting]})"))
+    fields.append(("allow", f"agentctl run --allow '{example_rule(spec)}' TASK"))
+    fields.append(("deny", f"agentctl run --deny '{spec.name}' TASK"))
+    yield page.fields(fields, whole=("rule", "allow", "deny"), margin=9)
     yield ""
-    yield from _arguments(spec.parameters)
+    yield _arguments(spec.parameters, page)
 
 
-def _arguments(schema: Mapping[str, object]) -> Iterator[str]:
-    """Yield a table of the arguments: type with bounds, default, meaning."""
-    from agentctl.cli.ui.format import columns
+def _arguments(schema: Mapping[str, object], page: Page) -> str:
+    """Return a table of the arguments: type with bounds, default, meaning."""
+    from agentctl.cli.ui.columns import Column
 
     properties, required = schema.get("properties"), schema.get("required")
     if not isinstance(properties, Mapping) or not properties:
-        yield "arguments: none"
-        return
+        return "arguments: none"
     needed = required if isinstance(required, (list, tuple)) else ()
     rows = [(name, _type(entry), _default(name, entry, needed), _text(entry)) for name, entry in properties.items()]
-    yield columns(("argument", "type", "default", "meaning"), rows)
+    head = (Column("argument"), Column("type", "text"), Column("default", "text"), Column("meaning", "text"))
+    return page.table(head, rows)
 
 
 def _type(entry: Mapping[str, object]) -> str:

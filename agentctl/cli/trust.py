@@ -179,7 +179,6 @@ def _describe(seen: _Comparison) -> list[str]:
 
 
 def _list(*, as_json: bool) -> None:
-    from agentctl.core.text import safe_text
     from agentctl.settings.load import read_sources
     from agentctl.settings.trust_store import TrustStore
 
@@ -197,13 +196,13 @@ def _list(*, as_json: bool) -> None:
         ]
         _print({"trusted": listed})
         return
-    from agentctl.cli.ui.format import columns
+    from agentctl.cli.ui.columns import Column, stdout_page
 
     if not records:
         print("no trusted files")
         return
-    cells = [(safe_text(str(record.path)), safe_text(record.state), safe_text(record.at)) for record in records]
-    print(columns(("file", "state", "trusted at"), cells))
+    cells = [(str(record.path), record.state, record.at) for record in records]
+    print(stdout_page().table((Column("file", "line"), Column("state"), Column("trusted at", drop=1)), cells))
 
 
 def _revoke(place: Path | None, *, as_json: bool) -> None:

@@ -98,3 +98,9 @@ def is_dumb(environ: Mapping[str, str] | None = None) -> bool:
     """Return whether the terminal cannot move its cursor (TERM is dumb, unknown or not set)."""
     said = (os.environ if environ is None else environ).get("TERM", "").strip().lower()
     return said in ("", "dumb", "unknown")
+
+
+def columns_variable(environ: Mapping[str, str] | None = None) -> int | None:
+    """Return the width that COLUMNS asks for, None if it is not set or no positive number."""
+    said = (os.environ if environ is None else environ).get("COLUMNS", "").strip()
+    return (int(said) or None) if said.isascii() and said.isdecimal() and len(said) <= 6 else None

@@ -91,10 +91,10 @@ class Settings(BaseSettings):
     deepseek_api_key: Key = _key("deepseek")
     openrouter_api_key: Key = _key("openrouter")
     openai_base_url: Address = setting(
-        None, ("OPENAI_BASE_URL", "OPENAI_API_BASE"), "answer", "base URL of an OpenAI-compatible server",
+        None, ("OPENAI_BASE_URL", "OPENAI_API_BASE"), "answer", "base URL of an OpenAI-compatible server; unset: https://api.openai.com/v1",
         bare=True, needed_by=("provider openai",), example="https://api.openai.com/v1", repr=False)
     anthropic_base_url: Address = setting(
-        None, "ANTHROPIC_BASE_URL", "answer", "base URL of an Anthropic-compatible server",
+        None, "ANTHROPIC_BASE_URL", "answer", "base URL of an Anthropic-compatible server; unset: https://api.anthropic.com",
         bare=True, needed_by=("provider anthropic",), example="https://api.anthropic.com", repr=False)
     ollama_host: Annotated[str, BeforeValidator(parsers.ollama_address)] = setting(
         "http://127.0.0.1:11434", "OLLAMA_HOST", "answer", "address of the Ollama server",
@@ -226,7 +226,8 @@ class Settings(BaseSettings):
 
     # Left out of dumps: no caller needs it there.
     prices: Prices = setting(
-        lambda: MappingProxyType({}), (), "prices", "prices of models", needed_by=("model", "prices"), exclude=True)
+        lambda: MappingProxyType({}), (), "prices", "prices of models; unset: litellm's",
+        needed_by=("model", "prices"), exclude=True)
     # fmt: on
 
     @classmethod

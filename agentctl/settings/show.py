@@ -11,8 +11,10 @@ from typing import NamedTuple
 
 from pydantic import SecretStr
 
+from agentctl.settings.declaration import Declaration
 from agentctl.settings.loaded import Loaded
 from agentctl.settings.merge import format_value
+from agentctl.settings.model import Settings
 from agentctl.settings.names import DECLARED
 from agentctl.settings.own_files import is_there
 
@@ -21,6 +23,7 @@ ALSO_READ: Mapping[str, str] = MappingProxyType(
     {
         "NO_COLOR": "set: disable colour (where AGENTCTL_COLOR is unset)",
         "CLICOLOR_FORCE, FORCE_COLOR": "set: use colour even without a terminal",
+        "COLUMNS": "width of lists on a terminal that is wider, or whose width is not known",
         "TERM": "dumb or empty: no colour, and plain lines instead of the live view",
         "CI": "set: refuse to run without a key or a chosen provider (exit 77)",
         "AGENTCTL_PARENT_RUN": "id of the parent of runs started here; a run sets it for its commands",
@@ -38,11 +41,14 @@ _LIFTED = ("max_cost_per_task", "max_cost_per_hour", "max_tokens_per_task")
 
 
 class SettingRow(NamedTuple):
-    """One setting: its name, its value for display ("" if unset), and its source."""
+    """One setting: its section, its value for display ("" if unset), its source, and what holds where it is unset."""
 
     name: str
+    section: str
     value: str
     source: str
+    default: str
+    is_set: bool
 
 
 class Place(NamedTuple):
@@ -55,9 +61,19 @@ class Place(NamedTuple):
 
 def explain(loaded: Loaded) -> tuple[SettingRow, ...]:
     """Return every setting in the order of the documentation, with keys masked."""
-    return tuple(
-        SettingRow(name, _value(name, getattr(loaded.settings, name)), str(loaded.sources[name])) for name in DECLARED
-    )
+    plain = Settings()
+    rows = []
+    for name, declared in DECLARED.items():
+        source = loaded.sources[name]
+        default = _value(name, getattr(plain, name)) or _unset(declared)
+        value = _value(name, getattr(loaded.settings, name))
+        rows.append(SettingRow(name, declared.section, value, str(source), default, source.kind != "default"))
+    return tuple(rows)
+
+
+def _unset(declared: Declaration) -> str:
+    """Return what holds while a setting without a default is unset, as its help says."""
+    return declared.help.partition("; unset: ")[2] or ("not set" if declared.section == "keys" else "none")
 
 
 def _value(name: str, value: object) -> str:

@@ -88,13 +88,17 @@ A variable without the prefix `AGENTCTL_` also works with it; the prefixed one w
 except that an empty key variable keeps agentctl from falling back to Ollama or `builtin`.
 
 ```bash
-agentctl config show    # each value and where it came from
+agentctl config show    # what is set, and where it came from
+agentctl config show --all
 agentctl config path    # where the files are
 agentctl config check   # what is wrong with them
 agentctl config init --preset ci --config ci.toml --force && agentctl config show --config ci.toml
 agentctl config get max_cost_per_task
 MAX_COST_PER_TASK=0.10 agentctl run --agent system "How long has this machine been up?"
 ```
+
+`agentctl config show` lists the settings that something other than the default sets. With `--all` it lists every
+setting by section; one that is unset shows the default that holds.
 
 `agentctl config init` writes a `config.toml` with every setting at its default, commented out; `--preset ci` writes
 tight settings for CI, `--config FILE` writes another file. `agentctl config set NAME VALUE` changes one line of your

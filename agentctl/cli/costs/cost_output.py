@@ -73,10 +73,10 @@ def render(view: CostView, form: str, out: TextIO, *, line: bool = False) -> str
         return as_json(found, line=line) + "\n"
     from agentctl.cli.costs.table import render_table
     from agentctl.cli.ui.cells import has_blocks
-    from agentctl.cli.ui.terminal import terminal_width
+    from agentctl.cli.ui.columns import page_of
 
-    width, blocks = terminal_width(out), has_blocks(out.encoding)
-    return render_table(view.report, view.query, view.title, view.statuses, width=width, blocks=blocks) + "\n"
+    blocks = has_blocks(out.encoding)
+    return render_table(view.report, view.query, view.title, view.statuses, page_of(out), blocks=blocks) + "\n"
 
 
 _PAUSE_S = 1.0

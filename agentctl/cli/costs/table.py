@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 from decimal import ROUND_DOWN
 
 from agentctl.cli.costs.document import LimitStatus
-from agentctl.cli.ui.cells import bar, sparkline
-from agentctl.cli.ui.format import amount, columns, money, plural
+from agentctl.cli.ui.cells import bar, cell_width, sparkline
+from agentctl.cli.ui.columns import Column, Page
+from agentctl.cli.ui.format import amount, money, plural
 from agentctl.cli.ui.format import limit as shown_limit
-from agentctl.core.text import safe_text
 from agentctl.ledger.grouping import LABEL, CostRow, CostSums, Slot, TimeZone
 from agentctl.ledger.report import CostQuery, CostReport
 
@@ -19,6 +19,8 @@ _MOST_CELLS = 48
 _SHARE = len("100 % ")
 _MINUTES = timedelta(minutes=5)
 _LONGEST = timedelta(days=400)
+_EXACT = frozenset({"run", "hour", "day"})
+_DROP = {"no price": 7, "cached": 6, "last call": 5, "agent": 4, "out": 3, "tokens in": 2, "calls": 1}
 _HEADS = {"model": ("model",), "run": ("run", "agent"), "hour": ("hour",), "day": ("day",)}
 
 
@@ -27,42 +29,33 @@ def render_table(
     query: CostQuery,
     title: str,
     statuses: Sequence[LimitStatus],
+    page: Page,
     *,
-    width: int | None,
     blocks: bool,
 ) -> str:
-    """Return the report; ``width`` is that of the terminal, None if stdout is not one."""
-    parts = [_table(report, query, width=width, blocks=blocks), ""] if report.rows else []
-    parts += _over_time(report, query.zone, width=width, blocks=blocks)
-    parts.append(_total(report, title, between=" · " if blocks else ", "))
-    parts += [_limit_line(each) for each in statuses]
-    return "\n".join(parts)
+    """Return the report as text for ``page``; ``blocks``: with block characters."""
+    parts = [_table(report, query, page, blocks=blocks), ""] if report.rows else []
+    parts += _over_time(report, query.zone, width=page.width, blocks=blocks)
+    lines = [_total(report, title, between=" · " if blocks else ", "), *map(_limit_line, statuses)]
+    return "\n".join([*parts, *map(page.prose, lines)])
 
 
-def _table(report: CostReport, query: CostQuery, *, width: int | None, blocks: bool) -> str:
-    """Return the groups and their total, without empty columns.
-
-    On a narrow terminal the bars are left out first, then columns that JSON and CSV have, too.
-    """
+def _table(report: CostReport, query: CostQuery, page: Page, *, blocks: bool) -> str:
+    """Return the groups and their total, without empty columns; on a narrow terminal without bars."""
     rows: list[tuple[list[str], CostSums, str]]
     rows = [(group_names(row, query.by, query.zone), row, _last_call(row, query.zone)) for row in report.rows]
     if len(rows) > 1:
         rows.append((["total", *[""] * (len(rows[0][0]) - 1)], report.total, ""))
-    names, empty = group_headers(query.by), _empty(report.total) | (set() if "run" in query.by else {"last call"})
-    for left_out in (set[str](), {"no price"}, {"no price", "cached"}, {"no price", "cached", "last call"}):
-        figures = [head for head in _FIGURES if head not in empty | left_out]
-        header = [*names, *figures]
-        lines = [[*own, *(_FIGURES[head](sums) or last for head in figures)] for own, sums, last in rows]
-        right = frozenset(range(len(names), len(header) - (figures[-1] == "last call")))
-        table = columns(header, lines, right=right)
-        wide = max(map(len, table.split("\n")))
-        if width is None or wide <= width:
-            break
-    room = _WIDEST_BAR if width is None else min(_WIDEST_BAR, width - wide - 2 - _SHARE)
+    empty = _empty(report.total) | (set() if "run" in query.by else {"last call"})
+    figures = [head for head in _FIGURES if head not in empty]
+    columns = [*group_columns(query.by), *(Column(head, drop=_DROP.get(head, 0), right=True) for head in figures)]
+    lines = [[*own, *(_FIGURES[head](sums) or last for head in figures)] for own, sums, last in rows]
+    wide = max(map(cell_width, Page().table(columns, lines).split("\n")))
+    room = _WIDEST_BAR if page.width is None else min(_WIDEST_BAR, page.width - wide - 2 - _SHARE)
     if len(report.rows) < 2 or room < _NARROWEST_BAR or report.total.counted_nano == 0:
-        return table
+        return page.table(columns, lines)
     bars = [*_bars(report, room, blocks=blocks), ""]
-    return columns([*header, ""], [[*line, each] for line, each in zip(lines, bars, strict=True)], right=right)
+    return page.table([*columns, Column("")], [[*line, each] for line, each in zip(lines, bars, strict=True)])
 
 
 def _empty(total: CostSums) -> set[str]:
@@ -75,9 +68,12 @@ def _last_call(row: CostRow, zone: TimeZone) -> str:
     return f"{zone.local(row.last_at):%Y-%m-%d %H:%M:%S}"
 
 
-def group_headers(by: tuple[str, ...]) -> list[str]:
-    """Return the headers of the columns that identify a group."""
-    return [safe_text(head.removeprefix(LABEL)) for head in _heads(by)]
+def group_columns(by: tuple[str, ...]) -> list[Column]:
+    """Return the columns that identify a group."""
+    return [
+        Column(head.removeprefix(LABEL), "whole" if head in _EXACT else "name", drop=_DROP["agent"] * (head == "agent"))
+        for head in _heads(by)
+    ]
 
 
 def _heads(by: tuple[str, ...]) -> list[str]:
@@ -88,7 +84,7 @@ def _heads(by: tuple[str, ...]) -> list[str]:
 
 
 def group_names(row: CostRow, by: tuple[str, ...], zone: TimeZone) -> list[str]:
-    """Return the cells that identify the group of ``row``, one for each of ``group_headers``."""
+    """Return the cells that identify the group of ``row``, one for each of ``group_columns``."""
     labels = dict(row.labels)
     model = f"{row.provider}/{row.model}" if row.model else row.provider
     if row.answered_models:
@@ -96,7 +92,7 @@ def group_names(row: CostRow, by: tuple[str, ...], zone: TimeZone) -> list[str]:
     values = {"run": row.run_id, "agent": row.agent, "model": model, "provider": row.provider, "purpose": row.purpose}
     values |= {"hour": _hour(row.hour, zone), "day": None if row.day is None else f"{zone.local(row.day):%Y-%m-%d}"}
     found = (labels.get(head[len(LABEL) :]) if head.startswith(LABEL) else values[head] for head in _heads(by))
-    return ["-" if value is None else " ".join(safe_text(value).split()) for value in found]
+    return ["-" if value is None else " ".join(value.split()) for value in found]
 
 
 def _hour(at: datetime | None, zone: TimeZone) -> str | None:
@@ -166,6 +162,8 @@ def _over_time(report: CostReport, zone: TimeZone, *, width: int | None, blocks:
         return
     most = max(cells, key=lambda cell: cell.nano)
     line = f"per {unit}  {sparkline([cell.nano for cell in cells], blocks=blocks)}"
+    if width is not None and len(line) > width:
+        return
     form = "%Y-%m-%d" if "day" in unit else "%Y-%m-%d %H:%M"
     peak = f"  peak {money(most.nano)} at {zone.local(most.at):{form}}"
     yield line + ("" if width is not None and len(line + peak) > width else peak)

@@ -12,6 +12,7 @@ from agentctl.cli.options import Config, EnvFile, Json, Output, wants_json
 if TYPE_CHECKING:
     from agentctl.cli.doctor.findings import DoctorReport, Finding, State
     from agentctl.cli.documents import Document
+    from agentctl.cli.ui.columns import Page
     from agentctl.cli.ui.format import Paint, Style
     from agentctl.settings import Loaded
 
@@ -58,31 +59,36 @@ def doctor(
 
         print(dumped(redact_document(_document(report), secrets)))
     else:
+        from agentctl.cli.ui.columns import stdout_page
         from agentctl.core.redaction import redact
-        from agentctl.core.text import safe_text
         from agentctl.settings.host import is_dumb
 
         colour = "never" if loaded is None else loaded.settings.color
         paint = painter(colour, terminal=sys.stdout.isatty() and not is_dumb())
-        for line in _lines(report, paint, lambda text: safe_text(redact(text, secrets))):
+        for line in _lines(report, paint, lambda text: redact(text, secrets), stdout_page()):
             print(line)
     raise typer.Exit(0 if report.runs else 1)
 
 
-def _lines(report: DoctorReport, paint: Paint, safe: Callable[[str], str]) -> Iterator[str]:
-    """Yield the headline, its hint if there is one, and a line for each finding and each hint."""
-    yield safe(_one_line(report.headline))
+def _lines(report: DoctorReport, paint: Paint, clean: Callable[[str], str], page: Page) -> Iterator[str]:
+    """Yield the headline, its hint if there is one, and the findings, each with its hint."""
+    from agentctl.core.text import safe_text
+
+    yield page.prose(_one_line(clean(report.headline)))
     if report.hint:
-        yield f"  {safe(report.hint)}"
+        yield f"  {safe_text(clean(report.hint))}"
     yield ""
+    fields = []
     for finding in report.findings:
-        word = paint(_WORDS[finding.state].ljust(7), _STYLES[finding.state])
-        yield f"{word}  {finding.subject.ljust(_WIDE)}  {safe(_one_line(finding.message))}"
-        if finding.hint:
-            yield f"{' ' * (_WIDE + 11)}{safe(finding.hint)}"
+        fields.append((f"{_WORDS[finding.state]:7}  {finding.subject:{_WIDE}}", _one_line(clean(finding.message))))
+        fields += [("", line) for line in clean(finding.hint).splitlines()]
+    styles = {_WORDS[state]: style for state, style in _STYLES.items()}
+    for line in page.fields(fields, whole=("",)).split("\n"):
+        word = line[:7].rstrip()
+        yield paint(line[:7], styles[word]) + line[7:] if word in styles else line
     stopping = [finding.subject for finding in report.findings if finding.stops]
     if report.would_use is not None and stopping:
-        yield f"\n`run` would not work because of: {', '.join(dict.fromkeys(stopping))}"
+        yield "\n" + page.prose(f"`run` would not work because of: {', '.join(dict.fromkeys(stopping))}")
 
 
 def _one_line(text: str) -> str:

@@ -37,7 +37,9 @@ def check(output: Output = None, json: Json = False) -> None:
     path = report_settings().settings.ledger_path
     found = prove(path)
     error = damage_error(found, path)
-    print(check_document(found, path, error) if as_json else check_table(found, path))
+    from agentctl.cli.ui.columns import stdout_page
+
+    print(check_document(found, path, error) if as_json else check_table(found, path, stdout_page()))
     if error is not None:
         from agentctl.cli.error_output import print_error
         from agentctl.cli.exit_codes import ExitStatus
@@ -140,9 +142,13 @@ def reconcile(
     if not dry_run and not yes:
         only = _confirm(reconciler)
     from agentctl.cli.ledger.ledger_output import reconcile_document, reconcile_table
+    from agentctl.cli.ui.columns import stdout_page
 
     found = reconciler(dry_run, only)
-    print(reconcile_document(found, dry_run=dry_run) if as_json else reconcile_table(found, dry_run=dry_run))
+    if as_json:
+        print(reconcile_document(found, dry_run=dry_run))
+    else:
+        print(reconcile_table(found, dry_run=dry_run, page=stdout_page()))
 
 
 COMMANDS: dict[str, Callable[..., None]] = {"check": check, "reconcile": reconcile, "reprice": reprice}

@@ -10,7 +10,8 @@ from types import MappingProxyType
 from typing import Literal
 
 from agentctl.cli.documents import as_json, moment, usd
-from agentctl.cli.ui.format import columns, money, plural, seconds
+from agentctl.cli.ui.columns import Column, Page
+from agentctl.cli.ui.format import money, plural, seconds
 from agentctl.core.errors import StateError
 from agentctl.core.text import safe_text
 from agentctl.core.version import __version__
@@ -23,6 +24,15 @@ CHECK_SCHEMA = "agentctl.ledger-check/1"
 RECONCILE_SCHEMA = "agentctl.ledger-reconcile/1"
 RESET_CLOCK = "agentctl ledger reconcile --clock"
 _MOST_TOLD = 5
+_PIPE = Page()
+_OPEN = (
+    *(Column("held", drop=3), Column("run"), Column("phase", drop=2), Column("model", "name", drop=4)),
+    *(Column("amount", right=True), Column("for", drop=1, right=True), Column("process", "text")),
+)
+_DOUBTS = (
+    *(Column("in doubt"), Column("provider", "name", drop=3), Column("attempts", drop=1, right=True)),
+    *(Column("amount", right=True), Column("since", drop=2), Column("if nothing was billed", "line")),
+)
 _STATES = {True: "living", False: "dead", None: "unknown"}
 _WHAT_THEN = {True: "", False: ": the next run ends it", None: ": its lock file cannot be opened"}
 
@@ -157,47 +167,50 @@ def check_document(found: LedgerCheck, path: Path, error: StateError | None) -> 
     )
 
 
-def check_table(found: LedgerCheck, path: Path) -> str:
+def check_table(found: LedgerCheck, path: Path, page: Page = _PIPE) -> str:
     """Return the result of a check as text."""
     if not found.there:
-        return f"no ledger yet; the first run creates {safe_text(str(path))}"
-    return "\n".join(_check_lines(found))
+        return page.prose(f"no ledger yet; the first run creates {path}")
+    return "\n".join(_check_lines(found, page))
 
 
-def _check_lines(found: LedgerCheck) -> Iterator[str]:
-    yield "the file is intact" + ("; rows and admissions are consistent" if not found.wrong else "")
+def _check_lines(found: LedgerCheck, page: Page) -> Iterator[str]:
+    yield page.prose("the file is intact" + ("; rows and admissions are consistent" if not found.wrong else ""))
     free = f", {found.free:,} free or without a limit" if found.free else ""
     kept = f", {found.kept:,} reserved for last answers" if found.kept else ""
-    yield f"{plural(found.attempts, 'attempt')}: {found.proved:,} replayed, admitted within their limits{free}{kept}"
+    replayed = f"{found.proved:,} replayed, admitted within their limits{free}{kept}"
+    yield page.prose(f"{plural(found.attempts, 'attempt')}: {replayed}")
     if found.recomputed or found.not_recomputed:
         charges = f"{plural(found.recomputed, 'charge')} recomputed from their token classes and prices"
         not_so = ", ".join(_not_recomputed(found.not_recomputed))
-        yield charges + (f"; not recomputed: {not_so}" if not_so else "")
-    for said in found.wrong:
-        yield f"wrong: {safe_text(said)}"
+        yield page.prose(charges + (f"; not recomputed: {not_so}" if not_so else ""))
+    yield from (page.prose(f"wrong: {said}") for said in found.wrong)
     if found.open:
-        header = ("held", "run", "phase", "model", "amount", "for", "process")
-        yield "\n" + columns(header, [_open_cells(one, found) for one in found.open], right=frozenset({4, 5}))
+        yield "\n" + page.table(_OPEN, [_open_cells(one, found) for one in found.open])
     if found.doubts:
-        headed = ("in doubt", "provider", "attempts", "amount", "since", "if nothing was billed")
-        yield "\n" + columns(headed, [_doubt_cells(one, found) for one in found.doubts], right=frozenset({2, 3}))
+        yield "\n" + page.table(_DOUBTS, [_doubt_cells(one, found) for one in found.doubts])
     else:
         yield "nothing is in doubt"
-    yield from (f"\n{safe_text(_describe_unsettled(each))}" for each in found.unsettled)
-    for one in found.overruns:
-        yield f"\n{safe_text(_name(one))} cost more than its hold: calls are held at the model's ceiling until you run"
-        yield f"  {safe_text(_clear_overrun_command(one))}"
-    for answered in found.substitutes:
-        yield f"\n{safe_text(_describe_substitute(answered))}"
-        yield f"  {safe_text(_clear_substitute_command(answered))}"
-    for counted in found.miscounts:
-        yield f"\n{safe_text(_name(counted))} reported more input than counted: calls are bound by bytes until you run"
-        yield f"  {safe_text(_clear_miscount_command(counted))}"
+    for each in found.unsettled:
+        yield f"\n{page.prose(_describe_unsettled(each))}\n  {safe_text(str(each.file))}"
+    for said, command in _clearable(found):
+        yield f"\n{page.prose(said)}\n  {safe_text(command)}"
     if found.is_wall_behind and found.wall is not None and found.expected_wall is not None:
-        seen = _local(found.expected_wall)
-        yield f"\nthe wall clock is {_local(found.wall)}, but the ledger has already seen {seen}. Until then,"
-        yield "time while this machine is off is not counted. If the clock is right now, run"
-        yield f"  {RESET_CLOCK}"
+        wall = f"the wall clock is {_local(found.wall)}, but the ledger has already seen {_local(found.expected_wall)}."
+        then = "Until then, time while this machine is off is not counted. If the clock is right now, run"
+        yield f"\n{page.prose(f'{wall} {then}')}\n  {RESET_CLOCK}"
+
+
+def _clearable(found: LedgerCheck) -> Iterator[tuple[str, str]]:
+    """Yield why calls are held at more than usual, and the command that ends it."""
+    for one in found.overruns:
+        said = "cost more than its hold: calls are held at the model's ceiling until you run"
+        yield f"{_name(one)} {said}", _clear_overrun_command(one)
+    for answered in found.substitutes:
+        yield _describe_substitute(answered), _clear_substitute_command(answered)
+    for counted in found.miscounts:
+        said = "reported more input than counted: calls are bound by bytes until you run"
+        yield f"{_name(counted)} {said}", _clear_miscount_command(counted)
 
 
 def _local(at: datetime) -> str:
@@ -232,17 +245,16 @@ def _not_recomputed(counts: Mapping[WhyNot, int]) -> list[str]:
 
 def _describe_unsettled(one: SpooledConclusion) -> str:
     if one.problem:
-        return f"not settled: {one.problem}, in\n  {one.file}"
+        return f"not settled: {one.problem}, in"
     cost = {"charge": "unknown" if one.nano is None else money(one.nano), "void": "nothing"}.get(one.kind, "in doubt")
-    return f"the next run settles attempt {one.attempt_id} of run {one.run_id} ({cost}), from\n  {one.file}"
+    return f"the next run settles attempt {one.attempt_id} of run {one.run_id} ({cost}), from"
 
 
 def _open_cells(one: OpenHold, found: LedgerCheck) -> tuple[str, ...]:
     age = max(0.0, (found.now - one.held_at).total_seconds()) if found.now is not None else 0.0
     process = f"{one.pid} on {one.host}, {_STATES[one.living]}{_WHAT_THEN[one.living]}"
     amount = "unknown" if one.nano is None else money(one.nano)
-    cells = (one.attempt_id[:12], one.run_id, one.phase, _name(one), amount, seconds(age), process)
-    return tuple(map(safe_text, cells))
+    return (one.attempt_id[:12], one.run_id, one.phase, _name(one), amount, seconds(age), process)
 
 
 def _doubt_cells(one: InDoubt, found: LedgerCheck) -> tuple[str, ...]:
@@ -251,8 +263,7 @@ def _doubt_cells(one: InDoubt, found: LedgerCheck) -> tuple[str, ...]:
         line = "(its process may be alive until its deadline)"
     at = _local(one.since)
     whose = f"{one.provider} at {one.base_url}" if one.base_url else one.provider
-    cells = (f"run {one.run_id}", whose, f"{one.attempts:,}", money(one.nano), at, line)
-    return tuple(map(safe_text, cells))
+    return (f"run {one.run_id}", whose, f"{one.attempts:,}", money(one.nano), at, line)
 
 
 def reconcile_document(found: Reconciliation, *, dry_run: bool) -> str:
@@ -282,7 +293,7 @@ def reconcile_document(found: Reconciliation, *, dry_run: bool) -> str:
     )
 
 
-def reconcile_table(found: Reconciliation, *, dry_run: bool) -> str:
+def reconcile_table(found: Reconciliation, *, dry_run: bool, page: Page = _PIPE) -> str:
     """Return what was settled and what was left as text."""
     lines = []
     for one in found.done:
@@ -299,7 +310,7 @@ def reconcile_table(found: Reconciliation, *, dry_run: bool) -> str:
         lines.append("nothing was settled")
     if found.unused:
         lines.append(f"{plural(found.unused, 'line')} of the export without a matching call in doubt")
-    return "\n".join(map(safe_text, lines))
+    return "\n".join(map(page.prose, lines))
 
 
 Clearable = Literal["overrun", "substitute", "miscount"]

@@ -81,7 +81,7 @@ def reprice(
     from agentctl.cli.costs.time_window import WindowRequest, resolve_window
     from agentctl.cli.error_output import print_stderr, report_settings
     from agentctl.cli.ledger.reprice_output import RepricedView, render
-    from agentctl.cli.ui.terminal import terminal_width
+    from agentctl.cli.ui.columns import stdout_page
     from agentctl.ledger.grouping import find_time_zone
     from agentctl.ledger.report import CostQuery
     from agentctl.ledger.repricing import reprice as priced_anew
@@ -99,7 +99,7 @@ def reprice(
     for note in wanted.notes:
         print_stderr(f"note: {note}")
     view = RepricedView(report, query, wanted.title, model, table)
-    sys.stdout.write(render(view, form, width=terminal_width(sys.stdout)))
+    sys.stdout.write(render(view, form, page=stdout_page()))
 
 
 def _catalog(settings: Settings, table: str | None) -> Catalog:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from agentctl.cli.costs.document import csv_text, decimal_usd, group_fields
-from agentctl.cli.costs.table import group_headers, group_names
+from agentctl.cli.costs.table import group_columns, group_names
 from agentctl.cli.documents import Document, as_json, moment, usd
 from agentctl.cli.ledger.ledger_output import WHY_NOT
-from agentctl.cli.ui.format import columns, money, plural
-from agentctl.core.text import safe_text
+from agentctl.cli.ui.columns import Column, Page
+from agentctl.cli.ui.format import money, plural
 from agentctl.core.version import __version__
 from agentctl.ledger.report import CostQuery
 from agentctl.ledger.repricing import REASONS, NotRepriced, RepricedRow, RepriceReport
@@ -20,6 +20,8 @@ _COUNTS = ("calls", "repriced_calls", "billed_calls")
 _TOKENS = ("input_tokens", "cached_input_tokens", "output_tokens")
 _MONEY = ("charged_usd", "repriced_usd", "difference_usd")
 _MOST_NAMED = 5
+_PIPE = Page()
+_DROP = {"tokens in": 3, "out": 2, "not repriced": 1}
 
 
 class RepricedView(NamedTuple):
@@ -32,11 +34,11 @@ class RepricedView(NamedTuple):
     file: str | None = None
 
 
-def render(view: RepricedView, form: str, *, width: int | None = None) -> str:
-    """Return the text for stdout, with its final newline; ``width`` is that of the terminal, None without one."""
+def render(view: RepricedView, form: str, *, page: Page = _PIPE) -> str:
+    """Return the text for stdout, with its final newline."""
     if form == "csv":
         return _csv(view)
-    return (as_json(reprice_document(view)) if form == "json" else render_text(view, width)) + "\n"
+    return (as_json(reprice_document(view)) if form == "json" else render_text(view, page)) + "\n"
 
 
 def reprice_document(view: RepricedView) -> Document:
@@ -98,11 +100,10 @@ def _csv(view: RepricedView) -> str:
     return csv_text(view.report.rows, view.query.by, names, cells)
 
 
-def render_text(view: RepricedView, width: int | None = None) -> str:
+def render_text(view: RepricedView, page: Page = _PIPE) -> str:
     """Return the table, the total, and the calls that were not repriced."""
     report = view.report
-    lines = [_table(view, width), ""] if report.rows else []
-    lines.append(_total(view))
+    lines = [_total(view)]
     lines += [f"not repriced: {phrase}" for phrase in _not_repriced(report)]
     if report.total.billed_calls:
         lines.append(
@@ -110,26 +111,22 @@ def render_text(view: RepricedView, width: int | None = None) -> str:
         )
     if report.prices:
         used = ", ".join(f"{use.source} ({plural(use.calls, 'call')})" for use in report.prices)
-        lines.append(f"prices: {safe_text(used)}")
-    return "\n".join(lines)
+        lines.append(f"prices: {used}")
+    table = [_table(view, page), ""] if report.rows else []
+    return "\n".join([*table, *map(page.prose, lines)])
 
 
-def _table(view: RepricedView, width: int | None) -> str:
-    """Return the groups and their total; on a narrow terminal without tokens, then without ``not repriced``."""
+def _table(view: RepricedView, page: Page) -> str:
+    """Return the groups and their total."""
     report, query = view.report, view.query
     rows = [(group_names(row, query.by, query.zone), row) for row in report.rows]
     if len(rows) > 1:
         rows.append((["total", *[""] * (len(rows[0][0]) - 1)], report.total))
-    names = group_headers(query.by)
     none_left_out = set() if report.total.not_repriced else {"not repriced"}
-    table = ""
-    for narrower in (set[str](), {"tokens in", "out"}, {"tokens in", "out", "not repriced"}):
-        shown = [head for head in _FIGURES if head not in narrower | none_left_out]
-        lines = [[*own, *(_FIGURES[head](row) for head in shown)] for own, row in rows]
-        table = columns([*names, *shown], lines, right=frozenset(range(len(names), len(names) + len(shown))))
-        if width is None or max(map(len, table.split("\n"))) <= width:
-            break
-    return table
+    shown = [head for head in _FIGURES if head not in none_left_out]
+    figures = [Column(head, drop=_DROP.get(head, 0), right=True) for head in shown]
+    lines = [[*own, *(_FIGURES[head](row) for head in shown)] for own, row in rows]
+    return page.table([*group_columns(query.by), *figures], lines)
 
 
 def _count(row: RepricedRow) -> str:
@@ -177,7 +174,7 @@ def _total(view: RepricedView) -> str:
     change = f" ({_difference(total)})"
     if total.difference_nano and total.charged_nano:
         change = f" ({_difference(total)}, {_percent(total.difference_nano, total.charged_nano)})"
-    return safe_text(said + change)
+    return said + change
 
 
 def _percent(part: int, whole: int) -> str:
@@ -199,5 +196,5 @@ def _not_repriced(report: RepriceReport) -> Iterator[str]:
         if why == "unknown_price":
             named = ", ".join(report.unpriced[:_MOST_NAMED])
             more = f" and {len(report.unpriced) - _MOST_NAMED} more" if len(report.unpriced) > _MOST_NAMED else ""
-            said += f": {safe_text(named)}{more}"
+            said += f": {named}{more}"
         yield said

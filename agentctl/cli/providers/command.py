@@ -52,14 +52,18 @@ def list_(output: Output = None, json: Json = False) -> None:
         }
         _print(said)
         return
-    print(as_table(rows))
+    from agentctl.cli.ui.columns import stdout_page
+
+    page = stdout_page()
+    print(as_table(rows, page))
     table = next((row.price_from for row in rows if row.price_from.startswith("litellm ")), "")
-    print(f"\nprices in dollars per million tokens{f'; {table}' if table else ''}; yours: [prices] in config.toml")
+    prices = f"prices in dollars per million tokens{f'; {table}' if table else ''}; yours: [prices] in config.toml"
+    print("\n" + page.prose(prices))
     if nobody is not None:
         print_error(f"a run would not start: {nobody.message}", nobody.hint)
     elif choice is not None:
         asked = "; Ollama was not asked for its models, a run asks" if unasked is not None else ""
-        print(f"* a run would use {safe_text(choice.provider)} ({safe_text(choice.chosen_by)}){asked}")
+        print(page.prose(f"* a run would use {choice.provider} ({choice.chosen_by}){asked}"))
 
 
 def set_key(

@@ -8,10 +8,10 @@ from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from agentctl.cli.ui.format import ceiling, columns, plural
+from agentctl.cli.ui.columns import Column, Page
+from agentctl.cli.ui.format import ceiling, plural
 from agentctl.core.errors import AgentctlError
 from agentctl.core.pricing import to_nano
-from agentctl.core.text import safe_text
 from agentctl.providers.endpoints import base_url_of, is_known, is_official, is_own_host
 from agentctl.settings import DEFAULT_MODELS, KEY_NAMES, KNOWN_PROVIDERS, Loaded, ProviderChoice
 from agentctl.settings.key_file import mask_key
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from agentctl.core.pricing import Price
     from agentctl.providers.catalog import Catalog
 
-_HEADER = ("", "provider", "key", "model", "context", "in/M", "out/M", "price from", "address")
-_RIGHT = {4, 5, 6}
+_COLUMNS = (
+    *(Column(""), Column("provider"), Column("key", drop=1), Column("model", "name"), Column("", drop=5)),
+    *(Column("context", drop=4, right=True), Column("in/M", right=True), Column("out/M", right=True)),
+    *(Column("price from", "name", drop=3), Column("address", "name", drop=2)),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,22 +142,21 @@ def _number(value: Decimal | None) -> float | None:
     return None if value is None else float(value)
 
 
-def as_table(rows: Sequence[ProviderRow]) -> str:
+def as_table(rows: Sequence[ProviderRow], page: Page) -> str:
     """Return the rows as a table without empty columns."""
-    cells = [tuple(map(safe_text, _cells(row))) for row in rows]
-    kept = [at for at in range(len(_HEADER)) if any(line[at] for line in cells)]
-    right = frozenset(kept.index(at) for at in _RIGHT & set(kept))
-    return columns([_HEADER[at] for at in kept], [[line[at] for at in kept] for line in cells], right=right)
+    cells = [*map(_cells, rows)]
+    kept = [at for at in range(len(_COLUMNS)) if any(line[at] for line in cells)]
+    return page.table([_COLUMNS[at] for at in kept], [[line[at] for at in kept] for line in cells])
 
 
 def _cells(row: ProviderRow) -> tuple[str, ...]:
     key = row.key or ("not set" if row.needs_key else "not needed")
-    model = "-" if row.model is None else row.model + (" (default)" if row.is_default_model else "")
     return (
         "*" if row.chosen else "",
         row.name,
         key,
-        model,
+        row.model or "-",
+        "(default)" if row.is_default_model else "",
         "-" if row.context_window is None else f"{row.context_window:,}",
         dollars_per_million(row.price.input if row.price else None),
         dollars_per_million(row.price.output if row.price else None),

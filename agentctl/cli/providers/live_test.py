@@ -20,6 +20,7 @@ _HEADER = (
     *("provider", "model", "reachable", "key", "model known", "answers", "streams", "tools"),
     *("clamp", "usage", "price", "ms", "cost"),
 )
+_DROP = {"ms": 6, "price": 5, "usage": 4, "clamp": 3, "streams": 2, "model known": 1}
 
 
 def try_providers(
@@ -137,11 +138,13 @@ def _error_of(result: ProviderTestResult) -> tuple[str, str]:
 
 
 def _table(results: Sequence[ProviderTestResult]) -> str:
-    from agentctl.cli.ui.format import columns
-    from agentctl.core.text import safe_text
+    from agentctl.cli.ui.columns import Column, stdout_page
 
-    rows = [tuple(map(safe_text, _cells(result))) for result in results]
-    return columns(_HEADER, rows, right=frozenset({11, 12}))
+    head = [
+        Column(head, "name" if head == "model" else "whole", _DROP.get(head, 0), head in ("ms", "cost"))
+        for head in _HEADER
+    ]
+    return stdout_page().table(head, map(_cells, results))
 
 
 def _cells(result: ProviderTestResult) -> tuple[str, ...]:

@@ -6,26 +6,29 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import ROUND_DOWN, Decimal
 from functools import partial
-from textwrap import wrap
 
 from agentctl.budget.rules import LimitState, Wait, WorstCase
 from agentctl.cli.documents import Document, as_json, breaker_document, error_info, in_unit, moment, usd
 from agentctl.cli.error_output import print_error
 from agentctl.cli.exit_codes import exit_status, status_named
 from agentctl.cli.invocation import Form
-from agentctl.cli.ui.format import Paint, amount, columns, limit, money, seconds
+from agentctl.cli.ui.columns import Column, Page, stdout_page
+from agentctl.cli.ui.format import Paint, amount, limit, money, seconds
 from agentctl.cli.ui.summary import is_retry_hint, retry_command
 from agentctl.core.errors import Unit
 from agentctl.core.limits import WINDOWS
 from agentctl.core.pricing import Price
-from agentctl.core.text import safe_text
 from agentctl.core.version import __version__
 from agentctl.ledger.forecast import DAYS, LEAST_RUNS, Percentiles, RunStatistics
 from agentctl.runner.estimate import RUN, Estimate, remaining_of
 from agentctl.settings import Loaded, ProviderChoice
 
 SCHEMA = "agentctl.estimate/1"
-_WIDTH = 66
+_ROOMS = (
+    *(Column("limit"), Column("ceiling", right=True), Column("spent", drop=1, right=True)),
+    *(Column("in doubt", drop=2, right=True), Column("held", drop=3, right=True), Column("left", right=True)),
+    Column("", "text", drop=4),
+)
 
 
 def print_estimate(
@@ -48,7 +51,7 @@ def print_estimate(
 
     found = run_cancellable(partial(estimate_run, loaded, choice, task, data=data, labels=labels))
     if form == "text":
-        print(_text(found, choice))
+        print(_text(found, choice, stdout_page()))
     else:
         document = _document(found)
         print(as_json({"event": "run_estimated", **document} if form == "jsonl" else document, line=form == "jsonl"))
@@ -61,26 +64,26 @@ def print_estimate(
     return exit_status(found.refusal).value
 
 
-def _text(found: Estimate, choice: ProviderChoice) -> str:
+def _text(found: Estimate, choice: ProviderChoice, page: Page) -> str:
     at = f"{found.forecast.as_of.astimezone():%Y-%m-%d %H:%M:%S %Z}"
     rows = [line for line in (*_who(found, choice), *_what(found)) if line[1]]
-    parts = [f"Estimate as of {at}; nothing was sent or spent.", columns(rows[0], rows[1:])]
+    parts = [page.prose(f"Estimate as of {at}; nothing was sent or spent."), page.fields(rows)]
     if found.facts.metered:
-        parts.append(_headroom(found))
-        parts += _remarks(found)
+        parts.append(_headroom(found, page))
+        parts += map(page.prose, _remarks(found))
     return "\n\n".join(parts)
 
 
 def _who(found: Estimate, choice: ProviderChoice) -> Iterator[tuple[str, str]]:
     facts = found.facts
-    yield "agent", safe_text(f"{found.agent} ({found.agent_chosen_by})")
+    yield "agent", f"{found.agent} ({found.agent_chosen_by})"
     default = "default, " if choice.default_model else ""
     model = f"{facts.provider}/{facts.model}" if facts.model else facts.provider
-    yield "model", safe_text(f"{model} ({default}{found.provider_chosen_by})")
+    yield "model", f"{model} ({default}{found.provider_chosen_by})"
     if not facts.metered:
         yield "cost", "free: no language model is used"
         return
-    yield "price", safe_text(_price(facts.price))
+    yield "price", _price(facts.price)
 
 
 def _price(price: Price | None) -> str:
@@ -102,9 +105,9 @@ def _plain(value: Decimal) -> str:
 def _what(found: Estimate) -> Iterator[tuple[str, str]]:
     if not found.facts.metered:
         return
-    yield from _fold("tools", safe_text(", ".join(found.tools) or "none"))
-    yield from _fold("left out", safe_text(", ".join(found.left_out)))
-    yield "sandbox", safe_text(found.sandbox or "")
+    yield "tools", ", ".join(found.tools) or "none"
+    yield "left out", ", ".join(found.left_out)
+    yield "sandbox", found.sandbox or ""
     answer = found.forecast.answer
     granted, held = (answer.output, answer.nano) if isinstance(answer, WorstCase) else (found.output.most, None)
     yield "first call", f"about {found.likely:,} tokens in, {found.most:,} at most"
@@ -112,12 +115,6 @@ def _what(found: Estimate) -> Iterator[tuple[str, str]]:
     yield "floor", _floor(found)
     yield "ceiling", _ceiling(found)
     yield from _like_runs(found.forecast.statistics)
-
-
-def _fold(name: str, words: str) -> Iterator[tuple[str, str]]:
-    """Yield rows with ``words`` wrapped for a narrow terminal, the first one labelled ``name``."""
-    for number, line in enumerate(wrap(words, _WIDTH)):
-        yield "" if number else name, line
 
 
 def _floor(found: Estimate) -> str:
@@ -143,12 +140,12 @@ def _like_runs(statistics: RunStatistics) -> Iterator[tuple[str, str]]:
             yield f"  {name.upper()}", f"{cost}{getattr(statistics.tokens, name):,} tokens"
 
 
-def _headroom(found: Estimate) -> str:
+def _headroom(found: Estimate, page: Page) -> str:
     """Return a table of the limits: what counts against each now, and what is left."""
     rows = [
         _room(room, None if _is_above(room) else found.limits_set_by.get(room.limit)) for room in found.forecast.rooms
     ]
-    return columns(("limit", "ceiling", "spent", "in doubt", "held", "left", ""), rows, right=frozenset(range(1, 6)))
+    return page.table(_ROOMS, rows)
 
 
 def _room(room: LimitState, set_by: str | None) -> tuple[str, ...]:
@@ -158,7 +155,7 @@ def _room(room: LimitState, set_by: str | None) -> tuple[str, ...]:
         limit(room.ceiling, room.unit),
         *used,
         _left(room),
-        f"set by {safe_text(set_by)}" if set_by else "",
+        f"set by {set_by}" if set_by else "",
     )
 
 
@@ -178,7 +175,7 @@ def _remarks(found: Estimate) -> Iterator[str]:
     """Yield sentences about what would delay or refuse the first call."""
     answer = found.forecast.answer
     if found.forecast.pause_s:
-        name = safe_text(found.facts.name_and_address)
+        name = found.facts.name_and_address
         yield f"{name} is paused after failed calls: the first call would wait {seconds(found.forecast.pause_s)}."
     if found.forecast.price != found.facts.price:
         yield "Another model has answered instead: calls are held at the highest price seen there."

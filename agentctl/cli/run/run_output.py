@@ -184,10 +184,13 @@ class Presenter:
             for line in changed_file_lines(result):
                 self._write(line.render(self._paint) + "\n")
             if tabled:
+                from agentctl.cli.ui.columns import page_of
                 from agentctl.cli.ui.run_table import render_run_table
 
                 paste = self._hint(result) if result.breaker is not None else ""
-                self._write("\n" + render_run_table(result, self._screen.meter, self._paint, paste=paste) + "\n\n")
+                page = page_of(sys.stderr)
+                table = render_run_table(result, self._screen.meter, self._paint, paste=paste, page=page)
+                self._write(f"\n{table}\n\n")
             self._write(summary_line(result, self._paint) + "\n")
         sys.stderr.flush()
         return status_named(result.status).value

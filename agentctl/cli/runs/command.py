@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
     from agentctl.budget.rules import Amounts
     from agentctl.cli.documents import Document
+    from agentctl.cli.ui.columns import Page
     from agentctl.journal.reader import RunSummary
     from agentctl.ledger.report import RunNode
 
 SCHEMA = "agentctl.runs/1"
-TASK_WIDTH = 80
+TASK_LINES = 2  # of a task on a terminal
 
 ShowForm = Literal["text", "json", "jsonl"]
 
@@ -52,11 +53,16 @@ def list_(
             dumped({"schema": SCHEMA, "version": __version__, "runs": [_document(run) for run in shown], "error": None})
         )
         return
-    print(_table(shown) if shown else "no runs yet")
-    if len(shown) < len(runs):
-        from agentctl.cli.error_output import print_stderr
+    from agentctl.cli.ui.columns import stdout_page
 
-        print_stderr(f"showing {len(shown)} of {len(runs)} runs; --limit 0 shows all")
+    print(_table(shown, stdout_page()) if shown else "no runs yet")
+    if len(shown) < len(runs):
+        import sys
+
+        from agentctl.cli.error_output import print_stderr
+        from agentctl.cli.ui.columns import page_of
+
+        print_stderr(page_of(sys.stderr).prose(f"showing {len(shown)} of {len(runs)} runs; --limit 0 shows all"))
 
 
 def show(
@@ -91,7 +97,9 @@ def show(
         for paragraph in transcript(records, run_id=path.stem, kept=path.with_suffix("")):
             print(paragraph)
         if tree := _tree(settings.ledger_path, path.stem):
-            print("\n" + _draw_tree(tree, path.stem))
+            from agentctl.cli.ui.columns import stdout_page
+
+            print("\n" + _draw_tree(tree, path.stem, stdout_page()))
         return
     from agentctl.cli.documents import as_json as dumped
     from agentctl.core.version import __version__
@@ -118,10 +126,10 @@ def _tree(ledger: Path, run_id: str) -> Sequence[RunNode]:
     return tree if len(tree) > 1 else ()
 
 
-def _draw_tree(tree: Sequence[RunNode], run_id: str) -> str:
+def _draw_tree(tree: Sequence[RunNode], run_id: str, page: Page) -> str:
     """Return the tree as a table: the cost of each run alone, and with all runs below it."""
-    from agentctl.cli.ui.format import columns, money
-    from agentctl.core.text import safe_text
+    from agentctl.cli.ui.columns import Column
+    from agentctl.cli.ui.format import money
 
     def cost(amounts: Amounts, *, unknown: bool) -> str:
         said = "unknown" if unknown else money(amounts.spent)
@@ -135,11 +143,15 @@ def _draw_tree(tree: Sequence[RunNode], run_id: str) -> str:
             cost(branch.own, unknown=branch.own_unknown),
             cost(branch.whole, unknown=branch.whole_unknown),
             "none" if branch.limit_nano is None else money(branch.limit_nano),
-            _first_line(safe_text(branch.task)) + ("   (this run)" if branch.run_id == run_id else ""),
+            ("(this run) " if branch.run_id == run_id else "") + branch.task.strip(),
         )
         for place, branch in enumerate(tree)
     ]
-    return columns(("run", "status", "own", "with nested runs", "limit", "task"), rows, right=frozenset({2, 3, 4}))
+    head = (
+        *(Column("run"), Column("status", drop=2), Column("own", right=True), Column("with nested runs", right=True)),
+        *(Column("limit", drop=1, right=True), Column("task", "text", lines=TASK_LINES)),
+    )
+    return page.table(head, rows)
 
 
 def _lines_before(tree: Sequence[RunNode], place: int) -> str:
@@ -225,27 +237,26 @@ def _document(run: RunSummary) -> Document:
     }
 
 
-def _table(runs: Sequence[RunSummary]) -> str:
-    from agentctl.cli.ui.format import columns, money, seconds
-    from agentctl.core.text import safe_text
+def _table(runs: Sequence[RunSummary], page: Page) -> str:
+    from agentctl.cli.ui.columns import Column
+    from agentctl.cli.ui.format import money, seconds
 
     rows = [
         (
             run.run_id,
             "" if run.started_at is None else f"{run.started_at.astimezone():%Y-%m-%d %H:%M:%S}",
             run.status,
-            safe_text(f"{run.provider}/{run.model}" if run.model else run.provider),
+            f"{run.provider}/{run.model}" if run.model else run.provider,
             "" if run.turns is None else str(run.turns),
             "" if run.cost_nano is None else money(run.cost_nano),
             "" if run.duration_s is None else seconds(run.duration_s),
-            _first_line(safe_text(run.task)),
+            run.task.strip(),
         )
         for run in runs
     ]
-    header = ("run", "started", "status", "model", "turns", "cost", "time", "task")
-    return columns(header, rows, right=frozenset({4, 5, 6}))
-
-
-def _first_line(task: str) -> str:
-    line = task.strip().partition("\n")[0].replace("\t", " ")
-    return line if len(line) <= TASK_WIDTH and line == task.strip() else line[: TASK_WIDTH - 1] + "…"
+    head = (
+        *(Column("run"), Column("started", drop=2), Column("status", drop=1), Column("model", "name", drop=3)),
+        *(Column("turns", drop=5, right=True), Column("cost", right=True), Column("time", drop=4, right=True)),
+        Column("task", "text", lines=TASK_LINES),
+    )
+    return page.table(head, rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 _TAB = 4
+_NUMBER = frozenset("$0123456789.,")
 
 
 def cell_width(text: str) -> int:
@@ -55,9 +56,18 @@ def wrap(text: str, width: int, *, at_spaces: bool = True) -> Iterator[str]:
                 yield rest[:space].rstrip(" ")
                 rest = rest[space + 1 :]
             else:
+                end = max(1, _break(rest, end) if at_spaces else end)
                 yield rest[:end]
                 rest = rest[end:]
         yield rest
+
+
+def _break(word: str, end: int) -> int:
+    """Return where to break a word that is wider than the row: behind a mark, else not in a number, else at ``end``."""
+    places = range(end, end // 2, -1)
+    behind = (at for at in places if word[at - 1] in "/-_=&?")
+    outside = (at for at in places if not (word[at - 1] in _NUMBER and word[at] in _NUMBER))
+    return next(behind, next(outside, end))
 
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"

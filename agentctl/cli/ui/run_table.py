@@ -5,30 +5,43 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from agentctl.cli.ui.format import Paint, amount, columns, limit, money, plural
+from agentctl.cli.ui.columns import Column, Page
+from agentctl.cli.ui.format import Paint, amount, limit, money, plural
 from agentctl.cli.ui.meter import Meter, MeteredCall
 from agentctl.cli.ui.summary import short_id
 from agentctl.core.results import BreakerInfo, LimitUse, RunResult
 from agentctl.core.text import safe_text
 
 _MOST_CALLS = 20  # rows of calls: the first and the last half of them
+_PIPE = Page()
+_CALLS = (
+    *(Column("call"), Column("model", "name", drop=2), Column("in", drop=1, right=True)),
+    *(Column("cached", drop=4, right=True), Column("out", drop=1, right=True), Column("cost", right=True)),
+    *(Column("held", drop=3, right=True), Column("", "text")),
+)
+_LIMITS = (
+    *(Column("limit"), Column("ceiling", right=True), Column("used", right=True)),
+    *(Column("held", drop=1, right=True), Column("", "text")),
+)
 
 
-def render_run_table(result: RunResult, meter: Meter, paint: Paint, *, paste: str = "") -> str:
+def render_run_table(result: RunResult, meter: Meter, paint: Paint, *, paste: str = "", page: Page = _PIPE) -> str:
     """Return the parts of the table, separated by blank lines; ``paste`` is the command to continue with."""
     breaker = result.breaker
-    parts = [paint(describe_trip(breaker), "bold")] if breaker is not None else []
+    parts = [paint(page.prose(describe_trip(breaker)), "bold")] if breaker is not None else []
     if result.metered:
-        parts += [_calls(result, meter)] if meter.attempts else []
-        parts.append(_limits(result, breaker))
+        parts += [_calls(result, meter, page)] if meter.attempts else []
+        parts.append(_limits(result, breaker, page))
     if result.tools:
-        rows = [(safe_text(tool.name), f"{tool.calls:,}", f"{tool.failed:,}") for tool in result.tools]
-        parts.append(columns(("tool", "calls", "failed"), rows, right=frozenset({1, 2})))
-    parts.append("\n".join(_rest(result, paste)))
+        rows = [(tool.name, f"{tool.calls:,}", f"{tool.failed:,}") for tool in result.tools]
+        parts.append(page.table((Column("tool"), Column("calls", right=True), Column("failed", right=True)), rows))
+    parts.append(page.fields(_rest(result), whole=("show",), margin=9))
+    if paste:
+        parts[-1] += f"\nhint: {safe_text(paste)}"
     return "\n\n".join(parts)
 
 
-def _calls(result: RunResult, meter: Meter) -> str:
+def _calls(result: RunResult, meter: Meter, page: Page) -> str:
     """Return a row per call and a total; of many calls only the first and the last ones."""
     rows = [_call(number, attempt) for number, attempt in enumerate(meter.attempts, 1)]
     if len(rows) > _MOST_CALLS:
@@ -41,14 +54,11 @@ def _calls(result: RunResult, meter: Meter) -> str:
     usage = result.usage
     tokens = (f"{usage.input_tokens:,}", f"{usage.cached_input_tokens:,}", f"{usage.output_tokens:,}")
     total = (*tokens, cost, "", ", ".join(open_))
-    head = ("call", "model", "in", "cached", "out", "cost", "held", "")
-    return columns(
-        head, [*rows, ("all", plural(len(meter.attempts), "call"), *total)], right=frozenset({2, 3, 4, 5, 6})
-    )
+    return page.table(_CALLS, [*rows, ("all", plural(len(meter.attempts), "call"), *total)])
 
 
 def _call(number: int, attempt: MeteredCall) -> tuple[str, ...]:
-    model, usage, held = safe_text(attempt.model or ""), attempt.usage, attempt.held_nano
+    model, usage, held = attempt.model or "", attempt.usage, attempt.held_nano
     tokens: tuple[str, ...] = ("", "", "")
     cost = ""
     if attempt.state == "settled":
@@ -58,9 +68,8 @@ def _call(number: int, attempt: MeteredCall) -> tuple[str, ...]:
     return (str(number), model, *tokens, cost, "" if held is None else money(held), attempt.state)
 
 
-def _limits(result: RunResult, breaker: BreakerInfo | None) -> str:
-    rows = [_limit(use, breaker, result.finished_at) for use in result.limits]
-    return columns(("limit", "ceiling", "used", "held", ""), rows, right=frozenset({1, 2, 3}))
+def _limits(result: RunResult, breaker: BreakerInfo | None, page: Page) -> str:
+    return page.table(_LIMITS, [_limit(use, breaker, result.finished_at) for use in result.limits])
 
 
 def _limit(use: LimitUse, breaker: BreakerInfo | None, now: datetime) -> tuple[str, ...]:
@@ -68,7 +77,7 @@ def _limit(use: LimitUse, breaker: BreakerInfo | None, now: datetime) -> tuple[s
     held = amount(breaker.held, breaker.unit) if breaker is not None and tripped and breaker.held else ""
     remarks = [f"{100 * use.used // use.ceiling} %"] if use.ceiling else []
     remarks += ["tripped"] if tripped else []
-    remarks += [f"set by {safe_text(use.set_by)}"] if use.set_by else []
+    remarks += [f"set by {use.set_by}"] if use.set_by else []
     if breaker is not None and tripped and breaker.free_at is not None:
         at = breaker.free_at.astimezone()
         day = "" if at.date() == now.astimezone().date() else f"{at:%Y-%m-%d} "
@@ -92,16 +101,14 @@ def describe_trip(breaker: BreakerInfo) -> str:
     return f"{said}; {charge} of it by a call with a hold of {hold}"
 
 
-def _rest(result: RunResult, paste: str) -> Iterator[str]:
-    """Yield lines for denied and left-out tools, sandbox, agent, run, and the command to paste."""
+def _rest(result: RunResult) -> Iterator[tuple[str, str]]:
+    """Yield denied and left-out tools, sandbox, agent, run, and the command that shows it."""
     if result.denied:
-        yield f"denied   {safe_text(', '.join(result.denied))}"
+        yield "denied", ", ".join(result.denied)
     if result.left_out:
-        yield f"left out {safe_text(', '.join(result.left_out))}"
+        yield "left out", ", ".join(result.left_out)
     if result.sandbox is not None:
-        yield f"sandbox  {safe_text(result.sandbox)}"
-    yield f"agent    {safe_text(result.agent)}"
-    yield f"run      {result.run_id}"
-    yield f"show     agentctl runs show {short_id(result.run_id)}"
-    if paste:
-        yield f"hint: {safe_text(paste)}"
+        yield "sandbox", result.sandbox
+    yield "agent", result.agent
+    yield "run", result.run_id
+    yield "show", f"agentctl runs show {short_id(result.run_id)}"

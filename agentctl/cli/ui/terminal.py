@@ -42,13 +42,20 @@ def is_terminal(stream: TextIO) -> bool:
 
 
 def terminal_width(stream: TextIO) -> int | None:
-    """Return the width of the terminal in columns, None if ``stream`` is not a terminal."""
+    """Return the width of the terminal in columns, None if ``stream`` is not a terminal or its width is unknown.
+
+    COLUMNS makes it narrower, or known; a COLUMNS above the width is left over from a wider window.
+    """
     if not is_terminal(stream):
         return None
+    from agentctl.settings.host import columns_variable
+
+    wanted = columns_variable()
     try:
-        return os.get_terminal_size(stream.fileno()).columns or None
+        width = os.get_terminal_size(stream.fileno()).columns
     except (OSError, ValueError):
-        return None
+        width = 0
+    return min(width, wanted or width) or wanted
 
 
 def is_person_here(stdin: TextIO, stderr: TextIO) -> bool:

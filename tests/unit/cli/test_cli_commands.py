@@ -162,7 +162,7 @@ def test_runs_lists_the_newest_first(here: Here) -> None:
     here("run", "look around\nand further", script="auth")
     lines = here("runs", "ls").out.splitlines()
     assert [line.split()[3] for line in lines[1:]] == ["auth", "done"]
-    assert lines[1].endswith("look around…")
+    assert lines[1].endswith("  look around and further")
     runs = here("runs", "list", "--json").document["runs"]
     assert [run["status"] for run in runs] == ["auth", "done"]
     assert runs[1]["cost"] == {"usd": 0.013, "nano_usd": 13_000_000}
@@ -206,9 +206,11 @@ def test_runs_show_of_an_unknown_id_is_a_usage_error(here: Here) -> None:
 def test_config_shows_each_value_and_where_it_came_from(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAX_COST_PER_TASK", "0.25")
     line = next(line for line in here("config", "show").out.splitlines() if line.startswith("max_cost_per_task"))
-    assert line.split() == ["max_cost_per_task", "0.25", "environment", "MAX_COST_PER_TASK"]
+    assert line.split() == ["max_cost_per_task", "0.25", "0.50", "environment", "MAX_COST_PER_TASK"]
     settings = here("config", "show", "-o", "json").document["settings"]
-    assert settings["max_cost_per_task"] == {"value": "0.25", "source": "environment MAX_COST_PER_TASK"}
+    assert settings["max_cost_per_task"] == {
+        "value": "0.25", "source": "environment MAX_COST_PER_TASK", "default": "0.50", "is_set": True,
+    }  # fmt: skip
 
 
 def test_config_never_shows_a_key(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:

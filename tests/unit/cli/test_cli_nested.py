@@ -42,8 +42,8 @@ def test_runs_show_draws_the_tree_with_what_each_run_cost(here: Here, outer: Pro
     tree = shown.out[shown.out.index("run   ") :].splitlines()
     assert [line.split()[:2] for line in tree[1:]] == [["outer", "running"], ["├─", first], ["└─", last]]
     assert tree[0].split() == ["run", "status", "own", "with", "nested", "runs", "limit", "task"]
-    assert tree[1].endswith("$1.00  Look…")
-    assert tree[3].endswith("$5.00  How much memory is free?   (this run)")
+    assert tree[1].endswith("$1.00  Look around")
+    assert tree[3].endswith("$5.00  (this run) How much memory is free?")
     document = here("runs", "show", first, "--json").document
     nodes = document["tree"]
     assert [(node["run_id"], node["parent_id"], node["depth"]) for node in nodes] == [
@@ -68,6 +68,7 @@ def test_run_without_parent_or_child_has_no_tree(here: Here) -> None:
 def test_a_tree_deeper_than_one_has_a_line_to_each_run() -> None:
     from agentctl.budget.rules import Amounts
     from agentctl.cli.runs.command import _draw_tree
+    from agentctl.cli.ui.columns import Page
     from agentctl.ledger.report import RunNode
 
     def branch(name: str, parent: str | None, depth: int, **more: object) -> RunNode:
@@ -83,10 +84,10 @@ def test_a_tree_deeper_than_one_has_a_line_to_each_run() -> None:
         branch("f", "a", 1),
         branch("g", "f", 2),
     ]
-    lines = [line.split("  done")[0].rstrip() for line in _draw_tree(tree, "e").splitlines()[1:]]
+    lines = [line.split("  done")[0].rstrip() for line in _draw_tree(tree, "e", Page()).splitlines()[1:]]
     assert lines == ["a", "├─ b", "│  ├─ c", "│  └─ d", "│     └─ e", "└─ f", "   └─ g"]
-    assert "$1.00 + $0.01 in doubt + $0.001 held" in _draw_tree(tree, "e")
-    assert "unknown" in _draw_tree(tree, "e").splitlines()[1]
+    assert "$1.00 + $0.01 in doubt + $0.001 held" in _draw_tree(tree, "e", Page())
+    assert "unknown" in _draw_tree(tree, "e", Page()).splitlines()[1]
 
 
 @pytest.mark.usefixtures("outer")

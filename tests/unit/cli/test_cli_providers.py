@@ -33,7 +33,7 @@ def test_providers_list_shows_key_address_model_and_price(here: Here, monkeypatc
     monkeypatch.setenv("OPENAI_BASE_URL", "https://me:hidden@proxy.example/v1")
     ended = here("providers", "ls")
     line = next(line for line in ended.out.splitlines() if " openai " in line)
-    assert line.startswith("*  openai      sk-…7890    gpt-4o-mini (default)  ")
+    assert line.startswith("*  openai      sk-…7890    gpt-4o-mini            (default)  ")
     assert line.endswith("  ***@proxy.example/v1")
     assert "$0.15" in line
     assert ended.out.endswith("\n* a run would use openai (key OPENAI_API_KEY)\n")

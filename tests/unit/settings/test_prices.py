@@ -67,7 +67,7 @@ def test_prices_are_shown_with_their_origin(tmp_path: Path) -> None:
     )
     rows = {row.name: row for row in explain(desk.load())}
     said = "a/b: input 1, output 2.50, output_ceiling 9; c: input 0, output 0"
-    assert rows["prices"] == SettingRow("prices", said, f"user config {toml}")
+    assert rows["prices"] == SettingRow("prices", "prices", said, f"user config {toml}", "litellm's", is_set=True)
 
 
 @pytest.mark.parametrize(

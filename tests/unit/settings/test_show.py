@@ -14,15 +14,28 @@ def test_every_setting_is_shown_with_its_origin(tmp_path: Path) -> None:
     desk.user_toml('deny = ["docker_logs", "read_file"]\nmax_cost_per_hour = "none"')
     rows = {row.name: row for row in explain(desk.load({"MAX_COST_PER_TASK": "0.000000001"}, flags={"timeout": "90"}))}
     assert set(rows) == {*ENV_NAMES, *TABLE_FIELDS} == set(Settings.model_fields)
-    assert rows["max_cost_per_task"] == SettingRow("max_cost_per_task", "0.000000001", "environment MAX_COST_PER_TASK")
-    assert rows["max_cost_per_hour"] == SettingRow(
-        "max_cost_per_hour", "none", f"user config {desk.config / 'config.toml'}"
-    )
-    assert rows["timeout"] == SettingRow("timeout", "90 s", "flag --timeout")
-    assert rows["deny"].value == "docker_logs, read_file"
-    assert rows["llm_model"] == SettingRow("llm_model", "", "default")
-    assert rows["read_only"] == SettingRow("read_only", "false", "default")
-    assert rows["state_dir"] == SettingRow("state_dir", str(desk.state), "environment AGENTCTL_STATE_DIR")
+    cost, toml = "cost", f"user config {desk.config / 'config.toml'}"
+    for row in (
+        SettingRow("max_cost_per_task", cost, "0.000000001", "environment MAX_COST_PER_TASK", "0.50", is_set=True),
+        SettingRow("max_cost_per_hour", cost, "none", toml, "10.0", is_set=True),
+        SettingRow("timeout", "work", "90 s", "flag --timeout", "1800 s", is_set=True),
+        SettingRow("deny", "reach", "docker_logs, read_file", toml, "none", is_set=True),
+        SettingRow("llm_model", "answer", "", "default", "the provider's default", is_set=False),
+        SettingRow("read_only", "reach", "false", "default", "false", is_set=False),
+    ):
+        assert rows[row.name] == row
+    assert rows["state_dir"][2:4] == (str(desk.state), "environment AGENTCTL_STATE_DIR")
+
+
+def test_unset_setting_shows_the_default_that_holds(tmp_path: Path) -> None:
+    rows = {row.name: row for row in explain(Desk(tmp_path).load())}
+    assert {name: rows[name].default for name in ("openai_base_url", "groq_api_key", "tools", "max_cost_per_day")} == {
+        "openai_base_url": "https://api.openai.com/v1",
+        "groq_api_key": "not set",
+        "tools": "all",
+        "max_cost_per_day": "no limit",
+    }
+    assert [name for name, row in rows.items() if not row.default] == []
 
 
 def test_no_key_and_no_password_is_ever_shown(tmp_path: Path) -> None:
