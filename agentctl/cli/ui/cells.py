@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 _TAB = 4
-_NUMBER = frozenset("$0123456789.,")
+#: What an amount is written with: no row is broken between two of these.
+NUMBER = frozenset("$0123456789.,")
 
 
 def cell_width(text: str) -> int:
@@ -13,8 +15,9 @@ def cell_width(text: str) -> int:
     return len(text) if text.isascii() else sum(map(_cell, text))
 
 
+@lru_cache(4096)
 def _cell(char: str) -> int:
-    if char.isascii():
+    if char < "\u0300":  # Latin, without rich; safe text has no soft hyphen
         return 1
     from rich.cells import get_character_cell_size
 
@@ -66,7 +69,7 @@ def _break(word: str, end: int) -> int:
     """Return where to break a word that is wider than the row: behind a mark, else not in a number, else at ``end``."""
     places = range(end, end // 2, -1)
     behind = (at for at in places if word[at - 1] in "/-_=&?")
-    outside = (at for at in places if not (word[at - 1] in _NUMBER and word[at] in _NUMBER))
+    outside = (at for at in places if not (word[at - 1] in NUMBER and word[at] in NUMBER))
     return next(behind, next(outside, end))
 
 

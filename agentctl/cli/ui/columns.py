@@ -6,9 +6,10 @@ import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cache
+from itertools import islice
 from typing import Literal, NamedTuple, TextIO
 
-from agentctl.cli.ui.cells import cell_width, wrap
+from agentctl.cli.ui.cells import NUMBER, cell_width, wrap
 from agentctl.cli.ui.terminal import terminal_width
 from agentctl.core.text import safe_text
 
@@ -130,7 +131,8 @@ class Page(NamedTuple):
         if column.kind == "name":
             return [_cut_middle(cell, width, self._ellipsis)]
         joined = _together().sub(_JOINT, " ".join(cell.split()))
-        lines = [line.strip(" ").replace(_JOINT, " ") for line in wrap(joined, width)]
+        rows = islice(wrap(joined, width), column.lines + 1 if column.lines else None)
+        lines = [line.strip(" ").replace(_JOINT, " ") for line in rows]
         if column.lines and len(lines) > column.lines:
             lines = lines[: column.lines]
             lines[-1] = _cut_end(lines[-1], width, self._ellipsis)
@@ -243,19 +245,24 @@ def _pad(text: str, width: int, *, right: bool = False) -> str:
 
 
 def _cut_end(text: str, width: int, ellipsis: str) -> str:
-    """Return the first ``width`` cells of ``text`` with an ellipsis."""
-    room = width - len(ellipsis)
-    while text and cell_width(text) > room:
-        text = text[:-1]
-    return text.rstrip() + ellipsis
+    """Return the beginning of ``text`` with an ellipsis, in ``width`` cells at most; no number is cut."""
+    return _beginning(f"{text} ", width - len(ellipsis)).rstrip() + ellipsis
 
 
 def _cut_middle(text: str, width: int, ellipsis: str) -> str:
-    """Return the two ends of ``text`` with an ellipsis between, ``width`` cells at most."""
+    """Return the two ends of ``text`` with an ellipsis between, in ``width`` cells at most; no number is cut."""
     room = width - len(ellipsis)
-    head, tail = text, text
-    while cell_width(head) > room - room // 2:
-        head = head[:-1]
-    while tail and (cell_width(tail) > room // 2 or not cell_width(tail[0])):  # no mark without its letter
+    tail = _beginning(text[::-1], room // 2)[::-1]
+    while tail and not cell_width(tail[0]):  # a mark without its letter
         tail = tail[1:]
-    return head + ellipsis + tail
+    return _beginning(text, room - room // 2) + ellipsis + tail
+
+
+def _beginning(text: str, room: int) -> str:
+    """Return at most ``room`` cells of the beginning of ``text``, which is wider; a number that is cut is left out."""
+    end = min(max(0, room), len(text))
+    while end and cell_width(text[:end]) > room:
+        end -= 1
+    while 0 < end < len(text) and text[end - 1] in NUMBER and text[end] in NUMBER:
+        end -= 1
+    return text[:end]

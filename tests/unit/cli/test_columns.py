@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentctl.cli.ui.cells import cell_width
@@ -47,6 +47,7 @@ ROW = st.tuples(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(ROW, max_size=4), st.integers(16, 160))
 def test_no_line_is_wider_than_the_terminal_and_no_amount_id_or_time_is_cut(
     rows: list[tuple[str, ...]], width: int
@@ -61,6 +62,7 @@ def test_no_line_is_wider_than_the_terminal_and_no_amount_id_or_time_is_cut(
         assert {row[0], row[3]} <= set(EXACT.findall(table))
 
 
+@settings(deadline=None)
 @given(st.lists(ROW, min_size=1, max_size=4))
 def test_without_a_terminal_each_row_is_one_line_and_nothing_is_cut(rows: list[tuple[str, ...]]) -> None:
     lines = Page().table(COLUMNS, rows).split("\n")
@@ -106,9 +108,15 @@ def test_name_keeps_both_ends_and_a_long_text_ends_in_an_ellipsis() -> None:
     table = Page(40).table(columns, [("openai/gpt-4o-mini-2026-07-18", "word " * 30)])
     assert table.splitlines() == [
         "model              task",
-        "openai/g…26-07-18  word word word word",
+        "openai/g…-07-18    word word word word",
         "                   word word word word…",
     ]
+
+
+def test_megabyte_of_text_is_laid_out_as_far_as_it_is_shown() -> None:
+    task = "数据" * 250_000
+    table = Page(60).table((Column("run", "name"), Column("task", "text", lines=2)), [(task, task)])
+    assert [len(line) for line in table.splitlines()] == [33, 32, 45]
 
 
 def test_string_among_the_rows_is_a_heading() -> None:
