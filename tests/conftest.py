@@ -93,7 +93,8 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     ci = ("CI", "GITHUB_ACTIONS", "GITLAB_CI", "BUILDKITE", "CIRCLECI", "TF_BUILD", "BITBUCKET_BUILD_NUMBER")
     for name in (*ci, "JENKINS_URL", "AGENTCTL_CHILD", "AGENTCTL_PARENT_RUN", "AGENTCTL_PARENT_CAPABILITY"):
         monkeypatch.delenv(name, raising=False)
-    for name in ("LLM_PROVIDER", "LLM_MODEL", "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "NO_COLOR", "FORCE_COLOR"):
+    chosen = ("LLM_PROVIDER", "LLM_MODEL", "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "NO_COLOR", "FORCE_COLOR", "COLUMNS")
+    for name in chosen:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")  # nobody: a developer's own one is not for the tests

@@ -200,7 +200,8 @@ async def test_narrow_terminal_drops_the_bars_first(
     with on_a_screen(agentctl, "costs", "--last-hour", "--by", "model", columns=columns) as screen:
         shown = await anyio.to_thread.run_sync(screen.rest)
         assert screen.process.wait(60) == 0
-    assert (" % █" in shown, "cached" in shown) == (bars, cached)
+    assert (" % █" in shown, "cached" in shown.split("\r\n")[0]) == (bars, cached)
+    assert ("(too narrow for: cached)" in shown) == (not cached)
     assert max(map(len, shown.split("\r\n")[:4])) <= columns
     assert shown.split("\r\n")[1].split()[0] == "p/small"
 

@@ -90,7 +90,6 @@ def test_text_has_agent_price_limits_and_past_costs(agentctl: Commands, state: P
     assert said["ceiling"] == "$0.50 (max_cost_per_task)"
     assert said["past runs"] == "6 of this agent and model finished in the last 90 days"
     assert (said["P50"], said["P90"]) == ("$0.03, 40 tokens", "$0.06, 70 tokens")
-    assert max(map(len, told.splitlines())) < 80
     (hour,) = (line for line in told.splitlines() if line.startswith("max_cost_per_hour"))
     assert hour.split() == ["max_cost_per_hour", "$10", "$0.21", "$0", "$0", "$9.79"]
     assert " UTC; nothing was sent or spent.\n" in told

@@ -34,7 +34,8 @@ def test_trust_shows_names_and_never_values_and_then_the_file_is_used(here: Here
         f"trusted {path}\n"
     )
     rows = here("config", "show", "--json").document["settings"]
-    assert rows["openai_base_url"] == {"value": "http://127.0.0.1:9", "source": f"trusted project file {path}"}
+    shown = {"value": "http://127.0.0.1:9", "source": f"trusted project file {path}", "is_set": True}
+    assert rows["openai_base_url"] == {**shown, "default": "https://api.openai.com/v1"}
     assert "not-to-be-seen" not in json.dumps(rows)
     again = here("trust")
     assert (again.code, again.err) == (0, f"{path} is already trusted\n")
