@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from agentctl.settings import Loaded
 
 SCHEMA = "agentctl.models/1"
-_HEADER = ("provider", "model", "key", "context", "output", "in/M", "out/M", "note")
-_RIGHT = frozenset({3, 4, 5, 6})
 _VERBS = ("list", "ls", "show", "search")
 
 
@@ -127,11 +125,16 @@ def _near(words: Sequence[str], loaded: Loaded, catalog: Catalog) -> str:
 
 
 def _print_table(rows: Sequence[_ModelRow], catalog: Catalog) -> None:
-    from agentctl.cli.ui.format import columns
-    from agentctl.core.text import safe_text
+    from agentctl.cli.ui.columns import Column, stdout_page
 
-    print(columns(_HEADER, [tuple(map(safe_text, _cells(row))) for row in rows], right=_RIGHT))
-    print(f"\nprices in dollars per million tokens; {catalog.version}; yours: [prices] in config.toml")
+    head = (
+        *(Column("provider"), Column("model", "name"), Column("key", drop=2), Column("context", drop=3, right=True)),
+        *(Column("output", drop=4, right=True), Column("in/M", right=True), Column("out/M", right=True)),
+        Column("note", "text", drop=1),
+    )
+    page = stdout_page()
+    print(page.table(head, map(_cells, rows)))
+    print("\n" + page.prose(f"prices in dollars per million tokens; {catalog.version}; yours: [prices] in config.toml"))
 
 
 def _cells(row: _ModelRow) -> tuple[str, ...]:

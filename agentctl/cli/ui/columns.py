@@ -19,6 +19,7 @@ _INDENT = "  "
 _EASY_TEXT, _EASY_NAME = 20, 16  # cells that a column keeps as long as another one can be left out
 _LEAST_TEXT, _LEAST_NAME = 12, 8  # no amount is longer than 12, so that none is broken inside a text
 _LEAST_VALUE = 20
+_LEAST_HEAD = 5  # of a name that is cut
 
 Kind = Literal["whole", "name", "text", "line"]
 
@@ -252,17 +253,25 @@ def _cut_end(text: str, width: int, ellipsis: str) -> str:
 def _cut_middle(text: str, width: int, ellipsis: str) -> str:
     """Return the two ends of ``text`` with an ellipsis between, in ``width`` cells at most; no number is cut."""
     room = width - len(ellipsis)
-    tail = _beginning(text[::-1], room // 2)[::-1]
+    tail = _beginning(text[::-1], room // 2, number=room - _LEAST_HEAD)[::-1]
     while tail and not cell_width(tail[0]):  # a mark without its letter
         tail = tail[1:]
-    return _beginning(text, room - room // 2) + ellipsis + tail
+    return _beginning(text, room - cell_width(tail)) + ellipsis + tail
 
 
-def _beginning(text: str, room: int) -> str:
-    """Return at most ``room`` cells of the beginning of ``text``, which is wider; a number that is cut is left out."""
+def _beginning(text: str, room: int, *, number: int = 0) -> str:
+    """Return at most ``room`` cells of the beginning of ``text``, which is wider.
+
+    A number that this would cut is included if it ends within ``number`` cells, else left out.
+    """
     end = min(max(0, room), len(text))
     while end and cell_width(text[:end]) > room:
         end -= 1
+    whole = end
+    while 0 < whole < len(text) and text[whole - 1] in NUMBER and text[whole] in NUMBER:
+        whole += 1
+    if whole <= end or cell_width(text[:whole]) <= number:
+        return text[:whole]
     while 0 < end < len(text) and text[end - 1] in NUMBER and text[end] in NUMBER:
         end -= 1
     return text[:end]

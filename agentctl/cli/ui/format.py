@@ -1,8 +1,8 @@
-"""Format amounts, durations, plain tables and styles; nothing is cut."""
+"""Format amounts, durations and styles; nothing is cut."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from decimal import ROUND_UP, Decimal
 from typing import Literal
 
@@ -56,19 +56,6 @@ def seconds(value: float) -> str:
 def plural(count: int, word: str) -> str:
     """Return ``1 turn``, ``3 turns``."""
     return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
-
-
-def columns(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: frozenset[int] = frozenset()) -> str:
-    """Return a plain table, as wide as its cells; the columns of ``right`` are aligned right."""
-    lines = [list(header), *(list(row) for row in rows)]
-    widths = [max(len(line[index]) for line in lines) for index in range(len(header))]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if index in right else cell.ljust(width)
-            for index, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
 
 
 Style = Literal["bold", "dim", "red", "green", "yellow"]

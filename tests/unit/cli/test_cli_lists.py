@@ -28,7 +28,7 @@ LISTS = (
     *("runs list", "ledger check", "costs --by model,run", "costs --by day,purpose", "ledger reprice --by model"),
     *("providers list", "agents list", "agents show docker", "tools list", "tools show read_file"),
     *("config show", "config show --all", "config path", "trust --list", "doctor --offline"),
-    *("policy check docker_restart(name=web)", "run --estimate Why?"),
+    *("policy check docker_restart(name=web)", "run --estimate Why?", "models", "models gpt-4o"),
 )
 AtTerminal = Callable[..., list[str]]
 

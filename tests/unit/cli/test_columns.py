@@ -73,6 +73,11 @@ def test_without_a_terminal_each_row_is_one_line_and_nothing_is_cut(rows: list[t
         assert "\x1b" not in line
 
 
+def test_table_without_a_terminal_is_as_wide_as_its_cells() -> None:
+    table = Page().table((Column("a"), Column("n", right=True)), [("x" * 300, "1"), ("y", "10")])
+    assert table.splitlines() == [f"a{' ' * 299}   n", f"{'x' * 300}   1", f"y{' ' * 299}  10"]
+
+
 def test_columns_shrink_then_leave_then_names_are_cut() -> None:
     heads = {width: Page(width).table(COLUMNS, ROWS).split("\n")[0].split() for width in (200, 110, 85, 70, 50)}
     assert heads == {
@@ -108,7 +113,7 @@ def test_name_keeps_both_ends_and_a_long_text_ends_in_an_ellipsis() -> None:
     table = Page(40).table(columns, [("openai/gpt-4o-mini-2026-07-18", "word " * 30)])
     assert table.splitlines() == [
         "model              task",
-        "openai/g…-07-18    word word word word",
+        "openai…2026-07-18  word word word word",
         "                   word word word word…",
     ]
 
@@ -116,7 +121,7 @@ def test_name_keeps_both_ends_and_a_long_text_ends_in_an_ellipsis() -> None:
 def test_megabyte_of_text_is_laid_out_as_far_as_it_is_shown() -> None:
     task = "数据" * 250_000
     table = Page(60).table((Column("run", "name"), Column("task", "text", lines=2)), [(task, task)])
-    assert [len(line) for line in table.splitlines()] == [33, 32, 45]
+    assert [len(line) for line in table.splitlines()] == [33, 31, 45]
 
 
 def test_string_among_the_rows_is_a_heading() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentctl.cli.runs.transcript import transcript
-from agentctl.cli.ui.format import ceiling, columns, money, painter, plural, seconds
+from agentctl.cli.ui.format import ceiling, money, painter, plural, seconds
 from agentctl.cli.ui.lines import call_text, event_lines
 from agentctl.cli.ui.meter import Meter, MeteredCall, advance
 from agentctl.cli.ui.run_table import render_run_table
@@ -81,14 +81,6 @@ def test_limits_and_times_read_as_people_write_them() -> None:
         "2 h 05 min",
     ]
     assert [plural(1, "turn"), plural(3, "turn")] == ["1 turn", "3 turns"]
-
-
-def test_a_table_is_never_cut() -> None:
-    assert columns(("a", "n"), [("x" * 300, "1"), ("y", "10")], right=frozenset({1})).splitlines() == [
-        f"a{' ' * 299}   n",
-        f"{'x' * 300}   1",
-        f"y{' ' * 299}  10",
-    ]
 
 
 def test_the_summary_is_one_line() -> None:
