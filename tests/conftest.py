@@ -27,7 +27,8 @@ pytest_plugins = [
 
 #: The most examples that a property test draws; with --full as many as the test sets.
 FEW, USUAL = 10, 40
-hypothesis.settings.register_profile("full", suppress_health_check=[hypothesis.HealthCheck.too_slow])
+# No deadline: how long an example takes depends on the machine.
+hypothesis.settings.register_profile("full", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 for _name, _most in (("few", FEW), ("usual", USUAL)):
     hypothesis.settings.register_profile(_name, hypothesis.settings.get_profile("full"), max_examples=_most)
 hypothesis.settings.load_profile("usual")

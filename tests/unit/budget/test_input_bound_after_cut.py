@@ -97,7 +97,7 @@ def cuts(draw: st.DrawFn) -> tuple[Request, Completion, Request]:
     return Request("m", before, TOOLS), answer, Request("m", (*left, *new), TOOLS)
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=600, suppress_health_check=[HealthCheck.too_slow])
 @given(templates, cuts(), st.integers(0, 2_000))
 def test_request_after_a_cut_is_never_above_its_bound(
     template: Template, cut: tuple[Request, Completion, Request], thoughts: int
@@ -124,7 +124,7 @@ VOCABULARIES = ("cl100k_base", "o200k_base", "older Claude")
 
 
 @pytest.mark.parametrize("name", VOCABULARIES)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(words, min_size=1, max_size=8),
     st.lists(st.booleans(), min_size=8, max_size=8),

@@ -82,7 +82,7 @@ def truth(name: str, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> 
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(conversations(), st.booleans())
 def test_openais_count_is_never_above_the_counted_bound(name: str, said: tuple[Message, ...], offers: bool) -> None:
     request = Request("m", said, TOOLS if offers else ())
@@ -90,7 +90,7 @@ def test_openais_count_is_never_above_the_counted_bound(name: str, said: tuple[M
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(conversations(), st.integers(0, 10), conversations(), st.integers(0, 500))
 def test_openais_count_of_a_growing_conversation_is_never_above_the_counted_bound(
     name: str, said: tuple[Message, ...], left: int, more: tuple[Message, ...], thoughts: int
@@ -159,7 +159,7 @@ def test_text_that_is_not_valid_unicode_counts_its_bytes() -> None:
 
 
 @given(st.text(max_size=50), st.integers(1, 3))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_a_long_text_counts_no_less_in_pieces(text: str, times: int) -> None:
     found, long = vocabulary_of("o200k_base"), (text + "word ") * (times * 30_000 // (len(text) + 5))
     encoding = found._encoding

@@ -32,7 +32,7 @@ def cached(truth: int, before: int, habit: str) -> int:
     return before // 128 * 128 if habit == "leaves out what was cached" and before <= truth else 0
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=150)
+@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=150)
 @given(
     servers,
     servers,

@@ -174,7 +174,7 @@ EVENTS = st.sampled_from(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(EVENTS, st.dictionaries(FIELDS, ANYTHING)), max_size=6), st.integers(1, 150))
 def test_journal_of_any_content_is_drawn_or_refused(events: list[tuple[str, Fields]], width: int) -> None:
     found: ContextUsage = read_context_usage({**fields, "event": event} for event, fields in events)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agentctl.context.counter import Calibration, CalibrationPrior, CountSample, fit_calibration, is_believable
@@ -24,7 +24,6 @@ def test_estimate_without_a_report_is_the_expected_one() -> None:
 
 
 @given(TRUE, st.lists(OWN, min_size=1, max_size=16))
-@settings(deadline=None)
 def test_estimate_meets_the_last_report_and_is_never_below_it(true: Calibration, owns: list[int]) -> None:
     reports = reports_of(true, owns)
     line = fit_calibration(EXPECTED, reports)
@@ -32,7 +31,6 @@ def test_estimate_meets_the_last_report_and_is_never_below_it(true: Calibration,
 
 
 @given(TRUE, st.lists(st.floats(1.05, 1.6), min_size=3, max_size=12))
-@settings(deadline=None)
 def test_a_conversation_that_grows_is_soon_counted_as_its_provider_counts(
     true: Calibration, steps: list[float]
 ) -> None:
@@ -47,7 +45,6 @@ def test_a_conversation_that_grows_is_soon_counted_as_its_provider_counts(
 
 
 @given(TRUE, st.integers(2000, 100_000), st.floats(0.3, 0.9))
-@settings(deadline=None)
 def test_calibration_holds_after_a_cut(true: Calibration, own: int, left: float) -> None:
     reports = reports_of(true, [own // 3, own // 2, own])
     cut = own * left
@@ -55,7 +52,6 @@ def test_calibration_holds_after_a_cut(true: Calibration, own: int, left: float)
 
 
 @given(st.lists(st.builds(CountSample, OWN, st.integers(1, 10**7)), max_size=16))
-@settings(deadline=None)
 def test_factor_stays_within_its_bounds_whatever_is_reported(reports: list[CountSample]) -> None:
     line = fit_calibration(EXPECTED, reports)
     assert 0.825 <= line.factor <= 4.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agentctl.context.digest import Digest, extend_digest, split_digest
@@ -80,7 +80,6 @@ def test_digest_grows_to_its_bound_and_then_only_counts() -> None:
     assert numbers[-1] > 250
 
 
-@settings(deadline=None)
 @given(st.lists(st.text(st.characters(exclude_categories=()), max_size=60)), st.integers(1, 10**6), ANY_TEXT)
 def test_digest_is_found_again_whatever_it_says(texts: list[str], count: int, words: str) -> None:
     lines = extend_digest(Digest(), [[Message("user", text)] for text in texts]).lines
@@ -88,7 +87,6 @@ def test_digest_is_found_again_whatever_it_says(texts: list[str], count: int, wo
     assert split_digest(words + text) == (words, Digest(count, lines))
 
 
-@settings(deadline=None)
 @given(conversations(), st.integers(0, 200))
 def test_a_digest_keeps_to_its_room_and_drops_the_oldest_lines_first(messages: tuple[Message, ...], room: int) -> None:
     digest = extend_digest(Digest(), [[message] for message in messages])

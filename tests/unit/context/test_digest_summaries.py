@@ -24,7 +24,6 @@ LINES = st.lists(ANY_TEXT, max_size=6).map(
 )
 
 
-@settings(deadline=None)
 @given(SAID, SAID, LINES, st.integers(1, 10**9 - 1))
 def test_a_summary_is_found_again_whatever_it_says(
     words: str, summary: str, lines: tuple[str, ...], count: int
@@ -33,7 +32,6 @@ def test_a_summary_is_found_again_whatever_it_says(
     assert split_digest(words + digest.text(10**6)) == (words, digest)
 
 
-@settings(deadline=None)
 @given(SAID, LONG, LINES, st.integers(0, 400))
 def test_with_a_summary_too_a_digest_keeps_to_its_room_and_stays_one(
     words: str, summary: str, lines: tuple[str, ...], room: int
@@ -50,7 +48,7 @@ def has_form(words: str) -> bool:
     return bool(split_digest(words)[1].messages)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     SAID.filter(lambda words: not has_form(words)),
     st.lists(st.tuples(conversations(), st.none() | LONG), min_size=1, max_size=4),

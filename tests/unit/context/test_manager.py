@@ -161,7 +161,6 @@ def test_a_long_text_of_blocks_keeps_its_other_blocks() -> None:
     assert "the middle is cut here" in kept["content"][2]["text"]
 
 
-@settings(deadline=None)
 @given(conversations(), st.integers(50, 1_500), st.integers(0, 3))
 def test_our_messages_and_their_dicts_are_cut_alike(messages: tuple[Message, ...], limit: int, keep: int) -> None:
     def plain(message: Message) -> dict[str, Any]:
@@ -488,7 +487,7 @@ JSON = st.recursive(
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.lists(JSON, max_size=4))
 def test_any_content_is_counted_or_refused(messages: object) -> None:
     try:

@@ -68,7 +68,6 @@ def test_request_is_a_prefix_of_the_next_between_rare_cuts(size: int) -> None:
     assert cuts <= 200 * (size / 4 + 16) / 2_000 + 1, "each makes room for a quarter of the limit"
 
 
-@settings(deadline=None)
 @given(conversations(), st.integers(200, 1_500))
 def test_a_growing_conversation_is_only_changed_where_it_does_not_fit(
     messages: tuple[Message, ...], max_tokens: int
@@ -160,7 +159,6 @@ def test_tokens_are_a_fourth_of_the_bytes_rounded_up() -> None:
     assert PLAIN.schemas((ToolSpec("abcd", "efgh", {}),)) == 4 + 3
 
 
-@settings(deadline=None)
 @given(ANY_TEXT.map(lambda text: text * 60), st.integers(32, 400))
 def test_a_cut_text_never_exceeds_its_room(text: str, room: int) -> None:
     cut = PLAIN.cut_middle(text, room)
@@ -211,7 +209,7 @@ def promises(
 NUMBERS = (st.integers(0, 3_000), st.integers(0, 4) | st.just(99), st.integers(0, 4) | st.just(99), st.integers(0, 100))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(conversations(), *NUMBERS)
 def test_pruning_keeps_its_promises(
     messages: tuple[Message, ...], max_tokens: int, keep_user: int, keep_assistant: int, tools_tokens: int
@@ -219,7 +217,7 @@ def test_pruning_keeps_its_promises(
     promises(messages, max_tokens, keep_user, keep_assistant, tools_tokens)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(BROKEN, *NUMBERS)
 def test_pruning_keeps_its_promises_in_a_conversation_that_no_provider_would_take(
     messages: tuple[Message, ...], max_tokens: int, keep_user: int, keep_assistant: int, tools_tokens: int
@@ -227,7 +225,6 @@ def test_pruning_keeps_its_promises_in_a_conversation_that_no_provider_would_tak
     promises(messages, max_tokens, keep_user, keep_assistant, tools_tokens)
 
 
-@settings(deadline=None)
 @given(conversations())
 def test_a_sound_conversation_has_only_sound_units(messages: tuple[Message, ...]) -> None:
     units = group_turns(messages)

@@ -32,7 +32,7 @@ SUMMARIES = (
 )
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(conversations() | BROKEN, LIMITS, KEPT, KEPT, st.integers(0, 100), MEASURES, SUMMARIES, st.integers(1, 100))
 def test_a_cut_keeps_its_promises_however_it_is_counted(
     messages: Talk, limit: int, user: int, assistant: int, tools: int, measure: Measure, summary: str, percent: int
@@ -90,7 +90,7 @@ def grown(messages: Talk, number: int, kind: str, text: str, calls: int) -> Talk
     return (*messages, Message("assistant", "", asked), *(Message("tool", text, tool_call_id=c.id) for c in asked))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(TURNS, ANY_TEXT, SUMMARIES, MEASURES)
 def test_a_conversation_cut_many_times_keeps_them_all_and_its_task(
     turns: list[tuple[str, str, int]], task: str, summary: str, measure: Measure
@@ -155,7 +155,6 @@ def finished(messages: Talk) -> Talk:
     return messages if whole else messages[: last[0]]
 
 
-@settings(deadline=None)
 @given(conversations().map(finished), st.integers(60, 1_500), st.integers(0, 3))
 def test_valid_conversation_stays_valid_for_each_provider_after_a_cut(messages: Talk, limit: int, keep: int) -> None:
     manager = ContextManager(limit, keep, keep, warn=lambda _: None)

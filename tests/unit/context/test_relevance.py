@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agentctl.context.relevance import extract_features, message_words, passage, rank_groups, relevances, word_weights
@@ -87,7 +87,6 @@ def test_the_passage_that_is_shown_is_what_the_task_asks_for(text: str, told: st
     assert "\n" not in shown
 
 
-@settings(deadline=None)
 @given(ANY_TEXT.map(lambda text: text * 40), st.integers(8, 200))
 def test_a_passage_of_any_text_is_one_line_of_its_length(text: str, most: int) -> None:
     shown = passage(text, {"a": 2, "b": 1}, most)
@@ -115,7 +114,6 @@ def test_words_are_found_in_any_script(task: str, fitting: str) -> None:
     assert scores == (0.0, 1.0)
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(ANY_TEXT.map(lambda text: Message("tool", text)), min_size=1, max_size=3), max_size=6))
 def test_any_text_gets_a_score_from_zero_on_and_always_the_same(groups: list[list[Message]]) -> None:
     scores = scored(groups, groups[-1] if groups else [])

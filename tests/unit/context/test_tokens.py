@@ -41,7 +41,7 @@ def test_a_plan_leaves_room_for_what_is_fixed() -> None:
 
 @pytest.mark.parametrize("model", [None, *MODELS])
 @given(pieces=PIECES, most=st.integers(100, 4000))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_text_is_cut_to_its_size_wherever_it_is_dense(
     model: str | None, pieces: list[tuple[str, int]], most: int
 ) -> None:

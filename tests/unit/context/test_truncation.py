@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agentctl.context.tokens import PLAIN
@@ -52,7 +52,6 @@ def reads_on_where_it_stops(text: str, cut: str) -> None:
         assert 1 <= first <= last <= lines_there
 
 
-@settings(deadline=None)
 @given(TEXT, st.integers(120, 2000))
 @example("x" * 5000, 400)
 @example("\n" * 5000, 400)
@@ -67,7 +66,6 @@ def test_a_cut_text_fits_and_says_what_comes_next(text: str, most: int) -> None:
     reads_on_where_it_stops(text, cut)
 
 
-@settings(deadline=None)
 @given(TEXT, st.lists(st.integers(32, 400), min_size=2, max_size=4))
 @example("line\n" * 2000, [300, 200, 100, 40])
 @example("x" * 9000, [300, 200, 100, 40])

@@ -135,7 +135,7 @@ def test_ambiguous_id_raises_with_the_candidates(tmp_path: Path, prefix: str, me
     assert (caught.value.message, caught.value.hint) == (message, hint)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(kept=st.floats(0, 1, exclude_max=True), zeros=st.integers(0, 3))
 def test_a_last_line_cut_anywhere_is_left_out(tmp_path: Path, kept: float, zeros: int) -> None:
     path = write(tmp_path, "r1", started(), Noted("x" * 50), finished())

@@ -56,7 +56,7 @@ RECORDS = st.sampled_from(KINDS).flatmap(
 NOON = datetime(2026, 11, 22, 12, 0, 0, 5000, UTC)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @given(RECORDS)
 def test_every_event_survives_the_way_through_json(record: Record) -> None:
     line = encode_record(record)
@@ -69,7 +69,7 @@ def test_every_event_survives_the_way_through_json(record: Record) -> None:
     assert datetime.fromisoformat(str(line["at"])) == record.at
 
 
-@settings(max_examples=1, deadline=None)
+@settings(max_examples=1)
 @given(st.data())
 def test_every_kind_of_event_has_a_name_of_its_own_in_the_past_tense(data: st.DataObject) -> None:
     assert len({encode_record(Record("r", 1, NOON, data.draw(anything(kind))))["event"] for kind in KINDS}) == len(

@@ -59,7 +59,7 @@ def filled(path: Path, clock: HandClock | None = None) -> None:
 
 
 @given(st.lists(calls(), min_size=1, max_size=6))
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 def test_every_charge_is_recomputed_to_the_nano_dollar(found: list[Call]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "ledger.db")

@@ -271,7 +271,7 @@ BOOTS: st.SearchStrategy[list[Boot]] = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(BOOTS, st.sampled_from(["same", "none", "mixed"]))
 def test_ledgers_time_is_never_ahead_of_real_time_whichever_clocks_are_behind(boots: list[Boot], ids: str) -> None:
     clock = HandClock(boot_id="" if ids == "none" else "first")
@@ -374,7 +374,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(STEPS)
 def test_amount_counts_for_its_hour_and_not_for_ever_whatever_the_clocks_do(steps: list[Step]) -> None:
     """A restart takes so many seconds, over which the wall clock goes on from where it was."""

@@ -201,7 +201,7 @@ DEEDS = ("hold", "send", "doubt", "settle", "late", "void", "die", "reconcile ru
 Deed = tuple[str, int, int]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.tuples(st.sampled_from(DEEDS), st.integers(0, 2), st.integers(0, 3)), max_size=25))
 def test_reconcile_at_any_time_keeps_the_sums_of_the_history_and_living_holds(
     deeds: list[Deed],

@@ -76,7 +76,7 @@ def tables_and_calls(draw: st.DrawFn) -> tuple[PriceTable, list[Call]]:
 
 
 @given(tables_and_calls())
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 def test_the_same_prices_give_back_every_charge_to_the_nano_dollar(drawn: tuple[PriceTable, list[Call]]) -> None:
     """Tiers, cached input, cache writes of both kinds, reasoning, service tiers, another model, the provider's bill,
     classes that are not trusted, and amounts beyond 64 bits.

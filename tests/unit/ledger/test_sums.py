@@ -66,7 +66,7 @@ ROWS = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(ROWS, WHEN, st.integers(1, 2**65))
 def test_a_window_and_when_it_is_free_are_those_of_the_rows(
     found: list[tuple[int, int, str]], after_us: int, nano: int

@@ -54,7 +54,7 @@ ANY_JSON = st.recursive(
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.builds(ToolCall, st.sampled_from(["", "a", "call_1_3", "b" * 200]) | st.text(), st.text(),
                           st.dictionaries(st.text(), ANY_JSON, max_size=3)), max_size=30))  # fmt: skip
 def test_kept_calls_can_be_sent_back_whatever_was_asked(calls: list[ToolCall]) -> None:

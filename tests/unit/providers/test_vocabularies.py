@@ -75,7 +75,7 @@ def test_cutting_a_text_into_pieces_hardly_changes_its_count(monkeypatch: pytest
 
 
 @given(ANY_TEXT)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_every_text_has_a_count_and_special_tokens_are_words(text: str) -> None:
     for name in NAMES:
         tokens = loaded(name)(text)

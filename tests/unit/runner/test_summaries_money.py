@@ -23,7 +23,6 @@ ASK = Ask("a", "r", FACTS, input_bound=1_000, least=500, most=500, hour_limit_na
 ASK = replace(ASK, then=AnswerReserve(800, 256))
 
 
-@settings(deadline=None)
 @given(limit_states(), st.booleans())
 def test_permitted_summary_is_at_most_a_fifth_and_leaves_room_for_the_next_request(
     rooms: tuple[LimitState, ...], at_ceiling: bool
@@ -71,7 +70,7 @@ def test_clamp_is_the_summarys_size_plus_thoughts_of_a_reasoning_model() -> None
     assert choose_summary_output(budgeted, 500) == OutputRange(1_780, 1_780)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(servers, st.lists(st.tuples(texts, texts, st.integers(0, 3000)), min_size=1, max_size=5), texts, st.booleans())
 def test_true_input_of_a_summary_and_of_later_requests_is_never_above_the_bound(
     server: CountingServer, story: list[tuple[str, str, int]], request: str, fails: bool

@@ -18,7 +18,7 @@ FIELDS = {"max_turns": "AGENTCTL_MAX_TURNS", "max_context_tokens": "MAX_CONTEXT_
 limits = st.none() | st.integers(0, 10**6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.dictionaries(st.sampled_from(PLACES), st.integers(1, 10**6)), st.sampled_from(sorted(FIELDS)))
 def test_the_strongest_place_wins(written: dict[str, int], field: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -41,7 +41,7 @@ def test_the_strongest_place_wins(written: dict[str, int], field: str) -> None:
             assert getattr(loaded.settings, field) == written[strongest]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.none() | st.integers(0, 200),
     st.none() | st.integers(0, 200),
@@ -110,7 +110,7 @@ LINES = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(LINES).map("".join).map(str.encode) | st.binary(max_size=300), st.sampled_from([".env", ".agentctl.toml"])
 )

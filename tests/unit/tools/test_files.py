@@ -151,7 +151,7 @@ PARTS += ["magic", "work", "work_outside", "~", "\0", "\udcff", "x" * 300]
 
 
 @given(parts=st.lists(st.sampled_from(PARTS), min_size=1, max_size=7), start=st.sampled_from(["", "/", "TOP", "~/"]))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_a_resolved_path_never_leaves_the_workspace(
     tmp_path_factory: pytest.TempPathFactory, parts: list[str], start: str
 ) -> None:

@@ -109,7 +109,7 @@ async def test_an_endless_line_without_its_middle_is_read_on_by_its_bytes(tmp_pa
     assert onward.startswith("界界")
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(data=st.lists(st.sampled_from([b"", b"a", b"\xc3\xa9", b"b" * 70]), max_size=30), first=st.integers(1, 32))
 def test_a_line_begins_where_counting_says(
     tmp_path_factory: pytest.TempPathFactory, data: list[bytes], first: int

@@ -144,7 +144,7 @@ def test_every_question_of_the_help_has_words_for_people() -> None:
     assert all(lookup.about and lookup.examples and lookup.same_as for lookup in questions())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text() | st.lists(st.sampled_from(sorted({word for task in READS for word in task.split()}))).map(" ".join))
 @example("'")
 @example("\"\" '' ``")
@@ -160,7 +160,7 @@ def test_any_text_ends_in_a_call_or_a_refusal_and_always_the_same(text: str) -> 
     assert tried() == tried()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(UNQUOTED), st.sampled_from(sorted(CHANGES)), st.integers(0, 30))
 def test_a_verb_of_change_anywhere_outside_quotes_never_yields_a_call(task: str, verb: str, place: int) -> None:
     words = task.split()
