@@ -58,14 +58,21 @@ def show(
 
 def _settings_table(rows: Sequence[SettingRow], page: Page, *, every: bool) -> str:
     """Return a table of settings; with ``every`` by section, and unset ones with the default that holds."""
+    from pathlib import Path
+
     from agentctl.cli.ui.columns import Column
     from agentctl.settings.declaration import SECTIONS
+
+    home = f"{Path.home()}/"
+
+    def source(row: SettingRow) -> str:
+        return row.source if page.width is None else row.source.replace(home, "~/", 1)
 
     lines: list[tuple[str, ...] | str] = []
     for section, about in SECTIONS.items():
         found = [row for row in rows if row.section == section]
         lines += [f"{about[0].upper()}{about[1:]}:"] if every and found else []
-        lines += [(row.name, row.value or row.default, row.default if row.is_set else "", row.source) for row in found]
+        lines += [(row.name, row.value or row.default, row.default if row.is_set else "", source(row)) for row in found]
     head = (Column("setting"), Column("value", "text"), Column("default", "text", drop=1), Column("from", "text"))
     return page.table(head, lines)
 

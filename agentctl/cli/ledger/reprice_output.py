@@ -21,7 +21,7 @@ _TOKENS = ("input_tokens", "cached_input_tokens", "output_tokens")
 _MONEY = ("charged_usd", "repriced_usd", "difference_usd")
 _MOST_NAMED = 5
 _PIPE = Page()
-_DROP = {"tokens in": 3, "out": 2, "not repriced": 1}
+_DROP = {"tokens in": 4, "out": 3, "not repriced": 2, "calls": 1}
 
 
 class RepricedView(NamedTuple):

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 _TAB = 4
+#: A word that is wider than its row is broken behind one of these.
+MARKS = "/-_=&?"
 #: What an amount is written with: no row is broken between two of these.
 NUMBER = frozenset("$0123456789.,")
 
@@ -67,9 +69,8 @@ def wrap(text: str, width: int, *, at_spaces: bool = True) -> Iterator[str]:
 
 def _break(word: str, end: int) -> int:
     """Return where to break a word that is wider than the row: behind a mark, else not in a number, else at ``end``."""
-    places = range(end, end // 2, -1)
-    behind = (at for at in places if word[at - 1] in "/-_=&?")
-    outside = (at for at in places if not (word[at - 1] in NUMBER and word[at] in NUMBER))
+    behind = (at for at in range(end, 0, -1) if word[at - 1] in MARKS)
+    outside = (at for at in range(end, end // 2, -1) if not (word[at - 1] in NUMBER and word[at] in NUMBER))
     return next(behind, next(outside, end))
 
 

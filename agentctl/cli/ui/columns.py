@@ -9,7 +9,7 @@ from functools import cache
 from itertools import islice
 from typing import Literal, NamedTuple, TextIO
 
-from agentctl.cli.ui.cells import NUMBER, cell_width, wrap
+from agentctl.cli.ui.cells import MARKS, NUMBER, cell_width, wrap
 from agentctl.cli.ui.terminal import terminal_width
 from agentctl.core.text import safe_text
 
@@ -19,6 +19,8 @@ _INDENT = "  "
 _EASY_TEXT, _EASY_NAME = 20, 16  # cells that a column keeps as long as another one can be left out
 _LEAST_TEXT, _LEAST_NAME = 12, 8  # no amount is longer than 12, so that none is broken inside a text
 _LEAST_VALUE = 20
+_MOST_PIECE = 20  # cells of a piece of a word that is not broken
+_MOST_READ = 2000  # characters of a cell that are looked at for these
 _LEAST_HEAD = 5  # of a name that is cut
 
 Kind = Literal["whole", "name", "text", "line"]
@@ -68,7 +70,8 @@ class Page(NamedTuple):
         found = [self.prose(row) if isinstance(row, str) else [*map(self._clean, row)] for row in rows]
         cells = [heads, *(row for row in found if not isinstance(row, str))]
         natural = [max(map(cell_width, each)) for each in zip(*cells, strict=True)]
-        layout = _fit(columns, [*map(cell_width, heads)], natural, self.width)
+        pieces = [0 if self.width is None else _longest_piece(each) for each in zip(*cells, strict=True)]
+        layout = _fit(columns, [*map(cell_width, heads)], natural, pieces, self.width)
         if layout is None:
             blocks = (row if isinstance(row, str) else "\n".join(self._block(columns, heads, row)) for row in found)
             return "\n\n".join(blocks)
@@ -185,13 +188,19 @@ def stdout_page() -> Page:
     return page_of(sys.stdout)
 
 
-def _fit(columns: Sequence[Column], heads: Sequence[int], natural: Sequence[int], width: int | None) -> _Layout | None:
-    """Return how the columns stand side by side in ``width`` cells; None if they cannot."""
+def _fit(
+    columns: Sequence[Column], heads: Sequence[int], natural: Sequence[int], pieces: Sequence[int], width: int | None
+) -> _Layout | None:
+    """Return how the columns stand side by side in ``width`` cells; None if they cannot.
+
+    ``pieces`` are the widths of the longest pieces of text that are not broken.
+    """
     shown, below, left_out = list(range(len(columns))), tuple[int, ...](), list[int]()
     if width is None or _sum(natural) <= width:
         return _Layout(dict(enumerate(natural)))
-    easy = [_shrunk(*each, text=_EASY_TEXT, name=_EASY_NAME) for each in zip(columns, heads, natural, strict=True)]
-    least = [_shrunk(*each, text=_LEAST_TEXT, name=_LEAST_NAME) for each in zip(columns, heads, natural, strict=True)]
+    parts = list(zip(columns, heads, natural, pieces, strict=True))
+    easy = [_shrunk(*each, text=_EASY_TEXT, name=_EASY_NAME) for each in parts]
+    least = [_shrunk(*each, text=_LEAST_TEXT, name=_LEAST_NAME) for each in parts]
     if _sum(easy) > width:
         below = tuple(at for at in shown if columns[at].kind == "line")
         shown = [at for at in shown if at not in below]
@@ -212,10 +221,16 @@ def _sum(widths: Iterable[int]) -> int:
     return sum(found) + len(_GAP) * (len(found) - 1)
 
 
-def _shrunk(column: Column, head: int, natural: int, *, text: int, name: int) -> int:
+def _shrunk(column: Column, head: int, natural: int, piece: int, *, text: int, name: int) -> int:
     if not column.is_flexible:
         return natural
-    return min(natural, max(head, text if column.kind == "text" else name))
+    return min(natural, max(head, max(text, piece) if column.kind == "text" else name))
+
+
+def _longest_piece(cells: Iterable[str]) -> int:
+    """Return the width of the longest piece of a word that is not broken, at most ``_MOST_PIECE``."""
+    words = (word for cell in cells for word in re.split(rf"(?<=[ {re.escape(MARKS)}])", cell[:_MOST_READ]))
+    return min(_MOST_PIECE, max((len(word.rstrip()) for word in words if word.isascii()), default=0))
 
 
 def _spread(spare: int, widths: dict[int, int], natural: Sequence[int]) -> dict[int, int]:

@@ -124,6 +124,13 @@ def test_megabyte_of_text_is_laid_out_as_far_as_it_is_shown() -> None:
     assert [len(line) for line in table.splitlines()] == [33, 31, 45]
 
 
+def test_text_is_broken_between_words_or_behind_a_mark() -> None:
+    columns = (Column("a" * 26), Column("value", "text"), Column("from", "text"))
+    rows = [("x", "deny run_shell(command=rm *)", "~/.local/state/agentctl")]
+    parts = [part for line in Page(60).table(columns, rows).splitlines()[1:] for part in line.split()]
+    assert parts == ["x", "deny", "~/.local/", "run_", "state/", "shell(command=rm", "agentctl", "*)"]
+
+
 def test_string_among_the_rows_is_a_heading() -> None:
     rows = ["Limits:", ("max_turns", "30"), "Output:", ("color", "auto")]
     assert Page().table((Column("setting"), Column("value")), rows) == (
