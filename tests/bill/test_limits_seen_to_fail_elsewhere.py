@@ -81,8 +81,10 @@ async def test_b11_every_kind_of_call_goes_through_the_one_door(user: Here, wire
 def test_b11_trying_a_provider_out_is_held_and_counted_too(
     state: Path, wire: OpenWire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mini = Rates(Decimal("0.15"), Decimal("0.6"))  # of the model that is tried out when none was chosen
-    server = wire(Answer("ready", input_tokens=1000, output_tokens=1), rates=mini, keys=[KEY])
+    paid = PAID["openai"]  # LLM_MODEL names it, and by that its provider
+    server = wire(
+        Answer("ready", input_tokens=1000, output_tokens=1), rates=paid.rates, models=[paid.model], keys=[KEY]
+    )
     for name, value in reaching(server, "openai").items():
         monkeypatch.setenv(name, value)
     main(("providers", "test", "openai", "--json"))
