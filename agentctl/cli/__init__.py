@@ -1,10 +1,11 @@
 """The command line: parses the arguments, calls the packages below, and prints the result.
 
 `app` builds the Typer application and returns the exit code. Each command is a folder or a module of its
-name: `run/`, `costs/`, `ledger/`, `runs/`, `providers/`, `doctor/`, `help/`, `agents`, `tools`, `policy`,
-`config`, `trust`. Shared by all of them: `options` (flags and their values), `documents` (JSON),
-`exit_codes`, `error_output` (errors and notes on stderr), `streams` (stdout and stderr), `signals` (what
-stops a command), `prompts` (questions to the user), and `ui/` (screens, tables, colours).
+name: `run/`, `costs/`, `ledger/`, `runs/`, `providers/`, `doctor/`, `help/`, `completion/`, `agents`, `tools`,
+`policy`, `config`, `trust`. Shared by all of them: `commands` (their classes, and the layout of their help),
+`options` (flags and their values), `documents` (JSON), `exit_codes`, `error_output` (errors and notes on
+stderr), `streams` (stdout and stderr), `signals` (what stops a command), `prompts` (questions to the user), and
+`ui/` (screens, tables, colours).
 
 Enter: `app.main(argv)`, which `agentctl.__main__` and the console script call; `app.build_app` for the
     application alone.

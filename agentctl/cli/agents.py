@@ -18,7 +18,12 @@ SCHEMA = "agentctl.agents/1"
 
 
 def list_(output: Output = None, json: Json = False) -> None:
-    """List the agents; a run uses the one whose examples are most similar to the task."""
+    """List the agents; a run uses the one whose examples are most similar to the task.
+
+    Examples:
+        agentctl agents list
+        agentctl agents list --json
+    """
     from agentctl.runner.routing import load_agents
 
     as_json = wants_json(output, json=json)
@@ -43,7 +48,12 @@ def show(
     output: Output = None,
     json: Json = False,
 ) -> None:
-    """Show one agent: its tools, limits, instructions and examples."""
+    """Show one agent: its tools, limits, instructions and examples.
+
+    Examples:
+        agentctl agents show docker
+        agentctl agents show --task "Is the container web up?"
+    """
     from agentctl.core.errors import UsageError
     from agentctl.runner.routing import find_agent, load_agents
 

@@ -4,39 +4,73 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from collections.abc import Sequence
+from functools import cache, partial
 from importlib import import_module
 from typing import Annotated, Any, cast
 
 import typer
-from typer.core import TyperGroup, TyperOption
+from typer._click.shell_completion import ShellComplete, add_completion_class
+from typer.core import TyperGroup
 
+from agentctl.cli.commands import Group, add_command, new_group
 from agentctl.cli.invocation import Assemble, Invocation
-from agentctl.cli.options import Command, Group, canonical
 from agentctl.cli.run.command import run
 from agentctl.core.errors import AgentctlError, Interrupted
 
 _HELP = """Run a task with a language model and tools, within a budget that it cannot exceed.
 
-Try: agentctl run "How much disk is free?"
-"""
-_CONTEXT = {"help_option_names": ["-h", "--help"], "token_normalize_func": canonical}
+Examples:
+    agentctl run "How much disk is free?"
+    agentctl run --max-cost 0.10 -i app.log "What failed?"
+    agentctl costs --last-hour
+    agentctl doctor
 
+Flags of a command: agentctl COMMAND --help
+Topics: agentctl help
+"""
 
 _ORDER = (
     *("run", "costs", "ledger", "runs", "agents", "tools", "policy", "providers", "models"),
     *("config", "trust", "doctor", "completion", "help"),
 )
-#: The groups: the module of each one's commands, and its help.
+#: The groups: the module of each one's commands, what they do, and examples.
 _GROUPS = {
-    "ledger": ("agentctl.cli.ledger.command", "Verify the ledger, reconcile amounts in doubt, reprice past calls."),
-    "runs": ("agentctl.cli.runs.command", "List and inspect past runs."),
-    "agents": ("agentctl.cli.agents", "List and inspect agents."),
-    "tools": ("agentctl.cli.tools", "List and inspect the tools that a model can call."),
-    "policy": ("agentctl.cli.policy", "Check whether a tool call would be allowed."),
-    "providers": ("agentctl.cli.providers.command", "List and test providers; manage API keys."),
-    "config": ("agentctl.cli.config", "Show, set and check the settings."),
+    "ledger": (
+        "agentctl.cli.ledger.command",
+        "Verify the ledger, reconcile amounts in doubt, reprice past calls.",
+        ("agentctl ledger check", "agentctl ledger reprice --since 7d"),
+    ),
+    "runs": (
+        "agentctl.cli.runs.command",
+        "List and inspect past runs.",
+        ("agentctl runs list", "agentctl runs show  # the last run"),
+    ),
+    "agents": (
+        "agentctl.cli.agents",
+        "List and inspect agents.",
+        ("agentctl agents list", "agentctl agents show docker"),
+    ),
+    "tools": (
+        "agentctl.cli.tools",
+        "List and inspect the tools that a model can call.",
+        ("agentctl tools list", "agentctl tools show docker_restart"),
+    ),
+    "policy": (
+        "agentctl.cli.policy",
+        "Check whether a tool call would be allowed.",
+        ("agentctl policy check 'docker_restart(name=web)'",),
+    ),
+    "providers": (
+        "agentctl.cli.providers.command",
+        "List and test providers; manage API keys.",
+        ("agentctl providers list", "agentctl providers set-key openai"),
+    ),
+    "config": (
+        "agentctl.cli.config",
+        "Show, set and check the settings.",
+        ("agentctl config show", "agentctl config set max_cost_per_task 0.25"),
+    ),
 }
 
 
@@ -58,7 +92,9 @@ class _LazyGroup(Group):
         """The commands by name, imported on the first access."""
         if self._found is None:
             commands = import_module(_GROUPS[self.name or ""][0]).COMMANDS
-            self._found = dict(vars(typer.main.get_command(_group("", _print_help, commands)))["commands"])
+            self._found = dict(
+                vars(typer.main.get_command(new_group("", _print_help, commands, kind=Group)))["commands"]
+            )
         return self._found
 
     @commands.setter
@@ -66,8 +102,8 @@ class _LazyGroup(Group):
         """Ignore the value that the base class sets; it is always empty."""
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(context: typer.Context, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:  # as for a shell that asks for words
         from agentctl.core.version import __version__
 
         print(f"agentctl {__version__}")
@@ -75,13 +111,9 @@ def _version(wanted: bool) -> None:
 
 
 def _print_help(context: typer.Context) -> None:
-    """Print the help on stderr and exit with 2, unless a command was given."""
+    """Print the help, unless a command was given."""
     if context.invoked_subcommand is None:
-        with contextlib.redirect_stdout(sys.stderr):
-            text = context.get_help()
-            if text:
-                print(text)
-        raise typer.Exit(2)
+        print(context.get_help())
 
 
 def _root(
@@ -93,46 +125,26 @@ def _root(
     _print_help(context)
 
 
-def _group(
-    help: str,
-    callback: Callable[..., None],
-    commands: Mapping[str, Callable[..., None]],
-    *,
-    kind: type[Group] = Group,
-) -> typer.Typer:
-    """Return a Typer group of ``commands``."""
-    group = typer.Typer(
-        cls=kind,
-        help=help,
-        callback=callback,
-        invoke_without_command=True,
-        context_settings=_CONTEXT,
-        pretty_exceptions_enable=False,
-        suggest_commands=False,
-    )
-    for name, command in commands.items():
-        group.command(name, cls=Command, context_settings=_CONTEXT)(command)
-    return group
-
-
 def build_app(*, only_run: bool = False) -> typer.Typer:
     """Return the application; a command imports its own modules when called. ``only_run``: register ``run`` alone."""
     if only_run:
-        return _group(_HELP, _root, {"run": run}, kind=_Root)
+        return new_group(_HELP, _root, {"run": run}, kind=_Root)
+    from agentctl.cli.completion.command import completion
     from agentctl.cli.costs.command import costs
     from agentctl.cli.doctor.command import doctor
-    from agentctl.cli.help.command import completion, help
+    from agentctl.cli.help.command import help
     from agentctl.cli.providers.models import models
     from agentctl.cli.trust import trust
 
-    app = _group(_HELP, _root, {"run": run, "costs": costs}, kind=_Root)
-    for name, (_, about) in _GROUPS.items():
-        app.add_typer(_group(about, _print_help, {}, kind=_LazyGroup), name=name)
-    app.command("models", cls=Command, context_settings=_CONTEXT)(models)
-    app.command("trust", cls=Command, context_settings=_CONTEXT)(trust)
-    app.command("doctor", cls=Command, context_settings=_CONTEXT)(doctor)
-    app.command("completion", cls=Command, context_settings=_CONTEXT)(completion)
-    app.command("help", cls=Command, context_settings=_CONTEXT)(help)
+    app = new_group(_HELP, _root, {"run": run, "costs": costs}, kind=_Root)
+    for name, (_, about, examples) in _GROUPS.items():
+        help_text = "\n    ".join([f"{about}\n\nExamples:", *examples])
+        app.add_typer(new_group(help_text, _print_help, {}, kind=_LazyGroup), name=name)
+    add_command(app, "models", models)
+    add_command(app, "trust", trust)
+    add_command(app, "doctor", doctor)
+    add_command(app, "completion", completion)
+    add_command(app, "help", help)
     return app
 
 
@@ -171,11 +183,16 @@ def _report(error: AgentctlError, call: Invocation) -> int:
 
 @cache
 def _parser(*, only_run: bool) -> TyperGroup:
-    command = cast("TyperGroup", typer.main.get_command(build_app(only_run=only_run)))
-    for param in command.params:
-        if isinstance(param, TyperOption) and param.name in ("install_completion", "show_completion"):
-            param.hidden = True  # `agentctl completion` replaces them, but needs them registered
-    return command
+    if not only_run:
+        for shell in ("bash", "zsh", "fish"):
+            add_completion_class(cast("type[ShellComplete]", partial(_shell, shell)), shell)
+    return cast("TyperGroup", typer.main.get_command(build_app(only_run=only_run)))
+
+
+def _shell(name: str, *words: Any) -> ShellComplete:  # noqa: ANN401 - as Typer calls a shell's class
+    from agentctl.cli.completion.shells import SHELLS
+
+    return SHELLS[name](*words)
 
 
 def _run_command(call: Invocation) -> int:

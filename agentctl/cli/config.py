@@ -33,6 +33,11 @@ def show(
     """Show the settings that are set, with their value and source; keys are masked.
 
     --all also shows the others, with the default that holds. JSON has every setting.
+
+    Examples:
+        agentctl config show
+        agentctl config show --all
+        agentctl config show --config configs/ci.toml
     """
     from agentctl.settings import load_settings
     from agentctl.settings.show import explain
@@ -82,7 +87,12 @@ def _setting(row: SettingRow) -> Document:
 
 
 def path(output: Output = None, json: Json = False) -> None:
-    """Show the paths of the files and folders of agentctl."""
+    """Show the paths of the files and folders of agentctl.
+
+    Examples:
+        agentctl config path
+        agentctl config path --json
+    """
     from agentctl.settings import load_settings
     from agentctl.settings.names import DIR_FIELDS
     from agentctl.settings.show import paths
@@ -101,7 +111,12 @@ def path(output: Output = None, json: Json = False) -> None:
 
 
 def check(config: Config = None, env_file: EnvFile = None, output: Output = None, json: Json = False) -> None:
-    """Check the settings as a run would; exit 2 if one is invalid."""
+    """Check the settings as a run would; exit 2 if one is invalid.
+
+    Examples:
+        agentctl config check
+        agentctl config check --env-file .env
+    """
     from agentctl.core.errors import AgentctlError
     from agentctl.settings import check_settings
 
@@ -136,7 +151,11 @@ def check(config: Config = None, env_file: EnvFile = None, output: Output = None
 
 
 def get(name: Name, config: Config = None, env_file: EnvFile = None, output: Output = None, json: Json = False) -> None:
-    """Print one value in the form that config set takes; an empty line if it is unset."""
+    """Print one value in the form that config set takes; an empty line if it is unset.
+
+    Examples:
+        agentctl config get max_cost_per_task
+    """
     from agentctl.core.errors import UsageError
     from agentctl.core.text import safe_text
     from agentctl.settings import load_settings
@@ -170,7 +189,13 @@ def set_(
     output: Output = None,
     json: Json = False,
 ) -> None:
-    """Set one value in your config.toml, and leave the rest of the file unchanged."""
+    """Set one value in your config.toml, and leave the rest of the file unchanged.
+
+    Examples:
+        agentctl config set max_cost_per_task 0.25
+        agentctl config set tools docker_ps docker_logs
+        agentctl config set --unset max_cost_per_task
+    """
     from agentctl.cli.error_output import print_stderr
     from agentctl.core.errors import UsageError
     from agentctl.core.text import safe_text
@@ -261,7 +286,12 @@ def init(
     output: Output = None,
     json: Json = False,
 ) -> None:
-    """Write a config.toml: every setting, commented out, or a preset."""
+    """Write a config.toml: every setting, commented out, or a preset.
+
+    Examples:
+        agentctl config init
+        agentctl config init --preset ci
+    """
     from pathlib import Path
 
     from agentctl.cli.error_output import print_stderr

@@ -35,7 +35,7 @@ class Invocation(NamedTuple):
 def requested_form(argv: tuple[str, ...]) -> Form:
     """Return the output format that ``argv`` requests, even if it is invalid otherwise; the last one wins."""
     form: Form = "text"
-    for word, following in zip(argv, (*argv[1:], ""), strict=True):
+    for word, following in zip(argv, (*argv[1:], ""), strict=False):
         if word == "--":
             break
         name, mark, value = word.partition("=")

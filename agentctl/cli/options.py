@@ -1,20 +1,19 @@
-"""Flags that several commands share: their Typer annotations, parsers of their values, and the command classes."""
+"""Flags that several commands share: their Typer annotations, and the parsers of their values."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal
 
 import typer
-from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from agentctl.cli.run.setting_flags import SETTING_FLAGS, SYNONYMS
 from agentctl.core.errors import UsageError
 
 TableForm = Literal["table", "json"]
 
-OUTPUT = "Output"
+COMMON, LIMITS, INPUT, OUTPUT = "Common options", "Limits", "Input", "Output"
 
 Json = Annotated[bool, typer.Option("--json", help="Same as -o json.", rich_help_panel=OUTPUT)]
 Output = Annotated[
@@ -92,7 +91,7 @@ _SYNONYMS = {**SYNONYMS, "format": "output", "dry-run": "estimate", "ls": "list"
 FLAG_SYNONYMS = {f"--{name}": f"--{flag}" for name, flag in _SYNONYMS.items() if name != "ls"}
 
 #: The panels of ``run --help``, in their order.
-_PANELS = ("Model and agent", "Limits", "Context", "Permissions", "Input", OUTPUT)
+_PANELS = (COMMON, LIMITS, "Context", "Permissions", INPUT, OUTPUT)
 
 
 def with_setting_flags(command: Callable[..., None]) -> Callable[..., None]:
@@ -188,61 +187,3 @@ def parse_groups(by: str) -> tuple[str, ...]:
         allowed = f"--by takes {', '.join(GROUPS)} and label:NAME, comma-separated"
         raise UsageError(f'--by "{word}" is unknown', hint=f"{near} {allowed}".strip())
     return words
-
-
-_TEXT = (str, str | None)
-
-
-class _Option(TyperOption):
-    def process_value(self, ctx: Any, value: Any) -> Any:  # noqa: ANN401 - the base class's own types
-        """Convert a given value; leave an absent one absent, and take text as it is, without pydantic."""
-        text = isinstance(value, str) and self.type_descriptor.annotation in _TEXT
-        if text:
-            return value if self.callback is None else self.callback(ctx, self, value)
-        if value not in (None, ()) or self.required:
-            return super().process_value(ctx, value)
-        nothing = () if self.multiple else None
-        return nothing if self.callback is None else self.callback(ctx, self, nothing)
-
-
-class _Argument(TyperArgument):
-    def process_value(self, ctx: Any, value: Any) -> Any:  # noqa: ANN401 - the base class's own types
-        """Take words as they are; convert anything else, for which Typer imports pydantic."""
-        kind = self.type_descriptor.annotation
-        if self.callback is None and not self.required:
-            if value is None:
-                return None
-            if kind == list[str] and isinstance(value, tuple):
-                return list(value)
-        is_word = isinstance(value, str) and (kind is str or value in get_args(kind))
-        return value if is_word and self.callback is None else super().process_value(ctx, value)
-
-    def display_type_rich(self, ctx: Any) -> None:  # noqa: ANN401 - the base class's own types
-        return None
-
-    def get_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ANN401 - the base class's own types
-        return [] if self.hidden else super().get_usage_pieces(ctx)
-
-
-class _Plain:
-    """Replace Typer's parameters with ours: no ``<bool>`` in help, no pydantic adapter for absent values."""
-
-    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - the base class's own types
-        """Return the parameters, including ``--help``."""
-        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]  # a mixin: the next class has it
-        for param in params:
-            if type(param) is TyperOption:
-                param.__class__ = _Option
-            elif type(param) is TyperArgument:
-                param.__class__ = _Argument
-            if isinstance(param, TyperOption) and param.is_flag:
-                param.metavar = ""
-        return params
-
-
-class Command(_Plain, TyperCommand):
-    """A command with our parameters."""
-
-
-class Group(_Plain, TyperGroup):
-    """A group of commands with our parameters."""

@@ -66,6 +66,11 @@ def check(
 
     Executes nothing and does not contact the container engine. Exit 0: the call runs. 5: it is denied or needs
     approval. 6: it needs a sandbox that is not available. 2: the call is invalid.
+
+    Examples:
+        agentctl policy check 'docker_restart(name=web)'
+        agentctl policy check --read-only git status
+        agentctl policy check --deny run_shell make test
     """
     from agentctl.cli.error_output import print_stderr
     from agentctl.cli.exit_codes import status_named

@@ -24,7 +24,12 @@ SCHEMA = "agentctl.tools/1"
 
 
 def list_(config: Config = None, env_file: EnvFile = None, output: Output = None, json: Json = False) -> None:
-    """List the tools, and whether a call runs, asks or is denied by the current settings."""
+    """List the tools, and whether a call runs, asks or is denied by the current settings.
+
+    Examples:
+        agentctl tools list
+        agentctl tools list --json
+    """
     as_json = wants_json(output, json=json)
     catalog = _catalog(config, env_file)
     agents = _agents()
@@ -48,7 +53,11 @@ def show(
     output: Output = None,
     json: Json = False,
 ) -> None:
-    """Show one tool: its arguments, its effect, the agents that have it, and the rule that allows it."""
+    """Show one tool: its arguments, its effect, the agents that have it, and the rule that allows it.
+
+    Examples:
+        agentctl tools show docker_restart
+    """
     from agentctl.core.errors import UsageError
     from agentctl.core.text import safe_text
     from agentctl.tools.toolbox import TOOLS, nearest_tool

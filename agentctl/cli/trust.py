@@ -35,6 +35,12 @@ def trust(
     """Trust the .env and .agentctl.toml of a folder with their current content.
 
     Untrusted files can only tighten settings. A file that changes is no longer trusted.
+
+    Examples:
+        agentctl trust
+        agentctl trust ~/work/shop
+        agentctl trust --list
+        agentctl trust --revoke --all
     """
     from agentctl.core.errors import UsageError
 

@@ -22,7 +22,7 @@ SECTIONS = {
     "prices": "prices that replace or add to litellm's: dollars per million tokens, 0 is free",
 }
 
-WHO, LIMITS, CONTEXT, REACH, OUTPUT = "Model and agent", "Limits", "Context", "Permissions", "Output"
+COMMON, LIMITS, CONTEXT, REACH, OUTPUT = "Common options", "Limits", "Context", "Permissions", "Output"
 
 
 class Flag(NamedTuple):

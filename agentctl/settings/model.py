@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, PlainValidator, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from agentctl.settings import parsers
-from agentctl.settings.declaration import CONTEXT, LIMITS, OUTPUT, REACH, WHO, Flag, setting
+from agentctl.settings.declaration import COMMON, CONTEXT, LIMITS, OUTPUT, REACH, Flag, setting
 from agentctl.settings.prices import PriceLine, price_lines
 
 Dollars = Annotated[Decimal | None, BeforeValidator(parsers.dollars)]
@@ -77,12 +77,13 @@ class Settings(BaseSettings):
 
     # fmt: off
     llm_provider: Annotated[str | None, BeforeValidator(parsers.maybe(parsers.provider))] = setting(
-        None, "LLM_PROVIDER", "answer",
-        "provider to use (agentctl providers list); unset: the model's, or the one set up",
-        Flag(WHO, "NAME", spellings=("--provider",)), bare=True, example="builtin")
+        None, "LLM_PROVIDER", "answer", "use this provider; unset: the model's, or the one set up",
+        Flag(COMMON, "NAME", spellings=("--provider",)), bare=True, example="builtin")
     llm_model: Word = setting(
-        None, "LLM_MODEL", "answer", "model to use, or provider/model (agentctl models); unset: the provider's default",
-        Flag(WHO, "NAME", spellings=("-m", "--model")), bare=True, needed_by=("model",), example="openai/gpt-4o-mini")
+        None, "LLM_MODEL", "answer",
+        "use this model, or provider/model (agentctl models); unset: the provider's default",
+        Flag(COMMON, "NAME", spellings=("-m", "--model")), bare=True, needed_by=("model",),
+        example="openai/gpt-4o-mini")
     openai_api_key: Key = _key("openai")
     anthropic_api_key: Key = _key("anthropic")
     gemini_api_key: Key = _key("gemini")
@@ -105,79 +106,80 @@ class Settings(BaseSettings):
         bare=True, example="unix:///var/run/docker.sock", repr=False)
 
     max_cost_per_task: Dollars = setting(
-        Decimal("0.50"), "MAX_COST_PER_TASK", "cost", "cost limit of one run in USD; 'none' disables it",
-        Flag(LIMITS, "USD", synonym="--max-cost"), bare=True)
+        Decimal("0.50"), "MAX_COST_PER_TASK", "cost", "limit the cost of one run, in USD; 'none' disables it",
+        Flag(COMMON, "USD", synonym="--max-cost"), bare=True)
     max_cost_per_hour: Dollars = setting(
         Decimal("10.0"), "MAX_COST_PER_HOUR", "cost",
-        "cost limit of all runs together in any 60 minutes, in USD; 'none' disables it", Flag(LIMITS, "USD"), bare=True)
+        "limit the cost of all runs in any 60 minutes, in USD; 'none' disables it", Flag(LIMITS, "USD"), bare=True)
     max_tokens_per_task: Liftable = setting(
-        100_000, "MAX_TOKENS_PER_TASK", "cost", "token limit of one run, input and output; 'none' disables it",
+        100_000, "MAX_TOKENS_PER_TASK", "cost", "limit the tokens of one run; 'none' disables it",
         Flag(LIMITS, "N", synonym="--max-tokens"), bare=True)
     max_cost_per_minute: Dollars = setting(
         None, "MAX_COST_PER_MINUTE", "cost",
-        "cost limit of all runs together in any 60 seconds, in USD; unset: no limit", Flag(LIMITS, "USD"),
+        "limit the cost of all runs in any 60 seconds, in USD; unset: no limit", Flag(LIMITS, "USD"),
         example="1.0")
     max_cost_per_day: Dollars = setting(
         None, "MAX_COST_PER_DAY", "cost",
-        "cost limit of all runs together in any 24 hours, in USD; unset: no limit", Flag(LIMITS, "USD"),
+        "limit the cost of all runs in any 24 hours, in USD; unset: no limit", Flag(LIMITS, "USD"),
         example="25.0")
     max_cost_per_month: Dollars = setting(
         None, "MAX_COST_PER_MONTH", "cost",
-        "cost limit of all runs together in any 30 days, in USD; unset: no limit", Flag(LIMITS, "USD"),
+        "limit the cost of all runs in any 30 days, in USD; unset: no limit", Flag(LIMITS, "USD"),
         example="200.0")
     max_calls_per_minute: Liftable = setting(
         None, "MAX_CALLS_PER_MINUTE", "cost",
-        "maximum requests of one run in any 60 seconds; unset: no limit", Flag(LIMITS, "N"), example="60")
+        "limit the requests of one run in any 60 seconds; unset: no limit", Flag(LIMITS, "N"), example="60")
     budget_wait: Annotated[float, BeforeValidator(parsers.duration(zero=True))] = setting(
-        60.0, "BUDGET_WAIT", "cost", "how long to wait for money that other runs hold", Flag(LIMITS, "TIME"),
+        60.0, "BUDGET_WAIT", "cost", "wait for money held by other runs", Flag(LIMITS, "TIME"),
         written="60s")
     doubt: Annotated[Literal["normal", "strict"], parsers.OneOf] = setting(
         "normal", "DOUBT", "cost", "strict: count refused calls as in doubt, too")
 
     max_context_tokens: AtLeastOne = setting(
         8000, "MAX_CONTEXT_TOKENS", "context",
-        "maximum tokens of conversation to send, tool schemas included", Flag(CONTEXT, "N"), bare=True)
+        "limit the tokens of a request", Flag(CONTEXT, "N"), bare=True)
     keep_last_n_user_messages: NoneOrMore = setting(
-        3, "KEEP_LAST_N_USER_MESSAGES", "context", "how many of the latest user messages are never cut",
+        3, "KEEP_LAST_N_USER_MESSAGES", "context", "keep the latest N user messages",
         Flag(CONTEXT, "N"), bare=True)
     keep_last_n_assistant_messages: NoneOrMore = setting(
-        3, "KEEP_LAST_N_ASSISTANT_MESSAGES", "context", "how many of the latest model messages are never cut",
+        3, "KEEP_LAST_N_ASSISTANT_MESSAGES", "context", "keep the latest N model messages",
         Flag(CONTEXT, "N"), bare=True)
     max_result_tokens: Annotated[int | None, BeforeValidator(parsers.count(256, liftable=True))] = setting(
         None, "MAX_RESULT_TOKENS", "context",
-        "maximum tokens of one tool result; unset: an eighth of max_context_tokens",
+        "limit the tokens of a tool result; unset: an eighth of max_context_tokens",
         Flag(CONTEXT, "N"), example="1000")
     context_cut_percent: Annotated[int, BeforeValidator(parsers.count(10, most=90))] = setting(
-        50, "CONTEXT_CUT_PERCENT", "context", "how full a cut leaves the context, in percent",
+        50, "CONTEXT_CUT_PERCENT", "context", "cut a full context to N percent",
         Flag(CONTEXT, "N"))
     context_warn_percent: Annotated[int, BeforeValidator(parsers.count(1, most=100))] = setting(
-        80, "CONTEXT_WARN_PERCENT", "context", "warn when the context is this full, in percent",
+        80, "CONTEXT_WARN_PERCENT", "context", "warn at a context N percent full",
         Flag(CONTEXT, "N"))
     summaries: Annotated[Literal["auto", "always", "never"], parsers.OneOf] = setting(
         "auto", "SUMMARIES", "context",
-        "let the model summarize what is cut: auto (where that pays off), always or never",
+        "summarize what is cut: auto (if it pays off), always or never",
         Flag(CONTEXT, "HOW", "choice"))
     summary_tokens: Annotated[int, BeforeValidator(parsers.count(100, most=4000))] = setting(
-        500, "SUMMARY_TOKENS", "context", "maximum tokens of a summary by the model", Flag(CONTEXT, "N"))
+        500, "SUMMARY_TOKENS", "context", "limit the tokens of a summary", Flag(CONTEXT, "N"))
     max_output_tokens: Annotated[int | None, BeforeValidator(parsers.count(1, liftable=True))] = setting(
         None, "MAX_OUTPUT_TOKENS", "context",
-        "maximum tokens of one answer; unset: 4096 (reasoning 16384) at first, then by its answers", Flag(LIMITS, "N"),
+        "limit the tokens of one answer; unset: 4096 (reasoning 16384) at first, then by its answers",
+        Flag(LIMITS, "N"),
         example="4096")
 
     agent: Word = setting(
-        None, "AGENT", "work", "agent for the task; unset: chosen by the words of the task", Flag(WHO, "NAME"),
+        None, "AGENT", "work", "use this agent; unset: chosen by the task", Flag(COMMON, "NAME"),
         example="docker")
-    max_turns: AtLeastOne = setting(30, "MAX_TURNS", "work", "maximum model calls of one run", Flag(LIMITS, "N"))
+    max_turns: AtLeastOne = setting(30, "MAX_TURNS", "work", "limit the model calls of one run", Flag(LIMITS, "N"))
     max_identical_calls: AtLeastOne = setting(
-        3, "MAX_IDENTICAL_CALLS", "work", "how often a model may repeat the same tool call in a row",
+        3, "MAX_IDENTICAL_CALLS", "work", "limit repeats of the same tool call",
         Flag(LIMITS, "N"))
     timeout: Seconds = setting(
-        1800.0, "TIMEOUT", "work", "maximum duration of a run: 30s, 5m, 2h", Flag(LIMITS, "TIME"), written="30m")
+        1800.0, "TIMEOUT", "work", "limit the duration of a run", Flag(LIMITS, "TIME"), written="30m")
     llm_timeout: Seconds = setting(
-        60.0, "LLM_TIMEOUT", "work", "maximum silence of a model within a call", Flag(LIMITS, "TIME"),
+        60.0, "LLM_TIMEOUT", "work", "limit the silence of a model", Flag(LIMITS, "TIME"),
         written="60s")
     workdir: MaybeFolder = setting(
-        None, "WORKDIR", "work", "folder that the tools work in; unset: the current folder", Flag(REACH, "DIR"),
+        None, "WORKDIR", "work", "work in this folder; unset: the current one", Flag(COMMON, "DIR"),
         needed_by=_PERMISSION, example=".")
     auto_labels: YesNo = setting(
         True, "AUTO_LABELS", "work", "true: label each run with its repo, ref, job and workdir")
@@ -186,32 +188,32 @@ class Settings(BaseSettings):
         example=".cost_history.json")
 
     read_only: YesNo = setting(
-        False, "READ_ONLY", "reach", "true: allow only reads", Flag(REACH, kind="switch"), needed_by=_PERMISSION)
+        False, "READ_ONLY", "reach", "true: allow only reads", Flag(COMMON, kind="switch"), needed_by=_PERMISSION)
     tools: Names = setting(
         None, "TOOLS", "reach", "allow only these tools, comma-separated; unset: all", Flag(REACH, "A,B", "list"),
         needed_by=_PERMISSION, example="docker_ps,docker_logs")
     allow: Rules = setting(
-        (), "ALLOW", "reach", "rules for calls that run without asking, such as 'docker_restart(name=web)'",
-        Flag(REACH, "RULE", "list"), needed_by=_PERMISSION)
-    ask: Rules = setting((), "ASK", "reach", "rules for calls that always ask first", needed_by=_PERMISSION)
+        (), "ALLOW", "reach", "run matching calls without asking, such as 'docker_restart(name=web)'",
+        Flag(COMMON, "RULE", "list"), needed_by=_PERMISSION)
+    ask: Rules = setting((), "ASK", "reach", "ask before every matching call", needed_by=_PERMISSION)
     deny: Rules = setting(
-        (), "DENY", "reach", "rules for calls that never run: a tool, or 'docker_rm(name=db*)'",
+        (), "DENY", "reach", "never run matching calls: a tool, or 'docker_rm(name=db*)'",
         Flag(REACH, "RULE", "list"), needed_by=_PERMISSION)
     approve: Annotated[Literal["ask", "deny", "all"], parsers.OneOf] = setting(
-        "ask", "APPROVE", "reach", "how to decide calls that need approval: ask, deny or all",
+        "ask", "APPROVE", "reach", "decide calls that need approval: ask, deny or all",
         Flag(REACH, kind="choice"), needed_by=_PERMISSION)
     sandbox: Annotated[Literal["auto", "bwrap", "none"], parsers.OneOf] = setting(
-        "auto", "SANDBOX", "reach", "sandbox for shell commands: auto, bwrap or none",
+        "auto", "SANDBOX", "reach", "run shell commands in a sandbox: auto, bwrap or none",
         Flag(REACH, kind="choice"), needed_by=_PERMISSION)
     network: YesNo = setting(
         False, "NETWORK", "reach", "true: let shell commands use the network", Flag(REACH, kind="yes_no"),
         needed_by=_PERMISSION)
 
     output: Annotated[Literal["text", "json", "jsonl"], parsers.OneOf] = setting(
-        "text", "OUTPUT", "look", "output format on stdout: text (the answer), json or jsonl",
-        Flag(OUTPUT, kind="choice", spellings=("-o", "--output")))
+        "text", "OUTPUT", "look", "print text (the answer), json or jsonl",
+        Flag(OUTPUT, "FORMAT", "choice", ("-o", "--output")))
     color: Annotated[Literal["auto", "always", "never"], parsers.OneOf] = setting(
-        "auto", "COLOR", "look", "when to use colour: auto, always or never", Flag(OUTPUT, kind="choice"),
+        "auto", "COLOR", "look", "use colour: auto, always or never", Flag(OUTPUT, kind="choice"),
         needed_by=())
 
     state_dir: Folder = setting(

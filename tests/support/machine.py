@@ -22,7 +22,25 @@ from pathlib import Path
 import pytest
 
 NOBODY = 65534
-PROGRAMS = ("bwrap", "curl", "git", "go", "jq", "node", "npm", "openssl", "ps", "setpriv", "sqlite3", "tmux", "unshare")
+PROGRAMS = (
+    *(
+        "bash",
+        "bwrap",
+        "curl",
+        "fish",
+        "git",
+        "go",
+        "groff",
+        "jq",
+        "node",
+        "npm",
+        "openssl",
+        "ps",
+        "setpriv",
+        "sqlite3",
+    ),
+    *("tmux", "unshare", "zsh"),
+)
 #: Read before a test takes the variable away.
 IS_STRICT = any(os.environ.get(name, "") not in ("", "0", "false") for name in ("CI", "TESTS_STRICT"))
 

@@ -112,13 +112,19 @@ def _help(field: str, flag: Flag) -> str:
     declared = DECLARED[field]
     text = declared.help.removeprefix("true: ").removesuffix("; unset: no limit")
     text, can_be_none, _ = text.partition("; 'none' disables it")
+    text = text.removesuffix(", in USD")  # as the placeholder says
+    text, _, unset = text.partition("; unset: ")
+    text = text.partition(": ")[0] if flag.kind == "choice" and not flag.metavar else text  # the usage names them
     text = text[0].upper() + text[1:]
     default = written_default(field)
     said = [f"alias {flag.synonym}"] if flag.synonym else []
     said += [f"default {default}"] if default and flag.kind in ("text", "choice") else []
-    said += [f"default --no-{_spelling(field)[2:]}"] if flag.kind == "yes_no" and default == "false" else []
+    said += [f"default: {unset}"] if unset else []
+    said += ["default no"] if flag.kind == "yes_no" and default == "false" else []
     said += ["may be repeated"] if flag.kind == "list" else []
     more = ", ".join(said) + ("; 'none' disables" if can_be_none else "")
+    if more and text.endswith(")"):
+        return f"{text[:-1]}; {more})."
     return f"{text} ({more})." if more else f"{text}."
 
 

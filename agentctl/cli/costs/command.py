@@ -86,6 +86,12 @@ def costs(
     Times are local in the table and UTC in JSON and CSV. CSV columns: the groups,
     calls, unknown_calls, input_tokens, cached_input_tokens, output_tokens, usd
     (empty where a price is unknown), known_usd, in_doubt_usd, held_usd, last_at.
+
+    Examples:
+        agentctl costs
+        agentctl costs --this-month --by day,model
+        agentctl costs --since 7d --label team=web
+        agentctl costs --today --fail-above 5  # a CI gate: exit 3
     """
     from datetime import UTC, datetime
 

@@ -32,6 +32,10 @@ def doctor(
     """Check the set-up: what a run would use, and every problem with its fix.
 
     Makes no paid call. Exit 0: a run would work; 1: it would not.
+
+    Examples:
+        agentctl doctor
+        agentctl doctor --offline --json
     """
     import sys
     from datetime import UTC, datetime

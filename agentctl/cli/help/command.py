@@ -1,4 +1,4 @@
-"""``agentctl help``: print a topic or the list of topics. ``agentctl completion``: print a completion script."""
+"""``agentctl help``: print a topic or the list of topics."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from contextlib import suppress
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -15,7 +15,13 @@ def help(
     context: typer.Context,
     topic: Annotated[str | None, typer.Argument(metavar="TOPIC", help="A topic or a command.")] = None,
 ) -> None:
-    """Print a help topic; without TOPIC, list the topics."""
+    """Print a help topic; without TOPIC, list the topics.
+
+    Examples:
+        agentctl help
+        agentctl help setup
+        agentctl help exit-codes
+    """
     if topic is None:
         print(_list())
         return
@@ -80,19 +86,3 @@ def _shows_styles() -> bool:
     with suppress(AgentctlError):
         return not is_dumb() and load_settings(flags={}, remember=False, needs=()).settings.color != "never"
     return False
-
-
-Shell = Literal["bash", "zsh", "fish"]
-
-
-def completion(
-    context: typer.Context,
-    shell: Annotated[Shell, typer.Argument(metavar="bash|zsh|fish", help="Shell to complete in.")],
-) -> None:
-    """Print the completion script for a shell.
-
-    For bash: source <(agentctl completion bash)
-    """
-    from typer.completion import shell_complete
-
-    shell_complete(context.find_root().command, {}, "agentctl", "_AGENTCTL_COMPLETE", f"source_{shell}")

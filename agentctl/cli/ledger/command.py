@@ -28,6 +28,10 @@ def check(output: Output = None, json: Json = False) -> None:
     Replays each admission against its limits, and recomputes each charge from the token classes and prices in its row.
     Lists amounts held and in doubt, with the command that releases each. Changes nothing.
     Exit 0: the ledger is consistent. 74: it is damaged or inconsistent.
+
+    Examples:
+        agentctl ledger check
+        agentctl ledger check --json
     """
     from agentctl.cli.error_output import report_settings
     from agentctl.cli.ledger.ledger_output import check_document, check_table, damage_error
@@ -115,6 +119,11 @@ def reconcile(
 
     Refused for attempts of a running process, and inside a run.
     Reported usage takes precedence over an export, and an export over --actual.
+
+    Examples:
+        agentctl ledger reconcile --run 01KB2 --actual 0
+        agentctl ledger reconcile --provider openai --from may.csv
+        agentctl ledger reconcile --clock --dry-run
     """
     from agentctl.cli.error_output import report_settings
 

@@ -75,6 +75,10 @@ def reprice(
 
     Counted but not repriced: calls in doubt, in progress or without a price,
     and calls settled manually, by an export, or before prices were stored.
+
+    Examples:
+        agentctl ledger reprice --since 7d
+        agentctl ledger reprice --since 30d --table prices.json
     """
     from datetime import UTC, datetime
 

@@ -18,7 +18,12 @@ NO_KEYS_HERE = "keys are not accepted on the command line; type the key when pro
 
 
 def list_(output: Output = None, json: Json = False) -> None:
-    """List the providers with key, model, price and address; * marks the one that a run would use."""
+    """List the providers with key, model, price and address; * marks the one that a run would use.
+
+    Examples:
+        agentctl providers list
+        agentctl providers list --json
+    """
     from datetime import UTC, datetime
 
     from agentctl.cli.documents import error_info
@@ -73,7 +78,13 @@ def set_key(
     output: Output = None,
     json: Json = False,
 ) -> None:
-    """Save the API key of a provider in your .env; prompts without echo, or reads stdin."""
+    """Save the API key of a provider in your .env; prompts without echo, or reads stdin.
+
+    Examples:
+        agentctl providers set-key openai  # asks for the key
+        agentctl providers set-key openai < key.txt
+        agentctl providers set-key openai --unset
+    """
     from agentctl.cli.error_output import print_stderr
     from agentctl.core.errors import UsageError
     from agentctl.core.text import safe_text

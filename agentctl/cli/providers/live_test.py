@@ -34,7 +34,12 @@ def try_providers(
     output: Output = None,
     json: Json = False,
 ) -> None:
-    """Test providers: reachability, key, model; without --free also answer, tool call, output limit, usage."""
+    """Test providers: reachability, key, model; without --free also answer, tool call, output limit, usage.
+
+    Examples:
+        agentctl providers test --free
+        agentctl providers test openai
+    """
     from agentctl.cli.error_output import print_error, print_stderr
     from agentctl.cli.exit_codes import status_named
     from agentctl.core.text import safe_text

@@ -41,7 +41,13 @@ def models(
     output: Output = None,
     json: Json = False,
 ) -> None:
-    """List models with window, prices and key; for example: agentctl models sonnet."""
+    """List models with window, prices and key.
+
+    Examples:
+        agentctl models
+        agentctl models sonnet
+        agentctl models 'openai/gpt-4*' --json
+    """
     from agentctl.cli.error_output import print_stderr
     from agentctl.core.text import safe_text
     from agentctl.providers.catalog import load_catalog

@@ -7,9 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from agentctl.cli.options import OUTPUT, with_setting_flags
-
-_LIMITS, _REACH, _INPUT = "Limits", "Permissions", "Input"
+from agentctl.cli.options import COMMON, INPUT, LIMITS, OUTPUT, with_setting_flags
 
 
 @with_setting_flags
@@ -18,16 +16,14 @@ def run(
     flags: dict[str, Any],
     task: Annotated[
         list[str] | None,
-        typer.Argument(metavar="TASK", help="Task for the agent; words are joined (default: read from a pipe)."),
+        typer.Argument(metavar="TASK", help="Task for the agent (default: read from a pipe)."),
     ] = None,
     estimate: Annotated[
         bool,
-        typer.Option(
-            "--estimate", help="Print what the run could cost; send nothing (alias --dry-run).", rich_help_panel=_LIMITS
-        ),
+        typer.Option("--estimate", help="Print what it could cost, and send nothing.", rich_help_panel=LIMITS),
     ] = False,
     yes: Annotated[
-        bool, typer.Option("-y", "--yes", help="Same as --approve all; deny rules still apply.", rich_help_panel=_REACH)
+        bool, typer.Option("-y", "--yes", help="Same as --approve all; deny rules apply.", rich_help_panel=COMMON)
     ] = False,
     input_: Annotated[
         str | None,
@@ -35,9 +31,8 @@ def run(
             "-i",
             "--input",
             metavar="FILE|-|none",
-            help="Data for the task, at most 1 MiB: a file, - (stdin), or none, as in a while-read loop "
-            "(default: a pipe or file on stdin).",
-            rich_help_panel=_INPUT,
+            help="Read data: FILE, -, or none as in a while-read loop (default: from a pipe or file on stdin).",
+            rich_help_panel=COMMON,
         ),
     ] = None,
     task_file: Annotated[
@@ -46,30 +41,30 @@ def run(
             "-f",
             "--task-file",
             metavar="FILE|-",
-            help="Read the task from a file, at most 1 MiB (- is stdin).",
-            rich_help_panel=_INPUT,
+            help="Read the task from a file, at most 1 MiB (-: stdin).",
+            rich_help_panel=INPUT,
         ),
     ] = None,
     label: Annotated[
         list[str] | None,
-        typer.Option("--label", metavar="K=V", help="Label the run (may be repeated).", rich_help_panel=_INPUT),
+        typer.Option("--label", metavar="K=V", help="Label the run (may be repeated).", rich_help_panel=INPUT),
     ] = None,
     env_file: Annotated[
         list[str] | None,
         typer.Option(
             "--env-file",
             metavar="FILE",
-            help="Read settings from a .env file (may be repeated).",
-            rich_help_panel=_INPUT,
+            help="Read this .env file, too (may be repeated).",
+            rich_help_panel=INPUT,
         ),
     ] = None,
     config: Annotated[
         str | None,
         typer.Option(
-            "--config", metavar="FILE", help="Read this TOML file instead of your config.toml.", rich_help_panel=_INPUT
+            "--config", metavar="FILE", help="Read this TOML file instead of config.toml.", rich_help_panel=INPUT
         ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Same as -o json.", rich_help_panel=OUTPUT)] = False,
+    json: Annotated[bool, typer.Option("--json", help="Same as -o json.", rich_help_panel=COMMON)] = False,
     quiet: Annotated[
         bool, typer.Option("-q", "--quiet", help="Print only errors on stderr.", rich_help_panel=OUTPUT)
     ] = False,
@@ -82,7 +77,16 @@ def run(
 ) -> None:
     """Run one task and print its answer.
 
+    Examples:
+        agentctl run "How much disk is free?"
+        docker logs web 2>&1 | agentctl run "Why did it crash?"
+        agentctl run --max-cost 0.10 -i app.log "What failed?"
+        agentctl run --allow 'docker_restart(name=web)' "Fix web"
+        agentctl run --estimate "Which containers are unhealthy?"
+        agentctl run --json -y "Prune old images" | jq .cost
+
     Exit codes: agentctl help exit-codes
+    Permissions: agentctl help permission
     """
     gc.disable()  # until all imports are done: collecting earlier costs more than it frees
     from agentctl.cli.options import approval_mode, output_form, parse_labels

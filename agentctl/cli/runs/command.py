@@ -37,7 +37,12 @@ def list_(
     output: Output = None,
     json: Json = False,
 ) -> None:
-    """List the runs, newest first."""
+    """List the runs, newest first.
+
+    Examples:
+        agentctl runs list
+        agentctl runs list --limit 0 --json
+    """
     from agentctl.cli.error_output import report_settings
     from agentctl.journal.reader import list_runs
 
@@ -80,6 +85,11 @@ def show(
     """Show one run: task, calls and costs, tool calls and results, answer.
 
     For nested runs, also show the tree of runs with the cost of each.
+
+    Examples:
+        agentctl runs show  # the last run
+        agentctl runs show 01KB2 --context
+        agentctl runs show -o jsonl
     """
     from agentctl.cli.error_output import report_settings
     from agentctl.journal.reader import find_journal, read_run

@@ -42,8 +42,8 @@ def test_each_number_of_the_context_has_a_flag_in_a_panel_of_its_own(
     here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "140")
-    panel = here("run", "-h").out.split("─ Context ─")[1].split("╰─")[0]
-    assert [line.split()[1] for line in panel.splitlines() if "--" in line] == [
+    panel = here("run", "-h").out.split("\nContext:\n")[1].split("\n\n")[0]
+    assert [line.split()[0] for line in panel.splitlines() if "--" in line] == [
         flag_name(name) for name in CONTEXT_FIELDS
     ]
 

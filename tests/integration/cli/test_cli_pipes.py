@@ -43,12 +43,13 @@ def test_full_disk_under_stdout_ends_with_74(agentctl: Commands, words: list[str
 @pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full here")
 def test_full_disk_is_reported_also_where_python_does_not_buffer(agentctl: Commands) -> None:
     environ = {"PYTHONUNBUFFERED": "1"}
-    with FULL.open("wb") as full, agentctl.start("completion", "bash", stdout=full, env=environ) as process:
-        _, err = process.communicate(timeout=60)
-    assert (process.returncode, err.splitlines()[0]) == (
-        74,
-        b"error: stdout cannot be written: No space left on device",
-    )
+    for words in (["completion", "bash"], ["completion", "man"], ["runs"], []):
+        with FULL.open("wb") as full, agentctl.start(*words, stdout=full, env=environ) as process:
+            _, err = process.communicate(timeout=60)
+        assert (process.returncode, err.splitlines()[0]) == (
+            74,
+            b"error: stdout cannot be written: No space left on device",
+        )
 
 
 def test_closed_descriptors_do_not_mix_the_ledger_with_the_answer(agentctl: Commands, state: Path) -> None:

@@ -70,7 +70,7 @@ def test_the_panels_of_the_help_follow_one_another() -> None:
     params = ROOT_COMMAND.commands["run"].params  # type: ignore[attr-defined]
     panels = [getattr(param, "rich_help_panel", None) for param in params]
     shown = [panel for panel in panels if panel]
-    assert list(dict.fromkeys(shown)) == ["Model and agent", "Limits", "Context", "Permissions", "Input", "Output"]
+    assert list(dict.fromkeys(shown)) == ["Common options", "Limits", "Context", "Permissions", "Input", "Output"]
     assert shown == sorted(shown, key=list(dict.fromkeys(shown)).index)
     assert all(other in {flag_name(field).lstrip("-") for field in DECLARED} | set(SYNONYMS) for other in SYNONYMS)
 
