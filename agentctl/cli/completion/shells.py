@@ -14,6 +14,8 @@ from typing import Any
 from typer._click.shell_completion import CompletionItem, ShellComplete
 from typer._completion_classes import BashComplete, FishComplete, ZshComplete
 
+from agentctl.cli.options import canonical
+
 FILES, FOLDERS = "file", "dir"
 _CODES = {FILES: 101, FOLDERS: 102}
 
@@ -30,12 +32,12 @@ _BASH = """\
         *) return ;;
     esac
     if [ -n "$words" ]; then mapfile -t COMPREPLY <<<"$words"; fi
+    if [[ ${COMPREPLY[0]-} == *[:/] ]]; then compopt -o nospace; fi
     head=${line##*[[:space:]=]}
     if [[ $head == *:* && $COMP_WORDBREAKS == *:* ]]; then
         head=${head%%"${head##*:}"}
         COMPREPLY=("${COMPREPLY[@]#"$head"}")
     fi
-    if [[ ${COMPREPLY[0]-} == *[:/] ]]; then compopt -o nospace; fi
 }
 complete -F %(complete_func)s %(prog_name)s
 """
@@ -92,11 +94,12 @@ class _Words:
     def words(self) -> list[CompletionItem]:
         """Return the words that fit; exit with the code that asks the shell for its files or folders."""
         args, incomplete = self.get_completion_args()  # type: ignore[attr-defined]  # a mixin
-        found: list[CompletionItem] = self.get_completions(args, incomplete)  # type: ignore[attr-defined]
+        flag, mark, value = incomplete.partition("=")
+        asked = [_own_name(word) for word in args], f"{_own_name(flag)}{mark}{value}"
+        found: list[CompletionItem] = self.get_completions(*asked)  # type: ignore[attr-defined]
         for item in found:
             if item.type in _CODES:
                 sys.exit(_CODES[item.type])
-        flag, mark, _ = incomplete.partition("=")
         if self.joins and mark and flag.startswith("--"):
             return [CompletionItem(f"{flag}={item.value}", help=item.help) for item in found]
         return found
@@ -148,6 +151,11 @@ class Fish(_Words, FishComplete):
 def _from_line(shell: Any) -> tuple[list[str], str]:  # noqa: ANN401 - Typer's function is a method of another class
     found: tuple[list[str], str] = ZshComplete.get_completion_args(shell)
     return found
+
+
+def _own_name(word: str) -> str:
+    """Return the flag that a synonym stands for; any other word as it is."""
+    return f"--{canonical(word[2:])}" if word.startswith("--") else word
 
 
 def _one_line(text: str | None) -> str:
