@@ -86,7 +86,7 @@ def translate_parser_error(error: Exception, argv: tuple[str, ...]) -> AgentctlE
         flags = [flag for param in getattr(command, "params", ()) if not param.hidden for flag in _flags_of(param)]
         place = behind or str(path).removeprefix("agentctl ")
         message = f"No such option: {option}"
-        hint = flag_hint(option, place, flags, FLAG_SYNONYMS) or f"{path} {behind}".rstrip() + " --help"
+        hint = flag_hint(option, place, [*flags, "--help"], FLAG_SYNONYMS) or f"{path} {behind}".rstrip() + " --help"
     else:
         format_message = getattr(error, "format_message", None)
         message = str(format_message() if callable(format_message) else error).replace(": Value error, ", ": ")

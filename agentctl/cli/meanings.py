@@ -26,6 +26,7 @@ _FLAGS: tuple[tuple[str, str, str], ...] = (
     ("costs", "--by model", "model models per-model"),
     ("costs", "--by provider", "provider"),
     ("costs", "--by agent", "agent"),
+    ("costs", "--output csv", "csv"),
     ("costs", "--fail-above", "budget max-cost limit threshold fail-over max"),
     ("costs", "--watch", "f follow live tail"),
     ("runs list", "--limit", "n last max max-count count number tail top"),
@@ -52,6 +53,10 @@ _FLAGS: tuple[tuple[str, str, str], ...] = (
     ("", "--no-network", "offline no-internet"),
     ("", "--label", "tag tags name title session-name metadata meta"),
     ("", "--provider", "backend vendor llm engine"),
+    ("", "--model", "model-name model-id"),
+    ("", "--agent", "agent-name agent-type"),
+    ("", "--max-output-tokens", "max-completion-tokens max-response-tokens max-new-tokens"),
+    ("", "--max-context-tokens", "num-ctx n-ctx ctx-size context-window context-length context-size"),
     ("", "--provider ollama", "ollama oss local"),
     ("", "--provider openai", "openai"),
     ("", "--provider anthropic", "anthropic claude"),
@@ -59,7 +64,7 @@ _FLAGS: tuple[tuple[str, str, str], ...] = (
     ("", "--verbose", "debug trace log-level"),
     ("", "--quiet", "silent"),
     ("", "--color", "colour colors"),
-    ("", "--color never", "no-color no-colour no-colors plain"),
+    ("", "--color never", "no-color no-colour no-colors nocolor nocolour plain"),
     ("", "--estimate", "cost-estimate preview"),
     ("", "--env-file", "dotenv env"),
     ("", "--config", "profile settings config-file"),
@@ -68,7 +73,11 @@ _FLAGS: tuple[tuple[str, str, str], ...] = (
     ("", "--input -", "stdin"),
     ("run", _TASK, "p print prompt task message msg t text e exec query prompt-interactive"),
     ("", f"{_SET_KEY}   (a key is never read from the command line)", "api-key apikey key token openai-api-key"),
-    ("", f"{_SET_KEY}   (a key is never read from the command line)", "anthropic-api-key gemini-api-key secret"),
+    (
+        "",
+        f"{_SET_KEY}   (a key is never read from the command line)",
+        "anthropic-api-key gemini-api-key openai-key secret",
+    ),
     ("", _ADDRESS, "base-url api-base openai-api-base endpoint url api-url host"),
     ("run", "write it into the task: an agent has its own system prompt", "system system-prompt append-system-prompt"),
     ("run", _NO_RESUME, "resume r continue c session session-id no-session fork"),
@@ -79,7 +88,10 @@ _FLAGS: tuple[tuple[str, str, str], ...] = (
     ("", _ASKING, "yolo full-auto auto auto-approve auto-edit yes-always yes-to-all always-approve force no-confirm"),
     ("", _ASKING, "dangerously-skip-permissions dangerously-bypass-approvals-and-sandbox skip-permissions"),
     ("", _ASKING, "approval-mode permission-mode permission-prompts ask-for-approval a permissions trust-all-tools"),
-    ("", _ASKING, "allow-all-tools allow-all no-sandbox unsafe privileged confirm no-ask"),
+    ("", _ASKING, "allow-all-tools allow-all no-sandbox unsafe privileged confirm no-ask no-approval no-approvals"),
+    ("", _ASKING, "approve-all auto-accept accept-all accept-edits autoapprove allow-tool allowed-commands"),
+    ("", _ASKING, "full-access danger-full-access unsandboxed sandbox-mode trust-workspace trust-all sudo root"),
+    ("", _ASKING, "write rw read-write writable allow-write internet net online"),
     ("agentctl", "agentctl --version", "v"),
     ("", "agentctl --version", "version"),
 )
@@ -101,6 +113,7 @@ _COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("", "agentctl providers test", "ping"),
     ("", "agentctl tools list", "functions capabilities"),
     ("", "agentctl help permission", "permissions approvals rules"),
+    ("", "agentctl run --agent docker TASK", "docker podman containers"),
     ("", "agentctl completion bash", "completions autocomplete autocompletion"),
     ("", "agentctl help", "docs man manual topics"),
     ("", "agentctl run --estimate TASK", "estimate dry-run"),
@@ -114,6 +127,7 @@ _COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("providers", "test", "ping check status verify"),
     ("providers", "list", "show all"),
     ("providers", "agentctl models", "models model prices"),
+    ("providers", "agentctl config set llm_provider NAME", "use default set-default select switch choose"),
     ("config", "show", "list view print dump all cat"),
     ("config", "check", "validate lint verify test"),
     ("config", "path", "edit open where file location"),
@@ -131,6 +145,9 @@ _COMMANDS: tuple[tuple[str, str, str], ...] = (
 
 #: Words of which the rest of the line is the task.
 _VERBS = frozenset({"ask", "exec", "execute", "chat", "prompt", "query", "do", "task", "message", "start", "-p"})
+
+#: Programs whose output users ask for: the line is a task.
+_TASKS = frozenset({"ps", "df", "du", "top", "free", "uptime", "ss", "netstat", "lsof", "uname", "docker", "podman"})
 
 #: Commands behind which names or keys may follow; any other word is a command only if it stands alone.
 _WITH_NAMES = frozenset({"login", "signin", "auth", "logout", "key", "keys", "setkey", "api-key", "apikey", "model"})
@@ -182,11 +199,13 @@ def command_hint(word: str, group: str, words: Sequence[str], known: Iterable[st
     rest = words[1:] if list(words[:1]) == [word] else words
     if word.lower() in _VERBS and rest:
         return _run_line(rest)
-    if word == "set-key" or (word in COMMAND_WORDS and not rest):
+    is_command = 0 < len(rest) < 3 and rest[0].lower() in _SUBCOMMANDS
+    if word == "set-key" or (word in COMMAND_WORDS and (is_command or not rest)):
         return _phrase(COMMAND_WORDS[word])
     if word.lower() in ("logs", "log", "resume", "continue") and len(rest) == 1 and _RUN_ID.fullmatch(rest[0]):
         return _phrase(f"agentctl runs show {rest[0]}")
-    is_command = len(rest) == 1 and rest[0].lower() in _SUBCOMMANDS
+    if word.lower() in _TASKS and (rest or word.lower() not in ("docker", "podman")):
+        return _run_line((word, *rest))
     if not rest or is_command or word.lower() in _WITH_NAMES:
         if word.lower() in _VERBS:
             return _phrase("agentctl run TASK")

@@ -119,13 +119,13 @@ _LEAST_MEANING = 5  # characters of a word of another tool that may be misspelt
 def did_you_mean(word: str, known: Iterable[str], meanings: Mapping[str, str] | None = None) -> str:
     """Return ``did you mean "x"?`` for the known name that ``word`` means, or an empty string.
 
-    ``meanings`` maps what users of other tools type, in lower case, to the known name. A name in ``WIDENING`` is never
-    suggested, nor another one in its place.
+    ``meanings`` maps what users of other tools type, in lower case, to the known name, also with a value. A name in
+    ``WIDENING`` is never suggested, nor another one in its place.
     """
     names = tuple(known)
-    led = {key: name for key, name in (meanings or {}).items() if name in names}
+    led = {key: name for key, name in (meanings or {}).items() if name.partition(" ")[0] in names}
     near = led.get(word.lower()) or nearest(word, names)
-    if not near and led:
+    if not near and led and not nearest(word, WIDENING):
         near = led.get(nearest(word, (key for key in led if len(key) >= _LEAST_MEANING)), "")
     return f'did you mean "{near}"?' if near and not is_widening(near) else ""
 
@@ -167,6 +167,8 @@ def _errors(mine: list[str], theirs: list[str]) -> int | None:
     """Return the number of typing errors between two names, None for more than two or too many in one part."""
     if "".join(mine) == "".join(theirs):
         return 0
+    if (mine[0] == "no") != (theirs[0] == "no"):
+        return None  # the opposite
     if len(mine) != len(theirs):
         mine, theirs = ["".join(mine)], ["".join(theirs)]
     total = 0

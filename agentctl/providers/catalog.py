@@ -37,7 +37,7 @@ from agentctl.providers.price_table import (
 )
 from agentctl.settings import KNOWN_PROVIDERS, OTHER_PROVIDERS, PriceLine
 from agentctl.settings.prices import price_lines
-from agentctl.settings.provider_names import MAKERS
+from agentctl.settings.provider_names import MAKERS, maker_of
 
 TABLE_FILE = "model_prices_and_context_window_backup.json"
 OWN_PRICES_FILE = Path(__file__).with_name("prices.toml")
@@ -196,11 +196,12 @@ class Catalog:
         return tuple(sorted(own | found))
 
     def owners(self, model: str, among: Iterable[str]) -> tuple[str, ...]:
-        """Return the providers ``among`` these that have a model of this name, its makers first."""
+        """Return the providers ``among`` these that have a model of this name, its maker first."""
         with suppress(StateError):
             ours = {*self._own().lines, *self.prices}
             found = [name for name in among if f"{name}/{model}" in ours or self._row(name, model)]
-            return tuple(sorted(found, key=lambda name: name not in MAKERS))
+            maker = maker_of(model)
+            return tuple(sorted(found, key=lambda name: (name not in MAKERS, name != maker)))
         return ()
 
     def near(self, provider: str, model: str) -> str:

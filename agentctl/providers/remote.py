@@ -39,7 +39,7 @@ from agentctl.settings import PriceLine, foreign_model_error
 from agentctl.settings.host import proxy_for
 from agentctl.settings.merge import check_address_argument, check_key_argument
 from agentctl.settings.names import KEY_NAMES
-from agentctl.settings.provider_names import DEFAULT_MODELS, MAKERS, nearest_provider
+from agentctl.settings.provider_names import DEFAULT_MODELS, MAKERS, nearest_provider, title_of
 
 if TYPE_CHECKING:
     import httpx
@@ -174,6 +174,9 @@ class RemoteProvider(LLMProvider):
             return ""
         if near := self.catalog.near(self.provider, self.model):
             return near
+        makers = () if is_own_host(self._base_url) else self.catalog.owners(self.model, MAKERS)
+        if makers and self.provider not in makers:
+            return f"{self.model} is {title_of(makers[0])}'s: --provider {makers[0]}."
         with suppress(StateError):
             if names := self.catalog.models(self.provider):
                 pattern = f" {self.model}" if any(self.model in name for name in names) else f" {self.provider}/"

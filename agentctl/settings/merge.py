@@ -24,7 +24,14 @@ from agentctl.settings.names import (
     TOML_FIELDS,
 )
 from agentctl.settings.prices import WrongPrices
-from agentctl.settings.provider_names import KNOWN_PROVIDERS, OTHER_PROVIDERS, SLASHED_MODELS
+from agentctl.settings.provider_names import (
+    HOSTS,
+    KNOWN_PROVIDERS,
+    NAMESPACES,
+    OTHER_PROVIDERS,
+    SLASHED_MODELS,
+    title_of,
+)
 from agentctl.settings.sources import ALWAYS, Layer, Problem, SettingEntry
 
 _ORDER = {name: at for at, name in enumerate(DECLARED)}
@@ -81,7 +88,8 @@ def _provider_and_model(
     """Choose both, starting with the weakest layer: a model belongs to the provider that it was set with.
 
     ``openai/gpt-4o`` as a model sets both, unless the same layer names a provider whose own models look like that;
-    with a provider named, an unknown prefix (``meta/…``) is part of the model's name.
+    with a provider named, an unknown prefix (``meta/…``) is part of the model's name. Where a weaker layer names a host
+    of other makers' models, ``openai/…`` may mean either, which is a problem.
     """
     provider: SettingEntry | None = None
     model: SettingEntry | None = None
@@ -93,6 +101,8 @@ def _provider_and_model(
             problems.clear()  # a stronger source names another pair
         head, _, tail = str(new_model.value).partition("/") if new_model else ("", "", "")
         if new_model and tail and head.lower() in _PROVIDERS:
+            if new_provider is None and provider and _word(provider) in HOSTS and head.lower() in NAMESPACES:
+                problems.append(_either(provider, new_model))
             if new_provider is None or _word(new_provider) == head.lower():
                 new_provider = new_provider or new_model._replace(value=head)
                 new_model = new_model._replace(value=tail)
@@ -114,6 +124,16 @@ def _provider_and_model(
         model = new_model or model
     found = {"llm_provider": provider, "llm_model": model}
     return {name: entry for name, entry in found.items() if entry}, tuple(problems), tuple(map(safe_text, notes))
+
+
+def _either(provider: SettingEntry, model: SettingEntry) -> Problem:
+    """Return the problem of ``openai/gpt-4o`` beside a host that names its models like that: both would be paid."""
+    host, name = _word(provider), str(model.value)
+    owner, _, rest = name.partition("/")
+    said = f"{name} ({model.origin}) may be {title_of(owner.lower())}'s, or the model of {host} ({provider.origin})"
+    way = f"name it in full: --model {host}/{name}, or --provider {owner} --model {rest}"
+    stops = ALWAYS if model.source.kind == "flag" else ("model", "llm_provider", "llm_model")
+    return Problem(safe_text(said), safe_text(way), stops)
 
 
 def _word(entry: SettingEntry | None) -> str:

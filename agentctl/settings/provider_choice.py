@@ -16,7 +16,14 @@ from agentctl.core.text import did_you_mean, safe_text
 from agentctl.settings.host import is_loopback
 from agentctl.settings.loaded import Loaded
 from agentctl.settings.names import ENV_NAMES, KEY_NAMES
-from agentctl.settings.provider_names import DEFAULT_MODELS, MAKERS, maker_of, other_key_name, title_of
+from agentctl.settings.provider_names import (
+    CLOSED_MAKERS,
+    DEFAULT_MODELS,
+    MAKERS,
+    maker_of,
+    other_key_name,
+    title_of,
+)
 from agentctl.settings.sources import STRENGTH
 
 #: Return the providers that have a model of this name, its maker first; empty if the catalogue does not know it.
@@ -124,7 +131,7 @@ def ollama_to_ask(loaded: Loaded, owners_of: OwnersOf = no_owners) -> str | None
     is_decided = settings.llm_provider is not None or loaded.ci or loaded.empty_keys
     if is_decided or loaded.is_wrong("ollama_host"):
         return None
-    if _keys(loaded) and (settings.llm_model is None or _owner_at_hand(loaded, settings.llm_model, owners_of)):
+    if _keys(loaded) and (settings.llm_model is None or _usable_owners(loaded, settings.llm_model, owners_of)):
         return None
     return settings.ollama_host if is_loopback(urlsplit(settings.ollama_host).hostname or "") else None
 
@@ -135,7 +142,7 @@ def competing_keys(loaded: Loaded, owners_of: OwnersOf = no_owners) -> Mapping[s
     model = loaded.settings.llm_model
     if len(keys) < 2:
         return {}
-    is_decided = model is not None and (_owner_at_hand(loaded, model, owners_of) or _owners(loaded, model, owners_of))
+    is_decided = model is not None and (_usable_owners(loaded, model, owners_of) or _owners(loaded, model, owners_of))
     return {} if is_decided else keys
 
 
@@ -186,70 +193,109 @@ def _choose_by_model(
     there = _in_ollama(model, ollama_models)
     owner = None if there and not keys else _owner_at_hand(loaded, model, owners_of)
     if owner is not None:
-        return ProviderChoice(owner, model, _said_of(loaded, owner))
+        return ProviderChoice(owner, model, _said_of(loaded, owner, model, owners_of))
     if there:
         return ProviderChoice("ollama", there, "Ollama on this host has the model")
     owners = _owners(loaded, model, owners_of)
     if not owners:
         return None
-    if owners[0] in {**keys, **loaded.other_keys}:
-        return ProviderChoice(owners[0], model, _said_of(loaded, owners[0]))
-    raise _without_key(loaded, model, owners)
+    raise _without_key(loaded, model, owners, owners_of)
 
 
 def _owners(loaded: Loaded, model: str, owners_of: OwnersOf) -> tuple[str, ...]:
     """Return the providers of a model; its maker by the name alone if the catalogue does not know the model yet.
 
-    Who has a key for a host of other makers' models may know more of them than the catalogue: only a maker's exact name
-    counts then.
+    A host that lists a name which only its maker gives (``claude-…``) is not asked unless the user names it. Who has a
+    key for a host of other makers' models may know more of them than the catalogue: only a maker's exact name counts
+    then.
     """
     found = owners_of(model)
     if owners_of is no_owners or (found and found[0] in MAKERS):
         return found
-    if not _keys(loaded).keys() <= MAKERS.keys():
+    if _hosts(loaded):
         return ()
     maker = maker_of(model)
-    return found or (() if maker is None else (maker,))
+    return (maker,) if maker in CLOSED_MAKERS or (maker is not None and not found) else found
 
 
-def _said_of(loaded: Loaded, provider: str) -> str:
+def _said_of(loaded: Loaded, provider: str, model: str, owners_of: OwnersOf) -> str:
     """Return what decided for the provider of a model: the only key, a key among several, or the user's own server."""
     keys = _keys(loaded)
     held = {**keys, **loaded.other_keys}.get(provider)
-    if held is None:
+    if tuple(keys) == (provider,):
+        return f"key {held}"
+    if held is None or provider not in _owners(loaded, model, owners_of):
         return f"address {loaded.names.get(f'{provider}_base_url', provider)}"
-    return f"key {held}" if tuple(keys) == (provider,) else f"the model is {title_of(provider)}'s, key {held}"
+    return f"{_belongs(provider, 'the model')}, key {held}"
 
 
-def _without_key(loaded: Loaded, model: str, owners: tuple[str, ...]) -> AuthFailed:
+def _belongs(provider: str, model: str) -> str:
+    return f"{model} is {title_of(provider)}'s" if provider in MAKERS else f"{model} is offered by {provider}"
+
+
+def _without_key(loaded: Loaded, model: str, owners: tuple[str, ...], owners_of: OwnersOf) -> AuthFailed:
     owner = owners[0]
     name = KEY_NAMES.get(owner, other_key_name(owner))
     empty = next((empty for empty in loaded.empty_keys if empty in ENV_NAMES.get(name.lower(), ())), None)
-    way = f"agentctl providers set-key {owner}" if owner in KEY_NAMES else f"set {name}"
+    ways = [f"agentctl providers set-key {owner}"] if owner in KEY_NAMES else []
+    ways += [f"set {name}", *_other_ways(loaded, owner, model, owners_of)]
     if owner not in MAKERS and len(owners) > 1:
         said = f"{model} is offered by {_join_names(owners[:5])}; no key for any of them"
     else:
-        said = f"{model} is {title_of(owner)}'s; {f'{empty} is set but empty' if empty else 'no key for it'}: {way}"
-    instead = f"or set {name}; agentctl models lists the models that you have a key for"
+        said = f"{_belongs(owner, model)}; {f'{empty} is set but empty' if empty else 'no key for it'}: {ways.pop(0)}"
+        ways = [f"or {way}" for way in ways]
+    instead = "; ".join((*ways, "agentctl models lists the models that you have a key for"))
     return AuthFailed(safe_text(said), hint=_hint(loaded, instead, fields=(name.lower(),)), billed="no")
+
+
+def _other_ways(loaded: Loaded, owner: str, model: str, owners_of: OwnersOf, *, is_exact: bool = False) -> list[str]:
+    """Return what to add to a run for a host that the user has a key for, and that offers the model, too.
+
+    ``is_exact``: the model was named as OpenRouter names it. Its names are those of OpenAI, not those of other makers.
+    """
+    keys = {**_keys(loaded), **loaded.other_keys}
+    ways = [f"add --provider {host}" for host in owners_of(model) if host in keys and host != owner]
+    slashed = f"{owner}/{model}"
+    hosts = {*owners_of(slashed), *(("openrouter",) if is_exact or owner == "openai" else ())}
+    return ways + [f"--model {host}/{slashed}" for host in keys if host in hosts]
+
+
+def _hosts(loaded: Loaded) -> tuple[str, ...]:
+    """Return the providers with a stored key that offer the models of other makers."""
+    return tuple(provider for provider in _keys(loaded) if provider not in MAKERS)
+
+
+def _usable_owners(loaded: Loaded, model: str, owners_of: OwnersOf) -> tuple[str, ...]:
+    """Return the providers of a model that can be used, with a key or as the user's own server.
+
+    More than one if the user must choose, since none of them is the maker.
+    """
+    servers, keys = _own_servers(loaded), {**_keys(loaded), **loaded.other_keys}
+    owners = _owners(loaded, model, owners_of) or owners_of(model)
+    usable = tuple(owner for owner in owners if owner in keys or owner in servers)
+    if usable and usable[0] in MAKERS:
+        return usable[:1]
+    if usable:
+        return tuple(dict.fromkeys((*usable, *_hosts(loaded))))
+    return servers if len(servers) == 1 and (maker_of(model) in (None, *servers) or maker_of(model) not in keys) else ()
 
 
 def _owner_at_hand(loaded: Loaded, model: str, owners_of: OwnersOf) -> str | None:
     """Return the provider of a model that can be used: with a key, or a server of the user's own; None without one.
 
     Raises:
-        UsageError: several have it, and none is its maker.
+        UsageError: several have it or may have it, and none is its maker.
     """
-    servers, owners = _own_servers(loaded), owners_of(model)
-    usable = [owner for owner in owners if owner in _keys(loaded) or owner in loaded.other_keys or owner in servers]
-    if len(usable) > 1 and usable[0] not in MAKERS:
+    usable = _usable_owners(loaded, model, owners_of)
+    if len(usable) > 1:
+        sure = tuple(provider for provider in usable if provider in owners_of(model))
+        maybe = tuple(provider for provider in usable if provider not in sure)
+        said = f", and {_join_names(maybe)} may have it, too; " if maybe else ", and "
         raise UsageError(
-            safe_text(f"{model} is offered by {_join_names(tuple(usable))}, and you have a key for each"),
-            hint=f"add --provider {usable[0]} to the run",
+            safe_text(f"{model} is offered by {_join_names(sure)}{said}you have a key for each"),
+            hint=f"add --provider {(maybe or sure)[0]} to the run",
         )
-    if usable:
-        return usable[0]
-    return servers[0] if len(servers) == 1 else None
+    return usable[0] if usable else None
 
 
 def _own_servers(loaded: Loaded) -> tuple[str, ...]:
@@ -270,6 +316,8 @@ def _choose_named(loaded: Loaded, provider: str, owners_of: OwnersOf) -> Provide
     by, model = _choice_source(loaded), loaded.settings.llm_model
     loaded.refuse_wrong(*needs_of(provider))
     if provider == "builtin":
+        if model is not None and loaded.sources["llm_model"].kind == "flag":
+            by = safe_text(f"{by}; it has no models, and {model} ({loaded.sources['llm_model']}) is not used")
         return ProviderChoice("builtin", None, by)
     if model is not None and _is_left_behind(loaded, provider, model, owners_of):
         by = safe_text(f"{by}; {model} ({loaded.sources['llm_model']}) is another provider's and not used")
@@ -281,11 +329,13 @@ def _choose_named(loaded: Loaded, provider: str, owners_of: OwnersOf) -> Provide
             raise foreign
         known = ENV_NAMES[name.lower()]
         empty = next((empty for empty in loaded.empty_keys if empty in known), None)
+        is_one = loaded.names.get("llm_provider") == loaded.names.get("llm_model")
+        others = [] if model is None else _other_ways(loaded, provider, model, owners_of, is_exact=is_one)
         raise AuthFailed(
             f"provider {provider} ({by}) needs a key, and {empty or name} is {'set but empty' if empty else 'not set'}",
             hint=_hint(
                 loaded,
-                f"agentctl providers set-key {provider}   (or set {name})",
+                "; or ".join((f"agentctl providers set-key {provider}   (or set {name})", *others)),
                 fields=(name.lower(),),
             ),
             billed="no",
@@ -329,7 +379,7 @@ def _model_alone(loaded: Loaded, model: str, ollama_models: tuple[str, ...] | No
             f"model {model} ({source}) is named without a provider, and no key implies one"
             + (f"; {near}" if near else "")
         ),
-        hint=_hint(loaded, "add --provider NAME to the run; agentctl models lists the models"),
+        hint=_hint(loaded, safe_text(f"add --provider NAME to the run; agentctl models {model}   finds its name")),
     )
 
 

@@ -59,6 +59,15 @@ MAKERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 
+#: Those of them whose models have no public weights: another host that lists such a name is the exception.
+CLOSED_MAKERS = frozenset({"openai", "anthropic", "gemini", "xai"})
+
+#: The names of providers with which hosts of other makers' models begin the names of models.
+NAMESPACES = frozenset({*MAKERS, "ai21", "cohere", "inception", "morph", "perplexity"})
+
+#: Providers that offer the models of other makers, over a network.
+HOSTS = SLASHED_MODELS - NAMESPACES - {"ollama"}
+
 #: Beginnings that are also a name by themselves, as users of other tools write it.
 _WHOLE_NAMES = frozenset({"claude", "sonnet", "opus", "haiku", "gemini", "grok"})
 
@@ -97,9 +106,15 @@ def other_keys(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def maker_of(model: str) -> str | None:
-    """Return the maker whose models' names begin like ``model``; None for a name with a tag or another beginning."""
-    head, dash, _ = model.lower().partition("-")
-    if ":" in model or "/" in model or not (dash or head in _WHOLE_NAMES):
+    """Return the maker whose models' names begin like ``model``; None for a name with a tag or another beginning.
+
+    ``ft:gpt-4o:…``, a model fine-tuned at OpenAI, has the beginning of what it was made from. ``gpt-oss`` is offered by
+    all but its maker.
+    """
+    name = model.lower()
+    name = name.removeprefix("ft:").partition(":")[0] if name.startswith("ft:") else name
+    head, dash, rest = name.partition("-")
+    if ":" in name or "/" in name or not (dash or head in _WHOLE_NAMES) or (head, rest[:3]) == ("gpt", "oss"):
         return None
     return next((maker for maker, beginnings in MAKERS.items() if head in beginnings), None)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from agentctl.settings import Loaded
 
 SCHEMA = "agentctl.models/1"
+_LEAST_PART = 4
 _VERBS = ("list", "ls", "show", "search")
 
 
@@ -55,7 +56,7 @@ def models(
 
     as_json = wants_json(output, json=json)
     words = [word.lower() for word in patterns or ()]
-    words = words[1:] if words[:1] and words[0] in _VERBS else words
+    words = words[1:] if words[:1] and words[0] in _VERBS and words != ["search"] else words  # that one is in names
     loaded = load_settings(flags={}, remember=False, needs=())
     for note in loaded.notes:
         print_stderr(safe_text(note))
@@ -126,7 +127,10 @@ def _fits(row: _ModelRow, word: str) -> bool:
 def _near(words: Sequence[str], loaded: Loaded, catalog: Catalog) -> str:
     from agentctl.core.text import did_you_mean
 
-    near = did_you_mean(words[-1], {row.model for row in _rows(loaded, catalog)}) if len(words) == 1 else ""
+    rows = tuple(_rows(loaded, catalog)) if len(words) == 1 else ()
+    models = {f"{row.provider}/{row.model}" if words and "/" in words[0] else row.model for row in rows}
+    parts = {part for model in models for part in model.lower().split("-") if len(part) >= _LEAST_PART}
+    near = did_you_mean(words[-1], models) or did_you_mean(words[-1], parts) if models else ""
     return f"; {near}" if near else ""
 
 

@@ -71,6 +71,15 @@ def test_a_pattern_that_fits_nothing_says_so_with_the_nearest(here: Here) -> Non
     said = 'no model matches "claude-sonet-4-5"; did you mean "claude-sonnet-4-5"?\n'
     assert (ended.code, ended.out, ended.err) == (0, "", said)
     assert entries(here("models", "zzz", "--json")) == []
+    for word, near in (("sonet", "sonnet"), ("gpt4o", "gpt-4o"), ("opneai/gpt-4o", "openai/gpt-4o")):
+        assert here("models", word).err == f'no model matches "{word}"; did you mean "{near}"?\n'
+
+
+def test_search_alone_is_a_pattern_since_it_is_in_names_of_models(here: Here) -> None:
+    found = [entry["model"] for entry in entries(here("models", "search", "--json"))]
+    assert found
+    assert all("search" in str(model) for model in found)
+    assert here("models", "search", "gpt-4o").out == here("models", "gpt-4o").out
 
 
 def test_models_of_the_users_own_lines_and_server_are_listed(

@@ -77,6 +77,19 @@ def commands() -> Iterator[tuple[str, set[str]]]:
         (["providers", "login"], 'did you mean "set-key"?'),
         (["config", "validate"], 'did you mean "check"?'),
         (["trsut"], "agentctl --help"),
+        (["ledger", "reconcile", "--forc"], "agentctl ledger reconcile --help"),  # not --output, by way of "form"
+        (["run", "--write", "x"], "agentctl help permission   says what runs, what asks and what is denied"),
+        (["run", "--internet", "x"], "agentctl help permission   says what runs, what asks and what is denied"),
+        (["run", "--netwrok", "x"], "agentctl run --help"),  # not --no-network, the opposite
+        (["run", "--nocolor", "x"], 'did you mean "--color never"?'),
+        (["run", "--hlep"], 'did you mean "--help"?'),
+        (["costs", "--las-day"], 'did you mean "--since 24h"?'),
+        (["costs", "--csv"], 'did you mean "--output csv"?'),
+        (["run", "--num-ctx", "9", "x"], 'did you mean "--max-context-tokens"?'),
+        (["docker", "ps"], "did you mean: agentctl run 'docker ps'"),  # not doctor
+        (["docker"], 'did you mean "agentctl run --agent docker TASK"?'),
+        (["budget", "split", "1.00"], 'did you mean "agentctl help budget"?'),  # not a paid task of these words
+        (["providers", "use", "openai"], 'did you mean "agentctl config set llm_provider NAME"?'),
         (["help", "permisions"], 'did you mean "permission"?'),
         (["help", "keys"], 'did you mean "setup"?'),
         (["config", "get", "budget"], 'did you mean "max_cost_per_task"?'),
@@ -132,7 +145,7 @@ def test_every_meaning_is_a_name_that_exists() -> None:
             assert not {f"--{word}" for word in words.split()} & (known[place] if place else set())
     for group, meant, words in _COMMANDS:
         assert group in groups
-        path = re.sub(r" (NAME|TASK|--).*", "", meant.partition("   ")[0].removeprefix("agentctl "))
+        path = re.sub(r" (NAME|TASK|--|llm_provider).*", "", meant.partition("   ")[0].removeprefix("agentctl "))
         path = path if meant.startswith("agentctl") else f"{group} {meant}"
         assert path.startswith("help") or path == "completion bash" or path in known, meant
         assert not {f"{group} {word}".strip() for word in words.split()} & known.keys()

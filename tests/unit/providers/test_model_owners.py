@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 
@@ -11,7 +12,7 @@ from agentctl import CostTracker, DockerAgent, create_llm_provider
 from agentctl.core.errors import AgentctlError, AuthFailed, UsageError
 from agentctl.core.pricing import ModelFacts
 from agentctl.providers.selection import catalogue_owners, resolve_provider
-from agentctl.settings import Loaded, ProviderChoice, competing_keys
+from agentctl.settings import Loaded, ProviderChoice, competing_keys, ollama_to_ask
 from agentctl.settings.provider_names import MAKERS, maker_of
 from tests.support.desk import Desk
 from tests.support.probe_host import Host, page
@@ -25,7 +26,7 @@ CLAUDE, GPT = "claude-sonnet-4-5", "gpt-4o"
 
 
 def load(folder: Path, environ: Mapping[str, str], **flags: object) -> Loaded:
-    return Desk(folder).load({**NOBODY, **environ}, flags=flags)
+    return Desk(Path(mkdtemp(dir=folder))).load({**NOBODY, **environ}, flags=flags)
 
 
 def choose(folder: Path, environ: Mapping[str, str], **flags: object) -> ProviderChoice:
@@ -215,6 +216,121 @@ def test_python_refuses_a_model_of_another_maker(tmp_path: Path, monkeypatch: py
         DockerAgent().execute("List all containers")
 
 
+HEROKU, WANDB = {"HEROKU_API_KEY": "hr-12345678"}, {"WANDB_API_KEY": "wb-12345678"}
+OPENROUTER = {"OPENROUTER_API_KEY": "sk-or-12345678"}
+HEROKUS, OPEN = "claude-3-7-sonnet", "deepseek-ai/DeepSeek-V3.1"  # names that only a host of others' models lists
+
+
+@pytest.mark.parametrize("environ", [ANTHROPIC, {**ANTHROPIC, **HEROKU}, {**ANTHROPIC, **OPENAI, **HEROKU}])
+@pytest.mark.parametrize("model", [HEROKUS, "claude-3-5-sonnet-latest"])
+def test_a_makers_name_that_only_another_host_lists_goes_to_the_maker(
+    tmp_path: Path, environ: Mapping[str, str], model: str
+) -> None:
+    assert choose(tmp_path, environ, llm_model=model).provider == "anthropic"
+
+
+@pytest.mark.parametrize("environ", [HEROKU, {**OPENAI, **HEROKU}])
+def test_a_key_of_another_host_sends_no_makers_name_there_unasked(tmp_path: Path, environ: Mapping[str, str]) -> None:
+    error = refusal(tmp_path, environ, llm_model=HEROKUS)
+    assert error.message == f"{HEROKUS} is Anthropic's; no key for it: agentctl providers set-key anthropic"
+    assert error.hint.startswith("or set ANTHROPIC_API_KEY; or add --provider heroku; ")
+    named = load(tmp_path, environ, llm_provider="heroku", llm_model=HEROKUS)
+    assert resolve_provider(named).provider == "heroku"
+
+
+def test_a_key_for_other_uses_takes_no_run_from_a_host_of_others_models(tmp_path: Path) -> None:
+    error = refusal(tmp_path, {**OPENROUTER, **WANDB}, llm_model=OPEN)
+    assert error.status == "usage"
+    assert error.message == f"{OPEN} is offered by wandb, and openrouter may have it, too; you have a key for each"
+    assert error.hint == "add --provider openrouter to the run"
+    by = "the model is offered by wandb, key WANDB_API_KEY"
+    assert choose(tmp_path, {**OPENAI, **WANDB}, llm_model=OPEN) == ProviderChoice("wandb", OPEN, by)
+
+
+@pytest.mark.parametrize("model", ["ft:gpt-4o:acme::7f3a", "ft:gpt-4o-2024-08-06:acme:x:7f3a"])
+def test_a_model_fine_tuned_at_openai_is_openais(tmp_path: Path, model: str) -> None:
+    assert choose(tmp_path, {**OPENAI, **ANTHROPIC}, llm_model=model).provider == "openai"
+    assert refusal(tmp_path, ANTHROPIC, llm_model=model).message.startswith(f"{model} is OpenAI's; no key for it: ")
+
+
+def test_a_makers_name_with_its_key_does_not_go_to_a_server_of_another_format(tmp_path: Path) -> None:
+    server = {"ANTHROPIC_BASE_URL": "http://127.0.0.1:9"}
+    assert choose(tmp_path, {**OPENAI, **server}, llm_model="gpt-99").provider == "openai"
+    assert choose(tmp_path, server, llm_model="gpt-99").provider == "anthropic"
+    error = refusal(tmp_path, {**OPENAI, **GROQ, **server}, llm_model="gpt-99")
+    assert error.message.startswith("both OPENAI_API_KEY and GROQ_API_KEY are set")
+
+
+def test_a_server_that_takes_any_model_is_what_decided_not_the_key(tmp_path: Path) -> None:
+    choice = choose(tmp_path, {**OPENAI, **SERVER, **ANTHROPIC}, llm_model="qwen3")
+    assert choice == ProviderChoice("openai", "qwen3", "address OPENAI_BASE_URL")
+
+
+@pytest.mark.parametrize(
+    ("environ", "model", "way"),
+    [
+        (OPENROUTER, "openai/gpt-4o", "--model openrouter/openai/gpt-4o"),
+        (OPENROUTER, "gpt-4o", "--model openrouter/openai/gpt-4o"),
+        (OPENROUTER, "anthropic/claude-sonnet-4.5", "--model openrouter/anthropic/claude-sonnet-4.5"),
+        (OPENROUTER, CLAUDE, ""),  # OpenRouter spells it differently
+        (GROQ, "openai/gpt-oss-120b", "--model groq/openai/gpt-oss-120b"),
+        (GROQ, "openai/gpt-4o", ""),
+    ],
+)
+def test_a_key_of_a_host_that_has_the_model_is_hinted_at(
+    tmp_path: Path, environ: Mapping[str, str], model: str, way: str
+) -> None:
+    error = refusal(tmp_path, environ, llm_model=model)
+    assert error.status == "auth"
+    assert f"; or {way}" in error.hint if way else "--model" not in error.hint
+
+
+def test_a_model_with_a_slash_beside_a_host_of_others_models_is_not_guessed(tmp_path: Path) -> None:
+    environ = {**OPENAI, **OPENROUTER, "LLM_PROVIDER": "openrouter"}
+    error = refusal(tmp_path, environ, llm_model="openai/gpt-4o")
+    assert error.message == (
+        "openai/gpt-4o (flag --model) may be OpenAI's, or the model of openrouter (environment LLM_PROVIDER)"
+    )
+    assert error.hint == "name it in full: --model openrouter/openai/gpt-4o, or --provider openai --model gpt-4o"
+    pairs = [
+        ({"llm_model": "openrouter/openai/gpt-4o"}, "openrouter", "openai/gpt-4o"),
+        ({"llm_provider": "openai", "llm_model": "gpt-4o"}, "openai", "gpt-4o"),
+        ({"llm_provider": "openrouter", "llm_model": "openai/gpt-4o"}, "openrouter", "openai/gpt-4o"),
+        ({"llm_model": "x-ai/grok-4"}, "openrouter", "x-ai/grok-4"),
+        ({"llm_model": "ollama/llama3.1"}, "ollama", "llama3.1"),
+    ]
+    for flags, provider, model in pairs:
+        assert choose(tmp_path, environ, **flags)[:2] == (provider, model)
+    assert choose(tmp_path, {**environ, "LLM_PROVIDER": "ollama"}, llm_model="openai/gpt-4o").provider == "openai"
+    assert choose(tmp_path, {**environ, "LLM_MODEL": "openai/gpt-4o"})[:2] == ("openrouter", "openai/gpt-4o")
+
+
+def test_builtin_says_that_it_does_not_use_the_model_of_the_command_line(tmp_path: Path) -> None:
+    choice = choose(tmp_path, {**OPENAI, "LLM_PROVIDER": "builtin"}, llm_model=GPT)
+    assert choice.provider == "builtin"
+    assert choice.chosen_by == "environment LLM_PROVIDER; it has no models, and gpt-4o (flag --model) is not used"
+    assert choose(tmp_path, {"LLM_MODEL": GPT}, llm_provider="builtin").chosen_by == "flag"
+
+
+def test_a_price_line_for_the_wrong_maker_does_not_move_the_model(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.user_toml(f'[prices."openai/{CLAUDE}"]\ninput = 3\noutput = 15\n')
+    loaded = desk.load({**NOBODY, **OPENAI, **ANTHROPIC}, flags={"llm_model": CLAUDE})
+    assert resolve_provider(loaded).provider == "anthropic"
+
+
+def test_a_host_without_the_model_names_its_maker_beside_the_unknown_price() -> None:
+    provider = create_llm_provider("groq", model=CLAUDE, api_key="gsk_12345678")
+    assert provider.near() == "claude-sonnet-4-5 is Anthropic's: --provider anthropic."
+
+
+def test_several_hosts_of_a_model_do_not_stop_the_list_of_providers(tmp_path: Path) -> None:
+    keys = {**OPENAI, **WANDB, "TOGETHERAI_API_KEY": "tg-12345678"}
+    loaded = load(tmp_path, keys, llm_model=OPEN)
+    assert ollama_to_ask(loaded, catalogue_owners(loaded)) is None
+    assert refusal(tmp_path, keys, llm_model=OPEN).status == "usage"
+
+
 def test_nobody_is_asked_which_key_to_use_where_the_model_decides(tmp_path: Path) -> None:
     loaded = load(tmp_path, {**OPENAI, **ANTHROPIC}, llm_model=CLAUDE)
     assert competing_keys(loaded, catalogue_owners(loaded)) == {}
@@ -234,5 +350,7 @@ def test_an_untrusted_file_with_the_key_is_named_as_the_cause(tmp_path: Path) ->
 
 def test_the_beginning_of_a_name_gives_its_maker_and_a_tag_does_not() -> None:
     assert [maker_of(name) for name in ("claude-x", "gpt-9", "GROK-9")] == ["anthropic", "openai", "xai"]
-    assert [maker_of(name) for name in ("mistral:7b", "mistral", "x-claude", "a/gpt-9", "")] == [None] * 5
+    assert [
+        maker_of(name) for name in ("mistral:7b", "mistral", "x-claude", "a/gpt-9", "gpt-oss-9b", "gpt-9:1", "")
+    ] == [None] * 7
     assert [maker for maker, beginnings in MAKERS.items() if maker_of(f"{beginnings[0]}-1") != maker] == []

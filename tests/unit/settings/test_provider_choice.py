@@ -111,7 +111,7 @@ def test_model_without_a_provider_is_a_usage_error(tmp_path: Path) -> None:
         assert caught.value.message.startswith(
             "model gpt-4o (environment LLM_MODEL) is named without a provider, and no key implies one"
         )
-        assert caught.value.hint == "add --provider NAME to the run; agentctl models lists the models"
+        assert caught.value.hint == "add --provider NAME to the run; agentctl models gpt-4o   finds its name"
 
 
 def test_ci_without_any_key_guesses_nothing(tmp_path: Path) -> None:
