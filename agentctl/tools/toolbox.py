@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -136,9 +137,9 @@ class LazyToolbox:
 
     def sweep(self) -> None:
         """Begin to remove the containers that killed runs left at the engine, if there is one."""
-        with suppress(EngineUnavailable):  # the tools say so
+        with suppress(EngineUnavailable, RuntimeError):  # the tools say so; no more threads
             path = self._context.engine.address.path
-            if path is None or Path(path).exists():
+            if path is None or os.path.exists(path):  # noqa: PTH110 - no exception for a folder that may not be read
                 from agentctl.tools.docker.orphans import OrphanSweep  # noqa: PLC0415 - only where there is an engine
 
                 self._sweep = OrphanSweep(self._context.engine)

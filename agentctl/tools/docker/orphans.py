@@ -22,6 +22,7 @@ OWNER = "agentctl.owner"
 _CHOSEN = json.dumps({"label": [f"{RUN}=wait"]})  # not those that were to stay (detach=true)
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _NAMESPACE = Path("/proc/self/ns/pid")
+_LONGEST_PID = 10  # characters
 _ABANDONED_S = 24 * 3600  # a call waits ten minutes at most
 _LISTED_S = 5.0
 _REMOVED_S = 15.0
@@ -42,7 +43,7 @@ def is_gone(label: str) -> bool:
     """
     place, _, process = label.rpartition(" pid=")
     pid, _, started = process.partition("@")
-    if not place or place != _place() or not pid.isdecimal():
+    if not place or place != _place() or not pid.isdecimal() or len(pid) > _LONGEST_PID:
         return False
     try:
         os.kill(int(pid), 0)
@@ -85,18 +86,20 @@ class OrphanSweep:
             await anyio.to_thread.run_sync(self._thread.join, _REMOVAL_PATIENCE_S)
 
     def _sweep(self) -> None:
-        with suppress(EngineUnavailable, OSError, ValueError):
+        with suppress(Exception):  # whatever an engine answers, it is no matter of the run's
             address = self._engine.address
             listed = documents(_send(address, "GET", f"/containers/json?all=1&filters={quote(_CHOSEN)}", _LISTED_S))
             for identity in self._orphans(address, listed):
                 self._found.set()
                 with suppress(EngineUnavailable, OSError, ValueError):
-                    _send(address, "DELETE", f"/containers/{quote(identity)}?force=1&v=1", _REMOVED_S)
+                    _send(address, "DELETE", f"/containers/{quote(identity, safe='')}?force=1&v=1", _REMOVED_S)
                     self.removed += 1
 
     def _orphans(self, address: Address, listed: Sequence[Doc]) -> Iterator[str]:
         unseen: list[Doc] = []
         for entry in listed:
+            if text(entry, "Labels", RUN) != "wait" or not text(entry, "Id"):
+                continue  # an engine that knows no filters, or a proxy, lists the user's own
             owner = text(entry, "Labels", OWNER)
             if is_gone(owner):
                 yield text(entry, "Id")

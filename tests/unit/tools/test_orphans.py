@@ -81,11 +81,41 @@ async def test_a_container_of_an_unseen_process_stays_for_a_day() -> None:
 
 @pytest.mark.parametrize(
     ("status", "body"),
-    [(500, b"[]"), (200, b""), (200, b"<html>"), (200, b"{}"), (200, b"[1, null]"), (200, b'[{"Labels": 3}]')],
+    [
+        *((500, b"[]"), (200, b""), (200, b"<html>"), (200, b"{}"), (200, b"[1, null]"), (200, b'[{"Labels": 3}]')),
+        *((200, b"[" * 100_000 + b"]" * 100_000), (200, b"\xff")),
+    ],
 )
 async def test_an_engine_that_refuses_or_talks_nonsense_changes_nothing(status: int, body: bytes) -> None:
     with engine(lambda path: (status, body)) as (host, deleted):
         assert (await swept(host), deleted) == ((), [])
+
+
+async def test_containers_of_others_that_an_engine_without_filters_lists_stay() -> None:
+    others: list[dict[str, object]] = [
+        {"Labels": {}},
+        {"Labels": None},
+        {},
+        {"Labels": {"agentctl.run": "detach", "agentctl.owner": ELSEWHERE}},
+        {"Labels": {"agentctl.owner": process_identity().rpartition("@")[0] + "@1"}},
+    ]
+    entries = [{"Id": f"c{at}", "Created": NOW - 99 * HOUR, **entry} for at, entry in enumerate(others)]
+    entries.append({"Created": NOW - 99 * HOUR, "Labels": {"agentctl.run": "wait"}})  # without an id
+    with engine(lambda path: (200, json.dumps(INFO if path.startswith("/info") else entries).encode())) as (
+        host,
+        deleted,
+    ):
+        assert (await swept(host), deleted) == ((), [])
+
+
+async def test_an_owner_that_is_no_process_hides_no_other_container() -> None:
+    place = process_identity().rpartition(" ")[0]
+    with engine(listing(("odd", f"{place} pid={'9' * 6000}@1", 99), ("dead", f"{place} pid=1@0", 0))) as (
+        host,
+        deleted,
+    ):
+        assert await swept(host) == ("1 container of runs that were killed: removed",)
+    assert deleted == ["/containers/dead?force=1&v=1"]
 
 
 async def test_an_engine_that_says_nothing_is_not_waited_for() -> None:
@@ -103,3 +133,17 @@ async def test_an_engine_that_says_nothing_is_not_waited_for() -> None:
 @pytest.mark.parametrize("host", ["tcp://127.0.0.1:1", "unix:///nowhere/docker.sock", "ssh://far", "nonsense"])
 async def test_an_engine_that_is_not_there_is_no_matter(host: str) -> None:
     assert await swept(host) == ()
+
+
+async def test_a_socket_that_cannot_be_looked_at_is_no_matter() -> None:
+    assert await swept(f"unix:///{'a' * 300}/docker.sock") == ()
+
+
+async def test_a_machine_without_more_threads_is_no_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with engine(listing()) as (host, _):
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        assert await swept(host) == ()
+        monkeypatch.undo()
