@@ -94,15 +94,18 @@ def _provider_and_model(
     provider: SettingEntry | None = None
     model: SettingEntry | None = None
     problems: list[Problem] = []
+    either: list[Problem] = []
     notes: list[str] = []
     for layer in reversed(layers):
         new_provider, new_model = layer.entries.get("llm_provider"), layer.entries.get("llm_model")
+        if new_provider or new_model:
+            either = []
         if problems and new_provider and (new_model or _word(new_provider) != _word(provider)):
             problems.clear()  # a stronger source names another pair
         head, _, tail = str(new_model.value).partition("/") if new_model else ("", "", "")
         if new_model and tail and head.lower() in _PROVIDERS:
             if new_provider is None and provider and _word(provider) in HOSTS and head.lower() in NAMESPACES:
-                problems.append(_either(provider, new_model))
+                either = [_either(provider, new_model)]
             if new_provider is None or _word(new_provider) == head.lower():
                 new_provider = new_provider or new_model._replace(value=head)
                 new_model = new_model._replace(value=tail)
@@ -123,7 +126,7 @@ def _provider_and_model(
             provider = new_provider
         model = new_model or model
     found = {"llm_provider": provider, "llm_model": model}
-    return {name: entry for name, entry in found.items() if entry}, tuple(problems), tuple(map(safe_text, notes))
+    return {name: entry for name, entry in found.items() if entry}, (*problems, *either), tuple(map(safe_text, notes))
 
 
 def _either(provider: SettingEntry, model: SettingEntry) -> Problem:

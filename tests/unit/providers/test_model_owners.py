@@ -301,6 +301,11 @@ def test_a_model_with_a_slash_beside_a_host_of_others_models_is_not_guessed(tmp_
     ]
     for flags, provider, model in pairs:
         assert choose(tmp_path, environ, **flags)[:2] == (provider, model)
+    desk = Desk(Path(mkdtemp(dir=tmp_path)))
+    desk.user_toml('llm_provider = "openrouter"\n')
+    environ = {**NOBODY, **OPENAI, **OPENROUTER, "LLM_MODEL": "openai/gpt-4o"}
+    for provider in ("openai", "builtin", "openrouter"):
+        assert resolve_provider(desk.load(environ, flags={"llm_provider": provider})).provider == provider
     assert choose(tmp_path, {**environ, "LLM_PROVIDER": "ollama"}, llm_model="openai/gpt-4o").provider == "openai"
     assert choose(tmp_path, {**environ, "LLM_MODEL": "openai/gpt-4o"})[:2] == ("openrouter", "openai/gpt-4o")
 
