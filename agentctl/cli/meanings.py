@@ -90,7 +90,7 @@ _FLAGS: tuple[tuple[str, str, str], ...] = (
     ("", _ASKING, "approval-mode permission-mode permission-prompts ask-for-approval a permissions trust-all-tools"),
     ("", _ASKING, "allow-all-tools allow-all no-sandbox unsafe privileged confirm no-ask no-approval no-approvals"),
     ("", _ASKING, "approve-all auto-accept accept-all accept-edits autoapprove allow-tool allowed-commands"),
-    ("", _ASKING, "full-access danger-full-access unsandboxed sandbox-mode trust-workspace trust-all sudo root"),
+    ("", _ASKING, "full-access danger-full-access unsandboxed sandbox-mode trust-workspace trust-all root"),
     ("", _ASKING, "write rw read-write writable allow-write internet net online"),
     ("agentctl", "agentctl --version", "v"),
     ("", "agentctl --version", "version"),

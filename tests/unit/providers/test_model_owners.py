@@ -307,7 +307,7 @@ def test_a_model_with_a_slash_beside_a_host_of_others_models_is_not_guessed(tmp_
     for provider in ("openai", "builtin", "openrouter"):
         assert resolve_provider(desk.load(environ, flags={"llm_provider": provider})).provider == provider
     assert choose(tmp_path, {**environ, "LLM_PROVIDER": "ollama"}, llm_model="openai/gpt-4o").provider == "openai"
-    assert choose(tmp_path, {**environ, "LLM_MODEL": "openai/gpt-4o"})[:2] == ("openrouter", "openai/gpt-4o")
+    assert choose(tmp_path, {**environ, "LLM_PROVIDER": "openrouter"})[:2] == ("openrouter", "openai/gpt-4o")
 
 
 def test_builtin_says_that_it_does_not_use_the_model_of_the_command_line(tmp_path: Path) -> None:
