@@ -35,6 +35,9 @@ def main(*, assemble: Assemble | None = None) -> NoReturn:
             signal.signal(number, _exit)  # an import may hide a KeyboardInterrupt
     os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"  # load no plugins of other packages; the search takes time, too
     os.environ["TERM"] = os.environ.get("TERM") or "dumb"  # rich, which prints the help, styles it if TERM is empty
+    # rich obeys FORCE_COLOR whatever its value is, and in spite of NO_COLOR
+    if os.environ.get("NO_COLOR") or os.environ.get("FORCE_COLOR") in ("", "0"):
+        os.environ.pop("FORCE_COLOR", None)
     loader = sys.modules["pydantic.plugin._loader"] = ModuleType("pydantic.plugin._loader")
     vars(loader)["get_plugins"] = tuple  # pydantic's loader would import importlib.metadata and email
     from agentctl.cli.streams import open_missing  # noqa: PLC0415

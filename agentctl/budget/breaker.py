@@ -20,7 +20,7 @@ from agentctl.core.errors import (
 )
 from agentctl.core.limits import RUN_LIMITS, WINDOWS, CostLimit, has_dollar_limit
 from agentctl.core.messages import Completion
-from agentctl.core.pricing import ModelFacts, price_config_lines, to_usd
+from agentctl.core.pricing import ModelFacts, price_command, price_config_lines, to_usd
 from agentctl.core.results import BreakerInfo, LimitUse
 from agentctl.core.substitutes import Substitute
 
@@ -108,19 +108,21 @@ def refuse_unbounded(facts: ModelFacts, limits: CostLimit, *, near: str = "") ->
         raise UnknownPrice(
             f"the price of {name} is unknown, and a dollar limit is set",
             hint=(f"{near}   Otherwise add" if near else "add")
-            + " its prices, in dollars per million tokens, at the end of config.toml"
-            f" (or {_lift_all_hint(limits)}):\n{price_config_lines(name)}",
+            + f" its prices, in dollars per million tokens: {price_command(name)}   (or {_lift_all_hint(limits)})"
+            f"   A file for --config takes them at its end:\n{price_config_lines(name)}",
         )
 
 
 def unpriced_error(facts: ModelFacts, substitute: Substitute, limits: Collection[LimitName]) -> UnknownPrice:
     """Return the error for a model in whose place one of unknown price answered; ``limits`` are those in dollars."""
     clear = f"agentctl ledger reconcile --clear-substitute {shlex.quote(facts.name)}"
+    name = f"{facts.provider}/{substitute.model}"
     return UnknownPrice(
         f"{facts.name_and_address} was answered by {substitute.name}, whose price is unknown,"
         " and a dollar limit is set",
-        hint=f"if it no longer answers: {clear}   Otherwise add its prices, in dollars per million tokens, at the end"
-        f" of config.toml (or {_lift_hint(limits)}):\n{price_config_lines(f'{facts.provider}/{substitute.model}')}",
+        hint=f"if it no longer answers: {clear}   Otherwise add its prices, in dollars per million tokens:"
+        f" {price_command(name)}   (or {_lift_hint(limits)})"
+        f"   A file for --config takes them at its end:\n{price_config_lines(name)}",
     )
 
 

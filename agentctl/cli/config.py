@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -214,7 +215,7 @@ def set_(
         hint = f"agentctl config set {field} VALUE   or: agentctl config set {field} --unset"
         raise UsageError("give either a value or --unset", hint=hint)
     changed = save_value(file, field, value or ())
-    shown = ",".join(value or ())
+    shown = re.sub(r"//\S*@", "//***@", ",".join(value or ()))  # a password in an address
     if unset:
         print_stderr(safe_text(f"removed {field} from {file}" if changed else f"{field} is not set in {file}"))
     else:

@@ -24,6 +24,11 @@ from agentctl.core.errors import ReaderGone, StateError
 
 PATIENCE_S = 2.0  # how long a line on stderr waits for a reader that takes nothing
 _PAID = "agentctl runs show   prints what the run has paid for"
+_HINTS = {
+    errno.ENOSPC: "free some space there, or write to another disk",
+    errno.EDQUOT: "free some space there, or write to another disk",
+    errno.EFBIG: "raise `ulimit -f`",
+}
 _PAUSE_S = 0.01
 _BLOCK = 32 * 1024
 _GONE = frozenset({errno.EPIPE, errno.ESHUTDOWN, errno.ECONNRESET})
@@ -135,11 +140,12 @@ class Stream:
 class StdoutStream(Stream):
     """stdout: waits for its reader as long as it takes, and reports any failure but a closed pipe.
 
-    Lines to a terminal are written at once, all else in blocks.
+    Lines to a terminal are written at once, all else in blocks. ``has_paid``: a journal has the output.
     """
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
+        self.has_paid = False
         self._buffered = bytearray()
         self._by_line = bool(getattr(stream, "line_buffering", False) or getattr(stream, "write_through", False))
 
@@ -172,7 +178,8 @@ class StdoutStream(Stream):
             except OSError as error:
                 if error.errno in _GONE or (error.errno == errno.EIO and self._is_terminal):
                     return
-                raise StateError(f"stdout cannot be written: {error.strerror}", hint=_PAID) from error
+                hint = _PAID if self.has_paid else _HINTS.get(error.errno or 0, "check where stdout goes")
+                raise StateError(f"stdout cannot be written: {error.strerror}", hint=hint) from error
             self.is_gone = False
 
 

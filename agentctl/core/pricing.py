@@ -7,6 +7,7 @@ $1 a million is 1,000 nano-dollars. ``substitutes`` handles models that answer i
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, localcontext
@@ -301,6 +302,11 @@ def price_config_lines(name: str) -> str:
     """
     quoted = json.dumps(name, ensure_ascii=False)  # JSON and TOML's basic strings have the same escapes
     return f"[prices.{quoted}]\ninput = 1.00\noutput = 3.00"
+
+
+def price_command(name: str) -> str:
+    """Return the command that prices a model in the user's config.toml; whoever pastes it as it is gets an error."""
+    return f"agentctl config set {shlex.quote(f'prices.{json.dumps(name, ensure_ascii=False)}')} input=USD output=USD"
 
 
 def to_nano(usd: Decimal) -> int:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from agentctl.budget.rules import Ask, LimitState, ceiling_of, extra_ceilings
 from agentctl.core.errors import ActionDenied, UnknownPrice
 from agentctl.core.limits import CostLimit, Parent
-from agentctl.core.pricing import price_config_lines
+from agentctl.core.pricing import price_command
 from agentctl.ledger import attempts
 from agentctl.ledger.clock import HOUR_US
 from agentctl.ledger.database import Transaction
@@ -140,9 +140,7 @@ def require_bounded_cost(ask: Ask, rooms: tuple[LimitState, ...]) -> None:
             name = f"{facts.provider}/{facts.model}"
             bounded = facts.unbounded is None
             reason = f"the price of {name} is unknown" if bounded else f"{name} has no bound ({facts.unbounded})"
-            prices = (
-                f", or put its real prices at the end of config.toml:\n{price_config_lines(name)}" if bounded else ""
-            )
+            prices = f", or set its real prices: {price_command(name)}" if bounded else ""
             raise UnknownPrice(
                 f"{reason}, and run {room.run_id} above this one has a dollar limit",
                 hint=f"choose another model{prices}",

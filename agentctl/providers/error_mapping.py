@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import socket
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from agentctl.core.errors import (
     AgentctlError,
@@ -34,6 +36,7 @@ from agentctl.settings.merge import format_value
 
 _FREE_BY_DOCUMENT = frozenset({400, 413, 422, 429})  # others are free whatever the body is: Attempt.is_free_refusal
 _NO_SUCH_HOST = frozenset({socket.EAI_NONAME, socket.EAI_FAIL, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
+_NO_SUCH_FAMILY = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENETUNREACH})  # such as ::1 without IPv6
 _MOST_QUOTED = 300
 _MOST_READ = 16_384
 _TOO_LONG = re.compile(
@@ -183,11 +186,12 @@ def _explain_connection(broken: Exception | None, context: ErrorContext) -> tupl
     through = f" (through the proxy {format_value(proxy)})" if proxy else ""
     hint = context.hint_unreachable or "check the address and the network"
     hint = "check HTTPS_PROXY and NO_PROXY" if proxy else hint
-    causes = tuple(_root_causes(broken))
+    found = tuple(_root_causes(broken))
+    causes = tuple(cause for cause in found if getattr(cause, "errno", None) not in _NO_SUCH_FAMILY) or found
     first = causes[0] if causes else None
     match first:
         case ConnectionRefusedError() if all(isinstance(cause, ConnectionRefusedError) for cause in causes):
-            is_here = is_own_host(proxy or context.base_url)
+            is_here = is_own_host(proxy or context.base_url) or _is_any_address(proxy or context.base_url)
             why = f"nothing listens at the proxy {format_value(proxy)}" if proxy else "nothing listens there"
             if is_here:
                 return (
@@ -212,8 +216,13 @@ def _explain_connection(broken: Exception | None, context: ErrorContext) -> tupl
         ):
             return f"the server does not speak TLS{through}", "use http:// if it has no TLS", True
         case _:
-            quoted = context.quote(str(broken or "no connection") or type(broken).__name__)
-            return f"{quoted}{through}", hint, False
+            words = getattr(first, "strerror", None) or str(broken or "no connection") or type(broken).__name__
+            return f"{context.quote(words)}{through}", hint, False
+
+
+def _is_any_address(url: str) -> bool:
+    """Return whether ``url`` names 0.0.0.0 or ::, by which a client reaches this host."""
+    return urlsplit(url).hostname in ("0.0.0.0", "::")  # noqa: S104 - nothing is bound
 
 
 def _root_causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -303,7 +312,8 @@ def _error_for_status(
             _model_hint(context),
         )
     if status in (408, 409, 425) or status >= 500:
-        return error(ProviderUnavailable, f"{summary} (HTTP {status})", "try again later")
+        said = summary if summary.endswith(f"HTTP {status}") else f"{summary} (HTTP {status})"
+        return error(ProviderUnavailable, said, "try again later")
     return error(Rejected, f"{context.provider} rejected the request: {quoted}", "choose another model or provider")
 
 

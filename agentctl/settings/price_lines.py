@@ -47,7 +47,7 @@ def parse_price_path(word: str) -> PricePath | None:
     """
     if not word.startswith("prices."):
         return None
-    rest = word.removeprefix("prices.")
+    rest = re.sub(r"=[\s\d.$]*\Z", "", word.removeprefix("prices."))  # NAME=VALUE: the value is not part of the name
     quoted = re.match(r'"((?:[^"\\]|\\.)*)"|\'([^\']*)\'', rest)
     found = None if quoted else _BARE.fullmatch(rest)
     if quoted:

@@ -311,9 +311,11 @@ def from_toml(text: str, *, kind: Kind, path: Path) -> Layer:
 
 
 def _unknown_key(name: str, entry: SettingEntry) -> Problem:
-    if name.upper() in KEY_NAMES.values():
+    if (variable := name.upper()) in KEY_NAMES.values():
+        provider = SECRET_FIELDS[variable.lower()]
         said = f"{name} ({entry.origin}): keys do not belong there"
-        return Problem(said, "keep it in the environment or the user's .env", ("run",))
+        hint = f"remove the line, and save the key: agentctl providers set-key {provider}"
+        return Problem(said, hint, (variable.lower(), *DECLARED[variable.lower()].needed_by))
     if name in ENV_NAMES:
         said = f"{name} ({entry.origin}) can only be set by the environment: {ENV_NAMES[name][0]}"
         return Problem(said, "", (name, *DECLARED[name].needed_by))

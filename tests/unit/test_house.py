@@ -39,7 +39,12 @@ ONLY_IN = {
 
 #: Variables set before a foreign import: the lines outside of ``settings`` that touch the environment.
 ENVIRONMENT_GUARDS = {
-    "__main__.py": ['os.environ["PYDANTIC_DISABLE_PLUGINS"]', 'os.environ["TERM"]'],
+    "__main__.py": [
+        'os.environ["PYDANTIC_DISABLE_PLUGINS"]',
+        'os.environ["TERM"]',
+        'if os.environ.get("NO_COLOR") or os.environ.get("FORCE_COLOR") in ("", "0"):',
+        'os.environ.pop("FORCE_COLOR", None)',
+    ],
     "providers/litellm_loader.py": [
         'os.environ["LITELLM_LOCAL_MODEL_COST_MAP"]',
         'os.environ["LITELLM_MODE"]',

@@ -18,7 +18,7 @@ from agentctl.cli.doctor.findings import Finding, missing, ok, warning
 from agentctl.cli.ui.format import ceiling, money
 from agentctl.core.errors import LIMIT_NAMES, EngineUnavailable, StateError
 from agentctl.core.limits import WINDOWS
-from agentctl.core.pricing import ModelFacts, Price, price_config_lines, to_nano
+from agentctl.core.pricing import ModelFacts, Price, price_command, to_nano
 from agentctl.providers.catalog import load_catalog
 from agentctl.providers.endpoints import base_url_of, is_official, is_own_host, public_url
 from agentctl.settings import KEY_NAMES, Loaded, ProviderChoice, Settings
@@ -252,7 +252,7 @@ def check_price(facts: ModelFacts) -> tuple[Finding, ...]:
     window = f", {facts.context_window:,} tokens of context" if facts.context_window else ""
     if found is None:
         message = f"the price of {name} is unknown, and no dollar limit is set: its cost is not counted"
-        return (warning("price", message, f"add its prices at the end of config.toml:\n{price_config_lines(name)}"),)
+        return (warning("price", message, f"set its prices: {price_command(name)}"),)
     if _is_free(found):
         return (ok("price", f"{name} is free{window}"),)
     message = f"{name} costs {_dollars(found.input)} in, {_dollars(found.output)} out per million tokens{window}"

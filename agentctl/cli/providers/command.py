@@ -45,7 +45,9 @@ def list_(output: Output = None, json: Json = False) -> None:
         nobody = error
     rows = provider_rows(loaded, choice, load_catalog(loaded.settings.prices), today=datetime.now(UTC).date())
     unasked = ollama_to_ask(loaded, owners_of)
-    for note in (*loaded.notes, *(row.problem for row in rows if row.problem)):
+    refused = "" if nobody is None or as_json else nobody.message
+    again = [f"warning: {problem}" for problem in loaded.set_aside if problem.text in refused]  # the error says it
+    for note in (*(note for note in loaded.notes if note not in again), *(row.problem for row in rows if row.problem)):
         print_stderr(safe_text(note))
     if as_json:
         chosen = choice and {"provider": choice.provider, "model": choice.model, "chosen_by": choice.chosen_by}

@@ -13,7 +13,7 @@ from agentctl.cli.documents import as_json, finished_line, redact_document, run_
 from agentctl.cli.error_output import print_error
 from agentctl.cli.exit_codes import status_named
 from agentctl.cli.invocation import Form
-from agentctl.cli.streams import is_ready, require_reader, write_question
+from agentctl.cli.streams import StdoutStream, is_ready, require_reader, write_question
 from agentctl.cli.ui.format import Paint
 from agentctl.cli.ui.lines import PlainScreen, ScreenLine, changed_file_lines
 from agentctl.cli.ui.summary import is_retry_hint, retry_command, summary_line
@@ -68,6 +68,8 @@ class ReaderWatch:
         match record.event:
             case RunStarted(metered=metered):
                 self._metered = metered
+                if isinstance(sys.stdout, StdoutStream):
+                    sys.stdout.has_paid = True
             case TurnStarted() | CallHeld() | CallRetried() | CallWaited() if self._metered:
                 require_reader()
             case _:

@@ -210,6 +210,7 @@ def test_an_unknown_price_is_exit_2_with_the_line_to_add(here: Here, monkeypatch
     told = here("run", "--estimate", TASK, "--model", "openai/no-such-model")
     assert (told.code, told.out) == (2, "")
     assert '[prices."openai/no-such-model"]\ninput = 1.00\noutput = 3.00\n' in told.err
+    assert ": agentctl config set 'prices.\"openai/no-such-model\"' input=USD output=USD   (or " in told.err
     lifted = here(
         *("run", "--estimate", TASK, "--model", "openai/no-such-model", "--json"),
         *("--max-cost", "none", "--max-cost-per-hour", "none"),

@@ -29,13 +29,24 @@ def test_a_closed_stderr_does_not_stop_a_run(agentctl: Commands) -> None:
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full here")
-@pytest.mark.parametrize("words", [["run", "-q", "say it"], ["run", "-q", "-o", "jsonl", "say it"], ["-V"], ["--help"]])
-def test_full_disk_under_stdout_ends_with_74(agentctl: Commands, words: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["run", "-q", "say it"], b"agentctl runs show   prints what the run has paid for"),
+        (
+            ["run", "-q", "-o", "jsonl", "say it"],
+            b"free some space there, or write to another disk",
+        ),  # nothing was sent
+        (["-V"], b"free some space there, or write to another disk"),
+        (["--help"], b"free some space there, or write to another disk"),
+    ],
+)
+def test_full_disk_under_stdout_ends_with_74(agentctl: Commands, words: list[str], hint: bytes) -> None:
     script = "answer" if words[0] == "run" else None
     with FULL.open("wb") as full, agentctl.start(*words, script=script, stdout=full) as process:
         _, err = process.communicate(timeout=60)
     assert process.returncode == 74
-    assert err.startswith(b"error: stdout cannot be written: No space left on device\n")
+    assert err.startswith(b"error: stdout cannot be written: No space left on device\nhint: " + hint + b"\n")
     assert b"Traceback" not in err
     assert b"Exception ignored" not in err
 

@@ -7,6 +7,8 @@ import json
 import os
 import pty
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -243,3 +245,13 @@ def test_a_terminal_without_capabilities_gets_no_colours(agentctl: Commands, wor
         process.wait(60)
     assert b"agentctl" in sink.taken or b"done looking" in sink.taken
     assert b"\x1b" not in sink.taken
+
+
+@pytest.mark.parametrize("env", [{"FORCE_COLOR": "0"}, {"NO_COLOR": "1", "FORCE_COLOR": "1"}], ids=["0", "and-no"])
+def test_help_in_a_pipe_obeys_force_color_as_every_command_does(env: dict[str, str]) -> None:
+    """A cold process: rich and typer read the environment when they are imported."""
+    given = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "TERM": "xterm", **env}
+    words = (sys.executable, "-P", "-m", "agentctl", "--help")
+    ended = subprocess.run(words, env=given, capture_output=True, timeout=60, check=True)
+    assert b"agentctl" in ended.stdout
+    assert b"\x1b" not in ended.stdout

@@ -145,6 +145,7 @@ def test_price_is_set_line_by_line_without_an_editor(here: Here, config: Path) -
 def test_price_without_a_value_or_with_a_wrong_one_is_refused(here: Here, config: Path) -> None:
     for words, hint in (
         (["prices.openai/m.input"], "hint: agentctl config set 'prices.\"openai/m\".input' 0.15   or: "),
+        (["prices.openai/m.input=0.15"], "hint: agentctl config set 'prices.\"openai/m\".input' 0.15   or: "),
         (["prices.openai/m.inptu", "1"], 'hint: did you mean "input"?'),
         (["prices", "1"], "hint: agentctl config set 'prices.\"openai/my-model\"' input=0.15 output=0.60"),
         (["prices.openai/m.input", "x"], "; nothing was changed"),
@@ -188,3 +189,10 @@ def test_presets_are_in_the_help_and_an_unknown_one_is_refused(here: Here, confi
     ended = here("config", "init", "--preset", "cii")
     assert (ended.code, ended.err) == (2, 'error: no preset "cii"\nhint: did you mean "ci"?\n')
     assert not config.exists()
+
+
+def test_password_in_an_address_that_is_set_is_not_repeated(here: Here, config: Path) -> None:
+    ended = here("config", "set", "openai_base_url", "https://me:hidden@box/v1", "--json")
+    assert ended.document["value"] == "https://***@box/v1"
+    assert "hidden" not in ended.out + ended.err
+    assert "https://me:hidden@box/v1" in (config / "config.toml").read_text()

@@ -137,11 +137,11 @@ def test_price_is_reported_as_it_is(facts: ModelFacts, state: str, message: str)
     assert (found.state, found.message) == (state, message)
 
 
-def test_an_unknown_price_is_a_warning_with_the_line_to_add() -> None:
+def test_an_unknown_price_is_a_warning_with_the_command_to_set_it() -> None:
     (found,) = checks.check_price(ModelFacts("openai", "new"))
     assert (found.state, found.hint) == (
         "warning",
-        'add its prices at the end of config.toml:\n[prices."openai/new"]\ninput = 1.00\noutput = 3.00',
+        "set its prices: agentctl config set 'prices.\"openai/new\"' input=USD output=USD",
     )
 
 

@@ -22,6 +22,8 @@ from tests.support.probe_host import Host, page
 
 REFUSED = ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed")
 
+NO_IPV6 = OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
+
 
 async def failure_of(provider: RemoteProvider) -> AgentctlError:
     with pytest.raises(ProviderUnavailable) as caught:
@@ -96,7 +98,11 @@ def explained(cause: BaseException, url: str) -> ProviderError:
     [
         (REFUSED, "http://127.0.0.1:9/v1", True),
         (ExceptionGroup("all", [REFUSED, REFUSED]), "http://localhost:9/v1", True),
+        (ExceptionGroup("all", [NO_IPV6, REFUSED]), "http://localhost:9/v1", True),
         (ExceptionGroup("all", [TimeoutError(), REFUSED]), "http://localhost:9/v1", False),
+        (NO_IPV6, "http://[::1]:9/v1", False),
+        (REFUSED, "http://0.0.0.0:9/v1", True),
+        (REFUSED, "http://[::]:9/v1", True),
         (REFUSED, "http://box:9/v1", False),  # a server that starts
         (socket.gaierror(socket.EAI_NONAME, "unknown"), "http://no-such-box/v1", True),
         (socket.gaierror(socket.EAI_NONAME, "unknown"), "https://api.openai.com/v1", False),  # it exists
@@ -113,3 +119,9 @@ def test_only_what_stays_the_same_is_final(cause: BaseException, url: str, is_fi
     assert (isinstance(error, Unreachable), error.retryable) == (is_final, not is_final)
     assert error.message.startswith(f"openai cannot be reached at {url}: ")
     assert error.hint
+
+
+def test_reason_is_that_of_the_system_and_not_that_all_attempts_failed() -> None:
+    group = OSError("All connection attempts failed")
+    group.__cause__ = ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
+    assert explained(group, "http://box:9/v1").message.endswith("/v1: Connection reset by peer")

@@ -90,9 +90,12 @@ def test_misspelt_key_in_the_config_gets_the_nearest_name(tmp_path: Path) -> Non
 def test_a_key_in_the_config_is_refused_and_not_shown(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.user_toml("openai_api_key = 'sk-very-secret'\n")
-    error = desk.refusal()
-    assert "keys do not belong there" in error.message
-    assert "sk-very-secret" not in f"{error.message} {error.hint}"
+    loaded = desk.load()
+    with pytest.raises(UsageError, match="keys do not belong there") as caught:
+        choose_provider(loaded)  # openai, which it names
+    assert caught.value.hint == "remove the line, and save the key: agentctl providers set-key openai"
+    assert "sk-very-secret" not in f"{caught.value.message} {caught.value.hint} {loaded.notes}"
+    assert choose_provider(desk.load({"LLM_PROVIDER": "builtin"})).provider == "builtin"
     desk.user_toml("state_dir = '/x'\n")
     assert "can only be set by the environment: AGENTCTL_STATE_DIR" in desk.refusal().message
 
