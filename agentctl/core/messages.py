@@ -7,6 +7,7 @@ What a model said holds whole characters only: half of a UTF-16 pair is joined t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -17,19 +18,25 @@ Stop = Literal["stop", "length", "tool_calls", "refusal"]
 
 
 def _has_half(value: object) -> bool:
-    """Return whether a text in a JSON value has half of a UTF-16 pair."""
-    if isinstance(value, str):
-        return join_surrogates(value) is not value
-    if isinstance(value, Mapping):
-        return any(_has_half(name) or _has_half(item) for name, item in value.items())
-    return isinstance(value, (list, tuple)) and any(map(_has_half, value))
+    """Return whether a text in a value has half of a UTF-16 pair; the value may be deep, or contain itself."""
+    rest, seen = [value], set[int]()
+    while rest:
+        item = rest.pop()
+        if isinstance(item, str):
+            if join_surrogates(item) is not item:
+                return True
+        elif isinstance(item, (Mapping, list, tuple)) and id(item) not in seen:
+            seen.add(id(item))
+            rest += (*item, *item.values()) if isinstance(item, Mapping) else item
+    return False
 
 
 def _join_halves(value: object, *names: str) -> None:
     """Join or replace the halves of UTF-16 pairs in these fields of a frozen value."""
     for name in names:
         if _has_half(found := getattr(value, name)):
-            object.__setattr__(value, name, map_texts(found, join_surrogates))
+            with suppress(RecursionError):  # too deep to be written as JSON either: refused there
+                object.__setattr__(value, name, map_texts(found, join_surrogates))
 
 
 @dataclass(frozen=True, slots=True)

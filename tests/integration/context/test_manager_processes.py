@@ -57,5 +57,6 @@ def test_manager_loads_no_runtime_no_models_and_no_clients() -> None:
             "core",
             "core.errors",
             "core.messages",
+            "core.text",
         ]
     }

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agentctl.core.messages import ToolCall
 from agentctl.core.redaction import redact
 from agentctl.core.text import (
     WIDENING,
@@ -218,3 +219,13 @@ def test_text_in_pieces_is_repaired_as_the_whole_would_be(pieces: list[str]) -> 
         whole, half = split_at_half(half + piece)
         said += join_surrogates(whole)
     assert said + join_surrogates(half) == join_surrogates("".join(pieces))
+
+
+def test_arguments_that_are_deep_or_contain_themselves_are_kept() -> None:
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+    circle: dict[str, object] = {"half": "\ud83d"}
+    circle["self"] = circle
+    assert ToolCall("a", "x", {"deep": deep}).arguments == {"deep": deep}
+    assert ToolCall("a", "x", circle).arguments is circle
