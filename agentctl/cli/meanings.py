@@ -27,6 +27,8 @@ _FLAGS: tuple[tuple[str, str, str], ...] = (
     ("costs", "--by provider", "provider"),
     ("costs", "--by agent", "agent"),
     ("costs", "--output csv", "csv"),
+    ("run", "--output jsonl", "jsonl ndjson stream-json json-lines events"),
+    ("", "--json", "json-output output-json"),
     ("costs", "--fail-above", "budget max-cost limit threshold fail-over max"),
     ("costs", "--watch", "f follow live tail"),
     ("runs list", "--limit", "n last max max-count count number tail top"),

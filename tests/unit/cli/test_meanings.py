@@ -84,6 +84,7 @@ def commands() -> Iterator[tuple[str, set[str]]]:
         (["run", "--nocolor", "x"], 'did you mean "--color never"?'),
         (["run", "--hlep"], 'did you mean "--help"?'),
         (["costs", "--las-day"], 'did you mean "--since 24h"?'),
+        (["run", "--jsonl", "x"], 'did you mean "--output jsonl"?'),  # not --json
         (["costs", "--csv"], 'did you mean "--output csv"?'),
         (["run", "--num-ctx", "9", "x"], 'did you mean "--max-context-tokens"?'),
         (["docker", "ps"], "did you mean: agentctl run 'docker ps'"),  # not doctor
