@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import errno
+import fcntl
 import io
 import os
 import select
@@ -122,6 +123,12 @@ class Stream:
         if self._number is None or self._is_terminal:
             return True
         return not self.is_gone and not _events(self._number, 0) & (select.POLLERR | select.POLLHUP)
+
+    def is_writable(self) -> bool:
+        """Return whether the descriptor was opened for writing; a closed stdout is one that was not."""
+        if self._number is None:
+            return True
+        return fcntl.fcntl(self._number, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
 
     def _encode(self, text: str) -> bytes:
         try:
@@ -281,8 +288,13 @@ def require_reader() -> None:
 
     Raises:
         ReaderGone: the other end of the pipe or socket is closed.
+        StateError: stdout was closed from the start, or opened for reading.
     """
-    if isinstance(sys.stdout, Stream) and not sys.stdout.has_reader():
+    if not isinstance(sys.stdout, Stream):
+        return
+    if not sys.stdout.is_writable():
+        raise StateError("stdout is not open for writing; no call was sent", hint="send it to a file, or to /dev/null")
+    if not sys.stdout.has_reader():
         raise ReaderGone("nobody reads stdout any more; no further call was sent", hint=_PAID)
 
 

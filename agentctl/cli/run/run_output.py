@@ -18,7 +18,16 @@ from agentctl.cli.ui.format import Paint
 from agentctl.cli.ui.lines import PlainScreen, ScreenLine, changed_file_lines
 from agentctl.cli.ui.summary import is_retry_hint, retry_command, summary_line
 from agentctl.cli.ui.terminal import can_draw, can_style, is_person_here, is_terminal
-from agentctl.core.events import CallHeld, CallRetried, CallWaited, Record, RunFinished, RunStarted, TurnStarted
+from agentctl.core.events import (
+    CallHeld,
+    CallRetried,
+    CallSent,
+    CallWaited,
+    Record,
+    RunFinished,
+    RunStarted,
+    TurnStarted,
+)
 from agentctl.core.redaction import redact
 from agentctl.core.results import RunResult
 from agentctl.core.text import safe_text
@@ -64,12 +73,13 @@ class ReaderWatch:
 
         Raises:
             ReaderGone: it has none.
+            StateError: it cannot be written.
         """
         match record.event:
             case RunStarted(metered=metered):
                 self._metered = metered
-                if isinstance(sys.stdout, StdoutStream):
-                    sys.stdout.has_paid = True
+            case CallSent() if isinstance(sys.stdout, StdoutStream):
+                sys.stdout.has_paid = True
             case TurnStarted() | CallHeld() | CallRetried() | CallWaited() if self._metered:
                 require_reader()
             case _:

@@ -213,6 +213,16 @@ def test_nothing_is_sent_when_nobody_reads_from_the_start(agentctl: Commands, fo
 
 
 @pytest.mark.parametrize("form", ["text", "json", "jsonl"])
+def test_nothing_is_sent_when_stdout_is_closed_or_open_for_reading(agentctl: Commands, form: str) -> None:
+    with Path(os.devnull).open("rb") as reading:  # as a closed stdout is opened
+        process = agentctl.start("run", "-q", "-o", form, "say it", script="long", stdout=reading)
+        with process:
+            _, err = process.communicate(timeout=60)
+    assert (process.returncode, calls_sent()) == (74, 0)
+    assert form != "text" or b"error: stdout is not open for writing; no call was sent\nhint: " in err
+
+
+@pytest.mark.parametrize("form", ["text", "json", "jsonl"])
 def test_a_reader_that_leaves_during_the_last_call_changes_nothing(agentctl: Commands, form: str) -> None:
     code, _, err = leaves_in_mid_call(agentctl, form, "long, when told")
     assert (code, err, calls_sent()) == (0, "", 1)
