@@ -6,7 +6,7 @@ number of that range that fits all limits, and that number is sent as the reques
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from agentctl.core.pricing import ModelFacts
 
@@ -93,3 +93,8 @@ def choose_summary_output(facts: ModelFacts, tokens: int, max_output_tokens: int
 def fit_window(wanted: OutputRange, room: int | None) -> OutputRange:
     """Limit a range to a window's ``room`` in tokens, never below its least; None: the window is unknown."""
     return wanted if room is None else OutputRange(wanted.least, max(wanted.least, min(wanted.most, room)))
+
+
+def affords(tokens: int | None, wanted: OutputRange) -> TypeGuard[int]:
+    """Return whether credits for ``tokens`` of output pay for an answer that is shorter than wanted but useful."""
+    return tokens is not None and wanted.least <= tokens < wanted.most

@@ -310,6 +310,10 @@ Event = (
 Emit = Callable[[Event], Awaitable[None]]
 
 
+async def discard_event(event: Event) -> None:
+    """Discard an event that nobody shall see."""
+
+
 class Record(NamedTuple):
     """An event with its run, its number within the run (from 1) and its time (UTC)."""
 

@@ -15,7 +15,7 @@ from agentctl.budget.rules import Ask, LimitState, Wait, ceiling_of, extra_ceili
 from agentctl.context.counter import Load
 from agentctl.context.tokens import PLAIN, Measure
 from agentctl.core.errors import AgentctlError, BudgetExceeded, LimitName, Verdict
-from agentctl.core.events import Event
+from agentctl.core.events import discard_event
 from agentctl.core.limits import WINDOWS
 from agentctl.core.messages import Message, Request, Usage
 from agentctl.core.pricing import ModelFacts, Price, PriceOf, charge_nano, no_price
@@ -98,8 +98,8 @@ async def estimate(
     agent, agent_chosen_by = choose_agent(task, plan, agents)
     run_tools = await make_tools(choose_tools(agent, task, plan, metered=facts.metered), MOST_TOOLS)
     try:
-        admission = Admission(permissions=plan.permissions, emit=_discard)
-        offers = ToolDispatcher(toolbox=run_tools.toolbox, admission=admission, emit=_discard, limits=plan.loop)
+        admission = Admission(permissions=plan.permissions, emit=discard_event)
+        offers = ToolDispatcher(toolbox=run_tools.toolbox, admission=admission, emit=discard_event, limits=plan.loop)
         tools = offers.offered_tools() if facts.metered else ()
     finally:
         await run_tools.toolbox.aclose()
@@ -151,10 +151,6 @@ async def estimate(
         refusal=refusal,
         breaker=breaker,
     )
-
-
-async def _discard(event: Event) -> None:
-    """Discard an event, as there is no run."""
 
 
 def _refusal(found: Forecast, plan: Plan, facts: ModelFacts) -> AgentctlError | None:

@@ -132,13 +132,14 @@ class Loop:
             and not error.partial
             and error.verdict.unit != "calls"  # a last answer would be one more call
         ):
-            await self._emit(Noted(f"{error.verdict.limit} has no room for another turn: asking for a last answer"))
-            answer = await self._calls.last_answer(self._conversation.messages)
+            notice = Noted(f"{error.verdict.limit} has no room for another turn: asking for a last answer")
+            answer = await self._calls.last_answer(self._conversation.messages, notice)
             if answer is not None and answer.text.strip():
                 error.partial = answer.text
                 await self._emit(ModelAnswered(self._turn, answer.text, (), answer.stop, answer.model))
                 return
-            await self._emit(Noted("no final answer could be obtained: showing the results so far"))
+            if self._calls.asked_last:
+                await self._emit(Noted("no final answer could be obtained: showing the results so far"))
         if isinstance(error, (BudgetExceeded, ProviderError, UnknownPrice)):
             found = summarize_findings(self._conversation.messages)
             words = error.partial if isinstance(error, BudgetExceeded) else ""

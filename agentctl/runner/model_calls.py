@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import random
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, TypeGuard
+from typing import TYPE_CHECKING, Literal
 
 import anyio
 
@@ -18,6 +18,7 @@ from agentctl.budget.input_bound import estimate_input, plain_bound
 from agentctl.budget.last_answer import LastAnswerPlanner
 from agentctl.budget.output_range import (
     OutputRange,
+    affords,
     choose_output,
     choose_retry_output,
     choose_summary_output,
@@ -33,7 +34,7 @@ from agentctl.core.errors import (
     QuotaExceeded,
     StateError,
 )
-from agentctl.core.events import CallHeld, CallRetried, CallSent, CallSettled, Emit, Event
+from agentctl.core.events import CallHeld, CallRetried, CallSent, CallSettled, Emit, Event, Noted, discard_event
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Completion, Message, Request, ToolSpec, Usage
 from agentctl.core.pricing import ModelFacts, PriceOf, no_price
@@ -65,6 +66,7 @@ class ModelCalls:
     ``price_of`` returns the prices of the provider's other models and service tiers, in case another one answers; the
     default is the provider's own. ``load_count`` loads the vocabulary of the model's own provider, in case a bound by
     bytes is too high. ``unfinished`` is the text of the last attempt, also if it was cut off: paid for, or in doubt.
+    ``asked_last`` says whether the request for a last answer was sent.
     """
 
     def __init__(
@@ -105,6 +107,8 @@ class ModelCalls:
         self._last_answers = LastAnswerPlanner(facts=provider.facts, limits=limits, wanted=wanted)
         self._keep: AnswerReserve | None = None
         self.unfinished = ""
+        self.asked_last = False
+        self._notice: Noted | None = None
         known: PriceOf = getattr(provider, "price_of", no_price)
         price_of = price_of or known
         self._reservations = Reservations(
@@ -166,11 +170,11 @@ class ModelCalls:
             self._last_answers.record(event.usage)
         await self._emit(event)
 
-    async def last_answer(self, messages: tuple[Message, ...]) -> Completion | None:
+    async def last_answer(self, messages: tuple[Message, ...], notice: Noted | None = None) -> Completion | None:
         """Return a final answer to ``messages`` from the amount reserved for it; None if it cannot be obtained.
 
         This is one request, without tools and without a retry, sent after a limit has refused the next turn. If it is
-        too long for what is left, a shorter one is sent.
+        too long for what is left, a shorter one is sent. ``notice`` is emitted when it is sent.
 
         Raises:
             Overrun: it cost more than its hold.
@@ -178,7 +182,7 @@ class ModelCalls:
         """
         if not self.facts.metered:
             return None
-        self._keep = self._last_answers.plan_reserve(messages)
+        self._keep, self._notice = self._last_answers.plan_reserve(messages), notice
         least = choose_output(self.facts, self._max_output_tokens).least
         wanted = OutputRange(min(least, self._keep.output), self._keep.output)
         if self._affordable is not None:
@@ -325,7 +329,7 @@ class ModelCalls:
                 tried, self._last_failure = tried + 1, error.message
                 if isinstance(error, ContextOverflow) and error.window:
                     self._window = error.window
-                if isinstance(error, QuotaExceeded) and not is_lowered and _affords(error.affordable, wanted):
+                if isinstance(error, QuotaExceeded) and not is_lowered and affords(error.affordable, wanted):
                     is_lowered, self._affordable = True, error.affordable
                     wanted = fit_window(wanted, error.affordable)
                     await self._emit(CallRetried(attempt.attempt_id, error.message, 0.0))
@@ -375,11 +379,14 @@ class ModelCalls:
             )
             if not await self._ledger.mark_sent(hold.id):
                 raise _HoldLost
+            self.asked_last = purpose == "answer"
+            if self.asked_last and self._notice is not None:
+                await self._emit(self._notice)
             await self._emit(CallSent(hold.id))
             sent = AttemptProgress()
             clamped = replace(request, max_output_tokens=hold.granted_output if facts.metered else None)
             timeouts = StreamTimeouts(silence_s, whole_s, deadline)
-            await read_stream(self._provider, clamped, sent, timeouts, self._emit if is_answer else _discard)
+            await read_stream(self._provider, clamped, sent, timeouts, self._emit if is_answer else discard_event)
         except BaseException as error:
             self.unfinished = "".join(sent.pieces) if sent and is_answer else ""
             with anyio.CancelScope(shield=True):
@@ -388,12 +395,3 @@ class ModelCalls:
         if sent.completion is not None and is_answer:
             self.unfinished = sent.completion.text  # it is paid for, whatever happens from here on
         return await self._settler.conclude(self.facts, hold, request, sent), hold
-
-
-def _affords(tokens: int | None, wanted: OutputRange) -> TypeGuard[int]:
-    """Return whether credits for ``tokens`` of output pay for an answer that is shorter than wanted but useful."""
-    return tokens is not None and wanted.least <= tokens < wanted.most
-
-
-async def _discard(event: Event) -> None:
-    """Discard an event that is not for the screen."""

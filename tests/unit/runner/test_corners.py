@@ -24,7 +24,7 @@ from agentctl.budget.input_bound import (
 )
 from agentctl.budget.rules import Amounts, Ask, Hold
 from agentctl.core.errors import BudgetExceeded, ProviderUnavailable, RateLimited, StateError
-from agentctl.core.events import AnswerStreamed, CallHeld, CallSent, CallSettled, CallWaited, Event
+from agentctl.core.events import AnswerStreamed, CallHeld, CallSent, CallSettled, CallWaited, Event, Noted
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Completion, Delta, Message, Request, ToolCall, ToolSpec, Usage
 from agentctl.core.pricing import ModelFacts
@@ -214,8 +214,10 @@ async def test_a_reasoning_model_is_not_asked_for_a_last_answer_without_room_to_
     calls = await desk.calls(*[turn] * turns, ANSWER, facts=thinker, limits=limits, max_output_tokens=4_096)
     for _ in range(turns):
         await calls.ask(HELLO)
-    answer = await calls.last_answer((*HELLO, Message("tool", "found it " * 60, tool_call_id="1")))
+    asking = Noted("asking for a last answer")
+    answer = await calls.last_answer((*HELLO, Message("tool", "found it " * 60, tool_call_id="1")), asking)
     assert (answer is not None, len(desk.provider.heard)) == (bool(asked), turns + asked)
+    assert (desk.events.count(asking), calls.asked_last) == (asked, bool(asked))
 
 
 async def test_a_last_request_that_is_too_long_for_what_is_left_is_asked_shorter(desk: Desk) -> None:
