@@ -27,6 +27,7 @@ from agentctl.core.substitutes import Substitute
 _FLAGS = {"max_cost_per_task": "--max-cost", "max_tokens_per_task": "--max-tokens"}
 _MOST_TO_PASTE = 200
 RUN_AGAIN = "run the task again with "
+OR_WAIT = "   (or wait until "
 UNITS: Mapping[LimitName, Unit] = {"max_tokens_per_task": "tokens", "max_calls_per_minute": "calls"}
 
 
@@ -290,7 +291,7 @@ def breaker_info(error: BudgetExceeded, *, task: str, set_by: str | None = None,
     """Return why a breaker of ``run_id`` tripped, with a hint; ``set_by`` is the file that tightened its limit."""
     verdict = error.verdict
     above = _run_above(verdict, run_id)
-    wait = f"   (or wait until {verdict.free_at:%Y-%m-%d %H:%M:%S} UTC)" if verdict.free_at is not None else ""
+    wait = f"{OR_WAIT}{verdict.free_at:%Y-%m-%d %H:%M:%S} UTC)" if verdict.free_at is not None else ""
     flag = _FLAGS.get(verdict.limit, _flag_of(verdict.limit))
     if verdict.charge is not None:  # an overrun: a higher limit would not help
         hint = error.hint

@@ -12,6 +12,9 @@ from agentctl.core.errors import LimitName, Unit
 from agentctl.core.messages import Usage
 from agentctl.core.pricing import to_usd
 
+#: Heads the part of a partial answer that is made of tool results, not of the model's words.
+FOUND_SO_FAR = "Found so far:"
+
 
 @dataclass(frozen=True, slots=True)
 class LimitUse:

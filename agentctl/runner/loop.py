@@ -22,7 +22,7 @@ from agentctl.core.errors import (
 )
 from agentctl.core.events import Emit, ModelAnswered, Noted, TurnStarted
 from agentctl.core.messages import Completion, Message, ToolCall, ToolSpec
-from agentctl.core.results import FileNotice, InputTaken, ToolCount
+from agentctl.core.results import FOUND_SO_FAR, FileNotice, InputTaken, ToolCount
 from agentctl.permissions.guards import LoopLimits, RepeatGuard, limit_tool_calls
 from agentctl.runner.conversation import Conversation
 from agentctl.runner.model_calls import ModelCalls
@@ -144,7 +144,7 @@ class Loop:
             found = summarize_findings(self._conversation.messages)
             words = error.partial if isinstance(error, BudgetExceeded) else ""
             words = words or self._unfinished_words() or self._words
-            self._found = f"{words}\n\nFound so far:\n{found}".strip() if found else words
+            self._found = f"{words}\n\n{FOUND_SO_FAR}\n{found}".strip() if found else words
 
     def outcome(self, error: AgentctlError | None = None) -> LoopOutcome:
         """Return the outcome so far; ``error`` None: it ended well."""

@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from agentctl.cli.documents import as_json, finished_line, redact_document, run_document
-from agentctl.cli.error_output import print_error
 from agentctl.cli.exit_codes import status_named
 from agentctl.cli.invocation import Form
 from agentctl.cli.streams import StdoutStream, is_ready, require_reader, write_question
+from agentctl.cli.ui.cells import cell_width, wrap_prose
 from agentctl.cli.ui.format import Paint
-from agentctl.cli.ui.lines import PlainScreen, ScreenLine, changed_file_lines
-from agentctl.cli.ui.summary import is_retry_hint, retry_command, summary_line
-from agentctl.cli.ui.terminal import can_draw, can_style, is_person_here, is_terminal
+from agentctl.cli.ui.lines import LineLayout, PlainScreen, ScreenLine, changed_file_lines
+from agentctl.cli.ui.summary import next_steps, round_amounts, summary_line
+from agentctl.cli.ui.terminal import can_draw, can_style, is_person_here, is_terminal, terminal_width
 from agentctl.core.events import (
     CallHeld,
     CallRetried,
@@ -29,12 +29,13 @@ from agentctl.core.events import (
     TurnStarted,
 )
 from agentctl.core.redaction import redact
-from agentctl.core.results import RunResult
+from agentctl.core.results import FOUND_SO_FAR, RunResult
 from agentctl.core.text import safe_text
 from agentctl.protocols import Approver, Observer
 
 if TYPE_CHECKING:
     from agentctl.cli.ui.approval_prompt import TerminalApprover
+    from agentctl.cli.ui.columns import Page
     from agentctl.cli.ui.live import LiveScreen
 
 
@@ -114,6 +115,12 @@ class Presenter:
         self._term, self._styles = term, styles
         # JSON lines on the same terminal would break the drawing.
         self._draws = not quiet and can_draw(sys.stderr, term) and not (form == "jsonl" and is_terminal(sys.stdout))
+        self._layout = LineLayout(
+            paint=paint,
+            secrets=secrets,
+            markdown=self._can_style(sys.stderr),
+            bar="│" if "utf" in (sys.stderr.encoding or "").lower() else "|",
+        )
         self._screen = self._open_screen()
         self._approver: TerminalApprover | None = None
         self._lines = JsonLines(secrets)
@@ -121,7 +128,13 @@ class Presenter:
 
     def _open_screen(self) -> LiveScreen | PlainScreen:
         if not self._draws:
-            return PlainScreen(write=self._write, paint=self._paint, verbose=self._verbose, quiet=self._quiet)
+            return PlainScreen(
+                write=self._write,
+                layout=self._layout,
+                width=lambda: terminal_width(sys.stderr),
+                verbose=self._verbose,
+                quiet=self._quiet,
+            )
         from agentctl.cli.ui.live import LiveScreen
 
         return LiveScreen(
@@ -132,6 +145,7 @@ class Presenter:
             size=_size,
             ready=lambda: is_ready(sys.stderr),
             secrets=self._secrets,
+            markdown=self._styles,
             verbose=self._verbose,
         )
 
@@ -184,28 +198,61 @@ class Presenter:
         return (self._screen, *lines, self._watch)
 
     def present(self, result: RunResult) -> int:
-        """Print the result of a run and return its exit code."""
+        """Print the result of a run and return its exit code: error, what to do, answer so far, table, summary."""
         self._to_stdout(result)
-        tabled = not self._quiet and (result.breaker is not None or self._verbose)
+        tripped = result.breaker is not None
+        tabled = not self._quiet and (tripped or self._verbose)
+        width = terminal_width(sys.stderr)
         if result.error is not None:
-            if self._form == "text" and result.answer and not result.complete:
-                self._write(f"--- so far ---\n{safe_text(result.answer).rstrip()}\n--------------\n")
-            hint = "" if tabled and result.breaker is not None else self._hint(result)  # the table ends with the hint
-            print_error(self._clean(result.error.message), self._clean(hint), self._paint)
+            self._write("\n" if tabled and self._draws else "")
+            self._print_error(result)
+            if self._form == "text" and not result.complete and (partial := self._partial_answer(result)):
+                head, foot = (self._paint(rule, "dim") for rule in ("--- so far ---", "--------------"))
+                self._write("\n" if tabled and self._draws else "")
+                self._write(f"{head}\n{partial}\n{foot}\n")
         if not self._quiet:
             for line in changed_file_lines(result):
-                self._write(line.render(self._paint) + "\n")
+                rows = (self._layout.whole(line),) if width is None else self._layout.rows(line, width)
+                self._write("".join(f"{row}\n" for row in rows))
             if tabled:
                 from agentctl.cli.ui.columns import page_of
                 from agentctl.cli.ui.run_table import render_run_table
 
-                paste = self._hint(result) if result.breaker is not None else ""
-                page = page_of(sys.stderr)
-                table = render_run_table(result, self._screen.meter, self._paint, paste=paste, page=page)
+                table = render_run_table(result, self._screen.meter, self._paint, page=page_of(sys.stderr))
                 self._write(f"\n{table}\n\n")
-            self._write(summary_line(result, self._paint) + "\n")
+            self._write(summary_line(result, self._paint, below_table=tabled and tripped, width=width) + "\n")
         sys.stderr.flush()
         return status_named(result.status).value
+
+    def _print_error(self, result: RunResult) -> None:
+        """Print the error, or which limit tripped, and the hints; text to paste is not wrapped."""
+        from agentctl.cli.ui.columns import page_of
+        from agentctl.cli.ui.run_table import describe_trip
+
+        page, breaker = page_of(sys.stderr), result.breaker
+        message = "" if result.error is None else result.error.message
+        if breaker is not None:
+            message = describe_trip(breaker, result.limits) if breaker.charge is None else round_amounts(message)
+        message = page.prose(f"error: {self._clean(message)}").removeprefix("error:")
+        self._write(f"{self._paint('error:', 'red')}{message}\n")
+        for step in map(self._clean, next_steps(result, self._command)):
+            self._write(f"{_hint_text(step, page)}\n")
+
+    def _partial_answer(self, result: RunResult) -> str:
+        """Return the answer so far; on a terminal drawn, without the words that are its last line already."""
+        text = safe_text(self._clean(result.answer)).rstrip()
+        width = terminal_width(sys.stderr)
+        if width is None:
+            return text
+        said = "" if self._quiet else safe_text(self._clean(self._screen.meter.said)).strip()
+        if said and text.startswith(said):
+            text = text.removeprefix(said).lstrip("\n")
+        words, heading, found = text.partition(FOUND_SO_FAR)
+        words = words.strip("\n")
+        found = wrap_prose(f"{heading if words else ''}{found}".strip("\n"), width)
+        if result.metered and self._can_style(sys.stderr):
+            words = _render_answer(words, width)
+        return "\n\n".join(part for part in (words, found) if part)
 
     def _to_stdout(self, result: RunResult) -> None:
         match self._form:
@@ -228,19 +275,13 @@ class Presenter:
     def _answer(self, result: RunResult) -> str:
         """Return the answer; render Markdown of a model if stdout is a terminal with styles."""
         text = safe_text(self._clean(result.answer))
-        if not (result.metered and self._styles and can_style(sys.stdout, self._term)):
+        width = terminal_width(sys.stdout)
+        if width is None or not (result.metered and self._can_style(sys.stdout)):
             return text
-        from agentctl.cli.ui.markdown import render_markdown
+        return _render_answer(text, width)
 
-        with suppress(OSError):
-            return render_markdown(text, width=os.get_terminal_size(sys.stdout.fileno()).columns)
-        return text
-
-    def _hint(self, result: RunResult) -> str:
-        """Return the hint of the error; a hint to run again with a higher limit gets all flags of this run."""
-        hint = "" if result.error is None else result.error.hint
-        again = result.breaker is not None and self._command and is_retry_hint(hint)
-        return retry_command(self._command, result.breaker) if again and result.breaker else hint
+    def _can_style(self, stream: TextIO) -> bool:
+        return self._styles and can_style(stream, self._term)
 
     def _write(self, text: str) -> None:
         sys.stderr.write(self._clean(text))
@@ -257,6 +298,25 @@ class Presenter:
 def _print(text: str) -> None:
     sys.stdout.write(text)
     sys.stdout.flush()
+
+
+def _render_answer(text: str, width: int) -> str:
+    """Return a model's text for a terminal: its Markdown drawn; without Markdown, its prose wrapped."""
+    from agentctl.cli.ui.markdown import render_markdown
+
+    drawn = render_markdown(text, width=width)
+    return wrap_prose(text, width) if drawn == text and "```" not in text else drawn
+
+
+def _hint_text(hint: str, page: Page) -> str:
+    """Return a hint; on a terminal its prose is wrapped, and a command behind it that does not fit has its own line."""
+    prose, command, rest = safe_text(f"hint: {hint}").partition("agentctl ")
+    if not command:
+        return page.prose(prose)
+    whole = f"{prose}{command}{rest}"
+    if page.width is None or prose == "hint: " or cell_width(whole) <= page.width:
+        return whole
+    return f"{page.prose(prose.rstrip())}\n  {command}{rest}"
 
 
 def _size() -> os.terminal_size:

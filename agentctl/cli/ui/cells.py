@@ -67,6 +67,13 @@ def wrap(text: str, width: int, *, at_spaces: bool = True) -> Iterator[str]:
         yield rest
 
 
+def wrap_prose(text: str, width: int) -> str:
+    """Return ``text`` with the lines that are prose wrapped at spaces; tables, indented and aligned lines are kept."""
+    lines = text.split("\n")
+    aligned = (line[:1] in (" ", "\t", "|") or "  " in line.strip() or "\t" in line for line in lines)
+    return "\n".join(line if kept else "\n".join(wrap(line, width)) for line, kept in zip(lines, aligned, strict=True))
+
+
 def _break(word: str, end: int) -> int:
     """Return where to break a word that is wider than the row: behind a mark, else not in a number, else at ``end``."""
     behind = (at for at in range(end, 0, -1) if word[at - 1] in MARKS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -14,13 +14,10 @@ from agentctl.core.errors import LimitName
 from agentctl.core.results import LimitUse
 from agentctl.core.text import safe_text
 
-_WIDEST = 160
-_TWO_COLUMNS = 112
-_MOST_ANSWER = 8
+_TWO_COLUMNS = 96
+_MOST_ANSWER = 8  # rows, or a third of the terminal
 _MOST_TOOLS = 4
-_LONGEST_BAR = 28
 _LOW = 12  # rows: a lower terminal shows only the figures
-_RULE = 60  # columns: short, so that a narrower window does not wrap it
 _SPINNER = "◐◓◑◒"
 _SHORT_NAMES: Mapping[LimitName, str] = {
     "max_cost_per_task": "task",
@@ -34,14 +31,15 @@ _SHORT_NAMES: Mapping[LimitName, str] = {
 
 
 class StyledText(NamedTuple):
-    """A piece of a row in one style."""
+    """A piece of a row in one style: ours, or one that rich reads."""
 
     text: str
-    style: Style | None = None
+    style: str | None = None
 
 
 Row = tuple[StyledText, ...]
 Clean = Callable[[str], str]
+Draw = Callable[[str, int, int], Sequence[Row]]  # text, width, most rows: the last rows of the text
 
 
 class UsageBar(NamedTuple):
@@ -69,16 +67,26 @@ class UsageBar(NamedTuple):
         return "yellow" if self.percent >= 80 else "green"
 
 
-def region_rows(meter: Meter, now: datetime, *, width: int, height: int, clean: Clean = safe_text) -> tuple[Row, ...]:
-    """Return at most ``height`` rows of at most ``width`` cells; ``clean`` makes untrusted text safe."""
-    width = min(width, _WIDEST)
+def wrapped_rows(text: str, width: int, most: int) -> tuple[Row, ...]:
+    """Return the last ``most`` rows of ``text`` wrapped at spaces, without empty ones."""
+    found = [row for row in wrap(text, width) if row.strip()]
+    return tuple((StyledText(row),) for row in found[-most:])
+
+
+def region_rows(
+    meter: Meter, now: datetime, *, width: int, height: int, clean: Clean = safe_text, draw: Draw = wrapped_rows
+) -> tuple[Row, ...]:
+    """Return at most ``height`` rows of at most ``width`` cells; ``clean`` makes untrusted text safe.
+
+    ``draw`` lays out the streamed answer.
+    """
     if meter.finished:
         return ()
-    found = _rows(meter, now, width, height, clean)[:height]
+    found = _rows(meter, now, width, height, clean, draw)[:height]
     return tuple(_crop(row, width) for row in found)
 
 
-def _rows(meter: Meter, now: datetime, width: int, height: int, clean: Clean) -> tuple[Row, ...]:
+def _rows(meter: Meter, now: datetime, width: int, height: int, clean: Clean, draw: Draw) -> tuple[Row, ...]:
     busy = _busy(meter, now, width, clean)
     if not meter.metered:
         return busy
@@ -88,11 +96,11 @@ def _rows(meter: Meter, now: datetime, width: int, height: int, clean: Clean) ->
     room = height - len(head) - len(busy) - len(figures) - (0 if low else 4)
     if low and room < 0:
         return (*busy[:1], *figures)
-    answer = _answer(meter, width, min(_MOST_ANSWER, room), clean)
+    answer = _answer(meter, width, min(max(_MOST_ANSWER, height // 3), room), clean, draw)
     groups = [group for group in (head, answer, busy, figures) if group]
     if low:
         return tuple(row for group in groups for row in group)
-    spaced: list[Row] = [(StyledText("─" * min(width, _RULE), "dim"),)]
+    spaced: list[Row] = [(StyledText("─" * width, "dim"),)]
     for group in groups[:-1]:
         spaced += [*group, ()]
     return (*spaced, *figures)
@@ -138,12 +146,11 @@ def _elapsed(since: datetime, now: datetime) -> float:
     return max(0.0, (now - since).total_seconds())
 
 
-def _answer(meter: Meter, width: int, most: int, clean: Clean) -> tuple[Row, ...]:
+def _answer(meter: Meter, width: int, most: int, clean: Clean, draw: Draw) -> tuple[Row, ...]:
     """Return the last rows of the streamed answer."""
     if most < 1 or width < 20 or not meter.answer.strip():
         return ()
-    found = [row for row in wrap(clean(meter.answer).strip("\n"), width - 4) if row.strip()]
-    return tuple((StyledText(f"  {row}"),) for row in found[-most:])
+    return tuple((StyledText("  "), *row) for row in draw(clean(meter.answer).strip("\n"), width - 2, most))
 
 
 def _usage_rows(meter: Meter, width: int) -> tuple[Row, ...]:
@@ -189,7 +196,7 @@ def usage_bars(meter: Meter) -> tuple[UsageBar, ...]:
 def _usage_row(bar: UsageBar, widest: int, width: int) -> Row:
     """Return one bar; its last span fills the row."""
     name, shown = f"{bar.name:<7}  ", f"{bar.shown:<{widest}}  "
-    length = min(_LONGEST_BAR, width - len(name) - cell_width(shown) - 6)
+    length = width - len(name) - cell_width(shown) - 6
     if bar.ceiling is None or length < 4:
         text = truncate(f"{name}{bar.shown}", width)
         return (StyledText(text), StyledText(" " * (width - cell_width(text))))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, assert_never
 
+from agentctl.cli.ui.cells import cell_width, wrap
 from agentctl.cli.ui.format import Paint, Style, amount, limit, money, plural, seconds
 from agentctl.cli.ui.meter import Meter, describe_wait, follow
 from agentctl.core.events import (
@@ -41,19 +42,25 @@ from agentctl.core.events import (
     TurnStarted,
 )
 from agentctl.core.messages import ToolCall
+from agentctl.core.redaction import redact
 from agentctl.core.results import FileNotice, RunResult
 from agentctl.core.text import safe_text
 
 _LONGEST_CALL = 200
 _MOST_NOTICES = 20
+_INDENT = "  "
 
 
 class ScreenLine(NamedTuple):
-    """One line; ``style`` applies to the lead, or to the whole line without one. The text may be untrusted."""
+    """One line; ``style`` applies to the lead, or to the whole line without one. The text may be untrusted.
+
+    ``said``: it is what a model said before its tool calls, in Markdown; a terminal shows it behind a bar.
+    """
 
     text: str
     style: Style | None = None
     lead: str = ""
+    said: bool = False
 
     def render(self, paint: Paint) -> str:
         """Return the line, made safe and styled."""
@@ -61,6 +68,47 @@ class ScreenLine(NamedTuple):
         if self.lead:
             return f"{paint(self.lead, self.style) if self.style else self.lead} {text}"
         return paint(text, self.style) if self.style else text
+
+
+class LineLayout:
+    """Lays out lines for a terminal: wrapped at spaces, which a terminal itself does not do, and redacted.
+
+    ``markdown``: draw the Markdown of what a model said. ``bar`` stands before it.
+    """
+
+    def __init__(self, *, paint: Paint, secrets: Sequence[str] = (), markdown: bool = False, bar: str = "│") -> None:
+        self._paint, self._secrets, self._markdown, self._bar = paint, tuple(secrets), markdown, bar
+
+    def whole(self, line: ScreenLine) -> str:
+        """Return a line as it is."""
+        return redact(line.render(self._paint), self._secrets)
+
+    def rows(self, line: ScreenLine, width: int) -> Iterator[str]:
+        """Yield the rows of a line for a terminal of ``width`` cells."""
+        text = safe_text(redact(line.text, self._secrets))  # before wrapping, which could split a secret
+        if line.said:
+            bar = self._paint(self._bar, "dim")
+            yield from (f"{bar} {row}".rstrip() for row in self._said(text, max(2, width - len(self._bar) - 1)))
+            return
+        lead = f"{line.lead} " if line.lead else ""
+        width = max(width, 2 * len(lead), 4 * len(_INDENT))
+        for number, part in enumerate(f"{lead}{text}".split("\n")):
+            fits = cell_width(part.expandtabs(4)) <= width
+            rows = (part,) if fits else wrap(part, width - len(_INDENT))
+            for place, row in enumerate(rows):
+                if not number and not place:
+                    yield self.whole(line._replace(text=row[len(lead) :]))
+                else:
+                    indented = f"{_INDENT if place else ''}{row}"
+                    yield self.whole(ScreenLine(indented, None if lead else line.style))
+
+    def _said(self, text: str, width: int) -> Iterator[str]:
+        drawn = text
+        if self._markdown:
+            from agentctl.cli.ui.markdown import render_markdown
+
+            drawn = render_markdown(text, width=width)
+        yield from wrap(text, width) if drawn == text else drawn.split("\n")
 
 
 def call_text(call: ToolCall, *, whole: bool = False) -> str:
@@ -229,7 +277,7 @@ def _fullness_line(event: ContextMeasured) -> ScreenLine:
 def _turn_lines(event: ModelAnswered, meter: Meter) -> tuple[ScreenLine, ...]:
     """Return the lines of a turn, without a final answer, which is printed on stdout."""
     said = event.text.strip("\n") if event.tool_calls else ""
-    lines = (ScreenLine(said),) if said else ()
+    lines = (ScreenLine(said, said=meter.metered),) if said else ()
     if not meter.metered:
         return lines
     did = ", ".join(map(call_text, event.tool_calls)) or "answer"
@@ -248,13 +296,22 @@ def _tool_lines(event: ToolFinished, meter: Meter, *, verbose: bool) -> tuple[Sc
 
 
 class PlainScreen:
-    """A screen of plain lines: prints the lines of each record, none if ``quiet``. ``meter`` is the current state."""
+    """A screen of plain lines: prints the lines of each record, none if ``quiet``. ``meter`` is the current state.
+
+    ``width`` returns the columns of a terminal, None where lines are not wrapped.
+    """
 
     def __init__(
-        self, *, write: Callable[[str], object], paint: Paint, verbose: bool = False, quiet: bool = False
+        self,
+        *,
+        write: Callable[[str], object],
+        layout: LineLayout,
+        width: Callable[[], int | None] = lambda: None,
+        verbose: bool = False,
+        quiet: bool = False,
     ) -> None:
         self._write = write
-        self._paint = paint
+        self._layout, self._width = layout, width
         self._verbose = verbose
         self._quiet = quiet
         self.meter = Meter()
@@ -267,8 +324,10 @@ class PlainScreen:
     def print_lines(self, *lines: ScreenLine) -> None:
         """Print lines, unless quiet."""
         if not self._quiet:
+            width = self._width()
             for line in lines:
-                self._write(line.render(self._paint) + "\n")
+                rows = (self._layout.whole(line),) if width is None else self._layout.rows(line, width)
+                self._write("".join(f"{row}\n" for row in rows))
 
     def pause(self) -> None:
         """Do nothing: there is no drawing to remove."""

@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 
-from agentctl.cli.ui.cells import wrap
 from agentctl.cli.ui.format import Paint
-from agentctl.cli.ui.layout import Row, region_rows
-from agentctl.cli.ui.lines import ScreenLine, event_lines
+from agentctl.cli.ui.layout import Row, StyledText, region_rows, wrapped_rows
+from agentctl.cli.ui.lines import LineLayout, ScreenLine, event_lines
 from agentctl.cli.ui.meter import Meter, follow
 from agentctl.cli.ui.terminal import set_restore_sequence
 from agentctl.core.events import Record, RunStarted
@@ -23,6 +22,7 @@ from agentctl.core.text import safe_text
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.live import Live
+    from rich.text import Text
 
 PATIENCE_S = 0.3  # a run that ends sooner draws nothing
 _FRAME_S = 0.1
@@ -43,12 +43,19 @@ class _Frame:
             yield Text.assemble(*((text, style or "") for text, style in row), no_wrap=True, overflow="crop")
 
 
+def _styled_row(text: Text) -> Row:
+    """Return text of rich, in styles that do not overlap, as a row."""
+    edges = sorted({edge for span in text.spans for edge in (span.start, span.end)})
+    pieces = text.divide(edges) if edges else (text,)
+    return tuple(StyledText(each.plain, str(each.spans[0].style) if each.spans else None) for each in pieces if each)
+
+
 class LiveScreen:
     """Fold the records into a meter and draw it in a thread, so that a slow terminal does not delay the run.
 
     ``size`` returns the current columns and rows, ``ready`` whether the terminal takes output now: until then nothing
-    is drawn, and lines wait. If drawing fails, only plain lines follow. Call ``close`` at the
-    end.
+    is drawn, and lines wait. ``markdown``: draw the Markdown of what a model says. If drawing fails, only plain lines
+    follow. Call ``close`` at the end.
     """
 
     def __init__(
@@ -60,12 +67,16 @@ class LiveScreen:
         term: str,
         size: Callable[[], os.terminal_size],
         secrets: Sequence[str] = (),
+        markdown: bool = False,
         verbose: bool = False,
         patience_s: float = PATIENCE_S,
         ready: Callable[[], bool] = lambda: True,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._file, self._paint, self._colour, self._term, self._size = file, paint, colour, term, size
+        self._file, self._colour, self._term, self._size = file, colour, term, size
+        self._layout = LineLayout(paint=paint, secrets=secrets, markdown=markdown)
+        self._markdown = markdown
+        self._answer: tuple[tuple[str, int, int], tuple[Row, ...]] = (("", 0, 0), ())
         self._secrets, self._verbose, self._patience_s, self._now = tuple(secrets), verbose, patience_s, now
         self._ready = ready
         self.meter = Meter()
@@ -175,14 +186,34 @@ class LiveScreen:
 
     def _rows(self, size: os.terminal_size) -> tuple[Row, ...]:
         # One column and row less: the last cell makes some terminals wrap, and a full screen would scroll.
-        return region_rows(self.meter, self._now(), width=size.columns - 1, height=size.lines - 1, clean=self._clean)
+        return region_rows(
+            self.meter,
+            self._now(),
+            width=size.columns - 1,
+            height=size.lines - 1,
+            clean=self._clean,
+            draw=self._draw_answer if self._markdown else wrapped_rows,
+        )
+
+    def _draw_answer(self, text: str, width: int, most: int) -> tuple[Row, ...]:
+        """Return the last rows of a streamed answer with its Markdown drawn; the same text is not drawn again."""
+        from rich.text import Text
+
+        from agentctl.cli.ui.markdown import draw_end
+
+        asked = (text, width, most)
+        if self._answer[0] != asked:
+            rows = map(Text.from_ansi, draw_end(text, width=width, most=most))
+            self._answer = (asked, tuple(map(_styled_row, rows)))
+        return self._answer[1]
 
     def _write(self, lines: Sequence[ScreenLine]) -> None:
         if not lines:
             return
         for line in lines:
-            for row in (line,) if self._broken else self._wrap(line, self._size().columns):
-                self._file.write(redact(row.render(self._paint), self._secrets) + "\n")
+            rows = (self._layout.whole(line),) if self._broken else self._layout.rows(line, self._size().columns)
+            for row in rows:
+                self._file.write(row + "\n")
         self._file.flush()
 
     def _start(self, size: os.terminal_size, drawn: tuple[Row, ...]) -> None:
@@ -230,7 +261,9 @@ class LiveScreen:
         self._frame.rows, self._drawn_at = drawn or self._frame.rows, size
         live.update(self._frame)
         if lines:
-            wrapped = [self._text(row) for line in lines for row in self._wrap(line, size.columns)]
+            from rich.text import Text
+
+            wrapped = [Text.from_ansi(row) for line in lines for row in self._layout.rows(line, size.columns)]
             live.console.print(*wrapped, sep="\n", soft_wrap=True)
         elif drawn:
             live.refresh()
@@ -258,19 +291,6 @@ class LiveScreen:
         """Set the sequence for a forced exit: move to the first row of the region, erase below, show the cursor."""
         up = len(self._frame.rows) - 1
         set_restore_sequence(b"\r" + (b"\x1b[%dA" % up if up > 0 else b"") + b"\x1b[J\x1b[?25h")
-
-    def _wrap(self, line: ScreenLine, width: int) -> Iterator[ScreenLine]:
-        """Yield a line wrapped at spaces; the terminal itself would break words."""
-        text = safe_text(redact(line.text, self._secrets))  # before wrapping, which could split a secret
-        lead = f"{line.lead} " if line.lead else ""
-        first, *rest = wrap(lead + text, max(width, 2 * len(lead)))
-        yield line._replace(text=first[len(lead) :])
-        yield from (ScreenLine(row, None if lead else line.style) for row in rest)
-
-    def _text(self, line: ScreenLine) -> object:
-        from rich.text import Text
-
-        return Text.from_ansi(redact(line.render(self._paint), self._secrets))
 
     def _clean(self, text: str) -> str:
         """Return text that is safe to show; withhold an end that may be the beginning of a secret."""

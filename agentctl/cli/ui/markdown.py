@@ -1,4 +1,4 @@
-"""Render the Markdown of a final answer for a terminal, without losing a word."""
+"""Render the Markdown of a model for a terminal, whole or while it streams, without losing a word."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import io
 import re
 from collections import Counter
 from collections.abc import Sequence
-from itertools import zip_longest
+from itertools import dropwhile, zip_longest
 from typing import TYPE_CHECKING
 
-from agentctl.cli.ui.cells import cell_width
+from agentctl.cli.ui.cells import cell_width, wrap
+from agentctl.cli.ui.meter import fenced_lines, open_fence
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
@@ -34,6 +35,8 @@ _STYLES = {  # without backgrounds: the terminal's may be light or dark
 _PAINTED = re.compile(r"\x1b\[[0-9;]*m")
 _PADDING = re.compile(r"[ ]+((?:\x1b\[[0-9;]*m)*)$")
 _WORD = re.compile(r"\w+")
+_ONLY_MARKS = re.compile(r"[\s>*+=#`~|:._()\[\]\d-]+")
+_CODE = re.compile(r"(`+)[^`]+\1")
 
 
 def render_markdown(text: str, *, width: int, joins_lines: bool = False) -> str:
@@ -50,6 +53,78 @@ def render_markdown(text: str, *, width: int, joins_lines: bool = False) -> str:
     except Exception:  # noqa: BLE001 - parsing untrusted text may fail, printing the answer must not
         return text
     return found if _keeps_the_words(text, found, width) else text
+
+
+def draw_end(text: str, *, width: int, most: int) -> list[str]:
+    """Return at most ``most`` rows, the last ones, of streamed Markdown, rendered as ``render_markdown`` does.
+
+    An end that may still become a mark is held back, and bold or code that has begun is closed, so that what is drawn
+    does not jump when more of it comes. What cannot be rendered is wrapped.
+    """
+    tail = _last_blocks(_settle(text), 2 * most, width)
+    drawn = render_markdown(tail, width=width)
+    rows = [*wrap(tail, width)] if drawn == tail else drawn.split("\n")
+    while rows and not rows[-1]:
+        rows.pop()
+    return [*dropwhile(lambda row: not row, rows[-most:])]
+
+
+def _settle(text: str) -> str:
+    """Return streamed Markdown without an unfinished mark at its end, and with the marks of its last block closed."""
+    head, _, last = text.rpartition("\n")
+    if open_fence(head):
+        return head if last.strip() and not last.strip("`~ ") else text
+    if open_fence(text):
+        return text
+    if last and _ONLY_MARKS.fullmatch(last):
+        return _settle(f"{head}\n") if head else ""
+    block = _last_block(text.removesuffix("\n"))
+    if block.lstrip().startswith("|") and "\n" not in block:
+        return text.removesuffix("\n").removesuffix(block)  # a table's heading, until its second line says so
+    plain, end = _CODE.sub("", block), text.rstrip()
+    if plain.count("`") % 2:
+        return end[:-1] if end.endswith("`") else f"{end}`"
+    _, bold, inside = plain.rpartition("**")
+    if bold and plain.count("**") % 2:
+        return f"{end.rstrip('*')}**" if inside[:1].isalnum() else end.removesuffix("**")
+    return end[:-1] if end.endswith("*") and not end.endswith("**") else text
+
+
+def _last_block(text: str) -> str:
+    """Return the lines of Markdown behind its last blank line or code fence."""
+    lines = list[str]()
+    for line, opened in fenced_lines(text):
+        if opened or not line.strip() or line.lstrip().startswith(("```", "~~~")):
+            lines.clear()
+        else:
+            lines.append(line)
+    return "\n".join(lines)
+
+
+def _last_blocks(text: str, rows: int, width: int) -> str:
+    """Return the last blocks of Markdown: at least as many lines or characters as fill ``rows`` rows.
+
+    Of a block that is much longer, the end: inside its code fence, or below the heading of its table.
+    """
+    lines = [*fenced_lines(text)]
+    cut, size = len(lines), 0
+    while cut and len(lines) - cut < rows and size < rows * width:
+        cut -= 1
+        size += len(lines[cut][0]) + 1
+    start = next((at for at in range(cut, 0, -1) if _begins_block(lines, at)), 0)
+    end = [line[-rows * width :] for line, _ in lines[cut:]]
+    heading = [line for line, _ in lines[start:cut]]
+    if cut - start > rows or sum(map(len, heading)) > rows * width:
+        fence = lines[cut - 1][1]
+        is_table = heading[0].startswith("|") and all(line.strip() for line in heading)
+        heading = [fence] if fence else heading[:2] if is_table else []
+    return "\n".join(heading + end)
+
+
+def _begins_block(lines: Sequence[tuple[str, str]], at: int) -> bool:
+    """Return whether line ``at`` stands behind a blank one, outside a code fence, and is not indented."""
+    (before, fence), (line, _) = lines[at - 1], lines[at]
+    return not before.strip() and not fence and line.strip() != "" and not line[0].isspace()
 
 
 def _draw(text: str, width: int, *, joins_lines: bool) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Literal, NamedTuple
 
@@ -34,6 +36,8 @@ from agentctl.core.results import LimitUse
 
 #: Characters of a streamed answer to keep: more than any screen shows.
 MOST_STREAMED = 16_000
+_LONGEST_LINE = 400  # characters to look for the end of a line that is cut
+_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})([^\n]*)")
 
 
 class MeteredCall(NamedTuple):
@@ -78,7 +82,8 @@ class Meter(NamedTuple):
     """The state of a run since its start, in nano-dollars and tokens.
 
     ``doing`` names what the run waits for while no tool runs, and ``since`` is when that began. ``answer`` is the end
-    of the streamed answer. ``asked`` is the call of the last question to the user. ``context`` is (tokens used, limit).
+    of the streamed answer. ``said`` is the text that came with the latest tool calls. ``asked`` is the call of the last
+    question to the user. ``context`` is (tokens used, limit).
     """
 
     metered: bool = True
@@ -98,6 +103,7 @@ class Meter(NamedTuple):
     limits: tuple[LimitUse, ...] = ()
     context: tuple[int, int] = (0, 0)
     answer: str = ""
+    said: str = ""
     running: tuple[RunningTool, ...] = ()
     doing: str = ""
     since: datetime | None = None
@@ -137,10 +143,10 @@ def advance(meter: Meter, event: Event, at: datetime | None = None) -> Meter:
             return _waiting_for(meter._replace(answer=""), f"retrying: {event.reason}", at)
         case AnswerStreamed():
             meter = meter if meter.answer else _waiting_for(meter, "answering", at)
-            return meter._replace(answer=(meter.answer + event.text)[-MOST_STREAMED:])
+            return meter._replace(answer=_keep_end(meter.answer + event.text))
         case ModelAnswered():
-            answer = "" if event.tool_calls else meter.answer
-            return _waiting_for(_name_answerer(meter, event.model)._replace(answer=answer), "", at)
+            answer, said = ("", event.text) if event.tool_calls else (meter.answer, "")
+            return _waiting_for(_name_answerer(meter, event.model)._replace(answer=answer, said=said), "", at)
         case ApprovalAsked():
             return _waiting_for(meter._replace(asked=event.call), "waiting for your answer", at)
         case ToolAllowed():
@@ -156,6 +162,34 @@ def advance(meter: Meter, event: Event, at: datetime | None = None) -> Meter:
             return meter._replace(finished=True)
         case _:
             return meter
+
+
+def fenced_lines(text: str) -> Iterator[tuple[str, str]]:
+    """Yield each line of Markdown, with the line that opened the code fence which is open after it, or ""."""
+    opened, mark = "", ""
+    for line in text.split("\n"):
+        found = _FENCE.match(line)
+        if found is not None and not mark:
+            opened, mark = (line, found[1]) if found[1][0] == "~" or "`" not in found[2] else ("", "")
+        elif found is not None and found[1].startswith(mark) and not found[2].strip():
+            opened, mark = "", ""
+        yield line, opened
+
+
+def open_fence(text: str) -> str:
+    """Return the line that opened the Markdown code fence in which ``text`` ends; "" if it ends outside one."""
+    return [*fenced_lines(text)][-1][1] if "```" in text or "~~~" in text else ""
+
+
+def _keep_end(text: str) -> str:
+    """Return the end of a streamed answer, from the beginning of a line if one is near, and inside its code fence."""
+    if len(text) <= MOST_STREAMED:
+        return text
+    start = len(text) - MOST_STREAMED
+    line = text.find("\n", start, start + _LONGEST_LINE) + 1
+    start = line or start
+    fence = open_fence(text[:start])
+    return f"{fence}\n{text[start:]}" if fence else text[start:]
 
 
 def describe_wait(event: CallWaited) -> str:

@@ -1,17 +1,16 @@
-"""The full table of a run: calls, limits, tools, and the command to continue with."""
+"""The full table of a run: calls, limits and tools; and the line that says which limit stopped it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import datetime
+from collections.abc import Iterator, Sequence
 
 from agentctl.cli.ui.columns import Column, Page
 from agentctl.cli.ui.format import Paint, amount, limit, money, plural
 from agentctl.cli.ui.meter import Meter, MeteredCall
 from agentctl.cli.ui.summary import short_id
 from agentctl.core.results import BreakerInfo, LimitUse, RunResult
-from agentctl.core.text import safe_text
 
+_OWN_SHARE = 8  # a run itself holds at most an eighth of a limit, for its last answer
 _MOST_CALLS = 20  # rows of calls: the first and the last half of them
 _PIPE = Page()
 _CALLS = (
@@ -19,26 +18,27 @@ _CALLS = (
     *(Column("cached", drop=4, right=True), Column("out", drop=1, right=True), Column("cost", right=True)),
     *(Column("held", drop=3, right=True), Column("", "text")),
 )
-_LIMITS = (
-    *(Column("limit"), Column("ceiling", right=True), Column("used", right=True)),
-    *(Column("held", drop=1, right=True), Column("", "text")),
-)
+_LIMITS = (Column("limit"), Column("ceiling", right=True), Column("used", right=True), Column("", "text"))
 
 
-def render_run_table(result: RunResult, meter: Meter, paint: Paint, *, paste: str = "", page: Page = _PIPE) -> str:
-    """Return the parts of the table, separated by blank lines; ``paste`` is the command to continue with."""
-    breaker = result.breaker
-    parts = [paint(page.prose(describe_trip(breaker)), "bold")] if breaker is not None else []
+def render_run_table(result: RunResult, meter: Meter, paint: Paint, *, page: Page = _PIPE) -> str:
+    """Return the parts of the table, separated by blank lines.
+
+    After a breaker tripped it is dim and leaves out what the error and the summary say: the amounts of that limit, the
+    run's id.
+    """
+    parts = []
     if result.metered:
         parts += [_calls(result, meter, page)] if meter.attempts else []
-        parts.append(_limits(result, breaker, page))
+        parts.append(_limits(result, page))
     if result.tools:
         rows = [(tool.name, f"{tool.calls:,}", f"{tool.failed:,}") for tool in result.tools]
         parts.append(page.table((Column("tool"), Column("calls", right=True), Column("failed", right=True)), rows))
     parts.append(page.fields(_rest(result), whole=("show",), margin=9))
-    if paste:
-        parts[-1] += f"\nhint: {safe_text(paste)}"
-    return "\n\n".join(parts)
+    table = "\n\n".join(parts)
+    if result.breaker is None:
+        return table
+    return "\n".join(paint(line, "dim") if line else "" for line in table.split("\n"))
 
 
 def _calls(result: RunResult, meter: Meter, page: Page) -> str:
@@ -54,7 +54,9 @@ def _calls(result: RunResult, meter: Meter, page: Page) -> str:
     usage = result.usage
     tokens = (f"{usage.input_tokens:,}", f"{usage.cached_input_tokens:,}", f"{usage.output_tokens:,}")
     total = (*tokens, cost, "", ", ".join(open_))
-    return page.table(_CALLS, [*rows, ("all", plural(len(meter.attempts), "call"), *total)])
+    if len(rows) > 1 or open_:
+        rows.append(("all", plural(len(meter.attempts), "call"), *total))
+    return page.table(_CALLS, rows)
 
 
 def _call(number: int, attempt: MeteredCall) -> tuple[str, ...]:
@@ -68,37 +70,33 @@ def _call(number: int, attempt: MeteredCall) -> tuple[str, ...]:
     return (str(number), model, *tokens, cost, "" if held is None else money(held), attempt.state)
 
 
-def _limits(result: RunResult, breaker: BreakerInfo | None, page: Page) -> str:
-    return page.table(_LIMITS, [_limit(use, breaker, result.finished_at) for use in result.limits])
+def _limits(result: RunResult, page: Page) -> str:
+    tripped = result.breaker.limit if result.breaker is not None and not result.breaker.run_id else ""
+    return page.table(_LIMITS, [_limit(use, tripped=use.name == tripped) for use in result.limits])
 
 
-def _limit(use: LimitUse, breaker: BreakerInfo | None, now: datetime) -> tuple[str, ...]:
-    tripped = breaker is not None and breaker.limit == use.name and not breaker.run_id
-    held = amount(breaker.held, breaker.unit) if breaker is not None and tripped and breaker.held else ""
+def _limit(use: LimitUse, *, tripped: bool) -> tuple[str, ...]:
+    """Return the row of a limit; the amounts of the one that tripped stand in the error."""
+    if tripped:
+        return (use.name, "", "", "tripped")
     remarks = [f"{100 * use.used // use.ceiling} %"] if use.ceiling else []
-    remarks += ["tripped"] if tripped else []
     remarks += [f"set by {use.set_by}"] if use.set_by else []
-    if breaker is not None and tripped and breaker.free_at is not None:
-        at = breaker.free_at.astimezone()
-        day = "" if at.date() == now.astimezone().date() else f"{at:%Y-%m-%d} "
-        remarks.append(f"has room again at {day}{at:%H:%M:%S}")
-    return (use.name, limit(use.ceiling, use.unit), amount(use.used, use.unit), held, ", ".join(remarks))
+    return (use.name, limit(use.ceiling, use.unit), amount(use.used, use.unit), ", ".join(remarks))
 
 
-def describe_trip(breaker: BreakerInfo) -> str:
-    """Return the limit that tripped and its amounts; after an overrun also the amounts held and charged."""
-    spent, held, would_be, most = (
-        amount(breaker.spent, breaker.unit),
-        amount(breaker.held, breaker.unit),
-        amount(breaker.would_be, breaker.unit),
-        limit(breaker.ceiling, breaker.unit),
-    )
+def describe_trip(breaker: BreakerInfo, uses: Sequence[LimitUse] = ()) -> str:
+    """Return the limit that refused a call, what counts against it, and what the call could have made of that.
+
+    ``uses`` are the limits at the end of the run: its last answer may have cost something after the refusal.
+    """
+    unit = breaker.unit
+    used = next((use.used for use in uses if use.name == breaker.limit and not breaker.run_id), breaker.spent)
     name = f"{breaker.limit} of run {breaker.run_id}" if breaker.run_id else breaker.limit
-    said = f"{name} is {most}: {spent} spent, {held} held"
-    if breaker.hold is None or breaker.charge is None:
-        return f"{said}, the next call could make it {would_be}"
-    charge, hold = amount(breaker.charge, breaker.unit), limit(breaker.hold, breaker.unit)
-    return f"{said}; {charge} of it by a call with a hold of {hold}"
+    spent = f"{amount(used, unit)} {'spent' if unit == 'nano_usd' else 'used'}"
+    by_others = breaker.held * _OWN_SHARE > (breaker.ceiling or 0)
+    held = f", {amount(breaker.held, unit)} held" if breaker.held and by_others else ""
+    would_be = amount(breaker.would_be, unit)
+    return f"{name} is {limit(breaker.ceiling, unit)}: {spent}{held}, the next call could make it {would_be}"
 
 
 def _rest(result: RunResult) -> Iterator[tuple[str, str]]:
@@ -110,5 +108,6 @@ def _rest(result: RunResult) -> Iterator[tuple[str, str]]:
     if result.sandbox is not None:
         yield "sandbox", result.sandbox
     yield "agent", result.agent
-    yield "run", result.run_id
+    if result.breaker is None:
+        yield "run", result.run_id
     yield "show", f"agentctl runs show {short_id(result.run_id)}"

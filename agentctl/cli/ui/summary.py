@@ -1,29 +1,46 @@
-"""The summary line of a run, and the command that runs it again with a higher limit."""
+"""The summary line of a run, and what to do about the limit that stopped it."""
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from decimal import ROUND_UP, Decimal
 
-from agentctl.budget.breaker import RUN_AGAIN
+from agentctl.budget.breaker import OR_WAIT, RUN_AGAIN
+from agentctl.cli.ui.cells import cell_width
 from agentctl.cli.ui.format import Paint, Style, amount, limit, money, plural, seconds
-from agentctl.core.pricing import to_usd
+from agentctl.core.pricing import to_nano, to_usd
 from agentctl.core.results import BreakerInfo, LimitUse, RunResult
 from agentctl.core.text import safe_text
 
 _SHORT = 6
 _MOST_TO_PASTE = 1000  # characters per word
+_FINE_AMOUNT = re.compile(r"(?<! is )\$(\d+\.\d{3,})")
 
 
-def summary_line(result: RunResult, paint: Paint) -> str:
-    """Return the summary line: status, turns, cost, time, run; without turns and cost if no model was used."""
+def summary_line(result: RunResult, paint: Paint, *, below_table: bool = False, width: int | None = None) -> str:
+    """Return the summary line: status, turns, cost, time, run; without turns and cost if no model was used.
+
+    ``below_table``: the calls and limits of a tripped breaker stand above it, and are not repeated. ``width``: that of
+    a terminal; a line that is longer is broken between its parts.
+    """
     style: Style = "green" if result.status == "done" else "red"
-    parts = [paint(result.status.replace("_", " "), style)]
-    if result.metered:
+    status = result.status.replace("_", " ")
+    parts = list[str]()
+    if result.metered and below_table:
+        parts += _nested(result)
+    elif result.metered:
         parts += [plural(result.turns, "turn"), *_spent(result)]
     parts += [seconds(result.duration_s), f"run {short_id(result.run_id)}"]
-    return " · ".join(parts)
+    rows = [status]
+    for part in parts:
+        if width is not None and cell_width(f"{rows[-1]} · {part}") > width:
+            rows.append(f"  {part}")
+        else:
+            rows[-1] += f" · {part}"
+    return paint(status, style) + "\n".join(rows).removeprefix(status)
 
 
 def short_id(run_id: str) -> str:
@@ -38,18 +55,19 @@ def _spent(result: RunResult) -> list[str]:
     parts = [cost + _of(task)]
     if result.in_doubt_nano:
         parts.append(f"{money(result.in_doubt_nano)} in doubt")
-    if nested := _by_nested_runs(result, task):
-        parts.append(f"{money(nested)} by nested runs")
+    parts += _nested(result)
     if hour is not None and hour.ceiling is not None:
         parts.append(f"hour {amount(hour.used, hour.unit)}{_of(hour)}")
     return parts
 
 
-def _by_nested_runs(result: RunResult, task: LimitUse | None) -> int:
-    """Return the amount of nested runs that counts against the run's limit, in nano-dollars; 0 if unknown."""
+def _nested(result: RunResult) -> list[str]:
+    """Return, in a list, what nested runs count against the run's limit; an empty list if nothing or unknown."""
+    task = next((use for use in result.limits if use.name == "max_cost_per_task"), None)
     if task is None or result.cost_nano is None or result.in_doubt_nano is None:
-        return 0
-    return max(0, task.used - result.cost_nano - result.in_doubt_nano)
+        return []
+    nano = task.used - result.cost_nano - result.in_doubt_nano
+    return [f"{money(nano)} by nested runs"] if nano > 0 else []
 
 
 def _of(use: LimitUse | None) -> str:
@@ -69,6 +87,37 @@ def retry_command(command: Sequence[str], breaker: BreakerInfo) -> str:
     if any(len(word) > _MOST_TO_PASTE for word in kept):
         return f"{RUN_AGAIN}{' '.join(raised)}"
     return safe_text(shlex.join([*kept, *raised]))
+
+
+def next_steps(result: RunResult, command: Sequence[str]) -> list[str]:
+    """Return what to do about an error, a hint per line: after a breaker raise the limit, or wait until it has room.
+
+    ``command`` ran the task; with a raised limit it is the first line.
+    """
+    hint = "" if result.error is None else result.error.hint
+    breaker = result.breaker
+    if breaker is None or breaker.charge is not None:  # an overrun: neither helps
+        return [hint] if hint else []
+    raised_in = next((use.set_by for use in result.limits if use.name == breaker.limit and use.set_by), "")
+    if command and is_retry_hint(hint):
+        hint = retry_command(command, breaker)
+    elif raised_in and not breaker.run_id:
+        hint = f"raise {breaker.limit} in {raised_in}: that file lowered it"
+    steps = [hint.partition(OR_WAIT)[0]]
+    if breaker.free_at is not None:
+        steps.append(f"or wait until {_clock_time(breaker.free_at, result.finished_at)}")
+    return steps
+
+
+def _clock_time(at: datetime, now: datetime) -> str:
+    """Return a local time to the second, rounded up, with its zone; with the date if that is not the one of ``now``."""
+    local = (at + timedelta(seconds=1, microseconds=-1)).astimezone()
+    return f"{local:%H:%M:%S %Z}" if local.date() == now.astimezone().date() else f"{local:%Y-%m-%d %H:%M:%S %Z}"
+
+
+def round_amounts(text: str) -> str:
+    """Return agentctl's own text with its amounts rounded as ``money`` does; ceilings, after "is", stay exact."""
+    return _FINE_AMOUNT.sub(lambda found: money(to_nano(Decimal(found[1]))), text)
 
 
 def is_retry_hint(hint: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -29,7 +30,13 @@ def test_screen_after_a_run_has_only_the_lasting_lines_and_the_answer(on_screen:
     assert [row for row in rows if "web is healthy again" in row] == ["web is healthy again."]
     assert rows[-1].startswith("done · 3 turns · $0.1017 of $0.50 · hour $0.1017 of $10 · ")
     assert screen.cursor_is_visible
-    assert rows.count("") == 5  # one within what was said, two around the table, two around the answer
+    assert rows.count("") == 4  # two around the table, two around the answer
+    said = [row for row in rows if row.startswith("│")]
+    assert (said[0], said[-2:]) == (
+        "│ Let me look at the containers first.",
+        ["│", "│ A restart opens its connections anew."],
+    )
+    assert "**" not in screen.text()
 
 
 def test_a_question_takes_the_place_of_the_region_and_leaves_one_line(on_screen: OnScreen) -> None:
@@ -54,7 +61,8 @@ def test_a_question_takes_the_place_of_the_region_and_leaves_one_line(on_screen:
 def test_the_region_fits_again_after_the_window_has_another_width(
     on_screen: OnScreen, columns: int, narrower: int
 ) -> None:
-    screen = on_screen("streaming", "run", "Look", columns=columns)
+    above = 8  # lines that tmux scrolls away when rows of the region are wrapped
+    screen = on_screen("streaming", "run", "Look", columns=columns, above=above)
     until((screen.folder / "reached").exists, "the stream")
     screen.shows("The first half")
     screen.resize(narrower, 30)
@@ -63,9 +71,36 @@ def test_the_region_fits_again_after_the_window_has_another_width(
     (screen.folder / "go").touch()
     assert screen.ended() == 0
     rows = screen.text().splitlines()
-    assert rows[0] == "openai/gpt-4o-mini · key OPENAI_API_KEY"
-    assert rows[1].startswith("turn 1 · answer")
-    assert rows[2:5] == ["", "The first half", "and the rest"]
+    assert rows[: above + 1] == [*map(str, range(1, above + 1)), "openai/gpt-4o-mini · key OPENAI_API_KEY"]
+    assert rows[above + 1].startswith("turn 1 · answer")
+    assert rows[above + 2 : above + 5] == ["", "The first half", "and the rest"]
+
+
+def test_markdown_is_drawn_on_the_screen_while_it_streams(on_screen: OnScreen) -> None:
+    screen = on_screen("halfway", "run", "Look", columns=100)
+    until((screen.folder / "reached").exists, "the stream")
+    screen.shows("web is healthy again")
+    screen.shows("   container  before")
+    assert not {"**", "|"} & set(screen.text())
+    (screen.folder / "go").touch()
+    assert screen.ended() == 0
+    assert screen.text().count("healthy again") == 1
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 100, 140, 200])
+def test_breaker_screen_breaks_no_word_and_no_amount_at_any_width(on_screen: OnScreen, columns: int) -> None:
+    screen = on_screen("restart", "run", "--max-cost", "0.07", "--yes", "Restart it", columns=columns, rows=60)
+    assert screen.ended() == 3
+    rows = screen.rows()
+    heads = ("error:", "hint:", "--- so far", "call ", "limit ", "tool ", "agent ", "budget ")
+    assert list(dict.fromkeys(head for row in rows for head in heads if row.startswith(head))) == list(heads)
+    text = screen.text()
+    assert text.count("max_cost_per_task is $0.07") == 1
+    assert [said for said in ("last answer", "so far:") if said in text] == []
+    whole = " ".join(row.removeprefix("│ ").strip() for row in rows)
+    assert whole.count("its log repeats connection refused") == 1  # it is not repeated below
+    assert re.search(r"\$0\.0621 spent, the next call could make it \$0\.11\d\d ", whole)
+    assert re.search(r"docker_restart( calls)? +1 .* show +agentctl runs show [0-9a-f]{6}", whole)
 
 
 def test_ctrl_c_removes_the_region_and_says_how_the_run_ended(on_screen: OnScreen) -> None:

@@ -11,8 +11,8 @@ export STORY_MODEL=gpt-4-turbo LLM_MODEL=gpt-4-turbo
 export AGENTCTL_STATE_DIR="$folder/s" AGENTCTL_CONFIG_DIR="$folder/c" AGENTCTL_CACHE_DIR="$folder/k"
 story=("${STORY_PYTHON:-python3}" -m tests.support.screen.stories_cli busy run)
 for _ in 1 2 3; do "${story[@]}" -q "Spend a little before" --max-cost 0.90 --yes >/dev/null; done
-STORY_PACE=0.08 "$here/screen.sh" "$here/live.png" 100x18 "${WAIT-6.3}" "${story[@]}" \
+STORY_PACE=0.08 "$here/screen.sh" "$here/live.png" 100x22 "${WAIT-11}" "${story[@]}" \
     "Restart the container that is not healthy" --max-cost 0.15 --yes
-"$here/screen.sh" "$here/breaker.png" 100x25 "${WAIT-4}" "${story[@]}" \
+"$here/screen.sh" "$here/breaker.png" 100x38 "${WAIT-4}" "${story[@]}" \
     "Restart the container that is not healthy" --max-cost 0.07 --yes
 rm -f "$here/live.txt" "$here/breaker.txt"

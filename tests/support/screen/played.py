@@ -51,6 +51,7 @@ DONE = """\
 - It had lost its connection to `db:5432`.
 - If it comes back: `docker logs --since 10m web`
 """
+HALF = DONE.index("unhealthy")
 
 
 class Look(Arguments):
@@ -171,6 +172,7 @@ STORIES: dict[str, list[Any]] = {
     "hostile": [streamed("", call("docker_rm", name=HOSTILE)), streamed("Tried.")],
     "waiting": [streamed("", call("wait")), streamed("", call("docker_restart", name="web")), streamed("Done.")],
     "streaming": [(Delta("The first half\n"), gate, Completion("The first half\nand the rest", usage=Usage(100, 10)))],
+    "halfway": [(Delta(DONE[:HALF]), gate, Delta(DONE[HALF:]), Completion(DONE, usage=Usage(100, 10)))],
     "stuck": [(Delta("The first half\n"), gate)],
     "stubborn": [(Delta("The first half\n"), stand_fast)],
     "costly": [streamed(f"Step {n}.", call("docker_ps", since=n), tokens=(6000 + n, 400, 512)) for n in range(40)],

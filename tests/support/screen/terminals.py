@@ -103,13 +103,14 @@ class Person:
 
 
 class Screen:
-    """A command in a tmux of its own, and what its screen looks like."""
+    """A command in a tmux of its own, and what its screen looks like; ``above`` it are so many lines, as of a shell."""
 
-    def __init__(self, folder: Path, *argv: str, columns: int, rows: int, environ: str) -> None:
+    def __init__(self, folder: Path, *argv: str, columns: int, rows: int, environ: str, above: int = 0) -> None:
         self._name = f"agentctl-test-{os.getpid()}-{folder.name}"
         self.folder = folder
         command = (
-            f"env PYTHONPATH={ROOT} {environ} {shlex.join([sys.executable, *argv])}; echo $? >ended; exec sleep 600"
+            f"seq {above}; env PYTHONPATH={ROOT} {environ} {shlex.join([sys.executable, *argv])}; echo $? >ended; "
+            "exec sleep 600"
         )
         size = ("-x", str(columns), "-y", str(rows))
         self._tmux("-f", "/dev/null", "new-session", "-d", *size, "-c", str(folder), command)
@@ -118,6 +119,10 @@ class Screen:
         """Return all that stands on the screen and above it, lines that the terminal broke put together again."""
         rows = self._tmux("capture-pane", "-p", "-J", "-S", "-").splitlines()
         return "\n".join(map(str.rstrip, rows)).rstrip()
+
+    def rows(self) -> list[str]:
+        """Return the rows of the screen as they stand there."""
+        return [row.rstrip() for row in self._tmux("capture-pane", "-p", "-S", "-").splitlines()]
 
     def shows(self, text: str) -> None:
         """Wait until ``text`` stands there."""
@@ -170,10 +175,16 @@ def on_screen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
     screens: list[Screen] = []
 
     def start(
-        story: str, *words: str, columns: int = 80, rows: int = 30, environ: str = "", plain: bool = False
+        story: str,
+        *words: str,
+        columns: int = 80,
+        rows: int = 30,
+        environ: str = "",
+        plain: bool = False,
+        above: int = 0,
     ) -> Screen:
-        argv = words if plain else (*STORY, story, *words)
-        screens.append(Screen(tmp_path, *argv, columns=columns, rows=rows, environ=f"LC_ALL=C.UTF-8 {environ}"))
+        argv, environ = words if plain else (*STORY, story, *words), f"LC_ALL=C.UTF-8 {environ}"
+        screens.append(Screen(tmp_path, *argv, columns=columns, rows=rows, environ=environ, above=above))
         return screens[-1]
 
     yield start

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from functools import reduce
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -85,7 +86,7 @@ def test_live_view_shows_agent_model_task_and_cost() -> None:
         AnswerStreamed("I will look at\nthe containers."),
     )
     assert shown(meter) == [
-        "─" * 60,
+        "─" * 80,
         "restart web",
         "docker · openai/gpt-4o-mini (key OPENAI_API_KEY) · turn 1",
         "",
@@ -94,10 +95,10 @@ def test_live_view_shows_agent_model_task_and_cost() -> None:
         "",
         "◑ gpt-4o-mini is answering  5.0 s",
         "",
-        "task     $0 of $0.50     " + "╍" * 3 + "─" * 25 + "   0 %",
-        "hour     $1.21 of $10    " + "━" * 4 + "─" * 24 + "  12 %",
-        "tokens   0 of 100,000    " + "─" * 28 + "   0 %",
-        "context  3,120 of 8,000  " + "━" * 11 + "─" * 17 + "  39 %",
+        "task     $0 of $0.50     " + "╍" * 4 + "─" * 45 + "   0 %",
+        "hour     $1.21 of $10    " + "━" * 6 + "╍" + "─" * 42 + "  12 %",
+        "tokens   0 of 100,000    " + "─" * 49 + "   0 %",
+        "context  3,120 of 8,000  " + "━" * 20 + "─" * 29 + "  39 %",
         "0 in · 0 out · 10.0 s · $0.04 held",
     ]
 
@@ -148,6 +149,28 @@ def test_a_low_window_keeps_the_figures_and_a_wide_one_puts_two_side_by_side() -
     assert shown(meter, height=4)[-2].startswith("task $0 of $0.50 · hour $1.21 of $10 · tokens 0 of 100,000")
     wide = shown(meter, width=140)
     assert [row for row in wide if row.startswith("task") and "hour" in row]
+
+
+@pytest.mark.parametrize("width", [60, 80, 95, 96, 100, 140, 200, 300])
+def test_live_view_uses_the_whole_width(width: int) -> None:
+    meter = after(TurnStarted(1), ContextMeasured(2, 100, 8000), CallSent("a"), AnswerStreamed("word " * 200))
+    rows = shown(meter, width=width)
+    answer = [row for row in rows if row.startswith("  word")]
+    assert all(width - 5 <= len(row) <= width for row in answer[:-1])
+    assert {len(row) for row in rows if row.startswith(("task", "tokens", "─"))} == {width}
+
+
+def test_live_view_gives_a_third_of_a_high_terminal_to_the_answer() -> None:
+    meter = after(TurnStarted(1), CallSent("a"), AnswerStreamed("line\n" * 100))
+    assert [shown(meter, height=height).count("  line") for height in (24, 60)] == [8, 20]
+
+
+def test_cut_stream_stays_inside_its_code_fence() -> None:
+    meter = after(AnswerStreamed("```sh\n" + "echo one\n" * 2_000))
+    assert meter.answer.startswith("```sh\necho one\n")
+    assert MOST_STREAMED - 400 <= len(meter.answer) <= MOST_STREAMED + 400
+    closed = follow(meter, Record("r", 1, AT, AnswerStreamed("```\n" + "word\n" * 4_000)))
+    assert closed.answer.startswith("word\n")
 
 
 def test_the_streamed_answer_is_kept_within_bounds_and_cleared_for_the_next() -> None:

@@ -6,13 +6,14 @@ import io
 import os
 import re
 import threading
+from functools import partial
 
 import anyio
 import pytest
 
 from agentctl.cli.ui.lines import ScreenLine
 from agentctl.cli.ui.terminal import restore_sequence
-from agentctl.core.events import AnswerStreamed, Noted, ToolStarted, TurnStarted
+from agentctl.core.events import AnswerStreamed, ModelAnswered, Noted, ToolStarted, TurnStarted
 from agentctl.core.messages import ToolCall
 from agentctl.core.results import LimitUse
 from tests.support.screen.live import KEY, STARTED, open_screen, tell
@@ -146,8 +147,8 @@ async def test_a_narrower_window_has_all_rows_erased_that_it_made_of_ours() -> N
     frames = len(file.writes)
     await anyio.to_thread.run_sync(lambda: until(lambda: len(file.writes) > frames + 1, "another region"))
     screen.close()
-    # Two meters side by side have become two rows: one more to erase than was drawn.
-    assert "\r\x1b[2K\x1b[1A\x1b[2K" in file.writes
+    # The rule and two meters side by side have become two rows each: two more to erase than were drawn.
+    assert "\r\x1b[2K" + 2 * "\x1b[1A\x1b[2K" in file.writes
 
 
 async def test_secrets_are_not_drawn_also_not_while_they_stream_in() -> None:
@@ -172,6 +173,46 @@ async def test_foreign_escapes_are_shown_and_not_obeyed() -> None:
     for escape in ("\x1b[2J", "\x1b]", "\x07", "\u202e"):
         assert escape not in file.getvalue()
     assert "[bold]c[/bold]" in file.getvalue()
+
+
+async def test_markdown_is_drawn_while_it_streams() -> None:
+    file = io.StringIO()
+    screen = open_screen(file, colour=True, markdown=True)
+    pieces = (
+        "**we",
+        "b** is `do",
+        "wn`\n\n``",
+        "`sh\nls -l\n``",
+        "`\n\n| na",
+        "me | st |\n|--",
+        "-|---|\n| 界 | u",
+        "p |\n",
+    )
+    await tell(screen, STARTED)
+    for piece in pieces:
+        await tell(screen, AnswerStreamed(piece))
+        frames = len(file.getvalue())
+        is_drawn = partial(lambda seen: "gpt is answering" in file.getvalue()[seen:], frames)
+        await anyio.to_thread.run_sync(until, is_drawn, "the next frame")
+    screen.close()
+    drawn = re.sub(r"\x1b\[[0-9;]*m", "", file.getvalue())
+    for row in ("  web is down\n", "      ls -l\n", "   name  st\n", "   ────────\n", "   界    up\n"):
+        assert row in drawn.replace("\r", "")
+    for mark in ("**", "`", "|", "--"):
+        assert mark not in drawn
+    assert "\x1b[1mweb\x1b[0m is \x1b[36mdown" in file.getvalue()
+
+
+async def test_text_before_a_tool_call_looks_different_from_an_answer() -> None:
+    file = io.StringIO()
+    screen = open_screen(file, markdown=True)
+    call = ToolCall("1", "docker_ps", {})
+    await tell(screen, STARTED, ModelAnswered(1, "I look at **all** of them. " * 5, (call,), "tool_calls", None))
+    screen.close()
+    said = "I look at all of them. " * 5
+    rows = [row for row in lasting(file.getvalue()) if row.startswith("│ ")]
+    assert " ".join(row.removeprefix("│ ") for row in rows) == said.strip()
+    assert all(len(row) <= 80 for row in rows)
 
 
 async def test_screen_without_colour_is_not_painted() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentctl.cli.ui.cells import cell_width
-from agentctl.cli.ui.markdown import render_markdown
+from agentctl.cli.ui.markdown import draw_end, render_markdown
 from agentctl.core.text import safe_text
 
 
@@ -83,3 +83,67 @@ def test_every_letter_is_still_there_and_nothing_but_styles_is_added(text: str, 
     assert "\x1b" not in bare
     assert [c for c in set(filter(str.isalnum, text)) if c not in bare] == []
     assert found == text or all(cell_width(row) <= width for row in bare.split("\n"))
+
+
+STREAMED = """\
+# Found
+
+The **web** container is `down -f` since **10:00**, and *.log is full.
+
+| container | state |
+|-----------|-------|
+| **web**   | 12    |
+| 数据库    | `up`  |
+
+```sh
+docker logs web | grep '**'
+
+ls --all
+```
+
+1. Restart **web**.
+2. Look at `db`.
+
+- [the docs](http://x/y)
+- done: **all** good
+"""
+
+
+def bare(rows: list[str]) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(rows))
+
+
+@pytest.mark.parametrize("end", range(1, len(STREAMED) + 1))
+def test_no_mark_is_shown_while_markdown_streams(end: int) -> None:
+    seen = bare(draw_end(STREAMED[:end], width=60, most=40))
+    shown = seen.replace("grep '**'", "").replace("grep '**", "").replace("ls --all", "").replace("ls --", "")
+    assert [mark for mark in ("**", "`", "# ", "| c", "| *", "|-", "--") if mark in shown] == []
+
+
+def test_a_finished_stream_is_drawn_as_the_answer_will_be() -> None:
+    assert "\n".join(draw_end(STREAMED, width=60, most=100)) == render_markdown(STREAMED, width=60)
+    assert draw_end(STREAMED, width=60, most=2) == render_markdown(STREAMED, width=60).split("\n")[-2:]
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("word\n\n```sh\n" + "ls -l\n\n" * 900, ["    ls -l"]),
+        ("| a | b |\n|---|---|\n" + "| 1 | 2 |\n" * 900, [" 1  2"]),
+        ("**one** word " * 900 + "\n\n- two", ["one word", " • two"]),
+        ("word " * 900 + "\n\nend **now**", ["end now"]),
+    ],
+)
+def test_the_end_of_a_long_stream_is_drawn_in_its_block(text: str, rows: list[str]) -> None:
+    drawn = bare(draw_end(text, width=60, most=8)).split("\n")
+    assert len(drawn) <= 8
+    assert drawn[-1] == rows[-1]
+    assert not {"`", "|", "*"} & set("".join(drawn))
+
+
+@given(st.text(st.characters() | st.sampled_from("*_`#|-[]()<>\n 1.~\\&界"), max_size=300), st.integers(1, 100))
+def test_rows_of_a_stream_fit_and_contain_nothing_but_styles(text: str, width: int) -> None:
+    rows = draw_end(safe_text("**a** " + text), width=width, most=5)
+    assert len(rows) <= 5
+    assert "\x1b" not in bare(rows)
+    assert all(cell_width(row) <= max(2, width) for row in bare(rows).split("\n"))

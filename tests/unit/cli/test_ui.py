@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from agentctl.cli.runs.transcript import transcript
 from agentctl.cli.ui.format import ceiling, money, painter, plural, seconds
-from agentctl.cli.ui.lines import call_text, event_lines
+from agentctl.cli.ui.lines import LineLayout, ScreenLine, call_text, event_lines
 from agentctl.cli.ui.meter import Meter, MeteredCall, advance
-from agentctl.cli.ui.run_table import render_run_table
-from agentctl.cli.ui.summary import raised_limit, retry_command, summary_line
+from agentctl.cli.ui.run_table import describe_trip, render_run_table
+from agentctl.cli.ui.summary import next_steps, raised_limit, retry_command, round_amounts, summary_line
 from agentctl.core.events import (
     ApprovalAsked,
     CallDoubted,
@@ -36,7 +36,7 @@ from agentctl.core.events import (
     TurnStarted,
 )
 from agentctl.core.messages import ToolCall, Usage
-from agentctl.core.results import BreakerInfo, ErrorInfo, LimitUse, ToolCount
+from agentctl.core.results import BreakerInfo, ErrorInfo, LimitUse, RunResult, ToolCount
 from tests.support.screen.run_result import AT, HOUR, PLAIN, RESULT
 
 BREAKER = BreakerInfo("max_cost_per_task", "nano_usd", 500_000_000, 470_000_000, 20_000_000, 530_000_000, None, "more")
@@ -99,27 +99,87 @@ def test_provider_without_a_model_shows_no_meters() -> None:
     assert "$" not in render_run_table(replace(RESULT, metered=False), Meter(metered=False), PLAIN)
 
 
-def test_the_table_says_which_limit_tripped_and_with_what() -> None:
-    limits = (replace(RESULT.limits[0], set_by="/srv/app/.env"), HOUR)
-    lines = render_run_table(
-        replace(RESULT, breaker=BREAKER, limits=limits), Meter(calls=4), PLAIN, paste="paste me"
-    ).split("\n")
-    assert lines[0] == "max_cost_per_task is $0.50: $0.47 spent, $0.02 held, the next call could make it $0.53"
-    assert lines[2:5] == [
-        "limit              ceiling     used   held",
-        "max_cost_per_task    $0.50  $0.0123  $0.02  2 %, tripped, set by /srv/app/.env",
-        "max_cost_per_hour      $10    $1.21         12 %",
+def test_trip_line_has_limit_spent_and_next_call() -> None:
+    said = "max_cost_per_task is $0.50: $0.47 spent, the next call could make it $0.53"
+    assert describe_trip(BREAKER) == said
+    assert describe_trip(replace(BREAKER, held=63_000_000)) == said.replace("spent", "spent, $0.063 held")
+    finer = replace(BREAKER, spent=470_010_000, would_be=530_010_000)
+    assert describe_trip(finer) == "max_cost_per_task is $0.50: $0.4701 spent, the next call could make it $0.5301"
+    after = (LimitUse("max_cost_per_task", "nano_usd", 500_000_000, 480_000_000), HOUR)
+    assert describe_trip(BREAKER, after) == said.replace("$0.47", "$0.48")
+    assert describe_trip(replace(BREAKER, run_id="0a"), after) == said.replace(" is", " of run 0a is")
+    tokens = BreakerInfo("max_tokens_per_task", "tokens", 1_500, 1_300, 0, 2_400, None, "more")
+    assert describe_trip(tokens) == "max_tokens_per_task is 1,500: 1,300 used, the next call could make it 2,400"
+
+
+def test_table_of_a_tripped_run_is_dim_and_repeats_no_amount_and_no_run_id() -> None:
+    paint = painter("always", terminal=True)
+    tripped = replace(RESULT, breaker=BREAKER, limits=(RESULT.limits[0], replace(HOUR, set_by="/srv/app/.env")))
+    rows = render_run_table(tripped, Meter(calls=4), paint).split("\n")
+    assert rows == [
+        "\x1b[2mlimit              ceiling   used\x1b[0m",
+        "\x1b[2mmax_cost_per_task                  tripped\x1b[0m",
+        "\x1b[2mmax_cost_per_hour      $10  $1.21  12 %, set by /srv/app/.env\x1b[0m",
+        "",
+        "\x1b[2magent    system\x1b[0m",
+        "\x1b[2mshow     agentctl runs show 7f3a90\x1b[0m",
     ]
-    assert lines[-1] == "hint: paste me"
+    assert "\x1b" not in render_run_table(replace(tripped, breaker=None), Meter(calls=4), paint)
+    above = replace(tripped, breaker=replace(BREAKER, run_id="0a0b0c"))
+    assert "tripped" not in render_run_table(above, Meter(), PLAIN)
 
 
-def test_a_day_on_which_there_is_room_again_is_named_unless_it_is_this_one() -> None:
-    for free_at in (AT + timedelta(minutes=3), AT + timedelta(days=20)):
-        breaker = replace(BREAKER, free_at=free_at)
-        table = render_run_table(replace(RESULT, breaker=breaker), Meter(), PLAIN)
-        local, today = free_at.astimezone(), AT.astimezone().date()
-        said = f"{local:%H:%M:%S}" if local.date() == today else f"{local:%Y-%m-%d %H:%M:%S}"
-        assert f"has room again at {said}\n" in table
+def test_summary_below_the_table_repeats_no_amount_of_it() -> None:
+    assert summary_line(replace(RESULT, status="budget"), PLAIN, below_table=True) == "budget · 4.2 s · run 7f3a90"
+    use = LimitUse("max_cost_per_task", "nano_usd", 10**9, 50_000_000)
+    nested = replace(RESULT, status="budget", limits=(use,))
+    assert summary_line(nested, PLAIN, below_table=True) == "budget · $0.0377 by nested runs · 4.2 s · run 7f3a90"
+
+
+def test_summary_is_broken_between_its_parts() -> None:
+    assert summary_line(RESULT, PLAIN, width=40).split("\n") == [
+        "done · 3 turns · $0.0123 of $0.50",
+        "  hour $1.21 of $10 · 4.2 s · run 7f3a90",
+    ]
+
+
+def tripped(breaker: BreakerInfo, **more: object) -> RunResult:
+    error = ErrorInfo("budget", "the message", breaker.hint)
+    return replace(RESULT, status="budget", error=error, breaker=breaker, **more)  # type: ignore[arg-type]
+
+
+def test_next_steps_are_to_raise_the_limit_or_to_wait_for_room() -> None:
+    hint = "agentctl run --max-cost 1.00 look   (or wait until 2026-11-22 12:03:00 UTC)"
+    command = ["agentctl", "run", "-m", "x", "look"]
+    for free_at in (AT + timedelta(minutes=3), AT + timedelta(days=20, microseconds=1)):
+        local, today = (free_at + timedelta(microseconds=999_999)).astimezone(), AT.astimezone().date()
+        said = f"{local:%H:%M:%S %Z}" if local.date() == today else f"{local:%Y-%m-%d %H:%M:%S %Z}"
+        assert next_steps(tripped(replace(BREAKER, hint=hint, free_at=free_at)), command) == [
+            "agentctl run -m x look --max-cost-per-task 1.00",
+            f"or wait until {said}",
+        ]
+    assert next_steps(tripped(replace(BREAKER, hint=hint)), ()) == ["agentctl run --max-cost 1.00 look"]
+
+
+def test_next_step_names_the_file_that_lowered_the_limit() -> None:
+    lowered = replace(BREAKER, hint="max_cost_per_task was lowered to $0.50 by /srv/app/.env: raise it there")
+    limits = (replace(RESULT.limits[0], set_by="/srv/app/.env"), HOUR)
+    assert next_steps(tripped(lowered, limits=limits), ["agentctl", "run", "look"]) == [
+        "raise max_cost_per_task in /srv/app/.env: that file lowered it"
+    ]
+
+
+def test_next_step_after_an_overrun_or_another_error_is_its_hint() -> None:
+    overrun = replace(BREAKER, hint="check the price", hold=1, charge=2)
+    assert next_steps(tripped(overrun), ["agentctl", "run", "look"]) == ["check the price"]
+    assert next_steps(replace(RESULT, error=ErrorInfo("auth", "no key", "set it")), ()) == ["set it"]
+    assert next_steps(replace(RESULT, error=ErrorInfo("auth", "no key")), ()) == next_steps(RESULT, ()) == []
+
+
+def test_amounts_of_an_overrun_are_rounded_as_in_the_table() -> None:
+    said = "reported $0.031234 for a call with a hold of $0.012345678; max_cost_per_task is $0.002706901"
+    rounded = "reported $0.0313 for a call with a hold of $0.0124; max_cost_per_task is $0.002706901"
+    assert round_amounts(said) == rounded
 
 
 def held(id: str, nano: int = 50_000_000) -> CallHeld:
@@ -204,6 +264,21 @@ def test_turn_is_one_line_after_the_text_of_the_model() -> None:
     assert shown(answered, metered=False) == ["Let me look."]
     assert shown(ModelAnswered(3, "The answer", (), "stop", None)) == ["turn 3 · answer"]
     assert shown(ModelAnswered(3, "The answer", (), "stop", None), metered=False) == []
+
+
+def test_what_a_model_says_before_a_tool_call_stands_behind_a_bar() -> None:
+    call = ToolCall("1", "docker_ps", {})
+    said, turn = event_lines(ModelAnswered(1, "**web** is\n\n- sick", (call,), "stop", None), Meter(), verbose=False)
+    assert [*LineLayout(paint=PLAIN).rows(said, 12)] == ["│ **web** is", "│", "│ - sick"]
+    drawn = [*LineLayout(paint=PLAIN, markdown=True).rows(said, 40)]
+    assert drawn == ["│ \x1b[1mweb\x1b[0m is", "│", "│ \x1b[1m • \x1b[0msick"]
+    assert [*LineLayout(paint=PLAIN).rows(turn, 16)] == ["turn 1 ·", "  docker_ps()"]
+
+
+def test_wrapped_lines_hang_and_hide_secrets() -> None:
+    layout = LineLayout(paint=PLAIN, secrets=("not to be seen",))
+    line = ScreenLine("this key is not to be seen\nby anyone here", "yellow", "warning:")
+    assert [*layout.rows(line, 24)] == ["warning: this key is", "  [redacted]", "by anyone here"]
 
 
 def test_foreign_text_is_made_safe() -> None:
@@ -315,10 +390,3 @@ def test_summary_of_a_run_shows_what_its_nested_runs_cost() -> None:
     assert "$0.02 of $1 · $0.01 in doubt · $0.02 by nested runs" in summary_line(run, PLAIN)
     assert "nested" not in summary_line(replace(run, in_doubt_nano=30_000_000), PLAIN)
     assert "nested" not in summary_line(replace(run, cost_nano=None), PLAIN)
-
-
-def test_the_run_table_names_the_other_run_whose_limit_tripped() -> None:
-    above = replace(BREAKER, run_id="0a0b0c")
-    table = render_run_table(replace(RESULT, breaker=above), Meter(), PLAIN)
-    assert table.startswith("max_cost_per_task of run 0a0b0c is $0.50: $0.47 spent, $0.02 held, the next call")
-    assert "tripped" not in table
