@@ -110,9 +110,11 @@ def with_price(text: str, path: PricePath, words: Sequence[str], *, file: Path) 
         _change(document["prices"], path, _literals(path, words))
     elif not (_remove(wanted_prices, path) and _remove(document["prices"], path)):
         return text
-    after = document.as_string()
-    if _plain(tomlkit.parse(after).unwrap()) != _plain(wanted):
-        raise StateError(safe_text(f"no place for {path} was found in {file}"), hint="add the line by hand")
+    ends = "\r\n" if "\r\n" in body and not re.search(r"(?<!\r)\n", body) else "\n"
+    after = re.sub(r"\r?\n", "\r\n", document.as_string()) if ends == "\r\n" else document.as_string()
+    if _content(tomlkit.parse(after).unwrap()) != _content(wanted):
+        hint = f"{'add' if words else 'remove'} the line by hand"
+        raise StateError(safe_text(f"no place for {path} was found in {file}"), hint=hint)
     _refuse_wrong(body, after, path, file, is_set=bool(words))
     return mark + after
 
@@ -174,6 +176,11 @@ def _remove(prices: dict[str, object], path: PricePath) -> bool:
         return False
     del place[names[-1]]
     return True
+
+
+def _content(document: Mapping[str, object]) -> object:
+    """Return a parsed file without the library's types, and without an empty ``prices``: dotted lines leave none."""
+    return _plain({name: value for name, value in document.items() if name != "prices" or value})
 
 
 def _plain(value: object) -> object:

@@ -91,6 +91,23 @@ def test_wrong_price_is_refused_and_nothing_changes(
     assert file.read_bytes() == before
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_price_written_with_dots_is_removed_whole(tmp_path: Path, end: str) -> None:
+    rest = ["max_turns = 3 # c", ""]
+    dotted = [f'prices."openai/my-model".{part} = 1' for part in ("input", "output", "above_200k.input")]
+    file = Desk(tmp_path).user_toml("")
+    file.write_bytes(end.join((*dotted, *rest)).encode())
+    assert save_price(file, LINE, []) == (True, ())
+    assert file.read_bytes() == end.join(rest).encode()
+
+
+def test_new_price_ends_its_line_as_the_file_does(tmp_path: Path) -> None:
+    file = Desk(tmp_path).user_toml("")
+    file.write_bytes(b"max_turns = 3\r\n")
+    save_price(file, LINE, ["input=1", "output=2"])
+    assert file.read_bytes().count(b"\n") == file.read_bytes().count(b"\r\n") == 4
+
+
 def test_price_that_a_line_needs_is_not_removed_alone(tmp_path: Path) -> None:
     file = Desk(tmp_path).user_toml('[prices]\n"openai/my-model" = { input = 1, output = 2, reasoning = 3 }\n')
     assert save_price(file, PricePath("openai/my-model", ("reasoning",)), []) == (True, ())
