@@ -11,7 +11,7 @@ import anyio.to_thread
 
 from agentctl.budget.breaker import ClampExceeded, Overrun
 from agentctl.core.errors import AgentctlError, ProviderUnavailable
-from agentctl.core.events import AnswerStreamed, Event
+from agentctl.core.events import AnswerStreamed, CallHeld, Event
 from agentctl.core.limits import CostLimit, Parent
 from agentctl.core.messages import Completion, Message, ToolSpec
 from agentctl.core.pricing import contradiction
@@ -91,10 +91,12 @@ async def run_provider_tests(
     limits: CostLimit,
     new_id: Callable[[], str],
     parent: Parent | None = None,
+    check_call: Callable[[], object] = lambda: None,
 ) -> tuple[ProviderTestResult, ...]:
     """Test providers concurrently and return the findings; without a ledger only the free request is sent.
 
-    A provider that cannot be reached, or that refuses the key, gets no paid call.
+    A provider that cannot be reached, or that refuses the key, gets no paid call. ``check_call`` is called before each
+    paid call; an ``AgentctlError`` that it raises ends the test.
     """
     found: dict[int, ProviderTestResult] = {}
 
@@ -108,7 +110,9 @@ async def run_provider_tests(
             provider = tested.make()
             try:
                 await provider.prepare()  # so that loading is not measured as the provider's time
-                model_test = await run_model_test(provider, ledger, run_id=new_id(), limits=limits, parent=parent)
+                model_test = await run_model_test(
+                    provider, ledger, run_id=new_id(), limits=limits, parent=parent, check_call=check_call
+                )
             finally:
                 with anyio.CancelScope(shield=True):
                     await provider.aclose()
@@ -129,17 +133,23 @@ def overall_status(findings: Sequence[ProviderTestResult]) -> str:
 
 
 async def run_model_test(
-    provider: LLMProvider, ledger: Ledger, *, run_id: str, limits: CostLimit, parent: Parent | None = None
+    provider: LLMProvider,
+    ledger: Ledger,
+    *,
+    run_id: str,
+    limits: CostLimit,
+    parent: Parent | None = None,
+    check_call: Callable[[], object] = lambda: None,
 ) -> ModelTestResult:
     """Ask for an answer, for a tool call, and for more than the clamp allows; errors are part of the findings.
 
-    ``parent`` is the run that these calls belong to, if any.
+    ``parent`` is the run that these calls belong to, if any. ``check_call`` is called before each call.
     """
     facts = provider.facts
     found = ModelTestResult(facts.provider, facts.model, price_known=facts.price is not None)
     if not facts.metered:  # not a language model: there is nothing to ask it
         return found
-    trial = _Trial(provider, ledger, run_id, limits)
+    trial = _Trial(provider, ledger, run_id, limits, check_call)
     try:
         words = "providers test"
         await ledger.open_run(run_id, limits, task=words, agent=words, labels={}, parent=parent)
@@ -161,8 +171,16 @@ async def run_model_test(
 class _Trial:
     """The calls of one test, all in one run of the ledger."""
 
-    def __init__(self, provider: LLMProvider, ledger: Ledger, run_id: str, limits: CostLimit) -> None:
+    def __init__(
+        self,
+        provider: LLMProvider,
+        ledger: Ledger,
+        run_id: str,
+        limits: CostLimit,
+        check_call: Callable[[], object],
+    ) -> None:
         self._provider, self._ledger, self._run_id, self._limits = provider, ledger, run_id, limits
+        self._check_call = check_call
         self.pieces = 0
         self.made: list[ModelCalls] = []
 
@@ -186,7 +204,9 @@ class _Trial:
         return await calls.ask((Message("user", text),), tools)
 
     async def _emit(self, event: Event) -> None:
-        if isinstance(event, AnswerStreamed):
+        if isinstance(event, CallHeld):
+            self._check_call()  # if it raises, the hold is void
+        elif isinstance(event, AnswerStreamed):
             self.pieces += 1
 
 

@@ -127,7 +127,9 @@ def _run_tests(
         ledger = None if free else SqliteLedger(settings.ledger_path)
         try:
             new_id = lambda: os.urandom(6).hex()  # noqa: E731
-            return await run_provider_tests(under_test, ledger, limits=limits, new_id=new_id, parent=loaded.parent)
+            return await run_provider_tests(
+                under_test, ledger, limits=limits, new_id=new_id, parent=loaded.parent, check_call=require_reader
+            )
         finally:
             if ledger is not None:
                 with anyio.CancelScope(shield=True):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from agentctl.core.errors import ReaderGone
 from agentctl.core.limits import CostLimit, Parent
 from agentctl.ledger import SqliteLedger
 from agentctl.ledger.report import costs_window
@@ -95,6 +96,23 @@ async def test_trial_inside_a_run_spends_its_limit_and_asks_nothing_once_it_has_
     await provider.aclose()
     assert (found.status, "run outer" in found.error) == ("denied", True)
     assert len(server.books.chat_requests) == asked
+
+
+async def test_trial_whose_reader_has_left_sends_no_further_call(
+    wire: Wire, ledger: SqliteLedger, tmp_path: Path
+) -> None:
+    server = wire(pass_trial, rates=Rates(Decimal("2.5"), Decimal(10)))
+    provider = provider_at(server, "openai")
+
+    def check() -> None:
+        if server.books.chat_requests:
+            raise ReaderGone("nobody reads stdout any more")
+
+    found = await run_model_test(provider, ledger, run_id="r1", limits=LIMITS, check_call=check)
+    await provider.aclose()
+    assert (found.status, len(server.books.chat_requests)) == ("reader_gone", 1)
+    assert (found.cost_nano, found.in_doubt_nano) == (server.books.billed_nano, 0)
+    assert costs_window(tmp_path / "ledger.db", seconds=3600).total_nano == server.books.billed_nano
 
 
 async def test_a_dearer_model_that_answers_is_charged_at_its_own_price(wire: Wire, ledger: SqliteLedger) -> None:
