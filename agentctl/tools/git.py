@@ -195,7 +195,7 @@ def _words(code: str) -> str:
 def _git_error(answer: CommandResult, folder: Path) -> ToolError:
     said = " ".join(answer.stderr.split()).removeprefix("fatal: ")[:300]
     if any(words in said for words in ("not a git repository", "must be run in a work tree", "bare repository")):
-        return ToolError(f"{folder} is not in a git repository's working tree", hint="give the folder of one as path")
+        return ToolError(f"{folder} is not in a git repository's working tree", hint="name the folder of one")
     if "dubious ownership" in said:
         return ToolError(
             f"git does not trust {folder}: it belongs to another user",

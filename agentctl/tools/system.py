@@ -61,7 +61,7 @@ async def system_disks(context: ToolContext, arguments: DiskUsage) -> str:
     else:
         rows = await anyio.to_thread.run_sync(_disk_of, context.workspace, arguments.path, abandon_on_cancel=True)
     if not rows:
-        raise ToolError("no mounted disk can be seen from here", hint="name one: path=/")
+        raise ToolError("no mounted disk can be seen from here", hint="name a path, such as /")
     return table(("mounted on", ">size", ">used", ">free", ">used %", "type", "device"), rows, most=60)
 
 
@@ -153,7 +153,7 @@ def _disk_of(workspace: Path, path: str) -> list[tuple[object, ...]]:
     try:
         real = place.resolve(strict=True)
     except (OSError, RuntimeError, ValueError) as exc:
-        raise ToolError(f"{place} does not exist", hint="name an existing path, or omit it for all disks") from exc
+        raise ToolError(f"{place} does not exist", hint="name an existing path, or none for all disks") from exc
     mounts = {mount.mountpoint: mount for mount in with_device_names([*mount_lines()])}
     holder = next((mounts[str(folder)] for folder in (real, *real.parents) if str(folder) in mounts), None)
     row = _disk_row(str(real), holder.fstype if holder else "", holder.device if holder else "")

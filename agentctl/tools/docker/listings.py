@@ -43,7 +43,9 @@ async def docker_ps(context: ToolContext, arguments: ListContainers) -> str:
         ]
     what = " ".join(filter(None, ("matching" * bool(arguments.name), arguments.name and f'"{arguments.name}"')))
     hidden = len(named) - len(shown)
-    more = f"{plural(hidden, 'container is', 'containers are')} not running (all=true shows them)." if hidden else ""
+    more = (
+        f"{plural(hidden, 'container is', 'containers are')} not running (docker ps -a shows them)." if hidden else ""
+    )
     if not shown:
         kind = arguments.state or ("" if arguments.all else "running")
         nothing = f"No {kind} containers".replace("  ", " ") + (f" {what}" if what else "") + "."

@@ -125,9 +125,7 @@ def _must_be_regular(descriptor: int, path: str) -> None:
     if stat.S_ISREG(status.st_mode) and not is_kernel_file(descriptor, status):
         return
     kind = _KINDS.get(stat.S_IFMT(status.st_mode), "a file of the kernel")
-    raise ToolError(
-        f"{path} is {kind}, not a regular file", hint="list it with list_files" if kind == "a folder" else ""
-    )
+    raise ToolError(f"{path} is {kind}, not a regular file", hint="list the files in it" if kind == "a folder" else "")
 
 
 def real_folder(workspace: Path, path: str) -> Path:
@@ -244,7 +242,7 @@ class Walk:
                     if isinstance(exc, FileNotFoundError):
                         raise ToolError(f"{self._path} does not exist", hint=_suggest_path(root, start)) from exc
                     if exc.errno == errno.ENOTDIR:
-                        raise ToolError(f"{self._path} is not a folder", hint="read it with read_file") from exc
+                        raise ToolError(f"{self._path} is not a folder", hint="read it as a file") from exc
                     raise as_tool_error(exc, self._path) from exc
                 self.unreadable += 1
                 continue
@@ -306,12 +304,12 @@ def _suggest_path(root: int, relative: str) -> str:
     try:
         handle = open_beneath(root, folder or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK)
     except OSError:
-        return "list the folder with list_files"
+        return "list the files of the folder above it"
     try:
         with os.scandir(handle) as found:
             near = did_you_mean(name, [one.name for one in islice(found, 5000)])
     finally:
         os.close(handle)
     if not near:
-        return "list the folder with list_files"
+        return "list the files of its folder"
     return f'did you mean "{folder}/{near[14:]}' if folder else near

@@ -39,7 +39,7 @@ async def test_running_containers_are_listed_and_stopped_ones_counted(box: LazyT
     assert text.splitlines()[0].split() == ["name", "id", "image", "status", "ports", "created"]
     assert {"sample-web", "sample-worker"} <= _first_cells(text)
     assert "sample-failed" not in text
-    assert "not running (all=true shows them)." in text
+    assert "not running (docker ps -a shows them)." in text
 
 
 async def test_all_containers_are_listed_with_how_they_ended(box: LazyToolbox) -> None:
@@ -68,7 +68,7 @@ async def test_no_match_says_what_is_hidden(box: LazyToolbox) -> None:
     assert await ps({"state": "paused"}) == "No paused containers."
     assert (
         await ps({"name": "sample-failed"})
-        == 'No running containers matching "sample-failed". 1 container is not running (all=true shows them).'
+        == 'No running containers matching "sample-failed". 1 container is not running (docker ps -a shows them).'
     )
     assert await ps({"name": "nobody", "all": True}) == 'No containers matching "nobody".'
 

@@ -228,7 +228,7 @@ async def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
 
 async def test_devices_folders_and_the_kernels_files_are_refused(tmp_path: Path) -> None:
     assert (await _error(Path("/dev"), "read_file", path="zero")).message == "zero is a device, not a regular file"
-    assert (await _error(tmp_path.parent, "read_file", path=tmp_path.name)).hint == "list it with list_files"
+    assert (await _error(tmp_path.parent, "read_file", path=tmp_path.name)).hint == "list the files in it"
     for path in ("proc/self/environ", "proc/self/root/etc/passwd", "proc/1/environ"):
         assert (await _error(Path("/"), "read_file", path=path)).message
 
