@@ -81,8 +81,8 @@ class RunInput(Protocol):
 class Loop:
     """Runs one conversation. ``outcome`` can be called at any time, also after a cancellation.
 
-    A provider that is not a language model (``metered`` False) gets no schemas and makes at most one tool call: its
-    result is the answer, and its failure ends the run.
+    A provider that is not a language model (``metered`` False) gets no schemas and asks for tool calls in one turn
+    only: their results are the answer, and the failure of one ends the run.
     """
 
     def __init__(
@@ -222,11 +222,12 @@ class Loop:
             if notice and place == len(results):
                 text = f"{text}\n\n{notice}"
             await self._conversation.add(Message("tool", text, tool_call_id=call.id))
-        if self._metered or len(results) != 1:
+        if self._metered:
             return False
-        if isinstance(results[0], AgentctlError):
-            raise results[0]
-        self._words = results[0]
+        self._words = "\n\n".join([result for result in results if isinstance(result, str)])
+        failed = next((result for result in results if isinstance(result, AgentctlError)), None)
+        if failed is not None:
+            raise failed
         return True
 
     def _conclude(self, answer: Completion) -> None:

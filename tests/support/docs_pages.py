@@ -13,10 +13,8 @@ from importlib import import_module
 from pathlib import Path
 
 from agentctl.cli.exit_codes import SENTENCES
-from agentctl.core.errors import AgentctlError
 from agentctl.providers.builtin.lookup import Lookup
 from agentctl.providers.builtin.match import LOOKUPS
-from agentctl.providers.builtin.provider import choose_lookup
 from agentctl.settings.declaration import SECTIONS, Declaration
 from agentctl.settings.names import DECLARED, ENV_NAMES, flag_name
 from agentctl.settings.show import ALSO_READ
@@ -121,7 +119,8 @@ _BUILTIN_HEAD = f"""\
 
 `builtin` is the provider that needs no set-up. It is not a language model: it matches your words to a table of
 {len(LOOKUPS)} read-only lookups, takes the arguments from your own words, runs one tool and prints its result. It
-sends nothing anywhere and costs nothing. The same words always give the same call.
+sends nothing anywhere and costs nothing. The same words always give the same call; a day or an hour, such as
+`since yesterday`, is a time by this machine's clock.
 
 ```bash
 agentctl run --provider builtin "How much disk is free?"
@@ -133,12 +132,13 @@ agentctl run --provider builtin "Restart the container web"    # exit 5
 - Questions about files cover the working directory and what is below it; `--workdir /var/log` names another folder.
 - If builtin is not sure which lookup you mean, it says so, names the nearest ones, and exits with 1.
 - If you ask for a change, it prints the command that makes it, and exits with 5.
-- Questions that ask why are answered with the facts; an explanation needs a model: `agentctl help setup`.
+- Questions that ask why are answered with the facts; an explanation needs a model: `agentctl help setup`. Why a
+  container fails or keeps restarting is answered with its state, exit code, restarts and last log lines.
 
 Each lookup below has a command line that shows the same, and the questions that it answers. The words in capitals are
-yours: NAME, NUMBER, PATH, FILE, PATTERN (`*.log`), TEXT (in quotes), SIZE (`100MB`), SINCE (`in the last hour`),
-STATE (`exited`) and DAEMON (`sshd`). You may add polite words, such as "please", and words such as "show" and "list".
-Some lookups also take a command line as the task.
+yours: NAME, NUMBER, PATH, FILE, PATTERN (`*.log`), TEXT (in quotes), SIZE (`100MB`), SINCE (`in the last hour`,
+`since yesterday`), STATE (`exited`), HEALTH (`unhealthy`) and DAEMON (`sshd`). You may add polite words, such as
+"please", and words such as "show" and "list". Some lookups also take a command line as the task.
 """
 
 
@@ -198,48 +198,25 @@ def _item(text: str) -> str:
 
 
 def builtin_page() -> str:
-    """Return the page of every question of builtin's table that it answers with the lookup that the question is of."""
+    """Return the page of every question of builtin's table."""
     return _BUILTIN_HEAD + "".join(_lookup_section(lookup) for lookup in LOOKUPS)
 
 
 def _lookup_section(lookup: Lookup) -> str:
-    same_as = re.sub(r"\{(\w+)\}", lambda name: name[1].upper(), re.sub(r"\{\w+\|([^}]*)\}", r"\1", lookup.same_as))
+    same_as = re.sub(r"\{\w+(?:\+1)?\|([^}]*)\}", r"\1", lookup.same_as)
+    same_as = re.sub(r"\{(\w+)(\+1)?\}", lambda name: name[1].upper(), same_as)
     same_as = re.sub(r"\[( ?)([^\]]*?)( ?)\]", r"\1[\2]\3", same_as)
     title = f"{lookup.about[0].upper()}{lookup.about[1:]}"
     parts = [f"\n## {title}\n\nTool `{lookup.tool}`, the same as `{same_as}`.\n"]
     for head, text in (("", lookup.examples), ("Why: ", lookup.causes), ("Command lines: ", lookup.commands)):
         questions = sorted({" ".join(one.split()) for one in text.split("|")} - {""})
-        answered = [_shown(one) for one in questions if _is_answered(one, lookup)]
+        answered = [_shown(one) for one in questions]
         if answered:
             marks = "`" if head.startswith("Command") else ""
             line = head + ", ".join(f"{marks}{one}{marks}" for one in answered)
             filled = textwrap.fill(line, _WIDTH, break_long_words=False, break_on_hyphens=False)
             parts.append(f"\n{filled}\n")
     return "".join(parts)
-
-
-#: The sample for each kind of word when a question of the table is tried.
-SAMPLES = {
-    "name": "zork",
-    "number": "7",
-    "path": "/srv/zork",
-    "file": "zork.txt",
-    "where": "src/",
-    "pattern": "*.zork",
-    "text": '"zork zork"',
-    "size": "5MB",
-    "since": "in the last 5 minutes",
-    "state": "paused",
-    "daemon": "sshd",
-}
-
-
-def _is_answered(question: str, lookup: Lookup) -> bool:
-    task = re.sub(r"\{(\w+)\}", lambda kind: SAMPLES[kind[1]], question)
-    try:
-        return choose_lookup(task).lookup is lookup
-    except AgentctlError:
-        return False
 
 
 def _shown(question: str) -> str:

@@ -25,13 +25,17 @@ from agentctl.providers.builtin.lexicon import (
     THOUGHTS,
     word_set,
 )
-from agentctl.providers.builtin.lookup import quote
+from agentctl.providers.builtin.lookup import quote, quote_path
 from agentctl.providers.builtin.parse import Word, is_near, is_path, split_words
 
 _PARTS = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 _DEFINITION = re.compile(r"(?:what is|what's|what are|whats|who is|who's) (?:an? )?[a-z]+(?<!ing)\W*")
 _JOINED = re.compile(r"[;,&|:.!?>]\s|\b(?:and|then|but|also|plus|or|after|before)\b")  # of two clauses
 _NO_FORMS = word_set("running runing swapping restarting settings setting building buildings")
+_MAKING = word_set("write make create generate build run")  # a text, a list or a plan, which is no change
+_FILLERS = word_set("make bring put get turn set spin")  # around the verb of the change
+_WHY_RESTART = r"why (?:did|does|do|has) (?:\S+ ){1,4}restart(?:ed)?"  # asks, whatever it is about
+_NEGATIVE = word_set("not don't dont never without except unless if when once whenever until till every each while")
 _WANTING = word_set("be get got getting have having want wants need needs sure must rather like")
 _NOT_WANTED = word_set("is are was were been be that which have has recently last just most lately not")
 _ENDS = word_set("and then please pls now again asap immediately first thanks")
@@ -102,13 +106,20 @@ def find_change(task: str) -> Change | None:
     if verbs:
         parts = bare.split()
         is_question = bool(parts) and parts[0] in ASKING and not any(phrase in bare for phrase in INDIRECT)
-        is_question = is_question or any(thought in f"{bare} " for thought in THOUGHTS) or _is_noun(task, parts, verbs)
+        is_thought = any(thought in f"{bare} " for thought in THOUGHTS) and not _begins_with_order(parts)
+        is_question = is_question or is_thought or _is_noun(task, parts, verbs)
         is_question = is_question or (
             verbs[0] in {"write", "make", "create", "generate"} and bool(MADE_UP & set(parts))
         )
         return Change(verbs, is_asked=not is_question)
     verbs = _verbs(" ".join(word.lower() for word, is_quoted in words if is_quoted))
     return Change(verbs, is_quoted=True) if verbs else None
+
+
+def _begins_with_order(parts: Sequence[str]) -> bool:
+    """Return whether the first word that is not polite asks for a change: ``please restart web and show it``."""
+    first = next((part for part in parts if part not in POLITE), "")
+    return first in CHANGES - _MAKING
 
 
 def needs_thought(task: str) -> bool:
@@ -135,6 +146,8 @@ def _is_noun(task: str, parts: list[str], verbs: tuple[str, ...]) -> bool:
 
 
 def _verbs(text: str) -> tuple[str, ...]:
+    if text.startswith("why ") and re.fullmatch(_WHY_RESTART, text):
+        return ()
     for phrase in HARMLESS:
         text = text.replace(phrase, " ")
     parts = _PARTS.findall(text)
@@ -171,10 +184,16 @@ def manual_command(task: str, change: Change, words: Sequence[Word]) -> str | No
     parts = task.split()
     first = parts[0].lower()
     is_line = len(parts) > 1 and len(task) <= 120 and not {part.lower() for part in parts} & (POLITE | {"from", "into"})
-    if first in _COMMANDS and first == parts[0] and is_line and (first != "kill" or "process" not in parts):
+    if first in _COMMANDS and first == parts[0] and is_line and (first != "kill" or parts[1][0] in "-0123456789"):
         return task
+    if _NEGATIVE & {part.lower().strip(",.;:!?") for part in parts}:
+        return None  # the command alone would be more than was asked for
     verb = next((verb for verb in change.verbs if verb in _TRANSLATABLE), change.verbs[0])
     texts = {word.text for word in words}
+    actions = list(dict.fromkeys(_ENGINE.get(one, one) for one in change.verbs if one not in _FILLERS))
+    if len(actions) > 1:
+        actions.sort(key=lambda action: action == "rm")  # what is gone cannot be stopped
+        return _engine_commands(actions, texts, words)
     names = [word.value for word in words if word.kind == "name" and word.value.lower() not in _forms()]
     numbers = [word.value for word in words if word.kind == "number"]
     files = [word.value for word in words if word.kind in {"file", "path"}]
@@ -185,12 +204,22 @@ def manual_command(task: str, change: Change, words: Sequence[Word]) -> str | No
     if verb in {"kill", "terminate"} and "process" in texts and len(names) == 1:
         return f"pkill {quote(names[0])}"
     if verb in {"delete", "remove", "rm"} and len(files) == 1 and not names and not numbers:
-        return f"rm {'-r ' if 'folder' in texts else ''}{quote(files[0])}"
+        return f"rm {'-r ' if 'folder' in texts else ''}{quote_path(files[0])}"
     if verb in {"create", "make", "mkdir"} and "folder" in texts and len(files + names) == 1:
-        return f"mkdir {quote((files + names)[0])}"
+        return f"mkdir {quote_path((files + names)[0])}"
     if files or numbers or len(names) > 1:
         return None
     return _engine_command(verb, texts, names)
+
+
+def _engine_commands(actions: Sequence[str], texts: set[str], words: Sequence[Word]) -> str | None:
+    """Return the commands for several actions on one container (``stop and remove web``), or None."""
+    names = [word.value for word in words if word.kind == "name"]
+    is_clear = len(names) == 1 and not any(word.kind in {"number", "file", "path"} for word in words)
+    commands = [_engine_command(action, texts, names) if action in _ENGINE else None for action in actions]
+    if not is_clear or not all(command and command.startswith("docker ") for command in commands):
+        return None
+    return " && ".join(filter(None, commands))
 
 
 def _engine_command(verb: str, texts: set[str], names: list[str]) -> str | None:
@@ -208,6 +237,6 @@ def _engine_command(verb: str, texts: set[str], names: list[str]) -> str | None:
         return f"systemctl {action} {names[0]}" if action in {"restart", "start", "stop"} else None
     if names:
         return f"docker {action} {quote(names[0])}"
-    return (
-        f"docker {action} $(docker ps -q)" if {"all", "container"} <= texts and action in {"stop", "restart"} else None
-    )
+    if not {"all", "container"} <= texts or action not in {"stop", "restart"} or "{state}" in texts:
+        return None
+    return f"docker {action} $(docker ps -q{' --filter health=unhealthy' if '{health}' in texts else ''})"

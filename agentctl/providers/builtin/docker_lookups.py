@@ -23,12 +23,22 @@ DOCKER_LOOKUPS = (
         fixed={"all": True},
         must=("container",),
         commands="docker ps -a | docker ps --all | docker container ls -a | docker container ls --all",
+        causes="""
+        which services are crash looping | which containers are crash looping | is any container crash looping |
+        are any containers crash looping | is a container crash looping | which containers are looping |
+        is any container in a crash loop | which containers are in a crash loop | crash looping containers |
+        are there crash looping containers | containers in a crash loop | what is wrong with the containers
+        """,
     ),
     Lookup(
         "docker_ps",
         "the running containers",
         "docker ps",
         """
+        is the docker engine running | is docker running | is docker up | is the docker daemon running |
+        is the container engine running | is the engine running | is the docker engine up | docker engine status |
+        is the docker service running | status of the docker engine | docker status |
+        is the docker daemon up | is the docker engine working | does docker work | is docker working |
         is anything running in docker | anything running in docker | what is docker running |
         which containers do we have running | containers currently running | what containers do I have running |
         active containers | running containers | running docker containers | all running containers |
@@ -37,24 +47,44 @@ DOCKER_LOOKUPS = (
         containers running in docker | what is running in docker | is any container running |
         are there any running containers | running container list
         """,
-        must=("container/docker",),
+        must=("container/docker/engine",),
         commands="docker ps | docker container ls | docker container list",
     ),
     Lookup(
         "docker_ps",
-        "containers in one state (exited, paused, restarting, created, dead, unhealthy)",
+        "containers in one state (exited, paused, restarting, created, dead)",
         "docker ps -a --filter status={state}",
         """
         {state} containers | all {state} containers | {state} docker containers | which containers are {state} |
         which containers have {state} | how many containers are {state} | is any container {state} |
         are there any {state} containers | any {state} containers | containers that are {state} |
         containers that have been {state} | containers in state {state} | containers with status {state} |
-        which containers keep {state}
+        which containers keep {state} | which containers {state} last night | which containers {state} yesterday |
+        which containers {state} today | which containers {state} recently | which container {state} last |
+        which containers {state} in the night | when did containers {state} | list {state} containers please
         """,
         slots={"state": "state"},
         needs=("state",),
         must=("container",),
         causes="why are containers {state} | why is a container {state}",
+    ),
+    Lookup(
+        "docker_ps",
+        "containers whose health check fails",
+        "docker ps -a --filter health={state}",
+        """
+        {health} containers | all {health} containers | {health} docker containers | is {health} any container |
+        which containers are {health} | which containers have become {health} | is any container {health} |
+        how many containers are {health} | are there any {health} containers | any {health} containers |
+        containers that are {health} | containers with status {health} | containers in state {health} |
+        is anything {health} in docker | containers with a failing health check | health of the containers |
+        which containers fail their health check | containers that fail their health check
+        """,
+        fixed={"state": "unhealthy"},
+        slots={"health": "state"},
+        must=("container/docker",),
+        commands="docker ps --filter health={health} | docker ps -a --filter health={health}",
+        causes="why are containers {health} | why is a container {health}",
     ),
     Lookup(
         "docker_ps",
@@ -65,7 +95,8 @@ DOCKER_LOOKUPS = (
         has the {name} container {state} | is the container {name} {state} | is my {name} container up |
         what is the status of {name} container | is {name} container up | how is the {name} container doing |
         how is container {name} doing | {name} container running | {name} container | container {name} |
-        is the {name} container okay | is the {name} container healthy | health of the {name} container |
+        is the {name} container okay | is the {name} container healthy | is {name} {health} |
+        is the {name} container {health} | is container {name} {health} | health of the {name} container |
         is {name} running | is {name} up | is the {name} container up | is container {name} up |
         is container {name} running | is the {name} container running | is the container {name} still running |
         is {name} still running | is {name} {state} | status of container {name} |
@@ -79,7 +110,7 @@ DOCKER_LOOKUPS = (
         fixed={"all": True},
         slots={"name": "name"},
         needs=("name",),
-        must=("container/running/{state}",),
+        must=("container/running/{state}/{health}",),
         commands="docker ps -a --filter name={name} | docker ps --filter name={name}",
     ),
     Lookup(
@@ -115,38 +146,37 @@ DOCKER_LOOKUPS = (
     Lookup(
         "docker_logs",
         "the logs of a container, or their last lines",
-        "docker logs [--since {since} ][--tail {tail} ]{name}",
+        "docker logs [--since {since} ]--tail {tail|100} {name}",
         """
         look at the {name} logs | look at the logs of {name} | what {name} has logged | what {name} logged |
         what {name} has been logging | what {name} logged {since} | what {name} has been saying |
         what {name} says in its logs | how do the {name} logs look | what is in {name} logs |
         what is in the {name} container logs | last {number} lines that {name} logged |
         last {number} lines which {name} wrote | {number} lines of {name} container logs |
-        tail {number} lines of {name} container logs | last {number} {name} logs |
-        last {number} {name} log lines | {name} container last {number} log lines |
-        {name} container last {number} lines | {name} last {number} log lines | {name} logs {number} lines |
-        logs of the {name} container {since} | {name} container logs {since} | {since} {name} logs |
+        tail {number} lines of {name} container logs | last {number} {name} logs | last {number} {name} log lines |
+        {name} container last {number} log lines | {name} container last {number} lines |
+        {name} last {number} log lines | {name} logs {number} lines | logs of the {name} container {since} |
+        {name} container logs {since} | logs of container {name} {since} |
+        tail the logs of the {name} container {since} | {since} {name} logs |
         what has the {name} container logged {since} | what did the {name} container print {since} |
-        newest logs of {name} | last lines of container {name} | end of the {name} logs |
-        what is {name} saying | log messages of {name} | log messages from container {name} |
-        log file of container {name} | stdout of container {name} | output of container {name} {since} |
-        logs of {name} | logs for {name} | logs from {name} | log of {name} | {name} logs | {name} log |
-        logs {name} | logs of container {name} | logs of the {name} container |
+        newest logs of {name} | last lines of container {name} | end of the {name} logs | what is {name} saying |
+        log messages of {name} | log messages from container {name} | stdout of container {name} |
+        output of container {name} {since} | logs of {name} | logs for {name} | logs from {name} | log of {name} |
+        {name} logs | {name} log | logs {name} | logs of container {name} | logs of the {name} container |
         logs from the container named {name} | logs of the container called {name} | docker logs of {name} |
         docker logs for {name} | {name} container logs | container {name} logs | container logs of {name} |
-        log output of {name} | output of container {name} | output of the {name} container |
-        tail logs of {name} | tail the {name} logs | latest logs of {name} | recent logs of {name} |
-        last logs of {name} | last {number} lines of the {name} logs | last {number} lines of {name} logs |
+        log output of {name} | output of container {name} | output of the {name} container | tail logs of {name} |
+        tail the {name} logs | latest logs of {name} | recent logs of {name} | last logs of {name} |
+        last {number} lines of the {name} logs | last {number} lines of {name} logs |
         last {number} log lines of {name} | last {number} log entries of {name} | last {number} logs of {name} |
         last {number} lines of container {name} | last {number} lines logged by {name} |
         last {number} lines from the {name} container | {number} latest log lines of {name} |
         {number} most recent log lines of {name} | {number} last lines of the log of {name} |
-        {number} lines of logs from {name} | {name} logs last {number} lines |
-        logs of {name} last {number} lines | logs of {name} {since} | {since} of logs of {name} |
-        logs {since} of {name} | {name} logs {since} | what did {name} log {since} |
-        what has {name} logged {since} | what has {name} logged | what did {name} print |
-        what is {name} logging | what is {name} printing | what is the {name} container saying |
-        what is in the logs of {name} | what do the {name} logs say
+        {number} lines of logs from {name} | {name} logs last {number} lines | logs of {name} last {number} lines |
+        logs of {name} {since} | {since} of logs of {name} | logs {since} of {name} | {name} logs {since} |
+        what did {name} log {since} | what has {name} logged {since} | what has {name} logged | what is {name} logging |
+        what is {name} printing | what is the {name} container saying | what is in the logs of {name} |
+        what do the {name} logs say
         """,
         slots={"name": "name", "number": "tail", "since": "since"},
         needs=("name",),
@@ -159,13 +189,44 @@ DOCKER_LOOKUPS = (
         """,
         causes="""
         why did {name} crash | why did the {name} container crash | why did container {name} crash |
-        why has {name} crashed | why is {name} crashing | why is {name} {state} |
-        why is the {name} container {state} | why is container {name} {state} | why has {name} {state} |
-        why did {name} fail | why does {name} fail | why does {name} keep failing | why is {name} failing |
-        why did {name} die | why does {name} keep dying | why does the {name} container keep {state} |
-        why does {name} keep {state} | why did {name} exit | why does {name} exit |
+        why has {name} crashed | why is {name} crashing | why is {name} {state} | why is the {name} container {state} |
+        why is container {name} {state} | why has {name} {state} | why did {name} fail | why does {name} fail |
+        why does {name} keep failing | why is {name} failing | why did {name} die | why does {name} keep dying |
+        why does the {name} container keep {state} | why does {name} keep {state} | why did {name} exit |
+        why does {name} exit | why does the {name} container keep crashing | why does container {name} keep {state} |
+        why does the {name} container keep failing | why does the {name} container keep exiting |
+        why does {name} keep exiting | why is {name} always {state} | why is {name} constantly {state} |
+        why is the {name} container always {state} | why is {name} {health} | why is container {name} {health} |
+        why is the {name} container {health} | why has {name} become {health} | why is {name} down |
+        why is {name} crash looping | why is the {name} container crash looping |
+        why is container {name} crash looping | why did {name} restart | why did the {name} container restart |
+        why did the {name} container exit | why did the {name} container die | why did the {name} container fail |
         why does {name} keep crashing | what is wrong with {name} | what is wrong with container {name} |
         what is the problem with the {name} container | explain the logs of {name} | explain why {name} crashed
+        """,
+        state_first=True,
+    ),
+    Lookup(
+        "docker_logs",
+        "the logs of a container, to look for errors in",
+        "docker logs [--since {since} ]--tail {tail} {name}",
+        "",
+        fixed={"tail": 1000},
+        slots={"name": "name", "since": "since"},
+        needs=("name",),
+        must=("log/error",),
+        causes="""
+        any errors in the logs of {name} | any errors in the logs of {name} {since} | errors in the logs of {name} |
+        errors in the logs of {name} {since} | errors in the {name} logs | errors in the {name} logs {since} |
+        are there errors in the logs of {name} | are there errors in the logs of {name} {since} |
+        any errors in {name} logs {since} | any errors in the {name} container logs |
+        does {name} log errors | did {name} log errors {since} | any errors from {name} {since} |
+        are there any errors in the logs of {name} | are there any errors in the {name} logs |
+        are there any errors in the logs of {name} {since} | any errors in the logs of the {name} container |
+        any errors in the logs of the {name} container {since} | errors of container {name} {since} |
+        errors in the logs of the {name} container | errors in the logs of the {name} container {since} |
+        did {name} log any errors {since} | did {name} log any errors | what errors did {name} log |
+        what errors did {name} log {since} | which errors did {name} log | errors of the {name} container
         """,
     ),
     Lookup(
@@ -175,26 +236,45 @@ DOCKER_LOOKUPS = (
         """
         everything about container {name} | everything about the {name} container |
         which volumes are mounted in container {name} | which volumes are mounted in the {name} container |
-        mounts in container {name} | which ports does container {name} have open |
-        all info about container {name} | metadata of container {name} | describe container {name} |
-        describe the {name} container | environment of container {name} |
-        which image is container {name} running | which network is container {name} in |
-        which network is the {name} container on | {name} container ip | network of container {name} |
-        inspect {name} | inspect container {name} | inspect the {name} container | docker inspect {name} |
-        details of container {name} | details of the {name} container | details about container {name} |
-        details for container {name} | information about container {name} | info on the {name} container |
-        container {name} details | {name} container details | configuration of container {name} |
-        config of the {name} container | ports of container {name} | ports of the {name} container |
-        which ports does container {name} publish | which ports does the {name} container expose |
-        mounts of container {name} | volumes of container {name} | which volumes does container {name} use |
-        networks of container {name} | ip address of container {name} | ip of the {name} container |
-        which image does container {name} use | image of container {name}
+        mounts in container {name} | which ports does container {name} have open | all info about container {name} |
+        metadata of container {name} | describe container {name} | describe the {name} container |
+        environment of container {name} | which image is container {name} running |
+        which network is container {name} in | which network is the {name} container on | {name} container ip |
+        network of container {name} | inspect {name} | inspect container {name} | inspect the {name} container |
+        docker inspect {name} | details of container {name} | details of the {name} container |
+        details about container {name} | details for container {name} | information about container {name} |
+        info on the {name} container | container {name} details | {name} container details |
+        configuration of container {name} | config of the {name} container | ports of container {name} |
+        ports of the {name} container | which ports does container {name} publish |
+        which ports does the {name} container expose | mounts of container {name} | volumes of container {name} |
+        which volumes does container {name} use | networks of container {name} | ip address of container {name} |
+        ip of the {name} container | which image does container {name} use | image of container {name} |
+        which image does {name} use | what image does {name} use | which image is {name} running |
+        which image is {name} using | which image does the {name} container use | image of the {name} container |
+        which image version does {name} use | what is mounted into the {name} container |
+        what is mounted into container {name} | what is mounted in the {name} container |
+        what is mounted in container {name} | mounts of {name} | what is mounted into {name} |
+        what is mounted in {name} | volumes of the {name} container | mounts of the {name} container |
+        which ports does {name} publish | which ports does {name} expose | restart policy of the {name} container |
+        restart policy of container {name} | restart policy of {name} | {name} restart policy |
+        restart count of {name} | restart count of the {name} container | restart count of container {name} |
+        which restart policy does {name} have | what is the restart policy of {name} |
+        what is the restart policy of the {name} container | show the restart policy of {name} |
+        show restart policy of {name} | start command of {name} |
+        which environment variables does the {name} container have | environment of the {name} container |
+        which environment variables does container {name} have | which environment variables does {name} have |
+        environment variables of {name} | environment variables of the {name} container |
+        environment variables of container {name} | exit code of {name} | exit code of the {name} container |
+        exit code of container {name} | what is the exit code of {name} | ip address of the {name} container
         """,
         slots={"name": "name"},
         needs=("name",),
         must=(
-            "inspect/container",
-            "inspect/info/config/port/mount/mounted/volume/network/ip/image/everything/metadata/describe/environment",
+            "inspect/container/image/mount/mounted/publish/expose/policy/count/variable/code/command",
+            (
+                "inspect/info/config/port/mount/mounted/volume/network/ip/image/everything/metadata/describe/"
+                "environment/policy/count/code/command"
+            ),
         ),
         commands="docker inspect {name} | docker container inspect {name}",
     ),
@@ -255,16 +335,19 @@ DOCKER_LOOKUPS = (
         """
         space used by docker images and volumes | space used by docker images volumes and containers |
         docker space usage | how much space do images use | how big are docker images and volumes |
-        docker size on disk | docker disk | size of docker on disk | how much room does docker use |
-        docker disk usage | docker disk space | disk space used by docker | disk usage of docker |
-        how much disk does docker use | how much disk space does docker use | how much space does docker use |
-        how much space is docker using on disk | how much space do images and containers use |
-        how much disk do the containers use | how much disk space do the images use |
-        how much disk space do volumes use | space used by images | space used by docker images |
-        how big is docker | disk usage of the container engine
+        docker size on disk | docker disk | size of docker on disk | how much room does docker use | docker disk usage |
+        docker disk space | disk space used by docker | disk usage of docker | how much disk does docker use |
+        how much disk space does docker use | how much space does docker use | how much space is docker using on disk |
+        how much space do images and containers use | how much disk do the containers use |
+        how much disk space do the images use | how much disk space do volumes use | space used by images |
+        space used by docker images | how big is docker | disk usage of the container engine | what can docker prune |
+        what could docker prune | what can docker free | how much can docker prune | how much could docker prune |
+        what can be pruned in docker | what can I prune in docker | what can I prune | what could I prune |
+        how much space can docker free | how much disk space can docker free | how much space could docker prune |
+        is there anything docker can prune | what docker can prune | how much space can be pruned in docker
         """,
-        must=("docker/container/image/volume",),
-        commands="docker system df",
+        must=("docker/container/image/volume/prune",),
+        commands="docker system df | docker system df -v",
         causes="why does docker use so much disk space | why does docker use so much space",
     ),
     Lookup(

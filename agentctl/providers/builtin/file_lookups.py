@@ -8,7 +8,7 @@ FILE_LOOKUPS = (
     Lookup(
         "list_files",
         "what is in a folder",
-        "ls -A [{path}]",
+        "ls -A[ {path}]",
         """
         everything in this folder | everything in {path} | everything in the current folder |
         what is in the {path} folder | what is in the folder {path} | content of {path} folder |
@@ -37,7 +37,7 @@ FILE_LOOKUPS = (
     Lookup(
         "list_files",
         "the folders in a folder",
-        "find [{path}] -maxdepth 1 -type d",
+        "find {path|.} -mindepth 1 -maxdepth 1 -type d",
         """
         what folders are here | what folders are in {path} | which folders does {path} have | list of folders |
         subfolder | subfolders here | folders in this folder | folders in the current folder |
@@ -93,22 +93,20 @@ FILE_LOOKUPS = (
         """
         is there a {file} somewhere | is there a {file} here | is there a file called {file} somewhere |
         is there a {file} anywhere | where do I find {file} | where is my {file} | where are the {file} files |
-        in which folder is {file} | which folder has {file} | which folder contains {file} |
-        which folder is {file} in | do we have a {file} | do I have a {file} here |
-        does {file} exist in {path} | is {file} here | is {file} in {path} | is there any {file} in {path} |
-        locate the file {file} | all {file} files | find every {file} | find all {file} |
-        find all {file} files | find my {file} | search for the file {file} | look for the file {file} |
-        look for a file named {file} | look for {file} | search for a file called {file} |
+        in which folder is {file} | which folder has {file} | which folder contains {file} | which folder is {file} in |
+        do we have a {file} | do I have a {file} here | does {file} exist in {path} | is {file} here |
+        is {file} in {path} | is there any {file} in {path} | locate the file {file} | find every {file} |
+        find all {file} | find all {file} files | find my {file} | search for the file {file} |
+        look for the file {file} | look for a file named {file} | look for {file} | search for a file called {file} |
         files with the name {file} | file named {file} | file called {file} | where is {file} |
         where is the file {file} | where can I find {file} | where does {file} live | find {file} |
-        find the file {file} | find a file named {file} | find files called {file} |
-        find all files named {file} | files named {file} | files called {file} | all files named {file} |
-        is there a file called {file} | is there a {file} | does {file} exist | does the file {file} exist |
-        locate {file} | location of {file} | path of {file} | find {file} in {path} | find {file} under {path} |
-        find a file named {file} in {path} | where is {file} in {path} | is there a {file} in {path} |
-        where is the file {name} | find the file {name} | find a file named {name} | find files named {name} |
-        files called {name} | is there a file named {name} | find the file {name} in {path} |
-        locate the file {name}
+        find the file {file} | find a file named {file} | find files called {file} | find all files named {file} |
+        files named {file} | files called {file} | all files named {file} | is there a file called {file} |
+        is there a {file} | does {file} exist | does the file {file} exist | locate {file} | location of {file} |
+        path of {file} | find {file} in {path} | find {file} under {path} | find a file named {file} in {path} |
+        where is {file} in {path} | is there a {file} in {path} | where is the file {name} | find the file {name} |
+        find a file named {name} | find files named {name} | files called {name} | is there a file named {name} |
+        find the file {name} in {path} | locate the file {name}
         """,
         slots={"file": "pattern", "name": "pattern", "path": "path"},
         needs=("pattern",),
@@ -121,13 +119,11 @@ FILE_LOOKUPS = (
     Lookup(
         "list_files",
         "the biggest files",
-        "find {path|.} -type f -printf '%s %p\\n' | sort -rn",
+        "find {path|.} -type f[ -name {pattern}] -printf '%s %p\\n' | sort -rn[ | head -n {limit}]",
         """
-        biggest {number} files in {path} | biggest {number} files under {path} |
-        top {number} files in {path} by size | {number} biggest files under {path} |
-        {number} biggest files of {path} | files that use the most space | files that use the most disk space |
-        what files use the most space | what is using space in {path} | what is using the most space in {path} |
-        what uses the most space in {path} | big files | big files in {path} |
+        biggest {number} files in {path} | biggest {number} files under {path} | top {number} files in {path} by size |
+        {number} biggest files under {path} | {number} biggest files of {path} | files that use the most space |
+        files that use the most disk space | what files use the most space | big files | big files in {path} |
         biggest files in the {path} folder | files ordered by size | files by size in {path} |
         the {number} files using the most space in {path} | which is the biggest file in {path} |
         which {pattern} file is the biggest | which {pattern} files are biggest | top biggest files |
@@ -138,11 +134,11 @@ FILE_LOOKUPS = (
         files using the most space | which files use the most space | which files use the most disk space |
         top {number} biggest files | top {number} files by size | {number} biggest files |
         {number} files using the most space | biggest {number} files | biggest files in {path} |
-        biggest files under {path} | which files use the most space in {path} |
-        which files in {path} are the biggest | {number} biggest files in {path} |
-        top {number} biggest files in {path} | files in {path} sorted by size | biggest files in {name} |
-        biggest files in the {name} folder | {number} biggest files in {name} | biggest {pattern} files |
-        {number} biggest {pattern} files | biggest {pattern} files in {path} | {pattern} files by size
+        biggest files under {path} | which files use the most space in {path} | which files in {path} are the biggest |
+        {number} biggest files in {path} | top {number} biggest files in {path} | files in {path} sorted by size |
+        biggest files in {name} | biggest files in the {name} folder | {number} biggest files in {name} |
+        biggest {pattern} files | {number} biggest {pattern} files | biggest {pattern} files in {path} |
+        {pattern} files by size
         """,
         fixed={"sort": "size"},
         slots={"number": "limit", "pattern": "pattern", "path": "path", "name": "path"},
@@ -152,7 +148,7 @@ FILE_LOOKUPS = (
     Lookup(
         "list_files",
         "files above a size",
-        "du -ah --threshold={min_size} {path|.} | sort -rh",
+        "find {path|.} -type f[ -name {pattern}] -print0 | du -h --files0-from=- --threshold={min_size} | sort -rh",
         """
         files of {size} or more | files with at least {size} | files that are over {size} |
         files that use more than {size} | files of size over {size} | files with a size over {size} |
@@ -179,36 +175,47 @@ FILE_LOOKUPS = (
     Lookup(
         "list_files",
         "the biggest folders",
-        "du -h {path|.} | sort -rh",
+        "du -h {path|.} | sort -rh[ | head -n {limit+1}]",
         """
-        what folders use the most space | what folder uses the most space in {path} |
-        folders that use the most space | folders by disk usage | disk usage by folder | disk usage per folder |
-        disk usage per folder in {path} | space per folder | size of each folder |
-        size of all folders in {path} | size of the folders in {path} | how big are the folders in {path} |
-        how much space does each folder use | which folder in {path} is the biggest |
-        which folder uses the most space in {path} | biggest subfolders | biggest subfolders of {path} |
-        biggest subfolders in {path} | biggest folder in {path} | {number} biggest folders under {path} |
-        top {number} folders in {path} by size | biggest {number} folders in {path} | folders ordered by size |
-        {number} folders using the most space | folder usage | folder usage in {path} | big folders |
-        biggest folders | biggest folder | biggest folders here | which folders are the biggest |
-        what are the biggest folders | which folder is the biggest | folders by size | folders sorted by size |
-        folder sizes | size of the folders | how big are the folders | folders using the most space |
-        which folder uses the most space | which folders use the most disk space |
+        what folders use the most space | what folder uses the most space in {path} | folders that use the most space |
+        folders by disk usage | disk usage by folder | disk usage per folder | disk usage per folder in {path} |
+        space per folder | size of each folder | size of all folders in {path} | size of the folders in {path} |
+        how big are the folders in {path} | how much space does each folder use |
+        which folder in {path} is the biggest | which folder uses the most space in {path} | biggest subfolders |
+        biggest subfolders of {path} | biggest subfolders in {path} | biggest folder in {path} |
+        {number} biggest folders under {path} | top {number} folders in {path} by size |
+        biggest {number} folders in {path} | folders ordered by size | {number} folders using the most space |
+        folder usage | folder usage in {path} | big folders | biggest folders | biggest folder | biggest folders here |
+        which folders are the biggest | what are the biggest folders | which folder is the biggest | folders by size |
+        folders sorted by size | folder sizes | size of the folders | how big are the folders |
+        folders using the most space | which folder uses the most space | which folders use the most disk space |
         which folders use up the most space | top {number} biggest folders | top {number} folders by size |
         {number} biggest folders | biggest folders in {path} | biggest folders under {path} |
         which folders use the most space in {path} | which folders in {path} are the biggest |
         {number} biggest folders in {path} | top {number} biggest folders in {path} | folder sizes in {path} |
-        folders in {path} sorted by size | biggest folders in {name} | {number} biggest folders in {name}
+        folders in {path} sorted by size | biggest folders in {name} | {number} biggest folders in {name} |
+        what is using my disk | what is using the disk | what uses the disk | what is using the disk space |
+        what is using up the disk | what is using all the disk space | what is using up all the disk space |
+        what uses the most disk space | what uses all the disk space | what uses up the disk space |
+        what is using the most disk space | what uses most of the disk | what is using the most disk |
+        what is using space | what is using the space | what uses the most space | what uses all the space |
+        what is using the most space | what is filling the disk | what is filling up the disk | what fills the disk |
+        what fills up the disk | where is my disk space | where is all the disk space going |
+        where did all the disk space go | where is the disk space | what is using the space here |
+        who is using the disk | who uses the disk space | what is so big here | what is big here | what is on my disk |
+        what is using the disk in {path} | what is filling {path} | what is using disk space in {path} |
+        what is using space in {path} | what uses the most space in {path} | what is using the most space in {path} |
+        what uses the disk space in {path} | what is filling up {path}
         """,
         fixed={"kind": "folder", "sort": "size"},
         slots={"number": "limit", "path": "path", "name": "path"},
-        must=("folder/folders/subfolder",),
+        must=("folder/folders/subfolder/disk/space/big/filling",),
         commands="du | du -sh * | du -h | du -sh | du -h {path}",
     ),
     Lookup(
         "list_files",
         "the files that changed last",
-        "find {path|.} -type f -printf '%T+ %p\\n' | sort -r",
+        "find {path|.} -type f[ -name {pattern}] -printf '%T+ %p\\n' | sort -r[ | head -n {limit}]",
         """
         what was changed recently in {path} | what changed last in {path} | what was changed last in {path} |
         what changed recently | which files changed recently in {name} | what was changed recently |

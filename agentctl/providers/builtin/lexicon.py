@@ -32,12 +32,28 @@ LIGHT = word_set(
 # Adjectives of containers, images and processes: before these nouns they are not names.
 ADJECTIVES = word_set(
     """
-    dangling untagged tagged unused intermediate official idle busy orphan orphans orphaned privileged
-    unprivileged outdated stale obsolete deprecated redundant leftover important critical suspicious
-    malicious infected zombie zombies defunct background foreground sleeping native known interesting
-    relevant leaky leaking rogue foreign unknown unnamed anonymous exposed popular finished completed
-    hung hanging stuck unresponsive oomkilled pending waiting ready blocked dormant inactive expired
-    temporary ephemeral persistent looping
+    dangling untagged tagged unused intermediate official idle busy orphan orphans orphaned
+    privileged unprivileged outdated stale obsolete deprecated redundant leftover important critical
+    suspicious malicious infected zombie zombies defunct background foreground sleeping native known
+    interesting relevant leaky leaking rogue foreign unknown unnamed anonymous exposed popular
+    finished completed hung hanging stuck unresponsive oomkilled pending waiting ready blocked
+    dormant inactive expired temporary ephemeral persistent looping ill ailing flaky faulty buggy
+    crashed crashing corrupt corrupted damaged defective malfunctioning misbehaving offending
+    affected troubled troublesome problematic noisy greedy heavy heaviest laggy sluggish overloaded
+    overworked starving frozen jammed wedged dying deceased lost missing vulnerable insecure
+    compromised hacked ugly nasty annoying weird strange odd funny silly stupid useless pointless
+    needless unnecessary superfluous unneeded unwanted abandoned forgotten neglected ancient antique
+    aged elderly ageing aging legacy fresh current recent latest newest oldest biggest largest
+    smallest youngest longest shortest highest lowest entire whole complete full half partial actual
+    real main primary secondary own specific particular certain corresponding respective appropriate
+    necessary required needed desired chosen selected given said aforementioned mentioned disabled
+    enabled unavailable available reachable unreachable inaccessible accessible failing failed
+    errored erroneous crashy broken wrong bad worst slow slower slowest fast faster fastest hot cold
+    old older new newer healthy normal other another same different next previous last first second
+    third remaining external internal public private remote hidden empty duplicate good better best
+    big large small bigger smaller unstable stable unreliable reliable restarted rebooted killed
+    terminated ended dropped detached attached linked related unrelated connected disconnected
+    isolated separate single sole lone only
     """
 )
 # Programs of the machine itself: a question about one is about a process, not about a container of that name.
@@ -51,42 +67,38 @@ DAEMONS = word_set(
 # Plain words that are never the name of a container, a process or a folder.
 PLAIN = ADJECTIVES | word_set(
     """
-    not no none never nothing without except excluding but only other others another else instead
-    than then also too plus and or nor both either neither whether while because although though
-    when where why who whom whose will shall may might must should ought was were did done doing
-    being before after since until till between during ago yesterday today tomorrow morning evening
-    night noon midnight week weeks month months year years day days hour hours minute minutes second
-    seconds monday tuesday wednesday thursday friday saturday sunday january february march april
-    june july august september october november december soon later early earlier late past future
-    next previous more most less least few fewer fewest much many little lot lots enough several
-    half twice double average total sum count number amount rate percent percentage higher lower
-    high low bigger smaller small smallest tiny big large older newer old new oldest young fast
-    faster fastest slow slower slowest hot cold warm good better best bad worse worst nice great
-    fine normal safe secure unsafe healthy broken wrong correct true false error errors warning
-    warnings exception exceptions failure failures fail failed failing fails crash crashed crashes
-    crashing problem problems issue issues trouble bug bugs etc eg ie everything anything something
-    someone anyone everyone nobody everybody somebody thing things stuff people person user users
-    owner owners group groups root admin he she him her his hers they them it itself myself yourself
-    here weather time date clock temperature temperatures price cost costs money battery internet
-    world country president city language function poem haiku joke story song essay text word words
-    line lines string sentence meaning difference differences advice idea ideas example examples
-    reason reasons cause causes way ways steps help explain describe summarize summarise summary
-    compare translate recommend suggest advise think believe guess predict estimate calculate
-    compute solve prove analyse analyze review debug diagnose investigate mean means happen happens
-    happened happening look looks looking find finding found search searching say says said saying
-    ask asks asking answer question questions make makes take takes come comes go goes going went
-    keep keeps put puts work works working worked try tries trying tried call calls start end begin
-    begins ended begun under over above below against through toward near far left right top bottom
-    first last middle same different similar again once still already yet ever even very quite
-    rather almost nearly per via using uses usage used name names named called size sizes type types
-    kind kinds sort sorted order ordered version versions level levels state states status list
-    lists table graph chart picture pictures photo photos video videos music movie movies game games
-    remote public private external internal production staging login logins logged online offline
-    duplicate duplicates empty hidden secret secrets password passwords permission permissions
-    commit commits author authors history diff package packages services module modules library
-    libraries dependency dependencies vulnerable vulnerability vulnerabilities security risk attack
-    virus malware memory cpu gpu disk swap kernel port ports hardware device devices usb printer
-    keyboard mouse screen window windows macos mac android phone
+    not no none never nothing without except excluding but others else instead than then also too
+    plus and or nor both either neither whether while because although though when where why who
+    whom whose will shall may might must should ought was were did done doing being before after
+    since until till between during ago yesterday today tomorrow morning evening night noon midnight
+    week weeks month months year years day days hour hours minute minutes seconds monday tuesday
+    wednesday thursday friday saturday sunday january february march april june july august
+    september october november december soon later early earlier late past future more most less
+    least few fewer fewest much many little lot lots enough several twice double average total sum
+    count number amount rate percent percentage higher lower high low tiny young warm worse nice
+    great fine safe secure unsafe correct true false error errors warning warnings exception
+    exceptions failure failures fail fails crash crashes problem problems issue issues trouble bug
+    bugs etc eg ie everything anything something someone anyone everyone nobody everybody somebody
+    thing things stuff people person user users owner owners group groups root admin he she him her
+    his hers they them it itself myself yourself here weather time date clock temperature
+    temperatures price cost costs money battery internet world country president city language
+    function poem haiku joke story song essay text word words line lines string sentence meaning
+    difference differences advice idea ideas example examples reason reasons cause causes way ways
+    steps help explain describe summarize summarise summary compare translate recommend suggest
+    advise think believe guess predict estimate calculate compute solve prove analyse analyze review
+    debug diagnose investigate mean means happen happens happened happening look looks looking find
+    finding found search searching say says saying ask asks asking answer question questions make
+    makes take takes come comes go goes going went keep keeps put puts work works working worked try
+    tries trying tried call calls start end begin begins begun under over above below against
+    through toward near far left right top bottom middle similar again once still already yet ever
+    even very quite rather almost nearly per via using uses usage used name names named called size
+    sizes type types kind kinds sort sorted order ordered version versions level levels state states
+    status list lists table graph chart picture pictures photo photos video videos music movie
+    movies game games production staging login logins logged online offline duplicates secret
+    secrets password passwords permission permissions commit commits author authors history diff
+    package packages services module modules library libraries dependency dependencies vulnerability
+    vulnerabilities security risk attack virus malware memory cpu gpu disk swap kernel port ports
+    hardware device devices usb printer keyboard mouse screen window windows macos mac android phone
     """
 )
 # Synonyms: each word means the last one of its line.
@@ -168,35 +180,19 @@ STATES = {
     "restarting": "restarting",
     "created": "created",
     "dead": "dead",
-    "unhealthy": "unhealthy",
 }
-NUMBERS = {
-    word: number
-    for number, word in enumerate(
-        [
-            "two",
-            "three",
-            "four",
-            "five",
-            "six",
-            "seven",
-            "eight",
-            "nine",
-            "ten",
-            "eleven",
-            "twelve",
-            "thirteen",
-            "fourteen",
-            "fifteen",
-            "sixteen",
-            "seventeen",
-            "eighteen",
-            "nineteen",
-            "twenty",
-        ],
-        2,
-    )
-} | {"thirty": 30, "forty": 40, "fifty": 50, "hundred": 100}
+#: Words for a health check that fails.
+UNHEALTHY = word_set("unhealthy sick")
+_TEENS = """
+two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen
+nineteen twenty
+"""
+NUMBERS = {word: number for number, word in enumerate(_TEENS.split(), 2)} | {
+    "thirty": 30,
+    "forty": 40,
+    "fifty": 50,
+    "hundred": 100,
+}
 # Patterns of files by the word for their kind, and endings that make a word the name of a file.
 KINDS = {
     "python": "*.py",
@@ -267,6 +263,22 @@ HARMLESS = (
     "repository clean",
     "repository is clean",
     "--format",
+    "restart policy",
+    "restart policies",
+    "restart count",
+    "start command",
+    "what can docker prune",
+    "what could docker prune",
+    "what docker can prune",
+    "much can docker prune",
+    "much could docker prune",
+    "space can docker prune",
+    "space could docker prune",
+    "anything docker can prune",
+    "what can be pruned",
+    "space can be pruned",
+    "what can i prune",
+    "what could i prune",
 )
 # Changes without a verb of change.
 CHANGE_PHRASES = (

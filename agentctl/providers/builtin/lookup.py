@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 _OPTIONAL = re.compile(r"\[([^\]]*)\]")
-_ARGUMENT = re.compile(r"\{(\w+)(?:\|([^}]*))?\}")
+_ARGUMENT = re.compile(r"\{(\w+)(\+1)?(?:\|([^}]*))?\}")
 _PLAIN = re.compile(r"[\w./:@%+,~-]+")
 
 
@@ -16,11 +16,14 @@ class Lookup:
     """A tool call with ``fixed`` arguments, and ``slots`` that say which kind of word fills which argument.
 
     Kinds of words: ``name`` (a word of no other meaning), ``number``, ``path`` (with a slash), ``file``
-    (a file's name), ``pattern`` (``*.log``), ``text`` (what to search for), ``size``, ``since``, ``state``.
+    (a file's name), ``pattern`` (``*.log``), ``text`` (what to search for), ``size``, ``since``, ``state``,
+    ``health`` (``unhealthy``).
     ``examples``, ``commands`` and ``causes`` are separated by bars and write such words in braces.
     ``needs`` are arguments that the lookup requires, ``must`` words (or ``one/or/other``) that it requires.
-    ``commands`` are command lines that mean the same; ``causes`` are questions whose facts the lookup can show.
-    In ``same_as`` a part in brackets is left out if its argument is absent; the text after ``|`` replaces it.
+    ``commands`` are command lines that mean the same; ``causes`` are questions whose facts the lookup can show, where
+    ``state_first`` says that ``docker_inspect`` of the same container comes first, and only the last lines after it.
+    In ``same_as`` a part in brackets is left out if its argument is absent; the text after ``|`` replaces it, and
+    ``{limit+1}`` is one more, for the heading of a table.
     """
 
     tool: str
@@ -33,6 +36,7 @@ class Lookup:
     must: tuple[str, ...] = ()
     commands: str = ""
     causes: str = ""
+    state_first: bool = False
 
     def command(self, arguments: Mapping[str, object]) -> str:
         """Return the command line that would show the same, with ``arguments`` filled in."""
@@ -42,7 +46,13 @@ class Lookup:
             return match[1] if all(name[1] in arguments for name in names) else ""
 
         def value(match: re.Match[str]) -> str:
-            return quote(str(arguments[match[1]])) if match[1] in arguments else match[2] or ""
+            if match[1] not in arguments:
+                return match[3] or ""
+            found = arguments[match[1]]
+            text = str(found + 1 if match[2] and isinstance(found, int) else found)
+            if match[1] == "text" and text[:1] == "-":
+                return f"-e {quote(text)}"
+            return quote_path(text) if match[1] == "path" else quote(text)
 
         return _ARGUMENT.sub(value, _OPTIONAL.sub(part, self.same_as)).strip()
 
@@ -50,3 +60,8 @@ class Lookup:
 def quote(value: str) -> str:
     """Return ``value`` as one word of a command line."""
     return value if _PLAIN.fullmatch(value) else "'" + value.replace("'", "'\\''") + "'"
+
+
+def quote_path(value: str) -> str:
+    """Return a path as one word of a command line that no program takes for a flag."""
+    return quote(f"./{value}" if value[:1] == "-" else value)

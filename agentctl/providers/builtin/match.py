@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from agentctl.providers.builtin.docker_lookups import DOCKER_LOOKUPS
 from agentctl.providers.builtin.file_lookups import FILE_LOOKUPS
-from agentctl.providers.builtin.lexicon import CHANGES, DESCRIBING, LIGHT, PLAIN, POLITE, STATES, word_set
-from agentctl.providers.builtin.lookup import Lookup
+from agentctl.providers.builtin.lexicon import CHANGES, DESCRIBING, LIGHT, PLAIN, POLITE, STATES, UNHEALTHY, word_set
+from agentctl.providers.builtin.lookup import Lookup, quote
 from agentctl.providers.builtin.parse import (
     KnownWords,
     Word,
@@ -40,7 +40,17 @@ _LEAST_NEAR_SCORE = 0.2  # of a lookup that a hint names as near
 _PAIR_WEIGHT = 0.5  # of two adjacent words, relative to the lower weight of the two
 _CONTEXT = frozenset({"{name}", "{number}"})  # these count only between words of an example
 _COUNTLESS = word_set("any all some every each which what find have do does got anything")  # not about a name
-_CAUSE = word_set("why explain should worry wrong problem normal slow filling slowing")
+_CAUSE = word_set("why explain should worry wrong problem normal slow filling slowing error looping loop too")
+#: The least and the most of a number that a tool takes, by the tool and its argument, or by the argument alone.
+RANGES: Mapping[str, tuple[int, int]] = {
+    "port": (1, 65_535),
+    "tail": (1, 10_000),
+    "first": (1, 100_000),
+    "last": (1, 100_000),
+    "system_processes.limit": (1, 200),
+    "limit": (1, 1000),
+}
+_LAST_LINES = 20  # of a log below the state of its container
 _COMPARING = word_set("more than bigger most")  # words that do not make a lookup near by themselves
 _LIGHT = frozenset(stem(word) for word in LIGHT)
 _NO_VALUE = POLITE | LIGHT | {"it", "them", "everything"}
@@ -56,6 +66,20 @@ class Match(NamedTuple):
     arguments: Mapping[str, object]
     score: float
     is_cause: bool = False
+
+    @property
+    def calls(self) -> tuple[tuple[str, Mapping[str, object]], ...]:
+        """The tool calls, in the order in which their results are shown."""
+        own = (self.lookup.tool, self.arguments)
+        if not (self.is_cause and self.lookup.state_first):
+            return (own,)
+        return ("docker_inspect", {"name": self.arguments["name"]}), own
+
+    @property
+    def command(self) -> str:
+        """The command line that shows the same as the calls."""
+        state = f"docker inspect {quote(str(self.arguments['name']))}; " if len(self.calls) > 1 else ""
+        return state + self.lookup.command(self.arguments)
 
 
 class LookupResult(NamedTuple):
@@ -74,14 +98,19 @@ def find_lookup(task: str) -> LookupResult:
     index = _index()
     words = parse_words(task, index.known)
     sequence = tuple(word.text for word in words)
+    found = [(entry, _arguments(entry, words, sequence)) for entry in index.entries]
+    able = [(entry, arguments) for entry, arguments in found if arguments is not None]
+    exact = [
+        Match(entry.lookup, arguments, 1.0, entry.is_cause) for entry, arguments in able if sequence in entry.sequences
+    ]
+    if exact and all(match.calls == exact[0].calls for match in exact):
+        return LookupResult(exact[0], (exact[0].lookup,), words)  # the words of an example are certain
     vector = _vector(sequence, index.weights)
-    matches: list[Match] = []
-    for entry in index.entries:
-        arguments = _arguments(entry, words, sequence)
-        if arguments is None:
-            continue
-        if _fits(sequence, entry.sequences):
-            matches.append(Match(entry.lookup, arguments, _score(entry, vector, index.weights), entry.is_cause))
+    matches = [
+        Match(entry.lookup, arguments, _score(entry, vector, index.weights), entry.is_cause)
+        for entry, arguments in able
+        if _fits(sequence, entry.sequences)
+    ]
     matches.sort(key=lambda match: -match.score)
     if not matches or matches[0].score < LEAST_SCORE:
         return LookupResult(None, _nearest(index, sequence), words)
@@ -102,10 +131,14 @@ class _Entry(NamedTuple):
     words: frozenset[str]
 
     @property
-    def sequences(self) -> list[Sequence]:
+    def sequences(self) -> tuple[Sequence, ...]:
         """The examples as words; parsed only for lookups that may match, as there are many."""
-        text = self.lookup.causes if self.is_cause else self.lookup.examples
-        return [example_words(example) for example in text.split("|")]
+        return _sequences(self.lookup.causes if self.is_cause else self.lookup.examples)
+
+
+@cache
+def _sequences(text: str) -> tuple[Sequence, ...]:
+    return tuple([example_words(example) for example in text.split("|")])
 
 
 class _Index(NamedTuple):
@@ -134,7 +167,7 @@ def _index() -> _Index:
     weights = {word: math.log((1 + len(entries)) / count) for word, count in counts.items()}
     weights |= {word: min(weights.get(word, 1.0), 1.0) for word in _LIGHT}
     table = {word for word in counts if word[0] != "{"}
-    plain = PLAIN | POLITE | CHANGES | DESCRIBING | STATES.keys()
+    plain = PLAIN | POLITE | CHANGES | DESCRIBING | STATES.keys() | UNHEALTHY
     mendable = sorted(word for word in (table | _LIGHT | {"list", "show"}) - CHANGES if len(word) > 3)
     return _Index(
         tuple(entries), KnownWords(frozenset(table | _LIGHT | plain), frozenset(table), tuple(mendable)), weights
@@ -168,6 +201,8 @@ def _arguments(entry: _Entry, words: tuple[Word, ...], sequence: Sequence) -> di
     if not entry.is_cause and not all(present.intersection(group.split("/")) for group in lookup.must):
         return None
     arguments = dict(lookup.fixed)
+    if entry.is_cause and lookup.state_first:
+        arguments["tail"] = _LAST_LINES
     filled: set[str] = set()
     for word in words:
         if word.text not in entry.words and (word.kind or word.text not in _LIGHT):
@@ -181,7 +216,12 @@ def _arguments(entry: _Entry, words: tuple[Word, ...], sequence: Sequence) -> di
     return arguments if all(name in arguments for name in lookup.needs) else None
 
 
-def _fits(sequence: Sequence, examples: list[Sequence]) -> bool:
+def range_of(tool: str, name: str) -> tuple[int, int]:
+    """Return the least and the most that a tool takes for a number."""
+    return RANGES.get(f"{tool}.{name}") or RANGES.get(name, (0, 10**9))
+
+
+def _fits(sequence: Sequence, examples: tuple[Sequence, ...]) -> bool:
     """Return whether each name and number has neighbours as in some example."""
     wanted = list(_contexts(sequence))
     if not wanted:
@@ -251,4 +291,6 @@ def _is_kind(kind: str, value: str, *, is_quoted: bool) -> bool:
         return value.isascii() and value.isdigit() and len(value) < 10
     if kind == "pattern":
         return bool(set("*?") & set(value))
+    if kind in {"name", "path", "file", "where"} and not is_quoted and set("*?") & set(value):
+        return False
     return is_quoted or kind not in {"file", "path"} or is_path(value)

@@ -21,8 +21,10 @@ from agentctl.providers.builtin.lexicon import (
     POLITE,
     SAME,
     STATES,
+    UNHEALTHY,
     word_set,
 )
+from agentctl.providers.builtin.since import since_at
 
 _NAME = re.compile(r"\w[\w.@:-]*")
 _BELOW = word_set("under below beneath less smaller fewer most to")
@@ -48,19 +50,8 @@ _QUOTES = str.maketrans(dict.fromkeys("\u201c\u201d\u201e\u00ab\u00bb", '"') | d
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt])(?:i?b)?", re.ASCII)
 _UNITS = {"kilobyte": "KB", "megabyte": "MB", "gigabyte": "GB", "terabyte": "TB", "meg": "MB", "gig": "GB"}
 _UNITS |= {unit: unit.upper() for unit in ("kb", "mb", "gb", "tb", "kib", "mib", "gib", "tib")}
-_SPAN = re.compile(r"(\d+)(s|sec|secs|m|min|mins|h|hr|hrs|d)", re.ASCII)
-_SPANS = {
-    word: letter
-    for letter, words in {
-        "s": "s sec secs second seconds",
-        "m": "m min mins minute minutes",
-        "h": "h hr hrs hour hours",
-        "d": "d day days",
-    }.items()
-    for word in words.split()
-}
 _ENDING = re.compile(r"\*?\.([a-z0-9]{1,10})(\.[a-z0-9]{1,5})?", re.ASCII)
-_FILE = re.compile(r"[\w.@+-]*\w\.([a-z0-9]{1,10})", re.ASCII | re.IGNORECASE)
+_FILE = re.compile(r"[\w.@+-]*\w\.([a-zA-Z0-9]{1,10})")
 _HOST = re.compile(r"\d+\.\d+\.\d+\.\d+(:\d+)?|.*\.(com|org|net|io|de|eu|gov|edu)|.*://.*|\S+@\S+\.\S+")
 
 Words = list[tuple[str, bool]]
@@ -157,10 +148,15 @@ def parse_words(task: str, known: KnownWords) -> tuple[Word, ...]:
     while at < len(words):
         word, is_quoted = words[at]
         lower = word.lower()
-        span = None if is_quoted else since_at(words, at) or size_at(words, at)
+        span = None if is_quoted else since_at(words, at)
+        size = None if is_quoted or span else size_at(words, at)
         if span is not None:
-            read_words.append(_below(words, at, span[0]))
+            read_words.append(Word("{since}", span[0], "since"))
             at += span[1]
+            continue
+        if size is not None:
+            read_words.append(_below(words, at, size[0]))
+            at += size[1]
             continue
         following = words[at + 1][0].lower() if at + 1 < len(words) else ""
         read_words.append(_word(words, at, word, lower, is_quoted, following, known))
@@ -179,6 +175,8 @@ def _word(words: Words, at: int, word: str, lower: str, is_quoted: bool, followi
     shape = None if is_quoted and " " in word else kind_of(word, lower)
     if not word.isprintable():
         return Word("{odd}", word, "odd")
+    if shape and shape.kind in {"file", "host"} and _is_container(words, at) and _NAME.fullmatch(word):
+        return Word("{name}", word, "name")
     if _text_at(words, at, known) and (is_quoted or shape is None or shape.kind == "number"):
         return Word("{text}", word, "text")
     if shape is not None:
@@ -203,13 +201,12 @@ def _word(words: Words, at: int, word: str, lower: str, is_quoted: bool, followi
             "lock",
         }:
             return Word("{pattern}", "*." + lower, "pattern")
+    if lower in UNHEALTHY and (at == 0 or words[at - 1][0].lower() not in {"named", "called"}):
+        return Word("{health}", "unhealthy", "health")
     if lower in STATES:
         return Word("{state}", STATES[lower], "state")
     stemmed = stem(lower)
-    before = words[at - 1][0].lower() if at else ""
-    is_named = before in {"container", "named", "called"} or (
-        following in {"container", "container's"} and lower not in ADJECTIVES
-    )
+    is_named = _is_named(words, at)
     if lower in DAEMONS and not is_named and following not in {"containers", "logs", "image", "images"}:
         return Word("{daemon}", word, "name")
     if stemmed in known.table or stemmed in POLITE or (stemmed in known.words and not is_named):
@@ -221,6 +218,19 @@ def _word(words: Words, at: int, word: str, lower: str, is_quoted: bool, followi
             if _is_misspelling(lower, candidate) or _is_misspelling(stemmed, candidate):
                 return Word(stem(candidate), word)
     return Word("{name}", word, "name") if _NAME.fullmatch(word) else Word("{odd}", word, "odd")
+
+
+def _is_named(words: Words, at: int) -> bool:
+    """Return whether the place of a word makes it a name: ``named WORD``, or that of a container."""
+    return (at > 0 and words[at - 1][0].lower() in {"named", "called"}) or _is_container(words, at)
+
+
+def _is_container(words: Words, at: int) -> bool:
+    """Return whether the place of a word makes it the name of a container: ``container WORD``, ``WORD container``."""
+    if at > 0 and words[at - 1][0].lower() == "container":
+        return True
+    following = words[at + 1][0].lower() if at + 1 < len(words) else ""
+    return following in {"container", "container's"} and words[at][0].lower() not in ADJECTIVES | UNHEALTHY
 
 
 def _is_misspelling(word: str, known: str) -> bool:
@@ -250,6 +260,8 @@ def _text_at(words: Words, at: int, known: KnownWords) -> bool:
         is_sought = any(word in _QUOTED or _is_search(word) for word in lowers) or follows in _AFTER_QUOTE
         is_of = before == "of" and lowers[at - 2].startswith("occurrence")
         return is_sought and (is_of or before not in _NO_TEXT_AFTER)
+    if before in {"contains", "containing"} and at > 1 and lowers[at - 2] in {"name", "names"}:
+        return False  # a part of a name
     if "where" not in lowers and not any(_is_search(word) for word in lowers):
         return False
     asks = before in _SEARCH - {"pattern"} or before in {"containing", "mention", "mentions", "mentioning"}
@@ -311,32 +323,3 @@ def size_at(words: Words, at: int) -> tuple[Word, int] | None:
         if unit:
             return Word("{size}", lower + unit, "size"), 2
     return None
-
-
-def since_at(words: Words, at: int) -> tuple[Word, int] | None:
-    """Parse ``since 10m``, ``in the last 10 minutes``, ``past hour``; return the word and how many words it took."""
-    lowers = [word.lower() for word, _ in words[at : at + 5]]
-    took = 0
-    while took < len(lowers) and lowers[took] in {"in", "for", "from", "over", "during", "within", "of", "the"}:
-        took += 1
-    if took == len(lowers) or lowers[took].lstrip("-") not in {"since", "last", "past"} or took > 2:
-        return None
-    took += 1
-    rest = lowers[took : took + 2]
-    if not rest:
-        return None
-    match = _SPAN.fullmatch(rest[0])
-    number = str(NUMBERS.get(rest[0], rest[0]))
-    if match:
-        count, unit = match[1], _SPANS[match[2]]
-        took += 1
-    elif len(rest) == 2 and number.isascii() and number.isdigit() and rest[1] in _SPANS:
-        count, unit = number, _SPANS[rest[1]]
-        took += 2
-    elif rest[0] in {"minute", "hour", "day"}:
-        count, unit = "1", _SPANS[rest[0]]
-        took += 1
-    else:
-        return None
-    value = f"{int(count[:9]) * 24}h" if unit == "d" else f"{int(count[:9])}{unit}"
-    return Word("{since}", value, "since"), took

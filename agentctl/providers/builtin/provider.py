@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import re
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import takewhile
 
 from agentctl.core.errors import ActionDenied, AgentctlError, TaskFailed
 from agentctl.core.messages import Completion, Delta, Message, Request, ToolCall
@@ -10,15 +13,18 @@ from agentctl.core.pricing import FREE, ModelFacts
 from agentctl.core.text import safe_text
 from agentctl.providers.builtin.change_requests import find_change, manual_command, misspelt_change, needs_thought
 from agentctl.providers.builtin.lookup import Lookup
-from agentctl.providers.builtin.match import LOOKUPS, Match, find_lookup
-from agentctl.providers.builtin.parse import normalize
+from agentctl.providers.builtin.match import LOOKUPS, Match, find_lookup, range_of
+from agentctl.providers.builtin.parse import Word, normalize
+from agentctl.providers.builtin.since import resolve_since
 from agentctl.providers.llm_provider import LLMProvider
 
 MOST_CHARACTERS = 600  # a longer task is not a question
-HINT = "set up a model: agentctl help setup"
+ALL_QUESTIONS = "all that builtin answers: agentctl help builtin"
+HINT = "to use a model: agentctl help setup"
 NEEDS_A_MODEL = "These are the facts; explaining them needs a model: agentctl help setup"
 ABOUT = "about 40 read-only questions answered without a model"
 
+_NAMED = (r"\bcontainer ([\w.-]*\w)", r"([\w.-]*\w) container\b")  # other names are guesses
 _FIRST_QUESTIONS = ("system_disks", "docker_ps", "system_memory")
 
 
@@ -30,6 +36,9 @@ class BuiltinProvider(LLMProvider):
     >>> answer.tool_calls[0].name
     'system_disks'
     """
+
+    def __init__(self, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._now = now
 
     @property
     def facts(self) -> ModelFacts:
@@ -45,27 +54,29 @@ class BuiltinProvider(LLMProvider):
         """
         last = request.messages[-1] if request.messages else Message("user", "")
         if last.role == "tool":
-            yield Completion(text=last.text)
+            results = takewhile(lambda message: message.role == "tool", reversed(request.messages))
+            yield Completion(text="\n\n".join([message.text for message in results][::-1]))
             return
         task = next((message.text for message in reversed(request.messages) if message.role == "user"), "")
-        match = choose_lookup(task)
+        match = choose_lookup(task, self._now())
         offered = {tool.name for tool in request.tools}
-        if offered and match.lookup.tool not in offered:
+        calls = match.calls
+        missing = [tool for tool, _ in calls if offered and tool not in offered]
+        if missing:
             raise TaskFailed(
-                f"The lookup for this is {describe(match)}, and {match.lookup.tool} is not among the tools "
-                "of this run.",
+                f"The lookup for this is {describe(match)}, and {missing[0]} is not among the tools of this run.",
                 hint="leave out --tools, or choose another --agent",
             )
-        call = ToolCall("builtin-1", match.lookup.tool, match.arguments)
-        yield Completion(text=announce(match), tool_calls=(call,), stop="tool_calls")
+        asked = tuple(ToolCall(f"builtin-{number}", *call) for number, call in enumerate(calls, 1))
+        yield Completion(text=announce(match), tool_calls=asked, stop="tool_calls")
 
 
-def choose_lookup(task: str) -> Match:
-    """Return the lookup that ``task`` asks for; only its words decide.
+def choose_lookup(task: str, now: datetime | None = None) -> Match:
+    """Return the lookup that ``task`` asks for; only its words decide, and ``now`` what a word like yesterday means.
 
     Raises:
         ActionDenied: the task asks for a change.
-        TaskFailed: no lookup is certain.
+        TaskFailed: no lookup is certain, or the tool does not take a number that the task names.
     """
     words = normalize(task)
     change = find_change(words[: 4 * MOST_CHARACTERS])
@@ -78,27 +89,44 @@ def choose_lookup(task: str) -> Match:
     if change is not None and not (change.is_quoted and result.match and result.match.lookup.tool == "search_files"):
         if change.is_asked and not change.is_quoted:
             raise _denied(manual_command(words, change, result.words))
-        raise _unsure(words, result.nearest)
+        raise _unsure(words, result.nearest, result.words)
     if result.match is None or needs_thought(words):
-        raise _unsure(words, result.nearest)
-    return result.match
+        raise _unsure(words, result.nearest, result.words)
+    return _checked(result.match, now or datetime.now(UTC))
+
+
+def _checked(match: Match, now: datetime) -> Match:
+    """Return a match whose arguments the tool takes: the time of a day's name, and numbers within their range."""
+    for name, value in match.arguments.items():
+        least, most = range_of(match.lookup.tool, name)
+        if isinstance(value, int) and not isinstance(value, bool) and not least <= value <= most:
+            what = "a port" if name == "port" else "a number that this lookup takes"
+            raise TaskFailed(f"{value} is not {what}", hint=f"name a number from {least} to {most}")
+    since = match.arguments.get("since")
+    if not isinstance(since, str):
+        return match
+    return match._replace(arguments={**match.arguments, "since": resolve_since(since, now)})
 
 
 def announce(match: Match) -> str:
     """Return the sentence that says how the task was understood."""
-    sentence = f"No model is set up. Matched your words to a read-only lookup: {describe(match)}."
+    sentence = f"builtin matched your words to a read-only lookup: {describe(match)}."
     return f"{sentence}\n{NEEDS_A_MODEL}" if match.is_cause else sentence
 
 
 def describe(match: Match) -> str:
-    """Return a match as a tool call and as the command line that shows the same."""
-    arguments = ", ".join(f"{name}={_format_value(value)}" for name, value in match.arguments.items())
-    return f'{match.lookup.tool}({arguments}), same as "{safe_text(match.lookup.command(match.arguments))}"'
+    """Return a match as its tool calls and as the command line that shows the same."""
+    calls = " and ".join(f"{tool}({_format_arguments(arguments)})" for tool, arguments in match.calls)
+    return f'{calls}, same as "{safe_text(match.command)}"'
 
 
 def questions() -> tuple[Lookup, ...]:
     """Return the table of lookups, for the help."""
     return LOOKUPS
+
+
+def _format_arguments(arguments: Mapping[str, object]) -> str:
+    return ", ".join(f"{name}={_format_value(value)}" for name, value in arguments.items())
 
 
 def _format_value(value: object) -> str:
@@ -113,13 +141,21 @@ def _denied(command: str | None) -> AgentctlError:
     return ActionDenied(f"builtin only reads. To do it yourself: {safe_text(command)}", hint=HINT)
 
 
-def _unsure(task: str, nearest: tuple[Lookup, ...]) -> AgentctlError:
-    words = safe_text(task if len(task) <= 80 else task[:79] + "…") or "an empty task"
+def _unsure(task: str, nearest: tuple[Lookup, ...], words: Sequence[Word] = ()) -> AgentctlError:
+    said = safe_text(task if len(task) <= 80 else task[:79] + "…") or "an empty task"
     lookups = nearest or tuple(lookup for name in _FIRST_QUESTIONS for lookup in LOOKUPS if lookup.tool == name)[:3]
-    can = "; ".join(f"{lookup.about} ({_bare(lookup)})" for lookup in lookups)
-    return TaskFailed(f"no lookup clearly fits: {words}", hint=f"the nearest lookups: {can}; or {HINT}")
+    named = frozenset(name for pattern in _NAMED for name in re.findall(pattern, task.lower()))
+    can = "; ".join(_as_hint(lookup, words, named) for lookup in lookups)
+    return TaskFailed(f"no lookup clearly fits: {said}", hint=f"the nearest lookups: {can}; {ALL_QUESTIONS}; {HINT}")
 
 
-def _bare(lookup: Lookup) -> str:
-    sample: Mapping[str, str] = {name: name.upper() for name in lookup.needs}
-    return lookup.command({**lookup.fixed, **sample})
+def _as_hint(lookup: Lookup, words: Sequence[Word], named: Collection[str]) -> str:
+    """Return what a lookup shows, and its command line if the task surely has every argument that it needs."""
+    found: dict[str, object] = {}
+    for word in words:
+        name = lookup.slots.get(word.kind)
+        if name in lookup.needs and (word.kind != "name" or word.value.lower() in named):
+            found[str(name)] = int(word.value) if word.kind == "number" else word.value
+    if not all(name in found for name in lookup.needs):
+        return f"{lookup.about} (say which)"
+    return f"{lookup.about} ({safe_text(lookup.command({**lookup.fixed, **found}))})"

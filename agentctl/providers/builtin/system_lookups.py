@@ -25,36 +25,38 @@ SYSTEM_LOOKUPS = (
         "df -h[ {path}]",
         """
         disk stats | disk info | is the disk getting full | how is the disk | how are the disks | disk status |
-        how many gigabyte are free | how many gigabyte are free on the disk |
-        how many gigabyte of disk space are free | am I running out of disk space | are we running out of disk |
-        am I low on disk space | is disk space low | are we running low on disk space |
-        how much space on the disk | is there space on the disk | does the disk have space | disk free |
-        disk overview | space on disk | space left on {path} | disk space on {path} |
-        free disk space on {path} | free space in {path} | disk usage of {path} |
+        how many gigabyte are free | how many gigabyte are free on the disk | how many gigabyte of disk space are free |
+        am I running out of disk space | are we running out of disk | am I low on disk space | is disk space low |
+        are we running low on disk space | how much space on the disk | is there space on the disk |
+        does the disk have space | disk free | disk overview | space on disk | space left on {path} |
+        disk space on {path} | free disk space on {path} | free space in {path} | disk usage of {path} |
         how much disk is free on {path} | how much disk space does {path} have | which disks do we have |
         all mounted disks | mount points | mounts | disk usage in percent | how full is the disk with {path} |
-        how full is the disk {path} | root disk | is the root disk full | disk usage | disk space |
-        free disk space | free space | how much disk is free | how much disk space is free |
-        how much disk space is left | how much space is left | how much space do I have left on the disk |
-        how much free space is there | how much disk space is available | how much disk is used |
-        how full is the disk | how full are the disks | how full is my hard disk | is the disk full |
-        is there enough space left on the disk | is there space left on the disk | available disk space |
-        remaining disk space | used disk space | all disks | which disks are there | disks and their size |
-        disk size | how big is the disk | mounted disks | mounted file systems | disk capacity |
-        free space on each disk | free space on {path} | how much space is free on {path} |
-        how much space is left in {path} | disk usage of the disk that holds {path} |
+        how full is the disk {path} | root disk | is the root disk full | disk usage | disk space | free disk space |
+        free space | how much disk is free | how much disk space is free | how much disk space is left |
+        how much space is left | how much space do I have left on the disk | how much free space is there |
+        how much disk space is available | how much disk is used | how full is the disk | how full are the disks |
+        how full is my hard disk | is the disk full | is there enough space left on the disk |
+        is there space left on the disk | available disk space | remaining disk space | used disk space | all disks |
+        which disks are there | disks and their size | disk size | how big is the disk | mounted disks |
+        mounted file systems | disk capacity | free space on each disk | free space on {path} |
+        how much space is free on {path} | how much space is left in {path} | disk usage of the disk that holds {path} |
         space left on the disk where {path} is | how full is {path} | is {path} full |
         is there enough free space on {path} | how much is free on {path} | unused disk space |
-        how much unused disk space is there
+        which disk is nearly full | which disk is almost full | which disk is full | is any disk full |
+        is any disk nearly full | is any disk almost full | are any disks full | which disks are nearly full |
+        which disks are almost full | nearly full disks | which disk is the fullest | fullest disk |
+        which disk has the least space | which disk has the most space | which disk has the least free space |
+        which disk is running out of space | is a disk running out of space | is the disk nearly full |
+        is the disk almost full | which disk has the most free space | how much unused disk space is there
         """,
         slots={"path": "path"},
-        must=("disk/space/free/full/capacity/{path}",),
+        must=("disk/space/free/full/capacity/mount/mounted/{path}",),
         commands="df | df -h | df -h {path} | df {path} | df -hT | lsblk",
         causes="""
         why is the disk full | why is my disk almost full | why is there no space left on the disk |
         why is the disk filling | explain what is filling my disk | explain the disk usage |
-        what is filling the disk | should I worry about disk space | is the disk space enough |
-        why is {path} full
+        should I worry about disk space | is the disk space enough | why is {path} full
         """,
     ),
     Lookup(
@@ -104,8 +106,8 @@ SYSTEM_LOOKUPS = (
         must=("load/loaded/cpu/busy/overloaded/slow/average/hard",),
         commands="w | cat /proc/loadavg",
         causes="""
-        why is the machine slow | why is this server so slow | why is everything so slow |
-        why is the load so high | why is the cpu load high | why is the cpu usage high | why is the cpu busy |
+        why is the machine slow | why is this server so slow | why is everything so slow | why is the load so high |
+        why is the cpu load high | why is the cpu usage high | why is the cpu busy | why is the cpu so busy |
         should I worry about the load | explain the load | is the load normal | is the load too high
         """,
     ),
@@ -130,7 +132,7 @@ SYSTEM_LOOKUPS = (
     Lookup(
         "system_processes",
         "the processes that use the most CPU",
-        "ps aux --sort=-%cpu",
+        "ps aux --sort=-%cpu | head -n {limit+1|11}",
         """
         what is using up all the cpu | what is using up my cpu | processes with the most cpu |
         who is using up the cpu | most cpu using processes | {number} most cpu using processes |
@@ -154,12 +156,11 @@ SYSTEM_LOOKUPS = (
         slots={"number": "limit"},
         must=("process/cpu/running/program/processes",),
         commands="ps | ps aux | ps -ef | ps -aux | top | htop",
-        causes="why is the cpu so busy | what is slowing down this machine",
     ),
     Lookup(
         "system_processes",
         "the processes that use the most memory",
-        "ps aux --sort=-%mem",
+        "ps aux --sort=-%mem | head -n {limit+1|11}",
         """
         what is using up all the memory | what is using up my memory | what uses up all the memory |
         processes with the most memory | who is using up all the memory | most memory using processes |
@@ -187,7 +188,7 @@ SYSTEM_LOOKUPS = (
     Lookup(
         "system_processes",
         "the processes by name",
-        "ps -e --sort=comm",
+        "ps -e --sort=comm | head -n 11",
         """
         processes by name | processes sorted by name | processes ordered by name |
         all processes sorted alphabetically | processes in alphabetical order
@@ -198,14 +199,14 @@ SYSTEM_LOOKUPS = (
     Lookup(
         "system_processes",
         "processes with a name",
-        "pgrep -a {name}",
+        "pgrep -af {name}",
         f"""
         {_NAMED} | {_NAMED.replace("{name}", "{daemon}")} | is {{daemon}} running | is {{daemon}} up |
         is {{daemon}} still running | {{daemon}} running | {{daemon}} | is {{daemon}} running on this machine
         """,
         slots={"name": "name"},
         needs=("name",),
-        must=("process/daemon/{daemon}",),
+        must=("process/daemon/pid/{daemon}",),
         commands="pgrep {name} | pgrep -a {name} | pidof {name}",
     ),
     Lookup(
@@ -267,16 +268,26 @@ SYSTEM_LOOKUPS = (
         what version of linux is installed | which linux version is installed | version of the kernel |
         version of the os | what os do we have | name of this host | what is the host name | host name |
         what is this host called | what host am I on | which machine am I on | which host is this |
-        what distribution is installed | what kernel | linux kernel version | os info | system name |
-        32 or 64 bit | kernel | kernel version | which kernel version is this | which kernel is running |
-        what kernel do we have | os | os version | what os is this | which os is running | operating system |
-        which operating system is this | which version of the operating system |
-        which version of linux is this | which linux is this | linux version | which os is installed |
-        hostname | what is the hostname | name of this machine | what is the name of this machine |
-        what is this machine called | architecture | cpu architecture
+        what distribution is installed | what kernel | linux kernel version | os info | system name | kernel |
+        kernel version | which kernel version is this | which kernel is running | what kernel do we have | os |
+        os version | what os is this | which os is running | operating system | which operating system is this |
+        which version of the operating system | which version of linux is this | which linux is this | linux version |
+        which os is installed | hostname | what is the hostname | name of this machine |
+        what is the name of this machine | what is this machine called | architecture | cpu architecture |
+        what operating system is this | which operating system is installed |
+        which operating system does this machine have | what operating system am I on | operating system version |
+        version of the operating system | what operating system is running | what operating system runs here |
+        name of the operating system | how many cores does this host have | how many cores | how many cores are there |
+        how many cores do we have | number of cores | core count | cpu cores | how many cpu cores are there |
+        how many cpu cores do we have | how many cpu cores does the machine have | how many cpu are there |
+        how many cpu do we have | how many cpu does this machine have | number of cpu | number of cpu cores |
+        how many processors are there | how many processors does this machine have | how many processors do we have |
+        number of processors | cpu count | how many cores has this machine | how many cpu has this machine |
+        how many cores has the cpu | how many cores does the cpu have | how many processor cores are there | cores |
+        processors
         """,
         fixed={"about": "system"},
-        must=("kernel/os/linux/hostname/architecture/name/machine/bit",),
+        must=("kernel/os/linux/hostname/architecture/name/machine/bit/core/operating/processor/cpu",),
         commands="""
         uname | uname -a | uname -r | hostname | cat /etc/os-release | lsb_release -a | hostnamectl
         """,
@@ -301,17 +312,16 @@ SYSTEM_LOOKUPS = (
         "ip address",
         """
         which ip does this machine have | which ip address does the server have | what ip do I have |
-        what ip address has this machine | what address does this machine have | local addresses |
-        ipv4 address | ipv6 address | ipv4 and ipv6 addresses | network address | mac address |
-        ip addresses of all interfaces | interfaces | network cards | network info | network config |
-        which addresses does this server have | what is the ip of this box | what is this machine's ip |
-        all ip addresses | ip | ip address | ip addresses | what is my ip | what is my ip address |
-        which ip addresses does this machine have | ip of this machine | local ip address | network addresses |
-        addresses of this machine | network interfaces | network interfaces and their addresses |
+        what ip address has this machine | what address does this machine have | local addresses | ipv4 address |
+        ipv6 address | ipv4 and ipv6 addresses | network address | mac address | ip addresses of all interfaces |
+        interfaces | network cards | which addresses does this server have | what is the ip of this box |
+        what is this machine's ip | all ip addresses | ip | ip address | ip addresses | what is my ip |
+        what is my ip address | which ip addresses does this machine have | ip of this machine | local ip address |
+        network addresses | addresses of this machine | network interfaces | network interfaces and their addresses |
         all network interfaces | which network interfaces are there | ip config
         """,
         fixed={"about": "addresses"},
-        must=("ip/address/interface",),
+        must=("ip/address/interface/card",),
         commands="ip a | ip addr | ip address | ip -br a | ifconfig | hostname -I | ipconfig",
     ),
     Lookup(

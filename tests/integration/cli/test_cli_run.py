@@ -65,7 +65,7 @@ def test_builtin_answers_without_a_model_and_shows_no_meters(agentctl: Commands)
     assert last.startswith("done · ")
     assert "$" not in ended.err
     assert "turn" not in ended.err
-    assert 'No model is set up. Matched your words to a read-only lookup: system_disks(), same as "df -h".' in ended.err
+    assert 'builtin matched your words to a read-only lookup: system_disks(), same as "df -h".' in ended.err
 
 
 def test_the_document_has_every_field_in_its_order(agentctl: Commands) -> None:

@@ -1,7 +1,7 @@
 """The labelled tasks: ``expected<TAB>task``; fresh.tsv was written before the table and is never used for tuning.
 
 Expected is one or more calls parted by " | ", ``change``, ``abstain``, or ``facts CALL`` (the call is allowed, with the
-note that explaining needs a model).
+note that explaining needs a model). examples.tsv has the examples of the agents' own files.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,7 @@ from agentctl.core.errors import ActionDenied, TaskFailed
 from agentctl.providers.builtin.provider import choose_lookup
 
 HERE = Path(__file__).parent
+NOW = datetime(2026, 3, 29, 10, tzinfo=UTC)  # in Europe/Berlin the day on which summer time began
 # What an argument means when it is left out; leaving it out and giving this are the same call.
 DEFAULTS: Mapping[str, Mapping[str, object]] = {
     "docker_ps": {"all": False},
@@ -96,7 +98,7 @@ def load(name: str) -> tuple[Labelled, ...]:
 def outcome(task: str) -> Outcome:
     """Ask builtin."""
     try:
-        match = choose_lookup(task)
+        match = choose_lookup(task, NOW)
     except ActionDenied:
         return Outcome("deny")
     except TaskFailed:

@@ -11,7 +11,7 @@ from agentctl.core.messages import Completion, Message, Request, ToolCall, ToolS
 from agentctl.core.pricing import FREE, ModelFacts
 from agentctl.protocols import LLMProvider
 from agentctl.providers.builtin.lexicon import CHANGES
-from agentctl.providers.builtin.provider import BuiltinProvider, choose_lookup, questions
+from agentctl.providers.builtin.provider import BuiltinProvider, announce, choose_lookup, questions
 from tests.unit.providers.builtin.labelled import load
 
 READS = sorted({task.task for task in load("tuning") if task.kind == "read"})
@@ -32,8 +32,7 @@ async def answered(request: Request) -> list[object]:
 async def test_a_question_becomes_one_call_and_a_sentence_about_it() -> None:
     assert await answered(asked("List all containers")) == [
         Completion(
-            "No model is set up. Matched your words to a read-only lookup: "
-            'docker_ps(all=true), same as "docker ps -a".',
+            'builtin matched your words to a read-only lookup: docker_ps(all=true), same as "docker ps -a".',
             (ToolCall("builtin-1", "docker_ps", {"all": True}),),
             stop="tool_calls",
         )
@@ -49,8 +48,18 @@ async def test_tools_result_is_the_answer() -> None:
 async def test_a_question_of_cause_gets_the_facts_and_a_note() -> None:
     (completion,) = await answered(asked("Why did web crash?"))
     assert isinstance(completion, Completion)
-    assert completion.tool_calls == (ToolCall("builtin-1", "docker_logs", {"name": "web"}),)
+    assert completion.tool_calls == (
+        ToolCall("builtin-1", "docker_inspect", {"name": "web"}),
+        ToolCall("builtin-2", "docker_logs", {"name": "web", "tail": 20}),
+    )
     assert completion.text.endswith("\nThese are the facts; explaining them needs a model: agentctl help setup")
+
+
+async def test_results_of_several_calls_are_the_answer_in_their_order() -> None:
+    results = (Message("tool", "state", tool_call_id="builtin-1"), Message("tool", "logs", tool_call_id="builtin-2"))
+    assert await answered(asked("Why did web crash?", Message("assistant", "…"), *results)) == [
+        Completion("state\n\nlogs")
+    ]
 
 
 async def test_a_lookup_whose_tool_is_not_offered_is_refused() -> None:
@@ -79,6 +88,15 @@ def test_builtin_is_free_and_not_a_language_model() -> None:
         ("create a folder named backups", "mkdir backups"),
         ("systemctl restart nginx", "systemctl restart nginx"),
         ("reboot this machine", "reboot"),
+        ("restart web and show the logs", "docker restart web"),
+        ("stop and remove web", "docker stop web && docker rm web"),
+        ("remove and stop web", "docker stop web && docker rm web"),
+        ("kill web", "docker kill web"),
+        ("stop all unhealthy containers", "docker stop $(docker ps -q --filter health=unhealthy)"),
+        ("restart the sick web container", "docker restart web"),
+        ("restart the container called sick", "docker restart sick"),
+        ("restart the memcached container", "docker restart memcached"),
+        ("delete -x.log", "rm ./-x.log"),
     ],
 )
 def test_a_change_is_denied_with_the_way_to_do_it_by_hand(task: str, command: str) -> None:
@@ -89,7 +107,21 @@ def test_a_change_is_denied_with_the_way_to_do_it_by_hand(task: str, command: st
 
 
 @pytest.mark.parametrize(
-    "task", ["set swap to 4G", "write a file hello.txt with hi", "free up some space", "x" * 700 + " stop web"]
+    "task",
+    [
+        "set swap to 4G",
+        "write a file hello.txt with hi",
+        "free up some space",
+        "x" * 700 + " stop web",
+        "Restart the sick container",
+        "restart the broken container",
+        "restart the flaky one",
+        "Execute a command inside the container web",
+        "don't restart web",
+        "stop web if it is unhealthy",
+        "update and restart web",
+        "stop all exited containers",
+    ],
 )
 def test_change_without_a_known_command_is_denied(task: str) -> None:
     with pytest.raises(ActionDenied, match="only reads; it cannot change anything"):
@@ -101,8 +133,50 @@ def test_unclear_task_names_the_nearest_lookups() -> None:
         choose_lookup("containers using more than 1GB")
     assert failed.value.message == "no lookup clearly fits: containers using more than 1GB"
     assert failed.value.hint.startswith("the nearest lookups: ")
-    assert failed.value.hint.endswith("; or set up a model: agentctl help setup")
+    assert failed.value.hint.endswith(
+        "; all that builtin answers: agentctl help builtin; to use a model: agentctl help setup"
+    )
     assert "docker stats" in failed.value.hint
+
+
+@pytest.mark.parametrize(
+    ("task", "near"),
+    [
+        ("folders with containers", "the folders in a folder (find . -mindepth 1 -maxdepth 1 -type d)"),
+        ("what is odd about the logs of container web.db", "(docker logs --tail 100 web.db)"),
+        ("what is odd about the logs of zork", "the logs of a container, or their last lines (say which)"),
+    ],
+)
+def test_hint_has_whole_command_lines_and_no_guessed_names(task: str, near: str) -> None:
+    with pytest.raises(TaskFailed) as failed:
+        choose_lookup(task)
+    assert near in failed.value.hint
+    assert "NAME" not in failed.value.hint
+    assert "  " not in failed.value.hint
+
+
+@pytest.mark.parametrize("task", [*(task.task for task in load("tuning") + load("fresh")), "", "restart web"])
+def test_no_sentence_of_builtin_says_that_a_model_is_missing(task: str) -> None:
+    try:
+        said = announce(choose_lookup(task))
+    except (TaskFailed, ActionDenied) as error:
+        said = f"{error.message} {error.hint}"
+    assert "set up" not in said
+    assert "No model" not in said
+
+
+@pytest.mark.parametrize(
+    ("task", "message", "hint"),
+    [
+        ("is port 70000 in use", "70000 is not a port", "name a number from 1 to 65535"),
+        ("last 0 lines of app.log", "0 is not a number that this lookup takes", "name a number from 1 to 100000"),
+        ("top 500 processes", "500 is not a number that this lookup takes", "name a number from 1 to 200"),
+    ],
+)
+def test_number_that_the_tool_does_not_take_is_refused_in_words(task: str, message: str, hint: str) -> None:
+    with pytest.raises(TaskFailed) as failed:
+        choose_lookup(task)
+    assert (failed.value.message, failed.value.hint) == (message, hint)
 
 
 @pytest.mark.parametrize("task", ["", "   ", "\n\t", "???", "…"])
@@ -141,7 +215,7 @@ def test_case_blanks_quotes_and_slips_of_the_finger_do_not_matter(one: str, same
 
 
 def test_every_question_of_the_help_has_words_for_people() -> None:
-    assert all(lookup.about and lookup.examples and lookup.same_as for lookup in questions())
+    assert all(lookup.about and lookup.same_as and (lookup.examples or lookup.causes) for lookup in questions())
 
 
 @settings(max_examples=300)

@@ -349,7 +349,7 @@ async def test_provider_without_a_model_reads_no_schemas_and_returns_the_result_
     def repeat(request: Request) -> Completion:
         return says(request.messages[-1].text)
 
-    note = "No model is set up. Matched your words to a read-only lookup."
+    note = "builtin matched your words to a read-only lookup."
     loop, provider = stage([asks(call("ps"), text=note), repeat], Deed("ps", lambda _: "web  up"), metered=False)
     outcome = await loop.run("s", "t")
     assert (outcome.status, outcome.answer) == ("done", "web  up")
@@ -367,9 +367,24 @@ async def test_provider_without_a_model_reads_no_schemas_and_returns_the_result_
 async def test_provider_without_a_model_does_not_retry_when_its_only_call_fails(
     stage: Stage, act: Act, status: str
 ) -> None:
-    loop, provider = stage([asks(call("ps"), text="No model is set up.")], Deed("ps", act), metered=False)
+    loop, provider = stage([asks(call("ps"), text="A lookup.")], Deed("ps", act), metered=False)
     outcome = await loop.run("s", "t")
     assert (outcome.status, outcome.answer, len(provider.heard)) == (status, "", 1)
+
+
+async def test_provider_without_a_model_returns_the_results_of_its_calls_in_their_order(stage: Stage) -> None:
+    asked = Completion("Two lookups.", (call("state", "1"), call("logs", "2")), stop="tool_calls")
+    deeds = Deed("state", lambda _: "exited"), Deed("logs", lambda _: "boom")
+    loop, provider = stage([asked], *deeds, metered=False)
+    outcome = await loop.run("s", "t")
+    assert (outcome.status, outcome.answer, len(provider.heard)) == ("done", "exited\n\nboom", 1)
+
+
+async def test_provider_without_a_model_keeps_what_it_found_when_one_of_its_calls_fails(stage: Stage) -> None:
+    asked = Completion("Two lookups.", (call("state", "1"), call("logs", "2")), stop="tool_calls")
+    loop, _ = stage([asked], Deed("state", lambda _: "exited"), Deed("logs", fails(GONE)), metered=False)
+    outcome = await loop.run("s", "t")
+    assert (outcome.status, outcome.answer, outcome.complete) == ("unavailable", "exited", False)
 
 
 async def test_provider_without_a_model_ends_as_denied_when_its_only_call_is_denied(stage: Stage) -> None:
