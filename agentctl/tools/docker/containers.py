@@ -31,6 +31,7 @@ from agentctl.tools.docker.responses import (
     document,
     documents,
     fields,
+    has_process,
     many,
     moment,
     names_of,
@@ -158,7 +159,7 @@ def summary(container: Doc, now: datetime) -> str:
             ("id", text(container, "Id")[:12]),
             ("image", text(config, "Image")),
             ("state", state_of(state, now)),
-            ("exit code", None if _runs(state) else number(state, "ExitCode")),
+            ("exit code", None if has_process(state) else number(state, "ExitCode")),
             ("out of memory", "yes: killed by the kernel" if state.get("OOMKilled") is True else "no"),
             ("error", text(state, "Error")),
             ("health", health_of(state)),
@@ -189,16 +190,11 @@ def name_of(container: Doc) -> str:
 def state_of(state: Doc, now: datetime) -> str:
     """Return a container's state in words, and since when it is in it."""
     word = text(state, "Status") or "unknown"
-    if _runs(state):
+    if has_process(state):
         began = moment(state, "StartedAt")
         return f"{word} for {span((now - began).total_seconds())}, pid {number(state, 'Pid')}" if began else word
     ended = moment(state, "FinishedAt")
     return f"{word}, ended {ago(ended, now)}" if ended else word
-
-
-def _runs(state: Doc) -> bool:
-    """Return whether a container's process runs; the engine also calls one running that waits for its next start."""
-    return state.get("Running") is True and state.get("Restarting") is not True
 
 
 def health_of(state: Doc) -> str:

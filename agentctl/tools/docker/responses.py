@@ -110,6 +110,11 @@ def nearest(word: str, known: list[str]) -> str:
     return f'did you mean "{holding[0]}"?' if word and len(holding) == 1 else ""
 
 
+def has_process(state: Doc) -> bool:
+    """Return whether a container's process runs; the engine also calls one running that waits for its next start."""
+    return state.get("Running") is True and state.get("Restarting") is not True
+
+
 def parse_since(since: str | None, now: datetime) -> float | None:
     """Parse ``10m``, ``2h``, a time or a date; return seconds since 1970. A time without a zone is local.
 
