@@ -1,17 +1,21 @@
-"""Limit a model's tool calls in one turn, and how often it may repeat one. Pure."""
+"""Limit a model's tool calls in one turn, and how often it may repeat one, or one that was denied. Pure."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from agentctl.core.errors import ActionDenied
 from agentctl.core.messages import ToolCall
+from agentctl.tools.toolbox import real_name
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
 _MOST_LEVELS = 20
+_LONGEST_ROUND = 3  # calls
+_MOST_DENIALS = 3  # of one call
 
 
 class LoopLimits(NamedTuple):
@@ -26,12 +30,13 @@ class LoopLimits(NamedTuple):
 
 
 def limit_tool_calls(
-    calls: Sequence[ToolCall], limits: LoopLimits, *, turn: int
+    calls: Sequence[ToolCall], limits: LoopLimits, *, turn: int, known: Collection[str] | None = None
 ) -> tuple[tuple[ToolCall, ...], Mapping[str, str]]:
     """Return the calls of a turn, normalized so that they can be sent back, and why some (by id) must not run.
 
-    Beyond ``calls_a_turn`` one more call is kept, to carry the refusal of the rest. Names get plain characters, ids
-    become unique, and arguments that are not JSON, too deep or too long are emptied and refused.
+    Beyond ``calls_a_turn`` one more call is kept, to carry the refusal of the rest. A name becomes that of the tool
+    that it means (``known`` are the run's tools; None: it stays), and gets plain characters. Ids become unique,
+    and arguments that are not JSON, too deep or too long are emptied and refused.
     """
     kept: list[ToolCall] = []
     refused: dict[str, str] = {}
@@ -48,8 +53,9 @@ def limit_tool_calls(
             refused[call_id] = (
                 f"not run: the arguments are not a JSON object of at most {limits.argument_characters} characters"
             )
+        name = call.name if known is None else real_name(call.name, known)
         arguments = {} if call_id in refused else call.arguments
-        kept.append(replace(call, id=call_id, name=plain_name(call.name), arguments=arguments))
+        kept.append(replace(call, id=call_id, name=plain_name(name), arguments=arguments))
     return tuple(kept), refused
 
 
@@ -68,33 +74,127 @@ def arguments_text(arguments: Mapping[str, object]) -> str | None:
         return None
 
 
+def call_key(call: ToolCall) -> str:
+    """Return the text that identical calls share: name and arguments."""
+    return f"{call.name} {arguments_text(call.arguments)}"
+
+
+class _Made(NamedTuple):
+    """A call as it was made; ``result`` is None until it is known, "" if the call was not run."""
+
+    asked: str
+    result: str | None = None
+
+
 class RepeatGuard:
-    """Counts identical calls in a row, over all turns of a run."""
+    """Recognizes a call that is repeated, alone (A, A, A) or in a round of two or three (A, B, A, B).
+
+    A call alone may come ``most`` - 1 times in a row. A round may come once, or ``most`` - 1 times if its results
+    change, as they do for a model that waits for something.
+    """
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._last = ""
-        self._times = 0
+        self._made: list[_Made] = []
         self._told = False
 
     def check_repeats(self, calls: Sequence[ToolCall]) -> Mapping[str, str] | None:
         """Return the refusal of each repeated call (by id); None if an earlier turn was refused for it already."""
         said: dict[str, str] = {}
+        is_repeated = False
         for call in calls:
-            asked = f"{call.name} {arguments_text(call.arguments)}"
-            if asked != self._last:
-                self._last, self._times, self._told = asked, 0, False
-            self._times += 1
-            if self._times < self._most:
+            self._made.append(_Made(call_key(call)))
+            period = self._period()
+            is_repeated = period > 0
+            if not is_repeated:
+                self._told = False
                 continue
             if self._told:
                 return None
+            self._made[-1] = self._made[-1]._replace(result="")
             said[call.id] = (
-                f"not run: {call.name} was called with these arguments {self._times} times in a row; "
-                "use the results you have, or do something else"
+                f"not run: {self._describe(call.name, period)}; use the results you have, or do something else"
             )
-        self._told = self._times >= self._most
+        self._told = is_repeated
+        del self._made[: -_LONGEST_ROUND * (self._most + 1) - len(calls)]
         return said
+
+    def add_results(self, results: Sequence[str]) -> None:
+        """Record the results of the calls that were checked last, in their order."""
+        for place, result in enumerate(results, len(self._made) - len(results)):
+            if self._made[place].result is None:
+                self._made[place] = self._made[place]._replace(result=result)
+
+    def forget_results(self) -> None:
+        """Forget what the calls returned, as the model no longer has it: asking again is no round without a change."""
+        self._made = [made._replace(result=None) for made in self._made]
+
+    def _period(self) -> int:
+        """Return the length of the round that the last call repeats, 0 if it repeats none."""
+        if self._times(1) >= self._most:
+            return 1
+        for period in range(2, _LONGEST_ROUND + 1):
+            last = self._made[-period:]
+            if len({made.asked for made in last}) > 1 and (
+                self._times(period) >= self._most or (self._times(period) >= 2 and self._is_unchanged(period))
+            ):
+                return period
+        return 0
+
+    def _times(self, period: int) -> int:
+        """Return how many times the last ``period`` calls were made in a row."""
+        times = 1
+        while (times + 1) * period <= len(self._made) and all(
+            self._made[-1 - back].asked == self._made[-1 - back - times * period].asked for back in range(period)
+        ):
+            times += 1
+        return times
+
+    def _is_unchanged(self, period: int) -> bool:
+        """Return whether each earlier call of the last round had the same result as in the round before."""
+        for back in range(1, period):
+            one, before = self._made[-1 - back].result, self._made[-1 - back - period].result
+            if one is None or before is None or (one != before and one and before):
+                return False
+        return True
+
+    def _describe(self, name: str, period: int) -> str:
+        times = self._times(period)
+        if period == 1:
+            return f"{name} was called with these arguments {times} times in a row"
+        names = ", ".join(made.asked.partition(" ")[0] for made in self._made[-period:])
+        return f"{names} were called with the same arguments {times} times in a row"
+
+
+class DenialGuard:
+    """Recognizes a call that is made again although it was denied."""
+
+    def __init__(self) -> None:
+        self._denied: dict[str, tuple[int, ActionDenied]] = {}
+
+    def error_of(self, calls: Sequence[ToolCall]) -> ActionDenied | None:
+        """Return the denial of the last of these calls that was ever denied, None if none was."""
+        found = [self._denied[key][1] for key in map(call_key, calls) if key in self._denied]
+        return found[-1] if found else None
+
+    def check_denials(
+        self, calls: Sequence[ToolCall], results: Sequence[object], *, nothing_since: bool
+    ) -> ActionDenied | None:
+        """Record the denials among the results of a turn; return the one that ends the run, None to go on.
+
+        It ends if a denied call is made again and nothing has succeeded between (``nothing_since``) or beside it, and
+        in any case the third time.
+        """
+        pairs = zip(calls, results, strict=True)
+        denied = {call_key(call): result for call, result in pairs if isinstance(result, ActionDenied)}
+        ends: ActionDenied | None = None
+        alone = nothing_since and not any(isinstance(result, str) for result in results)
+        for key, error in denied.items():
+            times = self._denied[key][0] + 1 if key in self._denied else 1
+            self._denied[key] = times, error
+            if times >= _MOST_DENIALS or (times > 1 and alone):
+                ends = error
+        return ends
 
 
 def _shallow(value: object, levels: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -21,6 +22,10 @@ _STOPS: Mapping[str, Stop] = {
 }
 _CACHE_MARK: Mapping[str, object] = {"cache_control": {"type": "ephemeral"}}  # for five minutes from the last read
 _MOST_CHARACTERS_QUOTED = 1000
+_MOST_ENCODINGS = 4  # JSON in a JSON string, and so on
+_NOTHING = frozenset(("", "null", "none", "undefined"))
+_END_MARKS = re.compile(r"(?:\s*<\|[^<>|]{0,40}\|>)+\s*\Z")  # a chat template's own, at the end of a text
+_MARKDOWN = re.compile(r"```(?:json)?\s*\n(.*)```", re.DOTALL)
 _PER_PIECE = 16  # added to a piece's characters; some servers send one character at a time
 _PER_CALL = 1024  # added to a call's arguments, for the tokens of its frame
 
@@ -168,17 +173,39 @@ class CompletionBuilder:
     ) -> Completion:
         """Return the completion that the pieces make."""
         calls = tuple(
-            ToolCall(call.id or f"call_{number}", call.name, _arguments("".join(call.pieces)))
+            ToolCall(call.id or f"call_{number}", call.name, parse_arguments("".join(call.pieces)))
             for number, call in enumerate(self._order, 1)
         )
         stop = _STOPS.get(self._stop or "", "tool_calls" if calls else "stop")
         return Completion("".join(self._text), calls, usage, model, stop, billed_nano, fee)
 
 
-def _arguments(text: str) -> Mapping[str, object]:
-    """Return a call's arguments; if they are not a JSON object, the tool's own validation tells the model."""
-    try:
-        found = json.loads(text or "{}")
-    except (ValueError, RecursionError):
-        found = None
+def parse_arguments(text: str) -> Mapping[str, object]:
+    """Return a call's arguments; if they are not a JSON object, the tool's own validation tells the model.
+
+    Nothing at all, in any spelling (``null``, ``""``, ``"null"``, ``[]``), is no arguments. An object inside a JSON
+    string is read, with newlines in its strings as they are, and so is one in a Markdown block or before a ``<|…|>``.
+    """
+    found: object = text
+    for _ in range(_MOST_ENCODINGS):
+        if not isinstance(found, str):
+            break
+        found = _decode(found)
+    if found is None or found == []:
+        return {}
     return found if isinstance(found, dict) else {"no_json_object": text[:_MOST_CHARACTERS_QUOTED]}
+
+
+def _decode(text: str) -> object:
+    """Return the JSON value that ``text`` holds, None for nothing, False for text that is not JSON."""
+    text = _END_MARKS.sub("", text).strip()
+    if (block := _MARKDOWN.fullmatch(text)) is not None:
+        text = block[1].strip()
+    if text.lower() in _NOTHING:
+        return None
+    if text.startswith("{}"):
+        text = text[2:].strip() or text  # some servers send an empty object before the real one
+    try:
+        return json.loads(text, strict=False)
+    except (ValueError, RecursionError):
+        return False

@@ -59,6 +59,11 @@ class Conversation:
         return self._messages
 
     @property
+    def was_cut(self) -> bool:
+        """Whether messages were cut for the last request."""
+        return self._was_cut
+
+    @property
     def measure(self) -> Measure:
         """How tokens are counted now."""
         return self._measure if self._counter is None else self._counter.measure

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from agentctl.budget.breaker import Overrun
-from agentctl.budget.last_answer import BudgetNotices, summarize_findings
+from agentctl.budget.last_answer import BudgetNotices, summarize_findings, without_refusals
 from agentctl.core.errors import (
     ActionDenied,
     AgentctlError,
@@ -23,7 +23,7 @@ from agentctl.core.errors import (
 from agentctl.core.events import Emit, ModelAnswered, Noted, TurnStarted
 from agentctl.core.messages import Completion, Message, ToolCall, ToolSpec
 from agentctl.core.results import FOUND_SO_FAR, FileNotice, InputTaken, ToolCount
-from agentctl.permissions.guards import LoopLimits, RepeatGuard, limit_tool_calls
+from agentctl.permissions.guards import DenialGuard, LoopLimits, RepeatGuard, limit_tool_calls
 from agentctl.runner.conversation import Conversation
 from agentctl.runner.model_calls import ModelCalls
 from agentctl.runner.tool_calls import ToolDispatcher, format_for_model
@@ -99,7 +99,8 @@ class Loop:
         self._conversation, self._input = conversation, run_input
         self._calls, self._emit, self._limits, self._metered = calls, emit, limits, metered
         self._dispatch = dispatch
-        self._repeats = RepeatGuard(limits.identical_calls)
+        self._repeats, self._denials = RepeatGuard(limits.identical_calls), DenialGuard()
+        self._is_stuck = False
         self._notices = BudgetNotices()
         self._turn = 0
         self._words = self._found = ""
@@ -118,7 +119,7 @@ class Loop:
         return self.outcome()
 
     async def _close(self, error: AgentctlError) -> None:
-        """Keep the findings of a run that a limit or its provider stopped: ask for a last answer, else use its notes.
+        """Keep the findings of a run that a limit, its provider or a repeated call stopped, if it can in a last answer.
 
         Raises:
             Overrun: the last answer cost more than its hold.
@@ -140,8 +141,9 @@ class Loop:
                 return
             if self._calls.asked_last:
                 await self._emit(Noted("no final answer could be obtained: showing the results so far"))
-        if isinstance(error, (BudgetExceeded, ProviderError, UnknownPrice)):
-            found = summarize_findings(self._conversation.messages)
+        if self._is_stuck or isinstance(error, (BudgetExceeded, ProviderError, UnknownPrice)):
+            messages = self._conversation.messages
+            found = summarize_findings(without_refusals(messages) if self._is_stuck else messages)
             words = error.partial if isinstance(error, BudgetExceeded) else ""
             words = words or self._unfinished_words() or self._words
             self._found = f"{words}\n\n{FOUND_SO_FAR}\n{found}".strip() if found else words
@@ -189,8 +191,10 @@ class Loop:
         except ContextOverflow as error:
             messages = await self._conversation.shorten(error, offered)
             answer = await self._calls.ask(messages, offered, with_reserve=self._turn > 1)
+        if self._conversation.was_cut:
+            self._repeats.forget_results()
         await self._conversation.learn(answer, offered)
-        calls, refused = limit_tool_calls(answer.tool_calls, self._limits, turn=self._turn)
+        calls, refused = limit_tool_calls(answer.tool_calls, self._limits, turn=self._turn, known=self._dispatch.names)
         answer = replace(answer, tool_calls=calls)
         if answer.text.strip() and (self._metered or not calls):
             self._words = answer.text
@@ -202,16 +206,18 @@ class Loop:
         """Run the tool calls and add their results in order; return whether a result is the final answer.
 
         A denial, or a missing engine or sandbox, is kept as the run's error unless a later call in this or a later turn
-        succeeds.
+        succeeds. A denied call that is made again ends the run as denied.
         """
         repeated = self._repeats.check_repeats(calls)
         if repeated is None:
-            raise TaskFailed(
+            self._is_stuck = True
+            raise self._denials.error_of(calls) or TaskFailed(
                 f"{calls[-1].name} was called repeatedly with the same arguments",
                 hint="describe the task more precisely, or choose another model",
             )
         results = await self._dispatch.run(calls, {**refused, **repeated})
-        self._trouble = None
+        self._repeats.add_results([format_for_model(result) for result in results])
+        last, self._trouble = self._trouble, None
         notice = self._notices.notice(self._calls.uses) if self._metered else ""
         for place, (call, result) in enumerate(zip(calls, results, strict=True), 1):
             if isinstance(result, str):
@@ -222,6 +228,10 @@ class Loop:
             if notice and place == len(results):
                 text = f"{text}\n\n{notice}"
             await self._conversation.add(Message("tool", text, tool_call_id=call.id))
+        again = self._denials.check_denials(calls, results, nothing_since=isinstance(last, ActionDenied))
+        if again is not None:
+            self._is_stuck = True
+            raise again
         if self._metered:
             return False
         self._words = "\n\n".join([result for result in results if isinstance(result, str)])

@@ -103,6 +103,11 @@ class ToolDispatcher:
         """The changed files that other programs run or obey later, each once."""
         return tuple(self._changed.values())
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the run's tools."""
+        return tuple(self._toolbox.names)
+
     def offered_tools(self) -> tuple[ToolSpec, ...]:
         """Return the specs of the tools that the model may use."""
         tools = [self._toolbox.get(name) for name in self._toolbox.names]

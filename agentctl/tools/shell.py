@@ -15,7 +15,7 @@ from agentctl.core.results import FileNotice, Reply
 from agentctl.core.text import escape_frames, frames_note
 from agentctl.protocols import CommandResult, Effect, Sandbox
 from agentctl.tools.tables import cell
-from agentctl.tools.tool import Arguments, cut_middle, define_tool
+from agentctl.tools.tool import Arguments, Command, cut_middle, define_tool
 from agentctl.tools.toolbox import ToolContext
 
 _OF_STDOUT, _OF_STDERR = 40 * 1024, 16 * 1024  # bytes of each stream that a model may see
@@ -30,7 +30,7 @@ _NOT_THERE = re.compile(
 class RunShell(Arguments):
     """The arguments of run_shell."""
 
-    command: str = Field(min_length=1, description="for /bin/sh, in the workspace")
+    command: Command = Field(min_length=1, description="for /bin/sh, in the workspace")
     timeout: int = Field(60, ge=1, le=600, description="seconds")
 
 

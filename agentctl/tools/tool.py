@@ -4,15 +4,17 @@ model.
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from inspect import cleandoc
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import anyio.to_thread
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from agentctl.core.errors import ToolError
 from agentctl.core.messages import ToolSpec
@@ -28,8 +30,9 @@ if TYPE_CHECKING:
 
 
 class Arguments(BaseModel):
-    """The arguments of a tool; unknown names are refused."""
+    """The arguments of a tool; unknown names are refused. An empty text is one only for the names in ``literal``."""
 
+    literal: ClassVar[frozenset[str]] = frozenset()
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, hide_input_in_errors=True)
 
 
@@ -105,9 +108,9 @@ class BoundTool(Generic[A]):
         """
         async with self._in_safe_words():
             checked = check(self.tool.name, self.tool.arguments, arguments)
-            if self.tool.resolve is None:
-                return arguments
-            return (await self.tool.resolve(self.context, checked)).model_dump(mode="json", exclude_unset=True)
+            if self.tool.resolve is not None:
+                checked = await self.tool.resolve(self.context, checked)
+            return checked.model_dump(mode="json", exclude_unset=True) if checked.model_fields_set else {}
 
     async def find_autorun(self, arguments: Mapping[str, object]) -> AutorunFile | None:
         """Return the program that obeys the file that a prepared call writes, or None.
@@ -201,23 +204,59 @@ def define_tool(
 
 
 def check(tool: str, model: type[A], arguments: Mapping[str, object]) -> A:
-    """Return the checked arguments; None counts as not given.
+    """Return the checked arguments; None counts as not given, and so does an empty text for an optional argument.
 
     Raises:
         ToolError: an argument is wrong; the message names it and the allowed values.
     """
-    given = {name: value for name, value in arguments.items() if value is not None}
+    given = {name: value for name, value in arguments.items() if not _is_left_out(model, name, value)}
     if not given and not any(field.is_required() for field in model.model_fields.values()):
         return model.model_construct()  # defaults need no check, and building the validator takes 15 ms
+    for name, field in model.model_fields.items():
+        if field.is_required() and name not in model.literal and _is_blank(given.get(name)):
+            raise ToolError(f'{tool}: "{name}" is empty', hint=_usage(tool, model))
     try:
         return model.model_validate(given)
     except ValidationError as error:
         wrong = error.errors(include_url=False, include_input=False)
         sentences = [_describe_error(tool, model, dict(entry), arguments) for entry in wrong[:3]]
-        takes = ", ".join(
-            f"{name} ({_allowed_values(entry)})" for name, entry in schema_of(model)["properties"].items()
-        )
-        raise ToolError("; ".join(sentences), hint=f"{tool} takes: {takes or 'no arguments'}") from error
+        raise ToolError("; ".join(sentences), hint=_usage(tool, model)) from error
+
+
+def _usage(tool: str, model: type[Arguments]) -> str:
+    takes = (f"{name} ({_allowed_values(entry)})" for name, entry in schema_of(model)["properties"].items())
+    return f"{tool} takes: {', '.join(takes) or 'no arguments'}"
+
+
+def _is_left_out(model: type[Arguments], name: str, value: object) -> bool:
+    """Return whether a value says that its argument was not given; a required one with an empty text is refused."""
+    field = model.model_fields.get(name)
+    if value is None or field is None:
+        return value is None
+    return not field.is_required() and _is_blank(value) and name not in model.literal
+
+
+def _is_blank(value: object) -> bool:
+    return not value.strip() if isinstance(value, str) else isinstance(value, (list, dict)) and not value
+
+
+def join_words(value: object) -> object:
+    """Return a command given as a list of words, as Docker's API takes it, as the text that has these words.
+
+    The list may itself be JSON text. Numbers are words, too; anything else is returned unchanged.
+    """
+    found = value
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        with suppress(ValueError, RecursionError):
+            found = json.loads(value)
+    if not isinstance(found, (list, tuple)):
+        return value
+    words = [str(word) if type(word) in (int, float) else word for word in found]
+    return shlex.join(words) if all(isinstance(word, str) for word in words) else value
+
+
+Command = Annotated[str, BeforeValidator(join_words)]
+"""A command as text, or as the list of its words; rules, questions and journals see the text."""
 
 
 def _describe_error(tool: str, model: type[Arguments], wrong: dict[str, Any], given: Mapping[str, object]) -> str:
@@ -229,6 +268,8 @@ def _describe_error(tool: str, model: type[Arguments], wrong: dict[str, Any], gi
         return f'{tool} needs "{name}"'
     if not name:
         return f"{tool}: {wrong['msg'].removeprefix('Value error, ')}"
+    if _is_blank(given.get(name)) and model.model_fields[name].is_required():
+        return f'{tool}: "{name}" is empty'
     allowed = _allowed_values(schema_of(model)["properties"].get(name, {}))
     return f'{tool}: "{name}" must be {allowed}, not {str(given.get(name))[:60]!r}'
 

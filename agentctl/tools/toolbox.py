@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -84,28 +85,60 @@ TOOLS: Mapping[str, str] = {
 """Name to ``module:attribute``; the attribute is a ``TypedTool``."""
 
 
+#: Exact synonyms, as models write them: a call by one is a call of the tool itself, for rules, questions and records.
+ALIASES: Mapping[str, str] = {
+    **dict.fromkeys(("docker_list", "docker_ls", "docker_containers", "list_containers", "containers"), "docker_ps"),
+    **dict.fromkeys(("docker_container_ls", "docker_list_containers", "docker_container_list"), "docker_ps"),
+    **dict.fromkeys(("docker_image_ls", "docker_list_images", "list_images", "images"), "docker_images"),
+    **dict.fromkeys(("docker_log", "container_logs", "docker_container_logs", "get_container_logs"), "docker_logs"),
+    **dict.fromkeys(("container_stats", "docker_container_stats"), "docker_stats"),
+    **dict.fromkeys(("inspect_container", "docker_container_inspect", "docker_describe"), "docker_inspect"),
+    **dict.fromkeys(("docker_df", "docker_disk_usage"), "docker_system_df"),
+    **dict.fromkeys(("docker_network_ls", "docker_list_networks", "list_networks"), "docker_networks"),
+    **dict.fromkeys(("docker_volume_ls", "docker_list_volumes", "list_volumes"), "docker_volumes"),
+    **dict.fromkeys(("read", "cat", "view", "view_file", "open_file", "file_read", "readfile"), "read_file"),
+    **dict.fromkeys(("ls", "list", "list_dir", "list_directory", "dir"), "list_files"),
+    **dict.fromkeys(("grep", "search", "rg", "ripgrep", "search_content", "grep_search"), "search_files"),
+    **dict.fromkeys(("df", "disks", "disk", "disk_usage"), "system_disks"),
+    **dict.fromkeys(("free", "memory", "ram", "meminfo"), "system_memory"),
+    **dict.fromkeys(("ps", "top", "processes", "process_list", "list_processes"), "system_processes"),
+    **dict.fromkeys(("ss", "netstat", "ports", "listening"), "system_ports"),
+    **dict.fromkeys(("bash", "shell", "sh", "terminal", "run_command", "execute_command", "exec_command"), "run_shell"),
+    **dict.fromkeys(("shell_command", "execute_shell", "run_bash", "execute_bash", "run_terminal_cmd"), "run_shell"),
+    **dict.fromkeys(("write", "file_write", "create_file", "save_file", "write_to_file"), "write_file"),
+    **dict.fromkeys(("start_container", "docker_container_start", "docker_start_container"), "docker_start"),
+    **dict.fromkeys(("stop_container", "docker_container_stop", "docker_stop_container"), "docker_stop"),
+    **dict.fromkeys(("restart_container", "docker_container_restart", "docker_restart_container"), "docker_restart"),
+    **dict.fromkeys(("remove_container", "docker_container_rm", "docker_remove_container"), "docker_rm"),
+    **dict.fromkeys(("run_container", "docker_container_run", "docker_run_container"), "docker_run"),
+    **dict.fromkeys(("exec_container", "docker_container_exec", "docker_exec_container"), "docker_exec"),
+    **dict.fromkeys(("pull_image", "docker_image_pull", "docker_pull_image"), "docker_pull"),
+    **dict.fromkeys(("remove_image", "docker_image_rm", "docker_remove_image"), "docker_rmi"),
+}
+_CHANGE = frozenset(("run_shell", "write_file", "docker_start", "docker_stop", "docker_restart", "docker_rm"))
+_CHANGE |= frozenset(("docker_run", "docker_exec", "docker_pull", "docker_rmi"))
+
+
 #: What users and models of other tools call a tool that reads; one that changes something is never suggested.
 _MEANINGS: Mapping[str, str] = {
-    **dict.fromkeys(("docker_list", "docker_ls", "docker_containers", "list_containers", "containers"), "docker_ps"),
-    **dict.fromkeys(("docker_container_ls", "docker_status", "docker_list_containers"), "docker_ps"),
-    **dict.fromkeys(("docker_image_ls", "docker_list_images", "list_images", "images"), "docker_images"),
-    **dict.fromkeys(("docker_log", "docker_tail", "container_logs", "docker_container_logs"), "docker_logs"),
-    **dict.fromkeys(("docker_top", "docker_cpu", "docker_memory", "container_stats"), "docker_stats"),
-    **dict.fromkeys(("docker_describe", "docker_show", "docker_health", "docker_env"), "docker_inspect"),
-    **dict.fromkeys(("docker_df", "docker_disk", "docker_disk_usage"), "docker_system_df"),
-    **dict.fromkeys(("docker_network_ls", "docker_list_networks"), "docker_networks"),
-    **dict.fromkeys(("docker_volume_ls", "docker_list_volumes"), "docker_volumes"),
-    **dict.fromkeys(("read", "cat", "view", "view_file", "open_file", "file_read", "readfile"), "read_file"),
-    **dict.fromkeys(("ls", "glob", "list", "list_dir", "list_directory", "dir", "tree"), "list_files"),
-    **dict.fromkeys(("grep", "search", "find", "rg", "ripgrep", "find_files", "search_content"), "search_files"),
-    **dict.fromkeys(("df", "disks", "disk", "disk_usage", "du", "system_df"), "system_disks"),
-    **dict.fromkeys(("free", "memory", "ram", "meminfo"), "system_memory"),
+    **{alias: name for alias, name in ALIASES.items() if name not in _CHANGE},
+    "docker_status": "docker_ps",
+    "docker_tail": "docker_logs",
+    **dict.fromkeys(("docker_top", "docker_cpu", "docker_memory"), "docker_stats"),
+    **dict.fromkeys(("docker_show", "docker_health", "docker_env"), "docker_inspect"),
+    "docker_disk": "docker_system_df",
+    **dict.fromkeys(("glob", "tree"), "list_files"),
+    **dict.fromkeys(("find", "find_files"), "search_files"),
+    **dict.fromkeys(("du", "system_df"), "system_disks"),
     **dict.fromkeys(("uptime", "load", "cpu", "system_cpu"), "system_load"),
-    **dict.fromkeys(("ps", "top", "processes", "process_list", "list_processes"), "system_processes"),
-    **dict.fromkeys(("ss", "netstat", "ports", "lsof", "listening"), "system_ports"),
+    "lsof": "system_ports",
     **dict.fromkeys(("uname", "hostname", "os_info", "users", "system"), "system_info"),
     **dict.fromkeys(("git", "git_diff", "git_state"), "git_status"),
 }
+
+_NAMESPACE = re.compile(r"(?:(?:functions?|tools?|default_api|multi_tool_use)[.:/])+", re.IGNORECASE)
+_AROUND = " \t\r\n\"'`"
+_NAME_END = re.compile(r"<\|.*|:\d+\Z|\(\s*\)\Z", re.DOTALL)  # a chat template's mark, a call's number, brackets
 
 
 class LazyToolbox:
@@ -216,6 +249,26 @@ def check_arguments(name: str, arguments: Mapping[str, object]) -> None:
 
     module, _, attribute = TOOLS[name].partition(":")
     check(name, getattr(import_module(module), attribute).arguments, arguments)
+
+
+def real_name(written: str, known: Collection[str] = TOOLS) -> str:
+    """Return the name of the tool that a model means by ``written``; ``written`` itself if that is no tool's.
+
+    Ignored are a namespace before the name (``functions.``), what follows it (a chat template's ``<|…|>``, a number,
+    brackets), blanks and quotes around it, its case, and a hyphen, dot or blank for an underscore. What is returned is
+    what rules, questions and records see, so an alias allows nothing that its tool does not.
+    """
+    if written in known:
+        return written
+    name = written.strip(_AROUND)
+    name = _NAME_END.sub("", name).strip(_AROUND)
+    if (namespace := _NAMESPACE.match(name)) is not None:
+        name = name[namespace.end() :].strip(_AROUND)
+    plain = re.sub(r"[-.\s]+", "_", name).lower()
+    for found in (name, plain, ALIASES.get(plain, "")):
+        if found in known or found in TOOLS:
+            return found
+    return written
 
 
 def nearest_tool(name: str, known: Collection[str] = TOOLS) -> str:

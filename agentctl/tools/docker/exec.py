@@ -30,7 +30,7 @@ from agentctl.tools.docker.containers import (
 )
 from agentctl.tools.docker.responses import Frames, document, fields, number, text
 from agentctl.tools.tables import cell
-from agentctl.tools.tool import define_tool
+from agentctl.tools.tool import Command, define_tool
 from agentctl.tools.toolbox import ToolContext
 
 MOST_COMMAND = 64 * 1024
@@ -54,7 +54,7 @@ class _State(NamedTuple):
 class ExecCommand(OnContainer):
     """The arguments of docker_exec."""
 
-    command: str = Field(description="words, no shell: for one write sh -c 'COMMAND'")
+    command: Command = Field(description="words or a list; for a shell write sh -c 'COMMAND'")
     user: str | None = None
     workdir: str | None = None
     timeout: int = Field(60, ge=1, le=600, description="seconds")

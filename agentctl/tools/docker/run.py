@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import anyio
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from agentctl.core.errors import AgentctlError, EngineUnavailable, ToolError
 from agentctl.tools.docker.client import EngineRefused
@@ -27,7 +29,7 @@ from agentctl.tools.docker.lifecycle import (
 from agentctl.tools.docker.orphans import OWNER, RUN, process_identity
 from agentctl.tools.docker.responses import Doc, document, fields, number, text, texts
 from agentctl.tools.tables import cell, plural
-from agentctl.tools.tool import define_tool
+from agentctl.tools.tool import Command, define_tool
 from agentctl.tools.toolbox import ToolContext
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,62}")
@@ -43,16 +45,46 @@ _PORT = re.compile(r"(?:(?:127\.0\.0\.1:)?(\d{1,5}):)?(\d{1,5})(?:/(tcp|udp))?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,200}")
 
 
+def _decoded(value: object) -> object:
+    """Return the value of a text that is a JSON list or object, any other value unchanged."""
+    if not isinstance(value, str) or not value.lstrip().startswith(("[", "{")):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+
+
+def as_list(value: object) -> object:
+    """Return ports as a list of texts: one port, or a number, is a list, too."""
+    found = _decoded(value)
+    items = [found] if isinstance(found, str) or type(found) is int else found
+    if not isinstance(items, list):
+        return items
+    return [str(item) if type(item) is int else item for item in items]
+
+
+def as_variables(value: object) -> object:
+    """Return variables as a mapping of texts; ``NAME=VALUE`` and Docker's own list of those are one, too."""
+    found = _decoded(value)
+    items = [found] if isinstance(found, str) else found
+    if isinstance(items, list) and all(isinstance(item, str) and "=" in item for item in items):
+        return dict(item.split("=", 1) for item in items)
+    if isinstance(found, dict):
+        return {name: str(item) if type(item) in (int, float) else item for name, item in found.items()}
+    return value
+
+
 class RunContainer(OnImage):
     """The arguments of docker_run."""
 
-    command: str | None = Field(None, description="words, no shell: for one write sh -c 'COMMAND'")
+    command: Command | None = Field(None, description="words or a list; for a shell write sh -c 'COMMAND'")
     name: str | None = None
     detach: bool = Field(False, description="leave it running")
     timeout: int = Field(60, ge=1, le=600, description="seconds, unless detached")
     network: bool = False
-    ports: list[str] | None = Field(None, description="8080:80, on 127.0.0.1")
-    env: dict[str, str] | None = None
+    ports: Annotated[list[str] | None, BeforeValidator(as_list)] = Field(None, description="8080:80, on 127.0.0.1")
+    env: Annotated[dict[str, str] | None, BeforeValidator(as_variables)] = None
     workspace: bool = Field(False, description="see the workspace at /workspace, read-only")
     writable: bool = Field(False, description="root is writable; else only /tmp")
     memory_mb: int = Field(512, ge=16, le=8192)

@@ -10,8 +10,8 @@ import ctypes
 import errno
 import os
 import sys
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -33,6 +33,7 @@ _RESOLVE_NO_MAGICLINKS, _RESOLVE_BENEATH = 0x02, 0x08
 _O_PATH: int = getattr(os, "O_PATH", os.O_RDONLY)
 _O_FOLDER = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | _O_PATH
 _MOST_LINKS, _MOST_TRIES = 40, 128
+_MOST_PARTS = 40  # of a path that are tried
 
 
 class _OpenHow(ctypes.Structure):
@@ -256,6 +257,48 @@ def refuse_private(workspace: Path, folders: Iterable[Path], relative: str) -> N
             raise ToolError(f"{relative} belongs to agentctl", hint="continue without it")
 
 
+@contextmanager
+def hint_inside(context: ToolContext, path: str) -> Iterator[None]:
+    """Give the error for a path outside the workspace a hint that names its last parts, if they exist inside."""
+    try:
+        yield
+    except ToolError as error:
+        hidden = find_hidden(context)
+        if (meant := find_tail(context.workspace, path, hidden=hidden, private=context.private)) is not None:
+            error.hint = f'did you mean "{meant}"?'
+        raise
+
+
+def _real_or_hint(context: ToolContext, path: str) -> str:
+    with hint_inside(context, path):
+        return real_relative(context.workspace, path)
+
+
+def find_tail(
+    workspace: Path, path: str, *, hidden: HiddenPaths | None = None, private: Iterable[Path] = ()
+) -> str | None:
+    """Return the longest proper end of ``path`` that exists in the workspace, "." for its own name; None without one.
+
+    What deny rules hide, and agentctl's own folders, do not exist here.
+    """
+    parts = [part for part in path.split("/") if part not in ("", ".")][-_MOST_PARTS:]
+    if path.startswith("~"):
+        parts = parts[1:]
+    private = tuple(private)
+    for start in range(0 if path.startswith(("/", "~")) else 1, len(parts)):
+        if ".." in parts[start:]:
+            continue
+        tail = "/".join(parts[start:])
+        with suppress(ToolError, OSError, UnicodeError):
+            real = real_relative(workspace, tail)
+            refuse_private(workspace, private, real)
+            refuse_denied(hidden, tail)
+            refuse_denied(hidden, real)
+            if (workspace / tail).exists():
+                return tail
+    return "." if parts and parts[-1] == workspace.name else None
+
+
 async def resolve_path(context: ToolContext, arguments: P) -> P:
     """Return the arguments with the real target of their path, so that links or dots do not bypass a rule.
 
@@ -265,7 +308,7 @@ async def resolve_path(context: ToolContext, arguments: P) -> P:
     if "path" not in arguments.model_fields_set:
         return arguments
     path: str = arguments.path  # type: ignore[attr-defined]
-    real = await anyio.to_thread.run_sync(real_relative, context.workspace, path)
+    real = await anyio.to_thread.run_sync(_real_or_hint, context, path)
     refuse_private(context.workspace, context.private, real)
     return arguments.model_copy(update={"path": real})
 

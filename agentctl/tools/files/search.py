@@ -46,6 +46,8 @@ sys.exit(search_in_child(asked))"""
 class SearchFiles(Arguments):
     """The arguments of search_files."""
 
+    literal = frozenset(("text",))
+
     text: str = Field(min_length=1, description="what to find")
     path: str = Field(".", description="a folder or a file of the workspace")
     pattern: str = Field("*", description='only files like "*.py"')

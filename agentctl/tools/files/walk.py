@@ -22,6 +22,7 @@ from agentctl.sandbox.mount_table import is_kernel_file
 from agentctl.tools.files.paths import (
     Identities,
     as_tool_error,
+    find_tail,
     open_beneath,
     open_workspace,
     real_relative,
@@ -88,7 +89,7 @@ def open_for_reading(
         try:
             handle = open_regular(root, relative)
         except FileNotFoundError as exc:
-            raise ToolError(f"{path} does not exist", hint=_suggest_path(root, relative)) from exc
+            raise ToolError(f"{path} does not exist", hint=_suggest_path(workspace, root, relative, hidden)) from exc
         except OSError as exc:
             raise as_tool_error(exc, path) from exc
     finally:
@@ -146,7 +147,7 @@ def real_folder(workspace: Path, path: str) -> Path:
         finally:
             os.close(folder)
     except FileNotFoundError as exc:
-        raise ToolError(f"{path} does not exist", hint=_suggest_path(root, relative)) from exc
+        raise ToolError(f"{path} does not exist", hint=_suggest_path(workspace, root, relative)) from exc
     except OSError as exc:
         raise as_tool_error(exc, path) from exc
     finally:
@@ -240,7 +241,8 @@ class Walk:
             except OSError as exc:
                 if folder == start:
                     if isinstance(exc, FileNotFoundError):
-                        raise ToolError(f"{self._path} does not exist", hint=_suggest_path(root, start)) from exc
+                        hint = _suggest_path(self._workspace, root, start, self._hidden)
+                        raise ToolError(f"{self._path} does not exist", hint=hint) from exc
                     if exc.errno == errno.ENOTDIR:
                         raise ToolError(f"{self._path} is not a folder", hint="read it as a file") from exc
                     raise as_tool_error(exc, self._path) from exc
@@ -298,8 +300,10 @@ class Walk:
             os.close(handle)
 
 
-def _suggest_path(root: int, relative: str) -> str:
-    """Return a near name in the same folder, else a file of the same name elsewhere."""
+def _suggest_path(workspace: Path, root: int, relative: str, hidden: HiddenPaths | None = None) -> str:
+    """Return a hint: the last parts of the path, if they exist, else a near name in the same folder."""
+    if (tail := find_tail(workspace, relative, hidden=hidden)) is not None:
+        return f'did you mean "{tail}"?'
     folder, _, name = relative.rpartition("/")
     try:
         handle = open_beneath(root, folder or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK)
@@ -307,9 +311,11 @@ def _suggest_path(root: int, relative: str) -> str:
         return "list the files of the folder above it"
     try:
         with os.scandir(handle) as found:
-            near = did_you_mean(name, [one.name for one in islice(found, 5000)])
+            names = [one.name for one in islice(found, 5000)]
     finally:
         os.close(handle)
+    above = f"{folder}/" if folder else ""
+    near = did_you_mean(name, [one for one in names if hidden is None or not hidden.hides(f"{above}{one}")])
     if not near:
         return "list the files of its folder"
-    return f'did you mean "{folder}/{near[14:]}' if folder else near
+    return f'did you mean "{above}{near[14:]}'

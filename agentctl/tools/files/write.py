@@ -23,6 +23,7 @@ from agentctl.tools.files.paths import (
     PATH,
     as_tool_error,
     find_hidden,
+    hint_inside,
     open_beneath,
     open_workspace,
     own_program_in,
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 class WriteFile(Arguments):
     """The arguments of write_file."""
 
+    literal = frozenset(("text",))
+
     path: str = Field(min_length=1, description="a file of the workspace")
     text: str = Field(description="all that shall be in it")
 
@@ -55,7 +58,7 @@ class _Written(NamedTuple):
 
 
 async def _resolve(context: ToolContext, arguments: WriteFile) -> WriteFile:
-    real = await anyio.to_thread.run_sync(_target, context.workspace, arguments.path)
+    real = await anyio.to_thread.run_sync(_target_or_hint, context, arguments.path)
     refuse_private(context.workspace, (*context.private, *own_program_in(context.workspace)), real)
     arguments = arguments.model_copy(update={"path": real})
     await anyio.to_thread.run_sync(_restore_secrets, context, arguments)  # a call that must fail is not asked about
@@ -123,6 +126,11 @@ def _original(workspace: Path, path: str) -> str:
     except (OSError, ToolError):
         return ""
     return safe_text(data.decode("utf-8", "backslashreplace"))
+
+
+def _target_or_hint(context: ToolContext, path: str) -> str:
+    with hint_inside(context, path):
+        return _target(context.workspace, path)
 
 
 def _target(workspace: Path, path: str) -> str:

@@ -62,11 +62,11 @@ async def test_report_that_is_not_a_number_is_in_doubt_and_does_not_end_the_run(
 
 
 async def test_unknown_tool_gets_the_list_of_tools(stage: Stage, diary: Diary) -> None:
-    loop, provider = stage([asks(call("shell", command="id")), says("ok")], Deed("read", lambda _: "x"))
+    loop, provider = stage([asks(call("frobnicate", command="id")), says("ok")], Deed("read", lambda _: "x"))
     outcome = await loop.run("s", "t")
     assert outcome.status == "done"
-    assert outcome.tools == (ToolCount("shell", 1, 1),)
-    assert provider.heard[1].messages[-1].text == 'error: there is no tool "shell" here\nhint: there are: read'
+    assert outcome.tools == (ToolCount("frobnicate", 1, 1),)
+    assert provider.heard[1].messages[-1].text == 'error: there is no tool "frobnicate" here\nhint: there are: read'
     assert len(diary.of(ToolStarted)) == len(diary.of(ToolFinished)) == 1
 
 
