@@ -68,7 +68,7 @@ class Came(NamedTuple):
 def busy(asked: WireRequest, *, paid: Paid = PAID["openai"], **odd: Any) -> Answer:  # noqa: ANN401
     """Say a word, and ask for one more look if there is a tool: only a limit ends this."""
     step = 1 + sum(said.role == "assistant" for said in asked.messages)
-    calls = (Call(LOOKUPS[step % 2]),) if asked.tools else ()
+    calls = (Call(LOOKUPS[step % 4]),) if asked.tools else ()
     return paid.answer(f"Step {step}: looking.", calls, **odd)
 
 

@@ -34,7 +34,7 @@ CENT = 10_000_000
 def fallback(asked: WireRequest, *, model: str = "gpt-4o", first: int = 50, later: int = 4_000) -> Answer:
     """Answer with another model than was asked: briefly at first, then at length, and always with one more call."""
     step = sum(said.role == "assistant" for said in asked.messages)
-    call = Call(LOOKUPS[step % 2])
+    call = Call(LOOKUPS[step % 4])
     return Answer(
         f"Step {step}.", (call,), model=model, input_tokens=400 + 50 * step, output_tokens=later if step else first
     )
@@ -231,7 +231,7 @@ class Foreign:
     async def stream(self, request: Request) -> AsyncIterator[Delta | Completion]:
         """Look twice, then answer."""
         self.asked += 1
-        calls = (ToolCall(f"c{self.asked}", LOOKUPS[self.asked % 2], {}),) if self.asked < 3 else ()
+        calls = (ToolCall(f"c{self.asked}", LOOKUPS[self.asked % 4], {}),) if self.asked < 3 else ()
         yield Completion("Done.", calls, Usage(100, 10), "other", "tool_calls" if calls else "stop")
 
 

@@ -43,7 +43,7 @@ def call(name: str, **arguments: object) -> Completion:
 
 def noisy(number: int) -> Completion:
     """Give long answers that fill the context; the provider counts a hundred tokens more at each turn."""
-    name = ("system_memory", "system_info")[number % 2]
+    name = ("system_memory", "system_info", "system_load", "system_disks")[number % 4]
     used = Usage(input_tokens=1000 + 100 * number, cached_input_tokens=500 if number else 0, output_tokens=100)
     return Completion(f"Look {number}: " + "word " * 300, (ToolCall(f"c{number}", name, {}),), used, "tool_calls")
 
@@ -153,7 +153,7 @@ SCRIPTS: dict[str, list[Any]] = {
     "slow to stop": [(stop_slowly,)],
     "huge": [answer("x" * 1_000_000)],
     "later-call": [call("system_memory"), hang],
-    "costly": [call("system_memory"), call("system_info")] * 20,
+    "costly": [*map(call, ("system_memory", "system_info", "system_load", "system_disks"))] * 10,
     "filling": [*map(noisy, range(8)), answer("enough is known")],
     "killed": [*map(noisy, range(2)), hang],
     "echo": [echo],

@@ -60,7 +60,7 @@ async def test_a_long_name_is_resolved_to_its_familiar_form(box: LazyToolbox, gi
     assert await box.get("docker_pull").prepare({"image": given}) == {"image": meant}
 
 
-NO_NAMES = ["", "-a nginx", "--all-tags", "nginx --platform x", "NGINX", "nginx:", "a\nb", "a\0", "https://x/y"]
+NO_NAMES = ["-a nginx", "--all-tags", "nginx --platform x", "NGINX", "nginx:", "a\nb", "a\0", "https://x/y"]
 
 
 @pytest.mark.parametrize("image", [*NO_NAMES, "a" * 32768])

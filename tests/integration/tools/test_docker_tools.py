@@ -193,7 +193,7 @@ async def test_missing_container_is_reported_with_the_nearest_name(box: LazyTool
 
 
 async def test_a_name_that_is_a_path_asks_for_nothing_else(box: LazyToolbox) -> None:
-    for name in ("../images/json?x=", "sample-web/json", "a b", "", "-x", "\x1b[2J"):
+    for name in ("../images/json?x=", "sample-web/json", "a b", "-x", "\x1b[2J"):
         with pytest.raises(EngineUnavailable, match="No such container"):
             await box.get("docker_inspect")({"name": name})
 
