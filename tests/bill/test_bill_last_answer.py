@@ -15,7 +15,7 @@ from tests.support.wire.server import Answer, Call, Fault, WireRequest
 
 HALF = 500_000_000
 LAST = "A third is used; nothing was changed; open: why."
-LOOKUPS = ("system_load", "system_load", "system_memory", "system_memory")  # no circle of two or three
+LOOKUPS = ("system_memory", "system_load", "system_load", "system_memory")  # no circle of two or three
 
 
 def looking(asked: WireRequest) -> Answer:
