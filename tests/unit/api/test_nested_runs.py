@@ -42,8 +42,7 @@ def outer(state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Process]:
 def busy(times: int) -> ScriptedProvider:
     """Look so often; each look costs ``COST``."""
     looks = [
-        Completion("", (ToolCall(f"c{n}", "docker_ps", {"name": f"n{n}"}),), USED, "tool_calls")
-        for n in range(times)
+        Completion("", (ToolCall(f"c{n}", "docker_ps", {"name": f"n{n}"}),), USED, "tool_calls") for n in range(times)
     ]
     return ScriptedProvider([*looks, Completion("Done.", usage=USED)], facts=PRICED)
 
