@@ -33,7 +33,7 @@ def show(
 ) -> None:
     """Show the settings that are set, with their value and source; keys are masked.
 
-    --all also shows the others, with the default that holds. JSON has every setting.
+    --all also shows the settings that are not set, with their defaults. JSON has every setting.
 
     Examples:
         agentctl config show
@@ -214,6 +214,8 @@ def set_(
     if unset == bool(value):
         hint = f"agentctl config set {field} VALUE   or: agentctl config set {field} --unset"
         raise UsageError("give either a value or --unset", hint=hint)
+    if value:
+        _refuse_unknown_names(field, value)
     changed = save_value(file, field, value or ())
     shown = re.sub(r"//\S*@", "//***@", ",".join(value or ()))  # a password in an address
     if unset:
@@ -228,6 +230,28 @@ def set_(
     if as_json:
         said = {"name": field, "value": shown if value else None, "path": str(file), "changed": changed}
         _print({**said, "warning": warning or None})
+
+
+def _refuse_unknown_names(field: str, words: list[str]) -> None:
+    """Refuse a tool, an argument or an agent that does not exist: no run could start.
+
+    Raises:
+        UsageError: there is one, with the nearest name.
+    """
+    if field == "agent":
+        from agentctl.runner.routing import find_agent, load_agents
+
+        find_agent(words[0].strip(), load_agents())
+    elif field in ("tools", "allow", "ask", "deny"):
+        from agentctl.permissions.decision import parse_known_rules, refuse_unknown_tools
+        from agentctl.settings.config_file import parse_value
+
+        value = parse_value(field, words)
+        names = [str(name) for name in value] if isinstance(value, tuple) else []
+        if field == "tools":
+            refuse_unknown_tools(names, field)
+        else:
+            parse_known_rules(names, field)
 
 
 def _set_price(file: Path, price: PricePath, words: list[str], *, unset: bool, as_json: bool) -> None:

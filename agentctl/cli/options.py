@@ -44,7 +44,7 @@ Until = Annotated[
     typer.Option(
         "--until",
         metavar="WHEN",
-        help="End of the window; a date includes that day. Without --since, it begins with the first call.",
+        help="End of the window; a date includes that day. Without --since, the window begins with the first call.",
         rich_help_panel=WINDOW,
     ),
 ]

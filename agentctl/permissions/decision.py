@@ -11,7 +11,7 @@ a person, inside the workspace too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from agentctl.core.errors import UsageError
@@ -154,19 +154,38 @@ def permissions_of(loaded: Loaded) -> Permissions:
         UsageError: a rule or ``tools`` names a tool or an argument that does not exist, with the nearest name.
     """
     settings = loaded.settings
-    for name in settings.tools or ():
-        if name not in TOOLS:
-            raise _unknown(f'tools ({loaded.sources["tools"]}) names "{name}"', name)
-    rules: dict[str, tuple[Rule, ...]] = {}
-    for setting in ("deny", "ask", "allow"):
-        rules[setting] = tuple(map(parse_rule, getattr(settings, setting)))
-        for rule in rules[setting]:
-            where = f"{setting} ({loaded.sources[setting]})"
-            covered = [name for name in TOOLS if rule.covers(name)]
-            if not covered:
-                raise _unknown(f'{where} names "{rule.tool}"', rule.tool)
-            _refuse_unknown_arguments(rule, covered, where)
+    refuse_unknown_tools(settings.tools or (), f"tools ({loaded.sources['tools']})")
+    rules = {
+        setting: parse_known_rules(getattr(settings, setting), f"{setting} ({loaded.sources[setting]})")
+        for setting in ("deny", "ask", "allow")
+    }
     return Permissions(read_only=settings.read_only, only=settings.tools, **rules)
+
+
+def refuse_unknown_tools(names: Iterable[str], where: str) -> None:
+    """Refuse the name of a tool that does not exist; ``where`` says where the names come from.
+
+    Raises:
+        UsageError: there is one, with the nearest name.
+    """
+    for name in names:
+        if name not in TOOLS:
+            raise _unknown(f'{where} names "{name}"', name)
+
+
+def parse_known_rules(texts: Iterable[str], where: str) -> tuple[Rule, ...]:
+    """Return the rules; ``where`` says where their texts come from.
+
+    Raises:
+        UsageError: one is no rule, or names a tool or an argument that does not exist, with the nearest name.
+    """
+    rules = tuple(map(parse_rule, texts))
+    for rule in rules:
+        covered = [name for name in TOOLS if rule.covers(name)]
+        if not covered:
+            raise _unknown(f'{where} names "{rule.tool}"', rule.tool)
+        _refuse_unknown_arguments(rule, covered, where)
+    return rules
 
 
 def _unknown(said: str, name: str) -> UsageError:

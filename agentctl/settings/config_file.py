@@ -133,6 +133,22 @@ def _refuse_broken(body: str) -> None:
             raise UsageError(f"{problem.text}; nothing was changed", hint="correct the file by hand first")
 
 
+def parse_value(field: str, words: Sequence[str], cwd: Path | None = None) -> object:
+    """Return the value that ``config set`` gives to a setting; relative paths begin at ``cwd``.
+
+    Raises:
+        UsageError: the value is not allowed.
+    """
+    given: object = words[0].strip() if len(words) == 1 else list(words)
+    if field in ("workdir", "cost_history_file") and isinstance(given, str) and given:
+        given = absolute(given, cwd or Path.cwd())
+    values, problems = validate({field: SettingEntry(given, Source("your answer"), field)})
+    if problems:
+        allowed = problems[0].text.rpartition("allowed: ")[2]
+        raise UsageError(safe_text(f'{field} cannot be "{format_value(" ".join(words))}"; allowed: {allowed}'))
+    return values[field]
+
+
 def _literal(field: str, words: Sequence[str], cwd: Path) -> str:
     """Return a value in TOML.
 
@@ -141,14 +157,7 @@ def _literal(field: str, words: Sequence[str], cwd: Path) -> str:
     """
     import tomlkit  # noqa: PLC0415 - needed only to change the file
 
-    given: object = words[0].strip() if len(words) == 1 else list(words)
-    if field in ("workdir", "cost_history_file") and isinstance(given, str) and given:
-        given = absolute(given, cwd)
-    values, problems = validate({field: SettingEntry(given, Source("your answer"), field)})
-    if problems:
-        allowed = problems[0].text.rpartition("allowed: ")[2]
-        raise UsageError(safe_text(f'{field} cannot be "{format_value(" ".join(words))}"; allowed: {allowed}'))
-    value = values[field]
+    value = parse_value(field, words, cwd)
     if isinstance(value, Decimal):
         return f"{value:f}"
     if isinstance(value, float | Path):

@@ -152,7 +152,7 @@ class Settings(BaseSettings):
         50, "CONTEXT_CUT_PERCENT", "context", "cut a full context to N percent",
         Flag(CONTEXT, "N"))
     context_warn_percent: Annotated[int, BeforeValidator(parsers.count(1, most=100))] = setting(
-        80, "CONTEXT_WARN_PERCENT", "context", "warn at a context N percent full",
+        80, "CONTEXT_WARN_PERCENT", "context", "warn at N percent of the context",
         Flag(CONTEXT, "N"))
     summaries: Annotated[Literal["auto", "always", "never"], parsers.OneOf] = setting(
         "auto", "SUMMARIES", "context",
@@ -162,7 +162,7 @@ class Settings(BaseSettings):
         500, "SUMMARY_TOKENS", "context", "limit the tokens of a summary", Flag(CONTEXT, "N"))
     max_output_tokens: Annotated[int | None, BeforeValidator(parsers.count(1, liftable=True))] = setting(
         None, "MAX_OUTPUT_TOKENS", "context",
-        "limit the tokens of one answer; unset: 4096 (reasoning 16384) at first, then by its answers",
+        "limit the tokens of one answer; unset: 4096, or 16384 for reasoning, then adapted",
         Flag(LIMITS, "N"),
         example="4096")
 
@@ -176,7 +176,7 @@ class Settings(BaseSettings):
     timeout: Seconds = setting(
         1800.0, "TIMEOUT", "work", "limit the duration of a run", Flag(LIMITS, "TIME"), written="30m")
     llm_timeout: Seconds = setting(
-        60.0, "LLM_TIMEOUT", "work", "limit the silence of a model", Flag(LIMITS, "TIME"),
+        60.0, "LLM_TIMEOUT", "work", "limit the time a model is silent", Flag(LIMITS, "TIME"),
         written="60s")
     workdir: MaybeFolder = setting(
         None, "WORKDIR", "work", "work in this folder; unset: the current one", Flag(COMMON, "DIR"),

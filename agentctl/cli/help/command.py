@@ -23,18 +23,17 @@ def help(
         agentctl help exit-codes
     """
     if topic is None:
-        print(_list())
+        _print_list()
         return
     print(_text(context, topic).rstrip())
 
 
-def _list() -> str:
+def _print_list() -> None:
     from agentctl.cli.help.pages import page_title, topics
+    from agentctl.cli.ui.columns import stdout_page
 
-    pages = topics()
-    width = max(map(len, pages), default=0)
-    lines = [f"agentctl help {name.ljust(width)}  {page_title(page)}" for name, page in pages.items()]
-    return "\n".join([*lines, f"agentctl COMMAND -h{' ' * (width - 3)}what a command does"])
+    rows = [(f"agentctl help {name}", page_title(page)) for name, page in topics().items()]
+    print(stdout_page().fields([*rows, ("agentctl COMMAND -h", "what a command does")]))
 
 
 def _text(context: typer.Context, topic: str) -> str:

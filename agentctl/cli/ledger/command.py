@@ -95,7 +95,7 @@ def reconcile(
         typer.Option(
             "--clear-miscount",
             metavar="PROVIDER/MODEL",
-            help="Count the input of this model in tokens again. That ends when a report is above the count.",
+            help="Hold the counted input tokens of this model again, until a report has more than were counted.",
             rich_help_panel=WHAT,
         ),
     ] = None,

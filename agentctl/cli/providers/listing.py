@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from agentctl.providers.catalog import Catalog
 
 _COLUMNS = (
-    *(Column(""), Column("provider"), Column("key", drop=1), Column("model", "name"), Column("", drop=5)),
+    *(Column(""), Column("provider"), Column("key"), Column("model", "id"), Column("", drop=5)),
     *(Column("context", drop=4, right=True), Column("in/M", right=True), Column("out/M", right=True)),
     *(Column("price from", "name", drop=3), Column("address", "name", drop=2)),
 )

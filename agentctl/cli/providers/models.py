@@ -42,7 +42,7 @@ def models(
     output: Output = None,
     json: Json = False,
 ) -> None:
-    """List models with window, prices and key.
+    """List models with context window, prices, and whether there is a key.
 
     Examples:
         agentctl models
@@ -138,7 +138,7 @@ def _print_table(rows: Sequence[_ModelRow], catalog: Catalog) -> None:
     from agentctl.cli.ui.columns import Column, stdout_page
 
     head = (
-        *(Column("provider"), Column("model", "name"), Column("key", drop=2), Column("context", drop=3, right=True)),
+        *(Column("provider"), Column("model", "id"), Column("key", drop=2), Column("context", drop=3, right=True)),
         *(Column("output", drop=4, right=True), Column("in/M", right=True), Column("out/M", right=True)),
         Column("note", "text", drop=1),
     )

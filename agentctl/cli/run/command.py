@@ -31,7 +31,7 @@ def run(
             "-i",
             "--input",
             metavar="FILE|-|none",
-            help="Read data: FILE, -, or none as in a while-read loop (default: from a pipe or file on stdin).",
+            help="Read data from FILE or stdin (-); none in a while-read loop (default: pipe or file on stdin).",
             rich_help_panel=COMMON,
         ),
     ] = None,
@@ -54,7 +54,7 @@ def run(
         typer.Option(
             "--env-file",
             metavar="FILE",
-            help="Read this .env file, too (may be repeated).",
+            help="Also read this .env file (may be repeated).",
             rich_help_panel=INPUT,
         ),
     ] = None,

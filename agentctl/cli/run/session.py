@@ -74,9 +74,15 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning) -> int:
     from agentctl.settings.own_files import PipeWait
 
     loaded = _settle_settings(request, known, PipeWait(since=began, notify=notify))
+    try:
+        choice = resolve_provider(loaded)
+    except AgentctlError as error:
+        for note in loaded.notes:
+            if error.message not in note:  # it is said once, as the error
+                notify(note)
+        raise
     for note in loaded.notes:
         notify(note)
-    choice = resolve_provider(loaded)
     has_model = choice.provider != "builtin"
     given = TaskInput(since=began, timeout_s=loaded.settings.timeout, notify=notify, has_model=has_model)
     task = known.task = given.read_task(task_file, source=source) if words is None else words

@@ -127,7 +127,7 @@ SETTING_FLAGS: dict[str, Any] = {
         "--context-warn-percent",
         metavar="N",
         panel="Context",
-        help="Warn at a context N percent full (default 80).",
+        help="Warn at N percent of the context (default 80).",
     ),
     "summaries": _flag(
         Literal["auto", "always", "never"] | None,
@@ -148,7 +148,7 @@ SETTING_FLAGS: dict[str, Any] = {
         "--max-output-tokens",
         metavar="N",
         panel="Limits",
-        help="Limit the tokens of one answer (default: 4096 (reasoning 16384) at first, then by its answers).",
+        help="Limit the tokens of one answer (default: 4096, or 16384 for reasoning, then adapted).",
     ),
     "agent": _flag(
         str | None,
@@ -171,7 +171,11 @@ SETTING_FLAGS: dict[str, Any] = {
         str | None, "--timeout", metavar="TIME", panel="Limits", help="Limit the duration of a run (default 30m)."
     ),
     "llm_timeout": _flag(
-        str | None, "--llm-timeout", metavar="TIME", panel="Limits", help="Limit the silence of a model (default 60s)."
+        str | None,
+        "--llm-timeout",
+        metavar="TIME",
+        panel="Limits",
+        help="Limit the time a model is silent (default 60s).",
     ),
     "workdir": _flag(
         str | None,

@@ -18,18 +18,21 @@ _JOINT = "\x00"  # safe text has none
 _INDENT = "  "
 _EASY_TEXT, _EASY_NAME = 20, 16  # cells that a column keeps as long as another one can be left out
 _LEAST_TEXT, _LEAST_NAME = 12, 8  # no amount is longer than 12, so that none is broken inside a text
+_EASY_ID, _LEAST_ID = 40, 16  # as above; a longer id stands alone on its line
 _LEAST_VALUE = 20
 _MOST_PIECE = 20  # cells of a piece of a word that is not broken
 _MOST_READ = 2000  # characters of a cell that are looked at for these
 _LEAST_HEAD = 5  # of a name that is cut
 
-Kind = Literal["whole", "name", "text", "line"]
+Kind = Literal["whole", "id", "name", "text", "line"]
 
 
 class Column(NamedTuple):
     """A column of a table, and what becomes of it on a terminal that is too narrow.
 
-    ``kind``: "whole" is never cut or broken (amounts, ids, dates); "name" is cut in its middle; "text" is wrapped, to
+    ``kind``: "whole" is never cut or broken (amounts, dates); "id" is
+    never cut either, but the rest of its row moves to the next line if it is too wide (what users paste); "name" is
+    cut in its middle; "text" is wrapped, to
     at most ``lines`` lines if that is not 0; "line" is never cut or broken either, but moved to a line of its own
     below the row (commands to paste, paths). Columns are left out from the highest ``drop`` down; 0 is never left out.
     """
@@ -43,7 +46,7 @@ class Column(NamedTuple):
     @property
     def is_flexible(self) -> bool:
         """Whether it can be narrower than its cells."""
-        return self.kind in ("name", "text")
+        return self.kind in ("id", "name", "text")
 
 
 class _Layout(NamedTuple):
@@ -71,7 +74,8 @@ class Page(NamedTuple):
         cells = [heads, *(row for row in found if not isinstance(row, str))]
         natural = [max(map(cell_width, each)) for each in zip(*cells, strict=True)]
         pieces = [0 if self.width is None else _longest_piece(each) for each in zip(*cells, strict=True)]
-        layout = _fit(columns, [*map(cell_width, heads)], natural, pieces, self.width)
+        blank = [at for at, each in enumerate(zip(*cells, strict=True)) if not any(each[1:])]
+        layout = _fit(columns, [*map(cell_width, heads)], natural, pieces, self.width, blank=blank)
         if layout is None:
             blocks = (row if isinstance(row, str) else "\n".join(self._block(columns, heads, row)) for row in found)
             return "\n\n".join(blocks)
@@ -119,6 +123,15 @@ class Page(NamedTuple):
         return "…" if self._clean("…") == "…" else "..."
 
     def _row(self, columns: Sequence[Column], row: Sequence[str], layout: _Layout) -> Iterator[str]:
+        widths = layout.widths
+        wide = next((at for at in widths if columns[at].kind == "id" and cell_width(row[at]) > widths[at]), None)
+        if wide is not None:
+            before = "".join(_pad(row[at], widths[at]) + _GAP for at in widths if at < wide)
+            if cell_width(before + row[wide]) <= (self.width or 0):
+                yield before + row[wide]
+            else:
+                yield from filter(None, (before.rstrip(), _INDENT + row[wide]))
+            row = ["" if at <= wide else cell for at, cell in enumerate(row)]
         parts = {at: self._cell(columns[at], row[at], width) for at, width in layout.widths.items()}
         for number in range(max(map(len, parts.values()), default=0)):
             line = (
@@ -151,13 +164,14 @@ class Page(NamedTuple):
             if not cell:
                 continue
             label = _pad(head, margin)
-            least = min(cell_width(cell), _LEAST_TEXT) if column.is_flexible else cell_width(cell)
+            is_cut = column.kind in ("name", "text")
+            least = min(cell_width(cell), _LEAST_TEXT) if is_cut else cell_width(cell)
             if column.kind == "line" or room < least:
                 yield from ([self.prose(head)] if head else [])
                 label, space = _INDENT, max(_LEAST_TEXT, (self.width or 0) - len(_INDENT))
             else:
                 space = room
-            if not column.is_flexible:
+            if not is_cut:
                 yield f"{label}{cell}".rstrip() if cell_width(label + cell) <= (self.width or 0) else cell
                 continue
             for number, line in enumerate(self._cell(column, cell, space)):
@@ -189,19 +203,26 @@ def stdout_page() -> Page:
 
 
 def _fit(
-    columns: Sequence[Column], heads: Sequence[int], natural: Sequence[int], pieces: Sequence[int], width: int | None
+    columns: Sequence[Column],
+    heads: Sequence[int],
+    natural: Sequence[int],
+    pieces: Sequence[int],
+    width: int | None,
+    *,
+    blank: Collection[int] = (),
 ) -> _Layout | None:
     """Return how the columns stand side by side in ``width`` cells; None if they cannot.
 
-    ``pieces`` are the widths of the longest pieces of text that are not broken.
+    ``pieces`` are the widths of the longest pieces of text that are not broken, ``blank`` the columns without a cell.
     """
     shown, below, left_out = list(range(len(columns))), tuple[int, ...](), list[int]()
     if width is None or _sum(natural) <= width:
         return _Layout(dict(enumerate(natural)))
     parts = list(zip(columns, heads, natural, pieces, strict=True))
-    easy = [_shrunk(*each, text=_EASY_TEXT, name=_EASY_NAME) for each in parts]
-    least = [_shrunk(*each, text=_LEAST_TEXT, name=_LEAST_NAME) for each in parts]
-    if _sum(easy) > width:
+    shown = [at for at in shown if at not in blank or not columns[at].drop]  # nothing is lost: not named
+    easy = [_shrunk(*each, text=_EASY_TEXT, name=_EASY_NAME, id_=_EASY_ID) for each in parts]
+    least = [_shrunk(*each, text=_LEAST_TEXT, name=_LEAST_NAME, id_=_LEAST_ID) for each in parts]
+    if _sum(easy[at] for at in shown) > width:
         below = tuple(at for at in shown if columns[at].kind == "line")
         shown = [at for at in shown if at not in below]
     droppable = sorted((at for at in shown if columns[at].drop), key=lambda at: -columns[at].drop)
@@ -221,10 +242,11 @@ def _sum(widths: Iterable[int]) -> int:
     return sum(found) + len(_GAP) * (len(found) - 1)
 
 
-def _shrunk(column: Column, head: int, natural: int, piece: int, *, text: int, name: int) -> int:
+def _shrunk(column: Column, head: int, natural: int, piece: int, *, text: int, name: int, id_: int) -> int:
     if not column.is_flexible:
         return natural
-    return min(natural, max(head, max(text, piece) if column.kind == "text" else name))
+    room = {"id": id_, "name": name}.get(column.kind, max(text, piece))
+    return min(natural, max(head, room))
 
 
 def _longest_piece(cells: Iterable[str]) -> int:

@@ -32,7 +32,7 @@ def test_get_distinguishes_unset_from_empty_in_json(here: Here) -> None:
 
 
 def test_value_printed_by_get_is_accepted_by_set(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
-    values = {"timeout": "1h30m", "deny": "a,docker_rm(name=x)", "max_cost_per_hour": "none", "network": "on"}
+    values = {"timeout": "1h30m", "deny": "docker_stop,docker_rm(name=x)", "max_cost_per_hour": "none", "network": "on"}
     for name, value in values.items():
         assert here("config", "set", name, value).code == 0
     printed = {name: here("config", "get", name).out.rstrip("\n") for name in values}
@@ -66,6 +66,32 @@ def test_wrong_value_is_refused_and_no_key_is_repeated(here: Here, config: Path,
     assert (ended.code, ended.out, config.exists()) == (2, "", False)
     assert said in ended.err
     assert "not-to-be-seen" not in ended.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["tools", "docker_ps", "docker_log"], 'error: tools names "docker_log", and there is no such tool\n'),
+        (["tools", "docker_ps,x"], 'error: tools names "x", and there is no such tool\n'),
+        (["allow", "x"], 'error: allow names "x", and there is no such tool\n'),
+        (["deny", "docker_lgs(name=db*)"], 'hint: did you mean "docker_logs"?\n'),
+        (["ask", "docker_rm(nam=db)"], 'hint: did you mean "name"?\n'),
+        (["agent", "dockr"], 'error: no agent is called "dockr"\nhint: did you mean "docker"?\n'),
+    ],
+)
+def test_name_that_would_stop_every_run_is_refused(here: Here, config: Path, words: list[str], said: str) -> None:
+    ended = here("config", "set", *words)
+    assert (ended.code, ended.out, config.exists()) == (2, "", False)
+    assert said in ended.err
+
+
+def test_known_names_are_set_even_beside_a_wrong_one(here: Here, config: Path) -> None:
+    config.mkdir()
+    (config / "config.toml").write_text('deny = ["nosuch"]\n')
+    for words in (["allow", "docker_restart(name=web)"], ["tools", "docker_ps", "docker_logs"], ["agent", "docker"]):
+        assert here("config", "set", *words).code == 0
+    assert here("config", "set", "deny", "docker_rm").code == 0
+    assert here("config", "get", "deny").out == "docker_rm\n"
 
 
 def test_set_says_what_it_did_and_which_source_overrides_it(

@@ -102,6 +102,26 @@ def test_each_list_fits_the_terminal_and_cuts_no_amount_id_or_time(here: Here, a
             assert {word for word in shown - whole if "-" not in word} == set(), (command, width)
 
 
+@pytest.mark.parametrize("width", [60, 80, 100, 140])
+def test_model_can_be_pasted_from_the_list_at_any_width(here: Here, at_terminal: AtTerminal, width: int) -> None:
+    names = {line.split()[1] for line in here("models", "openai/gpt-4o").out.split("\n\n")[0].splitlines()[1:]}
+    lines = at_terminal("models", "openai/gpt-4o", width=width)
+    assert names <= {word for line in lines for word in line.split()}
+    assert max(map(len, lines)) <= width
+
+
+def test_empty_note_is_no_column_where_room_is_short(at_terminal: AtTerminal) -> None:
+    header, *_ = at_terminal("models", "sonnet-4", "anthropic/", width=80)
+    assert header.split() == ["provider", "model", "key", "context", "in/M", "out/M"]
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_list_of_topics_is_wrapped_between_words(here: Here, at_terminal: AtTerminal, width: int) -> None:
+    lines = at_terminal("help", width=width)
+    assert max(map(len, lines)) <= width
+    assert " ".join(" ".join(lines).split()) == " ".join(here("help").out.split())
+
+
 @pytest.mark.usefixtures("past")
 def test_list_in_a_pipe_is_cut_by_nothing(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "20")

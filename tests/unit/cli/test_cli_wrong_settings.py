@@ -160,6 +160,18 @@ def test_a_run_of_a_provider_needs_its_key_to_be_right(
     assert (ended.code, ended.out) == (2, "")
     assert "error: openai_api_key (environment OPENAI_API_KEY) cannot be used" in ended.err
     assert "sk x" not in ended.err
+    assert ended.err.count("cannot be used") == 1
+
+
+def test_two_providers_at_once_are_reported_once_and_other_warnings_stay(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"LLM_PROVIDER": "anthropic", "LLM_MODEL": "openai/gpt-4o", "OPENAI_BASE_URL": "x y"}.items():
+        monkeypatch.setenv(name, value)
+    ended = here("run", "Why?")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.count("two providers are named at once") == 1
+    assert "warning: openai_base_url" in ended.err
 
 
 def test_a_wrong_flag_stops_every_command_that_has_it(here: Here) -> None:

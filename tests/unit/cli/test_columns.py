@@ -131,6 +131,32 @@ def test_text_is_broken_between_words_or_behind_a_mark() -> None:
     assert parts == ["x", "deny", "~/.local/", "run_", "state/agentctl", "shell(command=rm", "*)"]
 
 
+def test_id_is_never_cut_and_the_rest_of_its_row_moves_below() -> None:
+    columns = (Column("at"), Column("model", "id"), Column("in", right=True), Column("note", drop=1))
+    rows = [("a", "short", "$1", ""), ("b", "gpt-4o-mini-search-preview-2025-03-11", "$10", "")]
+    assert Page(30).table(columns, rows) == (
+        "at  model                   in\n"
+        "a   short                   $1\n"
+        "b\n"
+        "  gpt-4o-mini-search-preview-2025-03-11\n"
+        "                           $10"
+    )
+    assert Page(44).table(columns, rows).splitlines()[2:] == [
+        "b   gpt-4o-mini-search-preview-2025-03-11", f"{'$10':>44}"
+    ]  # fmt: skip
+    assert "$10" in Page(46).table(columns, rows).splitlines()[2]
+    assert "gpt-4o-mini-search-preview-2025-03-11" in Page(16).table(columns, rows)
+
+
+def test_column_without_a_cell_leaves_first_and_is_not_named() -> None:
+    columns = (Column("model", "id"), Column("key", drop=2), Column("note", "text", drop=1))
+    assert (
+        Page(20).table(columns, [("gpt-4o-mini-long", "no", "")]) == "model\ngpt-4o-mini-long\n(too narrow for:\n  key)"
+    )
+    assert Page(21).table(columns, [("gpt-4o-mini-long", "no", "")]) == "model             key\ngpt-4o-mini-long  no"
+    assert Page(50).table(columns, [("x", "no", "")]).startswith("model  key  note")
+
+
 def test_string_among_the_rows_is_a_heading() -> None:
     rows = ["Limits:", ("max_turns", "30"), "Output:", ("color", "auto")]
     assert Page().table((Column("setting"), Column("value")), rows) == (
