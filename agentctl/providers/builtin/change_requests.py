@@ -34,7 +34,11 @@ _JOINED = re.compile(r"[;,&|:.!?>]\s|\b(?:and|then|but|also|plus|or|after|before
 _NO_FORMS = word_set("running runing swapping restarting settings setting building buildings")
 _MAKING = word_set("write make create generate build run")  # a text, a list or a plan, which is no change
 _FILLERS = word_set("make bring put get turn set spin")  # around the verb of the change
-_WHY_RESTART = r"why (?:did|does|do|has) (?:\S+ ){1,4}restart(?:ed)?"  # asks, whatever it is about
+# A question that ends in such a verb asks about what happened.
+_PAST = (
+    r"(?:why|when|how often|how many times) (?!don't|dont|not )(?:\S+ ){2,5}"
+    r"(?:restart|restarted|start|started|stop|stopped|killed|restarted last|started last)"
+)
 _NEGATIVE = word_set("not don't dont never without except unless if when once whenever until till every each while")
 _WANTING = word_set("be get got getting have having want wants need needs sure must rather like")
 _NOT_WANTED = word_set("is are was were been be that which have has recently last just most lately not")
@@ -125,7 +129,8 @@ def _begins_with_order(parts: Sequence[str]) -> bool:
 def needs_thought(task: str) -> bool:
     """Return whether a normalized task asks for a method, a definition, a negative or two things: never a lookup."""
     lower = f"{task.lower()} "
-    is_negative = " not " in lower and " or not " not in lower
+    is_negative = (" not " in lower and " or not " not in lower) or "n't " in lower or "cannot " in lower
+    is_negative = is_negative and not lower.startswith("why ")
     return (
         is_negative or _DEFINITION.fullmatch(task.lower()) is not None or any(thought in lower for thought in THOUGHTS)
     )
@@ -146,7 +151,7 @@ def _is_noun(task: str, parts: list[str], verbs: tuple[str, ...]) -> bool:
 
 
 def _verbs(text: str) -> tuple[str, ...]:
-    if text.startswith("why ") and re.fullmatch(_WHY_RESTART, text):
+    if text.startswith(("why ", "when ", "how ")) and re.fullmatch(_PAST, text):
         return ()
     for phrase in HARMLESS:
         text = text.replace(phrase, " ")

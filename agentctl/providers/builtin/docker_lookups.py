@@ -95,7 +95,9 @@ DOCKER_LOOKUPS = (
         has the {name} container {state} | is the container {name} {state} | is my {name} container up |
         what is the status of {name} container | is {name} container up | how is the {name} container doing |
         how is container {name} doing | {name} container running | {name} container | container {name} |
-        is the {name} container okay | is the {name} container healthy | is {name} {health} |
+        is the {name} container okay | is the {name} container healthy | is {name} {health} | is {name} healthy |
+        health of {name} | how healthy is {name} | how long has {name} been running | how long is {name} running |
+        how long has the {name} container been running | since when is {name} running |
         is the {name} container {health} | is container {name} {health} | health of the {name} container |
         is {name} running | is {name} up | is the {name} container up | is container {name} up |
         is container {name} running | is the {name} container running | is the container {name} still running |
@@ -110,7 +112,7 @@ DOCKER_LOOKUPS = (
         fixed={"all": True},
         slots={"name": "name"},
         needs=("name",),
-        must=("container/running/{state}/{health}",),
+        must=("container/running/healthy/health/{state}/{health}",),
         commands="docker ps -a --filter name={name} | docker ps --filter name={name}",
     ),
     Lookup(
@@ -130,7 +132,7 @@ DOCKER_LOOKUPS = (
     Lookup(
         "docker_images",
         "images by name",
-        "docker images {name}",
+        "docker images | grep -i {name}",
         """
         any {name} images | got any {name} images | {name} images | {name} image | {name} docker images |
         images named {name} | images called {name} | image {name} | images with {name} in the name |
@@ -198,6 +200,12 @@ DOCKER_LOOKUPS = (
         why does {name} keep exiting | why is {name} always {state} | why is {name} constantly {state} |
         why is the {name} container always {state} | why is {name} {health} | why is container {name} {health} |
         why is the {name} container {health} | why has {name} become {health} | why is {name} down |
+        why did {name} stop | why did the {name} container stop | why was {name} killed | why has {name} stopped |
+        why was the {name} container killed | why is {name} not running | why is the {name} container not running |
+        why does {name} not start | why does the {name} container not start | why won't {name} start |
+        why isn't {name} running | why won't the {name} container start | why did {name} not start |
+        what happened to {name} | what happened to the {name} container | what happened to container {name} |
+        why did container {name} stop | why is container {name} not running | why is {name} {state} all the time |
         why is {name} crash looping | why is the {name} container crash looping |
         why is container {name} crash looping | why did {name} restart | why did the {name} container restart |
         why did the {name} container exit | why did the {name} container die | why did the {name} container fail |
@@ -265,15 +273,22 @@ DOCKER_LOOKUPS = (
         which environment variables does container {name} have | which environment variables does {name} have |
         environment variables of {name} | environment variables of the {name} container |
         environment variables of container {name} | exit code of {name} | exit code of the {name} container |
+        how often did {name} restart | how many times has {name} restarted | how often has {name} restarted |
+        how many times did {name} restart | how often did the {name} container restart |
+        how often was {name} restarted | when did {name} start | when was {name} started |
+        when did the {name} container start | when was the {name} container started |
         exit code of container {name} | what is the exit code of {name} | ip address of the {name} container
         """,
         slots={"name": "name"},
         needs=("name",),
         must=(
-            "inspect/container/image/mount/mounted/publish/expose/policy/count/variable/code/command",
+            (
+                "inspect/container/image/mount/mounted/publish/expose/policy/count/variable/code/command/"
+                "restart/restarted/start/boot"
+            ),
             (
                 "inspect/info/config/port/mount/mounted/volume/network/ip/image/everything/metadata/describe/"
-                "environment/policy/count/code/command"
+                "environment/policy/count/code/command/restart/restarted/start/boot"
             ),
         ),
         commands="docker inspect {name} | docker container inspect {name}",

@@ -203,13 +203,16 @@ FILE_LOOKUPS = (
         what fills up the disk | where is my disk space | where is all the disk space going |
         where did all the disk space go | where is the disk space | what is using the space here |
         who is using the disk | who uses the disk space | what is so big here | what is big here | what is on my disk |
-        what is using the disk in {path} | what is filling {path} | what is using disk space in {path} |
-        what is using space in {path} | what uses the most space in {path} | what is using the most space in {path} |
+        size of {path} | how big is {path} | how big is the folder {path} | how big is the folder {name} |
+        size of the folder {path} | size of the folder {name} | size of the {name} folder |
+        how much space does {path} use | how big is the {name} folder | what is using the disk in {path} |
+        what is filling {path} | what is using disk space in {path} | what is using space in {path} |
+        what uses the most space in {path} | what is using the most space in {path} |
         what uses the disk space in {path} | what is filling up {path}
         """,
         fixed={"kind": "folder", "sort": "size"},
         slots={"number": "limit", "path": "path", "name": "path"},
-        must=("folder/folders/subfolder/disk/space/big/filling",),
+        must=("folder/folders/subfolder/disk/space/big/size/filling",),
         commands="du | du -sh * | du -h | du -sh | du -h {path}",
     ),
     Lookup(

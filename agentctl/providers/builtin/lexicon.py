@@ -159,6 +159,8 @@ hold holds holding hold
 sorted ordered sort order sort
 procesess process
 worktree tree
+cpus cpu
+isn't won't can't cannot doesn't didn't aren't wasn't hasn't not
 """
 
 

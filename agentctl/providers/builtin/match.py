@@ -40,7 +40,9 @@ _LEAST_NEAR_SCORE = 0.2  # of a lookup that a hint names as near
 _PAIR_WEIGHT = 0.5  # of two adjacent words, relative to the lower weight of the two
 _CONTEXT = frozenset({"{name}", "{number}"})  # these count only between words of an example
 _COUNTLESS = word_set("any all some every each which what find have do does got anything")  # not about a name
-_CAUSE = word_set("why explain should worry wrong problem normal slow filling slowing error looping loop too")
+_CAUSE = word_set(
+    "why explain should worry wrong problem normal slow filling slowing error looping loop too happened killed"
+)
 #: The least and the most of a number that a tool takes, by the tool and its argument, or by the argument alone.
 RANGES: Mapping[str, tuple[int, int]] = {
     "port": (1, 65_535),

@@ -175,7 +175,7 @@ def _word(words: Words, at: int, word: str, lower: str, is_quoted: bool, followi
     shape = None if is_quoted and " " in word else kind_of(word, lower)
     if not word.isprintable():
         return Word("{odd}", word, "odd")
-    if shape and shape.kind in {"file", "host"} and _is_container(words, at) and _NAME.fullmatch(word):
+    if shape and shape.kind in {"file", "host"} and _is_container(words, at, known) and _NAME.fullmatch(word):
         return Word("{name}", word, "name")
     if _text_at(words, at, known) and (is_quoted or shape is None or shape.kind == "number"):
         return Word("{text}", word, "text")
@@ -206,7 +206,7 @@ def _word(words: Words, at: int, word: str, lower: str, is_quoted: bool, followi
     if lower in STATES:
         return Word("{state}", STATES[lower], "state")
     stemmed = stem(lower)
-    is_named = _is_named(words, at)
+    is_named = _is_named(words, at, known)
     if lower in DAEMONS and not is_named and following not in {"containers", "logs", "image", "images"}:
         return Word("{daemon}", word, "name")
     if stemmed in known.table or stemmed in POLITE or (stemmed in known.words and not is_named):
@@ -220,15 +220,16 @@ def _word(words: Words, at: int, word: str, lower: str, is_quoted: bool, followi
     return Word("{name}", word, "name") if _NAME.fullmatch(word) else Word("{odd}", word, "odd")
 
 
-def _is_named(words: Words, at: int) -> bool:
+def _is_named(words: Words, at: int, known: KnownWords) -> bool:
     """Return whether the place of a word makes it a name: ``named WORD``, or that of a container."""
-    return (at > 0 and words[at - 1][0].lower() in {"named", "called"}) or _is_container(words, at)
+    return (at > 0 and words[at - 1][0].lower() in {"named", "called"}) or _is_container(words, at, known)
 
 
-def _is_container(words: Words, at: int) -> bool:
+def _is_container(words: Words, at: int, known: KnownWords) -> bool:
     """Return whether the place of a word makes it the name of a container: ``container WORD``, ``WORD container``."""
     if at > 0 and words[at - 1][0].lower() == "container":
-        return True
+        before = words[at - 2][0].lower() if at > 1 else "the"
+        return {before, stem(before)} & known.words != set() or before in POLITE  # "web container stop" names web
     following = words[at + 1][0].lower() if at + 1 < len(words) else ""
     return following in {"container", "container's"} and words[at][0].lower() not in ADJECTIVES | UNHEALTHY
 

@@ -21,7 +21,7 @@ from agentctl.providers.llm_provider import LLMProvider
 MOST_CHARACTERS = 600  # a longer task is not a question
 ALL_QUESTIONS = "all that builtin answers: agentctl help builtin"
 HINT = "to use a model: agentctl help setup"
-NEEDS_A_MODEL = "These are the facts; explaining them needs a model: agentctl help setup"
+NEEDS_A_MODEL = "A lookup gives the facts; explaining them needs a model: agentctl help setup"
 ABOUT = "about 40 read-only questions answered without a model"
 
 _NAMED = (r"\bcontainer ([\w.-]*\w)", r"([\w.-]*\w) container\b")  # other names are guesses

@@ -28,7 +28,7 @@ SYSTEM_LOOKUPS = (
         how many gigabyte are free | how many gigabyte are free on the disk | how many gigabyte of disk space are free |
         am I running out of disk space | are we running out of disk | am I low on disk space | is disk space low |
         are we running low on disk space | how much space on the disk | is there space on the disk |
-        does the disk have space | disk free | disk overview | space on disk | space left on {path} |
+        does the disk have space | disk free | disk overview | space on disk | space left on {path} | space on {path} |
         disk space on {path} | free disk space on {path} | free space in {path} | disk usage of {path} |
         how much disk is free on {path} | how much disk space does {path} have | which disks do we have |
         all mounted disks | mount points | mounts | disk usage in percent | how full is the disk with {path} |
@@ -91,7 +91,7 @@ SYSTEM_LOOKUPS = (
     Lookup(
         "system_load",
         "load averages and CPU use",
-        "uptime",
+        "top -bn1 | head -n 3",
         """
         cpu stats | load stats | cpu info | is the cpu under load | is the machine under heavy load |
         is the cpu under heavy load | load status | how is the load | load on the machine | load of the cpu |
@@ -199,7 +199,7 @@ SYSTEM_LOOKUPS = (
     Lookup(
         "system_processes",
         "processes with a name",
-        "pgrep -af {name}",
+        "pgrep -aif {name}",
         f"""
         {_NAMED} | {_NAMED.replace("{name}", "{daemon}")} | is {{daemon}} running | is {{daemon}} up |
         is {{daemon}} still running | {{daemon}} running | {{daemon}} | is {{daemon}} running on this machine
@@ -262,7 +262,7 @@ SYSTEM_LOOKUPS = (
     Lookup(
         "system_info",
         "the operating system, its kernel and this machine's name",
-        "uname -a",
+        "uname -a; cat /etc/os-release; nproc",
         """
         os and kernel version | kernel and os version | which os and kernel is this |
         what version of linux is installed | which linux version is installed | version of the kernel |

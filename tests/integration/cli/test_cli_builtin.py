@@ -78,7 +78,7 @@ def test_why_a_container_keeps_restarting_is_answered_with_state_and_last_lines(
     assert re.search(r"^state +(?:restarting|running|exited)", out, re.MULTILINE)
     assert re.search(r"^restarts +[2-9]\d* \(policy: always\)$", out, re.MULTILINE)
     assert out.endswith("no config in /etc/app\n")
-    assert lines == ["These are the facts; explaining them needs a model: agentctl help setup"]
+    assert lines == ["A lookup gives the facts; explaining them needs a model: agentctl help setup"]
     for _ in range(200):  # between two starts, which come ever more rarely
         if re.search(r"^state +restarting, ended .* ago$", out, re.MULTILINE):
             break

@@ -52,7 +52,7 @@ async def test_a_question_of_cause_gets_the_facts_and_a_note() -> None:
         ToolCall("builtin-1", "docker_inspect", {"name": "web"}),
         ToolCall("builtin-2", "docker_logs", {"name": "web", "tail": 20}),
     )
-    assert completion.text.endswith("\nThese are the facts; explaining them needs a model: agentctl help setup")
+    assert completion.text.endswith("\nA lookup gives the facts; explaining them needs a model: agentctl help setup")
 
 
 async def test_results_of_several_calls_are_the_answer_in_their_order() -> None:

@@ -66,6 +66,70 @@ def test_noun_with_a_verb_of_change_in_it_is_looked_up(task: str) -> None:
     assert (match.lookup.tool, dict(match.arguments)) == ("docker_inspect", {"name": "web"})
 
 
+@pytest.mark.parametrize(
+    "task",
+    [
+        "why does web keep restarting?",
+        "Can you tell me why web keeps restarting?",
+        "why did web restart",
+        "Why won't web start?",
+        "why doesn't web start",
+        "why isn't web running",
+        "why is the web container not running",
+        "why was web killed",
+        "why did the web container stop",
+        "what happened to web",
+        "Why is web unhealthy?",
+        "Why is the web container down?",
+    ],
+)
+def test_why_a_container_does_not_run_is_answered_with_its_state_and_its_last_lines(task: str) -> None:
+    match = choose_lookup(task)
+    assert match.calls == (("docker_inspect", {"name": "web"}), ("docker_logs", {"name": "web", "tail": 20}))
+    assert match.is_cause
+
+
+@pytest.mark.parametrize(
+    "task",
+    ["which containers aren't running", "is web not running", "why did you not stop web", "when did you stop web"],
+)
+def test_negative_and_the_past_of_others_are_left_alone(task: str) -> None:
+    with pytest.raises(TaskFailed):
+        choose_lookup(task)
+
+
+@pytest.mark.parametrize("task", ["why don't you restart web", "why don't you stop"])
+def test_request_in_the_form_of_a_question_is_denied(task: str) -> None:
+    with pytest.raises(ActionDenied):
+        choose_lookup(task)
+
+
+@pytest.mark.parametrize(
+    ("task", "tool", "arguments"),
+    [
+        ("Read Übersicht.md", "read_file", {"path": "Übersicht.md"}),
+        ("first 5 lines of größe.csv", "read_file", {"path": "größe.csv", "first": 5}),
+        ("files in Übungen", "list_files", {"path": "Übungen", "kind": "any", "recursive": False}),
+        ("logs of container web.db", "docker_logs", {"name": "web.db"}),
+        ("logs of the shop.example.com container", "docker_logs", {"name": "shop.example.com"}),
+        ("logs of my-app_1.v2", "docker_logs", {"name": "my-app_1.v2"}),
+        ("find a file named web.db", "list_files", {"pattern": "web.db"}),
+    ],
+)
+def test_names_may_have_umlauts_dots_and_dashes(task: str, tool: str, arguments: dict[str, object]) -> None:
+    match = choose_lookup(task)
+    assert (match.lookup.tool, dict(match.arguments)) == (tool, arguments)
+
+
+@pytest.mark.parametrize(
+    "task",
+    ["What is using my disk?", "what's eating my disk", "What takes up all the disk space?", "size of the folders"],
+)
+def test_what_uses_the_disk_is_answered_with_the_biggest_folders(task: str) -> None:
+    match = choose_lookup(task)
+    assert (match.lookup.tool, dict(match.arguments)) == ("list_files", {"kind": "folder", "sort": "size"})
+
+
 @pytest.mark.parametrize("task", ["is sshd running?", "is sshd up", "pid of sshd", "is sshd running on this machine"])
 def test_a_daemon_of_the_machine_is_sought_among_its_processes(task: str) -> None:
     match = choose_lookup(task)
