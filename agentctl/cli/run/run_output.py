@@ -276,7 +276,11 @@ class Presenter:
         """Return the answer; render Markdown of a model if stdout is a terminal with styles."""
         text = safe_text(self._clean(result.answer))
         width = terminal_width(sys.stdout)
-        if width is None or not (result.metered and self._can_style(sys.stdout)):
+        if width is not None and not result.metered:
+            from agentctl.cli.ui.columns import page_of
+
+            return page_of(sys.stdout).refit(text)
+        if width is None or not self._can_style(sys.stdout):
             return text
         return _render_answer(text, width)
 

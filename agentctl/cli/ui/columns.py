@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cache
-from itertools import islice
+from itertools import islice, repeat, takewhile
 from typing import Literal, NamedTuple, TextIO
 
 from agentctl.cli.ui.cells import MARKS, NUMBER, cell_width, wrap
@@ -111,6 +111,29 @@ class Page(NamedTuple):
         """
         lines = map(self._clean, text.split("\n"))
         return "\n".join(self._hang(line, line[: len(line) - len(line.lstrip(" "))] + indent) for line in lines)
+
+    def refit(self, text: str) -> str:
+        """Return ``text`` with each aligned table that is too wide laid out anew; all else stays as it is.
+
+        A table has a head of three or more names in lower case, and the same gaps of two spaces in all lines but
+        the last ones without a gap.
+        """
+        if self.width is None:
+            return text
+        blocks = text.split("\n\n")
+        for at, block in enumerate(blocks):
+            lines = block.split("\n")
+            tail = [lines.pop() for _ in takewhile(lambda line: "  " not in line, block.split("\n")[:0:-1])][::-1]
+            if max(map(cell_width, lines)) > self.width and (spans := _spans(lines)):
+                rows = [[line[start:end].strip() for start, end in spans] for line in lines]
+                cells = [[line.ljust(end)[start:end] for line in lines] for start, end in spans]
+                right = [
+                    any(cell[0] == " " for cell in each) and all(cell[-1] != " " for cell in each) for each in cells
+                ]
+                kinds: list[Kind] = ["id", *("whole" if to_right else "text" for to_right in right[1:])]
+                columns = [Column(*each) for each in zip(rows[0], kinds, repeat(0), right, strict=False)]
+                blocks[at] = "\n".join([self.table(columns, rows[1:]), *tail])
+        return "\n\n".join(blocks)
 
     def _clean(self, text: str) -> str:
         text = safe_text(text).replace("\n", " ").replace("\t", " ")
@@ -235,6 +258,19 @@ def _fit(
         return None
     widths = _spread(spare, {at: smallest[at] for at in shown}, natural)
     return _Layout(widths, below, tuple(sorted(left_out)))
+
+
+def _spans(lines: Sequence[str]) -> list[tuple[int, int]]:
+    """Return where the columns of an aligned table begin and end; [] if the lines are none."""
+    heads = re.split(r"  +", lines[0].strip())
+    if len(lines) < 2 or len(heads) < 3 or not all(re.fullmatch(r"[a-z][a-z %]*", head) for head in heads):
+        return []
+    end = max(map(len, lines))
+    if any(cell_width(line) != len(line) for line in lines):
+        return []  # the columns are aligned by characters
+    used = "".join(" " if all(line[at : at + 1] in ("", " ") for line in lines) else "x" for at in range(end))
+    found = [match.span() for match in re.finditer(r"x(?:x| (?! ))*", used)]
+    return found if len(found) == len(heads) else []
 
 
 def _sum(widths: Iterable[int]) -> int:

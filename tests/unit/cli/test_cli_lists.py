@@ -122,6 +122,14 @@ def test_list_of_topics_is_wrapped_between_words(here: Here, at_terminal: AtTerm
     assert " ".join(" ".join(lines).split()) == " ".join(here("help").out.split())
 
 
+def test_table_of_an_answer_fits_the_terminal(here: Here, at_terminal: AtTerminal) -> None:
+    asked = ("run", "--provider", "builtin", "How much memory is free?")
+    assert max(map(len, here(*asked).out.splitlines())) > 36
+    lines = at_terminal(*asked, width=36)
+    assert max(map(len, lines)) <= 36
+    assert lines[0].split() == ["memory", "RAM"]
+
+
 @pytest.mark.usefixtures("past")
 def test_list_in_a_pipe_is_cut_by_nothing(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "20")

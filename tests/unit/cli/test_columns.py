@@ -157,6 +157,27 @@ def test_column_without_a_cell_leaves_first_and_is_not_named() -> None:
     assert Page(50).table(columns, [("x", "no", "")]).startswith("model  key  note")
 
 
+def test_wide_table_in_an_answer_is_laid_out_anew_and_all_else_stays() -> None:
+    table = (
+        "name    id            status                     ports    size\n"
+        "failed  060134b4360a  Exited (3) 26 seconds ago  -      1.5 GB\n"
+        "web     4263516f9e54  Up 26 seconds              -        9 KB"
+    )
+    text = f"{'a long line ' * 9}\n\n{table}\n\n3 containers\n"
+    assert Page().refit(text) == Page(200).refit(text) == text
+    assert Page(56).refit(text).replace(text.split("\n")[0], "") == (
+        "\n\n"
+        "name    id            status               ports    size\n"
+        "failed  060134b4360a  Exited (3) 26        -      1.5 GB\n"
+        "                      seconds ago\n"
+        "web     4263516f9e54  Up 26 seconds        -        9 KB\n\n"
+        "3 containers\n"
+    )
+    assert Page(44).refit(f"{table}\nno more\n").endswith("status  Up 26 seconds\nports   -\nsize    9 KB\nno more\n")
+    for other in ("One  two\n" + "x" * 80, "2026-11-01  12:00  started  " + "y" * 80 + "\nb  c  d"):
+        assert Page(40).refit(other) == other
+
+
 def test_string_among_the_rows_is_a_heading() -> None:
     rows = ["Limits:", ("max_turns", "30"), "Output:", ("color", "auto")]
     assert Page().table((Column("setting"), Column("value")), rows) == (
