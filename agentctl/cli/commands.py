@@ -171,6 +171,10 @@ class Command(_Plain, TyperCommand):
 class Group(_Plain, TyperGroup):
     """A group of commands with our parameters."""
 
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:  # noqa: ANN401 - the base class's own types
+        """Return the commands and flags that begin with ``incomplete``; nothing behind a command that is unknown."""
+        return [] if ctx._protected_args else super().shell_complete(ctx, incomplete)
+
 
 def _fitting(examples: Iterable[str], width: int) -> Iterator[str]:
     """Yield the lines of the examples; a comment that does not fit stands on the line above its command."""

@@ -38,9 +38,15 @@ class RunSummary(NamedTuple):
     duration_s: float | None = None
 
 
-def list_runs(folder: Path) -> list[RunSummary]:
-    """List the runs, the newest first; of each file only head and tail are read."""
-    runs = [_summarize(path) for path in _journal_files(folder)]
+def list_runs(folder: Path, *, prefix: str = "", most: int | None = None) -> list[RunSummary]:
+    """List the runs whose ids begin with ``prefix``, the newest first; of each file only head and tail are read.
+
+    ``most``: only so many, those that were written last.
+    """
+    files = [path for path in _journal_files(folder) if path.name.startswith(prefix)]
+    if most is not None and len(files) > most:
+        files = sorted(files, key=_written_at)[-most:]
+    runs = [_summarize(path) for path in files]
     return sorted(runs, key=lambda run: (run.started_at or datetime.min.replace(tzinfo=UTC), run.run_id), reverse=True)
 
 
@@ -143,6 +149,12 @@ def _last_record(file: int) -> dict[str, object] | None:
         if start == 0:
             return None
         size *= 4
+
+
+def _written_at(path: Path) -> int:
+    with suppress(OSError):
+        return path.lstat().st_mtime_ns
+    return 0
 
 
 def _started_at(path: Path) -> str:

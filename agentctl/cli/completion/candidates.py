@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from typer._click.shell_completion import CompletionItem
@@ -13,6 +14,7 @@ from agentctl.core.errors import AgentctlError
 
 Word = tuple[str, str]
 _MOST_RUNS = 50
+_MOST_S = 0.7  # seconds that a shell waits for values, as when settings are on a network that does not answer
 _RESELLERS = ("groq", "openrouter")  # their models have names of other providers
 _WINDOWS = {
     "30m": "the last 30 minutes",
@@ -26,7 +28,7 @@ _WINDOWS = {
 def candidates(context: Any, param: Any, incomplete: str) -> list[CompletionItem]:  # noqa: ANN401 - Typer's own types
     """Return the values of ``param`` that begin with ``incomplete``, or an item that asks for the shell's own files.
 
-    What cannot be read offers nothing: a shell has no place for an error.
+    What cannot be read, or not in time, offers nothing: a shell has no place for an error.
     """
     path = context.command_path.removeprefix("agentctl ")
     known = [*param.opts, f"{path} {param.metavar}"]
@@ -39,11 +41,31 @@ def candidates(context: Any, param: Any, incomplete: str) -> list[CompletionItem
     before, comma, last = incomplete.rpartition(",") if param.opts[-1] in _LISTS else ("", "", incomplete)
     given = before.split(",") if comma else []
     found: list[CompletionItem] = []
-    with suppress(AgentctlError, OSError):
+    with suppress(AgentctlError, OSError, _TooLate), _within(_MOST_S):
         for word, about in find(context.params, last):
             if word.startswith(last) and word not in given:
                 found.append(CompletionItem(f"{before}{comma}{word}", help=about))
     return found
+
+
+class _TooLate(BaseException):
+    """The time is over; no ``except Exception`` on the way takes it for an error of its own."""
+
+
+@contextmanager
+def _within(seconds: float) -> Iterator[None]:
+    """End the block by ``_TooLate`` after ``seconds``."""
+
+    def end(_number: int, _frame: object) -> None:
+        raise _TooLate
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _settings() -> Any:  # noqa: ANN401 - agentctl.settings.Settings, which is not loaded for the help
@@ -106,11 +128,11 @@ def _groups(_params: dict[str, Any], _begun: str) -> Iterator[Word]:
     yield from ((name, "") for name in (*GROUPS, LABEL))
 
 
-def _run_ids(_params: dict[str, Any], _begun: str) -> Iterator[Word]:
+def _run_ids(_params: dict[str, Any], begun: str) -> Iterator[Word]:
     from agentctl.core.text import safe_text
     from agentctl.journal.reader import list_runs
 
-    for run in list_runs(_settings().runs_dir)[:_MOST_RUNS]:
+    for run in list_runs(_settings().runs_dir, prefix=begun, most=_MOST_RUNS):
         task = safe_text(" ".join(run.task.split()))
         yield run.run_id, f"{run.status}: {task[:60]}" if task else run.status
 

@@ -6,6 +6,7 @@ asks the shell for its own files (1) or folders (2). Scripts that Typer wrote fo
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -114,7 +115,8 @@ class Bash(_Words, BashComplete):
     def get_completion_args(self) -> tuple[list[str], str]:
         """Return the words before the cursor and the one at it; by COMP_WORDS from an older script."""
         args, incomplete = _from_line(self)
-        return (args, incomplete) if args or incomplete else super().get_completion_args()
+        is_older = not args and not incomplete and "COMP_WORDS" in os.environ
+        return super().get_completion_args() if is_older else (args, incomplete)
 
     def complete(self) -> str:
         """Return the answer."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -128,6 +129,33 @@ def test_wrong_settings_and_a_torn_table_offer_nothing_and_say_nothing(
     monkeypatch.setenv("AGENTCTL_STATE_DIR", "relative")
     assert offer("agentctl runs show ").err == ""
     assert not os.path.lexists("relative")
+
+
+def test_bash_offers_the_commands_behind_the_name_alone(offer: Offer) -> None:
+    asked: Callable[..., Ended] = offer
+    assert asked("agentctl ", "bash").out.split()[:2] == ["run", "costs"]
+    assert asked("agentctl nosuch ", "bash") == Ended(0, "\n", "")
+
+
+def test_an_older_run_than_those_listed_is_offered_once_its_id_has_begun(offer: Offer, state: Path) -> None:
+    (state / "runs").mkdir(parents=True)
+    for number in range(60):
+        path = state / "runs" / f"{number:02}aa.jsonl"
+        path.write_bytes(b"{}\n")
+        os.utime(path, (number, number))
+    assert {*words(offer("agentctl runs show "))} == {f"{number}aa" for number in range(10, 60)}
+    assert words(offer("agentctl runs show 03")) == ["03aa"]
+
+
+def test_settings_that_never_come_end_the_completion(offer: Offer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agentctl.cli.completion.candidates._MOST_S", 0.05)
+    reading, writing = os.pipe()
+    monkeypatch.setattr("agentctl.cli.completion.candidates._settings", lambda: os.read(reading, 1))
+    before = signal.getsignal(signal.SIGALRM)
+    assert offer("agentctl runs show ") == Ended(0, "\n", "")
+    assert (signal.getsignal(signal.SIGALRM), signal.getitimer(signal.ITIMER_REAL)[0]) == (before, 0.0)
+    os.close(reading)
+    os.close(writing)
 
 
 def test_scripts_of_older_versions_get_words_as_before(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
