@@ -78,7 +78,7 @@ def translate_parser_error(error: Exception, argv: tuple[str, ...]) -> AgentctlE
     path = getattr(context, "command_path", None)
     commands = getattr(getattr(context, "command", None), "commands", None) or {}
     option = getattr(error, "option_name", "")
-    behind = next((word for word in argv if word in commands), "run") if commands and option else ""
+    behind = next((word for word in (*argv, "run") if word in commands), "") if option else ""
     if behind and any(option in found.opts for found in getattr(commands.get(behind), "params", ())):
         message, hint = f"{option} is placed before the command", f"put it after the command: {path} {behind} {option}"
     elif option and hasattr(error, "possibilities"):

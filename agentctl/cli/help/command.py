@@ -6,14 +6,16 @@ import os
 import re
 import sys
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 
 def help(
     context: typer.Context,
-    topic: Annotated[str | None, typer.Argument(metavar="TOPIC", help="A topic or a command.")] = None,
+    topic: Annotated[
+        list[str] | None, typer.Argument(metavar="TOPIC", help="A topic, or a command: runs list.")
+    ] = None,
 ) -> None:
     """Print a help topic; without TOPIC, list the topics.
 
@@ -21,8 +23,9 @@ def help(
         agentctl help
         agentctl help setup
         agentctl help exit-codes
+        agentctl help runs list
     """
-    if topic is None:
+    if not topic:
         _print_list()
         return
     print(_text(context, topic).rstrip())
@@ -36,19 +39,30 @@ def _print_list() -> None:
     print(stdout_page().fields([*rows, ("agentctl COMMAND -h", "what a command does")]))
 
 
-def _text(context: typer.Context, topic: str) -> str:
+def _text(context: typer.Context, words: list[str]) -> str:
     from agentctl.cli.help.pages import TOPIC_MEANINGS, find_page, page_text, topics
     from agentctl.core.errors import UsageError
     from agentctl.core.text import did_you_mean
 
-    name = topic.lower().replace("_", "-")
+    topic = " ".join(words)
+    name = "-".join(topic.lower().replace("_", "-").split())
     pages = topics()
     if name in pages:
         return _rendered(page_text(pages[name]))
-    root = context.find_root().command
-    commands = getattr(root, "commands", {})
-    if name in commands and not commands[name].hidden:
-        inner = typer.Context(commands[name], info_name=name, parent=context.find_root())
+    inner: Any = context.find_root()
+    commands: dict[str, Any] = {}
+    for number, word in enumerate(words):
+        commands = {name: found for name, found in _commands(inner).items() if not found.hidden}
+        given = word.lower().replace("_", "-")
+        if given not in commands:
+            if number:
+                raise UsageError(
+                    f'no help on "{topic}"',
+                    hint=did_you_mean(given, commands) or f"agentctl help {' '.join(words[:number])}",
+                )
+            break
+        inner = typer.Context(commands[given], info_name=given, parent=inner)
+    else:
         return str(inner.get_help())
     page = find_page(name)
     if page is not None:
@@ -56,6 +70,10 @@ def _text(context: typer.Context, topic: str) -> str:
     raise UsageError(
         f'no help topic "{topic}"', hint=did_you_mean(name, [*pages, *commands], TOPIC_MEANINGS) or "agentctl help"
     )
+
+
+def _commands(context: Any) -> dict[str, Any]:  # noqa: ANN401 - of Typer or of Click
+    return dict(getattr(context.command, "commands", {}))
 
 
 def _rendered(text: str) -> str:

@@ -177,3 +177,16 @@ def test_a_group_without_a_verb_prints_its_help_with_0(here: Here, group: str) -
     ended = here(group)
     assert (ended.code, ended.err) == (0, "")
     assert f"Usage: agentctl {group}" in ended.out
+
+
+def test_help_takes_a_command_of_a_group_and_a_topic_in_several_words(here: Here) -> None:
+    assert here("help", "runs", "list").out == here("runs", "list", "-h").out
+    assert here("help", "exit", "codes").out == here("help", "exit-codes").out
+    wrong = here("help", "runs", "lst")
+    assert (wrong.code, wrong.err) == (2, 'error: no help on "runs lst"\nhint: did you mean "list"?\n')
+    assert here("help", "run", "docker").err.endswith("hint: agentctl help run\n")
+
+
+@pytest.mark.parametrize("group", ["runs", "ledger", "config"])
+def test_flag_behind_a_group_alone_names_the_help_of_the_group(here: Here, group: str) -> None:
+    assert here(group, "--nosuch").err == f"error: No such option: --nosuch\nhint: agentctl {group} --help\n"
