@@ -359,4 +359,5 @@ def _overflow(needed: int, limit: int, *, fewer: bool) -> ContextOverflow:
         f"the conversation needs about {needed:,} tokens even when cut; max_tokens is {limit:,}",
         hint=f"raise it: ContextManager(max_tokens={suggest_limit(needed)}), or {less}",
         billed="no",
+        prompt=needed,
     )

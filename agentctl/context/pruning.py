@@ -66,6 +66,7 @@ def prune(
             f"the conversation needs about {needed:,} tokens even when cut; max_context_tokens is {max_tokens:,}",
             hint=f"raise it: MAX_CONTEXT_TOKENS={suggest_limit(needed)}, or {less}",
             billed="no",
+            prompt=needed,
         )
     kept = tuple(message for _, message in found.kept)
     if cache:

@@ -211,7 +211,8 @@ class Refused(ProviderError):
 class ContextOverflow(ProviderError):
     """The conversation cannot be made to fit the model's context window.
 
-    ``window`` and ``prompt`` are both in tokens, as the provider named them when it refused; None if it did not.
+    ``window`` and ``prompt`` are both in tokens, as the provider named them when it refused; None if it did not. Before
+    anything is sent, ``prompt`` is what the messages need.
     """
 
     status = "context"

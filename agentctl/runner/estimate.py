@@ -14,7 +14,7 @@ from agentctl.budget.output_range import OutputRange, choose_output
 from agentctl.budget.rules import Ask, LimitState, Wait, ceiling_of, extra_ceilings
 from agentctl.context.counter import Load
 from agentctl.context.tokens import PLAIN, Measure
-from agentctl.core.errors import AgentctlError, BudgetExceeded, LimitName, Verdict
+from agentctl.core.errors import AgentctlError, BudgetExceeded, ContextOverflow, LimitName, Verdict
 from agentctl.core.events import discard_event
 from agentctl.core.limits import WINDOWS
 from agentctl.core.messages import Message, Request, Usage
@@ -23,7 +23,7 @@ from agentctl.core.results import BreakerInfo
 from agentctl.ledger.forecast import Forecast
 from agentctl.permissions.admission import Admission
 from agentctl.runner.orchestrator import MakeTools
-from agentctl.runner.plan import Plan
+from agentctl.runner.plan import Plan, hint_at_data
 from agentctl.runner.reservation import InputCounter
 from agentctl.runner.routing import MOST_TOOLS, AgentSpec, choose_agent, choose_tools, system_prompt
 from agentctl.runner.tool_calls import ToolDispatcher
@@ -104,7 +104,13 @@ async def estimate(
     finally:
         await run_tools.toolbox.aclose()
     system = system_prompt(agent, plan, now())
-    messages = plan.fit(facts, (Message("system", system), Message("user", task + data)), tools, measure=measure)
+    opening = (Message("system", system), Message("user", task + data))
+    try:
+        messages = plan.fit(facts, opening, tools, measure=measure)
+    except ContextOverflow as error:
+        if data:
+            hint_at_data(error)
+        raise
     wanted = choose_output(facts, plan.max_output_tokens)
     request = Request(facts.model, messages, tools)
     count = InputCounter(load_count).of(request, None, facts.may_cut)

@@ -26,6 +26,7 @@ from agentctl.core.results import FOUND_SO_FAR, FileNotice, InputTaken, ToolCoun
 from agentctl.permissions.guards import DenialGuard, LoopLimits, RepeatGuard, limit_tool_calls
 from agentctl.runner.conversation import Conversation
 from agentctl.runner.model_calls import ModelCalls
+from agentctl.runner.plan import hint_at_data
 from agentctl.runner.tool_calls import ToolDispatcher, format_for_model
 
 
@@ -183,7 +184,12 @@ class Loop:
 
     async def _ask(self, offered: tuple[ToolSpec, ...]) -> tuple[Completion, Mapping[str, str]]:
         """Ask the model; return its answer, and why some of its calls (by id) must not run."""
-        messages = await self._conversation.prepare(offered)
+        try:
+            messages = await self._conversation.prepare(offered)
+        except ContextOverflow as error:
+            if self._turn == 1 and self._input is not None and self._input.data:
+                hint_at_data(error)
+            raise
         if self._turn == 1 and self._input is not None:
             self._input.refuse_late()
         try:

@@ -152,10 +152,18 @@ class Plan:
                 cache=cache,
             )
         except ContextOverflow as error:
-            if limit < self.max_context:
+            window = facts.context_window
+            if limit < self.max_context or (window and error.prompt and error.prompt > window):
+                most = limit if limit < self.max_context else window
                 raise ContextOverflow(
-                    f"the conversation does not fit the {limit:,} tokens of {facts.model}, even when cut",
+                    f"the conversation does not fit the {most:,} tokens of {facts.model}, even when cut",
                     hint="choose a model with a larger context window, or shorten the task",
                     billed="no",
                 ) from error
             raise
+
+
+def hint_at_data(error: ContextOverflow) -> None:
+    """Name the data of a first request in the hint: it can be shortened, unlike a question."""
+    other = error.hint.removesuffix(", or shorten the task")
+    error.hint = f"pass less data, for example its end: tail -c 10000; or {other}"

@@ -184,7 +184,9 @@ class TaskInput:
             return self._unannounced_data()
         if source == "-":
             return self._take("stdin", self._from_stdin("--input"), "--input -")
-        found = self._take(Path(source).name, self._from_file("--input", source), f"--input {source}", path=source)
+        found = self._take(
+            _one_line(Path(source).name), self._from_file("--input", source), f"--input {source}", path=source
+        )
         unread = 0 if is_task_on_stdin else unread_bytes()
         if unread:
             self.warn(f"{_bytes(unread)} on stdin were not read: --input {source} is the data")
@@ -353,6 +355,11 @@ def _unreadable(what: str, error: Exception) -> UsageError:
     said = error.strerror if isinstance(error, OSError) and error.strerror else "invalid file name"
     hint = "--input none runs without it" if what == "stdin" else ""
     return UsageError(f"{what} cannot be read: {said.lower()}", hint=hint)
+
+
+def _one_line(name: str) -> str:
+    """Return a file's name without characters that end a line or are invisible: it stands outside the data."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in name)
 
 
 def _text(data: bytes) -> str:

@@ -124,3 +124,11 @@ def test_plan_that_cannot_fit_names_the_number_to_raise_in_settings_or_manager()
 
 def test_provider_without_a_model_has_no_context_limit() -> None:
     assert Plan(context=manager(1)).fit(BUILTIN, MESSAGES, ()) is MESSAGES
+
+
+def test_no_limit_is_named_that_the_window_of_the_model_does_not_hold() -> None:
+    with pytest.raises(ContextOverflow) as caught:
+        Plan().fit(FACTS, (Message("user", "x" * 2_000_000),), ())
+    assert "MAX_CONTEXT_TOKENS" not in caught.value.hint
+    assert caught.value.hint == "choose a model with a larger context window, or shorten the task"
+    assert f"{FACTS.context_window:,} tokens of" in caught.value.message

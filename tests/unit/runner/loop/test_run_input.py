@@ -67,3 +67,13 @@ async def test_data_is_sent_behind_the_task_and_chooses_no_agent(house: House) -
     result = await orchestrator.run("How much disk is free?", Beside("\n\nData: docker containers, all of them"))
     assert (result.task, result.agent) == ("How much disk is free?", "system")
     assert provider.heard[0].messages[-1].text == "How much disk is free?\n\nData: docker containers, all of them"
+
+
+async def test_data_that_does_not_fit_the_context_is_named_by_the_hint(house: House) -> None:
+    orchestrator, _ = house.build([Completion("done")])
+    result = await orchestrator.run("why?", Beside(data="x" * 40_000))
+    assert (result.status, result.cost_nano) == ("context", 0)
+    assert result.error is not None
+    hint = "pass less data, for example its end: tail -c 10000; or raise it: MAX_CONTEXT_TOKENS="
+    assert result.error.hint.startswith(hint)
+    assert "shorten the task" not in result.error.hint
