@@ -6,10 +6,10 @@ asks the shell for its own files (1) or folders (2). Scripts that Typer wrote fo
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from typer._click.shell_completion import CompletionItem, ShellComplete
@@ -115,8 +115,10 @@ class Bash(_Words, BashComplete):
     def get_completion_args(self) -> tuple[list[str], str]:
         """Return the words before the cursor and the one at it; by COMP_WORDS from an older script."""
         args, incomplete = _from_line(self)
-        is_older = not args and not incomplete and "COMP_WORDS" in os.environ
-        return super().get_completion_args() if is_older else (args, incomplete)
+        if not args and not incomplete:
+            with suppress(KeyError):  # no older script
+                return super().get_completion_args()
+        return args, incomplete
 
     def complete(self) -> str:
         """Return the answer."""
