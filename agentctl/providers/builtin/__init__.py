@@ -1,6 +1,6 @@
 """Answer without a model: turn a task's words into one read-only tool call, or refuse.
 
-``lookup`` says what a row of the table is; the four ``*_lookups`` modules are the table. ``lexicon`` holds the words,
+``lookup`` says what a row of the table is; the five ``*_lookups`` modules are the table. ``lexicon`` holds the words,
 ``parse`` reads a task as words with meanings, ``match`` finds the lookup that they ask for, ``change_requests`` tells
 whether they ask for a change instead, and ``provider`` puts this behind the protocol.
 

@@ -1,4 +1,4 @@
-"""Lookups about containers."""
+"""Lookups about containers: which there are, their logs, details and use of resources."""
 
 from __future__ import annotations
 
@@ -114,36 +114,6 @@ DOCKER_LOOKUPS = (
         needs=("name",),
         must=("container/running/healthy/health/{state}/{health}",),
         commands="docker ps -a --filter name={name} | docker ps --filter name={name}",
-    ),
-    Lookup(
-        "docker_images",
-        "the images on this engine",
-        "docker images",
-        """
-        which images use the most space | images using the most space | image list | image sizes |
-        list of images | images in docker | images sorted by size | which images are installed | images |
-        docker images | all images | container images | which images do I have | which docker images are there |
-        what images exist | images on this machine | how many images are there | local images |
-        images stored locally | available images | size of the images | how big are the images | biggest images
-        """,
-        must=("image",),
-        commands="docker images | docker image ls | docker image list | docker images -a",
-    ),
-    Lookup(
-        "docker_images",
-        "images by name",
-        "docker images | grep -i {name}",
-        """
-        any {name} images | got any {name} images | {name} images | {name} image | {name} docker images |
-        images named {name} | images called {name} | image {name} | images with {name} in the name |
-        images matching {name} | is there an image called {name} | is there a {name} image |
-        do I have a {name} image | do we have the {name} image locally | which {name} images are there |
-        how big is the {name} image | size of the {name} image
-        """,
-        slots={"name": "name"},
-        needs=("name",),
-        must=("image",),
-        commands="docker images {name} | docker image ls {name}",
     ),
     Lookup(
         "docker_logs",
@@ -342,53 +312,5 @@ DOCKER_LOOKUPS = (
         why is container {name} so slow | why is the {name} container slow |
         why does the {name} container use so much memory | why does container {name} use so much cpu
         """,
-    ),
-    Lookup(
-        "docker_system_df",
-        "the disk space that the engine uses",
-        "docker system df",
-        """
-        space used by docker images and volumes | space used by docker images volumes and containers |
-        docker space usage | how much space do images use | how big are docker images and volumes |
-        docker size on disk | docker disk | size of docker on disk | how much room does docker use | docker disk usage |
-        docker disk space | disk space used by docker | disk usage of docker | how much disk does docker use |
-        how much disk space does docker use | how much space does docker use | how much space is docker using on disk |
-        how much space do images and containers use | how much disk do the containers use |
-        how much disk space do the images use | how much disk space do volumes use | space used by images |
-        space used by docker images | how big is docker | disk usage of the container engine | what can docker prune |
-        what could docker prune | what can docker free | how much can docker prune | how much could docker prune |
-        what can be pruned in docker | what can I prune in docker | what can I prune | what could I prune |
-        how much space can docker free | how much disk space can docker free | how much space could docker prune |
-        is there anything docker can prune | what docker can prune | how much space can be pruned in docker
-        """,
-        must=("docker/container/image/volume/prune",),
-        commands="docker system df | docker system df -v",
-        causes="why does docker use so much disk space | why does docker use so much space",
-    ),
-    Lookup(
-        "docker_networks",
-        "the engine's networks",
-        "docker network ls",
-        """
-        networks docker has | networks docker knows | network list | list of docker networks |
-        are there any docker networks | which container networks are there | docker networks | networks |
-        all networks | container networks | which networks are there | which docker networks exist |
-        which networks does docker have | how many docker networks are there | networks of docker
-        """,
-        must=("network",),
-        commands="docker network ls | docker network list",
-    ),
-    Lookup(
-        "docker_volumes",
-        "the engine's volumes",
-        "docker volume ls",
-        """
-        are there any docker volumes | volume list | list of docker volumes | do I have volumes |
-        volumes docker knows | docker volumes | volumes | all volumes | container volumes |
-        which volumes are there | which docker volumes exist | which volumes does docker have |
-        how many volumes are there | volumes of docker
-        """,
-        must=("volume",),
-        commands="docker volume ls | docker volume list",
     ),
 )

@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from agentctl.providers.builtin.docker_lookups import DOCKER_LOOKUPS
+from agentctl.providers.builtin.engine_lookups import ENGINE_LOOKUPS
 from agentctl.providers.builtin.file_lookups import FILE_LOOKUPS
 from agentctl.providers.builtin.lexicon import CHANGES, DESCRIBING, LIGHT, PLAIN, POLITE, STATES, UNHEALTHY, word_set
 from agentctl.providers.builtin.lookup import Lookup, quote
@@ -31,7 +32,7 @@ from agentctl.providers.builtin.system_lookups import SYSTEM_LOOKUPS
 from agentctl.providers.builtin.text_lookups import TEXT_LOOKUPS
 
 #: All lookups, in the order of the help.
-LOOKUPS: tuple[Lookup, ...] = DOCKER_LOOKUPS + SYSTEM_LOOKUPS + FILE_LOOKUPS + TEXT_LOOKUPS
+LOOKUPS: tuple[Lookup, ...] = DOCKER_LOOKUPS + ENGINE_LOOKUPS + SYSTEM_LOOKUPS + FILE_LOOKUPS + TEXT_LOOKUPS
 
 LEAST_SCORE = 0.55  # of 1: how similar a task must be to its nearest example
 LEAST_MARGIN = 0.03  # how much more similar than to the nearest example of another call

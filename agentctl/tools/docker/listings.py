@@ -7,7 +7,18 @@ from typing import Literal
 
 from pydantic import Field
 
-from agentctl.tools.docker.responses import Doc, document, documents, many, moment, names_of, number, text, texts
+from agentctl.tools.docker.responses import (
+    Doc,
+    document,
+    documents,
+    fields,
+    many,
+    moment,
+    names_of,
+    number,
+    text,
+    texts,
+)
 from agentctl.tools.tables import plural, size, span, table
 from agentctl.tools.tool import Arguments, NoArguments, define_tool
 from agentctl.tools.toolbox import ToolContext
@@ -88,7 +99,11 @@ async def docker_images(context: ToolContext, arguments: NameFilter) -> str:
 
 @define_tool(NoArguments)
 async def docker_networks(context: ToolContext, _: NoArguments) -> str:
-    """List the engine's networks: name, driver, scope, subnets."""
+    """List the engine's networks: name, driver, scope, subnets, the containers on each."""
+    members: dict[str, list[str]] = {}
+    for container in documents(await context.engine.get("containers/json", all="1")):
+        for network in fields(container, "NetworkSettings", "Networks"):
+            members.setdefault(network, []).append(names_of(container)[0])
     found = sorted(documents(await context.engine.get("networks")), key=lambda entry: text(entry, "Name"))
     rows = [
         (
@@ -98,29 +113,36 @@ async def docker_networks(context: ToolContext, _: NoArguments) -> str:
             text(entry, "Scope"),
             ", ".join(text(part, "Subnet") for part in many(entry, "IPAM", "Config")),
             "yes" if entry.get("Internal") is True else "no",
+            ", ".join(sorted(members.get(text(entry, "Name"), ()))),
         )
         for entry in found[:MOST_ROWS]
     ]
-    header = ("network", "id", "driver", "scope", "subnet", "internal")
+    header = ("network", "id", "driver", "scope", "subnet", "internal", "containers")
     return _with_count(table(header, rows), len(found)) if rows else "There are no networks."
 
 
 @define_tool(NoArguments)
 async def docker_volumes(context: ToolContext, _: NoArguments) -> str:
-    """List the engine's volumes: name, driver, age, location."""
+    """List the engine's volumes: name, driver, whether a container has it, age, location."""
     answer = document(await context.engine.get("volumes"))
+    unused, used = [
+        {text(entry, "Name") for entry in many(document(await context.engine.get("volumes", filters=kind)), "Volumes")}
+        for kind in ('{"dangling":["true"]}', '{"dangling":["false"]}')
+    ]
+    in_use = dict.fromkeys(unused - used, "no") | dict.fromkeys(used - unused, "yes")  # else not known
     found = sorted(many(answer, "Volumes"), key=lambda entry: text(entry, "Name"))
     rows = [
         (
             text(entry, "Name"),
             text(entry, "Driver"),
+            in_use.get(text(entry, "Name")),
             ago(moment(entry, "CreatedAt"), context.now()),
             text(entry, "Mountpoint"),
         )
         for entry in found[:MOST_ROWS]
     ]
     return (
-        _with_count(table(("volume", "driver", "created", "path"), rows), len(found))
+        _with_count(table(("volume", "driver", "in use", "created", "path"), rows), len(found))
         if rows
         else "There are no volumes."
     )

@@ -152,9 +152,21 @@ async def test_inspect_is_short_and_shows_no_secret(box: LazyToolbox, docker_hos
     assert known["restarts"] == "0 (policy: on-failure)"
     assert known["state"].startswith("running for ")
     assert known["command"] == "sleep 60"
-    assert _first_cells(volumes) == {"agentctl-data"}
+    assert re.search(r"^agentctl-data +local +yes ", volumes, re.MULTILINE)
     assert "127.0.0.1:18080->80/tcp" in listed
     assert re.search(r"^volumes +1 +1 ", df, re.MULTILINE)
+
+
+async def test_volumes_say_which_are_in_use_and_networks_who_is_on_them(box: LazyToolbox, docker_host: str) -> None:
+    _docker(docker_host, "volume", "create", "agentctl-spare")
+    try:
+        volumes = await box.get("docker_volumes")({})
+    finally:
+        _docker(docker_host, "volume", "rm", "agentctl-spare")
+    networks = await box.get("docker_networks")({})
+    assert re.search(r"^agentctl-spare +local +no ", volumes, re.MULTILINE)
+    assert re.search(r"^bridge .* sample-web", networks, re.MULTILINE)
+    assert re.search(r"^host .* -$", networks, re.MULTILINE)
 
 
 async def test_inspect_shows_how_a_container_ended(box: LazyToolbox) -> None:

@@ -23,7 +23,10 @@ PACKAGE = Path(__file__).parents[3] / "agentctl"
 # Tables of what people ask for, in which commands are questions.
 NOT_READ = (
     "cli/help/",  # test_cli_help_topics runs them
-    *(f"providers/builtin/{name}" for name in ("docker_lookups", "system_lookups", "text_lookups", "lexicon")),
+    *(
+        f"providers/builtin/{name}"
+        for name in ("docker_lookups", "engine_lookups", "system_lookups", "text_lookups", "lexicon")
+    ),
 )
 COMMANDS = "|".join(getattr(ROOT_COMMAND, "commands", {}))
 OURS = rf"agentctl (?:{COMMANDS})\b|sudo "

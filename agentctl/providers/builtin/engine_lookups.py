@@ -1,0 +1,114 @@
+"""Lookups about what else an engine has: images, networks, volumes and disk space."""
+
+from __future__ import annotations
+
+from agentctl.providers.builtin.lookup import Lookup
+
+ENGINE_LOOKUPS = (
+    Lookup(
+        "docker_images",
+        "the images on this engine",
+        "docker images",
+        """
+        which images use the most space | images using the most space | image list | image sizes |
+        list of images | images in docker | images sorted by size | which images are installed | images |
+        docker images | all images | container images | which images do I have | which docker images are there |
+        what images exist | images on this machine | how many images are there | local images |
+        images stored locally | available images | size of the images | how big are the images | biggest images
+        """,
+        must=("image",),
+        commands="docker images | docker image ls | docker image list | docker images -a",
+    ),
+    Lookup(
+        "docker_images",
+        "images by name",
+        "docker images | grep -i {name}",
+        """
+        any {name} images | got any {name} images | {name} images | {name} image | {name} docker images |
+        images named {name} | images called {name} | image {name} | images with {name} in the name |
+        images matching {name} | is there an image called {name} | is there a {name} image |
+        do I have a {name} image | do we have the {name} image locally | which {name} images are there |
+        how big is the {name} image | size of the {name} image
+        """,
+        slots={"name": "name"},
+        needs=("name",),
+        must=("image",),
+        commands="docker images {name} | docker image ls {name}",
+    ),
+    Lookup(
+        "docker_system_df",
+        "the disk space that the engine uses",
+        "docker system df",
+        """
+        space used by docker images and volumes | space used by docker images volumes and containers |
+        docker space usage | how much space do images use | how big are docker images and volumes |
+        docker size on disk | docker disk | size of docker on disk | how much room does docker use | docker disk usage |
+        docker disk space | disk space used by docker | disk usage of docker | how much disk does docker use |
+        how much disk space does docker use | how much space does docker use | how much space is docker using on disk |
+        how much space do images and containers use | how much disk do the containers use |
+        how much disk space do the images use | how much disk space do volumes use | space used by images |
+        space used by docker images | how big is docker | disk usage of the container engine | what can docker prune |
+        what could docker prune | what can docker free | how much can docker prune | how much could docker prune |
+        what can be pruned in docker | what can I prune in docker | what can I prune | what could I prune |
+        how much space can docker free | how much disk space can docker free | how much space could docker prune |
+        is there anything docker can prune | what docker can prune | how much space can be pruned in docker
+        """,
+        must=("docker/container/image/volume/prune",),
+        commands="docker system df | docker system df -v",
+        causes="why does docker use so much disk space | why does docker use so much space",
+    ),
+    Lookup(
+        "docker_networks",
+        "the engine's networks",
+        "docker network ls",
+        """
+        networks docker has | networks docker knows | network list | list of docker networks |
+        are there any docker networks | which container networks are there | docker networks | networks |
+        all networks | container networks | which networks are there | which docker networks exist |
+        which networks does docker have | how many docker networks are there | networks of docker
+        """,
+        must=("network",),
+        commands="docker network ls | docker network list",
+    ),
+    Lookup(
+        "docker_volumes",
+        "the engine's volumes",
+        "docker volume ls",
+        """
+        are there any docker volumes | volume list | list of docker volumes | do I have volumes |
+        volumes docker knows | docker volumes | volumes | all volumes | container volumes |
+        which volumes are there | which docker volumes exist | which volumes does docker have |
+        how many volumes are there | volumes of docker
+        """,
+        must=("volume",),
+        commands="docker volume ls | docker volume list",
+    ),
+    Lookup(
+        "docker_networks",
+        "the containers on each network",
+        "docker network inspect $(docker network ls -q)",
+        """
+        which containers share a network | which containers are on which network | containers by network |
+        which containers are in which network | which containers are on the same network | containers per network |
+        which containers are in the same network | networks and their containers | containers of each network |
+        containers on each network | which networks are the containers on | do any containers share a network |
+        which containers share networks | which container is on which network | which networks are unused |
+        unused networks | unused docker networks | are there unused networks | are there any unused networks
+        """,
+        must=("network",),
+    ),
+    Lookup(
+        "docker_volumes",
+        "which volumes are in use, and which are not",
+        "docker volume ls; docker volume ls -f dangling=true",
+        """
+        which volumes are unused | unused volumes | unused docker volumes | are there unused volumes |
+        are there any unused volumes | which docker volumes are unused | which volumes are in use |
+        which volumes are used | volumes in use | is any volume unused | dangling volumes | orphaned volumes |
+        are there dangling volumes | which volumes are dangling | which volumes are orphaned |
+        which volumes does no container use | volumes without a container | how many volumes are unused
+        """,
+        must=("volume",),
+        commands="docker volume ls -f dangling=true",
+    ),
+)
