@@ -12,6 +12,7 @@ from agentctl.cli.documents import Document, as_json, error_document, error_info
 from agentctl.cli.exit_codes import status_named
 from agentctl.cli.invocation import Form
 from agentctl.cli.ui.format import Paint, painter
+from agentctl.cli.ui.terminal import terminal_width
 from agentctl.core.errors import AgentctlError, InternalError
 from agentctl.core.files import hand_over, make_folder
 from agentctl.core.redaction import redact
@@ -30,8 +31,13 @@ def print_stderr(text: str) -> None:
 
 
 def print_error(message: str, hint: str, paint: Paint = PLAIN) -> None:
-    """Print an error and its hint on stderr."""
-    print_stderr(f"{paint('error:', 'red')} {safe_text(message)}")
+    """Print an error and its hint on stderr; on a terminal an error without a command to paste is wrapped."""
+    text = safe_text(message)
+    if "agentctl " not in text and (width := terminal_width(sys.stderr)) is not None and len(text) > width - 7:
+        from agentctl.cli.ui.columns import page_of
+
+        text = page_of(sys.stderr).prose(f"error: {text}").removeprefix("error: ")
+    print_stderr(f"{paint('error:', 'red')} {text}")
     if hint:
         print_stderr(f"hint: {safe_text(hint)}")
 

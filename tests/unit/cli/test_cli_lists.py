@@ -16,6 +16,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from agentctl.cli.error_output import print_error
 from agentctl.cli.ui.cells import cell_width
 from tests.support.command_line import Here
 from tests.support.ledger.spending import Spender
@@ -120,6 +121,21 @@ def test_list_of_topics_is_wrapped_between_words(here: Here, at_terminal: AtTerm
     lines = at_terminal("help", width=width)
     assert max(map(len, lines)) <= width
     assert " ".join(" ".join(lines).split()) == " ".join(here("help").out.split())
+
+
+def test_error_before_a_run_is_wrapped_between_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "the price of openai/nosuch-xyz is unknown, and a dollar limit is set"
+    desk, slave = os.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 40, 0, 0))
+    with os.fdopen(slave, "w", encoding="utf-8") as stream, monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", stream)
+        print_error(said, "")
+        print_error(f"no key: agentctl providers set-key {'x' * 40}", "")
+        stream.flush()
+        lines = os.read(desk, 4096).decode().split("\r\n")
+    os.close(desk)
+    assert lines[:3] == ["error: the price of openai/nosuch-xyz is", "  unknown, and a dollar limit is set",
+                         f"error: no key: agentctl providers set-key {'x' * 40}"]  # fmt: skip
 
 
 def test_table_of_an_answer_fits_the_terminal(here: Here, at_terminal: AtTerminal) -> None:
