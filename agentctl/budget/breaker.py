@@ -287,8 +287,13 @@ def limit_uses(limits: CostLimit, spend: Spend) -> tuple[LimitUse, ...]:
     )
 
 
-def breaker_info(error: BudgetExceeded, *, task: str, set_by: str | None = None, run_id: str = "") -> BreakerInfo:
-    """Return why a breaker of ``run_id`` tripped, with a hint; ``set_by`` is the file that tightened its limit."""
+def breaker_info(
+    error: BudgetExceeded, *, task: str, set_by: str | None = None, run_id: str = "", with_data: bool = False
+) -> BreakerInfo:
+    """Return why a breaker of ``run_id`` tripped, with a hint; ``set_by`` is the file that tightened its limit.
+
+    ``with_data``: the task stood beside data, without which a command to paste would pay for another answer.
+    """
     verdict = error.verdict
     above = _run_above(verdict, run_id)
     wait = f"{OR_WAIT}{verdict.free_at:%Y-%m-%d %H:%M:%S} UTC)" if verdict.free_at is not None else ""
@@ -302,8 +307,9 @@ def breaker_info(error: BudgetExceeded, *, task: str, set_by: str | None = None,
         hint = f"{verdict.limit} was lowered to {lowered} by {set_by}: raise it there"
     else:
         raised = f"{flag} {_higher_limit(verdict)}"
-        can_be_pasted = len(task) <= _MOST_TO_PASTE and task.isprintable()
+        can_be_pasted = len(task) <= _MOST_TO_PASTE and task.isprintable() and not with_data
         again = f"agentctl run {raised} {shlex.quote(task)}" if can_be_pasted else f"{RUN_AGAIN}{raised}"
+        again += " and the same data" if with_data else ""
         hint = f"{again}{wait}"
     return BreakerInfo(
         limit=verdict.limit,

@@ -136,7 +136,8 @@ async def estimate(
     refusal = _refusal(found, plan, facts)
     breaker = None
     if isinstance(refusal, BudgetExceeded):
-        breaker = breaker_info(refusal, task=task, set_by=plan.limits_set_by.get(refusal.verdict.limit), run_id=RUN)
+        set_by = plan.limits_set_by.get(refusal.verdict.limit)
+        breaker = breaker_info(refusal, task=task, set_by=set_by, run_id=RUN, with_data=bool(data))
         refusal.hint = breaker.hint
     return Estimate(
         task=task,

@@ -88,6 +88,8 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning) -> int:
     task = known.task = given.read_task(task_file, source=source) if words is None else words
     data = given.read_data(source, is_task_on_stdin=words is None and task_file in (None, "-"))
     command = _repeat_command(call)
+    if command and source is None and data is not None:  # where it is pasted, nothing is asked without its data
+        command = (*command, "--input", "-")
     if request.estimate:
         from agentctl.cli.run.estimate_output import print_estimate
 

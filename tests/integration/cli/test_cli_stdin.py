@@ -151,6 +151,21 @@ def test_estimate_counts_data_on_stdin(agentctl: Commands, wire: OpenWire) -> No
     assert done.document["first_call"]["most_input_tokens"] > 20_000
 
 
+def test_command_to_paste_after_a_breaker_does_not_ask_without_the_data(agentctl: Commands, wire: OpenWire) -> None:
+    server = wire(PAID["openai"].brief, keys=[KEY])
+    words = ("run", "why?", "--json", "--max-cost", "0.0001")
+    done = agentctl(*words, stdin="x" * 20_000, **reaching(server, "openai"))
+    assert (done.code, server.books.requests) == (3, ())
+    hint = done.document["breaker"]["hint"]
+    assert hint.startswith("run the task again with --max-cost 0.")
+    assert hint.endswith(" and the same data")
+    assert "hint: agentctl run 'why?' --json --input - --max-cost-per-task 0." in done.err
+    estimated = agentctl(*words, "--estimate", stdin="x" * 20_000, **reaching(server, "openai"))
+    assert estimated.document["breaker"]["hint"] == hint
+    alone = agentctl(*words, stdin="", **reaching(server, "openai"))
+    assert alone.document["breaker"]["hint"].endswith(" 'why?'")
+
+
 def test_needed_approval_says_that_stdin_is_data(agentctl: Commands) -> None:
     done = agentctl(*ASK, "-o", "jsonl", script="dot file", stdin="x")
     denied = next(line["reason"] for line in done.lines if line["event"] == "tool_denied")
