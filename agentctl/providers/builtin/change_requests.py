@@ -39,7 +39,9 @@ _PAST = (
     r"(?:why|when|how often|how many times) (?!don't|dont|not )(?:\S+ ){2,5}"
     r"(?:restart|restarted|start|started|stop|stopped|killed|restarted last|started last)"
 )
-_NEGATIVE = word_set("not don't dont never without except unless if when once whenever until till every each while")
+_NEGATIVE = word_set(
+    "not don't dont never without except unless if when once twice times whenever until till every each while"
+)
 _WANTING = word_set("be get got getting have having want wants need needs sure must rather like")
 _NOT_WANTED = word_set("is are was were been be that which have has recently last just most lately not")
 _ENDS = word_set("and then please pls now again asap immediately first thanks")
@@ -204,7 +206,7 @@ def manual_command(task: str, change: Change, words: Sequence[Word]) -> str | No
     files = [word.value for word in words if word.kind in {"file", "path"}]
     if verb in {"reboot", "shutdown", "poweroff"} and not names:
         return "reboot" if verb == "reboot" else "shutdown now"
-    if verb in {"kill", "terminate"} and len(numbers) == 1 and not names:
+    if verb in {"kill", "terminate"} and len(numbers) == 1 and not names and "port" not in texts:
         return f"kill {numbers[0]}"
     if verb in {"kill", "terminate"} and "process" in texts and len(names) == 1:
         return f"pkill {quote(names[0])}"
@@ -228,7 +230,7 @@ def _engine_commands(actions: Sequence[str], texts: set[str], words: Sequence[Wo
 
 
 def _engine_command(verb: str, texts: set[str], names: list[str]) -> str | None:
-    if verb == "pull" and "image" in texts and names:
+    if verb == "pull" and names and ("image" in texts or ":" in names[0]):
         return f"docker pull {quote(names[0])}"
     if verb in {"prune", "cleanup", "clean", "purge"} and not names:
         kinds = [kind for kind in ("container", "image", "network", "volume") if kind in texts]

@@ -22,7 +22,6 @@ MOST_CHARACTERS = 600  # a longer task is not a question
 ALL_QUESTIONS = "all that builtin answers: agentctl help builtin"
 HINT = "to use a model: agentctl help setup"
 NEEDS_A_MODEL = "A lookup gives the facts; explaining them needs a model: agentctl help setup"
-ABOUT = "about 40 read-only questions answered without a model"
 
 _NAMED = (r"\bcontainer ([\w.-]*\w)", r"([\w.-]*\w) container\b")  # other names are guesses
 _FIRST_QUESTIONS = ("system_disks", "docker_ps", "system_memory")
@@ -96,7 +95,10 @@ def choose_lookup(task: str, now: datetime | None = None) -> Match:
 
 
 def _checked(match: Match, now: datetime) -> Match:
-    """Return a match whose arguments the tool takes: the time of a day's name, and numbers within their range."""
+    """Return a match whose arguments the tool takes: the time of a day's name, and numbers within their range.
+
+    A log since some time is shown from there on, as far as the tool can, unless the task names a number of lines.
+    """
     for name, value in match.arguments.items():
         least, most = range_of(match.lookup.tool, name)
         if isinstance(value, int) and not isinstance(value, bool) and not least <= value <= most:
@@ -105,7 +107,10 @@ def _checked(match: Match, now: datetime) -> Match:
     since = match.arguments.get("since")
     if not isinstance(since, str):
         return match
-    return match._replace(arguments={**match.arguments, "since": resolve_since(since, now)})
+    arguments = {**match.arguments, "since": resolve_since(since, now)}
+    if arguments.get("tail") == match.lookup.fixed.get("tail"):
+        arguments["tail"] = range_of(match.lookup.tool, "tail")[1]
+    return match._replace(arguments=arguments)
 
 
 def announce(match: Match) -> str:

@@ -60,6 +60,12 @@ def test_every_row_fits_its_tool(lookup: Lookup) -> None:
     )
 
 
+def test_every_tool_of_the_table_only_reads() -> None:
+    tools = toolbox(workspace=Path())
+    named = {lookup.tool for lookup in LOOKUPS} | {"docker_inspect"}
+    assert {name for name in named if tools.get(name).effect != "read"} == set()
+
+
 @pytest.mark.parametrize("lookup", LOOKUPS, ids=lambda lookup: lookup.about)
 def test_no_example_speaks_of_a_change(lookup: Lookup) -> None:
     for example in (lookup.examples + "|" + lookup.causes).split("|"):
@@ -115,8 +121,8 @@ def test_the_numbers_that_builtin_refuses_are_those_that_the_tools_refuse() -> N
             assert (whole["minimum"], whole["maximum"]) == range_of(lookup.tool, name), (lookup.tool, name)
 
 
-def test_the_table_is_about_forty_questions_and_names_a_command_for_each() -> None:
-    assert 38 <= len(LOOKUPS) <= 55
+def test_the_table_is_about_fifty_questions_and_names_a_command_for_each() -> None:
+    assert 45 <= len(LOOKUPS) <= 55
     assert all(lookup.command({**lookup.fixed, **dict.fromkeys(lookup.needs, "X")}) for lookup in LOOKUPS)
     assert len({lookup.about for lookup in LOOKUPS}) == len(LOOKUPS)
 

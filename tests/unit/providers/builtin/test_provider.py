@@ -92,6 +92,7 @@ def test_builtin_is_free_and_not_a_language_model() -> None:
         ("stop and remove web", "docker stop web && docker rm web"),
         ("remove and stop web", "docker stop web && docker rm web"),
         ("kill web", "docker kill web"),
+        ("pull redis:7", "docker pull redis:7"),
         ("stop all unhealthy containers", "docker stop $(docker ps -q --filter health=unhealthy)"),
         ("restart the sick web container", "docker restart web"),
         ("restart the container called sick", "docker restart sick"),
@@ -121,6 +122,9 @@ def test_a_change_is_denied_with_the_way_to_do_it_by_hand(task: str, command: st
         "stop web if it is unhealthy",
         "update and restart web",
         "stop all exited containers",
+        "kill the process on port 8080",
+        "restart web twice",
+        "restart all containers except web",
     ],
 )
 def test_change_without_a_known_command_is_denied(task: str) -> None:

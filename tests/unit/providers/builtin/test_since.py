@@ -64,7 +64,12 @@ def test_day_begins_at_this_machines_midnight_and_not_at_that_of_utc() -> None:
 
 def test_the_command_line_has_the_same_time() -> None:
     said = announce(choose_lookup("Logs of redis since yesterday", NOW))
-    assert said.endswith('same as "docker logs --since 2026-03-28T00:00:00+01:00 --tail 100 redis".')
+    assert said.endswith('same as "docker logs --since 2026-03-28T00:00:00+01:00 --tail 10000 redis".')
+
+
+def test_number_of_lines_counts_also_since_a_time() -> None:
+    match = choose_lookup("last 50 log lines of redis since yesterday", NOW)
+    assert match.arguments["tail"] == 50
 
 
 @pytest.mark.parametrize("words", ["since 25:00", "since 2026-13-01", "since tomorrow", "since 8", "since the flood"])
@@ -75,4 +80,4 @@ def test_what_is_no_point_of_time_is_not_guessed(words: str) -> None:
 
 def test_command_line_keeps_what_the_tool_must_judge() -> None:
     match = choose_lookup("docker logs --since 2h30m web", NOW)
-    assert dict(match.arguments) == {"name": "web", "since": "2h30m"}
+    assert dict(match.arguments) == {"name": "web", "since": "2h30m", "tail": 10_000}
