@@ -201,7 +201,7 @@ def _word(words: Words, at: int, word: str, lower: str, is_quoted: bool, followi
             "lock",
         }:
             return Word("{pattern}", "*." + lower, "pattern")
-    if lower in UNHEALTHY and (at == 0 or words[at - 1][0].lower() not in {"named", "called"}):
+    if lower in UNHEALTHY and (lower == "unhealthy" or not _is_named(words, at, known)):
         return Word("{health}", "unhealthy", "health")
     if lower in STATES:
         return Word("{state}", STATES[lower], "state")

@@ -113,10 +113,12 @@ def test_request_in_the_form_of_a_question_is_denied(task: str) -> None:
         ("logs of container web.db", "docker_logs", {"name": "web.db"}),
         ("logs of the shop.example.com container", "docker_logs", {"name": "shop.example.com"}),
         ("logs of my-app_1.v2", "docker_logs", {"name": "my-app_1.v2"}),
+        ("logs of container sick", "docker_logs", {"name": "sick"}),
+        ("Which containers are sick?", "docker_ps", {"state": "unhealthy"}),
         ("find a file named web.db", "list_files", {"pattern": "web.db"}),
     ],
 )
-def test_names_may_have_umlauts_dots_and_dashes(task: str, tool: str, arguments: dict[str, object]) -> None:
+def test_names_may_have_umlauts_dots_and_dashes_or_be_words(task: str, tool: str, arguments: dict[str, object]) -> None:
     match = choose_lookup(task)
     assert (match.lookup.tool, dict(match.arguments)) == (tool, arguments)
 
