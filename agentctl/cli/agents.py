@@ -65,12 +65,13 @@ def show(
         )
     if task is not None and not task.strip():
         raise UsageError("--task is empty", hint='for example: --task "Is the container web up?"')
+    chosen_from = agents if name is None else ()
     if name is None:
         from agentctl.runner.routing import route
 
         name = route(task or "", agents).agent
     agent = find_agent(name, agents)
-    offered, left_out = (None, {}) if task is None else _offered_tools(agent, task)
+    offered, left_out = (None, {}) if task is None else _offered_tools(agent, task, chosen_from)
     if as_json:
         for_task = {} if offered is None else {"task": task, "offered": list(offered), "left_out": left_out}
         _print({"agent": {**_document(agent), **for_task}})
@@ -83,7 +84,7 @@ def show(
 COMMANDS: dict[str, Callable[..., None]] = {"list": list_, "show": show}
 
 
-def _offered_tools(agent: AgentSpec, task: str) -> tuple[tuple[str, ...], dict[str, str]]:
+def _offered_tools(agent: AgentSpec, task: str, agents: Sequence[AgentSpec]) -> tuple[tuple[str, ...], dict[str, str]]:
     """Return the tools that a run would offer for ``task``, and why other tools of the agent are left out.
 
     Raises:
@@ -104,7 +105,7 @@ def _offered_tools(agent: AgentSpec, task: str) -> tuple[tuple[str, ...], dict[s
     for note in loaded.notes:
         print_stderr(safe_text(note))
     permissions = permissions_of(loaded)
-    ranked = ranked_tools(agent, task) if permissions.only is None else permissions.only
+    ranked = ranked_tools(agent, task, agents) if permissions.only is None else permissions.only
     build = toolset_for(loaded, permissions, require_sandbox=loaded.settings.sandbox == "bwrap")
     toolset = anyio.run(partial(build, ranked, MOST_TOOLS))
     return toolset.toolbox.names, {name: error.message for name, error in toolset.left_out.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import ROUND_CEILING
@@ -22,7 +22,7 @@ from agentctl.core.pricing import ModelFacts, Price, PriceOf, charge_nano, no_pr
 from agentctl.core.results import BreakerInfo
 from agentctl.ledger.forecast import Forecast
 from agentctl.permissions.admission import Admission
-from agentctl.runner.orchestrator import MakeTools
+from agentctl.runner.orchestrator import FindContainers, MakeTools
 from agentctl.runner.plan import Plan, hint_at_data
 from agentctl.runner.reservation import InputCounter
 from agentctl.runner.routing import MOST_TOOLS, AgentSpec, choose_agent, choose_tools, system_prompt
@@ -83,6 +83,7 @@ async def estimate(
     measure: Measure = PLAIN,
     price_of: PriceOf = no_price,
     load_count: Load | None = None,
+    find_containers: FindContainers | None = None,
 ) -> Estimate:
     """Compose and judge the first request of a run; ``measure`` counts the likely size, ``load_count`` the bound.
 
@@ -95,8 +96,13 @@ async def estimate(
         ContextOverflow: the task does not fit the context.
         StateError: the ledger cannot be read.
     """
-    agent, agent_chosen_by = choose_agent(task, plan, agents)
-    run_tools = await make_tools(choose_tools(agent, task, plan, metered=facts.metered), MOST_TOOLS)
+    containers: Collection[str] = ()
+    if find_containers is not None and facts.metered and plan.agent is None:
+        containers = await find_containers(task)
+    agent, agent_chosen_by = choose_agent(task, plan, agents, containers=containers)
+    run_tools = await make_tools(
+        choose_tools(agent, task, plan, metered=facts.metered, agents=agents, containers=containers), MOST_TOOLS
+    )
     try:
         admission = Admission(permissions=plan.permissions, emit=discard_event)
         offers = ToolDispatcher(toolbox=run_tools.toolbox, admission=admission, emit=discard_event, limits=plan.loop)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -50,6 +50,9 @@ _NOTHING = Spend(Amounts(), Amounts(), Amounts())
 MakeTools = Callable[[Sequence[str] | None, int], Awaitable[RunTools]]
 """Makes the tools of a run: the first ``most`` of those named that are available and allowed; None: all."""
 
+FindContainers = Callable[[str], Awaitable[Collection[str]]]
+"""Returns the names in a task that look like files and are containers of the engine."""
+
 
 @dataclass(slots=True)
 class _Run:
@@ -76,7 +79,7 @@ class Orchestrator:
     is no user to ask. ``counter`` counts tokens; None: UTF-8 bytes / 4. ``artifact_store`` stores in full the results
     that are cut for the model. ``load_count`` loads the vocabulary of the model's own provider; None: it is not known
     for certain. ``redactor`` removes secrets from tool results. ``capability`` is the secret that the run's tools pass
-    to nested runs, "" if there can be none.
+    to nested runs, "" if there can be none. ``find_containers`` None: no name of a file is a container's.
     """
 
     def __init__(
@@ -98,6 +101,7 @@ class Orchestrator:
         opening: Sequence[Callable[[], Awaitable[object]]] = (),
         closing: Sequence[Callable[[], Awaitable[object]]] = (),
         capability: str = "",
+        find_containers: FindContainers | None = None,
         redactor: Redactor | None = None,
     ) -> None:
         self._redactor = redactor
@@ -106,7 +110,7 @@ class Orchestrator:
         self._approver, self._artifact_store = approver, artifact_store
         self._price_of, self._counter, self._opening, self._closing = price_of, counter, opening, closing
         self._load_count = load_count
-        self._capability = capability
+        self._capability, self._find_containers = capability, find_containers
         self._stop: Interrupted | None = None
         self._scope: anyio.CancelScope | None = None
 
@@ -144,10 +148,14 @@ class Orchestrator:
     async def _work(self, run: _Run) -> AgentctlError | None:
         """Choose the agent, open the run, and run the loop."""
         plan, facts = self._plan, self._provider.facts
-        agent, agent_chosen_by = choose_agent(run.task, plan, self._agents)
+        containers: Collection[str] = ()
+        if self._find_containers is not None and facts.metered and plan.agent is None:
+            containers = await self._find_containers(run.task)
+        agent, agent_chosen_by = choose_agent(run.task, plan, self._agents, containers=containers)
         run.agent = agent.name
         run_tools = run.run_tools = await self._make_tools(
-            choose_tools(agent, run.task, plan, metered=facts.metered), MOST_TOOLS
+            choose_tools(agent, run.task, plan, metered=facts.metered, agents=self._agents, containers=containers),
+            MOST_TOOLS,
         )
         await self._ledger.open_run(
             run.recorder.run_id,

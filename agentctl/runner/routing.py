@@ -2,14 +2,17 @@
 
 Each agent is a TOML file in ``agent_files``. Routing is naive Bayes with smoothing: an agent's examples, description
 and name are small documents, and a word supports an agent by the share of its documents that contain it. Unknown words
-are ignored. On a tie, and for a task without any known word, the choice is ``system``: it looks at the machine itself
-and needs no container engine. A run and its estimate use the same choice of agent, tools and system prompt.
+are ignored. A path or a file's name is a sign of its own: it goes to the agent that reads files, unless the task speaks
+of containers, too: then their agent gets tools of both. On a tie, and for a task without any known word, the choice is
+``system``: it looks at the machine itself and needs no container engine. A run and its estimate use the same choice of
+agent, tools and system prompt.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -17,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from agentctl.core.errors import UsageError
 from agentctl.core.text import did_you_mean, safe_text
+from agentctl.tools.toolbox import CHANGES
 
 if TYPE_CHECKING:
     from agentctl.runner.plan import Plan
@@ -29,6 +33,31 @@ _OTHERS = {"max_turns", "more"}
 
 FALLBACK = "system"
 _SMOOTHING = 0.25
+_FILE_SIGN, _CONTAINER_SIGN = "read_file", "docker_ps"  # the tool that an agent for files, or for containers, has
+_STRONG = 3.0  # how far a sign puts an agent before the next one, in natural logarithms
+_WORD = re.compile(r"[^\s\"'`()<>\[\]{},;]+")
+_ENDING = re.compile(r"(?<=[\w)*-])\.([A-Za-z][A-Za-z0-9]{0,9})\Z")
+_DOT_NAME = re.compile(r"\.[A-Za-z][\w.-]+")
+_FILE_NAMES = frozenset(
+    ("makefile", "dockerfile", "containerfile", "jenkinsfile", "vagrantfile", "readme", "changelog")
+)
+_NO_FILES = frozenset(("e.g", "i.e", "node.js", "vue.js", "next.js", "asp.net"))
+_NO_ENDINGS = frozenset(
+    ("com", "org", "net", "io", "dev", "de", "eu", "edu", "gov", "local", "internal", "lan", "test")
+)
+_CONTAINER_WORDS = frozenset((
+    "container", "docker", "podman", "compose", "image", "volume", "restart", "unhealthy", "healthcheck",
+))  # fmt: skip
+_ABOUT_CONTAINERS = re.compile(
+    r"\blogs?\s+(?:of|from|for)\s+(?:the\s+)?[a-z]|(?:^|\b(?:and|then|,))\s*(?:please\s+)?(?:start|stop|pause)\s+(?!at\b)[a-z]",
+    re.IGNORECASE,
+)
+_THIS_MACHINE = re.compile(r"\bthis (?:host|machine|server|computer|box)\b", re.IGNORECASE)
+_ASKS = frozenset((
+    "what", "which", "who", "whose", "where", "when", "why", "how", "is", "are", "was", "were", "does", "did",
+    "has", "have", "show", "read", "list", "count", "find", "search", "print", "display", "tell", "explain", "compare",
+    "describe", "summarise", "summarize", "last", "first", "tail", "head", "cat", "view", "look", "check", "give",
+))  # fmt: skip
 _SILENT = frozenset((
     "a", "about", "all", "an", "and", "any", "are", "as", "at", "be", "by", "can", "could", "do", "does",
     "did", "each", "for", "from", "give", "had", "has", "have", "how", "i", "in", "is", "it", "its", "list",
@@ -63,8 +92,12 @@ class RoutingResult(NamedTuple):
     chosen_by: str = "task words"
 
 
-def choose_agent(task: str, plan: Plan, agents: Sequence[AgentSpec]) -> tuple[AgentSpec, str]:
+def choose_agent(
+    task: str, plan: Plan, agents: Sequence[AgentSpec], *, containers: Collection[str] = ()
+) -> tuple[AgentSpec, str]:
     """Return the agent that the plan names, else the one that fits the task, and the reason for the choice.
+
+    ``containers`` are names in the task that look like files and are containers.
 
     Raises:
         UsageError: there is no task, or the agent does not exist.
@@ -73,11 +106,19 @@ def choose_agent(task: str, plan: Plan, agents: Sequence[AgentSpec]) -> tuple[Ag
         raise UsageError("there is no task", hint='agentctl run "How much disk is free?"')
     if plan.agent is not None:
         return find_agent(plan.agent, agents), plan.agent_chosen_by
-    routed = route(task, agents)
+    routed = route(task, agents, containers=containers)
     return find_agent(routed.agent, agents), routed.chosen_by
 
 
-def choose_tools(agent: AgentSpec, task: str, plan: Plan, *, metered: bool) -> tuple[str, ...] | None:
+def choose_tools(
+    agent: AgentSpec,
+    task: str,
+    plan: Plan,
+    *,
+    metered: bool,
+    agents: Sequence[AgentSpec] = (),
+    containers: Collection[str] = (),
+) -> tuple[str, ...] | None:
     """Return the tools to choose from, the most needed first; None: all (the provider is not a language model).
 
     Raises:
@@ -87,7 +128,7 @@ def choose_tools(agent: AgentSpec, task: str, plan: Plan, *, metered: bool) -> t
         return None
     names = plan.permissions.only
     if names is None:
-        return ranked_tools(agent, task)
+        return ranked_tools(agent, task, () if plan.agent is not None else agents, containers=containers)
     if len(names) > MOST_TOOLS:
         raise UsageError(f"{len(names)} tools are too many for a model", hint=f"name at most {MOST_TOOLS} of them")
     return names
@@ -98,28 +139,111 @@ def system_prompt(agent: AgentSpec, plan: Plan, at: datetime) -> str:
     return f"{agent.instructions}\n\nWorkspace: {plan.workdir}. It is {at:%Y-%m-%d %H:%M} UTC."
 
 
-def route(task: str, agents: Sequence[AgentSpec]) -> RoutingResult:
-    """Return the agent that fits the words of ``task`` best; ``agents`` must not be empty."""
+def route(task: str, agents: Sequence[AgentSpec], *, containers: Collection[str] = ()) -> RoutingResult:
+    """Return the agent that fits the words of ``task`` best; ``agents`` must not be empty.
+
+    A path or file name goes to the agent that reads files, unless it is one of the ``containers``; if the task speaks
+    of containers as well, to their agent, which then gets tools of both.
+    """
+    signs = read_signs(task, containers)
     counts = {agent.name: _count(agent) for agent in agents}
-    known = [word for word in sorted(words(task)) if any(word in count for count, _ in counts.values())]
+    known = [word for word in sorted(words(signs.text)) if any(word in count for count, _ in counts.values())]
     belief = {name: sum(_log_share(word, *counted) for word in known) for name, counted in counts.items()}
+    sign = _CONTAINER_SIGN if signs.containers else _FILE_SIGN
+    is_sure = signs.files or signs.named or (not signs.containers and _THIS_MACHINE.search(signs.text))
+    strong = _agent_with(sign, agents) if is_sure else None
+    if strong is not None:
+        belief[strong.name] = max(belief.values()) + _STRONG
     ranked = sorted(belief, key=lambda name: (-round(belief[name], 9), name != FALLBACK, name))
     best, runner_up = ranked[0], ranked[1] if len(ranked) > 1 else None
-    if not known:
+    if not known and strong is None:
         return RoutingResult(best, 0.0, runner_up)
     total = sum(math.exp(value - belief[best]) for value in belief.values())
     return RoutingResult(best, 1 / total, runner_up)
 
 
-def ranked_tools(agent: AgentSpec, task: str) -> tuple[str, ...]:
-    """Return the agent's tools in order of need: its fixed tools, then those whose keywords the task contains.
+def ranked_tools(
+    agent: AgentSpec, task: str, agents: Sequence[AgentSpec] = (), *, containers: Collection[str] = ()
+) -> tuple[str, ...]:
+    """Return the tools for a task: first those that are offered, in the agents' own order, then the next ones.
 
-    A model is offered the first few. Tools without a matching keyword keep the agent's own order.
+    A tool that changes something is among them only if a word of the task brings it. The shell and, if the task is no
+    question, ``write_file`` come for a named file, and for a task whose words bring no read. Of ``agents``, the other
+    one adds its tools to a task that names both a file and containers.
     """
-    said = words(task)
-    brought = {name: len(said & words(" ".join(keys))) for name, keys in agent.more.items()}
-    rest = sorted(agent.more, key=lambda name: -brought[name])  # stable: ties keep the agent's own order
-    return tuple(dict.fromkeys((*agent.tools, *rest)))
+    signs = read_signs(task, containers)
+    team = [agent]
+    if signs.files and signs.containers:
+        others = (_agent_with(sign, agents) for sign in (_CONTAINER_SIGN, _FILE_SIGN))
+        team += [other for other in others if other is not None and other.name != agent.name]
+    own_order = tuple(dict.fromkeys(name for one in team for name in (*one.tools, *one.more)))
+    said = words(signs.text)
+    keys = {name: words(" ".join(listed)) for one in team for name, listed in one.more.items()}
+    brought = {name: len(said & listed) for name, listed in keys.items() if said & listed}
+    if len(team) == 1 and (signs.files or not brought.keys() - CHANGES):
+        general = {"run_shell", *({"search_files"} if signs.files else ())}
+        general |= set() if _is_question(signs.text) else {"write_file"}
+        brought |= {name: brought.get(name, 0) + 1 for name in keys if name in general}
+    first = [one.tools[0] for one in team if one.tools] if len(team) > 1 else list(agent.tools)
+    fixed = [name for one in team for name in one.tools]
+    reads = [name for name in own_order if name not in CHANGES]
+    needed = (*first, *sorted(brought, key=lambda name: -brought[name]), *fixed, *reads)
+    ranked = tuple(dict.fromkeys(needed))
+    return (*sorted(ranked[:MOST_TOOLS], key=own_order.index), *ranked[MOST_TOOLS:])
+
+
+class TaskSigns(NamedTuple):
+    """What a task names: ``files``; ``named`` containers that look like files; ``text`` is the rest of the task.
+
+    ``containers``: it speaks of containers.
+    """
+
+    files: tuple[str, ...]
+    named: tuple[str, ...]
+    containers: bool
+    text: str
+
+
+def read_signs(task: str, containers: Collection[str] = ()) -> TaskSigns:
+    """Return what a task names; ``containers`` are the names of containers that look like files."""
+    files: list[str] = []
+    named: list[str] = []
+
+    def take(match: re.Match[str]) -> str:
+        name = match[0].rstrip(".,:;!?")
+        if not _is_file(name):
+            return match[0]
+        (named if name in containers else files).append(name)
+        return " "
+
+    text = _WORD.sub(take, task)
+    speaks = bool(named) or bool(words(text) & _CONTAINER_WORDS) or _ABOUT_CONTAINERS.search(text) is not None
+    return TaskSigns(tuple(files), tuple(named), speaks, text)
+
+
+def _is_file(word: str) -> bool:
+    """Return whether a word of a task is a path or a file's name; addresses, images and versions are not."""
+    if "://" in word or word.startswith("//"):
+        return False
+    if word.startswith(("/", "~/", "./", "../")):
+        return len(word) > 1
+    name = word.rstrip("/").rpartition("/")[2]
+    if word.endswith("/") and len(word) > 1:
+        return True
+    if name.lower() in _FILE_NAMES or _DOT_NAME.fullmatch(name):
+        return True
+    ending = _ENDING.search(name)
+    return ending is not None and word.lower() not in _NO_FILES and ending[1].lower() not in _NO_ENDINGS
+
+
+def _is_question(task: str) -> bool:
+    """Return whether a task only asks: by its first word, or its end."""
+    said = [word for word in re.findall(r"[a-z]+", task.lower()) if word not in ("please", "and", "then", "now")]
+    return task.rstrip().endswith("?") or (bool(said) and said[0] in _ASKS)
+
+
+def _agent_with(tool: str, agents: Sequence[AgentSpec]) -> AgentSpec | None:
+    return next((agent for agent in agents if tool in agent.tools), None)
 
 
 def words(text: str) -> frozenset[str]:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from agentctl.core.errors import SandboxUnavailable
+from agentctl.core.errors import EngineUnavailable, SandboxUnavailable
 from agentctl.permissions.decision import Permissions
 from agentctl.protocols import RunTools, Sandbox
-from agentctl.runner.orchestrator import MakeTools
+from agentctl.runner.orchestrator import FindContainers, MakeTools
+from agentctl.runner.routing import read_signs
 from agentctl.settings import Loaded, Settings
+from agentctl.tools.docker.client import DockerEngine
+from agentctl.tools.docker.responses import documents, names_of
 from agentctl.tools.toolbox import LazyToolbox, toolbox
 
 if TYPE_CHECKING:
     from agentctl.sandbox.denied_paths import DeniedPaths
 
 
+_LOOK_S = 1.0
 NEED_SANDBOX = ("run_shell",)
 
 MakeToolbox = Callable[..., LazyToolbox]
@@ -65,6 +69,35 @@ def toolset_for(
         require_sandbox=require_sandbox,
         sweep=sweep,
     )
+
+
+def container_finder(loaded: Loaded, permissions: Permissions) -> FindContainers | None:
+    """Return the function that finds the containers whose names in a task look like files; None if none may be seen.
+
+    The engine is asked only about names that are no files of the workspace; one that does not answer soon has none.
+    """
+    if permissions.why_withheld("docker_ps", "read") is not None:
+        return None
+    workspace, host = loaded.settings.workdir or Path.cwd(), loaded.settings.docker_host
+
+    async def find(task: str) -> Collection[str]:
+        names = _names_of_no_file(task, workspace)
+        if not names or not all(path.exists() for path in _engine_socket(host)):
+            return ()
+        engine = DockerEngine(host, patience=_LOOK_S)
+        try:
+            listed = documents(await engine.get("containers/json", all="1"))
+        except EngineUnavailable:
+            return ()
+        finally:
+            await engine.aclose()
+        return names & {name for container in listed for name in names_of(container)}
+
+    return find
+
+
+def _names_of_no_file(task: str, workspace: Path) -> set[str]:
+    return {name for name in read_signs(task).files if "/" not in name and not (workspace / name).exists()}
 
 
 async def make_run_tools(

@@ -115,13 +115,14 @@ ALIASES: Mapping[str, str] = {
     **dict.fromkeys(("pull_image", "docker_image_pull", "docker_pull_image"), "docker_pull"),
     **dict.fromkeys(("remove_image", "docker_image_rm", "docker_remove_image"), "docker_rmi"),
 }
-_CHANGE = frozenset(("run_shell", "write_file", "docker_start", "docker_stop", "docker_restart", "docker_rm"))
-_CHANGE |= frozenset(("docker_run", "docker_exec", "docker_pull", "docker_rmi"))
+#: The tools that may change something; whether a call does depends on the sandbox, too.
+CHANGES = frozenset(("run_shell", "write_file", "docker_start", "docker_stop", "docker_restart", "docker_rm"))
+CHANGES |= frozenset(("docker_run", "docker_exec", "docker_pull", "docker_rmi"))
 
 
 #: What users and models of other tools call a tool that reads; one that changes something is never suggested.
 _MEANINGS: Mapping[str, str] = {
-    **{alias: name for alias, name in ALIASES.items() if name not in _CHANGE},
+    **{alias: name for alias, name in ALIASES.items() if name not in CHANGES},
     "docker_status": "docker_ps",
     "docker_tail": "docker_logs",
     **dict.fromkeys(("docker_top", "docker_cpu", "docker_memory"), "docker_stats"),

@@ -167,7 +167,7 @@ def test_command_to_paste_after_a_breaker_does_not_ask_without_the_data(agentctl
 
 
 def test_needed_approval_says_that_stdin_is_data(agentctl: Commands) -> None:
-    done = agentctl(*ASK, "-o", "jsonl", script="dot file", stdin="x")
+    done = agentctl(*ASK, "--tools", "write_file", "-o", "jsonl", script="dot file", stdin="x")
     denied = next(line["reason"] for line in done.lines if line["event"] == "tool_denied")
     assert "needs approval, and stdin is data, not a terminal to ask on (--input FILE leaves it free)" in denied
 

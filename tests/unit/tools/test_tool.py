@@ -13,6 +13,7 @@ from agentctl.core.errors import ToolError, UsageError
 from agentctl.protocols import Tool, Toolbox
 from agentctl.tools.tables import cell, facts, parse_size, size, span, table
 from agentctl.tools.tool import cut_middle
+from agentctl.tools.toolbox import CHANGES as CHANGES_LISTED
 from agentctl.tools.toolbox import MOST_BYTES, TOOLS, toolbox
 
 
@@ -31,6 +32,10 @@ CHANGES = {
     "docker_rmi": "destructive",
     "write_file": "write",
 }
+
+
+def test_tools_that_change_something_are_listed() -> None:
+    assert {*CHANGES_LISTED} == {*CHANGES, "run_shell"}
 
 
 @pytest.mark.parametrize("name", sorted(TOOLS))

@@ -10,7 +10,7 @@ from agentctl.core.results import RunResult
 from agentctl.ledger import SqliteLedger
 from agentctl.protocols import RunTools
 from agentctl.providers.scripted import ScriptedProvider, Step
-from agentctl.runner.orchestrator import Orchestrator
+from agentctl.runner.orchestrator import FindContainers, Orchestrator
 from agentctl.runner.plan import Plan
 from agentctl.runner.routing import load_agents
 from tests.support.loop import Box, Deed, Diary
@@ -31,7 +31,12 @@ class House:
         self.ids = ["9c2e", "7f3a"]
 
     def build(
-        self, script: Iterable[Step], *journals: Diary, provider: ScriptedProvider | None = None, **plan: object
+        self,
+        script: Iterable[Step],
+        *journals: Diary,
+        provider: ScriptedProvider | None = None,
+        find_containers: FindContainers | None = None,
+        **plan: object,
     ) -> tuple[Orchestrator, ScriptedProvider]:
         provider = provider or ScriptedProvider(script)
 
@@ -56,6 +61,7 @@ class House:
             now=now,
             new_id=self.ids.pop,
             closing=(close,),
+            find_containers=find_containers,
         )
         return orchestrator, provider
 

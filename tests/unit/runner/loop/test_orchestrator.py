@@ -494,3 +494,17 @@ async def test_last_answer_forbidden_by_the_same_limit_is_not_reported(house: Ho
     assert (result.status, len(provider.heard)) == ("budget", 1)
     assert "docker_ps" in result.answer
     assert not [event for event in house.diary.events if isinstance(event, Noted)]
+
+
+async def test_name_of_a_container_that_looks_like_a_file_is_asked_for(house: House) -> None:
+    asked: list[str] = []
+
+    async def find(task: str) -> tuple[str, ...]:
+        asked.append(task)
+        return ("payments.api",)
+
+    task = "what is wrong with payments.api"
+    for chosen, agent in ((None, "docker"), ("system", "system")):
+        orchestrator, _ = house.build([says("ok")], find_containers=find, agent=chosen)
+        assert (await orchestrator.run(task)).agent == agent
+    assert asked == [task], "not where the user chose the agent"

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from agentctl.runner.routing import MOST_TOOLS, AgentSpec, RoutingResult, load_agents, ranked_tools, route
+from agentctl.runner.routing import (
+    MOST_TOOLS,
+    AgentSpec,
+    RoutingResult,
+    load_agents,
+    ranked_tools,
+    read_signs,
+    route,
+)
+from agentctl.tools.toolbox import CHANGES
 
 TASKS = {
     "docker": (
@@ -133,5 +142,83 @@ def test_the_tools_that_a_task_speaks_of_are_among_the_first_few(task: str, want
     agent = agents[route(task, tuple(agents.values())).agent]
     ranked = ranked_tools(agent, task)
     assert wanted <= set(ranked[:MOST_TOOLS]), ranked[:MOST_TOOLS]
-    assert sorted(ranked) == sorted((*agent.tools, *agent.more)), "none is lost, none comes twice"
+    own = (*agent.tools, *agent.more)
+    assert len(ranked) == len(set(ranked)), "none comes twice"
+    assert {name for name in own if name not in CHANGES} <= set(ranked) <= set(own), "no read is lost"
     assert ranked[: len(agent.tools)] == agent.tools
+    assert list(ranked[:MOST_TOOLS]) == [name for name in own if name in ranked[:MOST_TOOLS]], "the agent's own order"
+
+
+@pytest.mark.parametrize(
+    ("task", "files"),
+    [
+        ("What are the ERROR lines in big.log?", ["big.log"]),
+        ("read /var/log/syslog, then ./a/b and ~/x", ["/var/log/syslog", "./a/b", "~/x"]),
+        ('compare `a.json` with "b.json" (and c.yml)', ["a.json", "b.json", "c.yml"]),
+        ("what does the Makefile build in src/", ["Makefile", "src/"]),
+        ("look at .env and src/main.py.", [".env", "src/main.py"]),
+        ("find *.log files", ["*.log"]),
+        ("pull grafana/grafana:10.2 from ghcr.io/o/a", []),
+        ("open http://example.com/a.html and example.com", []),
+        ("CPU/memory of node.js 20.1, e.g. and/or 1.5GB at 10.0.0.1:80", []),
+        ("which image has postgres:16.2-alpine", []),
+        ("It is slow. Why?", []),
+    ],
+)
+def test_path_and_file_names_are_found_in_a_task(task: str, files: list[str]) -> None:
+    assert list(read_signs(task).files) == files
+
+
+@pytest.mark.parametrize(
+    "task",
+    ["What are the ERROR lines in big.log?", "errors in /srv/app/error.log", "why does app.log say connection refused"],
+)
+def test_named_file_goes_to_the_agent_that_reads_files(task: str) -> None:
+    assert route(task, load_agents()).agent == "system"
+
+
+def test_name_of_a_container_that_looks_like_a_file_goes_to_containers() -> None:
+    task = "what is wrong with payments.api"
+    assert route(task, load_agents()).agent == "system"
+    found = route(task, load_agents(), containers={"payments.api"})
+    assert found.agent == "docker"
+    docker = load_agents()[0]
+    assert "read_file" not in ranked_tools(docker, task, load_agents(), containers={"payments.api"})
+
+
+def test_task_that_names_both_gets_tools_of_both_agents_if_it_was_routed() -> None:
+    agents = load_agents()
+    task = "write the list of running containers into containers.txt"
+    docker = agents[0]
+    assert route(task, agents).agent == "docker"
+    assert {"docker_ps", "write_file", "read_file"} <= set(ranked_tools(docker, task, agents)[:MOST_TOOLS])
+    assert all(name.startswith("docker_") for name in ranked_tools(docker, task)), "an agent that was chosen by hand"
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        "Which containers are running?",
+        "Why is web restarting?",
+        "Is the database unhealthy?",
+        "How much disk is free?",
+        "Which process uses the most memory?",
+        "Who listens on port 443?",
+    ],
+)
+def test_task_that_asks_for_no_change_is_offered_reads_only(task: str) -> None:
+    agents = load_agents()
+    agent = next(one for one in agents if one.name == route(task, agents).agent)
+    assert not set(ranked_tools(agent, task, agents)) & CHANGES
+
+
+@pytest.mark.parametrize(
+    ("task", "offered"), [("do the usual", True), ("improve main.py", True), ("what does main.py do?", False)]
+)
+def test_shell_is_there_for_what_no_word_covers_and_write_file_unless_it_is_a_question(
+    task: str, offered: bool
+) -> None:
+    system = load_agents()[1]
+    tools = ranked_tools(system, task)[:MOST_TOOLS]
+    assert "run_shell" in tools
+    assert ("write_file" in tools) == offered
