@@ -215,9 +215,7 @@ def test_task_that_asks_for_no_change_is_offered_reads_only(task: str) -> None:
 @pytest.mark.parametrize(
     ("task", "offered"), [("do the usual", True), ("improve main.py", True), ("what does main.py do?", False)]
 )
-def test_shell_is_there_for_what_no_word_covers_and_write_file_unless_it_is_a_question(
-    task: str, offered: bool
-) -> None:
+def test_shell_is_there_for_what_no_word_covers_and_write_file_for_no_question(task: str, offered: bool) -> None:
     system = load_agents()[1]
     tools = ranked_tools(system, task)[:MOST_TOOLS]
     assert "run_shell" in tools

@@ -49,7 +49,7 @@ def test_at_least_95_of_100_labelled_tasks_get_the_tools_that_they_need() -> Non
     assert len(wrong) <= len(TASKS) * 5 // 100, wrong
 
 
-def test_at_least_95_of_100_tasks_that_name_a_file_get_the_tools_that_they_need() -> None:
+def test_at_least_95_of_100_tasks_about_a_file_get_the_tools_that_they_need() -> None:
     tasks = [one for one in TASKS if read_signs(one.task).files]
     wrong = [
         (one.task, sorted(one.needs - set(offered(one.task)))) for one in tasks if not one.needs <= {*offered(one.task)}
