@@ -47,6 +47,11 @@ def interruption() -> Interrupted:
     return Interrupted(f"stopped by {cause}", cause=cause)
 
 
+def stopped_for_s() -> float:
+    """Return how many seconds ago a signal stopped the command; 0 if none has."""
+    return 0.0 if _first is None else time.monotonic() - _first[1]
+
+
 def is_interruption(error: BaseException | None) -> bool:
     """Return whether the error is what an import or the like has made of a KeyboardInterrupt of ours."""
     while error is not None and not isinstance(error, KeyboardInterrupt):

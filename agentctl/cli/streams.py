@@ -12,15 +12,16 @@ import contextlib
 import errno
 import fcntl
 import io
+import math
 import os
 import select
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TextIO, cast
 
-from agentctl.cli.signals import writing
+from agentctl.cli.signals import stopped_for_s, writing
 from agentctl.core.errors import ReaderGone, StateError
 
 PATIENCE_S = 2.0  # how long a line on stderr waits for a reader that takes nothing
@@ -31,14 +32,23 @@ _HINTS = {
     errno.EFBIG: "raise `ulimit -f`",
 }
 _PAUSE_S = 0.01
+_SLICE_S = 0.1  # how often a wait for stdout's reader looks whether the run is to end
+_LAST_WAIT_S = 3.0  # for a reader that takes nothing, once a signal has stopped the run or its time is over
 _BLOCK = 32 * 1024
 _GONE = frozenset({errno.EPIPE, errno.ESHUTDOWN, errno.ECONNRESET})
 
 
-def write_all(number: int, data: bytes, *, patience_s: float | None = None) -> bytes:
+def write_all(
+    number: int,
+    data: bytes,
+    *,
+    patience_s: float | None = None,
+    gives_up: Callable[[float], bool] | None = None,
+) -> bytes:
     """Write ``data`` to a descriptor until all of it is out, and return b"".
 
     ``patience_s`` is how long to wait while the descriptor takes nothing, None without limit; then return the rest.
+    So does ``gives_up``, which is asked again and again while it waits: it gets the seconds waited so far.
 
     Raises:
         OSError: the descriptor cannot be written.
@@ -46,7 +56,9 @@ def write_all(number: int, data: bytes, *, patience_s: float | None = None) -> b
     rest, blocked_at = memoryview(data), 0.0
     while rest:
         try:
-            written = os.write(number, rest)
+            if gives_up is not None and os.get_blocking(number) and not _events(number, select.POLLOUT):
+                raise BlockingIOError  # a write would wait where nothing can end it
+            written = os.write(number, rest if gives_up is None else rest[: select.PIPE_BUF])
         except BlockingIOError:
             now = time.monotonic()
             if blocked_at:
@@ -55,6 +67,10 @@ def write_all(number: int, data: bytes, *, patience_s: float | None = None) -> b
             left = None if patience_s is None else blocked_at + patience_s - now
             if left is not None and left <= 0:
                 break
+            if gives_up is not None:
+                if gives_up(now - blocked_at):
+                    break
+                left = _SLICE_S
             _events(number, select.POLLOUT, left)
             continue
         if not written:  # a device that takes nothing and reports no error
@@ -136,9 +152,14 @@ class Stream:
         except UnicodeEncodeError:
             return self._encoder.encode(text.encode(self._encoding, "backslashreplace").decode(self._encoding))
 
-    def _send(self, data: bytes, patience_s: float | None = None) -> bytes:
+    def _send(
+        self,
+        data: bytes,
+        patience_s: float | None = None,
+        gives_up: Callable[[float], bool] | None = None,
+    ) -> bytes:
         if self._number is not None:
-            return write_all(self._number, data, patience_s=patience_s)
+            return write_all(self._number, data, patience_s=patience_s, gives_up=gives_up)
         self._stream.write(data.decode(self._encoding))
         self._stream.flush()
         return b""
@@ -147,12 +168,16 @@ class Stream:
 class StdoutStream(Stream):
     """stdout: waits for its reader as long as it takes, and reports any failure but a closed pipe.
 
-    Lines to a terminal are written at once, all else in blocks. ``has_paid``: a journal has the output.
+    Lines to a terminal are written at once, all else in blocks. ``has_paid``: a journal has the output. ``ends_at`` is
+    when the run's time is over, by the monotonic clock. A reader that takes nothing then, or after a signal, is soon
+    treated as gone: it must not keep a run from ending.
     """
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
         self.has_paid = False
+        self.ends_at = math.inf
+        self._has_waited = False
         self._buffered = bytearray()
         self._by_line = bool(getattr(stream, "line_buffering", False) or getattr(stream, "write_through", False))
 
@@ -181,13 +206,22 @@ class StdoutStream(Stream):
             self.is_gone = True  # after a failure in the middle nothing may follow
             try:
                 with writing():
-                    self._send(data)
+                    if self._send(data, gives_up=self._gives_up):
+                        self._has_waited = True
+                        return
             except OSError as error:
                 if error.errno in _GONE or (error.errno == errno.EIO and self._is_terminal):
                     return
                 hint = _PAID if self.has_paid else _HINTS.get(error.errno or 0, "check where stdout goes")
                 raise StateError(f"stdout cannot be written: {error.strerror}", hint=hint) from error
             self.is_gone = False
+
+    def has_reader(self) -> bool:
+        """Return whether somebody may still read; True too after a wait that the end of the run has ended."""
+        return self._has_waited or super().has_reader()
+
+    def _gives_up(self, waited_s: float) -> bool:
+        return min(waited_s, max(stopped_for_s(), time.monotonic() - self.ends_at)) >= _LAST_WAIT_S
 
 
 class StderrStream(Stream):
@@ -305,6 +339,12 @@ def write_question(text: str) -> None:
     else:
         sys.stderr.write(text)
         sys.stderr.flush()
+
+
+def end_waiting_at(ends_at: float) -> None:
+    """Let stdout's reader delay the end of the command by a few seconds at most after this monotonic time."""
+    if isinstance(sys.stdout, StdoutStream):
+        sys.stdout.ends_at = ends_at
 
 
 def is_ready(stream: TextIO) -> bool:

@@ -13,6 +13,7 @@ from agentctl.cli.error_output import PLAIN, print_stderr, report_error
 from agentctl.cli.invocation import Form, Invocation
 from agentctl.cli.run.task_input import InputData, TaskInput, dash_for_stdin, data_block, task_of_words
 from agentctl.cli.signals import interruption, run_to_end
+from agentctl.cli.streams import end_waiting_at
 from agentctl.cli.ui.format import Paint, painter
 from agentctl.cli.ui.terminal import can_style
 from agentctl.core.errors import AgentctlError
@@ -84,6 +85,7 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning) -> int:
     for note in loaded.notes:
         notify(note)
     has_model = choice.provider != "builtin"
+    end_waiting_at(began + loaded.settings.timeout)
     given = TaskInput(since=began, timeout_s=loaded.settings.timeout, notify=notify, has_model=has_model)
     task = known.task = given.read_task(task_file, source=source) if words is None else words
     data = given.read_data(source, is_task_on_stdin=words is None and task_file in (None, "-"))

@@ -6,13 +6,14 @@ import fcntl
 import json
 import os
 import pty
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -231,6 +232,30 @@ def test_a_reader_that_leaves_during_the_last_call_changes_nothing(agentctl: Com
 def test_a_failed_run_whose_reader_has_left_keeps_its_code(agentctl: Commands) -> None:
     code, _, err = leaves_in_mid_call(agentctl, "json", "refused when told")
     assert (code, err) == (77, "error: the key was rejected\nhint: set another\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "sent", "code", "status"),
+    [((), signal.SIGTERM, 143, "terminated"), (("--timeout", "1s"), None, 124, "timeout")],
+    ids=["SIGTERM", "--timeout"],
+)
+def test_reader_that_takes_nothing_keeps_no_run_from_ending(
+    agentctl: Commands, words: tuple[str, ...], sent: int | None, code: int, status: str
+) -> None:
+    full = pipe()
+    with suppress(BlockingIOError):
+        while os.write(full.theirs, bytes(4096)):
+            pass
+    os.set_blocking(full.theirs, True)
+    with agentctl.start(
+        "run", "-q", "-o", "jsonl", *words, "look around", script="mid-call", stdout=full.theirs
+    ) as run:
+        until(journal, "a journal")
+        if sent is not None:
+            run.send_signal(sent)
+        assert run.wait(60) == code
+    assert f'"status":"{status}"' in journal()
 
 
 def test_a_free_lookup_into_a_closed_pipe_ends_silently(agentctl: Commands) -> None:

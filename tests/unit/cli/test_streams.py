@@ -6,6 +6,7 @@ import fcntl
 import io
 import os
 import threading
+import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -176,3 +177,13 @@ def test_a_stream_in_memory_is_written_to_itself() -> None:
     out.write("42 containers\n")
     out.flush()
     assert (memory.getvalue(), out.has_reader(), out.is_ready()) == ("42 containers\n", True, True)
+
+
+def test_reader_that_takes_nothing_is_left_once_the_run_is_over(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agentctl.cli.streams._LAST_WAIT_S", 0.05)
+    out = StdoutStream(pipe.stream)
+    pipe.fill()
+    out.ends_at = time.monotonic()
+    out.write("an answer\n")
+    out.flush()
+    assert out.is_gone
