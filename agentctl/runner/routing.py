@@ -49,7 +49,7 @@ _CONTAINER_WORDS = frozenset((
     "container", "docker", "podman", "compose", "image", "volume", "restart", "unhealthy", "healthcheck",
 ))  # fmt: skip
 _ABOUT_CONTAINERS = re.compile(
-    r"\blogs?\s+(?:of|from|for)\s+(?:the\s+)?[a-z]|(?:^|\b(?:and|then|,))\s*(?:please\s+)?(?:start|stop|pause)\s+(?!at\b)[a-z]",
+    r"\blogs?\s+(?:lines?\s+)?(?:of|from|for)\s+(?:the\s+)?(?!files?\b)[a-z]|(?:^|\b(?:and|then|,))\s*(?:please\s+)?(?:start|stop|pause)\s+(?!at\b)[a-z]",
     re.IGNORECASE,
 )
 _THIS_MACHINE = re.compile(r"\bthis (?:host|machine|server|computer|box)\b", re.IGNORECASE)
@@ -181,9 +181,10 @@ def ranked_tools(
     keys = {name: words(" ".join(listed)) for one in team for name, listed in one.more.items()}
     brought = {name: len(said & listed) for name, listed in keys.items() if said & listed}
     if len(team) == 1 and (signs.files or not brought.keys() - CHANGES):
-        general = {"run_shell", *({"search_files"} if signs.files else ())}
-        general |= set() if _is_question(signs.text) else {"write_file"}
+        general = {"run_shell"} if _is_question(signs.text) else {"run_shell", "write_file"}
         brought |= {name: brought.get(name, 0) + 1 for name in keys if name in general}
+    if signs.files and "search_files" in keys:
+        brought["search_files"] = brought.get("search_files", 0) + 1
     first = [one.tools[0] for one in team if one.tools] if len(team) > 1 else list(agent.tools)
     fixed = [name for one in team for name in one.tools]
     reads = [name for name in own_order if name not in CHANGES]
