@@ -185,6 +185,8 @@ def ranked_tools(
         brought |= {name: brought.get(name, 0) + 1 for name in keys if name in general}
     if signs.files and "search_files" in keys:
         brought["search_files"] = brought.get("search_files", 0) + 1
+    if signs.writes and "write_file" in keys:
+        brought["write_file"] = brought.get("write_file", 0) + 1
     first = [one.tools[0] for one in team if one.tools] if len(team) > 1 else list(agent.tools)
     fixed = [name for one in team for name in one.tools]
     reads = [name for name in own_order if name not in CHANGES]
@@ -196,13 +198,14 @@ def ranked_tools(
 class TaskSigns(NamedTuple):
     """What a task names: ``files``; ``named`` containers that look like files; ``text`` is the rest of the task.
 
-    ``containers``: it speaks of containers.
+    ``containers``: it speaks of containers. ``writes``: something goes "into" or "to" a file, or is saved "as" one.
     """
 
     files: tuple[str, ...]
     named: tuple[str, ...]
     containers: bool
     text: str
+    writes: bool = False
 
 
 def read_signs(task: str, containers: Collection[str] = ()) -> TaskSigns:
@@ -219,7 +222,8 @@ def read_signs(task: str, containers: Collection[str] = ()) -> TaskSigns:
 
     text = _WORD.sub(take, task)
     speaks = bool(named) or bool(words(text) & _CONTAINER_WORDS) or _ABOUT_CONTAINERS.search(text) is not None
-    return TaskSigns(tuple(files), tuple(named), speaks, text)
+    writes = any(re.search(rf"\b(?:into|to|as)\s+\W?{re.escape(name)}", task, re.IGNORECASE) for name in files)
+    return TaskSigns(tuple(files), tuple(named), speaks, text, writes)
 
 
 def _is_file(word: str) -> bool:
