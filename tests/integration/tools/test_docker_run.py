@@ -363,3 +363,11 @@ async def test_an_interrupt_removes_the_container(docker: Docker, docker_host: s
     process.send_signal(signal.SIGINT)
     await anyio.to_thread.run_sync(process.wait)
     assert identity not in ours(docker)
+
+
+async def test_command_as_a_list_of_words_runs_with_exactly_these_words(box: LazyToolbox) -> None:
+    told = await act(box, "docker_run", image=IMAGE, command=["echo", "a  b", "$HOME", "'"])
+    assert "stdout:\na  b $HOME '" in told
+    assert (await box.get("docker_run").prepare({"image": IMAGE, "command": ["echo", "a b"]}))[
+        "command"
+    ] == "echo 'a b'"
