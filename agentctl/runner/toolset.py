@@ -14,8 +14,6 @@ from agentctl.protocols import RunTools, Sandbox
 from agentctl.runner.orchestrator import FindContainers, MakeTools
 from agentctl.runner.routing import read_signs
 from agentctl.settings import Loaded, Settings
-from agentctl.tools.docker.client import DockerEngine
-from agentctl.tools.docker.responses import documents, names_of
 from agentctl.tools.toolbox import LazyToolbox, toolbox
 
 if TYPE_CHECKING:
@@ -84,6 +82,9 @@ def container_finder(loaded: Loaded, permissions: Permissions) -> FindContainers
         names = _names_of_no_file(task, workspace)
         if not names or not all(path.exists() for path in _engine_socket(host)):
             return ()
+        from agentctl.tools.docker.client import DockerEngine  # noqa: PLC0415 - most tasks name no container
+        from agentctl.tools.docker.responses import documents, names_of  # noqa: PLC0415
+
         engine = DockerEngine(host, patience=_LOOK_S)
         try:
             listed = documents(await engine.get("containers/json", all="1"))

@@ -13,7 +13,6 @@ from agentctl.cli.documents import as_json, finished_line, redact_document, run_
 from agentctl.cli.exit_codes import status_named
 from agentctl.cli.invocation import Form
 from agentctl.cli.streams import StdoutStream, is_ready, require_reader, write_question
-from agentctl.cli.ui.cells import cell_width, wrap_prose
 from agentctl.cli.ui.format import Paint
 from agentctl.cli.ui.lines import LineLayout, PlainScreen, ScreenLine, changed_file_lines
 from agentctl.cli.ui.summary import next_steps, round_amounts, summary_line
@@ -247,6 +246,8 @@ class Presenter:
         said = "" if self._quiet else safe_text(self._clean(self._screen.meter.said)).strip()
         if said and text.startswith(said):
             text = text.removeprefix(said).lstrip("\n")
+        from agentctl.cli.ui.cells import wrap_prose
+
         words, heading, found = text.partition(FOUND_SO_FAR)
         words = words.strip("\n")
         found = wrap_prose(f"{heading if words else ''}{found}".strip("\n"), width)
@@ -306,6 +307,7 @@ def _print(text: str) -> None:
 
 def _render_answer(text: str, width: int) -> str:
     """Return a model's text for a terminal: its Markdown drawn; without Markdown, its prose wrapped."""
+    from agentctl.cli.ui.cells import wrap_prose
     from agentctl.cli.ui.markdown import render_markdown
 
     drawn = render_markdown(text, width=width)
@@ -317,6 +319,8 @@ def _hint_text(hint: str, page: Page) -> str:
     prose, command, rest = safe_text(f"hint: {hint}").partition("agentctl ")
     if not command:
         return page.prose(prose)
+    from agentctl.cli.ui.cells import cell_width
+
     whole = f"{prose}{command}{rest}"
     if page.width is None or prose == "hint: " or cell_width(whole) <= page.width:
         return whole

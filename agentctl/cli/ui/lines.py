@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, assert_never
 
-from agentctl.cli.ui.cells import cell_width, wrap
 from agentctl.cli.ui.format import Paint, Style, amount, limit, money, plural, seconds
 from agentctl.cli.ui.meter import Meter, describe_wait, follow
 from agentctl.core.events import (
@@ -85,6 +84,8 @@ class LineLayout:
 
     def rows(self, line: ScreenLine, width: int) -> Iterator[str]:
         """Yield the rows of a line for a terminal of ``width`` cells."""
+        from agentctl.cli.ui.cells import cell_width, wrap
+
         text = safe_text(redact(line.text, self._secrets))  # before wrapping, which could split a secret
         if line.said:
             bar = self._paint(self._bar, "dim")
@@ -103,6 +104,8 @@ class LineLayout:
                     yield self.whole(ScreenLine(indented, None if lead else line.style))
 
     def _said(self, text: str, width: int) -> Iterator[str]:
+        from agentctl.cli.ui.cells import wrap
+
         drawn = text
         if self._markdown:
             from agentctl.cli.ui.markdown import render_markdown

@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from decimal import ROUND_UP, Decimal
 
 from agentctl.budget.breaker import OR_WAIT, RUN_AGAIN
-from agentctl.cli.ui.cells import cell_width
 from agentctl.cli.ui.format import Paint, Style, amount, limit, money, plural, seconds
 from agentctl.core.pricing import to_nano, to_usd
 from agentctl.core.results import BreakerInfo, LimitUse, RunResult
@@ -36,11 +35,17 @@ def summary_line(result: RunResult, paint: Paint, *, below_table: bool = False, 
     parts += [seconds(result.duration_s), f"run {short_id(result.run_id)}"]
     rows = [status]
     for part in parts:
-        if width is not None and cell_width(f"{rows[-1]} · {part}") > width:
+        if width is not None and _is_wider(f"{rows[-1]} · {part}", width):
             rows.append(f"  {part}")
         else:
             rows[-1] += f" · {part}"
     return paint(status, style) + "\n".join(rows).removeprefix(status)
+
+
+def _is_wider(text: str, width: int) -> bool:
+    from agentctl.cli.ui.cells import cell_width
+
+    return cell_width(text) > width
 
 
 def short_id(run_id: str) -> str:
