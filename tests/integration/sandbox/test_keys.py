@@ -114,8 +114,8 @@ def run(work: Path, wire: OpenWire, *, prefix: list[str], key_in: str) -> list[s
         (work / "config/.env").chmod(0o600)
     if prefix:
         prefix = as_nobody(work)
-    argv = [*prefix, sys.executable, "-m", "agentctl", "run", TASK, "--agent", "system", "--sandbox", "none", "--yes"]
-    done = subprocess.run([*argv, "--json"], cwd=work, env=env, capture_output=True, text=True, timeout=120)
+    argv = [*prefix, sys.executable, "-m", "agentctl", "run", TASK, "--tools", "run_shell", "--sandbox", "none"]
+    done = subprocess.run([*argv, "--yes", "--json"], cwd=work, env=env, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr + done.stdout
     assert json.loads(done.stdout)["answer"] == "Done."
     return (work / "found").read_text().splitlines()

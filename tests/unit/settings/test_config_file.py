@@ -151,7 +151,7 @@ def test_folder_that_cannot_be_written_is_reported(as_nobody: Path) -> None:
         with pytest.raises(StateError, match="cannot be written: permission denied"):
             save_value(path, "max_turns", ["3"])
         with pytest.raises(StateError, match="cannot be written: permission denied"):
-            start_file(path, default_text(), force=True)
+            start_file(path, "max_turns = 2\n", force=True)
     finally:
         as_nobody.chmod(0o700)
     assert path.read_text() == "max_turns = 1\n"
