@@ -166,8 +166,8 @@ def when_suspended(
     """At Ctrl-Z call ``leave``, stop, and once continued call ``come_back``.
 
     ``in_loop``: the event loop does so, which is the caller's. Else it is done at once, and ``come_back`` is also
-    called after a stop that nobody can handle (SIGSTOP, or a read in the background). Nothing is changed where Ctrl-Z
-    is ignored, and in a thread that is not the main one.
+    called after a stop that no program can handle (SIGSTOP, or a read in the background). Nothing is changed where
+    Ctrl-Z is ignored, and in a thread that is not the main one.
     """
     is_back = False
     call = _caller_of_loop() if in_loop else None

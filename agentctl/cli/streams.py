@@ -225,7 +225,7 @@ class StdoutStream(Stream):
 
 
 class StderrStream(Stream):
-    """stderr: lines that nobody takes within ``patience_s`` seconds are dropped, and no failure is reported.
+    """stderr: lines that no reader takes within ``patience_s`` seconds are dropped, and no failure is reported.
 
     It is written again as soon as that is possible. Lines are dropped whole: the rest of one that was begun comes
     before the next, so that no line and no control sequence ends in its middle.
@@ -276,7 +276,7 @@ class StderrStream(Stream):
         if not self._dropped or self._is_terminal:
             return b""
         lines = "1 line" if self._dropped == 1 else f"{self._dropped:,} lines"
-        return self._encode(f"agentctl: {lines} left out here: nobody was reading stderr\n")
+        return self._encode(f"agentctl: {lines} left out here: stderr had no reader\n")
 
 
 class _Bytes(io.RawIOBase):
@@ -329,7 +329,7 @@ def require_reader() -> None:
     if not sys.stdout.is_writable():
         raise StateError("stdout is not open for writing; no call was sent", hint="send it to a file, or to /dev/null")
     if not sys.stdout.has_reader():
-        raise ReaderGone("nobody reads stdout any more; no further call was sent", hint=_PAID)
+        raise ReaderGone("stdout has no reader any more; no further call was sent", hint=_PAID)
 
 
 def write_question(text: str) -> None:

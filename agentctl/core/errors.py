@@ -11,7 +11,7 @@ AgentctlError                   status (the name of the exit code), message, hin
 │   └── EngineUnavailable       4   the same; 4 (unavailable, kind "engine") where it ends a command
 ├── ProviderError               carries ``billed``, ``retryable``, ``retry_after``
 │   ├── ProviderUnavailable     4   unavailable, kind "provider"
-│   │   ├── Unreachable             nobody answers at the address: waiting does not help
+│   │   ├── Unreachable             nothing answers at the address: waiting does not help
 │   │   └── Rejected                a request that will never be accepted
 │   ├── Refused                 1   failed: the provider refuses the question (content filter)
 │   ├── ContextOverflow         7   context
@@ -26,7 +26,7 @@ AgentctlError                   status (the name of the exit code), message, hin
 │   └── LedgerGone                  moved, deleted or replaced while it was in use
 ├── RunTimeout                  124 timeout
 ├── Interrupted                 129 hung_up, 130 interrupted or 143 terminated
-├── ReaderGone                  141 reader_gone: nobody reads stdout any more
+├── ReaderGone                  141 reader_gone: stdout has no reader any more
 └── InternalError               70  internal: our own bug
 """
 

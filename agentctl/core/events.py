@@ -311,7 +311,7 @@ Emit = Callable[[Event], Awaitable[None]]
 
 
 async def discard_event(event: Event) -> None:
-    """Discard an event that nobody shall see."""
+    """Discard an event."""
 
 
 class Record(NamedTuple):

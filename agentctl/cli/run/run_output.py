@@ -63,7 +63,7 @@ class JsonLines:
 
 
 class ReaderWatch:
-    """Stops a run whose stdout nobody can read any more before it pays for another call; builtin's calls are free."""
+    """Stops a run before it pays for another call once stdout has no reader; builtin's calls are free."""
 
     def __init__(self) -> None:
         self._metered = False

@@ -23,7 +23,7 @@ from agentctl.core.errors import RunTimeout, UsageError
 from agentctl.core.results import InputTaken
 
 MOST_BYTES = 1024 * 1024
-WAIT_S = 1.0  # seconds to wait for the first byte of data that nobody has announced
+WAIT_S = 1.0  # seconds to wait for the first byte of data that no flag has announced
 _END_OF_DATA = re.compile(r"</data(\s*)>", re.IGNORECASE)
 _EXAMPLE = 'agentctl run "How much disk is free?"'
 

@@ -158,7 +158,7 @@ def test_a_stderr_that_nobody_reads_costs_lines_and_never_the_answer(agentctl: C
         said = rest.read().decode().splitlines()
     assert (process.returncode, out) == (0, b"never said\n")
     assert said[0].startswith("agentctl: ")
-    assert said[0].endswith(" left out here: nobody was reading stderr")
+    assert said[0].endswith(" left out here: stderr had no reader")
     assert said[1:3] == ["Looking with system_memory.", "turn 1 · system_memory() · $0.013"]
     assert said[-1].startswith("done · 2 turns · ")
 
@@ -200,7 +200,7 @@ def calls_sent() -> int:
 def test_no_further_call_is_sent_when_the_reader_has_left(agentctl: Commands, form: str, script: str) -> None:
     code, said, err = leaves_in_mid_call(agentctl, form, script)
     assert (code, calls_sent()) == (141, 1)
-    assert "error: nobody reads stdout any more; no further call was sent\nhint: agentctl runs show " in err
+    assert "error: stdout has no reader any more; no further call was sent\nhint: agentctl runs show " in err
     assert form != "jsonl" or json.loads(said)["event"] == "run_started"
     (run,) = agentctl("runs", "list", "--json").document["runs"]
     assert (run["status"], agentctl("ledger", "check").code) == ("reader_gone", 0)

@@ -74,7 +74,7 @@ def test_lines_that_nobody_takes_are_dropped_and_counted(pipe: Pipe) -> None:
     assert pipe.read() == "#" * 4096
     err.write("line 3\n")
     err.write("line 4\n")
-    assert pipe.read() == "agentctl: 3 lines left out here: nobody was reading stderr\nline 3\nline 4\n"
+    assert pipe.read() == "agentctl: 3 lines left out here: stderr had no reader\nline 3\nline 4\n"
 
 
 def test_a_line_that_was_begun_is_finished_before_the_next(pipe: Pipe) -> None:
@@ -84,7 +84,7 @@ def test_a_line_that_was_begun_is_finished_before_the_next(pipe: Pipe) -> None:
     err.write("dropped\n")
     assert pipe.read() == "a" * 4096
     err.write("last\n")
-    assert pipe.read() == "a" * 904 + "\nagentctl: 2 lines left out here: nobody was reading stderr\nlast\n"
+    assert pipe.read() == "a" * 904 + "\nagentctl: 2 lines left out here: stderr had no reader\nlast\n"
 
 
 def test_a_begun_line_is_finished_at_the_end(pipe: Pipe) -> None:
