@@ -30,7 +30,7 @@ class CostTracker:
     price table for every token, cached and reasoning tokens included. ``limits`` None: those of the user's settings.
     Limits per task apply to each run; the limit per hour applies to all runs on the ledger, which is the user's unless
     ``ledger`` names another file. ``history_file`` mirrors the last 1000 calls as a JSON list, oldest first, with a
-    lock file beside it. One tracker may serve several runs, also at once; its sums cover all of them.
+    lock file beside it. One tracker may serve several runs, also at once; its sums are over all of its runs.
 
     Raises:
         UsageError: a price is negative, not a number or in another unit, or only one of the two is given.

@@ -292,7 +292,7 @@ def breaker_info(
 ) -> BreakerInfo:
     """Return why a breaker of ``run_id`` tripped, with a hint; ``set_by`` is the file that tightened its limit.
 
-    ``with_data``: the task stood beside data, without which a command to paste would pay for another answer.
+    ``with_data``: the run had data, so a command to paste must say that it needs the same data.
     """
     verdict = error.verdict
     above = _run_above(verdict, run_id)

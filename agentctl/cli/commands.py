@@ -21,7 +21,7 @@ _STYLES = {
     r"(?m)(?<=^  )[a-z-]+(?=  )": "cyan",
     r"(?m)(?<=^  )# .*$|  # .*$": "dim",
 }
-_NAMES = 26  # the columns for names of flags, where texts stand beside them
+_NAMES = 26  # columns for the names of flags, when their texts are in the same row
 _CONTEXT = {"help_option_names": ["-h", "--help"], "token_normalize_func": canonical, "max_content_width": _WIDEST}
 
 

@@ -8,8 +8,8 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Self
 
@@ -159,3 +159,18 @@ def _read(client: socket.socket) -> Heard | None:
             headers[name.lower()] = value.strip()
         body = stream.read(int(headers.get("content-length", "0")))
     return Heard(line, headers, body) if line else None
+
+
+@contextmanager
+def server_without_tls() -> Iterator[str]:
+    """Answer one request with 400, in plain HTTP, and yield the server's address as https."""
+
+    def answer() -> None:
+        client, _ = listener.accept()
+        with client:
+            client.recv(65536)
+            client.sendall(page(b"", "400 Bad Request"))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=answer, daemon=True).start()
+        yield f"https://127.0.0.1:{listener.getsockname()[1]}"

@@ -35,7 +35,7 @@ TOPIC_MEANINGS: Mapping[str, str] = {
 
 
 def docs_folder() -> Path:
-    """Return the folder of the pages: inside the package where a wheel is installed, beside it in a checkout."""
+    """Return the folder of the pages: in the package if installed from a wheel, else next to it in the checkout."""
     package = Path(__file__).parents[2]
     installed = package / "docs"
     return installed if installed.is_dir() else package.parent / "docs"

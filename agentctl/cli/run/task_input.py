@@ -93,7 +93,7 @@ _WITHOUT = "raise --timeout, or run without data: --input none"
 
 
 class InputData(NamedTuple):
-    """The data beside a task: its name for the model, and its text."""
+    """The data of a task: its name for the model, and its text."""
 
     name: str
     text: str

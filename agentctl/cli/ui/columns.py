@@ -89,7 +89,7 @@ class Page(NamedTuple):
     def fields(self, rows: Iterable[tuple[str, str]], *, whole: Collection[str] = (), margin: int | None = None) -> str:
         """Return labelled values, wrapped with a hanging indent, except those with a label of ``whole``.
 
-        A value with a word that is too wide beside its label stands below the label. ``margin`` is the width of the
+        A value whose words do not fit next to its label is put below the label. ``margin`` is the width of the
         labels with the gap behind them, None for that of the widest.
         """
         cells = [(self._clean(label), self._clean(value)) for label, value in rows]
@@ -113,7 +113,7 @@ class Page(NamedTuple):
         return "\n".join(self._hang(line, line[: len(line) - len(line.lstrip(" "))] + indent) for line in lines)
 
     def refit(self, text: str) -> str:
-        """Return ``text`` with each aligned table that is too wide laid out anew; all else stays as it is.
+        """Return ``text`` with each aligned table that is too wide laid out again; the rest is unchanged.
 
         A table has a head of three or more names in lower case, and the same gaps of two spaces in all lines but
         the last ones without a gap.

@@ -11,7 +11,7 @@ import pytest
 
 from agentctl.providers.probe import ProbeResult, probe_provider
 from agentctl.providers.selection import ollama_models
-from tests.support.probe_host import LONG_S, Heard, Host, page
+from tests.support.probe_host import LONG_S, Heard, Host, page, server_without_tls
 
 KEY = "sk-not-to-be-seen-1234567890"
 NOWHERE = ".".join(["nowhere" * 8] * 5)  # too long for any name service: nobody is asked
@@ -44,15 +44,7 @@ def test_unknown_host_name_is_reported() -> None:
 
 
 def test_server_without_tls_is_reported() -> None:
-    def plain() -> None:
-        client, _ = listener.accept()
-        with client:
-            client.recv(65536)
-            client.sendall(page(b"", "400 Bad Request"))
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=plain, daemon=True).start()
-        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+    with server_without_tls() as url:
         answer = probe_provider("openai", url, KEY)
         assert found(answer) == (False, "unknown", None, "unavailable")
         assert answer.error == f"the server at {url} does not speak TLS: use http:// if it has no TLS"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import socket
 import ssl
-import threading
 
 import httpx
 import pytest
@@ -18,7 +17,7 @@ from agentctl.providers.remote import RemoteProvider
 from agentctl.providers.stream_readers import OpenAIReader
 from tests.support.certificates import Certificate
 from tests.support.formats import KEY, answer_of, asked
-from tests.support.probe_host import Host, page
+from tests.support.probe_host import Host, server_without_tls
 
 REFUSED = ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed")
 
@@ -68,15 +67,7 @@ async def test_certificate_that_is_not_trusted_is_final(certificate: Certificate
 
 
 async def test_server_without_tls_is_final() -> None:
-    def plain() -> None:
-        client, _ = listener.accept()
-        with client:
-            client.recv(65536)
-            client.sendall(page(b"", "400 Bad Request"))
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=plain, daemon=True).start()
-        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+    with server_without_tls() as url:
         error = await failure_of(OpenAIProvider("gpt-4o", api_key=KEY, base_url=f"{url}/v1"))
     assert (type(error), error.hint) == (Unreachable, "use http:// if it has no TLS")
 
