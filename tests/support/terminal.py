@@ -14,6 +14,15 @@ from typing import NamedTuple
 from tests.support.command_line import Commands
 
 
+def read_until(desk: int, text: bytes) -> bytes:
+    """Return what a terminal showed up to ``text``; one read may return a part of what was written."""
+    shown = b""
+    while text not in shown:
+        assert select.select([desk], [], [], 60)[0], shown
+        shown += os.read(desk, 1024)
+    return shown
+
+
 class Typed(NamedTuple):
     """A command at a terminal: what to type on, and the command."""
 
@@ -34,11 +43,7 @@ class Typed(NamedTuple):
 
     def shown_until(self, text: bytes) -> bytes:
         """Return what the terminal showed up to ``text``."""
-        shown = b""
-        while text not in shown:
-            assert select.select([self.desk], [], [], 60)[0]
-            shown += os.read(self.desk, 1024)
-        return shown
+        return read_until(self.desk, text)
 
     @property
     def echoes(self) -> bool:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from agentctl.cli.help.pages import topics
 from tests.support.command_line import ROOT, Commands
+from tests.support.terminal import read_until
 
 
 def test_a_page_on_a_terminal_is_rendered_and_with_no_color_it_is_not(agentctl: Commands) -> None:
@@ -23,7 +24,7 @@ def test_a_page_on_a_terminal_is_rendered_and_with_no_color_it_is_not(agentctl: 
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
         with agentctl.start("help", "exit-codes", stdout=terminal, env={"TERM": "xterm", **env}) as process:
             os.close(terminal)
-            shown = os.read(desk, 4096).decode()
+            shown = read_until(desk, b"\n").decode()
             process.communicate(timeout=60)
         os.close(desk)
         assert shown.startswith(begins), shown

@@ -23,7 +23,7 @@ from tests.integration.cli.parts import wait_for_file
 from tests.support import fork_server
 from tests.support.bill.parts import KEY, PAID, reaching
 from tests.support.command_line import Commands, Ended
-from tests.support.terminal import at_a_terminal
+from tests.support.terminal import at_a_terminal, read_until
 from tests.support.wire.plugin import OpenWire
 
 MIB = 1024 * 1024
@@ -105,7 +105,7 @@ def test_empty_pipe_adds_nothing_to_the_task_and_is_said_on_a_terminal(agentctl:
     desk, terminal = pty.openpty()
     with agentctl.start(*ASK, "--color", "never", script="echo", stdin=subprocess.PIPE, stderr=terminal) as process:
         process.communicate(timeout=60)
-    shown = os.read(desk, 65536).decode()
+    shown = read_until(desk, b"\n").decode()
     os.close(desk)
     os.close(terminal)
     assert shown.startswith(f"stdin: 0 bytes, no data taken {OFF.strip()}")

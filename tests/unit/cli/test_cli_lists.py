@@ -20,6 +20,7 @@ from agentctl.cli.error_output import print_error
 from agentctl.cli.ui.cells import cell_width
 from tests.support.command_line import Here
 from tests.support.ledger.spending import Spender
+from tests.support.terminal import read_until
 
 #: Amounts, run ids and times: what must stand in one piece.
 EXACT = re.compile(r"\$[\d.,]*\d|\b[0-9a-f]{12}\b|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
@@ -132,7 +133,7 @@ def test_error_before_a_run_is_wrapped_between_words(monkeypatch: pytest.MonkeyP
         print_error(said, "")
         print_error(f"no key: agentctl providers set-key {'x' * 40}", "")
         stream.flush()
-        lines = os.read(desk, 4096).decode().split("\r\n")
+        lines = read_until(desk, b"x\r\n").decode().split("\r\n")
     os.close(desk)
     assert lines[:3] == ["error: the price of openai/nosuch-xyz is", "  unknown, and a dollar limit is set",
                          f"error: no key: agentctl providers set-key {'x' * 40}"]  # fmt: skip
