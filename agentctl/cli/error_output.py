@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,16 +31,31 @@ def print_stderr(text: str) -> None:
     sys.stderr.write(text + "\n")
 
 
-def print_error(message: str, hint: str, paint: Paint = PLAIN) -> None:
-    """Print an error and its hint on stderr; on a terminal an error without a command to paste is wrapped."""
-    text = safe_text(message)
-    if "agentctl " not in text and (width := terminal_width(sys.stderr)) is not None and len(text) > width - 7:
-        from agentctl.cli.ui.columns import page_of
+def waiting_notice(what: str) -> Callable[[int], None]:
+    """Return a function that says on stderr that ``what`` is waited for, or its end once bytes of it have come."""
 
-        text = page_of(sys.stderr).prose(f"error: {text}").removeprefix("error: ")
-    print_stderr(f"{paint('error:', 'red')} {text}")
+    def late(size: int) -> None:
+        print_stderr(safe_text(f"still waiting for {'the end of ' if size else ''}{what}"))
+
+    return late
+
+
+def print_error(message: str, hint: str, paint: Paint = PLAIN) -> None:
+    """Print an error and its hint on stderr; on a terminal those without a command to paste are wrapped."""
+    print_stderr(f"{paint('error:', 'red')} {_wrapped('error: ', message)}")
     if hint:
-        print_stderr(f"hint: {safe_text(hint)}")
+        print_stderr(f"hint: {_wrapped('hint: ', hint)}")
+
+
+def _wrapped(lead: str, text: str) -> str:
+    """Return ``text`` as it follows ``lead`` on stderr."""
+    text = safe_text(text)
+    width = terminal_width(sys.stderr)
+    if "agentctl " in text or width is None or len(lead) + len(text) <= width:
+        return text
+    from agentctl.cli.ui.columns import page_of
+
+    return page_of(sys.stderr).prose(f"{lead}{text}").removeprefix(lead)
 
 
 def report_settings(*needs: str) -> Loaded:

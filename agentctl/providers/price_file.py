@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
 
+from agentctl.core.bounded_read import read_to_end
 from agentctl.core.errors import UsageError
 from agentctl.core.text import safe_text
 from agentctl.providers.catalog import Catalog, PriceTable, load_catalog, read_own_prices
@@ -23,16 +25,19 @@ _FORMATS = (
 )
 
 
-def catalog_with(path: Path, prices: Mapping[str, PriceLine]) -> Catalog:
+def catalog_with(
+    path: Path, prices: Mapping[str, PriceLine], *, late: Callable[[int], object] | None = None
+) -> Catalog:
     """Return the catalog with the prices of a file.
 
     JSON replaces litellm's table; ``prices``, the lines of config.toml, take precedence over it as always. The lines of
-    a TOML file take precedence over ``prices``; a model that the file does not name keeps its price.
+    a TOML file take precedence over ``prices``; a model that the file does not name keeps its price. ``late`` is called
+    with the number of bytes so far if the file is a pipe whose end does not come soon.
 
     Raises:
         UsageError: the file cannot be read, is neither JSON nor TOML, or contains no prices.
     """
-    data = _read(path)
+    data = _read(path, late)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -43,10 +48,11 @@ def catalog_with(path: Path, prices: Mapping[str, PriceLine]) -> Catalog:
     return load_catalog({**prices, **_lines(path, text)})
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, late: Callable[[int], object] | None) -> bytes:
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # a named pipe may have no writer yet
     try:
-        with path.expanduser().open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
+        with os.fdopen(os.open(path.expanduser(), flags), "rb") as file:
+            data = read_to_end(file.fileno(), most=MOST_BYTES, late=late)
     except (OSError, ValueError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise UsageError(f"{FLAG} {path} cannot be read: {reason.lower()}") from error

@@ -273,5 +273,7 @@ def real_name(written: str, known: Collection[str] = TOOLS) -> str:
 
 
 def nearest_tool(name: str, known: Collection[str] = TOOLS) -> str:
-    """Return ``did you mean "x"?`` for the tool that ``name`` means, else the list of the known ones."""
-    return did_you_mean(name, known, _MEANINGS) or f"known tools: {', '.join(known)}"
+    """Return ``did you mean "x"?`` for the tool that ``name`` means, else where the known ones are listed."""
+    if near := did_you_mean(name, known, _MEANINGS):
+        return near
+    return "agentctl tools list   lists the tools" if known is TOOLS else f"known tools: {', '.join(known)}"

@@ -245,14 +245,11 @@ def _read_text(source: str) -> str:
     import sys
     from pathlib import Path
 
-    from agentctl.cli.error_output import print_stderr
+    from agentctl.cli.error_output import waiting_notice
     from agentctl.core.bounded_read import read_to_end
     from agentctl.core.errors import UsageError
-    from agentctl.core.text import safe_text
 
-    def late(size: int) -> None:
-        print_stderr(safe_text(f"still waiting for {'the end of ' if size else ''}--from {source}"))
-
+    late = waiting_notice(f"--from {source}")
     try:
         if source == "-":
             data = read_to_end(sys.stdin.fileno(), most=_MOST_BYTES, late=late)

@@ -114,10 +114,14 @@ def _catalog(settings: Settings, table: str | None) -> Catalog:
     """
     from pathlib import Path
 
+    from agentctl.cli.error_output import waiting_notice
     from agentctl.providers.catalog import load_catalog
     from agentctl.providers.price_file import catalog_with
 
-    catalog = load_catalog(settings.prices) if table is None else catalog_with(Path(table), settings.prices)
+    if table is None:
+        catalog = load_catalog(settings.prices)
+    else:
+        catalog = catalog_with(Path(table), settings.prices, late=waiting_notice(f"--table {table}"))
     catalog.refuse_far_off()
     return catalog
 

@@ -144,7 +144,7 @@ def question_rows(question: Question, paint: Paint, *, width: int) -> Iterator[s
     always = f"{escape_lookalikes(question.rule)}, until this run ends"
     facts = (("effect", said), ("asked", escape_lookalikes(question.why)), ("always", always))
     for name, text in facts:
-        shown = list(wrap(text, width - 12, at_spaces=False))
+        shown = list(wrap(text, width - 12, at_spaces=name != "always"))
         for place, row in enumerate(shown):
             lead = paint(f"{name if place == 0 else '':<6}", "dim")
             yield f"{bar}   {lead}  {paint(row, style) if name == 'effect' else row}"

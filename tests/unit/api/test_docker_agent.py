@@ -174,7 +174,7 @@ def test_the_end_of_a_run_is_a_result_and_never_raised() -> None:
         (lambda: DockerAgent(BuiltinProvider()).execute("  "), "the task cannot be '  '", "pass a task in words"),
         (lambda: DockerAgent(BuiltinProvider()).execute(None), "the task cannot be None", "pass a task"),  # type: ignore[arg-type]
         (lambda: DockerAgent(BuiltinProvider(), workdir="/no/such").execute(TASK), "workdir /no/such", ""),
-        (lambda: DockerAgent(BuiltinProvider(), allow=["docker_rn"]).execute(TASK), '"docker_rn"', "known tools: "),
+        (lambda: DockerAgent(BuiltinProvider(), allow=["docker_rn"]).execute(TASK), '"docker_rn"', "tools list"),
         (lambda: DockerAgent(ScriptedProvider([], facts=UNPRICED)).execute(TASK), "price of a/b is unknown", "a/b"),
     ],
 )

@@ -130,12 +130,13 @@ def test_error_before_a_run_is_wrapped_between_words(monkeypatch: pytest.MonkeyP
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 40, 0, 0))
     with os.fdopen(slave, "w", encoding="utf-8") as stream, monkeypatch.context() as patch:
         patch.setattr(sys, "stderr", stream)
-        print_error(said, "")
+        print_error(said, "set its price in config.toml, or lift the limit")
         print_error(f"no key: agentctl providers set-key {'x' * 40}", "")
         stream.flush()
         lines = read_until(desk, b"x\r\n").decode().split("\r\n")
     os.close(desk)
-    assert lines[:3] == ["error: the price of openai/nosuch-xyz is", "  unknown, and a dollar limit is set",
+    assert lines[:5] == ["error: the price of openai/nosuch-xyz is", "  unknown, and a dollar limit is set",
+                         "hint: set its price in config.toml, or", "  lift the limit",
                          f"error: no key: agentctl providers set-key {'x' * 40}"]  # fmt: skip
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
+from agentctl.core import bounded_read
 from agentctl.core.errors import UsageError
 from agentctl.core.pricing import FREE, Price, Tier
 from agentctl.providers.catalog import TABLE_FILE, _installed_table, load_catalog
@@ -112,6 +114,21 @@ def test_unreadable_price_file_is_reported(tmp_path: Path) -> None:
     binary.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UsageError, match="not UTF-8"):
         catalog_with(binary, {})
+
+
+def test_wait_for_a_named_pipe_is_announced_and_ends_with_its_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounded_read, "NOTICE_S", 0.01)
+    pipe, sizes = tmp_path / "pipe", list[int]()
+    os.mkfifo(pipe)
+
+    def late(size: int) -> None:
+        sizes.append(size)
+        pipe.write_text('[prices]\n"openai/m" = { input = 1, output = 2 }\n')
+
+    assert catalog_with(pipe, {}, late=late).price_of("openai", "m") is not None
+    assert sizes == [0]
 
 
 def test_a_line_in_another_unit_is_refused_as_a_run_would_refuse_it(tmp_path: Path) -> None:
