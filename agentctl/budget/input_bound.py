@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
+import weakref
 from collections.abc import Callable, Mapping
 from math import ceil
 from typing import NamedTuple
@@ -20,6 +21,12 @@ JOINT = 64
 PER_PART = 16
 _LEAST_BYTES_PER_TOKEN = 16
 _ALIKE = 1.15  # how much denser another part of the same conversation may be
+_MOST_TOOLS = 64
+
+# What was counted once. An id identifies an object only while that is alive: a message's entry goes with the message,
+# and a tool's entry holds the tool.
+_message_bytes: dict[int, tuple[weakref.ref[Message], int]] = {}
+_tool_bytes: dict[int, tuple[ToolSpec, int]] = {}
 
 
 def _as_plain(value: object) -> object:
@@ -71,8 +78,18 @@ def _escape_overhead(written: str) -> int:
 def message_bytes(message: Message) -> int:
     """Return the bytes of one message, its JSON frame and its tool calls included.
 
-    Arguments count with non-ASCII characters escaped, as chat templates may write them.
+    Arguments count with non-ASCII characters escaped, as chat templates may write them. Messages are immutable values:
+    each is counted once.
     """
+    key = id(message)
+    if (entry := _message_bytes.get(key)) is not None and entry[0]() is message:
+        return entry[1]
+    count = _count_message(message)
+    _message_bytes[key] = weakref.ref(message, lambda _: _message_bytes.pop(key, None)), count
+    return count
+
+
+def _count_message(message: Message) -> int:
     written = [_dump(call.arguments) for call in message.tool_calls]
     calls = [
         {"id": call.id, "name": call.name, "arguments": text}
@@ -85,8 +102,18 @@ def message_bytes(message: Message) -> int:
 def tool_bytes(tool: ToolSpec) -> int:
     """Return the bytes of one tool's schema, with references written out or not, whichever is longer.
 
-    Non-ASCII characters count as escapes, as chat templates may write them.
+    Non-ASCII characters count as escapes, as chat templates may write them. Each tool is counted once.
     """
+    if (entry := _tool_bytes.get(id(tool))) is not None:
+        return entry[1]
+    if len(_tool_bytes) >= _MOST_TOOLS:
+        _tool_bytes.clear()
+    count = _count_tool(tool)
+    _tool_bytes[id(tool)] = tool, count
+    return count
+
+
+def _count_tool(tool: ToolSpec) -> int:
     frames = (tool.parameters, _inline_refs(tool.parameters, tool.parameters))
     written = (_dump({"name": tool.name, "description": tool.description, "parameters": frame}) for frame in frames)
     return max(_byte_length(text) + _escape_overhead(text) for text in written)

@@ -57,7 +57,7 @@ class ToolCall:
         _join_halves(self, "id", "name", "arguments")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Message:
     """One message of a conversation.
 

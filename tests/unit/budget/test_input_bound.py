@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agentctl.budget import input_bound
 from agentctl.budget.input_bound import (
     FIXED,
     SettledRequest,
@@ -119,3 +120,35 @@ def test_arguments_and_schemas_count_with_their_escapes(text: str) -> None:
     assert message_bytes(said) >= len(json.dumps({"at": text}).encode())
     tool = ToolSpec("look", text, {"type": "object", "description": text})
     assert tool_bytes(tool) >= len(json.dumps({"description": text, "parameters": dict(tool.parameters)}).encode())
+
+
+def test_bytes_of_a_message_are_counted_once_and_forgotten_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[str] = []
+
+    def count(message: Message) -> int:
+        counted.append(message.text)
+        return len(message.text)
+
+    monkeypatch.setattr(input_bound, "_count_message", count)
+    known = len(input_bound._message_bytes)
+    message, twin = Message("user", "12345"), Message("user", "12345")
+    assert [message_bytes(message), message_bytes(message), message_bytes(twin)] == [5, 5, 5]
+    assert counted == ["12345", "12345"]
+    assert len(input_bound._message_bytes) == known + 2
+    del message, twin
+    assert len(input_bound._message_bytes) == known
+
+
+def test_bytes_of_a_tool_are_counted_once_and_the_oldest_ones_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[str] = []
+
+    def count(tool: ToolSpec) -> int:
+        counted.append(tool.name)
+        return len(tool.name)
+
+    monkeypatch.setattr(input_bound, "_count_tool", count)
+    monkeypatch.setattr(input_bound, "_tool_bytes", {})
+    tools = [ToolSpec("x" * size, "", {}) for size in range(1, 100)]
+    assert [tool_bytes(tool) for tool in tools] == [tool_bytes(tool) for tool in reversed(tools)][::-1]
+    assert len(counted) < 2 * len(tools)
+    assert len(input_bound._tool_bytes) <= 64
