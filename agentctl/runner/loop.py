@@ -200,6 +200,10 @@ class Loop:
         if self._conversation.was_cut:
             self._repeats.forget_results()
         await self._conversation.learn(answer, offered)
+        if offered and not answer.tool_calls and "{" in answer.text:
+            from agentctl.runner.text_calls import with_text_calls  # noqa: PLC0415 - few answers look like a call
+
+            answer = with_text_calls(answer, offered, messages)
         calls, refused = limit_tool_calls(answer.tool_calls, self._limits, turn=self._turn, known=self._dispatch.names)
         answer = replace(answer, tool_calls=calls)
         if answer.text.strip() and (self._metered or not calls):
