@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# engine.sh - a real, private, throw-away Docker engine for tests. Needs root, no systemd, no network.
+# engine.sh - a real, private, throw-away Docker or Podman engine for tests. Needs root, no systemd, no network.
 #
 #   eval "$(bash tests/engine.sh start)"      start (or reuse) it; prints `export DOCKER_HOST=...`
 #   bash tests/engine.sh stop                 kill everything in it, remove every trace
@@ -8,15 +8,16 @@
 #   bash tests/engine.sh inside CMD [ARG...]  run CMD in the engine's network namespace (reach published ports)
 #   bash tests/engine.sh install              only install the packages
 #
-# dockerd runs as a child of PID 1 of its own mount/pid/net/ipc/uts namespaces: bridge, iptables rules,
+# dockerd (or podman's API service) runs as a child of PID 1 of its own mount/pid/net/ipc/uts namespaces: bridge, iptables rules,
 # ip_forward, overlay mounts, /run files and all container processes live and die with that one process.
 # Settings (environment):
 #   ENGINE_DIR      state folder         (default /tmp/agentctl-engine; another folder = another engine)
+#   ENGINE_KIND     docker | podman      which engine                     (default docker)
 #   ENGINE_TTL      seconds until it stops by itself                      (default 3600)
 #   ENGINE_OWNER    pid; the engine stops by itself when that pid is gone (default none)
 #   ENGINE_NET      own | host           host = machine's network, no bridge, no iptables (default own)
 #   ENGINE_SAMPLES  1 | 0                start the sample containers      (default 1)
-#   ENGINE_STORAGE  storage driver       (default: dockerd's choice, overlay2; vfs works too)
+#   ENGINE_STORAGE  storage driver       (default: dockerd's choice, overlay2; podman: vfs)
 #   ENGINE_INSTALL  1 | 0                apt-get install what lacks       (default 1)
 set -euo pipefail
 
@@ -24,7 +25,8 @@ DIR=${ENGINE_DIR:-/tmp/agentctl-engine}
 TTL=${ENGINE_TTL:-3600}
 OWNER=${ENGINE_OWNER:-0}
 NET=${ENGINE_NET:-own}
-SOCK=$DIR/docker.sock
+KIND=${ENGINE_KIND:-docker}
+SOCK=$DIR/$KIND.sock
 URL=unix://$SOCK
 CG=agentctl-engine-$(printf %s "$DIR" | cksum | cut -d' ' -f1)
 SELF=$(readlink -f "$0")
@@ -49,7 +51,12 @@ lock() { # the folder above ENGINE_DIR is the lock: no lock file to leave behind
 install() {
     [ "${ENGINE_INSTALL:-1}" = 1 ] || return 0
     local want=()
-    command -v dockerd >/dev/null || want+=(docker.io)
+    if [ "$KIND" = podman ]; then
+        command -v podman >/dev/null || want+=(podman)
+        command -v runc >/dev/null || want+=(runc) # crun refuses machines whose cgroups are of both versions
+        { command -v catatonit || [ -x /usr/libexec/podman/catatonit ]; } >/dev/null || want+=(catatonit)
+        command -v docker >/dev/null || want+=(docker.io)
+    else command -v dockerd >/dev/null || want+=(docker.io); fi
     command -v busybox >/dev/null && [ -z "$(ldd "$(command -v busybox)" 2>/dev/null | grep '=>')" ] || want+=(busybox-static)
     command -v tini >/dev/null || want+=(tini)
     command -v ip >/dev/null || want+=(iproute2)
@@ -71,6 +78,7 @@ fetch() {
 
 # --- inside: PID 1 of the namespaces is tini (reaps orphaned shims); this is its child ---------------
 inner() {
+    [ "$KIND" = docker ] || inner_podman
     mkdir -p /etc/docker # dockerd writes a key there
     mount -t tmpfs -o mode=755 tmpfs /run; mount -t tmpfs -o mode=755 tmpfs /etc/docker
     local opt=(--data-root "$DIR/data" --exec-root "$DIR/exec" --pidfile "$DIR/dockerd.pid" --host "$URL"
@@ -79,6 +87,17 @@ inner() {
     if [ "$NET" = host ]; then opt+=(--bridge=none --iptables=false --ip6tables=false --ip-forward=false)
     else ip link set lo up; fi
     exec dockerd "${opt[@]}"
+}
+
+inner_podman() {
+    mount -t tmpfs -o mode=755 tmpfs /run
+    ip link set lo up
+    printf '%s\n' '[engine]' 'runtime="runc"' 'cgroup_manager="cgroupfs"' 'events_logger="file"' \
+        '[containers]' 'log_driver="k8s-file"' '[network]' "network_config_dir=\"$DIR/networks\"" >"$DIR/containers.conf"
+    printf '%s\n' '[storage]' "driver=\"${ENGINE_STORAGE:-vfs}\"" "graphroot=\"$DIR/data\"" "runroot=\"$DIR/exec\"" >"$DIR/storage.conf"
+    mkdir -p "$DIR/tmp"
+    export CONTAINERS_CONF=$DIR/containers.conf CONTAINERS_STORAGE_CONF=$DIR/storage.conf TMPDIR=$DIR/tmp
+    exec podman --tmpdir "$DIR/libpod" system service --time 0 "$URL"
 }
 
 # --- the supervisor, in its own session: starts the namespaces, ends them on TTL, owner's death, TERM --
@@ -103,13 +122,20 @@ supervise() {
 
 # Kill whatever is left in our cgroups (nothing, once the PID namespace is gone), remove cgroups and files.
 sweep() {
-    local d p i
+    local d p i ours=(-path "*/$CG*")
+    for d in "$DIR"/data/*-containers/*/; do # podman's cgroups have the ids of its containers
+        [ ! -d "$d" ] || ours+=(-o -path "*/libpod_parent/libpod-$(basename "$d")*")
+    done
     for i in $(seq 100); do
-        d=$(find /sys/fs/cgroup -type d -path "*/$CG*" 2>/dev/null) || :
+        d=$(find /sys/fs/cgroup -type d \( "${ours[@]}" \) 2>/dev/null) || :
         [ -n "$d" ] || break
         for p in $(cat $(printf '%s/cgroup.procs ' $d) 2>/dev/null | sort -u); do kill -KILL "$p" 2>/dev/null || :; done
         printf '%s\n' "$d" | sort -r | xargs -r rmdir 2>/dev/null || sleep 0.05
     done
+    if [ "$KIND" = podman ]; then # these are empty unless another engine uses them
+        rmdir /sys/fs/cgroup/*/libpod_parent/conmon /sys/fs/cgroup/libpod_parent/conmon 2>/dev/null || :
+        rmdir /sys/fs/cgroup/*/libpod_parent /sys/fs/cgroup/libpod_parent 2>/dev/null || :
+    fi
     case $DIR in /|/tmp|/root|/home|"${HOME:-/root}"|.|"") die "will not remove $DIR";; esac
     rm -rf --one-file-system "$DIR"
 }
@@ -159,9 +185,9 @@ start() {
         pid=$!; disown
         echo "$pid $(started_at $pid)" >"$DIR/pid"
         for i in $(seq 600); do ping && break
-            kill -0 $pid 2>/dev/null || { grep -E 'level=(error|fatal)|failed|supervisor' "$log" | tail -5 >&2; stop_locked; die "dockerd ended"; }
+            kill -0 $pid 2>/dev/null || { grep -E 'level=(error|fatal)|failed|supervisor' "$log" | tail -5 >&2; stop_locked; die "$KIND ended"; }
             sleep 0.05; done
-        ping || { tail -5 "$log" >&2; stop_locked; die "no answer from dockerd in 30 s"; }
+        ping || { tail -5 "$log" >&2; stop_locked; die "no answer from $KIND in 30 s"; }
     fi
     image
     [ "${ENGINE_SAMPLES:-1}" = 0 ] || samples
@@ -198,5 +224,5 @@ case ${1:-} in
     install) install ;;
     inner) inner ;;
     supervise) supervise ;;
-    *) sed -n '2,22s/^# \{0,1\}//p' "$SELF" >&2; exit 2 ;;
+    *) sed -n '2,23s/^# \{0,1\}//p' "$SELF" >&2; exit 2 ;;
 esac

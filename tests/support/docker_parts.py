@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPConnection
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -29,21 +30,37 @@ class Docker:
         done = subprocess.run(["docker", *words], env=environ, check=check, capture_output=True, text=True)
         return done.stdout.strip()
 
-    def read(self, path: str) -> Any:  # noqa: ANN401
-        """Return what the engine answers to a GET, without a process for the question."""
+    def read(self, path: str, *, method: str = "GET") -> Any:  # noqa: ANN401
+        """Return what the engine answers to a request without a body, without a process for the question."""
         place = urlsplit(self.host)
         asking = HTTPConnection(place.hostname or "engine", place.port or 2375, timeout=60)
         if place.scheme == "unix":
             asking.sock = socket.socket(socket.AF_UNIX)
             asking.sock.connect(place.path)
         try:
-            asking.request("GET", path)
+            asking.request(method, path)
             answer = asking.getresponse()
             said = json.loads(answer.read())
         finally:
             asking.close()
-        assert answer.status == 200, said
+        assert answer.status in (200, 201), said
         return said
+
+
+@dataclass(frozen=True, slots=True)
+class Compose:
+    """docker-compose at ``host`` with one project, whose file is in ``folder``."""
+
+    host: str
+    folder: Path
+    project: str
+
+    def __call__(self, *words: str) -> str:
+        environ = {**os.environ, "DOCKER_HOST": self.host, "COMPOSE_COMPATIBILITY": "1"}  # 2.x: names as 1.x makes them
+        line = ["docker-compose", "-p", self.project, *words]
+        done = subprocess.run(line, env=environ, cwd=self.folder, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
 
 
 def command_line(host: str) -> Docker:

@@ -1,4 +1,4 @@
-"""A real container engine for the tests: one for all, and one to break. Both end with the test process."""
+"""Real container engines for the tests: one for all, one to break, one of Podman. All end with the test process."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -21,17 +22,18 @@ class PrivateEngine:
 
     folder: Path
     samples: bool = True
+    kind: Literal["docker", "podman"] = "docker"
 
     @property
     def host(self) -> str:
         """Its address."""
-        return f"unix://{self.folder}/docker.sock"
+        return f"unix://{self.folder}/{self.kind}.sock"
 
     @property
     def environ(self) -> dict[str, str]:
         """What the script has to know."""
         mine = {"ENGINE_DIR": str(self.folder), "ENGINE_OWNER": str(os.getpid()), "ENGINE_TTL": "1800"}
-        mine["ENGINE_SAMPLES"] = str(int(self.samples))
+        mine |= {"ENGINE_SAMPLES": str(int(self.samples)), "ENGINE_KIND": self.kind}
         return {**os.environ, **mine}
 
     def start(self) -> None:
@@ -80,6 +82,18 @@ def docker_host() -> Iterator[str]:
     engine.start()
     try:
         yield engine.host
+    finally:
+        engine.stop()
+
+
+@pytest.fixture(scope="session")
+def podman_engine() -> Iterator[PrivateEngine]:
+    """Give an engine of Podman with an image and no container; tests remove what they make."""
+    machine.need("Podman's engine")
+    engine = PrivateEngine(Path(f"/tmp/agentctl-engine-{os.getpid()}-podman"), samples=False, kind="podman")
+    engine.start()
+    try:
+        yield engine
     finally:
         engine.stop()
 

@@ -27,6 +27,7 @@ PROGRAMS = (
         "bash",
         "bwrap",
         "curl",
+        "docker-compose",
         "fish",
         "git",
         "go",
@@ -117,11 +118,19 @@ def _seccomp() -> str | None:
 
 
 def _engine() -> str | None:
-    if os.environ.get("DOCKER_HOST"):
-        return None
+    return None if os.environ.get("DOCKER_HOST") else _own_engine("dockerd")
+
+
+def _podman() -> str | None:
+    init = next(filter(None, (shutil.which("catatonit"), shutil.which("catatonit", path="/usr/libexec/podman"))), None)
+    return _own_engine("podman", "runc") or (None if init else "not installed: catatonit")
+
+
+def _own_engine(*programs: str) -> str | None:
     if why := _root():
         return why
-    missing = [name for name in ("dockerd", "docker", "tini", "ip", "curl", "busybox") if shutil.which(name) is None]
+    wanted = (*programs, "docker", "tini", "ip", "curl", "busybox")
+    missing = [name for name in wanted if shutil.which(name) is None]
     if missing:
         return f"not installed: {', '.join(missing)}"
     spaces = ("--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "--mount-proc")
@@ -141,6 +150,7 @@ PARTS: dict[str, Callable[[], str | None]] = {
     "sandbox for others": _sandbox_for_others,
     "filter of system calls": _seccomp,
     "engine": _engine,
+    "Podman's engine": _podman,
 }
 
 
