@@ -109,7 +109,7 @@ WIDENING = frozenset(
         *("yes", "allow", "ask", "approve", "sandbox", "network", "trust", "force", "all"),
         *("actual", "clock", "clear_overrun", "clear_substitute", "clear_miscount", "docker_host"),
         *("run_shell", "write_file", "docker_start", "docker_stop", "docker_restart", "docker_run", "docker_exec"),
-        *("docker_pull", "docker_rm", "docker_rmi"),
+        *("docker_pull", "docker_rm", "docker_rmi", "docker_pause", "docker_unpause"),
     }
 )
 _LEAST_PREFIX = 3  # characters

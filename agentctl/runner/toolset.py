@@ -83,7 +83,7 @@ def container_finder(loaded: Loaded, permissions: Permissions) -> FindContainers
         if not names or not all(path.exists() for path in _engine_socket(host)):
             return ()
         from agentctl.tools.docker.client import DockerEngine  # noqa: PLC0415 - most tasks name no container
-        from agentctl.tools.docker.responses import documents, names_of  # noqa: PLC0415
+        from agentctl.tools.docker.responses import documents, fields, names_of, service_names  # noqa: PLC0415
 
         engine = DockerEngine(host, patience=_LOOK_S)
         try:
@@ -92,7 +92,9 @@ def container_finder(loaded: Loaded, permissions: Permissions) -> FindContainers
             return ()
         finally:
             await engine.aclose()
-        return names & {name for container in listed for name in names_of(container)}
+        return names & {
+            name for container in listed for name in (*names_of(container), *service_names(fields(container, "Labels")))
+        }
 
     return find
 

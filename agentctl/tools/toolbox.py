@@ -67,15 +67,19 @@ TOOLS: Mapping[str, str] = {
     "git_status": "agentctl.tools.git:git_status",
     "docker_ps": "agentctl.tools.docker.listings:docker_ps",
     "docker_images": "agentctl.tools.docker.listings:docker_images",
-    "docker_logs": "agentctl.tools.docker.containers:docker_logs",
+    "docker_logs": "agentctl.tools.docker.logs:docker_logs",
     "docker_inspect": "agentctl.tools.docker.containers:docker_inspect",
-    "docker_stats": "agentctl.tools.docker.containers:docker_stats",
+    "docker_stats": "agentctl.tools.docker.stats:docker_stats",
     "docker_system_df": "agentctl.tools.docker.listings:docker_system_df",
     "docker_networks": "agentctl.tools.docker.listings:docker_networks",
     "docker_volumes": "agentctl.tools.docker.listings:docker_volumes",
+    "docker_compose_ls": "agentctl.tools.docker.compose:docker_compose_ls",
+    "docker_compose_ps": "agentctl.tools.docker.compose:docker_compose_ps",
     "docker_start": "agentctl.tools.docker.lifecycle:docker_start",
     "docker_stop": "agentctl.tools.docker.lifecycle:docker_stop",
     "docker_restart": "agentctl.tools.docker.lifecycle:docker_restart",
+    "docker_pause": "agentctl.tools.docker.lifecycle:docker_pause",
+    "docker_unpause": "agentctl.tools.docker.lifecycle:docker_unpause",
     "docker_run": "agentctl.tools.docker.run:docker_run",
     "docker_exec": "agentctl.tools.docker.exec:docker_exec",
     "docker_pull": "agentctl.tools.docker.images:docker_pull",
@@ -95,6 +99,8 @@ ALIASES: Mapping[str, str] = {
     **dict.fromkeys(("inspect_container", "docker_container_inspect", "docker_describe"), "docker_inspect"),
     **dict.fromkeys(("docker_df", "docker_disk_usage"), "docker_system_df"),
     **dict.fromkeys(("docker_network_ls", "docker_list_networks", "list_networks"), "docker_networks"),
+    **dict.fromkeys(("compose_ls", "compose_projects", "docker_projects", "docker_compose_list"), "docker_compose_ls"),
+    **dict.fromkeys(("compose_ps", "docker_services", "docker_compose_services"), "docker_compose_ps"),
     **dict.fromkeys(("docker_volume_ls", "docker_list_volumes", "list_volumes"), "docker_volumes"),
     **dict.fromkeys(("read", "cat", "view", "view_file", "open_file", "file_read", "readfile"), "read_file"),
     **dict.fromkeys(("ls", "list", "list_dir", "list_directory", "dir"), "list_files"),
@@ -109,6 +115,8 @@ ALIASES: Mapping[str, str] = {
     **dict.fromkeys(("start_container", "docker_container_start", "docker_start_container"), "docker_start"),
     **dict.fromkeys(("stop_container", "docker_container_stop", "docker_stop_container"), "docker_stop"),
     **dict.fromkeys(("restart_container", "docker_container_restart", "docker_restart_container"), "docker_restart"),
+    **dict.fromkeys(("pause_container", "docker_container_pause", "docker_pause_container"), "docker_pause"),
+    **dict.fromkeys(("unpause_container", "docker_container_unpause", "docker_unpause_container"), "docker_unpause"),
     **dict.fromkeys(("remove_container", "docker_container_rm", "docker_remove_container"), "docker_rm"),
     **dict.fromkeys(("run_container", "docker_container_run", "docker_run_container"), "docker_run"),
     **dict.fromkeys(("exec_container", "docker_container_exec", "docker_exec_container"), "docker_exec"),
@@ -117,7 +125,7 @@ ALIASES: Mapping[str, str] = {
 }
 #: The tools that may change something; whether a call does depends on the sandbox, too.
 CHANGES = frozenset(("run_shell", "write_file", "docker_start", "docker_stop", "docker_restart", "docker_rm"))
-CHANGES |= frozenset(("docker_run", "docker_exec", "docker_pull", "docker_rmi"))
+CHANGES |= frozenset(("docker_pause", "docker_unpause", "docker_run", "docker_exec", "docker_pull", "docker_rmi"))
 
 
 #: What users and models of other tools call a tool that reads; one that changes something is never suggested.

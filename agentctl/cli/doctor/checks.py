@@ -208,13 +208,15 @@ async def _version(docker_host: str | None, named_by: str) -> str:
 
     engine = DockerEngine(docker_host, named_by=named_by, patience=PATIENCE_S)
     try:
-        answer = await engine.get("version")
+        fields = await engine.version()
+        product = engine.product
     finally:
         await engine.aclose()
-    fields = answer if isinstance(answer, dict) else {}
     platform = fields.get("Platform")
     name = platform.get("Name") if isinstance(platform, dict) else None
-    return f"{name or 'an engine'} {fields.get('Version', '?')}, API {fields.get('ApiVersion', '?')}"
+    if product.program != "docker" or not name:
+        name = product.name  # Podman's platform is the machine's
+    return f"{name} {fields.get('Version', '?')}, API {fields.get('ApiVersion', '?')}"
 
 
 def check_sandbox(settings: Settings, source: str, workspace: Path) -> tuple[Finding, ...]:

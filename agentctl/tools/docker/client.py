@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import ModuleType
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
     import aiodocker
     import aiohttp
 
+    from agentctl.tools.docker.products import Product
+
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 MOST_ANSWER = 32 * 1024 * 1024
-_START = "start it: sudo systemctl start docker   (if not installed: sudo apt-get install docker.io)"
 
 
 class Address(NamedTuple):
@@ -81,6 +83,12 @@ def _address_error(shown: str, named_by: str, why: str, hint: str) -> EngineUnav
     )
 
 
+def likely_program(docker_host: str | None) -> str:
+    """Return podman, or docker: what probably listens at an address, by its name and that of what it links to."""
+    path = (docker_host or DEFAULT_HOST).strip().removeprefix("unix://")
+    return "podman" if path.startswith("/") and "podman" in f"{path} {os.path.realpath(path)}" else "docker"
+
+
 class EngineRefused(EngineUnavailable):
     """The engine refused a request: its ``code`` (an HTTP status) and its ``reason``, in one line."""
 
@@ -107,6 +115,15 @@ class DockerEngine:
         self._given, self._named_by, self._patience = docker_host, named_by, patience
         self._client: aiodocker.Docker | None = None
         self._connector: aiohttp.BaseConnector | None = None
+        self._product: Product | None = None
+        self._version: Mapping[str, object] = {}
+
+    @property
+    def product(self) -> Product:
+        """What the engine is: by its own answer to the first request, until then by its address."""
+        from agentctl.tools.docker.products import likely_product  # noqa: PLC0415 - for hints only
+
+        return self._product or likely_product(self.address.path)
 
     @property
     def address(self) -> Address:
@@ -135,6 +152,15 @@ class DockerEngine:
         """
         async with self.request("GET", path, params) as answer:
             return self._parse(await self._body(answer))
+
+    async def version(self) -> Mapping[str, object]:
+        """Return the engine's answer to the question for its version, which is asked once.
+
+        Raises:
+            EngineUnavailable: as ``get``.
+        """
+        async with self.request("GET", "_ping", {}):  # what opens a connection asks for the version
+            return self._version
 
     async def change(
         self,
@@ -195,14 +221,15 @@ class DockerEngine:
                     method, url, params=params, json=body, allow_redirects=False
                 ) as answer:
                     if answer.status >= 300 and answer.status != 304:
-                        raise _refusal(answer.status, await _read_whole(answer.content, 4096), address)
+                        refusal = await _read_whole(answer.content, 4096)
+                        raise _refusal(answer.status, refusal, address, self.product)
                     yield EngineResponse(
                         answer.status, _pieces(answer.content, scope, patience if silence_only else None)
                     )
         except TimeoutError as exc:
             raise EngineUnavailable(
                 f"The container engine at {address} did not answer within {patience:g} s.{doubt}",
-                hint="is it overloaded or hung? sudo systemctl restart docker",
+                hint=f"is it overloaded or hung? {self.product.restart}",
             ) from exc
         except library.ClientConnectorDNSError as exc:
             host = urlsplit(address.url or "").hostname
@@ -212,7 +239,7 @@ class DockerEngine:
         except (library.ServerDisconnectedError, library.ClientOSError, library.ClientPayloadError) as exc:
             raise EngineUnavailable(
                 f"The container engine at {address} closed the connection in mid-answer.{doubt}",
-                hint=_START,
+                hint=self.product.start,
             ) from exc
         except library.ClientError as exc:
             raise self._protocol_error(type(exc).__name__) from exc
@@ -245,12 +272,15 @@ class DockerEngine:
             async with client.session.get(f"{client.docker_host}/version", allow_redirects=False) as answer:
                 body = await _read_whole(answer.content, 64 * 1024)
                 if answer.status != 200:
-                    raise _refusal(answer.status, body, address)
+                    raise _refusal(answer.status, body, address, self.product)
             try:
-                version = json.loads(body)["ApiVersion"]
+                said = json.loads(body)
+                client.api_version = f"v{said['ApiVersion']}"
             except (ValueError, KeyError, TypeError) as exc:
                 raise self._protocol_error("no version") from exc
-            client.api_version = f"v{version}"
+            from agentctl.tools.docker.products import product_of  # noqa: PLC0415 - once an engine answers
+
+            self._version, self._product = said, product_of(said, address.path)
         return client
 
     def _protocol_error(self, what: str) -> EngineUnavailable:
@@ -287,16 +317,24 @@ def _aiohttp() -> ModuleType:
 
 def _other(address: Address) -> str:
     if address.named_by is None:
-        return _START
+        return _start(address)
     return f"unset {address.named_by}   (uses {DEFAULT_HOST}), or give the right address"
+
+
+def _start(address: Address) -> str:
+    from agentctl.tools.docker.products import start_hint  # noqa: PLC0415 - for hints only
+
+    return start_hint(address.path, is_default=address.named_by is None)
 
 
 def _connect_error(cause: OSError, address: Address) -> EngineUnavailable:
     code = cause.errno
     if code in (errno.EACCES, errno.EPERM):
+        from agentctl.tools.docker.products import likely_product  # noqa: PLC0415 - for hints only
+
         return EngineUnavailable(
             f"No permission for the container engine's socket {address.path}.",
-            hint='sudo usermod -aG docker "$USER"   then log in again (until then, run agentctl with sudo)',
+            hint=likely_product(address.path).permission,
         )
     if code in (errno.ENOENT, errno.ENOTDIR) and address.path:
         there = f"{address} does not exist" if address.named_by else f"there is no socket {address.path}"
@@ -310,10 +348,10 @@ def _connect_error(cause: OSError, address: Address) -> EngineUnavailable:
 
 
 def _hint(address: Address) -> str:
-    return _START if address.named_by is None else f"{_START}; or {_other(address)}"
+    return _start(address) if address.named_by is None else f"{_start(address)}; or {_other(address)}"
 
 
-def _refusal(status: int, body: bytes, address: Address) -> EngineUnavailable:
+def _refusal(status: int, body: bytes, address: Address, product: Product) -> EngineUnavailable:
     try:
         said = str(json.loads(body)["message"])
     except (ValueError, KeyError, TypeError):
@@ -330,5 +368,5 @@ def _refusal(status: int, body: bytes, address: Address) -> EngineUnavailable:
         f"The container engine at {address} refused with {status}: {said or 'no reason given'}.",
         code=status,
         reason=said,
-        hint="look at its log: sudo journalctl -u docker -n 50" if status >= 500 else "",
+        hint=f"look at its log: {product.log}" if status >= 500 else "",
     )

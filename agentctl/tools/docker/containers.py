@@ -1,33 +1,28 @@
-"""Tools for one container: resolve its name, show its configuration, state, logs and resource use.
+"""Resolve the name of a container, and show its configuration and state.
 
-A name or an id is resolved to the true name and the id before the call is judged (``resolve_container``); the call then
-acts on that container only (``inspect_resolved``). ``summary`` shortens the result of ``inspect`` and leaves secrets
-out.
+A name, an id or a compose service is resolved to the true name and the id before the call is judged
+(``resolve_container``); the call then acts on that container only (``inspect_resolved``). ``summary`` shortens the
+result of ``inspect`` and leaves secrets out.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import TypeVar
 from urllib.parse import quote
 
-import anyio
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from agentctl.core.errors import EngineUnavailable, ToolError
-from agentctl.core.targets import Subject, Target, fits
-from agentctl.core.text import escape_frames
+from agentctl.core.targets import Target
 from agentctl.tools.docker.client import EngineNotFound
-from agentctl.tools.docker.listings import ago, ports
+from agentctl.tools.docker.listings import ago, ports, short_image
 from agentctl.tools.docker.responses import (
-    KEPT_BYTES,
-    MORE_KEPT_BYTES,
     Doc,
-    LastLines,
-    LogStream,
     document,
     documents,
     fields,
@@ -37,15 +32,17 @@ from agentctl.tools.docker.responses import (
     names_of,
     nearest,
     number,
-    parse_since,
+    service_names,
+    service_of,
     text,
     texts,
 )
-from agentctl.tools.tables import cell, facts, plural, size, span, table
+from agentctl.tools.tables import cell, facts, plural, size, span
 from agentctl.tools.tool import Arguments, TargetLookup, define_tool
 from agentctl.tools.toolbox import ToolContext
 
 _NAME = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+_SHORT_ID = 12  # as engines show it
 
 
 class OnContainer(Arguments):
@@ -99,24 +96,56 @@ async def inspect_resolved(context: ToolContext, arguments: OnContainer) -> Doc:
 
 
 async def inspect(context: ToolContext, container: str) -> Doc:
-    """Return the engine's data on one container.
+    """Return the engine's data on one container, called by its name, its id, or its compose service.
 
     Raises:
         EngineUnavailable: no container has this name (the hint has the nearest name), or the engine cannot be reached.
+        ToolError: it is a service of several containers, or a project; the hint has their names.
     """
+    named = container.removeprefix("/")
+    found: Doc | None = None
     if _NAME.fullmatch(container):
-        try:
-            return document(await context.engine.get(f"containers/{quote(container.removeprefix('/'))}/json"))
-        except EngineNotFound:
-            pass
-    names = [
-        name for entry in documents(await context.engine.get("containers/json", all="1")) for name in names_of(entry)
-    ]
+        with suppress(EngineNotFound):
+            found = document(await context.engine.get(f"containers/{quote(named)}/json"))
+        if found is not None and not _may_be_service(found, named):
+            return found
+    listed = documents(await context.engine.get("containers/json", all="1"))
+    parts = [(entry, part) for entry in listed if (part := service_of(fields(entry, "Labels"))) is not None]
+    of_service = [(entry, part) for entry, part in parts if named in part.names and part.service != "-"]
+    of_service = [pair for pair in of_service if not pair[1].is_one_off] or of_service
+    if found is not None and (not of_service or [text(of_service[0][0], "Id")] == [text(found, "Id")]):
+        return found
+    if len(of_service) == 1 and found is None:
+        return document(await context.engine.get(path_of(of_service[0][0], "json")))
+    if of_service:
+        which = [f"{names_of(entry)[0]} ({part.project}, {text(entry, 'State')})" for entry, part in of_service]
+        which += [f"{name_of(found)} (its id begins so)"] if found is not None else []
+        raise ToolError(
+            f"{cell(container, 80)} may be one of {len(which)} containers: {cell(', '.join(sorted(which)), 600)}",
+            hint="give the name of one of them",
+        )
+    if in_project := sorted(names_of(entry)[0] for entry, part in parts if part.project == named):
+        raise ToolError(
+            f"{cell(container, 80)} is a compose project, not a container",
+            hint=f"give the name of one of its containers: {cell(', '.join(in_project), 600)}",
+        )
+    raise _no_such_container(container, listed, context.engine.product.program)
+
+
+def _may_be_service(found: Doc, named: str) -> bool:
+    """Return whether the engine found a container by the start of its id only, which may be a service's name, too."""
+    name, identity = text(found, "Name").removeprefix("/"), text(found, "Id")
+    return name != named and identity.startswith(named) and len(named) < _SHORT_ID
+
+
+def _no_such_container(container: str, listed: Sequence[Doc], program: str) -> EngineUnavailable:
+    names = [name for entry in listed for name in names_of(entry)]
+    services = {name for entry in listed for name in service_names(fields(entry, "Labels"))}
     sentence = f"No such container: {cell(container, 80)}."
-    if near := nearest(container, names):
+    if near := nearest(container, [*names, *sorted(services)]):
         sentence += f" D{near[1:]}"
     there = f"there are: {', '.join(sorted(names)[:20])}" if names else "there are no containers at all"
-    raise EngineUnavailable(sentence, hint=f"{there}{', …' if len(names) > 20 else ''}   (docker ps -a)")
+    return EngineUnavailable(sentence, hint=f"{there}{', …' if len(names) > 20 else ''}   ({program} ps -a)")
 
 
 async def _by_id(context: ToolContext, identity: str) -> Doc:
@@ -136,8 +165,16 @@ async def _by_id(context: ToolContext, identity: str) -> Doc:
 
 
 async def _names(context: ToolContext, arguments: OnContainer) -> Target:
-    """Return the names of a resolved container."""
-    return Target("container", (arguments.name,), arguments.id or "")
+    """Return the names of a resolved container: its own, and those of its compose service.
+
+    Raises:
+        EngineUnavailable: the container is gone, or the engine cannot be reached.
+    """
+    if arguments.id is None:
+        return Target("container", (arguments.name,))
+    container = await _by_id(context, arguments.id)
+    services = service_names(fields(container, "Config", "Labels"))
+    return Target("container", (arguments.name, *services), arguments.id)
 
 
 CONTAINER = TargetLookup("name", "container", _names)
@@ -157,7 +194,7 @@ def summary(container: Doc, now: datetime) -> str:
         [
             ("name", name_of(container)),
             ("id", text(container, "Id")[:12]),
-            ("image", text(config, "Image")),
+            ("image", short_image(text(config, "Image"))),
             ("state", state_of(state, now)),
             ("exit code", None if has_process(state) else number(state, "ExitCode")),
             ("out of memory", "yes: killed by the kernel" if state.get("OOMKilled") is True else "no"),
@@ -198,14 +235,15 @@ def state_of(state: Doc, now: datetime) -> str:
 
 
 def health_of(state: Doc) -> str:
-    """Return the result of the health check, or "" if there is none."""
+    """Return the result of the health check, of an ended container the last one, or "" if there is none."""
     word = text(state, "Health", "Status")
     if not word or word == "none":
         return ""
     checks = many(state, "Health", "Log")
     last = text(checks[-1], "Output").strip()[:120] if checks else ""
     said = f", last check said: {last}" if last else ""
-    return f"{word}, {plural(number(state, 'Health', 'FailingStreak'), 'failure')} in a row{said}"
+    when = "" if state.get("Running") is True else "when it ended: "
+    return f"{when}{word}, {plural(number(state, 'Health', 'FailingStreak'), 'failure')} in a row{said}"
 
 
 def bindings_of(published: Doc) -> str:
@@ -246,155 +284,11 @@ def _limits(host: Doc) -> str:
     return ", ".join(filter(None, said)) or "none"
 
 
-class ContainerLogs(OnContainer):
-    """The arguments of docker_logs."""
-
-    tail: int = Field(100, ge=1, le=10_000, description="how many of the last lines")
-    since: str | None = Field(None, description='only newer than this: "10m", "2h", or a time like 2026-01-31T08:00')
-
-
 class InspectContainer(OnContainer):
     """The arguments of docker_inspect."""
-
-
-class ContainerStats(Arguments):
-    """The arguments of docker_stats."""
-
-    name: str | None = Field(None, description="name or id; without it all that run")
-    id: SkipJsonSchema[str | None] = None
-
-
-async def resolve_stats(context: ToolContext, arguments: ContainerStats) -> ContainerStats:
-    """Return the arguments with the container's true name and id, if one is named.
-
-    Raises:
-        EngineUnavailable, ToolError: as ``resolve_container``.
-    """
-    if arguments.name is None:
-        return arguments
-    found = await resolve_container(context, OnContainer(name=arguments.name, id=arguments.id))
-    return arguments.model_copy(update={"name": found.name, "id": found.id})
-
-
-@define_tool(ContainerLogs, resolve=resolve_container, target=CONTAINER)
-async def docker_logs(context: ToolContext, arguments: ContainerLogs) -> str:
-    """Show the last lines that a container wrote, stdout and stderr together."""
-    since = parse_since(arguments.since, context.now())
-    container = await inspect_resolved(context, arguments)
-    asked = {"tail": str(arguments.tail)} | ({} if since is None else {"since": f"{since:.6f}"})
-    lines = await last_lines(context, container, asked)
-    if not lines.kept:
-        newer = f" since {cell(arguments.since)}" if arguments.since else ""
-        return f"{name_of(container)} has written nothing{newer}."
-    head = f"… {plural(lines.lost, 'earlier line')} left out (the most is {log_capacity(context) // 1024:,} KB) …\n"
-    return (head if lines.lost else "") + "\n".join(lines.kept)
 
 
 @define_tool(InspectContainer, resolve=resolve_container, target=CONTAINER)
 async def docker_inspect(context: ToolContext, arguments: InspectContainer) -> str:
     """Show a container's configuration and state: exit code, health, command, ports, mounts, networks, limits."""
     return summary(await inspect_resolved(context, arguments), context.now())
-
-
-@define_tool(ContainerStats, resolve=resolve_stats, target=CONTAINER)
-async def docker_stats(context: ToolContext, arguments: ContainerStats) -> str:
-    """Show what running containers use now: CPU, memory, network, disk, processes."""
-    left_out = 0
-    if arguments.name is None:
-        running = [
-            (names_of(entry)[0], text(entry, "Id")) for entry in documents(await context.engine.get("containers/json"))
-        ]
-        if not running:
-            return "No containers are running."
-        allowed = [pair for pair in running if not _is_restricted(context, *pair)]
-        left_out = len(running) - len(allowed)
-        running = allowed
-    else:
-        container = await inspect_resolved(context, OnContainer(name=arguments.name, id=arguments.id))
-        if not fields(container, "State").get("Running"):
-            return f"{name_of(container)} is not running (state: {cell(text(container, 'State', 'Status'))})."
-        running = [(name_of(container), text(container, "Id"))]
-    found: dict[str, Doc] = {}
-    failed: list[EngineUnavailable] = []
-    turn = anyio.CapacityLimiter(25)  # the engine measures each for a second
-
-    async def measure(identity: str) -> None:
-        async with turn:
-            try:
-                found[identity] = document(
-                    await context.engine.get(f"containers/{quote(identity)}/stats", stream="false")
-                )
-            except EngineNotFound:
-                return  # it ended meanwhile
-            except EngineUnavailable as error:
-                failed.append(error)
-
-    async with anyio.create_task_group() as group:
-        for _, identity in running[:100]:
-            group.start_soon(measure, identity)
-    if failed:
-        raise failed[0]
-    rows = [(name, *resource_use(found[identity])) for name, identity in sorted(running[:100]) if identity in found]
-    header = ("name", ">cpu", ">memory", ">limit", ">net in", ">net out", ">disk read", ">disk written", ">processes")
-    cut = f"\n100 of {len(running)} shown." if len(running) > 100 else ""
-    if left_out:
-        cut += f"\n{plural(left_out, 'container')} left out by a user rule."
-    return (table(header, rows) + cut).lstrip() if rows else cut.lstrip() or "No containers are running."
-
-
-def _is_restricted(context: ToolContext, name: str, identity: str) -> bool:
-    """Return whether a deny or ask rule is about this container's use: then a call that names no container must not
-    show it.
-    """
-    subject = Subject({"name": name}, {"name": Target("container", (name,), identity)})
-    return any(rule.arguments and fits(rule, "docker_stats", {}, subject) for rule in context.restricting)
-
-
-def log_capacity(context: ToolContext) -> int:
-    """Return how many bytes of a log are kept: more if a run cuts it for the model and saves the whole in a file."""
-    return KEPT_BYTES if context.run_files is None else MORE_KEPT_BYTES
-
-
-async def last_lines(context: ToolContext, container: Doc, asked: Mapping[str, str]) -> LastLines:
-    """Return the last lines of a container's log that ``asked`` (``tail``, ``since``) selects, as many as may be kept.
-
-    Raises:
-        EngineUnavailable: the log cannot be read.
-    """
-    lines, stream = (
-        LastLines(log_capacity(context)),
-        LogStream(framed=fields(container, "Config").get("Tty") is not True),
-    )
-    path = f"containers/{quote(text(container, 'Id'))}/logs"
-    async with context.engine.stream(path, stdout="1", stderr="1", **asked) as chunks:
-        async for chunk in chunks:
-            for line in stream.feed(chunk):
-                lines.add(escape_frames(line)[0])
-    for line in stream.rest():
-        lines.add(escape_frames(line)[0])
-    return lines
-
-
-def resource_use(stats: Doc) -> tuple[str, ...]:
-    """Return CPU, memory, limit, bytes in, out, read, written, and the number of processes of one measurement."""
-    spent = number(stats, "cpu_stats", "cpu_usage", "total_usage") - number(
-        stats, "precpu_stats", "cpu_usage", "total_usage"
-    )
-    passed = number(stats, "cpu_stats", "system_cpu_usage") - number(stats, "precpu_stats", "system_cpu_usage")
-    cores = number(stats, "cpu_stats", "online_cpus") or len(many(stats, "cpu_stats", "cpu_usage", "percpu_usage")) or 1
-    cache = number(stats, "memory_stats", "stats", "total_inactive_file") or number(
-        stats, "memory_stats", "stats", "inactive_file"
-    )
-    nets = [net for net in fields(stats, "networks").values() if isinstance(net, dict)]
-    moved = many(stats, "blkio_stats", "io_service_bytes_recursive")
-    moves = [(text(entry, "op").lower(), number(entry, "value")) for entry in moved]
-    return (
-        f"{100 * spent / passed * cores:.1f} %" if passed > 0 and spent >= 0 else "-",
-        size(max(0, number(stats, "memory_stats", "usage") - cache)),
-        size(number(stats, "memory_stats", "limit") or None),
-        size(sum(number(net, "rx_bytes") for net in nets)) if nets else "-",
-        size(sum(number(net, "tx_bytes") for net in nets)) if nets else "-",
-        size(sum(count for way, count in moves if way == "read")),
-        size(sum(count for way, count in moves if way == "write")),
-        str(number(stats, "pids_stats", "current")),
-    )

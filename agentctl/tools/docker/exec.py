@@ -81,6 +81,8 @@ async def docker_exec(context: ToolContext, arguments: ExecCommand) -> str:
     name, words = name_of(container), split_command("docker_exec", arguments.command)
     if fields(container, "State").get("Running") is not True:
         raise ToolError(f"{name} is not running", hint="start it with docker_start")
+    if fields(container, "State").get("Paused") is True:
+        raise ToolError(f"{name} is paused and runs nothing", hint=f"first: docker_unpause(name={name})")
     mark, began = f"{_MARK}={secrets.token_hex(8)}", anyio.current_time()
     written = CommandOutput(more=context.run_files is not None)
     who = {"User": arguments.user} if arguments.user else {}
@@ -100,18 +102,25 @@ async def docker_exec(context: ToolContext, arguments: ExecCommand) -> str:
         left = await _end(context, path_of(container, "exec"), identity, mark, who)
         how = left or "it was ended"
         return f"timed out after {arguments.timeout} s (timeout, 600 at most): {how}\n{written}"
-    if code in (126, 127) and written.text.startswith("OCI runtime exec failed"):
+    if code in (126, 127) and _was_not_started(written.text):
         raise ToolError(f"{cell(words[0], 80)} was not started in {name}: {cell(written.text, 300)}")
     more = "\nnote: something that it started is still running in the container" if held else ""
     head = f"exit code {code} after {anyio.current_time() - began:.1f} s{more}"
     return "\n".join(filter(None, (head, shell_note(words), str(written))))
 
 
+def _was_not_started(written: str) -> bool:
+    """Return whether a command's only output is the runtime's own: Docker's, or Podman's."""
+    if written.startswith("OCI runtime exec failed"):
+        return True
+    return ": OCI runtime " in written and all(line.startswith("Error: ") for line in written.splitlines())
+
+
 async def _create(context: ToolContext, path: str, words: Sequence[str], more: Mapping[str, object]) -> str:
     body = {"AttachStdout": True, "AttachStderr": True, "Privileged": False, "Tty": False, "Cmd": list(words), **more}
     _, answer = await context.engine.change("POST", path, body=body)
     if not (identity := text(document(answer), "Id")):
-        raise EngineUnavailable("Docker returned no exec id.")
+        raise EngineUnavailable("The engine returned no exec id.")
     return quote(identity, safe="")
 
 

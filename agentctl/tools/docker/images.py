@@ -266,22 +266,28 @@ async def docker_pull(context: ToolContext, arguments: PullImage) -> str:
     """Fetch an image from its registry."""
     wanted = parse_reference(arguments.image)
     asked = {"fromImage": f"{wanted.domain}/{wanted.path}", "tag": wanted.digest or wanted.tag}
-    last = ""
+    before = await _identity_here(context, wanted)
     try:
         async with context.engine.request(
             "POST", "images/create", asked, patience=_SILENCE_S, silence_only=True
         ) as answer:
             async for line in progress(answer.pieces):
                 if said := text(line, "error") or text(line, "errorDetail", "message"):
-                    raise _pull_error(wanted, said)
-                last = text(line, "status") or last
+                    raise _pull_error(wanted, said, context.engine.product.program)
     except EngineRefused as error:
-        raise _pull_error(wanted, error.reason) from error
+        raise _pull_error(wanted, error.reason, context.engine.product.program) from error
     image = await find_image(context, str(wanted))
     digests = [digest for digest in texts(image, "RepoDigests") if digest.startswith(f"{wanted.name}@")]
     digest = digests[0].partition("@")[2] if digests else "none"
-    deed = "was already up to date" if "up to date" in last else "was pulled"
+    deed = "was already up to date" if identity_of(image) == before else "was pulled"
     return f"{wanted} {deed}.\ndigest: {digest}\nid: {identity_of(image)}\nsize: {size(number(image, 'Size'))}"
+
+
+async def _identity_here(context: ToolContext, wanted: Reference) -> str:
+    try:
+        return identity_of(document(await context.engine.get(f"images/{quote(str(wanted))}/json")))
+    except EngineNotFound:
+        return ""
 
 
 async def progress(pieces: AsyncIterator[bytes]) -> AsyncIterator[Doc]:
@@ -310,12 +316,13 @@ def _parse_line(line: bytes) -> Doc:
     return found if isinstance(found, dict) else {}
 
 
-def _pull_error(wanted: Reference, said: str) -> ToolError:
+def _pull_error(wanted: Reference, said: str, program: str) -> ToolError:
     """Return the error and the hint for a message of the engine."""
     words, why = said.lower(), cell(" ".join(said.split()), 250)
     if "toomanyrequests" in words or "rate limit" in words:
         return ToolError(
-            f"{wanted} was not pulled: {wanted.domain} limits the rate of pulls: {why}", hint="wait, or docker login"
+            f"{wanted} was not pulled: {wanted.domain} limits the rate of pulls: {why}",
+            hint=f"wait, or {program} login",
         )
     if "no matching manifest" in words:
         return ToolError(f"{wanted} has no image for this platform: {why}", hint="choose another tag or image")
@@ -326,7 +333,8 @@ def _pull_error(wanted: Reference, said: str) -> ToolError:
     if any(reason in words for reason in ("denied", "unauthorized", "authentication required", "no basic auth")):
         return ToolError(
             f"{wanted} was not pulled: {wanted.domain} has no such public image, or requires a login: {why}",
-            hint=f"check the name; for a private one, by hand: docker login {wanted.domain} && docker pull {wanted}",
+            hint=f"check the name; for a private one, by hand: {program} login {wanted.domain} && "
+            f"{program} pull {wanted}",
         )
     if "manifest unknown" in words or "not found" in words or "does not exist" in words:
         return ToolError(f"{wanted.domain} has no image {wanted}: {why}", hint="check the name and the tag")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -12,10 +14,12 @@ from agentctl.tools.docker.responses import (
     document,
     documents,
     fields,
+    has_ended,
     many,
     moment,
     names_of,
     number,
+    service_names,
     text,
     texts,
 )
@@ -24,6 +28,9 @@ from agentctl.tools.tool import Arguments, NoArguments, define_tool
 from agentctl.tools.toolbox import ToolContext
 
 MOST_ROWS = 500
+#: Podman's words for a state of Docker's, with that itself.
+_STATES = {"exited": ("exited", "stopped"), "created": ("created", "configured", "initialized")}
+_DOCKERS_OWN = ("restarting", "dead")
 ContainerState = Literal["running", "exited", "paused", "restarting", "created", "dead", "unhealthy"]
 
 
@@ -41,26 +48,61 @@ class NameFilter(Arguments):
     name: str | None = Field(None, description="part of the name")
 
 
+async def list_containers(context: ToolContext) -> list[Doc]:
+    """Return all containers as the engine lists them; where the status lacks the health (Podman), with it."""
+    listed = documents(await context.engine.get("containers/json", all="1"))
+    if context.engine.product.program == "docker" or all(has_ended(text(entry, "State")) for entry in listed):
+        return listed
+    health: dict[str, str] = {}
+    for word in ("healthy", "starting", "unhealthy"):
+        health.update(dict.fromkeys(await _ids_by_health(context, word), word))
+    return [_with_health(entry, health.get(text(entry, "Id"), "")) for entry in listed]
+
+
+async def in_state(context: ToolContext, entries: Sequence[Doc], state: ContainerState) -> list[Doc]:
+    """Return those of the listed containers that are in a state, by their fields and by the engine's own filter."""
+    if state != "unhealthy":
+        words = _STATES.get(state, (state,))
+        return [entry for entry in entries if text(entry, "State") in words]
+    sick = await _ids_by_health(context, "unhealthy")
+    alive = [entry for entry in entries if not has_ended(text(entry, "State"))]  # Docker keeps the last health
+    return [_with_health(entry, "unhealthy") for entry in alive if text(entry, "Id") in sick]
+
+
+async def _ids_by_health(context: ToolContext, health: str) -> set[str]:
+    filters = json.dumps({"health": [health]})
+    found = documents(await context.engine.get("containers/json", all="1", filters=filters))
+    return {text(entry, "Id") for entry in found}
+
+
+def _with_health(entry: Doc, health: str) -> Doc:
+    status = text(entry, "Status")
+    return {**entry, "Status": f"{status} ({health})"} if health and f"({health})" not in status else entry
+
+
 @define_tool(ListContainers)
 async def docker_ps(context: ToolContext, arguments: ListContainers) -> str:
     """List containers: name, image, status, ports, age. Running ones, unless all or a state is asked for."""
-    everything = documents(await context.engine.get("containers/json", all="1"))
+    everything = await list_containers(context)
     named = [entry for entry in everything if _matches(entry, arguments.name)]
     if arguments.state:
-        shown = [entry for entry in named if _in_state(entry, arguments.state)]
+        shown = await in_state(context, named, arguments.state)
     else:
-        shown = [
-            entry for entry in named if arguments.all or text(entry, "State") in ("running", "paused", "restarting")
-        ]
+        shown = [entry for entry in named if arguments.all or not has_ended(text(entry, "State"))]
     what = " ".join(filter(None, ("matching" * bool(arguments.name), arguments.name and f'"{arguments.name}"')))
     hidden = len(named) - len(shown)
+    product = context.engine.product
     more = (
-        f"{plural(hidden, 'container is', 'containers are')} not running (docker ps -a shows them)." if hidden else ""
+        f"{plural(hidden, 'container is', 'containers are')} not running ({product.program} ps -a shows them)."
+        if hidden
+        else ""
     )
     if not shown:
         kind = arguments.state or ("" if arguments.all else "running")
         nothing = f"No {kind} containers".replace("  ", " ") + (f" {what}" if what else "") + "."
-        return f"{nothing} {more}".strip() if not arguments.state else nothing
+        if arguments.state in _DOCKERS_OWN and product.program != "docker":
+            more = f"{product.name} has no such state."
+        return nothing if arguments.state and not more.startswith(product.name) else f"{nothing} {more}".strip()
     listed = table(
         ("name", "id", "image", "status", "ports", "created"),
         [
@@ -76,7 +118,7 @@ async def docker_ps(context: ToolContext, arguments: ListContainers) -> str:
         ],
         most=80,
     )
-    return _with_count(listed, len(shown), "" if arguments.state else more)
+    return with_count(listed, len(shown), "" if arguments.state else more)
 
 
 @define_tool(NameFilter)
@@ -87,14 +129,14 @@ async def docker_images(context: ToolContext, arguments: NameFilter) -> str:
         (tag, identity, size(number(entry, "Size")), moment(entry, "Created"))
         for entry in documents(await context.engine.get("images/json"))
         for identity in (text(entry, "Id").removeprefix("sha256:")[:12],)
-        for tag in texts(entry, "RepoTags") or [f"{_repository(entry)}:<none>"]
+        for tag in map(short_image, texts(entry, "RepoTags") or [f"{_repository(entry)}:<none>"])
         if wanted in tag.lower() or (wanted and identity.startswith(wanted))
     ]
     rows.sort(key=lambda row: row[0])
     if not rows:
         return f'No images match "{arguments.name}".' if wanted else "There are no images."
     shown = [(*row[:3], ago(row[3], context.now())) for row in rows[:MOST_ROWS]]
-    return _with_count(table(("image", "id", ">size", "created"), shown), len(rows))
+    return with_count(table(("image", "id", ">size", "created"), shown), len(rows))
 
 
 @define_tool(NoArguments)
@@ -118,7 +160,7 @@ async def docker_networks(context: ToolContext, _: NoArguments) -> str:
         for entry in found[:MOST_ROWS]
     ]
     header = ("network", "id", "driver", "scope", "subnet", "internal", "containers")
-    return _with_count(table(header, rows), len(found)) if rows else "There are no networks."
+    return with_count(table(header, rows), len(found)) if rows else "There are no networks."
 
 
 @define_tool(NoArguments)
@@ -142,7 +184,7 @@ async def docker_volumes(context: ToolContext, _: NoArguments) -> str:
         for entry in found[:MOST_ROWS]
     ]
     return (
-        _with_count(table(("volume", "driver", "in use", "created", "path"), rows), len(found))
+        with_count(table(("volume", "driver", "in use", "created", "path"), rows), len(found))
         if rows
         else "There are no volumes."
     )
@@ -154,10 +196,10 @@ async def docker_system_df(context: ToolContext, _: NoArguments) -> str:
     answer = document(await context.engine.get("system/df"))
     images, containers = many(answer, "Images"), many(answer, "Containers")
     volumes, cache = many(answer, "Volumes"), many(answer, "BuildCache")
-    layers = number(answer, "LayersSize")
     used = [entry for entry in images if number(entry, "Containers") > 0]
-    kept = sum(number(entry, "Size") - max(0, number(entry, "SharedSize")) for entry in used)
-    alive = [entry for entry in containers if text(entry, "State") in ("running", "paused", "restarting")]
+    kept = sum(map(_own_size, used))
+    layers = number(answer, "LayersSize") or _layers_size(images)
+    alive = [entry for entry in containers if not has_ended(text(entry, "State"))]
     bound = [entry for entry in volumes if number(entry, "UsageData", "RefCount") > 0]
     busy = [entry for entry in cache if entry.get("InUse") is True]
     rows = [
@@ -200,22 +242,32 @@ def ago(then: datetime | None, now: datetime) -> str:
 
 def _matches(entry: Doc, part: str | None) -> bool:
     wanted = (part or "").lower().removeprefix("/")
-    return any(wanted in name.lower() for name in names_of(entry)) or text(entry, "Id").startswith(wanted)
-
-
-def _in_state(entry: Doc, state: ContainerState) -> bool:
-    if state == "unhealthy":
-        return "(unhealthy)" in text(entry, "Status") or text(entry, "Health", "Status") == "unhealthy"
-    return text(entry, "State") == state
+    names = (*names_of(entry), *service_names(fields(entry, "Labels")))
+    return any(wanted in name.lower() for name in names) or text(entry, "Id").startswith(wanted)
 
 
 def _image(name: str) -> str:
-    return name.removeprefix("sha256:")[:12] if name.startswith("sha256:") else name
+    return name.removeprefix("sha256:")[:12] if name.startswith("sha256:") else short_image(name)
+
+
+def short_image(name: str) -> str:
+    """Return an image's name without what Podman writes before one of Docker's registry."""
+    short = name.removeprefix("docker.io/")
+    return short.removeprefix("library/") if short != name and short.count("/") == 1 else short
 
 
 def _repository(entry: Doc) -> str:
     digests = texts(entry, "RepoDigests")
     return digests[0].partition("@")[0] if digests else "<none>"
+
+
+def _own_size(image: Doc) -> int:
+    return max(0, number(image, "Size") - max(0, number(image, "SharedSize")))
+
+
+def _layers_size(images: list[Doc]) -> int:
+    """Return the size of all layers where the engine does not say it (Podman): what images share is counted once."""
+    return sum(map(_own_size, images)) + max((number(image, "SharedSize") for image in images), default=0)
 
 
 def _total(entries: list[Doc], *path: str) -> int:
@@ -226,7 +278,8 @@ def _reclaimable(entries: list[Doc], kept: list[Doc], *path: str) -> int:
     return _total(entries, *path) - _total(kept, *path)
 
 
-def _with_count(listed: str, found: int, more: str = "") -> str:
+def with_count(listed: str, found: int, more: str = "") -> str:
+    """Return a table with a line below it: how many of the ``found`` rows it shows, and ``more``."""
     if found > MOST_ROWS:
         more = f"{MOST_ROWS} of {found} shown. {more}".strip()
     return f"{listed}\n{more}" if more else listed

@@ -10,6 +10,7 @@ import re
 from collections import deque
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from agentctl.core.errors import EngineUnavailable, ToolError
 from agentctl.core.text import did_you_mean
@@ -17,6 +18,8 @@ from agentctl.core.text import did_you_mean
 Doc = Mapping[str, object]
 KEPT_BYTES = 60 * 1024
 MORE_KEPT_BYTES = 4 * 1024 * 1024
+#: The states of a container that has no process; Podman's are among them.
+ENDED = frozenset(("created", "exited", "dead", "removing", "configured", "initialized", "stopped"))
 _SPAN = re.compile(r"(\d{1,9})\s*(s|m|min|h|d|w)")
 _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -102,6 +105,36 @@ def names_of(container: Doc) -> list[str]:
     return [name for name in names if "/" not in name] or [text(container, "Id")[:12]]
 
 
+class ComposeService(NamedTuple):
+    """What the labels of a container say about compose; ``is_one_off`` if ``compose run`` made it."""
+
+    project: str
+    service: str
+    is_one_off: bool = False
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """The names by which the service is asked for: ``web`` and ``shop/web``."""
+        return self.service, f"{self.project}/{self.service}"
+
+
+def service_of(labels: Doc) -> ComposeService | None:
+    """Return the compose service that a container's labels name, or None; podman-compose has labels of its own."""
+    project, service = (
+        text(labels, f"com.docker.compose.{name}") or text(labels, f"io.podman.compose.{name}")
+        for name in ("project", "service")
+    )
+    if not project:
+        return None
+    return ComposeService(project, service or "-", text(labels, "com.docker.compose.oneoff").lower() == "true")
+
+
+def service_names(labels: Doc) -> tuple[str, ...]:
+    """Return the names by which a container's compose service is asked for, if its labels name one."""
+    found = service_of(labels)
+    return found.names if found is not None and found.service != "-" else ()
+
+
 def nearest(word: str, known: list[str]) -> str:
     """Return ``did you mean "x"?`` for the nearest name, else the only name that contains the word; or ""."""
     if near := did_you_mean(word, known):
@@ -113,6 +146,11 @@ def nearest(word: str, known: list[str]) -> str:
 def has_process(state: Doc) -> bool:
     """Return whether a container's process runs; the engine also calls one running that waits for its next start."""
     return state.get("Running") is True and state.get("Restarting") is not True
+
+
+def has_ended(state: str) -> bool:
+    """Return whether a listed container's state is one without a process; a word that is not known is none of these."""
+    return state in ENDED
 
 
 def parse_since(since: str | None, now: datetime) -> float | None:

@@ -113,7 +113,7 @@ async def docker_run(context: ToolContext, arguments: RunContainer) -> str:
     except BaseException:  # the engine did not answer: it is unknown whether it was created
         await remove_unconfirmed(context, call)
         raise
-    stays = False
+    stays, remove = False, f"{context.engine.product.program} rm -f {identity[:12]}"
     try:
         container = document(await context.engine.get(f"containers/{identity}/json"))
         if arguments.id is not None and not text(container, "Image").removeprefix("sha256:").startswith(arguments.id):
@@ -128,10 +128,10 @@ async def docker_run(context: ToolContext, arguments: RunContainer) -> str:
     except BaseException as error:
         why = await remove_container(context, identity)
         if why and isinstance(error, AgentctlError):
-            error.hint = f"{error.hint}; its container is still there: docker rm -f {identity[:12]}".removeprefix("; ")
+            error.hint = f"{error.hint}; its container is still there: {remove}".removeprefix("; ")
         raise
     if not stays and (why := await remove_container(context, identity)):
-        said = f"{said}\nIts container could not be removed ({why}): docker rm -f {identity[:12]}"
+        said = f"{said}\nIts container could not be removed ({why}): {remove}"
     return "\n".join([said, *(f"note: the engine says: {cell(warning, 200)}" for warning in warnings)])
 
 
@@ -194,15 +194,17 @@ async def _create(context: ToolContext, arguments: RunContainer, call: str) -> t
     try:
         _, answer = await context.engine.change("POST", "containers/create", body=body, patience=_CREATE_S, name=name)
     except EngineRefused as error:
-        if error.code == 409:
+        if error.code == 409 or "name is already in use" in error.reason:  # Podman: 500
             raise ToolError(
                 f"a container named {cell(name)} already exists",
                 hint="choose another name, or remove that container with docker_rm",
             ) from error
+        if "container-init" in error.reason:
+            raise _no_init(context, error.reason) from error
         raise
     made = document(answer)
     if not (identity := text(made, "Id")):
-        raise EngineUnavailable("Docker returned no container id.")
+        raise EngineUnavailable("The engine returned no container id.")
     return identity, texts(made, "Warnings")
 
 
@@ -212,15 +214,17 @@ async def _start(context: ToolContext, container: Doc, arguments: RunContainer) 
     except EngineRefused as error:
         said = " ".join(error.reason.split())
         if "docker-init" in said:
-            raise ToolError(
-                f"the engine's init program is missing: {cell(said, 200)}", hint="sudo apt-get install tini"
-            ) from error
+            raise _no_init(context, said) from error
         if "executable file not found" in said or ("no such file or directory" in said and "exec" in said):
             program = cell(text(container, "Path"), 80)
             raise ToolError(f"{arguments.image} has no program {program}: {cell(said, 250)}") from error
         if "already allocated" in said or "address already in use" in said:
             raise ToolError(f"a port is already in use: {cell(said, 250)}", hint="publish another port") from error
         raise ToolError(f"the container did not start: {cell(said, 280)}") from error
+
+
+def _no_init(context: ToolContext, said: str) -> ToolError:
+    return ToolError(f"the engine's init program is missing: {cell(said, 200)}", hint=context.engine.product.init)
 
 
 async def _leave_running(context: ToolContext, container: Doc) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,9 +14,10 @@ from anyio.abc import SocketAttribute, SocketStream
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.core.errors import EngineUnavailable
+from agentctl.core.errors import EngineUnavailable, ToolError
 from agentctl.tools.docker.client import Address, DockerEngine, EngineRefused, parse_address
-from agentctl.tools.docker.containers import resource_use, summary
+from agentctl.tools.docker.containers import summary
+from agentctl.tools.docker.stats import resource_use
 from agentctl.tools.toolbox import toolbox
 
 JSON = st.recursive(
@@ -306,6 +308,42 @@ async def test_odd_but_valid_answers_are_shown_as_far_as_they_go() -> None:
     assert len(text.splitlines()) == 3
     assert "\x1b" not in text
     assert "\\x1b[2Jevil\\n" in text
+
+
+def _labelled(name: str, identity: str, service: str, state: str = "running") -> dict[str, object]:
+    labels = {"com.docker.compose.project": "shop", "com.docker.compose.service": service}
+    return {"Id": identity, "Names": [f"/{name}"], "State": state, "Labels": labels}
+
+
+async def test_beginning_of_another_containers_id_does_not_hide_a_service() -> None:
+    service, other = "d" * 64, "db" + "0" * 62
+    listed = [_labelled("shop_db_1", service, "db"), {"Id": other, "Names": ["/stranger"], "State": "running"}]
+
+    async def serve(stream: SocketStream, request: bytes) -> None:
+        path = request.split()[1].decode()
+        if "/version" in path:
+            return await stream.send(VERSION)
+        if "containers/json" in path:
+            return await stream.send(_http(json.dumps(listed).encode()))
+        return await stream.send(_http(json.dumps({"Id": other, "Name": "/stranger"}).encode()))
+
+    async with _server(serve) as host, toolbox(workspace=Path("/"), docker_host=host) as box:
+        with pytest.raises(ToolError) as caught:
+            await box.get("docker_stop").prepare({"name": "db"})
+    assert caught.value.message == (
+        "db may be one of 2 containers: shop_db_1 (shop, running), stranger (its id begins so)"
+    )
+
+
+async def test_state_that_is_not_known_is_shown_as_one_that_runs() -> None:
+    listed = [{"Id": "a", "Names": ["/web"], "State": "stopping"}, {"Id": "b", "Names": ["/db"], "State": "stopped"}]
+    answers = _answers(other=_http(json.dumps(listed).encode()))
+    async with _server(answers) as host, toolbox(workspace=Path("/"), docker_host=host) as box:
+        running = await box.get("docker_ps")({})
+        exited = await box.get("docker_ps")({"state": "exited"})
+    assert "web " in running
+    assert running.endswith("1 container is not running (docker ps -a shows them).")
+    assert exited.splitlines()[1].startswith("db ")
 
 
 async def test_invalid_log_stream_is_reported() -> None:

@@ -96,9 +96,10 @@ async def test_paused_container_is_not_started_and_the_engine_says_why(
 ) -> None:
     name = make()
     docker("pause", name)
-    with pytest.raises(EngineUnavailable, match="cannot start a paused container"):
+    with pytest.raises(EngineUnavailable, match="cannot start a paused container") as caught:
         await act(box, "docker_start", name=name)
-    docker("unpause", name)
+    assert caught.value.hint == f"first: docker_unpause(name={name})"
+    assert (await act(box, "docker_unpause", name=name)).startswith(f"{name} goes on.\nstate: running for ")
 
 
 async def test_running_container_is_removed_by_force_only(box: LazyToolbox, make: Make, docker: Docker) -> None:

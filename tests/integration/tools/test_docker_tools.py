@@ -63,6 +63,53 @@ async def test_containers_are_chosen_by_state_and_by_name(
     assert _first_cells(await box.get("docker_ps")(arguments)) == named
 
 
+async def test_unhealthy_is_what_the_engine_says_and_no_stopped_container(box: LazyToolbox, docker_host: str) -> None:
+    names = [f"sick-{os.getpid()}", f"paused-sick-{os.getpid()}", f"stopped-sick-{os.getpid()}"]
+    check = ("--health-cmd", "false", "--health-interval", "1s", "--health-retries", "1")
+    for name in names:
+        _docker(docker_host, "run", "-d", "--name", name, "--network", "none", *check, "busybox:local", "sleep", "99")
+    try:
+        for name in names:
+            for _ in range(300):
+                if "health         unhealthy" in await box.get("docker_inspect")({"name": name}):
+                    break
+                await anyio.sleep(0.1)
+        _docker(docker_host, "pause", names[1])
+        _docker(docker_host, "kill", names[2])
+        kept = _docker(docker_host, "ps", "-a", "--filter", "health=unhealthy", "--format", "{{.Names}}").split()
+        assert {*names} <= {*kept}  # the engine keeps a stopped container's last health
+        found = await box.get("docker_ps")({"state": "unhealthy", "name": "sick"})
+        assert _first_cells(found) == {*names[:2]}
+        assert found.count("unhealthy)") == 2
+        assert "health         when it ended: unhealthy" in await box.get("docker_inspect")({"name": names[2]})
+    finally:
+        _docker(docker_host, "rm", "-f", *names)
+
+
+@pytest.mark.parametrize(
+    ("driver", "command"),
+    [
+        ("none", "docker attach --no-stdin --sig-proxy=false <name>   (what it writes from now on)"),
+        ("syslog", "sudo journalctl -t <id> -n 100   (or: sudo grep <id> /var/log/syslog)"),
+        ("journald", "sudo journalctl CONTAINER_NAME=<name> -n 100"),
+    ],
+)
+async def test_log_that_cannot_be_read_says_so_with_a_line_to_paste(
+    box: LazyToolbox, docker_host: str, driver: str, command: str
+) -> None:
+    name = f"driver-{driver}-{os.getpid()}"
+    made = _docker(docker_host, "create", "--name", name, "--network", "none", "--log-driver", driver, "busybox:local")
+    try:
+        try:
+            said = await box.get("docker_logs")({"name": name})  # where the machine has such a log: no line of it
+        except EngineUnavailable as error:
+            said = f"{error.message} {error.hint}"
+        assert f"log driver is {driver}: " in said or f"can read (log driver {driver}): " in said
+        assert said.endswith(command.replace("<name>", name).replace("<id>", made[:12]))
+    finally:
+        _docker(docker_host, "rm", name)
+
+
 async def test_no_match_says_what_is_hidden(box: LazyToolbox) -> None:
     ps = box.get("docker_ps")
     assert await ps({"state": "paused"}) == "No paused containers."

@@ -57,7 +57,7 @@ if [ "${0##*/}" = sudo ]; then exec "$@"; fi
 """
 STAND_INS = (
     *("agentctl", "sudo", "apt-get", "dnf", "apk", "pacman", "zypper", "sysctl", "systemctl", "journalctl", "usermod"),
-    *("chown", "chmod", "mv", "docker", "git", "ollama", "sqlite3", "ssh"),
+    *("chown", "chmod", "mv", "docker", "podman", "grep", "git", "ollama", "sqlite3", "ssh"),
 )
 
 

@@ -25,6 +25,8 @@ CHANGES = {
     "docker_start": "write",
     "docker_stop": "write",
     "docker_restart": "write",
+    "docker_pause": "write",
+    "docker_unpause": "write",
     "docker_run": "write",
     "docker_exec": "destructive",
     "docker_pull": "network",

@@ -1,0 +1,144 @@
+"""Compose's projects and services, read from the labels of their containers; and the tools that list them.
+
+The compose file itself is not read: a service without any container has no label, and the answers say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, NamedTuple
+
+from pydantic import Field
+
+from agentctl.core.errors import ToolError
+from agentctl.tools.docker.listings import MOST_ROWS, in_state, list_containers, ports, with_count
+from agentctl.tools.docker.responses import (
+    Doc,
+    fields,
+    has_ended,
+    many,
+    names_of,
+    nearest,
+    service_of,
+    text,
+)
+from agentctl.tools.tables import cell, plural, table
+from agentctl.tools.tool import Arguments, NoArguments, define_tool
+from agentctl.tools.toolbox import ToolContext
+
+ServiceState = Literal["down", "running", "exited", "paused", "restarting", "created", "dead", "unhealthy"]
+_FOLDERS = ("com.docker.compose.project.working_dir", "io.podman.compose.project.working_dir")
+
+
+class ListServices(Arguments):
+    """The arguments of docker_compose_ps."""
+
+    project: str | None = Field(None, description="only this project")
+    state: ServiceState | None = Field(None, description="only services in this state; down: nothing of it runs")
+
+
+class ComposeProject(NamedTuple):
+    """A project's containers by service, those of ``compose run`` left out; ``folder`` is that of its file."""
+
+    name: str
+    services: Mapping[str, Sequence[Doc]]
+    folder: str
+
+    @property
+    def down(self) -> list[str]:
+        """The services of which no container is up."""
+        return [name for name, entries in self.services.items() if not any(map(is_up, entries))]
+
+
+def is_up(entry: Doc) -> bool:
+    """Return whether a listed container runs: one that waits for its next start does not, a paused one does."""
+    return not has_ended(text(entry, "State")) and text(entry, "State") != "restarting"
+
+
+def projects_of(listed: Iterable[Doc]) -> list[ComposeProject]:
+    """Return the projects that the labels of the listed containers name, by name."""
+    found: dict[str, dict[str, list[Doc]]] = {}
+    folders: dict[str, str] = {}
+    for entry in sorted(listed, key=lambda entry: names_of(entry)[0]):
+        labels = fields(entry, "Labels")
+        if (part := service_of(labels)) is None:
+            continue
+        services = found.setdefault(part.project, {})
+        folder = next(filter(None, (text(labels, at) for at in _FOLDERS)), "")
+        folders[part.project] = folders.get(part.project) or folder
+        if not part.is_one_off:
+            services.setdefault(part.service, []).append(entry)
+    return [ComposeProject(name, dict(sorted(found[name].items())), folders[name]) for name in sorted(found)]
+
+
+@define_tool(NoArguments)
+async def docker_compose_ls(context: ToolContext, _: NoArguments) -> str:
+    """List compose projects: how many services each has, which of them are down, its folder."""
+    projects = projects_of(await list_containers(context))
+    if not projects:
+        return "There are no compose projects: no container has the labels of one."
+    rows = [
+        (
+            project.name,
+            len(project.services),
+            len(project.services) - len(project.down),
+            ", ".join(project.down),
+            project.folder,
+        )
+        for project in projects[:MOST_ROWS]
+    ]
+    return with_count(table(("project", ">services", ">up", "down", "folder"), rows), len(projects))
+
+
+@define_tool(ListServices)
+async def docker_compose_ps(context: ToolContext, arguments: ListServices) -> str:
+    """List compose services and their containers: status, ports. Those that are down, if asked for."""
+    projects = projects_of(await list_containers(context))
+    if arguments.project is not None:
+        known = [project.name for project in projects]
+        if arguments.project not in known:
+            near = nearest(arguments.project, known)
+            raise ToolError(
+                f"no container belongs to a compose project {cell(arguments.project, 80)!r}",
+                hint=near or (f"there are: {', '.join(known[:20])}" if known else "there are no compose projects"),
+            )
+        projects = [project for project in projects if project.name == arguments.project]
+    if not projects:
+        return "There are no compose services: no container has the labels of one."
+    every = [entry for project in projects for entries in project.services.values() for entry in entries]
+    state = "down" if arguments.state == "exited" else arguments.state
+    if state is None or state == "down":
+        chosen = every
+    else:
+        chosen = await in_state(context, every, state)
+    status = {text(entry, "Id"): text(entry, "Status") or text(entry, "State") for entry in chosen}
+    rows = [
+        (project.name, service, names_of(entry)[0], status[text(entry, "Id")], ports(many(entry, "Ports")))
+        for project in projects
+        for service, entries in project.services.items()
+        if state != "down" or service in project.down
+        for entry in entries
+        if text(entry, "Id") in status
+    ]
+    notes = _notes(projects) if state == "down" else []
+    if not rows and not notes:
+        return f"No service is {state}: it has no container in this state."
+    if not rows:
+        return " ".join(notes)
+    shown = table(("project", "service", "container", "status", "ports"), rows[:MOST_ROWS], most=80)
+    return "\n".join([with_count(shown, len(rows)), *notes])
+
+
+def _notes(projects: Sequence[ComposeProject]) -> list[str]:
+    """Return what to know about the services that are down, beside their list."""
+    services = sum(len(project.services) for project in projects)
+    partly = [
+        f"{project.name}/{service} ({sum(map(is_up, entries))} of {len(entries)} containers up)"
+        for project in projects
+        for service, entries in project.services.items()
+        if service not in project.down and not all(map(is_up, entries))
+    ]
+    is_none = not any(project.down for project in projects)
+    said = [f"No service is down: {plural(services, 'service has', 'services have')} a container that is up."]
+    partly_up = [f"Partly up: {', '.join(partly)}."] if partly else []
+    return [*(said if is_none else []), *partly_up, "A service that has no container at all is not seen here."]
