@@ -46,12 +46,18 @@ def make_provider(
         UsageError: agentctl does not support it, or a dollar limit is set and the price is unknown.
     """
     if choice.provider == "builtin":
-        return BuiltinProvider()
+        return _builtin(loaded)
     from agentctl.providers import litellm_loader  # noqa: PLC0415 - not for builtin
 
     provider = _limited_provider(loaded, choice, limits, price)
     litellm_loader.start_loading()
     return provider
+
+
+def _builtin(loaded: Loaded) -> LLMProvider:
+    from agentctl.tools.docker.client import likely_program  # noqa: PLC0415 - a run has it already, costs does not
+
+    return BuiltinProvider(engine_program=likely_program(loaded.settings.docker_host))
 
 
 def _limited_provider(
@@ -78,7 +84,7 @@ def check_startable(loaded: Loaded, choice: ProviderChoice) -> ModelFacts:
     plan = plan_of(loaded, choice, labels={})
     if plan.agent is not None:
         find_agent(plan.agent, load_agents())
-    provider = BuiltinProvider() if choice.provider == "builtin" else _limited_provider(loaded, choice, plan.limits)
+    provider = _builtin(loaded) if choice.provider == "builtin" else _limited_provider(loaded, choice, plan.limits)
     return provider.facts
 
 
@@ -95,7 +101,7 @@ async def estimate_run(
     from agentctl.runner.estimate import estimate  # noqa: PLC0415 - a run needs none
 
     plan, settings = plan_of(loaded, choice, labels=labels), loaded.settings
-    provider = BuiltinProvider() if choice.provider == "builtin" else _limited_provider(loaded, choice, plan.limits)
+    provider = _builtin(loaded) if choice.provider == "builtin" else _limited_provider(loaded, choice, plan.limits)
     return await estimate(
         task,
         data=data,

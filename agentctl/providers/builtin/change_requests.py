@@ -48,7 +48,8 @@ _ENDS = word_set("and then please pls now again asap immediately first thanks")
 _TRYING = word_set("try by mind consider about start begin suggest avoid")
 _COMMANDS = word_set(
     """
-    docker rm mv cp mkdir rmdir chmod chown chgrp ln systemctl apt apt-get dnf yum pip npm git
+    docker podman docker-compose podman-compose
+    rm mv cp mkdir rmdir chmod chown chgrp ln systemctl apt apt-get dnf yum pip npm git
     umount useradd userdel usermod swapoff swapon killall pkill kill truncate unzip
     """
 )
@@ -71,7 +72,7 @@ _TRANSLATABLE = _ENGINE.keys() | word_set(
 )
 _OTHER_OBJECTS = word_set(
     """
-    service process user server machine volume network port host package line word folder branch
+    service process project user server machine volume network port host package line word folder branch
     database
     """
 )
@@ -236,6 +237,8 @@ def _engine_command(verb: str, texts: set[str], names: list[str]) -> str | None:
         kinds = [kind for kind in ("container", "image", "network", "volume") if kind in texts]
         return f"docker {kinds[0]} prune" if len(kinds) == 1 else None
     action = _ENGINE.get(verb)
+    if action is not None and "project" in texts and len(names) == 1:
+        return f"docker compose -p {quote(names[0])} {action}"
     if action is None or texts & _OTHER_OBJECTS:
         return None
     if "image" in texts:

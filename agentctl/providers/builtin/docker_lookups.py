@@ -71,7 +71,7 @@ DOCKER_LOOKUPS = (
     Lookup(
         "docker_ps",
         "containers whose health check fails",
-        "docker ps -a --filter health={state}",
+        "docker ps --filter health={state}",
         """
         {health} containers | all {health} containers | {health} docker containers | is {health} any container |
         which containers are {health} | which containers have become {health} | is any container {health} |
@@ -106,13 +106,18 @@ DOCKER_LOOKUPS = (
         container {name} status | containers named {name} | containers called {name} |
         all containers named {name} | container with the name {name} | containers matching {name} |
         containers with {name} in the name | containers whose name contains {name} | {name} containers |
+        is the {name} service running | is service {name} running | is the service {name} running |
+        is the {name} service up | is service {name} up | is the service {name} up | status of the {name} service |
+        status of service {name} | status of the service {name} | is the {name} service {state} |
+        is service {name} {state} | is the service {name} {state} | is the {name} service {health} |
+        is the compose service {name} running | is the {name} service healthy | is compose service {name} running |
         all {name} containers | is there a container called {name} | is there a container named {name} running |
         is there a {name} container | do we have a {name} container
         """,
         fixed={"all": True},
         slots={"name": "name"},
         needs=("name",),
-        must=("container/running/healthy/health/{state}/{health}",),
+        must=("container/running/healthy/health/{state}/{health}/service",),
         commands="docker ps -a --filter name={name} | docker ps --filter name={name}",
     ),
     Lookup(
@@ -137,6 +142,10 @@ DOCKER_LOOKUPS = (
         {name} logs | {name} log | logs {name} | logs of container {name} | logs of the {name} container |
         logs from the container named {name} | logs of the container called {name} | docker logs of {name} |
         docker logs for {name} | {name} container logs | container {name} logs | container logs of {name} |
+        logs of service {name} | logs of the service {name} | logs of the {name} service | {name} service logs |
+        logs of the {name} service {since} | logs of service {name} {since} | logs of the compose service {name} |
+        last {number} log lines of the {name} service |
+        logs of compose service {name} | logs of the service {name} {since} |
         log output of {name} | output of container {name} | output of the {name} container | tail logs of {name} |
         tail the {name} logs | latest logs of {name} | recent logs of {name} | last logs of {name} |
         last {number} lines of the {name} logs | last {number} lines of {name} logs |
@@ -157,7 +166,8 @@ DOCKER_LOOKUPS = (
         docker logs {name} | docker container logs {name} | docker logs {name} --tail {number} |
         docker logs --tail {number} {name} | docker logs --tail={number} {name} |
         docker logs -n {number} {name} | docker logs {name} -n {number} | docker logs --since {since} {name} |
-        docker logs {name} --since {since}
+        docker logs {name} --since {since} | docker compose logs {name} | docker compose logs --tail {number} {name} |
+        docker compose logs --tail={number} {name}
         """,
         causes="""
         why did {name} crash | why did the {name} container crash | why did container {name} crash |
@@ -215,6 +225,9 @@ DOCKER_LOOKUPS = (
         everything about container {name} | everything about the {name} container |
         which volumes are mounted in container {name} | which volumes are mounted in the {name} container |
         mounts in container {name} | which ports does container {name} have open | all info about container {name} |
+        inspect service {name} | inspect the service {name} | inspect the {name} service |
+        details of the {name} service | details of service {name} | which image does the {name} service use |
+        which ports does the {name} service publish | ports of the {name} service | image of the {name} service |
         metadata of container {name} | describe container {name} | describe the {name} container |
         environment of container {name} | which image is container {name} running |
         which network is container {name} in | which network is the {name} container on | {name} container ip |
@@ -253,7 +266,7 @@ DOCKER_LOOKUPS = (
         needs=("name",),
         must=(
             (
-                "inspect/container/image/mount/mounted/publish/expose/policy/count/variable/code/command/"
+                "inspect/container/service/image/mount/mounted/publish/expose/policy/count/variable/code/command/"
                 "restart/restarted/start/boot"
             ),
             (
@@ -293,6 +306,9 @@ DOCKER_LOOKUPS = (
         "docker stats --no-stream {name}",
         """
         how much is container {name} using | how busy is the {name} container | cpu load of container {name} |
+        cpu and memory of the {name} service | memory usage of the {name} service | memory of the {name} service |
+        cpu usage of the {name} service | stats of the {name} service | stats of service {name} |
+        how much memory does the {name} service use | how much cpu does the {name} service use |
         docker stats for {name} | docker stats of {name} | {name} container cpu and memory |
         is the {name} container using much memory | is container {name} using a lot of cpu | stats of {name} |
         stats for {name} | stats of container {name} | {name} container stats | container {name} stats |
@@ -306,7 +322,7 @@ DOCKER_LOOKUPS = (
         """,
         slots={"name": "name"},
         needs=("name",),
-        must=("container/stat",),
+        must=("container/stat/service",),
         commands="docker stats {name} | docker stats --no-stream {name} | docker stats {name} --no-stream",
         causes="""
         why is container {name} so slow | why is the {name} container slow |

@@ -58,6 +58,89 @@ ENGINE_LOOKUPS = (
         causes="why does docker use so much disk space | why does docker use so much space",
     ),
     Lookup(
+        "docker_compose_ls",
+        "the compose projects, and which of their services are down",
+        "docker ps -a --filter label=com.docker.compose.project",
+        """
+        projects | all projects | compose projects | docker compose projects | all compose projects | project list |
+        which projects are there | which compose projects are there | what projects are there | list of projects |
+        which projects do I have | which compose projects do I have | which docker compose projects are there |
+        which projects are running | which compose projects are running | what projects are running |
+        which compose projects exist | which projects exist | how many projects are there |
+        how many compose projects are there | are there any compose projects | any compose projects |
+        which projects are up | which compose projects are up | status of the projects |
+        status of the compose projects | status of all projects
+        """,
+        must=("project",),
+        commands="docker compose ls | docker compose ls -a | docker compose ls --all",
+    ),
+    Lookup(
+        "docker_compose_ps",
+        "the compose services and their containers",
+        "docker ps -a --filter label=com.docker.compose.project[={project}]",
+        """
+        services | all services | compose services | docker compose services | all compose services | service list |
+        which services are there | which compose services are there | what services are there | list of services |
+        how many services are there | how many compose services are there | are all services running |
+        are all compose services running | which services are running | which compose services are running |
+        are the services running | are the compose services running | status of the services |
+        status of all services | status of the compose services | service status | compose status |
+        docker compose status | what did compose start | what has compose started | what did docker compose start |
+        what is compose running | what runs in compose | containers of compose | compose containers |
+        which containers did compose start | which containers are from compose | which services does compose have |
+        services of project {name} | services of the project {name} | services of the {name} project |
+        services in project {name} | services in the {name} project | {name} project services |
+        which services does project {name} have | which services does the project {name} have |
+        which services does the {name} project have | containers of project {name} | containers of the {name} project |
+        containers of the project {name} | containers in project {name} | containers in the {name} project |
+        which containers belong to project {name} | which containers belong to the project {name} |
+        which containers belong to the {name} project | status of project {name} | status of the project {name} |
+        status of the {name} project | is the {name} project running | is the project {name} running |
+        is project {name} running | what is running in the project {name} | what is running in the {name} project |
+        compose project {name} | the {name} project
+        """,
+        slots={"name": "project"},
+        must=("service/compose/project",),
+        commands="""
+        docker compose ps | docker compose ps -a | docker compose ps --all | docker compose -p {name} ps |
+        docker compose -p {name} ps -a
+        """,
+    ),
+    Lookup(
+        "docker_compose_ps",
+        "the compose services that are down, paused or restarting",
+        "docker ps -a --filter label=com.docker.compose.project[={project}] --filter status={state}",
+        """
+        {state} services | which services are {state} | which compose services are {state} | what services are {state} |
+        is any service {state} | are any services {state} | are there {state} services | any {state} services |
+        are there any {state} services | is a service {state} | which service is {state} | all {state} services |
+        {state} compose services | are services {state} | how many services are {state} | services that are {state} |
+        compose services that are {state} | is any compose service {state} | are any compose services {state} |
+        which docker compose services are {state} | are there any {state} compose services |
+        which services of project {name} are {state} | which services of the project {name} are {state} |
+        which services of the {name} project are {state} | which services in the project {name} are {state}
+        """,
+        slots={"state": "state", "name": "project"},
+        needs=("state",),
+        must=("service",),
+        causes="why are services {state} | why is a service {state}",
+    ),
+    Lookup(
+        "docker_compose_ps",
+        "the compose services whose health check fails",
+        "docker ps --filter label=com.docker.compose.project[={project}] --filter health={state}",
+        """
+        {health} services | which services are {health} | which compose services are {health} |
+        is any service {health} | are any services {health} | are there {health} services | any {health} services |
+        are there any {health} services | which service is {health} | which services of project {name} are {health} |
+        which services of the project {name} are {health} | which services of the {name} project are {health}
+        """,
+        fixed={"state": "unhealthy"},
+        slots={"health": "state", "name": "project"},
+        must=("service",),
+        causes="why are services {health} | why is a service {health}",
+    ),
+    Lookup(
         "docker_networks",
         "the engine's networks",
         "docker network ls",

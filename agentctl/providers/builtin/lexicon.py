@@ -160,6 +160,7 @@ sorted ordered sort order sort
 procesess process
 worktree tree
 cpus cpu
+podman docker
 isn't won't can't cannot doesn't didn't aren't wasn't hasn't not
 """
 
@@ -257,6 +258,11 @@ CHANGES = word_set(
 )
 # Phrases in which a verb of change only describes.
 HARMLESS = (
+    "docker compose service",
+    "docker compose project",
+    "docker compose status",
+    "did docker compose start",
+    "did compose start",
     "mount point",
     "tree clean",
     "tree is clean",

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 _OPTIONAL = re.compile(r"\[([^\]]*)\]")
 _ARGUMENT = re.compile(r"\{(\w+)(\+1)?(?:\|([^}]*))?\}")
+_DOCKER = re.compile(r"(^|; |&& |\$\()docker (?!compose )")
+_COMPOSE = re.compile(r"(^|; |&& |\$\()docker compose ")
 _PLAIN = re.compile(r"[\w./:@%+,~-]+")
 
 
@@ -55,6 +57,13 @@ class Lookup:
             return quote_path(text) if match[1] == "path" else quote(text)
 
         return _ARGUMENT.sub(value, _OPTIONAL.sub(part, self.same_as)).strip()
+
+
+def for_engine(command: str, program: str) -> str:
+    """Return a command line of docker as that of another engine's ``program``: podman, and podman-compose."""
+    if program == "docker":
+        return command
+    return _COMPOSE.sub(rf"\1{program}-compose ", _DOCKER.sub(rf"\1{program} ", command))
 
 
 def quote(value: str) -> str:

@@ -252,7 +252,7 @@ def _score(entry: _Entry, vector: Mapping[str, float], weights: Mapping[str, flo
 
 def match_command(task: str) -> tuple[Lookup, dict[str, object]] | None:
     """Return the lookup and its arguments if the task is, word by word, a command line of the table."""
-    words = split_words(task)
+    words = _docker_words(split_words(task))
     if not words or len(words) > 6:
         return None
     start = words[0][0]
@@ -265,6 +265,14 @@ def match_command(task: str) -> tuple[Lookup, dict[str, object]] | None:
             if found is not None:
                 return lookup, {**lookup.fixed, **found}
     return None
+
+
+def _docker_words(words: Words) -> Words:
+    """Return a command line of podman, docker-compose or podman-compose as the same one of docker."""
+    first, _, more = words[0][0].partition("-") if words else ("", "", "")
+    if first not in {"docker", "podman"} or more not in {"", "compose"}:
+        return words
+    return [("docker", False), *([(more, False)] if more else []), *words[1:]]
 
 
 def _fit(pattern: list[str], words: Words, lookup: Lookup) -> dict[str, object] | None:

@@ -12,8 +12,8 @@ from agentctl.core.messages import Completion, Delta, Message, Request, ToolCall
 from agentctl.core.pricing import FREE, ModelFacts
 from agentctl.core.text import safe_text
 from agentctl.providers.builtin.change_requests import find_change, manual_command, misspelt_change, needs_thought
-from agentctl.providers.builtin.lookup import Lookup
-from agentctl.providers.builtin.match import LOOKUPS, Match, find_lookup, range_of
+from agentctl.providers.builtin.lookup import Lookup, for_engine
+from agentctl.providers.builtin.match import LOOKUPS, Match, find_lookup, match_command, range_of
 from agentctl.providers.builtin.parse import Word, normalize
 from agentctl.providers.builtin.since import resolve_since
 from agentctl.providers.llm_provider import LLMProvider
@@ -36,8 +36,10 @@ class BuiltinProvider(LLMProvider):
     'system_disks'
     """
 
-    def __init__(self, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        self._now = now
+    def __init__(
+        self, *, now: Callable[[], datetime] = lambda: datetime.now(UTC), engine_program: str = "docker"
+    ) -> None:
+        self._now, self._engine_program = now, engine_program
 
     @property
     def facts(self) -> ModelFacts:
@@ -57,28 +59,31 @@ class BuiltinProvider(LLMProvider):
             yield Completion(text="\n\n".join([message.text for message in results][::-1]))
             return
         task = next((message.text for message in reversed(request.messages) if message.role == "user"), "")
-        match = choose_lookup(task, self._now())
+        match = choose_lookup(task, self._now(), engine_program=self._engine_program)
         offered = {tool.name for tool in request.tools}
         calls = match.calls
         missing = [tool for tool, _ in calls if offered and tool not in offered]
         if missing:
+            lookup = describe(match, self._engine_program)
             raise TaskFailed(
-                f"The lookup for this is {describe(match)}, and {missing[0]} is not among the tools of this run.",
+                f"The lookup for this is {lookup}, and {missing[0]} is not among the tools of this run.",
                 hint="leave out --tools, or choose another --agent",
             )
         asked = tuple(ToolCall(f"builtin-{number}", *call) for number, call in enumerate(calls, 1))
-        yield Completion(text=announce(match), tool_calls=asked, stop="tool_calls")
+        yield Completion(text=announce(match, self._engine_program), tool_calls=asked, stop="tool_calls")
 
 
-def choose_lookup(task: str, now: datetime | None = None) -> Match:
+def choose_lookup(task: str, now: datetime | None = None, *, engine_program: str = "docker") -> Match:
     """Return the lookup that ``task`` asks for; only its words decide, and ``now`` what a word like yesterday means.
+
+    Commands in an error are those of ``engine_program``: docker, or podman.
 
     Raises:
         ActionDenied: the task asks for a change.
         TaskFailed: no lookup is certain, or the tool does not take a number that the task names.
     """
     words = normalize(task)
-    change = find_change(words[: 4 * MOST_CHARACTERS])
+    change = None if match_command(words) else find_change(words[: 4 * MOST_CHARACTERS])  # a line of the table reads
     if len(words) > MOST_CHARACTERS:
         raise _denied(None) if change and change.is_asked and not change.is_quoted else _unsure(words, ())
     result = find_lookup(words)
@@ -87,10 +92,11 @@ def choose_lookup(task: str, now: datetime | None = None) -> Match:
         raise _denied(None)
     if change is not None and not (change.is_quoted and result.match and result.match.lookup.tool == "search_files"):
         if change.is_asked and not change.is_quoted:
-            raise _denied(manual_command(words, change, result.words))
-        raise _unsure(words, result.nearest, result.words)
+            command = manual_command(words, change, result.words)
+            raise _denied(None if command is None else for_engine(command, engine_program))
+        raise _unsure(words, result.nearest, result.words, engine_program)
     if result.match is None or needs_thought(words):
-        raise _unsure(words, result.nearest, result.words)
+        raise _unsure(words, result.nearest, result.words, engine_program)
     return _checked(result.match, now or datetime.now(UTC))
 
 
@@ -113,16 +119,16 @@ def _checked(match: Match, now: datetime) -> Match:
     return match._replace(arguments=arguments)
 
 
-def announce(match: Match) -> str:
+def announce(match: Match, engine_program: str = "docker") -> str:
     """Return the sentence that says how the task was understood."""
-    sentence = f"builtin matched your words to a read-only lookup: {describe(match)}."
+    sentence = f"builtin matched your words to a read-only lookup: {describe(match, engine_program)}."
     return f"{sentence}\n{NEEDS_A_MODEL}" if match.is_cause else sentence
 
 
-def describe(match: Match) -> str:
+def describe(match: Match, engine_program: str = "docker") -> str:
     """Return a match as its tool calls and as the command line that shows the same."""
     calls = " and ".join(f"{tool}({_format_arguments(arguments)})" for tool, arguments in match.calls)
-    return f'{calls}, same as "{safe_text(match.command)}"'
+    return f'{calls}, same as "{safe_text(for_engine(match.command, engine_program))}"'
 
 
 def questions() -> tuple[Lookup, ...]:
@@ -146,15 +152,17 @@ def _denied(command: str | None) -> AgentctlError:
     return ActionDenied(f"builtin only reads. To do it yourself: {safe_text(command)}", hint=HINT)
 
 
-def _unsure(task: str, nearest: tuple[Lookup, ...], words: Sequence[Word] = ()) -> AgentctlError:
+def _unsure(
+    task: str, nearest: tuple[Lookup, ...], words: Sequence[Word] = (), engine_program: str = "docker"
+) -> AgentctlError:
     said = safe_text(task if len(task) <= 80 else task[:79] + "…") or "an empty task"
     lookups = nearest or tuple(lookup for name in _FIRST_QUESTIONS for lookup in LOOKUPS if lookup.tool == name)[:3]
     named = frozenset(name for pattern in _NAMED for name in re.findall(pattern, task.lower()))
-    can = "; ".join(_as_hint(lookup, words, named) for lookup in lookups)
+    can = "; ".join(_as_hint(lookup, words, named, engine_program) for lookup in lookups)
     return TaskFailed(f"no lookup clearly fits: {said}", hint=f"the nearest lookups: {can}; {ALL_QUESTIONS}; {HINT}")
 
 
-def _as_hint(lookup: Lookup, words: Sequence[Word], named: Collection[str]) -> str:
+def _as_hint(lookup: Lookup, words: Sequence[Word], named: Collection[str], engine_program: str) -> str:
     """Return what a lookup shows, and its command line if the task surely has every argument that it needs."""
     found: dict[str, object] = {}
     for word in words:
@@ -163,4 +171,5 @@ def _as_hint(lookup: Lookup, words: Sequence[Word], named: Collection[str]) -> s
             found[str(name)] = int(word.value) if word.kind == "number" else word.value
     if not all(name in found for name in lookup.needs):
         return f"{lookup.about} (say which)"
-    return f"{lookup.about} ({safe_text(lookup.command({**lookup.fixed, **found}))})"
+    command = for_engine(lookup.command({**lookup.fixed, **found}), engine_program)
+    return f"{lookup.about} ({safe_text(command)})"

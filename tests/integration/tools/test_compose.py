@@ -1,0 +1,200 @@
+"""Projects and services of compose, by their labels, at an engine of Docker and at one of Podman."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from agentctl.core.errors import ActionDenied, ToolError
+from agentctl.core.events import Event
+from agentctl.core.messages import ToolCall
+from agentctl.core.tool_rules import parse_rule
+from agentctl.permissions.admission import Admission
+from agentctl.permissions.decision import Permissions
+from agentctl.permissions.guards import LoopLimits
+from agentctl.runner.tool_calls import Result, ToolDispatcher
+from agentctl.tools.toolbox import LazyToolbox, toolbox
+from tests.support.command_line import Here
+from tests.support.docker_parts import Compose, Docker, act, command_line, inspected
+from tests.support.machine import need
+
+pytest_plugins = ["tests.support.engine"]
+
+FILE = """
+version: "2.4"
+services:
+  web:
+    image: busybox:local
+    network_mode: none
+    command: sh -c 'echo page served; exec sleep 1000'
+    scale: 2
+  db:
+    image: busybox:local
+    network_mode: none
+    command: sh -c 'echo db is open; exec sleep 1000'
+  job:
+    image: busybox:local
+    network_mode: none
+    command: sh -c 'echo no table >&2; exit 4'
+"""
+
+
+@pytest.fixture(scope="module", params=["docker_host", "podman_engine"])
+def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
+    """Give a project: ``web`` with two containers, ``db`` with one, ``job`` whose container has failed."""
+    need("docker-compose")
+    engine = request.getfixturevalue(request.param)
+    folder = tmp_path_factory.mktemp("shop")
+    (folder / "docker-compose.yml").write_text(FILE)
+    compose = Compose(engine if isinstance(engine, str) else engine.host, folder, "shop")
+    compose("up", "-d")
+    try:
+        yield compose
+    finally:
+        compose("down", "-t", "0")
+
+
+@pytest.fixture
+def docker(shop: Compose) -> Docker:
+    return command_line(shop.host)
+
+
+@pytest.fixture
+async def box(shop: Compose, tmp_path: Path) -> AsyncIterator[LazyToolbox]:
+    async with toolbox(workspace=tmp_path, docker_host=shop.host) as made:
+        yield made
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split())
+
+
+async def test_service_names_its_container_for_every_tool(box: LazyToolbox) -> None:
+    for name in ("db", "shop/db"):
+        assert await act(box, "docker_logs", name=name) == "db is open"
+    assert _plain(await act(box, "docker_inspect", name="db")).startswith("name shop_db_1 id ")
+    assert "\nshop_db_1 " in await act(box, "docker_stats", name="db")
+    assert (await act(box, "docker_exec", name="db", command="echo inside")).endswith("stdout:\ninside")
+    assert "shop_db_1" in await act(box, "docker_ps", name="db")
+    assert (await act(box, "docker_pause", name="db")).startswith("shop_db_1 was paused.\nstate: paused")
+    assert (await act(box, "docker_unpause", name="db")).startswith("shop_db_1 goes on.\nstate: running")
+    assert (await act(box, "docker_restart", name="db", timeout=0)).startswith("shop_db_1 was restarted.\n")
+    assert "no table" in await act(box, "docker_start", name="job")
+
+
+async def test_service_of_several_containers_says_which(box: LazyToolbox) -> None:
+    for tool in ("docker_logs", "docker_stop"):
+        with pytest.raises(ToolError) as caught:
+            await box.get(tool).prepare({"name": "web"})
+        assert caught.value.message == (
+            "web may be one of 2 containers: shop_web_1 (shop, running), shop_web_2 (shop, running)"
+        )
+        assert caught.value.hint == "give the name of one of them"
+    assert await act(box, "docker_logs", name="shop_web_2") == "page served"
+
+
+async def test_project_is_no_container_and_its_containers_are_named(box: LazyToolbox) -> None:
+    with pytest.raises(ToolError) as caught:
+        await box.get("docker_logs").prepare({"name": "shop"})
+    assert caught.value.message == "shop is a compose project, not a container"
+    assert "shop_db_1, shop_job_1, shop_web_1, shop_web_2" in caught.value.hint
+
+
+async def test_container_of_that_name_comes_before_the_service(box: LazyToolbox, docker: Docker) -> None:
+    docker("run", "--name", "db", "--network", "none", "busybox:local", "echo", "another")
+    try:
+        assert await act(box, "docker_logs", name="db") == "another"
+        assert await act(box, "docker_logs", name="shop/db") != "another"
+    finally:
+        docker("rm", "-f", "db")
+
+
+async def test_projects_and_services_are_listed_with_what_is_down(box: LazyToolbox, shop: Compose) -> None:
+    header, row, *_ = (await act(box, "docker_compose_ls")).splitlines()
+    assert header.split() == ["project", "services", "up", "down", "folder"]
+    assert row.split() == ["shop", "3", "2", "job", str(shop.folder)]
+    every = await act(box, "docker_compose_ps", project="shop")
+    assert [line.split()[2] for line in every.splitlines()[1:]] == [
+        "shop_db_1",
+        "shop_job_1",
+        "shop_web_1",
+        "shop_web_2",
+    ]
+    down = (await act(box, "docker_compose_ps", state="down")).splitlines()
+    assert [line.split()[1:3] for line in down[1:-1]] == [["job", "shop_job_1"]]
+    assert "Exited (4)" in down[1]
+    assert down[-1] == "A service that has no container at all is not seen here."
+    assert await act(box, "docker_compose_ps", state="paused") == (
+        "No service is paused: it has no container in this state."
+    )
+    with pytest.raises(ToolError, match="no container belongs to a compose project 'shap'") as caught:
+        await act(box, "docker_compose_ps", project="shap")
+    assert caught.value.hint == 'did you mean "shop"?'
+
+
+async def test_service_with_one_of_two_containers_is_partly_up(box: LazyToolbox, docker: Docker) -> None:
+    docker("kill", "shop_web_2")
+    try:
+        assert "Partly up: shop/web (1 of 2 containers up)." in await act(box, "docker_compose_ps", state="down")
+        assert "web" not in (await act(box, "docker_compose_ls")).splitlines()[1].split()
+    finally:
+        docker("start", "shop_web_2")
+
+
+async def test_labels_of_podman_compose_alone_are_read(box: LazyToolbox, docker: Docker) -> None:
+    labels = ("--label", "io.podman.compose.project=lab", "--label", "io.podman.compose.service=probe")
+    docker("create", "--name", "lab_probe_1", *labels, "--network", "none", "busybox:local", "true")
+    try:
+        assert "\nlab " in await act(box, "docker_compose_ls")
+        assert _plain(await act(box, "docker_inspect", name="probe")).startswith("name lab_probe_1 id ")
+    finally:
+        docker("rm", "-f", "lab_probe_1")
+
+
+async def test_deny_rule_by_service_holds_for_its_container_and_an_allow_rule_does_not(
+    box: LazyToolbox, docker: Docker
+) -> None:
+    async def emit(_: Event) -> None:
+        pass
+
+    async def ask(name: str, *, allow: str, deny: Sequence[str] = ()) -> Result:
+        permissions = Permissions(allow=(parse_rule(allow),), deny=tuple(map(parse_rule, deny)))
+        admission = Admission(permissions=permissions, emit=emit, approver=None)
+        dispatch = ToolDispatcher(toolbox=box, admission=admission, emit=emit, limits=LoopLimits())
+        [result] = await dispatch.run([ToolCall("c1", "docker_restart", {"name": name, "timeout": 0})], {})
+        return result
+
+    before = inspected(docker, "shop_db_1")["State"]["StartedAt"]
+    for name in ("db", "shop/db", "shop_db_1", inspected(docker, "shop_db_1")["Id"][:9]):
+        assert isinstance(await ask(name, deny=["docker_restart(name=db)"], allow="docker_restart"), ActionDenied)
+    assert isinstance(await ask("db", allow="docker_restart(name=db)"), ActionDenied)  # another may have its label
+    assert inspected(docker, "shop_db_1")["State"]["StartedAt"] == before
+
+
+ANSWERS = {
+    "Which compose projects are there?": r"shop 3 2 job",
+    "Which services are down?": r"shop job shop_job_1 Exited \(4\)",
+    "Logs of db": r"db is open",
+    "Is the db service running?": r"shop_db_1 .* Up ",
+    "docker compose -p shop ps": r"shop db shop_db_1 Up ",
+}
+
+
+def test_builtin_answers_from_the_labels(here: Here, shop: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", shop.host)
+    for task, said in ANSWERS.items():
+        ended = here("run", "--provider", "builtin", "--input", "none", task)
+        assert ended.code == 0, task
+        assert re.search(said, _plain(ended.out)), task
+
+
+def test_builtin_says_which_containers_a_service_has(
+    here: Here, shop: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", shop.host)
+    ended = here("run", "--provider", "builtin", "--input", "none", "Logs of web")
+    assert ended.code == 1
+    assert "shop_web_1 (shop, running), shop_web_2 (shop, running)" in ended.err
