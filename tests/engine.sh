@@ -129,6 +129,9 @@ sweep() {
     for i in $(seq 100); do
         d=$(find /sys/fs/cgroup -type d \( "${ours[@]}" \) 2>/dev/null) || :
         [ -n "$d" ] || break
+        for p in $d; do # a frozen process does not end, even of SIGKILL (version 1)
+            [ ! -e "$p/freezer.state" ] || echo THAWED >"$p/freezer.state" 2>/dev/null || :
+        done
         for p in $(cat $(printf '%s/cgroup.procs ' $d) 2>/dev/null | sort -u); do kill -KILL "$p" 2>/dev/null || :; done
         printf '%s\n' "$d" | sort -r | xargs -r rmdir 2>/dev/null || sleep 0.05
     done
