@@ -9,9 +9,11 @@ from math import isfinite
 from types import MappingProxyType
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
 from agentctl.core.errors import LimitName, UsageError
+from agentctl.core.late_modules import late_modules
+
+with late_modules({"secrets": ()}):  # pydantic compares secret values with it; it loads OpenSSL
+    from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 Dollars = Annotated[Decimal, Field(ge=0, allow_inf_nan=False, max_digits=15, decimal_places=9)]
 

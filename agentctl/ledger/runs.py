@@ -7,8 +7,6 @@ alive.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -39,6 +37,8 @@ IsGone = Callable[[str], bool]
 
 def digest_of(capability: str) -> str:
     """Return the hash of a capability that the ledger stores: SHA-256, in hexadecimal."""
+    import hashlib  # noqa: PLC0415 - most runs have no capability
+
     return hashlib.sha256(capability.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -77,6 +77,8 @@ def insert(tx: Transaction, run: NewRun, limits: CostLimit) -> None:
 
 def refusal_below(tx: Transaction, parent: Parent, is_gone: IsGone, path: Path) -> ActionDenied | None:
     """Return the error if no run may be opened below ``parent`` in the ledger at ``path``, None if one may."""
+    import hmac  # noqa: PLC0415 - most runs have no parent
+
     named = f"run {parent.run_id}, which this run belongs to,"
     row = tx.db.execute(_PARENT, (attempts.storable(parent.run_id),)).fetchone()
     if row is None:

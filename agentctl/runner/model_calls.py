@@ -7,7 +7,6 @@ after that, the hold is concluded once: charged by its usage, void if it certain
 from __future__ import annotations
 
 import os
-import random
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
@@ -345,6 +344,8 @@ class ModelCalls:
         """Return the seconds to wait before a retry: what the provider says, else exponential with a random factor."""
         if error.retry_after is not None:
             return error.retry_after
+        import random  # noqa: PLC0415 - most calls are not retried
+
         return self._first_pause_s * float(2 ** (tried - 1)) * (0.5 + random.random())  # noqa: S311 - jitter, not a secret
 
     async def _attempt(

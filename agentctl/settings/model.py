@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, PlainValidator, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from agentctl.core.late_modules import late_modules
 from agentctl.settings import parsers
 from agentctl.settings.declaration import COMMON, CONTEXT, LIMITS, OUTPUT, REACH, Flag, setting
 from agentctl.settings.prices import PriceLine, price_lines
@@ -38,7 +39,8 @@ _PERMISSION = ("run", "policy")
 
 def default_folder(field: str) -> Path:
     """Return the platform's place for ``state_dir``, ``config_dir`` or ``cache_dir``."""
-    import platformdirs  # noqa: PLC0415 - not needed where the folders are named
+    with late_modules({"tempfile": ("gettempdir",)}):
+        import platformdirs  # noqa: PLC0415 - not needed where the folders are named
 
     find = {
         "state_dir": platformdirs.user_state_path,

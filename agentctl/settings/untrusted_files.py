@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shlex
 import stat
@@ -159,7 +158,7 @@ class ProjectFile(NamedTuple):
     def digest(self) -> str:
         """The hash of the file's path and content, for ``NoticeMemory``."""
         said = "\0".join((os.fspath(self.path), self.unread, self.text))
-        return hashlib.sha256(said.encode("utf-8", "surrogateescape")).hexdigest()
+        return _hash(said.encode("utf-8", "surrogateescape"))
 
 
 def read_project_file(path: Path) -> ProjectFile | None:
@@ -189,7 +188,13 @@ def read_project_file(path: Path) -> ProjectFile | None:
         return ProjectFile(path, unread="it is not UTF-8 text")
     if "\0" in text:
         return ProjectFile(path, unread="it is binary")
-    return ProjectFile(path, text, sha256=hashlib.sha256(data).hexdigest(), doubt=doubt, hint=hint)
+    return ProjectFile(path, text, sha256=_hash(data), doubt=doubt, hint=hint)
+
+
+def _hash(data: bytes) -> str:
+    import hashlib  # noqa: PLC0415 - most working directories have no such file
+
+    return hashlib.sha256(data).hexdigest()
 
 
 def _doubt(found: os.stat_result, path: Path) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from agentctl.cli.streams import end_waiting_at
 from agentctl.cli.ui.format import Paint, painter
 from agentctl.cli.ui.terminal import can_style
 from agentctl.core.errors import AgentctlError
+from agentctl.core.late_modules import late_modules
 from agentctl.core.redaction import Redactor
 from agentctl.core.text import safe_text
 
@@ -211,14 +212,21 @@ def _drive(orchestrator: Orchestrator, presenter: Presenter, task: str, given: T
 
     # Reference counts free most of what a run allocates; the default threshold of 700 costs a short run 3 %.
     gc.set_threshold(10_000, 20, 20)
-    if not loading:  # otherwise the provider does this after loading its library
-        gc.freeze()
-        gc.enable()
     try:
+        if not loading:  # otherwise the provider does this after loading its library
+            _load_event_loop()
+            gc.freeze()
+            gc.enable()
         result = run_to_end(work, orchestrator.interrupt)
     finally:
         presenter.close()
     return presenter.present(result)
+
+
+def _load_event_loop() -> None:
+    """Import the event loop without OpenSSL, which takes 5 MB: a run of builtin that opens no connection needs none."""
+    with late_modules({"anyio._core._sockets": ("convert_ipv6_sockaddr",), "asyncio.sslproto": (), "ssl": ()}):
+        import anyio._backends._asyncio  # noqa: F401
 
 
 def _print_safe(text: str) -> None:

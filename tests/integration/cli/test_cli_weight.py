@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.certificates import Certificate
 from tests.support.command_line import HEAVY_MODULES, ROOT, loaded_by_all, loaded_modules
 from tests.support.probe_host import Host, page
 
-#: Modules that a builtin answer must not load: pydantic's plugins, Typer's adapters, and those that handle the
-#: conversation of a language model.
+#: OpenSSL, which takes 5 MB, and what loads it.
+OPENSSL = {"_ssl", "ssl", "_hashlib", "hashlib", "hmac", "secrets"}
+#: Modules that a builtin answer must not load: pydantic's plugins, Typer's adapters, those that handle the
+#: conversation of a language model, and those for connections.
 NOT_FOR_BUILTIN = {
     "importlib.metadata",
     "email",
@@ -27,6 +30,11 @@ NOT_FOR_BUILTIN = {
     "http.client",
     "httpx._main",
     "rich.markdown",
+    *OPENSSL,
+    "anyio._core._sockets",
+    "asyncio.sslproto",
+    "random",
+    "tempfile",
 }
 
 
@@ -81,7 +89,7 @@ def test_the_settings_library_loads_neither_asyncio_nor_dotenv() -> None:
 
 
 def test_costs_loads_the_ledger_and_no_more() -> None:
-    assert loaded_modules("costs") & {*HEAVY_MODULES, "rich", "agentctl.runner.orchestrator"} == set()
+    assert loaded_modules("costs") & {*HEAVY_MODULES, *OPENSSL, "rich", "agentctl.runner.orchestrator"} == set()
 
 
 def test_the_list_of_models_loads_the_price_table_and_no_library_of_providers() -> None:
@@ -137,3 +145,30 @@ def test_a_builtin_answer_loads_nothing_of_a_language_model_and_no_plugins(tmp_p
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert "agentctl.runner.orchestrator" in loaded
     assert loaded & NOT_FOR_BUILTIN == set()
+
+
+def test_a_process_that_has_answered_without_tls_can_still_use_it(certificate: Certificate, tmp_path: Path) -> None:
+    program = (
+        "import sys\n"
+        "from agentctl.cli.app import main\n"
+        "assert main(['run', '--provider', 'builtin', 'How much disk is free?']) == 0\n"
+        "assert not {'ssl', 'asyncio.sslproto', 'anyio._core._sockets'} & {*sys.modules}\n"
+        "import asyncio, ssl, anyio\n"
+        "served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)\n"
+        "served.load_cert_chain(*sys.argv[1:])\n"
+        "trusting = ssl.create_default_context(cafile=sys.argv[1])\n"
+        "async def answer(reader, writer):\n"
+        "    writer.write((await reader.readline()).upper())\n"
+        "    writer.close()\n"
+        "async def work():\n"
+        "    async with await asyncio.start_server(answer, '127.0.0.1', 0, ssl=served) as server:\n"
+        "        port = server.sockets[0].getsockname()[1]\n"
+        "        async with await anyio.connect_tcp('127.0.0.1', port, ssl_context=trusting) as stream:\n"
+        "            await stream.send(b'hello\\n')\n"
+        "            print(await stream.receive())\n"
+        "anyio.run(work)\n"
+    )
+    argv = [sys.executable, "-c", program, str(certificate.path), str(certificate.key)]
+    env = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["b'HELLO\\n'"]), done.stderr
