@@ -1,6 +1,6 @@
 """The conclusions of an attempt (charge, doubt, void), and the charge for a usage report. Pure."""
 
-from __future__ import annotations
+# Annotations are not postponed here: to compile them from text takes longer at every start.
 
 from typing import Literal, NamedTuple
 

@@ -11,7 +11,7 @@ from typing import NamedTuple, Self
 
 _PATH = r'("(?:[^"\\\n]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*")'
 _NUMBER = r"([0-9][0-9,]{0,19})"
-_MARK = re.compile(
+_MARK = (  # compiled on first use: most texts have no mark
     rf"(?:\A|\n)\[\.\.\. (?:{_NUMBER} characters, lines {_NUMBER} to {_NUMBER} of {_NUMBER},"
     r" are left out here|(the rest is left out here)|cut here); "
     rf"(?:read_file\(path={_PATH}(?:, from_line=([0-9]{{1,15}}))?(?:, to_line=([0-9]{{1,15}}))?"
@@ -155,7 +155,7 @@ def find_mark(text: str) -> SplitText | None:
 
     Of several (a text may quote others) it is the one at its end, else the one in its middle.
     """
-    marks = list(_MARK.finditer(text)) if "[... " in text else []
+    marks = list(re.finditer(_MARK, text)) if "[... " in text else []
     if not marks:
         return None
     found = min(marks, key=lambda mark: 0 if mark.end() == len(text) else abs(mark.start() + mark.end() - len(text)))

@@ -20,7 +20,7 @@ from agentctl.protocols import Artifact
 
 PREFIX = "run:"
 MOST_BYTES = 512 * 1024 * 1024  # for one run, so that a model cannot fill a disk
-_NAME = re.compile(r"[0-9]{1,9}-[A-Za-z0-9_-]{1,40}\.txt")
+_NAME = r"[0-9]{1,9}-[A-Za-z0-9_-]{1,40}\.txt"
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -70,7 +70,7 @@ def open_artifact(folder: Path | None, path: str) -> BufferedReader:
     """
     name = path.removeprefix(PREFIX)
     missing = ToolError(f"{path} does not exist", hint="take the name from the mark in a result that was cut")
-    if folder is None or not _NAME.fullmatch(name):
+    if folder is None or not re.fullmatch(_NAME, name):
         raise missing
     try:
         inside = os.open(folder, _FOLDER)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from agentctl.core.text import safe_text
 
 _UNITS = ("B", "KB", "MB", "GB", "TB", "PB", "EB")
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgtpe]?)(?:i?b)?\s*", re.IGNORECASE)
+_SIZE = r"(?i:\s*(\d+(?:\.\d+)?)\s*([kmgtpe]?)(?:i?b)?\s*)"
 
 
 def cell(value: object, most: int = 120) -> str:
@@ -55,7 +55,7 @@ def size(count: float | None) -> str:
 
 def parse_size(text: str) -> int | None:
     """Parse ``10MB``, ``1.5 GB``, ``512k`` or ``300`` into bytes (1 KB is 1024 bytes), or return None."""
-    match = _SIZE.fullmatch(text)
+    match = re.fullmatch(_SIZE, text)
     if match is None:
         return None
     power = "bkmgtpe".index(match[2].lower() or "b")

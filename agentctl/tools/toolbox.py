@@ -145,9 +145,9 @@ _MEANINGS: Mapping[str, str] = {
     **dict.fromkeys(("git", "git_diff", "git_state"), "git_status"),
 }
 
-_NAMESPACE = re.compile(r"(?:(?:functions?|tools?|default_api|multi_tool_use)[.:/])+", re.IGNORECASE)
+_NAMESPACE = r"(?i:(?:functions?|tools?|default_api|multi_tool_use)[.:/])+"
 _AROUND = " \t\r\n\"'`"
-_NAME_END = re.compile(r"<\|.*|:\d+\Z|\(\s*\)\Z", re.DOTALL)  # a chat template's mark, a call's number, brackets
+_NAME_END = r"(?s:<\|.*)|:\d+\Z|\(\s*\)\Z"  # a chat template's mark, a call's number, brackets
 
 
 class LazyToolbox:
@@ -270,8 +270,8 @@ def real_name(written: str, known: Collection[str] = TOOLS) -> str:
     if written in known:
         return written
     name = written.strip(_AROUND)
-    name = _NAME_END.sub("", name).strip(_AROUND)
-    if (namespace := _NAMESPACE.match(name)) is not None:
+    name = re.sub(_NAME_END, "", name).strip(_AROUND)
+    if (namespace := re.match(_NAMESPACE, name)) is not None:
         name = name[namespace.end() :].strip(_AROUND)
     plain = re.sub(r"[-.\s]+", "_", name).lower()
     for found in (name, plain, ALIASES.get(plain, "")):

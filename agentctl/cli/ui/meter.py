@@ -1,6 +1,6 @@
 """The state of a screen: a fold over the events of a run."""
 
-from __future__ import annotations
+# Annotations are not postponed here: to compile them from text takes longer at every start.
 
 import re
 from collections.abc import Iterator

@@ -27,6 +27,7 @@ from agentctl.providers.builtin.parse import (
     parse_words,
     split_words,
     stem,
+    table_word,
 )
 from agentctl.providers.builtin.system_lookups import SYSTEM_LOOKUPS
 from agentctl.providers.builtin.text_lookups import TEXT_LOOKUPS
@@ -164,7 +165,7 @@ def _index() -> _Index:
     for lookup in LOOKUPS:
         for text, is_cause in ((lookup.examples, False), (lookup.causes, True)):
             if text:
-                words = frozenset(example_words(" ".join(set(text.replace("|", " ").split()))))
+                words = frozenset(map(table_word, {*text.lower().replace("|", " ").split()})) - {""}
                 entries.append(_Entry(lookup, is_cause, words))
     counts = Counter(word for entry in entries for word in entry.words)
     weights = {word: math.log((1 + len(entries)) / count) for word, count in counts.items()}

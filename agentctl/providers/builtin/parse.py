@@ -115,10 +115,16 @@ def stem(word: str) -> str:
     return SAME.get(word, word)
 
 
+@cache
+def table_word(word: str) -> str:
+    """Return a lower-case word of an example as the table has it, or its mask in braces; "" if it is only polite."""
+    known = word if word[0] == "{" or word in POLITE else stem(word)
+    return "" if known in POLITE else known
+
+
 def example_words(example: str) -> tuple[str, ...]:
     """Return the words of an example of the table, with the masks in braces."""
-    words = (word if word[0] == "{" else stem(word) for word in example.lower().split() if word not in POLITE)
-    return tuple(word for word in words if word not in POLITE)
+    return tuple(filter(None, map(table_word, example.lower().split())))
 
 
 def is_near(word: str, known: str) -> bool:
