@@ -6,7 +6,6 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -203,7 +202,7 @@ class DockerAgent:
         return flags
 
     def _plan(self, plan: Plan) -> Plan:
-        return replace(plan, agent_chosen_by=type(self).__name__, context=self._context)
+        return plan._replace(agent_chosen_by=type(self).__name__, context=self._context)
 
 
 class _PreparedRun(NamedTuple):

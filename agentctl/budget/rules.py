@@ -4,10 +4,9 @@
 come in and go out. The ways in which an attempt can end, and its charge, are in ``conclusions``.
 """
 
-from __future__ import annotations
+# Annotations are not postponed here: to compile them from text takes longer at every start.
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from types import MappingProxyType
@@ -52,8 +51,7 @@ class AnswerReserve(NamedTuple):
     output: int
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """A request for a reservation: the bound of an attempt's input and the output that it asks for, in tokens.
 
     ``further`` are the ceilings, besides that of the hour, on all runs' dollars (nano) and on the run's calls a minute.
@@ -73,7 +71,7 @@ class Ask:
     hour_limit_nano: int | None
     deadline_s: float = 600.0
     purpose: Purpose = "turn"
-    further: Mapping[LimitName, int] = field(default_factory=dict)
+    further: Mapping[LimitName, int] = MappingProxyType({})
     keep: AnswerReserve | None = None
     then: AnswerReserve | None = None
     can_count: bool = False
@@ -249,7 +247,7 @@ def _is_too_dear(ask: Ask, state: LimitState, *, at_ceiling: bool) -> bool:
     asked = _amount_in(state, worst_case(ask, ask.most, at_ceiling=at_ceiling))
     behind = 0
     if ask.then is not None:
-        following = replace(ask, input_bound=ask.then.input_bound)
+        following = ask._replace(input_bound=ask.then.input_bound)
         behind = _amount_in(state, worst_case(following, ask.then.output, at_ceiling=at_ceiling))
     return asked * SUMMARY_SHARE > left or asked + behind > left
 

@@ -32,9 +32,8 @@ AgentctlError                   status (the name of the exit code), message, hin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal, NamedTuple, get_args
 
 Billed = Literal["no", "unknown"]
 StopCause = Literal["Ctrl-C", "SIGTERM", "SIGHUP"]
@@ -51,8 +50,7 @@ LIMIT_NAMES: tuple[LimitName, ...] = get_args(LimitName)
 Unit = Literal["nano_usd", "tokens", "calls"]
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """The limit that refused an attempt, in its own unit.
 
     ``would_be`` includes the least output that would do. ``doubtful``: amounts in doubt are the cause (exit 4, not 3).

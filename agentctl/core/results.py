@@ -1,6 +1,6 @@
 """The result of a run: how it ended, what it cost, and how much of its limits it used. Pure values."""
 
-from __future__ import annotations
+# Annotations are not postponed here: to compile them from text takes longer at every start.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,8 +16,7 @@ from agentctl.core.pricing import to_usd
 FOUND_SO_FAR = "Found so far:"
 
 
-@dataclass(frozen=True, slots=True)
-class LimitUse:
+class LimitUse(NamedTuple):
     """One limit and its use (spent + in doubt) in nano-dollars, tokens or calls; None: no such limit."""
 
     name: LimitName
@@ -27,8 +26,7 @@ class LimitUse:
     set_by: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class BreakerInfo:
+class BreakerInfo(NamedTuple):
     """Why a breaker tripped: amounts in the limit's own unit; ``free_at`` is None when waiting will not help.
 
     ``spent`` includes amounts in doubt. After an overrun, ``hold`` is the amount held for the call and ``charge`` the

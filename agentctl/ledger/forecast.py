@@ -8,7 +8,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -104,10 +103,10 @@ def forecast_first_call(
         if ask.facts.metered:
             health = pause_or_probe(tx, wanted.facts, pause_s=pause_s)
             if health is not True:
-                wanted = replace(wanted, most=ask.least, purpose="probe")
+                wanted = wanted._replace(most=ask.least, purpose="probe")
             pause = health.seconds if isinstance(health, Wait) else 0.0
         seen = uncleared_overrun(tx, ask)
-        wanted = replace(wanted, seen=seen)
+        wanted = wanted._replace(seen=seen)
         wanted, answer, _, _ = judge_request(tx, wanted, rooms, None, at_ceiling=seen is not None)
         if isinstance(answer, Verdict):
             answer = add_free_time(tx, wanted, answer)

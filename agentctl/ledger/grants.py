@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import NamedTuple
 
 from agentctl.budget.rules import Ask, LimitState, Wait, WorstCase, judge, worst_case
@@ -64,13 +63,13 @@ def judge_request(
     if ask.counted_bound is None:
         return ask, Wait("bound", 0.0), own, ()
     if ask.counted_bound < ask.input_bound:
-        ask = replace(ask, input_bound=ask.counted_bound, is_counted=True)
+        ask = ask._replace(input_bound=ask.counted_bound, is_counted=True)
     return ask, *_judge_with_reserve(tx, ask, limits, own, at_ceiling=at_ceiling)
 
 
 def add_free_time(tx: Transaction, ask: Ask, verdict: Verdict) -> Verdict:
     """Return a refusal with the time from which the request would be granted."""
-    return replace(verdict, free_at=free_at(tx, ask, verdict))
+    return verdict._replace(free_at=free_at(tx, ask, verdict))
 
 
 class ReserveRow(NamedTuple):
@@ -144,7 +143,7 @@ def list_sizes(ask: Ask, own: ReserveRow | None) -> tuple[ReserveRow | None, ...
 def _worst_case(ask: Ask) -> WorstCase:
     if ask.keep is None:
         return WorstCase(0, 0, 0)
-    return worst_case(replace(ask, input_bound=ask.keep.input_bound), ask.keep.output)
+    return worst_case(ask._replace(input_bound=ask.keep.input_bound), ask.keep.output)
 
 
 def subtract_own(limits: tuple[LimitState, ...], own: ReserveRow | None) -> tuple[LimitState, ...]:
@@ -192,7 +191,7 @@ def write(
     worst = _worst_case(ask)
     if own is None:
         new_id = os.urandom(16).hex()  # a dropped reserve does not come back
-        asked = replace(ask, attempt_id=new_id, input_bound=ask.keep.input_bound, purpose="answer")
+        asked = ask._replace(attempt_id=new_id, input_bound=ask.keep.input_bound, purpose="answer")
         attempts.insert(tx, asked, worst, limits, owner_id=owner_id, deadline_us=tx.now_us, phase="kept")
         return
     attempts.resize(tx, own.id, ask.keep, worst, limits)

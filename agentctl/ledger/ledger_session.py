@@ -6,7 +6,6 @@ import os
 import socket
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -137,12 +136,12 @@ class LedgerSession:
                     self._leave_queue(tx, ask.attempt_id)
                     return health
                 if not health:
-                    ask = replace(ask, most=ask.least, purpose="probe")
+                    ask = ask._replace(most=ask.least, purpose="probe")
             own = grants.reserve_of(tx, ask.run_id) if ask.keep is not None else None
             limits = grants.subtract_own(limits_of(tx, ask), own) if ask.facts.metered else ()
             runs.require_bounded_cost(ask, limits)
             seen = uncleared_overrun(tx, ask)
-            ask, broke = replace(ask, seen=seen), seen is not None
+            ask, broke = ask._replace(seen=seen), seen is not None
             ask, answer, kept, dropped = judge_request(tx, ask, limits, own, at_ceiling=broke)
             if isinstance(answer, Wait) and answer.reason == "bound":
                 self._leave_queue(tx, ask.attempt_id)

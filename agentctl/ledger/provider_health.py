@@ -228,11 +228,11 @@ def at_dearest_price(tx: Transaction, ask: Ask) -> Ask:
     unknown = next((one for one in seen if one.price is None), None)
     if unknown is None:
         price = dearest_of((facts.price, *(one.price for one in seen if one.price is not None)))
-        return replace(ask, facts=replace(facts, price=price))
+        return ask._replace(facts=replace(facts, price=price))
     in_dollars = [room.limit for room in limits_of(tx, ask) if room.unit == "nano_usd" and room.ceiling is not None]
     if in_dollars:
         raise unpriced_error(facts, unknown, in_dollars)
-    return replace(ask, facts=replace(facts, price=None))
+    return ask._replace(facts=replace(facts, price=None))
 
 
 def uncleared_substitutes(tx: Transaction) -> tuple[ModelSubstitute, ...]:

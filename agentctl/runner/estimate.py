@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import ROUND_CEILING
 from typing import NamedTuple
@@ -136,7 +136,7 @@ async def estimate(
     found = forecast_call(ask, agent.name)
     if count is not None and isinstance(found.answer, Wait) and found.answer.reason == "bound":
         counted = await count()
-        found = forecast_call(replace(ask, counted_bound=counted, can_count=counted is not None), agent.name)
+        found = forecast_call(ask._replace(counted_bound=counted, can_count=counted is not None), agent.name)
     likely = measure.request(messages, tools) if facts.metered else 0
     cost = cost_of(facts, found.rooms, likely=min(likely, found.input_bound), least=wanted.least, held_at=found.price)
     refusal = _refusal(found, plan, facts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -269,7 +269,7 @@ class Orchestrator:
 
     def _uses(self, spend: Spend) -> tuple[LimitUse, ...]:
         uses = limit_uses(self._plan.limits, spend)
-        return tuple(replace(use, set_by=self._plan.limits_set_by.get(use.name)) for use in uses)
+        return tuple(use._replace(set_by=self._plan.limits_set_by.get(use.name)) for use in uses)
 
     async def _finish(self, run: _Run, error: AgentctlError | None) -> RunResult:
         """Close everything, emit the end and return the result; an error here is the run's error if it had none.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from agentctl.budget.last_answer import SHARE
 from agentctl.budget.output_range import choose_output
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from agentctl.context.manager import ContextManager
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(NamedTuple):
     """What one run may do. Times are in seconds. ``agent`` overrides the routing.
 
     ``limits_set_by`` names the file that tightened a limit. ``context`` overrides ``max_context_tokens`` and the
@@ -31,8 +30,8 @@ class Plan:
     questions are answered. ``parent`` is the run that a nested one belongs to.
     """
 
-    limits: CostLimit = field(default_factory=CostLimit)
-    limits_set_by: Mapping[str, str] = field(default_factory=dict)
+    limits: CostLimit = CostLimit.model_construct()
+    limits_set_by: Mapping[str, str] = MappingProxyType({})
     agent: str | None = None
     agent_chosen_by: str = "flag"
     provider_chosen_by: str = "default"
@@ -44,7 +43,7 @@ class Plan:
     retries: int = 3
     max_output_tokens: int | None = None
     doubt: Literal["normal", "strict"] = "normal"
-    loop: LoopLimits = field(default_factory=LoopLimits)
+    loop: LoopLimits = LoopLimits()
     max_context_tokens: int = 8000
     keep_user: int = 3
     keep_assistant: int = 3
@@ -54,10 +53,10 @@ class Plan:
     summaries: Literal["auto", "always", "never"] = "auto"
     summary_tokens: int = 500
     context: ContextManager | None = None
-    permissions: Permissions = field(default_factory=Permissions)
+    permissions: Permissions = Permissions()
     approve: Literal["ask", "deny", "all"] = "ask"
     workdir: str = "."
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = MappingProxyType({})
     version: str = ""
     parent: Parent | None = None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -141,7 +140,7 @@ async def reserve_or_wait(
         StateError: the ledger cannot be written.
     """
     started, reported = anyio.current_time(), set[str]()
-    ask = replace(ask, can_count=count is not None)
+    ask = ask._replace(can_count=count is not None)
     try:
         while True:
             answer = await ledger.reserve(ask)
@@ -152,7 +151,7 @@ async def reserve_or_wait(
                     raise refusal_error(answer, ask.facts, so_far)
                 case Wait(reason="bound") if count is not None and ask.can_count:
                     counted = await count()
-                    ask = replace(ask, counted_bound=counted, can_count=counted is not None)
+                    ask = ask._replace(counted_bound=counted, can_count=counted is not None)
                 case Wait():
                     left = started + wait_s[answer.reason] - anyio.current_time()
                     if left <= 0:

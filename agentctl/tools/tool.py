@@ -8,7 +8,6 @@ import json
 import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from functools import cache
 from inspect import cleandoc
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, NamedTuple, TypeVar
@@ -51,8 +50,7 @@ class TargetLookup(NamedTuple):
     look: Callable[[ToolContext, Any], Awaitable[Target]]
 
 
-@dataclass(frozen=True, slots=True)
-class TypedTool(Generic[A]):
+class TypedTool(NamedTuple, Generic[A]):
     """A tool as defined; ``at`` binds it to a context.
 
     ``effect`` may depend on the context. ``contained`` tells whether its changes stay inside the workspace or a
@@ -76,8 +74,7 @@ class TypedTool(Generic[A]):
         return BoundTool(self, context)
 
 
-@dataclass(frozen=True, slots=True)
-class BoundTool(Generic[A]):
+class BoundTool(NamedTuple, Generic[A]):
     """A tool bound to its context: the ``Tool`` of the protocols."""
 
     tool: TypedTool[A]

@@ -25,7 +25,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from statistics import median, quantiles
 from typing import TypeVar
@@ -162,7 +161,7 @@ class Long:
         assert self._timed("sent", lambda: self.book.mark_sent(name))
         self._timed("settled", lambda: self.book.settle(name, Charge(Usage(10, 10), 10_010_000, "m")))
         counted = self._timed("sums", lambda: self.book.spend(BIG, tuple(LIMITS))).further[month]
-        low = replace(ask, attempt_id=f"{name}-", further={**LIMITS, month: counted.spent // 2})
+        low = ask._replace(attempt_id=f"{name}-", further={**LIMITS, month: counted.spent // 2})
         assert isinstance(self._timed("refused", lambda: self.book.reserve(low)), Verdict)
 
     def _timed(self, what: str, deed: Callable[[], T]) -> T:

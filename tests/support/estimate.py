@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -34,7 +33,7 @@ def as_it_stands(folder: Path) -> dict[str, tuple[int, int, bytes]]:
 async def hold(book: SqliteLedger, run: str, *, tokens: int = 100, facts: ModelFacts = FACTS, agent: str = "a") -> Hold:
     """Open a run and hold a call of it: a thousandth of a dollar for each token."""
     await book.open_run(run, FREE_HAND, task="t", agent=agent, labels={})
-    held = await book.reserve(replace(ask(f"call of {run}", run, tokens=tokens), facts=facts))
+    held = await book.reserve(ask(f"call of {run}", run, tokens=tokens)._replace(facts=facts))
     assert isinstance(held, Hold)
     assert await book.mark_sent(held.id)
     return held

@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -175,7 +174,7 @@ def scripted(name: str) -> Any:  # noqa: ANN401 - the shape of assemble, which w
         if name == "begun when released":
             Path("reached").touch()
             _until_there(Path("released"))
-        plan = replace(plan, settle_wait_s=WAIT_S.get(name, plan.settle_wait_s))
+        plan = plan._replace(settle_wait_s=WAIT_S.get(name, plan.settle_wait_s))
         provider = ScriptedProvider(SCRIPTS[name], facts=PRICED)
         return assemble(loaded, choice, provider=provider, plan=plan, **named)
 

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from agentctl.cli.error_output import PLAIN, print_stderr, report_error
 from agentctl.cli.invocation import Form, Invocation
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from agentctl.settings.own_files import PipeWait
 
 
-@dataclass(frozen=True, slots=True)
-class RunRequest:
+class RunRequest(NamedTuple):
     """The flags and words of ``agentctl run``; ``flags`` by the names of settings."""
 
     words: tuple[str, ...]

@@ -65,7 +65,7 @@ def settle(session: LedgerSession, name: str, call: Call, run: str = "run") -> C
 
     The address keeps substitutes apart: the answering model of one call does not change the price of another.
     """
-    asked = replace(ask(name, run, facts=replace(call.facts, base_url=name)), least=1, most=1)
+    asked = ask(name, run, facts=replace(call.facts, base_url=name))._replace(least=1, most=1)
     hold = session.reserve(asked)
     assert isinstance(hold, Hold), hold
     assert session.mark_sent(name)

@@ -58,4 +58,4 @@ def ask(name: str, run: str = "run", *, tokens: int = 256, hour: Decimal | None 
     """Ask for exactly ``tokens`` of output."""
     hour_nano = None if hour is None else int(hour * DOLLAR)
     asked = Ask(name, run, FACTS, input_bound=10, least=tokens, most=tokens, hour_limit_nano=hour_nano)
-    return Ask(**{**{f: getattr(asked, f) for f in Ask.__slots__}, **changes})
+    return Ask(**{**{f: getattr(asked, f) for f in Ask._fields}, **changes})

@@ -96,14 +96,14 @@ def test_refusal_names_doubt_as_the_cause_when_it_is() -> None:
 
 
 def test_token_limit_binds_a_free_model() -> None:
-    free = replace(ASK, facts=replace(FACTS, price=FREE))
+    free = ASK._replace(facts=replace(FACTS, price=FREE))
     tokens = LimitState("max_tokens_per_task", "tokens", 1_300, Amounts())
     assert judge(free, (room(0), tokens)) == WorstCase(300, 0, 1_300)
     assert isinstance(judge(free, (room(0), tokens._replace(ceiling=1_255))), Verdict)
 
 
 def test_reasoning_is_bound_at_its_own_price_where_that_is_dearer() -> None:
-    dear = replace(ASK, facts=replace(FACTS, price=Price(Decimal(2), Decimal(10), reasoning=Decimal(40))))
+    dear = ASK._replace(facts=replace(FACTS, price=Price(Decimal(2), Decimal(10), reasoning=Decimal(40))))
     assert judge(dear, (room(None),)) == WorstCase(4_096, 1_000 * 2_000 + 4_096 * 40_000, 5_096)
 
 

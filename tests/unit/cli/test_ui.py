@@ -102,19 +102,19 @@ def test_provider_without_a_model_shows_no_meters() -> None:
 def test_trip_line_has_limit_spent_and_next_call() -> None:
     said = "max_cost_per_task is $0.50: $0.47 spent, the next call could make it $0.53"
     assert describe_trip(BREAKER) == said
-    assert describe_trip(replace(BREAKER, held=63_000_000)) == said.replace("spent", "spent, $0.063 held")
-    finer = replace(BREAKER, spent=470_010_000, would_be=530_010_000)
+    assert describe_trip(BREAKER._replace(held=63_000_000)) == said.replace("spent", "spent, $0.063 held")
+    finer = BREAKER._replace(spent=470_010_000, would_be=530_010_000)
     assert describe_trip(finer) == "max_cost_per_task is $0.50: $0.4701 spent, the next call could make it $0.5301"
     after = (LimitUse("max_cost_per_task", "nano_usd", 500_000_000, 480_000_000), HOUR)
     assert describe_trip(BREAKER, after) == said.replace("$0.47", "$0.48")
-    assert describe_trip(replace(BREAKER, run_id="0a"), after) == said.replace(" is", " of run 0a is")
+    assert describe_trip(BREAKER._replace(run_id="0a"), after) == said.replace(" is", " of run 0a is")
     tokens = BreakerInfo("max_tokens_per_task", "tokens", 1_500, 1_300, 0, 2_400, None, "more")
     assert describe_trip(tokens) == "max_tokens_per_task is 1,500: 1,300 used, the next call could make it 2,400"
 
 
 def test_table_of_a_tripped_run_is_dim_and_repeats_no_amount_and_no_run_id() -> None:
     paint = painter("always", terminal=True)
-    tripped = replace(RESULT, breaker=BREAKER, limits=(RESULT.limits[0], replace(HOUR, set_by="/srv/app/.env")))
+    tripped = replace(RESULT, breaker=BREAKER, limits=(RESULT.limits[0], HOUR._replace(set_by="/srv/app/.env")))
     rows = render_run_table(tripped, Meter(calls=4), paint).split("\n")
     assert rows == [
         "\x1b[2mlimit              ceiling   used\x1b[0m",
@@ -125,7 +125,7 @@ def test_table_of_a_tripped_run_is_dim_and_repeats_no_amount_and_no_run_id() -> 
         "\x1b[2mshow     agentctl runs show 7f3a90\x1b[0m",
     ]
     assert "\x1b" not in render_run_table(replace(tripped, breaker=None), Meter(calls=4), paint)
-    above = replace(tripped, breaker=replace(BREAKER, run_id="0a0b0c"))
+    above = replace(tripped, breaker=BREAKER._replace(run_id="0a0b0c"))
     assert "tripped" not in render_run_table(above, Meter(), PLAIN)
 
 
@@ -154,23 +154,23 @@ def test_next_steps_are_to_raise_the_limit_or_to_wait_for_room() -> None:
     for free_at in (AT + timedelta(minutes=3), AT + timedelta(days=20, microseconds=1)):
         local, today = (free_at + timedelta(microseconds=999_999)).astimezone(), AT.astimezone().date()
         said = f"{local:%H:%M:%S %Z}" if local.date() == today else f"{local:%Y-%m-%d %H:%M:%S %Z}"
-        assert next_steps(tripped(replace(BREAKER, hint=hint, free_at=free_at)), command) == [
+        assert next_steps(tripped(BREAKER._replace(hint=hint, free_at=free_at)), command) == [
             "agentctl run -m x look --max-cost-per-task 1.00",
             f"or wait until {said}",
         ]
-    assert next_steps(tripped(replace(BREAKER, hint=hint)), ()) == ["agentctl run --max-cost 1.00 look"]
+    assert next_steps(tripped(BREAKER._replace(hint=hint)), ()) == ["agentctl run --max-cost 1.00 look"]
 
 
 def test_next_step_names_the_file_that_lowered_the_limit() -> None:
-    lowered = replace(BREAKER, hint="max_cost_per_task was lowered to $0.50 by /srv/app/.env: raise it there")
-    limits = (replace(RESULT.limits[0], set_by="/srv/app/.env"), HOUR)
+    lowered = BREAKER._replace(hint="max_cost_per_task was lowered to $0.50 by /srv/app/.env: raise it there")
+    limits = (RESULT.limits[0]._replace(set_by="/srv/app/.env"), HOUR)
     assert next_steps(tripped(lowered, limits=limits), ["agentctl", "run", "look"]) == [
         "raise max_cost_per_task in /srv/app/.env: that file lowered it"
     ]
 
 
 def test_next_step_after_an_overrun_or_another_error_is_its_hint() -> None:
-    overrun = replace(BREAKER, hint="check the price", hold=1, charge=2)
+    overrun = BREAKER._replace(hint="check the price", hold=1, charge=2)
     assert next_steps(tripped(overrun), ["agentctl", "run", "look"]) == ["check the price"]
     assert next_steps(replace(RESULT, error=ErrorInfo("auth", "no key", "set it")), ()) == ["set it"]
     assert next_steps(replace(RESULT, error=ErrorInfo("auth", "no key")), ()) == next_steps(RESULT, ()) == []
@@ -231,9 +231,9 @@ def test_table_names_denied_calls_tools_left_out_and_the_sandbox() -> None:
 
 def test_the_line_to_paste_raises_the_limit_that_tripped() -> None:
     assert raised_limit(BREAKER) == "1.00"
-    assert raised_limit(replace(BREAKER, ceiling=0, would_be=1)) == "0.01"
-    assert raised_limit(replace(BREAKER, unit="tokens", ceiling=1000, would_be=5000)) == "5000"
-    assert raised_limit(replace(BREAKER, limit="max_calls_per_minute", unit="calls", ceiling=0, would_be=1)) == "1"
+    assert raised_limit(BREAKER._replace(ceiling=0, would_be=1)) == "0.01"
+    assert raised_limit(BREAKER._replace(unit="tokens", ceiling=1000, would_be=5000)) == "5000"
+    assert raised_limit(BREAKER._replace(limit="max_calls_per_minute", unit="calls", ceiling=0, would_be=1)) == "1"
     assert retry_command(["agentctl", "run", "it's"], BREAKER) == """agentctl run 'it'"'"'s' --max-cost-per-task 1.00"""
     for old in (["--max-cost", "0.5"], ["--max-cost=0.5"], ["--max-cost-per-task", "0.5", "--max-cost-per-task=0.4"]):
         again = retry_command(["agentctl", "run", *old, "-m", "x", "look"], BREAKER)

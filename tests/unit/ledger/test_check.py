@@ -321,7 +321,7 @@ def test_free_calls_are_distinguished_and_a_limit_of_a_later_version_is_refused(
     session = opened(path)
     begin(session, "run")
     free = ask("a")
-    assert isinstance(session.reserve(replace(free, facts=replace(FACTS, metered=False))), Hold)
+    assert isinstance(session.reserve(free._replace(facts=replace(FACTS, metered=False))), Hold)
     session.close()
     assert (check(path).free, check(path).proved, check(path).wrong) == (1, 0, ())
     change(path, """UPDATE attempts SET admitted = '{"max_cost_per_second": [1, 0]}'""")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 import threading
 from contextlib import closing
-from dataclasses import replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -43,7 +42,7 @@ def look(
 ) -> Forecast:
     """Ask as a run with these limits would."""
     limits = limits or dollars("1")
-    wanted = replace(ask("estimate", "estimate", hour=limits.max_cost_per_hour), least=least, most=most)
+    wanted = ask("estimate", "estimate", hour=limits.max_cost_per_hour)._replace(least=least, most=most)
     return forecast_first_call(path, wanted, limits, agent="a", clock=clock)
 
 
@@ -90,7 +89,7 @@ async def test_forecast_agrees_with_the_ledger(path: Path, clock: HandClock, spe
     clock.pass_by(60)
     found = look(path, clock, most=most).answer
     await session.open_run("real", dollars("1"), task="t", agent="a", labels={})
-    real = await session.reserve(replace(ask("real", "real", hour=HOUR), most=most))
+    real = await session.reserve(ask("real", "real", hour=HOUR)._replace(most=most))
     if isinstance(real, Hold):
         assert isinstance(found, WorstCase)
         assert (found.output, found.nano, found.tokens) == (real.granted_output, real.nano, real.tokens)
@@ -164,7 +163,7 @@ def test_a_count_is_asked_for_where_the_ledger_would_ask_for_it(path: Path, cloc
     asked = ask("estimate", "estimate", input_bound=200, least=10, most=256, can_count=True)
     seen = [
         forecast_first_call(path, one, limits, agent="a", clock=clock)
-        for one in (asked, replace(asked, counted_bound=40), replace(asked, input_bound=44, counted_bound=40))
+        for one in (asked, asked._replace(counted_bound=40), asked._replace(input_bound=44, counted_bound=40))
     ]
     assert [one.answer for one in seen[:1]] == [Wait("bound", 0.0)]
     assert [(one.answer.output, one.input_bound) for one in seen[1:] if isinstance(one.answer, WorstCase)] == [

@@ -25,11 +25,11 @@ FREE_HAND = CostLimit(max_cost_per_task=None, max_tokens_per_task=None)
 
 def keeping(name: str, tokens: int, keep: int, run: str = "run", *, hour: Decimal | None = None) -> Ask:
     """Ask for exactly ``tokens``, and for ``keep`` beside them."""
-    return replace(ask(name, run, tokens=tokens, hour=hour), keep=AnswerReserve(10, keep))
+    return ask(name, run, tokens=tokens, hour=hour)._replace(keep=AnswerReserve(10, keep))
 
 
 def answer(name: str, tokens: int, run: str = "run", *, hour: Decimal | None = None) -> Ask:
-    return replace(ask(name, run, tokens=tokens, hour=hour), purpose="answer", keep=AnswerReserve(10, tokens))
+    return ask(name, run, tokens=tokens, hour=hour)._replace(purpose="answer", keep=AnswerReserve(10, tokens))
 
 
 async def opened(ledger: SqliteLedger, run: str = "mine", dollars: str | None = "1") -> None:
@@ -63,7 +63,7 @@ async def test_reserve_counts_as_held_and_is_never_sent_itself(ledger: SqliteLed
 
 async def test_grant_leaves_room_for_the_reserve_and_both_reach_the_limit_exactly(ledger: SqliteLedger) -> None:
     await opened(ledger)
-    held = await ledger.reserve(replace(keeping("one", 300, 100, "mine"), most=9_999))
+    held = await ledger.reserve(keeping("one", 300, 100, "mine")._replace(most=9_999))
     assert isinstance(held, Hold)
     assert held.nano == 900_000_000
     assert (await ledger.spend("mine")).run_nano == Amounts(held=DOLLAR)
@@ -157,7 +157,7 @@ async def test_reserve_ends_with_its_run_and_with_its_process(ledger: SqliteLedg
 async def test_reserve_is_dropped_when_it_would_be_too_small(ledger: SqliteLedger) -> None:
     await opened(ledger)
     await settled(ledger, await ledger.reserve(keeping("one", 100, 100, "mine")), 100)
-    assert isinstance(await ledger.reserve(replace(ask("two", "mine", tokens=100), keep=AnswerReserve(0, 0))), Hold)
+    assert isinstance(await ledger.reserve(ask("two", "mine", tokens=100)._replace(keep=AnswerReserve(0, 0))), Hold)
     assert (await ledger.spend("mine")).run_nano == Amounts(spent=100_000_000, held=100_000_000)
 
 
@@ -228,7 +228,7 @@ async def test_free_reserve_is_not_evicted_for_another_runs_dollars(ledger: Sqli
     for run in ("first", "free", "second"):
         await opened(ledger, run, None)
     await settled(ledger, await ledger.reserve(keeping("a", 100, 200, "first", hour=hour)), 100)
-    free = replace(keeping("b", 100, 200, "free"), facts=replace(FACTS, provider="q", price=FREE))
+    free = keeping("b", 100, 200, "free")._replace(facts=replace(FACTS, provider="q", price=FREE))
     assert isinstance(await ledger.reserve(free), Hold)
     assert isinstance(await ledger.reserve(ask("c", "second", tokens=800, hour=hour)), Hold)
     assert [row[0] for row in rows(path, "run_id, reason") if row[1] == "another run needed the room"] == ["first"]
@@ -237,7 +237,7 @@ async def test_free_reserve_is_not_evicted_for_another_runs_dollars(ledger: Sqli
 async def test_reserve_dearer_in_one_unit_and_cheaper_in_another_refuses_no_turn(ledger: SqliteLedger) -> None:
     """Fewer tokens, as the conversation was cut, and more dollars, as an answer was long: the old reserve is enough."""
     await opened(ledger)
-    first = replace(keeping("one", 500, 100, "mine"), keep=AnswerReserve(1_000, 100))
+    first = keeping("one", 500, 100, "mine")._replace(keep=AnswerReserve(1_000, 100))
     await settled(ledger, await ledger.reserve(first), 500)
     assert isinstance(await ledger.reserve(keeping("two", 400, 300, "mine")), Hold)
     assert (await ledger.spend("mine")).run_nano == Amounts(spent=500_000_000, held=DOLLAR // 2)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from contextlib import suppress
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -82,12 +81,12 @@ class History:
         most = least + self.dice.choice((0, 100))
         asked = Ask(self.name(), run, facts, self.dice.choice((10, 300)), least, most, hour)
         if not facts.metered:
-            asked = replace(asked, input_bound=0)
+            asked = asked._replace(input_bound=0)
         elif self.dice.random() < 0.7:
-            asked = replace(asked, keep=AnswerReserve(self.dice.choice((10, 200)), self.dice.choice((0, 60, 120, 250))))
+            asked = asked._replace(keep=AnswerReserve(self.dice.choice((10, 200)), self.dice.choice((0, 60, 120, 250))))
             if asked.keep is not None and asked.keep.output and self.dice.random() < 0.2:
-                asked = replace(asked, purpose="answer", least=asked.keep.output, most=asked.keep.output)
-        asked = replace(asked, further=further, deadline_s=self.dice.choice((30.0, 600.0)))
+                asked = asked._replace(purpose="answer", least=asked.keep.output, most=asked.keep.output)
+        asked = asked._replace(further=further, deadline_s=self.dice.choice((30.0, 600.0)))
         found = self.owners[owner].reserve(asked)
         if isinstance(found, Hold):
             self.holds[found.id] = (owner, found, facts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -36,7 +35,7 @@ async def opened(session: SqliteLedger, run: str = "run") -> None:
 
 
 def under(name: str, limit: LimitName, ceiling: int, *, tokens: int = 256, run: str = "run") -> Ask:
-    return replace(ask(name, run, tokens=tokens), further={limit: ceiling})
+    return ask(name, run, tokens=tokens)._replace(further={limit: ceiling})
 
 
 async def spent(session: SqliteLedger, asked: Ask) -> Hold:
@@ -87,7 +86,7 @@ async def test_a_window_is_over_the_spending_of_everyone(
 async def test_the_grant_fits_the_smallest_of_all_windows(session: SqliteLedger) -> None:
     await opened(session)
     many: dict[LimitName, int] = {name: ceiling * DOLLAR for name, ceiling in zip(OTHERS, (1, 2, 3), strict=True)}
-    held = await session.reserve(replace(ask("one", tokens=256), most=9_000, further=many))
+    held = await session.reserve(ask("one", tokens=256)._replace(most=9_000, further=many))
     assert isinstance(held, Hold)
     assert held.nano == DOLLAR
     await session.aclose()
@@ -129,13 +128,13 @@ async def test_unsent_hold_does_not_count_as_a_call(session: SqliteLedger) -> No
 async def test_time_to_wait_covers_every_window_in_the_way(session: SqliteLedger, hands: HandClock) -> None:
     """The hour has room again in an hour, the day only tomorrow: waiting an hour would not help."""
     await opened(session)
-    asked = replace(under("first", "max_cost_per_day", DOLLAR, tokens=600), hour_limit_nano=DOLLAR)
+    asked = under("first", "max_cost_per_day", DOLLAR, tokens=600)._replace(hour_limit_nano=DOLLAR)
     await spent(session, asked)
-    refused = await session.reserve(replace(asked, attempt_id="second"))
+    refused = await session.reserve(asked._replace(attempt_id="second"))
     assert isinstance(refused, Verdict)
     assert refused.limit == "max_cost_per_hour"
     assert refused.free_at == as_datetime(hands().wall_us) + timedelta(days=1)
-    never = replace(asked, attempt_id="third", further={"max_cost_per_month": DOLLAR // 2})
+    never = asked._replace(attempt_id="third", further={"max_cost_per_month": DOLLAR // 2})
     refused = await session.reserve(never)
     assert isinstance(refused, Verdict)
     assert refused.free_at is None

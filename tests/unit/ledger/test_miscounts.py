@@ -26,7 +26,7 @@ FACTS = ModelFacts("openai", "m", Price(Decimal(1), Decimal(1)), context_window=
 
 def asking(name: str, bound: int = 8_000, counted: int | None = None, run: str = "mine", **changes: object) -> Ask:
     asked = Ask(name, run, FACTS, bound, 256, 1_000, None, can_count=True, counted_bound=counted)
-    return replace(asked, **changes)  # type: ignore[arg-type]
+    return asked._replace(**changes)  # type: ignore[arg-type]
 
 
 async def opened(ledger: SqliteLedger, tokens: int, run: str = "mine") -> None:
@@ -103,7 +103,7 @@ async def test_hold_that_would_wait_for_others_is_counted_first(ledger: SqliteLe
     assert isinstance(await ledger.reserve(asking("a", run="one", hour_limit_nano=hour)), Hold)
     asked = asking("b", run="two", hour_limit_nano=hour)
     assert await ledger.reserve(asked) == Wait("bound", 0.0)
-    held = await ledger.reserve(replace(asked, counted_bound=4_000))
+    held = await ledger.reserve(asked._replace(counted_bound=4_000))
     assert isinstance(held, Hold)
     assert held.granted_output == 1_000
 
@@ -236,5 +236,5 @@ async def test_bound_that_would_evict_another_runs_reserve_is_counted_first(ledg
     await charged(ledger, await ledger.reserve(kept), 100)
     asked = asking("b", run="asks", hour_limit_nano=hour)
     assert await ledger.reserve(asked) == Wait("bound", 0.0)
-    assert isinstance(await ledger.reserve(replace(asked, counted_bound=3_000)), Hold)
+    assert isinstance(await ledger.reserve(asked._replace(counted_bound=3_000)), Hold)
     assert (await ledger.spend("keeps")).run_nano.held == 2_100_000

@@ -52,7 +52,7 @@ async def spent(ledger: SqliteLedger, asked: Ask, *, tokens: int) -> None:
 
 
 def of_provider(provider: str, asked: Ask) -> Ask:
-    return replace(asked, facts=replace(asked.facts, provider=provider))
+    return asked._replace(facts=replace(asked.facts, provider=provider))
 
 
 def look(path: Path, sql: str) -> list[tuple[object, ...]]:

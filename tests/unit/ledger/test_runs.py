@@ -325,7 +325,7 @@ def test_ancestor_of_unknown_state_blocks_sending_and_is_not_declared_dead(owner
 
 
 def keeping(name: str, run: str, tokens: int, keep: int) -> Ask:
-    return replace(ask(name, run, tokens=tokens), keep=AnswerReserve(10, keep))
+    return ask(name, run, tokens=tokens)._replace(keep=AnswerReserve(10, keep))
 
 
 def keeps(session: LedgerSession, run: str, keep: int) -> None:

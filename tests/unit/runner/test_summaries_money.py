@@ -20,7 +20,7 @@ from tests.support.limit_states import limit_states
 
 FACTS = ModelFacts("p", "m", Price(Decimal(2), Decimal(10)), context_window=100_000, output_ceiling=8_000)
 ASK = Ask("a", "r", FACTS, input_bound=1_000, least=500, most=500, hour_limit_nano=None, purpose="summary")
-ASK = replace(ASK, then=AnswerReserve(800, 256))
+ASK = ASK._replace(then=AnswerReserve(800, 256))
 
 
 @given(limit_states(), st.booleans())
@@ -31,7 +31,7 @@ def test_permitted_summary_is_at_most_a_fifth_and_leaves_room_for_the_next_reque
     assert isinstance(answer, (WorstCase, Verdict)), "it never waits"
     if isinstance(answer, Verdict):
         return
-    behind = worst_case(replace(ASK, input_bound=800), 256, at_ceiling=at_ceiling)
+    behind = worst_case(ASK._replace(input_bound=800), 256, at_ceiling=at_ceiling)
     for room in rooms:
         if room.ceiling is None:
             continue
@@ -49,8 +49,8 @@ def test_summary_of_exactly_a_fifth_is_permitted(ceiling: int, let: bool) -> Non
 
 def test_next_request_that_needs_more_than_is_left_forbids_a_summary() -> None:
     room = LimitState("max_tokens_per_task", "tokens", 10_000, Amounts())
-    assert isinstance(judge(replace(ASK, then=AnswerReserve(8_244, 256)), (room,)), WorstCase)
-    assert isinstance(judge(replace(ASK, then=AnswerReserve(8_245, 256)), (room,)), Verdict)
+    assert isinstance(judge(ASK._replace(then=AnswerReserve(8_244, 256)), (room,)), WorstCase)
+    assert isinstance(judge(ASK._replace(then=AnswerReserve(8_245, 256)), (room,)), Verdict)
 
 
 def test_one_of_five_calls_a_minute_may_be_a_summary() -> None:

@@ -34,7 +34,7 @@ from tests.support.loop import Diary
 
 FACTS = ModelFacts("p", "m", Price(Decimal(1), Decimal(10)), context_window=128_000, output_ceiling=16_384)
 PLAN = Plan(limits=CostLimit(max_tokens_per_task=None), max_context_tokens=4_000, summaries="always")
-AUTO = replace(PLAN, summaries="auto")
+AUTO = PLAN._replace(summaries="auto")
 WORDS = "The table is missing; the owner is open."
 RESULT = "x" * 1_600
 
@@ -109,7 +109,7 @@ def talk(
 
 async def test_cuts_that_gain_little_get_no_summaries(ledger: SqliteLedger) -> None:
     """The kept part fills the context, so every other turn is a cut: another tool made 463 summaries in one night."""
-    told = talk(ledger, plan=replace(PLAN, summary_tokens=100))
+    told = talk(ledger, plan=PLAN._replace(summary_tokens=100))
     await told.begin()
     await told.conversation.add(Message("user", "word " * 2_000))
     await told.turns(40)
@@ -160,12 +160,12 @@ async def test_a_summary_is_asked_for_where_it_pays(ledger: SqliteLedger, output
 @pytest.mark.parametrize(
     ("plan", "facts"),
     [
-        (replace(PLAN, summaries="never"), FACTS),
+        (PLAN._replace(summaries="never"), FACTS),
         (AUTO, replace(FACTS, price=None)),
         (AUTO, replace(FACTS, price=FREE)),
         (PLAN, replace(FACTS, price=FREE, metered=False)),
-        (replace(PLAN, max_context_tokens=1_100), FACTS),
-        (replace(PLAN, summary_tokens=50), FACTS),
+        (PLAN._replace(max_context_tokens=1_100), FACTS),
+        (PLAN._replace(summary_tokens=50), FACTS),
     ],
     ids=["never", "no price", "free", "no model", "a small context", "no words"],
 )
@@ -173,7 +173,7 @@ async def test_run_that_cannot_use_summaries_asks_for_none_and_keeps_no_room(
     ledger: SqliteLedger, plan: Plan, facts: ModelFacts
 ) -> None:
     limits = CostLimit(max_cost_per_task=None, max_cost_per_hour=None, max_tokens_per_task=None)
-    told = talk(ledger, plan=replace(plan, limits=limits), facts=facts)
+    told = talk(ledger, plan=plan._replace(limits=limits), facts=facts)
     await told.begin()
     assert told.summaries is None
     await told.turns(16)
@@ -284,11 +284,11 @@ async def test_summary_does_not_evict_the_reserve_of_another_run(ledger: SqliteL
         keep=AnswerReserve(70_000, 256),
     )
     assert isinstance(await ledger.reserve(ask), Hold)
-    wanted = replace(ask, attempt_id="s", run_id="run", input_bound=10_000, keep=None, purpose="summary")
+    wanted = ask._replace(attempt_id="s", run_id="run", input_bound=10_000, keep=None, purpose="summary")
     assert isinstance(await ledger.reserve(wanted), Verdict)
     with closing(sqlite3.connect(tmp_path / "ledger.db")) as db:
         assert db.execute("SELECT count(*) FROM attempts WHERE phase = 'kept'").fetchone() == (1,)
-    assert isinstance(await ledger.reserve(replace(wanted, purpose="turn", attempt_id="t", most=2_000)), Hold)
+    assert isinstance(await ledger.reserve(wanted._replace(purpose="turn", attempt_id="t", most=2_000)), Hold)
 
 
 @pytest.mark.slow
@@ -361,7 +361,7 @@ async def test_request_that_fits_the_limit_but_not_the_spare_room_is_sent_unchan
 
 async def test_a_context_manager_counts_a_cut_with_a_summary_once(ledger: SqliteLedger) -> None:
     manager = ContextManager(4_000, 3, 3, warn=lambda _: None)
-    told = talk(ledger, plan=replace(PLAN, context=manager))
+    told = talk(ledger, plan=PLAN._replace(context=manager))
     await told.begin()
     await told.turns(24)
     assert "model" in told.cuts
@@ -400,7 +400,7 @@ async def test_last_answer_keeps_its_reserve(ledger: SqliteLedger, tmp_path: Pat
 
 
 async def test_summary_without_room_in_a_limit_is_skipped_without_an_error(ledger: SqliteLedger) -> None:
-    told = talk(ledger, plan=replace(PLAN, limits=CostLimit(max_tokens_per_task=9_000)))
+    told = talk(ledger, plan=PLAN._replace(limits=CostLimit(max_tokens_per_task=9_000)))
     await told.begin()
     await told.turns(1)
     heard = len(told.provider.heard)
