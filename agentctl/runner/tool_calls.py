@@ -24,7 +24,7 @@ from agentctl.core.results import ErrorInfo, FileNotice, Reply, ToolCount
 from agentctl.core.text import escape_notices
 from agentctl.permissions.admission import Admission
 from agentctl.permissions.guards import LoopLimits
-from agentctl.protocols import ArtifactStore, Tool, Toolbox
+from agentctl.protocols import ArtifactStore, OfferAware, Tool, Toolbox
 
 Result = str | AgentctlError
 _LARGE = 32 * 1024  # characters; a longer text is cleaned in a thread
@@ -111,7 +111,8 @@ class ToolDispatcher:
     def offered_tools(self) -> tuple[ToolSpec, ...]:
         """Return the specs of the tools that the model may use."""
         tools = [self._toolbox.get(name) for name in self._toolbox.names]
-        return tuple(tool.spec for tool in tools if self._admission.offers(tool))
+        offered = [tool for tool in tools if self._admission.offers(tool)]
+        return tuple(tool.offer if isinstance(tool, OfferAware) else tool.spec for tool in offered)
 
     async def run(self, calls: Sequence[ToolCall], refused: Mapping[str, str]) -> list[Result]:
         """Run the calls and return the results in their order; a turn of reads runs concurrently, any other in order.

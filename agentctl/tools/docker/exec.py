@@ -30,7 +30,7 @@ from agentctl.tools.docker.containers import (
 )
 from agentctl.tools.docker.responses import Frames, document, fields, number, text
 from agentctl.tools.tables import cell
-from agentctl.tools.tool import Command, define_tool
+from agentctl.tools.tool import WORDS, Command, define_tool, offer_as
 from agentctl.tools.toolbox import ToolContext
 
 MOST_COMMAND = 64 * 1024
@@ -54,6 +54,8 @@ class _State(NamedTuple):
 class ExecCommand(OnContainer):
     """The arguments of docker_exec."""
 
+    offered = offer_as(command=WORDS, workdir=None, timeout=None)
+
     command: Command = Field(description="words or a list; for a shell write sh -c 'COMMAND'")
     user: str | None = None
     workdir: str | None = None
@@ -76,7 +78,7 @@ async def resolve_exec(context: ToolContext, arguments: ExecCommand) -> ExecComm
 
 @define_tool(ExecCommand, effect="destructive", resolve=resolve_exec, target=CONTAINER)
 async def docker_exec(context: ToolContext, arguments: ExecCommand) -> str:
-    """Run a command inside a running container; show exit code, stdout and stderr."""
+    """Run a command inside a running container; show its exit code and output."""
     container = await inspect_resolved(context, arguments)
     name, words = name_of(container), split_command("docker_exec", arguments.command)
     if fields(container, "State").get("Running") is not True:
