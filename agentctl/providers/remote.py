@@ -26,6 +26,7 @@ from agentctl.providers.catalog import Catalog, load_catalog
 from agentctl.providers.chat_format import CompletionBuilder, add_cache_marks, allows_cache_marks, as_messages, as_tools
 from agentctl.providers.endpoints import BASE_URLS, address_of, is_known, is_official, is_own_host, public_url
 from agentctl.providers.llm_provider import LLMProvider
+from agentctl.providers.sampling import Sampling
 from agentctl.providers.stream_readers import (
     AnthropicReader,
     GeminiReader,
@@ -84,7 +85,8 @@ class _AnswerStream(AsyncIterator[Delta | Reported | Completion]):
 class RemoteProvider(LLMProvider):
     """One model of one provider. Connections stay open for the next turn until ``aclose``.
 
-    ``base_url`` "": the provider's own address. ``prices`` take precedence over litellm's table.
+    ``base_url`` "": the provider's own address. ``prices`` take precedence over litellm's table. ``sampling`` decides
+    the temperature of requests.
     """
 
     def __init__(
@@ -106,7 +108,7 @@ class RemoteProvider(LLMProvider):
             raise UsageError(f"no model of {provider} was named", hint=f"--model {provider}/NAME")
         self.provider, self.model = provider, model
         key, url = check_key_argument(provider, api_key), check_address_argument(provider, base_url)
-        self._api_key = key
+        self._api_key, self.sampling = key, Sampling()
         self._base_url = (url or BASE_URLS.get(provider, "")).rstrip("/")
         self._found_url = ""
         self._prices = prices or {}
@@ -237,7 +239,8 @@ class RemoteProvider(LLMProvider):
             except Exception as error:
                 if reader.reported is not None:
                     yield Reported(reader.reported)
-                raise translate_error(error, attempt, self._error_context()) from error
+                failure = translate_error(error, attempt, self._error_context())
+                raise self.sampling.after_failure(failure, attempt, error) from error
             if not reader.finished:
                 if reader.reported is not None:
                     yield Reported(reader.reported)
@@ -270,7 +273,8 @@ class RemoteProvider(LLMProvider):
         from agentctl.providers.http_gate import Gate  # noqa: PLC0415 - httpx comes with litellm
 
         route = self._route
-        options: dict[str, object] = {**route.extra, **self._options()}
+        sampling = self.sampling.options(self.facts, attempt.terms.base_url)
+        options: dict[str, object] = {**route.extra, **sampling, **self._options()}
         messages = as_messages(request.messages)
         if request.tools:
             options["tools"] = as_tools(request.tools)
