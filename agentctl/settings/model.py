@@ -89,7 +89,7 @@ class Settings(BaseSettings):
         example="openai/gpt-4o-mini")
     temperature: Temperature = setting(
         "auto", "TEMPERATURE", "answer",
-        "send this temperature, 0 to 2; auto: 0 to servers on this host, else none; none: never",
+        "send this temperature (0 to 2) or none; auto: 0 to servers on this host",
         Flag(CONTEXT, "N"), needed_by=("model",))
     openai_api_key: Key = _key("openai")
     anthropic_api_key: Key = _key("anthropic")

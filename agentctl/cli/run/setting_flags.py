@@ -36,7 +36,7 @@ SETTING_FLAGS: dict[str, Any] = {
         "--temperature",
         metavar="N",
         panel="Context",
-        help="Send this temperature, 0 to 2; auto: 0 to servers on this host, else none; none: never (default auto).",
+        help="Send this temperature (0 to 2) or none; auto: 0 to servers on this host (default auto).",
     ),
     "max_cost_per_task": _flag(
         str | None,

@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field
 from agentctl.core.errors import AgentctlError, EngineUnavailable, ToolError
 from agentctl.tools.docker.client import EngineRefused
 from agentctl.tools.docker.containers import name_of, path_of
-from agentctl.tools.docker.exec import CommandOutput, shell_note, split_command
+from agentctl.tools.docker.exec import CommandOutput, shell_note, split_command, split_hint
 from agentctl.tools.docker.images import IMAGE, OnImage, inspect_resolved_image, resolve_image
 from agentctl.tools.docker.lifecycle import (
     CALL,
@@ -226,7 +226,8 @@ async def _start(context: ToolContext, container: Doc, arguments: RunContainer) 
             raise _no_init(context, said) from error
         if "executable file not found" in said or ("no such file or directory" in said and "exec" in said):
             program = cell(text(container, "Path"), 80)
-            raise ToolError(f"{arguments.image} has no program {program}: {cell(said, 250)}") from error
+            hint = split_hint(text(container, "Path"))
+            raise ToolError(f"{arguments.image} has no program {program}: {cell(said, 250)}", hint=hint) from error
         if "already allocated" in said or "address already in use" in said:
             raise ToolError(f"a port is already in use: {cell(said, 250)}", hint="publish another port") from error
         raise ToolError(f"the container did not start: {cell(said, 280)}") from error

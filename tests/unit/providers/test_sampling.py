@@ -17,7 +17,8 @@ from agentctl.ledger import SqliteLedger
 from agentctl.providers.factory import create_llm_provider
 from agentctl.providers.remote import RemoteProvider
 from agentctl.providers.sampling import Sampling
-from agentctl.settings import Settings
+from agentctl.runner.assemble import assemble
+from agentctl.settings import ProviderChoice, Settings, load_settings
 from tests.support.bill.book import book_of
 from tests.support.economy import looking, run_of, tools
 from tests.support.formats import FORMATS, KEY, Wire, answer_of, asked, open_provider
@@ -161,3 +162,30 @@ def test_provider_made_by_name_has_the_settings_temperature_or_the_arguments() -
     assert [str(one.sampling.temperature) for one in (made, own)] == ["0.4", "0"]
     with pytest.raises(UsageError, match=r'temperature cannot be "3"; allowed: a number from 0 to 2'):
         create_llm_provider("openai", "gpt-4o", settings=settings, temperature=3)
+
+
+def test_run_warns_that_a_temperature_is_not_sent(tmp_path: Path) -> None:
+    environ = {f"AGENTCTL_{kind}_DIR": str(tmp_path / kind) for kind in ("STATE", "CONFIG", "CACHE")}
+    loaded = load_settings(flags={}, environ=environ, cwd=tmp_path, remember=False)
+    provider, said = RemoteProvider("openai", "o3", api_key=KEY), list[str]()
+    provider.sampling = Sampling("0.2")
+    assemble(loaded, ProviderChoice("openai", "o3", "flag"), provider=provider, warn=said.append)
+    assert said == ["o3 takes no temperature: 0.2 is not sent (--temperature none says so)"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "variable", "found"), [({"temperature": "0.3"}, "1", "0.3"), ({}, "1", "1"), ({}, "", "auto")]
+)
+def test_flag_precedes_the_variable_and_an_empty_one_is_unset(
+    tmp_path: Path, flags: dict[str, object], variable: str, found: str
+) -> None:
+    loaded = load_settings(
+        flags=flags, environ={"AGENTCTL_TEMPERATURE": variable}, cwd=tmp_path, remember=False, needs=("model",)
+    )
+    assert str(loaded.settings.temperature) == found
+
+
+def test_file_of_a_strange_folder_sets_no_temperature(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("AGENTCTL_TEMPERATURE=2\n")
+    environ = {f"AGENTCTL_{kind}_DIR": str(tmp_path / "own" / kind) for kind in ("STATE", "CONFIG", "CACHE")}
+    assert load_settings(flags={}, environ=environ, cwd=tmp_path, remember=False).settings.temperature == "auto"
