@@ -90,7 +90,7 @@ class Settings(BaseSettings):
     temperature: Temperature = setting(
         "auto", "TEMPERATURE", "answer",
         "send this temperature (0 to 2) or none; auto: 0 to servers on this host",
-        Flag(CONTEXT, "N"), needed_by=("model",))
+        Flag(LIMITS, "N"), needed_by=("model",))
     openai_api_key: Key = _key("openai")
     anthropic_api_key: Key = _key("anthropic")
     gemini_api_key: Key = _key("gemini")

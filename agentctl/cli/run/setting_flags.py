@@ -35,7 +35,7 @@ SETTING_FLAGS: dict[str, Any] = {
         str | None,
         "--temperature",
         metavar="N",
-        panel="Context",
+        panel="Limits",
         help="Send this temperature (0 to 2) or none; auto: 0 to servers on this host (default auto).",
     ),
     "max_cost_per_task": _flag(
