@@ -133,10 +133,11 @@ def _group_lines(group: Sequence[Message], worth: Mapping[str, int]) -> Iterator
         answer = next((one for one in answers if one.tool_call_id and one.tool_call_id == call.id), None)
         if answer is None and place < len(answers) and not (call.id and answers[place].tool_call_id):
             answer = answers[place]
-        yield f"{_format_call(call)} -> {_format_outcome(answer, worth)}"
+        yield f"{format_call(call)} -> {_format_outcome(answer, worth)}"
 
 
-def _format_call(call: ToolCall) -> str:
+def format_call(call: ToolCall) -> str:
+    """Return a call as ``docker_ps(all=true)``, long names and arguments shortened."""
     arguments = ", ".join(f"{key}={json_text(value)}" for key, value in call.arguments.items())
     return f"{_shorten(call.name, _OUTCOME)}({_shorten(arguments, _ARGUMENTS)})"
 

@@ -14,6 +14,8 @@ from agentctl.core.pricing import to_usd
 
 #: Heads the part of a partial answer that is made of tool results, not of the model's words.
 FOUND_SO_FAR = "Found so far:"
+#: Heads the last good result of a run whose model gave no answer even when asked for nothing else.
+RESULTS_SO_FAR = "Results so far:"
 
 
 class LimitUse(NamedTuple):

@@ -98,14 +98,19 @@ class RepeatGuard:
         self._made: list[_Made] = []
         self._told = False
 
-    def check_repeats(self, calls: Sequence[ToolCall]) -> Mapping[str, str] | None:
-        """Return the refusal of each repeated call (by id); None if an earlier turn was refused for it already."""
+    def check_repeats(self, calls: Sequence[ToolCall], *, at_hand: Collection[str] = ()) -> Mapping[str, str] | None:
+        """Return the refusal of each repeated call (by id); None if an earlier turn was refused for it already.
+
+        Calls ``at_hand`` (by id) are not refused: the result that the model has answers them, and tells it the same.
+        """
         said: dict[str, str] = {}
         is_repeated = False
         for call in calls:
             self._made.append(_Made(call_key(call)))
             period = self._period()
             is_repeated = period > 0
+            if call.id in at_hand:
+                continue
             if not is_repeated:
                 self._told = False
                 continue

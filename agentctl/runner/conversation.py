@@ -59,6 +59,11 @@ class Conversation:
         return self._messages
 
     @property
+    def limit(self) -> int:
+        """The most tokens of a request, as far as the provider has shown; 0: unknown."""
+        return min(self._limit, self._most or self._limit)
+
+    @property
     def was_cut(self) -> bool:
         """Whether messages were cut for the last request."""
         return self._was_cut

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
@@ -22,12 +22,12 @@ from agentctl.core.errors import (
 )
 from agentctl.core.events import Emit, ModelAnswered, Noted, TurnStarted
 from agentctl.core.messages import Completion, Message, ToolCall, ToolSpec
-from agentctl.core.results import FOUND_SO_FAR, FileNotice, InputTaken, ToolCount
+from agentctl.core.results import FOUND_SO_FAR, RESULTS_SO_FAR, FileNotice, InputTaken, ToolCount
 from agentctl.permissions.guards import DenialGuard, LoopLimits, RepeatGuard, limit_tool_calls
 from agentctl.runner.conversation import Conversation
 from agentctl.runner.model_calls import ModelCalls
 from agentctl.runner.plan import hint_at_data
-from agentctl.runner.tool_calls import ToolDispatcher, format_for_model
+from agentctl.runner.tool_calls import Result, ToolDispatcher, format_for_model
 
 
 class LoopOutcome(NamedTuple):
@@ -83,7 +83,8 @@ class Loop:
     """Runs one conversation. ``outcome`` can be called at any time, also after a cancellation.
 
     A provider that is not a language model (``metered`` False) gets no schemas and asks for tool calls in one turn
-    only: their results are the answer, and the failure of one ends the run.
+    only: their results are the answer, and the failure of one ends the run. A language model that repeats a read, says
+    nothing or reaches the turn limit is asked once for its answer from the results (``answer_gate``).
     """
 
     def __init__(
@@ -102,10 +103,16 @@ class Loop:
         self._dispatch = dispatch
         self._repeats, self._denials = RepeatGuard(limits.identical_calls), DenialGuard()
         self._is_stuck = False
+        self._reads = None
+        if metered:
+            from agentctl.permissions.repeated_reads import ReadHistory  # noqa: PLC0415 - not for builtin
+
+            self._reads = ReadHistory(limits.identical_calls)
         self._notices = BudgetNotices()
         self._turn = 0
-        self._words = self._found = ""
+        self._words = self._found = self._last_result = ""
         self._trouble: AgentctlError | None = None
+        self._denied: ActionDenied | None = None
 
     async def run(self, system: str, task: str, behind: str = "") -> LoopOutcome:
         """Work on ``task`` until there is an answer or an error, and return it as an outcome.
@@ -177,6 +184,9 @@ class Loop:
             await self._emit(TurnStarted(self._turn))
             answer, refused = await self._ask(offered)
             if answer.stop == "refusal" or not answer.tool_calls:
+                if answer.stop != "refusal" and not answer.text.strip() and self._last_result:
+                    await self._close_with("the model gave an empty answer", _empty_answer())
+                    return
                 self._conclude(answer)
                 if answer.stop == "length":
                     cut = "the answer was cut at its output limit; raise --max-output-tokens for more"
@@ -184,7 +194,10 @@ class Loop:
                 return
             if await self._act(answer.tool_calls, refused):
                 return
-        raise TaskFailed(f"no answer after {self._turn} turns", hint="raise --max-turns, or ask for less at once")
+        spent = TaskFailed(f"no answer after {self._turn} turns", hint="raise --max-turns, or ask for less at once")
+        if not self._metered or not any(message.role == "tool" for message in self._conversation.messages):
+            raise spent
+        await self._close_with(f"no answer after {self._turn} turns", spent, in_time=False)
 
     async def _ask(self, offered: tuple[ToolSpec, ...]) -> tuple[Completion, Mapping[str, str]]:
         """Ask the model; return its answer, and why some of its calls (by id) must not run."""
@@ -222,30 +235,36 @@ class Loop:
         A denial, or a missing engine or sandbox, is kept as the run's error unless a later call in this or a later turn
         succeeds. A denied call that is made again ends the run as denied.
         """
-        repeated = self._repeats.check_repeats(calls)
+        reads = self._reads
+        at_hand = reads.begin_turn(calls, self._conversation.messages) if reads else ()
+        repeated = self._repeats.check_repeats(calls, at_hand=at_hand)
         if repeated is None:
             self._is_stuck = True
-            raise self._denials.error_of(calls) or TaskFailed(
-                f"{calls[-1].name} was called repeatedly with the same arguments",
-                hint="describe the task more precisely, or choose another model",
-            )
-        results = await self._dispatch.run(calls, {**refused, **repeated})
+            raise self._denials.error_of(calls) or _repeated_call(calls[-1].name)
+        results = await self._dispatch.run(calls, {**refused, **repeated}, reads)
         self._repeats.add_results([format_for_model(result) for result in results])
-        last, self._trouble = self._trouble, None
+        times = [reads.repeats_of(call.id, result) if reads else 0 for call, result in zip(calls, results, strict=True)]
+        last = self._trouble
+        self._note_trouble(results, times)
         notice = self._notices.notice(self._calls.uses) if self._metered else ""
-        for place, (call, result) in enumerate(zip(calls, results, strict=True), 1):
-            if isinstance(result, str):
-                self._trouble = None
-            elif isinstance(result, (ActionDenied, EngineUnavailable, SandboxUnavailable)):
-                self._trouble = result
+        for place, (call, result) in enumerate(zip(calls, results, strict=True)):
             text = format_for_model(result)
-            if notice and place == len(results):
+            if reads and times[place] >= reads.most - 1:
+                text = reads.mark(text)
+            if notice and place == len(results) - 1:
                 text = f"{text}\n\n{notice}"
-            await self._conversation.add(Message("tool", text, tool_call_id=call.id))
+            message = Message("tool", text, tool_call_id=call.id)
+            await self._conversation.add(message)
+            if reads:
+                reads.record(call.id, result, message)
         again = self._denials.check_denials(calls, results, nothing_since=isinstance(last, ActionDenied))
         if again is not None:
             self._is_stuck = True
             raise again
+        if reads and max(times) >= reads.most and all(n or c.id in repeated for n, c in zip(times, calls, strict=True)):
+            name = calls[times.index(max(times))].name
+            await self._close_with(f"{name} was called again although its result is at hand", _repeated_call(name))
+            return True
         if self._metered:
             return False
         self._words = "\n\n".join([result for result in results if isinstance(result, str)])
@@ -254,11 +273,70 @@ class Loop:
             raise failed
         return True
 
+    def _note_trouble(self, results: Sequence[Result], repeats: Sequence[int]) -> None:
+        """Keep the error that the results of a turn leave; what the model had already makes up for no denial."""
+        self._trouble = None
+        for result, is_repeat in zip(results, repeats, strict=True):
+            if isinstance(result, str):
+                self._last_result = result
+                self._denied = self._denied if is_repeat else None
+                self._trouble = self._denied
+            elif isinstance(result, (ActionDenied, EngineUnavailable, SandboxUnavailable)):
+                self._trouble = result
+                self._denied = result if isinstance(result, ActionDenied) else self._denied
+
+    async def _close_with(self, why: str, failure: TaskFailed, *, in_time: bool = True) -> None:
+        """Ask once for the answer from the results alone, and keep it as the run's answer, partial if not ``in_time``.
+
+        Raises:
+            ActionDenied: a denied call is the last thing that happened.
+            TaskFailed: ``failure``, if it is not ``in_time`` or there is no answer: then the last result is kept.
+            BudgetExceeded: a limit has no room for the request.
+            ProviderError: it failed, and the run had time left.
+        """
+        from agentctl.runner.answer_gate import ask_from_results, is_answer  # noqa: PLC0415 - few runs need it
+
+        await self._emit(Noted(f"{why}: asking for an answer from the results so far"))
+        answer = None
+        try:
+            answer = await ask_from_results(self._calls, self._conversation)
+        except ProviderError as error:
+            if in_time:
+                raise
+            await self._emit(Noted(f"the answer could not be obtained: {error.message}", "warning"))
+        if answer is not None:
+            await self._emit(ModelAnswered(self._turn, answer.text, (), answer.stop, answer.model))
+        if answer is not None and is_answer(answer, self._dispatch.offered_tools(), self._conversation.messages):
+            self._words = answer.text
+            await self._conversation.add(Message("assistant", answer.text))
+            ends = self._denied or (self._trouble if in_time else failure)
+            if ends is not None:
+                raise ends
+            return
+        self._calls.unfinished = ""
+        if answer is not None and answer.stop == "length":
+            self._words = answer.text
+        await self._emit(Noted("no final answer could be obtained: showing the results so far"))
+        found = f"{RESULTS_SO_FAR}\n{self._last_result}" if self._last_result else ""
+        self._found = f"{self._words}\n\n{found}".strip()
+        raise self._denied or failure
+
     def _conclude(self, answer: Completion) -> None:
         """Raise TaskFailed if ``answer`` cannot be the run's answer."""
         if answer.stop == "refusal":
             raise TaskFailed("the model refused the task", hint="explain what the task is for, or choose another model")
         if not answer.text.strip():
-            raise TaskFailed("the model gave an empty answer", hint="run it again, or choose another model")
+            raise _empty_answer()
         if self._trouble:
             raise self._trouble
+
+
+def _empty_answer() -> TaskFailed:
+    return TaskFailed("the model gave an empty answer", hint="run it again, or choose another model")
+
+
+def _repeated_call(name: str) -> TaskFailed:
+    return TaskFailed(
+        f"{name} was called repeatedly with the same arguments",
+        hint="describe the task more precisely, or choose another model",
+    )

@@ -92,8 +92,7 @@ class ModelCalls:
         self._run_id = run_id
         self._limits = limits
         self._emit = emit
-        self._silence_s = silence_s
-        self._deadline_s = deadline_s
+        self._silence_s, self._deadline_s = silence_s, deadline_s
         self._max_output_tokens = max_output_tokens
         self._retries = retries
         self._first_pause_s = first_pause_s
@@ -239,10 +238,12 @@ class ModelCalls:
         *,
         purpose: Purpose = "turn",
         with_reserve: bool = False,
+        is_last: bool = False,
     ) -> Completion:
         """Return the answer to ``messages``; its cost is on disk before this returns.
 
         ``with_reserve``: its hold also reserves an amount for a last answer, if the limits have room for both.
+        ``is_last``: no turn follows, so an earlier reserve gives way to its hold.
 
         A turn with ``tools`` asks for a few times the output that the run has needed so far. An answer that is cut is
         requested again once: with at least twice the output if the user set no limit on it, with the full wanted output
@@ -256,8 +257,9 @@ class ModelCalls:
             StateError: the ledger cannot be written; nothing was sent.
         """
         refuse_unbounded(self.facts, self._limits)
-        self._keep = self._last_answers.plan_reserve(messages) if with_reserve and self.facts.metered else None
-        request = Request(self.facts.model, messages, tools, followed=purpose == "turn")
+        keep = with_reserve and self.facts.metered
+        self._keep = self._last_answers.plan_reserve(messages) if keep else AnswerReserve(0, 0) if is_last else None
+        request = Request(self.facts.model, messages, tools, followed=purpose == "turn" and not is_last)
         dearest = self._dearest_output if tools else None
         wanted = choose_turn_output(self.facts, self._max_output_tokens, dearest, thinks=self._thinks)
         completion, hold = await self._persist(request, fit_window(wanted, self._room(request)), purpose)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 import anyio.to_thread
@@ -25,6 +25,9 @@ from agentctl.core.text import escape_notices
 from agentctl.permissions.admission import Admission
 from agentctl.permissions.guards import LoopLimits
 from agentctl.protocols import ArtifactStore, OfferAware, Tool, Toolbox
+
+if TYPE_CHECKING:  # used only by runs with a language model
+    from agentctl.permissions.repeated_reads import ReadHistory
 
 Result = str | AgentctlError
 _LARGE = 32 * 1024  # characters; a longer text is cleaned in a thread
@@ -87,6 +90,7 @@ class ToolDispatcher:
         self._number = 0
         self._called, self._failed, self._denied = Counter[str](), Counter[str](), Counter[str]()
         self._changed: dict[tuple[str, str | None], FileNotice] = {}
+        self._reads: ReadHistory | None = None
 
     @property
     def counts(self) -> tuple[ToolCount, ...]:
@@ -114,11 +118,15 @@ class ToolDispatcher:
         offered = [tool for tool in tools if self._admission.offers(tool)]
         return tuple(tool.offer if isinstance(tool, OfferAware) else tool.spec for tool in offered)
 
-    async def run(self, calls: Sequence[ToolCall], refused: Mapping[str, str]) -> list[Result]:
+    async def run(
+        self, calls: Sequence[ToolCall], refused: Mapping[str, str], reads: ReadHistory | None = None
+    ) -> list[Result]:
         """Run the calls and return the results in their order; a turn of reads runs concurrently, any other in order.
 
-        ``refused`` says why a call (by id) must not reach its tool. This raises only if an observer does.
+        ``refused`` says why a call (by id) must not reach its tool. ``reads`` answers a repeated read in place of its
+        tool. This raises only if an observer does.
         """
+        self._reads = reads
         for call in calls:
             self._called[call.name] += 0  # in the order of the calls, whichever begins first
         found = [self._find(call, refused.get(call.id)) for call in calls]
@@ -177,6 +185,8 @@ class ToolDispatcher:
         self._called[call.name] += 1
         await self._emit(ToolStarted(call))
         started = anyio.current_time()
+        if (stored := self._stored_result(asked, admitted, tool)) is not None:
+            return _FinishedCall(number, call, stored, 0.0, self._result_budget.size(stored))
         result = await _use(tool, admitted)
         duration = anyio.current_time() - started
         if isinstance(result, Reply):
@@ -185,6 +195,14 @@ class ToolDispatcher:
             result = str(result)
         result = await self._clean_result(result)
         return _FinishedCall(number, call, result, duration, self._result_budget.size(format_for_model(result)))
+
+    def _stored_result(
+        self, asked: ToolCall, admitted: ToolCall | AgentctlError, tool: Tool | AgentctlError
+    ) -> str | None:
+        """Return the result that answers an admitted call in place of its tool, or None."""
+        if self._reads is None or isinstance(admitted, AgentctlError) or isinstance(tool, AgentctlError):
+            return None
+        return self._reads.look_up(asked, admitted, tool)
 
     async def _clean_result(self, result: Result) -> Result:
         """Return a result without secrets and without lines that look like agentctl's own notices.
@@ -213,6 +231,8 @@ class ToolDispatcher:
         number, call, result, duration, size = done
         turn.take(min(size, room))
         if size > room:
+            if self._reads is not None:
+                self._reads.forget(call.id)
             text = await self._result_budget.cut(number, call.name, format_for_model(result), room)
             if isinstance(result, AgentctlError):
                 result.message, result.hint = text.removeprefix("error: "), ""

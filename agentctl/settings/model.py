@@ -176,7 +176,7 @@ class Settings(BaseSettings):
     agent: Word = setting(
         None, "AGENT", "work", "use this agent; unset: chosen by the task", Flag(COMMON, "NAME"),
         example="docker")
-    max_turns: AtLeastOne = setting(30, "MAX_TURNS", "work", "limit the model calls of one run", Flag(LIMITS, "N"))
+    max_turns: AtLeastOne = setting(30, "MAX_TURNS", "work", "limit the turns of one run", Flag(LIMITS, "N"))
     max_identical_calls: AtLeastOne = setting(
         3, "MAX_IDENTICAL_CALLS", "work", "limit repeats of the same tool call",
         Flag(LIMITS, "N"))

@@ -25,7 +25,7 @@ from tests.support import fork_server
 from tests.support.bill.audit import Audit
 from tests.support.bill.book import book_of
 from tests.support.bill.nests import OUTER, is_outer
-from tests.support.bill.parts import KEY, LOOKUPS, PAID, PENNY, Paid, reaching
+from tests.support.bill.parts import KEY, PAID, PENNY, Paid, lookup, reaching
 from tests.support.wire.server import Answer, Call, Fault, Mind, Script, Step, WireRequest, WireServer
 
 ROOT = Path(__file__).parents[2]
@@ -68,7 +68,7 @@ class Came(NamedTuple):
 def busy(asked: WireRequest, *, paid: Paid = PAID["openai"], **odd: Any) -> Answer:  # noqa: ANN401
     """Say a word, and ask for one more look if there is a tool: only a limit ends this."""
     step = 1 + sum(said.role == "assistant" for said in asked.messages)
-    calls = (Call(LOOKUPS[step % 4]),) if asked.tools else ()
+    calls = (lookup(step),) if asked.tools else ()
     return paid.answer(f"Step {step}: looking.", calls, **odd)
 
 

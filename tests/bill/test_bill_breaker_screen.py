@@ -8,14 +8,13 @@ from decimal import ROUND_UP, Decimal
 
 import pytest
 
-from tests.support.bill.parts import KEY, PAID, TASK, reaching
+from tests.support.bill.parts import KEY, PAID, TASK, lookup, reaching
 from tests.support.command_line import Commands, Ended
 from tests.support.wire.plugin import OpenWire
 from tests.support.wire.server import Answer, Call, Fault, WireRequest
 
 OPENAI = PAID["openai"]
 AMOUNT = re.compile(r"\$(\d+(?:\.\d+)?)")
-LOOKUPS = ("system_memory", "system_load", "system_load", "system_memory")  # no circle of two or three
 Script = Callable[[WireRequest], Answer | Fault]
 
 
@@ -24,7 +23,7 @@ def steady(asked: WireRequest) -> Answer:
     if not asked.tools:
         return Answer("A third is used.", input_tokens=901, output_tokens=21)
     step = sum(said.role == "assistant" for said in asked.messages)
-    return Answer(f"Step {step}.", (Call(LOOKUPS[step % 4]),), input_tokens=2_003 + 7 * step, output_tokens=861)
+    return Answer(f"Step {step}.", (lookup(step),), input_tokens=2_003 + 7 * step, output_tokens=861)
 
 
 def dear(asked: WireRequest) -> Answer:

@@ -8,14 +8,24 @@ import anyio
 import pytest
 
 from tests.support.bill.book import book_of
-from tests.support.bill.parts import FORMATS, KEY, PAID, TASK, Here, assert_accounted, assert_within, priced, reaching
+from tests.support.bill.parts import (
+    FORMATS,
+    KEY,
+    PAID,
+    TASK,
+    Here,
+    assert_accounted,
+    assert_within,
+    lookup,
+    priced,
+    reaching,
+)
 from tests.support.command_line import Commands
 from tests.support.wire.plugin import OpenWire
 from tests.support.wire.server import Answer, Call, Fault, WireRequest
 
 HALF = 500_000_000
 LAST = "A third is used; nothing was changed; open: why."
-LOOKUPS = ("system_memory", "system_load", "system_load", "system_memory")  # no circle of two or three
 
 
 def looking(asked: WireRequest) -> Answer:
@@ -23,7 +33,12 @@ def looking(asked: WireRequest) -> Answer:
     if not asked.tools:
         return Answer(LAST, input_tokens=900, output_tokens=20)
     step = sum(said.role == "assistant" for said in asked.messages)
-    return Answer(f"Step {step}.", (Call(LOOKUPS[step % 4]),), input_tokens=2_000 + 100 * step, output_tokens=60)
+    return Answer(
+        f"Step {step}.",
+        (lookup(step) if step else Call("system_memory"),),
+        input_tokens=2_000 + 100 * step,
+        output_tokens=60,
+    )
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -20,10 +20,10 @@ from agentctl.core.pricing import ModelFacts, Price, worst_nano
 from agentctl.runner.assemble import assemble
 from agentctl.settings import ProviderChoice, load_settings
 from tests.support.bill.book import Attempt
-from tests.support.bill.parts import KEY, LOOKUPS, TASK, Here, assert_accounted, reaching
+from tests.support.bill.parts import KEY, LOOKUPS, TASK, Here, assert_accounted, lookup, reaching
 from tests.support.command_line import Ended
 from tests.support.wire.plugin import OpenWire
-from tests.support.wire.server import Answer, Call, Rates, WireRequest, WireServer
+from tests.support.wire.server import Answer, Rates, WireRequest, WireServer
 
 #: As a user of a LiteLLM proxy prices its models: "fallme" is cheap, and falls back to gpt-4o.
 CHEAP = '[prices]\n"openai/fallme" = { input = 0.15, output = 0.60 }\n'
@@ -34,7 +34,7 @@ CENT = 10_000_000
 def fallback(asked: WireRequest, *, model: str = "gpt-4o", first: int = 50, later: int = 4_000) -> Answer:
     """Answer with another model than was asked: briefly at first, then at length, and always with one more call."""
     step = sum(said.role == "assistant" for said in asked.messages)
-    call = Call(LOOKUPS[step % 4])
+    call = lookup(step)
     return Answer(
         f"Step {step}.", (call,), model=model, input_tokens=400 + 50 * step, output_tokens=later if step else first
     )
@@ -231,7 +231,7 @@ class Foreign:
     async def stream(self, request: Request) -> AsyncIterator[Delta | Completion]:
         """Look twice, then answer."""
         self.asked += 1
-        calls = (ToolCall(f"c{self.asked}", LOOKUPS[self.asked % 4], {}),) if self.asked < 3 else ()
+        calls = (ToolCall(f"c{self.asked}", LOOKUPS[self.asked], {}),) if self.asked < 3 else ()
         yield Completion("Done.", calls, Usage(100, 10), "other", "tool_calls" if calls else "stop")
 
 

@@ -272,6 +272,6 @@ def test_b18_turns_and_time_end_a_run_with_every_limit_lifted(
         assert (refused.code, server.books.requests) == (2, ())
         assert flag.removeprefix("--").replace("-", "_") in refused.document["error"]["message"].replace("-", "_")
     ended = command(*lifted, env=environ)
-    assert (ended.code, ended.document["turns"], len(server.books.chat_requests)) == (1, 30, 30)
+    assert (ended.code, ended.document["turns"], len(server.books.chat_requests)) == (1, 30, 31)
     assert "--max-turns" in json.dumps(ended.document["error"])
     assert_accounted(server.books, book_of(state))

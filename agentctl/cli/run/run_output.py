@@ -28,7 +28,7 @@ from agentctl.core.events import (
     TurnStarted,
 )
 from agentctl.core.redaction import redact
-from agentctl.core.results import FOUND_SO_FAR, RunResult
+from agentctl.core.results import FOUND_SO_FAR, RESULTS_SO_FAR, RunResult
 from agentctl.core.text import safe_text
 from agentctl.protocols import Approver, Observer
 
@@ -248,7 +248,7 @@ class Presenter:
             text = text.removeprefix(said).lstrip("\n")
         from agentctl.cli.ui.cells import wrap_prose
 
-        words, heading, found = text.partition(FOUND_SO_FAR)
+        words, heading, found = text.partition(RESULTS_SO_FAR if RESULTS_SO_FAR in text else FOUND_SO_FAR)
         words = words.strip("\n")
         found = wrap_prose(f"{heading if words else ''}{found}".strip("\n"), width)
         if result.metered and self._can_style(sys.stderr):

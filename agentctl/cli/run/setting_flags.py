@@ -165,7 +165,7 @@ SETTING_FLAGS: dict[str, Any] = {
         help="Use this agent (default: chosen by the task).",
     ),
     "max_turns": _flag(
-        str | None, "--max-turns", metavar="N", panel="Limits", help="Limit the model calls of one run (default 30)."
+        str | None, "--max-turns", metavar="N", panel="Limits", help="Limit the turns of one run (default 30)."
     ),
     "max_identical_calls": _flag(
         str | None,

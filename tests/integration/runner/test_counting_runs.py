@@ -12,14 +12,13 @@ import pytest
 
 from agentctl.core.events import ContextMeasured
 from agentctl.providers.tokenizers import load_vocabulary
-from tests.support.bill.parts import FORMATS, PAID, Here, reaching
+from tests.support.bill.parts import FORMATS, PAID, Here, lookup, reaching
 from tests.support.command_line import Commands
 from tests.support.loop import Diary
 from tests.support.wire.plugin import OpenWire
-from tests.support.wire.server import Answer, Call, WireRequest
+from tests.support.wire.server import Answer, WireRequest
 
 VOCABULARY = {"openai": "cl100k_base", "anthropic": "older Claude", "ollama": "cl100k_base"}
-LOOKUPS = ("system_load", "system_load", "system_memory", "system_memory")  # no circle of two or three
 ROUGHLY = "kinds of characters"
 
 
@@ -43,7 +42,7 @@ def looking(turns: int) -> Callable[[WireRequest], Answer]:
 
     def answer(asked: WireRequest) -> Answer:
         step = sum(said.role == "assistant" for said in asked.messages)
-        call = () if step >= turns else (Call(LOOKUPS[step % 4]),)
+        call = () if step >= turns else (lookup(step),)
         return Answer(f"Step {step}.", call, input_tokens=prompt(asked), output_tokens=20)
 
     return answer
@@ -96,7 +95,7 @@ async def test_a_cache_folder_that_cannot_be_made_ends_no_run(tmp_path: Path, wi
 async def test_a_server_that_leaves_out_cached_tokens_teaches_nothing(tmp_path: Path, wire: OpenWire) -> None:
     def forgetful(asked: WireRequest) -> Answer:
         step = sum(said.role == "assistant" for said in asked.messages)
-        call = (Call(LOOKUPS[step % 4]),) if step < 3 else ()
+        call = (lookup(step),) if step < 3 else ()
         return Answer(f"Step {step}.", call, input_tokens=prompt(asked) if not step else 40, output_tokens=20)
 
     server = wire(forgetful)

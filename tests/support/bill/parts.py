@@ -18,9 +18,14 @@ from tests.support.wire.server import Answer, Books, Call, Rates, WireRequest
 FOUR_CENTS = 40_000_000
 KEY = "sk-bill-0123456789abcdef0123"
 TASK = "How much memory is used?"
-LOOKUPS = ("system_load", "system_load", "system_memory", "system_memory")  # no circle of two or three
+LOOKUPS = ("system_load", "system_load", "system_memory")
 
 Document = dict[str, Any]
+
+
+def lookup(step: int) -> Call:
+    """Return a read that was not made before: one that is repeated is asked for its answer."""
+    return Call(LOOKUPS[step]) if step < len(LOOKUPS) else Call("list_files", {"limit": step})
 
 
 class Listening(Protocol):
@@ -46,7 +51,7 @@ class Paid(NamedTuple):
     def busy(self, asked: WireRequest, **more: Any) -> Answer:  # noqa: ANN401
         """Answer and call a tool again, for ever: only a limit ends this run."""
         step = 1 + sum(said.role == "assistant" for said in asked.messages)
-        return self.answer(f"Step {step}: looking.", (Call(LOOKUPS[step % 4]),), **more)
+        return self.answer(f"Step {step}: looking.", (lookup(step),), **more)
 
     def brief(self, asked: WireRequest, **more: Any) -> Answer:  # noqa: ANN401
         """Look once, then answer."""

@@ -95,7 +95,7 @@ async def record(folder: Path, turns: int, size: Size) -> Recording:
             agent="system",
             limits=CostLimit(max_cost_per_task=None, max_cost_per_hour=None, max_tokens_per_task=None),
             max_context_tokens=10**9,
-            loop=LoopLimits(max_turns=turns),
+            loop=LoopLimits(max_turns=turns, identical_calls=turns),  # it reads files again and again
         ),
         agents=load_agents(),
         provider=provider,

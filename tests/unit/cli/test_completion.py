@@ -103,7 +103,7 @@ def test_runs_are_offered_with_how_they_ended_and_their_task(here: Here, offer: 
 def test_a_description_stands_beside_each_word_and_is_not_cut(offer: Offer) -> None:
     about = "Show what was spent in a window, and what is left of each limit now."
     assert f"costs\t{about}\n" in offer("agentctl ").out
-    assert "max_turns\tlimit the model calls of one run" in offer("agentctl config get max_turns").out
+    assert "max_turns\tlimit the turns of one run" in offer("agentctl config get max_turns").out
 
 
 @pytest.mark.parametrize("flag", ["-i", "--input", "--config", "--env-file"])

@@ -99,5 +99,5 @@ async def test_model_that_always_floods_reaches_the_turn_limit(stage: Stage) -> 
     loop, provider = stage([flood(turn) for turn in range(50)], read, max_turns=6, max_tokens=8_000)
     outcome = await loop.run("s", "t")
     assert outcome.status in {"failed", "budget"}
-    assert len(provider.heard) <= 6
+    assert len(provider.heard) <= 7  # the last one asks for an answer
     assert len(read.given) <= 6 * 16

@@ -179,12 +179,11 @@ async def test_run_ends_as_its_last_tool_calls_say(stage: Stage, turns: list[lis
 @pytest.mark.parametrize(
     ("last", "says_why"),
     [
-        (Completion(text="  \n", usage=USED), "the model gave an empty answer"),
         (Completion(text="I will not.", stop="refusal", usage=USED), "the model refused the task"),
         (Completion(tool_calls=(call("ok"),), stop="refusal", usage=USED), "the model refused the task"),
     ],
 )
-async def test_an_empty_answer_or_a_refusal_is_a_failure(stage: Stage, last: Completion, says_why: str) -> None:
+async def test_a_refusal_is_a_failure(stage: Stage, last: Completion, says_why: str) -> None:
     loop, _ = stage([asks(call("ok"), text="Looking."), last], Deed("ok", lambda _: "fine"))
     outcome = await loop.run("s", "t")
     assert outcome.status == "failed"
@@ -194,14 +193,18 @@ async def test_an_empty_answer_or_a_refusal_is_a_failure(stage: Stage, last: Com
     assert not outcome.complete
 
 
-async def test_the_turn_limit_ends_the_run_with_the_last_words_as_partial_answer(stage: Stage) -> None:
-    script = [asks(call("ok", n=n), text=f"Step {n}.") for n in range(5)]
-    loop, provider = stage(script, Deed("ok", lambda _: "fine"), max_turns=3)
+async def test_an_empty_answer_before_any_result_is_a_failure(stage: Stage) -> None:
+    loop, provider = stage([Completion(text="  \n", usage=USED)], Deed("ok", lambda _: "fine"))
     outcome = await loop.run("s", "t")
-    assert (outcome.status, outcome.answer, outcome.complete, outcome.turns) == ("failed", "Step 2.", False, 3)
-    assert outcome.error is not None
-    assert outcome.error.message == "no answer after 3 turns"
-    assert len(provider.heard) == 3
+    assert (outcome.status, outcome.answer, len(provider.heard)) == ("failed", "", 1)
+    assert str(outcome.error) == "the model gave an empty answer"
+
+
+async def test_the_turn_limit_before_any_result_ends_the_run_with_the_last_words(stage: Stage) -> None:
+    loop, provider = stage([asks(call("ok"), text="Step 1.")], max_turns=0)
+    outcome = await loop.run("s", "t")
+    assert (outcome.status, outcome.complete, outcome.turns, len(provider.heard)) == ("failed", False, 0, 0)
+    assert str(outcome.error) == "no answer after 0 turns"
 
 
 async def test_a_provider_that_fails_ends_the_run_with_its_error(stage: Stage) -> None:
@@ -214,7 +217,7 @@ async def test_a_provider_that_fails_ends_the_run_with_its_error(stage: Stage) -
 
 async def test_third_identical_call_is_warned_about_and_the_fourth_ends_the_run(stage: Stage) -> None:
     same = asks(call("ok", a=1, b=2))
-    ok = Deed("ok", lambda _: "fine")
+    ok = Deed("ok", lambda _: "fine", effect="write", contained=True)
     loop, provider = stage([same] * 9, ok)
     outcome = await loop.run("s", "t")
     assert len(ok.given) == 2
@@ -225,14 +228,14 @@ async def test_third_identical_call_is_warned_about_and_the_fourth_ends_the_run(
 
 async def test_model_that_changes_its_call_after_the_warning_may_go_on(stage: Stage) -> None:
     same, other = asks(call("ok", a=1)), asks(call("ok", a=2))
-    ok = Deed("ok", lambda _: "fine")
+    ok = Deed("ok", lambda _: "fine", effect="write", contained=True)
     loop, _ = stage([same, same, same, other, same, same, says("done")], ok)
     assert (await loop.run("s", "t")).status == "done"
     assert len(ok.given) == 5
 
 
 async def test_the_order_of_arguments_does_not_hide_a_repeated_call(stage: Stage) -> None:
-    ok = Deed("ok", lambda _: "fine")
+    ok = Deed("ok", lambda _: "fine", effect="write", contained=True)
     calls = [ToolCall("c", "ok", {"a": 1, "b": 2}), ToolCall("c", "ok", {"b": 2, "a": 1})]
     loop, _ = stage([asks(calls[n % 2]) for n in range(6)], ok)
     assert (await loop.run("s", "t")).status == "failed"

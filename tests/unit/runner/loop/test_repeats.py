@@ -25,7 +25,8 @@ def moving() -> Callable[[Mapping[str, object]], str]:
 
 
 def scene(names: str, act: Callable[[], Callable[[Mapping[str, object]], str]]) -> dict[str, Deed]:
-    return {name: Deed(name, act()) for name in names}
+    """Tools that change something; what becomes of a repeated read says ``test_answer_gate``."""
+    return {name: Deed(name, act(), effect="write", contained=True) for name in names}
 
 
 @pytest.mark.parametrize("names", ROUNDS.values(), ids=ROUNDS)
@@ -74,7 +75,7 @@ async def test_edit_and_test_with_other_arguments_is_no_round(stage: Stage) -> N
 
 
 async def test_results_that_were_cut_from_the_conversation_may_be_read_again(stage: Stage) -> None:
-    texts = {name: f"{name} holds " + "words " * 1200 for name in "ab"}
+    texts = {name: f"{name} holds " + "words " * 1500 for name in "ab"}
     deeds = [Deed(name, lambda _, text=text: text) for name, text in texts.items()]  # type: ignore[misc]
     filler = [asks(call("c", n=n)) for n in range(3)]
     script = [asks(call("a")), asks(call("b")), asks(call("a")), asks(call("b")), *filler, says("done")]
