@@ -2,7 +2,7 @@
 
 `orchestrator` chooses an agent (`routing`), opens the run in ledger and journal, and starts the `loop`. In each turn
 the loop prepares the `conversation` (cut where needed, with `summaries`), asks the model and runs its `tool_calls`.
-`answer_gate` asks a model that goes in circles for its answer.
+`answer_gate` asks a model that goes in circles for its answer; `unseen` finds what an answer should have looked at.
 `model_calls` is the one choke point for money: each request is reserved in the ledger (`reservation`), sent and read
 (`streaming`), and settled (`settlement`, `attempt_charges`). `assemble` and `toolset` choose the concrete parts by
 the settings; `plan` holds what a run may do. `estimate` composes a first request without sending it; `provider_trial`

@@ -24,7 +24,7 @@ from agentctl.providers.builtin.provider import BuiltinProvider
 from agentctl.runner.orchestrator import Orchestrator
 from agentctl.runner.plan import Plan
 from agentctl.runner.routing import find_agent, load_agents
-from agentctl.runner.toolset import container_finder, toolset_for
+from agentctl.runner.toolset import container_finder, container_lister, toolset_for
 from agentctl.settings import DEFAULT_MODELS, KNOWN_PROVIDERS, Loaded, ProviderChoice, choose_provider
 from agentctl.settings.labels import check_labels, run_labels
 from agentctl.settings.lineage import child_variables, refuse_incomplete
@@ -275,6 +275,7 @@ def assemble(
         provider=answering,
         ledger=ledger,
         find_containers=container_finder(loaded, plan.permissions),
+        list_containers=container_lister(loaded, plan.permissions),
         make_tools=toolset_for(
             loaded,
             plan.permissions,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from agentctl.budget.breaker import Overrun
 from agentctl.budget.last_answer import BudgetNotices, summarize_findings, without_refusals
@@ -19,6 +19,7 @@ from agentctl.core.errors import (
     StateError,
     TaskFailed,
     UnknownPrice,
+    Unverified,
 )
 from agentctl.core.events import Emit, ModelAnswered, Noted, TurnStarted
 from agentctl.core.messages import Completion, Message, ToolCall, ToolSpec
@@ -28,6 +29,12 @@ from agentctl.runner.conversation import Conversation
 from agentctl.runner.model_calls import ModelCalls
 from agentctl.runner.plan import hint_at_data
 from agentctl.runner.tool_calls import Result, ToolDispatcher, format_for_model
+
+if TYPE_CHECKING:  # used only by runs with a language model
+    from agentctl.runner.unseen import Unseen
+
+FindUnseen = Callable[[str, Collection[str]], "Awaitable[Unseen | None]"]
+"""Finds what an answer without a look should have looked at, given its text and the tools that need no approval."""
 
 
 class LoopOutcome(NamedTuple):
@@ -84,7 +91,8 @@ class Loop:
 
     A provider that is not a language model (``metered`` False) gets no schemas and asks for tool calls in one turn
     only: their results are the answer, and the failure of one ends the run. A language model that repeats a read, says
-    nothing or reaches the turn limit is asked once for its answer from the results (``answer_gate``).
+    nothing or reaches the turn limit is asked once for its answer from the results (``answer_gate``). ``find_unseen``
+    checks an answer that comes without any tool call; None: it is accepted.
     """
 
     def __init__(
@@ -97,12 +105,15 @@ class Loop:
         limits: LoopLimits,
         metered: bool = True,
         run_input: RunInput | None = None,
+        find_unseen: FindUnseen | None = None,
     ) -> None:
         self._conversation, self._input = conversation, run_input
         self._calls, self._emit, self._limits, self._metered = calls, emit, limits, metered
         self._dispatch = dispatch
         self._repeats, self._denials = RepeatGuard(limits.identical_calls), DenialGuard()
         self._is_stuck = False
+        self._find_unseen = find_unseen if metered else None
+        self._unseen: Unseen | None = None
         self._reads = None
         if metered:
             from agentctl.permissions.repeated_reads import ReadHistory  # noqa: PLC0415 - not for builtin
@@ -188,6 +199,8 @@ class Loop:
                     await self._close_with("the model gave an empty answer", _empty_answer())
                     return
                 self._conclude(answer)
+                if await self._send_back():
+                    continue
                 if answer.stop == "length":
                     cut = "the answer was cut at its output limit; raise --max-output-tokens for more"
                     await self._emit(Noted(cut, "warning"))
@@ -320,6 +333,29 @@ class Loop:
         found = f"{RESULTS_SO_FAR}\n{self._last_result}" if self._last_result else ""
         self._found = f"{self._words}\n\n{found}".strip()
         raise self._denied or failure
+
+    async def _send_back(self) -> bool:
+        """Send an answer back that came without any tool call, if it should have looked at something; once.
+
+        Raises:
+            Unverified: the answer was sent back before.
+        """
+        messages, has_data = self._conversation.messages, self._input is not None and bool(self._input.data)
+        if self._find_unseen is None or has_data or any(message.role == "tool" for message in messages):
+            return False
+        if self._unseen is None:
+            if self._turn >= self._limits.max_turns:
+                return False
+            self._unseen = await self._find_unseen(self._words, self._dispatch.unasked_tools())
+            if self._unseen is None:
+                return False
+            await self._emit(Noted(f"the answer came without a look at {self._unseen.name}: asking for one"))
+            await self._conversation.add(Message("user", self._unseen.request))
+            return True
+        raise Unverified(
+            f"the model answered twice without looking at {self._unseen.name}",
+            hint=f"choose another model, or {self._unseen.advice}",
+        )
 
     def _conclude(self, answer: Completion) -> None:
         """Raise TaskFailed if ``answer`` cannot be the run's answer."""

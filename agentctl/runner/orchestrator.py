@@ -42,6 +42,7 @@ from agentctl.runner.tool_calls import ToolDispatcher
 
 if TYPE_CHECKING:
     from agentctl.context.counter import Load, TokenCounter
+    from agentctl.runner.unseen import Unseen
 
 CLOSING_S = 5.0  # how long an engine's client may take to close
 _NOTHING = Spend(Amounts(), Amounts(), Amounts())
@@ -52,6 +53,9 @@ MakeTools = Callable[[Sequence[str] | None, int], Awaitable[RunTools]]
 
 FindContainers = Callable[[str], Awaitable[Collection[str]]]
 """Returns the names in a task that look like files and are containers of the engine."""
+
+ListContainers = Callable[[], Awaitable[Collection[str]]]
+"""Returns the names of all containers, none if the engine does not answer soon."""
 
 
 @dataclass(slots=True)
@@ -79,7 +83,7 @@ class Orchestrator:
     is no user to ask. ``counter`` counts tokens; None: UTF-8 bytes / 4. ``artifact_store`` stores in full the results
     that are cut for the model. ``load_count`` loads the vocabulary of the model's own provider; None: it is not known
     for certain. ``redactor`` removes secrets from tool results. ``capability`` is the secret that the run's tools pass
-    to nested runs, "" if there can be none. ``find_containers`` None: no name of a file is a container's.
+    to nested runs, "" if there can be none. ``find_containers``, ``list_containers`` None: no name is a container's.
     """
 
     def __init__(
@@ -102,6 +106,7 @@ class Orchestrator:
         closing: Sequence[Callable[[], Awaitable[object]]] = (),
         capability: str = "",
         find_containers: FindContainers | None = None,
+        list_containers: ListContainers | None = None,
         redactor: Redactor | None = None,
     ) -> None:
         self._redactor = redactor
@@ -111,6 +116,7 @@ class Orchestrator:
         self._price_of, self._counter, self._opening, self._closing = price_of, counter, opening, closing
         self._load_count = load_count
         self._capability, self._find_containers = capability, find_containers
+        self._list_containers = list_containers
         self._stop: Interrupted | None = None
         self._scope: anyio.CancelScope | None = None
 
@@ -236,6 +242,7 @@ class Orchestrator:
             limits=limits,
             metered=facts.metered,
             run_input=run.input,
+            find_unseen=partial(self._find_unseen, run.task),
         )
         behind = ""
         if facts.metered:
@@ -243,6 +250,11 @@ class Orchestrator:
 
             behind = circumstances(agent, plan, run.task, run.started_at, tools=run_tools.toolbox.names)
         return (await run.loop.run(agent.instructions, run.task, behind)).error
+
+    async def _find_unseen(self, task: str, answer: str, usable: Collection[str]) -> Unseen | None:
+        from agentctl.runner.unseen import find_unseen  # noqa: PLC0415 - after an answer without a look only
+
+        return await find_unseen(answer, usable, task=task, plan=self._plan, list_containers=self._list_containers)
 
     def _open_conversation(self, calls: ModelCalls, emit: Emit, *, most_turns: int) -> Conversation:
         """Return an empty conversation; a language model's has a counter, economics, summaries and a cut detector."""

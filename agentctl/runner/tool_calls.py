@@ -118,6 +118,15 @@ class ToolDispatcher:
         offered = [tool for tool in tools if self._admission.offers(tool)]
         return tuple(tool.offer if isinstance(tool, OfferAware) else tool.spec for tool in offered)
 
+    def unasked_tools(self) -> tuple[str, ...]:
+        """Return the names of the offered tools that need no approval: they read, or stay inside a boundary."""
+        tools = (self._toolbox.get(name) for name in self._toolbox.names)
+        return tuple(
+            tool.spec.name
+            for tool in tools
+            if self._admission.offers(tool) and (tool.effect == "read" or tool.contained)
+        )
+
     async def run(
         self, calls: Sequence[ToolCall], refused: Mapping[str, str], reads: ReadHistory | None = None
     ) -> list[Result]:

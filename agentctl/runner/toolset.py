@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from agentctl.core.errors import EngineUnavailable, SandboxUnavailable
 from agentctl.permissions.decision import Permissions
 from agentctl.protocols import RunTools, Sandbox
-from agentctl.runner.orchestrator import FindContainers, MakeTools
+from agentctl.runner.orchestrator import FindContainers, ListContainers, MakeTools
 from agentctl.runner.routing import read_signs
 from agentctl.settings import Loaded, Settings
 from agentctl.tools.toolbox import LazyToolbox, toolbox
@@ -74,13 +74,28 @@ def container_finder(loaded: Loaded, permissions: Permissions) -> FindContainers
 
     The engine is asked only about names that are no files of the workspace; one that does not answer soon has none.
     """
-    if permissions.why_withheld("docker_ps", "read") is not None:
+    workspace, list_names = loaded.settings.workdir or Path.cwd(), container_lister(loaded, permissions)
+    if list_names is None:
         return None
-    workspace, host = loaded.settings.workdir or Path.cwd(), loaded.settings.docker_host
 
     async def find(task: str) -> Collection[str]:
         names = _names_of_no_file(task, workspace)
-        if not names or not all(path.exists() for path in _engine_socket(host)):
+        return names & set(await list_names()) if names else ()
+
+    return find
+
+
+def container_lister(loaded: Loaded, permissions: Permissions) -> ListContainers | None:
+    """Return the function that lists the names of all containers and services; None if none may be seen.
+
+    An engine that does not answer soon has none.
+    """
+    if permissions.why_withheld("docker_ps", "read") is not None:
+        return None
+    host = loaded.settings.docker_host
+
+    async def list_names() -> Collection[str]:
+        if not all(path.exists() for path in _engine_socket(host)):
             return ()
         from agentctl.tools.docker.client import DockerEngine  # noqa: PLC0415 - most tasks name no container
         from agentctl.tools.docker.responses import documents, fields, names_of, service_names  # noqa: PLC0415
@@ -92,11 +107,11 @@ def container_finder(loaded: Loaded, permissions: Permissions) -> FindContainers
             return ()
         finally:
             await engine.aclose()
-        return names & {
+        return {
             name for container in listed for name in (*names_of(container), *service_names(fields(container, "Labels")))
         }
 
-    return find
+    return list_names
 
 
 def _names_of_no_file(task: str, workspace: Path) -> set[str]:

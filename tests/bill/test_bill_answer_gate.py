@@ -163,3 +163,16 @@ def test_reserve_for_a_last_answer_gives_way(command: Command, state: Path, wire
     server = wire(repeating, rates=PENNY.rates, keys=[KEY])
     assert command("--model", "gpt-4o", env=reaching(server, "openai")).code == 0
     assert [(one.phase, one.purpose) for one in book_of(state).kept] == [("void", "answer")]
+
+
+def test_unverified_answer_is_sent_back_once(command: Command, state: Path, wire: OpenWire, tmp_path: Path) -> None:
+    (tmp_path / "app.log").write_text("one\ntwo\n")
+    server = wire(lambda _: PENNY.answer("100 lines."), rates=PENNY.rates, keys=[KEY])
+    task = "How many lines are in app.log?"
+    ended = command("--model", "gpt-4o", env=reaching(server, "openai"), task=task)
+    assert (ended.code, ended.out, len(server.books.chat_requests)) == (1, "", 2)
+    assert "error: the model answered twice without looking at app.log\n" in ended.err
+    assert "--- so far ---\n100 lines.\n" in ended.err
+    assert_accounted(server.books, book_of(state))
+    document = command("--json", "--model", "gpt-4o", env=reaching(server, "openai"), task=task).document
+    assert (document["error"]["kind"], document["complete"], document["answer"]) == ("unverified", False, "100 lines.")

@@ -9,7 +9,7 @@ import pytest
 
 from agentctl.core.tool_rules import parse_rule
 from agentctl.permissions.decision import Permissions
-from agentctl.runner.toolset import container_finder
+from agentctl.runner.toolset import container_finder, container_lister
 from agentctl.settings import Loaded, load_settings
 from tests.support.docker_parts import command_line
 
@@ -34,8 +34,11 @@ def loaded(workspace: Path, host: str, monkeypatch: pytest.MonkeyPatch) -> Loade
 async def test_container_named_like_a_file_is_found_unless_the_file_exists(
     named: str, docker_host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    find = container_finder(loaded(tmp_path, docker_host, monkeypatch), Permissions())
+    settings = loaded(tmp_path, docker_host, monkeypatch)
+    find, list_names = container_finder(settings, Permissions()), container_lister(settings, Permissions())
     assert find is not None
+    assert list_names is not None
+    assert named in await list_names()
     task = f"what is wrong with {named} and other.api"
     assert set(await find(task)) == {named}
     assert set(await find("what is wrong with it")) == set()
@@ -53,3 +56,4 @@ async def test_engine_that_is_gone_or_may_not_be_asked_has_no_names(
         assert set(await find("look at payments.api")) == set()
     assert container_finder(found, Permissions(deny=(parse_rule("docker_*"),))) is None
     assert container_finder(found, Permissions(only=("read_file",))) is None
+    assert container_lister(found, Permissions(only=("read_file",))) is None

@@ -10,7 +10,7 @@ from agentctl.core.results import RunResult
 from agentctl.ledger import SqliteLedger
 from agentctl.protocols import RunTools
 from agentctl.providers.scripted import ScriptedProvider, Step
-from agentctl.runner.orchestrator import FindContainers, Orchestrator
+from agentctl.runner.orchestrator import FindContainers, ListContainers, Orchestrator
 from agentctl.runner.plan import Plan
 from agentctl.runner.routing import load_agents
 from tests.support.loop import Box, Deed, Diary
@@ -36,6 +36,7 @@ class House:
         *journals: Diary,
         provider: ScriptedProvider | None = None,
         find_containers: FindContainers | None = None,
+        list_containers: ListContainers | None = None,
         **plan: object,
     ) -> tuple[Orchestrator, ScriptedProvider]:
         provider = provider or ScriptedProvider(script)
@@ -62,6 +63,7 @@ class House:
             new_id=self.ids.pop,
             closing=(close,),
             find_containers=find_containers,
+            list_containers=list_containers,
         )
         return orchestrator, provider
 
