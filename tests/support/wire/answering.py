@@ -12,6 +12,7 @@ from typing import NamedTuple
 from tests.support.wire import anthropic_wire, ollama_wire, openai_wire
 from tests.support.wire.books import Books, Broken, Entry, Heard, Tariff, Tokens, rates_for
 from tests.support.wire.line import Came, ClientGone, Line
+from tests.support.wire.local_servers import lookup, refused
 from tests.support.wire.prompt_cache import MarkedCache, blocks_of
 from tests.support.wire.script import Answer, CutAt, Fault, Json, Said, Script, Step, WireRequest
 from tests.support.wire.speech import ABSURD, House, Piece, Refusal, Reply, Wire, cut_place, speak
@@ -102,11 +103,17 @@ class Answering:
         asked = wire.read(came.path, body, len(came.raw)) if chats and body and came.method == "POST" else None
         heard = self._books.hear(Heard(0, connection, 0.0, came.method, came.path, came.headers, came.raw, body, asked))
         asked = heard.asked
-        why = wire.refused(came.headers, asked, self._house)
+        local = replaced = None
+        if self._house.like and wire is openai_wire:
+            local = self._house._replace(models=None)
+            replaced = lookup(came.path, self._house) if asked is None else refused(asked, self._house)
+        why = wire.refused(came.headers, asked, local or self._house)
         if why is None and asked is not None and self._window is not None:
             why = self._window.refused(asked)
         if why is not None:
             return self._reply(line, came, wire.refusal(why), wire)
+        if replaced is not None:
+            return self._reply(line, came, replaced)
         try:
             if asked is None:
                 found = None if chats else wire.lookup(came.method, came.path, body or {}, self._house)

@@ -11,11 +11,12 @@ import sys
 import threading
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
-from typing import Self
+from typing import Literal, Self
 
 from tests.support.wire.answering import Answering, Prompter
 from tests.support.wire.books import Books, Entry, Heard, Rates, Tariff, Tokens
 from tests.support.wire.line import ClientGone, Line
+from tests.support.wire.local_servers import LocalServer
 from tests.support.wire.prompt_cache import MarkedCache
 from tests.support.wire.script import Answer, Call, Called, Fault, Mind, Said, Script, Step, WireRequest
 from tests.support.wire.speech import House
@@ -37,7 +38,8 @@ class WireServer:
     again and again. ``rates`` go by path, model or format; ``bill_nano`` is a fixed bill for each answer instead.
     ``keys`` and ``models`` are the accepted ones; None accepts any. ``window`` is what prompts are refused or cut by;
     ``context_length`` is only what Ollama says of its models. ``cache`` bills Anthropic's format as the marks of each
-    request say, where an answer names no input of its own.
+    request say, where an answer names no input of its own. ``like`` gives it the list of models, the window
+    (``context_length``) and the refusals of a local server.
     """
 
     def __init__(
@@ -54,12 +56,14 @@ class WireServer:
         capabilities: Sequence[str] = ("completion", "tools"),
         port: int = 0,
         cache: MarkedCache | None = None,
+        like: LocalServer | Literal[""] = "",
     ) -> None:
         house = House(
             None if keys is None else tuple(keys),
             None if models is None else tuple(models),
             context_length,
             tuple(capabilities),
+            like,
         )
         self.books = Books()
         self._answering = Answering(Prompter(script, repeat=repeat), self.books, house, rates, bill_nano, window, cache)
@@ -144,6 +148,8 @@ class WireServer:
 
 def _options(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.support.wire.server", description=__doc__)
+    parser.add_argument("--like", choices=("llama.cpp", "vllm", "lm_studio"), default="", help="a local server's lists")
+    parser.add_argument("--window", type=int, default=131_072, help="the window that it tells, in tokens")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--story", choices=sorted(STORIES), default="containers", help="how the model answers")
     parser.add_argument("--answer", metavar="TEXT", help="answer this, whatever is asked")
@@ -179,6 +185,8 @@ def main(words: Sequence[str] | None = None) -> None:
         keys=told.key,
         models=told.model,
         port=told.port,
+        like=told.like,
+        context_length=told.window,
     ) as server:
         print(server.url, flush=True)
         ended.wait()

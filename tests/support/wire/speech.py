@@ -48,12 +48,16 @@ class Piece(NamedTuple):
 
 
 class House(NamedTuple):
-    """A server's configuration: the keys and models it accepts (None: any), and the abilities of its models."""
+    """A server's configuration: the keys and models it accepts (None: any), and the abilities of its models.
+
+    ``like`` is the local server whose list and refusals it has: llama.cpp, vllm or lm_studio.
+    """
 
     keys: tuple[str, ...] | None
     models: tuple[str, ...] | None
     context_length: int
     capabilities: tuple[str, ...]
+    like: str = ""
 
 
 class Reply(NamedTuple):
