@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from agentctl.cli.documents import Document
     from agentctl.cli.ui.columns import Page
     from agentctl.settings.price_lines import PricePath
+    from agentctl.settings.provider_lines import ProviderPath
     from agentctl.settings.show import SettingRow
 
 SCHEMA = "agentctl.config/1"
@@ -163,20 +164,26 @@ def get(name: Name, config: Config = None, env_file: EnvFile = None, output: Out
     from agentctl.settings.config_file import find_field
     from agentctl.settings.names import SECRET_FIELDS
     from agentctl.settings.price_lines import parse_price_path, price_value
+    from agentctl.settings.provider_lines import parse_provider_path, provider_value
     from agentctl.settings.show import format_for_set
 
     as_json = wants_json(output, json=json)
-    price = parse_price_path(name)
-    field = "prices" if price is not None else find_field(name)
+    price, own = parse_price_path(name), parse_provider_path(name)
+    field = "prices" if price is not None else "providers" if own is not None else find_field(name)
     if field in SECRET_FIELDS:
         raise UsageError("keys are never printed", hint="agentctl providers list   shows which are set, masked")
-    loaded = load_settings(flags={}, config=config, env_files=env_file or (), remember=False, needs=(field,))
+    needs = () if own is not None else (field,)
+    loaded = load_settings(flags={}, config=config, env_files=env_file or (), remember=False, needs=needs)
+    if own is not None:
+        loaded.refuse_wrong(f"provider {own.name}")
     value = format_for_set(field, getattr(loaded.settings, field))
     if price is not None:
         value = price_value(loaded.settings.prices, price) or None
+    if own is not None:
+        value = provider_value(loaded.settings.providers, own) or None
     _notes(loaded.notes)
     if as_json:
-        _print({"name": field if price is None else str(price), "value": value, "source": str(loaded.sources[field])})
+        _print({"name": str(price or own or field), "value": value, "source": str(loaded.sources[field])})
     else:
         print(safe_text(value or ""))
 
@@ -195,6 +202,7 @@ def set_(
     Examples:
         agentctl config set max_cost_per_task 0.25
         agentctl config set tools docker_ps docker_logs
+        agentctl config set providers.lab.price 0
         agentctl config set --unset max_cost_per_task
     """
     from agentctl.cli.error_output import print_stderr
@@ -203,11 +211,13 @@ def set_(
     from agentctl.settings.config_file import check_settable, find_field, save_value
     from agentctl.settings.load import read_sources
     from agentctl.settings.price_lines import parse_price_path
+    from agentctl.settings.provider_lines import parse_provider_path
 
     as_json = wants_json(output, json=json)
     here = read_sources()
-    if (price := parse_price_path(name)) is not None:
-        _set_price(here.config_file, price, value or [], unset=unset, as_json=as_json)
+    table = parse_price_path(name) or parse_provider_path(name)
+    if table is not None:
+        _set_in_table(here.config_file, table, value or [], unset=unset, as_json=as_json)
         return
     field, file = find_field(name.partition("=")[0]), here.config_file
     check_settable(field, file)  # before any message repeats the value: it may be a key
@@ -254,28 +264,37 @@ def _refuse_unknown_names(field: str, words: list[str]) -> None:
             parse_known_rules(names, field)
 
 
-def _set_price(file: Path, price: PricePath, words: list[str], *, unset: bool, as_json: bool) -> None:
+def _set_in_table(file: Path, part: PricePath | ProviderPath, words: list[str], *, unset: bool, as_json: bool) -> None:
+    """Set or remove a price, or a part of one of the user's own providers."""
     from agentctl.cli.error_output import print_stderr
     from agentctl.core.errors import UsageError
     from agentctl.core.text import safe_text
-    from agentctl.settings.config_file import save_price
+    from agentctl.settings.config_file import save_price, save_provider
+    from agentctl.settings.price_lines import PricePath
 
     if unset == bool(words):
-        one = f"agentctl config set {price.quoted}"
-        raise UsageError("give either a value or --unset", hint=f"{one} 0.15   or: {one} --unset")
-    changed, missing = save_price(file, price, words)
-    shown = " ".join(words)
-    if unset:
-        said = f"removed {price} from {file}" if changed else f"{price} is not set in {file}"
+        one = f"agentctl config set {part.quoted}"
+        raise UsageError("give either a value or --unset", hint=f"{one} {part.example}   or: {one} --unset")
+    missing: Sequence[PricePath | ProviderPath]
+    if isinstance(part, PricePath):
+        changed, missing = save_price(file, part, words)
     else:
-        said = f"set {price} = {shown} in {file}" if changed else f"{price} = {shown} is already set in {file}"
+        changed, missing = save_provider(file, part, words)
+    shown = re.sub(r"//\S*@", "//***@", " ".join(words))  # a password in an address
+    if unset:
+        said = f"removed {part} from {file}" if changed else f"{part} is not set in {file}"
+    else:
+        said = f"set {part} = {shown} in {file}" if changed else f"{part} = {shown} is already set in {file}"
     print_stderr(safe_text(said))
     warning = ""
     if missing:
-        warning = f"runs of a model need {missing[0]} too: agentctl config set {missing[0].quoted} USD"
+        is_price = isinstance(missing[0], PricePath)
+        value = "USD" if is_price else "http://127.0.0.1:8080/v1"
+        whose = "runs of a model need" if is_price else "runs need"
+        warning = f"{whose} {missing[0]} too: agentctl config set {missing[0].quoted} {value}"
         print_stderr(safe_text(f"warning: {warning}"))
     if as_json:
-        document: Document = {"name": str(price), "value": shown or None, "path": str(file), "changed": changed}
+        document: Document = {"name": str(part), "value": shown or None, "path": str(file), "changed": changed}
         _print({**document, "warning": warning or None})
 
 

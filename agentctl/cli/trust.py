@@ -147,13 +147,15 @@ def _compare(found: FoundProjectFile, entries: Mapping[str, SettingEntry]) -> _C
     """
     from agentctl.core.errors import UsageError
     from agentctl.settings.project_files import problems_of, read_layer, weaker_than
+    from agentctl.settings.provider_names import own_names
 
     file = found.file
     if file.unread or file.doubt:
         hint = file.hint or "only a text file that you own can be trusted"
         raise UsageError(f"{file.path} cannot be trusted: {file.unread or file.doubt}", hint=hint)
     layer, never = read_layer(file, "trusted project file")
-    if wrong := problems_of(layer):
+    own = own_names(entries["providers"].value) if "providers" in entries else ()
+    if wrong := problems_of(layer, own):
         raise UsageError(f"{file.path} cannot be trusted as it is: {wrong[0].text}", hint=wrong[0].hint)
     weaker = weaker_than(file.path)
     beaten = {

@@ -10,7 +10,7 @@ program could forge the result of another call.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 
 _BLANK = r"[^\S\n]"
@@ -128,6 +128,12 @@ def did_you_mean(word: str, known: Iterable[str], meanings: Mapping[str, str] | 
     if not near and led and not nearest(word, WIDENING):
         near = led.get(nearest(word, (key for key in led if len(key) >= _LEAST_MEANING)), "")
     return f'did you mean "{near}"?' if near and not is_widening(near) else ""
+
+
+def list_names(names: Sequence[str], most: int = 5) -> str:
+    """Return names for a message, separated by commas; a long list is cut."""
+    more = f", … ({len(names)} in all)" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def is_widening(name: str) -> bool:

@@ -37,7 +37,7 @@ from agentctl.providers.price_table import (
 )
 from agentctl.settings import KNOWN_PROVIDERS, OTHER_PROVIDERS, PriceLine
 from agentctl.settings.prices import price_lines
-from agentctl.settings.provider_names import MAKERS, maker_of
+from agentctl.settings.provider_names import BUILT_IN_NAMES, MAKERS, maker_of
 
 TABLE_FILE = "model_prices_and_context_window_backup.json"
 OWN_PRICES_FILE = Path(__file__).with_name("prices.toml")
@@ -50,8 +50,8 @@ _HINT = "reinstall agentctl with its dependencies, or add the model's price unde
 _NO_ROW: PriceRow = MappingProxyType({})
 _NO_LINES: Mapping[str, PriceLine] = MappingProxyType({})
 
-#: Providers without rows in the table: a model on the user's own machine has the window it was started with.
-_WITHOUT_ROWS = frozenset({"builtin", "local", "ollama"})
+#: Providers that can have rows in the table: none of the user's own machine, and none of the user's own making.
+_LISTED = BUILT_IN_NAMES - {"builtin", "local", "ollama"}
 
 #: Providers whose tiers begin with the number of tokens that they name.
 _INCLUSIVE = frozenset({"xai"})
@@ -88,12 +88,15 @@ class Catalog:
         own = self._own()
         return (today - own.released).days if self._table().version == own.checked else None
 
-    def facts(self, provider: str, model: str, *, own_host: bool = False, known_endpoint: bool = True) -> ModelFacts:
+    def facts(
+        self, provider: str, model: str, *, own_host: bool = False, known_endpoint: bool = True, kind: str = ""
+    ) -> ModelFacts:
         """Return the facts of a model; an unknown price is None, never 0.
 
         A model is free only if declared so: builtin, local, Ollama on the user's ``own_host`` (unless that passes
         requests on to a cloud), or a user's line with 0. A user's line covers everything that a request costs, so with
-        one an unknown fee does not make the model ``unbounded``; a router stays unbounded.
+        one an unknown fee does not make the model ``unbounded``; a router stays unbounded. ``kind`` is whose format a
+        provider of the user's own speaks: an Ollama on this host is free under any name.
 
         Raises:
             UsageError: it is not a chat model, or the user's line for it is in another unit.
@@ -102,7 +105,7 @@ class Catalog:
         if provider == "builtin":
             return ModelFacts("builtin", None, price=FREE, metered=False)
         line = self._line(provider, model)
-        if line is None and _is_free(provider, model, own_host=own_host):
+        if line is None and _is_free(kind or provider, model, own_host=own_host):
             return ModelFacts(provider, model, price=FREE, known_endpoint=known_endpoint)
         own, name = self._own(), f"{provider}/{model}"
         ours = own.lines.get(name) if line is None else None
@@ -139,7 +142,14 @@ class Catalog:
         )
 
     def price_of(
-        self, provider: str, model: str, *, tier: str = "", own_host: bool = False, known_endpoint: bool = True
+        self,
+        provider: str,
+        model: str,
+        *,
+        tier: str = "",
+        own_host: bool = False,
+        known_endpoint: bool = True,
+        kind: str = "",
     ) -> Price | None:
         """Return the price of a model as in ``facts``, None if it is unknown; never raise.
 
@@ -149,7 +159,7 @@ class Catalog:
             return FREE
         with suppress(StateError):
             line = self._line(provider, model)
-            if line is None and _is_free(provider, model, own_host=own_host):
+            if line is None and _is_free(kind or provider, model, own_host=own_host):
                 return FREE
             ours = self._own().lines.get(f"{provider}/{model}") if line is None else None
             row = self._row(provider, model) if ours is None and line is None else _NO_ROW
@@ -164,11 +174,11 @@ class Catalog:
             )
         return None
 
-    def prices_at(self, provider: str, base_url: str) -> PriceOf:
+    def prices_at(self, provider: str, base_url: str, kind: str = "") -> PriceOf:
         """Return the prices of a provider's models at one address; "" is its own."""
         url = base_url or BASE_URLS.get(provider, "")
-        own_host, known = is_own_host(url), is_known(provider, url)
-        return partial(self.price_of, provider, own_host=own_host, known_endpoint=known)
+        own_host, known = is_own_host(url), is_known(kind or provider, url)
+        return partial(self.price_of, provider, own_host=own_host, known_endpoint=known, kind=kind)
 
     def refuse_far_off(self) -> None:
         """Check that no user's line seems to be in another unit, as ``facts`` does for one line.
@@ -188,7 +198,7 @@ class Catalog:
         Raises:
             StateError: the price table cannot be read.
         """
-        if provider in _WITHOUT_ROWS:
+        if provider not in _LISTED:
             return ()
         own = {name.partition("/")[2] for name in self._own().lines if name.startswith(f"{provider}/")}
         rows = self._table().rows.items()
@@ -219,8 +229,13 @@ class Catalog:
         return UsageError(message + ("; agentctl uses the chat format" if mode == "responses" else ""), hint=hint)
 
     def _line(self, provider: str, model: str) -> PriceLine | None:
-        """Return the user's line: by the full name, or by the model's name if that cannot be another provider's."""
+        """Return the user's line: by the full name, or by the model's name if that cannot be another provider's.
+
+        A provider of the user's own may have a line for all of its models, ``lab/*``.
+        """
         line = self.prices.get(f"{provider}/{model}")
+        if line is None and provider not in BUILT_IN_NAMES:
+            line = self.prices.get(f"{provider}/*")
         head, slash, _ = model.partition("/")
         if line is None and not (slash and head.lower() in (*KNOWN_PROVIDERS, *OTHER_PROVIDERS)):
             line = self.prices.get(model)
@@ -228,7 +243,7 @@ class Catalog:
 
     def _row(self, provider: str, model: str) -> PriceRow:
         """Return the row by the names that litellm may use, never one of another provider."""
-        if provider in _WITHOUT_ROWS:
+        if provider not in _LISTED:
             return _NO_ROW
         rows = self._table().rows
         found = (rows.get(name) for name in row_names(provider, model))
@@ -265,10 +280,10 @@ def _unit_error(model: str, part: str, given: Decimal, known: Decimal) -> UsageE
 
 
 def _is_free(provider: str, model: str, *, own_host: bool) -> bool:
-    return provider == "local" or (provider == "ollama" and own_host and not is_in_a_cloud(model.lower()))
+    return provider == "local" or (provider == "ollama" and own_host and not _is_in_a_cloud(model.lower()))
 
 
-def is_in_a_cloud(model: str) -> bool:
+def _is_in_a_cloud(model: str) -> bool:
     """Return whether Ollama's name for a model says that its host only forwards requests to a cloud."""
     name, _, tag = model.rpartition(":")
     return "cloud" in tag.split("-") if name else tag.endswith("-cloud")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from agentctl.settings import Settings
 from agentctl.settings.host import is_loopback
@@ -31,11 +31,39 @@ def base_url_of(settings: Settings, provider: str) -> str:
 
     Anthropic's paths begin with /v1 themselves: one at the end of the user's address is removed.
     """
+    if (own := settings.named(provider)) is not None:
+        return own.base_url
     if provider == "ollama":
         return settings.ollama_host
     named: str | None = getattr(settings, f"{provider}_base_url", None)
     url = (named or BASE_URLS.get(provider, "")).rstrip("/")
     return url.removesuffix("/v1").rstrip("/") if provider == "anthropic" else url
+
+
+def kind_of(settings: Settings, provider: str) -> str:
+    """Return whose format a provider speaks: its own name, or the kind of one of the user's own."""
+    own = settings.named(provider)
+    return provider if own is None else own.kind
+
+
+def auth_headers(kind: str, key: str | None, url: str = "") -> dict[str, str]:
+    """Return the headers that carry a key in the format ``kind``; without a key, the password in ``url`` if any."""
+    headers = {"anthropic-version": "2023-06-01"} if kind == "anthropic" else {}
+    if key is None:
+        parts = _parts(url)
+        if parts.username:
+            from base64 import b64encode  # noqa: PLC0415 - hardly any address has a password
+
+            pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+            headers["Authorization"] = f"Basic {b64encode(pair).decode('ascii')}"
+        return headers
+    match kind:
+        case "anthropic":
+            return {**headers, "x-api-key": key}
+        case "gemini":
+            return {"x-goog-api-key": key}
+        case _:
+            return {"Authorization": f"Bearer {key}"}
 
 
 def is_own_host(url: str) -> bool:

@@ -7,18 +7,16 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
-import anyio
-import anyio.to_thread
-
 from agentctl.core.pricing import ModelFacts
-from agentctl.providers.endpoints import base_url_of, is_own_host
+from agentctl.providers.endpoints import base_url_of
 from agentctl.providers.llm_provider import LLMProvider
 from agentctl.providers.remote import RemoteProvider
-from agentctl.providers.sampling import Sampling, Temperature
 from agentctl.settings import PriceLine, Settings, load_settings
+from agentctl.settings.provider_names import BUILT_IN_NAMES
 
 if TYPE_CHECKING:
     from agentctl.providers.error_mapping import ErrorContext
+    from agentctl.settings.named_providers import NamedProvider
 
 _DEFAULT_OUTPUT_TOKENS = 4096
 _NUM_CTX_STEP = 1024
@@ -31,15 +29,13 @@ def create_llm_provider(
     api_key: str | None = None,
     base_url: str | None = None,
     prices: Mapping[str, PriceLine] | None = None,
-    temperature: Temperature | None = None,
     settings: Settings | None = None,
 ) -> LLMProvider:
     """Return a provider by its name; arguments that are not given come from ``settings``.
 
     ``model`` None: the provider's default. ``base_url``: another address than the provider's own. ``prices``: the
-    prices of models, in dollars per million tokens, on top of the price table. ``temperature``: from 0 to 2, or as in
-    the settings "auto" or "none". ``settings`` None: the user's (environment, .env, config). Nothing is sent before the
-    first request, which also reports a missing key.
+    prices of models, in dollars per million tokens, on top of the price table. ``settings`` None: the user's
+    (environment, .env, config). Nothing is sent before the first request, which also reports a missing key.
 
     Raises:
         UsageError: agentctl does not support the provider, or a setting, the key or the address is invalid.
@@ -54,28 +50,22 @@ def create_llm_provider(
 
         return BuiltinProvider()
     if settings is None:
-        needs = _needs(provider, api_key, base_url, prices) + (("temperature",) if temperature is None else ())
-        settings = load_settings(flags={}, remember=False, needs=needs).settings
-    made = _make_provider(provider, model, api_key=api_key, base_url=base_url, prices=prices, settings=settings)
-    made.sampling = Sampling(settings.temperature if temperature is None else temperature)
-    return made
-
-
-def _make_provider(
-    provider: str,
-    model: str | None,
-    *,
-    api_key: str | None,
-    base_url: str | None,
-    prices: Mapping[str, PriceLine] | None,
-    settings: Settings,
-) -> RemoteProvider:
+        loaded = load_settings(flags={}, remember=False, needs=_needs(provider, api_key, base_url, prices))
+        loaded.refuse_wrong(f"provider {provider}" if provider not in BUILT_IN_NAMES else "always")
+        settings = loaded.settings
     stored = settings.key_of(provider)
     key = api_key or (None if stored is None else stored.get_secret_value())
     url = base_url or base_url_of(settings, provider)
-    prices = settings.prices if prices is None else prices
+    own = settings.named(provider)
+    prices = settings.price_lines if prices is None else prices
+    window = fit_num_ctx(settings.max_context_tokens, settings.max_output_tokens)
+    if own is not None:
+        if own.price is not None:
+            prices = {f"{provider}/*": own.price, **prices}
+        if own.kind == "ollama":
+            return _NamedOllama(own, model, api_key=key, base_url=url, prices=prices, num_ctx=window)
+        return RemoteProvider(provider, model, api_key=key, base_url=url, prices=prices, own=own)
     if provider == "ollama":
-        window = fit_num_ctx(settings.max_context_tokens, settings.max_output_tokens)
         return OllamaProvider(model, api_key=key, base_url=url, prices=prices, num_ctx=window)
     preset = {"openai": OpenAIProvider, "anthropic": AnthropicProvider}.get(provider)
     if preset is not None:
@@ -91,7 +81,8 @@ def _needs(
     window = ("max_context_tokens", "max_output_tokens") if provider == "ollama" else ()
     given = ((f"{provider}_api_key", api_key), (address, base_url), ("prices", prices))
     missing = (name for name, value in given if value is None or value == "")
-    return (*(name for name in missing if name in Settings.model_fields), *window)
+    own = () if provider in BUILT_IN_NAMES else ("providers",)
+    return (*(name for name in missing if name in Settings.model_fields), *window, *own)
 
 
 def fit_num_ctx(max_context_tokens: int, max_output_tokens: int | None) -> int:
@@ -149,8 +140,8 @@ class AnthropicProvider(_PresetProvider):
 class OllamaProvider(_PresetProvider):
     """Ollama; ``num_ctx`` is the context window, in tokens, that it opens: its default truncates prompts silently.
 
-    Requests ask it not to truncate a prompt that is too long for that; older versions truncate it anyway. An Ollama on
-    this machine is asked, before the first request, for the length that the model was trained on: no window is longer.
+    Requests ask it not to truncate a prompt that is too long for that; older versions truncate it anyway. It is asked,
+    before the first request, for the length that the model was trained on: no window is longer.
 
     On this machine it is free; elsewhere ``prices`` (dollars per million tokens) must say what it costs.
 
@@ -176,36 +167,21 @@ class OllamaProvider(_PresetProvider):
     ) -> None:
         super().__init__(model, api_key=api_key, base_url=base_url, prices=prices)
         self.num_ctx = num_ctx
-        self._trained: int | None = None
 
     @cached_property
     def facts(self) -> ModelFacts:
         """The facts of the model, with the window that requests ask for."""
         return replace(super().facts, context_window=self.num_ctx, output_ceiling=self.num_ctx)
 
-    async def prepare(self) -> None:
-        """Wait until litellm is loaded, and meanwhile ask an Ollama on this host for the window of its model.
+    @property
+    def _is_window_unknown(self) -> bool:
+        return self._window is None and bool(self._base_url)
 
-        Raises:
-            UsageError: litellm cannot be loaded.
-        """
-        if self._trained is not None or not is_own_host(self._base_url):
-            await super().prepare()
-            return
-        import threading  # noqa: PLC0415 - only for an Ollama on this host
-
-        thread = threading.Thread(target=self._ask_for_trained_window, name="the model's window", daemon=True)
-        thread.start()
-        await super().prepare()
-        await anyio.to_thread.run_sync(thread.join, abandon_on_cancel=True)  # it ends within a second
-        if self._trained is not None and self._trained < self.num_ctx:
-            self.num_ctx = self._trained
-            self.__dict__.pop("facts", None)
-
-    def _ask_for_trained_window(self) -> None:
-        from agentctl.providers.selection import trained_window  # noqa: PLC0415 - only for an Ollama on this host
-
-        self._trained = trained_window(self._base_url, self.model)
+    def _ask_window(self) -> None:
+        """Ask for the length that the model was trained on; a larger ``num_ctx`` is lowered to it silently."""
+        super()._ask_window()
+        if self._window is not None and self._window < self.num_ctx:
+            self.num_ctx = self._window
 
     def _options(self) -> Mapping[str, object]:
         return {"num_ctx": self.num_ctx, "extra_body": {"truncate": False}}
@@ -219,3 +195,23 @@ class OllamaProvider(_PresetProvider):
                 hint_model=f"ollama pull {self.model}   (ollama list shows what is there)",
             )
         )
+
+
+class _NamedOllama(OllamaProvider):
+    """An Ollama of the user's own, under a name of its own."""
+
+    def __init__(
+        self,
+        own: NamedProvider,
+        model: str | None,
+        *,
+        api_key: str | None,
+        base_url: str,
+        prices: Mapping[str, PriceLine],
+        num_ctx: int,
+    ) -> None:
+        RemoteProvider.__init__(self, own.name, model, api_key=api_key, base_url=base_url, prices=prices, own=own)
+        self.num_ctx = num_ctx if own.context_window is None else min(num_ctx, own.context_window)
+
+    def _error_context(self) -> ErrorContext:
+        return super()._error_context()._replace(hint_unreachable="start it there: ollama serve")

@@ -29,18 +29,27 @@ MOST_ERROR_BYTES = 256 * 1024
 FREE_BY_STATUS = frozenset({401, 402, 403, 404, 405})  # with any body; every redirect is free, too
 _EVENTS_BEFORE_REQUEST = ("connection.", "proxy.", "socks.", "http11.response_closed")  # httpcore's: DNS, TCP, TLS
 _ENDS = {mark.encode(): b"\\u%04x" % ord(mark) for mark in "\x85\u2028\u2029"} | {b"[DONE]": b"[DON\\u0045]"}
+#: Headers by which a library identifies the user, perhaps with the key of another provider from the environment.
+_IDENTIFYING = (
+    *("authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie", "anthropic-version"),
+    *("openai-organization", "openai-project"),
+)
 _CLAMPS = frozenset(
     {"max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens", "num_predict", "max_new_tokens"}
 )
 
 
 class RequestTerms(NamedTuple):
-    """The terms for a request to pass the gate: its output clamp, size and address, and whether it asks for usage."""
+    """The terms for a request to pass the gate: its output clamp, size and address, and whether it asks for usage.
+
+    ``auth`` are the only headers that may identify the user, and replace all others; None: those of the library.
+    """
 
     max_output_tokens: int
     most_bytes: int
     base_url: str
     asks_for_usage: bool
+    auth: Mapping[str, str] | None = None
 
 
 class Attempt:
@@ -181,6 +190,10 @@ class Gate(httpx.AsyncBaseTransport):
                 unsent=True,
             )
             raise httpx.ConnectError(why_not, request=request)
+        if attempt.terms.auth is not None:
+            for name in _IDENTIFYING:
+                request.headers.pop(name, None)
+            request.headers.update(attempt.terms.auth)
         request.headers["accept-encoding"] = "identity"  # so that the answer can be read along
         request.extensions["timeout"] = {"connect": CONNECT_S, "pool": CONNECT_S, "write": WRITE_S, "read": None}
         request.extensions["trace"] = self._trace

@@ -25,8 +25,8 @@ _AS_NUMBERS = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
 _FAILURES = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, httpcore.ProxyError)
 
 
-def exchange(url: str, *, until: float, headers: Mapping[str, str]) -> HttpResponse:
-    """GET ``url`` and return the answer before ``time.monotonic()`` reaches ``until``.
+def exchange(url: str, *, until: float, headers: Mapping[str, str], post: bytes | None = None) -> HttpResponse:
+    """GET ``url``, or post JSON to it, and return the answer before ``time.monotonic()`` reaches ``until``.
 
     Raises:
         ProviderUnavailable: no connection, no TLS, no HTTP, or not in time.
@@ -37,21 +37,24 @@ def exchange(url: str, *, until: float, headers: Mapping[str, str]) -> HttpRespo
         parts = urlsplit(url)
         place = format_value(f"{parts.scheme}://{parts.netloc}")
         _check_address(parts)
-        return _get(httpx.URL(url), _proxy_for(url), network, headers)
+        return _send(httpx.URL(url), _proxy_for(url), network, headers, post)
     except (OSError, ValueError, httpx.InvalidURL, *_FAILURES) as error:
         raise _explain(_cause_of(error, network), place) from error
 
 
-def _get(url: httpx.URL, proxy: httpx.Proxy | None, network: _Network, headers: Mapping[str, str]) -> HttpResponse:
+def _send(
+    url: httpx.URL, proxy: httpx.Proxy | None, network: _Network, headers: Mapping[str, str], post: bytes | None
+) -> HttpResponse:
     network.in_tunnel = proxy is not None and url.scheme == "https"
     sent = {"Accept": "application/json", "Accept-Encoding": "identity", "Connection": "close"}
-    sent |= {"User-Agent": USER_AGENT, **headers}
+    sent |= {"User-Agent": USER_AGENT, **headers} | ({} if post is None else {"Content-Type": "application/json"})
+    method = "GET" if post is None else "POST"
     auth = None if not url.username or "Authorization" in sent else (url.username, url.password)
     url = url.copy_with(userinfo=b"")  # httpx prefers it to the key, and logs it
     transport = _Transport(network, proxy, secure=url.scheme == "https")
     with (
         httpx.Client(transport=transport, trust_env=False, timeout=None) as client,  # noqa: S113 - the network has one
-        client.stream("GET", url, headers=sent, auth=auth) as response,
+        client.stream(method, url, headers=sent, auth=auth, content=post) as response,
     ):
         location = response.headers.get("location", "")
         return HttpResponse(response.status_code, response.reason_phrase, _read_body(response), location)
@@ -117,7 +120,13 @@ class _Transport(httpx.BaseTransport):
             host = b"[%b]" % host  # httpcore writes it unchanged into the request to the proxy
         target = httpcore.URL(scheme=url.raw_scheme, host=host, port=url.port, target=url.raw_path)
         answer = self._pool.handle_request(
-            httpcore.Request(request.method, target, headers=request.headers.raw, extensions=request.extensions)
+            httpcore.Request(
+                request.method,
+                target,
+                headers=request.headers.raw,
+                content=request.read(),
+                extensions=request.extensions,
+            )
         )
         return httpx.Response(
             answer.status, headers=answer.headers, content=answer.iter_stream(), extensions=answer.extensions

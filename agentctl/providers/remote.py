@@ -7,16 +7,17 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
 from types import MappingProxyType, ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import anyio
+import anyio.to_thread
 from anyio.lowlevel import RunVar
 
 from agentctl.budget.breaker import ClampExceeded
 from agentctl.budget.input_bound import plain_bound
 from agentctl.budget.output_range import choose_output
-from agentctl.core.errors import StateError, UsageError
+from agentctl.core.errors import AgentctlError, ModelGone, StateError, UsageError
 from agentctl.core.messages import Completion, Delta, Reported, Request
 from agentctl.core.pricing import ModelFacts, Price
 from agentctl.core.redaction import redact
@@ -24,17 +25,18 @@ from agentctl.protocols import Outcome
 from agentctl.providers import litellm_loader
 from agentctl.providers.catalog import Catalog, load_catalog
 from agentctl.providers.chat_format import CompletionBuilder, add_cache_marks, allows_cache_marks, as_messages, as_tools
-from agentctl.providers.endpoints import BASE_URLS, address_of, is_known, is_official, is_own_host, public_url
-from agentctl.providers.llm_provider import LLMProvider
-from agentctl.providers.sampling import Sampling
-from agentctl.providers.stream_readers import (
-    AnthropicReader,
-    GeminiReader,
-    OllamaReader,
-    OpenAIReader,
-    OpenRouterReader,
-    UsageReader,
+from agentctl.providers.endpoints import (
+    BASE_URLS,
+    address_of,
+    auth_headers,
+    is_known,
+    is_official,
+    is_own_host,
+    public_url,
 )
+from agentctl.providers.llm_provider import LLMProvider
+from agentctl.providers.routes import ROUTES, Route
+from agentctl.providers.stream_readers import OpenAIReader
 from agentctl.providers.tokenizers import published_vocabulary
 from agentctl.settings import PriceLine, foreign_model_error
 from agentctl.settings.host import proxy_for
@@ -43,10 +45,13 @@ from agentctl.settings.names import KEY_NAMES
 from agentctl.settings.provider_names import DEFAULT_MODELS, MAKERS, nearest_provider, title_of
 
 if TYPE_CHECKING:
+    import threading
+
     import httpx
 
     from agentctl.providers.error_mapping import ErrorContext
     from agentctl.providers.http_gate import Attempt
+    from agentctl.settings.named_providers import NamedProvider
 
 HANG_UP_S = 2.0
 _SOMEWHERE = "https://provider.invalid"  # where litellm knows the address and we do not
@@ -85,8 +90,8 @@ class _AnswerStream(AsyncIterator[Delta | Reported | Completion]):
 class RemoteProvider(LLMProvider):
     """One model of one provider. Connections stay open for the next turn until ``aclose``.
 
-    ``base_url`` "": the provider's own address. ``prices`` take precedence over litellm's table. ``sampling`` decides
-    the temperature of requests.
+    ``base_url`` "": the provider's own address. ``prices`` take precedence over litellm's table. ``own`` is a provider
+    of the user's own: its requests carry its own key or none, whatever keys the environment has.
     """
 
     def __init__(
@@ -97,9 +102,12 @@ class RemoteProvider(LLMProvider):
         api_key: str | None = None,
         base_url: str | None = None,
         prices: Mapping[str, PriceLine] | None = None,
+        own: NamedProvider | None = None,
     ) -> None:
-        model = model or DEFAULT_MODELS.get(provider)
-        if provider not in ROUTES:
+        self._own = own
+        self.kind = provider if own is None else own.kind
+        model = model or (DEFAULT_MODELS.get(provider) if own is None else own.model)
+        if self.kind not in ROUTES:
             raise UsageError(
                 f"{provider} is not supported: agentctl cannot enforce limits on its requests",
                 hint=nearest_provider(provider, ROUTES) or f"known providers: {', '.join(sorted(ROUTES))}",
@@ -107,8 +115,9 @@ class RemoteProvider(LLMProvider):
         if model is None:
             raise UsageError(f"no model of {provider} was named", hint=f"--model {provider}/NAME")
         self.provider, self.model = provider, model
-        key, url = check_key_argument(provider, api_key), check_address_argument(provider, base_url)
-        self._api_key, self.sampling = key, Sampling()
+        key, url = check_key_argument(provider, api_key), check_address_argument(self.kind, base_url)
+        self._api_key = key
+        self._window: int | None = None if own is None else own.context_window
         self._base_url = (url or BASE_URLS.get(provider, "")).rstrip("/")
         self._found_url = ""
         self._prices = prices or {}
@@ -116,7 +125,9 @@ class RemoteProvider(LLMProvider):
 
     @property
     def _route(self) -> Route:
-        return ROUTES[self.provider]
+        route = ROUTES[self.kind]
+        is_elsewhere = self._own is not None and not is_official(self.kind, self._base_url)
+        return route._replace(extra=MappingProxyType({})) if is_elsewhere else route
 
     @cached_property
     def catalog(self) -> Catalog:
@@ -134,21 +145,30 @@ class RemoteProvider(LLMProvider):
         Raises:
             UsageError: it is not a chat model, or it is another maker's and the address is the provider's own.
         """
-        own, known = is_own_host(self._base_url), is_known(self.provider, self._base_url)
-        if is_official(self.provider, self._base_url):
+        own, known = is_own_host(self._base_url), is_known(self.kind, self._base_url)
+        if self._own is None and is_official(self.provider, self._base_url):
             owners = self.catalog.owners(self.model, MAKERS)
             if (foreign := foreign_model_error(self.provider, self.model, owners)) is not None:
                 raise foreign
-        facts = self.catalog.facts(self.provider, self.model, own_host=own, known_endpoint=known)
+        facts = self.catalog.facts(self.provider, self.model, own_host=own, known_endpoint=known, kind=self.kind)
+        ceiling = None if self._own is None else self._own.output_ceiling
         return replace(
-            facts, may_cut=self._may_cut, base_url=address_of(self.provider, self._base_url or self._found_url)
+            facts,
+            may_cut=self._may_cut,
+            base_url=address_of(self.provider, self._base_url or self._found_url),
+            context_window=self._window or facts.context_window,
+            output_ceiling=ceiling or facts.output_ceiling,
         )
 
     @property
     def _may_cut(self) -> bool:
         """Whether the server may truncate a prompt silently; a provider at its own address does not."""
-        elsewhere = bool(self._base_url) and not is_official(self.provider, self._base_url)
-        return self.provider == "ollama" or (elsewhere and self._route.reader is OpenAIReader)
+        return self.kind == "ollama" or (self._is_elsewhere and self._route.reader is OpenAIReader)
+
+    @property
+    def _is_elsewhere(self) -> bool:
+        """Whether the address is a server of the user's choice."""
+        return bool(self._base_url) and not is_official(self.kind, self._base_url)
 
     @property
     def vocabulary(self) -> str | None:
@@ -164,7 +184,7 @@ class RemoteProvider(LLMProvider):
 
     def price_of(self, model: str, /, *, tier: str = "") -> Price | None:
         """Return the price of another model of this provider, or of one in another service tier; None if unknown."""
-        known = self.catalog.prices_at(self.provider, self._base_url)
+        known = self.catalog.prices_at(self.provider, self._base_url, self.kind)
         for name in (model, model.removeprefix(f"{self.provider}/")):
             if (price := known(name, tier=tier)) is not None:
                 return price
@@ -174,6 +194,8 @@ class RemoteProvider(LLMProvider):
         """Return ``did you mean …?``, or where the priced ones are listed, if the model has no price."""
         if self.facts.price is not None:
             return ""
+        if self._own is not None:
+            return f"if it is free: agentctl config set providers.{self.provider}.price 0"
         if near := self.catalog.near(self.provider, self.model):
             return near
         makers = () if is_own_host(self._base_url) else self.catalog.owners(self.model, MAKERS)
@@ -188,14 +210,46 @@ class RemoteProvider(LLMProvider):
     async def prepare(self) -> None:
         """Wait until litellm is loaded, and ask it for the address if none was given.
 
+        Meanwhile a server of the user's choice is asked for the window of a model that the catalogue does not know.
+
         Raises:
             UsageError: litellm cannot be loaded.
         """
+        asking: threading.Thread | None = None
+        if self._is_window_unknown:
+            import threading  # noqa: PLC0415 - only for a server of the user's choice
+
+            asking = threading.Thread(target=self._ask_window, name="the model's window", daemon=True)
+            asking.start()
         litellm = await litellm_loader.wait_for_litellm()
+        if asking is not None:
+            await anyio.to_thread.run_sync(asking.join, abandon_on_cancel=True)  # it ends within a second
+            self.__dict__.pop("facts", None)
         if not self._base_url:
             with suppress(Exception):  # the first call reports what is wrong
                 self._found_url = self._address(litellm)[1]
                 self.__dict__.pop("facts", None)
+
+    @property
+    def _is_window_unknown(self) -> bool:
+        return self._is_elsewhere and self.facts.context_window is None
+
+    def _ask_window(self) -> None:
+        from agentctl.providers.probe import served_window  # noqa: PLC0415 - only for a server of the user's choice
+
+        self._window = served_window(self.kind, self._base_url, self._api_key, self.model)
+
+    async def _explain(self, error: AgentctlError) -> AgentctlError:
+        """Return the error of a failed attempt; where the model is wrong, with the models that the server has."""
+        if not isinstance(error, ModelGone) or not (self._is_elsewhere or self.kind == "ollama"):
+            return error
+        from agentctl.providers.probe import other_models_hint, served_models  # noqa: PLC0415 - only after this error
+
+        ask = partial(served_models, self.kind, self._base_url, self._api_key)
+        names = await anyio.to_thread.run_sync(ask, abandon_on_cancel=True)
+        if names:
+            error.hint = other_models_hint(self.provider, self.model, names, kind=self.kind)
+        return error
 
     def stream(self, request: Request) -> AsyncIterator[Delta | Reported | Completion]:
         """Send one request and yield its answer, piece by piece; "" is a piece of a call or a thought.
@@ -215,7 +269,8 @@ class RemoteProvider(LLMProvider):
 
         key, base_url = self._address(litellm)
         clamp = request.max_output_tokens or choose_output(self.facts).most
-        terms = RequestTerms(clamp, plain_bound(request), base_url, self._route.asks_for_usage)
+        auth = None if self._own is None else auth_headers(self.kind, key, base_url)
+        terms = RequestTerms(clamp, plain_bound(request), base_url, self._route.asks_for_usage, auth)
         attempt, answer = Attempt(terms, self._route.reader()), CompletionBuilder()
         attempts.append(attempt)
         reader, blocks = attempt.reader, 0
@@ -239,8 +294,7 @@ class RemoteProvider(LLMProvider):
             except Exception as error:
                 if reader.reported is not None:
                     yield Reported(reader.reported)
-                failure = translate_error(error, attempt, self._error_context())
-                raise self.sampling.after_failure(failure, attempt, error) from error
+                raise await self._explain(translate_error(error, attempt, self._error_context())) from error
             if not reader.finished:
                 if reader.reported is not None:
                     yield Reported(reader.reported)
@@ -262,6 +316,8 @@ class RemoteProvider(LLMProvider):
     def _address(self, litellm: ModuleType) -> tuple[str | None, str]:
         """Return the key and the address to use; litellm reads missing ones from the environment."""
         key, base_url = self._api_key, self._base_url
+        if self._own is not None:
+            return key, base_url
         if base_url and (key is not None or self.provider in KEY_NAMES or self.provider == "ollama"):
             return key, base_url
         name = f"{self._route.prefix}/{self.model}"
@@ -273,12 +329,11 @@ class RemoteProvider(LLMProvider):
         from agentctl.providers.http_gate import Gate  # noqa: PLC0415 - httpx comes with litellm
 
         route = self._route
-        sampling = self.sampling.options(self.facts, attempt.terms.base_url)
-        options: dict[str, object] = {**route.extra, **sampling, **self._options()}
+        options: dict[str, object] = {**route.extra, **self._options()}
         messages = as_messages(request.messages)
         if request.tools:
             options["tools"] = as_tools(request.tools)
-            if request.writes and allows_cache_marks(self.provider, self.model, self.facts.price):
+            if request.writes and allows_cache_marks(self.kind, self.model, self.facts.price):
                 messages = add_cache_marks(messages, followed=request.followed)
         if route.asks_for_usage:
             known = litellm.get_supported_openai_params(model=self.model, custom_llm_provider=route.prefix) or ()
@@ -293,7 +348,7 @@ class RemoteProvider(LLMProvider):
             num_retries=0,
             timeout=_LITELLM_TIMEOUT_S,
             client=litellm_loader.make_client(Gate(self._connections(), attempt)),
-            api_key=key,
+            api_key=key if self._own is None else key or "none",  # litellm wants one; the gate sends what is due
             api_base=attempt.terms.base_url or None,
             **options,
         )
@@ -338,45 +393,7 @@ class RemoteProvider(LLMProvider):
             self.provider,
             self.model,
             public_url(self._base_url) if self._base_url else "",
-            key_name=KEY_NAMES.get(self.provider, ""),
+            key_name=KEY_NAMES.get(self.provider, "") if self._own is None else self._own.key_name,
             near=partial(self.catalog.near, self.provider, self.model),
             key=self._api_key or "",
         )
-
-
-class Route(NamedTuple):
-    """How litellm reaches a provider: its ``prefix``, the reader of its answers, and options for each request."""
-
-    prefix: str
-    reader: type[UsageReader] = OpenAIReader
-    asks_for_usage: bool = True
-    extra: Mapping[str, object] = MappingProxyType({})
-
-
-_SPECIAL_ROUTES = {
-    "openai": Route("openai", extra=MappingProxyType({"service_tier": "default"})),
-    "anthropic": Route(
-        "anthropic",
-        AnthropicReader,
-        asks_for_usage=False,
-        extra=MappingProxyType({"service_tier": "standard_only", "allowed_openai_params": ["service_tier"]}),
-    ),
-    "ollama": Route("ollama_chat", OllamaReader, asks_for_usage=False),
-    "gemini": Route("gemini", GeminiReader, asks_for_usage=False),
-    "openrouter": Route("openrouter", OpenRouterReader),
-    "mistral": Route("mistral", asks_for_usage=False),  # reports it unasked
-}
-
-_IN_THE_CHAT_FORMAT = (
-    "ai21", "baseten", "cerebras", "codestral", "cometapi", "compactifai", "custom_openai", "dashscope",
-    "databricks", "deepinfra", "deepseek", "docker_model_runner", "edenai", "empower", "fireworks_ai", "friendliai",
-    "galadriel", "github", "groq", "heroku", "hosted_vllm", "huggingface", "hyperbolic", "inception", "lambda_ai",
-    "lemonade", "litellm_proxy", "llamafile", "lm_studio", "meta_llama", "minimax", "modelscope", "moonshot", "nebius",
-    "novita", "nvidia_nim", "ovhcloud", "sail", "tencent", "together_ai", "vercel_ai_gateway",
-    "volcengine", "wandb", "xai", "zai",
-)  # fmt: skip
-
-#: The providers whose every request passes our gate: a test sends each of them against a closed one.
-ROUTES: Mapping[str, Route] = MappingProxyType(
-    {**{name: Route(name) for name in _IN_THE_CHAT_FORMAT}, **_SPECIAL_ROUTES}
-)

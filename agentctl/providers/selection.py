@@ -27,6 +27,13 @@ def resolve_provider(loaded: Loaded, *, patience_s: float = PATIENCE_S) -> Provi
         AuthFailed: a key is missing or empty.
     """
     owners_of = catalogue_owners(loaded)
+    own = loaded.settings.named(loaded.settings.llm_provider)
+    if own is not None and loaded.settings.llm_model is None and own.model is None:
+        from agentctl.providers.probe import served_models  # noqa: PLC0415 - only where no model is named
+
+        key = None if own.key is None else own.key.get_secret_value()
+        served = served_models(own.kind, own.base_url, key) or ()
+        return choose_provider(loaded, owners_of=owners_of, served=served)
     address = ollama_to_ask(loaded, owners_of)
     if address is None:
         return choose_provider(loaded, owners_of=owners_of)
@@ -43,9 +50,9 @@ def catalogue_owners(loaded: Loaded) -> OwnersOf:
     @cache
     def owners_of(model: str) -> tuple[str, ...]:
         from agentctl.providers.catalog import load_catalog  # noqa: PLC0415 - only for a model without a provider
-        from agentctl.providers.remote import ROUTES  # noqa: PLC0415
+        from agentctl.providers.routes import ROUTES  # noqa: PLC0415
 
-        return load_catalog(loaded.settings.prices).owners(model, ROUTES)
+        return load_catalog(loaded.settings.price_lines).owners(model, ROUTES)
 
     return owners_of
 
@@ -103,22 +110,6 @@ def _ask_capabilities(base_url: str, names: Sequence[str]) -> dict[str, tuple[st
     for thread in threads:
         thread.join()  # each ends by itself within the second
     return found
-
-
-def trained_window(base_url: str, model: str, *, patience_s: float = SHOW_PATIENCE_S) -> int | None:
-    """Return the context window, in tokens, that an Ollama model was trained on; None without an answer in time.
-
-    Ollama silently lowers a larger ``num_ctx`` to this.
-    """
-    until = time.monotonic() + patience_s
-    try:
-        answer = _send(f"{base_url}/api/show", until=until, post=json.dumps({"model": model}).encode())
-    except (OSError, ValueError):
-        return None
-    card = parse_json(answer) if answer.status == 200 else None
-    facts = card.get("model_info") if isinstance(card, dict) else None
-    found = facts.get(f"{facts.get('general.architecture')}.context_length") if isinstance(facts, dict) else None
-    return found if type(found) is int and found > 0 else None
 
 
 def _capabilities(card: Mapping[str, object]) -> tuple[str, ...] | None:

@@ -130,7 +130,7 @@ def _prices_for(provider: LLMProvider, loaded: Loaded) -> PriceOf:
             return found
         from agentctl.providers.catalog import load_catalog  # noqa: PLC0415 - only where another model answers
 
-        return load_catalog(loaded.settings.prices).price_of(provider.facts.provider, model, tier=tier)
+        return load_catalog(loaded.settings.price_lines).price_of(provider.facts.provider, model, tier=tier)
 
     return price_of
 
@@ -191,6 +191,7 @@ def plan_of(loaded: Loaded, choice: ProviderChoice, *, labels: Mapping[str, str]
         ActionDenied: a run started this process, and that run's ledger is not visible from here.
     """
     refuse_incomplete(loaded.parent)
+    loaded = loaded.for_provider(choice.provider)
     settings, own = loaded.settings, check_labels(labels)
     workdir = str(settings.workdir or Path.cwd())
     return Plan(
@@ -265,8 +266,6 @@ def assemble(
     run_files = settings.runs_dir / run_id
     ledger = SqliteLedger(ledger_path or settings.ledger_path)
     answering = provider or make_provider(loaded, choice, plan.limits)
-    if (sampling := getattr(answering, "sampling", None)) and (unsent := sampling.note(answering.facts.model)):
-        warn(unsent)
     counter, remember = _counter_for(loaded, answering.facts)
     capability = loaded.capability if settings.sandbox == "none" else ""  # unusable in a sandbox
     return Orchestrator(
@@ -309,33 +308,41 @@ def _history_observer(loaded: Loaded, warn: Callable[[str], None]) -> tuple[Obse
     return (CostHistory(path, secrets=loaded.secrets, warn=warn),)
 
 
-def providers_under_test(loaded: Loaded, names: Sequence[str]) -> tuple[ProviderUnderTest, ...]:
-    """Return the providers to test: those named, else all that are set up.
+def providers_under_test(
+    loaded: Loaded, names: Sequence[str], *, model_named: bool = False
+) -> tuple[ProviderUnderTest, ...]:
+    """Return the providers to test: those named, else that of the model if one is named, else all that are set up.
 
     Raises:
         UsageError: a provider is unknown, none is set up, or a setting of one of them is invalid.
+        AuthFailed: nothing has a key for the model that is named without a provider.
     """
-    from agentctl.providers.endpoints import base_url_of  # noqa: PLC0415
+    from agentctl.providers.endpoints import base_url_of, kind_of  # noqa: PLC0415
     from agentctl.providers.factory import create_llm_provider  # noqa: PLC0415
     from agentctl.providers.selection import catalogue_owners  # noqa: PLC0415
     from agentctl.runner.provider_trial import ProviderUnderTest  # noqa: PLC0415 - one command only
 
     settings, choice = loaded.settings, None
     if settings.llm_model is not None:
-        with suppress(AgentctlError):  # no run would start; the default model is tested
+        with suppress(
+            *(() if model_named and not names else (AgentctlError,))
+        ):  # else no run would start: test it anyway
             choice = choose_provider(loaded, owners_of=catalogue_owners(loaded))
+    if model_named and not names and choice is not None:
+        names = (choice.provider,)
 
     def under_test(name: str) -> ProviderUnderTest:
         loaded.refuse_wrong(*(() if name == "builtin" else ("llm_provider", "llm_model")), f"provider {name}")
-        key = settings.key_of(name)
+        key, own = settings.key_of(name), settings.named(name)
         is_chosen = name == (settings.llm_provider if choice is None else choice.provider)
         model = (settings.llm_model if choice is None else choice.model) if is_chosen else None
         return ProviderUnderTest(
             name,
-            model or DEFAULT_MODELS.get(name),
+            model or (DEFAULT_MODELS.get(name) if own is None else own.model),
             base_url_of(settings, name),
             None if key is None else key.get_secret_value(),
             lambda: create_llm_provider(name, model, settings=settings),
+            kind_of(settings, name),
         )
 
     return tuple(map(under_test, names or _set_up(loaded)))
@@ -349,6 +356,7 @@ def _set_up(loaded: Loaded) -> tuple[str, ...]:
     named = {name for name in KNOWN_PROVIDERS if settings.key_of(name) is not None}
     named |= {name for name in KNOWN_PROVIDERS if getattr(settings, f"{name}_base_url", None) is not None}
     named |= {name for name in KNOWN_PROVIDERS if loaded.is_wrong(f"provider {name}")}
+    named |= settings.providers.keys()
     if settings.llm_provider is not None:
         named.add(settings.llm_provider)
     if loaded.sources["ollama_host"].kind != "default" or ollama_models(settings.ollama_host) is not None:

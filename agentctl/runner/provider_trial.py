@@ -37,13 +37,14 @@ _TOOL = ToolSpec(
 
 @dataclass(frozen=True, slots=True)
 class ProviderUnderTest:
-    """One provider to test; ``make`` returns it ready for requests."""
+    """One provider to test; ``make`` returns it ready for requests, ``kind`` is whose format it speaks."""
 
     provider: str
     model: str | None
     base_url: str
     key: str | None
     make: Callable[[], LLMProvider]
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,8 @@ async def run_provider_tests(
     found: dict[int, ProviderTestResult] = {}
 
     async def one(place: int, tested: ProviderUnderTest) -> None:
-        asked = partial(probe_provider, tested.provider, tested.base_url, tested.key, tested.model)
+        ask = partial(probe_provider, kind=tested.kind or tested.provider, window=True)
+        asked = partial(ask, tested.provider, tested.base_url, tested.key, tested.model)
         there = await anyio.to_thread.run_sync(asked, abandon_on_cancel=True)  # it costs nothing
         found[place] = ProviderTestResult(there, tested.model)
         if ledger is None or there.status != "done":

@@ -4,7 +4,8 @@
 from it. `load` reads flags, the environment, .env files, config.toml and project files through the sources of
 pydantic-settings (`sources`), takes the strongest value of each setting and checks it by itself (`merge`). A wrong
 value stops the commands that need it; for the others it is a warning (`loaded`). An untrusted file of the working
-directory can only tighten (`project_files`, `untrusted_files`, `trust_store`). `provider_choice` chooses the provider.
+directory can only tighten (`project_files`, `untrusted_files`, `trust_store`). `provider_choice` chooses the provider;
+`named_providers` reads those of the user's own, `named_choice` finds their keys and models.
 `config_file` and `key_file` write the user's own files; `show` lists every value. `labels` and `lineage` say which
 repository, CI job and parent run a run belongs to.
 
@@ -31,10 +32,9 @@ from agentctl.settings.provider_choice import (
     ProviderChoice,
     choose_provider,
     competing_keys,
-    foreign_model_error,
     ollama_to_ask,
 )
-from agentctl.settings.provider_names import DEFAULT_MODELS, KNOWN_PROVIDERS, OTHER_PROVIDERS
+from agentctl.settings.provider_names import DEFAULT_MODELS, KNOWN_PROVIDERS, OTHER_PROVIDERS, foreign_model_error
 from agentctl.settings.sources import Source
 
 __all__ = [

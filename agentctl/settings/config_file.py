@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from decimal import Decimal
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from agentctl.core.errors import StateError, UsageError
 from agentctl.core.files import file_lock, write_atomically
@@ -28,7 +29,11 @@ from agentctl.settings.names import (
 from agentctl.settings.own_files import is_there, read_exact
 from agentctl.settings.price_lines import PricePath, missing_parts, with_price
 from agentctl.settings.project_files import problems_of
+from agentctl.settings.provider_names import own_names
 from agentctl.settings.sources import NEEDS_TOML, SettingEntry, Source, from_toml
+
+if TYPE_CHECKING:
+    from agentctl.settings.provider_lines import ProviderPath
 
 _WHAT = "user config"
 _ALIASES = {
@@ -66,6 +71,11 @@ def check_settable(field: str, path: Path) -> None:
             f"{KEY_NAMES[provider]} is a key: keys do not belong in config.toml",
             hint=f"agentctl providers set-key {provider}",
         )
+    if field == "providers":
+        raise UsageError(
+            "providers is a table: set one part of one provider",
+            hint="agentctl config set providers.lab.base_url http://127.0.0.1:8080/v1",
+        )
     if field in TABLE_FIELDS:
         raise UsageError(
             f"{field} is a table: set the price of one model",
@@ -87,7 +97,8 @@ def save_value(path: Path, field: str, words: Sequence[str]) -> bool:
         StateError: the file cannot be written; it stays as it was.
     """
     check_settable(field, path)
-    literal = _literal(field, words, Path.cwd()) if words else None
+    own = _own_names(path) if field == "llm_provider" else ()
+    literal = _literal(field, words, Path.cwd(), own) if words else None
     if literal is not None and not literal.isprintable():
         raise UsageError(f"the value of {field} contains invalid UTF-8 and cannot be written into config.toml")
     if literal is None and not is_there(path):
@@ -114,17 +125,52 @@ def save_price(path: Path, price: PricePath, words: Sequence[str]) -> tuple[bool
     """
     import tomlkit  # noqa: PLC0415 - needed only to change the file
 
-    if not words and not is_there(path):
+    changed = _save_table(path, words, lambda before: with_price(before, price, words, file=path))
+    if changed is None:
         return False, ()
+    lines = tomlkit.parse(changed.after.removeprefix("\ufeff")).unwrap().get("prices", {})
+    return changed.after != changed.before, missing_parts(lines, price.model)
+
+
+def save_provider(path: Path, provider: ProviderPath, words: Sequence[str]) -> tuple[bool, tuple[ProviderPath, ...]]:
+    """Write a part of a provider's table into the config.toml at ``path``, or remove it (no ``words``).
+
+    Returns whether the file changed, and the parts that the provider still needs.
+
+    Raises:
+        UsageError: the value or the file is invalid.
+        StateError: the file cannot be written; it stays as it was.
+    """
+    import tomlkit  # noqa: PLC0415 - needed only to change the file
+
+    from agentctl.settings.provider_lines import missing_parts, with_provider  # noqa: PLC0415 - most users have none
+
+    changed = _save_table(path, words, lambda before: with_provider(before, provider, words, file=path))
+    if changed is None:
+        return False, ()
+    tables = tomlkit.parse(changed.after.removeprefix("\ufeff")).unwrap().get("providers", {})
+    return changed.after != changed.before, missing_parts(tables, provider.name)
+
+
+class _Change(NamedTuple):
+    """The text of the file before and after a change."""
+
+    before: str
+    after: str
+
+
+def _save_table(path: Path, words: Sequence[str], change: Callable[[str], str]) -> _Change | None:
+    """Apply ``change`` to the file at ``path``; return None if there is no file, and nothing to write."""
+    if not words and not is_there(path):
+        return None
     with file_lock(path, _WHAT):
         before = read_exact(path, _WHAT)
         _refuse_broken(before.removeprefix("\ufeff"))
-        after = with_price(before, price, words, file=path)
+        after = change(before)
         if after != before:
             mode = stat.S_IMODE(path.stat().st_mode) if is_there(path) else 0o600
             write_atomically(path, after, mode=mode)
-    lines = tomlkit.parse(after.removeprefix("\ufeff")).unwrap().get("prices", {})
-    return after != before, missing_parts(lines, price.model)
+    return _Change(before, after)
 
 
 def _refuse_broken(body: str) -> None:
@@ -133,8 +179,18 @@ def _refuse_broken(body: str) -> None:
             raise UsageError(f"{problem.text}; nothing was changed", hint="correct the file by hand first")
 
 
-def parse_value(field: str, words: Sequence[str], cwd: Path | None = None) -> object:
+def _own_names(path: Path) -> tuple[str, ...]:
+    """Return the names of the user's own providers in the config.toml at ``path``."""
+    if not is_there(path):
+        return ()
+    entry = from_toml(read_exact(path, _WHAT), kind="user config", path=path).entries.get("providers")
+    return () if entry is None else own_names(entry.value)
+
+
+def parse_value(field: str, words: Sequence[str], cwd: Path | None = None, own: Sequence[str] = ()) -> object:
     """Return the value that ``config set`` gives to a setting; relative paths begin at ``cwd``.
+
+    ``own`` are the names of the user's own providers.
 
     Raises:
         UsageError: the value is not allowed.
@@ -142,14 +198,14 @@ def parse_value(field: str, words: Sequence[str], cwd: Path | None = None) -> ob
     given: object = words[0].strip() if len(words) == 1 else list(words)
     if field in ("workdir", "cost_history_file") and isinstance(given, str) and given:
         given = absolute(given, cwd or Path.cwd())
-    values, problems = validate({field: SettingEntry(given, Source("your answer"), field)})
+    values, problems = validate({field: SettingEntry(given, Source("your answer"), field)}, own=own)
     if problems:
         allowed = problems[0].text.rpartition("allowed: ")[2]
         raise UsageError(safe_text(f'{field} cannot be "{format_value(" ".join(words))}"; allowed: {allowed}'))
     return values[field]
 
 
-def _literal(field: str, words: Sequence[str], cwd: Path) -> str:
+def _literal(field: str, words: Sequence[str], cwd: Path, own: Sequence[str]) -> str:
     """Return a value in TOML.
 
     Raises:
@@ -157,7 +213,7 @@ def _literal(field: str, words: Sequence[str], cwd: Path) -> str:
     """
     import tomlkit  # noqa: PLC0415 - needed only to change the file
 
-    value = parse_value(field, words, cwd)
+    value = parse_value(field, words, cwd, own)
     if isinstance(value, Decimal):
         return f"{value:f}"
     if isinstance(value, float | Path):

@@ -19,6 +19,7 @@ SECTIONS = {
     "reach": 'permissions; a rule is a tool, or one with arguments: "docker_restart(name=web)"',
     "look": "output",
     "folders": "folders of agentctl's own files",
+    "providers": "providers of your own: any server that speaks a known format, with its address, price and key",
     "prices": "prices that replace or add to litellm's: dollars per million tokens, 0 is free",
 }
 

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from agentctl.core.errors import StateError, UsageError
 from agentctl.core.files import file_lock, write_atomically
 from agentctl.core.text import safe_text
+from agentctl.settings.declaration import PREFIX
 from agentctl.settings.merge import absolute
 from agentctl.settings.model import default_folder
 from agentctl.settings.names import ENV_NAMES, KEY_NAMES
@@ -56,10 +57,16 @@ def own_env_file(environ: Mapping[str, str] | None = None) -> Path:
         raise UsageError("the working directory no longer exists", hint="change to another directory") from error
 
 
-def environment_key(provider: str, key: str | None, environ: Mapping[str, str] | None = None) -> EnvironmentKey:
+def environment_key(
+    provider: str, key: str | None, environ: Mapping[str, str] | None = None, *, variable: str = ""
+) -> EnvironmentKey:
     """Return the variable of the environment that holds another key of the provider than ``key``; it overrides the
-    file.
+    file. ``variable`` holds the key of a provider of the user's own.
     """
+    if variable:
+        held = {at: text.strip() for at, text in _own_variables(variable, os.environ if environ is None else environ)}
+        wins = next((at for at, text in held.items() if text and text != key), "")
+        return EnvironmentKey(wins, "" if any(held.values()) else next(iter(held), ""))
     layer = from_environment(os.environ if environ is None else environ)
     field = KEY_NAMES[provider].lower()
     entry = layer.entries.get(field)
@@ -69,8 +76,16 @@ def environment_key(provider: str, key: str | None, environ: Mapping[str, str] |
     )
 
 
-def save_key(path: Path, provider: str, key: SecretStr | None) -> bool:
+def _own_variables(variable: str, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    from agentctl.settings.named_providers import key_variables  # noqa: PLC0415 - most users have none
+
+    yield from ((at, environ[at]) for at in key_variables(variable) if at in environ)
+
+
+def save_key(path: Path, provider: str, key: SecretStr | None, *, variable: str = "") -> bool:
     """Write the key of ``provider`` into the .env at ``path``, or remove it (None); return whether the file changed.
+
+    ``variable`` is the name of the line for a provider of the user's own.
 
     Afterwards exactly one line holds the key. All other lines stay, also those that other processes write meanwhile. A
     new folder is for the user only; an existing one is left as it is.
@@ -83,21 +98,22 @@ def save_key(path: Path, provider: str, key: SecretStr | None) -> bool:
         return False
     with file_lock(path, "user .env"):
         before = read_exact(path, "user .env", private=True)
-        after = with_key(before, provider, key)
+        name = variable or KEY_NAMES[provider]
+        after = with_key(before, name, key)
         if after != before:
-            write_atomically(path, after, check=lambda fresh: _reads_back(fresh, provider, key, path=path))
+            write_atomically(path, after, check=lambda fresh: _reads_back(fresh, name, key, path=path))
         return after != before or key is not None
 
 
-def with_key(text: str, provider: str, key: SecretStr | None) -> str:
-    """Return ``text`` with one line for the key of ``provider``, or without it. The line replaces the first old one, or
-    else goes to the end.
+def with_key(text: str, name: str, key: SecretStr | None) -> str:
+    """Return ``text`` with one line for the key variable ``name``, or without it. The line replaces the first old one,
+    or else goes to the end.
 
     Raises:
         StateError: the file has an unterminated quote that would swallow the line.
     """
-    name, secret = KEY_NAMES[provider], None if key is None else key.get_secret_value()
-    names = ENV_NAMES[name.lower()]
+    secret = None if key is None else key.get_secret_value()
+    names = ENV_NAMES.get(name.lower(), (PREFIX + name, name))
     body = text.removeprefix("\ufeff")
     bindings = _bindings(body)
     others = _values(bindings, but=names)
@@ -172,9 +188,10 @@ def _values(bindings: list[Binding], *, but: tuple[str, ...]) -> list[tuple[str 
     ]
 
 
-def _reads_back(fresh: Path, provider: str, key: SecretStr | None, *, path: Path) -> None:
+def _reads_back(fresh: Path, name: str, key: SecretStr | None, *, path: Path) -> None:
     back = read_own_file(fresh, "user .env", private=True)
     found = None if isinstance(back, Problem) else from_dotenv(back, kind="user .env", path=path)
-    entry = found.entries.get(KEY_NAMES[provider].lower()) if found else None
-    if found is None or (entry and entry.value) != (key and key.get_secret_value()):
+    names = ENV_NAMES.get(name.lower(), (PREFIX + name, name))
+    read = None if found is None else next((found.variables[at] for at in names if at in found.variables), None)
+    if found is None or read != (key and key.get_secret_value()):
         raise StateError(safe_text(f"user .env {path} would not read back as it was written"))

@@ -150,9 +150,10 @@ def check_settings(
     loaded, problems, read = _load(flags, environ, cwd, env_files, config, remember=False)
     shadowed: list[str] = []
     known = {problem.text for problem in problems}
+    own = () if loaded is None else tuple(loaded.settings.providers)
     for layer in read.layers if read else ():
         entries = {**layer.entries, **absolute_folders(layer.entries, Path.cwd() if cwd is None else cwd)}
-        wrong = [problem for problem in validate(entries).problems if problem.text not in known]
+        wrong = [problem for problem in validate(entries, own=own).problems if problem.text not in known]
         shadowed += [f"{problem.text}; it has no effect, because a stronger source sets it" for problem in wrong]
     said = () if loaded is None else tuple(note for note in loaded.notes if note not in loaded.warnings)
     notes = (*said, *shadowed)
@@ -193,6 +194,11 @@ def _load(
             problems += [problem for layer in trusted for problem in layer.problems]
     entries, notes = merged.entries, [*merged.notes, *said]
     values, wrong = validate(entries)
+    if values.get("providers"):
+        from agentctl.settings.named_choice import with_keys  # noqa: PLC0415 - most users have none
+
+        named, unusable = with_keys(values["providers"], read.layers)
+        values, wrong = {**values, "providers": named}, (*wrong, *unusable)
     settings = Settings.model_construct(**values)
     problems += (*merged.problems, *wrong, *_places(settings, where, _needs_env(read.layers[: read.outer])))
     sources = dict.fromkeys(Settings.model_fields, Source("default")) | {name: entries[name].source for name in values}

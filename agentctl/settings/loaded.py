@@ -67,6 +67,26 @@ class Loaded:
         secrets = (*self.secrets, capability)
         return replace(self, capability=capability, secrets=secrets, redactor=Redactor(secrets))
 
+    def for_provider(self, name: str) -> Loaded:
+        """Return a copy with the time-outs of the user's own provider ``name``, where no stronger source sets them.
+
+        They are lines of config.toml; a project file that has lowered a time-out keeps its effect.
+        """
+        own = self.settings.named(name)
+        if own is None:
+            return self
+        changes: dict[str, float] = {}
+        for limit in ("timeout", "llm_timeout"):
+            value, kind = getattr(own, limit), self.sources[limit].kind
+            if value is not None and (kind in ("user config", "default") or limit in self.tightened):
+                changes[limit] = min(value, getattr(self.settings, limit)) if limit in self.tightened else value
+        source = Source("user config", f"{self.config_file} [providers.{name}]")
+        return replace(
+            self,
+            settings=self.settings.model_copy(update=changes),
+            sources={**self.sources, **dict.fromkeys(changes, source)},
+        )
+
     @property
     def warnings(self) -> tuple[str, ...]:
         """A line for each problem that was set aside."""

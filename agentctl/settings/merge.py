@@ -23,19 +23,19 @@ from agentctl.settings.names import (
     SECRET_FIELDS,
     TOML_FIELDS,
 )
-from agentctl.settings.prices import WrongPrices
+from agentctl.settings.prices import Wrong, WrongLines
 from agentctl.settings.provider_names import (
+    BUILT_IN_NAMES,
     HOSTS,
     KNOWN_PROVIDERS,
     NAMESPACES,
-    OTHER_PROVIDERS,
     SLASHED_MODELS,
+    own_names,
     title_of,
 )
 from agentctl.settings.sources import ALWAYS, Layer, Problem, SettingEntry
 
 _ORDER = {name: at for at, name in enumerate(DECLARED)}
-_PROVIDERS = frozenset({*KNOWN_PROVIDERS, *OTHER_PROVIDERS})
 
 
 class Merged(NamedTuple):
@@ -52,6 +52,9 @@ def merge(layers: Sequence[Layer], *, cwd: Path) -> Merged:
     notes: list[str] = []
     for layer in reversed(layers):
         entries |= layer.entries
+    if "providers" in entries:
+        layers = _without_own_key_names(layers, entries["providers"].value)
+    for layer in reversed(layers):
         notes[:0] = layer.notes
     named = entries.get("config_dir")
     if named is not None and named.source.kind == "user .env":
@@ -60,8 +63,17 @@ def merge(layers: Sequence[Layer], *, cwd: Path) -> Merged:
     entries |= absolute_folders(entries, cwd)
     for name in ("llm_provider", "llm_model"):
         entries.pop(name, None)
-    pair, problems, said = _provider_and_model(layers)
+    own = own_names(entries["providers"].value) if "providers" in entries else ()
+    pair, problems, said = _provider_and_model(layers, frozenset(own))
     return Merged(entries | pair, problems, (*notes, *said))
+
+
+def _without_own_key_names(layers: Sequence[Layer], table: object) -> Sequence[Layer]:
+    """Return the layers without a note on the keys of the user's own providers: these names have an effect."""
+    from agentctl.settings.named_choice import used_key_names  # noqa: PLC0415 - most users have none
+
+    used = used_key_names(table)
+    return [layer._replace(strays=tuple(name for name in layer.strays if name not in used)) for layer in layers]
 
 
 def absolute_folders(entries: Mapping[str, SettingEntry], cwd: Path) -> dict[str, SettingEntry]:
@@ -83,14 +95,15 @@ def absolute(path: object, cwd: Path) -> Path:
 
 
 def _provider_and_model(
-    layers: Sequence[Layer],
+    layers: Sequence[Layer], own: frozenset[str] = frozenset()
 ) -> tuple[dict[str, SettingEntry], tuple[Problem, ...], tuple[str, ...]]:
     """Choose both, starting with the weakest layer: a model belongs to the provider that it was set with.
 
     ``openai/gpt-4o`` as a model sets both, unless the same layer names a provider whose own models look like that;
     with a provider named, an unknown prefix (``meta/…``) is part of the model's name. Where a weaker layer names a host
-    of other makers' models, ``openai/…`` may mean either, which is a problem.
+    of other makers' models, or one of the user's ``own``, ``openai/…`` may mean either, which is a problem.
     """
+    known, slashed, hosts = BUILT_IN_NAMES | own, SLASHED_MODELS | own, HOSTS | own
     provider: SettingEntry | None = None
     model: SettingEntry | None = None
     problems: list[Problem] = []
@@ -103,13 +116,13 @@ def _provider_and_model(
         if problems and new_provider and (new_model or _word(new_provider) != _word(provider)):
             problems.clear()  # a stronger source names another pair
         head, _, tail = str(new_model.value).partition("/") if new_model else ("", "", "")
-        if new_model and tail and head.lower() in _PROVIDERS:
-            if new_provider is None and provider and _word(provider) in HOSTS and head.lower() in NAMESPACES:
+        if new_model and tail and head.lower() in known:
+            if new_provider is None and provider and _word(provider) in hosts and head.lower() in NAMESPACES:
                 either = [_either(provider, new_model)]
             if new_provider is None or _word(new_provider) == head.lower():
                 new_provider = new_provider or new_model._replace(value=head)
                 new_model = new_model._replace(value=tail)
-            elif head.lower() in KNOWN_PROVIDERS and _word(new_provider) not in SLASHED_MODELS:
+            elif head.lower() in {*KNOWN_PROVIDERS, *own} and _word(new_provider) not in slashed:
                 both = f"{_word(new_provider)} ({new_provider.origin}) and {head} ({new_model.origin})"
                 said = safe_text(f"two providers are named at once: {both}")
                 flags = "flag" in (new_provider.source.kind, new_model.source.kind)
@@ -190,16 +203,31 @@ class Validated(NamedTuple):
     problems: tuple[Problem, ...]
 
 
-def validate(entries: Mapping[str, SettingEntry]) -> Validated:
-    """Validate entries, each by itself; a problem has name, value, source, and the allowed values."""
+def validate(entries: Mapping[str, SettingEntry], *, own: Sequence[str] = ()) -> Validated:
+    """Validate entries, each by itself; a problem has name, value, source, and the allowed values.
+
+    ``own`` are the names of the user's own providers, besides those of a table among the entries.
+    """
     values: dict[str, Any] = {}
     problems: list[Problem] = []
+    if "providers" in entries:
+        own = tuple(dict.fromkeys((*own, *own_names(entries["providers"].value))))
     for name, entry in sorted(entries.items(), key=lambda pair: _ORDER[pair[0]]):
+        wrong: Exception | str
         try:
-            values[name] = _validator(name).validate_python(entry.value)
+            is_named = own and name == "llm_provider" and entry.value is not None
+            values[name] = (
+                parsers.provider(entry.value, own) if is_named else _validator(name).validate_python(entry.value)
+            )
+            continue
         except ValidationError as exc:
-            wrong = exc.errors(include_url=False, include_input=False)[0]
-            problems += _problems(name, entry, wrong.get("ctx", {}).get("error") or wrong["msg"])
+            found = exc.errors(include_url=False, include_input=False)[0]
+            wrong = found.get("ctx", {}).get("error") or found["msg"]
+        except ValueError as exc:
+            wrong = exc
+        if isinstance(wrong, WrongLines) and wrong.right is not None:
+            values[name] = wrong.right
+        problems += _problems(name, entry, wrong)
     return Validated(values, tuple(problems))
 
 
@@ -211,12 +239,12 @@ def _validator(name: str) -> TypeAdapter[Any]:
 
 def _problems(name: str, entry: SettingEntry, wrong: Exception | str) -> tuple[Problem, ...]:
     stops = ALWAYS if entry.source.kind == "flag" else (name, *DECLARED[name].needed_by)
-    if isinstance(wrong, WrongPrices):
+    if isinstance(wrong, WrongLines):
         return tuple(
             Problem(
                 safe_text(f"{one.before} ({entry.within(one.line, one.part).origin}){one.after}"),
-                one.hint or (f"move {one.line} above the line [prices]" if one.line in TOML_FIELDS else ""),
-                stops,
+                one.hint or _misplaced_hint(name, one),
+                _line_stops(one, stops) if name == "providers" else stops,
             )
             for one in wrong.wrong
         )
@@ -226,13 +254,31 @@ def _problems(name: str, entry: SettingEntry, wrong: Exception | str) -> tuple[P
     return (Problem(said, "", stops),)
 
 
+def _misplaced_hint(name: str, one: Wrong) -> str:
+    """Return where to move a setting that stands below the header of a table."""
+    if one.line in TOML_FIELDS:
+        return f"move {one.line} above the line [{name}]"
+    is_inner = name == "providers" and one.part in TOML_FIELDS
+    return f"move {one.part} above the line [{name}.{one.line}]" if is_inner else ""
+
+
+def _line_stops(one: Wrong, stops: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what a wrong line of ``providers`` stops: that provider; every model if its name cannot be used."""
+    if own_names({one.line: None}):
+        return ("providers", f"provider {one.line}")
+    return (*stops, f"provider {one.line}")
+
+
 def secret_texts(layers: Sequence[Layer], settings: Settings, environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return the texts to redact: every key in any layer, passwords in addresses, and variables of the environment that
     are keys by their name (of other providers, which litellm reads itself) or open a run's budget.
     """
     keys = [entry.value for layer in layers for name, entry in layer.entries.items() if name in SECRET_FIELDS]
     texts = [value.get_secret_value() if isinstance(value, SecretStr) else str(value) for value in keys]
-    for url in (settings.openai_base_url, settings.anthropic_base_url, settings.ollama_host, settings.docker_host):
+    named = settings.providers.values()
+    texts += [one.key.get_secret_value() for one in named if one.key is not None]
+    own = (settings.openai_base_url, settings.anthropic_base_url, settings.ollama_host, settings.docker_host)
+    for url in (*own, *(one.base_url for one in named)):
         user = re.search(r"//[^/:]*:(\S+)@", url or "")
         texts += [user[1]] if user else []
     texts += [

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, PlainValidator, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
@@ -19,6 +19,9 @@ from agentctl.settings import parsers
 from agentctl.settings.declaration import COMMON, CONTEXT, LIMITS, OUTPUT, REACH, Flag, setting
 from agentctl.settings.prices import PriceLine, price_lines
 
+if TYPE_CHECKING:
+    from agentctl.settings.named_providers import NamedProvider
+
 Dollars = Annotated[Decimal | None, BeforeValidator(parsers.dollars)]
 Seconds = Annotated[float, BeforeValidator(parsers.duration(zero=False))]
 AtLeastOne = Annotated[int, BeforeValidator(parsers.count(1))]
@@ -27,13 +30,21 @@ Liftable = Annotated[int | None, BeforeValidator(parsers.count(0, liftable=True)
 Word = Annotated[str | None, BeforeValidator(parsers.maybe(parsers.word))]
 Names = Annotated[tuple[str, ...] | None, NoDecode, BeforeValidator(parsers.maybe(parsers.names))]
 Rules = Annotated[tuple[str, ...], NoDecode, BeforeValidator(parsers.rules)]
-Temperature = Annotated[Decimal | Literal["auto", "none"], PlainValidator(parsers.temperature)]
 YesNo = Annotated[bool, BeforeValidator(parsers.boolean)]
 Key = Annotated[SecretStr | None, BeforeValidator(parsers.maybe(parsers.secret))]
 Address = Annotated[str | None, BeforeValidator(parsers.maybe(parsers.address))]
 Folder = Annotated[Path, BeforeValidator(parsers.folder)]
 MaybeFolder = Annotated[Path | None, BeforeValidator(parsers.maybe(parsers.folder))]
 Prices = Annotated[Mapping[str, PriceLine], PlainValidator(price_lines)]
+
+
+def _named_providers(value: object) -> object:
+    from agentctl.settings.named_providers import named_providers  # noqa: PLC0415 - most users have none
+
+    return named_providers(value)
+
+
+Providers = Annotated[Mapping[str, Any], PlainValidator(_named_providers)]
 
 _PERMISSION = ("run", "policy")
 
@@ -87,10 +98,6 @@ class Settings(BaseSettings):
         "use this model, or provider/model (agentctl models); unset: the provider's default",
         Flag(COMMON, "NAME", spellings=("-m", "--model")), bare=True, needed_by=("model",),
         example="openai/gpt-4o-mini")
-    temperature: Temperature = setting(
-        "auto", "TEMPERATURE", "answer",
-        "send this temperature (0 to 2) or none; auto: 0 to servers on this host",
-        Flag(LIMITS, "N"), needed_by=("model",))
     openai_api_key: Key = _key("openai")
     anthropic_api_key: Key = _key("anthropic")
     gemini_api_key: Key = _key("gemini")
@@ -233,7 +240,10 @@ class Settings(BaseSettings):
         lambda: default_folder("cache_dir"), "CACHE_DIR", "folders", "folder of cached data",
         in_toml=False)
 
-    # Left out of dumps: no caller needs it there.
+    # Left out of dumps: no caller needs them there.
+    providers: Providers = setting(
+        lambda: MappingProxyType({}), (), "providers", "providers of your own, by name; unset: none",
+        needed_by=("model",), exclude=True, repr=False)
     prices: Prices = setting(
         lambda: MappingProxyType({}), (), "prices", "prices of models; unset: litellm's",
         needed_by=("model", "prices"), exclude=True)
@@ -253,8 +263,20 @@ class Settings(BaseSettings):
 
     def key_of(self, provider: str) -> SecretStr | None:
         """Return the API key of ``provider``, or None if it is unset or the provider has none."""
+        if (own := self.named(provider)) is not None:
+            return own.key
         found: SecretStr | None = getattr(self, f"{provider}_api_key", None)
         return found
+
+    def named(self, provider: str | None) -> "NamedProvider | None":
+        """Return the provider of the user's own with this name, None if there is none."""
+        return self.providers.get(provider or "")
+
+    @property
+    def price_lines(self) -> Mapping[str, PriceLine]:
+        """The lines of ``prices``, and the prices of the user's own providers for all of their models (``lab/*``)."""
+        own = {f"{name}/*": one.price for name, one in self.providers.items() if one.price is not None}
+        return {**self.prices, **own} if own else self.prices
 
     @property
     def ledger_path(self) -> Path:

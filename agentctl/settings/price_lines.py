@@ -36,6 +36,11 @@ class PricePath(NamedTuple):
         """The path as a shell takes it."""
         return shlex.quote(str(self))
 
+    @property
+    def example(self) -> str:
+        """A value that it could have."""
+        return "0.15"
+
 
 def parse_price_path(word: str) -> PricePath | None:
     """Return the line or part of ``prices`` that ``word`` names, None if it names another setting.
@@ -104,10 +109,10 @@ def with_price(text: str, path: PricePath, words: Sequence[str], *, file: Path) 
     if not isinstance(wanted_prices, dict) or not isinstance(document.get("prices", {}), dict):
         raise UsageError(safe_text(f"prices in {file} is not a table; nothing was changed"))
     if words:
-        _change(wanted_prices, path, _literals(path, words))
+        _change(wanted_prices, path, literal_of(path, words))
         if "prices" not in document:
             document["prices"] = tomlkit.table()
-        _change(document["prices"], path, _literals(path, words))
+        _change(document["prices"], path, literal_of(path, words))
     elif not (_remove(wanted_prices, path) and _remove(document["prices"], path)):
         return text
     ends = "\r\n" if "\r\n" in body and not re.search(r"(?<!\r)\n", body) else "\n"
@@ -119,7 +124,7 @@ def with_price(text: str, path: PricePath, words: Sequence[str], *, file: Path) 
     return mark + after
 
 
-def _literals(path: PricePath, words: Sequence[str]) -> Item:
+def literal_of(path: PricePath, words: Sequence[str]) -> Item:
     """Return a value as an item of TOML: a number, or a whole line."""
     import tomlkit  # noqa: PLC0415 - needed only to change the file
 

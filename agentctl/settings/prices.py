@@ -61,12 +61,12 @@ class Wrong(NamedTuple):
     hint: str = ""
 
 
-class WrongPrices(ValueError):
-    """Lines of the table are wrong; ``problems`` has one for each."""
+class WrongLines(ValueError):
+    """Lines of a table are wrong: ``wrong`` has each of them, ``right`` the lines that can be used."""
 
-    def __init__(self, wrong: tuple[Wrong, ...]) -> None:
-        super().__init__(PRICES_ALLOWED)
-        self.wrong = wrong
+    def __init__(self, allowed: str, wrong: tuple[Wrong, ...], right: Mapping[str, object] | None = None) -> None:
+        super().__init__(allowed)
+        self.wrong, self.right = wrong, right
 
 
 class WrongUnit(ValueError):
@@ -121,7 +121,7 @@ def price_lines(value: object) -> Mapping[str, PriceLine]:
     """Return the lines by their names in the table.
 
     Raises:
-        ValueError: this is not a table, or some of its lines are wrong (``WrongPrices``).
+        ValueError: this is not a table, or some of its lines are wrong (``WrongLines``).
     """
     if not isinstance(value, Mapping):
         raise ValueError(PRICES_ALLOWED)
@@ -135,7 +135,7 @@ def price_lines(value: object) -> Mapping[str, PriceLine]:
         else:
             lines[name] = _line(line)
     if wrong:
-        raise WrongPrices(tuple(wrong[:_MOST_WRONG]))
+        raise WrongLines(PRICES_ALLOWED, tuple(wrong[:_MOST_WRONG]))
     return MappingProxyType(lines)
 
 

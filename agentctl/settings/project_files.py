@@ -150,6 +150,7 @@ def _apply(
     usable = [name for name in layer.entries if name not in TIGHTENING or name in loosening]
     weaker = weaker_than(file.path)
     wanted = [name for name in usable if stood[name].kind in weaker and not _is_what_holds(name, layer, first)]
+    own = tuple(first.providers)
     ignored = tuple(IgnoredLine(name, layer.entries[name].name, file.path, place) for name in wanted)
     once = _notes_once(layer, ignored, found)
     changed = project._replace(
@@ -157,7 +158,7 @@ def _apply(
         sources={**project.sources, **{name: Source("project file", os.fspath(file.path)) for name in step.changes}},
         tightened={**project.tightened, **dict.fromkeys(step.changes, file.path)},
         ignored=(*project.ignored, *ignored),
-        offers=(*project.offers, *_offers(layer, wanted, found, once)),
+        offers=(*project.offers, *_offers(layer, wanted, found, once, own)),
     )
     return _add_notes(changed, always), once
 
@@ -168,21 +169,24 @@ def weaker_than(path: Path) -> frozenset[str]:
 
 
 def _offers(
-    layer: Layer, wanted: Sequence[str], found: FoundProjectFile, once: Sequence[str]
+    layer: Layer, wanted: Sequence[str], found: FoundProjectFile, once: Sequence[str], own: Sequence[str]
 ) -> tuple[TrustPrompt, ...]:
     """Return the trust prompt for a file: none if trusting it changes nothing, or would break the next run."""
     names = {name: layer.entries[name].name for name in wanted if name not in NEVER}
-    if not names or found.file.doubt or problems_of(layer):
+    if not names or found.file.doubt or problems_of(layer, own):
         return ()
     note = safe_text(once[0]) if once else ""
     changed = found.trust_state == "changed"
     return (TrustPrompt(found.file, found.place, tuple(names.values()), consequences(names), changed, note),)
 
 
-def problems_of(layer: Layer) -> tuple[Problem, ...]:
-    """Return the problems of a file by itself: a run that used it would not start."""
+def problems_of(layer: Layer, own: Sequence[str] = ()) -> tuple[Problem, ...]:
+    """Return the problems of a file by itself: a run that used it would not start.
+
+    ``own`` are the names of the user's own providers.
+    """
     merged = merge((layer,), cwd=Path("/"))
-    return (*layer.problems, *merged.problems, *validate(merged.entries).problems)
+    return (*layer.problems, *merged.problems, *validate(merged.entries, own=own).problems)
 
 
 def _read_offered(layer: Layer, place: str) -> tuple[dict[str, object], list[str]]:
@@ -204,7 +208,7 @@ def _is_what_holds(name: str, layer: Layer, settings: Settings) -> bool:
     if name in SECRET_FIELDS:
         held = getattr(settings, name)
         return held is not None and held.get_secret_value() == layer.entries[name].value
-    values, problems = validate({name: layer.entries[name]})
+    values, problems = validate({name: layer.entries[name]}, own=tuple(settings.providers))
     return not problems and bool(values[name] == getattr(settings, name))
 
 

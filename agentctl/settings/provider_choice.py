@@ -20,6 +20,7 @@ from agentctl.settings.provider_names import (
     CLOSED_MAKERS,
     DEFAULT_MODELS,
     MAKERS,
+    foreign_model_error,
     maker_of,
     other_key_name,
     title_of,
@@ -53,12 +54,17 @@ class ProviderChoice(NamedTuple):
 
 
 def choose_provider(
-    loaded: Loaded, *, ollama_models: tuple[str, ...] | None = None, owners_of: OwnersOf = no_owners
+    loaded: Loaded,
+    *,
+    ollama_models: tuple[str, ...] | None = None,
+    owners_of: OwnersOf = no_owners,
+    served: tuple[str, ...] = (),
 ) -> ProviderChoice:
     """Choose the provider: a named one, else the model's, else the one with a key, else Ollama here, else builtin.
 
     ``ollama_models`` are the tool-capable models of an Ollama on loopback; None when it was not asked or did not
-    answer (``ollama_to_ask`` says whether to). Under CI, with an empty key variable or with a model named, nothing
+    answer (``ollama_to_ask`` says whether to). ``served`` are the models that the server of the user's own provider
+    lists, where no model is named. Under CI, with an empty key variable or with a model named, nothing
     falls through to Ollama or builtin.
 
     Raises:
@@ -67,7 +73,7 @@ def choose_provider(
         AuthFailed: a key is missing or empty.
     """
     loaded.refuse_wrong("run")
-    choice = _choose(loaded, ollama_models, owners_of)
+    choice = _choose(loaded, ollama_models, owners_of, served)
     loaded.refuse_wrong(*needs_of(choice.provider))
     return choice
 
@@ -78,10 +84,18 @@ def needs_of(provider: str) -> tuple[str, ...]:
     return (own,) if provider == "builtin" else (own, "model")
 
 
-def _choose(loaded: Loaded, ollama_models: tuple[str, ...] | None, owners_of: OwnersOf) -> ProviderChoice:
+def _choose(
+    loaded: Loaded, ollama_models: tuple[str, ...] | None, owners_of: OwnersOf, served: tuple[str, ...]
+) -> ProviderChoice:
     settings = loaded.settings
     if settings.llm_provider is not None and not _is_overruled(loaded, owners_of):
-        return _choose_named(loaded, settings.llm_provider, owners_of)
+        loaded.refuse_wrong(*needs_of(settings.llm_provider))  # before it is looked for: its table may be wrong
+        if (own := settings.named(settings.llm_provider)) is None:
+            return _choose_named(loaded, settings.llm_provider, owners_of)
+        from agentctl.settings.named_choice import choose_own_model  # noqa: PLC0415 - most users have none
+
+        model, is_default, by = choose_own_model(own, settings.llm_model, _choice_source(loaded), served)
+        return ProviderChoice(own.name, model, by, default_model=is_default)
     loaded.refuse_wrong("llm_model")  # it may name the provider
     keys = _keys(loaded)
     if settings.llm_model is not None and owners_of is not no_owners:
@@ -144,19 +158,6 @@ def competing_keys(loaded: Loaded, owners_of: OwnersOf = no_owners) -> Mapping[s
         return {}
     is_decided = model is not None and (_usable_owners(loaded, model, owners_of) or _owners(loaded, model, owners_of))
     return {} if is_decided else keys
-
-
-def foreign_model_error(provider: str, model: str, owners: tuple[str, ...]) -> UsageError | None:
-    """Return the error for a model of another maker than ``provider``; None if it may be the provider's."""
-    if provider not in MAKERS or provider in owners:
-        return None
-    owner = next((owner for owner in owners if owner in MAKERS), None)
-    if owner is None:
-        return None
-    return UsageError(
-        safe_text(f"{model} is {title_of(owner)}'s, not {title_of(provider)}'s"),
-        hint=safe_text(f"use --provider {owner} --model {model}"),
-    )
 
 
 def _is_left_behind(loaded: Loaded, provider: str, model: str, owners_of: OwnersOf) -> bool:

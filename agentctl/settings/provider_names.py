@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from agentctl.core.text import did_you_mean
+from agentctl.core.errors import UsageError
+from agentctl.core.text import did_you_mean, safe_text
 
 #: The default model of each provider, used when none is named; pinned with the release.
 DEFAULT_MODELS: Mapping[str, str | None] = MappingProxyType(
@@ -39,6 +40,11 @@ OTHER_PROVIDERS: tuple[str, ...] = (
     *("sambanova", "sap", "scaleway", "scx-ai", "snowflake", "synthetic", "tencent", "tensormesh", "together_ai"),
     *("triton", "v0", "vercel_ai_gateway", "vertex_ai", "volcengine", "wandb", "watsonx", "xai", "xiaomi_mimo"),
     "zai",
+)
+
+#: Names that no provider of the user's own may have: those above, and names with a meaning of their own.
+BUILT_IN_NAMES = frozenset(
+    {*KNOWN_PROVIDERS, *OTHER_PROVIDERS, "custom_openai", "local", "modelscope", "none", "scripted"}
 )
 
 #: Providers whose own model names may begin with another provider's name.
@@ -89,6 +95,20 @@ _OTHER_KEY_NAMES: Mapping[str, str] = MappingProxyType(
 )
 
 
+def own_names(table: object) -> tuple[str, ...]:
+    """Return the valid names in a table of the user's own providers, whatever its lines say."""
+    if not isinstance(table, Mapping):
+        return ()
+    return tuple(name for name in table if isinstance(name, str) and is_own_name(name) and name not in BUILT_IN_NAMES)
+
+
+def is_own_name(name: str) -> bool:
+    """Return whether ``name`` has the form of a named provider: lower-case letters, digits and hyphens."""
+    plain = name.replace("-", "")
+    is_word = plain.isascii() and plain.isalnum() and plain == plain.lower()
+    return is_word and len(name) <= 40 and name[0].isalpha() and not name.endswith("-")
+
+
 def title_of(provider: str) -> str:
     """Return how messages call a provider: ``OpenAI``, or its own name."""
     return _TITLES.get(provider, provider)
@@ -119,6 +139,19 @@ def maker_of(model: str) -> str | None:
     return next((maker for maker, beginnings in MAKERS.items() if head in beginnings), None)
 
 
+def foreign_model_error(provider: str, model: str, owners: tuple[str, ...]) -> UsageError | None:
+    """Return the error for a model of another maker than ``provider``; None if it may be the provider's."""
+    if provider not in MAKERS or provider in owners:
+        return None
+    owner = next((owner for owner in owners if owner in MAKERS), None)
+    if owner is None:
+        return None
+    return UsageError(
+        safe_text(f"{model} is {title_of(owner)}'s, not {title_of(provider)}'s"),
+        hint=safe_text(f"use --provider {owner} --model {model}"),
+    )
+
+
 _MEANINGS: Mapping[str, str] = MappingProxyType(
     {
         **dict.fromkeys(("gpt", "chatgpt", "open-ai", "codex"), "openai"),
@@ -134,6 +167,9 @@ _MEANINGS: Mapping[str, str] = MappingProxyType(
 )
 
 
-def nearest_provider(word: str, known: Iterable[str] | None = None) -> str:
-    """Return ``did you mean "x"?`` for the provider that ``word`` means, or an empty string; ``known`` None: any."""
-    return did_you_mean(word, (*KNOWN_PROVIDERS, *OTHER_PROVIDERS) if known is None else known, _MEANINGS)
+def nearest_provider(word: str, known: Iterable[str] | None = None, own: Iterable[str] = ()) -> str:
+    """Return ``did you mean "x"?`` for the provider that ``word`` means, or an empty string.
+
+    ``known`` None: any, and those of the user's ``own``.
+    """
+    return did_you_mean(word, (*own, *KNOWN_PROVIDERS, *OTHER_PROVIDERS) if known is None else known, _MEANINGS)

@@ -115,7 +115,10 @@ class Problem(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """The content of one source: entries by field, empty key variables, unknown names."""
+    """The content of one source: entries by field, empty key variables, unknown names.
+
+    ``variables`` are all variables of an environment or a .env, where the keys of the user's own providers are.
+    """
 
     place: str
     entries: Mapping[str, SettingEntry] = MappingProxyType({})
@@ -123,6 +126,7 @@ class Layer(NamedTuple):
     strays: tuple[str, ...] = ()
     broken_lines: tuple[int, ...] = ()
     problems: tuple[Problem, ...] = ()
+    variables: Mapping[str, str] = MappingProxyType({})
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -185,6 +189,7 @@ class DotenvSource(VariablesSource, DotEnvSettingsSource):
                 self.broken_lines.append(line)
             elif binding.key is not None:
                 variables[binding.key], self.line_of[binding.key] = binding.value or "", line
+        self.variables: Mapping[str, str] = variables
         super().__init__(variables)
 
 
@@ -234,7 +239,7 @@ def from_environment(environ: Mapping[str, str]) -> Layer:
                 entries["color"] = SettingEntry(meaning, Source("environment", name), name)
                 break
     strays = sorted(name for name in environ if name.startswith(PREFIX) and name not in _ALL_NAMES | _NO_SETTINGS)
-    return Layer("the environment", entries, empty, tuple(strays))
+    return Layer("the environment", entries, empty, tuple(strays), variables=environ)
 
 
 def from_dotenv(text: str, *, kind: Kind, path: Path) -> Layer:
@@ -249,7 +254,7 @@ def from_dotenv(text: str, *, kind: Kind, path: Path) -> Layer:
     problem = _no_env_file(read, path) if kind == "env file" else None
     if problem is not None:
         return Layer(str(source), problems=(problem,))
-    return Layer(str(source), entries, read.empty_keys, strays, broken)
+    return Layer(str(source), entries, read.empty_keys, strays, broken, variables=read.variables)
 
 
 def _no_env_file(read: DotenvSource, path: Path) -> Problem | None:

@@ -31,9 +31,9 @@ LOWERABLE = (
 ONE_WAY: Mapping[str, object] = MappingProxyType({"read_only": True, "summaries": "never"})
 TIGHTENING = frozenset({*LOWERABLE, *ONE_WAY, "deny", "ask"})
 
-#: Settings that no project file decides, trusted or not: our own folders (with the list of trusted files), and the
-#: working directory.
-NEVER = frozenset({"state_dir", "config_dir", "cache_dir", "workdir"})
+#: Settings that no project file decides, trusted or not: our own folders (with the list of trusted files), the working
+#: directory, and where the user's own providers are.
+NEVER = frozenset({"state_dir", "config_dir", "cache_dir", "workdir", "providers"})
 
 #: The consequences of trusting a file that sets one of these.
 CONSEQUENCES: tuple[tuple[frozenset[str], str], ...] = (

@@ -180,7 +180,7 @@ def test_zero_is_free_where_the_user_says_so(
     words = ("--json", "-m", "openai/my-own", "--config", str(own), "--max-cost", "0")
     ended = command(*words, env=reaching(server, "openai"))
     assert (ended.code, ended.document["cost"]["nano_usd"]) == (code, 0)
-    assert bool(server.books.requests) == (code == 0)
+    assert bool(server.books.chat_requests) == (code == 0)
 
 
 def test_a_provider_without_its_key_is_asked_nothing(command: Command) -> None:

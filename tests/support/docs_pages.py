@@ -57,11 +57,7 @@ _SCHEMAS = (
     ("agentctl.cli.runs.command", "SCHEMA", "`runs list`, `runs show`"),
     ("agentctl.cli.runs.context_chart", "SCHEMA", "`runs show --context`"),
     ("agentctl.cli.agents", "SCHEMA", "`agents list`, `agents show`"),
-    (
-        "agentctl.cli.tools",
-        "SCHEMA",
-        "`tools list`, `tools show`: JSON schemas (`offered`: as a model sees it)",
-    ),
+    ("agentctl.cli.tools", "SCHEMA", "`tools list`, `tools show`: with the arguments' JSON schema as a model sees it"),
     ("agentctl.cli.policy", "SCHEMA", "`policy check`"),
     ("agentctl.cli.providers.command", "SCHEMA", "`providers list`, `providers set-key`"),
     ("agentctl.cli.providers.models", "SCHEMA", "`models`: each model with window, prices, and whether there is a key"),
@@ -104,8 +100,9 @@ setting by section; one that is unset shows the default that holds.
 
 `agentctl config init` writes a `config.toml` with every setting at its default, commented out; `--preset ci` writes
 tight settings for CI, `--config FILE` writes another file. `agentctl config set NAME VALUE` changes one line of your
-`config.toml` and keeps the rest; `agentctl config set 'prices."openai/my-model"' input=0.15 output=0.60` sets a price.
-`agentctl config get NAME` prints one value alone.
+`config.toml` and keeps the rest; `agentctl config set 'prices."openai/my-model"' input=0.15 output=0.60` sets a price,
+and `agentctl config set providers.lab.base_url http://127.0.0.1:8080/v1` a part of a
+[provider of your own](providers.md#a-provider-of-your-own). `agentctl config get NAME` prints one value alone.
 
 A file for `--env-file` has lines `NAME=value`. Other lines are reported, and a file without any is refused (exit 2).
 
@@ -183,7 +180,8 @@ def _setting_item(field: str, declared: Declaration) -> str:
     )
     names += [f"`{flag}`" for flag in flags]
     names += [f"`{name}`" for name in declared.documented]
-    more = "; see [Prices](budget.md#prices)" if field == "prices" else ""
+    pages = {"prices": "[Prices](budget.md#prices)", "providers": "[Set-up](providers.md#a-provider-of-your-own)"}
+    more = f"; see {pages[field]}" if field in pages else ""
     return _item(f"{', '.join(names)}: {_condition(declared.help)}{more}")
 
 

@@ -56,6 +56,16 @@ context_window = 128000, output_ceiling = 16384 }
 # otherwise refused as a wrong unit).
 """
 
+_TOML_PROVIDERS = """\
+# [providers]  # a table: keep it below all other lines
+# "lab" = { kind = "openai", base_url = "http://127.0.0.1:8080/v1", price = 0, model = "qwen2.5-7b" }
+# Then: --provider lab, or --model lab/NAME. kind is the format that the server speaks: openai (llama.cpp, vLLM, LM
+# Studio, gateways), anthropic or ollama. price is 0 or { input = 0.15, output = 0.60 }. A line may also hold:
+# - api_key_env = "LAB_API_KEY" (the variable of its key; agentctl providers set-key lab saves it)
+# - timeout = "2h" and llm_timeout = "5m" (in place of those of every run)
+# - context_window = 8192 (unset: the server is asked) and output_ceiling = 4096
+"""
+
 _ENV_HEAD = """\
 # To use this file, name it with --env-file .env, or run agentctl trust, or copy it into the config folder (agentctl \
 config path) and chmod 600 it. Until then a .env in the working directory is not trusted and can only tighten settings.
@@ -146,6 +156,8 @@ def config_text() -> str:
         fields = [field for field, one in DECLARED.items() if one.section == section and one.in_toml]
         if section == "prices":
             parts.append(f"# --- {title} ---\n{_TOML_PRICES}")
+        elif section == "providers":
+            parts.append(f"# --- {title} ---\n{_TOML_PROVIDERS}")
         elif fields:
             parts.append(f"# --- {title} ---\n" + "".join(map(_toml_line, fields)))
     return "\n".join(parts)

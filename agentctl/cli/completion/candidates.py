@@ -5,12 +5,15 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from typer._click.shell_completion import CompletionItem
 
 from agentctl.cli.completion.shells import FILES, FOLDERS
 from agentctl.core.errors import AgentctlError
+
+if TYPE_CHECKING:
+    from agentctl.settings.named_providers import NamedProvider
 
 Word = tuple[str, str]
 _MOST_RUNS = 50
@@ -77,6 +80,7 @@ def _settings() -> Any:  # noqa: ANN401 - agentctl.settings.Settings, which is n
 def _providers(_params: dict[str, Any], _begun: str) -> Iterator[Word]:
     from agentctl.settings import DEFAULT_MODELS, OTHER_PROVIDERS
 
+    yield from ((own.name, f"yours, speaks {own.kind}") for own in _own_providers())
     yield from ((name, f"default model {model}" if model else "") for name, model in DEFAULT_MODELS.items())
     yield from ((name, "needs --model") for name in OTHER_PROVIDERS)
 
@@ -84,7 +88,14 @@ def _providers(_params: dict[str, Any], _begun: str) -> Iterator[Word]:
 def _providers_with_keys(_params: dict[str, Any], _begun: str) -> Iterator[Word]:
     from agentctl.settings import KEY_NAMES
 
+    yield from ((own.name, own.key_name) for own in _own_providers())
     yield from KEY_NAMES.items()
+
+
+def _own_providers() -> Iterator[NamedProvider]:
+    """Yield the user's own providers, none if their settings cannot be read."""
+    with suppress(AgentctlError):
+        yield from _settings().providers.values()
 
 
 def _models(params: dict[str, Any], begun: str) -> Iterator[Word]:
@@ -94,11 +105,13 @@ def _models(params: dict[str, Any], begun: str) -> Iterator[Word]:
 
     catalog, head = load_catalog(), begun.partition("/")[0]
     defaults = {name: model for name, model in DEFAULT_MODELS.items() if model}
+    mine = {one.name: one.model for one in _own_providers() if one.model}
     if given := str(params.get("llm_provider") or ""):
+        yield from ((model, given) for name, model in mine.items() if name == given)
         names = (*filter(None, [defaults.get(given)]), *catalog.models(given))
         yield from ((name, given) for name in dict.fromkeys(names))
         return
-    yield from ((f"{name}/{model}", f"default of {name}") for name, model in defaults.items())
+    yield from ((f"{name}/{model}", f"default of {name}") for name, model in {**mine, **defaults}.items())
     if "/" in begun:
         own = f"{head}/{defaults.get(head)}"
         yield from ((f"{head}/{name}", head) for name in catalog.models(head) if f"{head}/{name}" != own)
@@ -141,7 +154,7 @@ def _setting_names(_params: dict[str, Any], _begun: str) -> Iterator[Word]:
     from agentctl.settings import TOML_FIELDS
     from agentctl.settings.names import DECLARED
 
-    yield from ((name, DECLARED[name].help) for name in TOML_FIELDS if name != "prices")
+    yield from ((name, DECLARED[name].help) for name in TOML_FIELDS if name not in ("prices", "providers"))
 
 
 def _setting_values(params: dict[str, Any], begun: str) -> Iterator[Word]:

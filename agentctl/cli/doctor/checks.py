@@ -19,8 +19,9 @@ from agentctl.cli.ui.format import ceiling, money
 from agentctl.core.errors import LIMIT_NAMES, EngineUnavailable, StateError
 from agentctl.core.limits import WINDOWS
 from agentctl.core.pricing import ModelFacts, Price, price_command, to_nano
+from agentctl.core.text import list_names, nearest
 from agentctl.providers.catalog import load_catalog
-from agentctl.providers.endpoints import base_url_of, is_official, is_own_host, public_url
+from agentctl.providers.endpoints import base_url_of, is_official, is_own_host, kind_of, public_url
 from agentctl.settings import KEY_NAMES, Loaded, ProviderChoice, Settings
 from agentctl.settings.own_files import is_there
 
@@ -65,6 +66,13 @@ def _is_about_the_project(note: str, loaded: Loaded) -> bool:
 
 def check_key(loaded: Loaded, choice: ProviderChoice) -> tuple[Finding, ...]:
     """Report where the key comes from and whether other users can change it; never the key itself."""
+    if (own := loaded.settings.named(choice.provider)) is not None:
+        said = f"{own.key_name} is not set; {public_url(own.base_url)} may need none"
+        if own.key is not None:
+            where = own.key_source if not own.key_source.startswith("environment") else "environment"
+            said = f"{own.key_variable} is set ({where})"
+        open_ = _open_to_others(loaded.settings.config_dir, "key", 0o022, "other users can write to")
+        return (ok("key", said), *open_)
     name = KEY_NAMES.get(choice.provider)
     field = f"{choice.provider}_api_key"
     found: list[Finding] = []
@@ -166,24 +174,29 @@ def check_provider(loaded: Loaded, choice: ProviderChoice, *, offline: bool) -> 
 
     stored = loaded.settings.key_of(choice.provider)
     key = None if stored is None else stored.get_secret_value()
-    found = probe_provider(choice.provider, url, key, choice.model, patience_s=PATIENCE_S)
+    kind = kind_of(loaded.settings, choice.provider)
+    found = probe_provider(choice.provider, url, key, choice.model, patience_s=PATIENCE_S, kind=kind, window=True)
     if found.reachable is None:
         return (ok(subject, f"{choice.provider} has no free request; only a paid call would test it"),)
     if found.status == "done":
         facts = [f"{found.base_url} answers ({found.ms:.0f} ms)"]
         facts += ["accepts the key"] if found.key == "accepted" else []
         facts += [f"knows {choice.model}"] if found.model_known else []
+        facts += [f"its window is {found.context_window:,} tokens"] if found.context_window else []
         if found.models and found.model_known is None and choice.model is not None:
-            listed = ", ".join(found.models[:3]) + (", …" if len(found.models) > 3 else "")
-            facts.append(f"lists {listed} and not {choice.model}: a server may answer to any name")
+            facts.append(f"lists {list_names(found.models, 3)} and not {choice.model}: a server may answer to any name")
         return (ok(subject, ", ".join(facts)),)
+    if found.status == "model_gone" and found.models and not is_official(kind, url):
+        message = f"{found.base_url} does not know the model {choice.model}; it has: {list_names(found.models)}"
+        name = nearest(choice.model or "", found.models) or found.models[0]
+        return (missing(subject, message, f"agentctl run --model {choice.provider}/{name} TASK", stops=True),)
     message, _, hint = found.error.rpartition(": ")
     if found.status == "rate_limited":
         return (warning(subject, message or found.error, again),)
     paste = {
         "auth": f"agentctl providers set-key {choice.provider}",
-        "model_gone": f"ollama pull {choice.model}" if choice.provider == "ollama" else "agentctl providers list",
-    }.get(found.status, "ollama serve" if choice.provider == "ollama" else again)
+        "model_gone": f"ollama pull {choice.model}" if kind == "ollama" else "agentctl providers list",
+    }.get(found.status, "ollama serve" if kind == "ollama" and is_own_host(url) else again)
     return (missing(subject, found.error if hint != paste else message, paste, stops=True),)
 
 
@@ -267,7 +280,7 @@ def _is_free(found: Price) -> bool:
 
 def check_price_table(loaded: Loaded, today: date) -> tuple[Finding, ...]:
     """Report which price table is used and its age."""
-    catalog = load_catalog(loaded.settings.prices)
+    catalog = load_catalog(loaded.settings.price_lines)
     subject = "price table"
     try:
         version, days = catalog.version, catalog.age_days(today)

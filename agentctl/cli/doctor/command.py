@@ -23,6 +23,13 @@ _WORDS: dict[State, str] = {"ok": "ok", "warning": "warning", "lack": "problem"}
 
 
 def doctor(
+    provider: Annotated[
+        str | None, typer.Option("--provider", metavar="NAME", help="Check a run with this provider.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("-m", "--model", metavar="NAME", help="Check a run with this model, or provider/model."),
+    ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Make no request beyond this host.")] = False,
     config: Config = None,
     env_file: EnvFile = None,
@@ -35,6 +42,7 @@ def doctor(
 
     Examples:
         agentctl doctor
+        agentctl doctor --model openai/gpt-4o-mini
         agentctl doctor --offline --json
     """
     import sys
@@ -46,7 +54,9 @@ def doctor(
     from agentctl.settings import check_settings
 
     as_json = wants_json(output, json=json)
-    checked = check_settings(flags={}, config=config, env_files=env_file or ())
+    checked = check_settings(
+        flags={"llm_provider": provider, "llm_model": model}, config=config, env_files=env_file or ()
+    )
     loaded = checked.incomplete
     caller_findings = (_terminal(loaded), _versions())
     report = examine(

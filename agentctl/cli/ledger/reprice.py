@@ -98,7 +98,7 @@ def reprice(
     query = CostQuery(since=wanted.since, until=wanted.until, run=run, labels=labels, by=parse_groups(by), zone=place)
     settings = report_settings("prices").settings
     catalog = _catalog(settings, table)
-    alternative = None if model is None else _alternative(catalog, model)
+    alternative = None if model is None else _alternative(catalog, model, settings)
     report = priced_anew(settings.ledger_path, query, catalog.prices_at, alternative=alternative)
     for note in wanted.notes:
         print_stderr(f"note: {note}")
@@ -119,14 +119,14 @@ def _catalog(settings: Settings, table: str | None) -> Catalog:
     from agentctl.providers.price_file import catalog_with
 
     if table is None:
-        catalog = load_catalog(settings.prices)
+        catalog = load_catalog(settings.price_lines)
     else:
-        catalog = catalog_with(Path(table), settings.prices, late=waiting_notice(f"--table {table}"))
+        catalog = catalog_with(Path(table), settings.price_lines, late=waiting_notice(f"--table {table}"))
     catalog.refuse_far_off()
     return catalog
 
 
-def _alternative(catalog: Catalog, model: str) -> Alternative:
+def _alternative(catalog: Catalog, model: str, settings: Settings) -> Alternative:
     """Return the model of ``--model``; if it names a provider, its price is known.
 
     Raises:
@@ -137,7 +137,7 @@ def _alternative(catalog: Catalog, model: str) -> Alternative:
     from agentctl.settings import KNOWN_PROVIDERS, OTHER_PROVIDERS
 
     provider, slash, name = model.strip().partition("/")
-    if not (slash and provider.lower() in (*KNOWN_PROVIDERS, *OTHER_PROVIDERS)):
+    if not (slash and provider.lower() in (*settings.providers, *KNOWN_PROVIDERS, *OTHER_PROVIDERS)):
         if not model.strip():
             raise UsageError("--model is empty", hint="for example: --model openai/gpt-4o")
         return Alternative(None, model.strip())

@@ -12,6 +12,7 @@ from agentctl.cli.providers.live_test import try_providers
 
 if TYPE_CHECKING:
     from agentctl.cli.documents import Document
+    from agentctl.settings.named_providers import NamedProvider
 
 SCHEMA = "agentctl.providers/1"
 NO_KEYS_HERE = "keys are not accepted on the command line; type the key when prompted, or pipe it to stdin"
@@ -43,7 +44,7 @@ def list_(output: Output = None, json: Json = False) -> None:
         choice = choose_provider(loaded, owners_of=owners_of)
     except AgentctlError as error:
         nobody = error
-    rows = provider_rows(loaded, choice, load_catalog(loaded.settings.prices), today=datetime.now(UTC).date())
+    rows = provider_rows(loaded, choice, load_catalog(loaded.settings.price_lines), today=datetime.now(UTC).date())
     unasked = ollama_to_ask(loaded, owners_of)
     refused = "" if nobody is None or as_json else nobody.message
     again = [f"warning: {problem}" for problem in loaded.set_aside if problem.text in refused]  # the error says it
@@ -90,14 +91,21 @@ def set_key(
     from agentctl.cli.error_output import print_stderr
     from agentctl.core.errors import UsageError
     from agentctl.core.text import safe_text
+    from agentctl.settings import load_settings
     from agentctl.settings.key_file import environment_key, mask_key, own_env_file, save_key
     from agentctl.settings.names import KEY_NAMES
+    from agentctl.settings.provider_names import BUILT_IN_NAMES
 
     as_json = wants_json(output, json=json)
     if surplus:
         raise UsageError(NO_KEYS_HERE, hint="revoke this key and create a new one: it may be in your shell history")
-    name = _provider_with_key(provider)
-    variable, key = KEY_NAMES[name], None
+    word = provider.strip().lower()
+    is_built_in = word in BUILT_IN_NAMES or word in KEY_NAMES
+    own = {} if is_built_in else load_settings(flags={}, remember=False, needs=("report",)).settings.providers
+    name = word if word in own else _provider_with_key(provider, tuple(own))
+    variable, key = own[name].key_name if name in own else KEY_NAMES[name], None
+    if name in own:
+        _refuse_shared_key(own[name])
     if not remove:
         from agentctl.cli.prompts import read_secret
         from agentctl.settings.parsers import secret
@@ -107,14 +115,15 @@ def set_key(
         except ValueError as error:
             raise UsageError(f"not a valid key for {name} (allowed: {error}); nothing was changed") from None
     path = own_env_file()
-    done = save_key(path, name, key)
+    named = variable if name in own else ""
+    done = save_key(path, name, key, variable=named)
     text = None if key is None else key.get_secret_value()
     if text is not None:
         said = f"saved {variable} {mask_key(text)} in {path}"
     else:
         said = f"removed {variable} from {path}" if done else f"{variable} is not set in {path}"
     print_stderr(safe_text(said))
-    found = environment_key(name, text)
+    found = environment_key(name, text, variable=named)
     warning = ""
     if found.wins:
         held = "another value" if text is not None else "a value"
@@ -132,7 +141,22 @@ def set_key(
 COMMANDS: dict[str, Callable[..., None]] = {"list": list_, "test": try_providers, "set-key": set_key}
 
 
-def _provider_with_key(word: str) -> str:
+def _refuse_shared_key(own: NamedProvider) -> None:
+    """Refuse to store the key of one of the user's own providers that is another provider's.
+
+    Raises:
+        UsageError: its table names the variable of a built-in provider's key.
+    """
+    from agentctl.core.errors import UsageError
+    from agentctl.settings.named_providers import key_owner
+
+    if owner := key_owner(own.key_name):
+        raise UsageError(
+            f"{own.name} uses {own.key_name}, the key of {owner}", hint=f"agentctl providers set-key {owner}"
+        )
+
+
+def _provider_with_key(word: str, own: tuple[str, ...] = ()) -> str:
     """Return the provider that ``word`` names.
 
     Raises:
@@ -153,9 +177,9 @@ def _provider_with_key(word: str) -> str:
         raise UsageError(
             f"agentctl does not store keys for {name}", hint=f"set {name.upper()}_API_KEY in the environment"
         )
-    known = f"providers with a key: {', '.join(KEY_NAMES)}"
-    near = nearest_provider(name.removesuffix("_api_key"), KEY_NAMES)
-    if len(word) > 24 or not re.fullmatch(r"[A-Za-z][A-Za-z_]*", word):
+    known = f"providers with a key: {', '.join((*own, *KEY_NAMES))}"
+    near = nearest_provider(name.removesuffix("_api_key"), (*own, *KEY_NAMES))
+    if len(word) > 24 or not re.fullmatch(r"[A-Za-z][A-Za-z_-]*", word):
         raise UsageError(f"not the name of a provider, and {NO_KEYS_HERE}", hint=known)
     raise UsageError(f'unknown provider "{word}"', hint=near or known)
 

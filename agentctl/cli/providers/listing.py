@@ -12,7 +12,7 @@ from agentctl.cli.ui.columns import Column, Page
 from agentctl.cli.ui.format import ceiling, plural
 from agentctl.core.errors import AgentctlError
 from agentctl.core.pricing import to_nano
-from agentctl.providers.endpoints import base_url_of, is_known, is_official, is_own_host
+from agentctl.providers.endpoints import base_url_of, is_known, is_official, is_own_host, kind_of
 from agentctl.settings import DEFAULT_MODELS, KEY_NAMES, KNOWN_PROVIDERS, Loaded, ProviderChoice
 from agentctl.settings.key_file import mask_key
 from agentctl.settings.merge import format_value
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from agentctl.cli.documents import Document
     from agentctl.core.pricing import Price
     from agentctl.providers.catalog import Catalog
+    from agentctl.settings.named_providers import NamedProvider
 
 _COLUMNS = (
     *(Column(""), Column("provider"), Column("key"), Column("model", "id"), Column("", drop=5)),
     *(Column("context", drop=4, right=True), Column("in/M", right=True), Column("out/M", right=True)),
-    *(Column("price from", "name", drop=3), Column("address", "name", drop=2)),
+    *(Column("price from", "name", drop=3), Column("address", "name", drop=2), Column("yours", "name", drop=1)),
 )
 
 
@@ -33,7 +34,8 @@ _COLUMNS = (
 class ProviderRow:
     """One provider. ``key`` is masked, None if not set; ``price_from`` is the source and age of the price.
 
-    ``problem`` says why a run would refuse the model, "" if it would not.
+    ``problem`` says why a run would refuse the model, "" if it would not. ``kind`` is whose format one of the user's
+    own providers speaks, ``defined_in`` the file with its table; both are "" for a built-in one.
     """
 
     name: str
@@ -50,51 +52,73 @@ class ProviderRow:
     price: Price | None
     price_from: str
     problem: str
+    kind: str = ""
+    defined_in: str = ""
+    must_have_key: bool = False
 
     @property
     def needs_key(self) -> bool:
         """Whether a key is set, or a run without one would not start: a server of the user's may need none."""
+        if self.kind:
+            return self.key is not None or self.must_have_key
         return self.key_name is not None and (self.official or self.key is not None)
 
 
 def provider_rows(
     loaded: Loaded, choice: ProviderChoice | None, catalog: Catalog, *, today: date
 ) -> tuple[ProviderRow, ...]:
-    """Return a row for every known provider; ``choice`` is the one that a run would use, None if there is none."""
+    """Return a row for every known provider and each of the user's own.
+
+    ``choice`` is the one that a run would use, None if there is none.
+    """
     chosen = None if choice is None else choice.provider
-    names = KNOWN_PROVIDERS if chosen is None or chosen in KNOWN_PROVIDERS else (*KNOWN_PROVIDERS, chosen)
+    names = tuple(dict.fromkeys((*loaded.settings.providers, *KNOWN_PROVIDERS, *((chosen,) if chosen else ()))))
     return tuple(_row(name, loaded, choice if name == chosen else None, catalog, today) for name in names)
 
 
 def _row(name: str, loaded: Loaded, choice: ProviderChoice | None, catalog: Catalog, today: date) -> ProviderRow:
-    model = DEFAULT_MODELS.get(name) if choice is None else choice.model
+    own, kind = loaded.settings.named(name), kind_of(loaded.settings, name)
+    model = (DEFAULT_MODELS.get(name) if own is None else own.model) if choice is None else choice.model
     url = base_url_of(loaded.settings, name)
     key = loaded.settings.key_of(name)
-    key_name = KEY_NAMES.get(name)
     field = f"{name}_api_key"
+    key_name = loaded.names.get(field, KEY_NAMES.get(name)) if own is None else own.key_variable or own.key_name
+    key_from = "" if key is None else own.key_source if own is not None else str(loaded.sources[field])
     found, price_from, problem = None, "declared free", ""
+    if own is not None and model is None:
+        price_from = "unknown" if own.price is None else own.price.source
     if model is not None:
         try:
-            found = catalog.facts(name, model, own_host=is_own_host(url), known_endpoint=is_known(name, url))
+            found = catalog.facts(name, model, own_host=is_own_host(url), known_endpoint=is_known(kind, url), kind=kind)
             price_from = _price_from(found.price, catalog, today)
         except AgentctlError as error:  # a run would refuse this one; list the others anyway
             price_from, problem = "unknown", error.message
     return ProviderRow(
         name=name,
         chosen=choice is not None,
-        key_name=loaded.names.get(field, key_name),
+        key_name=key_name,
         key=None if key is None else mask_key(key.get_secret_value()),
-        key_from="" if key is None else str(loaded.sources[field]),
+        key_from=key_from,
         base_url=format_value(url),
         official=is_official(name, url),
         model=model,
         is_default_model=model is not None and (choice is None or choice.default_model),
-        context_window=None if found is None else found.context_window,
-        output_ceiling=None if found is None else found.output_ceiling,
-        price=None if found is None else found.price,
+        context_window=(own and own.context_window) or (None if found is None else found.context_window),
+        output_ceiling=(own and own.output_ceiling) or (None if found is None else found.output_ceiling),
+        price=_price_of_all(own) if found is None else found.price,
         price_from=price_from,
         problem=problem,
+        kind="" if own is None else own.kind,
+        must_have_key=own is not None and own.needs_key,
+        defined_in="" if own is None else str(loaded.sources["providers"]),
     )
+
+
+def _price_of_all(own: NamedProvider | None) -> Price | None:
+    """Return the price of a provider of the user's own without a model: it applies to all of them."""
+    from agentctl.core.pricing import Price
+
+    return None if own is None or own.price is None else Price(*own.price[:5], source=own.price.source)
 
 
 def _price_from(price: Price | None, catalog: Catalog, today: date) -> str:
@@ -125,6 +149,8 @@ def as_document(row: ProviderRow) -> Document:
         "price": None if price is None else price_document(price),
         "price_from": row.price_from,
         "problem": row.problem or None,
+        "kind": row.kind or None,
+        "defined_in": row.defined_in or None,
     }
 
 
@@ -162,6 +188,7 @@ def _cells(row: ProviderRow) -> tuple[str, ...]:
         dollars_per_million(row.price.output if row.price else None),
         row.price_from.partition(",")[0],
         row.base_url.removeprefix("https://") or "-",
+        f"{row.kind}, {row.defined_in.rpartition('/')[2]}" if row.kind else "",
     )
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "agentctl.providers-test/1"
 TOKENS = 30_000
+MOST_LISTED = 100  # of a server's own models, in JSON
 _HEADER = (
     *("provider", "model", "reachable", "key", "model known", "answers", "streams", "tools"),
     *("clamp", "usage", "price", "ms", "cost"),
@@ -26,6 +27,9 @@ _DROP = {"ms": 6, "price": 5, "usage": 4, "clamp": 3, "streams": 2, "model known
 def try_providers(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="NAME", help="Providers to test (default: all that are set up).")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("-m", "--model", metavar="NAME", help="Test this model, or provider/model.")
     ] = None,
     free: Annotated[bool, typer.Option("--free", help="Make only free requests: reachable, key, model.")] = False,
     max_cost: Annotated[
@@ -39,19 +43,28 @@ def try_providers(
     Examples:
         agentctl providers test --free
         agentctl providers test openai
+        agentctl providers test --free --model openai/gpt-4o-mini
     """
     from agentctl.cli.error_output import print_error, print_stderr
     from agentctl.cli.exit_codes import status_named
+    from agentctl.core.errors import UsageError
     from agentctl.core.text import safe_text
     from agentctl.runner.assemble import providers_under_test
     from agentctl.settings import load_settings
 
     as_json = wants_json(output, json=json)
     needs = () if free else ("report", "prices", "max_cost_per_task", "max_cost_per_hour")
-    loaded = load_settings(flags={"max_cost_per_task": max_cost}, remember=False, needs=needs)
+    given = [name.strip().lower() for name in names or ()]
+    flags = {"max_cost_per_task": max_cost, "llm_model": model}
+    if model is not None and given:
+        if len(given) > 1:
+            raise UsageError("--model is for one provider", hint=f"agentctl providers test {given[0]} --model {model}")
+        flags["llm_provider"] = given[0]
+    loaded = load_settings(flags=flags, remember=False, needs=needs)
     for note in loaded.notes:
         print_stderr(safe_text(note))
-    under_test = providers_under_test(loaded, [_provider_name(name) for name in names or ()])
+    tested = [_provider_name(name, loaded) for name in given]
+    under_test = providers_under_test(loaded, tested, model_named=model is not None)
     print_stderr(_ceiling(under_test, loaded, free=free))
     results = _run_tests(under_test, loaded, free=free)
     from agentctl.runner.provider_trial import overall_status
@@ -63,23 +76,25 @@ def try_providers(
         print(_table(results))
         for result in results:
             error, hint = _error_of(result)
+            if note := _note_on_name(result):
+                print_stderr(safe_text(note))
             if error:
                 who = result.reach.provider
                 print_error(error if error.startswith(who) else f"{who}: {error}", hint)
     raise typer.Exit(status_named(status).value)
 
 
-def _provider_name(name: str) -> str:
+def _provider_name(word: str, loaded: Loaded) -> str:
     from agentctl.core.errors import UsageError
     from agentctl.core.text import safe_text
     from agentctl.settings import KNOWN_PROVIDERS, OTHER_PROVIDERS
     from agentctl.settings.provider_names import nearest_provider
 
-    word = name.strip().lower()
-    if word in (*KNOWN_PROVIDERS, *OTHER_PROVIDERS):
+    own = tuple(loaded.settings.providers)
+    if word in (*own, *KNOWN_PROVIDERS, *OTHER_PROVIDERS) or loaded.is_wrong(f"provider {word}"):
         return word
-    known = f"known providers: {', '.join(KNOWN_PROVIDERS)}"
-    raise UsageError(safe_text(f'unknown provider "{name}"'), hint=nearest_provider(word) or known)
+    known = f"known providers: {', '.join((*own, *KNOWN_PROVIDERS))}"
+    raise UsageError(safe_text(f'unknown provider "{word}"'), hint=nearest_provider(word, own=own) or known)
 
 
 def _ceiling(under_test: Sequence[ProviderUnderTest], loaded: Loaded, *, free: bool) -> str:
@@ -142,6 +157,16 @@ def _error_of(result: ProviderTestResult) -> tuple[str, str]:
     if result.reach.error or result.model_test is None:
         return result.reach.error, ""
     return result.model_test.error, result.model_test.hint
+
+
+def _note_on_name(result: ProviderTestResult) -> str:
+    """Return a note on a model that the server does not list and does not refuse, else ""."""
+    from agentctl.core.text import list_names
+
+    there = result.reach
+    if there.model_known is not None or not there.models or result.model is None:
+        return ""
+    return f"{there.provider} does not list {result.model}; it has: {list_names(there.models)}"
 
 
 def _table(results: Sequence[ProviderTestResult]) -> str:
@@ -213,6 +238,8 @@ def _entry(result: ProviderTestResult) -> Document:
         "reachable": there.reachable,
         "key": there.key,
         "model_known": there.model_known,
+        "models": list(there.models[:MOST_LISTED]),
+        "context_window": there.context_window,
         **paid,
         "ms": None if tried is None or tried.ms is None else round(tried.ms, 3),
         "reach_ms": round(there.ms, 3),

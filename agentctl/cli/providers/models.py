@@ -60,10 +60,11 @@ def models(
     loaded = load_settings(flags={}, remember=False, needs=())
     for note in loaded.notes:
         print_stderr(safe_text(note))
-    catalog = load_catalog(loaded.settings.prices)
+    catalog = load_catalog(loaded.settings.price_lines)
     rows = [row for row in _rows(loaded, catalog) if all(_fits(row, word) for word in words)]
     if not words and not every:
-        shown = [row for row in rows if row.provider in KNOWN_PROVIDERS or row.has_key]
+        mine = {*KNOWN_PROVIDERS, *loaded.settings.providers}
+        shown = [row for row in rows if row.provider in mine or row.has_key]
         left_out, rows = len(rows) - len(shown), shown
     else:
         left_out = 0
@@ -78,16 +79,17 @@ def models(
 
 
 def _rows(loaded: Loaded, catalog: Catalog) -> Iterator[_ModelRow]:
-    """Yield all models: providers with a key first, then those that are known, then the others."""
+    """Yield all models: the user's own providers and those with a key first, then those that are known, the others."""
     from agentctl.core.errors import AgentctlError
     from agentctl.providers.endpoints import base_url_of, is_known, is_official, is_own_host
-    from agentctl.providers.remote import ROUTES
+    from agentctl.providers.routes import ROUTES
     from agentctl.settings import DEFAULT_MODELS, KEY_NAMES, KNOWN_PROVIDERS
     from agentctl.settings.provider_names import other_key_name
 
     declared = [name.partition("/")[::2] for name in loaded.settings.prices if "/" in name]
     held = {name for name in KEY_NAMES if loaded.settings.key_of(name) is not None} | loaded.other_keys.keys()
     order = [*(name for name in KNOWN_PROVIDERS if name in ROUTES), *sorted(ROUTES.keys() - set(KNOWN_PROVIDERS))]
+    yield from _own_rows(loaded, catalog, declared)
     for provider in sorted(order, key=lambda name: name not in held):
         key_name = KEY_NAMES.get(provider) or (None if provider in KNOWN_PROVIDERS else other_key_name(provider))
         url = base_url_of(loaded.settings, provider)
@@ -104,6 +106,36 @@ def _rows(loaded: Loaded, catalog: Catalog) -> Iterator[_ModelRow]:
                 problem = error.message
             is_default = DEFAULT_MODELS.get(provider) == model
             yield _ModelRow(provider, model, key_name, provider in held, is_default, facts, problem)
+
+
+def _own_rows(loaded: Loaded, catalog: Catalog, declared: Sequence[tuple[str, str]]) -> Iterator[_ModelRow]:
+    """Yield the models of the user's own providers, which are asked for them all at once, for at most a second."""
+    from concurrent.futures import ThreadPoolExecutor
+    from dataclasses import replace
+
+    from agentctl.core.errors import AgentctlError
+    from agentctl.providers.endpoints import is_known, is_own_host
+    from agentctl.providers.probe import served_models
+
+    own = tuple(loaded.settings.providers.values())
+    if not own:
+        return
+    keys = [None if one.key is None else one.key.get_secret_value() for one in own]
+    with ThreadPoolExecutor(max_workers=min(len(own), 8)) as pool:
+        lists = list(pool.map(lambda one, key: served_models(one.kind, one.base_url, key), own, keys))
+    for one, names in zip(own, lists, strict=True):
+        listed = {*(names or ()), *(model for owner, model in declared if owner == one.name)}
+        listed |= {one.model} if one.model else set()
+        here, known = is_own_host(one.base_url), is_known(one.kind, one.base_url)
+        for model in sorted(listed):
+            facts, problem = None, ""
+            try:
+                facts = catalog.facts(one.name, model, own_host=here, known_endpoint=known, kind=one.kind)
+                facts = replace(facts, context_window=one.context_window or facts.context_window)
+            except AgentctlError as error:  # a run would refuse this one; list the others anyway
+                problem = error.message
+            key_name = one.key_name if one.needs_key or one.key is not None else None
+            yield _ModelRow(one.name, model, key_name, one.key is not None, model == one.model, facts, problem)
 
 
 def _in_ollama(loaded: Loaded) -> Sequence[str]:

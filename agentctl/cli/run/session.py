@@ -84,6 +84,7 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning) -> int:
         raise
     for note in loaded.notes:
         notify(note)
+    loaded = loaded.for_provider(choice.provider)
     has_model = choice.provider != "builtin"
     end_waiting_at(began + loaded.settings.timeout)
     given = TaskInput(since=began, timeout_s=loaded.settings.timeout, notify=notify, has_model=has_model)

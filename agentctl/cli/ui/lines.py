@@ -224,6 +224,9 @@ def event_lines(event: Event, meter: Meter, *, verbose: bool) -> tuple[ScreenLin
             wait = f"waiting up to {seconds(event.seconds)} to record the cost of a call: {event.reason}"
             return (_warning(f"{wait} (press Ctrl-C twice to stop waiting)"),) if event.seconds else ()
         case CallDoubted():
+            if event.nano == 0:  # its price is 0: only its tokens are unknown
+                said = f"; up to {event.tokens:,} tokens count against the limit" if meter.metered else ""
+                return (_warning(f"a free call failed ({event.reason}){said}"),)
             counts = f"; {money(event.nano)} counts as spent" if event.nano and meter.metered else ""
             return (_warning(f"the cost of a call is unknown ({event.reason}){counts}"),)
         case ModelSubstituted():

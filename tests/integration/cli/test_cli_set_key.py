@@ -30,6 +30,29 @@ def test_set_key_saves_what_a_pipe_brings(agentctl: Commands, config: Path) -> N
     assert (again.code, again.err) == (0, f"OPENAI_API_KEY is not set in {config / '.env'}\n")
 
 
+def test_set_key_saves_the_key_of_a_provider_of_the_users_own(agentctl: Commands, config: Path) -> None:
+    config.mkdir(parents=True)
+    lines = '[providers.lab]\nbase_url = "http://10.0.0.5/v1"\n[providers.eu]\nbase_url = "http://10.0.0.6/v1"\n'
+    (config / "config.toml").write_text(f'{lines}api_key_env = "OPENAI_API_KEY"\n')
+    ended = agentctl("providers", "set-key", "lab", stdin=KEY)
+    assert (ended.code, ended.err) == (0, f"saved LAB_API_KEY sk-…7890 in {config / '.env'}\n")
+    assert (config / ".env").read_text() == f"LAB_API_KEY={KEY}\n"
+    listed = row(agentctl("providers", "list", "--json").document, "lab")
+    assert listed["key"] == {
+        "needed": True,
+        "name": "LAB_API_KEY",
+        "masked": "sk-…7890",
+        "from": f"user .env {config / '.env'}",
+    }
+    other = agentctl("providers", "set-key", "lab", stdin=KEY, LAB_API_KEY="sk-another-one-0000")
+    assert "LAB_API_KEY in the environment has another value" in other.err
+    assert agentctl("providers", "set-key", "lab", "--unset").err == f"removed LAB_API_KEY from {config / '.env'}\n"
+    shared = agentctl("providers", "set-key", "eu", stdin=KEY)
+    assert (shared.code, "hint: agentctl providers set-key openai" in shared.err) == (2, True)
+    unknown = agentctl("providers", "set-key", "labb", stdin=KEY)
+    assert (unknown.code, 'did you mean "lab"?' in unknown.err) == (2, True)
+
+
 def test_set_key_says_so_when_the_environment_has_the_last_word(agentctl: Commands) -> None:
     words = ("providers", "set-key", "openai")
     other = agentctl(*words, stdin=KEY, OPENAI_API_KEY="sk-another-one-0000")

@@ -52,7 +52,10 @@ def test_a_model_that_the_server_denies_is_reported(provider: str, base: str) ->
     with WireServer(keys=[KEY], models=["m-12"]) as server:
         answer = probe_provider(provider, server.url + base, KEY, "m-13")
         assert found(answer) == (True, "accepted", False, "model_gone")
-        assert answer.error == f'{server.url}{base} does not know the model m-13: did you mean "m-12"?'
+        assert (
+            answer.error
+            == f"{server.url}{base} does not know the model m-13: it has: m-12   (add --model {provider}/m-12)"
+        )
 
 
 def test_model_listed_under_another_name_is_found() -> None:
@@ -89,7 +92,8 @@ def test_ollama_needs_no_key_and_knows_its_models_without_their_tag() -> None:
             assert found(probe_provider("ollama", server.url, None, name)) == (True, "not needed", True, "done")
         gone = probe_provider("ollama", server.url, None, "qwen3")
         assert found(gone) == (True, "not needed", False, "model_gone")
-        assert gone.error == f"{server.url} does not know the model qwen3: ollama pull qwen3"
+        way = "add --model ollama/llama3.1:latest, or: ollama pull qwen3"
+        assert gone.error == f"{server.url} does not know the model qwen3: it has: llama3.1:latest   ({way})"
 
 
 def test_gemini_is_asked_in_its_own_way() -> None:

@@ -13,7 +13,8 @@ import pytest
 
 from agentctl.core.errors import ProviderUnavailable, UsageError
 from agentctl.providers import litellm_loader
-from agentctl.providers.remote import ROUTES, RemoteProvider
+from agentctl.providers.remote import RemoteProvider
+from agentctl.providers.routes import ROUTES
 from tests.support.bill.bodies import spoken
 from tests.support.formats import PS, answer_of, asked
 

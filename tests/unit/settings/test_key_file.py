@@ -18,7 +18,7 @@ from tests.support.desk import Desk
 
 def test_taking_a_key_out_leaves_the_rest(tmp_path: Path) -> None:
     text = "A=1\n\n# why\nOPENAI_API_KEY=a # mine\nAGENTCTL_OPENAI_API_KEY=b\nC=3\n"
-    assert with_key(text, "openai", None) == "A=1\n\n# why\nC=3\n"
+    assert with_key(text, "OPENAI_API_KEY", None) == "A=1\n\n# why\nC=3\n"
     path = tmp_path / ".env"
     assert not save_key(path, "openai", None)
     assert list(tmp_path.iterdir()) == []

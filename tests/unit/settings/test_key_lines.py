@@ -47,18 +47,18 @@ def others(text: str) -> list[str]:
 
 @given(KEYS)
 def test_any_key_reads_back_as_it_was(key: str) -> None:
-    text = with_key("", "openai", SecretStr(key))
+    text = with_key("", "OPENAI_API_KEY", SecretStr(key))
     assert (read_back(text), text.count("\n")) == ({"openai_api_key": key}, 1)
 
 
 @given(st.lists(LINES, max_size=8), ENDS, st.booleans(), KEYS)
 def test_key_has_one_line_and_every_other_byte_stays(lines: list[str], end: str, last: bool, key: str) -> None:
     text = end.join(lines) + (end if last else "")
-    fresh = with_key(text, "openai", SecretStr(key))
+    fresh = with_key(text, "OPENAI_API_KEY", SecretStr(key))
     assert read_back(fresh) == {**read_back(text), "openai_api_key": key}
     assert others(fresh) == others(text)
-    assert with_key(fresh, "openai", SecretStr(key)) == fresh
-    bare = with_key(fresh, "openai", None)
+    assert with_key(fresh, "OPENAI_API_KEY", SecretStr(key)) == fresh
+    bare = with_key(fresh, "OPENAI_API_KEY", None)
     assert "openai_api_key" not in read_back(bare)
     assert others(bare) == others(text)
 
@@ -77,15 +77,15 @@ def test_key_has_one_line_and_every_other_byte_stays(lines: list[str], end: str,
     ],
 )
 def test_the_line_stands_where_the_first_one_stood_or_at_the_end(before: str, after: str) -> None:
-    assert with_key(before, "openai", SecretStr("sk-new")) == after
+    assert with_key(before, "OPENAI_API_KEY", SecretStr("sk-new")) == after
 
 
 def test_unterminated_quote_swallows_no_other_line() -> None:
     text = "A='open\nB=2\n"
-    fresh = with_key(text, "openai", SecretStr("it's"))
+    fresh = with_key(text, "OPENAI_API_KEY", SecretStr("it's"))
     assert read_back(fresh) == {"openai_api_key": "it's"}
     assert fresh.endswith(text)
-    assert with_key(text, "openai", SecretStr("plain")) == text + "OPENAI_API_KEY=plain\n"
+    assert with_key(text, "OPENAI_API_KEY", SecretStr("plain")) == text + "OPENAI_API_KEY=plain\n"
 
 
 @pytest.mark.parametrize(
