@@ -91,6 +91,16 @@ class AutorunAware(Protocol):
 
 
 @runtime_checkable
+class OfferAware(Protocol):
+    """A tool that is offered to models in fewer words than its whole specification has."""
+
+    @property
+    def offer(self) -> ToolSpec:
+        """The specification for a model; calls are checked against ``Tool.spec``."""
+        ...
+
+
+@runtime_checkable
 class TargetAware(Protocol):
     """A tool that knows the other names of a call's target, so that rules apply whichever name is used."""
 

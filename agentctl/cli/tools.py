@@ -129,18 +129,30 @@ def _describe(tool: Tool, catalog: ToolCatalog, agents: Mapping[str, frozenset[s
     fields.append(("deny", f"agentctl run --deny '{spec.name}' TASK"))
     yield page.fields(fields, whole=("rule", "allow", "deny"), margin=9)
     yield ""
-    yield _arguments(spec.parameters, page)
+    yield _arguments(spec.parameters, _offered(tool), page)
 
 
-def _arguments(schema: Mapping[str, object], page: Page) -> str:
-    """Return a table of the arguments: type with bounds, default, meaning."""
+def _offered(tool: Tool) -> Mapping[str, object]:
+    """Return the schema of the arguments that a model is offered."""
+    from agentctl.protocols import OfferAware
+
+    return (tool.offer if isinstance(tool, OfferAware) else tool.spec).parameters
+
+
+def _arguments(schema: Mapping[str, object], offered: Mapping[str, object], page: Page) -> str:
+    """Return a table of the arguments: type with bounds, default, meaning, and which ones no model is offered."""
     from agentctl.cli.ui.columns import Column
 
+    shown = offered.get("properties")
     properties, required = schema.get("properties"), schema.get("required")
     if not isinstance(properties, Mapping) or not properties:
         return "arguments: none"
     needed = required if isinstance(required, (list, tuple)) else ()
-    rows = [(name, _type(entry), _default(name, entry, needed), _text(entry)) for name, entry in properties.items()]
+    shown = shown if isinstance(shown, Mapping) else {}
+    rows = [
+        (name, _type(entry), _default(name, entry, needed), _meaning(entry, is_offered=name in shown))
+        for name, entry in properties.items()
+    ]
     head = (Column("argument"), Column("type", "text"), Column("default", "text"), Column("meaning", "text"))
     return page.table(head, rows)
 
@@ -166,8 +178,9 @@ def _default(name: str, entry: Mapping[str, object], needed: tuple[object, ...] 
     return dumps(entry["default"], ensure_ascii=False) if "default" in entry else "-"
 
 
-def _text(entry: Mapping[str, object]) -> str:
-    return " ".join(str(entry.get("description", "")).split())
+def _meaning(entry: Mapping[str, object], *, is_offered: bool) -> str:
+    said = " ".join(str(entry.get("description", "")).split())
+    return said if is_offered else f"{said} (accepted, not offered to models)".lstrip()
 
 
 def _document(tool: Tool, catalog: ToolCatalog, agents: Mapping[str, frozenset[str]]) -> Document:
@@ -188,6 +201,7 @@ def _document(tool: Tool, catalog: ToolCatalog, agents: Mapping[str, frozenset[s
         "agents": _used_by(tool.spec.name, agents),
         "description": tool.spec.description,
         "parameters": tool.spec.parameters,
+        "offered": _offered(tool),
     }
 
 

@@ -43,6 +43,7 @@ _PHRASE_WORDS = frozenset(("can", "found", "such", "timed", "exit", "exited"))  
 _PHRASE = re.compile(
     r"\b(?:can't|not found|no such|timed out|exit(?:ed)?(?: with)?(?: code| status)? \(?[1-9])", re.IGNORECASE
 )
+_CIRCUMSTANCES = re.compile(r"\n\n\[It is \d{4}-\d\d-\d\d \d\d:\d\d UTC\.[^\n]*\](?=\n\n\[|\Z)")
 _HEAD, _TAIL = 2_000, 1_000  # characters of a message that are read
 _SATURATION, _LENGTH = 1.2, 0.75  # BM25's k1 and b
 _HEARD = 4  # this many words of the task count as much as all of the latest messages
@@ -179,8 +180,13 @@ def _everywhere(features: Sequence[GroupFeatures]) -> set[str]:
 
 
 def message_words(message: Message) -> list[str]:
-    """Return the words of a message and of its calls; of a long text those of its head and tail."""
+    """Return the words of a message and of its calls; of a long text those of its head and tail.
+
+    Of a task's message, the line with the clock and the workspace does not count.
+    """
     text = _head_and_tail(message.text)
+    if message.role == "user":
+        text = _CIRCUMSTANCES.sub("", text)
     for call in message.tool_calls:
         asked = " ".join([f"{key} {value}" for key, value in call.arguments.items()])
         text = f"{text} {call.name} {asked[:_HEAD]}"

@@ -14,6 +14,7 @@ AgentctlError                   status (the name of the exit code), message, hin
 │   ├── ProviderUnavailable     4   unavailable, kind "provider"
 │   │   ├── Unreachable             nothing answers at the address: waiting does not help
 │   │   └── Rejected                a request that will never be accepted
+│   │       └── ParameterRefused    one of its parameters was: asked again without it
 │   ├── Refused                 1   failed: the provider refuses the question (content filter)
 │   ├── ContextOverflow         7   context
 │   ├── ModelGone               69  model_gone
@@ -204,6 +205,12 @@ class Rejected(ProviderUnavailable):
     """The provider will never accept this request; a retry would not help."""
 
     retryable = False
+
+
+class ParameterRefused(Rejected):
+    """The provider does not take an optional parameter of the request, which is left out from now on."""
+
+    retryable = True
 
 
 class Refused(ProviderError):

@@ -280,10 +280,10 @@ def _unit_error(model: str, part: str, given: Decimal, known: Decimal) -> UsageE
 
 
 def _is_free(provider: str, model: str, *, own_host: bool) -> bool:
-    return provider == "local" or (provider == "ollama" and own_host and not _is_in_a_cloud(model.lower()))
+    return provider == "local" or (provider == "ollama" and own_host and not is_in_a_cloud(model.lower()))
 
 
-def _is_in_a_cloud(model: str) -> bool:
+def is_in_a_cloud(model: str) -> bool:
     """Return whether Ollama's name for a model says that its host only forwards requests to a cloud."""
     name, _, tag = model.rpartition(":")
     return "cloud" in tag.split("-") if name else tag.endswith("-cloud")

@@ -11,6 +11,7 @@ from agentctl.core.pricing import ModelFacts
 from agentctl.providers.endpoints import base_url_of
 from agentctl.providers.llm_provider import LLMProvider
 from agentctl.providers.remote import RemoteProvider
+from agentctl.providers.sampling import Sampling, Temperature
 from agentctl.settings import PriceLine, Settings, load_settings
 from agentctl.settings.provider_names import BUILT_IN_NAMES
 
@@ -29,13 +30,15 @@ def create_llm_provider(
     api_key: str | None = None,
     base_url: str | None = None,
     prices: Mapping[str, PriceLine] | None = None,
+    temperature: Temperature | None = None,
     settings: Settings | None = None,
 ) -> LLMProvider:
     """Return a provider by its name; arguments that are not given come from ``settings``.
 
     ``model`` None: the provider's default. ``base_url``: another address than the provider's own. ``prices``: the
-    prices of models, in dollars per million tokens, on top of the price table. ``settings`` None: the user's
-    (environment, .env, config). Nothing is sent before the first request, which also reports a missing key.
+    prices of models, in dollars per million tokens, on top of the price table. ``temperature``: from 0 to 2, or as in
+    the settings "auto" or "none". ``settings`` None: the user's (environment, .env, config). Nothing is sent before the
+    first request, which also reports a missing key.
 
     Raises:
         UsageError: agentctl does not support the provider, or a setting, the key or the address is invalid.
@@ -50,9 +53,24 @@ def create_llm_provider(
 
         return BuiltinProvider()
     if settings is None:
-        loaded = load_settings(flags={}, remember=False, needs=_needs(provider, api_key, base_url, prices))
+        needs = _needs(provider, api_key, base_url, prices) + (("temperature",) if temperature is None else ())
+        loaded = load_settings(flags={}, remember=False, needs=needs)
         loaded.refuse_wrong(f"provider {provider}" if provider not in BUILT_IN_NAMES else "always")
         settings = loaded.settings
+    made = _make_provider(provider, model, api_key=api_key, base_url=base_url, prices=prices, settings=settings)
+    made.sampling = Sampling(settings.temperature if temperature is None else temperature)
+    return made
+
+
+def _make_provider(
+    provider: str,
+    model: str | None,
+    *,
+    api_key: str | None,
+    base_url: str | None,
+    prices: Mapping[str, PriceLine] | None,
+    settings: Settings,
+) -> RemoteProvider:
     stored = settings.key_of(provider)
     key = api_key or (None if stored is None else stored.get_secret_value())
     url = base_url or base_url_of(settings, provider)

@@ -36,6 +36,7 @@ from agentctl.providers.endpoints import (
 )
 from agentctl.providers.llm_provider import LLMProvider
 from agentctl.providers.routes import ROUTES, Route
+from agentctl.providers.sampling import Sampling
 from agentctl.providers.stream_readers import OpenAIReader
 from agentctl.providers.tokenizers import published_vocabulary
 from agentctl.settings import PriceLine, foreign_model_error
@@ -90,8 +91,8 @@ class _AnswerStream(AsyncIterator[Delta | Reported | Completion]):
 class RemoteProvider(LLMProvider):
     """One model of one provider. Connections stay open for the next turn until ``aclose``.
 
-    ``base_url`` "": the provider's own address. ``prices`` take precedence over litellm's table. ``own`` is a provider
-    of the user's own: its requests carry its own key or none, whatever keys the environment has.
+    ``base_url`` "": the provider's own address. ``prices`` take precedence over litellm's table. ``sampling`` decides
+    the temperature. ``own`` is a provider of the user's own: its requests carry its own key or none.
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class RemoteProvider(LLMProvider):
             raise UsageError(f"no model of {provider} was named", hint=f"--model {provider}/NAME")
         self.provider, self.model = provider, model
         key, url = check_key_argument(provider, api_key), check_address_argument(self.kind, base_url)
-        self._api_key = key
+        self._api_key, self.sampling = key, Sampling()
         self._window: int | None = None if own is None else own.context_window
         self._base_url = (url or BASE_URLS.get(provider, "")).rstrip("/")
         self._found_url = ""
@@ -294,7 +295,8 @@ class RemoteProvider(LLMProvider):
             except Exception as error:
                 if reader.reported is not None:
                     yield Reported(reader.reported)
-                raise await self._explain(translate_error(error, attempt, self._error_context())) from error
+                failure = await self._explain(translate_error(error, attempt, self._error_context()))
+                raise self.sampling.after_failure(failure, attempt, error) from error
             if not reader.finished:
                 if reader.reported is not None:
                     yield Reported(reader.reported)
@@ -316,9 +318,7 @@ class RemoteProvider(LLMProvider):
     def _address(self, litellm: ModuleType) -> tuple[str | None, str]:
         """Return the key and the address to use; litellm reads missing ones from the environment."""
         key, base_url = self._api_key, self._base_url
-        if self._own is not None:
-            return key, base_url
-        if base_url and (key is not None or self.provider in KEY_NAMES or self.provider == "ollama"):
+        if self._own or (base_url and (key is not None or self.provider in KEY_NAMES or self.provider == "ollama")):
             return key, base_url
         name = f"{self._route.prefix}/{self.model}"
         _, _, found_key, found_url = litellm.get_llm_provider(name, api_base=base_url or None, api_key=key)
@@ -329,7 +329,8 @@ class RemoteProvider(LLMProvider):
         from agentctl.providers.http_gate import Gate  # noqa: PLC0415 - httpx comes with litellm
 
         route = self._route
-        options: dict[str, object] = {**route.extra, **self._options()}
+        sampling = self.sampling.options(self.facts, attempt.terms.base_url)
+        options: dict[str, object] = {**route.extra, **sampling, **self._options()}
         messages = as_messages(request.messages)
         if request.tools:
             options["tools"] = as_tools(request.tools)
@@ -375,8 +376,7 @@ class RemoteProvider(LLMProvider):
             return self._network.get()
         except LookupError:
             plain = urlsplit(self._base_url).scheme == "http"
-            proxy = proxy_for(self._base_url or _SOMEWHERE)
-            network = NetworkTransport(verify=not plain, retries=0, proxy=proxy)
+            network = NetworkTransport(verify=not plain, retries=0, proxy=proxy_for(self._base_url or _SOMEWHERE))
             self._network.set(network)
             return network
 

@@ -266,6 +266,8 @@ def assemble(
     run_files = settings.runs_dir / run_id
     ledger = SqliteLedger(ledger_path or settings.ledger_path)
     answering = provider or make_provider(loaded, choice, plan.limits)
+    if (sampling := getattr(answering, "sampling", None)) and (unsent := sampling.note(answering.facts.model)):
+        warn(unsent)
     counter, remember = _counter_for(loaded, answering.facts)
     capability = loaded.capability if settings.sandbox == "none" else ""  # unusable in a sandbox
     return Orchestrator(

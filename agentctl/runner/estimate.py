@@ -22,10 +22,11 @@ from agentctl.core.pricing import ModelFacts, Price, PriceOf, charge_nano, no_pr
 from agentctl.core.results import BreakerInfo
 from agentctl.ledger.forecast import Forecast
 from agentctl.permissions.admission import Admission
+from agentctl.runner.opening import circumstances
 from agentctl.runner.orchestrator import FindContainers, MakeTools
 from agentctl.runner.plan import Plan, hint_at_data
 from agentctl.runner.reservation import InputCounter
-from agentctl.runner.routing import MOST_TOOLS, AgentSpec, choose_agent, choose_tools, system_prompt
+from agentctl.runner.routing import MOST_TOOLS, AgentSpec, choose_agent, choose_tools
 from agentctl.runner.tool_calls import ToolDispatcher
 
 ForecastCall = Callable[[Ask, str], Forecast]
@@ -109,8 +110,9 @@ async def estimate(
         tools = offers.offered_tools() if facts.metered else ()
     finally:
         await run_tools.toolbox.aclose()
-    system = system_prompt(agent, plan, now())
-    opening = (Message("system", system), Message("user", task + data))
+    names = run_tools.toolbox.names
+    behind = circumstances(agent, plan, task, now(), tools=names) if facts.metered else ""
+    opening = (Message("system", agent.instructions), Message("user", task + data + behind))
     try:
         messages = plan.fit(facts, opening, tools, measure=measure)
     except ContextOverflow as error:

@@ -125,10 +125,13 @@ class Loop:
         self._trouble: AgentctlError | None = None
         self._denied: ActionDenied | None = None
 
-    async def run(self, system: str, task: str) -> LoopOutcome:
-        """Work on ``task`` until there is an answer or an error, and return it as an outcome."""
+    async def run(self, system: str, task: str, behind: str = "") -> LoopOutcome:
+        """Work on ``task`` until there is an answer or an error, and return it as an outcome.
+
+        ``behind`` is what the model reads after the task and its data.
+        """
         try:
-            await self._converse(system, task)
+            await self._converse(system, task, behind)
         except AgentctlError as error:
             try:
                 await self._close(error)
@@ -182,10 +185,11 @@ class Loop:
         words = self._calls.unfinished if self._metered else ""
         return words if words.strip() else ""
 
-    async def _converse(self, system: str, task: str) -> None:
+    async def _converse(self, system: str, task: str, behind: str) -> None:
         offered = self._dispatch.offered_tools() if self._metered else ()
         await self._conversation.add(Message("system", system))
-        await self._conversation.add(Message("user", task + self._input.data if self._input else task))
+        data = self._input.data if self._input else ""
+        await self._conversation.add(Message("user", task + data + behind))
         while self._turn < self._limits.max_turns:
             self._turn += 1
             await self._emit(TurnStarted(self._turn))

@@ -37,7 +37,7 @@ from agentctl.runner.conversation import Conversation
 from agentctl.runner.loop import Loop, LoopOutcome, RunInput
 from agentctl.runner.model_calls import ModelCalls
 from agentctl.runner.plan import Plan
-from agentctl.runner.routing import MOST_TOOLS, AgentSpec, choose_agent, choose_tools, system_prompt
+from agentctl.runner.routing import MOST_TOOLS, AgentSpec, choose_agent, choose_tools
 from agentctl.runner.tool_calls import ToolDispatcher
 
 if TYPE_CHECKING:
@@ -244,7 +244,12 @@ class Orchestrator:
             run_input=run.input,
             find_unseen=partial(self._find_unseen, run.task),
         )
-        return (await run.loop.run(system_prompt(agent, plan, run.started_at), run.task)).error
+        behind = ""
+        if facts.metered:
+            from agentctl.runner.opening import circumstances  # noqa: PLC0415 - not for builtin
+
+            behind = circumstances(agent, plan, run.task, run.started_at, tools=run_tools.toolbox.names)
+        return (await run.loop.run(agent.instructions, run.task, behind)).error
 
     async def _find_unseen(self, task: str, answer: str, usable: Collection[str]) -> Unseen | None:
         from agentctl.runner.unseen import find_unseen  # noqa: PLC0415 - after an answer without a look only

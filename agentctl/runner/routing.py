@@ -1,11 +1,11 @@
-"""Choose the agent that fits a task, its tools and its system prompt.
+"""Choose the agent that fits a task, and its tools.
 
 Each agent is a TOML file in ``agent_files``. Routing is naive Bayes with smoothing: an agent's examples, description
 and name are small documents, and a word supports an agent by the share of its documents that contain it. Unknown words
 are ignored. A path or a file's name is a sign of its own: it goes to the agent that reads files, unless the task speaks
 of containers, too: then their agent gets tools of both. On a tie, and for a task without any known word, the choice is
 ``system``: it looks at the machine itself and needs no container engine. A run and its estimate use the same choice of
-agent, tools and system prompt.
+agent and tools.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
@@ -29,7 +28,7 @@ MOST_TOOLS = 8  # schemas are in every request's bound and bill
 
 _TEXTS = {"name", "description", "instructions"}
 _LISTS = {"examples", "tools"}
-_OTHERS = {"max_turns", "more"}
+_OTHERS = {"max_turns", "more", "why", "why_about"}
 
 FALLBACK = "system"
 _SMOOTHING = 0.25
@@ -72,6 +71,7 @@ class AgentSpec(NamedTuple):
     """A named kind of worker; ``max_turns`` lowers the run's own limit when set.
 
     ``tools`` are always offered to its model; ``more`` maps further tools to the words of a task that call for them.
+    ``why`` is advice for tasks that ask for a cause, ``why_about`` the words that they must have (none: any).
     """
 
     name: str
@@ -81,6 +81,8 @@ class AgentSpec(NamedTuple):
     tools: tuple[str, ...] = ()
     max_turns: int | None = None
     more: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    why: str = ""
+    why_about: tuple[str, ...] = ()
 
 
 class RoutingResult(NamedTuple):
@@ -132,11 +134,6 @@ def choose_tools(
     if len(names) > MOST_TOOLS:
         raise UsageError(f"{len(names)} tools are too many for a model", hint=f"name at most {MOST_TOOLS} of them")
     return names
-
-
-def system_prompt(agent: AgentSpec, plan: Plan, at: datetime) -> str:
-    """Return the system prompt of a run that starts ``at``."""
-    return f"{agent.instructions}\n\nWorkspace: {plan.workdir}. It is {at:%Y-%m-%d %H:%M} UTC."
 
 
 def route(task: str, agents: Sequence[AgentSpec], *, containers: Collection[str] = ()) -> RoutingResult:
@@ -333,6 +330,8 @@ def _load(file: Path) -> AgentSpec:
         tools=lists["tools"],
         max_turns=turns,
         more=_more(file, table),
+        why=_text(file, table, "why") if "why" in table else "",
+        why_about=_list(file, table, "why_about"),
     )
 
 

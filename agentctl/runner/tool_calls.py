@@ -24,7 +24,7 @@ from agentctl.core.results import ErrorInfo, FileNotice, Reply, ToolCount
 from agentctl.core.text import escape_notices
 from agentctl.permissions.admission import Admission
 from agentctl.permissions.guards import LoopLimits
-from agentctl.protocols import ArtifactStore, Tool, Toolbox
+from agentctl.protocols import ArtifactStore, OfferAware, Tool, Toolbox
 
 if TYPE_CHECKING:  # used only by runs with a language model
     from agentctl.permissions.repeated_reads import ReadHistory
@@ -115,7 +115,8 @@ class ToolDispatcher:
     def offered_tools(self) -> tuple[ToolSpec, ...]:
         """Return the specs of the tools that the model may use."""
         tools = [self._toolbox.get(name) for name in self._toolbox.names]
-        return tuple(tool.spec for tool in tools if self._admission.offers(tool))
+        offered = [tool for tool in tools if self._admission.offers(tool)]
+        return tuple(tool.offer if isinstance(tool, OfferAware) else tool.spec for tool in offered)
 
     def unasked_tools(self) -> tuple[str, ...]:
         """Return the names of the offered tools that need no approval: they read, or stay inside a boundary."""

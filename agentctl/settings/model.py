@@ -30,6 +30,7 @@ Liftable = Annotated[int | None, BeforeValidator(parsers.count(0, liftable=True)
 Word = Annotated[str | None, BeforeValidator(parsers.maybe(parsers.word))]
 Names = Annotated[tuple[str, ...] | None, NoDecode, BeforeValidator(parsers.maybe(parsers.names))]
 Rules = Annotated[tuple[str, ...], NoDecode, BeforeValidator(parsers.rules)]
+Temperature = Annotated[Decimal | Literal["auto", "none"], PlainValidator(parsers.temperature)]
 YesNo = Annotated[bool, BeforeValidator(parsers.boolean)]
 Key = Annotated[SecretStr | None, BeforeValidator(parsers.maybe(parsers.secret))]
 Address = Annotated[str | None, BeforeValidator(parsers.maybe(parsers.address))]
@@ -98,6 +99,10 @@ class Settings(BaseSettings):
         "use this model, or provider/model (agentctl models); unset: the provider's default",
         Flag(COMMON, "NAME", spellings=("-m", "--model")), bare=True, needed_by=("model",),
         example="openai/gpt-4o-mini")
+    temperature: Temperature = setting(
+        "auto", "TEMPERATURE", "answer",
+        "send this temperature (0 to 2) or none; auto: 0 to servers on this host",
+        Flag(LIMITS, "N"), needed_by=("model",))
     openai_api_key: Key = _key("openai")
     anthropic_api_key: Key = _key("anthropic")
     gemini_api_key: Key = _key("gemini")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 
 from pydantic import GetCoreSchemaHandler, SecretStr
@@ -20,6 +20,7 @@ _T = TypeVar("_T")
 
 DOLLARS_ALLOWED = 'dollars, 0 or more, such as 0.50 (at most 9 decimal places), or "none"'
 DURATION_ALLOWED = "a duration such as 30s, 5m, 2h or 1h30m, or plain seconds"
+TEMPERATURE_ALLOWED = 'a number from 0 to 2, such as 0.2, or "auto" or "none"'
 YES_ALLOWED = "true or false"
 NAMES_ALLOWED = "comma-separated names, or a TOML list of names"
 RULES_ALLOWED = "comma-separated rules, or a TOML list of rules, such as docker_restart(name=web)"
@@ -81,6 +82,19 @@ def count(least: int, *, most: int = MOST_COUNT, liftable: bool = False) -> Call
         return value
 
     return read
+
+
+def temperature(value: object) -> Decimal | Literal["auto", "none"]:
+    """Return a temperature from 0 to 2, "auto" or "none"."""
+    word = value.strip().lower() if isinstance(value, str) else value
+    if word == "auto" or word == "none":
+        return word
+    is_number = isinstance(word, int | float | Decimal) and not isinstance(word, bool)
+    is_number = is_number or (isinstance(word, str) and re.fullmatch(_NUMBER, word) is not None)
+    number = Decimal(str(word)) if is_number else Decimal("NaN")
+    if not number.is_finite() or not 0 <= number <= 2:
+        raise ValueError(TEMPERATURE_ALLOWED)
+    return abs(number)
 
 
 def duration(*, zero: bool) -> Callable[[object], float]:

@@ -21,7 +21,7 @@ from agentctl.sandbox.process import child_environment, run_process
 from agentctl.tools.files.paths import PATH, find_hidden, refuse_denied, resolve_path
 from agentctl.tools.files.walk import real_folder
 from agentctl.tools.tables import cell, plural, table
-from agentctl.tools.tool import Arguments, define_tool
+from agentctl.tools.tool import Arguments, define_tool, offer_as
 from agentctl.tools.toolbox import ToolContext
 
 if TYPE_CHECKING:
@@ -53,12 +53,14 @@ _CONFLICTS = frozenset({"DD", "AU", "UD", "UA", "DU", "AA", "UU"})
 class GitStatus(Arguments):
     """The arguments of git_status."""
 
+    offered = offer_as(path="")
+
     path: str = Field(".", description="a folder of the workspace, in the repository")
 
 
 @define_tool(GitStatus, resolve=resolve_path, target=PATH)
 async def git_status(context: ToolContext, arguments: GitStatus) -> str:
-    """Show a git repository's branch, how far it is ahead or behind, and its changed and untracked files."""
+    """Show a git repository's branch, how far ahead or behind it is, changed and untracked files."""
     folder = await anyio.to_thread.run_sync(real_folder, context.workspace, arguments.path)
     found = await anyio.to_thread.run_sync(find_hidden, context)
     if found is None:

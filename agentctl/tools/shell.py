@@ -15,7 +15,7 @@ from agentctl.core.results import FileNotice, Reply
 from agentctl.core.text import escape_frames, frames_note
 from agentctl.protocols import CommandResult, Effect, Sandbox
 from agentctl.tools.tables import cell
-from agentctl.tools.tool import Arguments, Command, cut_middle, define_tool
+from agentctl.tools.tool import Arguments, Command, cut_middle, define_tool, offer_as
 from agentctl.tools.toolbox import ToolContext
 
 _OF_STDOUT, _OF_STDERR = 40 * 1024, 16 * 1024  # bytes of each stream that a model may see
@@ -29,6 +29,8 @@ _NOT_THERE = re.compile(
 
 class RunShell(Arguments):
     """The arguments of run_shell."""
+
+    offered = offer_as(command="", timeout="seconds (60)")
 
     command: Command = Field(min_length=1, description="for /bin/sh, in the workspace")
     timeout: int = Field(60, ge=1, le=600, description="seconds")
@@ -91,7 +93,7 @@ def _is_contained(context: ToolContext) -> bool:
 
 @define_tool(RunShell, effect=_effect, contained=_is_contained)
 async def run_shell(context: ToolContext, arguments: RunShell) -> str:
-    """Run a shell command in the workspace. No stdin; what it leaves in the background is ended with it."""
+    """Run a shell command in the workspace. Its sandbox hides the machine's processes, ports and mounts."""
     if context.sandbox is None:
         raise SandboxUnavailable("no sandbox is available to run a command in", hint="--sandbox bwrap says why")
     if not arguments.command.strip() or "\0" in arguments.command:

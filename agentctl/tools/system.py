@@ -19,7 +19,7 @@ from agentctl.core.errors import ToolError
 from agentctl.core.targets import Target
 from agentctl.sandbox.mount_table import Mount, mount_lines
 from agentctl.tools.tables import cell, facts, plural, size, span, table
-from agentctl.tools.tool import Arguments, NoArguments, TargetLookup, define_tool
+from agentctl.tools.tool import Arguments, NoArguments, TargetLookup, define_tool, offer_as
 from agentctl.tools.toolbox import ToolContext
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ _Row = tuple[int, str, float, int, str, str]
 class DiskUsage(Arguments):
     """The arguments of system_disks."""
 
+    offered = offer_as(path=None)
+
     path: str | None = Field(None, description="only the disk that holds this path")
 
 
@@ -55,7 +57,7 @@ def _machine_path(workspace: Path, path: str) -> Target:
 
 @define_tool(DiskUsage, target=TargetLookup("path", "path", _disk_target))
 async def system_disks(context: ToolContext, arguments: DiskUsage) -> str:
-    """Show free, used and total space of each mounted disk, or of the disk that holds a path."""
+    """Show free, used and total space of each mounted disk."""
     if arguments.path is None:
         rows = await anyio.to_thread.run_sync(_disks, abandon_on_cancel=True)
     else:
@@ -80,7 +82,7 @@ async def system_memory(_: ToolContext, __: NoArguments) -> str:
 
 @define_tool(NoArguments)
 async def system_load(_: ToolContext, __: NoArguments) -> str:
-    """Show load averages, how busy the CPU is, and for how long the machine has been up."""
+    """Show load averages, CPU use and uptime."""
     import psutil
 
     before = psutil.cpu_times()
@@ -182,12 +184,14 @@ def uptime() -> str:
 class SystemInfo(Arguments):
     """The arguments of system_info."""
 
+    offered = offer_as(about=None)
+
     about: Literal["all", "system", "user", "addresses", "uptime"] = "all"
 
 
 @define_tool(SystemInfo)
 async def system_info(_: ToolContext, arguments: SystemInfo) -> str:
-    """Describe the machine: system and hardware, the user, network addresses, uptime."""
+    """Describe the machine: OS, kernel, hardware, user, IP addresses, uptime."""
     parts = {"system": _system_facts, "user": _user_facts, "addresses": _addresses, "uptime": _uptime_facts}
     wanted = list(parts.values()) if arguments.about == "all" else [parts[arguments.about]]
     return "\n\n".join([await anyio.to_thread.run_sync(part) for part in wanted])
@@ -257,6 +261,8 @@ def _uptime_facts() -> str:
 class ListProcesses(Arguments):
     """The arguments of system_processes."""
 
+    offered = offer_as(name="part of name or command")
+
     sort: Literal["cpu", "memory", "name"] = "cpu"
     limit: int = Field(10, ge=1, le=200)
     name: str | None = Field(None, description="part of the name or command")
@@ -265,12 +271,14 @@ class ListProcesses(Arguments):
 class ListPorts(Arguments):
     """The arguments of system_ports."""
 
+    offered = offer_as(port="")
+
     port: int | None = Field(None, ge=1, le=65535, description="only this one")
 
 
 @define_tool(ListProcesses)
 async def system_processes(_: ToolContext, arguments: ListProcesses) -> str:
-    """List processes by CPU, memory or name: pid, user, CPU % of one core, memory, command."""
+    """List the top processes: pid, user, CPU %, memory, command."""
     measured = await anyio.to_thread.run_sync(_every_process)
     await anyio.sleep(_MEASURE_S)
     found = await anyio.to_thread.run_sync(_processes, measured, (arguments.name or "").lower())
@@ -293,7 +301,7 @@ async def system_processes(_: ToolContext, arguments: ListProcesses) -> str:
 
 @define_tool(ListPorts)
 async def system_ports(_: ToolContext, arguments: ListPorts) -> str:
-    """List who listens on the network: protocol, address, port, process."""
+    """List who listens on the network, or on one port: address, port, process."""
     rows = await anyio.to_thread.run_sync(_listeners, arguments.port)
     if not rows:
         return f"Nothing listens on port {arguments.port}." if arguments.port else "Nothing listens."

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import cache
 from inspect import cleandoc
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import anyio.to_thread
@@ -29,14 +30,24 @@ if TYPE_CHECKING:
 
 
 class Arguments(BaseModel):
-    """The arguments of a tool; unknown names are refused. An empty text is one only for the names in ``literal``."""
+    """The arguments of a tool; unknown names are refused. An empty text is one only for the names in ``literal``.
+
+    ``offered`` says what a model reads of an argument: a shorter description, or another schema. None: it is rarely
+    needed, and is accepted without being offered.
+    """
 
     literal: ClassVar[frozenset[str]] = frozenset()
+    offered: ClassVar[Mapping[str, str | Mapping[str, object] | None]] = MappingProxyType({})
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, hide_input_in_errors=True)
 
 
 class NoArguments(Arguments):
     """No arguments."""
+
+
+def offer_as(**said: str | Mapping[str, object] | None) -> Mapping[str, str | Mapping[str, object] | None]:
+    """Return what a model reads of arguments, by name, for ``Arguments.offered``."""
+    return MappingProxyType(said)
 
 
 A = TypeVar("A", bound=Arguments)
@@ -82,8 +93,13 @@ class BoundTool(NamedTuple, Generic[A]):
 
     @property
     def spec(self) -> ToolSpec:
-        """The specification that the model reads."""
+        """The whole specification, with every argument, bound and default."""
         return ToolSpec(self.tool.name, self.tool.description, schema_of(self.tool.arguments))
+
+    @property
+    def offer(self) -> ToolSpec:
+        """The specification that a model reads: each request pays for it, so it has only what a call needs."""
+        return ToolSpec(self.tool.name, self.tool.description, offered_schema(self.tool.arguments))
 
     @property
     def effect(self) -> Effect:
@@ -237,6 +253,12 @@ def _is_blank(value: object) -> bool:
     return not value.strip() if isinstance(value, str) else isinstance(value, (list, dict)) and not value
 
 
+#: How a command is offered that no shell reads: as the list that Docker's API takes, so that no word needs quotes.
+WORDS: Mapping[str, object] = MappingProxyType(
+    {"type": "array", "items": {"type": "string"}, "description": 'words, like ["sh", "-c", "ls"]'}
+)
+
+
 def join_words(value: object) -> object:
     """Return a command given as a list of words, as Docker's API takes it, as the text that has these words.
 
@@ -271,6 +293,7 @@ def _describe_error(tool: str, model: type[Arguments], wrong: dict[str, Any], gi
     return f'{tool}: "{name}" must be {allowed}, not {str(given.get(name))[:60]!r}'
 
 
+_NOT_OFFERED = frozenset(("default", "minimum", "maximum", "minLength", "description"))
 _WORDS = {"string": "text", "integer": "a whole number", "number": "a number", "boolean": "true or false"}
 
 
@@ -291,6 +314,28 @@ def schema_of(model: type[Arguments]) -> dict[str, Any]:
     properties = {name: _shorten(entry) for name, entry in full.get("properties", {}).items()}
     required = {"required": full["required"]} if full.get("required") else {}
     return {"type": "object", "properties": properties, **required, "additionalProperties": False}
+
+
+@cache
+def offered_schema(model: type[Arguments]) -> dict[str, Any]:
+    """Return the schema that a model is offered: without bounds and defaults, and as ``Arguments.offered`` says.
+
+    The error of a call with a wrong argument names the bounds and all arguments.
+    """
+    full = schema_of(model)
+    offered = {
+        name: said for kind in reversed(model.__mro__) for name, said in kind.__dict__.get("offered", {}).items()
+    }
+    properties: dict[str, Mapping[str, object]] = {}
+    for name, entry in full["properties"].items():
+        said = offered.get(name, entry.get("description", ""))
+        if isinstance(said, str):
+            short = {key: value for key, value in entry.items() if key not in _NOT_OFFERED}
+            properties[name] = {**short, "description": said} if said else short
+        elif said is not None:
+            properties[name] = dict(said)
+    required = {"required": full["required"]} if "required" in full else {}
+    return {"type": "object", "properties": properties, **required}
 
 
 def _shorten(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,10 +77,11 @@ def around(server: WireServer) -> list[tuple[Heard, Heard, Heard | None]]:
 
 
 def task_of(heard: Heard | None) -> str:
-    """Return the task's message as a request has it."""
+    """Return the task's message as a request has it, without the line of the clock."""
     assert heard is not None
     assert heard.asked is not None
-    return next(said.text for said in heard.asked.messages if said.role == "user")
+    text = next(said.text for said in heard.asked.messages if said.role == "user")
+    return re.sub(r"\n\n\[It is [^\n]*\]", "", text)
 
 
 def bill_of(server: WireServer, heard: Heard) -> Entry:

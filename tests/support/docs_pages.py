@@ -57,7 +57,11 @@ _SCHEMAS = (
     ("agentctl.cli.runs.command", "SCHEMA", "`runs list`, `runs show`"),
     ("agentctl.cli.runs.context_chart", "SCHEMA", "`runs show --context`"),
     ("agentctl.cli.agents", "SCHEMA", "`agents list`, `agents show`"),
-    ("agentctl.cli.tools", "SCHEMA", "`tools list`, `tools show`: with the arguments' JSON schema as a model sees it"),
+    (
+        "agentctl.cli.tools",
+        "SCHEMA",
+        "`tools list`, `tools show`: JSON schemas (`offered`: as a model sees it)",
+    ),
     ("agentctl.cli.policy", "SCHEMA", "`policy check`"),
     ("agentctl.cli.providers.command", "SCHEMA", "`providers list`, `providers set-key`"),
     ("agentctl.cli.providers.models", "SCHEMA", "`models`: each model with window, prices, and whether there is a key"),

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -94,7 +95,8 @@ def _until_there(path: Path) -> None:
 
 
 def echo(request: Request) -> Completion:
-    return answer(request.messages[-1].text)
+    """Answer with the task and its data, without the line behind them."""
+    return answer(re.sub(r"\n\n\[It is [^\n]*\]\Z", "", request.messages[-1].text))
 
 
 LOCKER = """

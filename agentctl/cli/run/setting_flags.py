@@ -31,6 +31,13 @@ SETTING_FLAGS: dict[str, Any] = {
         panel="Common options",
         help="Use this model, or provider/model (agentctl models; default: the provider's default).",
     ),
+    "temperature": _flag(
+        str | None,
+        "--temperature",
+        metavar="N",
+        panel="Limits",
+        help="Send this temperature (0 to 2) or none; auto: 0 to servers on this host (default auto).",
+    ),
     "max_cost_per_task": _flag(
         str | None,
         "--max-cost-per-task",

@@ -23,7 +23,7 @@ from agentctl.tools.docker.responses import (
     text,
 )
 from agentctl.tools.tables import cell, plural, table
-from agentctl.tools.tool import Arguments, NoArguments, define_tool
+from agentctl.tools.tool import Arguments, NoArguments, define_tool, offer_as
 from agentctl.tools.toolbox import ToolContext
 
 ServiceState = Literal["down", "running", "exited", "paused", "restarting", "created", "dead", "unhealthy"]
@@ -32,6 +32,8 @@ _FOLDERS = ("com.docker.compose.project.working_dir", "io.podman.compose.project
 
 class ListServices(Arguments):
     """The arguments of docker_compose_ps."""
+
+    offered = offer_as(project="", state="")
 
     project: str | None = Field(None, description="only this project")
     state: ServiceState | None = Field(None, description="only services in this state; down: nothing of it runs")
@@ -73,7 +75,7 @@ def projects_of(listed: Iterable[Doc]) -> list[ComposeProject]:
 
 @define_tool(NoArguments)
 async def docker_compose_ls(context: ToolContext, _: NoArguments) -> str:
-    """List compose projects: how many services each has, which of them are down, its folder."""
+    """List compose projects: services, which of them are down, folder."""
     projects = projects_of(await list_containers(context))
     if not projects:
         return "There are no compose projects: no container has the labels of one."
@@ -92,7 +94,7 @@ async def docker_compose_ls(context: ToolContext, _: NoArguments) -> str:
 
 @define_tool(ListServices)
 async def docker_compose_ps(context: ToolContext, arguments: ListServices) -> str:
-    """List compose services and their containers: status, ports. Those that are down, if asked for."""
+    """List compose services and their containers: status, ports."""
     projects = projects_of(await list_containers(context))
     if arguments.project is not None:
         known = [project.name for project in projects]

@@ -38,7 +38,7 @@ from agentctl.tools.docker.responses import (
     texts,
 )
 from agentctl.tools.tables import cell, facts, plural, size, span
-from agentctl.tools.tool import Arguments, TargetLookup, define_tool
+from agentctl.tools.tool import Arguments, TargetLookup, define_tool, offer_as
 from agentctl.tools.toolbox import ToolContext
 
 _NAME = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]*")
@@ -47,6 +47,8 @@ _SHORT_ID = 12  # as engines show it
 
 class OnContainer(Arguments):
     """The arguments of a tool for one container; agentctl sets ``id`` when it resolves ``name``, the model does not."""
+
+    offered = offer_as(name="")
 
     name: str = Field(description="name or id")
     id: SkipJsonSchema[str | None] = None
@@ -284,11 +286,7 @@ def _limits(host: Doc) -> str:
     return ", ".join(filter(None, said)) or "none"
 
 
-class InspectContainer(OnContainer):
-    """The arguments of docker_inspect."""
-
-
-@define_tool(InspectContainer, resolve=resolve_container, target=CONTAINER)
-async def docker_inspect(context: ToolContext, arguments: InspectContainer) -> str:
-    """Show a container's configuration and state: exit code, health, command, ports, mounts, networks, limits."""
+@define_tool(OnContainer, resolve=resolve_container, target=CONTAINER)
+async def docker_inspect(context: ToolContext, arguments: OnContainer) -> str:
+    """Show a container's state and configuration: exit code, restarts, health, ports, mounts."""
     return summary(await inspect_resolved(context, arguments), context.now())

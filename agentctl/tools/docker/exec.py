@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 import shlex
@@ -30,7 +31,7 @@ from agentctl.tools.docker.containers import (
 )
 from agentctl.tools.docker.responses import Frames, document, fields, number, text
 from agentctl.tools.tables import cell
-from agentctl.tools.tool import Command, define_tool
+from agentctl.tools.tool import WORDS, Command, define_tool, offer_as
 from agentctl.tools.toolbox import ToolContext
 
 MOST_COMMAND = 64 * 1024
@@ -54,6 +55,8 @@ class _State(NamedTuple):
 class ExecCommand(OnContainer):
     """The arguments of docker_exec."""
 
+    offered = offer_as(command=WORDS, workdir=None, timeout=None)
+
     command: Command = Field(description="words or a list; for a shell write sh -c 'COMMAND'")
     user: str | None = None
     workdir: str | None = None
@@ -76,7 +79,7 @@ async def resolve_exec(context: ToolContext, arguments: ExecCommand) -> ExecComm
 
 @define_tool(ExecCommand, effect="destructive", resolve=resolve_exec, target=CONTAINER)
 async def docker_exec(context: ToolContext, arguments: ExecCommand) -> str:
-    """Run a command inside a running container; show exit code, stdout and stderr."""
+    """Run a command inside a running container; show its exit code and output."""
     container = await inspect_resolved(context, arguments)
     name, words = name_of(container), split_command("docker_exec", arguments.command)
     if fields(container, "State").get("Running") is not True:
@@ -92,7 +95,8 @@ async def docker_exec(context: ToolContext, arguments: ExecCommand) -> str:
         with anyio.move_on_after(arguments.timeout) as limit:
             code, held = await _follow(context, identity, written, arguments.timeout)
     except EngineRefused as error:
-        raise ToolError(f"{cell(words[0], 80)} was not started in {name}: {cell(error.reason, 250)}") from error
+        said = f"{cell(words[0], 80)} was not started in {name}: {cell(error.reason, 250)}"
+        raise ToolError(said, hint=split_hint(words[0])) from error
     except BaseException as error:
         left = await _end(context, path_of(container, "exec"), identity, mark, who)
         if left and isinstance(error, AgentctlError):
@@ -103,7 +107,8 @@ async def docker_exec(context: ToolContext, arguments: ExecCommand) -> str:
         how = left or "it was ended"
         return f"timed out after {arguments.timeout} s (timeout, 600 at most): {how}\n{written}"
     if code in (126, 127) and _was_not_started(written.text):
-        raise ToolError(f"{cell(words[0], 80)} was not started in {name}: {cell(written.text, 300)}")
+        said = f"{cell(words[0], 80)} was not started in {name}: {cell(written.text, 300)}"
+        raise ToolError(said, hint=split_hint(words[0]))
     more = "\nnote: something that it started is still running in the container" if held else ""
     head = f"exit code {code} after {anyio.current_time() - began:.1f} s{more}"
     return "\n".join(filter(None, (head, shell_note(words), str(written))))
@@ -228,6 +233,12 @@ def split_command(tool: str, command: str) -> list[str]:
     if not words or not words[0]:
         raise ToolError(f'{tool}: "command" is empty', hint="name the program, like: ls -l /")
     return words
+
+
+def split_hint(program: str) -> str:
+    """Return a hint if what was to be a program's name is a whole command in one word, else ""."""
+    words = program.split()
+    return f"give each word by itself: {json.dumps(words[:8], ensure_ascii=False)}" if len(words) > 1 else ""
 
 
 def shell_note(words: list[str]) -> str:

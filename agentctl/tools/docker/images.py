@@ -16,7 +16,7 @@ from agentctl.core.targets import Target, image_spellings
 from agentctl.tools.docker.client import EngineNotFound, EngineRefused
 from agentctl.tools.docker.responses import Doc, document, documents, nearest, number, text, texts
 from agentctl.tools.tables import cell, plural, size
-from agentctl.tools.tool import Arguments, TargetLookup, define_tool
+from agentctl.tools.tool import Arguments, TargetLookup, define_tool, offer_as
 from agentctl.tools.toolbox import ToolContext
 
 _HUB = "docker.io"
@@ -93,12 +93,16 @@ def is_identity(text: str) -> bool:
 class OnImage(Arguments):
     """The arguments of a tool for one image; agentctl sets ``id`` when it resolves ``image``, the model does not."""
 
+    offered = offer_as(image="")
+
     image: str = Field(description="name or id")
     id: SkipJsonSchema[str | None] = None
 
 
 class RemoveImage(OnImage):
     """The arguments of docker_rmi."""
+
+    offered = offer_as(force="even if in use")
 
     force: bool = Field(False, description="also while containers use it")
 

@@ -29,7 +29,7 @@ from agentctl.tools.docker.containers import (
 from agentctl.tools.docker.logs import last_lines
 from agentctl.tools.docker.responses import Doc, document, documents, fields, many, number, text
 from agentctl.tools.tables import cell, plural
-from agentctl.tools.tool import define_tool
+from agentctl.tools.tool import define_tool, offer_as
 from agentctl.tools.toolbox import ToolContext
 
 WATCHED_S = 1.0
@@ -56,6 +56,8 @@ class StartContainer(OnContainer):
 class StopContainer(OnContainer):
     """The arguments of docker_stop and docker_restart."""
 
+    offered = offer_as(timeout=None)
+
     timeout: int = Field(10, ge=0, le=300, description="seconds until it is killed")
 
 
@@ -65,6 +67,8 @@ class PauseContainer(OnContainer):
 
 class RemoveContainer(OnContainer):
     """The arguments of docker_rm."""
+
+    offered = offer_as(volumes=None)
 
     force: bool = Field(False, description="kill it if it runs")
     volumes: bool = Field(False, description="its anonymous volumes too")
@@ -84,7 +88,7 @@ async def docker_start(context: ToolContext, arguments: StartContainer) -> str:
 
 @define_tool(StopContainer, effect="write", resolve=resolve_container, target=CONTAINER)
 async def docker_restart(context: ToolContext, arguments: StopContainer) -> str:
-    """Restart a container (or start it) and show its state a second later."""
+    """Restart or start a container; show its state a second later."""
     before = await inspect_resolved(context, arguments)
     end = await _log_end(context, before)
     patience = arguments.timeout + _PATIENCE_S
@@ -115,7 +119,7 @@ async def docker_stop(context: ToolContext, arguments: StopContainer) -> str:
 
 @define_tool(PauseContainer, effect="write", resolve=resolve_container, target=CONTAINER)
 async def docker_pause(context: ToolContext, arguments: PauseContainer) -> str:
-    """Pause a running container: its processes stay in memory and do nothing."""
+    """Pause a running container: its processes stay in memory."""
     before = await inspect_resolved(context, arguments)
     return await _set_paused(context, before, paused=True)
 

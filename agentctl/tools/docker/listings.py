@@ -24,7 +24,7 @@ from agentctl.tools.docker.responses import (
     texts,
 )
 from agentctl.tools.tables import plural, size, span, table
-from agentctl.tools.tool import Arguments, NoArguments, define_tool
+from agentctl.tools.tool import Arguments, NoArguments, define_tool, offer_as
 from agentctl.tools.toolbox import ToolContext
 
 MOST_ROWS = 500
@@ -37,6 +37,8 @@ ContainerState = Literal["running", "exited", "paused", "restarting", "created",
 class ListContainers(Arguments):
     """The arguments of docker_ps."""
 
+    offered = offer_as(all="stopped too", name=None, state="")
+
     all: bool = Field(False, description="stopped ones too")
     name: str | None = Field(None, description="part of the name or id")
     state: ContainerState | None = Field(None, description="only containers in this state")
@@ -44,6 +46,8 @@ class ListContainers(Arguments):
 
 class NameFilter(Arguments):
     """A filter by name."""
+
+    offered = offer_as(name="")
 
     name: str | None = Field(None, description="part of the name")
 
@@ -82,7 +86,7 @@ def _with_health(entry: Doc, health: str) -> Doc:
 
 @define_tool(ListContainers)
 async def docker_ps(context: ToolContext, arguments: ListContainers) -> str:
-    """List containers: name, image, status, ports, age. Running ones, unless all or a state is asked for."""
+    """List containers: name, image, status, ports, age. Running ones, unless all or state is given."""
     everything = await list_containers(context)
     named = [entry for entry in everything if _matches(entry, arguments.name)]
     if arguments.state:
@@ -141,7 +145,7 @@ async def docker_images(context: ToolContext, arguments: NameFilter) -> str:
 
 @define_tool(NoArguments)
 async def docker_networks(context: ToolContext, _: NoArguments) -> str:
-    """List the engine's networks: name, driver, scope, subnets, the containers on each."""
+    """List networks: driver, subnets, containers on each."""
     members: dict[str, list[str]] = {}
     for container in documents(await context.engine.get("containers/json", all="1")):
         for network in fields(container, "NetworkSettings", "Networks"):
@@ -165,7 +169,7 @@ async def docker_networks(context: ToolContext, _: NoArguments) -> str:
 
 @define_tool(NoArguments)
 async def docker_volumes(context: ToolContext, _: NoArguments) -> str:
-    """List the engine's volumes: name, driver, whether a container has it, age, location."""
+    """List volumes: driver, age, whether in use."""
     answer = document(await context.engine.get("volumes"))
     unused, used = [
         {text(entry, "Name") for entry in many(document(await context.engine.get("volumes", filters=kind)), "Volumes")}
@@ -192,7 +196,7 @@ async def docker_volumes(context: ToolContext, _: NoArguments) -> str:
 
 @define_tool(NoArguments)
 async def docker_system_df(context: ToolContext, _: NoArguments) -> str:
-    """Show the disk space that images, containers, volumes and the build cache use, and what could be freed."""
+    """Show the disk use of images, containers, volumes and build cache, and what can be freed."""
     answer = document(await context.engine.get("system/df"))
     images, containers = many(answer, "Images"), many(answer, "Containers")
     volumes, cache = many(answer, "Volumes"), many(answer, "BuildCache")

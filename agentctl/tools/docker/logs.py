@@ -21,7 +21,7 @@ from agentctl.tools.docker.responses import (
     text,
 )
 from agentctl.tools.tables import cell, plural
-from agentctl.tools.tool import define_tool
+from agentctl.tools.tool import define_tool, offer_as
 from agentctl.tools.toolbox import ToolContext
 
 #: Drivers that keep a file of the engine's own: their log is always readable, and without a line it is empty.
@@ -31,13 +31,15 @@ _IN_FILES = frozenset(("", "json-file", "local", "k8s-file"))
 class ContainerLogs(OnContainer):
     """The arguments of docker_logs."""
 
+    offered = offer_as(tail="", since="like 10m, 2h or 2026-01-31T08:00")
+
     tail: int = Field(100, ge=1, le=10_000, description="how many of the last lines")
     since: str | None = Field(None, description='only newer than this: "10m", "2h", or a time like 2026-01-31T08:00')
 
 
 @define_tool(ContainerLogs, resolve=resolve_container, target=CONTAINER)
 async def docker_logs(context: ToolContext, arguments: ContainerLogs) -> str:
-    """Show the last lines that a container wrote, stdout and stderr together."""
+    """Show the last 100 (or tail) lines that a container wrote."""
     since = parse_since(arguments.since, context.now())
     container = await inspect_resolved(context, arguments)
     asked = {"tail": str(arguments.tail)} | ({} if since is None else {"since": f"{since:.6f}"})

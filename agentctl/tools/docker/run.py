@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field
 from agentctl.core.errors import AgentctlError, EngineUnavailable, ToolError
 from agentctl.tools.docker.client import EngineRefused
 from agentctl.tools.docker.containers import name_of, path_of
-from agentctl.tools.docker.exec import CommandOutput, shell_note, split_command
+from agentctl.tools.docker.exec import CommandOutput, shell_note, split_command, split_hint
 from agentctl.tools.docker.images import IMAGE, OnImage, inspect_resolved_image, resolve_image
 from agentctl.tools.docker.lifecycle import (
     CALL,
@@ -29,7 +29,7 @@ from agentctl.tools.docker.lifecycle import (
 from agentctl.tools.docker.orphans import OWNER, RUN, process_identity
 from agentctl.tools.docker.responses import Doc, document, fields, number, text, texts
 from agentctl.tools.tables import cell, plural
-from agentctl.tools.tool import Command, define_tool
+from agentctl.tools.tool import WORDS, Command, define_tool, offer_as
 from agentctl.tools.toolbox import ToolContext
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,62}")
@@ -78,6 +78,15 @@ def as_variables(value: object) -> object:
 class RunContainer(OnImage):
     """The arguments of docker_run."""
 
+    offered = offer_as(
+        command=WORDS,
+        ports="like 8080:80",
+        workspace="mount it at /workspace, read-only",
+        timeout=None,
+        writable=None,
+        memory_mb=None,
+    )
+
     command: Command | None = Field(None, description="words or a list; for a shell write sh -c 'COMMAND'")
     name: str | None = None
     detach: bool = Field(False, description="leave it running")
@@ -102,7 +111,7 @@ async def resolve_run(context: ToolContext, arguments: RunContainer) -> RunConta
 
 @define_tool(RunContainer, effect="write", resolve=resolve_run, target=IMAGE)
 async def docker_run(context: ToolContext, arguments: RunContainer) -> str:
-    """Run a new container without network or privileges; wait for its end, show exit code and output, remove it."""
+    """Run a new container, by default without network; wait for its end, show exit code and output, remove it."""
     await inspect_resolved_image(context, arguments)
     call = secrets.token_hex(8)
     try:
@@ -217,7 +226,8 @@ async def _start(context: ToolContext, container: Doc, arguments: RunContainer) 
             raise _no_init(context, said) from error
         if "executable file not found" in said or ("no such file or directory" in said and "exec" in said):
             program = cell(text(container, "Path"), 80)
-            raise ToolError(f"{arguments.image} has no program {program}: {cell(said, 250)}") from error
+            hint = split_hint(text(container, "Path"))
+            raise ToolError(f"{arguments.image} has no program {program}: {cell(said, 250)}", hint=hint) from error
         if "already allocated" in said or "address already in use" in said:
             raise ToolError(f"a port is already in use: {cell(said, 250)}", hint="publish another port") from error
         raise ToolError(f"the container did not start: {cell(said, 280)}") from error
@@ -255,6 +265,8 @@ async def _wait_for_exit(context: ToolContext, container: Doc, arguments: RunCon
         head = f"timed out: it was stopped after {arguments.timeout} s and removed (timeout, 600 at most)"
     if fields(after, "State").get("OOMKilled") is True:
         head += f"\nit was killed for lack of memory (memory_mb={arguments.memory_mb})"
+    if not arguments.writable and "Read-only file system" in written.text:
+        head += "\nnote: it could write to /tmp only (writable=true lets it write everywhere)"
     note = shell_note(split_command("docker_run", arguments.command)) if arguments.command else ""
     return "\n".join(filter(None, (head, note, str(written))))
 

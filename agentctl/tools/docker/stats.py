@@ -25,7 +25,7 @@ from agentctl.tools.docker.responses import (
     text,
 )
 from agentctl.tools.tables import cell, plural, size, table
-from agentctl.tools.tool import Arguments, define_tool
+from agentctl.tools.tool import Arguments, define_tool, offer_as
 from agentctl.tools.toolbox import ToolContext
 
 _APART_S = 1.0  # two measurements whose difference is the CPU's use
@@ -33,6 +33,8 @@ _APART_S = 1.0  # two measurements whose difference is the CPU's use
 
 class ContainerStats(Arguments):
     """The arguments of docker_stats."""
+
+    offered = offer_as(name="")
 
     name: str | None = Field(None, description="name or id; without it all that run")
     id: SkipJsonSchema[str | None] = None
@@ -52,7 +54,7 @@ async def resolve_stats(context: ToolContext, arguments: ContainerStats) -> Cont
 
 @define_tool(ContainerStats, resolve=resolve_stats, target=CONTAINER)
 async def docker_stats(context: ToolContext, arguments: ContainerStats) -> str:
-    """Show what running and paused containers use now: CPU, memory, network, disk, processes."""
+    """Show the CPU, memory, network and disk use of running and paused containers, or of one."""
     left_out = 0
     if arguments.name is None:
         listed = [

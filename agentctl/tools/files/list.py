@@ -15,28 +15,33 @@ from agentctl.core.errors import ToolError
 from agentctl.tools.files.paths import PATH, find_hidden, identities, resolve_path
 from agentctl.tools.files.walk import SKIPPED, FileEntry, Walk, name_matcher
 from agentctl.tools.tables import cell, parse_size, plural, size, table
-from agentctl.tools.tool import Arguments, define_tool
+from agentctl.tools.tool import Arguments, define_tool, offer_as
 from agentctl.tools.toolbox import ToolContext
 
 
 class ListFiles(Arguments):
     """The arguments of list_files."""
 
+    offered = offer_as(
+        path="",
+        pattern="like *.py or src/*.py",
+        kind="default: file",
+        sort="size: biggest first; modified: newest first",
+        min_size=None,
+    )
+
     path: str = Field(".", description="a folder of the workspace")
     pattern: str = Field("*", description='names like "*.py"; with a slash, paths like "src/*.py"')
     recursive: bool = True
-    kind: Literal["file", "folder", "any"] = "file"
-    sort: Literal["name", "size", "modified"] = "name"
+    kind: Literal["file", "folder", "any"] = Field("file", description="files, folders, or both (any)")
+    sort: Literal["name", "size", "modified"] = Field("name", description="biggest or newest first")
     min_size: str | None = Field(None, description='like "10MB"')
     limit: int = Field(50, ge=1, le=1000)
 
 
 @define_tool(ListFiles, resolve=resolve_path, target=PATH)
 async def list_files(context: ToolContext, arguments: ListFiles) -> str:
-    """List files or folders by name pattern, size or time. kind=folder with sort=size: the biggest folders, in total.
-
-    Folders like .git and node_modules are only looked into when sizes are asked for.
-    """
+    """List the files in a folder and below, or its folders with their total sizes (sort=size)."""
     return await anyio.to_thread.run_sync(_list, context, arguments)
 
 

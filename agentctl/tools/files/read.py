@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from agentctl.sandbox.output import looks_binary
 from agentctl.tools.files.paths import PATH, find_hidden, resolve_path
 from agentctl.tools.files.walk import open_for_reading
 from agentctl.tools.tables import cell, plural, size
-from agentctl.tools.tool import Arguments, define_tool
+from agentctl.tools.tool import Arguments, define_tool, offer_as
 from agentctl.tools.toolbox import ToolContext
 
 SHOWN_BYTES = 60 * 1024
@@ -28,8 +29,14 @@ _MARK_BYTES = 2048  # longer than a mark, unless its path is longer
 _CONTINUES = bytes(range(0x80, 0xC0))  # continuation bytes of a UTF-8 character
 
 
+#: The ways to read a part, of which a call has one; of several the first is most likely what is meant.
+_MODES = (("count_lines",), ("first", "last"), ("from_line", "to_line"), ("from_byte",))
+
+
 class ReadFile(Arguments):
     """The arguments of read_file."""
+
+    offered = offer_as(path="like logs/app.log", first="", last="", from_byte=None, count_lines="")
 
     path: str = Field(description="a file of the workspace, or run:NAME")
     first: int | None = Field(None, ge=1, le=100_000, description="only the first N lines")
@@ -56,20 +63,23 @@ async def _resolve(context: ToolContext, arguments: ReadFile) -> ReadFile:
 
 @define_tool(ReadFile, resolve=_resolve, target=PATH)
 async def read_file(context: ToolContext, arguments: ReadFile) -> str:
-    """Read a text file: whole, from_line to to_line, its first or last lines, or only how many lines it has."""
+    """Read a text file whole, or one of: its first N lines, last N lines, from_line to to_line, count_lines only."""
     _check_ranges(arguments)
     return await anyio.to_thread.run_sync(_read, context, arguments)
 
 
 def _check_ranges(wanted: ReadFile) -> None:
-    ranged = wanted.from_line is not None or wanted.to_line is not None
-    ends = wanted.first is not None or wanted.last is not None
-    if ranged + ends + (wanted.from_byte is not None) + wanted.count_lines > 1:
-        if wanted.count_lines and ends and not ranged and wanted.from_byte is None:
-            return  # only the count is returned
+    value = dict(wanted)
+    value["count_lines"] = wanted.count_lines or None
+    given = [[name for name in mode if value[name] is not None] for mode in _MODES]
+    keep, *others = [names for names in given if names] or [[]]
+    extra = [name for names in others for name in names]
+    if extra and not (keep == ["count_lines"] and set(extra) <= {"first", "last"}):  # then only the count is returned
+        all_given = [*keep, *extra]
+        listed = f"{', '.join(all_given[:-1])} and {all_given[-1]}"
+        call = ", ".join(f"{name}={json.dumps(value[name])}" for name in ("path", *keep))
         raise ToolError(
-            "read_file: from_line/to_line, first/last, from_byte and count_lines cannot be combined",
-            hint="give one of them: from_line=41, to_line=140",
+            f"read_file: {listed} cannot be combined: leave out {' and '.join(extra)}", hint=f"call read_file({call})"
         )
     if wanted.from_line is not None and wanted.to_line is not None and wanted.to_line < wanted.from_line:
         raise ToolError(

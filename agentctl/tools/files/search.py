@@ -22,7 +22,7 @@ from agentctl.sandbox.process import child_environment, run_process
 from agentctl.tools.files.paths import PATH, identities, refuse_denied, resolve_path, resolve_relative
 from agentctl.tools.files.walk import Walk, name_matcher, open_regular
 from agentctl.tools.tables import cell, plural
-from agentctl.tools.tool import Arguments, cut_middle, define_tool
+from agentctl.tools.tool import Arguments, cut_middle, define_tool, offer_as
 from agentctl.tools.toolbox import ToolContext
 
 if TYPE_CHECKING:
@@ -47,6 +47,9 @@ class SearchFiles(Arguments):
     """The arguments of search_files."""
 
     literal = frozenset(("text",))
+    offered = offer_as(
+        text="", path="a folder or file", pattern="like *.py", regex="text is a regular expression", limit=None
+    )
 
     text: str = Field(min_length=1, description="what to find")
     path: str = Field(".", description="a folder or a file of the workspace")
@@ -70,7 +73,7 @@ class _Wanted:
 
 @define_tool(SearchFiles, resolve=resolve_path, target=PATH)
 async def search_files(context: ToolContext, arguments: SearchFiles) -> str:
-    """Find text in the files of the workspace: path, line number and line of each match."""
+    """Find text in files: path, line number and line of each match."""
     hidden = () if context.denied is None else context.denied.hidden_texts
     wanted = _Wanted(**arguments.model_dump(), private=tuple(sorted(identities(context.private))), hidden=hidden)
     if not wanted.regex:

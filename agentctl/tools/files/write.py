@@ -34,7 +34,7 @@ from agentctl.tools.files.paths import (
 )
 from agentctl.tools.files.walk import open_regular
 from agentctl.tools.tables import cell, plural
-from agentctl.tools.tool import Arguments, define_tool
+from agentctl.tools.tool import Arguments, define_tool, offer_as
 from agentctl.tools.toolbox import ToolContext
 
 _MOST_ORIGINAL = 16 * 1024 * 1024  # bytes of the old file in which the marks' secrets are searched for
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 class WriteFile(Arguments):
     """The arguments of write_file."""
+
+    offered = offer_as(path="like notes/today.md", text="the whole new text")
 
     literal = frozenset(("text",))
 
@@ -80,9 +82,9 @@ async def _find_autorun(context: ToolContext, arguments: WriteFile) -> AutorunFi
     WriteFile, effect="write", contained=_is_contained, resolve=_resolve, find_autorun=_find_autorun, target=PATH
 )
 async def write_file(context: ToolContext, arguments: WriteFile) -> str:
-    """Write a text file of the workspace whole, in place of what is there; missing folders are made.
+    """Write a whole text file, in place of what is there.
 
-    Keep [redacted:...] marks as read: the secrets of that file are put back.
+    Keep [redacted:...] marks: the secrets are put back.
     """
     text = await anyio.to_thread.run_sync(_restore_secrets, context, arguments)
     written = await anyio.to_thread.run_sync(_write_allowed, context, arguments, text)

@@ -15,7 +15,7 @@ DRIVER = ROOT / "tests" / "support" / "scripted_cli.py"
 
 
 def test_a_task_larger_than_the_window_ends_with_7_and_the_setting_to_raise(tmp_path: Path) -> None:
-    task = "why is it slow? " * 3_000
+    task = "why is it slow? " * 3_080
     done = subprocess.run(
         [sys.executable, str(DRIVER), "answer", "run", "--json", task],
         cwd=tmp_path,

@@ -266,7 +266,7 @@ async def test_a_custom_provider_needs_facts_and_a_stream_only() -> None:
         facts = ModelFacts("parrot", "grey", price=PRICED.price, context_window=8000)
 
         async def stream(self, request: Request) -> Any:  # noqa: ANN401
-            yield Completion(request.messages[-1].text, usage=USED)
+            yield Completion(request.messages[-1].text.partition("\n\n[It is ")[0], usage=USED)
 
     result = await DockerAgent(Parrot()).execute_async("Polly?")
     assert (result.status, str(result), result.provider_chosen_by) == ("done", "Polly?", "llm_provider")

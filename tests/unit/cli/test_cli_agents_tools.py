@@ -123,6 +123,16 @@ def test_tools_show_prints_arguments_with_types_and_defaults(here: Here) -> None
     assert " | " in choices
 
 
+def test_tools_show_says_which_arguments_no_model_is_offered(here: Here) -> None:
+    lines = here("tools", "show", "docker_run").out.splitlines()
+    unoffered = [line.split()[0] for line in lines if line.endswith("(accepted, not offered to models)")]
+    assert unoffered == ["timeout", "writable", "memory_mb"]
+    tool = here("tools", "show", "docker_run", "--json").document["tool"]
+    assert tool["parameters"]["properties"].keys() - tool["offered"]["properties"].keys() == set(unoffered)
+    assert tool["parameters"]["properties"]["command"]["type"] == "string"
+    assert tool["offered"]["properties"]["command"]["type"] == "array"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TOOLS)
 def test_every_tool_can_be_shown(here: Here, name: str) -> None:

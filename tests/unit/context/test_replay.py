@@ -50,7 +50,7 @@ def test_conversation_that_fits_costs_the_same_with_each_strategy(model: str) ->
 
 
 def test_no_room_is_spared_where_no_summary_pays() -> None:
-    recording, price = recorded(44, "small"), price_of("claude-sonnet-4-5")
+    recording, price = recorded(47, "small"), price_of("claude-sonnet-4-5")
     whole = no_pruning(recording, price)
     assert LIMIT - 650 < whole.longest <= LIMIT
     assert anyio.run(ours, recording, price) == whole

@@ -85,6 +85,7 @@ def _sample(field: str, folder: Path) -> str:
     special = {"llm_provider": "ollama", "doubt": "strict", "output": "json", "color": "never", "read_only": "yes"}
     special |= {"approve": "deny", "sandbox": "none", "network": "on", "auto_labels": "off"}
     special |= {"summaries": "never", "max_result_tokens": "300", "summary_tokens": "200", "context_cut_percent": "20"}
+    special |= {"temperature": "0.5"}
     if field in special:
         return special[field]
     if field.endswith(("_url", "_host")):

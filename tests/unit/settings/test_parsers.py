@@ -21,6 +21,7 @@ from agentctl.settings.parsers import (
     one_of,
     provider,
     secret,
+    temperature,
     word,
 )
 
@@ -240,3 +241,19 @@ def test_a_key_is_not_in_the_repr() -> None:
 
 def test_the_defaults_are_what_checking_them_would_make_of_them() -> None:
     assert Settings.model_construct() == Settings.model_validate({})
+
+
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [("0", 0), (" 0.7 ", Decimal("0.7")), (2, 2), (0.1, Decimal("0.1")), (-0.0, 0), ("AUTO", "auto"), ("None", "none")],
+)
+def test_temperatures_are_parsed(written: object, found: object) -> None:
+    assert temperature(written) == found
+
+
+@pytest.mark.parametrize(
+    "written", ["", "-1", "2.1", "nan", "1e0", "0,5", "warm", True, None, float("nan"), 10**400, []]
+)
+def test_other_temperatures_are_refused_with_what_is_allowed(written: object) -> None:
+    with pytest.raises(ValueError, match=r'a number from 0 to 2, such as 0\.2, or "auto" or "none"'):
+        temperature(written)

@@ -15,7 +15,7 @@ from agentctl.core.tool_rules import parse_rule
 from agentctl.permissions.admission import Admission
 from agentctl.permissions.decision import Permissions
 from agentctl.tools.docker.client import DockerEngine
-from agentctl.tools.docker.exec import split_command
+from agentctl.tools.docker.exec import split_command, split_hint
 from agentctl.tools.docker.run import RunContainer, create_request
 from agentctl.tools.tool import check
 from agentctl.tools.toolbox import TOOLS, ToolContext, check_arguments, toolbox
@@ -164,6 +164,11 @@ def test_every_tool_says_what_it_takes_when_a_required_argument_is_empty(name: s
         return
     with pytest.raises(ToolError, match=f'{name}: "{target}" is empty'):
         check_arguments(name, {target: ""})
+
+
+def test_whole_command_in_one_word_is_answered_with_the_list_of_its_words() -> None:
+    assert split_hint("ls -l /srv") == 'give each word by itself: ["ls", "-l", "/srv"]'
+    assert split_hint("/usr/bin/ls") == ""
 
 
 def test_list_of_words_splits_into_the_same_words_again() -> None:

@@ -69,7 +69,7 @@ def test_long_run_without_a_cut_ends_as_done(command: Command, wire: OpenWire, f
 @both
 def test_cache_entries_of_another_run_are_not_a_cut(command: Command, wire: OpenWire, format: str) -> None:
     server = wire(reader(3), window=Window(20_000, "half", counts="new"), repeat=True)
-    task = "Read the files. " + "They tell of hours. " * 800
+    task = "Read the files. " + "They tell of hours. " * 830
     for _ in range(2):
         ended = command(server, format, task=task)
         assert (ended.code, ended.out) == (0, "All of them tell of the same hour.\n")
@@ -126,7 +126,7 @@ def test_the_answer_has_room_beside_the_prompt(command: Command, wire: OpenWire,
     ended = command(server, format)
     assert (ended.code, ended.out) == (0, "All of them tell of the same hour.\n")
     assert len(server.books.chat_requests) == len(server.books.entries) >= 13, "nothing was refused"
-    assert max(size for size, _ in sent(server)) > 7_000
+    assert max(size for size, _ in sent(server)) > 6_500
 
 
 def test_unknown_window_is_learned_from_the_refusal(command: Command, wire: OpenWire) -> None:

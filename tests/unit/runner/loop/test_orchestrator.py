@@ -111,9 +111,9 @@ async def test_complete_run_emits_its_events_and_returns_its_result(house: House
     assert {record.run_id for record in house.diary.records} == {"7f3a"}
     assert house.asked_for == [ranked_tools(load_agents()[0], "List all containers")[:MOST_TOOLS]]
     assert (house.box.closed, house.closed) == (1, ["ledger"])
-    system = provider.heard[0].messages[0].text
-    assert system.startswith(load_agents()[0].instructions)
-    assert system.endswith("Workspace: /srv. It is 2026-11-22 12:00 UTC.")
+    system, user = provider.heard[0].messages
+    assert system.text == load_agents()[0].instructions
+    assert user.text == "List all containers\n\n[It is 2026-11-22 12:00 UTC.]"
 
 
 async def test_the_agent_can_be_chosen_by_hand(house: House) -> None:

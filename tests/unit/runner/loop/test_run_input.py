@@ -66,7 +66,8 @@ async def test_data_is_sent_behind_the_task_and_chooses_no_agent(house: House) -
     orchestrator, provider = house.build([Completion("done")])
     result = await orchestrator.run("How much disk is free?", Beside("\n\nData: docker containers, all of them"))
     assert (result.task, result.agent) == ("How much disk is free?", "system")
-    assert provider.heard[0].messages[-1].text == "How much disk is free?\n\nData: docker containers, all of them"
+    sent = "How much disk is free?\n\nData: docker containers, all of them\n\n[It is 2026-11-22 12:00 UTC.]"
+    assert provider.heard[0].messages[-1].text == sent
 
 
 async def test_data_that_does_not_fit_the_context_is_named_by_the_hint(house: House) -> None:
