@@ -28,6 +28,7 @@ from agentctl.tools.tool import Arguments, NoArguments, define_tool, offer_as
 from agentctl.tools.toolbox import ToolContext
 
 MOST_ROWS = 500
+MOST_NAMES = 10
 #: Podman's words for a state of Docker's, with that itself.
 _STATES = {"exited": ("exited", "stopped"), "created": ("created", "configured", "initialized")}
 _DOCKERS_OWN = ("restarting", "dead")
@@ -94,13 +95,9 @@ async def docker_ps(context: ToolContext, arguments: ListContainers) -> str:
     else:
         shown = [entry for entry in named if arguments.all or not has_ended(text(entry, "State"))]
     what = " ".join(filter(None, ("matching" * bool(arguments.name), arguments.name and f'"{arguments.name}"')))
-    hidden = len(named) - len(shown)
     product = context.engine.product
-    more = (
-        f"{plural(hidden, 'container is', 'containers are')} not running ({product.program} ps -a shows them)."
-        if hidden
-        else ""
-    )
+    is_shown = {id(entry) for entry in shown}
+    more = _tell_stopped([entry for entry in named if id(entry) not in is_shown], product.program)
     if not shown:
         kind = arguments.state or ("" if arguments.all else "running")
         nothing = f"No {kind} containers".replace("  ", " ") + (f" {what}" if what else "") + "."
@@ -123,6 +120,16 @@ async def docker_ps(context: ToolContext, arguments: ListContainers) -> str:
         most=80,
     )
     return with_count(listed, len(shown), "" if arguments.state else more)
+
+
+def _tell_stopped(stopped: Sequence[Doc], program: str) -> str:
+    """Return the sentence that counts and names the containers that a list leaves out, "" without any."""
+    if not stopped:
+        return ""
+    names = ", ".join(names_of(entry)[0] for entry in stopped[:MOST_NAMES])
+    names += ", …" if len(stopped) > MOST_NAMES else ""
+    count = plural(len(stopped), "container is", "containers are")
+    return f"{count} not running: {names} ({program} ps -a shows them)."
 
 
 @define_tool(NameFilter)

@@ -34,12 +34,12 @@ def _first_cells(text: str) -> set[str]:
     return {line.split()[0] for line in text.splitlines()[1:] if line.strip()}
 
 
-async def test_running_containers_are_listed_and_stopped_ones_counted(box: LazyToolbox) -> None:
+async def test_running_containers_are_listed_and_stopped_ones_counted_and_named(box: LazyToolbox) -> None:
     text = await box.get("docker_ps")({})
     assert text.splitlines()[0].split() == ["name", "id", "image", "status", "ports", "created"]
     assert {"sample-web", "sample-worker"} <= _first_cells(text)
-    assert "sample-failed" not in text
-    assert "not running (docker ps -a shows them)." in text
+    assert "sample-failed" not in _first_cells(text)
+    assert re.search(r"not running: .*\bsample-failed\b.* \(docker ps -a shows them\)\.\Z", text)
 
 
 async def test_all_containers_are_listed_with_how_they_ended(box: LazyToolbox) -> None:
@@ -114,8 +114,8 @@ async def test_no_match_says_what_is_hidden(box: LazyToolbox) -> None:
     ps = box.get("docker_ps")
     assert await ps({"state": "paused"}) == "No paused containers."
     assert (
-        await ps({"name": "sample-failed"})
-        == 'No running containers matching "sample-failed". 1 container is not running (docker ps -a shows them).'
+        await ps({"name": "sample-failed"}) == 'No running containers matching "sample-failed". '
+        "1 container is not running: sample-failed (docker ps -a shows them)."
     )
     assert await ps({"name": "nobody", "all": True}) == 'No containers matching "nobody".'
 
