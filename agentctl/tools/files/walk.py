@@ -39,6 +39,7 @@ SKIPPED = frozenset(
 )
 MOST_ENTRIES = 200_000
 MOST_SECONDS = 10.0
+_MOST_NAMED = 10
 _LOOK = getattr(os, "O_PATH", os.O_RDONLY | os.O_NONBLOCK)
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
 _KINDS = {
@@ -301,7 +302,7 @@ class Walk:
 
 
 def _suggest_path(workspace: Path, root: int, relative: str, hidden: HiddenPaths | None = None) -> str:
-    """Return a hint: the last parts of the path, if they exist, else a near name in the same folder."""
+    """Return a hint: the last parts of the path, if they exist, else a near name, or all names, of its folder."""
     if (tail := find_tail(workspace, relative, hidden=hidden)) is not None:
         return f'did you mean "{tail}"?'
     folder, _, name = relative.rpartition("/")
@@ -315,7 +316,10 @@ def _suggest_path(workspace: Path, root: int, relative: str, hidden: HiddenPaths
     finally:
         os.close(handle)
     above = f"{folder}/" if folder else ""
-    near = did_you_mean(name, [one for one in names if hidden is None or not hidden.hides(f"{above}{one}")])
-    if not near:
+    names = [one for one in names if hidden is None or not hidden.hides(f"{above}{one}")]
+    if near := did_you_mean(name, names):
+        return f'did you mean "{above}{near[14:]}'
+    plain = sorted(one for one in names if not one.startswith("."))
+    if not plain or len(plain) > _MOST_NAMED:
         return "list the files of its folder"
-    return f'did you mean "{above}{near[14:]}'
+    return f"{folder or 'the workspace'} has {', '.join(plain)}"

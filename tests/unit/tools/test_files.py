@@ -115,6 +115,20 @@ async def test_missing_file_is_reported_with_the_nearest_name(tmp_path: Path) ->
     assert (await _error(tmp_path, "list_files", path="scr")).hint == 'did you mean "src"?'
 
 
+async def test_missing_file_with_no_near_name_is_reported_with_the_names_of_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    for name in ("app.log", "big.log", ".env"):
+        (tmp_path / name).touch()
+    error = await _error(tmp_path, "list_files", path="output")
+    assert (error.message, error.hint) == ("output does not exist", "the workspace has app.log, big.log, src")
+    assert (await _error(tmp_path, "read_file", path="src/x")).hint == "list the files of its folder"
+    (tmp_path / "src" / "main.py").touch()
+    assert (await _error(tmp_path, "read_file", path="src/x")).hint == "src has main.py"
+    for number in range(8):
+        (tmp_path / f"part{number}").touch()
+    assert (await _error(tmp_path, "list_files", path="output")).hint == "list the files of its folder"
+
+
 @pytest.mark.parametrize("path", ["../secret", "a/../../secret", "/etc/passwd", "~/x", "..", "/"])
 async def test_path_outside_the_workspace_is_refused_with_a_hint(tmp_path: Path, path: str) -> None:
     error = await _error(tmp_path, "read_file", path=path)
