@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import quote
 
 import anyio
@@ -95,7 +96,24 @@ async def docker_stats(context: ToolContext, arguments: ContainerStats) -> str:
     cut = f"\n100 of {len(running)} shown." if len(running) > 100 else ""
     if left_out:
         cut += f"\n{plural(left_out, 'container')} left out by a user rule."
+    if not cut:
+        cut = tell_most([(name, found[identity]) for name, identity in sorted(running) if identity in found])
     return (table(header, rows) + cut).lstrip() if rows else cut.lstrip() or "No containers are running."
+
+
+def tell_most(measured: Sequence[tuple[str, Doc]]) -> str:
+    """Return a line that names the container with the most memory, and with the most CPU, "" for fewer than two.
+
+    The column mixes units, so that the largest number in it need not be the most.
+    """
+    if len(measured) < 2:
+        return ""
+    line = ""
+    for what, use, show in (("memory", memory_use, size), ("CPU", cpu_use, _percent)):
+        name, most = max(((name, use(stats) or 0) for name, stats in measured), key=lambda pair: pair[1])
+        if most >= 0.05:  # shown as more than zero
+            line += f"{'; ' * bool(line)}most {what}: {name} ({show(most)})"
+    return f"\n{line}" if line else ""
 
 
 async def _measure(context: ToolContext, identity: str) -> Doc:
@@ -119,22 +137,37 @@ def _is_restricted(context: ToolContext, entry: Doc) -> bool:
     return any(rule.arguments and fits(rule, "docker_stats", {}, subject) for rule in context.restricting)
 
 
-def resource_use(stats: Doc) -> tuple[str, ...]:
-    """Return CPU, memory, limit, bytes in, out, read, written, and the number of processes of one measurement."""
+def cpu_use(stats: Doc) -> float | None:
+    """Return the CPU of one measurement in percent of a core, None if it has no earlier one."""
     spent = number(stats, "cpu_stats", "cpu_usage", "total_usage") - number(
         stats, "precpu_stats", "cpu_usage", "total_usage"
     )
     passed = number(stats, "cpu_stats", "system_cpu_usage") - number(stats, "precpu_stats", "system_cpu_usage")
     cores = number(stats, "cpu_stats", "online_cpus") or len(many(stats, "cpu_stats", "cpu_usage", "percpu_usage")) or 1
+    return 100 * spent / passed * cores if passed > 0 and spent >= 0 else None
+
+
+def memory_use(stats: Doc) -> int:
+    """Return the bytes of memory of one measurement, without the file cache."""
     cache = number(stats, "memory_stats", "stats", "total_inactive_file") or number(
         stats, "memory_stats", "stats", "inactive_file"
     )
+    return max(0, number(stats, "memory_stats", "usage") - cache)
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1f} %"
+
+
+def resource_use(stats: Doc) -> tuple[str, ...]:
+    """Return CPU, memory, limit, bytes in, out, read, written, and the number of processes of one measurement."""
+    cpu = cpu_use(stats)
     nets = [net for net in fields(stats, "networks").values() if isinstance(net, dict)]
     moved = many(stats, "blkio_stats", "io_service_bytes_recursive")
     moves = [(text(entry, "op").lower(), number(entry, "value")) for entry in moved]
     return (
-        f"{100 * spent / passed * cores:.1f} %" if passed > 0 and spent >= 0 else "-",
-        size(max(0, number(stats, "memory_stats", "usage") - cache)),
+        "-" if cpu is None else _percent(cpu),
+        size(memory_use(stats)),
         size(number(stats, "memory_stats", "limit") or None),
         size(sum(number(net, "rx_bytes") for net in nets)) if nets else "-",
         size(sum(number(net, "tx_bytes") for net in nets)) if nets else "-",

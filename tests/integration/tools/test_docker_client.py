@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from agentctl.core.errors import EngineUnavailable, ToolError
 from agentctl.tools.docker.client import Address, DockerEngine, EngineRefused, parse_address
 from agentctl.tools.docker.containers import summary
-from agentctl.tools.docker.stats import resource_use
+from agentctl.tools.docker.stats import resource_use, tell_most
 from agentctl.tools.toolbox import toolbox
 
 JSON = st.recursive(
@@ -342,7 +342,7 @@ async def test_state_that_is_not_known_is_shown_as_one_that_runs() -> None:
         running = await box.get("docker_ps")({})
         exited = await box.get("docker_ps")({"state": "exited"})
     assert "web " in running
-    assert running.endswith("1 container is not running (docker ps -a shows them).")
+    assert running.endswith("1 container is not running: db (docker ps -a shows them).")
     assert exited.splitlines()[1].startswith("db ")
 
 
@@ -364,6 +364,19 @@ async def test_invalid_log_stream_is_reported() -> None:
 def test_statistics_of_any_shape_are_shown_without_a_crash(answer: object) -> None:
     doc = answer if isinstance(answer, dict) else {"cpu_stats": answer, "memory_stats": answer, "networks": answer}
     assert len(resource_use(doc)) == 8
+    assert tell_most([("a", doc), ("b", doc)]) is not None
+
+
+def test_line_under_statistics_names_what_uses_most_whatever_the_units() -> None:
+    small, large = {"memory_stats": {"usage": 464 * 1024}}, {"memory_stats": {"usage": 48 * 1024**2}}
+    busy = {
+        "cpu_stats": {"cpu_usage": {"total_usage": 30}, "system_cpu_usage": 200, "online_cpus": 1},
+        "precpu_stats": {"cpu_usage": {"total_usage": 0}, "system_cpu_usage": 100},
+    }
+    assert tell_most([("web", small), ("cache", large)]) == "\nmost memory: cache (48.0 MB)"
+    both = tell_most([("web", {**small, **busy}), ("cache", large)])
+    assert both == "\nmost memory: cache (48.0 MB); most CPU: web (30.0 %)"
+    assert tell_most([("web", small)]) == tell_most([("a", {}), ("b", {})]) == ""
 
 
 @given(JSON)

@@ -232,6 +232,8 @@ async def test_stats_measure_running_containers_only(box: LazyToolbox) -> None:
     text = await stats({})
     assert {"sample-web", "sample-worker"} <= _first_cells(text)
     assert re.search(r"^sample-worker +\d+\.\d % .* 64\.0 MB ", text, re.MULTILINE)
+    assert re.match(r"most memory: [\w-]+ \(\d", text.splitlines()[-1])
+    assert "most memory" not in await stats({"name": "sample-web"})
     assert await stats({"name": "sample-failed"}) == "sample-failed is not running (state: exited)."
 
 

@@ -117,7 +117,7 @@ async def test_hints_name_podmans_commands(box: LazyToolbox, docker: Docker) -> 
     with pytest.raises(EngineUnavailable) as caught:
         await box.get("docker_logs").prepare({"name": "zork"})
     assert caught.value.hint.endswith("(podman ps -a)")
-    assert "not running (podman ps -a shows them)." in await box.get("docker_ps")({})
+    assert " (podman ps -a shows them)." in await box.get("docker_ps")({})
     engine = DockerEngine(docker.host)
     try:
         with pytest.raises(EngineRefused) as refused:
