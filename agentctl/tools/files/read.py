@@ -36,7 +36,7 @@ _MODES = (("count_lines",), ("first", "last"), ("from_line", "to_line"), ("from_
 class ReadFile(Arguments):
     """The arguments of read_file."""
 
-    offered = offer_as(path="like logs/app.log", first="", last="", from_byte=None, count_lines="")
+    offered = offer_as(path="", first="", last="", from_byte=None, count_lines="true: only how many lines, no text")
 
     path: str = Field(description="a file of the workspace, or run:NAME")
     first: int | None = Field(None, ge=1, le=100_000, description="only the first N lines")
