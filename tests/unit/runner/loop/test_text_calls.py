@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from agentctl.core.events import ModelAnswered
@@ -21,6 +23,8 @@ WRITTEN = {
     "Llama's function": '<function=list>{"path": "src"}</function>',
     "Llama's parameters": '<|python_tag|>{"type": "function", "name": "list", "parameters": {"path": "src"}}',
     "OpenAI's form": '{"type": "function", "function": {"name": "list", "arguments": "{\\"path\\": \\"src\\"}"}}',
+    "a block and words behind it": f"```json\n{LIST}\n```\nThis call lists the folder.",
+    "tags and an invented result": f"<tool_call>\n{LIST}\n</tool_call>\n<tool_response>\nx y\n</tool_response>\nx, y",
     "a namespace": '{"name": "functions.list", "arguments": {"path": "src"}}',
 }
 ANSWERS = {
@@ -28,7 +32,7 @@ ANSWERS = {
     "the name of something else": '{"name": "web", "arguments": {"port": 80}}',
     "a tool and more": '{"name": "list", "arguments": {}, "result": "a b"}',
     "no arguments": '{"name": "list"}',
-    "words behind it": f"```json\n{LIST}\n```\nThis call lists the folder.",
+    "a bare call and words behind it": f"{LIST}\nThis call lists the folder.",
     "a list of words": '["list", "read"]',
     "a broken call": '```json\n{"name": "list", "arguments": {"path":\n```',
     "words": "use list {path}",
@@ -106,3 +110,12 @@ async def test_event_has_the_written_call_as_a_call(stage: Stage, diary: Diary) 
         "tool_calls",
         (ToolCall("call_1_1", "list", {"path": "src"}),),
     )
+
+
+async def test_marks_inside_an_argument_are_part_of_it(stage: Stage) -> None:
+    write = Deed("write", lambda _: "written")
+    text = "Use <tool_call> tags:\n```json\n{}\n```\n<|python_tag|>"
+    block = f"```json\n{json.dumps({'name': 'write', 'arguments': {'text': text}})}\n```"
+    loop, _ = stage([says(block), says("done")], write)
+    await loop.run("s", "t")
+    assert write.given == [{"text": text}]
