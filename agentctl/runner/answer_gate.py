@@ -20,6 +20,7 @@ from agentctl.core.messages import Completion, Message, ToolSpec
 from agentctl.permissions.repeated_reads import AT_HAND
 from agentctl.runner.conversation import Conversation
 from agentctl.runner.model_calls import ModelCalls
+from agentctl.runner.routing import words
 from agentctl.runner.text_calls import with_text_calls
 from agentctl.tools.toolbox import TOOLS
 
@@ -117,6 +118,22 @@ def is_answer(completion: Completion, offered: Sequence[ToolSpec], messages: Seq
     return not is_call(text, [tool.name for tool in offered]) and (
         with_text_calls(replace(completion, text=text), offered, messages).stop == "stop"
     )
+
+
+def tells_of_tools_only(text: str, offered: Sequence[ToolSpec], messages: Sequence[Message]) -> bool:
+    """Return whether an answer names a tool and nothing that a tool returned: how to look, not what was seen.
+
+    What the task and the tools' descriptions say, too, is nothing that was returned.
+    """
+    task = next((message.text for message in messages if message.role == "user"), "")
+    named = [tool.name for tool in offered if "_" in tool.name and tool.name in text and tool.name not in task]
+    if not named:
+        return False
+    for name in named:
+        text = text.replace(name, " ")
+    known = words(" ".join((task, "not", *(tool.description for tool in offered))))
+    returned = words(" ".join(message.text for message in messages if message.role == "tool")) - known
+    return bool(returned) and not words(text) & returned
 
 
 def is_refusal(text: str) -> bool:

@@ -91,8 +91,8 @@ class Loop:
 
     A provider that is not a language model (``metered`` False) gets no schemas and asks for tool calls in one turn
     only: their results are the answer, and the failure of one ends the run. A language model that repeats a read, says
-    nothing or reaches the turn limit is asked once for its answer from the results (``answer_gate``). ``find_unseen``
-    checks an answer that comes without any tool call; None: it is accepted.
+    nothing, names a tool instead or reaches the turn limit is asked once for its answer from the results
+    (``answer_gate``). ``find_unseen`` checks an answer that comes without any tool call; None: it is accepted.
     """
 
     def __init__(
@@ -201,6 +201,9 @@ class Loop:
                 self._conclude(answer)
                 if await self._send_back():
                     continue
+                if self._tells_of_tools_only(answer.text, offered):
+                    await self._close_with("the answer names a tool, but nothing that it returned", _no_answer())
+                    return
                 if answer.stop == "length":
                     cut = "the answer was cut at its output limit; raise --max-output-tokens for more"
                     await self._emit(Noted(cut, "warning"))
@@ -334,6 +337,14 @@ class Loop:
         self._found = f"{self._words}\n\n{found}".strip()
         raise self._denied or failure
 
+    def _tells_of_tools_only(self, text: str, offered: tuple[ToolSpec, ...]) -> bool:
+        """Return whether an answer says with which tool to look, and nothing of what the tools returned."""
+        if not self._last_result or not any(tool.name in text for tool in offered):
+            return False
+        from agentctl.runner.answer_gate import tells_of_tools_only  # noqa: PLC0415 - few answers name a tool
+
+        return tells_of_tools_only(text, offered, self._conversation.messages)
+
     async def _send_back(self) -> bool:
         """Send an answer back that came without any tool call, if it should have looked at something; once.
 
@@ -365,6 +376,10 @@ class Loop:
             raise _empty_answer()
         if self._trouble:
             raise self._trouble
+
+
+def _no_answer() -> TaskFailed:
+    return TaskFailed("the model did not answer from the results", hint="run it again, or choose another model")
 
 
 def _empty_answer() -> TaskFailed:

@@ -509,3 +509,50 @@ def test_history_forgets_a_result_that_left_the_conversation() -> None:
     assert history.look_up(one, one, deed) == LIST
     assert history.begin_turn([one], (Message("tool", LIST, tool_call_id="ps"),)) == frozenset()
     assert history.look_up(one, one, deed) is None
+
+
+LOOK = Deed(
+    "docker_ps",
+    lambda _: "name  status\nbackup  Exited (3) 2 minutes ago\nweb  Up 2 minutes",
+    parameters={"type": "object"},
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The command to list all containers is `docker_ps --all`.",
+        "To list all containers, you can use the `docker_ps` function with the `all` parameter set to `true`.",
+    ],
+)
+async def test_answer_that_says_how_to_look_is_asked_again_from_the_results(
+    stage: Stage, diary: Diary, text: str
+) -> None:
+    loop, provider = stage([asks(call("docker_ps")), says(text), says("backup has exited, web is up.")], LOOK)
+    outcome = await loop.run("s", "List all containers")
+    assert (outcome.status, outcome.answer) == ("done", "backup has exited, web is up.")
+    assert closing(provider.heard[-1])
+    assert "the answer names a tool, but nothing that it returned" in diary.of(Noted)[0].text
+
+
+@pytest.mark.parametrize(
+    ("task", "text"),
+    [
+        ("List all containers", "docker_ps shows two: backup has exited, web is up."),
+        ("List all containers", "I looked with docker_ps: one exited with 3."),
+        ("What does docker_ps do?", "docker_ps lists containers."),
+        ("List all containers", "I cannot see any."),
+    ],
+)
+async def test_answer_that_tells_what_was_seen_or_asked_is_kept(stage: Stage, task: str, text: str) -> None:
+    loop, provider = stage([asks(call("docker_ps")), says(text)], LOOK)
+    outcome = await loop.run("s", task)
+    assert (outcome.status, outcome.answer, len(provider.heard)) == ("done", text, 2)
+
+
+async def test_answer_that_names_a_tool_before_any_look_or_after_a_failure_is_kept(stage: Stage) -> None:
+    loop, _ = stage([says("I can look with docker_ps.")], LOOK)
+    assert (await loop.run("s", "What can you do?")).answer == "I can look with docker_ps."
+    broken = Deed("docker_ps", fails(ToolError("the engine does not answer")))
+    loop, _ = stage([asks(call("docker_ps")), says("docker_ps does not work.")], broken)
+    assert (await loop.run("s", "List all containers")).answer == "docker_ps does not work."
