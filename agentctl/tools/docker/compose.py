@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 from pydantic import Field
 
 from agentctl.core.errors import ToolError
-from agentctl.tools.docker.listings import MOST_ROWS, in_state, list_containers, ports, with_count
+from agentctl.tools.docker.listings import MOST_ROWS, ContainerState, in_state, list_containers, ports, with_count
 from agentctl.tools.docker.responses import (
     Doc,
     fields,
@@ -26,7 +26,7 @@ from agentctl.tools.tables import cell, plural, table
 from agentctl.tools.tool import Arguments, NoArguments, define_tool, offer_as
 from agentctl.tools.toolbox import ToolContext
 
-ServiceState = Literal["down", "running", "exited", "paused", "restarting", "created", "dead", "unhealthy"]
+ServiceState = Literal["down", ContainerState]
 _FOLDERS = ("com.docker.compose.project.working_dir", "io.podman.compose.project.working_dir")
 
 
@@ -98,11 +98,12 @@ async def docker_compose_ps(context: ToolContext, arguments: ListServices) -> st
     projects = projects_of(await list_containers(context))
     if arguments.project is not None:
         known = [project.name for project in projects]
+        there = f"there are: {cell(', '.join(known[:20]), 600)}" if known else "there are no compose projects"
         if arguments.project not in known:
             near = nearest(arguments.project, known)
             raise ToolError(
                 f"no container belongs to a compose project {cell(arguments.project, 80)!r}",
-                hint=near or (f"there are: {', '.join(known[:20])}" if known else "there are no compose projects"),
+                hint=near or there,
             )
         projects = [project for project in projects if project.name == arguments.project]
     if not projects:
@@ -135,7 +136,7 @@ def _notes(projects: Sequence[ComposeProject]) -> list[str]:
     """Return what to know about the services that are down, beside their list."""
     services = sum(len(project.services) for project in projects)
     partly = [
-        f"{project.name}/{service} ({sum(map(is_up, entries))} of {len(entries)} containers up)"
+        f"{cell(f'{project.name}/{service}', 80)} ({sum(map(is_up, entries))} of {len(entries)} containers up)"
         for project in projects
         for service, entries in project.services.items()
         if service not in project.down and not all(map(is_up, entries))

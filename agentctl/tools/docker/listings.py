@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field
 
@@ -32,7 +32,8 @@ MOST_NAMES = 10
 #: Podman's words for a state of Docker's, with that itself.
 _STATES = {"exited": ("exited", "stopped"), "created": ("created", "configured", "initialized")}
 _DOCKERS_OWN = ("restarting", "dead")
-ContainerState = Literal["running", "exited", "paused", "restarting", "created", "dead", "unhealthy"]
+Health = Literal["unhealthy", "healthy", "starting"]
+ContainerState = Literal["running", "exited", "paused", "restarting", "created", "dead", Health]
 
 
 class ListContainers(Arguments):
@@ -59,19 +60,19 @@ async def list_containers(context: ToolContext) -> list[Doc]:
     if context.engine.product.program == "docker" or all(has_ended(text(entry, "State")) for entry in listed):
         return listed
     health: dict[str, str] = {}
-    for word in ("healthy", "starting", "unhealthy"):
+    for word in get_args(Health):
         health.update(dict.fromkeys(await _ids_by_health(context, word), word))
     return [_with_health(entry, health.get(text(entry, "Id"), "")) for entry in listed]
 
 
 async def in_state(context: ToolContext, entries: Sequence[Doc], state: ContainerState) -> list[Doc]:
     """Return those of the listed containers that are in a state, by their fields and by the engine's own filter."""
-    if state != "unhealthy":
+    if state not in get_args(Health):
         words = _STATES.get(state, (state,))
         return [entry for entry in entries if text(entry, "State") in words]
-    sick = await _ids_by_health(context, "unhealthy")
+    found = await _ids_by_health(context, state)
     alive = [entry for entry in entries if not has_ended(text(entry, "State"))]  # Docker keeps the last health
-    return [_with_health(entry, "unhealthy") for entry in alive if text(entry, "Id") in sick]
+    return [_with_health(entry, state) for entry in alive if text(entry, "Id") in found]
 
 
 async def _ids_by_health(context: ToolContext, health: str) -> set[str]:
@@ -82,7 +83,7 @@ async def _ids_by_health(context: ToolContext, health: str) -> set[str]:
 
 def _with_health(entry: Doc, health: str) -> Doc:
     status = text(entry, "Status")
-    return {**entry, "Status": f"{status} ({health})"} if health and f"({health})" not in status else entry
+    return {**entry, "Status": f"{status} ({health})"} if health and f"{health})" not in status else entry
 
 
 @define_tool(ListContainers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from urllib.parse import quote
 
@@ -26,6 +27,9 @@ from agentctl.tools.toolbox import ToolContext
 
 #: Drivers that keep a file of the engine's own: their log is always readable, and without a line it is empty.
 _IN_FILES = frozenset(("", "json-file", "local", "k8s-file"))
+
+#: Options of log drivers that name a server to which the lines go.
+_ADDRESSES = ("syslog-address", "gelf-address", "fluentd-address", "splunk-url")
 
 
 class ContainerLogs(OnContainer):
@@ -99,10 +103,17 @@ def _driver(container: Doc) -> str:
 def _elsewhere(container: Doc, program: str) -> str:
     """Return the command that shows what a container writes, where its log driver sends it elsewhere or nowhere."""
     name, identity = name_of(container), text(container, "Id")[:12]
+    attach = f"{program} attach --no-stdin --sig-proxy=false {name}"
     if _driver(container) == "journald":
         return f"sudo journalctl CONTAINER_NAME={name} -n 100"
+    options = fields(container, "HostConfig", "LogConfig", "Config")
+    address = next(filter(None, (text(options, option) for option in _ADDRESSES)), "")
+    if address and not address.startswith("unix"):
+        return f"its lines go to {cell(address)}   (or: {attach})"
     if _driver(container) == "syslog":
-        tag = text(container, "HostConfig", "LogConfig", "Config", "tag")
-        mark = tag if tag.replace("-", "").replace("_", "").isalnum() else identity
-        return f"sudo journalctl -t {mark} -n 100   (or: sudo grep {mark} /var/log/syslog)"
-    return f"{program} attach --no-stdin --sig-proxy=false {name}   (what it writes from now on)"
+        tag = text(options, "tag") or "{{.ID}}"
+        for word, value in (("{{.ID}}", identity), ("{{.FullID}}", text(container, "Id")), ("{{.Name}}", name)):
+            tag = tag.replace(word, value)
+        if re.fullmatch(r"\w[\w./-]*", tag, re.ASCII):  # no other template, nothing that a shell reads
+            return f"sudo journalctl -t {tag} -n 100   (or: sudo grep {tag} /var/log/syslog)"
+    return f"{attach}   (what it writes from now on)"

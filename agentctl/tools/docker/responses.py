@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from agentctl.core.errors import EngineUnavailable, ToolError
 from agentctl.core.text import did_you_mean
+from agentctl.tools.tables import cell
 
 Doc = Mapping[str, object]
 KEPT_BYTES = 60 * 1024
@@ -136,7 +137,11 @@ def service_names(labels: Doc) -> tuple[str, ...]:
 
 
 def nearest(word: str, known: list[str]) -> str:
-    """Return ``did you mean "x"?`` for the nearest name, else the only name that contains the word; or ""."""
+    """Return ``did you mean "x"?`` for the nearest name, else the only name that contains the word; or "".
+
+    The names may be any text (labels are): it is shown in one line, with escapes.
+    """
+    known = [cell(name, 80) for name in known]
     if near := did_you_mean(word, known):
         return near
     holding = sorted(name for name in known if word.lower() in name.lower())

@@ -91,14 +91,22 @@ async def test_unhealthy_is_what_the_engine_says_and_no_stopped_container(box: L
     [
         ("none", "docker attach --no-stdin --sig-proxy=false <name>   (what it writes from now on)"),
         ("syslog", "sudo journalctl -t <id> -n 100   (or: sudo grep <id> /var/log/syslog)"),
+        ("syslog tag=ci/{{.Name}}", "sudo journalctl -t ci/<name> -n 100   (or: sudo grep ci/<name> /var/log/syslog)"),
+        (
+            "syslog syslog-address=udp://log.example:514",
+            "its lines go to udp://log.example:514   (or: docker attach --no-stdin --sig-proxy=false <name>)",
+        ),
+        ("syslog tag={{.ImageID}}", "docker attach --no-stdin --sig-proxy=false <name>   (what it writes from now on)"),
         ("journald", "sudo journalctl CONTAINER_NAME=<name> -n 100"),
     ],
 )
 async def test_log_that_cannot_be_read_says_so_with_a_line_to_paste(
     box: LazyToolbox, docker_host: str, driver: str, command: str
 ) -> None:
-    name = f"driver-{driver}-{os.getpid()}"
-    made = _docker(docker_host, "create", "--name", name, "--network", "none", "--log-driver", driver, "busybox:local")
+    driver, *options = driver.split()
+    name, words = f"driver-{driver}-{os.getpid()}", [word for option in options for word in ("--log-opt", option)]
+    words = ["--network", "none", "--log-driver", driver, *words]
+    made = _docker(docker_host, "create", "--name", name, *words, "busybox:local")
     try:
         try:
             said = await box.get("docker_logs")({"name": name})  # where the machine has such a log: no line of it
