@@ -18,7 +18,7 @@ DOCKER_LOOKUPS = (
         all containers running or not | all containers running or {state} | all containers running and {state} |
         all containers including {state} ones | all containers including the ones that are {state} |
         all containers also the {state} ones | status of all containers | container status | container list |
-        overview of containers
+        overview of containers | are all containers healthy | are the containers healthy
         """,
         fixed={"all": True},
         must=("container",),
@@ -85,6 +85,17 @@ DOCKER_LOOKUPS = (
         must=("container/docker",),
         commands="docker ps --filter health={health} | docker ps -a --filter health={health}",
         causes="why are containers {health} | why is a container {health}",
+    ),
+    Lookup(
+        "docker_ps",
+        "containers whose health check passes",
+        "docker ps --filter health=healthy",
+        """
+        healthy containers | all healthy containers | which containers are healthy | how many containers are healthy |
+        containers that are healthy | are there any healthy containers | any healthy containers
+        """,
+        fixed={"state": "healthy"},
+        must=("container", "healthy"),
     ),
     Lookup(
         "docker_ps",

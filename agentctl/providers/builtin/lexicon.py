@@ -186,6 +186,8 @@ STATES = {
 }
 #: Words for a health check that fails.
 UNHEALTHY = word_set("unhealthy sick")
+#: An engine's words for the result of a health check.
+HEALTH = word_set("healthy unhealthy starting")
 _TEENS = """
 two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen
 nineteen twenty

@@ -16,7 +16,17 @@ from typing import NamedTuple
 from agentctl.providers.builtin.docker_lookups import DOCKER_LOOKUPS
 from agentctl.providers.builtin.engine_lookups import ENGINE_LOOKUPS
 from agentctl.providers.builtin.file_lookups import FILE_LOOKUPS
-from agentctl.providers.builtin.lexicon import CHANGES, DESCRIBING, LIGHT, PLAIN, POLITE, STATES, UNHEALTHY, word_set
+from agentctl.providers.builtin.lexicon import (
+    CHANGES,
+    DESCRIBING,
+    HEALTH,
+    LIGHT,
+    PLAIN,
+    POLITE,
+    STATES,
+    UNHEALTHY,
+    word_set,
+)
 from agentctl.providers.builtin.lookup import Lookup, quote
 from agentctl.providers.builtin.parse import (
     KnownWords,
@@ -301,6 +311,10 @@ def _is_kind(kind: str, value: str, *, is_quoted: bool) -> bool:
         return False
     if kind == "number":
         return value.isascii() and value.isdigit() and len(value) < 10
+    if kind == "health":
+        return value in HEALTH
+    if kind == "name" and not is_quoted and value.lower() in CHANGES:
+        return False  # "docker images prune" is no list of images
     if kind == "pattern":
         return bool(set("*?") & set(value))
     if kind in {"name", "path", "file", "where"} and not is_quoted and set("*?") & set(value):

@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 from agentctl.providers.builtin.lexicon import (
     ADJECTIVES,
+    ASKING,
+    CHANGES,
     DAEMONS,
     ENDINGS,
     FILE_NAMES,
@@ -44,6 +46,7 @@ _QUOTED = word_set("line lines where which mentioned uses")
 _AFTER_QUOTE = word_set("in inside within anywhere")
 _NO_TEXT_AFTER = word_set("file files called named folder directory in inside under of container")
 _AFTER_TEXT = word_set("in inside within under across ignoring case ignore regardless used mentioned defined")
+_OWNED = (["log"], ["logs"], ["stats"], ["output"], ["status"], ["health"])
 _SHORT = word_set("what how where who that there it which")  # what's: what is
 _TOKEN = re.compile(r"\"([^\"\n]+)\"|(?<!\S)'([^'\n]+)'(?=[\s.,;:!?)]|$)|`([^`\n]+)`|(\S+)")
 _QUOTES = str.maketrans(dict.fromkeys("\u201c\u201d\u201e\u00ab\u00bb", '"') | dict.fromkeys("\u2018\u2019\u00b4", "'"))
@@ -213,13 +216,15 @@ def _word(words: Words, at: int, word: str, lower: str, is_quoted: bool, followi
         return Word("{state}", STATES[lower], "state")
     stemmed = stem(lower)
     is_named = _is_named(words, at, known)
+    if lower in ADJECTIVES and is_named and _ends_order(words, at):
+        return Word("{name}", word, "name")
     if lower in DAEMONS and not is_named and following not in {"containers", "logs", "image", "images"}:
         return Word("{daemon}", word, "name")
     if stemmed in known.table or stemmed in POLITE or (stemmed in known.words and not is_named):
         return Word(stemmed, word)
     if lower in known.words and not is_named:
         return Word(lower, word)
-    if len(lower) > 3 and lower.isalpha() and not is_named:
+    if len(lower) > 3 and lower.isalpha() and not is_named and not _is_owner(words, at):
         for candidate in known.mendable:
             if _is_misspelling(lower, candidate) or _is_misspelling(stemmed, candidate):
                 return Word(stem(candidate), word)
@@ -240,9 +245,24 @@ def _is_container(words: Words, at: int, known: KnownWords) -> bool:
     return following in {"container", "container's"} and words[at][0].lower() not in ADJECTIVES | UNHEALTHY
 
 
+def _is_owner(words: Words, at: int) -> bool:
+    """Return whether an unknown word is a name by its place: ``logs of WORD``, ``WORD service``."""
+    following = words[at + 1][0].lower() if at + 1 < len(words) else ""
+    before = [word.lower() for word, _ in words[max(0, at - 3) : at] if word.lower() not in POLITE]
+    return following == "service" or (before[-1:] in (["of"], ["for"], ["from"]) and before[-2:-1] in _OWNED)
+
+
+def _ends_order(words: Words, at: int) -> bool:
+    """Return whether an order ends in this word: ``unpause the container busy``, not ``is the container busy``."""
+    before = [word.lower() for word, _ in words[:at]]
+    return at + 1 == len(words) and before[0] not in ASKING and before[-1] == "container" and bool(CHANGES & {*before})
+
+
 def _is_misspelling(word: str, known: str) -> bool:
     """Return whether ``word`` is a misspelt ``known`` one; with four letters only if two are swapped."""
     if word[:-1] == known or not is_near(word, known):  # sshd is not a misspelt ssh
+        return False
+    if known == f"{word}d":  # nor store a misspelt stored
         return False
     return len(word) > 4 < len(known) or sorted(word) == sorted(known)
 

@@ -24,6 +24,9 @@ HINT = "to use a model: agentctl help setup"
 NEEDS_A_MODEL = "A lookup gives the facts; explaining them needs a model: agentctl help setup"
 
 _NAMED = (r"\bcontainer ([\w.-]*\w)", r"([\w.-]*\w) container\b")  # other names are guesses
+_NOT_UP = re.compile(
+    r"\b(services?(?: that| which)?)(?: (is|are)n't| (is|are) not| not) (?:running|up)\b", re.IGNORECASE
+)
 _FIRST_QUESTIONS = ("system_disks", "docker_ps", "system_memory")
 
 
@@ -82,7 +85,7 @@ def choose_lookup(task: str, now: datetime | None = None, *, engine_program: str
         ActionDenied: the task asks for a change.
         TaskFailed: no lookup is certain, or the tool does not take a number that the task names.
     """
-    words = normalize(task)
+    words = _without_not(normalize(task))
     change = None if match_command(words) else find_change(words[: 4 * MOST_CHARACTERS])  # a line of the table reads
     if len(words) > MOST_CHARACTERS:
         raise _denied(None) if change and change.is_asked and not change.is_quoted else _unsure(words, ())
@@ -98,6 +101,13 @@ def choose_lookup(task: str, now: datetime | None = None, *, engine_program: str
     if result.match is None or needs_thought(words):
         raise _unsure(words, result.nearest, result.words, engine_program)
     return _checked(result.match, now or datetime.now(UTC))
+
+
+def _without_not(task: str) -> str:
+    """Return a normalized task with the services that are "not running" as those that are down."""
+    if task.lower().startswith("why "):  # it has that word in its own questions
+        return task
+    return _NOT_UP.sub(lambda found: f"{found[1]} {found[2] or found[3] or 'that are'} down", task)
 
 
 def _checked(match: Match, now: datetime) -> Match:

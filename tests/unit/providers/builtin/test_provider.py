@@ -96,6 +96,8 @@ def test_builtin_is_free_and_not_a_language_model() -> None:
         ("stop all unhealthy containers", "docker stop $(docker ps -q --filter health=unhealthy)"),
         ("restart the sick web container", "docker restart web"),
         ("restart the container called sick", "docker restart sick"),
+        ("unpause the paused container busy", "docker unpause busy"),
+        ("please stop the container idle", "docker stop idle"),
         ("restart the memcached container", "docker restart memcached"),
         ("delete -x.log", "rm ./-x.log"),
     ],

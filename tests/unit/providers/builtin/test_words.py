@@ -116,6 +116,10 @@ def test_request_in_the_form_of_a_question_is_denied(task: str) -> None:
         ("logs of container sick", "docker_logs", {"name": "sick"}),
         ("Which containers are sick?", "docker_ps", {"state": "unhealthy"}),
         ("find a file named web.db", "list_files", {"pattern": "web.db"}),
+        ("Logs of store", "docker_logs", {"name": "store"}),
+        ("stats of loader", "docker_stats", {"name": "loader"}),
+        ("logs of the billing service", "docker_logs", {"name": "billing"}),
+        ("is store running", "docker_ps", {"all": True, "name": "store"}),
     ],
 )
 def test_names_may_have_umlauts_dots_and_dashes_or_be_words(task: str, tool: str, arguments: dict[str, object]) -> None:
@@ -147,3 +151,28 @@ def test_container_may_have_the_name_of_a_daemon() -> None:
 def test_a_daemon_is_restarted_by_systemctl_and_not_by_docker() -> None:
     with pytest.raises(ActionDenied, match="To do it yourself: systemctl restart sshd"):
         choose_lookup("restart sshd")
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        "Which services are not running?",
+        "which service isn't up",
+        "services that aren't running",
+        "are any services not running",
+    ],
+)
+def test_services_that_are_not_running_are_those_that_are_down(task: str) -> None:
+    match = choose_lookup(task)
+    assert (match.lookup.tool, dict(match.arguments)) == ("docker_compose_ps", {"state": "exited"})
+
+
+@pytest.mark.parametrize("task", ["Which containers are healthy?", "docker ps --filter health=healthy"])
+def test_healthy_containers_are_asked_for_by_their_health(task: str) -> None:
+    match = choose_lookup(task)
+    assert (match.lookup.tool, match.arguments["state"]) == ("docker_ps", "healthy")
+
+
+def test_health_that_no_engine_knows_is_no_lookup() -> None:
+    with pytest.raises(TaskFailed):
+        choose_lookup("docker ps --filter health=zork")
