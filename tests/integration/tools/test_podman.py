@@ -65,6 +65,8 @@ async def test_unhealthy_container_is_found_though_no_status_says_so(box: LazyTo
     listed = docker.read("/containers/json?all=1")
     assert not any("healthy" in entry["Status"] for entry in listed)
     assert [*_rows(await box.get("docker_ps")({"state": "unhealthy"}))] == ["sick"]
+    assert [*_rows(await box.get("docker_ps")({"state": "healthy"}))] == ["well"]
+    assert await box.get("docker_ps")({"state": "starting"}) == "No starting containers."
     rows = _rows(await box.get("docker_ps")({"all": True}))
     assert rows["sick"][2].endswith(" (unhealthy)")
     assert rows["well"][2].endswith(" (healthy)")
@@ -76,8 +78,7 @@ async def test_paused_container_is_measured_and_a_busy_one_uses_a_processor(box:
     try:
         rows = _rows(await box.get("docker_stats")({}))
     finally:
-        docker("kill", "busy")
-        docker("rm", "busy")
+        docker("rm", "-f", "busy")
     assert {"busy", "paused", "sick"} <= rows.keys()
     assert "failed" not in rows
     assert float(rows["busy"][0].removesuffix(" %")) > 5
@@ -89,19 +90,8 @@ async def test_disk_report_counts_what_images_share_once(box: LazyToolbox, docke
     assert "busybox:local" in listed
     kind = _rows(await box.get("docker_system_df")({}))["images"]
     assert kind[2] == listed["busybox:local"][1] != "0 B"
-    docker(
-        "run",
-        "--name",
-        "grown",
-        "--network",
-        "none",
-        "busybox:local",
-        "dd",
-        "if=/dev/zero",
-        "of=/big",
-        "bs=3M",
-        "count=1",
-    )
+    write = ("dd", "if=/dev/zero", "of=/big", "bs=3M", "count=1")
+    docker("run", "--name", "grown", "--network", "none", "busybox:local", *write)
     try:
         docker.read("/v4.0.0/libpod/commit?container=grown&repo=grown&tag=local", method="POST")
         listed = _rows(await box.get("docker_images")({}))
