@@ -98,29 +98,33 @@ class RepeatGuard:
         self._made: list[_Made] = []
         self._told = False
 
-    def check_repeats(self, calls: Sequence[ToolCall], *, at_hand: Collection[str] = ()) -> Mapping[str, str] | None:
+    def check_repeats(
+        self, calls: Sequence[ToolCall], *, at_hand: Mapping[str, bool] | None = None
+    ) -> Mapping[str, str] | None:
         """Return the refusal of each repeated call (by id); None if an earlier turn was refused for it already.
 
-        Calls ``at_hand`` (by id) are not refused: the result that the model has answers them, and tells it the same.
+        Calls ``at_hand`` (by id) are not refused: the result that the model has answers them, and tells it the same, if
+        it is sure to come again (True).
         """
         said: dict[str, str] = {}
-        is_repeated = False
+        is_told = self._told
         for call in calls:
             self._made.append(_Made(call_key(call)))
             period = self._period()
-            is_repeated = period > 0
-            if call.id in at_hand:
+            if not period:
+                self._told = is_told = False
                 continue
-            if not is_repeated:
-                self._told = False
+            if at_hand and call.id in at_hand:
+                is_told = is_told or at_hand[call.id]
                 continue
             if self._told:
                 return None
+            is_told = True
             self._made[-1] = self._made[-1]._replace(result="")
             said[call.id] = (
                 f"not run: {self._describe(call.name, period)}; use the results you have, or do something else"
             )
-        self._told = is_repeated
+        self._told = is_told
         del self._made[: -_LONGEST_ROUND * (self._most + 1) - len(calls)]
         return said
 

@@ -54,18 +54,30 @@ class ReadHistory:
         self._seen: dict[str, _Seen] = {}
         self._keys: dict[str, str] = {}
         self._looks: dict[str, _Look] = {}
+        self._overdue = ""
         self._changes = 0
         self._messages: Sequence[Message] = ()
 
-    def begin_turn(self, calls: Sequence[ToolCall], messages: Sequence[Message]) -> frozenset[str]:
-        """Take the conversation that the model was sent; return which calls (by id) ask for what stands in it."""
-        self._messages, self._looks = messages, {}
-        known: dict[str, str] = {}
+    def begin_turn(self, calls: Sequence[ToolCall], messages: Sequence[Message]) -> Mapping[str, bool]:
+        """Take the conversation that the model was sent; return which calls (by id) ask for what stands in it.
+
+        True: the stored result will answer; False: the value moves, and may have changed.
+        """
+        self._messages, self._looks, self._overdue = messages, {}, ""
+        at_hand: dict[str, bool] = {}
         for call in calls:
-            seen = self._standing(self._keys.get(written := call_key(call), ""))
-            if seen is not None and (seen.repeats or not self._moves(call.name)):
-                known.setdefault(written, call.id)
-        return frozenset(known.values())
+            seen, moves = self._standing(self._keys.get(call_key(call), "")), self._moves(call.name)
+            if seen is None or (moves and not seen.repeats):
+                continue
+            at_hand[call.id] = not moves
+            if seen.repeats + 1 >= self.most and not moves:
+                self._overdue = call.name
+        return at_hand
+
+    @property
+    def overdue(self) -> str:
+        """The name of a call of this turn whose stored result has been given often enough, "" if there is none."""
+        return self._overdue
 
     def look_up(self, asked: ToolCall, call: ToolCall, tool: Tool) -> str | None:
         """Return the stored result of ``call``, which is ``asked`` with its arguments resolved; None: execute it."""

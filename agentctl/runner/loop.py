@@ -252,11 +252,14 @@ class Loop:
         succeeds. A denied call that is made again ends the run as denied.
         """
         reads = self._reads
-        at_hand = reads.begin_turn(calls, self._conversation.messages) if reads else ()
+        at_hand = reads.begin_turn(calls, self._conversation.messages) if reads else None
         repeated = self._repeats.check_repeats(calls, at_hand=at_hand)
         if repeated is None:
+            denied = self._denials.error_of(calls)
+            if denied is None and reads and (name := reads.overdue):
+                return await self._close_repeated(name)
             self._is_stuck = True
-            raise self._denials.error_of(calls) or _repeated_call(calls[-1].name)
+            raise denied or _repeated_call(calls[-1].name)
         results = await self._dispatch.run(calls, {**refused, **repeated}, reads)
         self._repeats.add_results([format_for_model(result) for result in results])
         times = [reads.repeats_of(call.id, result) if reads else 0 for call, result in zip(calls, results, strict=True)]
@@ -278,9 +281,7 @@ class Loop:
             self._is_stuck = True
             raise again
         if reads and max(times) >= reads.most and all(n or c.id in repeated for n, c in zip(times, calls, strict=True)):
-            name = calls[times.index(max(times))].name
-            await self._close_with(f"{name} was called again although its result is at hand", _repeated_call(name))
-            return True
+            return await self._close_repeated(calls[times.index(max(times))].name)
         if self._metered:
             return False
         self._words = "\n\n".join([result for result in results if isinstance(result, str)])
@@ -300,6 +301,11 @@ class Loop:
             elif isinstance(result, (ActionDenied, EngineUnavailable, SandboxUnavailable)):
                 self._trouble = result
                 self._denied = result if isinstance(result, ActionDenied) else self._denied
+
+    async def _close_repeated(self, name: str) -> bool:
+        """Ask for the answer of a model that calls a tool again and again although it has the result; return True."""
+        await self._close_with(f"{name} was called again although its result is at hand", _repeated_call(name))
+        return True
 
     async def _close_with(self, why: str, failure: TaskFailed, *, in_time: bool = True) -> None:
         """Ask once for the answer from the results alone, and keep it as the run's answer, partial if not ``in_time``.

@@ -505,9 +505,9 @@ def test_history_forgets_a_result_that_left_the_conversation() -> None:
     history.begin_turn([one], ())
     assert history.look_up(one, one, deed) is None
     history.record("ps", LIST, message)
-    assert history.begin_turn([one], (message,)) == {"ps"}
+    assert history.begin_turn([one], (message,)) == {"ps": True}
     assert history.look_up(one, one, deed) == LIST
-    assert history.begin_turn([one], (Message("tool", LIST, tool_call_id="ps"),)) == frozenset()
+    assert history.begin_turn([one], (Message("tool", LIST, tool_call_id="ps"),)) == {}
     assert history.look_up(one, one, deed) is None
 
 
