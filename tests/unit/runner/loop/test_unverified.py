@@ -127,6 +127,12 @@ ASKED = (
     "Make a list of the errors in app.log",
     "Delete app.log",
     "what does the Dockerfile install?",
+    "Wie viele Zeilen hat app.log?",
+    "Is there a typo in app.log?",
+    "Which command does the Dockerfile run?",
+    "Translate app.log to German",
+    "Can you count the lines of app.log?",
+    "Give me a list of the errors in app.log",
 )
 NOT_ASKED = (
     "How many lines are in other.log?",
@@ -145,6 +151,27 @@ NOT_ASKED = (
     "What does app.log mean here?\n```\nERROR 1\n```",
     "What is wrong in app.log?\n\nERROR 1\nERROR 2\nERROR 3",
     "Who are you?",
+    "Erkläre, was ein Dockerfile ist",
+    "Was ist ein Dockerfile?",
+    "Qu'est-ce qu'un Dockerfile ?",
+    "¿Qué es un Dockerfile?",
+    "Erstelle app.log",
+    "Erstelle die Datei app.log mit dem Inhalt hallo",
+    "Schreibe hallo in app.log",
+    "Lege app.log an",
+    "Crée le fichier app.log",
+    "Create a new empty file named app.log",
+    "I need a file called app.log with 3 lines",
+    "echo hello > app.log",
+    "Show me a minimal Dockerfile",
+    "What is the purpose of a Dockerfile?",
+    "Should I commit app.log?",
+    "Can I safely delete app.log?",
+    "If I delete app.log, what happens?",
+    "What does `cat app.log | wc -l` do?",
+    "Which command counts the lines of app.log?",
+    "Write a shell command that counts the lines of app.log",
+    'Translate "where is the app.log?" into German',
 )
 
 
@@ -177,6 +204,22 @@ CONTAINERS = {
     "Is a web container there?": "",
     "How do I restart web?": "",
     "List all containers": "",
+    "Which image does web use?": "web",
+    "Check web": "web",
+    "How much memory does web use?": "web",
+    "Describe db-1": "db-1",
+    "Läuft web?": "web",
+    "what is a web server?": "",
+    "What is web scraping?": "",
+    "Write a poem about the web": "",
+    "Search the web for cats": "",
+    "Is the web slow today?": "",
+    "Explain db normalization": "",
+    "What is the default port of db?": "",
+    "What does docker stop web do?": "",
+    "Run web": "",
+    "Where is web/app.log?": "",
+    "build a web app": "",
 }
 
 
@@ -184,6 +227,18 @@ async def test_name_of_a_container_is_a_whole_word_of_the_task(house: House) -> 
     for task, name in CONTAINERS.items():
         found = await unseen(house, task, "docker_ps", "docker_logs", engine=Engine("web", "db-1", "db"))
         assert found == (f"the container {name} docker_logs" if name else ""), task
+
+
+@pytest.mark.parametrize("task", ["Delete app.log", "rename app.log to old.log", "Append a line to app.log"])
+async def test_change_that_is_claimed_is_sent_back_and_advice_on_it_is_not(house: House, task: str) -> None:
+    claimed, _ = await ask(house, [says("Done."), says("It is done.")], task)
+    assert claimed.error is not None
+    assert claimed.error.kind == "unverified"
+    for advice in ("I can\u2019t change files here.", "Run `mv app.log old.log`."):
+        told = await find_unseen(
+            advice, ("read_file",), task=task, plan=Plan(workdir=str(house.ledger.path.parent)), list_containers=None
+        )
+        assert told is None
 
 
 OTHERWISE: dict[str, tuple[list[Step], str]] = {
