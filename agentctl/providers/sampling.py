@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Temperature = Decimal | float | Literal["auto", "none"]
 
 #: Models that take no temperature but their own, by the last part of their names.
-_REFUSING = re.compile(r"o[1-9](?:$|[-:.@])|gpt-5(?!.*chat)|codex|computer-use|claude-opus-4-[7-9]", re.IGNORECASE)
+_REFUSING = re.compile(r"o[1-9](?:$|[-:.@])|gpt-5(?!.*chat)|codex|computer-use|claude-opus-4[-.][7-9]", re.IGNORECASE)
 #: Models that think before they answer; the makers of most ask for another temperature than 0.
 _THINKING = re.compile(
     r"think|reason|qwq|(?:^|[-_.])r1(?:$|[-_.:])|qwen-?3(?!.*(?:instruct|coder))|gpt-oss|magistral|marco-o1|exaone-deep"

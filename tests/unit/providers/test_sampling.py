@@ -98,7 +98,9 @@ def test_model_that_reasons_by_the_price_table_gets_none() -> None:
     assert (chosen("x", reasoning=True), chosen("x", reasoning=True, temperature=0.6)) == ("absent", 0.6)
 
 
-@pytest.mark.parametrize("model", ["o1", "o3-mini", "o4-mini-2025", "gpt-5", "openai/gpt-5.1-mini", "claude-opus-4-7"])
+@pytest.mark.parametrize(
+    "model", ["o1", "o3-mini", "o4-mini-2025", "gpt-5", "openai/gpt-5.1-mini", "anthropic/claude-opus-4.7"]
+)
 def test_temperature_of_the_users_own_is_not_sent_to_a_model_that_refuses_any(model: str) -> None:
     assert chosen(model, temperature=0.2, url=CLOUD) == "absent"
     assert Sampling(0.2).note(model).startswith(f"{model} takes no temperature: 0.2 is not sent")
