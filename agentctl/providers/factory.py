@@ -184,22 +184,30 @@ class OllamaProvider(_PresetProvider):
         num_ctx: int = 12_288,
     ) -> None:
         super().__init__(model, api_key=api_key, base_url=base_url, prices=prices)
-        self.num_ctx = num_ctx
+        self.num_ctx, self._is_card_read = num_ctx, False
 
     @cached_property
     def facts(self) -> ModelFacts:
         """The facts of the model, with the window that requests ask for."""
-        return replace(super().facts, context_window=self.num_ctx, output_ceiling=self.num_ctx)
+        ceiling = None if self._own is None else self._own.output_ceiling
+        return replace(
+            super().facts, context_window=self.num_ctx, output_ceiling=min(self.num_ctx, ceiling or self.num_ctx)
+        )
 
     @property
     def _is_window_unknown(self) -> bool:
-        return self._window is None and bool(self._base_url)
+        return not self._is_card_read and bool(self._base_url)
 
     def _ask_window(self) -> None:
-        """Ask for the length that the model was trained on; a larger ``num_ctx`` is lowered to it silently."""
-        super()._ask_window()
-        if self._window is not None and self._window < self.num_ctx:
-            self.num_ctx = self._window
+        """Ask for the length that the model was trained on, to which a larger ``num_ctx`` is lowered silently, and
+        whether it thinks.
+        """
+        from agentctl.providers.probe import served_card, thinks_by_card, window_in_card  # noqa: PLC0415 - as above
+
+        card = served_card(self._base_url, self._api_key, self.model)
+        self._is_card_read = card is not None
+        self.sampling.thinks = self.sampling.thinks or thinks_by_card(card)
+        self.num_ctx = min(self.num_ctx, window_in_card(card) or self.num_ctx)
 
     def _options(self) -> Mapping[str, object]:
         return {"num_ctx": self.num_ctx, "extra_body": {"truncate": False}}
@@ -230,6 +238,7 @@ class _NamedOllama(OllamaProvider):
     ) -> None:
         RemoteProvider.__init__(self, own.name, model, api_key=api_key, base_url=base_url, prices=prices, own=own)
         self.num_ctx = num_ctx if own.context_window is None else min(num_ctx, own.context_window)
+        self._is_card_read = False
 
     def _error_context(self) -> ErrorContext:
         return super()._error_context()._replace(hint_unreachable="start it there: ollama serve")

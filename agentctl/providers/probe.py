@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -214,11 +215,11 @@ def other_models_hint(provider: str, model: str, names: Sequence[str], *, kind: 
     >>> other_models_hint("lab", "qwen", ("qwen1.5b",), kind="openai")
     'it has: qwen1.5b   (add --model lab/qwen1.5b)'
     """
-    pull = f"ollama pull {model}" if kind == "ollama" else ""
+    pull = f"ollama pull {shlex.quote(model)}" if kind == "ollama" else ""
     if not names:
         return pull
     near = nearest(model, names) or (names[0] if len(names) == 1 else "")
-    ways = [f"add --model {provider}/{near}"] if near else []
+    ways = [f"add --model {shlex.quote(f'{provider}/{near}')}"] if near else []
     ways += [pull] if pull else []
     return f"it has: {list_names(names)}" + (f"   ({', or: '.join(ways)})" if ways else "")
 
@@ -232,10 +233,19 @@ def served_models(kind: str, base_url: str, key: str | None, *, patience_s: floa
 def served_window(kind: str, base_url: str, key: str | None, model: str, *, patience_s: float = 1.0) -> int | None:
     """Return the context window, in tokens, that a server gives a model; None if it does not say so in time.
 
-    For Ollama it is the length that the model was trained on, as a request names the window itself.
+    An Ollama gives a model what the request asks for: ``served_card`` says how much it can have.
     """
     target = _served(kind, base_url, key, patience_s)
-    return _window(target, model, () if kind == "ollama" else _list(target) or ())
+    return _window(target, model, _list(target) or ())
+
+
+def served_card(base_url: str, key: str | None, model: str, *, patience_s: float = 1.0) -> object:
+    """Return what an Ollama shows of a model, None if it does not answer in time: for ``window_in_card``."""
+    target = _served("ollama", base_url, key, patience_s)
+    try:
+        return parse_json(target.get("/api/show", post=json.dumps({"model": model}).encode()))
+    except ProviderUnavailable:
+        return None
 
 
 def _served(kind: str, base_url: str, key: str | None, patience_s: float) -> _Target:
@@ -253,12 +263,9 @@ def _list(target: _Target) -> list[object] | None:
 
 def _window(target: _Target, model: str, rows: Sequence[object]) -> int | None:
     """Return a model's window: from its row in the list (vLLM, gateways), else from the server's own facts."""
-    if target.kind == "anthropic":
+    if target.kind in ("anthropic", "ollama"):
         return None
     try:
-        if target.kind == "ollama":
-            body = json.dumps({"model": model}).encode()
-            return window_in_card(parse_json(target.get("/api/show", post=body)))
         known = [row for row in rows if isinstance(row, dict)]
         row = next((row for row in known if row.get("id") == model), None)
         if row is None:  # a server with one model may answer to any name
@@ -302,6 +309,12 @@ def window_in_card(card: object) -> int | None:
     """Return the length that a model was trained on, from what Ollama shows of it."""
     facts = card.get("model_info") if isinstance(card, dict) else None
     return _count(facts.get(f"{facts.get('general.architecture')}.context_length")) if isinstance(facts, dict) else None
+
+
+def thinks_by_card(card: object) -> bool:
+    """Return whether an Ollama says that a model thinks before it answers."""
+    capabilities = card.get("capabilities") if isinstance(card, dict) else None
+    return isinstance(capabilities, list) and "thinking" in capabilities
 
 
 def _count(value: object) -> int | None:

@@ -46,11 +46,14 @@ class Sampling:
 
     ``temperature`` is from 0 to 2; "auto": 0 for a server on this host, else none; "none": never any.
 
+    ``thinks`` is set where the server says that the model thinks.
+
     Raises:
         UsageError: it is none of these.
     """
 
     def __init__(self, temperature: object = "auto") -> None:
+        self.thinks = False
         try:
             self.temperature: Decimal | Literal["auto", "none"] = parsers.temperature(temperature)
         except ValueError as wrong:
@@ -71,7 +74,7 @@ class Sampling:
         if wanted != "auto":
             return float(wanted)
         here = is_own_host(url) and not is_in_a_cloud(model.lower())
-        return 0.0 if here and not facts.reasoning and not _THINKING.search(model) else None
+        return 0.0 if here and not (self.thinks or facts.reasoning or _THINKING.search(model)) else None
 
     def note(self, model: str | None) -> str:
         """Return a sentence if the user set a temperature that the model never gets, else ""."""

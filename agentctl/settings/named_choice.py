@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
@@ -76,7 +77,7 @@ def choose_own_model(own: NamedProvider, model: str | None, by: str, served: tup
         return OwnModel(named, model is None, by)
     if len(served) == 1:
         return OwnModel(served[0], True, f"{by}; its only model")
-    name = served[0] if served else "MODEL"
+    name = shlex.quote(served[0]) if served else "MODEL"
     said = f"provider {own.name} ({by}) has no default model, and none is named"
     has = f"it has: {list_names(served)}; " if served else ""
     way = f"add --model {own.name}/{name}, or set its default: agentctl config set providers.{own.name}.model {name}"

@@ -51,6 +51,14 @@ PART_MEANINGS: Mapping[str, str] = MappingProxyType(
         **dict.fromkeys(("silence", "request_timeout"), "llm_timeout"),
     }
 )
+#: Other variables in which litellm looks for the key of a built-in provider.
+_OTHER_KEYS: Mapping[str, str] = MappingProxyType(
+    {
+        **{"GOOGLE_API_KEY": "gemini", "TOGETHER_API_KEY": "together_ai", "CO_API_KEY": "cohere"},
+        **{"AZURE_OPENAI_API_KEY": "azure", "WX_API_KEY": "watsonx"},
+        **dict.fromkeys(("FIREWORKS_API_KEY", "FIREWORKSAI_API_KEY"), "fireworks_ai"),
+    }
+)
 #: Parts that would be a key.
 KEY_WORDS = frozenset({"api_key", "key", "apikey", "token", "api_token", "secret", "password"})
 _VARIABLE = re.compile(r"(?a:[A-Za-z_]\w{0,99})")
@@ -120,7 +128,7 @@ def key_owner(variable: str) -> str:
     """Return the built-in provider whose key ``variable`` holds, "" if none."""
     own = {f"{name.upper()}_API_KEY": name for name in KNOWN_PROVIDERS}
     others = {other_key_name(name): name for name in OTHER_PROVIDERS}
-    return {**others, **own}.get(variable.removeprefix(PREFIX), "")
+    return {**_OTHER_KEYS, **others, **own}.get(variable.removeprefix(PREFIX), "")
 
 
 def named_providers(value: object) -> Mapping[str, NamedProvider]:

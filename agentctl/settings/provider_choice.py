@@ -375,12 +375,13 @@ def _model_alone(loaded: Loaded, model: str, ollama_models: tuple[str, ...] | No
         return ProviderChoice("ollama", there, "Ollama on this host has the model")
     source = loaded.sources["llm_model"]
     near = did_you_mean(model, ollama_models or ())
+    own = next((name for name in loaded.settings.providers if model.lower().rstrip("/") == name), "NAME")
     raise UsageError(
         safe_text(
             f"model {model} ({source}) is named without a provider, and no key implies one"
             + (f"; {near}" if near else "")
         ),
-        hint=_hint(loaded, safe_text(f"add --provider NAME to the run; agentctl models {model}   finds its name")),
+        hint=_hint(loaded, safe_text(f"add --provider {own} to the run; agentctl models {model}   finds its name")),
     )
 
 

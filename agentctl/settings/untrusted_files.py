@@ -60,7 +60,9 @@ class IgnoredLine(NamedTuple):
 
     @property
     def remedy(self) -> str:
-        """The command that uses the file anyway."""
+        """The command that uses the file anyway; a provider, and where it is, is only the user's own to decide."""
+        if self.field == "providers":
+            return "copy the lines to your own config.toml, if you trust that server with your tasks and files"
         flag = "--config" if self.path.suffix == ".toml" else "--env-file"
         once = f"agentctl run {flag} {shlex.quote(self.place.removeprefix('./'))}"
         if self.field in NEVER:

@@ -22,7 +22,8 @@ from agentctl.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from agentctl.ledger.repricing import Alternative
+    from agentctl.core.pricing import PriceOf
+    from agentctl.ledger.repricing import Alternative, PricesAt
     from agentctl.providers.catalog import Catalog
     from agentctl.settings import Settings
 
@@ -99,7 +100,7 @@ def reprice(
     settings = report_settings("prices").settings
     catalog = _catalog(settings, table)
     alternative = None if model is None else _alternative(catalog, model, settings)
-    report = priced_anew(settings.ledger_path, query, catalog.prices_at, alternative=alternative)
+    report = priced_anew(settings.ledger_path, query, _prices_at(catalog, settings), alternative=alternative)
     for note in wanted.notes:
         print_stderr(f"note: {note}")
     view = RepricedView(report, query, wanted.title, model, table)
@@ -126,6 +127,18 @@ def _catalog(settings: Settings, table: str | None) -> Catalog:
     return catalog
 
 
+def _prices_at(catalog: Catalog, settings: Settings) -> PricesAt:
+    """Return the lookup of prices by provider and address; a provider of the user's own is at its own address."""
+
+    def prices_at(provider: str, base_url: str) -> PriceOf:
+        own = settings.named(provider)
+        if own is None:
+            return catalog.prices_at(provider, base_url)
+        return catalog.prices_at(provider, base_url or own.base_url, own.kind)
+
+    return prices_at
+
+
 def _alternative(catalog: Catalog, model: str, settings: Settings) -> Alternative:
     """Return the model of ``--model``; if it names a provider, its price is known.
 
@@ -142,6 +155,6 @@ def _alternative(catalog: Catalog, model: str, settings: Settings) -> Alternativ
             raise UsageError("--model is empty", hint="for example: --model openai/gpt-4o")
         return Alternative(None, model.strip())
     provider = provider.lower()
-    if catalog.prices_at(provider, "")(name) is None:
+    if _prices_at(catalog, settings)(provider, "")(name) is None:
         raise UsageError(f"the price of {provider}/{name} is unknown", hint=catalog.near(provider, name))
     return Alternative(provider, name)

@@ -86,7 +86,7 @@ def _row(name: str, loaded: Loaded, choice: ProviderChoice | None, catalog: Cata
     key_from = "" if key is None else own.key_source if own is not None else str(loaded.sources[field])
     found, price_from, problem = None, "declared free", ""
     if own is not None and model is None:
-        price_from = "unknown" if own.price is None else own.price.source
+        price_from = _price_from(_price_of_all(own), catalog, today)
     if model is not None:
         try:
             found = catalog.facts(name, model, own_host=is_own_host(url), known_endpoint=is_known(kind, url), kind=kind)
@@ -116,9 +116,11 @@ def _row(name: str, loaded: Loaded, choice: ProviderChoice | None, catalog: Cata
 
 def _price_of_all(own: NamedProvider | None) -> Price | None:
     """Return the price of a provider of the user's own without a model: it applies to all of them."""
-    from agentctl.core.pricing import Price
+    from agentctl.core.pricing import FREE, Price
 
-    return None if own is None or own.price is None else Price(*own.price[:5], source=own.price.source)
+    if own is None or own.price is None:
+        return FREE if own is not None and own.kind == "ollama" and is_own_host(own.base_url) else None
+    return Price(*own.price[:5], source=own.price.source)
 
 
 def _price_from(price: Price | None, catalog: Catalog, today: date) -> str:

@@ -101,6 +101,20 @@ def test_a_call_of_a_known_price_that_fails_is_still_of_unknown_cost(
     assert "warning: the cost of a call is unknown (" in here("run", "--provider", "lab", "Greet me").err
 
 
+def test_list_and_reprice_know_that_an_ollama_here_is_free_under_any_name(
+    here: Here, config: Path, wire: OpenWire
+) -> None:
+    server = wire(Answer("There are two."), repeat=True)
+    config.mkdir(parents=True, exist_ok=True)
+    (config / "config.toml").write_text(f'[providers.den]\nkind = "ollama"\nbase_url = "{server.url}"\n')
+    assert here("run", "--model", "den/tinyllama", "Greet me").code == 0
+    assert row(here("providers", "list", "--json").document, "den")["price_from"] == "declared free"
+    (found,) = here("ledger", "reprice", "--since", "1h", "--json").document["rows"]
+    assert (found["calls"], found["repriced_usd"]) == (1, 0)
+    as_if = here("ledger", "reprice", "--since", "1h", "--model", "den/other", "--json")
+    assert (as_if.code, as_if.document["total"]["calls"]) == (0, 1)
+
+
 def test_its_health_is_its_own(here: Here, define: Define, wire: OpenWire) -> None:
     server = wire(Fault(500, bills=True), repeat=True)
     define(server, "price = { input = 1, output = 1 }", 'model = "qwen1.5b"')

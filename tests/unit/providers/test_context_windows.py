@@ -10,7 +10,7 @@ import pytest
 from agentctl.core.errors import ContextOverflow
 from agentctl.core.messages import Usage
 from agentctl.providers.factory import OllamaProvider
-from agentctl.providers.probe import served_window
+from agentctl.providers.probe import served_card, window_in_card
 from agentctl.providers.stream_readers import OllamaReader
 from tests.support.formats import answer_of, asked, open_provider
 from tests.support.wire.plugin import OpenWire
@@ -123,7 +123,8 @@ def test_a_card_that_says_no_length_leaves_it_open(card: object, found: int | No
     with HTTPServer(("127.0.0.1", 0), Card) as server:
         thread = Thread(target=server.handle_request)
         thread.start()
-        assert served_window("ollama", f"http://127.0.0.1:{server.server_port}", None, "m", patience_s=60) == found
+        shown = served_card(f"http://127.0.0.1:{server.server_port}", None, "m", patience_s=60)
+        assert window_in_card(shown) == found
         thread.join()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -162,6 +163,7 @@ def test_a_server_that_is_away_or_no_server_of_models_has_no_window() -> None:
         ("vllm", ["qwen1.5b"], "it has: qwen1.5b   (add --model lab/qwen1.5b)"),
         ("lm_studio", ["a", "b"], "it has: a, b"),
         ("lm_studio", ["qwen1.5a", "b"], "it has: b, qwen1.5a   (add --model lab/qwen1.5a)"),
+        ("vllm", ["$(id)"], "it has: $(id)   (add --model 'lab/$(id)')"),
         ("vllm", list("abcdefg"), "it has: a, b, c, d, e, … (7 in all)"),
     ],
 )
@@ -185,6 +187,28 @@ async def test_a_wrong_name_at_an_ollama_names_what_it_has_and_how_to_pull(wire:
     assert caught.value.hint == (
         "it has: llama3.1:latest   (add --model ollama/llama3.1:latest, or: ollama pull qwen3)"
     )
+
+
+async def test_an_ollama_of_the_users_own_keeps_to_the_ceiling_of_its_table(wire: OpenWire) -> None:
+    server = wire(Answer("ok"), context_length=2_048, repeat=True)
+    provider = provider_at(server.url, kind="ollama", model="tinyllama", output_ceiling=300)
+    await provider.prepare()
+    assert (provider.facts.context_window, provider.facts.output_ceiling) == (2_048, 300)
+
+
+@pytest.mark.parametrize("line", [{}, {"context_window": 1_024}])
+@pytest.mark.parametrize(("can", "temperature"), [(("tools",), 0), (("tools", "thinking"), None)])
+async def test_an_ollama_model_that_thinks_by_its_capabilities_gets_no_temperature(
+    wire: OpenWire, line: dict[str, Any], can: tuple[str, ...], temperature: int | None
+) -> None:
+    server = wire(Answer("ok"), repeat=True, capabilities=("completion", *can))
+    provider = provider_at(server.url, kind="ollama", model="newest", **line)
+    await provider.prepare()
+    await answer_of(provider, asked())
+    await provider.aclose()
+    (heard,) = server.books.chat_requests
+    assert heard.body is not None
+    assert heard.body["options"].get("temperature") == temperature
 
 
 async def test_openai_itself_is_never_asked_for_its_list(monkeypatch: pytest.MonkeyPatch) -> None:

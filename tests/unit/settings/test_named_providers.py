@@ -69,6 +69,11 @@ WRONG = {
         '[providers.x]\nbase_url = "http://h"\nmax_turns = 3', "unknown setting providers.x.max_turns", "above",
     ),
     "no table": ("[providers]\nx = 3", "providers.x is not a table", ""),
+    "a wrong time": ('[providers.x]\nbase_url = "http://h"\ntimeout = 0', "providers.x.timeout cannot be", ""),
+    "a key that litellm reads": ('[providers.google]\nbase_url = "http://h"', "is the key of gemini", "api_key_env"),
+    "a key with our prefix": (
+        '[providers.agentctl-openai]\nbase_url = "http://h"', "is the key of openai", "api_key_env",
+    ),
     "the key of another": ('[providers.togetherai]\nbase_url = "http://h"', "is the key of together_ai", "api_key_env"),
 }  # fmt: skip
 
@@ -82,6 +87,7 @@ def test_a_wrong_table_is_named_with_its_line_and_a_hint(desk: Desk, name: str) 
     assert hint in problem
     assert "config.toml line " in problem
     assert "sk-secret" not in problem
+    assert "move timeout" not in problem, "it belongs there"
 
 
 def test_a_wrong_table_stops_only_runs_of_that_provider(desk: Desk) -> None:
@@ -136,6 +142,21 @@ def test_a_slashed_model_beside_an_own_provider_is_ambiguous(desk: Desk) -> None
     refused = desk.refusal({"LLM_PROVIDER": "lab"}, flags={"llm_model": "openai/gpt-oss-20b"})
     assert "may be OpenAI's, or the model of lab" in refused.message
     assert "--model lab/openai/gpt-oss-20b" in refused.hint
+
+
+@pytest.mark.parametrize("model", ["lab", "LAB", "lab/"])
+def test_the_name_of_a_provider_as_the_model_is_answered_with_its_flag(desk: Desk, model: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        choose_provider(desk.load(flags={"llm_model": model}))
+    assert caught.value.hint.startswith("add --provider lab to the run")
+
+
+def test_a_name_that_a_server_made_up_cannot_run_a_command_when_the_hint_is_pasted(desk: Desk) -> None:
+    desk.user_toml(LAB.replace('model = "qwen"\n', ""))
+    with pytest.raises(UsageError) as caught:
+        choose_provider(desk.load(flags={"llm_provider": "lab"}), served=("$(id)", "b"))
+    assert "add --model lab/'$(id)'" in caught.value.hint
+    assert "providers.lab.model '$(id)'" in caught.value.hint
 
 
 def test_without_a_model_the_only_one_that_the_server_lists_is_used(desk: Desk) -> None:
@@ -203,6 +224,10 @@ def test_no_file_of_a_project_defines_a_provider(desk: Desk, trusted: bool) -> N
     )
     assert said in note
     assert not loaded.offers
+    assert "--config" not in note, "no command to paste hands the run to that server"
+    assert trusted or note.endswith(
+        "To use it: copy the lines to your own config.toml, if you trust that server with your tasks and files"
+    )
     assert desk.refusal(flags={"llm_provider": "lab"}).message.startswith('llm_provider cannot be "lab"')
 
 
