@@ -39,7 +39,7 @@ ContainerState = Literal["running", "exited", "paused", "restarting", "created",
 class ListContainers(Arguments):
     """The arguments of docker_ps."""
 
-    offered = offer_as(all="true: all containers, also stopped", name=None, state="")
+    offered = offer_as(all="true: all, also stopped", name=None, state="")
 
     all: bool = Field(False, description="stopped ones too")
     name: str | None = Field(None, description="part of the name or id")

@@ -35,7 +35,7 @@ _ADDRESSES = ("syslog-address", "gelf-address", "fluentd-address", "splunk-url")
 class ContainerLogs(OnContainer):
     """The arguments of docker_logs."""
 
-    offered = offer_as(tail="", since="like 10m, 2h or 2026-01-31T08:00")
+    offered = offer_as(tail="", since="like 2h or 2026-01-31T08:00")
 
     tail: int = Field(100, ge=1, le=10_000, description="how many of the last lines")
     since: str | None = Field(None, description='only newer than this: "10m", "2h", or a time like 2026-01-31T08:00')
@@ -43,7 +43,7 @@ class ContainerLogs(OnContainer):
 
 @define_tool(ContainerLogs, resolve=resolve_container, target=CONTAINER)
 async def docker_logs(context: ToolContext, arguments: ContainerLogs) -> str:
-    """Show the last 100 (or tail) lines that a container wrote."""
+    """Show the last 100 (or tail) log lines of a container."""
     since = parse_since(arguments.since, context.now())
     container = await inspect_resolved(context, arguments)
     asked = {"tail": str(arguments.tail)} | ({} if since is None else {"since": f"{since:.6f}"})
