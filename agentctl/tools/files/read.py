@@ -74,7 +74,7 @@ def _check_ranges(wanted: ReadFile) -> None:
     given = [[name for name in mode if value[name] is not None] for mode in _MODES]
     keep, *others = [names for names in given if names] or [[]]
     extra = [name for names in others for name in names]
-    if extra and not (keep == ["count_lines"] and set(extra) <= {"first", "last"}):  # then only the count is returned
+    if extra and not (keep == ["count_lines"] and set(extra) <= {"first", "last"}):  # both are answered
         all_given = [*keep, *extra]
         listed = f"{', '.join(all_given[:-1])} and {all_given[-1]}"
         call = ", ".join(f"{name}={json.dumps(value[name])}" for name in ("path", *keep))
@@ -100,14 +100,17 @@ def _open(context: ToolContext, path: str) -> Iterator[tuple[BufferedReader, os.
 
 def _read(context: ToolContext, wanted: ReadFile) -> str:
     with _open(context, wanted.path) as (handle, status):
+        ends = wanted.first is not None or wanted.last is not None
+        count = ""
         if wanted.count_lines:
-            lines = count_lines(handle)
-            return f"{plural(lines, 'line')} in {cell(wanted.path)} ({size(status.st_size)})"
+            count = f"{plural(count_lines(handle), 'line')} in {cell(wanted.path)} ({size(status.st_size)})"
+            if not ends:
+                return count
+            handle.seek(0)
         if wanted.from_byte is not None:
             return _read_from_byte(handle, wanted, status.st_size)
         if wanted.from_line is not None or wanted.to_line is not None:
             return _read_from_line(handle, wanted, status.st_size)
-        ends = wanted.first is not None or wanted.last is not None
         if not ends and SHOWN_BYTES < status.st_size <= _COUNTED_BYTES:
             return _read_ends(handle, wanted.path, status.st_size)
         parts = []
@@ -125,7 +128,7 @@ def _read(context: ToolContext, wanted: ReadFile) -> str:
             return f"{cell(wanted.path)} is empty."
         if not ends and status.st_size <= SHOWN_BYTES:
             return Excerpt.of(shown, Origin(wanted.path)) if _is_exact(data[0], shown) else shown
-        return shown
+        return f"{shown}\n\n{count}" if count else shown
 
 
 def _read_from_line(handle: BufferedReader, wanted: ReadFile, total: int) -> str:

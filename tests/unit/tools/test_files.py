@@ -36,6 +36,8 @@ async def test_a_file_is_read_whole_or_in_part(tmp_path: Path) -> None:
     assert await _ask(tmp_path, "read_file", path="./a.txt", first=1, last=1) == "one\n…\nfour"
     assert await _ask(tmp_path, "read_file", path=str(tmp_path / "a.txt"), first=99) == "one\ntwo\nthrée\nfour"
     assert await _ask(tmp_path, "read_file", path="a.txt", count_lines=True) == "4 lines in a.txt (20 B)"
+    both = await _ask(tmp_path, "read_file", path="a.txt", last=1, count_lines=True)
+    assert both == await _ask(tmp_path, "read_file", path="a.txt", last=1) + "\n\n4 lines in a.txt (20 B)"
 
 
 async def test_the_last_line_counts_without_its_newline_too(tmp_path: Path) -> None:
