@@ -17,6 +17,7 @@ LEAST_REASONING_OUTPUT = 2048
 TURN_OUTPUT = 1024  # for a turn with tools; most of them need less than a tenth of this
 TURN_REASONING_OUTPUT = 4096  # the same, with reasoning of the usual length
 TURN_FACTOR = 4  # times the largest output so far
+_LINES_LOOKED_AT, _LEAST_ROUND = 200, 20  # lines, characters
 
 
 class OutputRange(NamedTuple):
@@ -62,15 +63,23 @@ def choose_turn_output(
 
 
 def choose_retry_output(
-    facts: ModelFacts, max_output_tokens: int | None, *, wanted: OutputRange, granted: int, probe: bool = False
+    facts: ModelFacts,
+    max_output_tokens: int | None,
+    *,
+    wanted: OutputRange,
+    granted: int,
+    probe: bool = False,
+    text: str = "",
 ) -> OutputRange | None:
     """Return the output for the one retry of an answer that was cut at ``granted`` tokens; None: no retry would help.
 
     ``wanted`` is what was asked for. If it was below the usual most, to save a hold, ask for at least twice as much and
     at most twice the usual most, so that nothing is lost against the usual range. If a limit granted less than the
     usual most, ask for all of it. Otherwise double it, unless the user set the most. ``probe``: the provider was tried
-    with the least, so any larger number is enough.
+    with the least, so any larger number is enough. A ``text`` that repeats its lines without an end gets no retry.
     """
+    if repeats_lines(text):
+        return None
     usual = choose_output(facts, max_output_tokens)
     double = usual.most if max_output_tokens is not None else choose_output(facts, usual.most * 2).most
     is_adapted = wanted.most < usual.most
@@ -80,6 +89,16 @@ def choose_retry_output(
     if probe:
         return OutputRange(granted + 1, most)
     return OutputRange(min(2 * granted, most) if is_adapted else most, most)
+
+
+def repeats_lines(text: str) -> bool:
+    """Return whether a text ends in a round of lines, the same ones at least three times."""
+    lines = [line for line in text.splitlines() if line.strip()][-_LINES_LOOKED_AT:-1]  # the last one may be cut
+    for period in range(1, len(lines) // 3 + 1):
+        last = lines[-period:]
+        if sum(map(len, last)) >= _LEAST_ROUND and lines[-3 * period :] == last * 3:
+            return True
+    return False
 
 
 def choose_summary_output(facts: ModelFacts, tokens: int, max_output_tokens: int | None = None) -> OutputRange:

@@ -267,7 +267,7 @@ class ModelCalls:
             return completion
         granted = hold.granted_output
         more = choose_retry_output(
-            self.facts, self._max_output_tokens, wanted=wanted, granted=granted, probe=hold.probe
+            self.facts, self._max_output_tokens, wanted=wanted, granted=granted, probe=hold.probe, text=completion.text
         )
         if more is None:
             return completion

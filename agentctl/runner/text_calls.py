@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from agentctl.budget.output_range import repeats_lines
 from agentctl.core.messages import Completion, Message, ToolCall, ToolSpec
 from agentctl.tools.toolbox import TOOLS, real_name
 
@@ -25,18 +26,21 @@ def with_text_calls(answer: Completion, offered: Sequence[ToolSpec], messages: I
 
     A call is a JSON object with the name of a tool and an object of arguments, alone or in a list: in a Markdown block,
     between a chat template's tags, or at the end of the text. What follows it was written before its result was known.
+    Of an endless round of calls, which only the output limit has cut, each is taken once.
     A call that stands in ``messages`` is none: it is quoted from the task or from what a tool returned.
     """
-    if answer.tool_calls or answer.stop != "stop":
+    is_cut = answer.stop == "length" and repeats_lines(answer.text)
+    if answer.tool_calls or (answer.stop != "stop" and not is_cut):
         return answer
     names = {tool.name for tool in offered}
     text = _NAMED.sub(_named_call, answer.text)
     for begin in _BEGIN.finditer(text):
         is_marked = begin[0].lstrip()[:1] not in ("{", "[") or begin[0].startswith(("[TOOL", "[/TOOL"))
         calls, end = _read_calls(text, begin.start(), names)
-        if calls and (is_marked or end == len(text)):
+        if calls and (is_marked or is_cut or end == len(text)):
             if _is_quoted(text[begin.start() : end], messages):
                 break
+            calls = tuple(call for place, call in enumerate(calls) if call not in calls[:place])
             return replace(answer, text=text[: begin.start()].strip(), tool_calls=calls, stop="tool_calls")
     return answer
 

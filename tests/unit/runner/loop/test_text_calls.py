@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from agentctl.budget.output_range import repeats_lines
 from agentctl.core.events import ModelAnswered
 from agentctl.core.messages import Completion, ToolCall
 from tests.support.loop import USED, Deed, Diary, asks, call, says
@@ -119,3 +120,22 @@ async def test_marks_inside_an_argument_are_part_of_it(stage: Stage) -> None:
     loop, _ = stage([says(block), says("done")], write)
     await loop.run("s", "t")
     assert write.given == [{"text": text}]
+
+
+async def test_endless_round_of_written_calls_is_run_once_and_asked_for_no_more(stage: Stage) -> None:
+    deed = Deed("list", lambda given: str(given["path"]))
+    lines = [json.dumps({"name": "list", "arguments": {"path": path}}) for path in "abc" * 9]
+    cut = Completion("\n".join(lines) + '\n{"name": "list", "argu', stop="length", usage=USED)
+    loop, provider = stage([asks(call("list", path="x")), cut, says("a, b and c")], deed)
+    outcome = await loop.run("s", "t")
+    assert (outcome.status, outcome.answer, len(provider.heard)) == ("done", "a, b and c", 3)
+    assert sorted(str(given["path"]) for given in deed.given) == ["a", "b", "c", "x"]
+
+
+def test_text_repeats_its_lines_only_if_they_come_three_times_at_its_end() -> None:
+    round_ = "first line of a round\nsecond line of a round\n"
+    assert repeats_lines(round_ * 3 + "first li")
+    assert repeats_lines("words before\n" + round_ * 5 + "first li")
+    assert not repeats_lines(round_ * 2 + "first li")
+    assert not repeats_lines(round_ * 3 + "and then something else\nand mo")
+    assert not repeats_lines("0\n" * 50)
