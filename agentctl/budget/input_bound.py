@@ -63,6 +63,11 @@ def _byte_length(text: str) -> int:
     return max(plain, len(unicodedata.normalize("NFKC", text).encode("utf-8", "surrogatepass")))
 
 
+def text_bytes(text: str) -> int:
+    """Return the bytes of a text, as the bound counts them."""
+    return _byte_length(text)
+
+
 def json_bytes(value: object) -> int:
     """Return the bytes of a value as JSON, as the bound counts them."""
     return _byte_length(_dump(value))
@@ -96,7 +101,8 @@ def _count_message(message: Message) -> int:
         for call, text in zip(message.tool_calls, written, strict=True)
     ]
     frame = {"role": message.role, "content": message.text, "tool_calls": calls, "tool_call_id": message.tool_call_id}
-    return _byte_length(_dump(frame)) + sum(map(_escape_overhead, written))
+    thoughts = _byte_length(_dump(message.thoughts)) if message.thoughts else 0
+    return _byte_length(_dump(frame)) + thoughts + sum(map(_escape_overhead, written))
 
 
 def tool_bytes(tool: ToolSpec) -> int:
@@ -152,7 +158,8 @@ def vocabulary_weights(count: Callable[[str], int]) -> TokenWeights:
 
     def message(said: Message) -> int:
         calls = sum(count(call.id) + count(call.name) + written(call.arguments) for call in said.tool_calls)
-        return count(said.text) + calls + count(said.tool_call_id or "")
+        thoughts = sum(written(list(thought)) for thought in said.thoughts)
+        return count(said.text) + calls + count(said.tool_call_id or "") + thoughts
 
     def tool(spec: ToolSpec) -> int:
         schema = max(written(spec.parameters), written(_inline_refs(spec.parameters, spec.parameters)))

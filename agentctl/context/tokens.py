@@ -104,7 +104,9 @@ class Measure(NamedTuple):
         count = self.count
         calls = (f"{call.id}{call.name}{json_text(call.arguments)}" for call in message.tool_calls)
         frames = PER_MESSAGE * (1 + len(message.tool_calls))
-        return self._times(count(message.text) + frames + sum(map(count, calls)) + count(message.tool_call_id or ""))
+        thoughts = (thought.text or thought.data for thought in message.thoughts)
+        texts = (message.text, message.tool_call_id or "", *calls, *thoughts)
+        return self._times(frames + sum(map(count, texts)))
 
     def conversation(self, messages: Sequence[Message]) -> int:
         """Return the tokens of a whole conversation.

@@ -18,7 +18,7 @@ class RunStarted(NamedTuple):
     """A run was opened: its task, the chosen provider, model and agent, and what decided each choice.
 
     ``token_turns``: about how many turns with a full context (at least, at most) fit the token limit, if that limit
-    stops the run first.
+    stops the run first. ``client`` sends the requests: "lean", "litellm", or None for a model that has none.
     """
 
     task: str
@@ -34,6 +34,7 @@ class RunStarted(NamedTuple):
     version: str = ""
     sandbox: str | None = None
     token_turns: tuple[int, int] | None = None
+    client: str | None = None
 
 
 class TurnStarted(NamedTuple):
@@ -89,9 +90,10 @@ class CallWaited(NamedTuple):
 
 
 class CallSent(NamedTuple):
-    """An attempt is about to go out."""
+    """An attempt is about to go out; ``client`` sends it: "lean", "litellm", or None for a model that has none."""
 
     attempt_id: str
+    client: str | None = None
 
 
 class CallSettled(NamedTuple):

@@ -57,17 +57,31 @@ class ToolCall:
         _join_halves(self, "id", "name", "arguments")
 
 
+class Thought(NamedTuple):
+    """A thought of a model that its provider wants back unchanged: ``text`` with its ``signature``, or hidden ``data``.
+
+    It stood behind ``text_before`` characters of the answer's text and behind ``calls_before`` of its calls.
+    """
+
+    text: str = ""
+    signature: str = ""
+    data: str = ""
+    text_before: int = 0
+    calls_before: int = 0
+
+
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class Message:
     """One message of a conversation.
 
-    Only an assistant's message has ``tool_calls``; only a tool's result has ``tool_call_id``.
+    Only an assistant's message has ``tool_calls`` and ``thoughts``; only a tool's result has ``tool_call_id``.
     """
 
     role: Role
     text: str
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
+    thoughts: tuple[Thought, ...] = ()
 
 
 class ToolSpec(NamedTuple):
@@ -145,6 +159,12 @@ class Delta(NamedTuple):
     text: str
 
 
+class KeepAlive(Delta):
+    """A sign that the answer is still coming, which is no piece of it: ``text`` is empty."""
+
+    __slots__ = ()
+
+
 class Reported(NamedTuple):
     """Reported usage that is not a charge: it came in the middle of an answer, or is flawed (``why``).
 
@@ -168,7 +188,7 @@ class Completion:
     besides tokens whose price is unknown. ``tier`` is the service tier that served the request, "" for the usual one or
     one that costs no more; ``hour_writes`` are those tokens of the cache writes that last an hour. ``reported`` holds
     the readable part of a report that cannot be charged; then ``usage`` is None. ``fell``: a later usage block reported
-    less than an earlier one, so no bound relies on the report.
+    less than an earlier one, so no bound relies on the report. ``thoughts`` go back with the answer.
 
     >>> from agentctl import Completion, Usage
     >>> answer = Completion("Two: web and db.", usage=Usage(input_tokens=1000, output_tokens=100))
@@ -187,6 +207,7 @@ class Completion:
     hour_writes: int = 0
     reported: Reported | None = None
     fell: bool = False
+    thoughts: tuple[Thought, ...] = ()
 
     def __post_init__(self) -> None:
         """Join or replace the halves of UTF-16 pairs in every text."""
@@ -196,6 +217,6 @@ class Completion:
         """Return the answer as the assistant's message.
 
         >>> Completion("Two: web and db.").as_message()
-        Message(role='assistant', text='Two: web and db.', tool_calls=(), tool_call_id=None)
+        Message(role='assistant', text='Two: web and db.', tool_calls=(), tool_call_id=None, thoughts=())
         """
-        return Message("assistant", self.text, self.tool_calls)
+        return Message("assistant", self.text, self.tool_calls, thoughts=self.thoughts)

@@ -108,7 +108,8 @@ class RunResult:
     ``answer`` is only a part. ``error`` has ``kind``, ``message`` and ``hint``; ``breaker`` says which limit stopped
     the run, ``limits`` how much of each is used. ``input`` is the data that was taken beside the task, ``warnings`` is
     what the user was warned of. ``changed_files_run_later`` are files that the run made or changed and
-    that other programs run or obey later; each is named once.
+    that other programs run or obey later; each is named once. ``client`` sent the requests: "lean", "litellm", or None
+    for a model that has none.
 
     >>> from agentctl import DockerAgent, ScriptedProvider
     >>> from agentctl.core.messages import Completion, Usage
@@ -149,6 +150,7 @@ class RunResult:
     changed_files_run_later: tuple[FileNotice, ...] = ()
     input: InputTaken | None = None
     warnings: tuple[str, ...] = ()
+    client: str | None = None
 
     def __str__(self) -> str:
         return self.answer

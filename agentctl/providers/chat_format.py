@@ -1,21 +1,25 @@
-"""The chat format of litellm: messages, tools, cache marks, and the answer assembled from its pieces. Pure."""
+"""The chat format: messages, tools, cache marks, and the answer assembled from its pieces. Pure."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
 
-from agentctl.core.messages import Completion, Message, Stop, ToolCall, ToolSpec, Usage
+from agentctl.core.messages import Completion, Message, Stop, Thought, ToolCall, ToolSpec, Usage
 from agentctl.core.pricing import Price
-from agentctl.core.text import join_surrogates, split_at_half
+from agentctl.core.text import join_surrogates, safe_text, split_at_half
+from agentctl.providers.wires.exchange import CallPiece, Piece, ThoughtPiece, write_arguments
 
+#: The wires' own words for the end of an answer; any other word says nothing but that it ended.
 _STOPS: Mapping[str, Stop] = {
     "length": "length",
     "max_tokens": "length",
+    "model_context_window_exceeded": "length",
     "tool_calls": "tool_calls",
+    "tool_use": "tool_calls",
     "function_call": "tool_calls",
     "content_filter": "refusal",
     "refusal": "refusal",
@@ -27,12 +31,14 @@ _NOTHING = frozenset(("", "null", "none", "undefined"))
 _END_MARKS = re.compile(r"(?:\s*<\|[^<>|]{0,40}\|>)+\s*\Z")  # a chat template's own, at the end of a text
 _MARKDOWN = re.compile(r"```(?:json)?\s*\n(.*)```", re.DOTALL)
 _PER_PIECE = 16  # added to a piece's characters; some servers send one character at a time
+_LONGEST_NUMBER = 9
+_MOST_UNKNOWN, _LONGEST_UNKNOWN = 20, 80
 _PER_CALL = 1024  # added to a call's arguments, for the tokens of its frame
 
 
-def as_messages(messages: Iterable[Message]) -> list[dict[str, object]]:
-    """Return a conversation in the chat format."""
-    return [_message(message) for message in messages]
+def as_messages(messages: Iterable[Message], *, system_role: str = "system") -> list[dict[str, object]]:
+    """Return a conversation in the chat format; ``system_role`` is the role of instructions."""
+    return [_message(message, system_role) for message in messages]
 
 
 def as_tools(tools: Iterable[ToolSpec]) -> list[dict[str, object]]:
@@ -43,34 +49,29 @@ def as_tools(tools: Iterable[ToolSpec]) -> list[dict[str, object]]:
             "function": {
                 "name": tool.name,
                 "description": tool.description,
-                "parameters": json.loads(_to_json(tool.parameters)),
+                "parameters": json.loads(write_arguments(tool.parameters)),
             },
         }
         for tool in tools
     ]
 
 
-def _message(message: Message) -> dict[str, object]:
+def _message(message: Message, system_role: str) -> dict[str, object]:
     if message.role == "tool":
         return {"role": "tool", "tool_call_id": message.tool_call_id or "", "content": message.text}
-    entry: dict[str, object] = {"role": message.role, "content": message.text}
+    role = system_role if message.role == "system" else message.role
+    entry: dict[str, object] = {"role": role, "content": message.text}
     if message.tool_calls:
         entry["content"] = message.text or None
         entry["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": _to_json(call.arguments)}}
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": write_arguments(call.arguments)},
+            }
             for call in message.tool_calls
         ]
     return entry
-
-
-def _to_json(value: Mapping[str, object]) -> str:
-    return json.dumps(value, ensure_ascii=False, default=_to_plain)
-
-
-def _to_plain(value: object) -> object:
-    if isinstance(value, Mapping):
-        return dict(value)
-    return list(value) if isinstance(value, (tuple, frozenset, set)) else str(value)
 
 
 def allows_cache_marks(provider: str, model: str | None, price: Price | None) -> bool:
@@ -80,7 +81,13 @@ def allows_cache_marks(provider: str, model: str | None, price: Price | None) ->
 
 
 def add_cache_marks(messages: Sequence[Mapping[str, object]], *, followed: bool) -> list[dict[str, object]]:
-    """Return a conversation in the chat format with at most three cache marks (four are allowed).
+    """Return a conversation in the chat format with cache marks at ``mark_places``."""
+    places = _mark_places([(str(one["role"]), bool(one["content"])) for one in messages], followed=followed)
+    return [{**one, **_CACHE_MARK} if place in places else dict(one) for place, one in enumerate(messages)]
+
+
+def mark_places(messages: Iterable[Message], *, followed: bool) -> frozenset[int]:
+    """Return the places of at most three cache marks (four are allowed).
 
     Anthropic reads a conversation from its cache only up to a mark. The first mark follows the system message and the
     tools, which stay when the rest is pruned. The second is where the previous request ended: from a mark the
@@ -88,25 +95,21 @@ def add_cache_marks(messages: Sequence[Mapping[str, object]], *, followed: bool)
     message if no request is to follow (``followed``): a write that nothing reads costs more than it saves. Assistant
     messages get no mark, as calls may come after them, and empty ones cannot take one.
     """
-    answered = max((place for place, one in enumerate(messages) if one["role"] == "assistant"), default=0)
+    return _mark_places([(message.role, bool(message.text)) for message in messages], followed=followed)
+
+
+def _mark_places(turns: Sequence[tuple[str, bool]], *, followed: bool) -> frozenset[int]:
+    answered = max((place for place, (role, _) in enumerate(turns) if role == "assistant"), default=0)
     ends = (
-        _last_place(messages, range(len(messages)), ("system",)),
-        _last_place(messages, range(answered), ("user", "tool")),
-        _last_place(messages, range(len(messages) - (not followed)), ("user", "tool")),
+        _last_place(turns, range(len(turns)), ("system",)),
+        _last_place(turns, range(answered), ("user", "tool")),
+        _last_place(turns, range(len(turns) - (not followed)), ("user", "tool")),
     )
-    return [{**one, **_CACHE_MARK} if place in ends else dict(one) for place, one in enumerate(messages)]
+    return frozenset(place for place in ends if place is not None)
 
 
-def _last_place(messages: Sequence[Mapping[str, object]], places: Iterable[int], roles: Sequence[str]) -> int | None:
-    return max(
-        (place for place in places if messages[place]["role"] in roles and messages[place]["content"]), default=None
-    )
-
-
-class Chunk(Protocol):
-    """One piece of an answer from litellm."""
-
-    choices: Any
+def _last_place(turns: Sequence[tuple[str, bool]], places: Iterable[int], roles: Sequence[str]) -> int | None:
+    return max((place for place in places if turns[place][0] in roles and turns[place][1]), default=None)
 
 
 @dataclass(slots=True)
@@ -117,67 +120,107 @@ class _Call:
 
 
 class CompletionBuilder:
-    """Builds a completion from the pieces of an answer: its text, and its tool calls by their place."""
+    """Builds a completion from the pieces of an answer: its text, and its tool calls by their place.
 
-    def __init__(self) -> None:
+    ``earlier`` are the calls of the conversation: a call without an id gets one that none of them has. ``unknown``
+    counts what the wire's module did not know, by name, of twenty names at most.
+    """
+
+    def __init__(self, earlier: Iterable[ToolCall] = ()) -> None:
         self._text: list[str] = []
         self._calls: dict[int, _Call] = {}
         self._order: list[_Call] = []
+        self._thoughts: dict[int, Thought] = {}
         self._half = ""
-        self._stop: str | None = None
+        self._stop = ""
+        self._is_refusal = False
+        self._numbered = max((_number_of(call.id) for call in earlier), default=0)
         self.size = 0
+        self.unknown: Counter[str] = Counter()
 
     @property
     def stopped(self) -> bool:
         """Whether a piece gave the reason for the answer's end."""
-        return self._stop is not None
+        return bool(self._stop)
 
-    def add(self, chunk: Chunk) -> str | None:
+    def add(self, piece: Piece) -> str | None:
         """Add one piece; return its text, "" for a piece of something else (a call, a thought), None for nothing.
 
         Half of a UTF-16 pair at its end is returned with the next piece, which may complete it.
         ``size`` grows by its characters, whatever its kind.
         """
-        if not chunk.choices:
-            return None
-        choice = chunk.choices[0]
-        self._stop = choice.finish_reason or self._stop
-        delta = choice.delta
-        text = getattr(delta, "content", None) or ""
-        calls = getattr(delta, "tool_calls", None) or ()
-        thought = getattr(delta, "reasoning_content", None) or ""
+        self._stop = piece.stop or self._stop
+        self._is_refusal = self._is_refusal or piece.is_refusal
+        for name in piece.unknown:
+            count_name(self.unknown, name)
+        text, thought, calls = piece.text, piece.thought, piece.calls
+        for part in piece.thoughts:
+            self._add_thought(part)
         self._text.append(text)
         self.size += len(text) + len(thought) + _PER_PIECE * (bool(text or thought) + len(calls))
-        for place, call in enumerate(calls):
-            self._add_call(place, call)
+        for call in calls:
+            self._add_call(call)
         if not (text or calls or thought):
             return None
         whole, self._half = split_at_half(self._half + text)
         return join_surrogates(whole)
 
-    def _add_call(self, place: int, piece: Any) -> None:  # noqa: ANN401 - litellm's
-        index = piece.index if isinstance(getattr(piece, "index", None), int) else place
-        call = self._calls.get(index)
+    def _add_call(self, piece: CallPiece) -> None:
+        self.size += len(piece.arguments)
+        call = None if piece.place is None else self._calls.get(piece.place)
         if call is None or (piece.id and call.id and piece.id != call.id):  # some servers number every call 0
-            call = self._calls[index] = _Call()
+            if not piece.opens:
+                return
+            call = _Call()
+            if piece.place is not None:
+                self._calls[piece.place] = call
             self.size += _PER_CALL
             self._order.append(call)
-        call.id = call.id or piece.id or ""
-        call.name = call.name or getattr(piece.function, "name", None) or ""
-        written = getattr(piece.function, "arguments", None) or ""
-        call.pieces.append(written)
-        self.size += len(written)
+        call.id = call.id or piece.id
+        call.name = call.name or piece.name
+        call.pieces.append(piece.arguments)
+
+    def _add_thought(self, piece: ThoughtPiece) -> None:
+        known, new = self._thoughts.get(piece.place), piece.thought
+        if known is None:
+            known = Thought(text_before=sum(map(len, self._text)), calls_before=len(self._order))
+        self._thoughts[piece.place] = known._replace(
+            text=known.text + new.text, signature=known.signature + new.signature, data=known.data + new.data
+        )
 
     def build(
         self, *, usage: Usage | None, model: str | None, billed_nano: int | None = None, fee: str | None = None
     ) -> Completion:
         """Return the completion that the pieces make."""
         calls = tuple(
-            ToolCall(call.id or f"call_{number}", call.name, parse_arguments("".join(call.pieces)))
+            ToolCall(call.id or f"call_{self._numbered + number}", call.name, parse_arguments("".join(call.pieces)))
             for number, call in enumerate(self._order, 1)
         )
-        stop = _STOPS.get(self._stop or "", "tool_calls" if calls else "stop")
-        return Completion("".join(self._text), calls, usage, model, stop, billed_nano, fee)
+        stop = _STOPS.get(self._stop, "tool_calls" if calls else "stop")
+        signed = tuple(one for one in self._thoughts.values() if one.signature or one.data)  # no other is taken back
+        return Completion(
+            "".join(self._text),
+            calls,
+            usage,
+            model,
+            "refusal" if self._is_refusal else stop,
+            billed_nano,
+            fee,
+            thoughts=signed,
+        )
+
+
+def count_name(names: Counter[str], name: str, times: int = 1) -> None:
+    """Count a name of the other side in safe characters; of very many names only the first ones."""
+    name = safe_text(name)[:_LONGEST_UNKNOWN]
+    if name in names or len(names) < _MOST_UNKNOWN:
+        names[name] += times
+
+
+def _number_of(id: str) -> int:
+    """Return the number of an id of ours, 0 for another one."""
+    number = id.removeprefix("call_")
+    return int(number) if number != id and number.isdecimal() and len(number) < _LONGEST_NUMBER else 0
 
 
 def parse_arguments(text: str) -> Mapping[str, object]:

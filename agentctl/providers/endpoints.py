@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from agentctl.settings import Settings
-from agentctl.settings.host import is_loopback
+from agentctl.settings.host import is_loopback, other_provider_key, other_provider_url
+from agentctl.settings.names import KEY_NAMES
+from agentctl.settings.provider_names import other_key_name, other_url_name
 
 #: The address of a provider unless a setting names another one; its paths are appended.
 BASE_URLS: Mapping[str, str] = MappingProxyType(
@@ -22,6 +25,49 @@ BASE_URLS: Mapping[str, str] = MappingProxyType(
         "openrouter": "https://openrouter.ai/api/v1",
     }
 )
+
+#: The addresses of further providers, where the lean client finds them; a test compares them with litellm's own.
+HOSTED_URLS: Mapping[str, str] = MappingProxyType(
+    {
+        "baseten": "https://inference.baseten.co/v1",
+        "cerebras": "https://api.cerebras.ai/v1",
+        "codestral": "https://codestral.mistral.ai/v1",
+        "cometapi": "https://api.cometapi.com/v1",
+        "compactifai": "https://api.compactif.ai/v1",
+        "dashscope": "https://dashscope.aliyuncs.com/compatible-mode/v1",
+        "deepinfra": "https://api.deepinfra.com/v1/openai",
+        "edenai": "https://api.edenai.run/v3",
+        "empower": "https://app.empower.dev/api/v1",
+        "fireworks_ai": "https://api.fireworks.ai/inference/v1",
+        "friendliai": "https://api.friendli.ai/serverless/v1",
+        "galadriel": "https://api.galadriel.com/v1",
+        "github": "https://models.inference.ai.azure.com",
+        "hyperbolic": "https://api.hyperbolic.xyz/v1",
+        "inception": "https://api.inceptionlabs.ai/v1",
+        "lambda_ai": "https://api.lambda.ai/v1",
+        "lemonade": "http://localhost:8000/api/v1",
+        "llamafile": "http://127.0.0.1:8080/v1",
+        "meta_llama": "https://api.llama.com/compat/v1",
+        "minimax": "https://api.minimax.io/v1",
+        "modelscope": "https://api-inference.modelscope.cn/v1",
+        "moonshot": "https://api.moonshot.ai/v1",
+        "nebius": "https://api.studio.nebius.ai/v1",
+        "novita": "https://api.novita.ai/v3/openai",
+        "nvidia_nim": "https://integrate.api.nvidia.com/v1",
+        "ovhcloud": "https://oai.endpoints.kepler.ai.cloud.ovh.net/v1",
+        "sail": "https://api.sailresearch.com/v1",
+        "tencent": "https://tokenhub-intl.tencentcloudmaas.com/v1",
+        "together_ai": "https://api.together.ai/v1",
+        "vercel_ai_gateway": "https://ai-gateway.vercel.sh/v1",
+        "volcengine": "https://ark.cn-beijing.volces.com/api/v3",
+        "wandb": "https://api.inference.wandb.ai/v1",
+        "xai": "https://api.x.ai/v1",
+        "zai": "https://api.z.ai/api/paas/v4",
+    }
+)
+
+#: Providers on the user's own machine or network, which need no key.
+KEYLESS = frozenset({"custom_openai", "hosted_vllm", "lemonade", "llamafile", "lm_studio", "ollama"})
 
 _DEFAULT_PORTS: Mapping[str, int] = MappingProxyType({"http": 80, "https": 443})
 
@@ -64,6 +110,26 @@ def auth_headers(kind: str, key: str | None, url: str = "") -> dict[str, str]:
             return {"x-goog-api-key": key}
         case _:
             return {"Authorization": f"Bearer {key}"}
+
+
+class Access(NamedTuple):
+    """The key and the address of a provider; ``missing`` says what is not known, and where it would be read."""
+
+    key: str | None
+    base_url: str
+    missing: str = ""
+
+
+def access_of(provider: str, key: str | None, base_url: str) -> Access:
+    """Return how the lean client reaches a provider; what was not given comes from its variables and our table."""
+    if provider in KEY_NAMES or provider == "ollama":
+        return Access(key, base_url)
+    key = key or other_provider_key(provider)
+    base_url = base_url or other_provider_url(provider) or HOSTED_URLS.get(provider, "")
+    if not base_url:
+        return Access(key, base_url, f"its address is not known: set {other_url_name(provider)}")
+    needs_key = provider not in KEYLESS and not is_own_host(base_url)
+    return Access(key, base_url, f"it needs a key: set {other_key_name(provider)}" if needs_key and not key else "")
 
 
 def is_own_host(url: str) -> bool:

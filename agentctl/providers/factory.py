@@ -11,6 +11,7 @@ from agentctl.core.pricing import ModelFacts
 from agentctl.providers.endpoints import base_url_of
 from agentctl.providers.llm_provider import LLMProvider
 from agentctl.providers.remote import RemoteProvider
+from agentctl.providers.routes import Via
 from agentctl.providers.sampling import Sampling, Temperature
 from agentctl.settings import PriceLine, Settings, load_settings
 from agentctl.settings.provider_names import BUILT_IN_NAMES
@@ -32,32 +33,39 @@ def create_llm_provider(
     prices: Mapping[str, PriceLine] | None = None,
     temperature: Temperature | None = None,
     settings: Settings | None = None,
+    via: Via | None = None,
 ) -> LLMProvider:
     """Return a provider by its name; arguments that are not given come from ``settings``.
 
     ``model`` None: the provider's default. ``base_url``: another address than the provider's own. ``prices``: the
     prices of models, in dollars per million tokens, on top of the price table. ``temperature``: from 0 to 2, or as in
-    the settings "auto" or "none". ``settings`` None: the user's (environment, .env, config). Nothing is sent before the
-    first request, which also reports a missing key.
+    the settings "auto" or "none". ``settings`` None: the user's (environment, .env, config). ``via``: the client that
+    sends the requests, "lean" (our own, quick to load), "litellm" or "auto" (the lean one where it can). Nothing is
+    sent before the first request, which also reports a missing key.
 
     Raises:
-        UsageError: agentctl does not support the provider, or a setting, the key or the address is invalid.
+        UsageError: agentctl does not support the provider, a setting, the key or the address is invalid, or the lean
+            client was asked for and does not speak the provider's format.
 
     >>> from agentctl import create_llm_provider
     >>> provider = create_llm_provider("openai", model="gpt-4", api_key="sk-example")
     >>> provider.facts.provider, provider.facts.model
     ('openai', 'gpt-4')
+    >>> create_llm_provider("openai", model="gpt-4", api_key="sk-example", via="litellm").client
+    'litellm'
     """
     if provider == "builtin":
         from agentctl.providers.builtin.provider import BuiltinProvider  # noqa: PLC0415 - its table is long
 
         return BuiltinProvider()
     if settings is None:
-        needs = _needs(provider, api_key, base_url, prices) + (("temperature",) if temperature is None else ())
+        needs = _needs(provider, api_key, base_url, prices, via) + (("temperature",) if temperature is None else ())
         loaded = load_settings(flags={}, remember=False, needs=needs)
         loaded.refuse_wrong(f"provider {provider}" if provider not in BUILT_IN_NAMES else "always")
         settings = loaded.settings
-    made = _make_provider(provider, model, api_key=api_key, base_url=base_url, prices=prices, settings=settings)
+    made = _make_provider(
+        provider, model, api_key=api_key, base_url=base_url, prices=prices, settings=settings, via=via
+    )
     made.sampling = Sampling(settings.temperature if temperature is None else temperature)
     return made
 
@@ -70,10 +78,12 @@ def _make_provider(
     base_url: str | None,
     prices: Mapping[str, PriceLine] | None,
     settings: Settings,
+    via: Via | None,
 ) -> RemoteProvider:
     stored = settings.key_of(provider)
     key = api_key or (None if stored is None else stored.get_secret_value())
     url = base_url or base_url_of(settings, provider)
+    via = via or settings.llm_client
     own = settings.named(provider)
     prices = settings.price_lines if prices is None else prices
     window = fit_num_ctx(settings.max_context_tokens, settings.max_output_tokens)
@@ -81,23 +91,23 @@ def _make_provider(
         if own.price is not None:
             prices = {f"{provider}/*": own.price, **prices}
         if own.kind == "ollama":
-            return _NamedOllama(own, model, api_key=key, base_url=url, prices=prices, num_ctx=window)
-        return RemoteProvider(provider, model, api_key=key, base_url=url, prices=prices, own=own)
+            return _NamedOllama(own, model, api_key=key, base_url=url, prices=prices, num_ctx=window, via=via)
+        return RemoteProvider(provider, model, api_key=key, base_url=url, prices=prices, own=own, via=via)
     if provider == "ollama":
-        return OllamaProvider(model, api_key=key, base_url=url, prices=prices, num_ctx=window)
+        return OllamaProvider(model, api_key=key, base_url=url, prices=prices, num_ctx=window, via=via)
     preset = {"openai": OpenAIProvider, "anthropic": AnthropicProvider}.get(provider)
     if preset is not None:
-        return preset(model, api_key=key, base_url=url, prices=prices)
-    return RemoteProvider(provider, model, api_key=key, base_url=url, prices=prices)
+        return preset(model, api_key=key, base_url=url, prices=prices, via=via)
+    return RemoteProvider(provider, model, api_key=key, base_url=url, prices=prices, via=via)
 
 
 def _needs(
-    provider: str, api_key: str | None, base_url: str | None, prices: Mapping[str, PriceLine] | None
+    provider: str, api_key: str | None, base_url: str | None, prices: Mapping[str, PriceLine] | None, via: Via | None
 ) -> tuple[str, ...]:
     """Return the settings that a provider takes from the user's, without those given as arguments."""
     address = "ollama_host" if provider == "ollama" else f"{provider}_base_url"
     window = ("max_context_tokens", "max_output_tokens") if provider == "ollama" else ()
-    given = ((f"{provider}_api_key", api_key), (address, base_url), ("prices", prices))
+    given = ((f"{provider}_api_key", api_key), (address, base_url), ("prices", prices), ("llm_client", via))
     missing = (name for name, value in given if value is None or value == "")
     own = () if provider in BUILT_IN_NAMES else ("providers",)
     return (*(name for name in missing if name in Settings.model_fields), *window, *own)
@@ -121,8 +131,9 @@ class _PresetProvider(RemoteProvider):
         api_key: str | None = None,
         base_url: str | None = None,
         prices: Mapping[str, PriceLine] | None = None,
+        via: Via = "auto",
     ) -> None:
-        super().__init__(self.name, model, api_key=api_key, base_url=base_url, prices=prices)
+        super().__init__(self.name, model, api_key=api_key, base_url=base_url, prices=prices, via=via)
 
 
 class OpenAIProvider(_PresetProvider):
@@ -182,8 +193,9 @@ class OllamaProvider(_PresetProvider):
         base_url: str | None = None,
         prices: Mapping[str, PriceLine] | None = None,
         num_ctx: int = 12_288,
+        via: Via = "auto",
     ) -> None:
-        super().__init__(model, api_key=api_key, base_url=base_url, prices=prices)
+        super().__init__(model, api_key=api_key, base_url=base_url, prices=prices, via=via)
         self.num_ctx, self._is_card_read = num_ctx, False
 
     @cached_property
@@ -209,8 +221,11 @@ class OllamaProvider(_PresetProvider):
         self.sampling.thinks = self.sampling.thinks or thinks_by_card(card)
         self.num_ctx = min(self.num_ctx, window_in_card(card) or self.num_ctx)
 
-    def _options(self) -> Mapping[str, object]:
-        return {"num_ctx": self.num_ctx, "extra_body": {"truncate": False}}
+    def _fields(self) -> Mapping[str, object]:
+        return {"truncate": False}
+
+    def _model_options(self) -> Mapping[str, object]:
+        return {"num_ctx": self.num_ctx}
 
     def _error_context(self) -> ErrorContext:
         return (
@@ -235,8 +250,11 @@ class _NamedOllama(OllamaProvider):
         base_url: str,
         prices: Mapping[str, PriceLine],
         num_ctx: int,
+        via: Via,
     ) -> None:
-        RemoteProvider.__init__(self, own.name, model, api_key=api_key, base_url=base_url, prices=prices, own=own)
+        RemoteProvider.__init__(
+            self, own.name, model, api_key=api_key, base_url=base_url, prices=prices, own=own, via=via
+        )
         self.num_ctx = num_ctx if own.context_window is None else min(num_ctx, own.context_window)
         self._is_card_read = False
 

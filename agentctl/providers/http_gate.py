@@ -1,4 +1,4 @@
-"""The gate between litellm and the network: it lets one checked request of an attempt through and reads the answer.
+"""The gate between a client and the network: it lets one checked request of an attempt through and reads the answer.
 
 litellm posts again after a broken connection, and some of its routes retry whatever they are told. The gate refuses
 the second request of an attempt, so there are never more requests on the wire than holds in the ledger.
@@ -7,6 +7,7 @@ the second request of an attempt, so there are never more requests on the wire t
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -15,10 +16,13 @@ import anyio
 import httpcore
 import httpx
 
-from agentctl.budget.input_bound import json_bytes
+from agentctl.budget.input_bound import json_bytes, text_bytes
 from agentctl.core.errors import AgentctlError, Rejected
 from agentctl.protocols import Outcome
-from agentctl.providers.stream_readers import AnswerTooLong, UsageReader
+from agentctl.providers.connections import NetworkTransport
+from agentctl.providers.stream_readers import UsageReader
+from agentctl.providers.wires.exchange import Body
+from agentctl.providers.wires.server_sent_events import AnswerTooLong, Event, JsonEvents
 
 CONNECT_S = 15.0
 WRITE_S = 60.0
@@ -57,10 +61,24 @@ class Attempt:
 
     ``sent``: the request was passed to the network. ``ended``: the whole answer came. ``body`` is the body of an
     answer other than 2xx, limited in size and to ``error_s`` seconds. ``broken`` is the error of the connection.
+
+    With a ``decoder`` an event is parsed once: the reader gets it, and it waits in ``events`` (None: it holds no JSON
+    object). Without one a client
+    parses the bytes itself. ``written`` is the request that the client is going to send, if it is ours.
     """
 
-    def __init__(self, terms: RequestTerms, reader: UsageReader, *, error_s: float = ERROR_S) -> None:
+    def __init__(
+        self,
+        terms: RequestTerms,
+        reader: UsageReader,
+        *,
+        error_s: float = ERROR_S,
+        decoder: JsonEvents | None = None,
+    ) -> None:
         self.terms, self.reader, self.error_s = terms, reader, error_s
+        self.decoder = decoder
+        self.written: Body | None = None
+        self.events: deque[Event | None] = deque()
         self.sent = self.ended = self.withdrawn = False
         self._traced = self._departed = self._in_tunnel = self._unwritable = False
         self.status: int | None = None
@@ -140,6 +158,34 @@ class Attempt:
                 async for _ in self._tap:
                     pass
 
+    def read(self, data: bytes) -> None:
+        """Read the next bytes of the answer along.
+
+        Raises:
+            AnswerTooLong: a line has no end.
+        """
+        if self.decoder is None:
+            self.reader.feed(data)
+        else:
+            self._take(self.decoder, self.decoder.feed(data))
+
+    def close(self) -> None:
+        """Record that the whole answer came, and read its last event, if nothing has ended that."""
+        if self.ended:
+            return
+        self.ended = True
+        if self.decoder is None:
+            self.reader.close()
+        else:
+            self._take(self.decoder, self.decoder.close())
+
+    def _take(self, decoder: JsonEvents, events: list[Event | None]) -> None:
+        for event in events:
+            if event is not None:
+                self.reader.read(event)
+        self.events += events
+        self.reader.over = self.reader.over or decoder.over
+
     async def hang_up(self) -> None:
         """Close the connection unless the whole answer came."""
         if self._tap is not None:
@@ -160,12 +206,6 @@ class Attempt:
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 
 
-class NetworkTransport(httpx.AsyncHTTPTransport):
-    """The connections of one provider; ``traced`` is set once they have reported a step of a request."""
-
-    traced = False
-
-
 class Gate(httpx.AsyncBaseTransport):
     """Lets one request through to ``network`` and refuses one that breaks the attempt's terms."""
 
@@ -181,10 +221,11 @@ class Gate(httpx.AsyncBaseTransport):
         attempt = self._attempt
         if attempt.sent or attempt.withdrawn:
             raise httpx.ConnectError("an attempt is one request; a second one is not sent", request=request)
-        why_not = _find_breach(request, await request.aread(), attempt.terms)
+        why_not = _find_breach(request, await request.aread(), attempt)
         if why_not is not None:
+            whose = "a request of litellm" if attempt.written is None else "its own request"
             attempt.refusal = Rejected(
-                f"agentctl refused to send a request of litellm: {why_not}",
+                f"agentctl refused to send {whose}: {why_not}",
                 hint="choose another model, and please report this",
                 billed="no",
                 unsent=True,
@@ -211,18 +252,6 @@ class Gate(httpx.AsyncBaseTransport):
         self._attempt.trace(event, about)
 
 
-class ClosedTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
-    """A transport that refuses every request: for clients that litellm makes itself."""
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Refuse the request."""
-        raise httpx.ConnectError("a library tried to open a connection of its own", request=request)
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Refuse the request."""
-        return self.handle_request(request)
-
-
 class _TappedBody(httpx.AsyncByteStream):
     """The body of an answer, which the attempt's reader reads along."""
 
@@ -241,15 +270,13 @@ class _TappedBody(httpx.AsyncByteStream):
             while True:
                 piece = await self._next()
                 self._read_along(piece)
-                if attempt.is_error:
+                if attempt.is_error or attempt.decoder is not None:
                     return piece
                 whole, end, self._rest = (self._rest + piece).rpartition(b"\n")
                 if end:
                     return b"\n".join(map(_for_litellm, whole.split(b"\n"))) + end
         except StopAsyncIteration:
-            if not attempt.ended:
-                attempt.ended = True
-                attempt.reader.close()
+            attempt.close()
             if self._rest:
                 rest, self._rest = self._rest, b""
                 return _for_litellm(rest)
@@ -267,7 +294,7 @@ class _TappedBody(httpx.AsyncByteStream):
     def _read_along(self, piece: bytes) -> None:
         attempt = self._attempt
         if not attempt.is_error:
-            attempt.reader.feed(piece)
+            attempt.read(piece)
             return
         attempt.body += piece
         if len(attempt.body) > MOST_ERROR_BYTES:
@@ -289,12 +316,18 @@ def _for_litellm(line: bytes) -> bytes:
     return line
 
 
-def _find_breach(request: httpx.Request, body: bytes, terms: RequestTerms) -> str | None:
-    """Return which of the terms a request breaks, or None."""
-    try:
-        content = json.loads(body)
-    except ValueError:
-        content = None
+def _find_breach(request: httpx.Request, body: bytes, attempt: Attempt) -> str | None:
+    """Return which of the attempt's terms a request breaks, or None.
+
+    The bytes are parsed, unless they are those that were written from a content that is known.
+    """
+    terms, written = attempt.terms, attempt.written
+    content: Any = None
+    if written is not None and written.data == body:
+        content = written.content
+    else:
+        with suppress(ValueError):
+            content = json.loads(body)
     if request.method != "POST" or not isinstance(content, dict):
         return "it is not a JSON POST"
     if terms.base_url and (request.url.scheme, request.url.netloc) != _origin(terms.base_url):
@@ -306,7 +339,8 @@ def _find_breach(request: httpx.Request, body: bytes, terms: RequestTerms) -> st
         return "it asks for more than one answer"
     if terms.asks_for_usage and (content.get("stream_options") or {}).get("include_usage") is not True:
         return "it does not ask for the usage"
-    size = json_bytes(content)
+    is_text = written is not None and content is written.content and not written.is_escaped
+    size = text_bytes(body.decode()) if is_text else json_bytes(content)
     return f"it weighs {size} bytes, {terms.most_bytes} were bounded" if size > terms.most_bytes else None
 
 

@@ -130,7 +130,7 @@ def _block_default_clients(litellm: Any) -> None:  # noqa: ANN401
     import httpx
     from litellm.llms.custom_httpx.http_handler import HTTPHandler
 
-    from agentctl.providers.http_gate import ClosedTransport  # noqa: PLC0415 - httpx comes with litellm
+    from agentctl.providers.connections import ClosedTransport  # noqa: PLC0415 - httpx comes with litellm
 
     shut = httpx.Client(transport=ClosedTransport(), trust_env=False)
     litellm.module_level_client = HTTPHandler(client=shut)

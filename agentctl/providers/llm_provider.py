@@ -216,6 +216,12 @@ class FixedPriceProvider(LLMProvider):
         found = getattr(self._provider, "vocabulary", None)
         return found if isinstance(found, str) else None
 
+    @property
+    def client(self) -> str | None:
+        """The client that sends the provider's requests, None if it has none."""
+        found = getattr(self._provider, "client", None)
+        return found if isinstance(found, str) else None
+
     def price_of(self, model: str, /, *, tier: str = "") -> Price | None:
         """Return the user's price, which applies to every model that answers, in every service tier."""
         return self._price if self._provider.facts.metered else None

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 import time
 from collections.abc import Iterator, Sequence
-from types import ModuleType
 from typing import Literal, NamedTuple
 from urllib.parse import quote
 
@@ -123,14 +121,10 @@ def probe_provider(
 
 
 def _load_client() -> None:
-    """Load the HTTP client, and httpx without its command line, which would bring rich and click."""
-    modules: dict[str, ModuleType | None] = sys.modules  # type: ignore[assignment] # None: not to be imported
-    modules.setdefault("httpx._main", None)
-    try:
-        import agentctl.providers.probe_http  # noqa: F401, PLC0415 - builtin makes no request
-    finally:
-        if modules.get("httpx._main", modules) is None:
-            modules.pop("httpx._main", None)  # another thread may have done it
+    """Load the HTTP client."""
+    from agentctl.providers.lean_client import load_httpx  # noqa: PLC0415 - builtin makes no request
+
+    load_httpx()
 
 
 def _judge(found: ProbeResult, target: _Target, answer: HttpResponse, model: str | None) -> ProbeResult:

@@ -1,13 +1,14 @@
-"""Models behind HTTP, called through litellm: one ``stream`` is one request, and its usage is read on the wire."""
+"""Models behind HTTP: one ``stream`` is one request, and its usage is read on the wire."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
-from types import MappingProxyType, ModuleType
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import anyio
@@ -18,15 +19,14 @@ from agentctl.budget.breaker import ClampExceeded
 from agentctl.budget.input_bound import plain_bound
 from agentctl.budget.output_range import choose_output
 from agentctl.core.errors import AgentctlError, ModelGone, StateError, UsageError
-from agentctl.core.messages import Completion, Delta, Reported, Request
+from agentctl.core.messages import Completion, Delta, KeepAlive, Reported, Request
 from agentctl.core.pricing import ModelFacts, Price
-from agentctl.core.redaction import redact
-from agentctl.protocols import Outcome
-from agentctl.providers import litellm_loader
+from agentctl.providers.answer_stream import AnswerStream, build_completion
 from agentctl.providers.catalog import Catalog, load_catalog
-from agentctl.providers.chat_format import CompletionBuilder, add_cache_marks, allows_cache_marks, as_messages, as_tools
+from agentctl.providers.chat_format import CompletionBuilder, allows_cache_marks, count_name
 from agentctl.providers.endpoints import (
     BASE_URLS,
+    access_of,
     address_of,
     auth_headers,
     is_known,
@@ -35,10 +35,11 @@ from agentctl.providers.endpoints import (
     public_url,
 )
 from agentctl.providers.llm_provider import LLMProvider
-from agentctl.providers.routes import ROUTES, Route
+from agentctl.providers.routes import ROUTES, Client, Outgoing, Route, Via, choose_client
 from agentctl.providers.sampling import Sampling
 from agentctl.providers.stream_readers import OpenAIReader
 from agentctl.providers.tokenizers import published_vocabulary
+from agentctl.providers.wires.exchange import BodyFacts
 from agentctl.settings import PriceLine, foreign_model_error
 from agentctl.settings.host import proxy_for
 from agentctl.settings.merge import check_address_argument, check_key_argument
@@ -52,47 +53,26 @@ if TYPE_CHECKING:
 
     from agentctl.providers.error_mapping import ErrorContext
     from agentctl.providers.http_gate import Attempt
+    from agentctl.providers.lean_client import LeanAnswer, LeanClient
+    from agentctl.providers.litellm_client import LiteLLMAnswer, LiteLLMClient
     from agentctl.settings.named_providers import NamedProvider
 
 HANG_UP_S = 2.0
 _SOMEWHERE = "https://provider.invalid"  # where litellm knows the address and we do not
-_LITELLM_TIMEOUT_S = 900.0  # longer than any answer: the caller keeps the deadlines
 _MOST_CHARACTERS_PER_TOKEN = 256
-
-#: The names in an answer of the service tier that was asked for, and of those that cost no more.
-_USUAL_TIERS = frozenset({None, "default", "standard", "standard_only", "auto", "flex", "batch", "scale", "on_demand"})
-
-
-class _AnswerStream(AsyncIterator[Delta | Reported | Completion]):
-    """One request and its answer; ``attempts`` has an entry once it is about to be sent. ``key`` is redacted."""
-
-    def __init__(
-        self, pieces: AsyncGenerator[Delta | Reported | Completion], attempts: Sequence[Attempt], key: str
-    ) -> None:
-        self._pieces, self._attempts, self._key = pieces, attempts, key
-
-    async def __anext__(self) -> Delta | Reported | Completion:
-        return await anext(self._pieces)
-
-    async def aclose(self) -> None:
-        await self._pieces.aclose()
-
-    @property
-    def model(self) -> str | None:
-        """The model that answers, None until the answer names it."""
-        model = self._attempts[0].reader.model if self._attempts else None
-        return None if model is None else redact(model, (self._key,))
-
-    def withdraw(self) -> Outcome:
-        """Stop the request from leaving; return its outcome: unsent, refused or unknown."""
-        return self._attempts[0].withdraw() if self._attempts else "unsent"
 
 
 class RemoteProvider(LLMProvider):
     """One model of one provider. Connections stay open for the next turn until ``aclose``.
 
-    ``base_url`` "": the provider's own address. ``prices`` take precedence over litellm's table. ``sampling`` decides
-    the temperature. ``own`` is a provider of the user's own: its requests carry its own key or none.
+    ``base_url`` "": the provider's own address. ``prices`` take precedence over litellm's table. ``via`` is the client
+    that sends the requests: "lean", "litellm", or "auto" for the lean one where it can; ``client`` is the one chosen.
+    ``own`` is a provider of the user's own: its requests carry its own key or none, whatever keys the environment has.
+    ``sampling`` decides the temperature of requests.
+    ``unknown`` counts, by name, what the answers held and agentctl does not know: events, fields, reasons of an end.
+
+    Raises:
+        UsageError: an argument is invalid, or the lean client was asked for and does not speak the provider's format.
     """
 
     def __init__(
@@ -104,6 +84,7 @@ class RemoteProvider(LLMProvider):
         base_url: str | None = None,
         prices: Mapping[str, PriceLine] | None = None,
         own: NamedProvider | None = None,
+        via: Via = "auto",
     ) -> None:
         self._own = own
         self.kind = provider if own is None else own.kind
@@ -122,6 +103,12 @@ class RemoteProvider(LLMProvider):
         self._base_url = (url or BASE_URLS.get(provider, "")).rstrip("/")
         self._found_url = ""
         self._prices = prices or {}
+        self.unknown: Counter[str] = Counter()
+        self.client: Client = choose_client(self.kind, via)
+        if self.client == "lean" and own is None and (missing := access_of(provider, key, self._base_url).missing):
+            if via == "lean":
+                raise UsageError(f"the lean client cannot call {provider}: {missing}")
+            self.client = "litellm"
         self._network: RunVar[httpx.AsyncHTTPTransport] = RunVar(f"connections to {provider}")
 
     @property
@@ -208,13 +195,23 @@ class RemoteProvider(LLMProvider):
                 return f"agentctl models{pattern}   lists those with a known price."
         return ""
 
+    @cached_property
+    def _sender(self) -> LeanClient | LiteLLMClient:
+        if self.client == "lean" and self._route.wire is not None:
+            from agentctl.providers.lean_client import LeanClient  # noqa: PLC0415 - one of the two
+
+            return LeanClient(self.provider, self._route, self._route.wire, self.kind, is_own=self._own is not None)
+        from agentctl.providers.litellm_client import LiteLLMClient  # noqa: PLC0415 - one of the two
+
+        return LiteLLMClient(self._route, is_own=self._own is not None)
+
     async def prepare(self) -> None:
-        """Wait until litellm is loaded, and ask it for the address if none was given.
+        """Wait until the client is loaded, and ask it for the address if none was given.
 
         Meanwhile a server of the user's choice is asked for the window of a model that the catalogue does not know.
 
         Raises:
-            UsageError: litellm cannot be loaded.
+            UsageError: the client cannot be loaded.
         """
         asking: threading.Thread | None = None
         if self._is_window_unknown:
@@ -222,13 +219,13 @@ class RemoteProvider(LLMProvider):
 
             asking = threading.Thread(target=self._ask_window, name="the model's window", daemon=True)
             asking.start()
-        litellm = await litellm_loader.wait_for_litellm()
+        await self._sender.prepare()
         if asking is not None:
             await anyio.to_thread.run_sync(asking.join, abandon_on_cancel=True)  # it ends within a second
             self.__dict__.pop("facts", None)
         if not self._base_url:
             with suppress(Exception):  # the first call reports what is wrong
-                self._found_url = self._address(litellm)[1]
+                self._found_url = (await self._address())[1]
                 self.__dict__.pop("facts", None)
 
     @property
@@ -260,28 +257,28 @@ class RemoteProvider(LLMProvider):
             ClampExceeded: the answer exceeded its clamp.
         """
         attempts: list[Attempt] = []
-        return _AnswerStream(self._pieces(request, attempts), attempts, self._api_key or "")
+        return AnswerStream(self._pieces(request, attempts), attempts, self._api_key or "")
 
     async def _pieces(self, request: Request, attempts: list[Attempt]) -> AsyncGenerator[Delta | Reported | Completion]:
         """Yield what ``stream`` does; append the attempt to ``attempts`` before it is sent."""
-        litellm = await litellm_loader.wait_for_litellm()
-        from agentctl.providers.error_mapping import translate_error  # noqa: PLC0415 - httpx comes with litellm
-        from agentctl.providers.http_gate import Attempt, RequestTerms  # noqa: PLC0415
+        key, base_url = await self._address()
+        from agentctl.providers.error_mapping import translate_error  # noqa: PLC0415 - httpx comes with the client
+        from agentctl.providers.http_gate import RequestTerms  # noqa: PLC0415
 
-        key, base_url = self._address(litellm)
         clamp = request.max_output_tokens or choose_output(self.facts).most
+        outgoing = Outgoing(request, self._body_facts(request, clamp, base_url), key, base_url)
         auth = None if self._own is None else auth_headers(self.kind, key, base_url)
         terms = RequestTerms(clamp, plain_bound(request), base_url, self._route.asks_for_usage, auth)
-        attempt, answer = Attempt(terms, self._route.reader()), CompletionBuilder()
+        attempt = self._sender.attempt(terms)
+        answer = CompletionBuilder(call for message in request.messages for call in message.tool_calls)
         attempts.append(attempt)
         reader, blocks = attempt.reader, 0
-        pieces: Any = None
+        pieces: LeanAnswer | LiteLLMAnswer | None = None
         try:
             try:
-                pieces = await self._send(litellm, request, attempt, key)
-                async for chunk in pieces:
-                    litellm_loader.resume_gc()
-                    text = answer.add(chunk)
+                pieces = self._sender.send(outgoing, attempt, self._connections())
+                async for piece in pieces:
+                    text = answer.add(piece)
                     if reader.blocks > blocks and reader.reported is not None:
                         blocks = reader.blocks
                         yield Reported(reader.reported)
@@ -289,6 +286,8 @@ class RemoteProvider(LLMProvider):
                         raise ClampExceeded(f"{self.provider} exceeded max_tokens={clamp}; its answer was cut off")
                     if text is not None:
                         yield Delta(text)
+                    elif not piece.stop:
+                        yield KeepAlive("")
                     if answer.stopped:  # otherwise litellm would invent missing fields, which takes a second
                         break
                 await attempt.finish()
@@ -302,65 +301,47 @@ class RemoteProvider(LLMProvider):
                     yield Reported(reader.reported)
                 raise translate_error(None, attempt, self._error_context())
         finally:
-            litellm_loader.resume_gc()
+            for name, times in answer.unknown.items():
+                count_name(self.unknown, name, times)
             with anyio.move_on_after(HANG_UP_S, shield=True):
                 await attempt.hang_up()
                 if pieces is not None:
                     await pieces.aclose()
-        model = None if reader.model is None else redact(reader.model, (key or "",))
-        tier = "" if reader.tier in _USUAL_TIERS else redact(str(reader.tier), (key or "",))
-        answered = answer.build(usage=reader.usage, model=model, billed_nano=reader.billed_nano, fee=reader.fee)
-        reported = None
-        if reader.usage is None and reader.reported is not None:
-            reported = Reported(reader.reported, reader.flaw)
-        yield replace(answered, tier=tier, hour_writes=reader.hour_writes, reported=reported, fell=reader.fell)
+        yield build_completion(answer, reader, key or "")
 
-    def _address(self, litellm: ModuleType) -> tuple[str | None, str]:
-        """Return the key and the address to use; litellm reads missing ones from the environment."""
+    async def _address(self) -> tuple[str | None, str]:
+        """Return the key and the address to use."""
         key, base_url = self._api_key, self._base_url
         if self._own or (base_url and (key is not None or self.provider in KEY_NAMES or self.provider == "ollama")):
+            await self._sender.prepare()
             return key, base_url
-        name = f"{self._route.prefix}/{self.model}"
-        _, _, found_key, found_url = litellm.get_llm_provider(name, api_base=base_url or None, api_key=key)
-        return key or found_key, base_url or found_url or ""
+        return await self._sender.address(self.model, key, base_url)
 
-    async def _send(self, litellm: ModuleType, request: Request, attempt: Attempt, key: str | None) -> Any:  # noqa: ANN401 - litellm's
-        """Return litellm's stream of an answer."""
-        from agentctl.providers.http_gate import Gate  # noqa: PLC0415 - httpx comes with litellm
-
-        route = self._route
-        sampling = self.sampling.options(self.facts, attempt.terms.base_url)
-        options: dict[str, object] = {**route.extra, **sampling, **self._options()}
-        messages = as_messages(request.messages)
-        if request.tools:
-            options["tools"] = as_tools(request.tools)
-            if request.writes and allows_cache_marks(self.kind, self.model, self.facts.price):
-                messages = add_cache_marks(messages, followed=request.followed)
-        if route.asks_for_usage:
-            known = litellm.get_supported_openai_params(model=self.model, custom_llm_provider=route.prefix) or ()
-            usage = {"stream_options": {"include_usage": True}}
-            options |= usage if "stream_options" in known else {"extra_body": usage}
-        return await litellm.acompletion(
-            model=f"{route.prefix}/{self.model}",
-            messages=messages,
-            stream=True,
-            max_tokens=attempt.terms.max_output_tokens,
-            max_retries=0,
-            num_retries=0,
-            timeout=_LITELLM_TIMEOUT_S,
-            client=litellm_loader.make_client(Gate(self._connections(), attempt)),
-            api_key=key if self._own is None else key or "none",  # litellm wants one; the gate sends what is due
-            api_base=attempt.terms.base_url or None,
-            **options,
+    def _body_facts(self, request: Request, clamp: int, base_url: str) -> BodyFacts:
+        """Return the facts for the body of a request to an address."""
+        marks = bool(request.tools) and request.writes
+        sampling = self.sampling.options(self.facts, base_url)
+        return BodyFacts(
+            self.model,
+            clamp,
+            marks=marks and allows_cache_marks(self.kind, self.model, self.facts.price),
+            asks_for_usage=self._route.asks_for_usage,
+            temperature=sampling.get("temperature"),
+            options=self._fields(),
+            model_options=self._model_options(),
         )
 
-    def _options(self) -> Mapping[str, object]:
-        """Return the options that this provider's requests need besides the usual ones."""
+    def _fields(self) -> Mapping[str, object]:
+        """Return the fields that the body of this provider's requests needs besides the usual ones."""
         price = self.facts.price
         if price is None or not self._has_highest_price:
             return {}
         dearest = {"prompt": float(price.dearest_input), "completion": float(price.dearest_output)}
-        return {"extra_body": {"provider": {"max_price": dearest}}}  # OpenRouter may choose among hosts up to this
+        return {"provider": {"max_price": dearest}}  # OpenRouter may choose among hosts up to this
+
+    def _model_options(self) -> Mapping[str, object]:
+        """Return the options of the model, where a wire has them apart."""
+        return {}
 
     @property
     def _has_highest_price(self) -> bool:
@@ -370,19 +351,19 @@ class RemoteProvider(LLMProvider):
 
     def _connections(self) -> httpx.AsyncHTTPTransport:
         """Return the connections of this event loop."""
-        from agentctl.providers.http_gate import NetworkTransport  # noqa: PLC0415 - httpx comes with litellm
+        from agentctl.providers.connections import NetworkTransport  # noqa: PLC0415 - httpx comes with the client
 
         try:
             return self._network.get()
         except LookupError:
             plain = urlsplit(self._base_url).scheme == "http"
-            network = NetworkTransport(verify=not plain, retries=0, proxy=proxy_for(self._base_url or _SOMEWHERE))
+            proxy = proxy_for(self._base_url or _SOMEWHERE)
+            network = NetworkTransport(verify=not plain, proxy=proxy)
             self._network.set(network)
             return network
 
     async def aclose(self) -> None:
         """Close the connections of this event loop."""
-        litellm_loader.resume_gc()
         with suppress(LookupError):
             await self._network.get().aclose()
 

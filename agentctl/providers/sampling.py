@@ -61,7 +61,7 @@ class Sampling:
             raise UsageError(said) from None
         self._is_sent = False
 
-    def options(self, facts: ModelFacts, url: str) -> Mapping[str, object]:
+    def options(self, facts: ModelFacts, url: str) -> Mapping[str, float]:
         """Return what a request to the model at ``url`` has of it: ``temperature``, or nothing."""
         chosen = self._choose(facts, url)
         self._is_sent = chosen is not None

@@ -1,4 +1,4 @@
-"""Read the bytes of an answer, with one reader per wire format: usage, model, service tier, end and error. Pure.
+"""Read an answer, with one reader per wire format: usage, model, service tier, end and error. Pure.
 
 litellm's figures are not used for money: it invents a usage if none was reported, and treats a cut stream as a complete
 one. The readers use only what was on the wire.
@@ -29,8 +29,8 @@ from agentctl.providers.usage_fields import (
     parse_integer,
     read_block,
 )
+from agentctl.providers.wires.server_sent_events import MOST_EVENT_BYTES, AnswerTooLong
 
-MOST_LINE_BYTES = 16 * 1024 * 1024
 _TICKS_PER_NANO = 10  # of xAI: 10,000,000,000 ticks are a dollar
 _ENVELOPE = frozenset(
     {"id", "request_id", "user_id", "object", "type", "created", "created_at", "index", "role", "error"}
@@ -38,12 +38,8 @@ _ENVELOPE = frozenset(
 )
 
 
-class AnswerTooLong(ValueError):
-    """A line or an error document is longer than any real answer."""
-
-
 class UsageReader(ABC):
-    """Reads the bytes of one answer and collects what they report.
+    """Reads the events of one answer, or its bytes, and collects what they report.
 
     ``model`` is the model that answered, ``tier`` the service tier that served it, ``billed_nano`` the most that the
     provider says it billed; each is None if the answer does not say. ``fell``: a later block reports less of a class
@@ -106,14 +102,23 @@ class UsageReader(ABC):
         """The tokens among the cache writes that last an hour."""
         return self._most().get("hour writes", 0)
 
+    def read(self, event: Mapping[str, object]) -> None:
+        """Read one parsed event; its numbers are as ``parse_integer`` and ``parse_fraction`` read them."""
+        self.events += 1
+        self.spoken = self.spoken or _has_substance(event)
+        error = event.get("error")
+        if isinstance(error, (dict, str)) and error:
+            self.error = error if isinstance(error, dict) else {"message": error}
+        self._read_event(event)
+
     def feed(self, data: bytes) -> None:
-        """Read the next bytes.
+        """Read the next bytes, for a client that parses the events itself.
 
         Raises:
             AnswerTooLong: a line has no end.
         """
         *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > MOST_LINE_BYTES:
+        if len(self._rest) > MOST_EVENT_BYTES:
             raise AnswerTooLong("a line of the answer has no end")
         for line in lines:
             self._read_line(line)
@@ -134,12 +139,7 @@ class UsageReader(ABC):
         except (ValueError, RecursionError):
             return
         if isinstance(event, dict):
-            self.events += 1
-            self.spoken = self.spoken or _has_substance(event)
-            error = event.get("error")
-            if isinstance(error, (dict, str)) and error:
-                self.error = error if isinstance(error, dict) else {"message": error}
-            self._read_event(event)
+            self.read(event)
 
     @abstractmethod
     def _read_event(self, event: Mapping[str, object]) -> None:

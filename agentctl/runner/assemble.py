@@ -24,6 +24,7 @@ from agentctl.providers.builtin.provider import BuiltinProvider
 from agentctl.runner.orchestrator import Orchestrator
 from agentctl.runner.plan import Plan
 from agentctl.runner.routing import find_agent, load_agents
+from agentctl.runner.streaming import client_of
 from agentctl.runner.toolset import container_finder, container_lister, toolset_for
 from agentctl.settings import DEFAULT_MODELS, KNOWN_PROVIDERS, Loaded, ProviderChoice, choose_provider
 from agentctl.settings.labels import check_labels, run_labels
@@ -47,10 +48,15 @@ def make_provider(
     """
     if choice.provider == "builtin":
         return _builtin(loaded)
-    from agentctl.providers import litellm_loader  # noqa: PLC0415 - not for builtin
-
     provider = _limited_provider(loaded, choice, limits, price)
-    litellm_loader.start_loading()
+    if client_of(provider) == "litellm":
+        from agentctl.providers import litellm_loader  # noqa: PLC0415 - not for the lean client
+
+        litellm_loader.start_loading()
+    elif client_of(provider) == "lean":
+        from agentctl.providers.lean_client import start_loading  # noqa: PLC0415 - not for builtin
+
+        start_loading()
     return provider
 
 

@@ -41,7 +41,7 @@ from agentctl.core.results import LimitUse
 from agentctl.protocols import Ledger, LLMProvider
 from agentctl.runner.reservation import Reservations
 from agentctl.runner.settlement import AttemptSettler
-from agentctl.runner.streaming import AttemptProgress, StreamTimeouts, read_stream
+from agentctl.runner.streaming import AttemptProgress, StreamTimeouts, client_of, read_stream
 
 if TYPE_CHECKING:
     from agentctl.context.counter import Load
@@ -385,7 +385,7 @@ class ModelCalls:
             self.asked_last = purpose == "answer"
             if self.asked_last and self._notice is not None:
                 await self._emit(self._notice)
-            await self._emit(CallSent(hold.id))
+            await self._emit(CallSent(hold.id, client_of(self._provider)))
             sent = AttemptProgress()
             clamped = replace(request, max_output_tokens=hold.granted_output if facts.metered else None)
             timeouts = StreamTimeouts(silence_s, whole_s, deadline)

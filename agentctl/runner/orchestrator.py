@@ -38,6 +38,7 @@ from agentctl.runner.loop import Loop, LoopOutcome, RunInput
 from agentctl.runner.model_calls import ModelCalls
 from agentctl.runner.plan import Plan
 from agentctl.runner.routing import MOST_TOOLS, AgentSpec, choose_agent, choose_tools
+from agentctl.runner.streaming import client_of
 from agentctl.runner.tool_calls import ToolDispatcher
 
 if TYPE_CHECKING:
@@ -189,6 +190,7 @@ class Orchestrator:
                 version=plan.version,
                 sandbox=run_tools.sandbox,
                 token_turns=plan.token_turns(facts, self._most_turns(agent)),
+                client=client_of(self._provider),
             )
         )
         for name, error in run_tools.left_out.items():
@@ -388,11 +390,11 @@ class Orchestrator:
             changed_files_run_later=tuple(dict.fromkeys((*outcome.changed_files, *unreported))),
             input=run.input.taken if run.input else None,
             warnings=(*(run.input.warnings if run.input else ()), *run.recorder.warnings),
+            client=client_of(self._provider),
         )
 
 
 def _no_user_reason(run_input: RunInput | None) -> str:
-    taken = run_input.taken if run_input else None
-    if taken is not None and taken.name == "stdin" and taken.bytes:
+    if run_input and (taken := run_input.taken) is not None and taken.name == "stdin" and taken.bytes:
         return "stdin is data, not a terminal to ask on (--input FILE leaves it free)"
     return "there is no terminal to ask on"

@@ -13,7 +13,7 @@ import anyio.lowlevel
 from agentctl.budget.breaker import ClampExceeded
 from agentctl.core.errors import ProviderUnavailable
 from agentctl.core.events import AnswerStreamed, Emit
-from agentctl.core.messages import Completion, Delta, Reported, Request, Usage
+from agentctl.core.messages import Completion, Delta, KeepAlive, Reported, Request, Usage
 from agentctl.protocols import LLMProvider, Outcome
 
 HANG_UP_S = 5.0
@@ -46,6 +46,12 @@ class AttemptProgress:
     pieces: list[str] = field(default_factory=list)
     reported: Usage | None = None
     model: str | None = None
+
+
+def client_of(provider: LLMProvider) -> str | None:
+    """Return the client that sends a provider's requests, "lean" or "litellm"; None if it has neither."""
+    found = getattr(provider, "client", None)  # of a user's own provider this may be anything
+    return found if isinstance(found, str) and found in ("lean", "litellm") else None
 
 
 async def read_stream(
@@ -95,6 +101,8 @@ async def _read(
             return
         if isinstance(item, Reported):
             sent.reported = item.usage
+            continue
+        if isinstance(item, KeepAlive):
             continue
         sent.answered = True
         sent.text_bytes += len(item.text.encode("utf-8", "surrogatepass"))

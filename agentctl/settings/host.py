@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from agentctl.settings.provider_names import other_key_names, other_url_names
+
 _MOST_BYTES = 1024 * 1024
+_AZURE_VERSION = "2025-02-01-preview"
 
 
 class DockerContext(NamedTuple):
@@ -82,6 +85,26 @@ def proxy_for(url: str, environ: Mapping[str, str] | None = None) -> str | None:
     if not found:
         return None
     return found if "://" in found else f"http://{found}"
+
+
+def other_provider_key(provider: str, environ: Mapping[str, str] | None = None) -> str | None:
+    """Return the key that a variable has of a provider whose key agentctl does not store, None if there is none."""
+    environ = os.environ if environ is None else environ
+    return next((found for name in other_key_names(provider) if (found := environ.get(name, "").strip())), None)
+
+
+def other_provider_url(provider: str, environ: Mapping[str, str] | None = None) -> str:
+    """Return the address that a variable names of a provider whose address is no setting, "" if there is none."""
+    environ = os.environ if environ is None else environ
+    found = (environ.get(name, "").strip().rstrip("/") for name in other_url_names(provider))
+    return next(filter(None, found), "")
+
+
+def azure_version(environ: Mapping[str, str] | None = None) -> str:
+    """Return the version of Azure's interface that a variable names, else one that can report usage in a stream."""
+    environ = os.environ if environ is None else environ
+    names = ("AZURE_API_VERSION", "OPENAI_API_VERSION")
+    return next((found for name in names if (found := environ.get(name, "").strip())), _AZURE_VERSION)
 
 
 def _variable(environ: Mapping[str, str], name: str) -> str:

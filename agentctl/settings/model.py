@@ -99,6 +99,10 @@ class Settings(BaseSettings):
         "use this model, or provider/model (agentctl models); unset: the provider's default",
         Flag(COMMON, "NAME", spellings=("-m", "--model")), bare=True, needed_by=("model",),
         example="openai/gpt-4o-mini")
+    llm_client: Annotated[Literal["auto", "lean", "litellm"], parsers.OneOf] = setting(
+        "auto", "LLM_CLIENT", "answer",
+        "call models by this client: auto (lean where it can), lean or litellm",
+        Flag(CONTEXT, kind="choice", spellings=("--via",)), bare=True, needed_by=("model",))
     temperature: Temperature = setting(
         "auto", "TEMPERATURE", "answer",
         "send this temperature (0 to 2) or none; auto: 0 to servers on this host",

@@ -82,7 +82,7 @@ _TITLES: Mapping[str, str] = MappingProxyType(
     {
         **{"openai": "OpenAI", "anthropic": "Anthropic", "gemini": "Google", "mistral": "Mistral", "groq": "Groq"},
         **{"deepseek": "DeepSeek", "openrouter": "OpenRouter", "xai": "xAI", "zai": "Z.ai", "moonshot": "Moonshot"},
-        **{"minimax": "MiniMax"},
+        **{"minimax": "MiniMax", "azure": "Azure OpenAI"},
     }
 )
 
@@ -93,6 +93,11 @@ _OTHER_KEY_NAMES: Mapping[str, str] = MappingProxyType(
         **{"volcengine": "VOLCENGINE_API_KEY", "friendliai": "FRIENDLIAI_API_KEY"},
     }
 )
+
+
+#: Further names of these variables, by which the provider's own tools read them.
+_FURTHER_KEY_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType({"azure": ("AZURE_OPENAI_API_KEY",)})
+_FURTHER_URL_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType({"azure": ("AZURE_OPENAI_ENDPOINT",)})
 
 
 def own_names(table: object) -> tuple[str, ...]:
@@ -117,6 +122,21 @@ def title_of(provider: str) -> str:
 def other_key_name(provider: str) -> str:
     """Return litellm's variable for the key of a provider whose key agentctl does not store."""
     return _OTHER_KEY_NAMES.get(provider, f"{provider.upper().replace('-', '_')}_API_KEY")
+
+
+def other_key_names(provider: str) -> tuple[str, ...]:
+    """Return the variables for the key of a provider whose key agentctl does not store."""
+    return (other_key_name(provider), *_FURTHER_KEY_NAMES.get(provider, ()))
+
+
+def other_url_names(provider: str) -> tuple[str, ...]:
+    """Return the variables for the address of a provider whose address is no setting."""
+    return (other_url_name(provider), *_FURTHER_URL_NAMES.get(provider, ()))
+
+
+def other_url_name(provider: str) -> str:
+    """Return litellm's variable for the address of a provider whose address is no setting."""
+    return f"{provider.upper().replace('-', '_')}_API_BASE"
 
 
 def other_keys(environ: Mapping[str, str]) -> dict[str, str]:

@@ -26,7 +26,8 @@ from agentctl.core.messages import Completion, Delta, Message, Request
 from agentctl.core.pricing import Price
 from agentctl.ledger import SqliteLedger
 from agentctl.protocols import LLMProvider
-from agentctl.providers.http_gate import Attempt, Gate, NetworkTransport, RequestTerms
+from agentctl.providers.connections import NetworkTransport
+from agentctl.providers.http_gate import Attempt, Gate, RequestTerms
 from agentctl.providers.llm_provider import FixedPriceProvider
 from agentctl.providers.remote import RemoteProvider
 from agentctl.providers.scripted import ScriptedProvider
@@ -46,7 +47,7 @@ from tests.support.bill.bodies import spoken
 from tests.support.bill.book import Attempt as Row
 from tests.support.bill.book import book_of
 from tests.support.bill.flood import chunked
-from tests.support.bill.parts import KEY, TASK, Here
+from tests.support.bill.parts import KEY, TASK, Here, this_client
 from tests.support.command_line import Commands
 from tests.support.model_calls import ANSWER, FACTS
 from tests.support.wire.plugin import OpenWire
@@ -105,7 +106,7 @@ async def desk(folder: Path, provider: LLMProvider, **more: Any) -> AsyncIterato
 
 
 def remote(url: str, *, key: str = KEY) -> RemoteProvider:
-    return RemoteProvider("openai", MODEL, api_key=key, base_url=f"{url}/v1")
+    return RemoteProvider("openai", MODEL, api_key=key, base_url=f"{url}/v1", via=this_client())
 
 
 async def ended(
@@ -178,6 +179,7 @@ ENDS = [
 ]
 
 
+@pytest.mark.both_clients
 @pytest.mark.parametrize(("name", "how"), ENDS)
 async def test_a_call_that_ends_before_a_byte_of_it_left_is_void(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, how: str
@@ -235,6 +237,7 @@ AFTER_A_BYTE = {
 }
 
 
+@pytest.mark.both_clients
 @pytest.mark.parametrize("name", AFTER_A_BYTE)
 async def test_a_call_that_ends_after_a_byte_of_it_left_is_in_doubt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
@@ -259,6 +262,7 @@ async def test_silence_after_the_request_is_in_doubt(tmp_path: Path) -> None:
     assert (error.billed, error.unsent) == ("unknown", False)
 
 
+@pytest.mark.both_clients
 @pytest.mark.parametrize("then", [hold, close_after, reset_early])
 async def test_a_second_request_on_a_kept_connection_that_dies_is_in_doubt(tmp_path: Path, then: Talk) -> None:
     def talk(ear: Ear, sock: socket.socket) -> None:
@@ -314,7 +318,7 @@ async def test_a_call_that_waits_for_a_connection_of_the_pool_is_void(tmp_path: 
 @pytest.mark.parametrize("key", ["sk-good-key\n", "sk-good-key\r\nx-evil: 1", "sk-good-key "])
 async def test_key_that_no_header_can_hold_voids_the_call_and_is_not_shown(tmp_path: Path, key: str) -> None:
     with Ear() as ear:
-        provider = RemoteProvider("anthropic", "claude-haiku-4-5", api_key=KEY, base_url=ear.url)
+        provider = RemoteProvider("anthropic", "claude-haiku-4-5", api_key=KEY, base_url=ear.url, via=this_client())
         provider._api_key = key  # given as an argument or a setting it is refused earlier
         async with desk(tmp_path, provider) as found:
             error = await ended(found, "by itself")
@@ -492,7 +496,7 @@ async def main():
     async def emit(event): pass
     ledger, limits = SqliteLedger(Path(sys.argv[1])), CostLimit()
     await ledger.open_run("r", limits, task="t", agent="a", labels={})
-    provider = RemoteProvider("openai", "gpt-4-turbo", api_key="sk-x", base_url=sys.argv[2])
+    provider = RemoteProvider("openai", "gpt-4-turbo", api_key="sk-x", base_url=sys.argv[2], via="litellm")
     calls = ModelCalls(provider=provider, ledger=ledger, run_id="r", limits=limits, emit=emit)
     with anyio.move_on_after(0.05):
         await calls.ask((Message("user", "hello"),))
@@ -565,6 +569,7 @@ IN_A_STREAM: dict[str, tuple[bytes, str, str]] = {
 }
 
 
+@pytest.mark.both_clients
 @pytest.mark.parametrize("place", ["known", "strict"])
 @pytest.mark.parametrize("name", IN_A_STREAM)
 async def test_an_error_document_in_a_stream_is_void_where_its_status_would_be(

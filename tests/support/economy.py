@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -25,7 +26,7 @@ from tests.support.wire.server import Answer, Call, WireRequest, WireServer
 NO_DOLLARS = CostLimit(max_cost_per_task=None, max_cost_per_hour=None, max_tokens_per_task=None)
 AT = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 LINE = "2026-11-24 12:00:{n:02d} web-{n} naïve 日本 \u2028 status 200 took 12 ms\n"
-MARK = ', "cache_control": {"type": "ephemeral"}'
+MARK = re.compile(r',\s*"cache_control":\s*\{"type":\s*"ephemeral"\}')
 TEXTS = ("", " I look\n", "次は ログ 👩🏽‍🚀 ", "\t", 'Then:\n\n- a\n- b \\ "c"')
 
 
@@ -102,7 +103,7 @@ def written(raw: bytes, name: str) -> str:
     text = raw.decode()
     at = text.index(f'"{name}":') + len(name) + 3
     at += len(text[at:]) - len(text[at:].lstrip())
-    return text[at : json.JSONDecoder().raw_decode(text, at)[1]].replace(MARK, "")
+    return MARK.sub("", text[at : json.JSONDecoder().raw_decode(text, at)[1]])
 
 
 def marks_in(raw: bytes) -> int:

@@ -13,6 +13,7 @@ from agentctl.cli.ui.format import ceiling, plural
 from agentctl.core.errors import AgentctlError
 from agentctl.core.pricing import to_nano
 from agentctl.providers.endpoints import base_url_of, is_known, is_official, is_own_host, kind_of
+from agentctl.providers.routes import choose_client
 from agentctl.settings import DEFAULT_MODELS, KEY_NAMES, KNOWN_PROVIDERS, Loaded, ProviderChoice
 from agentctl.settings.key_file import mask_key
 from agentctl.settings.merge import format_value
@@ -25,7 +26,12 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     *(Column(""), Column("provider"), Column("key"), Column("model", "id"), Column("", drop=5)),
-    *(Column("context", drop=4, right=True), Column("in/M", right=True), Column("out/M", right=True)),
+    *(
+        Column("via", drop=1),
+        Column("context", drop=4, right=True),
+        Column("in/M", right=True),
+        Column("out/M", right=True),
+    ),
     *(Column("price from", "name", drop=3), Column("address", "name", drop=2), Column("yours", "name", drop=1)),
 )
 
@@ -34,8 +40,9 @@ _COLUMNS = (
 class ProviderRow:
     """One provider. ``key`` is masked, None if not set; ``price_from`` is the source and age of the price.
 
-    ``problem`` says why a run would refuse the model, "" if it would not. ``kind`` is whose format one of the user's
-    own providers speaks, ``defined_in`` the file with its table; both are "" for a built-in one.
+    ``client`` calls its models: "lean", "litellm", or None if neither does. ``problem`` says why a run would refuse the
+    model, "" if it would not. ``kind`` is whose format one of the user's own providers speaks, ``defined_in`` the file
+    with its table; both are "" for a built-in one.
     """
 
     name: str
@@ -51,6 +58,7 @@ class ProviderRow:
     output_ceiling: int | None
     price: Price | None
     price_from: str
+    client: str | None
     problem: str
     kind: str = ""
     defined_in: str = ""
@@ -93,6 +101,12 @@ def _row(name: str, loaded: Loaded, choice: ProviderChoice | None, catalog: Cata
             price_from = _price_from(found.price, catalog, today)
         except AgentctlError as error:  # a run would refuse this one; list the others anyway
             price_from, problem = "unknown", error.message
+    client: str | None = None
+    if name != "builtin":
+        try:
+            client = choose_client(kind, "auto" if loaded.is_wrong("llm_client") else loaded.settings.llm_client)
+        except AgentctlError as error:
+            problem = problem or error.message
     return ProviderRow(
         name=name,
         chosen=choice is not None,
@@ -107,6 +121,7 @@ def _row(name: str, loaded: Loaded, choice: ProviderChoice | None, catalog: Cata
         output_ceiling=(own and own.output_ceiling) or (None if found is None else found.output_ceiling),
         price=_price_of_all(own) if found is None else found.price,
         price_from=price_from,
+        client=client,
         problem=problem,
         kind="" if own is None else own.kind,
         must_have_key=own is not None and own.needs_key,
@@ -150,6 +165,7 @@ def as_document(row: ProviderRow) -> Document:
         "output_ceiling": row.output_ceiling,
         "price": None if price is None else price_document(price),
         "price_from": row.price_from,
+        "client": row.client,
         "problem": row.problem or None,
         "kind": row.kind or None,
         "defined_in": row.defined_in or None,
@@ -185,6 +201,7 @@ def _cells(row: ProviderRow) -> tuple[str, ...]:
         key,
         row.model or "-",
         "(default)" if row.is_default_model else "",
+        row.client or "-",
         "-" if row.context_window is None else f"{row.context_window:,}",
         dollars_per_million(row.price.input if row.price else None),
         dollars_per_million(row.price.output if row.price else None),

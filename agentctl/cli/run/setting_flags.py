@@ -31,6 +31,12 @@ SETTING_FLAGS: dict[str, Any] = {
         panel="Common options",
         help="Use this model, or provider/model (agentctl models; default: the provider's default).",
     ),
+    "llm_client": _flag(
+        Literal["auto", "lean", "litellm"] | None,
+        "--via",
+        panel="Context",
+        help="Call models by this client (default auto).",
+    ),
     "temperature": _flag(
         str | None,
         "--temperature",

@@ -262,6 +262,7 @@ def _start_line(event: RunStarted, *, verbose: bool) -> ScreenLine:
     name = f"{event.provider}/{event.model}" if event.model else event.provider
     parts = [name, event.provider_chosen_by]
     if verbose:
+        parts += [f"via {event.client}"] if event.client else []
         parts += [f"agent {event.agent} ({event.agent_chosen_by})", event.workdir]
     if event.token_turns is not None:
         parts.append(_token_turns(event, *event.token_turns))

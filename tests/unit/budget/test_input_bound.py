@@ -19,7 +19,7 @@ from agentctl.budget.input_bound import (
     plain_bound,
     tool_bytes,
 )
-from agentctl.core.messages import Completion, Message, Request, ToolCall, ToolSpec, Usage
+from agentctl.core.messages import Completion, Message, Request, Thought, ToolCall, ToolSpec, Usage
 
 texts = st.text(max_size=200)
 messages = st.lists(st.builds(Message, st.sampled_from(["user", "assistant", "tool"]), texts), max_size=6).map(tuple)
@@ -43,6 +43,13 @@ def test_the_plain_bound_is_never_below_one_token_a_byte(sent: tuple[Message, ..
 def test_a_letter_that_grows_when_normalised_is_bound_at_its_grown_size() -> None:
     log = "\ufdfa" * 1000
     assert plain_bound(Request("m", (Message("user", log),))) >= len(unicodedata.normalize("NFKC", log).encode())
+
+
+@given(texts, texts, texts)
+def test_thoughts_that_are_given_back_are_bounded(text: str, signature: str, data: str) -> None:
+    said = Message("assistant", "hi", thoughts=(Thought(text, signature), Thought(data=data)))
+    added = plain_bound(Request("m", (said,))) - plain_bound(Request("m", (Message("assistant", "hi"),)))
+    assert added >= sum(len(one.encode("utf-8", "surrogatepass")) for one in (text, signature, data))
 
 
 def test_references_in_a_schema_count_as_if_written_out() -> None:

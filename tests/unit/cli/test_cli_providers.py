@@ -21,7 +21,8 @@ def test_providers_list_has_a_row_for_each_and_marks_the_one_a_run_would_use(her
     table, _, below = ended.out.rstrip().rpartition("\n\n")
     prices, last = below.splitlines()
     header, *rows = table.splitlines()
-    assert header.split() == ["provider", "key", "model", "context", "in/M", "out/M", "price", "from", "address"]
+    titles = ("provider", "key", "model", "via", "context", "in/M", "out/M", "price", "from", "address")
+    assert tuple(header.split()) == titles
     assert [line[3:].split()[0] for line in rows] == list(KNOWN_PROVIDERS)
     assert [line[3:].split()[0] for line in rows if line.startswith("*")] == ["builtin"]
     assert re.fullmatch(r"prices in dollars per million tokens; litellm \S+, \d+ days old; yours: .*", prices)
@@ -71,7 +72,7 @@ def test_providers_list_shows_the_model_that_was_chosen_and_the_users_price(
     found = row(here("providers", "list", "-o", "json").document, "openai")
     assert (found["model"], found["model_is_default"], found["price_from"]) == ("mine", False, "config.toml")
     line = next(line for line in here("providers", "list").out.splitlines() if " openai " in line)
-    assert line.split()[-6:-1] == ["mine", "-", "$0.50", "$0", "config.toml"]
+    assert line.split()[-7:-1] == ["mine", found["client"], "-", "$0.50", "$0", "config.toml"]
 
 
 def test_providers_list_says_why_a_run_would_not_start(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,6 +106,7 @@ def test_tuples_and_what_is_inside_them_become_lists_and_objects() -> None:
         "text": "",
         "tool_calls": [{"id": "c1", "name": "docker_ps", "arguments": arguments}],
         "tool_call_id": None,
+        "thoughts": [],
     }
     assert encode_record(Record("r", 1, NOON, ToolStarted(call)))["event"] == "tool_started"
 

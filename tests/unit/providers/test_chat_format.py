@@ -6,18 +6,21 @@ from types import SimpleNamespace
 
 from agentctl.core.messages import Completion, Message, ToolCall, Usage
 from agentctl.providers.chat_format import CompletionBuilder, as_messages
+from agentctl.providers.litellm_client import piece_of
+from agentctl.providers.wires.exchange import Piece
 
 
-def piece(**delta: object) -> SimpleNamespace:
-    return SimpleNamespace(choices=[SimpleNamespace(finish_reason=None, delta=SimpleNamespace(**delta))])
+def piece(**delta: object) -> Piece:
+    """Return one of litellm's chunks as a piece."""
+    return piece_of(SimpleNamespace(choices=[SimpleNamespace(finish_reason=None, delta=SimpleNamespace(**delta))]))
 
 
 def part(index: int, id: str | None, name: str | None, arguments: str) -> SimpleNamespace:
     return SimpleNamespace(index=index, id=id, function=SimpleNamespace(name=name, arguments=arguments))
 
 
-def end(reason: str) -> SimpleNamespace:
-    return SimpleNamespace(choices=[SimpleNamespace(finish_reason=reason, delta=SimpleNamespace())])
+def end(reason: str) -> Piece:
+    return piece_of(SimpleNamespace(choices=[SimpleNamespace(finish_reason=reason, delta=SimpleNamespace())]))
 
 
 def test_an_answer_that_fills_its_clamp_letter_by_letter_did_not_run_past_it() -> None:
@@ -51,7 +54,7 @@ def test_pieces_of_calls_are_put_together_by_place_and_by_id() -> None:
 
 def test_a_piece_without_a_choice_is_nothing_and_a_thought_is_a_piece_without_text() -> None:
     answer = CompletionBuilder()
-    assert answer.add(SimpleNamespace(choices=[])) is None
+    assert answer.add(piece_of(SimpleNamespace(choices=[]))) is None
     assert answer.add(piece(content=None)) is None
     assert answer.add(piece(content=None, reasoning_content="hm")) == ""
     assert answer.build(usage=None, model=None).text == ""

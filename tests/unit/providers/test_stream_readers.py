@@ -10,8 +10,6 @@ from hypothesis import strategies as st
 
 from agentctl.core.messages import Usage
 from agentctl.providers.stream_readers import (
-    MOST_LINE_BYTES,
-    AnswerTooLong,
     AnthropicReader,
     GeminiReader,
     OllamaReader,
@@ -19,6 +17,7 @@ from agentctl.providers.stream_readers import (
     OpenRouterReader,
     UsageReader,
 )
+from agentctl.providers.wires.server_sent_events import MOST_EVENT_BYTES, AnswerTooLong
 from tests.unit.providers.parts import chunk, read_stream, sse
 
 
@@ -146,6 +145,6 @@ def test_an_error_in_the_stream_is_kept(kind: type[UsageReader]) -> None:
 
 def test_a_line_without_an_end_is_given_up() -> None:
     reader = OpenAIReader()
-    reader.feed(b"x" * MOST_LINE_BYTES)
+    reader.feed(b"x" * MOST_EVENT_BYTES)
     with pytest.raises(AnswerTooLong):
         reader.feed(b"x")

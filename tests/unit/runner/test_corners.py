@@ -26,7 +26,7 @@ from agentctl.budget.rules import Amounts, Ask, Hold
 from agentctl.core.errors import BudgetExceeded, ProviderUnavailable, RateLimited, StateError
 from agentctl.core.events import AnswerStreamed, CallHeld, CallSent, CallSettled, CallWaited, Event, Noted
 from agentctl.core.limits import CostLimit
-from agentctl.core.messages import Completion, Delta, Message, Request, ToolCall, ToolSpec, Usage
+from agentctl.core.messages import Completion, Delta, KeepAlive, Message, Request, ToolCall, ToolSpec, Usage
 from agentctl.core.pricing import ModelFacts
 from agentctl.ledger import SqliteLedger
 from agentctl.providers.scripted import Part, ScriptedProvider
@@ -72,6 +72,15 @@ async def test_hold_is_concluded_whatever_stops_its_call_and_wherever(
     (phase,) = phases(desk)
     assert phase in left
     assert (await desk.spend()).run_nano.held == 0
+
+
+async def test_a_refusal_after_signs_of_life_costs_nothing(desk: Desk) -> None:
+    refusal = RateLimited("slow down", hint="later", billed="no")
+    calls = await desk.calls([KeepAlive(""), KeepAlive(""), refusal], retries=0)
+    with pytest.raises(RateLimited):
+        await calls.ask(HELLO)
+    assert phases(desk) == ["void"]
+    assert AnswerStreamed not in map(type, desk.events)
 
 
 async def test_ctrl_c_after_the_last_piece_does_not_lose_the_charge(desk: Desk) -> None:

@@ -83,7 +83,7 @@ def _sample(field: str, folder: Path) -> str:
     if field.endswith("_dir") or field == "workdir":
         return str(folder)
     special = {"llm_provider": "ollama", "doubt": "strict", "output": "json", "color": "never", "read_only": "yes"}
-    special |= {"approve": "deny", "sandbox": "none", "network": "on", "auto_labels": "off"}
+    special |= {"approve": "deny", "llm_client": "lean", "sandbox": "none", "network": "on", "auto_labels": "off"}
     special |= {"summaries": "never", "max_result_tokens": "300", "summary_tokens": "200", "context_cut_percent": "20"}
     special |= {"temperature": "0.5"}
     if field in special:

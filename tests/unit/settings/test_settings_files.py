@@ -49,7 +49,14 @@ def test_every_setting_is_declared_whole() -> None:
 def test_each_flag_sets_its_field(field: str) -> None:
     flag = DECLARED[field].flag
     assert flag is not None
-    words = {"approve": ["ask"], "sandbox": ["none"], "output": ["json"], "color": ["never"], "summaries": ["never"]}
+    words = {
+        "llm_client": ["litellm"],
+        "approve": ["ask"],
+        "sandbox": ["none"],
+        "output": ["json"],
+        "color": ["never"],
+        "summaries": ["never"],
+    }
     value = words.get(field, WORDS[flag.kind])
     spellings = [*flag.spellings, flag_name(field), *([flag.synonym] if flag.synonym else [])]
     for spelling in spellings:

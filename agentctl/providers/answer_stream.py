@@ -1,0 +1,55 @@
+"""The stream of one answer, as a run reads it, and the completion at its end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from agentctl.core.messages import Completion, Delta, Reported
+from agentctl.core.redaction import redact
+from agentctl.protocols import Outcome
+from agentctl.providers.chat_format import CompletionBuilder
+from agentctl.providers.stream_readers import UsageReader
+
+if TYPE_CHECKING:
+    from agentctl.providers.http_gate import Attempt
+
+#: The names in an answer of the service tier that was asked for, and of those that cost no more.
+_USUAL_TIERS = frozenset({None, "default", "standard", "standard_only", "auto", "flex", "batch", "scale", "on_demand"})
+
+
+class AnswerStream(AsyncIterator[Delta | Reported | Completion]):
+    """One request and its answer; ``attempts`` has an entry once it is about to be sent. ``key`` is redacted."""
+
+    def __init__(
+        self, pieces: AsyncGenerator[Delta | Reported | Completion], attempts: Sequence[Attempt], key: str
+    ) -> None:
+        self._pieces, self._attempts, self._key = pieces, attempts, key
+
+    async def __anext__(self) -> Delta | Reported | Completion:
+        return await anext(self._pieces)
+
+    async def aclose(self) -> None:
+        await self._pieces.aclose()
+
+    @property
+    def model(self) -> str | None:
+        """The model that answers, None until the answer names it."""
+        model = self._attempts[0].reader.model if self._attempts else None
+        return None if model is None else redact(model, (self._key,))
+
+    def withdraw(self) -> Outcome:
+        """Stop the request from leaving; return its outcome: unsent, refused or unknown."""
+        return self._attempts[0].withdraw() if self._attempts else "unsent"
+
+
+def build_completion(answer: CompletionBuilder, reader: UsageReader, key: str) -> Completion:
+    """Return the completion of an answer that was read to its end; ``key`` is redacted."""
+    model = None if reader.model is None else redact(reader.model, (key,))
+    tier = "" if reader.tier in _USUAL_TIERS else redact(str(reader.tier), (key,))
+    built = answer.build(usage=reader.usage, model=model, billed_nano=reader.billed_nano, fee=reader.fee)
+    reported = None
+    if reader.usage is None and reader.reported is not None:
+        reported = Reported(reader.reported, reader.flaw)
+    return replace(built, tier=tier, hour_writes=reader.hour_writes, reported=reported, fell=reader.fell)

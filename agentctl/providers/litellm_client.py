@@ -1,0 +1,135 @@
+"""Send requests by litellm: each passes the gate, and its chunks come back as pieces.
+
+litellm itself is loaded in the background, before the first request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from agentctl.providers import litellm_loader
+from agentctl.providers.chat_format import add_cache_marks, as_messages, as_tools
+from agentctl.providers.routes import Outgoing, Route
+from agentctl.providers.wires.exchange import CallPiece, Piece
+
+if TYPE_CHECKING:
+    import httpx
+
+    from agentctl.providers.http_gate import Attempt, RequestTerms
+
+_TIMEOUT_S = 900.0  # longer than any answer: the caller keeps the deadlines
+
+
+class LiteLLMClient:
+    """Calls the models of one provider by litellm; ``is_own``: it is one of the user's own."""
+
+    def __init__(self, route: Route, *, is_own: bool = False) -> None:
+        self._route, self._is_own = route, is_own
+
+    async def prepare(self) -> None:
+        """Wait until litellm is loaded.
+
+        Raises:
+            UsageError: it cannot be loaded.
+        """
+        await litellm_loader.wait_for_litellm()
+
+    async def address(self, model: str, key: str | None, base_url: str) -> tuple[str | None, str]:
+        """Return the key and the address to use; litellm reads missing ones from the environment."""
+        litellm = await litellm_loader.wait_for_litellm()
+        name = f"{self._route.prefix}/{model}"
+        _, _, found_key, found_url = litellm.get_llm_provider(name, api_base=base_url or None, api_key=key)
+        return key or found_key, base_url or found_url or ""
+
+    def attempt(self, terms: RequestTerms) -> Attempt:
+        """Return the attempt for a request."""
+        from agentctl.providers.http_gate import Attempt  # noqa: PLC0415 - httpx comes with litellm
+
+        return Attempt(terms, self._route.reader())
+
+    def send(self, outgoing: Outgoing, attempt: Attempt, network: httpx.AsyncBaseTransport) -> LiteLLMAnswer:
+        """Return the answer to a request, which is sent as soon as its first piece is asked for."""
+        key = outgoing.key or "none" if self._is_own else outgoing.key  # litellm wants one; the gate sends what is due
+        return LiteLLMAnswer(self._route, outgoing._replace(key=key), attempt, network)
+
+
+class LiteLLMAnswer(AsyncIterator[Piece]):
+    """The pieces of an answer as litellm reads it."""
+
+    def __init__(self, route: Route, outgoing: Outgoing, attempt: Attempt, network: httpx.AsyncBaseTransport) -> None:
+        self._route, self._outgoing, self._attempt, self._network = route, outgoing, attempt, network
+        self._chunks: Any = None
+
+    async def __anext__(self) -> Piece:
+        if self._chunks is None:
+            self._chunks = await self._send(await litellm_loader.wait_for_litellm())
+        chunk = await anext(self._chunks)
+        litellm_loader.resume_gc()
+        return piece_of(chunk)
+
+    async def aclose(self) -> None:
+        """Close litellm's stream."""
+        litellm_loader.resume_gc()
+        if self._chunks is not None:
+            await self._chunks.aclose()
+
+    async def _send(self, litellm: ModuleType) -> Any:  # noqa: ANN401 - litellm's
+        """Return litellm's stream of an answer."""
+        from agentctl.providers.http_gate import Gate  # noqa: PLC0415 - httpx comes with litellm
+
+        route, (request, facts, key, base_url) = self._route, self._outgoing
+        options: dict[str, object] = {**route.extra, **facts.model_options}
+        if facts.temperature is not None:
+            options["temperature"] = facts.temperature
+        extra_body = dict(facts.options)
+        messages = as_messages(request.messages)
+        if request.tools:
+            options["tools"] = as_tools(request.tools)
+        if facts.marks:
+            messages = add_cache_marks(messages, followed=request.followed)
+        if facts.asks_for_usage:
+            known = litellm.get_supported_openai_params(model=facts.model, custom_llm_provider=route.prefix) or ()
+            usage = {"stream_options": {"include_usage": True}}
+            (options if "stream_options" in known else extra_body).update(usage)
+        if extra_body:
+            options["extra_body"] = extra_body
+        return await litellm.acompletion(
+            model=f"{route.prefix}/{facts.model}",
+            messages=messages,
+            stream=True,
+            max_tokens=facts.clamp,
+            max_retries=0,
+            num_retries=0,
+            timeout=_TIMEOUT_S,
+            client=litellm_loader.make_client(Gate(self._network, self._attempt)),
+            api_key=key,
+            api_base=base_url or None,
+            **options,
+        )
+
+
+def piece_of(chunk: Any) -> Piece:  # noqa: ANN401 - litellm's
+    """Return litellm's chunk as a piece."""
+    if not chunk.choices:
+        return Piece()
+    choice = chunk.choices[0]
+    delta = choice.delta
+    calls = getattr(delta, "tool_calls", None) or ()
+    return Piece(
+        text=getattr(delta, "content", None) or "",
+        thought=getattr(delta, "reasoning_content", None) or "",
+        calls=tuple(_call_of(place, call) for place, call in enumerate(calls)),
+        stop=choice.finish_reason or "",
+    )
+
+
+def _call_of(place: int, call: Any) -> CallPiece:  # noqa: ANN401 - litellm's
+    index = getattr(call, "index", None)
+    return CallPiece(
+        index if isinstance(index, int) else place,
+        getattr(call, "id", None) or "",
+        getattr(call.function, "name", None) or "",
+        getattr(call.function, "arguments", None) or "",
+    )

@@ -1,0 +1,124 @@
+"""The values that every wire takes and gives: the facts of a request, its body, and the pieces of an answer. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from types import MappingProxyType
+from typing import NamedTuple
+
+from agentctl.core.messages import Thought
+
+_NOTHING: Mapping[str, object] = MappingProxyType({})
+
+
+class BodyFacts(NamedTuple):
+    """The facts of a request that its messages do not hold.
+
+    ``model`` is its name on the wire, ``clamp`` the most output tokens. ``clamp_name`` is the field for that and
+    ``system_role`` the role of instructions, which differ by model in the chat format. ``marks``: Anthropic's cache
+    marks are set. ``asks_for_usage``: the usage comes only if it is asked for. ``temperature`` None: the model's own.
+    ``options`` are further fields of the body, ``model_options`` those of Ollama's ``options``.
+    """
+
+    model: str
+    clamp: int
+    clamp_name: str = "max_tokens"
+    system_role: str = "system"
+    marks: bool = False
+    asks_for_usage: bool = False
+    temperature: float | None = None
+    options: Mapping[str, object] = _NOTHING
+    model_options: Mapping[str, object] = _NOTHING
+
+
+class Body(NamedTuple):
+    """A request's body: its parsed ``content``, and the bytes written from exactly that.
+
+    ``is_escaped``: every character beyond ASCII is written as an escape.
+    """
+
+    content: Mapping[str, object]
+    data: bytes
+    is_escaped: bool = False
+
+
+class CallPiece(NamedTuple):
+    """A piece of a tool call; ``place`` is the call's in the answer, None for a whole call.
+
+    A piece that does not open a call (``opens``) belongs to none if no other piece has opened it.
+    """
+
+    place: int | None = None
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+    opens: bool = True
+
+
+class ThoughtPiece(NamedTuple):
+    """A piece of a thought that has to be given back; ``place`` is its block's in the answer."""
+
+    place: int
+    thought: Thought
+
+
+class Piece(NamedTuple):
+    """A piece of an answer. ``stop`` is the wire's own word for the reason of its end, "" before that.
+
+    ``thought`` counts as output and is not shown; ``thoughts`` are those parts of it that have to be given back.
+    ``unknown`` names what this wire's module does not know: an event, a field, a reason. ``is_refusal``: its text says
+    why the model refuses.
+    """
+
+    text: str = ""
+    thought: str = ""
+    calls: tuple[CallPiece, ...] = ()
+    stop: str = ""
+    thoughts: tuple[ThoughtPiece, ...] = ()
+    unknown: tuple[str, ...] = ()
+    is_refusal: bool = False
+
+
+def write_body(content: Mapping[str, object]) -> Body:
+    """Serialise a request: in UTF-8, or with everything escaped if a text holds half of a UTF-16 pair."""
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), default=_to_plain)
+    try:
+        return Body(content, text.encode())
+    except UnicodeEncodeError:
+        return Body(content, json.dumps(content, separators=(",", ":"), default=_to_plain).encode(), True)
+
+
+def write_arguments(value: Mapping[str, object]) -> str:
+    """Return a call's arguments as the JSON text that models are shown."""
+    return json.dumps(value, ensure_ascii=False, default=_to_plain)
+
+
+def _to_plain(value: object) -> object:
+    """Return a value that JSON can hold for one that it cannot; a fraction of a parsed answer is a Decimal."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Decimal):
+        return float(value)
+    return list(value) if isinstance(value, (tuple, frozenset, set)) else str(value)
+
+
+def text_of(value: object) -> str:
+    """Return a text of an event, "" for anything else."""
+    return value if isinstance(value, str) else ""
+
+
+def mapping_of(value: object) -> Mapping[str, object]:
+    """Return an object of an event, an empty one for anything else."""
+    return value if isinstance(value, dict) else _NOTHING
+
+
+def mappings_of(value: object) -> list[Mapping[str, object]]:
+    """Return the objects of a list of an event."""
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def place_of(value: object) -> int | None:
+    """Return a place in an answer, None if it is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

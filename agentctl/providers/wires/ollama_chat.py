@@ -1,0 +1,126 @@
+"""Ollama's chat: one JSON document a line, whole calls with arguments as objects, the window in each request. Pure.
+
+https://github.com/ollama/ollama/blob/main/docs/api.md
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from agentctl.core.messages import Message, Request
+from agentctl.providers.wires.exchange import (
+    Body,
+    BodyFacts,
+    CallPiece,
+    Piece,
+    mapping_of,
+    mappings_of,
+    text_of,
+    write_arguments,
+    write_body,
+)
+from agentctl.providers.wires.openai_chat import tools_of
+
+PATH = "/api/chat"
+
+_EVENT = frozenset(
+    {"model", "created_at", "message", "done", "done_reason", "error", "remote_model", "remote_host", "logprobs"}
+    | {"total_duration", "load_duration", "prompt_eval_count", "prompt_eval_cached_count", "prompt_eval_duration"}
+    | {"eval_count", "eval_duration"}
+)
+_MESSAGE = frozenset({"role", "content", "thinking", "tool_calls", "images", "tool_name", "tool_call_id"})
+_REASONS = frozenset({"stop", "length", "load", "unload"})
+_OPENS, _CLOSES = "<think>", "</think>"
+
+
+def body(request: Request, facts: BodyFacts) -> Body:
+    """Return the body of a request for a streamed answer."""
+    content: dict[str, object] = {
+        "model": facts.model,
+        "messages": _messages(request.messages),
+        "stream": True,
+        "options": {
+            "num_predict": facts.clamp,
+            **({} if facts.temperature is None else {"temperature": facts.temperature}),
+            **facts.model_options,
+        },
+        **({"tools": tools_of(request.tools)} if request.tools else {}),
+        **facts.options,
+    }
+    return write_body(content)
+
+
+def _messages(messages: Sequence[Message]) -> list[dict[str, object]]:
+    names = {call.id: call.name for message in messages for call in message.tool_calls}
+    return [_message(message, names) for message in messages]
+
+
+def _message(message: Message, names: Mapping[str, str]) -> dict[str, object]:
+    entry: dict[str, object] = {"role": message.role, "content": message.text}
+    if message.role == "tool":
+        id = message.tool_call_id or ""
+        return {**entry, "tool_name": names.get(id, ""), "tool_call_id": id}
+    if message.tool_calls:
+        entry["tool_calls"] = [
+            {"function": {"name": call.name, "arguments": call.arguments}} for call in message.tool_calls
+        ]
+    return entry
+
+
+def piece(event: Mapping[str, object]) -> Piece | None:
+    """Return the piece of an answer that an event holds, None for nothing."""
+    message = mapping_of(event.get("message"))
+    stop = text_of(event.get("done_reason")) or "stop" if event.get("done") is True else ""
+    unknown = [f"field {name}" for name in event.keys() - _EVENT]
+    unknown += [f"field message.{name}" for name in message.keys() - _MESSAGE]
+    if stop and stop not in _REASONS:
+        unknown.append(f"reason {stop}")
+    found = Piece(
+        text=text_of(message.get("content")),
+        thought=text_of(message.get("thinking")),
+        calls=tuple(map(_call, mappings_of(message.get("tool_calls")))),
+        stop=stop,
+        unknown=tuple(unknown),
+    )
+    return None if found == Piece() else found
+
+
+def _call(call: Mapping[str, object]) -> CallPiece:
+    function = mapping_of(call.get("function"))
+    arguments = function.get("arguments")
+    written = write_arguments(arguments) if isinstance(arguments, dict) else text_of(arguments)
+    return CallPiece(None, text_of(call.get("id")), text_of(function.get("name")), written)
+
+
+class ThoughtTags:
+    """Moves a thought between tags at the start of an answer out of its text: older versions leave it there."""
+
+    def __init__(self) -> None:
+        self._tag: str | None = _OPENS  # the one to come; None: there is none any more
+        self._held = ""
+
+    def sift(self, piece: Piece) -> Piece:
+        """Return the piece with its text divided into text and thought; what may be a part of a tag waits."""
+        if self._tag is None:
+            return piece
+        self._held += piece.text
+        text = thought = ""
+        if self._tag == _OPENS:
+            start = self._held.lstrip()
+            if start.startswith(_OPENS):
+                self._tag, self._held = _CLOSES, start.removeprefix(_OPENS)
+            elif piece.stop or not _OPENS.startswith(start):
+                self._tag, text, self._held = None, self._held, ""
+        if self._tag == _CLOSES:
+            thought, closed, rest = self._held.partition(_CLOSES)
+            if closed:
+                self._tag, text, self._held = None, rest, ""
+            else:
+                kept = 0 if piece.stop else _begun(thought, _CLOSES)
+                thought, self._held = thought[: len(thought) - kept], thought[len(thought) - kept :]
+        return piece._replace(text=text, thought=piece.thought + thought)
+
+
+def _begun(text: str, tag: str) -> int:
+    """Return how many characters at the end of a text may begin a tag."""
+    return next((size for size in range(len(tag) - 1, 0, -1) if text.endswith(tag[:size])), 0)
