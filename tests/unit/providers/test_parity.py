@@ -1,0 +1,144 @@
+"""Both clients send the same requests, read the same answers, and cost the same; where they differ a row says why.
+
+litellm is the oracle: each case goes by both clients, through the gate, the ledger and the settlement.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from agentctl.core.messages import Usage
+from agentctl.providers.routes import ROUTES, choose_client
+from tests.support.formats import FORMATS
+from tests.support.parity.comparing import MISSING, Difference, Meant, differences
+from tests.support.parity.corpus import CASES
+from tests.support.parity.meant import MEANT
+from tests.support.parity.seeing import Seen, see
+
+#: The rows that a case has used so far.
+_USED: set[Meant] = set()
+
+
+async def found(name: str) -> tuple[Difference, ...]:
+    """Send a case by both clients; return where they differ."""
+    case, format = CASES[name], name.partition(":")[0]
+    lean, litellm = await see(case, format, choose_client(format)), await see(case, format, "litellm")
+    assert litellm["wire"], "nothing was sent"
+    assert litellm["charge"], "nothing was settled"
+    return differences(lean, litellm)
+
+
+@pytest.mark.parametrize("name", CASES)
+async def test_both_clients_do_the_same(name: str) -> None:
+    places = await found(name)
+    unmeant = [str(place) for place in places if not any(row.covers(name, place) for row in MEANT)]
+    assert unmeant == [], "\n".join(unmeant)
+
+
+CHAT = sorted(
+    name for name, route in ROUTES.items() if route.wire == "openai_chat" and route.prefix not in ("", "openai")
+)
+SAMPLES = ("parallel calls and their results", "three parallel calls", "cached input", "status 429", "thoughts")
+
+
+@pytest.mark.parametrize("name", CHAT)
+async def test_every_provider_of_the_chat_format_gets_the_same_by_both(name: str) -> None:
+    for sample in SAMPLES:
+        case = CASES[f"openai: {sample}"]
+        lean, litellm = await see(case, "openai", "lean", name), await see(case, "openai", "litellm", name)
+        places = differences(lean, litellm)
+        title = f"{name}: {sample}"
+        assert [str(place) for place in places if not any(row.covers(title, place) for row in MEANT)] == [], title
+
+
+@pytest.mark.parametrize("row", MEANT, ids=lambda row: f"{row.cases} {row.path}")
+async def test_every_meant_difference_is_one(row: Meant) -> None:
+    """A row that no case needs any more is deleted."""
+    assert row.right in ("lean", "litellm")
+    assert row.source.startswith("https://")
+    for name in (name for name in CASES if Meant(row.cases, "**", "", "", "").covers(name, Difference("", 0, 0))):
+        if any(row.covers(name, place) for place in await found(name)):
+            return
+    pytest.fail("no case differs there")
+
+
+def test_the_corpus_has_what_the_formats_share_and_what_each_has_alone() -> None:
+    counts = {format: sum(name.startswith(f"{format}:") for name in CASES) for format in FORMATS}
+    assert min(counts.values()) >= 150, counts
+    assert sum("status " in name or "error " in name for name in CASES) >= 3 * 20
+
+
+async def _seen(name: str) -> dict[str, Any]:
+    return dict(await see(CASES[name], name.partition(":")[0], "litellm"))
+
+
+def _changed(seen: Seen, path: str, value: object) -> dict[str, Any]:
+    """Return what was seen with another value at a path."""
+    head, _, rest = path.partition(".")
+    new = value if not rest else _changed_part(seen[head], rest, value)
+    return {**seen, head: new}
+
+
+def _changed_part(part: Any, path: str, value: object) -> Any:  # noqa: ANN401 - any JSON
+    head, _, rest = path.partition(".")
+    if isinstance(part, dict):
+        kept = {name: item for name, item in part.items() if name != head}
+        return (
+            kept
+            if value is MISSING and not rest
+            else {**kept, head: _changed_part(part[head], rest, value) if rest else value}
+        )
+    items = list(part)
+    items[int(head)] = _changed_part(items[int(head)], rest, value) if rest else value
+    return items
+
+
+TWO_RESULTS = "openai: parallel calls and their results"
+CHANGES = {
+    "a field's name": (TWO_RESULTS, "wire.0.body.max_tokens", MISSING),
+    "the clamp": (TWO_RESULTS, "wire.0.body.max_tokens", 322),
+    "an address": (TWO_RESULTS, "wire.0.path", "/v1/completions"),
+    "a header": (TWO_RESULTS, "wire.0.headers.authorization", "Bearer sk-other"),
+    "a number's type": (TWO_RESULTS, "wire.0.body.max_tokens", 321.0),
+    "a stop reason": ("openai: stop reason length", "answer.stop", "stop"),
+    "a token class": ("openai: cached input", "answer.usage", Usage(100, 20)),
+    "a charge": ("openai: cached input", "charge.0.2", 1),
+    "a kind of error": ("openai: status 429", "error.kind", "provider"),
+    "whether it was billed": ("openai: status 429", "error.billed", "unknown"),
+    "when to try again": ("openai: retry-after: 7", "error.retry_after", 7.5),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_a_change_in_any_place_is_seen(change: str) -> None:
+    name, path, value = CHANGES[change]
+    seen = await _seen(name)
+    assert differences(seen, seen) == ()
+    (place,) = differences(_changed(seen, path, value), seen)
+    assert place.path == path
+
+
+async def test_another_order_of_results_is_seen() -> None:
+    seen = await _seen(TWO_RESULTS)
+    messages = seen["wire"][0]["body"]["messages"]
+    swapped = _changed(seen, "wire.0.body.messages", [*messages[:3], messages[4], messages[3]])
+    assert {place.path for place in differences(swapped, seen)} == {
+        f"wire.0.body.messages.{at}.{field}" for at in (3, 4) for field in ("content", "tool_call_id")
+    }
+
+
+def test_a_row_covers_the_places_that_it_names_and_no_others() -> None:
+    place = Difference("wire.0.body.tools.1.input_schema.type", "object", MISSING)
+    for path, covers in {
+        "wire.0.body.tools.*.input_schema.type": True,
+        "wire.0.body.tools.*.*.type": True,
+        "wire.0.**": True,
+        "**": True,
+        "wire.0.body.tools.*.type": False,
+        "wire.0.body.tools.*": False,
+        "wire.1.**": False,
+    }.items():
+        assert Meant("anthropic: *", path, "lean", "", "").covers("anthropic: one tool", place) is covers, path
+        assert not Meant("openai: *", path, "lean", "", "").covers("anthropic: one tool", place)
