@@ -18,14 +18,15 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
+from agentctl.providers.routes import Via
 from tests.bill.bare_loop import TASK, spent
 from tests.support import fork_server
 from tests.support.bill.audit import Audit
 from tests.support.bill.book import book_of
 from tests.support.bill.nests import OUTER, is_outer
-from tests.support.bill.parts import KEY, PAID, PENNY, Paid, lookup, reaching
+from tests.support.bill.parts import CLIENT_VARIABLE, KEY, PAID, PENNY, Paid, lookup, reaching
 from tests.support.wire.server import Answer, Call, Fault, Mind, Script, Step, WireRequest, WireServer
 
 ROOT = Path(__file__).parents[2]
@@ -139,8 +140,8 @@ SCENARIOS = (
 )
 
 
-def run_agentctl(scenario: Scenario, folder: Path) -> Came:
-    """Run the command, watched at every step.
+def run_agentctl(scenario: Scenario, folder: Path, via: str = "auto") -> Came:
+    """Run the command, watched at every step; ``via`` is the client that calls the model.
 
     Raises:
         AssertionError: The ledger did not account for the bill at some step.
@@ -157,7 +158,7 @@ def run_agentctl(scenario: Scenario, folder: Path) -> Came:
     audit = Audit(state / "ledger.db")
     with WireServer(scenario.script(), rates=scenario.paid.rates, keys=[KEY]) as server:
         audit.watch(server.books)
-        environ = {**folders, **reaching(server, "openai"), "LLM_MODEL": scenario.paid.model}
+        environ = {**folders, **reaching(server, "openai"), "LLM_MODEL": scenario.paid.model, CLIENT_VARIABLE: via}
         _write_own_env(folder, environ)
         _act(scenario, server, lambda: [_start(words, folder, environ) for _ in range(scenario.processes)])
     audit.close()
@@ -259,13 +260,14 @@ def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bill.table", description=__doc__)
     parser.add_argument("--full", action="store_true", help="also what takes minutes")
     parser.add_argument("--only", metavar="WORDS", default="", help="the scenarios whose name begins so")
+    parser.add_argument("--via", choices=get_args(Via), default="auto", help="the client that calls the model")
     told = parser.parse_args(words)
     chosen = [one for one in SCENARIOS if one.name.startswith(told.only) and (told.full or not one.long)]
     print(HEADER, RULE, sep="\n", flush=True)
     told_apart = False
     for scenario in chosen:
         with tempfile.TemporaryDirectory() as ours, tempfile.TemporaryDirectory() as bare:
-            row = line(scenario, run_agentctl(scenario, Path(ours)), run_bare(scenario, Path(bare)))
+            row = line(scenario, run_agentctl(scenario, Path(ours), told.via), run_bare(scenario, Path(bare)))
         if scenario.apart and not told_apart:
             print("", APART, "", HEADER, RULE, sep="\n")
             told_apart = True

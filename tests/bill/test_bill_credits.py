@@ -53,6 +53,7 @@ NO_CREDIT: dict[str, Fault] = {
 }
 
 
+@pytest.mark.both_clients
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("name", NO_CREDIT)
 async def test_a_run_without_credit_ends_with_75_and_says_so(

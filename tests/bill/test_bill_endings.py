@@ -22,7 +22,7 @@ from tests.support.bill.audit import Audit
 from tests.support.bill.bodies import event
 from tests.support.bill.book import Attempt, book_of
 from tests.support.bill.flood import FloodServer, chunked
-from tests.support.bill.parts import KEY
+from tests.support.bill.parts import KEY, this_client
 from tests.support.wire.plugin import OpenWire
 from tests.support.wire.server import Answer, Call, Fault, Rates
 
@@ -39,7 +39,7 @@ async def attempted(
     async def nobody(_: object) -> None:
         pass
 
-    remote = RemoteProvider(provider, MODEL, api_key=KEY, base_url=base_url)
+    remote = RemoteProvider(provider, MODEL, api_key=KEY, base_url=base_url, via=this_client())
     ledger, limits = SqliteLedger(folder / "ledger.db"), CostLimit(max_cost_per_task=Decimal(5))
     said = ""
     try:
@@ -79,6 +79,7 @@ ENDINGS = [
 ]
 
 
+@pytest.mark.both_clients
 @pytest.mark.usefixtures("audited")
 @pytest.mark.parametrize(("status", "body", "place"), ENDINGS)
 async def test_a_refusal_is_void_only_where_it_surely_cost_nothing(
@@ -192,6 +193,7 @@ TOLD = {
 }
 
 
+@pytest.mark.both_clients
 @pytest.mark.parametrize("name", TOLD)
 async def test_report_is_charged_as_it_is_or_rejected(tmp_path: Path, name: str) -> None:
     told = TOLD[name]
@@ -213,6 +215,7 @@ async def test_report_is_charged_as_it_is_or_rejected(tmp_path: Path, name: str)
     assert said == ("" if is_over else "ok")
 
 
+@pytest.mark.both_clients
 @pytest.mark.parametrize("location", ["/v1/chat/completions", "http://gateway.invalid/v1/chat/completions"])
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 307, 308])
 async def test_a_redirect_gives_no_second_request(tmp_path: Path, wire: OpenWire, status: int, location: str) -> None:
@@ -233,6 +236,7 @@ CLAMPS = {
 }
 
 
+@pytest.mark.both_clients
 @pytest.mark.usefixtures("audited")
 @pytest.mark.parametrize("provider", CLAMPS)
 async def test_the_grant_is_in_the_bytes_of_every_paid_request(tmp_path: Path, wire: OpenWire, provider: str) -> None:
@@ -244,7 +248,7 @@ async def test_the_grant_is_in_the_bytes_of_every_paid_request(tmp_path: Path, w
     url = server.url if format != "openai" else f"{server.url}/v1"
     model = models.get(provider, "a-model")
     prices = {f"{provider}/{model}": PriceLine(Decimal(10), Decimal(30), certain=True)}
-    remote = RemoteProvider(provider, model, api_key=KEY, base_url=url, prices=prices)
+    remote = RemoteProvider(provider, model, api_key=KEY, base_url=url, prices=prices, via=this_client())
 
     async def nobody(_: object) -> None:
         pass

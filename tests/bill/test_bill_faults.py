@@ -27,6 +27,7 @@ from tests.support.bill.parts import (
     assert_within,
     priced,
     reaching,
+    this_client,
 )
 from tests.support.command_line import Commands
 from tests.support.wire.plugin import OpenWire
@@ -142,10 +143,21 @@ def assert_not_followed(books: Books) -> None:
     assert len([heard for heard in books.requests if heard.path != "/api/show"]) == 1  # a free question before it
 
 
-@pytest.fixture(scope="module")
-def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Ended]:
-    """Run every case that needs no process of its own, a dozen at once: most of their time is waiting."""
-    folder = tmp_path_factory.mktemp("faults")
+#: What every case came to, by the client that called the model.
+_ENDED: dict[str, dict[tuple[str, str], Ended]] = {}
+
+
+@pytest.fixture
+def ended(_client: None, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Ended]:
+    """Run every case that needs no process of its own, once for each client."""
+    client = this_client()
+    if client not in _ENDED:
+        _ENDED[client] = _all(tmp_path_factory.mktemp("faults"))
+    return _ENDED[client]
+
+
+def _all(folder: Path) -> dict[tuple[str, str], Ended]:
+    """Run the cases a dozen at once: most of their time is waiting."""
     found: dict[tuple[str, str], Ended] = {}
 
     few = anyio.Semaphore(12)  # with all at once the threads of their servers fight for the processor
@@ -216,6 +228,7 @@ def test_a_redirect_is_not_followed(ended: dict[tuple[str, str], Ended], format:
     assert_not_followed(ended["a redirect", format].books)
 
 
+@pytest.mark.both_clients
 @pytest.mark.parametrize("format", FORMATS)
 async def test_silent_connection_is_closed_before_the_retry(user: Here, wire: OpenWire, format: str) -> None:
     paid = PAID[format]

@@ -94,6 +94,7 @@ FLOODS: dict[str, Callable[[], Iterable[bytes]]] = {
 }
 
 
+@pytest.mark.both_clients
 @pytest.mark.parametrize("name", FLOODS)
 async def test_a_flood_is_left_with_the_hold_in_doubt_and_little_memory(user: Here, name: str) -> None:
     with FloodServer(FLOODS[name]) as server:
@@ -123,6 +124,7 @@ ODD = {
 }
 
 
+@pytest.mark.both_clients
 @pytest.mark.parametrize("name", ODD)
 async def test_an_odd_answer_is_accounted_for_and_never_our_own_bug(user: Here, wire: OpenWire, name: str) -> None:
     body, code = ODD[name]
@@ -148,6 +150,7 @@ ODD_CALLS = {
 }
 
 
+@pytest.mark.both_clients
 @pytest.mark.parametrize("name", ODD_CALLS)
 async def test_run_goes_on_after_an_odd_tool_call(user: Here, wire: OpenWire, name: str) -> None:
     odd = spoken(*ODD_CALLS[name], finish="tool_calls")
@@ -204,6 +207,7 @@ ECHOES = {
 }
 
 
+@pytest.mark.both_clients
 @pytest.mark.parametrize("form", ["text", "json", "jsonl"])
 @pytest.mark.parametrize("name", ECHOES)
 def test_a_key_that_is_sent_back_is_shown_and_kept_nowhere(

@@ -41,6 +41,7 @@ def looking(asked: WireRequest) -> Answer:
     )
 
 
+@pytest.mark.both_clients
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_run_that_a_limit_stops_says_what_it_has(shell: Commands, state: Path, wire: OpenWire, format: str) -> None:
     paid = PAID[format]

@@ -19,6 +19,7 @@ formats = pytest.mark.parametrize("format", FORMATS)
 DOLLAR = 1_000_000_000
 
 
+@pytest.mark.both_clients
 @formats
 async def test_a_model_past_its_clamp_is_recorded_in_full_and_ends_the_run(
     user: Here, wire: OpenWire, format: str
@@ -54,6 +55,7 @@ async def test_models_ceiling_is_held_in_every_later_run_after_an_overrun(
     assert_accounted(server.books, user.book)
 
 
+@pytest.mark.both_clients
 @formats
 async def test_report_above_the_hold_is_charged_and_ends_the_run(user: Here, wire: OpenWire, format: str) -> None:
     paid = PAID[format]

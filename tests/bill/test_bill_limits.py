@@ -40,6 +40,7 @@ def opened(wire: OpenWire, paid: Paid, script: Any = None, **more: Any) -> Any: 
     return wire(script or paid.busy, **{"rates": paid.rates, "keys": [KEY], **more})
 
 
+@pytest.mark.both_clients
 @formats
 def test_answers_of_four_cents_stop_at_a_limit_of_ten_cents(
     shell: Commands, state: Path, wire: OpenWire, format: str
@@ -67,6 +68,7 @@ def test_answers_of_four_cents_stop_at_a_limit_of_ten_cents(
     assert "Warning" not in ended.err
 
 
+@pytest.mark.both_clients
 @formats
 async def test_every_class_of_tokens_comes_to_the_same_nano_dollar_on_both_sides(
     user: Here, wire: OpenWire, format: str
@@ -135,6 +137,7 @@ async def test_answer_cut_short_by_the_limit_is_not_reported_as_complete(
     assert document["breaker"]["limit"] == "max_cost_per_task"
 
 
+@pytest.mark.both_clients
 @formats
 async def test_the_token_limit_binds_like_the_dollar_limit(user: Here, wire: OpenWire, format: str) -> None:
     paid = PAID[format]

@@ -29,7 +29,7 @@ from agentctl.runner.model_calls import ModelCalls
 from agentctl.settings import PriceLine
 from agentctl.settings.prices import price_lines
 from tests.support.bill.flood import FloodServer, chunked
-from tests.support.bill.parts import FORMATS, KEY, PAID, PRICES, Here, reaching
+from tests.support.bill.parts import FORMATS, KEY, PAID, PRICES, Here, reaching, this_client
 from tests.support.wire.plugin import OpenWire
 
 pytestmark = pytest.mark.usefixtures("litellm_is_loaded")
@@ -307,7 +307,9 @@ async def charged(
         pass
 
     with FloodServer(answer) as server:
-        remote = RemoteProvider(provider, model, api_key=KEY, base_url=f"{server.url}/v1", prices=prices)
+        remote = RemoteProvider(
+            provider, model, api_key=KEY, base_url=f"{server.url}/v1", prices=prices, via=this_client()
+        )
         ledger, limits = SqliteLedger(folder / "ledger.db"), CostLimit(max_cost_per_task=Decimal(100))
         try:
             await ledger.open_run("r", limits, task="t", agent="a", labels={})
@@ -325,6 +327,7 @@ async def charged(
     return dict(zip(COLUMNS, row, strict=True))
 
 
+@pytest.mark.both_clients
 @pytest.mark.parametrize("name", GOLDEN)
 async def test_a_usage_block_comes_to_the_nano_dollar_that_was_counted_by_hand(tmp_path: Path, name: str) -> None:
     golden = GOLDEN[name]
@@ -482,6 +485,7 @@ WHOLE: dict[str, tuple[str, dict[str, Any], int]] = {
 }
 
 
+@pytest.mark.both_clients
 @pytest.mark.parametrize("indent", [None, 2])
 @pytest.mark.parametrize("provider", WHOLE)
 async def test_an_answer_in_one_document_instead_of_a_stream_is_never_charged_less(
@@ -494,6 +498,7 @@ async def test_an_answer_in_one_document_instead_of_a_stream_is_never_charged_le
     assert row["nano"] >= nano
 
 
+@pytest.mark.both_clients
 @pytest.mark.parametrize("format", FORMATS)
 async def test_the_calls_of_a_run_are_repriced_to_what_its_server_billed(
     user: Here, wire: OpenWire, format: str

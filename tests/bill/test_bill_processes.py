@@ -38,6 +38,7 @@ def start(shell: Commands, server: WireServer, paid: Paid, *words: str) -> subpr
     return shell.start("run", TASK, "--json", *words, env=environ)
 
 
+@pytest.mark.both_clients
 def test_eight_processes_at_once_stay_within_one_hours_limit(shell: Commands, state: Path, wire: OpenWire) -> None:
     server = wire(partial(PENNY.busy, gap_s=0.01), rates=PENNY.rates, keys=[KEY])
     words = ("--max-cost-per-hour", "0.30", "--budget-wait", "10s")
@@ -97,6 +98,7 @@ def test_requests_of_a_killed_process_count_for_the_next_one(
     assert list((state / "ledger.owners").iterdir()) == []
 
 
+@pytest.mark.both_clients
 def test_ctrl_c_in_mid_answer_hangs_up_and_leaves_the_hold_in_doubt(
     state: Path, stalled: Callable[..., tuple[WireServer, subprocess.Popen[bytes]]]
 ) -> None:

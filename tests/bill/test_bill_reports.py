@@ -82,6 +82,7 @@ async def test_a_later_smaller_block_takes_nothing_off_the_bill(user: Here, wire
     assert_told(document, user.book)
 
 
+@pytest.mark.both_clients
 @pytest.mark.parametrize("how", [{"stall": True}, {"cut_at": "middle"}], ids=["silence", "a cut"])
 async def test_usage_reported_before_an_answer_broke_off_counts(
     user: Here, wire: OpenWire, how: dict[str, Any]

@@ -58,6 +58,7 @@ def test_failure_in_text_mode_leaves_stdout_empty(command: Command, wire: OpenWi
     assert "litellm" not in ended.err
 
 
+@pytest.mark.both_clients
 @pytest.mark.parametrize(
     ("name", "format"),
     [(name, format) for name in KINDS for format in FORMATS if (name, format) != ("no credit", "ollama")],
@@ -73,6 +74,7 @@ def test_failure_in_json_mode_is_one_document(command: Command, wire: OpenWire, 
     assert "Traceback" not in ended.err
 
 
+@pytest.mark.both_clients
 @pytest.mark.parametrize("format", FORMATS)
 def test_server_that_is_down_is_reported_with_a_hint_and_costs_nothing(
     command: Command, state: Path, format: str
@@ -236,6 +238,7 @@ def paths_in(body: object) -> Iterator[object]:
             yield from paths_in(json.loads(value) if name == "arguments" and isinstance(value, str) else value)
 
 
+@pytest.mark.both_clients
 @pytest.mark.parametrize("format", FORMATS)
 def test_every_letter_of_an_answer_and_of_a_call_arrives(command: Command, wire: OpenWire, format: str) -> None:
     """Some of these characters end a line for Python but not for a server: text cut there would be lost."""

@@ -55,6 +55,7 @@ def assert_covered(attempts: tuple[Attempt, ...], price: Price = GPT_4O) -> None
         assert one.hold_nano >= worst, one
 
 
+@pytest.mark.both_clients
 async def test_a_dearer_fallback_is_held_at_its_own_price_from_the_second_call_on(user: Here, wire: OpenWire) -> None:
     server = gateway(wire)
     document = await user.run(asking(server), prices=CHEAP, max_cost_per_task="0.01")

@@ -86,6 +86,7 @@ async def test_b02_the_call_that_would_pass_the_limit_is_not_made(user: Here, wi
     assert_within(server.books, user.book, 100_000_000)
 
 
+@pytest.mark.both_clients
 @formats
 async def test_b03_each_retry_is_held_and_counted_separately(user: Here, wire: OpenWire, format: str) -> None:
     """Elsewhere a $4 cap let $700 pass: retries, also those of a library's own, were billed and never counted."""
@@ -105,6 +106,7 @@ async def test_b03_each_retry_is_held_and_counted_separately(user: Here, wire: O
     assert_told(document, user.book)
 
 
+@pytest.mark.both_clients
 @pytest.mark.parametrize("usage", ["omit", "zero", "negative", "garbage"])
 @formats
 async def test_b04_an_answer_without_believable_usage_counts_as_the_worst_case(
@@ -121,6 +123,7 @@ async def test_b04_an_answer_without_believable_usage_counts_as_the_worst_case(
     assert_told(document, user.book)
 
 
+@pytest.mark.both_clients
 @formats
 async def test_b05_stream_that_we_close_counts_as_if_it_had_been_complete(
     user: Here, wire: OpenWire, format: str
@@ -146,6 +149,7 @@ DEAR_TO_WRITE = Rates(Decimal(10), Decimal(30), cached=Decimal(1), cache_write=D
 LINE = "{ input = 10, output = 30, cached_input = 1, cache_write = 12.5 }"
 
 
+@pytest.mark.both_clients
 @formats
 async def test_b06_cached_written_and_reasoning_tokens_count_once_at_their_own_price(
     user: Here, wire: OpenWire, format: str

@@ -61,6 +61,7 @@ def test_b10_a_price_in_another_unit_than_dollars_per_million_is_refused(
     assert server.books.requests == ()
 
 
+@pytest.mark.both_clients
 @formats
 async def test_b11_every_kind_of_call_goes_through_the_one_door(user: Here, wire: OpenWire, format: str) -> None:
     """Elsewhere helpers beside the main loop (titles, summaries, sub-agents) were outside the budget.
@@ -182,6 +183,7 @@ async def test_b14_each_limit_is_wired_for_each_provider(user: Here, wire: OpenW
     assert (server.books.chat_requests, user.book.attempts) == ((), ())
 
 
+@pytest.mark.both_clients
 async def test_b15_no_hold_is_left_behind_however_a_call_ends(user: Here, wire: OpenWire) -> None:
     """Elsewhere held amounts leaked, and refused what there was room for; or were given back twice."""
     paid = PAID["openai"]

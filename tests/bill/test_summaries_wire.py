@@ -55,6 +55,7 @@ def user(user: Here, diary: Diary) -> Here:
     return Here(user.folder, (diary,))
 
 
+@pytest.mark.both_clients
 @pytest.mark.parametrize("format", FORMATS)
 async def test_the_request_is_the_last_one_byte_for_byte_and_one_message_more(
     user: Here, wire: OpenWire, diary: Diary, format: str
@@ -281,6 +282,7 @@ async def test_hostile_log_stays_quoted_in_the_notes(user: Here, wire: OpenWire)
     assert lines[3:] == [*(f"> {line}" for line in evil.split("\n")), "]"]
 
 
+@pytest.mark.both_clients
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT], ids=["killed", "Ctrl-C"])
 def test_summary_under_way_when_the_run_is_stopped_is_in_doubt_like_any_call(
     shell: Commands, state: Path, wire: OpenWire, end: signal.Signals

@@ -13,7 +13,7 @@ import pytest
 
 from agentctl.providers import litellm_loader
 from tests.support.bill.audit import Audit
-from tests.support.bill.parts import TARIFF, TASK, Here, priced
+from tests.support.bill.parts import CLIENT_VARIABLE, TARIFF, TASK, Here, priced
 from tests.support.command_line import Commands, Ended
 from tests.support.wire.plugin import OpenWire
 from tests.support.wire.server import WireServer
@@ -24,6 +24,12 @@ def _collector() -> Iterator[None]:
     yield
     gc.enable()  # a run arranges the collector for a process of its own
     gc.unfreeze()
+
+
+@pytest.fixture(autouse=True)
+def _client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Call models by this client in every process of the test."""
+    monkeypatch.setenv(CLIENT_VARIABLE, getattr(request, "param", "auto"))
 
 
 @pytest.fixture(autouse=True)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, get_args
 
 from agentctl.cli.documents import run_document
 from agentctl.protocols import Observer
+from agentctl.providers.routes import Via
 from agentctl.runner.assemble import assemble
 from agentctl.settings import choose_provider, load_settings
 from tests.support.bill.book import Book, book_of
@@ -21,6 +23,14 @@ TASK = "How much memory is used?"
 LOOKUPS = ("system_load", "system_load", "system_memory")
 
 Document = dict[str, Any]
+#: The client of this test, for every process that it starts.
+CLIENT_VARIABLE = "LLM_CLIENT"
+
+
+def this_client() -> Via:
+    """Return the client by which this test calls models."""
+    found = os.environ.get(CLIENT_VARIABLE, "auto")
+    return next(via for via in get_args(Via) if via == found)
 
 
 def lookup(step: int) -> Call:
@@ -120,7 +130,7 @@ class Here:
         folders = {f"AGENTCTL_{kind.upper()}_DIR": str(self.folder / kind) for kind in ("state", "config", "cache")}
         loaded = load_settings(
             flags=flags,
-            environ={"AGENTCTL_SANDBOX": "none", **folders, **environ},
+            environ={"AGENTCTL_SANDBOX": "none", CLIENT_VARIABLE: this_client(), **folders, **environ},
             cwd=self.folder,
             config=priced(self.folder, prices),
             remember=False,
