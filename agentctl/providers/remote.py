@@ -356,8 +356,8 @@ class RemoteProvider(LLMProvider):
         try:
             return self._network.get()
         except LookupError:
-            plain = urlsplit(self._base_url).scheme == "http"
-            proxy = proxy_for(self._base_url or _SOMEWHERE)
+            url = self._base_url or self._found_url or _SOMEWHERE
+            plain, proxy = urlsplit(url).scheme == "http", proxy_for(url)
             network = NetworkTransport(verify=not plain, proxy=proxy)
             self._network.set(network)
             return network
