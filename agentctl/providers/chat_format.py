@@ -119,6 +119,17 @@ class _Call:
     pieces: list[str] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class _Thought:
+    text_before: int
+    calls_before: int
+    pieces: list[Thought] = field(default_factory=list)
+
+    def build(self) -> Thought:
+        text, signature, data = ("".join(part) for part in list(zip(*self.pieces, strict=True))[:3])
+        return Thought(text, signature, data, self.text_before, self.calls_before)
+
+
 class CompletionBuilder:
     """Builds a completion from the pieces of an answer: its text, and its tool calls by their place.
 
@@ -130,7 +141,7 @@ class CompletionBuilder:
         self._text: list[str] = []
         self._calls: dict[int, _Call] = {}
         self._order: list[_Call] = []
-        self._thoughts: dict[int, Thought] = {}
+        self._thoughts: dict[int, _Thought] = {}
         self._half = ""
         self._stop = ""
         self._is_refusal = False
@@ -181,12 +192,10 @@ class CompletionBuilder:
         call.pieces.append(piece.arguments)
 
     def _add_thought(self, piece: ThoughtPiece) -> None:
-        known, new = self._thoughts.get(piece.place), piece.thought
-        if known is None:
-            known = Thought(text_before=sum(map(len, self._text)), calls_before=len(self._order))
-        self._thoughts[piece.place] = known._replace(
-            text=known.text + new.text, signature=known.signature + new.signature, data=known.data + new.data
-        )
+        self.size += len(piece.thought.signature)  # its other parts are counted with the piece
+        if piece.place not in self._thoughts:
+            self._thoughts[piece.place] = _Thought(sum(map(len, self._text)), len(self._order))
+        self._thoughts[piece.place].pieces.append(piece.thought)
 
     def build(
         self, *, usage: Usage | None, model: str | None, billed_nano: int | None = None, fee: str | None = None
@@ -197,7 +206,8 @@ class CompletionBuilder:
             for number, call in enumerate(self._order, 1)
         )
         stop = _STOPS.get(self._stop, "tool_calls" if calls else "stop")
-        signed = tuple(one for one in self._thoughts.values() if one.signature or one.data)  # no other is taken back
+        thoughts = (thought.build() for thought in self._thoughts.values())
+        signed = tuple(one for one in thoughts if one.signature or one.data)  # no other is taken back
         return Completion(
             "".join(self._text),
             calls,

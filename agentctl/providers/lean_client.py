@@ -238,10 +238,12 @@ class LeanAnswer(AsyncIterator[Piece]):
                 if event.get("error"):
                     raise _NoAnswer("an error in the stream")
                 piece = self._piece(event)
-                if piece is not None:
+                if piece is not None and not piece.is_empty:
                     self._empty = 0
                     return piece if self._sift is None else self._sift(piece)
                 self._check_flood()
+                if piece is not None:
+                    return piece
             if self._is_over:
                 raise StopAsyncIteration
             try:

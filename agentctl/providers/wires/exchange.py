@@ -80,6 +80,12 @@ class Piece(NamedTuple):
     unknown: tuple[str, ...] = ()
     is_refusal: bool = False
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it brings the answer no further, whatever else it names."""
+        signed = any(part.thought.signature for part in self.thoughts)
+        return not (self.text or self.thought or self.calls or self.stop or signed)
+
 
 def write_body(content: Mapping[str, object]) -> Body:
     """Serialise a request: in UTF-8, or with everything escaped if a text holds half of a UTF-16 pair."""

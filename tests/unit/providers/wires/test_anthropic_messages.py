@@ -272,6 +272,15 @@ def test_an_answer_is_given_back_as_it_came() -> None:
     ]
 
 
+def test_a_flood_of_signatures_is_not_a_small_answer() -> None:
+    answer = CompletionBuilder()
+    for _ in range(100):
+        found = piece(delta({"type": "signature_delta", "signature": "x" * 1000}))
+        assert found is not None
+        assert answer.add(found) is None
+    assert answer.size >= 100_000
+
+
 def test_a_thought_without_a_signature_is_not_given_back() -> None:
     answer = CompletionBuilder()
     answer.add(Piece(thought="hm", thoughts=(ThoughtPiece(0, Thought("hm")),)))
