@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import weakref
 from collections.abc import Callable, Sequence
 from math import ceil
 from typing import NamedTuple
@@ -19,6 +20,7 @@ PER_MESSAGE = 4
 _encode = json.JSONEncoder(ensure_ascii=False, default=str).encode  # made once, as making it costs as much as using it
 LEAST_LEFT = 32  # the fewest tokens of a cut text, its mark included
 _CUT = re.compile(r"\n\[\.\.\. ([0-9,]{1,20}) characters: the middle is cut here")
+_MOST_TOOLS, _MOST_WAYS = 64, 4  # that are remembered with their counts
 _ROUNDS = 8  # attempts to cut a text to a size
 
 _LETTERS, _CAPITALS = b"abcdefghijklmnopqrstuvwxyz", b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -58,6 +60,43 @@ def rough_tokens(text: str) -> int:
 def json_text(value: object) -> str:
     """Return ``value`` as JSON for counting and showing; a value that JSON cannot write becomes its ``str()``."""
     return _encode(value)
+
+
+# What was counted once, by each way of counting. An id identifies an object only while that is alive: a message's
+# entry goes with the message, and a tool's entry holds the tool.
+_messages: dict[int, tuple[weakref.ref[Message], dict[Callable[[str], int], int]]] = {}
+_tools: dict[int, tuple[ToolSpec, dict[Callable[[str], int], int]]] = {}
+
+
+def _counted_once(message: Message, count: Callable[[str], int]) -> int:
+    """Return the tokens of a message by ``count``, its tool calls and frame included."""
+    key = id(message)
+    entry = _messages.get(key)
+    if entry is None or entry[0]() is not message:
+        entry = _messages[key] = weakref.ref(message, lambda _: _messages.pop(key, None)), {}
+    ways = entry[1]
+    if (known := ways.get(count)) is None:
+        if len(ways) >= _MOST_WAYS:
+            ways.clear()
+        calls = (f"{call.id}{call.name}{json_text(call.arguments)}" for call in message.tool_calls)
+        thoughts = (thought.text or thought.data for thought in message.thoughts)
+        texts = (message.text, message.tool_call_id or "", *calls, *thoughts)
+        known = ways[count] = PER_MESSAGE * (1 + len(message.tool_calls)) + sum(map(count, texts))
+    return known
+
+
+def _tool_counted_once(tool: ToolSpec, count: Callable[[str], int]) -> int:
+    if (entry := _tools.get(id(tool))) is None:
+        if len(_tools) >= _MOST_TOOLS:
+            _tools.clear()
+        entry = _tools[id(tool)] = tool, {}
+    ways = entry[1]
+    if (known := ways.get(count)) is None:
+        if len(ways) >= _MOST_WAYS:
+            ways.clear()
+        text = f"{tool.name}{tool.description}{json_text(tool.parameters)}"
+        known = ways[count] = PER_MESSAGE + count(text)
+    return known
 
 
 class Measure(NamedTuple):
@@ -101,12 +140,7 @@ class Measure(NamedTuple):
         >>> Measure().message(Message("user", "twelve bytes"))
         7
         """
-        count = self.count
-        calls = (f"{call.id}{call.name}{json_text(call.arguments)}" for call in message.tool_calls)
-        frames = PER_MESSAGE * (1 + len(message.tool_calls))
-        thoughts = (thought.text or thought.data for thought in message.thoughts)
-        texts = (message.text, message.tool_call_id or "", *calls, *thoughts)
-        return self._times(frames + sum(map(count, texts)))
+        return self._times(_counted_once(message, self.count))
 
     def conversation(self, messages: Sequence[Message]) -> int:
         """Return the tokens of a whole conversation.
@@ -124,11 +158,7 @@ class Measure(NamedTuple):
         >>> Measure().schemas([ToolSpec("ls", "Lists files.", {"type": "object"})])
         12
         """
-        return self._times(
-            sum(
-                PER_MESSAGE + self.count(f"{tool.name}{tool.description}{json_text(tool.parameters)}") for tool in tools
-            )
-        )
+        return self._times(sum(_tool_counted_once(tool, self.count) for tool in tools))
 
     def beside(self, tools: Sequence[ToolSpec]) -> int:
         """Return the tokens of a request besides its messages.

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import agentctl
 from agentctl.context.formats import read_tools
 from agentctl.context.tokens import PLAIN, ROUGH, Measure
-from agentctl.core.messages import Message
+from agentctl.core.messages import Message, ToolCall, ToolSpec
 from agentctl.core.pricing import ModelFacts
 from agentctl.providers.tokenizers import measure_for
 from agentctl.runner.plan import Plan
@@ -63,3 +63,30 @@ def test_measure_for_counts_a_request_by_itself() -> None:
     measure = agentctl.measure_for("openai", "gpt-4o")
     assert isinstance(measure, Measure)
     assert measure.request([Message("user", "Say hello.")]) == 7
+
+
+def test_message_and_schema_are_counted_once_by_each_way() -> None:
+    counted: list[str] = []
+
+    def count(text: str) -> int:
+        counted.append(text)
+        return len(text)
+
+    message = Message("assistant", "Look.", (ToolCall("c", "ls", {"path": "/"}),))
+    tool = ToolSpec("ls", "Lists files.", {"type": "object"})
+    measure = Measure(count=count)
+    first = measure.request([message], [tool])
+    known = len(counted)
+    assert [measure.scaled(2).request([message], [tool]), measure.request([message, message], [tool])] == [
+        2 * first,
+        first + measure.message(message),
+    ]
+    assert len(counted) == known
+    assert Measure(count=lambda text: 0).request([message], [tool]) == 12, "another way counts for itself"
+
+
+def test_message_that_takes_the_place_of_another_is_counted_anew() -> None:
+    def sizes() -> set[int]:
+        return {Measure(count=len).message(Message("user", "x" * size)) - size for size in range(200)}
+
+    assert sizes() == {4}
