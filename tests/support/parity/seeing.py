@@ -14,7 +14,7 @@ from typing import Any
 from agentctl.core.errors import AgentctlError
 from agentctl.core.events import CallDoubted, CallSettled, CallVoided, Event
 from agentctl.core.limits import CostLimit
-from agentctl.core.messages import Completion, Delta, Reported, Request
+from agentctl.core.messages import Completion, Delta, Reported, Request, Usage
 from agentctl.core.pricing import ModelFacts, Price
 from agentctl.ledger import SqliteLedger
 from agentctl.providers.remote import RemoteProvider
@@ -22,7 +22,7 @@ from agentctl.providers.routes import Client
 from agentctl.runner.model_calls import ModelCalls
 from tests.support.ledger.process import IN_MEMORY
 from tests.support.parity.cases import Case
-from tests.support.wire.server import Heard, WireServer
+from tests.support.wire.server import Answer, Heard, WireServer
 
 #: The headers that the providers' documents ask for.
 _ASKED_FOR = ("authorization", "x-api-key", "api-key", "anthropic-version", "anthropic-beta", "content-type")
@@ -68,7 +68,8 @@ async def see(case: Case, format: str, via: Client, name: str = "") -> Seen:
 
     ``name`` is another provider than the format's own.
     ``wire`` has each request as it arrived, ``answer`` the completion, ``error`` what was raised instead, ``charge``
-    what the ledger wrote, in nano-dollars.
+    what the ledger wrote, in nano-dollars. ``billed`` are the tokens by class that the server reported, None where the
+    case has no such report.
     """
     with WireServer(case.step(format), repeat=True) as server:
         return await _send(server, case, case.provider(server, format, via, name))
@@ -109,6 +110,7 @@ async def _send(server: WireServer, case: Case, provider: RemoteProvider) -> See
         "answer": _answer(heard.completion),
         "error": _error(heard.error),
         "raised": _error(raised),
+        "billed": _billed(server, case, provider.provider),
         "charge": [_charge(event) for event in events if isinstance(event, CallSettled | CallVoided | CallDoubted)],
     }
 
@@ -132,6 +134,17 @@ def _answer(completion: Completion | None) -> Mapping[str, object] | None:
         for number, call in enumerate(completion.tool_calls, 1)
     ]
     return found
+
+
+def _billed(server: WireServer, case: Case, format: str) -> Usage | None:
+    """Return what the server reported; Ollama reports neither what it cached nor what it thought."""
+    step = case.step(format)
+    if not (isinstance(step, Answer) and step.garbage is None and step.usage == "report" and server.books.entries):
+        return None
+    tokens = server.books.entries[0].tokens
+    if format == "ollama":
+        return Usage(tokens.input, tokens.output)
+    return Usage(tokens.input, tokens.output, tokens.cached, tokens.cache_write, tokens.reasoning)
 
 
 def _error(error: BaseException | None) -> Mapping[str, object] | None:

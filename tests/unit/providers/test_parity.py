@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from agentctl.core.messages import Usage
-from agentctl.providers.routes import ROUTES, choose_client
+from agentctl.providers.routes import ROUTES
 from tests.support.formats import FORMATS
 from tests.support.parity.comparing import MISSING, Difference, Meant, differences
 from tests.support.parity.corpus import CASES
@@ -24,9 +24,13 @@ _USED: set[Meant] = set()
 async def found(name: str) -> tuple[Difference, ...]:
     """Send a case by both clients; return where they differ."""
     case, format = CASES[name], name.partition(":")[0]
-    lean, litellm = await see(case, format, choose_client(format)), await see(case, format, "litellm")
+    lean, litellm = await see(case, format, "lean"), await see(case, format, "litellm")
+    assert (lean["client"], litellm["client"]) == ("lean", "litellm")
     assert litellm["wire"], "nothing was sent"
     assert litellm["charge"], "nothing was settled"
+    for seen in (lean, litellm):  # both read the usage by the same code, so that the server is the judge of it
+        if seen["billed"] is not None and seen["answer"] is not None and seen["answer"]["usage"] is not None:
+            assert seen["answer"]["usage"] == seen["billed"]
     return differences(lean, litellm)
 
 
