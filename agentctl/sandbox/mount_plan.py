@@ -92,17 +92,16 @@ def plan_mounts(config: SandboxConfig, private: Collection[str] = (), sockets: C
     folders = _outermost(place for place, kind in kinds if kind == "folder")
     inner = [(place, _kind(place)) for place in sorted(within)]
     folders_within = _outermost(place for place, kind in inner if kind == "folder")
+    covered, covered_within, frozen = frozenset(folders), frozenset(folders_within), _frozen_paths(config)
     return MountPlan(
         folders=folders,
-        files=tuple(place for place, kind in kinds if kind == "file" and not _under(place, folders)),
+        files=tuple(place for place, kind in kinds if kind == "file" and not _under(place, covered)),
         folders_within=folders_within,
-        files_within=tuple(place for place, kind in inner if kind == "file" and not _under(place, folders_within)),
-        links=tuple((at, to) for at, to in _links(config.given) if _under(at, folders)),
-        shown=tuple(place for place in required_paths(config) if _under(place, folders)),
-        guarded=tuple(
-            place for place in (*_own_program(config), *_frozen_paths(config)) if not _under(place, sorted(within))
-        ),
-        pinned=_folders_to_pin(workspace, (*within, *_frozen_paths(config))),
+        files_within=tuple(place for place, kind in inner if kind == "file" and not _under(place, covered_within)),
+        links=tuple((at, to) for at, to in _links(config.given) if _under(at, covered)),
+        shown=tuple(place for place in required_paths(config) if _under(place, covered)),
+        guarded=tuple(place for place in (*_own_program(config), *frozen) if not _under(place, within)),
+        pinned=_folders_to_pin(workspace, (*within, *frozen)),
     )
 
 
@@ -177,16 +176,21 @@ def exposed_paths(config: SandboxConfig) -> tuple[str, ...]:
     return config.workspace, config.given, *required_paths(config), *(at for at, _ in _links(config.given))
 
 
-def _under(place: str, folders: Sequence[str]) -> bool:
-    return any(is_beneath(place, folder) for folder in folders)
+def _under(place: str, folders: Collection[str]) -> bool:
+    """Return whether ``place`` is one of the folders or lies in one; a set is quickest."""
+    while place:
+        if place in folders:
+            return True
+        place = place.rpartition("/")[0]
+    return "/" in folders
 
 
 def _outermost(places: Iterable[str]) -> tuple[str, ...]:
     """Leave out paths that lie in another one; a folder comes before the paths in it."""
-    kept: list[str] = []
+    kept: dict[str, None] = {}
     for place in sorted(places):
         if not _under(place, kept):
-            kept.append(place)
+            kept[place] = None
     return tuple(kept)
 
 

@@ -62,7 +62,7 @@ def read_lines(file: str) -> list[str]:
 
 def unescape(path: str) -> str:
     """Decode a path of mountinfo, in which blanks and similar characters are octal escapes (proc_pid_mountinfo(5))."""
-    return re.sub(r"\\(\d{3})", lambda escaped: chr(int(escaped[1], 8)), path)
+    return path if "\\" not in path else re.sub(r"\\(\d{3})", lambda escaped: chr(int(escaped[1], 8)), path)
 
 
 def kernel_mounts() -> Iterator[str]:

@@ -19,6 +19,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import NamedTuple
 
 from agentctl.sandbox.mount_table import read_lines, unescape
@@ -26,6 +27,7 @@ from agentctl.sandbox.mount_table import read_lines, unescape
 _HEAD_BYTES = 64  # of the mount list, which begins with an id unique to the namespace
 _MOST_ENTRIES = 60_000
 _MOST_SECONDS = 0.25
+_MOST_TABLES = 64  # of mount namespaces that are remembered
 _NEVER_WALKED = frozenset(
     {"proc", "sys", "dev", "run", "tmp", "home", "root", "boot", "usr", "bin", "sbin", "lib", "lib32", "lib64"}
 )
@@ -81,24 +83,36 @@ def is_bound(place: str) -> bool:
 
 def mounts_of(process: str) -> tuple[MountEntry, ...]:
     """Return the mounts that a process sees, in their order; empty if they cannot be read."""
-    found = []
-    for line in read_lines(f"/proc/{process}/mountinfo"):
-        fields = line.split(" ", 5)
-        found.append(MountEntry(fields[2], unescape(fields[3]), unescape(fields[4])))
-    return tuple(found)
+    return _parse_mounts("\n".join(read_lines(f"/proc/{process}/mountinfo")))
+
+
+@lru_cache(maxsize=_MOST_TABLES)
+def _parse_mounts(table: str) -> tuple[MountEntry, ...]:
+    """Return the mounts of a table, which rarely changes from one command to the next."""
+    rows = (line.split(" ", 5) for line in table.split("\n") if line)
+    return tuple(MountEntry(row[2], unescape(row[3]), unescape(row[4])) for row in rows)
 
 
 def translate_path(place: str, theirs: Sequence[MountEntry], ours: Iterable[MountEntry]) -> Iterator[str]:
     """Yield the paths that a path of another mount namespace has in ours."""
-    around = [mount for mount in theirs if _rest(place, mount.place) is not None]
-    if not around:
+    on_top = {mount.place: mount for mount in theirs}  # of equals the last is on top
+    folder = next((folder for folder in _upwards(place) if folder in on_top), None)
+    if folder is None:
         return
-    mount = max(around, key=lambda mount: len(mount.place))  # of equals the last is on top
-    rest = _rest(place, mount.place) or ""
+    mount = on_top[folder]
+    rest = _rest(place, folder) or ""
     on_disk = f"{mount.root.rstrip('/')}{rest}" or "/"
     for own in ours:
         if own.device == mount.device and (beyond := _rest(on_disk, own.root)) is not None:
             yield f"{own.place.rstrip('/')}{beyond}"
+
+
+def _upwards(place: str) -> Iterator[str]:
+    """Yield a path, and each folder around it."""
+    while place:
+        yield place
+        place = place.rpartition("/")[0]
+    yield "/"
 
 
 def _read_lists() -> tuple[set[str], frozenset[str]]:
@@ -117,10 +131,12 @@ def _read_lists() -> tuple[set[str], frozenset[str]]:
     for (net, mounts), process in views.items():
         if net not in names:
             names[net] = _read_names(process)
-        theirs = () if own is not None and mounts == own[1] else mounts_of(process)
+        is_ours = own is not None and mounts == own[1]
+        theirs = () if is_ours or not names[net] else mounts_of(process)
         for number, name in names[net]:
             if name.startswith("/"):
-                candidates.update((name, *translate_path(name, theirs, ours)))
+                candidates.add(name)
+                candidates.update(translate_path(name, theirs, ours) if theirs else ())
             else:
                 relative.add(f"{number} {name}")
                 folders = folders or _working_folders(processes)
