@@ -22,7 +22,7 @@ Load = Callable[[], Count | None]
 """Loads a vocabulary, which takes a fraction of a second; None: it is not installed."""
 
 _REPORTS = 16
-_BEGIN, _NEED = 0.5, 0.75  # parts of the limit: where loading a vocabulary begins, and where the run waits for it
+_BEGIN, _NEED = 0.6, 0.75  # parts of the limit: where loading a vocabulary begins, and where the run waits for it
 _NOTABLE, _NOTABLE_FIXED = 0.02, 20
 _NOISE = 0.05  # the part by which a report may differ because its texts are of another kind
 _MOST = 4.0  # times the least factor
@@ -86,7 +86,7 @@ class _MethodInUse:
 
 
 class TokenCounter:
-    """Chooses how to count. ``rough`` needs no vocabulary; ``exact`` does, and loads when a request fills half.
+    """Chooses how to count. ``rough`` needs no vocabulary; ``exact`` does, and loads when a cut or a warning is near.
 
     ``known`` are the calibrations of earlier runs, by way of counting.
     """
@@ -106,7 +106,7 @@ class TokenCounter:
         self._exact, self._load = exact, load
         self._found: list[Count | None] = []
         self._thread: threading.Thread | None = None
-        self._last: tuple[tuple[Message, ...], tuple[ToolSpec, ...], int] | None = None
+        self._heard: deque[tuple[tuple[Message, ...], tuple[ToolSpec, ...], int]] = deque(maxlen=_REPORTS)
 
     @property
     def measure(self) -> Measure:
@@ -125,10 +125,10 @@ class TokenCounter:
     async def choose_measure(self, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...], limit: int) -> Measure:
         """Return how to count a request that may have ``limit`` tokens; wait for the vocabulary if it may not fit.
 
-        A request that certainly fills less than half is counted roughly: it needs neither a cut nor a warning.
+        A request that certainly fills less than three fifths is counted roughly: it needs neither a cut nor a warning.
         """
         if self._load is not None and limit:
-            most = self.measure.request(messages, tools) * (1 + self.measure.margin)
+            most = self._most_tokens(messages, tools)
             if most > limit * _BEGIN and self._thread is None:
                 self._thread = threading.Thread(
                     target=self._fetch, args=(self._load, messages, tools), name="vocabulary", daemon=True
@@ -142,10 +142,22 @@ class TokenCounter:
                 self._take_over(self._found[0])
         return self.measure
 
+    def _most_tokens(self, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...]) -> float:
+        """Return the most tokens that a request may have; only what its provider has not counted yet is doubtful."""
+        measure = self.measure
+        ours, margin = measure.request(messages, tools), 1 + measure.margin
+        if self._heard:
+            before, their_tools, reported = self._heard[-1]
+            if tools == their_tools and messages[: len(before)] == before:
+                return min(ours * margin, reported + (ours - measure.request(before, tools)) * margin)
+        return ours * margin
+
     def learn(self, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...], usage: Usage | None) -> None:
         """Learn from a provider's report of a request (cached input included); ignore None."""
-        if usage is not None and self._method.learn(messages, tools, usage.input_tokens):
-            self._last = (messages, tools, usage.input_tokens)
+        if usage is None or not self._method.learn(messages, tools, usage.input_tokens):
+            return
+        if self._load is not None:  # the vocabulary will learn from it, too
+            self._heard.append((messages, tools, usage.input_tokens))
 
     def _fetch(self, load: Load, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...]) -> None:
         count = None
@@ -163,9 +175,9 @@ class TokenCounter:
             return
         self._method = _MethodInUse(self._exact, count, self._known.get(self._exact.way))
         self._methods.append(self._method)
-        if self._last is not None:
-            self._method.learn(*self._last)
-            self._last = None
+        for report in self._heard:
+            self._method.learn(*report)
+        self._heard.clear()
 
 
 def _is_notable(line: Calibration, before: Calibration) -> bool:

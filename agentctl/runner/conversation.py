@@ -89,7 +89,7 @@ class Conversation:
             StateError: the ledger cannot be written.
         """
         if self._counter is not None:
-            self._measure = await self._counter.choose_measure(self._messages, offered, self._limit)
+            self._measure = await self._counter.choose_measure(self._messages, offered, self._earliest_cut())
         before, measure = self._messages, self._measure
         fitted, is_summarized = await self._fit(offered)
         is_cut = fitted != before
@@ -103,6 +103,12 @@ class Conversation:
             self._is_warned = self._is_warned or near or is_cut
             await self._emit(ContextMeasured(len(fitted), tokens, most, measure.way, near))
         return fitted
+
+    def _earliest_cut(self) -> int:
+        """Return the tokens from which on a request may be cut: the limit, or less where a summary needs room."""
+        limit = min(self._limit, self._most or self._limit)
+        room = None if self._summaries is None else self._summaries.room(self._measure, self._most)
+        return limit if room is None else min(limit, room)
 
     async def _fit(self, offered: tuple[ToolSpec, ...]) -> tuple[tuple[Message, ...], bool]:
         """Return the remaining conversation, and whether the model summarized the removed part.

@@ -63,7 +63,7 @@ async def test_a_run_learns_how_its_provider_counts_and_the_next_run_knows(
 ) -> None:
     server = wire(looking(3))
     env = reaching(server, format)
-    first = await run(tmp_path, env)
+    first = await run(tmp_path, env, limit=4200)  # so that a cut is near
     truths = [prompt(one.asked) for one in server.books.chat_requests if one.asked is not None]
     assert len(first) == len(truths) == 4
     assert "calibrated" not in first[0].counted_by
@@ -75,7 +75,7 @@ async def test_a_run_learns_how_its_provider_counts_and_the_next_run_knows(
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     assert f"{format}/{PAID[format].model}" in json.loads(kept.read_bytes())["models"]
 
-    second = await run(tmp_path, env)
+    second = await run(tmp_path, env, limit=4200)
     assert second[0].counted_by.endswith(", calibrated")
     assert truths[0] <= second[0].tokens * 1.1
     assert abs(second[-1].tokens - truths[-1]) <= 0.2 * truths[-1]

@@ -36,7 +36,10 @@ class Vocabulary:
     def load(self) -> Count:
         self.loads += 1
         self.may_go_on.wait(60)
-        return lambda text: -(-len(text) // 3)
+        return self.count
+
+    def count(self, text: str) -> int:
+        return -(-len(text) // 3)
 
 
 def counter(load: Load, **more: Calibration) -> TokenCounter:
@@ -52,23 +55,37 @@ def said(tokens: int) -> tuple[Message, ...]:
     return (Message("user", "x" * (4 * tokens - 16)),)
 
 
-async def test_request_surely_below_half_is_counted_without_a_vocabulary() -> None:
+async def test_request_surely_below_three_fifths_is_counted_without_a_vocabulary() -> None:
     vocabulary = Vocabulary()
     one = counter(vocabulary.load)
-    for tokens in (10, 100, 312):
+    for tokens in (10, 100, 312, 370):
         assert (await one.choose_measure(said(tokens), (), LIMIT)).way == "rough"
     assert vocabulary.loads == 0
+
+
+async def test_only_what_a_provider_has_not_counted_yet_is_doubtful() -> None:
+    vocabulary = Vocabulary()
+    one, before = counter(vocabulary.load), said(350)
+    await one.choose_measure(before, (), LIMIT)
+    one.learn(before, (), Usage(350, 1))
+    longer = (*before, Message("user", "x" * 600))  # 150 tokens more, 240 at most: 590 in all, and not 800
+    assert (await one.choose_measure(longer, (), LIMIT)).way == "rough, calibrated"
+    assert vocabulary.loads == 0
+    other = (Message("user", "y" * 2000),)  # the same length, and none of it counted
+    vocabulary.may_go_on.set()
+    assert (await one.choose_measure(other, (), LIMIT)).way == "exact, calibrated"
+    assert vocabulary.loads == 1
 
 
 async def test_vocabulary_loads_while_a_model_answers_and_delays_nothing() -> None:
     vocabulary = Vocabulary()
     one = counter(vocabulary.load)
-    assert (await one.choose_measure(said(350), (), LIMIT)).way == "rough", "it is still loading, and there is room"
+    assert (await one.choose_measure(said(410), (), LIMIT)).way == "rough", "it is still loading, and there is room"
     vocabulary.may_go_on.set()
     for thread in threading.enumerate():
         if thread.name == "vocabulary":
             thread.join(60)
-    assert (await one.choose_measure(said(360), (), LIMIT)).way == "exact"
+    assert (await one.choose_measure(said(420), (), LIMIT)).way == "exact"
     assert vocabulary.loads == 1
 
 
@@ -92,6 +109,20 @@ async def test_run_without_a_vocabulary_goes_on_and_says_so(broken: Exception | 
     one.learn(said(600), (), Usage(750, 1))
     assert one.measure.way == "rough, calibrated (its vocabulary is not installed)"
     assert set(one.new_calibrations) == {"rough"}
+
+
+async def test_vocabulary_that_comes_late_learns_from_every_report_before_it() -> None:
+    exact, sizes = Measure(count=Vocabulary().count), (100, 400, 800, 1500, 2500)
+    vocabulary = Vocabulary()
+    vocabulary.may_go_on.set()
+    one = counter(vocabulary.load)
+    for tokens in sizes:
+        await one.choose_measure(said(tokens), (), 100 * LIMIT)
+        one.learn(said(tokens), (), Usage(100 + exact.request(said(tokens)) * 14 // 10, 1))
+    await one.choose_measure(said(2500), (), LIMIT)
+    factor, fixed = one.new_calibrations["exact"]
+    assert (round(factor, 1), vocabulary.loads) == (1.4, 1)
+    assert abs(fixed - 100) < 60, "the last report alone would be taken for a factor of 1.43"
 
 
 async def test_reports_calibrate_the_rough_count_and_then_the_vocabulary_again() -> None:
