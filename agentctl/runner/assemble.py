@@ -20,7 +20,6 @@ from agentctl.ledger import SqliteLedger
 from agentctl.permissions.decision import permissions_of
 from agentctl.permissions.guards import LoopLimits
 from agentctl.protocols import Approver, LLMProvider, Observer
-from agentctl.providers.builtin.provider import BuiltinProvider
 from agentctl.runner.orchestrator import Orchestrator
 from agentctl.runner.plan import Plan
 from agentctl.runner.routing import find_agent, load_agents
@@ -61,6 +60,7 @@ def make_provider(
 
 
 def _builtin(loaded: Loaded) -> LLMProvider:
+    from agentctl.providers.builtin.provider import BuiltinProvider  # noqa: PLC0415 - its table is long
     from agentctl.tools.docker.client import likely_program  # noqa: PLC0415 - a run has it already, costs does not
 
     return BuiltinProvider(engine_program=likely_program(loaded.settings.docker_host))
