@@ -157,12 +157,17 @@ def _versions() -> Finding:
     import platform
     from importlib.metadata import PackageNotFoundError, version
 
-    from agentctl.cli.doctor.findings import missing, ok
+    from agentctl.cli.doctor.findings import missing, ok, warning
     from agentctl.core.version import __version__
+    from agentctl.providers.wires.model_parameters import checked_litellm
 
     try:
         litellm = version("litellm")
     except PackageNotFoundError:
         return missing("versions", f"agentctl {__version__}: litellm is not installed", "reinstall agentctl")
     message = f"agentctl {__version__}, litellm {litellm}, Python {platform.python_version()}"
-    return ok("versions", f"{message}, {platform.system()} {platform.release()}")
+    message += f", {platform.system()} {platform.release()}"
+    if litellm != (checked := checked_litellm()):
+        told = f"{message}: the lean client was compared with litellm {checked}, not with this one"
+        return warning("versions", told, f"pip install litellm=={checked}")
+    return ok("versions", message)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from agentctl.providers.wires.model_parameters import checked_litellm
 from tests.support.command_line import KEY, Ended, Here
 from tests.support.probe_host import Host, page
 from tests.support.wire.server import WireServer
@@ -222,3 +223,21 @@ def test_colours_come_where_they_are_asked_for(here: Here, monkeypatch: pytest.M
     assert "\x1b" not in here("doctor").out
     monkeypatch.setenv("AGENTCTL_COLOR", "always")
     assert "\x1b[32mok" in here("doctor").out
+
+
+def test_another_litellm_than_the_one_that_lean_was_compared_with_is_a_warning(
+    here: Here, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    usual = check(here("doctor", "--json"), "versions")
+    assert (usual["state"], usual["cure"]) == ("ok", None)
+    package = tmp_path / "site" / "litellm-9.9.9.dist-info"
+    package.mkdir(parents=True)
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: litellm\nVersion: 9.9.9\n")
+    monkeypatch.syspath_prepend(str(package.parent))
+    ended = here("doctor", "--json")
+    found = check(ended, "versions")
+    assert (ended.code, found["state"], found["stops_run"]) == (0, "warning", False)
+    checked = checked_litellm()
+    assert str(found["said"]).endswith(f": the lean client was compared with litellm {checked}, not with this one")
+    assert ", litellm 9.9.9, " in str(found["said"])
+    assert found["cure"] == f"pip install litellm=={checked}"
