@@ -260,10 +260,10 @@ class ContextPruned(NamedTuple):
 
 
 class Noted(NamedTuple):
-    """One sentence for the user."""
+    """One sentence for the user; a "detail" is only shown to one who asked for more."""
 
     text: str
-    level: Literal["info", "warning"] = "info"
+    level: Literal["info", "warning", "detail"] = "info"
 
 
 class Crashed(NamedTuple):

@@ -222,6 +222,11 @@ class FixedPriceProvider(LLMProvider):
         found = getattr(self._provider, "client", None)
         return found if isinstance(found, str) else None
 
+    @property
+    def unknown(self) -> object:
+        """What the provider's answers held that agentctl does not know, as the provider counts it."""
+        return getattr(self._provider, "unknown", None)
+
     def price_of(self, model: str, /, *, tier: str = "") -> Price | None:
         """Return the user's price, which applies to every model that answers, in every service tier."""
         return self._price if self._provider.facts.metered else None

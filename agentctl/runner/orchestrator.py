@@ -38,7 +38,7 @@ from agentctl.runner.loop import Loop, LoopOutcome, RunInput
 from agentctl.runner.model_calls import ModelCalls
 from agentctl.runner.plan import Plan
 from agentctl.runner.routing import MOST_TOOLS, AgentSpec, choose_agent, choose_tools
-from agentctl.runner.streaming import client_of
+from agentctl.runner.streaming import client_of, unknown_names
 from agentctl.runner.tool_calls import ToolDispatcher
 
 if TYPE_CHECKING:
@@ -327,6 +327,10 @@ class Orchestrator:
             for note in run.run_tools.notes() if run.run_tools else ():
                 with suppress(Exception):
                     await run.recorder.emit(Noted(note))
+            if unknown := unknown_names(self._provider):
+                said = f"{self._provider.facts.provider} sent what agentctl does not know: {', '.join(unknown)}"
+                with suppress(Exception):
+                    await run.recorder.emit(Noted(said, "detail"))
             unreported = run.run_tools.unreported() if run.run_tools else ()
             if unreported:
                 with suppress(Exception):

@@ -19,6 +19,7 @@ from agentctl.protocols import Ledger
 from agentctl.providers.llm_provider import LLMProvider
 from agentctl.providers.probe import ProbeResult, probe_provider
 from agentctl.runner.model_calls import ModelCalls
+from agentctl.runner.streaming import client_of, unknown_names
 
 CALLS = 3
 _SMALL, _TINY, _WITH_REASONING = 128, 16, 2048
@@ -51,7 +52,8 @@ class ProviderUnderTest:
 class ModelTestResult:
     """The findings of the paid calls; None: not tested, or unclear. Amounts in nano-dollars; ``ms``: first answer.
 
-    ``status`` is the exit code's name of the first thing that failed, "done" if nothing did.
+    ``status`` is the exit code's name of the first thing that failed, "done" if nothing did. ``client`` sent the calls,
+    ``unknown`` is what the answers held that agentctl does not know.
     """
 
     provider: str
@@ -68,6 +70,8 @@ class ModelTestResult:
     status: str = "done"
     error: str = ""
     hint: str = ""
+    client: str | None = None
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +171,8 @@ async def run_model_test(
         found,
         cost_nano=_sum([calls.cost_nano for calls in trial.made]),
         in_doubt_nano=_sum([calls.in_doubt_nano for calls in trial.made]),
+        client=client_of(provider),
+        unknown=unknown_names(provider),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -52,6 +53,14 @@ def client_of(provider: LLMProvider) -> str | None:
     """Return the client that sends a provider's requests, "lean" or "litellm"; None if it has neither."""
     found = getattr(provider, "client", None)  # of a user's own provider this may be anything
     return found if isinstance(found, str) and found in ("lean", "litellm") else None
+
+
+def unknown_names(provider: LLMProvider) -> tuple[str, ...]:
+    """Return what a provider's answers held that agentctl does not know, the most first: ``event new_event (3)``."""
+    found = getattr(provider, "unknown", None)
+    if client_of(provider) is None or not isinstance(found, Counter):
+        return ()
+    return tuple(f"{name} ({times})" for name, times in found.most_common())
 
 
 async def read_stream(

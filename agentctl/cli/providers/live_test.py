@@ -81,6 +81,9 @@ def try_providers(
             if error:
                 who = result.reach.provider
                 print_error(error if error.startswith(who) else f"{who}: {error}", hint)
+            if result.model_test is not None and result.model_test.unknown:
+                unknown = ", ".join(result.model_test.unknown)
+                print_stderr(safe_text(f"{result.reach.provider} sent what agentctl does not know: {unknown}"))
     raise typer.Exit(status_named(status).value)
 
 
@@ -244,5 +247,7 @@ def _entry(result: ProviderTestResult) -> Document:
         "ms": None if tried is None or tried.ms is None else round(tried.ms, 3),
         "reach_ms": round(there.ms, 3),
         "cost": {"usd": usd(cost), "nano_usd": cost, "in_doubt_usd": usd(doubt)},
+        "client": None if tried is None else tried.client,
+        "unknown": [] if tried is None else list(tried.unknown),
         "error": {"message": error, "hint": hint} if error else None,
     }

@@ -209,6 +209,8 @@ def event_lines(event: Event, meter: Meter, *, verbose: bool) -> tuple[ScreenLin
             why = " · you" if meter.was_asked(event.call) else f": {event.reason}"
             return (ScreenLine(f"{call_text(event.call)}{why}", "yellow", "denied:"),)
         case Noted():
+            if event.level == "detail":
+                return (ScreenLine(f"  {event.text}", "dim"),) if verbose else ()
             return (_warning(event.text) if event.level == "warning" else ScreenLine(event.text),)
         case LimitWarned():
             use = event.use

@@ -9,6 +9,7 @@ import pytest
 
 from agentctl.providers.routes import choose_client
 from tests.support.command_line import KEY, Here, row
+from tests.support.parity.streams import chunk, spoken, written
 from tests.support.wire.plugin import OpenWire
 from tests.support.wire.server import Answer, WireServer
 
@@ -105,6 +106,38 @@ def test_providers_list_names_the_client_of_each(here: Here, monkeypatch: pytest
     monkeypatch.setenv("LLM_CLIENT", "lean")
     gemini = row(here("providers", "list", "--json").document, "gemini")
     assert (gemini["client"], gemini["problem"]) == (None, "the lean client does not speak the format of Google")
+
+
+def strange(*_: object) -> Answer:
+    """Answer with a field, and a reason to end, that no document of OpenAI's names."""
+    events = [chunk({"content": "Hello.", "mood": "fine"}), chunk({}, "weary"), *spoken("openai")[-1:]]
+    return Answer(garbage=written("openai", events))
+
+
+SAID = "openai sent what agentctl does not know: "
+
+
+def test_what_agentctl_does_not_know_is_named_to_one_who_asks(here: Here, server: WireServer) -> None:
+    server.play(strange)
+    quiet, verbose, lines = here(*TASK), here(*TASK, "-v"), here(*TASK, "-o", "jsonl").lines
+    assert [ended.out for ended in (quiet, verbose)] == ["Hello.\n"] * 2
+    assert SAID not in quiet.err
+    (line,) = [line for line in verbose.err.splitlines() if SAID in line]
+    assert sorted(line.strip().removeprefix(SAID).split(", ")) == ["field delta.mood (1)", "reason weary (1)"]
+    (noted,) = [line for line in lines if line["event"] == "noted" and line["text"].startswith(SAID)]
+    assert noted["level"] == "detail"
+    assert here(*TASK, "-v", "--via", "litellm").err.count(SAID) == 0, "litellm does not tell"
+
+
+def test_providers_test_names_the_client_and_what_agentctl_does_not_know(here: Here, server: WireServer) -> None:
+    server.play(strange)
+    ended = here("providers", "test", "openai", "--json")
+    found = row(ended.document, "openai")
+    assert found["client"] == "lean"
+    assert isinstance(found["unknown"], list)
+    assert sorted(name.partition(" (")[0] for name in found["unknown"]) == ["field delta.mood", "reason weary"]
+    assert SAID in here("providers", "test", "openai").err
+    assert SAID not in here("providers", "test", "openai", "--free").err
 
 
 def test_runs_show_tells_the_client_of_a_run(here: Here, server: WireServer) -> None:

@@ -68,6 +68,7 @@ async def test_a_good_provider_passes_and_costs_what_the_server_billed(
         reports_usage=True,
         price_known=True,
         cost_nano=server.books.billed_nano,
+        client="lean",
     )
     assert found.ms is not None
     assert len(server.books.chat_requests) == CALLS
