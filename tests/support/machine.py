@@ -137,6 +137,14 @@ def _own_engine(*programs: str) -> str | None:
     return _fails("unshare", *spaces, "mount", "-t", "tmpfs", "tmpfs", "/run")
 
 
+#: A server of language models that others wrote, as tests/run installs it beside the tests' packages.
+AIMOCK = Path(sys.prefix, "aimock", "node_modules", "@copilotkit", "aimock", "dist", "cli.js")
+
+
+def _aimock() -> str | None:
+    return missing("node") or (None if AIMOCK.exists() else "bash tests/run installs it")
+
+
 PARTS: dict[str, Callable[[], str | None]] = {
     "Linux": _linux,
     "root": _root,
@@ -151,6 +159,7 @@ PARTS: dict[str, Callable[[], str | None]] = {
     "filter of system calls": _seccomp,
     "engine": _engine,
     "Podman's engine": _podman,
+    "aimock": _aimock,
 }
 
 
