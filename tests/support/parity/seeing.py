@@ -72,10 +72,10 @@ async def see(case: Case, format: str, via: Client, name: str = "") -> Seen:
     case has no such report.
     """
     with WireServer(case.step(format), repeat=True) as server:
-        return await _send(server, case, case.provider(server, format, via, name))
+        return await _send(server, case, case.provider(server, format, via, name), format)
 
 
-async def _send(server: WireServer, case: Case, provider: RemoteProvider) -> Seen:
+async def _send(server: WireServer, case: Case, provider: RemoteProvider, format: str) -> Seen:
     heard = _Listener(provider, case)
     events: list[Event] = []
 
@@ -110,7 +110,7 @@ async def _send(server: WireServer, case: Case, provider: RemoteProvider) -> See
         "answer": _answer(heard.completion),
         "error": _error(heard.error),
         "raised": _error(raised),
-        "billed": _billed(server, case, provider.provider),
+        "billed": _billed(server, case, format),
         "charge": [_charge(event) for event in events if isinstance(event, CallSettled | CallVoided | CallDoubted)],
     }
 
