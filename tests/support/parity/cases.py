@@ -51,7 +51,8 @@ class Case:
         """Return the provider that is asked: the format's own, or ``name``, which speaks the format of OpenAI."""
         model = self.model or MODELS[format]
         if name:
-            return RemoteProvider(name, model, api_key=KEY, base_url=server.openai_url, via=via)
+            url = server.url if name == "azure" else server.openai_url
+            return RemoteProvider(name, model, api_key=KEY, base_url=url, via=via)
         if format == "openai":
             return OpenAIProvider(model, api_key=KEY, base_url=server.openai_url, via=via)
         if format == "anthropic":
