@@ -38,7 +38,7 @@ from agentctl.runner.loop import Loop, LoopOutcome, RunInput
 from agentctl.runner.model_calls import ModelCalls
 from agentctl.runner.plan import Plan
 from agentctl.runner.routing import MOST_TOOLS, AgentSpec, choose_agent, choose_tools
-from agentctl.runner.streaming import client_of, unknown_names
+from agentctl.runner.streaming import client_of, describe_unknown
 from agentctl.runner.tool_calls import ToolDispatcher
 
 if TYPE_CHECKING:
@@ -321,16 +321,12 @@ class Orchestrator:
                         await run.recorder.emit(Noted(said, "warning"))
             except Exception as failure:  # noqa: BLE001 - every ending is a result
                 error = error or as_agentctl_error(failure)
-            if run.input and (late := run.input.late_warning()):
+            late, unknown = run.input and run.input.late_warning(), describe_unknown(self._provider)
+            notes = [Noted(late, "warning")] if late else []
+            notes += [Noted(note) for note in (run.run_tools.notes() if run.run_tools else ())]
+            for note in (*notes, *([Noted(unknown, "detail")] if unknown else [])):
                 with suppress(Exception):
-                    await run.recorder.emit(Noted(late, "warning"))
-            for note in run.run_tools.notes() if run.run_tools else ():
-                with suppress(Exception):
-                    await run.recorder.emit(Noted(note))
-            if unknown := unknown_names(self._provider):
-                said = f"{self._provider.facts.provider} sent what agentctl does not know: {', '.join(unknown)}"
-                with suppress(Exception):
-                    await run.recorder.emit(Noted(said, "detail"))
+                    await run.recorder.emit(note)
             unreported = run.run_tools.unreported() if run.run_tools else ()
             if unreported:
                 with suppress(Exception):

@@ -63,6 +63,12 @@ def unknown_names(provider: LLMProvider) -> tuple[str, ...]:
     return tuple(f"{name} ({times})" for name, times in found.most_common())
 
 
+def describe_unknown(provider: LLMProvider) -> str:
+    """Return a sentence about ``unknown_names``, "" if there are none."""
+    names = ", ".join(unknown_names(provider))
+    return f"{provider.facts.provider} sent what agentctl does not know: {names}" if names else ""
+
+
 async def read_stream(
     provider: LLMProvider, request: Request, sent: AttemptProgress, timeouts: StreamTimeouts, emit: Emit
 ) -> None:
