@@ -87,6 +87,16 @@ def test_wrong_client_is_an_error_only_for_a_model(
     assert server.books.connections == 0
 
 
+def test_provider_of_ones_own_is_called_by_the_client_of_its_kind(here: Here, server: WireServer, config: Path) -> None:
+    config.mkdir()
+    lab = f'[providers.lab]\nkind = "openai"\nbase_url = "{server.openai_url}"\nprice = 0\n'
+    (config / "config.toml").write_text(lab)
+    assert row(here("providers", "list", "--json").document, "lab")["client"] == "lean"
+    for via, client in (("auto", "lean"), ("lean", "lean"), ("litellm", "litellm")):
+        ended = here(*TASK, "--model", "lab/mine", "--via", via, "--json")
+        assert (ended.code, ended.document["client"], ended.document["cost"]["nano_usd"]) == (0, client, 0)
+
+
 def test_builtin_has_no_client_whatever_is_asked_for(here: Here) -> None:
     for via in ("auto", "lean", "litellm"):
         ended = here("run", "--provider", "builtin", "--via", via, "--json", "How much memory is used?")
