@@ -19,6 +19,8 @@ from tests.support.wire.plugin import OpenWire
 from tests.support.wire.server import Answer, WireRequest
 
 VOCABULARY = {"openai": "cl100k_base", "anthropic": "older Claude", "ollama": "cl100k_base"}
+#: A limit of the context to which the fourth request comes near, but not so near that anything is cut.
+NEAR = {"openai": 3300, "anthropic": 4200, "ollama": 3300}
 ROUGHLY = "kinds of characters"
 
 
@@ -63,7 +65,7 @@ async def test_a_run_learns_how_its_provider_counts_and_the_next_run_knows(
 ) -> None:
     server = wire(looking(3))
     env = reaching(server, format)
-    first = await run(tmp_path, env, limit=4200)  # so that a cut is near
+    first = await run(tmp_path, env, limit=NEAR[format])
     truths = [prompt(one.asked) for one in server.books.chat_requests if one.asked is not None]
     assert len(first) == len(truths) == 4
     assert "calibrated" not in first[0].counted_by
@@ -75,7 +77,7 @@ async def test_a_run_learns_how_its_provider_counts_and_the_next_run_knows(
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     assert f"{format}/{PAID[format].model}" in json.loads(kept.read_bytes())["models"]
 
-    second = await run(tmp_path, env, limit=4200)
+    second = await run(tmp_path, env, limit=NEAR[format])
     assert second[0].counted_by.endswith(", calibrated")
     assert truths[0] <= second[0].tokens * 1.1
     assert abs(second[-1].tokens - truths[-1]) <= 0.2 * truths[-1]
