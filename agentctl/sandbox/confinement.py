@@ -21,6 +21,7 @@ import stat
 import struct
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from types import MappingProxyType
 from typing import NamedTuple, Self, TypeVar
 
@@ -198,6 +199,7 @@ def machine_here() -> str | None:
     return name if name in MACHINES and struct.calcsize("P") == 8 else None
 
 
+@cache
 def seccomp_filter(machine: str, *, network: bool, user_namespaces: bool = True) -> bytes:
     """Return the filter for a machine of ``MACHINES``; ``network`` allows sockets of IPv4 and IPv6.
 

@@ -236,10 +236,13 @@ async def wait_until_full(folders: Mapping[str, str], *, most_growth: int = MOST
     ``folders`` are all writable folders on a disk, each with a name for messages.
     """
     watches = [_Watch(folder, name, most_growth) for folder, name in folders.items()]
+
+    def look() -> str | None:
+        return next((said for watch in watches if (said := watch.look()) is not None), None)
+
     while True:
-        for watch in watches:
-            if (said := await anyio.to_thread.run_sync(watch.look)) is not None:
-                return f"the command was ended: {said}"
+        if (said := await anyio.to_thread.run_sync(look)) is not None:
+            return f"the command was ended: {said}"
         await anyio.sleep(_PAUSE_S)
 
 
