@@ -142,7 +142,9 @@ AIMOCK = Path(sys.prefix, "aimock", "node_modules", "@copilotkit", "aimock", "di
 
 
 def _aimock() -> str | None:
-    return missing("node") or (None if AIMOCK.exists() else "bash tests/run installs it")
+    return missing("node") or (
+        _fails("node", str(AIMOCK), "--help") if AIMOCK.exists() else "bash tests/run installs it"
+    )
 
 
 PARTS: dict[str, Callable[[], str | None]] = {
