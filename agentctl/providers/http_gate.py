@@ -151,12 +151,11 @@ class Attempt:
             return
         with suppress(httpx.HTTPError, httpx.StreamError, AnswerTooLong):  # the answer is complete, and paid for
             with anyio.move_on_after(LATE_S):
-                async for _ in self._tap:
-                    if self.reader.over:
-                        break
+                while not self.reader.over and await anext(self._tap, None) is not None:
+                    self.events.clear()  # nobody takes them any more
             with anyio.move_on_after(END_S):
                 async for _ in self._tap:
-                    pass
+                    self.events.clear()
 
     def read(self, data: bytes) -> None:
         """Read the next bytes of the answer along.
@@ -178,6 +177,13 @@ class Attempt:
             self.reader.close()
         else:
             self._take(self.decoder, self.decoder.close())
+
+    def fail_midway(self, error: Exception) -> None:
+        """Record that the answer broke off, and read what came of its last event: a usage in it was reported."""
+        self.broken = self.broken or error
+        if self.decoder is not None and not self.is_error:
+            with suppress(AnswerTooLong):
+                self._take(self.decoder, self.decoder.close())
 
     def _take(self, decoder: JsonEvents, events: list[Event | None]) -> None:
         for event in events:
@@ -282,7 +288,7 @@ class _TappedBody(httpx.AsyncByteStream):
                 return _for_litellm(rest)
             raise
         except (httpx.HTTPError, AnswerTooLong, TimeoutError) as error:
-            attempt.broken = attempt.broken or error
+            attempt.fail_midway(error)
             raise
 
     async def _next(self) -> bytes:

@@ -231,6 +231,7 @@ class LeanAnswer(AsyncIterator[Piece]):
         attempt = self._attempt
         decoder = attempt.decoder
         while True:
+            is_quiet = False  # an event held nothing: a ping, an empty delta, a usage
             while attempt.events:
                 event = attempt.events.popleft()
                 if event is None:
@@ -244,7 +245,10 @@ class LeanAnswer(AsyncIterator[Piece]):
                 self._check_flood()
                 if piece is not None:
                     return piece
-            if self._is_over:
+                is_quiet = True
+            if is_quiet:
+                return Piece()
+            if self._is_over or attempt.reader.over:
                 raise StopAsyncIteration
             try:
                 await anext(self._bytes)

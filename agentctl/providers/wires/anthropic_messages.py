@@ -6,7 +6,9 @@ https://docs.claude.com/en/api/messages
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 
 from agentctl.core.messages import Message, Request, Thought, ToolCall, ToolSpec
 from agentctl.providers.chat_format import mark_places
@@ -93,8 +95,9 @@ def _turns(messages: Sequence[Message], first: int, marks: Iterable[int]) -> lis
     for role, blocks in turns:
         if role == "user":
             blocks.sort(key=lambda block: block["type"] != "tool_result")  # stable
-        else:
-            _remove_second_calls(blocks)
+    for (role, blocks), (_, following) in pairwise([*turns, ("", [])]):
+        if role == "assistant":
+            _tell_apart(blocks, following)
     if turns and turns[-1][0] == "assistant":
         _strip_end(turns[-1][1])
     return [{"role": role, "content": blocks} for role, blocks in turns]
@@ -139,17 +142,28 @@ def _id(id: str) -> str:
     return _NOT_IN_AN_ID.sub("_", id) or "_"
 
 
-def _remove_second_calls(blocks: list[Block]) -> None:
-    """Remove calls whose id another one of the turn has: ids must differ."""
-    seen = set[object]()
-    kept = list[Block]()
-    for block in blocks:
-        if block["type"] == "tool_use":
-            if block["id"] in seen:
-                continue
-            seen.add(block["id"])
-        kept.append(block)
-    blocks[:] = kept
+def _tell_apart(calls: list[Block], results: list[Block]) -> None:
+    """Give the calls of a turn whose ids are equal ids that differ, as they must, and their results the same ones.
+
+    One that has no counterpart is removed, as the API refuses it.
+    """
+    pairs = Counter(map(_id_of, calls)) & Counter(map(_id_of, results))
+    for blocks in (calls, results):
+        times = Counter[str]()
+        kept = list[Block]()
+        for block in blocks:
+            id = _id_of(block)
+            times[id] += bool(id)
+            if times[id] > 1:
+                block["id" if block["type"] == "tool_use" else "tool_use_id"] = f"{id}_{times[id]}"
+            if times[id] <= max(1, pairs[id]):
+                kept.append(block)
+        blocks[:] = kept
+
+
+def _id_of(block: Block) -> str:
+    """Return the id of a call or of its result, "" for another block."""
+    return str(block.get("id") or block.get("tool_use_id") or "")
 
 
 def _strip_end(blocks: list[Block]) -> None:

@@ -89,16 +89,38 @@ class Piece(NamedTuple):
 
 def write_body(content: Mapping[str, object]) -> Body:
     """Serialise a request: in UTF-8, or with everything escaped if a text holds half of a UTF-16 pair."""
-    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), default=_to_plain)
+    try:
+        text = _write(content)
+    except ValueError:
+        content = _with_null(content)
+        text = _write(content)
     try:
         return Body(content, text.encode())
     except UnicodeEncodeError:
-        return Body(content, json.dumps(content, separators=(",", ":"), default=_to_plain).encode(), True)
+        return Body(content, _write(content, escapes=True).encode(), True)
 
 
 def write_arguments(value: Mapping[str, object]) -> str:
-    """Return a call's arguments as the JSON text that models are shown."""
-    return json.dumps(value, ensure_ascii=False, default=_to_plain)
+    """Return a call's arguments as the JSON text that models are shown, without spaces, as the bound counts it."""
+    try:
+        return _write(value)
+    except ValueError:
+        return _write(_with_null(value))
+
+
+def _write(value: Mapping[str, object], *, escapes: bool = False) -> str:
+    """Return a value as JSON.
+
+    Raises:
+        ValueError: it holds a number that JSON does not have.
+    """
+    return json.dumps(value, ensure_ascii=escapes, separators=(",", ":"), default=_to_plain, allow_nan=False)
+
+
+def _with_null(value: Mapping[str, object]) -> Mapping[str, object]:
+    """Return a value with null for infinity and for what is no number: models write them, and Python reads them."""
+    found: Mapping[str, object] = json.loads(json.dumps(value, default=_to_plain), parse_constant=lambda _: None)
+    return found
 
 
 def _to_plain(value: object) -> object:

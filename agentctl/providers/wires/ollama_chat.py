@@ -31,6 +31,7 @@ _EVENT = frozenset(
 _MESSAGE = frozenset({"role", "content", "thinking", "tool_calls", "images", "tool_name", "tool_call_id"})
 _REASONS = frozenset({"stop", "length", "load", "unload"})
 _OPENS, _CLOSES = "<think>", "</think>"
+_MOST_HELD = 1_000  # characters before a tag
 
 
 def body(request: Request, facts: BodyFacts) -> Body:
@@ -109,7 +110,7 @@ class ThoughtTags:
             start = self._held.lstrip()
             if start.startswith(_OPENS):
                 self._tag, self._held = _CLOSES, start.removeprefix(_OPENS)
-            elif piece.stop or not _OPENS.startswith(start):
+            elif piece.stop or not _OPENS.startswith(start) or len(self._held) > _MOST_HELD:
                 self._tag, text, self._held = None, self._held, ""
         if self._tag == _CLOSES:
             thought, closed, rest = self._held.partition(_CLOSES)

@@ -71,7 +71,7 @@ def test_a_conversation_keeps_every_letter() -> None:
         {
             "role": "assistant",
             "content": None,
-            "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"ü": ["a", 1]}'}}],
+            "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"ü":["a",1]}'}}],
         },
         {"role": "tool", "tool_call_id": "1", "content": ""},
     ]

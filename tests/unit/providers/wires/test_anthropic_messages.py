@@ -130,6 +130,24 @@ def test_ids_in_a_turn_differ() -> None:
     assert len(turns(*said)[-1]["content"]) == 1
 
 
+def test_ids_in_a_turn_differ_and_each_call_keeps_its_result() -> None:
+    call = ToolCall("call_1", "docker_ps", {})
+    said = (
+        Message("user", "Twice."),
+        Message("assistant", "", (call, call)),
+        Message("tool", "one", tool_call_id="call_1"),
+        Message("tool", "two", tool_call_id="call_1"),
+    )
+    _, turn, results = turns(*said)
+    assert [block["id"] for block in turn["content"]] == ["call_1", "call_1_2"]
+    assert [(block["tool_use_id"], block["content"]) for block in results["content"]] == [
+        ("call_1", "one"),
+        ("call_1_2", "two"),
+    ]
+    *_, results = turns(*said[:1], Message("assistant", "", (call,)), *said[2:])
+    assert [block["content"] for block in results["content"]] == ["one"]
+
+
 THOUGHTS = (
     Thought("Let me see.", "c2ln"),
     Thought(data="aGlkZGVu", text_before=3),
@@ -186,7 +204,7 @@ PIECES: dict[str, tuple[dict[str, object], Piece | None]] = {
     ),
     "a call with its arguments": (
         start({"type": "tool_use", "id": "a", "name": "f", "input": {"x": 1}}),
-        Piece(calls=(CallPiece(1, "a", "f", '{"x": 1}'),)),
+        Piece(calls=(CallPiece(1, "a", "f", '{"x":1}'),)),
     ),
     "a part of the arguments": (
         delta({"type": "input_json_delta", "partial_json": '{"x'}),

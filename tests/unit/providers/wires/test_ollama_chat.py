@@ -83,11 +83,11 @@ PIECES: dict[str, tuple[dict[str, object], Piece | None]] = {
         calls(
             {"function": {"name": "f", "arguments": {"a": 1}}}, {"id": "b", "function": {"name": "g", "arguments": {}}}
         ),
-        Piece(calls=(CallPiece(None, "", "f", '{"a": 1}'), CallPiece(None, "b", "g", "{}"))),
+        Piece(calls=(CallPiece(None, "", "f", '{"a":1}'), CallPiece(None, "b", "g", "{}"))),
     ),
     "fractions": (
         calls({"function": {"name": "f", "arguments": {"a": Decimal("0.5")}}}),
-        Piece(calls=(CallPiece(None, "", "f", '{"a": 0.5}'),)),
+        Piece(calls=(CallPiece(None, "", "f", '{"a":0.5}'),)),
     ),
     "an unknown reason": (line(done=True, done_reason="tired"), Piece(stop="tired", unknown=("reason tired",))),
     "an unknown field": (line("a", mood=1), Piece("a", unknown=("field mood",))),
@@ -151,6 +151,11 @@ def test_a_thought_between_tags_is_none_of_the_text_however_it_is_cut(case: str)
 def test_no_character_is_lost_without_tags(texts: list[str]) -> None:
     text, thought = sifted(*texts)
     assert (text, thought) == ("".join(texts), "") or "<think>" in "".join(texts)
+
+
+def test_blanks_before_a_tag_are_not_held_for_ever() -> None:
+    tags = ThoughtTags()
+    assert sum(len(tags.sift(Piece(" ")).text) for _ in range(10_000)) == 10_000
 
 
 def test_everything_but_the_text_of_a_piece_stays() -> None:

@@ -31,7 +31,7 @@ def test_a_request_is_written_as_the_reference_has_it() -> None:
                     {
                         "id": "call_1",
                         "type": "function",
-                        "function": {"name": "docker_ps", "arguments": '{"all": true}'},
+                        "function": {"name": "docker_ps", "arguments": '{"all":true}'},
                     },
                     {"id": "call_2", "type": "function", "function": {"name": "docker_images", "arguments": "{}"}},
                 ],
@@ -127,7 +127,7 @@ PIECES: dict[str, tuple[dict[str, object], Piece | None]] = {
     ),
     "arguments as an object": (
         chunk(tool_calls=[call(arguments={"a": 1})]),
-        Piece(calls=(CallPiece(0, "a", "f", '{"a": 1}'),)),
+        Piece(calls=(CallPiece(0, "a", "f", '{"a":1}'),)),
     ),
     "a whole answer": (
         {"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]},
