@@ -46,7 +46,6 @@ ROUTER = "it chooses the model itself, and so the price"
 SEARCH = "it always searches, and searches are billed separately"
 
 _HINT = "reinstall agentctl with its dependencies, or add the model's price under [prices] in config.toml"
-
 _NO_ROW: PriceRow = MappingProxyType({})
 _NO_LINES: Mapping[str, PriceLine] = MappingProxyType({})
 
@@ -223,10 +222,14 @@ class Catalog:
     def _refusal(self, provider: str, model: str, mode: str) -> UsageError:
         import difflib  # noqa: PLC0415 - only an error asks for it
 
-        near = difflib.get_close_matches(model, self.models(provider), n=3, cutoff=0.45)
+        names = self.models(provider)
+        family = max((name for name in names if model.startswith(f"{name}-")), key=len, default=model)
+        closest = difflib.get_close_matches(model, names, n=3, cutoff=0.45)
+        near = [name for name in dict.fromkeys((family, *closest)) if name != model][:3]
         hint = f"chat models with similar names: {', '.join(near)}" if near else "choose a chat model"
-        message = f"{provider}/{model} is not a chat model (mode {mode})"
-        return UsageError(message + ("; agentctl uses the chat format" if mode == "responses" else ""), hint=hint)
+        only = "speaks only the Responses format, which agentctl does not speak"
+        said = only if mode == "responses" else f"is not a chat model (mode {mode})"
+        return UsageError(f"{provider}/{model} {said}", hint=hint)
 
     def _line(self, provider: str, model: str) -> PriceLine | None:
         """Return the user's line: by the full name, or by the model's name if that cannot be another provider's.

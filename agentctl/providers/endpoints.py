@@ -7,10 +7,11 @@ from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from agentctl.core.errors import AgentctlError, AuthFailed, UsageError
 from agentctl.settings import Settings
 from agentctl.settings.host import is_loopback, other_provider_key, other_provider_url
 from agentctl.settings.names import KEY_NAMES
-from agentctl.settings.provider_names import other_key_name, other_url_name
+from agentctl.settings.provider_names import other_key_name, other_url_name, title_of
 
 #: The address of a provider unless a setting names another one; its paths are appended.
 BASE_URLS: Mapping[str, str] = MappingProxyType(
@@ -113,11 +114,11 @@ def auth_headers(kind: str, key: str | None, url: str = "") -> dict[str, str]:
 
 
 class Access(NamedTuple):
-    """The key and the address of a provider; ``missing`` says what is not known, and where it would be read."""
+    """The key and the address of a provider; ``missing`` is the error if one of them is not known, else None."""
 
     key: str | None
     base_url: str
-    missing: str = ""
+    missing: AgentctlError | None = None
 
 
 def access_of(provider: str, key: str | None, base_url: str) -> Access:
@@ -127,9 +128,14 @@ def access_of(provider: str, key: str | None, base_url: str) -> Access:
     key = key or other_provider_key(provider)
     base_url = base_url or other_provider_url(provider) or HOSTED_URLS.get(provider, "")
     if not base_url:
-        return Access(key, base_url, f"its address is not known: set {other_url_name(provider)}")
-    needs_key = provider not in KEYLESS and not is_own_host(base_url)
-    return Access(key, base_url, f"it needs a key: set {other_key_name(provider)}" if needs_key and not key else "")
+        name = other_url_name(provider)
+        said = f"the address of {title_of(provider)} is not known: {name} is not set in the environment"
+        return Access(key, base_url, UsageError(said, hint=f"export {name}=URL"))
+    if key or provider in KEYLESS or is_own_host(base_url):
+        return Access(key, base_url)
+    name = other_key_name(provider)
+    said = f"provider {provider} needs a key, and {name} is not set in the environment"
+    return Access(key, base_url, AuthFailed(said, hint=f"export {name}=KEY", billed="no"))
 
 
 def is_own_host(url: str) -> bool:

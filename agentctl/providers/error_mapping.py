@@ -175,9 +175,8 @@ def _connection_error(attempt: Attempt, context: ErrorContext) -> ProviderError:
         )
     why, hint, is_final = _explain_connection(attempt.broken, context)
     kind = Unreachable if is_final else ProviderUnavailable
-    return kind(
-        f"{context.provider} cannot be reached at {context.base_url}: {why}", hint=hint, billed="no", unsent=True
-    )
+    place = f" at {context.base_url}" if context.base_url else ""
+    return kind(f"{context.provider} cannot be reached{place}: {why}", hint=hint, billed="no", unsent=True)
 
 
 def _explain_connection(broken: Exception | None, context: ErrorContext) -> tuple[str, str, bool]:

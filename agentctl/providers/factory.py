@@ -46,6 +46,7 @@ def create_llm_provider(
     Raises:
         UsageError: agentctl does not support the provider, a setting, the key or the address is invalid, or the lean
             client was asked for and does not speak the provider's format.
+        AuthFailed: the lean client was asked for, or is the only one for the provider (Azure), and there is no key.
 
     >>> from agentctl import create_llm_provider
     >>> provider = create_llm_provider("openai", model="gpt-4", api_key="sk-example")
@@ -83,7 +84,7 @@ def _make_provider(
     stored = settings.key_of(provider)
     key = api_key or (None if stored is None else stored.get_secret_value())
     url = base_url or base_url_of(settings, provider)
-    via = via or settings.llm_client
+    via = settings.llm_client if via is None else via
     own = settings.named(provider)
     prices = settings.price_lines if prices is None else prices
     window = fit_num_ctx(settings.max_context_tokens, settings.max_output_tokens)

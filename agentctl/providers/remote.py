@@ -72,7 +72,9 @@ class RemoteProvider(LLMProvider):
     ``unknown`` counts, by name, what the answers held and agentctl does not know: events, fields, reasons of an end.
 
     Raises:
-        UsageError: an argument is invalid, or the lean client was asked for and does not speak the provider's format.
+        UsageError: an argument is invalid, the lean client was asked for and does not speak the provider's format, or
+            only that client may be used and the provider's address is not known.
+        AuthFailed: only the lean client may be used, and the provider's key is not known.
     """
 
     def __init__(
@@ -106,8 +108,8 @@ class RemoteProvider(LLMProvider):
         self.unknown: Counter[str] = Counter()
         self.client: Client = choose_client(self.kind, via)
         if self.client == "lean" and own is None and (missing := access_of(provider, key, self._base_url).missing):
-            if via == "lean":
-                raise UsageError(f"the lean client cannot call {provider}: {missing}")
+            if via == "lean" or not ROUTES[self.kind].prefix:
+                raise missing
             self.client = "litellm"
         self._network: RunVar[httpx.AsyncHTTPTransport] = RunVar(f"connections to {provider}")
 

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 from agentctl.core.errors import UsageError
 from agentctl.core.messages import Request
+from agentctl.core.text import safe_text
 from agentctl.providers.stream_readers import (
     AnthropicReader,
     GeminiReader,
@@ -103,8 +104,10 @@ def choose_client(provider: str, via: Via = "auto") -> Client:
     """Return the client that calls a provider: the lean one if it speaks the format, unless ``via`` says litellm.
 
     Raises:
-        UsageError: the client that ``via`` names cannot call the provider.
+        UsageError: ``via`` is another word, or the client that it names cannot call the provider.
     """
+    if via not in ("auto", "lean", "litellm"):
+        raise UsageError(f"via cannot be {safe_text(repr(via))}; allowed: one of auto, lean, litellm")
     route = ROUTES.get(provider)
     if via == "litellm":
         if route is not None and not route.prefix:

@@ -90,7 +90,14 @@ def proxy_for(url: str, environ: Mapping[str, str] | None = None) -> str | None:
 def other_provider_key(provider: str, environ: Mapping[str, str] | None = None) -> str | None:
     """Return the key that a variable has of a provider whose key agentctl does not store, None if there is none."""
     environ = os.environ if environ is None else environ
-    return next((found for name in other_key_names(provider) if (found := environ.get(name, "").strip())), None)
+    name = other_provider_key_name(provider, environ)
+    return environ[name].strip() if name else None
+
+
+def other_provider_key_name(provider: str, environ: Mapping[str, str] | None = None) -> str:
+    """Return the variable that has the key of a provider whose key agentctl does not store, "" if none has."""
+    environ = os.environ if environ is None else environ
+    return next((name for name in other_key_names(provider) if environ.get(name, "").strip()), "")
 
 
 def other_provider_url(provider: str, environ: Mapping[str, str] | None = None) -> str:

@@ -16,13 +16,15 @@ import anyio
 
 from agentctl.cli.doctor.findings import Finding, missing, ok, warning
 from agentctl.cli.ui.format import ceiling, money
-from agentctl.core.errors import LIMIT_NAMES, EngineUnavailable, StateError
+from agentctl.core.errors import LIMIT_NAMES, AuthFailed, EngineUnavailable, StateError
 from agentctl.core.limits import WINDOWS
 from agentctl.core.pricing import ModelFacts, Price, price_command, to_nano
 from agentctl.core.text import list_names, nearest
 from agentctl.providers.catalog import load_catalog
-from agentctl.providers.endpoints import base_url_of, is_official, is_own_host, kind_of, public_url
+from agentctl.providers.endpoints import access_of, base_url_of, is_official, is_own_host, kind_of, public_url
+from agentctl.providers.routes import choose_client
 from agentctl.settings import KEY_NAMES, Loaded, ProviderChoice, Settings
+from agentctl.settings.host import other_provider_key_name
 from agentctl.settings.own_files import is_there
 
 PROJECT_FILES = (".env", ".agentctl.toml")
@@ -77,7 +79,7 @@ def check_key(loaded: Loaded, choice: ProviderChoice) -> tuple[Finding, ...]:
     field = f"{choice.provider}_api_key"
     found: list[Finding] = []
     if name is None:
-        found.append(ok("key", f"{choice.provider} needs no key"))
+        found.append(_check_other_key(choice.provider))
     elif loaded.settings.key_of(choice.provider) is None and not is_official(
         choice.provider, url := base_url_of(loaded.settings, choice.provider)
     ):
@@ -90,6 +92,16 @@ def check_key(loaded: Loaded, choice: ProviderChoice) -> tuple[Finding, ...]:
         found.append(ok("key", f"{loaded.names.get(field, name)} is set ({where})"))
     found += [warning("key", f"{empty} is set but empty", f"unset {empty}") for empty in loaded.empty_keys]
     return (*found, *_open_to_others(loaded.settings.config_dir, "key", 0o022, "other users can write to"))
+
+
+def _check_other_key(provider: str) -> Finding:
+    """Report whether there is a key of a provider whose key agentctl does not store."""
+    if name := other_provider_key_name(provider):
+        return ok("key", f"{name} is set (environment)")
+    lacking = None if provider in ("builtin", "ollama") else access_of(provider, None, "").missing
+    if isinstance(lacking, AuthFailed) and choose_client(provider) == "lean":
+        return warning("key", lacking.message, lacking.hint or "")
+    return ok("key", f"{provider} needs no key")
 
 
 def _open_to_others(folder: Path, subject: str, bits: int, message: str) -> tuple[Finding, ...]:

@@ -12,11 +12,13 @@ from agentctl.cli.ui.columns import Column, Page
 from agentctl.cli.ui.format import ceiling, plural
 from agentctl.core.errors import AgentctlError
 from agentctl.core.pricing import to_nano
-from agentctl.providers.endpoints import base_url_of, is_known, is_official, is_own_host, kind_of
-from agentctl.providers.routes import choose_client
+from agentctl.providers.endpoints import KEYLESS, access_of, base_url_of, is_known, is_official, is_own_host, kind_of
+from agentctl.providers.routes import ROUTES, choose_client
 from agentctl.settings import DEFAULT_MODELS, KEY_NAMES, KNOWN_PROVIDERS, Loaded, ProviderChoice
+from agentctl.settings.host import other_provider_key_name
 from agentctl.settings.key_file import mask_key
 from agentctl.settings.merge import format_value
+from agentctl.settings.provider_names import other_key_name
 
 if TYPE_CHECKING:
     from agentctl.cli.documents import Document
@@ -67,9 +69,9 @@ class ProviderRow:
     @property
     def needs_key(self) -> bool:
         """Whether a key is set, or a run without one would not start: a server of the user's may need none."""
-        if self.kind:
+        if self.kind or self.key is not None or self.must_have_key:
             return self.key is not None or self.must_have_key
-        return self.key_name is not None and (self.official or self.key is not None)
+        return self.key_name is not None and self.official
 
 
 def provider_rows(
@@ -88,11 +90,18 @@ def _row(name: str, loaded: Loaded, choice: ProviderChoice | None, catalog: Cata
     own, kind = loaded.settings.named(name), kind_of(loaded.settings, name)
     model = (DEFAULT_MODELS.get(name) if own is None else own.model) if choice is None else choice.model
     url = base_url_of(loaded.settings, name)
-    key = loaded.settings.key_of(name)
+    stored = loaded.settings.key_of(name)
+    key = None if stored is None else stored.get_secret_value()
     field = f"{name}_api_key"
     key_name = loaded.names.get(field, KEY_NAMES.get(name)) if own is None else own.key_variable or own.key_name
     key_from = "" if key is None else own.key_source if own is not None else str(loaded.sources[field])
     found, price_from, problem = None, "declared free", ""
+    address, must_have_key = url, own is not None and own.needs_key
+    if own is None and name not in KNOWN_PROVIDERS:  # its key and address are variables, not settings
+        key, address, lacking = access_of(name, None, "")
+        key_name, key_from = other_provider_key_name(name) or other_key_name(name), "" if key is None else "environment"
+        if lacking is not None and (route := ROUTES.get(name)) is not None and route.wire is not None:
+            must_have_key, problem = name not in KEYLESS and not is_own_host(address), lacking.message
     if own is not None and model is None:
         price_from = _price_from(_price_of_all(own), catalog, today)
     if model is not None:
@@ -111,9 +120,9 @@ def _row(name: str, loaded: Loaded, choice: ProviderChoice | None, catalog: Cata
         name=name,
         chosen=choice is not None,
         key_name=key_name,
-        key=None if key is None else mask_key(key.get_secret_value()),
+        key=None if key is None else mask_key(key),
         key_from=key_from,
-        base_url=format_value(url),
+        base_url=format_value(address),
         official=is_official(name, url),
         model=model,
         is_default_model=model is not None and (choice is None or choice.default_model),
@@ -124,7 +133,7 @@ def _row(name: str, loaded: Loaded, choice: ProviderChoice | None, catalog: Cata
         client=client,
         problem=problem,
         kind="" if own is None else own.kind,
-        must_have_key=own is not None and own.needs_key,
+        must_have_key=must_have_key,
         defined_in="" if own is None else str(loaded.sources["providers"]),
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from agentctl.providers.routes import choose_client
+from agentctl.settings.key_file import mask_key
 from tests.support.command_line import KEY, Here, row
 from tests.support.parity.streams import chunk, spoken, written
 from tests.support.wire.plugin import OpenWire
@@ -71,6 +72,36 @@ def test_lean_where_it_cannot_be_had_ends_before_anything_is_sent(
     estimated = here(*TASK, "--provider", "gemini", "--estimate", *words)
     assert (estimated.code, "does not speak the format of Google" in estimated.err) == (2, True)
     assert server.books.connections == 0
+
+
+def test_azure_without_address_or_key_ends_before_anything_is_sent(
+    here: Here, server: WireServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def azure(*words: str) -> tuple[int, object]:
+        ended = here(*TASK, "--model", "azure/gpt-4o", "--json", *words)
+        return ended.code, ended.document["error"] and ended.document["error"]["hint"]
+
+    for words in ((), ("--via", "lean")):
+        assert azure(*words) == (2, "export AZURE_API_BASE=URL")
+    monkeypatch.setenv("AZURE_API_BASE", "https://resource.openai.azure.com")
+    for words in ((), ("--via", "lean")):
+        assert azure(*words) == (77, "export AZURE_API_KEY=KEY")
+    monkeypatch.setenv("LLM_MODEL", "azure/gpt-4o")
+    doctor = here("doctor")
+    assert "`run` would not start: provider azure needs a key, and AZURE_API_KEY is not set" in doctor.out
+    assert "azure needs no key" not in doctor.out
+    found = row(here("providers", "list", "--json").document, "azure")
+    assert found["key"] == {"needed": True, "name": "AZURE_API_KEY", "masked": None, "from": None}
+    assert "needs a key" in str(found["problem"])
+    assert server.books.connections == 0
+    monkeypatch.setenv("AZURE_API_BASE", server.url)
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", KEY)
+    assert azure() == (0, None)
+    assert "AZURE_OPENAI_API_KEY is set (environment)" in here("doctor").out
+    found = row(here("providers", "list", "--json").document, "azure")
+    told = {"needed": True, "name": "AZURE_OPENAI_API_KEY", "masked": mask_key(KEY), "from": "environment"}
+    assert found["key"] == told
+    assert (found["base_url"], found["problem"], found["client"]) == (server.url, None, "lean")
 
 
 def test_wrong_client_is_an_error_only_for_a_model(

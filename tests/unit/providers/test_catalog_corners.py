@@ -30,10 +30,13 @@ def test_a_model_of_the_responses_format_is_refused_with_chat_models_like_it(tmp
     rows = {"gpt-5": CHAT, "gpt-5-mini": CHAT, "gpt-5-pro": {**CHAT, "mode": "responses"}, "o1-pro": CHAT}
     with pytest.raises(UsageError) as caught:
         made(tmp_path, rows).facts("openai", "gpt-5-pro")
-    assert (
-        caught.value.message == "openai/gpt-5-pro is not a chat model (mode responses); agentctl uses the chat format"
-    )
+    said = "openai/gpt-5-pro speaks only the Responses format, which agentctl does not speak"
+    assert caught.value.message == said
     assert caught.value.hint == "chat models with similar names: gpt-5, gpt-5-mini, o1-pro"
+    rows = {f"gpt-5-code{letter}": CHAT for letter in "abc"} | {"gpt-5": CHAT, "gpt-5-codex": rows["gpt-5-pro"]}
+    with pytest.raises(UsageError) as caught:
+        made(tmp_path, rows).facts("openai", "gpt-5-codex")
+    assert (caught.value.hint or "").startswith("chat models with similar names: gpt-5, gpt-5-code")
 
 
 def test_the_models_of_a_provider_are_listed_as_they_are_asked_for(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import httpx
@@ -15,7 +15,7 @@ from agentctl.core.errors import AuthFailed, ParameterRefused, ProviderUnavailab
 from agentctl.core.messages import Completion, Delta, KeepAlive, Message, Request, ToolCall, Usage
 from agentctl.providers.connections import NetworkTransport
 from agentctl.providers.endpoints import HOSTED_URLS
-from agentctl.providers.factory import AnthropicProvider, OllamaProvider, OpenAIProvider
+from agentctl.providers.factory import AnthropicProvider, OllamaProvider, OpenAIProvider, create_llm_provider
 from agentctl.providers.http_gate import Attempt, Gate, RequestTerms
 from agentctl.providers.lean_client import _join
 from agentctl.providers.remote import RemoteProvider
@@ -165,10 +165,33 @@ def test_without_a_key_or_an_address_the_call_is_litellms(monkeypatch: pytest.Mo
     assert RemoteProvider("xai", "grok-4").client == "litellm"
     assert RemoteProvider("hosted_vllm", "qwen").client == "litellm"
     assert RemoteProvider("hosted_vllm", "qwen", base_url="http://box:8000/v1").client == "lean"
-    with pytest.raises(UsageError, match="the lean client cannot call xai: it needs a key: set XAI_API_KEY"):
+    with pytest.raises(AuthFailed, match="provider xai needs a key, and XAI_API_KEY is not set") as no_key:
         RemoteProvider("xai", "grok-4", via="lean")
-    with pytest.raises(UsageError, match="its address is not known: set HOSTED_VLLM_API_BASE"):
+    assert no_key.value.hint == "export XAI_API_KEY=KEY"
+    with pytest.raises(UsageError, match="address of hosted_vllm is not known: HOSTED_VLLM_API_BASE") as no_address:
         RemoteProvider("hosted_vllm", "qwen", via="lean")
+    assert no_address.value.hint == "export HOSTED_VLLM_API_BASE=URL"
+
+
+def test_azure_without_an_address_or_a_key_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AZURE_API_BASE", "AZURE_OPENAI_ENDPOINT", "AZURE_API_KEY", "AZURE_OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UsageError, match="address of Azure OpenAI is not known: AZURE_API_BASE is not set") as refused:
+        RemoteProvider("azure", "gpt-4o")
+    assert refused.value.hint == "export AZURE_API_BASE=URL"
+    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "https://resource.openai.azure.com")
+    with pytest.raises(AuthFailed, match="provider azure needs a key, and AZURE_API_KEY is not set") as no_key:
+        RemoteProvider("azure", "gpt-4o")
+    assert (no_key.value.hint, no_key.value.billed) == ("export AZURE_API_KEY=KEY", "no")
+    assert RemoteProvider("azure", "gpt-4o", api_key="azure-0123456789").client == "lean"
+
+
+@pytest.mark.parametrize("via", ["", "LEAN", "sdk"])
+def test_another_client_than_the_two_is_refused(via: str) -> None:
+    with pytest.raises(UsageError, match=f"via cannot be '{via}'; allowed: one of auto, lean, litellm"):
+        RemoteProvider("openai", "gpt-4o", via=cast("Via", via))
+    with pytest.raises(UsageError, match=f"via cannot be '{via}'"):
+        create_llm_provider("openai", model="gpt-4o", api_key=KEY, via=cast("Via", via))
 
 
 @pytest.mark.parametrize("name", sorted(HOSTED_URLS))
