@@ -149,7 +149,14 @@ class Measure(NamedTuple):
         >>> Measure().conversation([Message("user", "twelve bytes")] * 2)
         14
         """
-        return sum(map(self.message, messages))
+        if self.factor != 1:
+            return sum(map(self.message, messages))
+        count, total = self.count, 0
+        for message in messages:  # with every turn, all before it come again: look them up without a call
+            entry = _messages.get(id(message))
+            known = entry[1].get(count) if entry is not None and entry[0]() is message else None
+            total += _counted_once(message, count) if known is None else known
+        return total
 
     def schemas(self, tools: Sequence[ToolSpec]) -> int:
         """Return the tokens of the tools' schemas.

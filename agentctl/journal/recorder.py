@@ -26,7 +26,7 @@ class Recorder:
         self._observers = observers
         self._now = now
         self._seq = 0
-        self._turn = anyio.Lock()
+        self._turn = anyio.Lock(fast_acquire=True)  # a free turn needs no round of the event loop
         self.warnings: tuple[str, ...] = ()
 
     async def emit(self, event: Event) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import stat
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -28,6 +29,7 @@ from agentctl.sandbox.resource_limits import (
     mebibytes,
     memory_bound,
     wait_until_full,
+    watch_space,
 )
 from agentctl.sandbox.socket_files import SocketFiles
 from agentctl.sandbox.workspace_guard import WorkspaceGuard
@@ -44,15 +46,14 @@ _TRIES = 4
 _VANISHED = ("Can't create file at", "Can't mkdir", "Can't find source path")
 
 # The first process inside: it sets limits and waits for the command; when it exits, the kernel kills all the others.
-# dash sets the number of processes by -p, other shells by -u. An option that a shell does not know must not end it,
-# hence the brackets.
+# dash sets the number of processes by -p, other shells by -u. An option that a shell does not know, or a limit that
+# cannot be raised, does not end it: ulimit is no special builtin, and ``command`` says so to shells that think it is.
 _FIRST = f"""
-(ulimit -c 0) 2>/dev/null && ulimit -c 0
-(ulimit -f {MOST_FILE_BYTES // 512}) 2>/dev/null && ulimit -f {MOST_FILE_BYTES // 512}
-(ulimit -v {MOST_ADDRESSES_KIB}) 2>/dev/null && ulimit -v {MOST_ADDRESSES_KIB}
-if (ulimit -u {MOST_PROCESSES}) 2>/dev/null; then ulimit -u {MOST_PROCESSES}
-elif (ulimit -p {MOST_PROCESSES}) 2>/dev/null; then ulimit -p {MOST_PROCESSES}; fi
-if [ -n "$2" ] && (ulimit -d "$2") 2>/dev/null; then ulimit -d "$2"; fi
+command ulimit -c 0 2>/dev/null
+command ulimit -f {MOST_FILE_BYTES // 512} 2>/dev/null
+command ulimit -v {MOST_ADDRESSES_KIB} 2>/dev/null
+command ulimit -u {MOST_PROCESSES} 2>/dev/null || command ulimit -p {MOST_PROCESSES} 2>/dev/null
+[ -z "$2" ] || command ulimit -d "$2" 2>/dev/null
 {{ echo {OOM_SCORE} >/proc/self/oom_score_adj; }} 2>/dev/null
 /bin/sh -c "$1"
 exit $?
@@ -191,7 +192,7 @@ class Bwrap:
         protected: Sequence[str],
     ) -> tuple[CommandResult, bytes]:
         """Return bubblewrap's exit, and what it reported about the command's own exit."""
-        plan = await anyio.to_thread.run_sync(self._mount_plan)
+        plan, look = await anyio.to_thread.run_sync(self._prepare)
         workspace, user = self._config.workspace, self._config.user
         mode = _mode_of(workspace)
         reader, writer = os.pipe()
@@ -212,7 +213,7 @@ class Bwrap:
                     pass_fds=(writer,) if calls is None else (writer, calls),
                     user=user,
                     launch=launcher.start,
-                    until=None if self._config.read_only else self._wait_until_full,
+                    until=None if look is None else partial(wait_until_full, look),
                 )
                 notes = tuple(self._notes(launcher.missing, group, result.exit_code))
                 await group.wait_until_empty()
@@ -226,11 +227,15 @@ class Bwrap:
                     os.close(end)
         return result._replace(notes=(*result.notes, *notes, *restored)), status
 
-    async def _wait_until_full(self) -> str:
+    def _prepare(self) -> tuple[MountPlan, Callable[[], str | None] | None]:
+        """Return what to mount, and how to look whether a disk is full; None if the command cannot write to one."""
+        plan = self._mount_plan()
+        if self._config.read_only:
+            return plan, None
         written = {self._config.workspace: "the workspace"}
         if self._guard is not None and self._guard.place:
             written[self._guard.place] = "its copy of the git folder"
-        return await wait_until_full(written, most_growth=self._most_growth)
+        return plan, watch_space(written, most_growth=self._most_growth)
 
     def _notes(self, lost: tuple[str, ...], group: ControlGroup, exit_code: int) -> Iterator[str]:
         """Yield the notes on this command, and once per run the protections that are missing on this machine."""

@@ -85,7 +85,7 @@ def plan_mounts(config: SandboxConfig, private: Collection[str] = (), sockets: C
     hidden = {os.path.realpath(place) for place in config.hidden}
     homes = {os.path.realpath(home) for home in config.homes}
     homes = {home for home in homes if home != "/" and not any(is_beneath(home, place) for place in _PROGRAMS)}
-    always = {os.path.realpath(place) for place in (*_ALWAYS, *_KERNEL)}
+    always = _real_places((*_ALWAYS, *_KERNEL))
     loose = {*hidden, *map(os.path.realpath, sockets), *kernel_mounts()}
     within = {place for place in loose if is_beneath(place, workspace)}
     kinds = [(place, _kind(place)) for place in sorted({*always, *homes, *loose, *private} - within)]
@@ -164,6 +164,12 @@ def _tmpfs_options(folder: str, known: Collection[str]) -> list[str]:
     """Return the options for a new, empty folder in memory with a size limit."""
     size = ["--size", str(_sizes().get(folder, COVER_BYTES))] if "--size" in known else []
     return [*size, "--tmpfs", folder]
+
+
+@cache
+def _real_places(places: tuple[str, ...]) -> frozenset[str]:
+    """Return the real paths of the system's own places, which no command can replace."""
+    return frozenset(map(os.path.realpath, places))
 
 
 @cache

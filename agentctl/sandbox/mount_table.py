@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -38,12 +38,20 @@ class Mount(NamedTuple):
 
 
 def mount_lines() -> Iterator[Mount]:
-    """Yield the lines of this process's mount table in order; none without /proc."""
-    for line in read_lines("/proc/self/mountinfo"):
+    """Return the lines of this process's mount table in order; none without /proc."""
+    return iter(_parse("\n".join(read_lines("/proc/self/mountinfo"))))
+
+
+@lru_cache(maxsize=1)
+def _parse(table: str) -> tuple[Mount, ...]:
+    """Return the lines of a table, which rarely changes from one command to the next."""
+    found = []
+    for line in table.split("\n"):
         before, _, after = line.partition(" - ")
         fields, (kind, device, *_) = before.split(" "), (*after.split(" "), "", "")
         if len(fields) > 4:
-            yield Mount(unescape(fields[4]), kind, "" if device == "none" else unescape(device))
+            found.append(Mount(unescape(fields[4]), kind, "" if device == "none" else unescape(device)))
+    return tuple(found)
 
 
 def mounts() -> Iterator[tuple[str, str]]:

@@ -24,6 +24,7 @@ _LONGEST_PAUSE_S = 0.02
 _UNSEEN = 3  # searches without a find, after one with a find, until all count as dead
 _LOOKS = 6  # searches again, after 1 to 20 ms each, while a young process shows no environment
 _MOST_BYTES = 1024 * 1024  # bytes of an environment
+_STAT_BYTES = 4096  # a buffer of a page: a larger one costs more than the reading
 _KERNEL_THREAD = 0x00200000  # the kernel's PF_KTHREAD
 
 
@@ -177,7 +178,7 @@ class _Stat(NamedTuple):
 
 def _stat(pid: int) -> _Stat | None:
     """Return the ids of a process, or None if it is gone, a zombie or a kernel thread."""
-    line = _read(pid, "stat")
+    line = _read(pid, "stat", _STAT_BYTES)
     fields = line[line.rfind(b")") + 2 :].split(maxsplit=20)
     if len(fields) < 20:
         return None
@@ -185,11 +186,11 @@ def _stat(pid: int) -> _Stat | None:
     return _Stat(int(fields[1]), int(fields[2]), int(fields[3]), int(fields[19]), is_alive)
 
 
-def _read(pid: int, name: str) -> bytes:
+def _read(pid: int, name: str, size: int = _MOST_BYTES) -> bytes:
     try:
         file = os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            return os.read(file, _MOST_BYTES)
+            return os.read(file, size)
         finally:
             os.close(file)
     except OSError:

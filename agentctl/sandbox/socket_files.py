@@ -133,15 +133,22 @@ def _read_lists() -> tuple[set[str], frozenset[str]]:
             names[net] = _read_names(process)
         is_ours = own is not None and mounts == own[1]
         theirs = () if is_ours or not names[net] else mounts_of(process)
+        candidates |= _listed(names[net], theirs, ours)
         for number, name in names[net]:
-            if name.startswith("/"):
-                candidates.add(name)
-                candidates.update(translate_path(name, theirs, ours) if theirs else ())
-            else:
+            if not name.startswith("/"):
                 relative.add(f"{number} {name}")
                 folders = folders or _working_folders(processes)
                 candidates.update(os.path.join(folder, name) for folder in folders)  # noqa: PTH118
     return candidates, frozenset(relative)
+
+
+@lru_cache(maxsize=_MOST_TABLES)
+def _listed(
+    names: frozenset[tuple[str, str]], theirs: tuple[MountEntry, ...], ours: tuple[MountEntry, ...]
+) -> frozenset[str]:
+    """Return the whole paths among these names, as they are and as ours; the same lists come back with each command."""
+    found = {name for _, name in names if name.startswith("/")}
+    return frozenset(found.union(*(translate_path(name, theirs, ours) for name in found)) if theirs else found)
 
 
 def _working_folders(processes: Iterable[str]) -> set[str]:
