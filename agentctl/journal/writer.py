@@ -62,15 +62,21 @@ class Journal:
         """
         if isinstance(record.event, AnswerStreamed):
             return
+        if not self._turn.locked() and not self._needs_thread(record):
+            self._write(record)  # nothing is awaited, so no cancellation and no other record can come between
+            return
         # Each record is written at once; it is synced, with all before it, before the next external step, and at the
         # end. In a thread: a sync takes 0.2 ms here but seconds on a busy disk, while screens and streams must go on.
         # Shielded: a cancelled run still has every record whose writing began.
         with anyio.CancelScope(shield=True):
             async with self._turn:
-                if self._file is None or isinstance(record.event, _SYNCED):
+                if self._needs_thread(record):
                     await anyio.to_thread.run_sync(self._write, record)
                 else:
                     self._write(record)
+
+    def _needs_thread(self, record: Record) -> bool:
+        return self._file is None or isinstance(record.event, _SYNCED)
 
     def _write(self, record: Record) -> None:
         # redacted before it is encoded as JSON, where secrets are spelled differently

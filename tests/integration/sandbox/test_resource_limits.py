@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import anyio
 import pytest
 
 from agentctl.protocols import CommandResult
-from agentctl.sandbox.bwrap import Bwrap
+from agentctl.sandbox.bwrap import MOST_ADDRESSES_KIB, MOST_FILE_BYTES, Bwrap
 from agentctl.sandbox.mount_plan import SandboxConfig
 from agentctl.sandbox.resource_limits import (
     LEAST_FREE_BYTES,
@@ -98,6 +100,19 @@ async def test_control_group_is_used_wherever_one_can_be_made(tmp_path: Path) ->
     assert (await inside.run("true", timeout=60)).notes == ()
     assert (NO_MEMORY_GROUP in inside.missing) == (not can_make_a_group())
     assert memory_bound() <= MOST_MEMORY_BYTES
+
+
+async def test_limits_of_a_process_are_set_without_a_fork(tmp_path: Path) -> None:
+    said = (await (await sandbox(tmp_path)).run("echo $$; ulimit -c; ulimit -f; ulimit -v", timeout=60)).stdout.split()
+    assert said == ["2", "0", str(MOST_FILE_BYTES // 512), str(MOST_ADDRESSES_KIB)]  # the second process of its own
+
+
+@pytest.mark.parametrize("shell", ["sh", *filter(shutil.which, ("dash", "bash", "busybox", "mksh", "zsh", "ksh"))])
+def test_shell_goes_on_after_a_limit_that_it_does_not_know(shell: str) -> None:
+    words = [shell, *(["sh"] if shell == "busybox" else [])]
+    script = "command ulimit -Z 3 2>/dev/null || command ulimit -c 0 2>/dev/null; ulimit -c"
+    done = subprocess.run([*words, "-c", script], stdout=subprocess.PIPE, text=True, check=False)
+    assert done.stdout.strip() == "0"
 
 
 @ROOT
