@@ -137,14 +137,14 @@ def _own_engine(*programs: str) -> str | None:
     return _fails("unshare", *spaces, "mount", "-t", "tmpfs", "tmpfs", "/run")
 
 
-#: A server of language models that others wrote, as tests/run installs it beside the tests' packages.
-AIMOCK = Path(sys.prefix, "aimock", "node_modules", "@copilotkit", "aimock", "dist", "cli.js")
+_NODE_MODULES = Path(sys.prefix, "aimock", "node_modules")
+_NODE = next(_NODE_MODULES.glob("node-linux-*/bin/node"), Path("node"))  # Debian's may be too old for it
+#: A server of language models that others wrote, as tests/run installs it beside the tests' packages: its command.
+AIMOCK = (str(_NODE), str(_NODE_MODULES / "@copilotkit" / "aimock" / "dist" / "cli.js"))
 
 
 def _aimock() -> str | None:
-    return missing("node") or (
-        _fails("node", str(AIMOCK), "--help") if AIMOCK.exists() else "bash tests/run installs it"
-    )
+    return _fails(*AIMOCK, "--help") if Path(AIMOCK[1]).exists() else "bash tests/run installs it"
 
 
 PARTS: dict[str, Callable[[], str | None]] = {

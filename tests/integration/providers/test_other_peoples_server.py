@@ -43,7 +43,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Give the address of the server, which refuses what its story does not have."""
     story = tmp_path_factory.mktemp("aimock") / "story.json"
     story.write_text(json.dumps({"fixtures": STORY}))
-    words = ["node", str(AIMOCK), "-p", "0", "-f", str(story), "--strict", "--chunk-size", "3"]
+    words = [*AIMOCK, "-p", "0", "-f", str(story), "--strict", "--chunk-size", "3"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
         assert server.stdout is not None
         found = None

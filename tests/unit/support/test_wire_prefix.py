@@ -38,7 +38,7 @@ async def test_each_request_begins_with_the_bytes_of_the_one_before(
     assert (result.status, len(heard)) == ("done", 27)
     assert heard[-1].count(b"[Budget: ") == 2
     said = [written(raw, "messages") for raw in heard]
-    assert all(after.startswith(f"{before[:-1]}, ") for before, after in pairwise(said))
+    assert all(after.startswith(f"{before[:-1]},") for before, after in pairwise(said))
     for part in ("tools", *(("system",) if name == "anthropic" else ())):
         assert len({written(raw, part) for raw in heard}) == 1
 
@@ -52,7 +52,7 @@ async def test_a_cut_breaks_it_exactly_where_an_event_says_so(wire: OpenWire, le
     await provider.aclose()
     heard = [one.raw for one in server.books.chat_requests]
     said = [written(raw, "messages") for raw in heard]
-    kept = [after.startswith(f"{before[:-1]}, ") for before, after in pairwise(said)]
+    kept = [after.startswith(f"{before[:-1]},") for before, after in pairwise(said)]
     assert result.status == "done"
     assert kept == [not cut for cut in cuts_of(diary)[1:]]
     assert 2 <= len(diary.of(ContextPruned)) <= 6
