@@ -103,7 +103,7 @@ def with_price(text: str, path: PricePath, words: Sequence[str], *, file: Path) 
 
     mark = "\ufeff" if text.startswith("\ufeff") else ""
     body = text.removeprefix(mark)
-    document = tomlkit.parse(body)
+    document, names = tomlkit.parse(body), (path.model, *path.parts)
     wanted = document.unwrap()
     wanted_prices = wanted.setdefault("prices", {}) if words else wanted.get("prices", {})
     if not isinstance(wanted_prices, dict) or not isinstance(document.get("prices", {}), dict):
@@ -113,11 +113,11 @@ def with_price(text: str, path: PricePath, words: Sequence[str], *, file: Path) 
         if "prices" not in document:
             document["prices"] = tomlkit.table()
         _change(document["prices"], path, literal_of(path, words))
-    elif not (_remove(wanted_prices, path) and _remove(document["prices"], path)):
+    elif not (remove_part(wanted_prices, names) and remove_part(document["prices"], names)):
         return text
     ends = "\r\n" if "\r\n" in body and not re.search(r"(?<!\r)\n", body) else "\n"
     after = re.sub(r"\r?\n", "\r\n", document.as_string()) if ends == "\r\n" else document.as_string()
-    if _content(tomlkit.parse(after).unwrap()) != _content(wanted):
+    if content_of(tomlkit.parse(after).unwrap(), "prices") != content_of(wanted, "prices"):
         hint = f"{'add' if words else 'remove'} the line by hand"
         raise StateError(safe_text(f"no place for {path} was found in {file}"), hint=hint)
     _refuse_wrong(body, after, path, file, is_set=bool(words))
@@ -169,9 +169,8 @@ def _change(prices: dict[str, object], path: PricePath, value: Item) -> None:
     place[names[-1]] = value
 
 
-def _remove(prices: dict[str, object], path: PricePath) -> bool:
-    """Remove a line or a part; return whether it was there."""
-    place, names = prices, (path.model, *path.parts)
+def remove_part(place: dict[str, object], names: Sequence[str]) -> bool:
+    """Remove the last of ``names`` from the tables that the others lead to; return whether it was there."""
     for name in names[:-1]:
         inner = place.get(name)
         if not isinstance(inner, dict):
@@ -183,9 +182,9 @@ def _remove(prices: dict[str, object], path: PricePath) -> bool:
     return True
 
 
-def _content(document: Mapping[str, object]) -> object:
-    """Return a parsed file without the library's types, and without an empty ``prices``: dotted lines leave none."""
-    return _plain({name: value for name, value in document.items() if name != "prices" or value})
+def content_of(document: Mapping[str, object], table: str) -> object:
+    """Return a parsed file without the library's types, and without an empty ``table``: dotted lines leave none."""
+    return _plain({name: value for name, value in document.items() if name != table or value})
 
 
 def _plain(value: object) -> object:

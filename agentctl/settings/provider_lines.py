@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from agentctl.core.errors import StateError, UsageError
 from agentctl.core.text import did_you_mean, safe_text
 from agentctl.settings.named_providers import KEY_WORDS, PART_MEANINGS, PARTS, NamedProvider, hide_password
-from agentctl.settings.price_lines import PricePath, literal_of
+from agentctl.settings.price_lines import PricePath, content_of, literal_of, remove_part
 from agentctl.settings.prices import PARTS as PRICE_PARTS
 from agentctl.settings.prices import PriceLine
 from agentctl.settings.project_files import problems_of
@@ -114,11 +114,11 @@ def with_provider(text: str, path: ProviderPath, words: Sequence[str], *, file: 
     if words:
         _put(wanted, names, _literal(path, words), path)
         _put(document, names, _literal(path, words), path)
-    elif not (_remove(wanted, names) and _remove(document, names)):
+    elif not (remove_part(wanted, names) and remove_part(document, names)):
         return text
     ends = "\r\n" if "\r\n" in body and not re.search(r"(?<!\r)\n", body) else "\n"
     after = re.sub(r"\r?\n", "\r\n", document.as_string()) if ends == "\r\n" else document.as_string()
-    if _content(tomlkit.parse(after).unwrap()) != _content(wanted):
+    if content_of(tomlkit.parse(after).unwrap(), "providers") != content_of(wanted, "providers"):
         hint = f"{'add' if words else 'remove'} the line by hand"
         raise StateError(safe_text(f"no place for {path} was found in {file}"), hint=hint)
     _refuse_wrong(body, after, path, file, is_set=bool(words))
@@ -151,32 +151,6 @@ def _put(document: dict[str, object], names: tuple[str, ...], value: Item, path:
             raise UsageError(safe_text(f"{path} is not in a table; nothing was changed"))
         place = inner
     place[names[-1]] = value
-
-
-def _remove(document: dict[str, object], names: tuple[str, ...]) -> bool:
-    """Remove a table or a part; return whether it was there."""
-    place = document
-    for name in names[:-1]:
-        inner = place.get(name)
-        if not isinstance(inner, dict):
-            return False
-        place = inner
-    if names[-1] not in place:
-        return False
-    del place[names[-1]]
-    return True
-
-
-def _content(document: Mapping[str, object]) -> object:
-    """Return a parsed file without the library's types, and without an empty ``providers``."""
-    return _plain({name: value for name, value in document.items() if name != "providers" or value})
-
-
-def _plain(value: object) -> object:
-    unwrap = getattr(value, "unwrap", None)
-    if unwrap is not None:
-        return _plain(unwrap())
-    return {name: _plain(inner) for name, inner in value.items()} if isinstance(value, dict) else value
 
 
 def _refuse_wrong(before: str, after: str, path: ProviderPath, file: Path, *, is_set: bool) -> None:
