@@ -30,20 +30,28 @@ class LoopLimits(NamedTuple):
 
 
 def limit_tool_calls(
-    calls: Sequence[ToolCall], limits: LoopLimits, *, turn: int, known: Collection[str] | None = None
+    calls: Sequence[ToolCall],
+    limits: LoopLimits,
+    *,
+    turn: int,
+    known: Collection[str] | None = None,
+    taken: Collection[str] = (),
 ) -> tuple[tuple[ToolCall, ...], Mapping[str, str]]:
     """Return the calls of a turn, normalized so that they can be sent back, and why some (by id) must not run.
 
     Beyond ``calls_a_turn`` one more call is kept, to carry the refusal of the rest. A name becomes that of the tool
     that it means (``known`` are the run's tools; None: it stays), and gets plain characters. Ids become unique,
-    and arguments that are not JSON, too deep or too long are emptied and refused.
+    also among those of earlier turns (``taken``). Arguments that are not JSON, too deep or too long are emptied and
+    refused.
     """
     kept: list[ToolCall] = []
     refused: dict[str, str] = {}
     for number, call in enumerate(calls[: limits.calls_a_turn + 1], 1):
         plain = 0 < len(call.id) <= 128 and call.id.isascii() and call.id.isprintable()
         call_id = call.id if plain else f"call_{turn}_{number}"
-        while any(call_id == other.id for other in kept):
+        if call_id in taken:
+            call_id = f"call_{turn}_{number}"
+        while call_id in taken or any(call_id == other.id for other in kept):
             call_id = f"{call_id}_{number}"
         written = arguments_text(call.arguments)
         if number > limits.calls_a_turn:

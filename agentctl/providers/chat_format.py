@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from agentctl.core.messages import Completion, Message, Stop, Thought, ToolCall, ToolSpec, Usage
 from agentctl.core.pricing import Price
 from agentctl.core.text import join_surrogates, safe_text, split_at_half
 from agentctl.providers.wires.exchange import CallPiece, Piece, ThoughtPiece, write_arguments
+
+if TYPE_CHECKING:
+    from agentctl.providers.call_pieces import CallJoiner
 
 #: The wires' own words for the end of an answer; any other word says nothing but that it ended.
 _STOPS: Mapping[str, Stop] = {
@@ -25,13 +28,7 @@ _STOPS: Mapping[str, Stop] = {
     "refusal": "refusal",
 }
 _CACHE_MARK: Mapping[str, object] = {"cache_control": {"type": "ephemeral"}}  # for five minutes from the last read
-_MOST_CHARACTERS_QUOTED = 1000
-_MOST_ENCODINGS = 4  # JSON in a JSON string, and so on
-_NOTHING = frozenset(("", "null", "none", "undefined"))
-_END_MARKS = re.compile(r"(?:\s*<\|[^<>|]{0,40}\|>)+\s*\Z")  # a chat template's own, at the end of a text
-_MARKDOWN = re.compile(r"```(?:json)?\s*\n(.*)```", re.DOTALL)
 _PER_PIECE = 16  # added to a piece's characters; some servers send one character at a time
-_LONGEST_NUMBER = 9
 _MOST_UNKNOWN, _LONGEST_UNKNOWN = 20, 80
 _PER_CALL = 1024  # added to a call's arguments, for the tokens of its frame
 
@@ -113,13 +110,6 @@ def _last_place(turns: Sequence[tuple[str, bool]], places: Iterable[int], roles:
 
 
 @dataclass(slots=True)
-class _Call:
-    id: str = ""
-    name: str = ""
-    pieces: list[str] = field(default_factory=list)
-
-
-@dataclass(slots=True)
 class _Thought:
     text_before: int
     calls_before: int
@@ -139,13 +129,12 @@ class CompletionBuilder:
 
     def __init__(self, earlier: Iterable[ToolCall] = ()) -> None:
         self._text: list[str] = []
-        self._calls: dict[int, _Call] = {}
-        self._order: list[_Call] = []
+        self._calls: CallJoiner | None = None
         self._thoughts: dict[int, _Thought] = {}
         self._half = ""
         self._stop = ""
         self._is_refusal = False
-        self._numbered = max((_number_of(call.id) for call in earlier), default=0)
+        self._earlier = tuple(earlier)
         self.size = 0
         self.unknown: Counter[str] = Counter()
 
@@ -178,33 +167,24 @@ class CompletionBuilder:
 
     def _add_call(self, piece: CallPiece) -> None:
         self.size += len(piece.arguments)
-        call = None if piece.place is None else self._calls.get(piece.place)
-        if call is None or (piece.id and call.id and piece.id != call.id):  # some servers number every call 0
-            if not piece.opens:
-                return
-            call = _Call()
-            if piece.place is not None:
-                self._calls[piece.place] = call
+        if self._calls is None:
+            from agentctl.providers.call_pieces import CallJoiner  # noqa: PLC0415 - a request is sent without it
+
+            self._calls = CallJoiner({call.id for call in self._earlier})
+        if self._calls.add(piece):
             self.size += _PER_CALL
-            self._order.append(call)
-        call.id = call.id or piece.id
-        call.name = call.name or piece.name
-        call.pieces.append(piece.arguments)
 
     def _add_thought(self, piece: ThoughtPiece) -> None:
         self.size += len(piece.thought.signature)  # its other parts are counted with the piece
         if piece.place not in self._thoughts:
-            self._thoughts[piece.place] = _Thought(sum(map(len, self._text)), len(self._order))
+            self._thoughts[piece.place] = _Thought(sum(map(len, self._text)), len(self._calls or ()))
         self._thoughts[piece.place].pieces.append(piece.thought)
 
     def build(
         self, *, usage: Usage | None, model: str | None, billed_nano: int | None = None, fee: str | None = None
     ) -> Completion:
         """Return the completion that the pieces make."""
-        calls = tuple(
-            ToolCall(call.id or f"call_{self._numbered + number}", call.name, parse_arguments("".join(call.pieces)))
-            for number, call in enumerate(self._order, 1)
-        )
+        calls = () if self._calls is None else self._calls.build()
         stop = _STOPS.get(self._stop, "tool_calls" if calls else "stop")
         thoughts = (thought.build() for thought in self._thoughts.values())
         signed = tuple(one for one in thoughts if one.signature or one.data)  # no other is taken back
@@ -225,40 +205,3 @@ def count_name(names: Counter[str], name: str, times: int = 1) -> None:
     name = safe_text(name)[:_LONGEST_UNKNOWN]
     if name in names or len(names) < _MOST_UNKNOWN:
         names[name] += times
-
-
-def _number_of(id: str) -> int:
-    """Return the number of an id of ours, 0 for another one."""
-    number = id.removeprefix("call_")
-    return int(number) if number != id and number.isdecimal() and len(number) < _LONGEST_NUMBER else 0
-
-
-def parse_arguments(text: str) -> Mapping[str, object]:
-    """Return a call's arguments; if they are not a JSON object, the tool's own validation tells the model.
-
-    Nothing at all, in any spelling (``null``, ``""``, ``"null"``, ``[]``), is no arguments. An object inside a JSON
-    string is read, with newlines in its strings as they are, and so is one in a Markdown block or before a ``<|…|>``.
-    """
-    found: object = text
-    for _ in range(_MOST_ENCODINGS):
-        if not isinstance(found, str):
-            break
-        found = _decode(found)
-    if found is None or found == []:
-        return {}
-    return found if isinstance(found, dict) else {"no_json_object": text[:_MOST_CHARACTERS_QUOTED]}
-
-
-def _decode(text: str) -> object:
-    """Return the JSON value that ``text`` holds, None for nothing, False for text that is not JSON."""
-    text = _END_MARKS.sub("", text).strip()
-    if (block := _MARKDOWN.fullmatch(text)) is not None:
-        text = block[1].strip()
-    if text.lower() in _NOTHING:
-        return None
-    if text.startswith("{}"):
-        text = text[2:].strip() or text  # some servers send an empty object before the real one
-    try:
-        return json.loads(text, strict=False)
-    except (ValueError, RecursionError):
-        return False

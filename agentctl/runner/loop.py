@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from agentctl.budget.breaker import Overrun
 from agentctl.budget.last_answer import BudgetNotices, summarize_findings, without_refusals
@@ -23,11 +23,11 @@ from agentctl.core.errors import (
 )
 from agentctl.core.events import Emit, ModelAnswered, Noted, TurnStarted
 from agentctl.core.messages import Completion, Message, ToolCall, ToolSpec
-from agentctl.core.results import FOUND_SO_FAR, RESULTS_SO_FAR, FileNotice, InputTaken, ToolCount
+from agentctl.core.results import FOUND_SO_FAR, RESULTS_SO_FAR, FileNotice, ToolCount
 from agentctl.permissions.guards import DenialGuard, LoopLimits, RepeatGuard, limit_tool_calls
 from agentctl.runner.conversation import Conversation
 from agentctl.runner.model_calls import ModelCalls
-from agentctl.runner.plan import hint_at_data
+from agentctl.runner.plan import RunInput, hint_at_data
 from agentctl.runner.tool_calls import Result, ToolDispatcher, format_for_model
 
 if TYPE_CHECKING:  # used only by runs with a language model
@@ -48,42 +48,6 @@ class LoopOutcome(NamedTuple):
     tools: tuple[ToolCount, ...]
     denied: tuple[str, ...]
     changed_files: tuple[FileNotice, ...] = ()
-
-
-class RunInput(Protocol):
-    """What stands beside the task of a run: what was taken of it, and what has come too late."""
-
-    @property
-    def data(self) -> str:
-        """The text that is sent behind the task, "" without any."""
-        ...
-
-    @property
-    def taken(self) -> InputTaken | None:
-        """The data that was taken, None without any."""
-        ...
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """The warnings that the user has seen already."""
-        ...
-
-    @property
-    def waited_s(self) -> float:
-        """The seconds of the run's time limit that passed before the run began."""
-        ...
-
-    def refuse_late(self) -> None:
-        """Check that no data has come since; called before the first request is reserved.
-
-        Raises:
-            UsageError: data has come that would not be read.
-        """
-        ...
-
-    def late_warning(self) -> str:
-        """Return a warning if data has come that was not read, else ""."""
-        ...
 
 
 class Loop:
@@ -120,6 +84,7 @@ class Loop:
 
             self._reads = ReadHistory(limits.identical_calls)
         self._notices = BudgetNotices()
+        self._call_ids = set[str]()
         self._turn = 0
         self._words = self._found = self._last_result = ""
         self._trouble: AgentctlError | None = None
@@ -237,7 +202,10 @@ class Loop:
             from agentctl.runner.text_calls import with_text_calls  # noqa: PLC0415 - few answers look like a call
 
             answer = with_text_calls(answer, offered, messages)
-        calls, refused = limit_tool_calls(answer.tool_calls, self._limits, turn=self._turn, known=self._dispatch.names)
+        calls, refused = limit_tool_calls(
+            answer.tool_calls, self._limits, turn=self._turn, known=self._dispatch.names, taken=self._call_ids
+        )
+        self._call_ids |= {call.id for call in calls}
         answer = replace(answer, tool_calls=calls)
         if answer.text.strip() and (self._metered or not calls):
             self._words = answer.text

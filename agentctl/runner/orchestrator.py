@@ -34,9 +34,9 @@ from agentctl.journal.recorder import Recorder, as_agentctl_error, describe_erro
 from agentctl.permissions.admission import Admission
 from agentctl.protocols import Approver, ArtifactStore, Ledger, LLMProvider, Observer, RunTools
 from agentctl.runner.conversation import Conversation
-from agentctl.runner.loop import Loop, LoopOutcome, RunInput
+from agentctl.runner.loop import Loop, LoopOutcome
 from agentctl.runner.model_calls import ModelCalls
-from agentctl.runner.plan import Plan
+from agentctl.runner.plan import Plan, RunInput
 from agentctl.runner.routing import MOST_TOOLS, AgentSpec, choose_agent, choose_tools
 from agentctl.runner.streaming import client_of, describe_unknown
 from agentctl.runner.tool_calls import ToolDispatcher

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from agentctl.budget.last_answer import SHARE
 from agentctl.budget.output_range import choose_output
@@ -15,11 +15,48 @@ from agentctl.core.errors import ContextOverflow
 from agentctl.core.limits import CostLimit, Parent
 from agentctl.core.messages import Message, ToolSpec
 from agentctl.core.pricing import ModelFacts
+from agentctl.core.results import InputTaken
 from agentctl.permissions.decision import Permissions
 from agentctl.permissions.guards import LoopLimits
 
 if TYPE_CHECKING:
     from agentctl.context.manager import ContextManager
+
+
+class RunInput(Protocol):
+    """What stands beside the task of a run: what was taken of it, and what has come too late."""
+
+    @property
+    def data(self) -> str:
+        """The text that is sent behind the task, "" without any."""
+        ...
+
+    @property
+    def taken(self) -> InputTaken | None:
+        """The data that was taken, None without any."""
+        ...
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The warnings that the user has seen already."""
+        ...
+
+    @property
+    def waited_s(self) -> float:
+        """The seconds of the run's time limit that passed before the run began."""
+        ...
+
+    def refuse_late(self) -> None:
+        """Check that no data has come since; called before the first request is reserved.
+
+        Raises:
+            UsageError: data has come that would not be read.
+        """
+        ...
+
+    def late_warning(self) -> str:
+        """Return a warning if data has come that was not read, else ""."""
+        ...
 
 
 class Plan(NamedTuple):

@@ -47,7 +47,8 @@ class Body(NamedTuple):
 class CallPiece(NamedTuple):
     """A piece of a tool call; ``place`` is the call's in the answer, None for a whole call.
 
-    A piece that does not open a call (``opens``) belongs to none if no other piece has opened it.
+    A piece that does not open a call (``opens``) belongs to none if no other piece has opened it. ``is_counted``: the
+    server named no place, so it is the piece's order in its event, and its id says more.
     """
 
     place: int | None = None
@@ -55,6 +56,7 @@ class CallPiece(NamedTuple):
     name: str = ""
     arguments: str = ""
     opens: bool = True
+    is_counted: bool = False
 
 
 class ThoughtPiece(NamedTuple):
@@ -106,6 +108,15 @@ def write_arguments(value: Mapping[str, object]) -> str:
         return _write(value)
     except ValueError:
         return _write(_with_null(value))
+
+
+def arguments_of(value: object) -> str:
+    """Return the arguments of an event's call as text, "" for none; what is no object stays visible as it is."""
+    if isinstance(value, dict):
+        return write_arguments(value)
+    if value is None or isinstance(value, str):
+        return value or ""
+    return json.dumps(value, default=_to_plain)
 
 
 def _write(value: Mapping[str, object], *, escapes: bool = False) -> str:

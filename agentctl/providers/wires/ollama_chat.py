@@ -13,10 +13,10 @@ from agentctl.providers.wires.exchange import (
     BodyFacts,
     CallPiece,
     Piece,
+    arguments_of,
     mapping_of,
     mappings_of,
     text_of,
-    write_arguments,
     write_body,
 )
 from agentctl.providers.wires.openai_chat import tools_of
@@ -88,9 +88,9 @@ def piece(event: Mapping[str, object]) -> Piece | None:
 
 def _call(call: Mapping[str, object]) -> CallPiece:
     function = mapping_of(call.get("function"))
-    arguments = function.get("arguments")
-    written = write_arguments(arguments) if isinstance(arguments, dict) else text_of(arguments)
-    return CallPiece(None, text_of(call.get("id")), text_of(function.get("name")), written)
+    return CallPiece(
+        None, text_of(call.get("id")), text_of(function.get("name")), arguments_of(function.get("arguments"))
+    )
 
 
 class ThoughtTags:

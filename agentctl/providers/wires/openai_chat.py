@@ -15,11 +15,11 @@ from agentctl.providers.wires.exchange import (
     BodyFacts,
     CallPiece,
     Piece,
+    arguments_of,
     mapping_of,
     mappings_of,
     place_of,
     text_of,
-    write_arguments,
     write_body,
 )
 
@@ -139,6 +139,10 @@ def _content(value: object) -> tuple[str, str]:
 def _call(place: int, call: Mapping[str, object]) -> CallPiece:
     index = place_of(call.get("index"))
     function = mapping_of(call.get("function"))
-    arguments = function.get("arguments")
-    written = write_arguments(arguments) if isinstance(arguments, dict) else text_of(arguments)
-    return CallPiece(place if index is None else index, text_of(call.get("id")), text_of(function.get("name")), written)
+    return CallPiece(
+        place if index is None else index,
+        text_of(call.get("id")),
+        text_of(function.get("name")),
+        arguments_of(function.get("arguments")),
+        is_counted=index is None,
+    )

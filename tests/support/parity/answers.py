@@ -136,6 +136,12 @@ def _odd_calls(tools: tuple[ToolSpec, ...]) -> Iterator[Case]:
     def events(*deltas: Event, finish: str = "tool_calls") -> Callable[[str], list[Event]]:
         return lambda _: [*map(chunk, deltas), chunk({}, finish), *spoken("openai")[-1:]]
 
+    def opened(call: Event) -> Event:
+        return {"id": call["id"], "type": "function", "function": {"name": call["function"]["name"], "arguments": ""}}
+
+    def filled(call: Event) -> Event:
+        return {"id": call["id"], "type": "function", "function": {"arguments": call["function"]["arguments"]}}
+
     one, two = call(0, "call_a", "docker_ps", '{"all": true}'), call(0, "call_b", "docker_images", "{}")
     no_index = {key: value for key, value in one.items() if key != "index"}
     for name, does in {
@@ -147,6 +153,20 @@ def _odd_calls(tools: tuple[ToolSpec, ...]) -> Iterator[Case]:
         "a call with an empty id": events({"tool_calls": [{**one, "id": ""}]}),
         "a call that repeats its name in each piece": events(
             {"tool_calls": [one]}, {"tool_calls": [{**one, "function": {"name": "docker_ps", "arguments": " "}}]}
+        ),
+        "two calls without numbers, joined by id": events(
+            {"tool_calls": [opened(one), opened(two)]},
+            {"tool_calls": [filled(one)]},
+            {"tool_calls": [filled(two)]},
+        ),
+        "a call that comes again whole": events(
+            {"tool_calls": [{**one, "function": {"name": "docker_ps", "arguments": ""}}]},
+            {"tool_calls": [{"index": 0, "function": {"arguments": '{"all": true}'}}]},
+            {"tool_calls": [one]},
+        ),
+        "a call with an empty object first": events(
+            {"tool_calls": [{**one, "function": {"name": "docker_ps", "arguments": "{}"}}]},
+            {"tool_calls": [{"index": 0, "function": {"arguments": '{"all": true}'}}]},
         ),
         "a call whose piece says null": events(
             {"tool_calls": [one]},

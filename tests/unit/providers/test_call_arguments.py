@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.providers.chat_format import CompletionBuilder, parse_arguments
+from agentctl.providers.call_pieces import parse_arguments
+from agentctl.providers.chat_format import CompletionBuilder
 from tests.unit.providers.test_chat_format import end, part, piece
 
 OBJECTS = st.dictionaries(st.text(max_size=8), st.none() | st.booleans() | st.integers() | st.text(max_size=20))

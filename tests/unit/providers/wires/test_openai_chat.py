@@ -123,7 +123,7 @@ PIECES: dict[str, tuple[dict[str, object], Piece | None]] = {
     ),
     "calls without a number": (
         chunk(tool_calls=[call(None), call(None, "b")]),
-        Piece(calls=(CallPiece(0, "a", "f", "{}"), CallPiece(1, "b", "f", "{}"))),
+        Piece(calls=tuple(CallPiece(n, id, "f", "{}", is_counted=True) for n, id in enumerate("ab"))),
     ),
     "arguments as an object": (
         chunk(tool_calls=[call(arguments={"a": 1})]),

@@ -428,3 +428,14 @@ async def test_interrupted_second_request_leaves_the_first_answer(stage: Stage) 
         await reached.wait()
         group.cancel_scope.cancel()
     assert loop.outcome(ProviderUnavailable("stopped")).answer == "The first words"
+
+
+async def test_ids_of_calls_are_unique_over_the_whole_run(stage: Stage) -> None:
+    look = Deed("look", lambda given: str(given["path"]))
+    loop, provider = stage([asks(call("look", "0", path=p)) for p in "abc"] + [says("done")], look)
+    assert (await loop.run("s", "t")).answer == "done"
+    said = provider.heard[-1].messages
+    ids = [one.id for message in said for one in message.tool_calls]
+    assert len(set(ids)) == 3
+    assert ids[0] == "0"
+    assert [message.tool_call_id for message in said if message.role == "tool"] == ids
