@@ -198,7 +198,7 @@ class ContextManager:
         self._prepare_cut(parts, tokens)
         near = self._warn_if_near(tokens, self._max_tokens)
         return ContextStats(
-            messages=len({part.place for part in parts}),
+            messages=len({one.place for part in parts for one in part.items or (part,)}),
             tokens=tokens,
             limit=self._max_tokens,
             usage_percent=100 * tokens / self._max_tokens,
@@ -292,7 +292,7 @@ class ContextManager:
             keep_user=self._keep_user,
             keep_assistant=self._keep_assistant,
             cut_to_percent=self._cut_to,
-            more={place: measure.text(part.more) for place, part in enumerate(parts) if part.more},
+            more={place: part.media * measure.image for place, part in enumerate(parts) if part.media},
             measure=measure,
             summary=summary,
             cache=self._cache,
@@ -302,11 +302,13 @@ class ContextManager:
             raise _overflow(needed, limit, fewer=fewer)
         after: dict[int, list[tuple[MessagePart, Message]]] = {}
         for place, message in found.kept:
-            after.setdefault(parts[place].place, []).append((parts[place], message))
+            for part, said in parts[place].split(message):
+                after.setdefault(part.place, []).append((part, said))
         before: dict[int, list[MessagePart]] = {place: [] for place in after}
         for part in parts:
-            if part.place in before:
-                before[part.place].append(part)
+            for one in part.items or (part,):
+                if one.place in before:
+                    before[one.place].append(one)
         sent: list[Any] = [write_back(given[place], before[place], left) for place, left in after.items()]
         self._cache.retain([message for _, message in found.kept])
         self._parsed.retain(sent)
@@ -314,7 +316,7 @@ class ContextManager:
 
     def _tokens(self, parts: Sequence[MessagePart], measure: Measure) -> int:
         tokens = sum(self._cache.sizes([part.message for part in parts], measure))
-        return tokens + sum(measure.text(part.more) for part in parts if part.more)
+        return tokens + measure.image * sum([part.media for part in parts])
 
     def _prepare_cut(self, parts: Sequence[MessagePart], tokens: int) -> None:
         """Compute the features of a conversation that is half full, so that the next cut takes less time."""

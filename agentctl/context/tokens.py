@@ -13,7 +13,7 @@ from math import ceil
 from typing import NamedTuple
 
 from agentctl.context.truncation import find_mark
-from agentctl.core.messages import Message, ToolSpec
+from agentctl.core.messages import Message, Thought, ToolSpec
 
 BYTES_PER_TOKEN = 4
 PER_MESSAGE = 4
@@ -21,6 +21,7 @@ _encode = json.JSONEncoder(ensure_ascii=False, default=str).encode  # made once,
 LEAST_LEFT = 32  # the fewest tokens of a cut text, its mark included
 _CUT = re.compile(r"\n\[\.\.\. ([0-9,]{1,20}) characters: the middle is cut here")
 _MOST_TOOLS, _MOST_WAYS = 64, 4  # that are remembered with their counts
+_SEALED = 4  # tokens of a signature for each of the thought in it: base64 is dense
 _ROUNDS = 8  # attempts to cut a text to a size
 
 _LETTERS, _CAPITALS = b"abcdefghijklmnopqrstuvwxyz", b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -79,10 +80,16 @@ def _counted_once(message: Message, count: Callable[[str], int]) -> int:
         if len(ways) >= _MOST_WAYS:
             ways.clear()
         calls = (f"{call.id}{call.name}{json_text(call.arguments)}" for call in message.tool_calls)
-        thoughts = (thought.text or thought.data for thought in message.thoughts)
-        texts = (message.text, message.tool_call_id or "", *calls, *thoughts)
-        known = ways[count] = PER_MESSAGE * (1 + len(message.tool_calls)) + sum(map(count, texts))
+        texts = (message.text, message.tool_call_id or "", *calls)
+        thoughts = sum(_thought_tokens(thought, count) for thought in message.thoughts)
+        known = ways[count] = PER_MESSAGE * (1 + len(message.tool_calls)) + sum(map(count, texts)) + thoughts
     return known
+
+
+def _thought_tokens(thought: Thought, count: Callable[[str], int]) -> int:
+    """Return the tokens of a thought; a signature holds the whole of it, encrypted, even if its text is left out."""
+    said = count(thought.text) + count(thought.data)
+    return max(said, -(-count(thought.signature) // _SEALED)) if thought.signature else said
 
 
 def _tool_counted_once(tool: ToolSpec, count: Callable[[str], int]) -> int:
@@ -104,7 +111,8 @@ class Measure(NamedTuple):
 
     ``fixed`` tokens are added to each request that offers tools, for a provider's own text about tools (below 0: it
     writes schemas shorter than we count them). ``factor`` and ``fixed`` may be learned from a model's reports.
-    ``margin`` is the part of this count by which a provider's own count may exceed it.
+    ``margin`` is the part of this count by which a provider's own count may exceed it. ``image`` are the tokens of each
+    image, file or recording in dicts: providers count them by their size, from 85 to several thousand.
 
     >>> words = Measure(count=lambda text: len(text.split()), way="words")
     >>> words.text("one two three"), words.scaled(1.5).text("one two three")
@@ -116,6 +124,7 @@ class Measure(NamedTuple):
     factor: float = 1.0
     margin: float = 0.5
     fixed: int = 0
+    image: int = 2000
 
     def scaled(self, factor: float) -> Measure:
         """Return this way of counting with another factor.
@@ -180,7 +189,7 @@ class Measure(NamedTuple):
     def request(self, messages: Sequence[Message], tools: Sequence[ToolSpec] = ()) -> int:
         """Return the tokens of a whole request.
 
-        >>> from agentctl.core.messages import Message, ToolSpec
+        >>> from agentctl.core.messages import Message, Thought, ToolSpec
         >>> ls = ToolSpec("ls", "Lists files.", {"type": "object"})
         >>> Measure().request([Message("user", "twelve bytes")], [ls])
         19

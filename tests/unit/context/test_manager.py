@@ -219,7 +219,7 @@ def test_thoughts_and_names_count_and_are_never_cut() -> None:
         {"role": "user", "content": "why?", "name": "n" * 400},
         {"role": "assistant", "content": [thought, {"type": "text", "text": "y" * 8_000}]},
     ]
-    assert quiet().get_context_stats(talk)["tokens"] == 105 + 3_004
+    assert quiet().get_context_stats(talk)["tokens"] == 105 + 3_009
     kept = quiet().prune(talk)
     assert quiet().fits(kept)
     assert kept[0] is talk[0]
@@ -364,6 +364,8 @@ class Answer:
 
 
 USER = {"role": "user", "content": "x"}
+CIRCLE: dict[str, Any] = {}
+CIRCLE["self"] = CIRCLE
 WRONG: dict[str, tuple[Any, str]] = {
     "a string": ("hello", "messages must be a list of messages, not a str"),
     "none": (None, "messages must be a list of messages, not None"),
@@ -389,11 +391,22 @@ WRONG: dict[str, tuple[Any, str]] = {
         "messages[0].content must be a string or a list of text blocks, not an int",
     ),
     "an empty list": ([{"role": "user", "content": []}], "messages[0].content is an empty list"),
-    "an image": (
-        [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}],
-        "messages[0].content[0] is a block of type 'image_url', which is not supported there",
+    "a block without a type": (
+        [{"role": "user", "content": [{"text": "x"}]}],
+        "messages[0].content[0] is a block of type None, which is not supported there",
     ),
-    "ollama's images": ([{**USER, "images": ["aa"]}], "messages[0] contains images; only text can be counted"),
+    "an answer of the assistant": (
+        [{"role": "assistant", "content": [{"type": "tool_result", "tool_use_id": "a", "content": "x"}]}],
+        "messages[0].content[0] is a block of type 'tool_result', which is not supported there",
+    ),
+    "an item that is not here": (
+        [{"type": "item_reference", "id": "msg_1"}],
+        "messages[0] refers to an item that the provider keeps, which cannot be counted",
+    ),
+    "a key that is no JSON": (
+        [{**USER, "extra": CIRCLE}],
+        "messages[0].extra cannot be written as JSON: Circular reference detected",
+    ),
     "a bare string in a list": (
         [{"role": "user", "content": ["x"]}],
         "messages[0].content[0] must be a block such as {'type': 'text', 'text': …}, not a str",
@@ -451,7 +464,7 @@ def test_invalid_conversation_is_refused_with_the_position(messages: object, mes
 def test_a_block_that_cannot_be_counted_is_refused_with_those_that_can() -> None:
     for role, known in (("user", "text, tool_result"), ("assistant", "text, tool_use"), ("system", "text")):
         with pytest.raises(UsageError) as caught:
-            ContextManager().prune([{"role": role, "content": [{"type": "image_url", "image_url": {}}]}])
+            ContextManager().prune([{"role": role, "content": [{"text": "no type"}]}])
         assert caught.value.hint == f"allowed there: {known}"
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import agentctl
 from agentctl.context.formats import read_tools
 from agentctl.context.tokens import PLAIN, ROUGH, Measure
-from agentctl.core.messages import Message, ToolCall, ToolSpec
+from agentctl.core.messages import Message, Thought, ToolCall, ToolSpec
 from agentctl.core.pricing import ModelFacts
 from agentctl.providers.tokenizers import measure_for
 from agentctl.runner.plan import Plan
@@ -90,3 +90,9 @@ def test_message_that_takes_the_place_of_another_is_counted_anew() -> None:
         return {Measure(count=len).message(Message("user", "x" * size)) - size for size in range(200)}
 
     assert sizes() == {4}
+
+
+@pytest.mark.parametrize("thought", [Thought("x" * 4_000), Thought(data="x" * 4_000), Thought(signature="x" * 16_000)])
+def test_a_thought_counts_also_if_only_its_signature_is_left(thought: Thought) -> None:
+    message = Message("assistant", "Fine.", thoughts=(thought,))
+    assert PLAIN.message(message) == PLAIN.message(Message("assistant", "Fine.")) + 1_000
