@@ -13,6 +13,7 @@ AgentctlError                   status (the name of the exit code), message, hin
 ├── ProviderError               carries ``billed``, ``retryable``, ``retry_after``
 │   ├── ProviderUnavailable     4   unavailable, kind "provider"
 │   │   ├── Unreachable             nothing answers at the address: waiting does not help
+│   │   ├── Silent                  a server of this host took too long: again would take as long
 │   │   └── Rejected                a request that will never be accepted
 │   │       └── ParameterRefused    one of its parameters was: asked again without it
 │   ├── Refused                 1   failed: the provider refuses the question (content filter)
@@ -197,6 +198,12 @@ class ProviderUnavailable(ProviderError):
 
 class Unreachable(ProviderUnavailable):
     """Nobody answers at the provider's address, and waiting does not help: no server, no such host, no trusted TLS."""
+
+    retryable = False
+
+
+class Silent(ProviderUnavailable):
+    """A server of this host took too long: the same request again would only keep it at work for as long."""
 
     retryable = False
 

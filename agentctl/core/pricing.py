@@ -148,6 +148,7 @@ class ModelFacts:
     ``metered`` is False if there is no language model (builtin), so neither tokens nor dollars. ``unbounded`` says why
     no bound exists (a router, an unknown fee), or is None. ``may_cut``: the server may silently truncate a prompt that
     is too long for its window. ``base_url`` is the address of the API, without credentials; "" is the provider's own.
+    ``own_host``: a server of this host answers.
     """
 
     provider: str
@@ -163,6 +164,12 @@ class ModelFacts:
     known_endpoint: bool = True
     may_cut: bool = False
     base_url: str = ""
+    own_host: bool = False
+
+    @property
+    def may_load(self) -> bool:
+        """Whether the first token may take minutes: a server of this host, or a free one, loads models on demand."""
+        return self.metered and (self.own_host or (self.price is not None and self.price.is_free))
 
     @property
     def name(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,13 +19,26 @@ if TYPE_CHECKING:
 _USUAL_TIERS = frozenset({None, "default", "standard", "standard_only", "auto", "flex", "batch", "scale", "on_demand"})
 
 
+class Attempts(list["Attempt"]):
+    """The attempt of one stream, as soon as there is one; ``on_life`` is called when a line of its answer ends."""
+
+    on_life: Callable[[], object] | None = None
+
+    def add(self, attempt: Attempt) -> None:
+        """Add the attempt, which is about to be sent."""
+        attempt.on_life = self.on_life
+        self.append(attempt)
+
+
 class AnswerStream(AsyncIterator[Delta | Reported | Completion]):
     """One request and its answer; ``attempts`` has an entry once it is about to be sent. ``key`` is redacted."""
 
-    def __init__(
-        self, pieces: AsyncGenerator[Delta | Reported | Completion], attempts: Sequence[Attempt], key: str
-    ) -> None:
+    def __init__(self, pieces: AsyncGenerator[Delta | Reported | Completion], attempts: Attempts, key: str) -> None:
         self._pieces, self._attempts, self._key = pieces, attempts, key
+
+    def watch(self, on_life: Callable[[], object]) -> None:
+        """Have ``on_life`` called whenever a line of the answer ends, also one that is no piece of it."""
+        self._attempts.on_life = on_life
 
     async def __anext__(self) -> Delta | Reported | Completion:
         return await anext(self._pieces)

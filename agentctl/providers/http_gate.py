@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -64,7 +64,8 @@ class Attempt:
 
     With a ``decoder`` an event is parsed once: the reader gets it, and it waits in ``events`` (None: it holds no JSON
     object). Without one a client
-    parses the bytes itself. ``written`` is the request that the client is going to send, if it is ours.
+    parses the bytes itself. ``written`` is the request that the client is going to send, if it is ours. ``on_life`` is
+    called whenever a line of the answer ends, also one that no client hands on, such as a comment.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Attempt:
         self.decoder = decoder
         self.written: Body | None = None
         self.events: deque[Event | None] = deque()
+        self.on_life: Callable[[], object] | None = None
         self.sent = self.ended = self.withdrawn = False
         self._traced = self._departed = self._in_tunnel = self._unwritable = False
         self.status: int | None = None
@@ -149,6 +151,7 @@ class Attempt:
         """Read the rest of the body after the answer's end: the usage may follow it."""
         if self._tap is None or self.ended:
             return
+        self.on_life = None  # what follows the answer keeps nothing alive
         with suppress(httpx.HTTPError, httpx.StreamError, AnswerTooLong):  # the answer is complete, and paid for
             with anyio.move_on_after(LATE_S):
                 while not self.reader.over and await anext(self._tap, None) is not None:
@@ -299,6 +302,8 @@ class _TappedBody(httpx.AsyncByteStream):
 
     def _read_along(self, piece: bytes) -> None:
         attempt = self._attempt
+        if attempt.on_life is not None and b"\n" in piece:
+            attempt.on_life()
         if not attempt.is_error:
             attempt.read(piece)
             return

@@ -21,7 +21,8 @@ class LLMProvider(ABC):
     """A provider to call directly or to derive from: a subclass adds ``facts`` and ``stream``.
 
     A direct call bypasses the ledger: only the calls of an agent are held, judged and recorded. It ends after
-    ``silence_s`` seconds without a piece of an answer, or after ``deadline_s`` seconds in all.
+    ``silence_s`` seconds without a piece of an answer, or after ``deadline_s`` seconds in all. The usual ``silence_s``
+    does not bind a server of this host, or a free model: it may have to be loaded.
 
     >>> from agentctl import LLMProvider
     >>> from agentctl.core.messages import Completion
@@ -126,17 +127,19 @@ class LLMProvider(ABC):
         import anyio  # noqa: PLC0415 - by hand only
 
         conversation = (Message("user", messages),) if isinstance(messages, str) else tuple(messages)
-        stream = self.stream(Request(self.facts.model, conversation, tuple(tools), max_output_tokens))
-        name, answer = self.facts.provider, None
+        facts, answer, limit_s = self.facts, None, self.silence_s
+        name, stream = facts.provider, self.stream(Request(facts.model, conversation, tuple(tools), max_output_tokens))
+        if facts.may_load and limit_s == LLMProvider.silence_s:
+            limit_s = self.deadline_s
         try:
             with anyio.fail_after(self.deadline_s):
                 while not isinstance(answer, Completion):
-                    with anyio.fail_after(self.silence_s):
+                    with anyio.fail_after(limit_s):
                         answer = await anext(stream, None)
                     if answer is None:
                         raise ProviderUnavailable(f"the answer of {name} was cut short", hint="try again")
         except TimeoutError as error:
-            raise ProviderUnavailable(f"{name} sent nothing for {self.silence_s:g} s", hint="try again") from error
+            raise ProviderUnavailable(f"{name} sent nothing for {limit_s:g} s", hint="try again") from error
         finally:
             close = getattr(stream, "aclose", None)
             if close is not None:

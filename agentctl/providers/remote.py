@@ -21,7 +21,7 @@ from agentctl.budget.output_range import choose_output
 from agentctl.core.errors import AgentctlError, ModelGone, StateError, UsageError
 from agentctl.core.messages import Completion, Delta, KeepAlive, Reported, Request
 from agentctl.core.pricing import ModelFacts, Price
-from agentctl.providers.answer_stream import AnswerStream, build_completion
+from agentctl.providers.answer_stream import AnswerStream, Attempts, build_completion
 from agentctl.providers.catalog import Catalog, load_catalog
 from agentctl.providers.chat_format import CompletionBuilder, allows_cache_marks, count_name
 from agentctl.providers.endpoints import (
@@ -52,7 +52,6 @@ if TYPE_CHECKING:
     import httpx
 
     from agentctl.providers.error_mapping import ErrorContext
-    from agentctl.providers.http_gate import Attempt
     from agentctl.providers.lean_client import LeanAnswer, LeanClient
     from agentctl.providers.litellm_client import LiteLLMAnswer, LiteLLMClient
     from agentctl.settings.named_providers import NamedProvider
@@ -144,6 +143,7 @@ class RemoteProvider(LLMProvider):
         ceiling = None if self._own is None else self._own.output_ceiling
         return replace(
             facts,
+            own_host=own,
             may_cut=self._may_cut,
             base_url=address_of(self.provider, self._base_url or self._found_url),
             context_window=self._window or facts.context_window,
@@ -258,10 +258,10 @@ class RemoteProvider(LLMProvider):
             ProviderError: no answer; ``billed`` says whether it may have been billed.
             ClampExceeded: the answer exceeded its clamp.
         """
-        attempts: list[Attempt] = []
+        attempts = Attempts()
         return AnswerStream(self._pieces(request, attempts), attempts, self._api_key or "")
 
-    async def _pieces(self, request: Request, attempts: list[Attempt]) -> AsyncGenerator[Delta | Reported | Completion]:
+    async def _pieces(self, request: Request, attempts: Attempts) -> AsyncGenerator[Delta | Reported | Completion]:
         """Yield what ``stream`` does; append the attempt to ``attempts`` before it is sent."""
         key, base_url = await self._address()
         from agentctl.providers.error_mapping import translate_error  # noqa: PLC0415 - httpx comes with the client
@@ -273,7 +273,7 @@ class RemoteProvider(LLMProvider):
         terms = RequestTerms(clamp, plain_bound(request), base_url, self._route.asks_for_usage, auth)
         attempt = self._sender.attempt(terms)
         answer = CompletionBuilder(call for message in request.messages for call in message.tool_calls)
-        attempts.append(attempt)
+        attempts.add(attempt)
         reader, blocks = attempt.reader, 0
         pieces: LeanAnswer | LiteLLMAnswer | None = None
         try:

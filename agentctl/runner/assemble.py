@@ -208,6 +208,7 @@ def plan_of(loaded: Loaded, choice: ProviderChoice, *, labels: Mapping[str, str]
         provider_chosen_by=choice.chosen_by,
         timeout_s=settings.timeout,
         silence_s=settings.llm_timeout,
+        waits_for_load=loaded.sources["llm_timeout"].kind == "default",
         budget_wait_s=settings.budget_wait,
         max_output_tokens=settings.max_output_tokens,
         doubt=settings.doubt,

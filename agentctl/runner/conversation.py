@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from agentctl.context.digest import read_notes, split_digest
 from agentctl.context.economics import CacheEconomics, CutSize, cut_size
+from agentctl.context.message_cache import MessageCache
 from agentctl.context.pruning import count_shortened
 from agentctl.context.tokens import PLAIN, Measure
 from agentctl.core.errors import ContextOverflow
@@ -18,6 +20,8 @@ from agentctl.protocols import Pruner
 if TYPE_CHECKING:  # used only by runs with a language model
     from agentctl.context.counter import TokenCounter
     from agentctl.context.window_check import TruncationDetector
+    from agentctl.runner.model_calls import ModelCalls
+    from agentctl.runner.plan import Plan
     from agentctl.runner.summaries import Summarizer
 
 
@@ -198,3 +202,27 @@ class Conversation:
             await self._emit(Noted(doubt, "warning"))
         if self._counter is not None:
             self._counter.learn(self._messages, offered, answer.usage)
+
+
+def open_conversation(
+    plan: Plan, calls: ModelCalls, emit: Emit, counter: TokenCounter | None, *, most_turns: int
+) -> Conversation:
+    """Return an empty conversation; a language model's has a counter, economics, summaries and a cut detector."""
+    facts = calls.facts
+    prune = partial(plan.fit, facts, cache=MessageCache())
+    if not facts.metered:
+        return Conversation(prune=prune, emit=emit, measure=plan.measure or PLAIN)
+    from agentctl.context.window_check import TruncationDetector  # noqa: PLC0415 - not for builtin
+    from agentctl.runner.summaries import summarizer_for  # noqa: PLC0415
+
+    return Conversation(
+        prune=prune,
+        emit=emit,
+        limit=plan.context_limit(facts),
+        warn_percent=plan.warn_percent,
+        measure=plan.measure or PLAIN,
+        counter=counter if plan.measure is None else None,
+        summaries=summarizer_for(plan, calls, emit),
+        detector=TruncationDetector(facts),
+        economics=CacheEconomics(price=facts.price, most_turns=most_turns),
+    )

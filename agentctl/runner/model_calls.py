@@ -41,7 +41,7 @@ from agentctl.core.results import LimitUse
 from agentctl.protocols import Ledger, LLMProvider
 from agentctl.runner.reservation import Reservations
 from agentctl.runner.settlement import AttemptSettler
-from agentctl.runner.streaming import AttemptProgress, StreamTimeouts, client_of, read_stream
+from agentctl.runner.streaming import AttemptProgress, StreamTimeouts, client_of, read_stream, retry_pause
 
 if TYPE_CHECKING:
     from agentctl.context.counter import Load
@@ -59,7 +59,8 @@ class _HoldLost(Exception):
 class ModelCalls:
     """Asks one provider on behalf of one run, and adds up the costs.
 
-    Times are in seconds: ``silence_s`` without a piece of an answer, ``deadline_s`` for a whole attempt,
+    Times are in seconds: ``silence_s`` without a piece of an answer, ``deadline_s`` for a whole attempt (with
+    ``waits_for_load`` also for the first token of a server that may have to load its model),
     ``budget_wait_s`` for the holds of other runs, ``settle_wait_s`` for the ledger's lock once an answer is paid for.
     ``retries`` are further attempts, each with a hold of its own.
     ``price_of`` returns the prices of the provider's other models and service tiers, in case another one answers; the
@@ -77,6 +78,7 @@ class ModelCalls:
         limits: CostLimit,
         emit: Emit,
         silence_s: float = 60.0,
+        waits_for_load: bool = False,
         deadline_s: float = 600.0,
         budget_wait_s: float = 60.0,
         max_output_tokens: int | None = None,
@@ -92,7 +94,7 @@ class ModelCalls:
         self._run_id = run_id
         self._limits = limits
         self._emit = emit
-        self._silence_s, self._deadline_s = silence_s, deadline_s
+        self._silence_s, self._deadline_s, self._waits = silence_s, deadline_s, waits_for_load
         self._max_output_tokens = max_output_tokens
         self._retries = retries
         self._first_pause_s = first_pause_s
@@ -335,20 +337,12 @@ class ModelCalls:
                     wanted = fit_window(wanted, error.affordable)
                     await self._emit(CallRetried(attempt.attempt_id, error.message, 0.0))
                     continue
-                pause = self._pause(error, tried)
+                pause = retry_pause(error, tried, self._first_pause_s)
                 too_long = pause > MOST_PAUSE_S or anyio.current_time() + pause >= anyio.current_effective_deadline()
                 if not error.retryable or tried > self._retries or too_long:
                     raise
                 await self._emit(CallRetried(attempt.attempt_id, error.message, round(pause, 3)))
                 await anyio.sleep(pause)
-
-    def _pause(self, error: ProviderError, tried: int) -> float:
-        """Return the seconds to wait before a retry: what the provider says, else exponential with a random factor."""
-        if error.retry_after is not None:
-            return error.retry_after
-        import random  # noqa: PLC0415 - most calls are not retried
-
-        return self._first_pause_s * float(2 ** (tried - 1)) * (0.5 + random.random())  # noqa: S311 - jitter, not a secret
 
     async def _attempt(
         self, request: Request, wanted: OutputRange, purpose: Purpose, *, then: AnswerReserve | None = None
@@ -388,7 +382,8 @@ class ModelCalls:
             await self._emit(CallSent(hold.id, client_of(self._provider)))
             sent = AttemptProgress()
             clamped = replace(request, max_output_tokens=hold.granted_output if facts.metered else None)
-            timeouts = StreamTimeouts(silence_s, whole_s, deadline)
+            first_s = whole_s if self._waits and facts.may_load and whole_s > silence_s else None
+            timeouts = StreamTimeouts(silence_s, whole_s, deadline, first_s)
             await read_stream(self._provider, clamped, sent, timeouts, self._emit if is_answer else discard_event)
         except BaseException as error:
             self.unfinished = "".join(sent.pieces) if sent and is_answer else ""

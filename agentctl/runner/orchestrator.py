@@ -13,9 +13,6 @@ import anyio
 
 from agentctl.budget.breaker import breaker_info, limit_uses
 from agentctl.budget.rules import Amounts, Spend, extra_ceilings
-from agentctl.context.economics import CacheEconomics
-from agentctl.context.message_cache import MessageCache
-from agentctl.context.tokens import PLAIN
 from agentctl.core.errors import (
     AgentctlError,
     BudgetExceeded,
@@ -25,7 +22,7 @@ from agentctl.core.errors import (
     StateError,
     StopCause,
 )
-from agentctl.core.events import BreakerTripped, Crashed, Emit, Noted, ObeyedFilesChanged, RunStarted
+from agentctl.core.events import BreakerTripped, Crashed, Noted, ObeyedFilesChanged, RunStarted
 from agentctl.core.messages import Usage
 from agentctl.core.pricing import PriceOf
 from agentctl.core.redaction import Redactor
@@ -33,7 +30,7 @@ from agentctl.core.results import BreakerInfo, FileNotice, LimitUse, RunResult
 from agentctl.journal.recorder import Recorder, as_agentctl_error, describe_error
 from agentctl.permissions.admission import Admission
 from agentctl.protocols import Approver, ArtifactStore, Ledger, LLMProvider, Observer, RunTools
-from agentctl.runner.conversation import Conversation
+from agentctl.runner.conversation import open_conversation
 from agentctl.runner.loop import Loop, LoopOutcome
 from agentctl.runner.model_calls import ModelCalls
 from agentctl.runner.plan import Plan, RunInput
@@ -207,6 +204,7 @@ class Orchestrator:
             limits=plan.limits,
             emit=run.recorder.emit,
             silence_s=plan.silence_s,
+            waits_for_load=plan.waits_for_load,
             deadline_s=plan.deadline_s,
             budget_wait_s=plan.budget_wait_s,
             settle_wait_s=plan.settle_wait_s,
@@ -225,7 +223,7 @@ class Orchestrator:
             approver=self._approver,
             no_user_reason=_no_user_reason(run.input),
         )
-        conversation = self._open_conversation(run.calls, emit, most_turns=limits.max_turns)
+        conversation = open_conversation(plan, run.calls, emit, self._counter, most_turns=limits.max_turns)
         run.loop = Loop(
             calls=run.calls,
             dispatch=ToolDispatcher(
@@ -257,27 +255,6 @@ class Orchestrator:
         from agentctl.runner.unseen import find_unseen  # noqa: PLC0415 - after an answer without a look only
 
         return await find_unseen(answer, usable, task=task, plan=self._plan, list_containers=self._list_containers)
-
-    def _open_conversation(self, calls: ModelCalls, emit: Emit, *, most_turns: int) -> Conversation:
-        """Return an empty conversation; a language model's has a counter, economics, summaries and a cut detector."""
-        plan, facts = self._plan, self._provider.facts
-        prune = partial(plan.fit, facts, cache=MessageCache())
-        if not facts.metered:
-            return Conversation(prune=prune, emit=emit, measure=plan.measure or PLAIN)
-        from agentctl.context.window_check import TruncationDetector  # noqa: PLC0415 - not for builtin
-        from agentctl.runner.summaries import summarizer_for  # noqa: PLC0415
-
-        return Conversation(
-            prune=prune,
-            emit=emit,
-            limit=plan.context_limit(facts),
-            warn_percent=plan.warn_percent,
-            measure=plan.measure or PLAIN,
-            counter=self._counter if plan.measure is None else None,
-            summaries=summarizer_for(plan, calls, emit),
-            detector=TruncationDetector(facts),
-            economics=CacheEconomics(price=facts.price, most_turns=most_turns),
-        )
 
     def _most_turns(self, agent: AgentSpec) -> int:
         most = self._plan.loop.max_turns

@@ -64,7 +64,8 @@ class Plan(NamedTuple):
 
     ``limits_set_by`` names the file that tightened a limit. ``context`` overrides ``max_context_tokens`` and the
     numbers of messages to keep. ``max_result_tokens`` None: a share of the context. ``approve`` says how
-    questions are answered. ``parent`` is the run that a nested one belongs to.
+    questions are answered. ``waits_for_load``: ``silence_s`` does not bind the first token of a server that may have
+    to load its model. ``parent`` is the run that a nested one belongs to.
     """
 
     limits: CostLimit = CostLimit.model_construct()
@@ -74,6 +75,7 @@ class Plan(NamedTuple):
     provider_chosen_by: str = "default"
     timeout_s: float | None = 1800.0
     silence_s: float = 60.0
+    waits_for_load: bool = True
     deadline_s: float = 600.0
     budget_wait_s: float = 60.0
     settle_wait_s: float = 120.0

@@ -202,6 +202,7 @@ class _Trial:
             limits=self._limits,
             emit=self._emit,
             silence_s=_SILENCE_S,
+            waits_for_load=True,
             deadline_s=_DEADLINE_S,
             max_output_tokens=max(most, _WITH_REASONING) if facts.reasoning and most > _TINY else most,
             retries=0,

@@ -12,9 +12,10 @@ import anyio
 import anyio.lowlevel
 
 from agentctl.budget.breaker import ClampExceeded
-from agentctl.core.errors import ProviderUnavailable
-from agentctl.core.events import AnswerStreamed, Emit
+from agentctl.core.errors import Billed, ProviderError, ProviderUnavailable, Silent
+from agentctl.core.events import AnswerStreamed, Emit, Noted
 from agentctl.core.messages import Completion, Delta, KeepAlive, Reported, Request, Usage
+from agentctl.core.pricing import ModelFacts
 from agentctl.protocols import LLMProvider, Outcome
 
 HANG_UP_S = 5.0
@@ -22,11 +23,15 @@ _MOST_BYTES_PER_TOKEN = 256  # no tokenizer's average token is longer: a longer 
 
 
 class StreamTimeouts(NamedTuple):
-    """Timeouts in seconds: for a piece, and for the whole answer, which ends at ``deadline`` on anyio's clock."""
+    """Timeouts in seconds: for a piece, and for the whole answer, which ends at ``deadline`` on anyio's clock.
+
+    ``first_s`` is the timeout for the first piece; None: that for any piece.
+    """
 
     silence_s: float
     whole_s: float
     deadline: float
+    first_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -35,7 +40,7 @@ class AttemptProgress:
 
     ``failed``: the provider raised; ``ran_past``: it exceeded its clamp, and was cut off. ``outcome`` is the request's
     outcome if no answer came, once ``read_stream`` has ended; ``reported`` is the usage reported so far. ``model`` is
-    the one that answers, if the provider names it before the end.
+    the one that answers, if the provider names it before the end. ``silent_s``: it was silent for so many seconds.
     """
 
     completion: Completion | None = None
@@ -47,6 +52,16 @@ class AttemptProgress:
     pieces: list[str] = field(default_factory=list)
     reported: Usage | None = None
     model: str | None = None
+    silent_s: float | None = None
+
+
+def retry_pause(error: ProviderError, tried: int, first_s: float) -> float:
+    """Return the seconds to wait before a retry: what the provider says, else exponential with a random factor."""
+    if error.retry_after is not None:
+        return error.retry_after
+    import random  # noqa: PLC0415 - most calls are not retried
+
+    return first_s * float(2 ** (tried - 1)) * (0.5 + random.random())  # noqa: S311 - jitter, not a secret
 
 
 def client_of(provider: LLMProvider) -> str | None:
@@ -84,12 +99,12 @@ async def read_stream(
             sent.outcome = "unknown"
             stream = provider.stream(request)
             try:
-                await _read(stream, request, sent, timeouts.silence_s, emit)
+                await _read(stream, request, sent, timeouts, emit)
             finally:
                 await _hang_up(stream)
                 sent.outcome, sent.model = _withdraw(stream), _model_of(stream)
     except TimeoutError as error:
-        raise _late(name, sent, timeouts) from error
+        raise _late(provider.facts, sent, timeouts) from error
     if sent.ran_past:
         raise ClampExceeded(f"{name} exceeded max_tokens={request.max_output_tokens}; its answer was cut off")
     if sent.completion is None:
@@ -100,14 +115,22 @@ async def _read(
     stream: AsyncIterator[Delta | Reported | Completion],
     request: Request,
     sent: AttemptProgress,
-    silence_s: float,
+    timeouts: StreamTimeouts,
     emit: Emit,
 ) -> None:
     """Read until the completion, the end of the stream, or more text than the clamp can have allowed."""
-    clamp = request.max_output_tokens
+    clamp, life = request.max_output_tokens, _Life(stream, timeouts.first_s or timeouts.silence_s)
+    wait = None if timeouts.first_s is None else _FirstWait(timeouts, emit, sent)
     while True:
-        with anyio.fail_after(silence_s):
-            item = await _next(stream, sent)
+        try:
+            with anyio.fail_after(life.limit_s) as life.scope:
+                item = await (_next(stream, sent) if wait is None else wait.next(stream))
+        except TimeoutError:
+            sent.silent_s = life.limit_s
+            raise
+        if isinstance(item, KeepAlive):
+            continue
+        wait, life.limit_s = None, timeouts.silence_s
         if item is None:
             return
         if isinstance(item, Completion):
@@ -117,8 +140,6 @@ async def _read(
         if isinstance(item, Reported):
             sent.reported = item.usage
             continue
-        if isinstance(item, KeepAlive):
-            continue
         sent.answered = True
         sent.text_bytes += len(item.text.encode("utf-8", "surrogatepass"))
         if clamp is not None and sent.text_bytes > clamp * _MOST_BYTES_PER_TOKEN:
@@ -127,6 +148,65 @@ async def _read(
         if item.text:
             sent.pieces.append(item.text)
             await emit(AnswerStreamed(item.text))
+
+
+class _Life:
+    """The scope of the wait for a piece, which every line of the answer prolongs: a comment, too, is a sign of life."""
+
+    def __init__(self, stream: AsyncIterator[Delta | Reported | Completion], limit_s: float) -> None:
+        self.limit_s = limit_s
+        self.scope: anyio.CancelScope | None = None
+        with suppress(Exception):  # not every provider's has it; code of other packages
+            stream.watch(self.prolong)  # type: ignore[attr-defined]
+
+    def prolong(self) -> None:
+        """Begin the wait anew."""
+        if self.scope is not None:
+            self.scope.deadline = anyio.current_time() + self.limit_s
+
+
+class _FirstWait:
+    """The wait for the first piece of an answer: told of once, as soon as it takes longer than that for any piece."""
+
+    def __init__(self, timeouts: StreamTimeouts, emit: Emit, sent: AttemptProgress) -> None:
+        self._timeouts, self._emit, self._sent = timeouts, emit, sent
+        self._until = anyio.current_time() + timeouts.silence_s
+        self._failure: Exception | None = None
+        self._is_told = False
+
+    async def next(self, stream: AsyncIterator[Delta | Reported | Completion]) -> Delta | Reported | Completion | None:
+        """Return the next piece, None at the end."""
+        if self._is_told:
+            return await _next(stream, self._sent)
+        item: Delta | Reported | Completion | None = None
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._tell, group.cancel_scope)
+            try:
+                item = await _next(stream, self._sent)
+            except Exception as error:  # noqa: BLE001 - raised below, outside the group
+                self._failure = error
+            group.cancel_scope.cancel()
+        if self._failure is not None:
+            raise self._failure
+        return item
+
+    async def _tell(self, scope: anyio.CancelScope) -> None:
+        await anyio.sleep_until(self._until)
+        self._is_told = True
+        most_s = self._timeouts.first_s or 0.0
+        text = f"waiting for the first token, {_duration(self._timeouts.silence_s)}; it may take {_duration(most_s)}"
+        try:
+            with anyio.CancelScope(shield=True):  # a record is written whole
+                await self._emit(Noted(text))
+        except Exception as error:  # noqa: BLE001 - raised where the piece is awaited
+            self._failure = error
+            scope.cancel()
+
+
+def _duration(value: float) -> str:
+    """Return seconds as the screens do: ``45 s``, ``1 min 10 s``."""
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{value:g} s"
 
 
 async def _next(
@@ -140,8 +220,9 @@ async def _next(
         raise
 
 
-def _late(name: str, sent: AttemptProgress, timeouts: StreamTimeouts) -> ProviderUnavailable:
+def _late(facts: ModelFacts, sent: AttemptProgress, timeouts: StreamTimeouts) -> ProviderUnavailable:
     """Return the error for an attempt that took too long."""
+    name = facts.provider
     if sent.outcome == "unsent":
         return ProviderUnavailable(
             f"the request to {name} could not be sent within {min(timeouts.silence_s, timeouts.whole_s):g} s",
@@ -149,11 +230,17 @@ def _late(name: str, sent: AttemptProgress, timeouts: StreamTimeouts) -> Provide
             billed="no",
             unsent=True,
         )
-    return ProviderUnavailable(
-        f"{name} sent nothing for {timeouts.silence_s:g} s, or did not finish its answer in {timeouts.whole_s:g} s",
-        hint="try again, or raise --llm-timeout",
-        billed="no" if sent.outcome == "refused" else "unknown",
-    )
+    has_waited = timeouts.first_s is not None and not sent.answered
+    is_ours = facts.own_host or has_waited
+    raised = Silent if is_ours else ProviderUnavailable
+    billed: Billed = "no" if sent.outcome == "refused" else "unknown"
+    if sent.silent_s is None or sent.silent_s >= timeouts.whole_s:
+        said = f"{name} did not finish its answer in {timeouts.whole_s:g} s"
+        faster = "choose a smaller model, or a shorter --max-output-tokens"
+        return raised(said, hint=faster if is_ours else "try again", billed=billed)
+    said = f"{name} sent nothing for {sent.silent_s:g} s"
+    hint = "raise --llm-timeout, or check what the server is doing" if is_ours else "try again, or raise --llm-timeout"
+    return raised(said, hint=hint, billed=billed)
 
 
 def _model_of(stream: AsyncIterator[Delta | Reported | Completion]) -> str | None:

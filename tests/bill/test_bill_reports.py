@@ -90,7 +90,7 @@ async def test_usage_reported_before_an_answer_broke_off_counts(
     """Anthropic reports the input first; the answer breaks off before its end."""
     paid = PAID["anthropic"]
     server = wire(partial(paid.busy, input_tokens=60_000, output_tokens=300, **how), rates=paid.rates, keys=[KEY])
-    document = await user.run(reaching(server, "anthropic"), max_cost_per_task="0.60", llm_timeout=0.5)
+    document = await user.run(reaching(server, "anthropic"), max_cost_per_task="0.60", llm_timeout=1.5)
     (attempt,) = user.book.attempts
     assert (document["exit_code"], attempt.phase, len(server.books.chat_requests)) == (3, "doubt", 1)
     assert "provider_overrun" in document["error"]["message"]

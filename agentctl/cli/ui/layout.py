@@ -17,6 +17,7 @@ from agentctl.core.text import safe_text
 _TWO_COLUMNS = 96
 _MOST_ANSWER = 8  # rows, or a third of the terminal
 _MOST_TOOLS = 4
+_LONG_S = 10  # a model that has not begun to answer by then may be loading, or reading a long prompt
 _LOW = 12  # rows: a lower terminal shows only the figures
 _SPINNER = "◐◓◑◒"
 _SHORT_NAMES: Mapping[LimitName, str] = {
@@ -134,6 +135,8 @@ def _busy(meter: Meter, now: datetime, width: int, clean: Clean) -> tuple[Row, .
         return (*found, *([(StyledText(f"  and {more} more", "dim"),)] if more else []))
     name = meter.chosen.model or meter.chosen.provider
     doing = {"asking": f"waiting for {name}", "answering": f"{name} is answering", "": "working"}.get(meter.doing)
+    if meter.doing == "asking" and meter.since is not None and (waited := _elapsed(meter.since, now)) >= _LONG_S:
+        return (_work(spin, f"waiting for the first token, {seconds(waited)}", None, now, width),)
     return (_work(spin, clean(doing or meter.doing), meter.since, now, width),)
 
 

@@ -242,3 +242,11 @@ def test_wrapping_loses_nothing_but_spaces(text: str, width: int) -> None:
 @given(HOSTILE, st.integers(0, 60))
 def test_a_cut_line_fits(text: str, width: int) -> None:
     assert cell_width(truncate(text, width)) <= width
+
+
+def test_a_long_wait_for_an_answer_is_one_for_its_first_token() -> None:
+    asking = after(CallHeld("a", "openai", "gpt-4o-mini", 1, 1, 1, 2), CallSent("a"))
+    assert any("waiting for gpt-4o-mini  5.0 s" in line for line in shown(asking, seconds=7))
+    assert any("waiting for the first token, 1 min 10 s" in line for line in shown(asking, seconds=72))
+    narrow = shown(asking, seconds=72, width=30)
+    assert all(len(line) <= 30 for line in narrow)
