@@ -12,6 +12,7 @@ AgentctlError                   status (the name of the exit code), message, hin
 │   └── EngineUnavailable       4   the same; 4 (unavailable, kind "engine") where it ends a command
 ├── ProviderError               carries ``billed``, ``retryable``, ``retry_after``
 │   ├── ProviderUnavailable     4   unavailable, kind "provider"
+│   │   ├── BrokenOff               it ended its answer before it was whole, and was paid for that
 │   │   ├── Unreachable             nothing answers at the address: waiting does not help
 │   │   ├── Silent                  a server of this host took too long: again would take as long
 │   │   └── Rejected                a request that will never be accepted
@@ -194,6 +195,22 @@ class ProviderUnavailable(ProviderError):
     """The provider is unreachable, has a server error, or sent an incomplete or malformed answer."""
 
     retryable = True
+
+
+class BrokenOff(ProviderUnavailable):
+    """The provider ended its answer, and its word for the reason (``reason``) does not say that the answer is whole.
+
+    It is not asked again, as it may bill each time what it broke off.
+    """
+
+    retryable = False
+
+    def __init__(self, provider: str, reason: str) -> None:
+        super().__init__(
+            f"{provider} broke off its answer: the finish reason is {reason or 'missing'}",
+            hint="run it again, or choose another model",
+        )
+        self.reason = reason
 
 
 class Unreachable(ProviderUnavailable):

@@ -11,10 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from agentctl.core.errors import BrokenOff
 from agentctl.core.text import join_surrogates, map_texts
 
 Role = Literal["system", "user", "assistant", "tool"]
-Stop = Literal["stop", "length", "tool_calls", "refusal"]
+Stop = Literal["stop", "length", "tool_calls", "refusal", "broken"]
 
 
 def _has_half(value: object) -> bool:
@@ -188,7 +189,9 @@ class Completion:
     besides tokens whose price is unknown. ``tier`` is the service tier that served the request, "" for the usual one or
     one that costs no more; ``hour_writes`` are those tokens of the cache writes that last an hour. ``reported`` holds
     the readable part of a report that cannot be charged; then ``usage`` is None. ``fell``: a later usage block reported
-    less than an earlier one, so no bound relies on the report. ``thoughts`` go back with the answer.
+    less than an earlier one, so no bound relies on the report. ``thoughts`` go back with the answer. If ``stop`` is
+    "broken", the provider broke off: the text is a part of an answer, the calls must not run, and ``reason`` is the
+    provider's own word for the end.
 
     >>> from agentctl import Completion, Usage
     >>> answer = Completion("Two: web and db.", usage=Usage(input_tokens=1000, output_tokens=100))
@@ -208,10 +211,24 @@ class Completion:
     reported: Reported | None = None
     fell: bool = False
     thoughts: tuple[Thought, ...] = ()
+    reason: str = ""
 
     def __post_init__(self) -> None:
         """Join or replace the halves of UTF-16 pairs in every text."""
-        _join_halves(self, "text", "model", "fee", "tier")
+        _join_halves(self, "text", "model", "fee", "tier", "reason")
+
+    def check_whole(self, provider: str) -> Completion:
+        """Return the answer, if the provider did not break it off.
+
+        Raises:
+            BrokenOff: it did.
+
+        >>> Completion("Two: web", stop="length").check_whole("openai").text
+        'Two: web'
+        """
+        if self.stop == "broken":
+            raise BrokenOff(provider, self.reason)
+        return self
 
     def as_message(self) -> Message:
         """Return the answer as the assistant's message.

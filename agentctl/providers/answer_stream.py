@@ -61,7 +61,8 @@ def build_completion(answer: CompletionBuilder, reader: UsageReader, key: str) -
     """Return the completion of an answer that was read to its end; ``key`` is redacted."""
     model = None if reader.model is None else redact(reader.model, (key,))
     tier = "" if reader.tier in _USUAL_TIERS else redact(str(reader.tier), (key,))
-    built = answer.build(usage=reader.usage, model=model, billed_nano=reader.billed_nano, fee=reader.fee)
+    reason = redact(reader.reason, (key,))
+    built = answer.build(usage=reader.usage, model=model, billed_nano=reader.billed_nano, fee=reader.fee, reason=reason)
     reported = None
     if reader.usage is None and reader.reported is not None:
         reported = Reported(reader.reported, reader.flaw)

@@ -11,22 +11,11 @@ from typing import TYPE_CHECKING
 from agentctl.core.messages import Completion, Message, Stop, Thought, ToolCall, ToolSpec, Usage
 from agentctl.core.pricing import Price
 from agentctl.core.text import join_surrogates, safe_text, split_at_half
-from agentctl.providers.wires.exchange import CallPiece, Piece, ThoughtPiece, write_arguments
+from agentctl.providers.wires.exchange import CallPiece, Piece, ThoughtPiece, stop_of, worse_reason, write_arguments
 
 if TYPE_CHECKING:
     from agentctl.providers.call_pieces import CallJoiner
 
-#: The wires' own words for the end of an answer; any other word says nothing but that it ended.
-_STOPS: Mapping[str, Stop] = {
-    "length": "length",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "tool_calls": "tool_calls",
-    "tool_use": "tool_calls",
-    "function_call": "tool_calls",
-    "content_filter": "refusal",
-    "refusal": "refusal",
-}
 _CACHE_MARK: Mapping[str, object] = {"cache_control": {"type": "ephemeral"}}  # for five minutes from the last read
 _PER_PIECE = 16  # added to a piece's characters; some servers send one character at a time
 _MOST_UNKNOWN, _LONGEST_UNKNOWN = 20, 80
@@ -149,7 +138,7 @@ class CompletionBuilder:
         Half of a UTF-16 pair at its end is returned with the next piece, which may complete it.
         ``size`` grows by its characters, whatever its kind.
         """
-        self._stop = piece.stop or self._stop
+        self._stop = worse_reason(self._stop, piece.stop)
         self._is_refusal = self._is_refusal or piece.is_refusal
         for name in piece.unknown:
             count_name(self.unknown, name)
@@ -181,11 +170,20 @@ class CompletionBuilder:
         self._thoughts[piece.place].pieces.append(piece.thought)
 
     def build(
-        self, *, usage: Usage | None, model: str | None, billed_nano: int | None = None, fee: str | None = None
+        self,
+        *,
+        usage: Usage | None,
+        model: str | None,
+        billed_nano: int | None = None,
+        fee: str | None = None,
+        reason: str = "",
     ) -> Completion:
-        """Return the completion that the pieces make."""
+        """Return the completion that the pieces make; ``reason`` is the provider's word for its end, as on the wire."""
+        reason = reason or self._stop
         calls = () if self._calls is None else self._calls.build()
-        stop = _STOPS.get(self._stop, "tool_calls" if calls else "stop")
+        usual: Stop = "tool_calls" if calls else "stop"
+        stop = stop_of(reason) if reason else usual
+        stop = usual if stop == "stop" else stop
         thoughts = (thought.build() for thought in self._thoughts.values())
         signed = tuple(one for one in thoughts if one.signature or one.data)  # no other is taken back
         return Completion(
@@ -197,6 +195,7 @@ class CompletionBuilder:
             billed_nano,
             fee,
             thoughts=signed,
+            reason=safe_text(reason)[:_LONGEST_UNKNOWN] if stop == "broken" else "",
         )
 
 

@@ -236,7 +236,7 @@ class LeanAnswer(AsyncIterator[Piece]):
                 event = attempt.events.popleft()
                 if event is None:
                     raise _NoAnswer("an event that holds no JSON object")
-                if event.get("error"):
+                if attempt.reader.error is not None and attempt.reader.error_in(event) is not None:
                     raise _NoAnswer("an error in the stream")
                 piece = self._piece(event)
                 if piece is not None and not piece.is_empty:

@@ -145,7 +145,7 @@ class LLMProvider(ABC):
             if close is not None:
                 with anyio.CancelScope(shield=True):
                     await close()
-        return answer
+        return answer.check_whole(name)
 
     def invoke(
         self,

@@ -298,7 +298,7 @@ class RemoteProvider(LLMProvider):
                     yield Reported(reader.reported)
                 failure = await self._explain(translate_error(error, attempt, self._error_context()))
                 raise self.sampling.after_failure(failure, attempt, error) from error
-            if not reader.finished:
+            if reader.error is not None or not reader.finished:
                 if reader.reported is not None:
                     yield Reported(reader.reported)
                 raise translate_error(None, attempt, self._error_context())

@@ -29,6 +29,7 @@ from agentctl.providers.usage_fields import (
     parse_integer,
     read_block,
 )
+from agentctl.providers.wires.exchange import worse_reason
 from agentctl.providers.wires.server_sent_events import MOST_EVENT_BYTES, AnswerTooLong
 
 _TICKS_PER_NANO = 10  # of xAI: 10,000,000,000 ticks are a dollar
@@ -36,6 +37,7 @@ _ENVELOPE = frozenset(
     {"id", "request_id", "user_id", "object", "type", "created", "created_at", "index", "role", "error"}
     | {"model", "modelVersion", "provider", "system_fingerprint", "service_tier"}
 )
+_BARE_ERRORS = ("detail", "message", "errors")  # of FastAPI, and of gateways
 
 
 class UsageReader(ABC):
@@ -43,9 +45,9 @@ class UsageReader(ABC):
 
     ``model`` is the model that answered, ``tier`` the service tier that served it, ``billed_nano`` the most that the
     provider says it billed; each is None if the answer does not say. ``fell``: a later block reports less of a class
-    than an earlier one. ``finished``: the model said that it was done; ``over``: nothing more will come. ``error`` is
-    an error document in the stream; ``spoken``: an event held a piece of an answer or a usage. ``events`` counts the
-    events that could be read, ``blocks`` the usage blocks among them.
+    than an earlier one. ``finished``: the model said that it was done, ``reason`` is its word for that; ``over``:
+    nothing more will come. ``error`` is an error document in the stream; ``spoken``: an event held a piece of an answer
+    or a usage. ``events`` counts the events that could be read, ``blocks`` the usage blocks among them.
     """
 
     table: ClassVar[FieldTable]
@@ -53,6 +55,7 @@ class UsageReader(ABC):
     def __init__(self) -> None:
         self.model: str | None = None
         self.tier: str | None = None
+        self.reason = ""
         self.billed_nano: int | None = None
         self.fell = self.finished = self.over = False
         self.error: Mapping[str, object] | None = None
@@ -105,11 +108,24 @@ class UsageReader(ABC):
     def read(self, event: Mapping[str, object]) -> None:
         """Read one parsed event; its numbers are as ``parse_integer`` and ``parse_fraction`` read them."""
         self.events += 1
-        self.spoken = self.spoken or _has_substance(event)
-        error = event.get("error")
-        if isinstance(error, (dict, str)) and error:
-            self.error = error if isinstance(error, dict) else {"message": error}
+        error = self.error_in(event)
+        self.spoken = self.spoken or (error is not event and _has_substance(event))
+        if not self.finished:  # an answer that was whole stays one
+            self.error = self.error or error
         self._read_event(event)
+
+    def error_in(self, event: Mapping[str, object]) -> Mapping[str, object] | None:
+        """Return the error document that an event is or holds, None if there is none."""
+        for place in (event, *_choices(event)):
+            found = place.get("error")
+            if isinstance(found, (dict, str)) and found:
+                return found if isinstance(found, dict) else {"message": found}
+        is_one = "error" in (event.get("object"), event.get("type"))
+        return event if is_one or self._is_bare_error(event) else None
+
+    def _is_bare_error(self, event: Mapping[str, object]) -> bool:
+        """Return whether an event is an error document that does not call itself one."""
+        return "choices" not in event and "usage" not in event and any(event.get(name) for name in _BARE_ERRORS)
 
     def feed(self, data: bytes) -> None:
         """Read the next bytes, for a client that parses the events itself.
@@ -153,6 +169,12 @@ class UsageReader(ABC):
         """Record that a piece of the answer came: usage that was reported before does not cover it."""
         self._has_answered = self._is_behind = True
 
+    def _finish(self, reason: object) -> None:
+        """Record the provider's word for the end of the answer, if it gives one."""
+        if reason:
+            self.finished = True
+            self.reason = worse_reason(self.reason, reason if isinstance(reason, str) else str(reason))
+
     def _report(self, block: object) -> None:
         """Add a usage block: of each class keep the larger of its count and the earlier ones."""
         if not block:
@@ -188,11 +210,11 @@ class OpenAIReader(UsageReader):
     def _read_event(self, event: Mapping[str, object]) -> None:
         self.model = _text(event.get("model")) or self.model
         self.tier = _text(event.get("service_tier")) or self.tier
-        choices = [choice for choice in _as_list(event.get("choices")) if isinstance(choice, dict)]
+        choices = _choices(event)
         if any(map(_has_content, choices)):
             self._note_answer()
-        if any(choice.get("finish_reason") for choice in choices):
-            self.finished = True
+        for choice in choices:
+            self._finish(choice.get("finish_reason"))
         for place in (event, _as_mapping(event.get("x_groq")), *choices):
             self._report(place.get("usage"))
         ticks = number_of(_as_mapping(event.get("usage")).get("cost_in_usd_ticks"))
@@ -229,6 +251,9 @@ class AnthropicReader(UsageReader):
 
     table = ANTHROPIC
 
+    def _is_bare_error(self, event: Mapping[str, object]) -> bool:
+        return "type" not in event and super()._is_bare_error(event)
+
     def _read_event(self, event: Mapping[str, object]) -> None:
         match event.get("type"):
             case "message_start":
@@ -240,8 +265,7 @@ class AnthropicReader(UsageReader):
                 self._note_answer()
             case "message_delta":
                 self._report_all(event.get("usage"))
-                if _as_mapping(event.get("delta")).get("stop_reason"):
-                    self.finished = True
+                self._finish(_as_mapping(event.get("delta")).get("stop_reason"))
             case "message_stop":
                 self.over = True
             case _:
@@ -273,6 +297,9 @@ class OllamaReader(UsageReader):
 
     table = OLLAMA
 
+    def _is_bare_error(self, event: Mapping[str, object]) -> bool:
+        return not isinstance(event.get("message"), dict) and super()._is_bare_error(event)
+
     def _read_event(self, event: Mapping[str, object]) -> None:
         self.model = _text(event.get("model")) or self.model
         message = _as_mapping(event.get("message"))
@@ -282,7 +309,8 @@ class OllamaReader(UsageReader):
         if not numbers.keys().isdisjoint(_OLLAMA_COUNTS):
             self._report(numbers)
         if event.get("done") is True:
-            self.finished = self.over = True
+            self._finish(event.get("done_reason") or "stop")  # older versions give none
+            self.over = True
 
     def _derive(self, counts: Mapping[str, int]) -> Mapping[str, int]:
         return counts
@@ -298,8 +326,8 @@ class GeminiReader(UsageReader):
         candidates = [one for one in _as_list(event.get("candidates")) if isinstance(one, dict)]
         if any(_as_mapping(one.get("content")).get("parts") for one in candidates):
             self._note_answer()
-        if any(one.get("finishReason") for one in candidates):
-            self.finished = True
+        for one in candidates:
+            self._finish(one.get("finishReason"))
         self._report(event.get("usageMetadata"))
 
     def _derive(self, counts: Mapping[str, int]) -> Mapping[str, int]:
@@ -336,6 +364,10 @@ def _dollars(value: object) -> Decimal | None:
     if isinstance(value, bool) or not isinstance(value, (int, Decimal)) or value < 0:
         return None
     return Decimal(min(value, MOST_NUMBER))
+
+
+def _choices(event: Mapping[str, object]) -> list[Mapping[str, object]]:
+    return [choice for choice in _as_list(event.get("choices")) if isinstance(choice, dict)]
 
 
 def _as_mapping(value: object) -> Mapping[str, object]:

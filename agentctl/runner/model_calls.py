@@ -62,11 +62,10 @@ class ModelCalls:
     Times are in seconds: ``silence_s`` without a piece of an answer, ``deadline_s`` for a whole attempt (with
     ``waits_for_load`` also for the first token of a server that may have to load its model),
     ``budget_wait_s`` for the holds of other runs, ``settle_wait_s`` for the ledger's lock once an answer is paid for.
-    ``retries`` are further attempts, each with a hold of its own.
-    ``price_of`` returns the prices of the provider's other models and service tiers, in case another one answers; the
-    default is the provider's own. ``load_count`` loads the vocabulary of the model's own provider, in case a bound by
-    bytes is too high. ``unfinished`` is the text of the last attempt, also if it was cut off: paid for, or in doubt.
-    ``asked_last`` says whether the request for a last answer was sent.
+    ``retries`` are further attempts, each with a hold of its own. ``price_of`` returns the prices of the provider's
+    other models and service tiers, in case another one answers; the default is the provider's own. ``load_count`` loads
+    the vocabulary of the model's own provider, in case a bound by bytes is too high. ``unfinished`` is the text of the
+    last attempt, also if it was cut off. ``asked_last`` says whether the request for a last answer was sent.
     """
 
     def __init__(
@@ -392,4 +391,5 @@ class ModelCalls:
             raise
         if sent.completion is not None and is_answer:
             self.unfinished = sent.completion.text  # it is paid for, whatever happens from here on
-        return await self._settler.conclude(self.facts, hold, request, sent), hold
+        answer = await self._settler.conclude(self.facts, hold, request, sent)
+        return answer.check_whole(self.facts.provider), hold

@@ -20,6 +20,7 @@ from agentctl.providers.wires.exchange import (
     ThoughtPiece,
     mapping_of,
     place_of,
+    stop_of,
     text_of,
     write_arguments,
     write_body,
@@ -42,9 +43,6 @@ _NO_TOOL: Mapping[str, object] = {
 _QUIET = frozenset({"message_start", "content_block_stop", "message_stop", "ping", "error"})
 _QUIET_BLOCKS = frozenset({"fallback"})
 _QUIET_DELTAS = frozenset({"citations_delta"})
-_REASONS = frozenset(
-    {"end_turn", "stop_sequence", "max_tokens", "tool_use", "refusal", "pause_turn", "model_context_window_exceeded"}
-)
 
 
 def body(request: Request, facts: BodyFacts) -> Body:
@@ -184,7 +182,7 @@ def piece(event: Mapping[str, object]) -> Piece | None:
             return _delta(index, mapping_of(event.get("delta")))
         case "message_delta":
             stop = text_of(mapping_of(event.get("delta")).get("stop_reason"))
-            unknown = (f"reason {stop}",) if stop and stop not in _REASONS else ()
+            unknown = (f"reason {stop}",) if stop and stop_of(stop) == "broken" else ()
             return Piece(stop=stop, unknown=unknown) if stop else None
         case _:
             return None if kind in _QUIET else Piece(unknown=(f"event {kind or 'without a type'}",))

@@ -8,9 +8,22 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import NamedTuple
 
-from agentctl.core.messages import Thought
+from agentctl.core.messages import Stop, Thought
 
 _NOTHING: Mapping[str, object] = MappingProxyType({})
+#: The providers' words for the end of an answer, in small letters. Any other word: the provider broke off.
+_FINISH_REASONS: Mapping[str, Stop] = MappingProxyType(
+    {
+        **dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence", "complete"), "stop"),
+        **dict.fromkeys(("tool_calls", "tool_call", "tool_use", "function_call"), "tool_calls"),
+        **dict.fromkeys(("length", "max_tokens", "model_length", "model_context_window_exceeded"), "length"),
+        **dict.fromkeys(("refusal", "content_filter", "content_filtered", "sensitive", "error_toxic"), "refusal"),
+        **dict.fromkeys(("guardrail_intervened", "safety", "recitation", "blocklist", "spii", "language"), "refusal"),
+        **dict.fromkeys(("prohibited_content", "image_safety", "image_prohibited_content"), "refusal"),
+    }
+)
+#: From the best to the worst: of several words of one answer the worst is believed.
+_WORSE: tuple[Stop, ...] = ("stop", "tool_calls", "length", "refusal", "broken")
 
 
 class BodyFacts(NamedTuple):
@@ -87,6 +100,18 @@ class Piece(NamedTuple):
         """Whether it brings the answer no further, whatever else it names."""
         signed = any(part.thought.signature for part in self.thoughts)
         return not (self.text or self.thought or self.calls or self.stop or signed)
+
+
+def stop_of(reason: str) -> Stop:
+    """Return what a provider's word for the end of an answer means; "broken" for one that is not known."""
+    return _FINISH_REASONS.get(reason.strip().lower(), "broken")
+
+
+def worse_reason(one: str, other: str) -> str:
+    """Return of two words for the end of one answer the one that promises less, the later one if both are alike."""
+    if not (one and other):
+        return one or other
+    return one if _WORSE.index(stop_of(one)) > _WORSE.index(stop_of(other)) else other
 
 
 def write_body(content: Mapping[str, object]) -> Body:

@@ -16,6 +16,7 @@ from agentctl.providers.wires.exchange import (
     arguments_of,
     mapping_of,
     mappings_of,
+    stop_of,
     text_of,
     write_body,
 )
@@ -29,7 +30,6 @@ _EVENT = frozenset(
     | {"eval_count", "eval_duration"}
 )
 _MESSAGE = frozenset({"role", "content", "thinking", "tool_calls", "images", "tool_name", "tool_call_id"})
-_REASONS = frozenset({"stop", "length", "load", "unload"})
 _OPENS, _CLOSES = "<think>", "</think>"
 _MOST_HELD = 1_000  # characters before a tag
 
@@ -74,7 +74,7 @@ def piece(event: Mapping[str, object]) -> Piece | None:
     stop = text_of(event.get("done_reason")) or "stop" if event.get("done") is True else ""
     unknown = [f"field {name}" for name in event.keys() - _EVENT]
     unknown += [f"field message.{name}" for name in message.keys() - _MESSAGE]
-    if stop and stop not in _REASONS:
+    if stop and stop_of(stop) == "broken":
         unknown.append(f"reason {stop}")
     found = Piece(
         text=text_of(message.get("content")),

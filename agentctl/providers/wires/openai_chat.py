@@ -19,6 +19,7 @@ from agentctl.providers.wires.exchange import (
     mapping_of,
     mappings_of,
     place_of,
+    stop_of,
     text_of,
     write_body,
 )
@@ -37,7 +38,6 @@ _DELTA = frozenset(
     {"role", "content", "refusal", "tool_calls", "reasoning", "reasoning_content", "reasoning_details", "annotations"}
     | {"function_call", "audio", "name", "token_ids"}
 )
-_REASONS = frozenset({"stop", "length", "tool_calls", "function_call", "content_filter", "eos", "eos_token", "error"})
 
 
 def azure_url(base_url: str, deployment: str, version: str) -> str:
@@ -109,7 +109,7 @@ def piece(event: Mapping[str, object]) -> Piece | None:
     stop = text_of(choice.get("finish_reason"))
     unknown += [f"field choices.{name}" for name in choice.keys() - _CHOICE]
     unknown += [f"field delta.{name}" for name in delta.keys() - _DELTA]
-    if stop and stop not in _REASONS:
+    if stop and stop_of(stop) == "broken":
         unknown.append(f"reason {stop}")
     said, hidden = _content(delta.get("content"))
     refusal = text_of(delta.get("refusal"))

@@ -69,13 +69,6 @@ MEANT: tuple[Meant, ...] = (
         _MESSAGES,
     ),
     Meant(
-        "anthropic: stop reason model_context_window_exceeded",
-        "answer.stop",
-        "lean",
-        "the answer was cut; litellm does not know the word and reads it as the end",
-        "https://docs.anthropic.com/en/api/handling-stop-reasons",
-    ),
-    Meant(
         "anthropic: usage: garbage", "**", "lean", "an answer is there whatever its usage is; litellm fails", _STREAM
     ),
     Meant(

@@ -23,7 +23,7 @@ from agentctl.budget.input_bound import (
     tool_bytes,
 )
 from agentctl.budget.rules import Amounts, Ask, Hold
-from agentctl.core.errors import BudgetExceeded, ProviderUnavailable, RateLimited, StateError
+from agentctl.core.errors import BrokenOff, BudgetExceeded, ProviderUnavailable, RateLimited, StateError
 from agentctl.core.events import AnswerStreamed, CallHeld, CallSent, CallSettled, CallWaited, Event, Noted
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Completion, Delta, KeepAlive, Message, Request, ToolCall, ToolSpec, Usage
@@ -246,3 +246,34 @@ async def test_a_last_request_that_is_too_long_for_what_is_left_is_asked_shorter
     (heard,) = desk.provider.heard
     assert plain_bound(heard) < 5_000
     assert (await desk.spend()).hour_nano.total <= 100_000_000
+
+
+BROKEN = Completion("so fa", (ToolCall("1", "f", {}),), Usage(100, 20), "m", "broken", reason="abort")
+
+
+async def test_an_answer_that_broke_off_is_charged_once_and_not_asked_for_again(desk: Desk) -> None:
+    calls = await desk.calls(BROKEN, ANSWER)
+    with pytest.raises(BrokenOff, match=r"^p broke off its answer: the finish reason is abort$") as caught:
+        await calls.ask(HELLO)
+    assert (caught.value.retryable, calls.unfinished, calls.cost_nano, calls.in_doubt_nano) == (False, "so fa", COST, 0)
+    assert (len(desk.provider.heard), phases(desk)) == (1, ["settled"])
+
+
+async def test_an_answer_that_broke_off_is_no_last_answer_and_no_summary(desk: Desk) -> None:
+    calls = await desk.calls(BROKEN, BROKEN)
+    assert await calls.last_answer((*HELLO, Message("tool", "found it " * 60, tool_call_id="1"))) is None
+    with pytest.raises(BrokenOff):
+        await calls.summary(HELLO, (), most=300, then=1_000)
+    assert phases(desk) == ["settled", "settled"]
+
+
+async def test_a_cut_answer_outlives_a_longer_one_that_broke_off(desk: Desk) -> None:
+    cut = Completion("the first hal", usage=Usage(100, 20), model="m", stop="length")
+    calls = await desk.calls(cut, BROKEN)
+    assert await calls.ask(HELLO) == cut
+    assert phases(desk) == ["settled", "settled"]
+
+
+async def test_invoke_raises_for_an_answer_that_broke_off() -> None:
+    with pytest.raises(BrokenOff, match="abort"):
+        await ScriptedProvider([BROKEN]).ainvoke("hello")
