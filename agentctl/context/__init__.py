@@ -12,5 +12,5 @@ Always: a tool call and its answers stay together; the system messages, the task
     result fits, or ``ContextOverflow`` names the setting to raise; between two cuts each request begins with the
     previous one, so that prompt caches stay valid.
 May import: core.
-Never: calls a model, reads a price table, or cuts the user's own words.
+Never: calls a model, reads a price table, or cuts the task.
 """

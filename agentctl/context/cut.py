@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -19,6 +20,21 @@ _LEAST_LINE = 4  # tokens
 _SEAM = 2  # tokens that two texts may have more apart than joined
 _ROLES: Mapping[str, Role] = {"user": "user", "assistant": "assistant"}  # the roles that a digest quotes
 _SUMMARY_SHARE = 6  # a further sixth of the room, for a model's summary
+_MOST_NAMED = 3
+_KINDS = {
+    "system": "system messages",
+    "user": "later user messages",
+    "assistant": "assistant messages",
+    "tool": "tool results",
+}
+_LESS = {
+    "the task": "shorten the task",
+    "system messages": "shorten the system messages",
+    "later user messages": "shorten the last messages of the user",
+    "assistant messages": "shorten the last messages of the assistant",
+    "tool results": "shorten the last tool results",
+    "schemas of tools": "offer fewer tools",
+}
 
 
 class Cut(NamedTuple):
@@ -84,9 +100,14 @@ def cut(
 
     if draft.tokens > max(room * 3 // 4, half):  # so that the next cut does not come too soon
         draft.squeeze([place for place in draft.of("tool") if place not in newest], limit)
-    for roles in (("tool",), ("tool", "assistant")):
+    if draft.tokens > limit:
+        draft.squeeze(draft.of("tool"), limit)
+    if draft.tokens > limit:
+        both = draft.of("tool", "assistant")
+        if draft.least(both) > limit:  # the last resort, before nothing is left of what the assistant said
+            draft.squeeze([place for place in draft.of("user") if place != task], limit)
         if draft.tokens > limit:
-            draft.squeeze(draft.of(*roles), limit)
+            draft.squeeze(both, limit)
     if task is not None:
         left = min(spare, room - draft.tokens)
         digest = Digest(before.messages + len(messages) - len(draft.left), (), summary or before.summary)
@@ -99,6 +120,23 @@ def cut(
         if draft.tokens > room:  # some ways of counting give more for a whole than for its parts
             draft.take_digest(task)
     return Cut(tuple(draft.left.items()), draft.tokens)
+
+
+def name_the_large(kept: Iterable[tuple[Message, int]], tools_tokens: int) -> tuple[str, str]:
+    """Return which messages of a conversation that does not fit take the most tokens, and what would help.
+
+    ``kept`` are its messages, each with its tokens. What takes less than a tenth is not named.
+    """
+    totals = Counter({"schemas of tools": tools_tokens})
+    is_task = True
+    for message, tokens in kept:
+        name = _KINDS[message.role]
+        if is_task and message.role == "user":
+            name, is_task = "the task", False
+        totals[name] += tokens
+    whole = sum(totals.values())
+    large = [(name, tokens) for name, tokens in totals.most_common(_MOST_NAMED) if 10 * tokens >= whole]
+    return ", ".join(f"{name}: {tokens:,} tokens" for name, tokens in large), _LESS[large[0][0]]
 
 
 class _Draft:
@@ -141,6 +179,10 @@ class _Draft:
         for place in places:
             if self._sizes[place] > most:
                 self._rewrite(place, self._measure.cut_middle(self.left[place].text, most))
+
+    def least(self, places: Iterable[int]) -> int:
+        """Return the tokens of all if every text at ``places`` were cut as far as possible."""
+        return self.tokens - sum(max(0, self._measure.text(self.left[place].text) - LEAST_LEFT) for place in places)
 
     def squeeze(self, places: Collection[int], limit: int) -> None:
         """Cut the longest texts to one common length, so that they take half of the space that the rest leaves."""

@@ -47,10 +47,11 @@ class ContextStats(TypedDict):
 class ContextManager:
     """Counts a conversation, and cuts it if it does not fit ``max_tokens`` (estimated, tools' schemas included).
 
-    Never cut: system messages, the task (the first user message), the last ``keep_last_n_user_messages``. Never
-    removed, but shortened in the middle if nothing else helps: the last ``keep_last_n_assistant_messages``, each with
-    the results of its tool calls, and whatever came last. The rest is removed by relevance, and a few lines after the
-    task describe it. Messages are our ``Message`` or dicts in the formats of OpenAI, Anthropic and Ollama.
+    Never cut: system messages and the task (the first user message). Never removed, but shortened in the middle if
+    nothing else helps: the last ``keep_last_n_assistant_messages``, each with the results of its tool calls, whatever
+    came last and, as the last resort, the last ``keep_last_n_user_messages``. The rest is removed by relevance, and a
+    few lines after the task describe it. Messages are our ``Message`` or dicts in the formats of OpenAI, Anthropic,
+    Mistral and Ollama.
 
     A cut goes down to about ``cut_to_percent`` of the limit. ``warn`` receives one sentence each time that a
     conversation reaches ``warn_percent`` of it; without a function, a ``ContextWarning`` is issued by ``warnings``.
@@ -284,7 +285,7 @@ class ContextManager:
         measure: Measure,
         summary: str,
     ) -> tuple[int, list[Said]]:
-        from agentctl.context.cut import cut  # noqa: PLC0415 - counting alone does not need it
+        from agentctl.context.cut import cut, name_the_large  # noqa: PLC0415 - counting alone does not need it
 
         found = cut(
             [part.message for part in parts],
@@ -299,7 +300,8 @@ class ContextManager:
         )
         if (needed := found.tokens + schemas) > limit:
             fewer = would_fewer_fit(found.kept, limit - schemas, max(self._keep_user, self._keep_assistant), measure)
-            raise _overflow(needed, limit, fewer=fewer)
+            sized = [(one, measure.message(one) + parts[place].media * measure.image) for place, one in found.kept]
+            raise _overflow(needed, limit, *name_the_large(sized, schemas), fewer=fewer)
         after: dict[int, list[tuple[MessagePart, Message]]] = {}
         for place, message in found.kept:
             for part, said in parts[place].split(message):
@@ -355,10 +357,10 @@ def _whole(name: str, value: object, least: int, usual: int, *, most: int | None
     return value
 
 
-def _overflow(needed: int, limit: int, *, fewer: bool) -> ContextOverflow:
-    less = "lower keep_last_n_user_messages and keep_last_n_assistant_messages" if fewer else "shorten the task"
+def _overflow(needed: int, limit: int, large: str, less: str, *, fewer: bool) -> ContextOverflow:
+    less = "lower keep_last_n_user_messages and keep_last_n_assistant_messages" if fewer else less
     return ContextOverflow(
-        f"the conversation needs about {needed:,} tokens even when cut; max_tokens is {limit:,}",
+        f"the conversation needs about {needed:,} tokens even when cut; max_tokens is {limit:,} ({large})",
         hint=f"raise it: ContextManager(max_tokens={suggest_limit(needed)}), or {less}",
         billed="no",
         prompt=needed,

@@ -33,8 +33,9 @@ def prune(
     Messages that do not fit are cut to about ``cut_to_percent`` of the room. First, those that no provider accepts (a
     result without its call, calls without their results) are removed. Then a tool result larger than half of the room
     loses its middle, the least relevant groups are removed, and messages to keep lose their middles: tool results
-    first, then the assistant's texts. The user's own words are never cut. Two user messages may become adjacent;
-    providers read them as one. ``summary``, if given, is put after the task instead of the lines about what was cut.
+    first, then the assistant's texts and, as the last resort, the user's messages after the task, as some agents' tools
+    answer in these. The task is never cut. Two user messages may become adjacent; providers read them as one.
+    ``summary``, if given, is put after the task instead of the lines about what was cut.
     ``cache`` saves time for a conversation that continues; the result is the same without it.
 
     Raises:
@@ -46,7 +47,7 @@ def prune(
         if cache and 2 * tokens > room:
             cache.features(messages)  # so that the next cut takes less time
         return messages
-    from agentctl.context.cut import cut  # noqa: PLC0415 - most runs never fill their context
+    from agentctl.context.cut import cut, name_the_large  # noqa: PLC0415 - most runs never fill their context
 
     found = cut(
         messages,
@@ -61,9 +62,11 @@ def prune(
     )
     if (needed := found.tokens + tools_tokens) > max_tokens:
         fewer = would_fewer_fit(found.kept, room, max(keep_user, keep_assistant), measure)
-        less = "lower KEEP_LAST_N_USER_MESSAGES and KEEP_LAST_N_ASSISTANT_MESSAGES" if fewer else "shorten the task"
+        large, less = name_the_large([(one, measure.message(one)) for _, one in found.kept], tools_tokens)
+        less = "lower KEEP_LAST_N_USER_MESSAGES and KEEP_LAST_N_ASSISTANT_MESSAGES" if fewer else less
+        said = f"the conversation needs about {needed:,} tokens even when cut; max_context_tokens is {max_tokens:,}"
         raise ContextOverflow(
-            f"the conversation needs about {needed:,} tokens even when cut; max_context_tokens is {max_tokens:,}",
+            f"{said} ({large})",
             hint=f"raise it: MAX_CONTEXT_TOKENS={suggest_limit(needed)}, or {less}",
             billed="no",
             prompt=needed,
@@ -90,4 +93,5 @@ def suggest_limit(tokens: int) -> int:
 def count_shortened(before: tuple[Message, ...], after: tuple[Message, ...]) -> int:
     """Return how many messages of ``after``, pruned from ``before``, lost their middles."""
     whole = {id(message) for message in before}
-    return sum(id(message) not in whole and message.role in ("assistant", "tool") for message in after)
+    task = next((message for message in after if message.role == "user"), None)  # it gets notes
+    return sum(id(message) not in whole and message is not task for message in after)

@@ -195,7 +195,7 @@ class Plan(NamedTuple):
                 most = limit if limit < self.max_context else window
                 raise ContextOverflow(
                     f"the conversation does not fit the {most:,} tokens of {facts.model}, even when cut",
-                    hint="choose a model with a larger context window, or shorten the task",
+                    hint=f"choose a model with a larger context window, or {error.hint.partition(', or ')[2]}",
                     billed="no",
                 ) from error
             raise

@@ -28,5 +28,5 @@ def test_a_task_larger_than_the_window_ends_with_7_and_the_setting_to_raise(tmp_
     document = json.loads(done.stdout)
     assert (done.returncode, document["status"], document["cost"]["nano_usd"]) == (7, "context", 0)
     assert document["error"]["message"].startswith("the conversation needs about 13,")
-    assert document["error"]["message"].endswith("max_context_tokens is 8,000")
+    assert document["error"]["message"].endswith("max_context_tokens is 8,000 (the task: 12,375 tokens)")
     assert document["error"]["hint"] == "raise it: MAX_CONTEXT_TOKENS=27000, or shorten the task"

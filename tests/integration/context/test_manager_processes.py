@@ -45,6 +45,7 @@ def test_manager_loads_no_runtime_no_models_and_no_clients() -> None:
         f"agentctl.{module}"
         for module in [
             "context",
+            "context.blocks",
             "context.cut",
             "context.digest",
             "context.formats",

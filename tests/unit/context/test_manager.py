@@ -230,7 +230,9 @@ def test_conversation_that_cannot_fit_names_a_limit_that_does() -> None:
     manager = quiet(1_000)
     with pytest.raises(ContextOverflow) as caught:
         manager.prune([{"role": "user", "content": "x" * 40_000}])
-    assert caught.value.message == "the conversation needs about 10,004 tokens even when cut; max_tokens is 1,000"
+    assert caught.value.message == (
+        "the conversation needs about 10,004 tokens even when cut; max_tokens is 1,000 (the task: 10,004 tokens)"
+    )
     assert caught.value.hint == "raise it: ContextManager(max_tokens=21000), or shorten the task"
     assert manager.get_context_stats([])["cuts"] == 0
 

@@ -165,12 +165,6 @@ def test_an_image_is_kept_or_dropped_whole_and_its_result_is_shortened_around_it
     assert quiet(4_000).fits(kept)
 
 
-def test_an_image_that_does_not_fit_is_named() -> None:
-    with pytest.raises(ContextOverflow) as caught:
-        quiet(1_000).prune([blocks(text("?"), image())])
-    assert "needs about 2,0" in caught.value.message
-
-
 def test_notes_behind_a_task_of_blocks_are_a_block_of_its_kind() -> None:
     old = [said(content=[text("w " * 900, "output_text")])] * 8
     for kind in ("text", "input_text"):
