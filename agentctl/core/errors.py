@@ -20,7 +20,9 @@ AgentctlError                   status (the name of the exit code), message, hin
 │   ├── Refused                 1   failed: the provider refuses the question (content filter)
 │   ├── ContextOverflow         7   context
 │   ├── ModelGone               69  model_gone
+│   │   └── AddressGone             nothing is at the path, whatever the model
 │   ├── RateLimited             75  rate_limited
+│   │   ├── RequestTooLarge         one request is above the limit of a minute: waiting does not help
 │   │   └── QuotaExceeded           no credit left: waiting does not help
 │   └── AuthFailed              77  auth
 ├── ActionDenied                5   denied
@@ -169,12 +171,16 @@ class ProviderError(AgentctlError):
     """A provider returned an error or an invalid answer.
 
     ``billed`` is "no" only when the attempt certainly cost nothing: it was ``unsent``, or the provider's own error
-    document says so, which counts only at a known endpoint. ``retry_after`` is in seconds.
+    document says so, which counts only at a known endpoint. ``retry_after`` is in seconds. ``window`` and
+    ``affordable``, in tokens, are the most that one request may have and the output that is left for this one; None if
+    the provider does not name them.
     """
 
     status = "unavailable"
     kind = "provider"
     retryable: ClassVar[bool] = False
+    window: int | None = None
+    affordable: int | None = None
 
     def __init__(
         self,
@@ -276,12 +282,40 @@ class ModelGone(ProviderError):
     kind = "model_gone"
 
 
+class AddressGone(ModelGone):
+    """Nothing is at the path of the provider's address: no other model would help."""
+
+
 class RateLimited(ProviderError):
     """The provider asks to retry later."""
 
     status = "rate_limited"
     kind = "rate_limited"
     retryable = True
+
+
+class RequestTooLarge(RateLimited):
+    """One request asks for more tokens than the provider allows in a minute: waiting does not help.
+
+    ``window`` is that limit in tokens, which covers the input and the output asked for. ``affordable`` is the number of
+    output tokens that it leaves to this request. Each is None if the provider does not name it.
+    """
+
+    retryable = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        billed: Billed = "unknown",
+        retry_after: float | None = None,
+        unsent: bool = False,
+        window: int | None = None,
+        affordable: int | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, billed=billed, retry_after=retry_after, unsent=unsent)
+        self.window, self.affordable = window, affordable
 
 
 class QuotaExceeded(RateLimited):

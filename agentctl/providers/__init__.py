@@ -6,7 +6,8 @@ reached and by which client. ``lean_client`` speaks the formats of ``wires`` its
 leaves that to litellm, which ``litellm_loader`` imports. ``chat_format`` has the messages of both, and the answer that
 the pieces make. ``http_gate`` lets one checked request through to the ``connections``, ``stream_readers`` and
 ``usage_fields`` read the usage of the answer, which ``answer_stream`` hands to a run, and ``error_mapping`` translates
-what failed. ``sampling`` decides the temperature. ``catalog`` knows the facts and prices of
+what failed (``error_documents`` reads a server's words, ``connection_errors`` says why there was no server);
+``content_coding`` decompresses. ``sampling`` decides the temperature. ``catalog`` knows the facts and prices of
 models (``price_table``, ``price_file``, prices.toml), ``tokenizers`` how they count, ``endpoints`` where they are.
 ``selection`` asks an Ollama on this host for its models over ``loopback_http``, which is quick to load; ``probe``
 checks for free whether any provider is there, over ``probe_http``, which loads httpx. ``builtin`` answers without a

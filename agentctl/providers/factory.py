@@ -17,7 +17,7 @@ from agentctl.settings import PriceLine, Settings, load_settings
 from agentctl.settings.provider_names import BUILT_IN_NAMES
 
 if TYPE_CHECKING:
-    from agentctl.providers.error_mapping import ErrorContext
+    from agentctl.providers.error_documents import ErrorContext
     from agentctl.settings.named_providers import NamedProvider
 
 _DEFAULT_OUTPUT_TOKENS = 4096

@@ -30,7 +30,7 @@ LATE_S = 10.0  # how long after the end of the answer its usage may come
 END_S = 0.25  # how long to wait for the end of the body after that, so that the connection can be reused
 ERROR_S = 10.0  # how long the body of an error may take, as its status is known already
 MOST_ERROR_BYTES = 256 * 1024
-FREE_BY_STATUS = frozenset({401, 402, 403, 404, 405})  # with any body; every redirect is free, too
+FREE_BY_STATUS = frozenset({401, 402, 403, 404, 405, 407})  # with any body; every redirect is free, too
 _EVENTS_BEFORE_REQUEST = ("connection.", "proxy.", "socks.", "http11.response_closed")  # httpcore's: DNS, TCP, TLS
 _ENDS = {mark.encode(): b"\\u%04x" % ord(mark) for mark in "\x85\u2028\u2029"} | {b"[DONE]": b"[DON\\u0045]"}
 #: Headers by which a library identifies the user, perhaps with the key of another provider from the environment.
@@ -105,6 +105,11 @@ class Attempt:
     def connected(self) -> bool:
         """Whether a byte of the request may have left; True where the network does not report its steps."""
         return self.sent and not self._unwritable and (self._departed or not self._traced)
+
+    @property
+    def in_tunnel(self) -> bool:
+        """Whether a proxy was asked for a connection, and the request itself has not left."""
+        return self._in_tunnel and not self._departed
 
     def withdraw(self) -> Outcome:
         """Stop the request from leaving; return its outcome: unsent, refused or unknown."""
@@ -205,8 +210,8 @@ class Attempt:
     def wrap_response(self, response: httpx.Response) -> httpx.Response:
         """Return the response with a body that the attempt's reader reads along."""
         self.status, self.headers = response.status_code, response.headers
-        response.headers.pop("content-encoding", None)  # the request asked for none, and it is not decoded here
-        self._tap = _TappedBody(response.stream, self)  # type: ignore[arg-type] # of an async transport: an async stream
+        coding = response.headers.pop("content-encoding", "")  # the request asked for none: it is decoded here
+        self._tap = _TappedBody(response.stream, self, coding)  # type: ignore[arg-type] # of an async transport: an async stream
         return httpx.Response(
             response.status_code, headers=response.headers, stream=self._tap, extensions=response.extensions
         )
@@ -264,8 +269,9 @@ class Gate(httpx.AsyncBaseTransport):
 class _TappedBody(httpx.AsyncByteStream):
     """The body of an answer, which the attempt's reader reads along."""
 
-    def __init__(self, stream: httpx.AsyncByteStream, attempt: Attempt) -> None:
-        self._stream, self._attempt = stream, attempt
+    def __init__(self, stream: httpx.AsyncByteStream, attempt: Attempt, coding: str) -> None:
+        self._stream, self._attempt, self._coding = stream, attempt, coding
+        self._is_first = True
         self._pieces = stream.__aiter__()
         self._rest = b""
         self._until = anyio.current_time() + attempt.error_s
@@ -295,6 +301,17 @@ class _TappedBody(httpx.AsyncByteStream):
             raise
 
     async def _next(self) -> bytes:
+        piece = await self._next_raw()
+        if self._is_first and piece:
+            self._is_first = False
+            if self._coding or piece.startswith(b"\x1f"):  # gzip; no text begins so
+                from agentctl.providers.content_coding import PlainBody  # noqa: PLC0415 - few servers do this
+
+                self._pieces = PlainBody(piece, self._pieces, self._coding)
+                return await self._next_raw()
+        return piece
+
+    async def _next_raw(self) -> bytes:
         if not self._attempt.is_error:
             return await anext(self._pieces)
         with anyio.fail_after(self._until - anyio.current_time()):

@@ -85,7 +85,7 @@ class _Loading:
     def run(self) -> None:
         try:
             load_httpx()
-            import agentctl.providers.error_mapping  # noqa: F401, PLC0415 - needs httpx; brings the gate
+            import agentctl.providers.http_gate  # noqa: F401, PLC0415 - needs httpx
         except Exception as error:  # noqa: BLE001 - a broken installation may raise anything
             self.error = error
 

@@ -18,7 +18,7 @@ from anyio.lowlevel import RunVar
 from agentctl.budget.breaker import ClampExceeded
 from agentctl.budget.input_bound import plain_bound
 from agentctl.budget.output_range import choose_output
-from agentctl.core.errors import AgentctlError, ModelGone, StateError, UsageError
+from agentctl.core.errors import AddressGone, AgentctlError, ModelGone, StateError, UsageError
 from agentctl.core.messages import Completion, Delta, KeepAlive, Reported, Request
 from agentctl.core.pricing import ModelFacts, Price
 from agentctl.providers.answer_stream import AnswerStream, Attempts, build_completion
@@ -51,7 +51,8 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from agentctl.providers.error_mapping import ErrorContext
+    from agentctl.providers.error_documents import ErrorContext
+    from agentctl.providers.http_gate import Attempt
     from agentctl.providers.lean_client import LeanAnswer, LeanClient
     from agentctl.providers.litellm_client import LiteLLMAnswer, LiteLLMClient
     from agentctl.settings.named_providers import NamedProvider
@@ -239,9 +240,18 @@ class RemoteProvider(LLMProvider):
 
         self._window = served_window(self.kind, self._base_url, self._api_key, self.model)
 
+    def _translate(self, error: BaseException | None, attempt: Attempt) -> AgentctlError:
+        from agentctl.providers.error_mapping import translate_error  # noqa: PLC0415 - only after a failure
+
+        return translate_error(error, attempt, self._error_context())
+
     async def _explain(self, error: AgentctlError) -> AgentctlError:
         """Return the error of a failed attempt; where the model is wrong, with the models that the server has."""
-        if not isinstance(error, ModelGone) or not (self._is_elsewhere or self.kind == "ollama"):
+        if (
+            not isinstance(error, ModelGone)
+            or isinstance(error, AddressGone)
+            or not (self._is_elsewhere or self.kind == "ollama")
+        ):
             return error
         from agentctl.providers.probe import other_models_hint, served_models  # noqa: PLC0415 - only after this error
 
@@ -264,8 +274,7 @@ class RemoteProvider(LLMProvider):
     async def _pieces(self, request: Request, attempts: Attempts) -> AsyncGenerator[Delta | Reported | Completion]:
         """Yield what ``stream`` does; append the attempt to ``attempts`` before it is sent."""
         key, base_url = await self._address()
-        from agentctl.providers.error_mapping import translate_error  # noqa: PLC0415 - httpx comes with the client
-        from agentctl.providers.http_gate import RequestTerms  # noqa: PLC0415
+        from agentctl.providers.http_gate import RequestTerms  # noqa: PLC0415 - httpx comes with the client
 
         clamp = request.max_output_tokens or choose_output(self.facts).most
         outgoing = Outgoing(request, self._body_facts(request, clamp, base_url), key, base_url)
@@ -296,12 +305,12 @@ class RemoteProvider(LLMProvider):
             except Exception as error:
                 if reader.reported is not None:
                     yield Reported(reader.reported)
-                failure = await self._explain(translate_error(error, attempt, self._error_context()))
+                failure = await self._explain(self._translate(error, attempt))
                 raise self.sampling.after_failure(failure, attempt, error) from error
             if reader.error is not None or not reader.finished:
                 if reader.reported is not None:
                     yield Reported(reader.reported)
-                raise translate_error(None, attempt, self._error_context())
+                raise self._translate(None, attempt)
         finally:
             for name, times in answer.unknown.items():
                 count_name(self.unknown, name, times)
@@ -370,7 +379,7 @@ class RemoteProvider(LLMProvider):
             await self._network.get().aclose()
 
     def _error_context(self) -> ErrorContext:
-        from agentctl.providers.error_mapping import ErrorContext  # noqa: PLC0415
+        from agentctl.providers.error_documents import ErrorContext  # noqa: PLC0415
 
         return ErrorContext(
             self.provider,

@@ -182,13 +182,13 @@ class Conversation:
         sent = measure.request(before, offered)
         self._most = shrink_limit(error, sent)
         instead = "with fewer" if self._most < sent else "for a shorter answer"
-        await self._emit(Noted(f"too long for the model's window (about {sent:,} tokens): asking again {instead}"))
         try:
             fitted = await self.prepare(offered)
         except ContextOverflow as unfit:
             raise error from unfit
         if fitted == before and self._most < sent:
             raise error
+        await self._emit(Noted(f"too long for the model's window (about {sent:,} tokens): asking again {instead}"))
         return fitted
 
     async def learn(self, answer: Completion, offered: tuple[ToolSpec, ...]) -> None:

@@ -28,7 +28,6 @@ from agentctl.budget.rules import AnswerReserve, Hold, Purpose
 from agentctl.core.errors import (
     AgentctlError,
     BudgetExceeded,
-    ContextOverflow,
     ProviderError,
     QuotaExceeded,
     StateError,
@@ -308,7 +307,7 @@ class ModelCalls:
     async def _persist(self, request: Request, wanted: OutputRange, purpose: Purpose) -> tuple[Completion, Hold]:
         """Attempt a request, and retry if that may help; each attempt has a reservation of its own.
 
-        If the provider's credits pay only for a shorter but still useful answer, that one is requested, once.
+        If the provider's credits or its limit a minute allow a shorter but useful answer, that is requested, once.
         """
         tried = lost = 0
         is_lowered = False
@@ -329,11 +328,11 @@ class ModelCalls:
                     ) from None
             except ProviderError as error:
                 tried, self._last_failure = tried + 1, error.message
-                if isinstance(error, ContextOverflow) and error.window:
-                    self._window = error.window
-                if isinstance(error, QuotaExceeded) and not is_lowered and affords(error.affordable, wanted):
-                    is_lowered, self._affordable = True, error.affordable
-                    wanted = fit_window(wanted, error.affordable)
+                self._window = error.window or self._window
+                if not is_lowered and affords(error.affordable, wanted):
+                    is_lowered, wanted = True, fit_window(wanted, error.affordable)
+                    if isinstance(error, QuotaExceeded):
+                        self._affordable = error.affordable
                     await self._emit(CallRetried(attempt.attempt_id, error.message, 0.0))
                     continue
                 pause = retry_pause(error, tried, self._first_pause_s)

@@ -77,14 +77,29 @@ def proxy_for(url: str, environ: Mapping[str, str] | None = None) -> str | None:
     Both spellings count, lower case first. This host, and a host name without a dot, are never reached through a proxy.
     """
     environ = os.environ if environ is None else environ
-    parts = urlsplit(url)
-    host = (parts.hostname or "").lower()
-    if not host or is_loopback(host) or _is_exempt(host, _variable(environ, "no_proxy")):
-        return None
-    found = _variable(environ, f"{parts.scheme}_proxy") or _variable(environ, "all_proxy")
+    name = proxy_variable(url, environ)
+    found = environ.get(name, "").strip() if name else ""
     if not found:
         return None
     return found if "://" in found else f"http://{found}"
+
+
+def proxy_variable(url: str, environ: Mapping[str, str] | None = None) -> str:
+    """Return the variable that names the proxy for ``url``, "" if it is reached without one."""
+    environ = os.environ if environ is None else environ
+    parts = urlsplit(url)
+    host = (parts.hostname or "").lower()
+    if not host or is_loopback(host) or _is_exempt(host, _variable(environ, "no_proxy")):
+        return ""
+    names = (f"{parts.scheme}_proxy", f"{parts.scheme}_proxy".upper(), "all_proxy", "ALL_PROXY")
+    return next((name for name in names if environ.get(name, "").strip()), "")
+
+
+def certificate_variable(environ: Mapping[str, str] | None = None) -> tuple[str, str]:
+    """Return the variable that names the authorities to trust in place of the usual ones, and its value; or "", ""."""
+    environ = os.environ if environ is None else environ
+    found = environ.get("SSL_CERT_FILE", "")
+    return ("SSL_CERT_FILE", found) if found else ("", "")
 
 
 def other_provider_key(provider: str, environ: Mapping[str, str] | None = None) -> str | None:

@@ -104,6 +104,44 @@ async def test_output_that_the_credits_pay_for_is_asked_for_once(
     assert_accounted(server.books, user.book)
 
 
+def busy_minute(*limits: int, status: int = 413) -> Callable[[WireRequest], Answer | Fault]:
+    """Return a server that refuses a request above so many tokens a minute: 500 of input, and the output asked for."""
+
+    def answer(asked: WireRequest) -> Answer | Fault:
+        limit, wanted = limits[min(asked.number, len(limits)) - 1], 500 + (asked.clamp or 0)
+        if wanted <= limit:
+            return PAID["openai"].answer("Half of it is used.", input_tokens=500, output_tokens=20)
+        said = f"Request too large for model `m` on tokens per minute (TPM): Limit {limit}, Requested {wanted}, please"
+        return Fault(status, body=json.dumps({"error": {"message": said, "code": "rate_limit_exceeded"}}).encode())
+
+    return answer
+
+
+@pytest.mark.both_clients
+@pytest.mark.parametrize(
+    ("limits", "status", "clamps", "code"),
+    [
+        ((2000,), 413, [4096, 1500], 0),
+        ((2000, 1000), 413, [4096, 1500], 75),
+        ((700,), 413, [4096], 75),
+        ((2000,), 429, [4096], 75),
+    ],
+)
+async def test_request_above_the_tokens_of_a_minute_is_asked_once_with_less_output(
+    user: Here, wire: OpenWire, limits: tuple[int, ...], status: int, clamps: list[int], code: int
+) -> None:
+    """It is refused for free, each time with a hold of its own, and it is no matter of the model's window."""
+    server = wire(busy_minute(*limits, status=status), rates=PAID["openai"].rates, keys=[KEY])
+    document = await user.run(reaching(server, "openai"), max_cost_per_task="5", task="Say hello.")
+    assert [heard.asked.clamp for heard in server.books.chat_requests if heard.asked] == clamps
+    assert user.book.phases == ["void"] * (len(clamps) - (code == 0)) + ["settled"] * (code == 0)
+    assert document["exit_code"] == code
+    if code:
+        assert document["error"]["kind"] == "rate_limited"
+        assert f"Limit {limits[-1]}" in document["error"]["message"]
+    assert_accounted(server.books, user.book)
+
+
 class Counter:
     """A run on a ledger of its own; ``clamps`` are the output tokens that were asked for."""
 

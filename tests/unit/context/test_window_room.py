@@ -179,7 +179,8 @@ class TestRefused:
         ],
     )
     async def test_refusal_without_usable_sizes_ends_the_run(self, error: ContextOverflow) -> None:
-        found, _ = await self.conversation()
+        found, events = await self.conversation()
         with pytest.raises(ContextOverflow) as caught:
             await found.shorten(error, ())
         assert caught.value is error
+        assert [event for event in events if isinstance(event, Noted)] == [], "nothing is asked again"

@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from agentctl.core.errors import AgentctlError, ProviderError, ProviderUnavailable, Unreachable
-from agentctl.providers.error_mapping import ErrorContext, translate_error
+from agentctl.providers.error_documents import ErrorContext
+from agentctl.providers.error_mapping import translate_error
 from agentctl.providers.factory import OllamaProvider, OpenAIProvider
 from agentctl.providers.http_gate import Attempt, RequestTerms
 from agentctl.providers.remote import RemoteProvider
