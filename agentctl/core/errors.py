@@ -179,8 +179,6 @@ class ProviderError(AgentctlError):
     status = "unavailable"
     kind = "provider"
     retryable: ClassVar[bool] = False
-    window: int | None = None
-    affordable: int | None = None
 
     def __init__(
         self,
@@ -190,11 +188,14 @@ class ProviderError(AgentctlError):
         billed: Billed = "unknown",
         retry_after: float | None = None,
         unsent: bool = False,
+        window: int | None = None,
+        affordable: int | None = None,
     ) -> None:
         super().__init__(message, hint=hint)
         self.billed: Billed = billed
         self.unsent = unsent
         self.retry_after = retry_after
+        self.window, self.affordable = window, affordable
 
 
 class ProviderUnavailable(ProviderError):
@@ -271,8 +272,8 @@ class ContextOverflow(ProviderError):
         window: int | None = None,
         prompt: int | None = None,
     ) -> None:
-        super().__init__(message, hint=hint, billed=billed, retry_after=retry_after, unsent=unsent)
-        self.window, self.prompt = window, prompt
+        super().__init__(message, hint=hint, billed=billed, retry_after=retry_after, unsent=unsent, window=window)
+        self.prompt = prompt
 
 
 class ModelGone(ProviderError):
@@ -297,49 +298,17 @@ class RateLimited(ProviderError):
 class RequestTooLarge(RateLimited):
     """One request asks for more tokens than the provider allows in a minute: waiting does not help.
 
-    ``window`` is that limit in tokens, which covers the input and the output asked for. ``affordable`` is the number of
-    output tokens that it leaves to this request. Each is None if the provider does not name it.
+    ``window`` is what it allows, for the input and the output asked for together.
     """
 
     retryable = False
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        hint: str = "",
-        billed: Billed = "unknown",
-        retry_after: float | None = None,
-        unsent: bool = False,
-        window: int | None = None,
-        affordable: int | None = None,
-    ) -> None:
-        super().__init__(message, hint=hint, billed=billed, retry_after=retry_after, unsent=unsent)
-        self.window, self.affordable = window, affordable
 
 
 class QuotaExceeded(RateLimited):
-    """No credit is left: waiting does not help.
-
-    ``affordable`` is the number of output tokens that the remaining credit pays for, None if the provider does not name
-    it.
-    """
+    """No credit is left: waiting does not help. ``affordable`` is the output that the remaining credit pays for."""
 
     kind = "quota"
     retryable = False
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        hint: str = "",
-        billed: Billed = "unknown",
-        retry_after: float | None = None,
-        unsent: bool = False,
-        affordable: int | None = None,
-    ) -> None:
-        super().__init__(message, hint=hint, billed=billed, retry_after=retry_after, unsent=unsent)
-        self.affordable = affordable
 
 
 class AuthFailed(ProviderError):

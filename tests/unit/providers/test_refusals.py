@@ -28,7 +28,8 @@ from agentctl.providers.factory import OpenAIProvider
 from agentctl.providers.http_gate import MOST_ERROR_BYTES
 from agentctl.providers.routes import Via
 from tests.support.formats import FORMATS, KEY, MODELS, Wire, answer_of, asked, provider_at
-from tests.support.parity.cases import said, written
+from tests.support.parity.cases import said
+from tests.support.parity.streams import written
 from tests.support.wire.server import Fault, WireServer
 
 
