@@ -142,7 +142,7 @@ async def test_stream_is_one_request_whatever_happens(wire: Wire, format: str, f
     assert [heard.path for heard in server.books.requests if "elsewhere" in heard.path] == []
 
 
-TOLD = {
+TOLD: dict[str, tuple[Answer | Fault, type[ProviderError], str, str]] = {
     "wrong key": (Fault(401, code="invalid_api_key"), AuthFailed, "no", "set-key"),
     "forbidden": (Fault(403), AuthFailed, "no", ""),
     "no such model": (Fault(404, code="model_not_found"), ModelGone, "no", ""),
