@@ -115,7 +115,10 @@ def bwrap_options(
     said = ["--unshare-user", "--unshare-all", "--die-with-parent", "--new-session", "--as-pid-1", "--cap-drop", "ALL"]
     said += [option for option in ("--disable-userns",) if option in known]
     said += ["--share-net"] if config.network else []
-    said += ["--ro-bind", "/", "/", "--dev", "/dev", *_tmpfs_options("/dev/shm", known)]  # noqa: S108
+    said += ["--ro-bind", "/", "/"]
+    for file in plan.files:  # first: bubblewrap reads all mounts again after each bind, and there are few yet
+        said += ["--ro-bind", "/dev/null", file]
+    said += ["--dev", "/dev", *_tmpfs_options("/dev/shm", known)]  # noqa: S108
     said += ["--remount-ro", "/dev", "--proc", "/proc"]  # otherwise it is one more folder that a command can fill
     for folder in plan.folders:
         if folder != "/dev/shm":  # noqa: S108 - new with /dev
@@ -123,7 +126,7 @@ def bwrap_options(
     said += ["--dir", HOME]
     for place in plan.shown:
         said += ["--ro-bind", place, place]
-    for file in (*plan.files, *(place for place in ("/proc/kcore", "/proc/keys") if os.path.exists(place))):  # noqa: PTH110
+    for file in (place for place in ("/proc/kcore", "/proc/keys") if os.path.exists(place)):  # noqa: PTH110
         said += ["--ro-bind", "/dev/null", file]
     said += ["--ro-bind" if config.read_only else "--bind", config.workspace, config.workspace]
     for place in plan.pinned:

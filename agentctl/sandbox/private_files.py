@@ -111,26 +111,38 @@ class PrivateFiles:
         files: list[str] = []
         deeper: list[str] = []
         count = 1
+        above = folder.rstrip("/")
         try:
-            with os.scandir(folder) as entries:
+            opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            return [], [], count
+        try:
+            with os.scandir(opened) as entries:  # by its descriptor: the kernel need not look up each whole path
                 for entry in entries:
                     count += 1
-                    if entry.path in self._apart:
+                    if entry.is_symlink():
                         continue
                     try:
                         status = entry.stat(follow_symlinks=False)
                     except OSError:
                         continue
-                    if stat.S_ISDIR(status.st_mode):
-                        # Without search permission others reach nothing in a folder, even if they may list it.
-                        if self._is_private(status, 0o1):
-                            found.append(entry.path)
-                        else:
-                            deeper.append(entry.path)
-                    elif stat.S_ISREG(status.st_mode) and self._is_private(status, 0o4):
-                        files.append(entry.path)
+                    mode = status.st_mode
+                    is_folder = stat.S_ISDIR(mode)
+                    # Without search permission others reach nothing in a folder, even if they may list it.
+                    if not (is_folder or (not mode & 0o4 and stat.S_ISREG(mode))):
+                        continue
+                    path = f"{above}/{entry.name}"
+                    if path in self._apart:
+                        continue
+                    if not self._is_private(status, 0o1 if is_folder else 0o4):
+                        if is_folder:
+                            deeper.append(path)
+                    else:
+                        (found if is_folder else files).append(path)
         except OSError:
             return [], [], count
+        finally:
+            os.close(opened)
         keeps_apart = folder == f"{self._top}/etc" or self._is_program(folder)
         found += files if len(files) <= _MANY or keeps_apart else [folder]
         deeper.sort(reverse=True)

@@ -17,7 +17,7 @@ import socket
 import stat
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple
@@ -28,6 +28,7 @@ _HEAD_BYTES = 64  # of the mount list, which begins with an id unique to the nam
 _MOST_ENTRIES = 60_000
 _MOST_SECONDS = 0.25
 _MOST_TABLES = 64  # of mount namespaces that are remembered
+_KNOWN_S = 1.0  # how long what was read of a process holds, if the process was as old by then: young ones change it
 _NEVER_WALKED = frozenset(
     {"proc", "sys", "dev", "run", "tmp", "home", "root", "boot", "usr", "bin", "sbin", "lib", "lib32", "lib64"}
 )
@@ -54,14 +55,36 @@ class SocketFiles:
         self._workspace = workspace
         self._walked: tuple[str, ...] | None = None
         self._relative: frozenset[str] = frozenset()
+        self._seen: dict[str, _Seen] = {}
 
     def find(self) -> set[str]:
         """Return the paths of all sockets with a listener now; links in them are not resolved."""
-        candidates, relative = _read_lists()
+        self._see()
+        candidates, relative = _read_lists({name: seen.spaces for name, seen in self._seen.items()})
         if self._walked is None or relative - self._relative:
             self._walked, self._relative = tuple(_walk((self._workspace, *_open_places()))), relative
         listed = {place for place in candidates if _is_socket(place)}
         return listed | {place for place in self._walked if place not in listed and is_bound(place)}
+
+    def _see(self) -> None:
+        """Read the namespaces of each process, this one first, unless they have just been read."""
+        now = time.monotonic()
+        names = ["self", *(entry for entry in os.listdir("/proc") if entry.isdigit())]  # noqa: PTH208 - hundreds
+        seen: dict[str, _Seen] = {}
+        for name in names:
+            known = self._seen.get(name)
+            if known is None or known.read_at - known.since < _KNOWN_S or now - known.read_at >= _KNOWN_S:
+                known = _Seen(now if known is None else known.since, now, _namespaces(name))
+            seen[name] = known
+        self._seen = seen
+
+
+class _Seen(NamedTuple):
+    """A process's network and mount namespaces, None if they cannot be read, and when it was first and last read."""
+
+    since: float
+    read_at: float
+    spaces: tuple[int, str] | None
 
 
 def is_bound(place: str) -> bool:
@@ -115,14 +138,16 @@ def _upwards(place: str) -> Iterator[str]:
     yield "/"
 
 
-def _read_lists() -> tuple[set[str], frozenset[str]]:
-    """Return candidates from the lists of all network namespaces, and the sockets bound by a relative path, by id."""
-    own = _namespaces("self")
-    views = {} if own is None else {own: "self"}
-    processes = [entry for entry in os.listdir("/proc") if entry.isdigit()]  # noqa: PTH208 - hundreds of them
-    for process in processes:
-        if (found := _namespaces(process)) is not None:
-            views.setdefault(found, process)
+def _read_lists(processes: Mapping[str, tuple[int, str] | None]) -> tuple[set[str], frozenset[str]]:
+    """Return candidates from the lists of all network namespaces, and the sockets bound by a relative path, by id.
+
+    ``processes`` are this one ("self") and all others, with their namespaces, None where those cannot be read.
+    """
+    own = processes["self"]
+    views: dict[tuple[int, str], str] = {}
+    for process, spaces in processes.items():
+        if spaces is not None:
+            views.setdefault(spaces, process)
     folders: set[str] = set()
     names: dict[int, frozenset[tuple[str, str]]] = {}
     candidates: set[str] = set()
@@ -137,7 +162,7 @@ def _read_lists() -> tuple[set[str], frozenset[str]]:
         for number, name in names[net]:
             if not name.startswith("/"):
                 relative.add(f"{number} {name}")
-                folders = folders or _working_folders(processes)
+                folders = folders or _working_folders(name for name in processes if name != "self")
                 candidates.update(os.path.join(folder, name) for folder in folders)  # noqa: PTH118
     return candidates, frozenset(relative)
 
