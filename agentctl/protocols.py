@@ -203,6 +203,10 @@ class Sandbox(Protocol):
         """Return the notices of commands that were interrupted and have no result; each is returned once."""
         ...
 
+    def close(self) -> None:
+        """End what its commands have shared, after the last of them; it may wait for a process."""
+        ...
+
     async def run(
         self,
         command: str,

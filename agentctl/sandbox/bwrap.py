@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import stat
+import weakref
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 import anyio.to_thread
@@ -16,15 +17,13 @@ import anyio.to_thread
 from agentctl.core.errors import ToolError
 from agentctl.core.results import FileNotice
 from agentctl.protocols import CommandResult
-from agentctl.sandbox.confinement import NO_SCOPES, WALLS, Launcher, machine_here, seccomp_filter
+from agentctl.sandbox.confinement import NO_SCOPES, WALLS, machine_here, seccomp_filter
 from agentctl.sandbox.mount_plan import HOME, NO_SIZES, MountPlan, SandboxConfig, bwrap_options, plan_mounts
 from agentctl.sandbox.process import child_environment, run_process
 from agentctl.sandbox.resource_limits import (
     MOST_GROWTH_BYTES,
     MOST_PROCESSES,
     NO_MEMORY_GROUP,
-    ControlGroup,
-    control_group,
     data_bound,
     mebibytes,
     memory_bound,
@@ -32,6 +31,7 @@ from agentctl.sandbox.resource_limits import (
     watch_space,
 )
 from agentctl.sandbox.socket_files import SocketFiles
+from agentctl.sandbox.standby import ExitReport, Standby
 from agentctl.sandbox.workspace_guard import WorkspaceGuard
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 MOST_FILE_BYTES = 4 * 1024**3
 MOST_ADDRESSES_KIB = 64 * 1024**2  # 64 GiB: runtimes reserve far more than they use
 OOM_SCORE = 500  # of 1000: when memory runs out, the kernel kills a command before agentctl and the user's programs
-_STATUS_BYTES = 64 * 1024
 _TRIES = 4
 # Errors of bubblewrap: it cannot create a mount point, or the source of a mount does not exist.
 _VANISHED = ("Can't create file at", "Can't mkdir", "Can't find source path")
@@ -66,6 +65,13 @@ def environment_inside() -> dict[str, str]:
     path = ":".join(part for part in outside["PATH"].split(":") if not part.startswith(outside["HOME"] + "/"))
     git = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "repack.updateServerInfo", "GIT_CONFIG_VALUE_0": "false"}
     return {**outside, **git, "PATH": path, "HOME": HOME, "TMPDIR": "/tmp"}  # noqa: S108 - the command's own
+
+
+class _Prepared(NamedTuple):
+    """What to mount, and how to look whether a disk is full; None if the command cannot write to one."""
+
+    plan: MountPlan
+    look: Callable[[], str | None] | None
 
 
 class Bwrap:
@@ -98,6 +104,9 @@ class Bwrap:
         self._most_growth = most_growth
         self._most_memory = memory_bound() if most_memory is None else most_memory
         self._unreported: list[FileNotice] = []
+        self._standby: Standby | None = None
+        self._open = ExitStack()
+        weakref.finalize(self, self._open.close)
         self.missing: tuple[str, ...] = ()  # sandbox features that are missing here; set by the first command
 
     @property
@@ -109,6 +118,25 @@ class Bwrap:
         """Return the notices of interrupted commands that have no result; each is returned once."""
         notices, self._unreported = tuple(self._unreported), []
         return notices
+
+    def close(self) -> None:
+        """End what the commands have shared since the first one, or the last that was ended by force; a further command
+        would begin it anew.
+        """
+        self._standby = None
+        self._open.close()
+
+    def _stand_by(self) -> Standby:
+        """Return what the commands share, made anew if the guard was killed.
+
+        Raises:
+            OSError: the guard cannot be started.
+        """
+        if self._standby is not None and not self._standby.guard.is_alive:
+            self.close()
+        if self._standby is None:
+            self._standby = self._open.enter_context(Standby(self._program, self._most_memory))
+        return self._standby
 
     def _mount_plan(self) -> MountPlan:
         return plan_mounts(self._current_config(), self._find_private(), self._sockets.find())
@@ -148,14 +176,14 @@ class Bwrap:
         more: bool,
     ) -> CommandResult:
         try:
-            protected = await anyio.to_thread.run_sync(guard.mounts)
+            protected, prepared = await anyio.to_thread.run_sync(self._look, guard)
         except OSError as error:
             raise ToolError(f"the workspace cannot be read: {(error.strerror or str(error)).lower()}") from error
         notes: list[str] = []
         notices: list[FileNotice] = []
         result: CommandResult | None = None
         try:
-            result = await self._run(command, timeout=timeout, more=more, protected=protected)
+            result = await self._run(command, timeout=timeout, more=more, protected=protected, prepared=prepared)
         finally:
             with anyio.CancelScope(shield=True):
                 try:
@@ -173,13 +201,19 @@ class Bwrap:
         timeout: float,  # noqa: ASYNC109
         more: bool,
         protected: Sequence[str] = (),
+        prepared: _Prepared | None = None,
     ) -> CommandResult:
         for tries_left in reversed(range(_TRIES)):
-            result, said = await self._run_once(command, timeout=timeout, more=more, protected=protected)
-            if result.exit_code <= 0 or result.timed_out or _has_ended(said):
+            if prepared is None:
+                prepared = await anyio.to_thread.run_sync(self._prepare)
+            result, has_ended = await self._run_once(
+                command, timeout=timeout, more=more, by=prepared, protected=protected
+            )
+            if result.exit_code <= 0 or result.timed_out or has_ended:
                 return result
             if not (tries_left and any(sign in result.stderr for sign in _VANISHED)):
-                break  # otherwise a path to cover has just disappeared: look again
+                break
+            prepared = None  # a path to cover has just disappeared: look again
         said_last = _last_line(result.stderr)
         raise ToolError(f"the sandbox could not be set up: {said_last}", hint="complete the task without run_shell")
 
@@ -189,62 +223,78 @@ class Bwrap:
         *,
         timeout: float,  # noqa: ASYNC109
         more: bool,
+        by: _Prepared,
         protected: Sequence[str],
-    ) -> tuple[CommandResult, bytes]:
-        """Return bubblewrap's exit, and what it reported about the command's own exit."""
-        plan, look = await anyio.to_thread.run_sync(self._prepare)
-        workspace, user = self._config.workspace, self._config.user
+    ) -> tuple[CommandResult, bool]:
+        """Return bubblewrap's exit, and whether it reported the command's own exit."""
+        workspace = self._config.workspace
         mode = _mode_of(workspace)
-        reader, writer = os.pipe()
-        calls = _system_calls(network=self._config.network, user_namespaces="--disable-userns" in self._known)
         try:
-            argv = [self._program, "--json-status-fd", str(writer)]
-            argv += bwrap_options(self._config, plan, self._known, protected)
+            standby = self._stand_by()
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise ToolError(f"the command could not be started: {reason}") from error
+        data_kib = "" if standby.group.has_memory else str(data_bound(self._most_memory) // 1024)
+        calls = _system_calls(network=self._config.network, user_namespaces="--disable-userns" in self._known)
+        with ExitReport() as report:
+            gate = os.pipe()
+            argv = [self._program, "--json-status-fd", str(report.writer)]
+            argv += bwrap_options(self._config, by.plan, self._known, protected)
             argv += [] if calls is None else ["--seccomp", str(calls)]
-            with Launcher(self._program) as launcher, control_group(self._most_memory) as group:
-                data_kib = "" if group.memory is not None else str(data_bound(self._most_memory) // 1024)
-                argv += ["--", "/bin/sh", "-c", _FIRST, "sh", command, data_kib]
-                argv, user = group.wrap(argv, user)
+            argv += ["--args", str(gate[0]), "--", "/bin/sh", "-c", _FIRST, "sh", command, data_kib]
+            passed = [report.writer, gate[0]]
+            if calls is not None:
+                report.callback(os.close, calls)
+                passed.append(calls)
+            try:
                 result = await run_process(
                     argv,
                     timeout=timeout,
                     env=environment_inside(),
                     more=more,
-                    pass_fds=(writer,) if calls is None else (writer, calls),
-                    user=user,
-                    launch=launcher.start,
-                    until=None if look is None else partial(wait_until_full, look),
+                    pass_fds=passed,
+                    user=self._config.user,
+                    launch=partial(standby.start, gate),
+                    until=None if by.look is None else partial(wait_until_full, by.look),
+                    beside=standby.guard,
+                    have_ended=report.has_ended,
                 )
-                notes = tuple(self._notes(launcher.missing, group, result.exit_code))
-                await group.wait_until_empty()
-            os.close(writer)
-            writer = -1
-            status = os.read(reader, _STATUS_BYTES)
-        finally:
-            restored = _restore_mode(workspace, mode)
-            for end in (reader, writer, calls):
-                if end is not None and end >= 0:
-                    os.close(end)
-        return result._replace(notes=(*result.notes, *notes, *restored)), status
+                notes = tuple(self._notes(standby, result.exit_code))
+            finally:
+                restored = _restore_mode(workspace, mode)
+                if not (standby.guard.is_idle and report.has_ended()):  # what could not be ended is killed now
+                    with anyio.CancelScope(shield=True):
+                        await anyio.to_thread.run_sync(self.close)
+            return result._replace(notes=(*result.notes, *notes, *restored)), report.has_ended()
 
-    def _prepare(self) -> tuple[MountPlan, Callable[[], str | None] | None]:
-        """Return what to mount, and how to look whether a disk is full; None if the command cannot write to one."""
+    def _look(self, guard: WorkspaceGuard) -> tuple[list[str], _Prepared | None]:
+        """Return the options that protect the workspace, and what to prepare; None if that has to be tried again.
+
+        Raises:
+            OSError: the workspace cannot be read, and is as it was.
+        """
+        protected = guard.mounts()
+        with suppress(OSError):
+            return protected, self._prepare()
+        return protected, None
+
+    def _prepare(self) -> _Prepared:
         plan = self._mount_plan()
         if self._config.read_only:
-            return plan, None
+            return _Prepared(plan, None)
         written = {self._config.workspace: "the workspace"}
         if self._guard is not None and self._guard.place:
             written[self._guard.place] = "its copy of the git folder"
-        return plan, watch_space(written, most_growth=self._most_growth)
+        return _Prepared(plan, watch_space(written, most_growth=self._most_growth))
 
-    def _notes(self, lost: tuple[str, ...], group: ControlGroup, exit_code: int) -> Iterator[str]:
+    def _notes(self, standby: Standby, exit_code: int) -> Iterator[str]:
         """Yield the notes on this command, and once per run the protections that are missing on this machine."""
-        missing = [said for said in lost if said != NO_SCOPES or self._config.network]
+        missing = [said for said in standby.launcher.missing if said != NO_SCOPES or self._config.network]
         missing += [] if "--size" in self._known else [NO_SIZES]
-        missing += [] if group.bounds_memory() else [NO_MEMORY_GROUP]
+        missing += [] if standby.group.has_memory else [NO_MEMORY_GROUP]
         yield from (said for said in missing if said in WALLS and said not in self.missing)
         self.missing = tuple(missing)
-        if killed := group.count_killed():
+        if killed := standby.group.count_killed():
             processes = "a process" if killed == 1 else f"{killed} processes"
             yield f"the kernel ended {processes}: the command used more memory than {mebibytes(self._most_memory)}"
         if exit_code == 128 + signal.SIGSYS:
@@ -281,17 +331,6 @@ def _system_calls(*, network: bool, user_namespaces: bool) -> int | None:
     finally:
         os.close(writer)
     return reader
-
-
-def _has_ended(status: bytes) -> bool:
-    """Return whether bubblewrap reported the command's exit, which it does not if the command could not start."""
-    for line in status.splitlines():
-        try:
-            if "exit-code" in json.loads(line):
-                return True
-        except ValueError:
-            continue
-    return False
 
 
 def _last_line(text: str) -> str:

@@ -1,7 +1,7 @@
 """Start a program with fewer privileges than agentctl: a seccomp filter, its own session keyring, Landlock's scopes.
 
 Keyring and scopes belong to a thread and are inherited by the processes that it starts, so agentctl's other threads
-keep what they have, and no code runs between fork and exec. ``Launcher``'s thread lives as long as the command: the
+keep what they have, and no code runs between fork and exec. ``Launcher``'s thread lives as long as its commands: the
 signal that bubblewrap asks the kernel for at its parent's death is sent when the parent's *thread* ends.
 
 ``seccomp_filter`` returns a classic BPF program, made without any library, which bubblewrap takes by ``--seccomp``.
@@ -44,7 +44,8 @@ WALLS = frozenset({NO_FILTER, NO_KEYRING, NO_SCOPES})
 
 
 class Launcher:
-    """Starts one program from a confined thread; a context manager that ends the thread.
+    """Starts programs from a confined thread, each with a session keyring of its own; a context manager that ends the
+    thread.
 
     ``program`` will be started: if it is setuid, it gets no Landlock, which would take its privilege away. After
     ``start``, ``missing`` has a sentence for each feature that is not available.
@@ -53,6 +54,7 @@ class Launcher:
     def __init__(self, program: str) -> None:
         self._program = program
         self._thread = ThreadPoolExecutor(1, "agentctl-launcher")
+        self._is_scoped: bool | None = None  # a thread can be restricted a few times only, and once is enough
         self.missing: tuple[str, ...] = ()
 
     def __enter__(self) -> Self:
@@ -66,18 +68,26 @@ class Launcher:
         return self._thread.submit(self._call_confined, action).result()
 
     def _call_confined(self, action: Callable[[], _Started]) -> _Started:
-        kernel = ctypes.CDLL(None, use_errno=True)
-        kernel.syscall.restype = ctypes.c_long
+        kernel = _kernel()
         missing = []
         machine = machine_here()
         if machine is None:
             missing.append(NO_FILTER)
         if machine is None or not _join_keyring(kernel, MACHINES[machine].numbers["keyctl"]):
             missing.append(NO_KEYRING)
-        if _is_setuid(self._program) or not _restrict_scopes(kernel):
+        if self._is_scoped is None:
+            self._is_scoped = not _is_setuid(self._program) and _restrict_scopes(kernel)
+        if not self._is_scoped:
             missing.append(NO_SCOPES)
         self.missing = tuple(missing)
         return action()
+
+
+@cache
+def _kernel() -> ctypes.CDLL:
+    kernel = ctypes.CDLL(None, use_errno=True)
+    kernel.syscall.restype = ctypes.c_long
+    return kernel
 
 
 def _join_keyring(kernel: ctypes.CDLL, keyctl: int) -> bool:

@@ -70,6 +70,8 @@ async def run_process(
     launch: Launch = _directly,
     subreaper: bool = False,
     until: Callable[[], Awaitable[str]] | None = None,
+    beside: SiblingGuard | None = None,
+    have_ended: Callable[[], bool] = lambda: False,
 ) -> CommandResult:
     """Run ``argv`` in a session of its own, with nothing on stdin; return when it and all it started have ended.
 
@@ -82,12 +84,14 @@ async def run_process(
     way, for example from another thread. ``subreaper``: the guard is above the command instead of beside it (Linux;
     some milliseconds), so that no process escapes; ``pass_fds``, ``user`` and ``launch`` are ignored then, and ``argv``
     needs a whole path. ``until`` is awaited beside the command: when it returns, the command is ended as after the
-    timeout, and the returned text is a note.
+    timeout, and the returned text is a note. ``beside`` is a guard for several commands, idle until now; None: the
+    command gets its own. ``have_ended`` returns whether the kernel has ended all processes of a command whose own
+    process has ended; otherwise they are searched for.
 
     Raises:
         ToolError: the command could not be started.
     """
-    marker = os.urandom(16).hex() + ("" if of_a_run else NO_RUN)
+    marker = new_marker(of_a_run=of_a_run) if beside is None else beside.marker
     outputs = (Output(*MORE), Output(*MORE)) if more else (Output(), Output())
     notes: list[str] = []
     with ExitStack() as stack:
@@ -100,7 +104,11 @@ async def run_process(
                 with anyio.CancelScope(shield=True):  # a command that is started is always ended below
                     leader = await anyio.to_thread.run_sync(guard.start, argv, {MARKER: marker, **env}, cwd)
             else:
-                guard = stack.enter_context(SiblingGuard(marker))
+                if beside is None:
+                    guard = stack.enter_context(SiblingGuard(marker))
+                else:
+                    guard = beside
+                    guard.expect()
                 leader = child = launch(
                     lambda: subprocess.Popen(  # noqa: S603 - a millisecond; the caller decides what runs
                         argv,
@@ -138,7 +146,7 @@ async def run_process(
                     await drained.wait()
                 tasks.cancel_scope.cancel()
         finally:
-            outlived = await tree.end()
+            outlived = await tree.end(has_ended=have_ended())
             if not tree.unkilled:
                 guard.dismiss()  # otherwise it goes on killing: it sees orphans at once
     if grace.cancelled_caught:
@@ -161,6 +169,11 @@ async def run_process(
         truncated_bytes=cut_from_stdout + cut_from_stderr,
         notes=tuple(notes),
     )
+
+
+def new_marker(*, of_a_run: bool = True) -> str:
+    """Return a mark for the environment of commands, by which their processes are found."""
+    return os.urandom(16).hex() + ("" if of_a_run else NO_RUN)
 
 
 async def _end_early(until: Callable[[], Awaitable[str]], early: anyio.CancelScope, notes: list[str]) -> None:

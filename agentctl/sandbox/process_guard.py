@@ -1,8 +1,9 @@
 """Guard a command by a process beside or above it, which ends the command if agentctl is killed or interrupted.
 
 ``SiblingGuard`` knows the command by its process group and by the marker in the environment. That is enough if the
-command has its own process namespace, and the only way on systems other than Linux. ``SubreaperGuard`` starts the
-command and stays the ancestor of all its processes (``guard_program``).
+command has its own process namespace, and the only way on systems other than Linux. One guard can serve several
+commands, one after the other. ``SubreaperGuard`` starts the command and stays the ancestor of all its processes
+(``guard_program``).
 """
 
 from __future__ import annotations
@@ -25,16 +26,19 @@ _START_S = 20.0  # seconds for the guard to report that the command is started, 
 _LEAVE_S = 2.0  # seconds for a dismissed guard to end
 _NAME = "agentctl-guard"
 
-# If the guard was not killed, its stdin ends only when agentctl is gone. Then it does what agentctl no longer can.
-_SCRIPT = """
-read -r group
-read -r _
-[ -n "$group" ] && kill -s KILL -- "-$group"
+_EXPECTED = "expected"  # what the guard is told before a command is started: its group is not known yet
+# If the guard was not killed, its stdin ends only when agentctl is gone. Then it does what agentctl no longer can,
+# unless the last line was empty: no command was running.
+_SCRIPT = f"""
+group={_EXPECTED}
+while read -r said; do group=$said; done
+[ -n "$group" ] || exit 0
+[ "$group" = {_EXPECTED} ] || kill -s KILL -- "-$group"
 empty=0
 for round in 1 2 3 4 5 6 7 8 9 10 11 12; do
     left=$(grep -lsF -- "$1" /proc/[0-9]*/environ)
-    for file in $left; do pid=${file#/proc/}; kill -s KILL "${pid%/environ}"; done
-    [ -z "$left" ] || { empty=0; continue; }
+    for file in $left; do pid=${{file#/proc/}}; kill -s KILL "${{pid%/environ}}"; done
+    [ -z "$left" ] || {{ empty=0; continue; }}
     empty=$((empty + 1))
     [ $empty -lt 3 ] || exit 0
     sleep 0.02 || sleep 1 # a process in the middle of exec shows no environment: look again
@@ -43,7 +47,9 @@ done
 
 
 class SiblingGuard:
-    """A guard beside a command that agentctl has started itself.
+    """A guard beside commands that agentctl starts itself; it expects the first one from its beginning.
+
+    ``marker`` is in the environment of each command. ``is_idle``: no process is left to end.
 
     Raises:
         OSError: no process can be started.
@@ -53,6 +59,7 @@ class SiblingGuard:
     has_ended_all = has_left_some = False  # this guard does not know
 
     def __init__(self, marker: str) -> None:
+        self.marker, self.is_idle = marker, False
         reader, self._writer = os.pipe()
         try:
             self._process = subprocess.Popen(  # noqa: S603 - a constant
@@ -70,20 +77,36 @@ class SiblingGuard:
         finally:
             os.close(reader)
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the guard is still there."""
+        return self._process.poll() is None
+
+    def expect(self) -> None:
+        """Tell the guard that a command is about to be started."""
+        self.is_idle = False
+        self._say(_EXPECTED)
+
     def watch(self, group: int) -> None:
         """Tell the guard which process group to kill; from then on it can do so at any time."""
-        with suppress(OSError):  # the guard was killed; the command goes on without it
-            os.write(self._writer, f"{group}\n".encode())
+        self._say(str(group))
 
     def dismiss(self) -> None:
-        """Dismiss the guard: no process is left to end."""
-        self._process.kill()
+        """Tell the guard that no process is left to end."""
+        self.is_idle = True
+        self._say("")
+
+    def _say(self, line: str) -> None:
+        with suppress(OSError):  # the guard was killed; the command goes on without it
+            os.write(self._writer, f"{line}\n".encode())
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._writer)  # a guard that was not dismissed starts to kill now
+        if self.is_idle:
+            self._process.kill()
+        os.close(self._writer)  # a guard that is not idle starts to kill now
         self._process.wait()
 
 

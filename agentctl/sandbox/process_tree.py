@@ -70,12 +70,15 @@ class ProcessTree:
         finally:
             os.close(handle)
 
-    async def end(self) -> int:
+    async def end(self, *, has_ended: bool = False) -> int:
         """End every member, shielded and within seconds; return the number found alive.
 
-        SIGTERM first, after two seconds SIGKILL until none is left.
+        SIGTERM first, after two seconds SIGKILL until none is left. ``has_ended``: the kernel has ended them all.
         """
         if self._over:
+            return 0
+        if has_ended and self._child.poll() is not None:
+            self._over = True
             return 0
         with anyio.CancelScope(shield=True):
             found = left = await anyio.to_thread.run_sync(self._send, signal.SIGTERM)

@@ -1,8 +1,8 @@
 """Limit the resources of one command: processes and memory by a control group, disk space by monitoring.
 
 Limits of a process (``ulimit``) do not apply to root, or apply to each process alone. A control group applies to all,
-also to root, and counts the pages of temporary file systems. If none can be made (no delegation, a read-only /sys) the
-yielded group is empty, and ``Bwrap`` says so.
+also to root, and counts the pages of temporary file systems. If none can be made (no delegation, a read-only /sys) it
+has no folders, and ``Bwrap`` says so.
 
 No folder quota works on every file system, so the free space of the whole file system is monitored. Other programs fill
 it, too: growth above the limit counts only if the folder's files that changed since the command began are that large.
@@ -12,12 +12,12 @@ which any running command is ended.
 
 from __future__ import annotations
 
+import errno
 import os
-import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,13 +34,8 @@ NO_MEMORY_GROUP = (
 )
 
 _NAME = "agentctl-"
-_TRIES = 20  # a process leaves its group a moment after it is gone
+_TRIES = 20  # times 10 ms: a process leaves its group a moment after it is gone
 _BINDING = frozenset({"pids.max", "memory.max", "memory.limit_in_bytes"})  # without these there is no limit
-_JOIN = """
-while [ "$1" != -- ]; do { echo 0 >"$1/cgroup.procs"; } 2>/dev/null; shift; done
-shift
-exec "$@"
-"""
 MOST_GROWTH_BYTES = 4 * 1024**3  # of the workspace, by one command
 LEAST_FREE_BYTES = 256 * 1024**2  # or a twentieth of a smaller file system, or half of what was free before
 _PAUSE_S = 0.1
@@ -48,74 +43,68 @@ _COARSE_NS = 20_000_000  # the clock of time stamps lags by up to a tick
 _BLOCK = 512  # the unit of st_blocks, whatever the file system's block size
 
 
-class ControlGroup(NamedTuple):
-    """The folders of one command's group: one in version 2, one for each controller in version 1."""
+class ControlGroup:
+    """The control group of a run's commands, which run one after the other; it has no folders if none can be made.
 
-    folders: tuple[Path, ...] = ()
-    memory: Path | None = None
-
-    def wrap(self, argv: list[str], user: tuple[int, int] | None) -> tuple[list[str], tuple[int, int] | None]:
-        """Return a command that enters the group and then executes ``argv``, and the user to start it as.
-
-        Only root may enter, so for another user root enters and ``setpriv`` changes the user.
-        """
-        if not self.folders:
-            return argv, user
-        enter = ["/bin/sh", "-c", _JOIN, "sh", *map(str, self.folders), "--"]
-        if user is None:
-            return [*enter, *argv], None
-        setpriv = _setpriv()
-        if setpriv is None:
-            return argv, user
-        return [*enter, setpriv, f"--reuid={user[0]}", f"--regid={user[1]}", "--clear-groups", *argv], None
-
-    async def wait_until_empty(self) -> None:
-        """Wait until the group is empty, 0.2 s at most."""
-        for _ in range(_TRIES):
-            if not any(_text(folder / "cgroup.procs") for folder in self.folders):
-                return
-            await anyio.sleep(0.01)
-
-    def bounds_memory(self) -> bool:
-        """Return whether the command was in a group that limits memory; with partial delegation, entering it fails."""
-        if self.memory is None:
-            return False
-        peaks = [_text(self.memory / name) for name in ("memory.peak", "memory.max_usage_in_bytes")]
-        known = [peak for peak in peaks if peak]  # none in version 2 before Linux 5.19
-        return not known or known != ["0"]
-
-    def count_killed(self) -> int:
-        """Return how many processes the kernel killed because the group had used up its memory."""
-        if self.memory is None:
-            return 0
-        for name in ("memory.events", "memory.oom_control"):  # of version 2 and version 1
-            for line in _text(self.memory / name).splitlines():
-                key, _, value = line.partition(" ")
-                if key == "oom_kill" and value.isdigit():
-                    return int(value)
-        return 0
-
-
-@contextmanager
-def control_group(most_memory: int) -> Iterator[ControlGroup]:
-    """Make a control group for one command and remove it afterwards; it is empty if none can be made.
-
-    ``most_memory`` is in bytes; the limit of processes is constant.
+    ``most_memory`` is in bytes; the limit of processes is constant. ``folders`` are one in version 2, one for each
+    controller in version 1. ``has_memory``: it limits the memory of what enters.
     """
-    made: dict[Path, Path] = {}  # by the folder above
-    memory = None
-    name = f"{_NAME}{os.getpid()}-{os.urandom(4).hex()}"
-    try:
+
+    def __init__(self, most_memory: int) -> None:
+        made: dict[Path, Path] = {}  # by the folder above
+        self._memory: Path | None = None
+        self._killed = 0
+        name = f"{_NAME}{os.getpid()}-{os.urandom(4).hex()}"
         for controller, limits in _limits(most_memory).items():
             for above in _places(controller):
                 folder = above / name
                 if _make(folder, is_new=above not in made, limits=limits):
                     made[above] = folder
-                    memory = folder if controller == "memory" else memory
+                    self._memory = folder if controller == "memory" else self._memory
                     break
-        yield ControlGroup(tuple(made.values()), memory)
-    finally:
-        for folder in made.values():
+        self.folders = tuple(made.values())
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether the memory of a process that enters is limited, as far as is known."""
+        return self._memory is not None
+
+    def enter(self, process: int) -> None:
+        """Put a process into the group, with all that it starts from then on."""
+        for folder in self.folders:
+            try:
+                _write(folder / "cgroup.procs", str(process))
+            except OSError:  # a partial delegation: it can be made, but not entered
+                self._memory = None if folder == self._memory else self._memory
+
+    def count_killed(self) -> int:
+        """Return how many processes the kernel killed, since the last call, because the group had used up its
+        memory.
+        """
+        before, self._killed = self._killed, self._count_killed()
+        return self._killed - before
+
+    def _count_killed(self) -> int:
+        if self._memory is None:
+            return 0
+        for name in ("memory.events", "memory.oom_control"):  # of version 2 and version 1
+            for line in _text(self._memory / name).splitlines():
+                key, _, value = line.partition(" ")
+                if key == "oom_kill" and value.isdigit():
+                    return int(value)
+        return 0
+
+    def close(self) -> None:
+        """Remove the group once it is empty, after 0.2 s at most."""
+        for folder in self.folders:
+            for _ in range(_TRIES):
+                try:
+                    folder.rmdir()
+                except OSError as error:
+                    if error.errno == errno.EBUSY:
+                        time.sleep(0.01)
+                        continue
+                break
             _sweep(folder)
 
 
@@ -155,12 +144,8 @@ def _make(folder: Path, *, is_new: bool, limits: tuple[tuple[str, int], ...]) ->
     holds = False
     for name, value in limits:
         with suppress(OSError):
-            file = os.open(folder / name, os.O_WRONLY)  # not created: the other version has it
-            try:
-                os.write(file, str(value).encode())
-                holds |= name in _BINDING
-            finally:
-                os.close(file)
+            _write(folder / name, str(value))  # not created: the other version has it
+            holds |= name in _BINDING
     if is_new and not holds:
         with suppress(OSError):
             folder.rmdir()
@@ -168,9 +153,7 @@ def _make(folder: Path, *, is_new: bool, limits: tuple[tuple[str, int], ...]) ->
 
 
 def _sweep(made: Path) -> None:
-    """Remove the group, and groups that killed processes left behind."""
-    with suppress(OSError):
-        made.rmdir()
+    """Remove the groups beside a group that killed processes left behind."""
     with suppress(OSError), os.scandir(made.parent) as entries:  # pathlib takes ten times as long
         for entry in entries:
             owner = entry.name.removeprefix(_NAME).partition("-")[0] if entry.name.startswith(_NAME) else ""
@@ -193,10 +176,12 @@ def _places(controller: str) -> Iterator[Path]:
                     yield place
 
 
-def _setpriv() -> str | None:
-    """Return util-linux's setpriv; that of busybox cannot change the user."""
-    found = shutil.which("setpriv", path="/usr/bin:/bin")
-    return None if found is None or "busybox" in os.path.realpath(found) else found
+def _write(file: Path, value: str) -> None:
+    handle = os.open(file, os.O_WRONLY)
+    try:
+        os.write(handle, value.encode())
+    finally:
+        os.close(handle)
 
 
 def _text(file: Path) -> str:

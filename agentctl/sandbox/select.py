@@ -120,7 +120,10 @@ async def _open_tested(
     try:
         with place_decoys(config) as decoys:
             tried = Bwrap(program, known, config, sockets=sockets)
-            answer = await tried.run(decoys.command, timeout=20)
+            try:
+                answer = await tried.run(decoys.command, timeout=20)
+            finally:
+                tried.close()
             found = find_leak(answer.stdout, decoys, config)
     except ToolError as error:
         raise SandboxUnavailable(error.message, hint=hint_for(error.message)) from error
@@ -193,6 +196,9 @@ class Unsandboxed:
     def unreported(self) -> tuple[FileNotice, ...]:
         """Return no notices: changes are not tracked without a sandbox."""
         return ()
+
+    def close(self) -> None:
+        """Do nothing: its commands share nothing."""
 
     async def run(
         self,

@@ -141,4 +141,5 @@ async def test_commands_run_side_by_side_and_leave_no_group_behind(tmp_path: Pat
         for number in range(6):
             tasks.start_soon(one, number)
     assert said == {number: f"{number}\n" for number in range(6)}
+    sandbox.close()
     assert list(Path("/sys/fs/cgroup").glob(f"**/agentctl-{os.getpid()}-*")) == []

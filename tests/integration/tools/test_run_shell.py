@@ -108,6 +108,9 @@ class Commanded:
     def unreported(self) -> tuple[FileNotice, ...]:
         return ()
 
+    def close(self) -> None:
+        pass
+
     async def run(self, command: str, *, timeout: float, more: bool = False) -> CommandResult:  # noqa: ASYNC109
         await anyio.lowlevel.checkpoint()
         return self.result
