@@ -14,6 +14,8 @@ from tests.support.wire.server import WireServer
 KEY = "sk-test-0123456789abcdef"
 MODELS = {"openai": "gpt-4o", "anthropic": "claude-haiku-4-5", "ollama": "llama3.1:latest"}
 FORMATS = tuple(MODELS)
+#: A model of OpenAI's that does not chat: it speaks only Responses.
+MODELS_AND_RESPONSES = MODELS | {"responses": "gpt-5-codex"}
 
 PS = ToolSpec("docker_ps", "List containers.", {"type": "object", "properties": {"all": {"type": "boolean"}}})
 IMAGES = ToolSpec("docker_images", "List images.", {"type": "object", "properties": {}})
@@ -23,8 +25,8 @@ Wire: TypeAlias = Callable[..., WireServer]
 
 def provider_at(server: WireServer, format: str, *, key: str | None = KEY, model: str = "") -> RemoteProvider:
     """Return the provider of a format, pointed at the server."""
-    model = model or MODELS[format]
-    if format == "openai":
+    model = model or MODELS_AND_RESPONSES[format]
+    if format in ("openai", "responses"):
         return OpenAIProvider(model, api_key=key, base_url=server.openai_url)
     if format == "anthropic":
         return AnthropicProvider(model, api_key=key, base_url=server.url)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
 
-from tests.support.wire import anthropic_wire, ollama_wire, openai_wire
+from tests.support.wire import anthropic_wire, ollama_wire, openai_wire, responses_wire
 from tests.support.wire.books import Books, Broken, Entry, Heard, Tariff, Tokens, rates_for
 from tests.support.wire.line import Came, ClientGone, Line
 from tests.support.wire.local_servers import lookup, refused
@@ -60,6 +60,8 @@ def wire_of(came: Came) -> tuple[Wire, bool]:
     """Return whose format a path is, and whether it asks the model."""
     if came.path.endswith("/chat/completions"):
         return openai_wire, True
+    if came.path.endswith("/responses"):
+        return responses_wire, True
     if came.path.endswith("/v1/messages"):
         return anthropic_wire, True
     if came.path.endswith("/api/chat"):

@@ -11,7 +11,12 @@ from typing import NamedTuple
 from tests.support.wire.script import Format, Json
 from tests.support.wire.server import WireServer
 
-PATHS: dict[Format, str] = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages", "ollama": "/api/chat"}
+PATHS: dict[Format, str] = {
+    "openai": "/v1/chat/completions",
+    "anthropic": "/v1/messages",
+    "ollama": "/api/chat",
+    "responses": "/v1/responses",
+}
 FORMATS: tuple[Format, ...] = ("openai", "anthropic", "ollama")
 TOOLS = ("docker_ps", "docker_images")
 
@@ -40,7 +45,9 @@ class Got(NamedTuple):
 def body_for(form: Format, *, stream: bool = False, clamp: int | None = None, tools: tuple[str, ...] = ()) -> Json:
     """Return a request of this format as its real clients send it."""
     body: Json = {"model": "m", "messages": [{"role": "user", "content": "List all containers"}], "stream": stream}
-    if form == "openai":
+    if form == "responses":
+        body |= {"input": body.pop("messages"), **({} if clamp is None else {"max_output_tokens": clamp})}
+    elif form == "openai":
         body |= {"stream_options": {"include_usage": True}} if stream else {}
         body |= {} if clamp is None else {"max_completion_tokens": clamp}
     elif form == "anthropic":
@@ -50,6 +57,8 @@ def body_for(form: Format, *, stream: bool = False, clamp: int | None = None, to
     schema: Json = {"type": "object", "properties": {}}
     if tools and form == "anthropic":
         body["tools"] = [{"name": name, "description": "", "input_schema": schema} for name in tools]
+    elif tools and form == "responses":
+        body["tools"] = [{"type": "function", "name": name, "parameters": schema} for name in tools]
     elif tools:
         body["tools"] = [{"type": "function", "function": {"name": name, "parameters": schema}} for name in tools]
     return body
@@ -59,7 +68,7 @@ def headers_for(form: Format, key: str = "sk-good") -> dict[str, str]:
     """Return the headers of this format's clients."""
     if form == "anthropic":
         return {"x-api-key": key, "anthropic-version": "2023-06-01"}
-    return {"authorization": f"Bearer {key}"} if form == "openai" else {}
+    return {"authorization": f"Bearer {key}"} if form in ("openai", "responses") else {}
 
 
 def connect(server: WireServer) -> http.client.HTTPConnection:

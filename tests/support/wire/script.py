@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-Format = Literal["openai", "anthropic", "ollama"]
+Format = Literal["openai", "anthropic", "ollama", "responses"]
 Json = dict[str, Any]
 Reported = Literal["report", "omit", "zero", "twice", "falls", "garbage", "early", "negative", "absurd"]
 CutAt = Literal["headers", "first", "middle", "before_finish", "before_usage", "before_end"]

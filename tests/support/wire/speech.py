@@ -79,7 +79,7 @@ class Refusal(NamedTuple):
 
 
 class Wire(Protocol):
-    """One provider's format; each of the three modules is one."""
+    """One provider's format; each of the four modules is one."""
 
     FORMAT: Format
     STREAM_TYPE: str
