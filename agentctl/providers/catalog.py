@@ -55,6 +55,9 @@ _LISTED = BUILT_IN_NAMES - {"builtin", "local", "ollama"}
 #: Providers whose tiers begin with the number of tokens that they name.
 _INCLUSIVE = frozenset({"xai"})
 
+#: The modes of models that agentctl calls; of OpenAI also those that speak only the Responses format.
+_MODES: Mapping[str, tuple[str, ...]] = {"openai": ("chat", "responses")}
+
 
 def load_catalog(prices: Mapping[str, PriceLine] = _NO_LINES, *, table: Path | None = None) -> Catalog:
     """Return the catalog; no file is read before the first model that needs it.
@@ -114,8 +117,8 @@ class Catalog:
             if line is None and ours is None:
                 raise
             row = _NO_ROW
-        if row.get("mode") not in (None, "chat"):
-            raise self._refusal(provider, model, str(row["mode"]))
+        if (mode := row.get("mode")) not in (None, *_MODES.get(provider, ("chat",))):
+            raise self._refusal(provider, model, str(mode))
         if line is not None and (found := find_unit_error(line, row)) is not None:
             raise _unit_error(name, *found)
         if _matches(name, own.routers):
@@ -138,6 +141,7 @@ class Catalog:
             reasoning=_reasons(row, name, own),
             unbounded=unbounded,
             known_endpoint=known_endpoint,
+            responses=mode == "responses",
         )
 
     def price_of(
@@ -163,14 +167,10 @@ class Catalog:
             ours = self._own().lines.get(f"{provider}/{model}") if line is None else None
             row = self._row(provider, model) if ours is None and line is None else _NO_ROW
             with suppress(StateError):
-                line = (
-                    None
-                    if line is not None and find_unit_error(line, row := self._row(provider, model)) is not None
-                    else line
-                )
-            return self._price(
-                provider, row_at_tier(row, tier) if tier else row, line, ours, regional=not known_endpoint
-            )
+                if line is not None and find_unit_error(line, row := self._row(provider, model)) is not None:
+                    line = None
+            row = row_at_tier(row, tier) if tier else row
+            return self._price(provider, row, line, ours, regional=not known_endpoint)
         return None
 
     def prices_at(self, provider: str, base_url: str, kind: str = "") -> PriceOf:
@@ -192,7 +192,7 @@ class Catalog:
                     raise _unit_error(name, *found)
 
     def models(self, provider: str) -> tuple[str, ...]:
-        """Return the names of the provider's chat models; an empty tuple for a provider without rows.
+        """Return the names of the provider's models that can chat; an empty tuple for a provider without rows.
 
         Raises:
             StateError: the price table cannot be read.
@@ -200,8 +200,8 @@ class Catalog:
         if provider not in _LISTED:
             return ()
         own = {name.partition("/")[2] for name in self._own().lines if name.startswith(f"{provider}/")}
-        rows = self._table().rows.items()
-        found = {bare_name(provider, name) for name, row in rows if row.get("mode") == "chat" and is_of(row, provider)}
+        rows, modes = self._table().rows.items(), _MODES.get(provider, ("chat",))
+        found = {bare_name(provider, name) for name, row in rows if row.get("mode") in modes and is_of(row, provider)}
         return tuple(sorted(own | found))
 
     def owners(self, model: str, among: Iterable[str]) -> tuple[str, ...]:
@@ -227,7 +227,7 @@ class Catalog:
         closest = difflib.get_close_matches(model, names, n=3, cutoff=0.45)
         near = [name for name in dict.fromkeys((family, *closest)) if name != model][:3]
         hint = f"chat models with similar names: {', '.join(near)}" if near else "choose a chat model"
-        only = "speaks only the Responses format, which agentctl does not speak"
+        only = "speaks only the Responses format, in which agentctl calls no provider but openai"
         said = only if mode == "responses" else f"is not a chat model (mode {mode})"
         return UsageError(f"{provider}/{model} {said}", hint=hint)
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from agentctl.core.pricing import ModelFacts
 from agentctl.providers import litellm_loader
 from agentctl.providers.chat_format import add_cache_marks, as_messages, as_tools
 from agentctl.providers.routes import Outgoing, Route
@@ -18,8 +19,18 @@ if TYPE_CHECKING:
     import httpx
 
     from agentctl.providers.http_gate import Attempt, RequestTerms
+    from agentctl.providers.responses_client import ResponsesAnswer
 
-_TIMEOUT_S = 900.0  # longer than any answer: the caller keeps the deadlines
+TIMEOUT_S = 900.0  # longer than any answer: the caller keeps the deadlines
+
+
+def make_litellm_client(route: Route, facts: ModelFacts, *, is_own: bool = False) -> LiteLLMClient:
+    """Return the client for a model: a special one if that speaks only the Responses format."""
+    if facts.responses:
+        from agentctl.providers.responses_client import ResponsesClient  # noqa: PLC0415 - few models need it
+
+        return ResponsesClient(route, reasons=facts.reasoning)
+    return LiteLLMClient(route, is_own=is_own)
 
 
 class LiteLLMClient:
@@ -49,7 +60,9 @@ class LiteLLMClient:
 
         return Attempt(terms, self._route.reader())
 
-    def send(self, outgoing: Outgoing, attempt: Attempt, network: httpx.AsyncBaseTransport) -> LiteLLMAnswer:
+    def send(
+        self, outgoing: Outgoing, attempt: Attempt, network: httpx.AsyncBaseTransport
+    ) -> LiteLLMAnswer | ResponsesAnswer:
         """Return the answer to a request, which is sent as soon as its first piece is asked for."""
         key = outgoing.key or "none" if self._is_own else outgoing.key  # litellm wants one; the gate sends what is due
         return LiteLLMAnswer(self._route, outgoing._replace(key=key), attempt, network)
@@ -102,10 +115,11 @@ class LiteLLMAnswer(AsyncIterator[Piece]):
             max_tokens=facts.clamp,
             max_retries=0,
             num_retries=0,
-            timeout=_TIMEOUT_S,
+            timeout=TIMEOUT_S,
             client=litellm_loader.make_client(Gate(self._network, self._attempt)),
             api_key=key,
             api_base=base_url or None,
+            _skip_responses_api_bridge=True,  # it posts by a client of its own, past our gate
             **options,
         )
 

@@ -106,12 +106,20 @@ class RemoteProvider(LLMProvider):
         self._found_url = ""
         self._prices = prices or {}
         self.unknown: Counter[str] = Counter()
-        self.client: Client = choose_client(self.kind, via)
-        if self.client == "lean" and own is None and (missing := access_of(provider, key, self._base_url).missing):
+        usual = choose_client(self.kind, via)
+        if usual == "lean" and own is None and (missing := access_of(provider, key, self._base_url).missing):
             if via == "lean" or not ROUTES[self.kind].prefix:
                 raise missing
-            self.client = "litellm"
+            usual = "litellm"
+        self._via, self._usual_client = via, usual
         self._network: RunVar[httpx.AsyncHTTPTransport] = RunVar(f"connections to {provider}")
+
+    @cached_property
+    def client(self) -> Client:
+        """The client that sends the requests."""
+        with suppress(AgentctlError):  # a model that cannot be called has no facts
+            return "litellm" if self.facts.responses else self._usual_client
+        return self._usual_client
 
     @property
     def _route(self) -> Route:
@@ -133,7 +141,7 @@ class RemoteProvider(LLMProvider):
         """The provider's and the model's names, price and ceilings.
 
         Raises:
-            UsageError: it is not a chat model, or it is another maker's and the address is the provider's own.
+            UsageError: it does not chat, is another maker's at the provider's own address, or ``via`` cannot call it.
         """
         own, known = is_own_host(self._base_url), is_known(self.kind, self._base_url)
         if self._own is None and is_official(self.provider, self._base_url):
@@ -141,6 +149,7 @@ class RemoteProvider(LLMProvider):
             if (foreign := foreign_model_error(self.provider, self.model, owners)) is not None:
                 raise foreign
         facts = self.catalog.facts(self.provider, self.model, own_host=own, known_endpoint=known, kind=self.kind)
+        choose_client(self.kind, self._via, responses=facts.name if facts.responses else "")
         ceiling = None if self._own is None else self._own.output_ceiling
         return replace(
             facts,
@@ -204,9 +213,9 @@ class RemoteProvider(LLMProvider):
             from agentctl.providers.lean_client import LeanClient  # noqa: PLC0415 - one of the two
 
             return LeanClient(self.provider, self._route, self._route.wire, self.kind, is_own=self._own is not None)
-        from agentctl.providers.litellm_client import LiteLLMClient  # noqa: PLC0415 - one of the two
+        from agentctl.providers.litellm_client import make_litellm_client  # noqa: PLC0415 - one of the two
 
-        return LiteLLMClient(self._route, is_own=self._own is not None)
+        return make_litellm_client(self._route, self.facts, is_own=self._own is not None)
 
     async def prepare(self) -> None:
         """Wait until the client is loaded, and ask it for the address if none was given.

@@ -100,8 +100,10 @@ ROUTES: Mapping[str, Route] = MappingProxyType(
 )
 
 
-def choose_client(provider: str, via: Via = "auto") -> Client:
+def choose_client(provider: str, via: Via = "auto", *, responses: str = "") -> Client:
     """Return the client that calls a provider: the lean one if it speaks the format, unless ``via`` says litellm.
+
+    ``responses`` is the name of a model that speaks only the Responses format.
 
     Raises:
         UsageError: ``via`` is another word, or the client that it names cannot call the provider.
@@ -116,7 +118,12 @@ def choose_client(provider: str, via: Via = "auto") -> Client:
                 hint="--via auto (or LLM_CLIENT=auto) calls it by the lean client",
             )
         return "litellm"
-    if route is not None and route.wire is not None:
+    if responses and via == "lean":
+        raise UsageError(
+            f"{responses} speaks only the Responses format, which the lean client does not speak",
+            hint="--via auto (or LLM_CLIENT=auto) calls it through litellm",
+        )
+    if route is not None and route.wire is not None and not responses:
         return "lean"
     if via == "lean":
         raise UsageError(

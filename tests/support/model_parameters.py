@@ -43,9 +43,16 @@ class Answer(NamedTuple):
     refused: tuple[str, ...]
 
 
+def chat_models_of_openai() -> tuple[str, ...]:
+    """Return OpenAI's models without those that speak only the Responses format."""
+    catalog = load_catalog()
+    return tuple(name for name in catalog.models("openai") if not catalog.facts("openai", name).responses)
+
+
 def names_of(provider: str) -> tuple[str, ...]:
     """Return the chat models that the script asks for; names with a region are of prices only."""
-    known = (*load_catalog().models(provider), *load_catalog().models("openai"), *INVENTED)
+    own = () if provider == "openai" else load_catalog().models(provider)
+    known = (*own, *chat_models_of_openai(), *INVENTED)
     return tuple(dict.fromkeys(name for name in known if "/" not in name))
 
 

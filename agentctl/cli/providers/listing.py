@@ -13,7 +13,7 @@ from agentctl.cli.ui.format import ceiling, plural
 from agentctl.core.errors import AgentctlError
 from agentctl.core.pricing import to_nano
 from agentctl.providers.endpoints import KEYLESS, access_of, base_url_of, is_known, is_official, is_own_host, kind_of
-from agentctl.providers.routes import ROUTES, choose_client
+from agentctl.providers.routes import ROUTES, Via, choose_client
 from agentctl.settings import DEFAULT_MODELS, KEY_NAMES, KNOWN_PROVIDERS, Loaded, ProviderChoice
 from agentctl.settings.host import other_provider_key_name
 from agentctl.settings.key_file import mask_key
@@ -113,7 +113,8 @@ def _row(name: str, loaded: Loaded, choice: ProviderChoice | None, catalog: Cata
     client: str | None = None
     if name != "builtin":
         try:
-            client = choose_client(kind, "auto" if loaded.is_wrong("llm_client") else loaded.settings.llm_client)
+            via: Via = "auto" if loaded.is_wrong("llm_client") else loaded.settings.llm_client
+            client = choose_client(kind, via, responses=found.name if found is not None and found.responses else "")
         except AgentctlError as error:
             problem = problem or error.message
     return ProviderRow(

@@ -201,6 +201,8 @@ def _note(row: _ModelRow) -> str:
         return "cannot be used"
     if row.facts is not None and row.facts.unbounded is not None:
         return "cost without a bound"
+    if row.facts is not None and row.facts.responses:
+        return "Responses format, via litellm"
     return "default" if row.is_default else ""
 
 
@@ -226,5 +228,6 @@ def _entry(row: _ModelRow) -> Document:
         "price": None if price is None else price_document(price),
         "price_from": None if price is None else price.source or "declared free",
         "unbounded": None if facts is None else facts.unbounded,
+        "format": None if facts is None or not facts.responses else "responses",
         "problem": row.problem or None,
     }

@@ -51,6 +51,20 @@ def test_the_document_says_what_was_found_and_what_it_cost(here: Here, server: W
     assert here("costs", "--last-hour", "--json").document["total"]["nano_usd"] == server.books.billed_nano
 
 
+def test_a_model_that_speaks_only_responses_is_tested_in_that_format(
+    here: Here, wire: OpenWire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = wire(pass_trial, models=["gpt-5.1-codex-mini"], rates=Rates(Decimal("0.25"), Decimal(2)), keys=[KEY])
+    monkeypatch.setenv("OPENAI_BASE_URL", server.openai_url)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    ended = here("providers", "test", "--model", "openai/gpt-5.1-codex-mini", "--json", "--max-cost", "0.20")
+    (found,) = ended.document["providers"]
+    assert (ended.code, found["client"]) == (0, "litellm"), ended.err
+    for name in ("answers", "streams", "calls_tools", "keeps_to_clamp", "reports_usage", "price_known"):
+        assert found[name] is True, name
+    assert {heard.path for heard in server.books.chat_requests} == {"/v1/responses"}
+
+
 def test_free_checks_send_no_model_call(here: Here, server: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
     assert here("providers", "test", "--free", "openai").code == 0
     monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong-0123456789")

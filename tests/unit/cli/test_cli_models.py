@@ -10,6 +10,8 @@ from agentctl.settings import KNOWN_PROVIDERS
 from tests.support.command_line import KEY, Ended, Here
 from tests.support.probe_host import Host, page
 
+NOTE = "Responses format, via litellm"
+
 
 def entries(ended: Ended) -> list[dict[str, object]]:
     found = ended.document["models"]
@@ -38,6 +40,14 @@ def test_models_as_json_has_a_document_for_each(here: Here) -> None:
     price = found["price"]
     assert isinstance(price, dict)
     assert (price["input_usd_per_million"], price["output_usd_per_million"]) == (0.15, 0.6)
+
+
+def test_models_that_speak_only_responses_are_listed_as_such(here: Here) -> None:
+    line = here("models", "openai/o3-pro").out.splitlines()[1]
+    assert line.split() == ["openai", "o3-pro", "no", "200,000", "100,000", "$20", "$80", *NOTE.split()]
+    found = {str(one["name"]): one for one in entries(here("models", "openai/o3*", "--json"))}
+    assert (found["openai/o3-pro"]["format"], found["openai/o3-pro"]["problem"]) == ("responses", None)
+    assert found["openai/o3"]["format"] is None
 
 
 @pytest.mark.parametrize(

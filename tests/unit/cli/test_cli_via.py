@@ -74,6 +74,31 @@ def test_lean_where_it_cannot_be_had_ends_before_anything_is_sent(
     assert server.books.connections == 0
 
 
+def test_model_that_speaks_only_responses_is_called_by_litellm_everywhere(
+    here: Here, server: WireServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for words in ((), ("--via", "litellm")):
+        ended = here(*TASK, "-m", "openai/o3-pro", "--json", *words)
+        assert (ended.code, ended.document["answer"], ended.document["client"]) == (0, "Hello.", "litellm")
+    assert [heard.path for heard in server.books.requests] == ["/v1/responses"] * 2
+    refused = here(*TASK, "-m", "openai/o3-pro", "--via", "lean", "--json")
+    assert (refused.code, refused.document["error"]) == (
+        2,
+        {
+            "kind": "usage",
+            "message": "openai/o3-pro speaks only the Responses format, which the lean client does not speak",
+            "hint": "--via auto (or LLM_CLIENT=auto) calls it through litellm",
+        },
+    )
+    assert here(*TASK, "-m", "o3-pro", "--via", "lean", "--estimate").code == 2
+    monkeypatch.setenv("LLM_MODEL", "openai/o3-pro")
+    assert row(here("providers", "list", "--json").document, "openai")["client"] == "litellm"
+    monkeypatch.setenv("LLM_CLIENT", "lean")
+    listed = row(here("providers", "list", "--json").document, "openai")
+    assert (listed["client"], listed["problem"]) == (None, refused.document["error"]["message"])
+    assert len(server.books.requests) == 2
+
+
 def test_azure_without_address_or_key_ends_before_anything_is_sent(
     here: Here, server: WireServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

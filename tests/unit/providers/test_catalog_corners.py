@@ -26,17 +26,26 @@ def test_model_that_is_not_a_chat_model_is_refused(tmp_path: Path, mode: str) ->
     assert caught.value.hint == "choose a chat model"
 
 
-def test_a_model_of_the_responses_format_is_refused_with_chat_models_like_it(tmp_path: Path) -> None:
-    rows = {"gpt-5": CHAT, "gpt-5-mini": CHAT, "gpt-5-pro": {**CHAT, "mode": "responses"}, "o1-pro": CHAT}
+def test_model_of_the_responses_format_is_called_at_openai_and_refused_elsewhere(
+    tmp_path: Path,
+) -> None:
+    silent, grok = {**CHAT, "mode": "responses"}, {**CHAT, "litellm_provider": "xai"}
+    rows = {"gpt-5": CHAT, "gpt-5-pro": silent, "xai/grok-4": grok, "xai/grok-4-agents": {**grok, "mode": "responses"}}
+    catalog = made(tmp_path, rows)
+    assert [catalog.facts("openai", name).responses for name in ("gpt-5", "gpt-5-pro", "unknown")] == [
+        False,
+        True,
+        False,
+    ]
+    assert (catalog.models("openai"), catalog.models("xai")) == (("gpt-5", "gpt-5-pro"), ("grok-4",))
     with pytest.raises(UsageError) as caught:
-        made(tmp_path, rows).facts("openai", "gpt-5-pro")
-    said = "openai/gpt-5-pro speaks only the Responses format, which agentctl does not speak"
-    assert caught.value.message == said
-    assert caught.value.hint == "chat models with similar names: gpt-5, gpt-5-mini, o1-pro"
-    rows = {f"gpt-5-code{letter}": CHAT for letter in "abc"} | {"gpt-5": CHAT, "gpt-5-codex": rows["gpt-5-pro"]}
+        catalog.facts("xai", "grok-4-agents")
+    said = "xai/grok-4-agents speaks only the Responses format, in which agentctl calls no provider but openai"
+    assert (caught.value.message, caught.value.hint) == (said, "chat models with similar names: grok-4")
+    rows = {f"m-code{letter}": CHAT for letter in "abc"} | {"m": CHAT, "m-codex": {**CHAT, "mode": "embedding"}}
     with pytest.raises(UsageError) as caught:
-        made(tmp_path, rows).facts("openai", "gpt-5-codex")
-    assert (caught.value.hint or "").startswith("chat models with similar names: gpt-5, gpt-5-code")
+        made(tmp_path, rows).facts("openai", "m-codex")
+    assert (caught.value.hint or "").startswith("chat models with similar names: m, m-code")
 
 
 def test_the_models_of_a_provider_are_listed_as_they_are_asked_for(tmp_path: Path) -> None:

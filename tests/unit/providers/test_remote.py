@@ -24,10 +24,22 @@ from agentctl.core.pricing import FREE, contradiction
 from agentctl.providers.factory import AnthropicProvider, OllamaProvider, OpenAIProvider
 from agentctl.providers.llm_provider import FixedPriceProvider
 from agentctl.providers.remote import RemoteProvider
-from tests.support.formats import FORMATS, IMAGES, KEY, MODELS, PS, Wire, answer_of, asked, open_provider, provider_at
+from tests.support.formats import (
+    FORMATS,
+    IMAGES,
+    KEY,
+    MODELS,
+    MODELS_AND_RESPONSES,
+    PS,
+    Wire,
+    answer_of,
+    asked,
+    open_provider,
+    provider_at,
+)
 from tests.support.wire.server import Answer, Call, Fault
 
-formats = pytest.mark.parametrize("format", FORMATS)
+formats = pytest.mark.parametrize("format", tuple(MODELS_AND_RESPONSES))
 
 
 @formats
@@ -82,7 +94,7 @@ async def test_a_conversation_with_tool_results_arrives_in_the_providers_own_for
 
 @formats
 async def test_usage_is_reported_by_class(wire: Wire, format: str) -> None:
-    cached, written, reasoning = {"openai": (40, 0, 7), "anthropic": (40, 30, 0), "ollama": (0, 0, 0)}[format]
+    cached, written, reasoning = {"anthropic": (40, 30, 0), "ollama": (0, 0, 0)}.get(format, (40, 0, 7))
     answer = Answer("hi", input_tokens=100, output_tokens=20, cached=cached, cache_write=written, reasoning=reasoning)
     async with open_provider(wire(answer), format) as provider:
         _, whole = await answer_of(provider, asked())
@@ -251,6 +263,7 @@ async def test_a_status_or_a_complete_error_document_says_that_nothing_was_bille
             "openai": OpenAIProvider("gpt-4o", api_key=KEY, base_url=f"{url}/v1"),
             "anthropic": AnthropicProvider("claude-haiku-4-5", api_key=KEY, base_url=url),
             "ollama": OllamaProvider("llama3.1", base_url=url),
+            "responses": OpenAIProvider("gpt-5-codex", api_key=KEY, base_url=f"{url}/v1"),
         }[format]
         with pytest.raises(ProviderError) as caught:
             await answer_of(provider, asked())

@@ -53,9 +53,21 @@ def _anthropic() -> TypeAdapter[Any]:
     return TypeAdapter(MessageCreateParamsStreaming)
 
 
+@cache
+def _responses() -> TypeAdapter[Any]:
+    from openai.types.responses.response_create_params import ResponseCreateParamsStreaming
+
+    return TypeAdapter(ResponseCreateParamsStreaming)
+
+
 def assert_of_openai(content: object) -> None:
     """Assert that OpenAI's own types know every field of a body, with its type."""
     assert _plain(_openai().validate_python(content)) == content
+
+
+def assert_of_responses(content: object) -> None:
+    """Assert that OpenAI's own types know every field of a request in the Responses format, with its type."""
+    assert _plain(_responses().validate_python(content)) == content
 
 
 def assert_of_anthropic(content: object) -> None:

@@ -9,12 +9,11 @@ import httpx
 import pytest
 
 from agentctl.core.errors import ProviderUnavailable
-from agentctl.providers.catalog import load_catalog
 from agentctl.providers.remote import RemoteProvider
 from agentctl.providers.routes import Via
 from agentctl.providers.wires.model_parameters import FILE, ModelParameters, checked_litellm, parameters_of
 from tests.support.formats import KEY, answer_of, asked
-from tests.support.model_parameters import INVENTED, document
+from tests.support.model_parameters import INVENTED, chat_models_of_openai, document
 
 
 async def test_the_file_is_what_the_installed_litellm_answers() -> None:
@@ -59,7 +58,7 @@ async def body_of(model: str, via: Via) -> dict[str, object]:
 async def test_every_chat_model_of_openai_is_asked_as_litellm_asks_it() -> None:
     differing = [
         model
-        for model in {*load_catalog().models("openai"), *INVENTED} - {"o1-pro", "o3-pro", "gpt-5-codex"}
+        for model in {*chat_models_of_openai(), *INVENTED} - {"o1-pro", "o3-pro", "gpt-5-codex"}
         if await body_of(model, "lean") != await body_of(model, "litellm")
     ]
     assert differing == []
