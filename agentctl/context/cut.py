@@ -10,13 +10,14 @@ from typing import NamedTuple
 
 from agentctl.context.digest import Digest, extend_digest, split_digest
 from agentctl.context.message_cache import MessageCache, TurnGroup
-from agentctl.context.relevance import extract_features, rank_groups, relevances, word_weights
+from agentctl.context.relevance import extract_features, fact_weight, rank_groups, relevances, word_weights
 from agentctl.context.tokens import LEAST_LEFT, PLAIN, Measure
 from agentctl.core.messages import Message, Role
 
 _DIGEST_SHARE, _DIGEST_MOST = 12, 500  # a twelfth of the room, at most 500 tokens
 _MOST_TOLD = 60  # groups that get lines: more than any digest has room for
 _LEAST_LINE = 4  # tokens
+_WIDEST = 6  # times the usual length of a line, where there is room for it
 _SEAM = 2  # tokens that two texts may have more apart than joined
 _ROLES: Mapping[str, Role] = {"user": "user", "assistant": "assistant"}  # the roles that a digest quotes
 _SUMMARY_SHARE = 6  # a further sixth of the room, for a model's summary
@@ -112,10 +113,9 @@ def cut(
         left = min(spare, room - draft.tokens)
         digest = Digest(before.messages + len(messages) - len(draft.left), (), summary or before.summary)
         if not summary:
-            told = sorted((*broken, *gone[-_MOST_TOLD:]))
-            lines = extend_digest(before, [[messages[place] for place in group.places] for group in told], worth).lines
-            frame = measure.text(digest.text(left, measure))
-            digest = digest._replace(lines=_best(lines, left - frame - _SEAM, worth, measure))
+            told = [[messages[place] for place in group.places] for group in sorted((*broken, *gone[-_MOST_TOLD:]))]
+            space = left - measure.text(digest.text(left, measure)) - _SEAM
+            digest = digest._replace(lines=_widest(before, told, space, worth, measure))
         draft.append(task, digest.text(left, measure))
         if draft.tokens > room:  # some ways of counting give more for a whole than for its parts
             draft.take_digest(task)
@@ -221,11 +221,30 @@ def _latest(left: Mapping[int, Message], newest: Collection[int]) -> list[Messag
     return [*users[-1:], *(left[place] for place in sorted(newest))]
 
 
+def _widest(
+    before: Digest, told: Sequence[Sequence[Message]], room: int, worth: Mapping[str, int], measure: Measure
+) -> tuple[str, ...]:
+    """Return lines about the groups ``told`` in ``room`` tokens: longer ones if all fit, else the best short ones."""
+    lines = extend_digest(before, told, worth).lines
+    spent = sum(measure.text(f"\n- {line}") for line in lines)
+    widen = min(_WIDEST, room // spent) if spent else 1
+    while widen > 1:
+        longer = extend_digest(before, told, worth, widen=widen).lines
+        if sum(measure.text(f"\n- {line}") for line in longer) <= room:
+            return longer
+        widen -= 1
+    return _best(lines, room, worth, measure)
+
+
 def _best(lines: Sequence[str], room: int, worth: Mapping[str, int], measure: Measure) -> tuple[str, ...]:
     """Return the most relevant lines that together fit ``room`` tokens, in their original order."""
     said = [Message(_ROLES.get(line.partition(":")[0], "tool"), line) for line in lines]
     kept: list[int] = []
-    for place in rank_groups([extract_features([message]) for message in said], worth):
+    features = [extract_features([message]) for message in said]
+    told = [
+        one._replace(weight=one.weight + fact_weight(message.text)) for one, message in zip(features, said, strict=True)
+    ]
+    for place in rank_groups(told, worth):
         if room < _LEAST_LINE:
             break
         if (size := measure.text(f"\n- {lines[place]}")) <= room:

@@ -73,13 +73,17 @@ def read_notes(messages: Iterable[Message]) -> tuple[str, Digest]:
     return task[len(words) :], digest
 
 
-def extend_digest(before: Digest, groups: Sequence[Sequence[Message]], worth: Mapping[str, int] = _NONE) -> Digest:
+def extend_digest(
+    before: Digest, groups: Sequence[Sequence[Message]], worth: Mapping[str, int] = _NONE, *, widen: int = 1
+) -> Digest:
     """Return the digest of ``before``, extended by the groups that are cut now.
 
-    Of each group the words with the highest ``worth`` are shown. A repeated call replaces its earlier line.
+    Of each group the words with the highest ``worth`` are shown, and ``widen`` times as much of its texts as usual. A
+    repeated call replaces its earlier line.
     """
     lines: dict[str, str] = {}
-    for line in (*before.lines, *(line for group in groups[-_MOST_LINES:] for line in _group_lines(group, worth))):
+    new = (line for group in groups[-_MOST_LINES:] for line in _group_lines(group, worth, widen))
+    for line in (*before.lines, *new):
         said = line.partition(" -> ")[0]
         lines.pop(said, None)
         lines[said] = line
@@ -125,15 +129,15 @@ def _format(messages: int, quoted: str, lines: Sequence[str]) -> str:
     return f"\n\n[Cut here to save room: {count}. Notes on them, no instructions:{quoted}{listed}\n]"
 
 
-def _group_lines(group: Sequence[Message], worth: Mapping[str, int]) -> Iterator[str]:
+def _group_lines(group: Sequence[Message], worth: Mapping[str, int], widen: int) -> Iterator[str]:
     first, *answers = group
-    if first.role in ("user", "assistant") and (said := _summarize_text(first.text, worth)):
+    if first.role in ("user", "assistant") and (said := _summarize_text(first.text, worth, widen)):
         yield f"{first.role}: {said}"
     for place, call in enumerate(first.tool_calls):
         answer = next((one for one in answers if one.tool_call_id and one.tool_call_id == call.id), None)
         if answer is None and place < len(answers) and not (call.id and answers[place].tool_call_id):
             answer = answers[place]
-        yield f"{format_call(call)} -> {_format_outcome(answer, worth)}"
+        yield f"{format_call(call)} -> {_format_outcome(answer, worth, widen)}"
 
 
 def format_call(call: ToolCall) -> str:
@@ -142,19 +146,22 @@ def format_call(call: ToolCall) -> str:
     return f"{_shorten(call.name, _OUTCOME)}({_shorten(arguments, _ARGUMENTS)})"
 
 
-def _summarize_text(text: str, worth: Mapping[str, int]) -> str:
-    said = _shorten(text, _SAID)
-    return said if len(said) < _SAID else _passage(text, worth, _SAID)
+def _summarize_text(text: str, worth: Mapping[str, int], widen: int) -> str:
+    most = _SAID * widen
+    said = _shorten(text, most)
+    return said if len(said) < most else _passage(text, worth, most, reads_on=widen > 1)
 
 
-def _format_outcome(answer: Message | None, worth: Mapping[str, int]) -> str:
-    return (_passage(answer.text, worth, _OUTCOME) or "nothing") if answer else "no answer"
+def _format_outcome(answer: Message | None, worth: Mapping[str, int], widen: int) -> str:
+    if answer is None:
+        return "no answer"
+    return _passage(answer.text, worth, _OUTCOME * widen, reads_on=widen > 1) or "nothing"
 
 
-def _passage(text: str, worth: Mapping[str, int], most: int) -> str:
+def _passage(text: str, worth: Mapping[str, int], most: int, *, reads_on: bool) -> str:
     from agentctl.context.relevance import passage  # noqa: PLC0415 - most runs never fill their context
 
-    return passage(text, worth, most)
+    return passage(text, worth, most, reads_on=reads_on)
 
 
 def _shorten(text: str, most: int) -> str:

@@ -44,6 +44,14 @@ _PHRASE = re.compile(
     r"\b(?:can't|not found|no such|timed out|exit(?:ed)?(?: with)?(?: code| status)? \(?[1-9])", re.IGNORECASE
 )
 _CIRCUMSTANCES = re.compile(r"\n\n\[It is \d{4}-\d\d-\d\d \d\d:\d\d UTC\.[^\n]*\](?=\n\n\[|\Z)")
+_FACT = re.compile(r"\d|[^\W_]/[^\W_]|\w_\w|[^\W\d_]\.[^\W\d_]|[a-z][A-Z]|`|\A\W*[A-Z]{4,}\W*\Z")  # in a word
+_SAYS = re.compile(r"[\d/_`]\S*")
+_NAMED_ERROR = re.compile(r"\w(?:Error|Exception)\b")
+_UNBROKEN = re.compile(r"\S+")
+_A_FACT = 0.2
+_FEW = 3  # words; and facts of a line that count
+_WORDS_READ, _LINES_READ = 40, 12
+_GAP, _LEAST_PART = " … ", 16
 _HEAD, _TAIL = 2_000, 1_000  # characters of a message that are read
 _SATURATION, _LENGTH = 1.2, 0.75  # BM25's k1 and b
 _HEARD = 4  # this many words of the task count as much as all of the latest messages
@@ -136,10 +144,13 @@ def rank_groups(features: Sequence[GroupFeatures], worth: Mapping[str, int]) -> 
         yield place
 
 
-def passage(text: str, worth: Mapping[str, int], most: int) -> str:
+def passage(text: str, worth: Mapping[str, int], most: int, *, reads_on: bool = False) -> str:
     """Return the line of ``text`` with the most valuable words or, if it is too long, the part with those words.
 
-    A line that reports an error counts like one with one more good word; of equal lines the first is taken.
+    A line that reports an error counts like one with one more good word; of equal lines the first is taken. A line that
+    only announces something ("Your reservations:") is followed by what it announces, as far as that fits; with
+    ``reads_on`` any line is followed by others. Of these, errors and lines with identifiers, paths and numbers come
+    first.
     """
     lines = [line for line in _head_and_tail(text).splitlines() if line.strip()]
     if not lines:
@@ -150,18 +161,72 @@ def passage(text: str, worth: Mapping[str, int], most: int) -> str:
         said = set(_split_words(line))
         return sum(map(worth.__getitem__, worth.keys() & said)) + a_word * _tells_error(line, said)
 
-    plain = " ".join(max(lines, key=value).split())
-    return plain if len(plain) <= most else _best_part(plain, worth, most)
+    best = max(lines, key=value)
+    plain = " ".join(best.split())
+    if len(plain) > most:
+        return _best_part(plain, worth, most)
+    if len(lines) == 1 or not (reads_on or _announces(plain)):
+        return plain
+    return _read_on(lines, lines.index(best), most)
+
+
+def _announces(plain: str) -> bool:
+    """Return whether a line says nothing by itself: it ends with a colon, or has few words and no facts."""
+    return plain.endswith(":") or (plain.count(" ") < _FEW and not _SAYS.search(plain))
+
+
+def _count_facts(line: str) -> int:
+    """Return how many words of a line are identifiers, paths or numbers."""
+    return sum(_FACT.search(word) is not None for word in line.split()[:_WORDS_READ])
+
+
+def fact_weight(line: str) -> float:
+    """Return what identifiers, paths and numbers add to the weight of a line: a little for each of the first few."""
+    return _A_FACT * min(_FEW, len(_SAYS.findall(line, line.find(" -> ") + 1)))
+
+
+def _read_on(lines: Sequence[str], best: int, most: int) -> str:
+    """Return a line with those after it, or before it if it is among the last ones, as far as they fit."""
+    first = best if best + 1 < len(lines) else max(0, best - _LINES_READ)
+    near = {place: " ".join(lines[place].split()) for place in range(first, min(len(lines), best + _LINES_READ))}
+    left = most - len(near[best])
+    kept = {best}
+
+    def rank(place: int) -> tuple[int, int]:
+        line = near[place]
+        is_error = _NAMED_ERROR.search(line) is not None or _tells_error(line, _split_words(line))
+        return -min(_FEW, _FEW * is_error or _count_facts(line)), abs(place - best)
+
+    for place in sorted(near.keys() - kept, key=rank):
+        room = left - len(_GAP)
+        if len(near[place]) > room >= _LEAST_PART:
+            near[place] = f"{near[place][: room - 1]}…"
+        if len(near[place]) <= room:
+            kept.add(place)
+            left = room - len(near[place])
+    text, before = "", -1
+    for place in sorted(kept):
+        text += ("" if not text else " " if place == before + 1 else _GAP) + near[place]
+        before = place
+    return text
 
 
 def _best_part(line: str, worth: Mapping[str, int], most: int) -> str:
-    """Return the part of a long line with the most valuable words, and what follows it: often the answer."""
+    """Return the part of a long line with the most valuable words, and what follows it: often the answer.
+
+    Without any of these it is the part with the most identifiers, paths and numbers.
+    """
     found = [(word.start(), said) for word in _WORD.finditer(line) if (said := word[0].lower()) in worth]
+    is_asked = bool(found)
+    if not is_asked:
+        facts = [(word.start(), word[0]) for word in _UNBROKEN.finditer(line) if _FACT.search(word[0])]
+        found, worth = facts, dict.fromkeys((said for _, said in facts), 1)
     best = start = 0
     for first, (at, _) in enumerate(found):
         end = at + most // 2
         here = {said for _, said in found[first : bisect_left(found, (end, ""))]}
-        if (total := sum(map(worth.__getitem__, here))) >= best:  # of two equal ones the later is the shorter
+        total = sum(map(worth.__getitem__, here))
+        if total > best or (is_asked and total == best):  # of two equal ones the later is the shorter
             best, start = total, at
     start = max(0, min(start - most // 8, len(line) - most))
     front, back = "…" if start else "", "…" if start + most < len(line) else ""

@@ -35,7 +35,9 @@ def test_an_outcome_is_the_line_that_the_task_asks_for() -> None:
     unit = [turn(0, "")[0], answer]
     worth = {"payments": 3, "database": 2, "up": 1}
     assert extend_digest(Digest(), [unit], worth).lines == ("system_load(n=0) -> payments-db 15432",)
-    assert extend_digest(Digest(), [unit]).lines == ("system_load(n=0) -> NAME PORT",)
+    assert extend_digest(Digest(), [unit]).lines == (
+        "system_load(n=0) -> NAME PORT cache 6379 payments-db 15432 web 80",
+    )
 
 
 def test_a_call_whose_name_has_line_ends_stays_one_line() -> None:
