@@ -24,6 +24,7 @@ from agentctl.core.errors import (
 )
 from agentctl.providers.endpoints import is_official, is_own_host
 from agentctl.providers.error_documents import ErrorContext
+from agentctl.providers.http_gate import CONNECT_S
 from agentctl.settings.host import certificate_variable, proxy_for, proxy_variable
 from agentctl.settings.merge import format_value
 
@@ -118,12 +119,12 @@ def proxy_refusal(status: int, said: str, context: ErrorContext) -> _Reason:
     """
     proxy = format_value(proxy_for(context.base_url) or "")
     host, name = urlsplit(context.base_url).hostname or "HOST", proxy_variable(context.base_url) or "HTTPS_PROXY"
-    if status == 407:
+    if status in (401, 407):  # tinyproxy's word for a wrong password is 401
         place = urlsplit(proxy_for(context.base_url) or "").netloc.rpartition("@")[2] or "HOST:PORT"
         has_user = "@" in (proxy_for(context.base_url) or "")
         why = "does not accept its user name and password" if has_user else "wants a user name and a password"
         return _Reason(f"the proxy {proxy} {why} ({said})", f"export {name}=http://USER:PASSWORD@{place}", True)
-    if status in (400, 401, 403, 404, 405):
+    if status in (400, 403, 404, 405):
         allow = f"allow {host} in the proxy, or go past it: export NO_PROXY={host}"
         return _Reason(f"the proxy {proxy} does not let requests through to {host} ({said})", allow, True)
     return _Reason(f"the proxy {proxy} has no connection to {host} ({said})", _PROXY_HINT, False)
@@ -156,6 +157,8 @@ def _explain(broken: Exception | None, context: ErrorContext, *, in_tunnel: bool
             return proxy_refusal(int(status[0]) if status else 0, said, context)
         case _ if proxy and in_tunnel and type(first).__name__ == "RemoteProtocolError":
             return _Reason(f"the proxy {format_value(proxy)} does not answer as an HTTP proxy", hint, True)
+        case _ if isinstance(first, TimeoutError) or type(first).__name__ == "ConnectTimeout":
+            return _Reason(f"no connection within {CONNECT_S:.0f} s{through}", hint, False)
         case _:
             words = getattr(first, "strerror", None) or str(broken or "no connection") or type(broken).__name__
             return _Reason(f"{context.quote(words)}{through}", hint, False)
