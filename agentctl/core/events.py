@@ -178,9 +178,14 @@ class BreakerTripped(NamedTuple):
 
 
 class AnswerStreamed(NamedTuple):
-    """A piece of an answer; a slow screen may drop it."""
+    """A piece of an answer; a slow screen may drop it.
+
+    "unsure": it may turn out to be reasoning, as nothing has marked its beginning. "restart": the pieces before were
+    reasoning, and the answer begins here.
+    """
 
     text: str
+    kind: Literal["answer", "unsure", "restart"] = "answer"
 
 
 class ModelAnswered(NamedTuple):

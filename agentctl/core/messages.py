@@ -166,6 +166,18 @@ class KeepAlive(Delta):
     __slots__ = ()
 
 
+class Tentative(Delta):
+    """A piece of an answer, or of reasoning: servers may leave out the tag that opens it, and send the closing one."""
+
+    __slots__ = ()
+
+
+class Restart(Delta):
+    """The beginning of the answer: the pieces before were reasoning."""
+
+    __slots__ = ()
+
+
 class Reported(NamedTuple):
     """Reported usage that is not a charge: it came in the middle of an answer, or is flawed (``why``).
 
@@ -192,6 +204,8 @@ class Completion:
     less than an earlier one, so no bound relies on the report. ``thoughts`` go back with the answer. If ``stop`` is
     "broken", the provider broke off: the text is a part of an answer, the calls must not run, and ``reason`` is the
     provider's own word for the end.
+    ``reasoning`` is what the model thought aloud, as far as its server shows it: no part of the answer, and never sent
+    back.
 
     >>> from agentctl import Completion, Usage
     >>> answer = Completion("Two: web and db.", usage=Usage(input_tokens=1000, output_tokens=100))
@@ -212,10 +226,11 @@ class Completion:
     fell: bool = False
     thoughts: tuple[Thought, ...] = ()
     reason: str = ""
+    reasoning: str = ""
 
     def __post_init__(self) -> None:
         """Join or replace the halves of UTF-16 pairs in every text."""
-        _join_halves(self, "text", "model", "fee", "tier", "reason")
+        _join_halves(self, "text", "model", "fee", "tier", "reason", "reasoning")
 
     def check_whole(self, provider: str) -> Completion:
         """Return the answer, if the provider did not break it off.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from agentctl.core.messages import Completion, Delta, Reported
+from agentctl.core.messages import Completion, Delta, Reported, Request, Restart, Tentative
 from agentctl.core.redaction import redact
 from agentctl.protocols import Outcome
 from agentctl.providers.chat_format import CompletionBuilder
@@ -28,6 +28,9 @@ class Attempts(list["Attempt"]):
         """Add the attempt, which is about to be sent."""
         attempt.on_life = self.on_life
         self.append(attempt)
+
+
+_MARK_REASONING = frozenset({"openai", "azure", "anthropic"})  # at their own addresses
 
 
 class AnswerStream(AsyncIterator[Delta | Reported | Completion]):
@@ -55,6 +58,33 @@ class AnswerStream(AsyncIterator[Delta | Reported | Completion]):
     def withdraw(self) -> Outcome:
         """Stop the request from leaving; return its outcome: unsent, refused or unknown."""
         return self._attempts[0].withdraw() if self._attempts else "unsent"
+
+
+class ReasoningHabit:
+    """Whether the answers of one provider begin inside reasoning that nothing opens, as far as they have shown."""
+
+    def __init__(self) -> None:
+        self._begins_inside: bool | None = None
+
+    def begin(self, request: Request, *, is_official: bool, kind: str) -> CompletionBuilder:
+        """Return the builder of the answer to a request at the provider's own address or another."""
+        is_unsure = self._begins_inside is None and not (is_official and kind in _MARK_REASONING)
+        earlier = (call for message in request.messages for call in message.tool_calls)
+        return CompletionBuilder(earlier, waits=self._begins_inside is True, is_unsure=is_unsure)
+
+    def delta(self, text: str, answer: CompletionBuilder) -> Delta:
+        """Return a piece of an answer."""
+        if answer.said.restarts:
+            return Restart(text)
+        return Tentative(text) if answer.is_unsure and not answer.said.reasoning else Delta(text)
+
+    def finish(self, answer: CompletionBuilder, completion: Completion) -> Iterator[Delta | Completion]:
+        """Yield what has waited for the end of an answer, and the whole, from which the habit is learned."""
+        if answer.rest or answer.said.restarts:
+            yield self.delta(answer.rest, answer)
+        if answer.said.began_inside or completion.text:
+            self._begins_inside = self._begins_inside or answer.said.began_inside
+        yield completion
 
 
 def build_completion(answer: CompletionBuilder, reader: UsageReader, key: str) -> Completion:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,8 +16,10 @@ from agentctl.providers.wires.exchange import CallPiece, Piece, ThoughtPiece, st
 
 if TYPE_CHECKING:
     from agentctl.providers.call_pieces import CallJoiner
+    from agentctl.providers.reasoning_text import ReasoningSifter
 
 _CACHE_MARK: Mapping[str, object] = {"cache_control": {"type": "ephemeral"}}  # for five minutes from the last read
+_TAG_BEGINS = re.compile(r"[<\[◁]")
 _PER_PIECE = 16  # added to a piece's characters; some servers send one character at a time
 _MOST_UNKNOWN, _LONGEST_UNKNOWN = 20, 80
 _PER_CALL = 1024  # added to a call's arguments, for the tokens of its frame
@@ -109,15 +112,69 @@ class _Thought:
         return Thought(text, signature, data, self.text_before, self.calls_before)
 
 
+class AnswerText:
+    """The text of an answer, without the reasoning that its server leaves in it between tags.
+
+    ``waits``: nothing is shown before the end of reasoning that nothing opens, or of the answer. ``restarts``: what was
+    shown before the last piece was reasoning.
+    """
+
+    def __init__(self, *, waits: bool = False) -> None:
+        self._said: list[str] = []
+        self._sifter: ReasoningSifter | None = None
+        self._waits, self._shown = waits, 0
+        self.reasoning: list[str] = []
+        self.length = 0
+        self.restarts = self.began_inside = False
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        text = "".join(self._said)
+        return text.lstrip() if self.has_tags else text
+
+    @property
+    def has_tags(self) -> bool:
+        """Whether there was reasoning between tags."""
+        return self._sifter is not None and self._sifter.found
+
+    def add(self, text: str, *, last: bool = False, is_cut: bool = False) -> str:
+        """Add a piece; return what can be shown now, all of it if it is the ``last`` one."""
+        self.restarts = False
+        if self._sifter is None and _TAG_BEGINS.search(text):
+            from agentctl.providers.reasoning_text import ReasoningSifter  # noqa: PLC0415 - few answers have a tag
+
+            self._sifter = ReasoningSifter("".join(self._said))
+        if self._sifter is not None:
+            found = self._sifter.sift(text, last=last, is_cut=is_cut)
+            if found.withdraws:
+                self.restarts, self.began_inside = self._shown > 0, True
+                self.reasoning += self._said
+                self._said.clear()
+                self.length = self._shown = 0
+            self.reasoning += [found.thought] if found.thought else ()
+            text = found.text
+        self._said.append(text)
+        self.length += len(text)
+        if self._waits and not (last or self.has_tags):
+            return ""
+        if self._waits:
+            self._waits, text = False, "".join(self._said)
+        self._shown += len(text)
+        return text
+
+
 class CompletionBuilder:
     """Builds a completion from the pieces of an answer: its text, and its tool calls by their place.
 
     ``earlier`` are the calls of the conversation: a call without an id gets one that none of them has. ``unknown``
-    counts what the wire's module did not know, by name, of twenty names at most.
+    counts what the wire's module did not know, by name, of twenty names at most. ``waits``: see ``AnswerText``, which
+    ``said`` is. ``rest`` is what is left to be shown once the completion is built. ``is_unsure``: it may begin with
+    reasoning that nothing marks.
     """
 
-    def __init__(self, earlier: Iterable[ToolCall] = ()) -> None:
-        self._text: list[str] = []
+    def __init__(self, earlier: Iterable[ToolCall] = (), *, waits: bool = False, is_unsure: bool = False) -> None:
+        self.said, self.rest, self.is_unsure = AnswerText(waits=waits), "", is_unsure
         self._calls: CallJoiner | None = None
         self._thoughts: dict[int, _Thought] = {}
         self._half = ""
@@ -141,18 +198,25 @@ class CompletionBuilder:
         self._stop = worse_reason(self._stop, piece.stop)
         self._is_refusal = self._is_refusal or piece.is_refusal
         for name in piece.unknown:
-            count_name(self.unknown, name)
+            count_names(self.unknown, {name: 1})
         text, thought, calls = piece.text, piece.thought, piece.calls
         for part in piece.thoughts:
             self._add_thought(part)
-        self._text.append(text)
+        if thought and not any(part.thought.data for part in piece.thoughts):
+            self.said.reasoning.append(thought)
         self.size += len(text) + len(thought) + _PER_PIECE * (bool(text or thought) + len(calls))
         for call in calls:
             self._add_call(call)
-        if not (text or calls or thought):
-            return None
-        whole, self._half = split_at_half(self._half + text)
+        shown = self._say(text, last=bool(piece.stop))
+        return shown if text or calls or thought or shown else None
+
+    def _say(self, text: str, *, last: bool = False) -> str:
+        shown = self.said.add(text, last=last, is_cut=bool(self._stop) and stop_of(self._stop) == "length")
+        whole, self._half = split_at_half(shown if self.said.restarts else self._half + shown)
         return join_surrogates(whole)
+
+    def _finish(self) -> None:
+        self.rest = self._say("", last=True)
 
     def _add_call(self, piece: CallPiece) -> None:
         self.size += len(piece.arguments)
@@ -166,7 +230,7 @@ class CompletionBuilder:
     def _add_thought(self, piece: ThoughtPiece) -> None:
         self.size += len(piece.thought.signature)  # its other parts are counted with the piece
         if piece.place not in self._thoughts:
-            self._thoughts[piece.place] = _Thought(sum(map(len, self._text)), len(self._calls or ()))
+            self._thoughts[piece.place] = _Thought(self.said.length, len(self._calls or ()))
         self._thoughts[piece.place].pieces.append(piece.thought)
 
     def build(
@@ -179,6 +243,7 @@ class CompletionBuilder:
         reason: str = "",
     ) -> Completion:
         """Return the completion that the pieces make; ``reason`` is the provider's word for its end, as on the wire."""
+        self._finish()
         reason = reason or self._stop
         calls = () if self._calls is None else self._calls.build()
         usual: Stop = "tool_calls" if calls else "stop"
@@ -187,7 +252,7 @@ class CompletionBuilder:
         thoughts = (thought.build() for thought in self._thoughts.values())
         signed = tuple(one for one in thoughts if one.signature or one.data)  # no other is taken back
         return Completion(
-            "".join(self._text),
+            self.said.text,
             calls,
             usage,
             model,
@@ -196,11 +261,13 @@ class CompletionBuilder:
             fee,
             thoughts=signed,
             reason=safe_text(reason)[:_LONGEST_UNKNOWN] if stop == "broken" else "",
+            reasoning="".join(self.said.reasoning),
         )
 
 
-def count_name(names: Counter[str], name: str, times: int = 1) -> None:
-    """Count a name of the other side in safe characters; of very many names only the first ones."""
-    name = safe_text(name)[:_LONGEST_UNKNOWN]
-    if name in names or len(names) < _MOST_UNKNOWN:
-        names[name] += times
+def count_names(names: Counter[str], found: Mapping[str, int]) -> None:
+    """Add names of the other side, in safe characters; of very many only the first ones."""
+    for written, times in found.items():
+        name = safe_text(written)[:_LONGEST_UNKNOWN]
+        if name in names or len(names) < _MOST_UNKNOWN:
+            names[name] += times

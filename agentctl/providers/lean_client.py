@@ -163,8 +163,7 @@ class LeanClient:
             url = openai_chat.azure_url(outgoing.base_url, outgoing.facts.model, azure_version())
         else:
             url = _join(outgoing.base_url, self._speech.path)
-        sift = ollama_chat.ThoughtTags().sift if self._wire == "ollama_chat" else None
-        return LeanAnswer(url, self._headers(outgoing), attempt, network, self._speech.piece, sift)
+        return LeanAnswer(url, self._headers(outgoing), attempt, network, self._speech.piece)
 
     def _facts(self, facts: BodyFacts) -> BodyFacts:
         """Return the facts with what this provider and this model want.
@@ -216,10 +215,9 @@ class LeanAnswer(AsyncIterator[Piece]):
         attempt: Attempt,
         network: httpx.AsyncBaseTransport,
         piece: Callable[[Mapping[str, object]], Piece | None],
-        sift: Callable[[Piece], Piece] | None,
     ) -> None:
         self._url, self._headers, self._attempt, self._network = url, headers, attempt, network
-        self._piece, self._sift = piece, sift
+        self._piece = piece
         self._bytes: AsyncIterator[bytes] | None = None
         self._lines = 0
         self._empty = 0  # lines since the last piece
@@ -241,7 +239,7 @@ class LeanAnswer(AsyncIterator[Piece]):
                 piece = self._piece(event)
                 if piece is not None and not piece.is_empty:
                     self._empty = 0
-                    return piece if self._sift is None else self._sift(piece)
+                    return piece
                 self._check_flood()
                 if piece is not None:
                     return piece

@@ -21,9 +21,9 @@ from agentctl.budget.output_range import choose_output
 from agentctl.core.errors import AddressGone, AgentctlError, ModelGone, StateError, UsageError
 from agentctl.core.messages import Completion, Delta, KeepAlive, Reported, Request
 from agentctl.core.pricing import ModelFacts, Price
-from agentctl.providers.answer_stream import AnswerStream, Attempts, build_completion
+from agentctl.providers.answer_stream import AnswerStream, Attempts, ReasoningHabit, build_completion
 from agentctl.providers.catalog import Catalog, load_catalog
-from agentctl.providers.chat_format import CompletionBuilder, allows_cache_marks, count_name
+from agentctl.providers.chat_format import allows_cache_marks, count_names
 from agentctl.providers.endpoints import (
     BASE_URLS,
     access_of,
@@ -103,7 +103,7 @@ class RemoteProvider(LLMProvider):
         self._api_key, self.sampling = key, Sampling()
         self._window: int | None = None if own is None else own.context_window
         self._base_url = (url or BASE_URLS.get(provider, "")).rstrip("/")
-        self._found_url = ""
+        self._found_url, self._habit = "", ReasoningHabit()
         self._prices = prices or {}
         self.unknown: Counter[str] = Counter()
         usual = choose_client(self.kind, via)
@@ -290,7 +290,7 @@ class RemoteProvider(LLMProvider):
         auth = None if self._own is None else auth_headers(self.kind, key, base_url)
         terms = RequestTerms(clamp, plain_bound(request), base_url, self._route.asks_for_usage, auth)
         attempt = self._sender.attempt(terms)
-        answer = CompletionBuilder(call for message in request.messages for call in message.tool_calls)
+        answer = self._habit.begin(request, is_official=not self._is_elsewhere, kind=self.kind)
         attempts.add(attempt)
         reader, blocks = attempt.reader, 0
         pieces: LeanAnswer | LiteLLMAnswer | None = None
@@ -305,7 +305,7 @@ class RemoteProvider(LLMProvider):
                     if answer.size > clamp * _MOST_CHARACTERS_PER_TOKEN:
                         raise ClampExceeded(f"{self.provider} exceeded max_tokens={clamp}; its answer was cut off")
                     if text is not None:
-                        yield Delta(text)
+                        yield self._habit.delta(text, answer)
                     elif not piece.stop:
                         yield KeepAlive("")
                     if answer.stopped:  # otherwise litellm would invent missing fields, which takes a second
@@ -321,13 +321,13 @@ class RemoteProvider(LLMProvider):
                     yield Reported(reader.reported)
                 raise self._translate(None, attempt)
         finally:
-            for name, times in answer.unknown.items():
-                count_name(self.unknown, name, times)
+            count_names(self.unknown, answer.unknown)
             with anyio.move_on_after(HANG_UP_S, shield=True):
                 await attempt.hang_up()
                 if pieces is not None:
                     await pieces.aclose()
-        yield build_completion(answer, reader, key or "")
+        for item in self._habit.finish(answer, build_completion(answer, reader, key or "")):
+            yield item
 
     async def _address(self) -> tuple[str | None, str]:
         """Return the key and the address to use."""

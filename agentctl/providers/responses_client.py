@@ -112,7 +112,7 @@ class ResponsesAnswer(LeanAnswer):
         attempt: Attempt,
         network: httpx.AsyncBaseTransport,
     ) -> None:
-        super().__init__(outgoing.base_url, {}, attempt, network, AnswerItems(outgoing.facts.model).piece, None)
+        super().__init__(outgoing.base_url, {}, attempt, network, AnswerItems(outgoing.facts.model).piece)
         self._model, self._said, self._outgoing = model, said, outgoing
 
     async def __anext__(self) -> Piece:

@@ -36,7 +36,6 @@ _ROUNDS, _TRIES = 12, 3
 _TAGGED = re.compile(
     r"<\|?/?(?:tool_?calls?|function_?calls?|function=|invoke\b)|\[TOOL_CALLS\]|<\|python_tag\|>", re.I
 )
-_THOUGHTS = re.compile(r"\s*<think>.*?(?:</think>|\Z)\s*", re.DOTALL)
 _FENCED = re.compile(r"```\w*\n(.*?)\n?```", re.DOTALL)
 _WRITTEN_CALL = re.compile(r"([\w.:-]+)\s*\((.*)\)\s*;?", re.DOTALL)
 _ARGUMENTS = ("arguments", "parameters", "args", "input")
@@ -112,7 +111,7 @@ def is_answer(completion: Completion, offered: Sequence[ToolSpec], messages: Seq
 
     ``offered`` are the run's tools; a call that stands in ``messages`` is quoted.
     """
-    text = _THOUGHTS.sub("", completion.text).strip()
+    text = completion.text.strip()
     if completion.stop != "stop" or completion.tool_calls or not text or is_refusal(text):
         return False
     return not is_call(text, [tool.name for tool in offered]) and (

@@ -161,7 +161,8 @@ class Loop:
             answer, refused = await self._ask(offered)
             if answer.stop == "refusal" or not answer.tool_calls:
                 if answer.stop != "refusal" and not answer.text.strip() and self._last_result:
-                    await self._close_with("the model gave an empty answer", _empty_answer())
+                    failure = _empty_answer(answer)
+                    await self._close_with(failure.message, failure)
                     return
                 self._conclude(answer)
                 if await self._send_back():
@@ -209,6 +210,8 @@ class Loop:
         answer = replace(answer, tool_calls=calls)
         if answer.text.strip() and (self._metered or not calls):
             self._words = answer.text
+        elif answer.reasoning.strip() and not calls:
+            self._words = answer.reasoning.strip()
         await self._emit(ModelAnswered(self._turn, answer.text, calls, answer.stop, answer.model))
         await self._conversation.add(answer.as_message())
         return answer, refused
@@ -347,7 +350,7 @@ class Loop:
         if answer.stop == "refusal":
             raise TaskFailed("the model refused the task", hint="explain what the task is for, or choose another model")
         if not answer.text.strip():
-            raise _empty_answer()
+            raise _empty_answer(answer)
         if self._trouble:
             raise self._trouble
 
@@ -356,8 +359,15 @@ def _no_answer() -> TaskFailed:
     return TaskFailed("the model did not answer from the results", hint="run it again, or choose another model")
 
 
-def _empty_answer() -> TaskFailed:
-    return TaskFailed("the model gave an empty answer", hint="run it again, or choose another model")
+def _empty_answer(answer: Completion) -> TaskFailed:
+    if not answer.reasoning.strip():
+        return TaskFailed("the model gave an empty answer", hint="run it again, or choose another model")
+    if answer.stop == "length":
+        said = "the model reached its output limit while it was reasoning, and gave no answer"
+        return TaskFailed(said, hint="raise --max-output-tokens, or choose another model")
+    return TaskFailed(
+        "the model gave no answer: all it wrote is reasoning", hint="run it again, or choose another model"
+    )
 
 
 def _repeated_call(name: str) -> TaskFailed:

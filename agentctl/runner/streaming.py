@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 import anyio.lowlevel
@@ -14,9 +14,12 @@ import anyio.lowlevel
 from agentctl.budget.breaker import ClampExceeded
 from agentctl.core.errors import Billed, ProviderError, ProviderUnavailable, Silent
 from agentctl.core.events import AnswerStreamed, Emit, Noted
-from agentctl.core.messages import Completion, Delta, KeepAlive, Reported, Request, Usage
+from agentctl.core.messages import Completion, Delta, KeepAlive, Reported, Request, Restart, Tentative, Usage
 from agentctl.core.pricing import ModelFacts
 from agentctl.protocols import LLMProvider, Outcome
+
+if TYPE_CHECKING:
+    from agentctl.providers.chat_format import AnswerText
 
 HANG_UP_S = 5.0
 _MOST_BYTES_PER_TOKEN = 256  # no tokenizer's average token is longer: a longer stream has exceeded its clamp
@@ -99,7 +102,7 @@ async def read_stream(
             sent.outcome = "unknown"
             stream = provider.stream(request)
             try:
-                await _read(stream, request, sent, timeouts, emit)
+                await _read(stream, request, sent, timeouts, _Pieces(provider, sent, emit))
             finally:
                 await _hang_up(stream)
                 sent.outcome, sent.model = _withdraw(stream), _model_of(stream)
@@ -116,11 +119,11 @@ async def _read(
     request: Request,
     sent: AttemptProgress,
     timeouts: StreamTimeouts,
-    emit: Emit,
+    pieces: _Pieces,
 ) -> None:
     """Read until the completion, the end of the stream, or more text than the clamp can have allowed."""
     clamp, life = request.max_output_tokens, _Life(stream, timeouts.first_s or timeouts.silence_s)
-    wait = None if timeouts.first_s is None else _FirstWait(timeouts, emit, sent)
+    wait = None if timeouts.first_s is None else _FirstWait(timeouts, pieces.emit, sent)
     while True:
         try:
             with anyio.fail_after(life.limit_s) as life.scope:
@@ -134,8 +137,8 @@ async def _read(
         if item is None:
             return
         if isinstance(item, Completion):
-            sent.completion = item
             sent.answered = sent.answered or bool(item.text or item.tool_calls)
+            sent.completion = pieces.finish(item)
             return
         if isinstance(item, Reported):
             sent.reported = item.usage
@@ -145,9 +148,44 @@ async def _read(
         if clamp is not None and sent.text_bytes > clamp * _MOST_BYTES_PER_TOKEN:
             sent.ran_past = True
             return
-        if item.text:
-            sent.pieces.append(item.text)
-            await emit(AnswerStreamed(item.text))
+        await pieces.add(item)
+
+
+class _Pieces:
+    """Emits the pieces of an answer, without reasoning.
+
+    A provider with a client of ours has divided text and reasoning already.
+    """
+
+    def __init__(self, provider: LLMProvider, sent: AttemptProgress, emit: Emit) -> None:
+        self._sent, self.emit = sent, emit
+        self._text: AnswerText | None = None
+        if client_of(provider) is None and provider.facts.metered:
+            from agentctl.providers.chat_format import AnswerText  # noqa: PLC0415 - for providers of other packages
+
+            self._text = AnswerText()
+
+    async def add(self, item: Delta) -> None:
+        """Add a piece to the progress, and emit it."""
+        text, restarts = item.text, isinstance(item, Restart)
+        if self._text is not None:
+            text = self._text.add(text)
+            restarts = restarts or self._text.restarts
+        if restarts:
+            self._sent.pieces.clear()
+        if text or restarts:
+            self._sent.pieces.append(text)
+            is_unsure = isinstance(item, Tentative)
+            await self.emit(AnswerStreamed(text, "restart" if restarts else "unsure" if is_unsure else "answer"))
+
+    def finish(self, answer: Completion) -> Completion:
+        """Return the whole answer, with the reasoning that stands in its text apart."""
+        if self._text is None or not answer.text:
+            return answer
+        from agentctl.providers.reasoning_text import split_reasoning  # noqa: PLC0415 - as above
+
+        text, reasoning = split_reasoning(answer.text, is_cut=answer.stop == "length")
+        return replace(answer, text=text, reasoning=answer.reasoning + reasoning) if text != answer.text else answer
 
 
 class _Life:

@@ -18,6 +18,7 @@ from agentctl.cli.ui.lines import LineLayout, PlainScreen, ScreenLine, changed_f
 from agentctl.cli.ui.summary import next_steps, round_amounts, summary_line
 from agentctl.cli.ui.terminal import can_draw, can_style, is_person_here, is_terminal, terminal_width
 from agentctl.core.events import (
+    AnswerStreamed,
     CallHeld,
     CallRetried,
     CallSent,
@@ -39,10 +40,14 @@ if TYPE_CHECKING:
 
 
 class JsonLines:
-    """Print each record as a line of JSON at once, except the last, which ``Presenter`` prints with the document."""
+    """Print each record as a line of JSON at once, except the last, which ``Presenter`` prints with the document.
+
+    Pieces of an answer that may be reasoning wait until that is certain: for the next piece that is none, or the end.
+    """
 
     def __init__(self, secrets: tuple[str, ...]) -> None:
         self._secrets = secrets
+        self._unsure: list[str] = []
         self.last_seq = 0
         self.last_at = datetime.now(UTC)
 
@@ -51,15 +56,28 @@ class JsonLines:
         from agentctl.journal.writer import encode_record
 
         self.last_seq, self.last_at = record.seq, record.at
-        if isinstance(record.event, RunFinished):
-            return
+        event = record.event
+        if isinstance(event, AnswerStreamed) and event.kind == "restart":
+            self._unsure.clear()
+        if isinstance(event, RunFinished):
+            return  # an answer's end came before
         line = as_json(redact_document(encode_record(record), self._secrets), line=True) + "\n"
+        if isinstance(event, AnswerStreamed) and event.kind == "unsure":
+            self._unsure.append(line)
+            return
+        line = self._take_unsure() + line
         if is_ready(sys.stdout):
             _print(line)
         else:  # a reader that is busy: meanwhile signals and timeouts go on
             from anyio.to_thread import run_sync
 
             await run_sync(_print, line)
+
+    def _take_unsure(self) -> str:
+        """Return the lines that wait, and forget them."""
+        lines = "".join(self._unsure)
+        self._unsure.clear()
+        return lines
 
 
 class ReaderWatch:

@@ -143,7 +143,8 @@ def advance(meter: Meter, event: Event, at: datetime | None = None) -> Meter:
             return _waiting_for(meter._replace(answer=""), f"retrying: {event.reason}", at)
         case AnswerStreamed():
             meter = meter if meter.answer else _waiting_for(meter, "answering", at)
-            return meter._replace(answer=_keep_end(meter.answer + event.text))
+            before = "" if event.kind == "restart" else meter.answer
+            return meter._replace(answer=_keep_end(before + event.text))
         case ModelAnswered():
             answer, said = ("", event.text) if event.tool_calls else (meter.answer, "")
             return _waiting_for(_name_answerer(meter, event.model)._replace(answer=answer, said=said), "", at)

@@ -30,8 +30,6 @@ _EVENT = frozenset(
     | {"eval_count", "eval_duration"}
 )
 _MESSAGE = frozenset({"role", "content", "thinking", "tool_calls", "images", "tool_name", "tool_call_id"})
-_OPENS, _CLOSES = "<think>", "</think>"
-_MOST_HELD = 1_000  # characters before a tag
 
 
 def body(request: Request, facts: BodyFacts) -> Body:
@@ -91,37 +89,3 @@ def _call(call: Mapping[str, object]) -> CallPiece:
     return CallPiece(
         None, text_of(call.get("id")), text_of(function.get("name")), arguments_of(function.get("arguments"))
     )
-
-
-class ThoughtTags:
-    """Moves a thought between tags at the start of an answer out of its text: older versions leave it there."""
-
-    def __init__(self) -> None:
-        self._tag: str | None = _OPENS  # the one to come; None: there is none any more
-        self._held = ""
-
-    def sift(self, piece: Piece) -> Piece:
-        """Return the piece with its text divided into text and thought; what may be a part of a tag waits."""
-        if self._tag is None:
-            return piece
-        self._held += piece.text
-        text = thought = ""
-        if self._tag == _OPENS:
-            start = self._held.lstrip()
-            if start.startswith(_OPENS):
-                self._tag, self._held = _CLOSES, start.removeprefix(_OPENS)
-            elif piece.stop or not _OPENS.startswith(start) or len(self._held) > _MOST_HELD:
-                self._tag, text, self._held = None, self._held, ""
-        if self._tag == _CLOSES:
-            thought, closed, rest = self._held.partition(_CLOSES)
-            if closed:
-                self._tag, text, self._held = None, rest, ""
-            else:
-                kept = 0 if piece.stop else _begun(thought, _CLOSES)
-                thought, self._held = thought[: len(thought) - kept], thought[len(thought) - kept :]
-        return piece._replace(text=text, thought=piece.thought + thought)
-
-
-def _begun(text: str, tag: str) -> int:
-    """Return how many characters at the end of a text may begin a tag."""
-    return next((size for size in range(len(tag) - 1, 0, -1) if text.endswith(tag[:size])), 0)

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from agentctl.core.errors import AuthFailed, ParameterRefused, ProviderUnavailable, Rejected, UsageError
-from agentctl.core.messages import Completion, Delta, KeepAlive, Message, Request, ToolCall, Usage
+from agentctl.core.messages import Completion, Delta, KeepAlive, Message, Request, Tentative, ToolCall, Usage
 from agentctl.providers.connections import NetworkTransport
 from agentctl.providers.endpoints import HOSTED_URLS
 from agentctl.providers.factory import AnthropicProvider, OllamaProvider, OpenAIProvider, create_llm_provider
@@ -326,8 +326,8 @@ async def test_signs_of_life_are_no_pieces_of_the_answer() -> None:
     provider = OpenAIProvider("gpt-4o", api_key=KEY, base_url="http://127.0.0.1:9/v1")
     on(provider, b": processing\n\n", b": processing\n\n", spoken({"content": "Fine."}))
     pieces = [piece async for piece in provider.stream(asked())]
-    assert [type(piece) for piece in pieces if isinstance(piece, Delta)][:3] == [KeepAlive, KeepAlive, Delta]
-    assert [piece.text for piece in pieces if type(piece) is Delta] == ["Fine."]
+    assert [type(piece) for piece in pieces if isinstance(piece, Delta)][:3] == [KeepAlive, KeepAlive, Tentative]
+    assert [piece.text for piece in pieces if type(piece) is Tentative] == ["Fine."]
     whole = pieces[-1]
     assert isinstance(whole, Completion)
     assert (whole.text, whole.usage) == ("Fine.", Usage(1000, 20))

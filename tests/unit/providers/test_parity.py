@@ -52,6 +52,10 @@ CHAT = sorted(
 SAMPLES = ("parallel calls and their results", "three parallel calls", "cached input", "status 429", "thoughts")
 
 
+#: litellm reads a thought of OpenRouter under OpenRouter's own name for it only.
+UNREAD = ("openrouter: thoughts", "answer.reasoning")
+
+
 @pytest.mark.parametrize("name", CHAT)
 async def test_every_provider_of_the_chat_format_gets_the_same_by_both(name: str) -> None:
     for sample in SAMPLES:
@@ -59,7 +63,8 @@ async def test_every_provider_of_the_chat_format_gets_the_same_by_both(name: str
         lean, litellm = await see(case, "openai", "lean", name), await see(case, "openai", "litellm", name)
         places = differences(lean, litellm)
         title = f"{name}: {sample}"
-        assert [str(place) for place in places if not any(row.covers(title, place) for row in MEANT)] == [], title
+        unmeant = [place for place in places if not any(row.covers(title, place) for row in MEANT)]
+        assert [str(place) for place in unmeant if (title, place.path) != UNREAD] == [], title
 
 
 @pytest.mark.parametrize("sample", ["parallel calls and their results", "eight tools", "model gpt-5"])

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
-from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from agentctl.core.messages import Message, ToolCall
 from agentctl.providers.chat_format import CompletionBuilder
 from agentctl.providers.wires.exchange import BodyFacts, CallPiece, Piece
-from agentctl.providers.wires.ollama_chat import ThoughtTags, body, piece
+from agentctl.providers.wires.ollama_chat import body, piece
 from tests.unit.providers.wires.bodies import CALLS, CONVERSATION, IMAGES, PS, SAID, asked
 
 FACTS = BodyFacts("llama3.1:latest", 321, options={"truncate": False}, model_options={"num_ctx": 12_288})
@@ -117,47 +115,3 @@ def test_calls_without_ids_get_some_that_no_earlier_call_has() -> None:
     whole = answer.build(usage=None, model=None)
     assert [(call.id, call.name) for call in whole.tool_calls] == [("call_3", "f"), ("call_4", "g")]
     assert whole.stop == "tool_calls"
-
-
-def sifted(*texts: str) -> tuple[str, str]:
-    tags = ThoughtTags()
-    found = [tags.sift(Piece(text)) for text in texts] + [tags.sift(Piece(stop="stop"))]
-    return "".join(one.text for one in found), "".join(one.thought for one in found)
-
-
-SIFTED: dict[str, tuple[str, tuple[str, str]]] = {
-    "a thought and text": ("<think>hm</think>\n\nhi", ("\n\nhi", "hm")),
-    "white space first": ("\n <think>hm</think>hi", ("hi", "hm")),
-    "no thought": ("hi", ("hi", "")),
-    "tags in the text": ("hi <think>hm</think>", ("hi <think>hm</think>", "")),
-    "tags in the text after a thought": ("<think>a</think>b <think>c</think>", ("b <think>c</think>", "a")),
-    "a thought that does not end": ("<think>hm", ("", "hm")),
-    "half a tag": ("<thi", ("<thi", "")),
-    "a thought with an angle": ("<think>a </b </think>c", ("c", "a </b ")),
-    "nothing": ("", ("", "")),
-}
-
-
-@pytest.mark.parametrize("case", SIFTED)
-def test_a_thought_between_tags_is_none_of_the_text_however_it_is_cut(case: str) -> None:
-    text, found = SIFTED[case]
-    assert sifted(text) == found
-    assert sifted(*text) == found
-    for cut in range(len(text)):
-        assert sifted(text[:cut], text[cut:]) == found
-
-
-@given(texts=st.lists(st.text(max_size=6)))
-def test_no_character_is_lost_without_tags(texts: list[str]) -> None:
-    text, thought = sifted(*texts)
-    assert (text, thought) == ("".join(texts), "") or "<think>" in "".join(texts)
-
-
-def test_blanks_before_a_tag_are_not_held_for_ever() -> None:
-    tags = ThoughtTags()
-    assert sum(len(tags.sift(Piece(" ")).text) for _ in range(10_000)) == 10_000
-
-
-def test_everything_but_the_text_of_a_piece_stays() -> None:
-    found: Any = ThoughtTags().sift(Piece("<think>", calls=(CallPiece(None, "a", "f", "{}"),), unknown=("x",)))
-    assert found == Piece("", calls=(CallPiece(None, "a", "f", "{}"),), unknown=("x",))
