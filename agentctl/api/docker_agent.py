@@ -19,7 +19,7 @@ from agentctl.api.cost_tracker import CostTracker
 from agentctl.context.manager import ContextManager
 from agentctl.core.background import run_in_thread
 from agentctl.core.errors import UsageError
-from agentctl.core.events import LimitWarned, ModelSubstituted, Noted, ObeyedFilesChanged, Record
+from agentctl.core.events import LimitWarned, ModelSubstituted, Noted, ObeyedFilesChanged, ProviderReplaced, Record
 from agentctl.core.redaction import redact
 from agentctl.core.results import RunResult
 from agentctl.core.text import safe_text
@@ -240,6 +240,9 @@ class _LogObserver:
             _LOG.log(level, "%s", safe_text(redact(event.text, self._secrets)))
         elif isinstance(event, ModelSubstituted):
             _LOG.warning("%s was answered by %s (run %s)", event.asked, safe_text(event.answered), record.run_id)
+        elif isinstance(event, ProviderReplaced):
+            said = safe_text(redact(f"{event.failed} failed ({event.message})", self._secrets))
+            _LOG.warning("%s: going on with %s/%s (run %s)", said, event.provider, event.model, record.run_id)
         elif isinstance(event, ObeyedFilesChanged):
             for file in event.files:
                 where = "changed" if file.moved_to is None else f"moved to {file.moved_to}"

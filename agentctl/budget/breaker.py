@@ -48,6 +48,10 @@ class DoubtExceeded(ProviderUnavailable):
     retryable = False
 
 
+class NotRecovered(DoubtExceeded):
+    """The provider is paused after failed calls, and did not recover in the time that a call waits for it."""
+
+
 class Overrun(BudgetExceeded):
     """A call cost more than its hold; the run ends in any case."""
 
@@ -163,7 +167,7 @@ def wait_error(waited: Wait, facts: ModelFacts, so_far: RefusalContext = NO_CONT
     hint = "try again later"
     if so_far.in_doubt_nano != 0:
         hint += f"; {_release_hint(facts.provider, so_far.run_id)}"
-    return DoubtExceeded(said, hint=hint, billed="no")
+    return NotRecovered(said, hint=hint, billed="no")
 
 
 def _is_of_others(verdict: Verdict, so_far: RefusalContext) -> bool:

@@ -159,6 +159,20 @@ class CallRetried(NamedTuple):
     seconds: float
 
 
+class ProviderReplaced(NamedTuple):
+    """A fallback took over from a provider that failed for good (``failed``, with the kind and text of its error).
+
+    ``provider`` and ``model`` are called from here on, by ``client``.
+    """
+
+    failed: str
+    kind: str
+    message: str
+    provider: str
+    model: str | None
+    client: str | None = None
+
+
 class LimitsMeasured(NamedTuple):
     """The current use of each limit, over all processes on the ledger; emitted after each charge."""
 
@@ -297,6 +311,7 @@ Event = (
     | CallVoided
     | CallDoubted
     | CallRetried
+    | ProviderReplaced
     | LimitsMeasured
     | LimitWarned
     | BreakerTripped

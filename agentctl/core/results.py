@@ -72,6 +72,15 @@ class ToolCount(NamedTuple):
     failed: int
 
 
+class Takeover(NamedTuple):
+    """A fallback (``taken``) that went on with a run after ``failed`` did: the kind and text of its error."""
+
+    failed: str
+    kind: str
+    message: str
+    taken: str
+
+
 class FileNotice(NamedTuple):
     """A file of the workspace that a tool made or changed, and that another program runs or obeys later.
 
@@ -109,7 +118,8 @@ class RunResult:
     the run, ``limits`` how much of each is used. ``input`` is the data that was taken beside the task, ``warnings`` is
     what the user was warned of. ``changed_files_run_later`` are files that the run made or changed and
     that other programs run or obey later; each is named once. ``client`` sent the requests: "lean", "litellm", or None
-    for a model that has none.
+    for a model that has none. ``fallbacks`` went on where the provider failed; ``provider`` and
+    ``model`` are those that were chosen.
 
     >>> from agentctl import DockerAgent, ScriptedProvider
     >>> from agentctl.core.messages import Completion, Usage
@@ -151,6 +161,7 @@ class RunResult:
     input: InputTaken | None = None
     warnings: tuple[str, ...] = ()
     client: str | None = None
+    fallbacks: tuple[Takeover, ...] = ()
 
     def __str__(self) -> str:
         return self.answer

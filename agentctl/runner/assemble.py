@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agentctl.context.tokens import PLAIN, Measure
-from agentctl.core.errors import LIMIT_NAMES, AgentctlError, UsageError
+from agentctl.core.errors import LIMIT_NAMES
 from agentctl.core.limits import CostLimit
 from agentctl.core.pricing import ModelFacts, Price, PriceOf, no_price
 from agentctl.core.version import __version__
@@ -25,14 +25,14 @@ from agentctl.runner.plan import Plan
 from agentctl.runner.routing import find_agent, load_agents
 from agentctl.runner.streaming import client_of
 from agentctl.runner.toolset import container_finder, container_lister, toolset_for
-from agentctl.settings import DEFAULT_MODELS, KNOWN_PROVIDERS, Loaded, ProviderChoice, choose_provider
+from agentctl.settings import Loaded, ProviderChoice
 from agentctl.settings.labels import check_labels, run_labels
 from agentctl.settings.lineage import child_variables, refuse_incomplete
 
 if TYPE_CHECKING:
     from agentctl.context.counter import Load, TokenCounter
     from agentctl.runner.estimate import Estimate
-    from agentctl.runner.provider_trial import ProviderUnderTest
+    from agentctl.runner.fallbacks import Fallback
 
 
 def make_provider(
@@ -91,6 +91,7 @@ def check_startable(loaded: Loaded, choice: ProviderChoice) -> ModelFacts:
     if plan.agent is not None:
         find_agent(plan.agent, load_agents())
     provider = _builtin(loaded) if choice.provider == "builtin" else _limited_provider(loaded, choice, plan.limits)
+    fallbacks_of(loaded, choice, plan.limits)
     return provider.facts
 
 
@@ -189,6 +190,36 @@ def _optional_hook(provider: LLMProvider, name: str) -> tuple[Callable[[], Await
     return () if found is None else (found,)
 
 
+def _fallback(loaded: Loaded, limits: CostLimit, choice: ProviderChoice) -> Fallback:
+    """Return a fallback as it takes over.
+
+    Raises:
+        AgentctlError: as ``make_provider``.
+    """
+    from agentctl.runner.fallbacks import Fallback  # noqa: PLC0415 - most runs have none
+    from agentctl.runner.reservation import CallTerms  # noqa: PLC0415
+
+    plan, provider = plan_of(loaded, choice, labels={}), _limited_provider(loaded, choice, limits)
+    prices, count = _prices_for(provider, loaded), _load_count(provider)
+    terms = CallTerms(prices, count, plan.silence_s, plan.waits_for_load, plan.fallback_wait_s)
+    return Fallback(provider, terms, _counter_for(loaded, provider.facts)[0])
+
+
+def fallbacks_of(
+    loaded: Loaded, choice: ProviderChoice, limits: CostLimit
+) -> tuple[tuple[Fallback, ...], Sequence[str]]:
+    """Return the fallbacks of a run, and a sentence about each that cannot be used.
+
+    Raises:
+        UsageError: a name is wrong, or a dollar limit is set and a price is unknown.
+    """
+    if not loaded.settings.fallbacks or choice.provider == "builtin":
+        return (), ()
+    from agentctl.runner.fallbacks import make_fallbacks  # noqa: PLC0415 - most runs have none
+
+    return make_fallbacks(loaded, choice, partial(_fallback, loaded, limits))
+
+
 def plan_of(loaded: Loaded, choice: ProviderChoice, *, labels: Mapping[str, str]) -> Plan:
     """Return the plan of a run, from the settings alone; ``labels`` take precedence over those detected here.
 
@@ -275,6 +306,9 @@ def assemble(
     answering = provider or make_provider(loaded, choice, plan.limits)
     if (sampling := getattr(answering, "sampling", None)) and (unsent := sampling.note(answering.facts.model)):
         warn(unsent)
+    fallbacks, unusable = fallbacks_of(loaded, choice, plan.limits)
+    for said in unusable:
+        warn(said)
     counter, remember = _counter_for(loaded, answering.facts)
     capability = loaded.capability if settings.sandbox == "none" else ""  # unusable in a sandbox
     return Orchestrator(
@@ -302,7 +336,13 @@ def assemble(
         counter=counter,
         load_count=_load_count(answering),
         opening=_optional_hook(answering, "prepare"),
-        closing=(*remember, *(() if provider else _optional_hook(answering, "aclose")), ledger.aclose, journal.aclose),
+        fallbacks=fallbacks,
+        closing=(
+            *remember,
+            *(() if provider else _optional_hook(answering, "aclose")),
+            *(hook for fallback in fallbacks for hook in _optional_hook(fallback.provider, "aclose")),
+            *(ledger.aclose, journal.aclose),
+        ),
         capability=capability,
     )
 
@@ -315,65 +355,3 @@ def _history_observer(loaded: Loaded, warn: Callable[[str], None]) -> tuple[Obse
     from agentctl.journal.cost_history import CostHistory  # noqa: PLC0415 - most runs have none
 
     return (CostHistory(path, secrets=loaded.secrets, warn=warn),)
-
-
-def providers_under_test(
-    loaded: Loaded, names: Sequence[str], *, model_named: bool = False
-) -> tuple[ProviderUnderTest, ...]:
-    """Return the providers to test: those named, else that of the model if one is named, else all that are set up.
-
-    Raises:
-        UsageError: a provider is unknown, none is set up, or a setting of one of them is invalid.
-        AuthFailed: nothing has a key for the model that is named without a provider.
-    """
-    from agentctl.providers.endpoints import base_url_of, kind_of  # noqa: PLC0415
-    from agentctl.providers.factory import create_llm_provider  # noqa: PLC0415
-    from agentctl.providers.selection import catalogue_owners  # noqa: PLC0415
-    from agentctl.runner.provider_trial import ProviderUnderTest  # noqa: PLC0415 - one command only
-
-    settings, choice = loaded.settings, None
-    if settings.llm_model is not None:
-        with suppress(
-            *(() if model_named and not names else (AgentctlError,))
-        ):  # else no run would start: test it anyway
-            choice = choose_provider(loaded, owners_of=catalogue_owners(loaded))
-    if model_named and not names and choice is not None:
-        names = (choice.provider,)
-
-    def under_test(name: str) -> ProviderUnderTest:
-        loaded.refuse_wrong(*(() if name == "builtin" else ("llm_provider", "llm_model")), f"provider {name}")
-        key, own = settings.key_of(name), settings.named(name)
-        is_chosen = name == (settings.llm_provider if choice is None else choice.provider)
-        model = (settings.llm_model if choice is None else choice.model) if is_chosen else None
-        return ProviderUnderTest(
-            name,
-            model or (DEFAULT_MODELS.get(name) if own is None else own.model),
-            base_url_of(settings, name),
-            None if key is None else key.get_secret_value(),
-            lambda: create_llm_provider(name, model, settings=settings),
-            kind_of(settings, name),
-        )
-
-    return tuple(map(under_test, names or _set_up(loaded)))
-
-
-def _set_up(loaded: Loaded) -> tuple[str, ...]:
-    """Return the providers that have a key or an address set, or were chosen, and Ollama if it answers on this host."""
-    from agentctl.providers.selection import ollama_models  # noqa: PLC0415
-
-    settings = loaded.settings
-    named = {name for name in KNOWN_PROVIDERS if settings.key_of(name) is not None}
-    named |= {name for name in KNOWN_PROVIDERS if getattr(settings, f"{name}_base_url", None) is not None}
-    named |= {name for name in KNOWN_PROVIDERS if loaded.is_wrong(f"provider {name}")}
-    named |= settings.providers.keys()
-    if settings.llm_provider is not None:
-        named.add(settings.llm_provider)
-    if loaded.sources["ollama_host"].kind != "default" or ollama_models(settings.ollama_host) is not None:
-        named.add("ollama")
-    named.discard("builtin")
-    found = (*(name for name in KNOWN_PROVIDERS if name in named), *sorted(named.difference(KNOWN_PROVIDERS)))
-    if not found:
-        raise UsageError(
-            "no provider is set up", hint="agentctl help setup, or name one: agentctl providers test ollama"
-        )
-    return found

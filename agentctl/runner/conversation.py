@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -23,6 +24,10 @@ if TYPE_CHECKING:  # used only by runs with a language model
     from agentctl.runner.model_calls import ModelCalls
     from agentctl.runner.plan import Plan
     from agentctl.runner.summaries import Summarizer
+
+
+IdForm = Callable[[str], str]
+"""Returns an id of a tool call in the form that a provider takes."""
 
 
 class Conversation:
@@ -76,6 +81,17 @@ class Conversation:
     def measure(self) -> Measure:
         """How tokens are counted now."""
         return self._measure if self._counter is None else self._counter.measure
+
+    def adopt(self, other: Conversation, *, ids: IdForm = str) -> None:
+        """Go on as ``other``, an empty conversation with another model: its limit, its way of counting, its prices.
+
+        Thoughts that only the last model's provider can read are left out. ``ids`` gives each id of a call the form
+        that the new provider takes.
+        """
+        self._prune, self._limit, self._measure = other._prune, other._limit, other._measure
+        self._counter, self._detector, self._summaries = other._counter, other._detector, other._summaries
+        self._economics, self._most, self._sent = other._economics, None, ()
+        self._messages = tuple(_for_another(message, ids) for message in self._messages)
 
     async def add(self, message: Message) -> None:
         """Append a message; a text that ends like agentctl's notes on a cut gets a newline, to tell them apart."""
@@ -202,6 +218,15 @@ class Conversation:
             await self._emit(Noted(doubt, "warning"))
         if self._counter is not None:
             self._counter.learn(self._messages, offered, answer.usage)
+
+
+def _for_another(message: Message, ids: IdForm) -> Message:
+    """Return a message without signed thoughts, and with the ids of calls in another form."""
+    calls = tuple(call if ids(call.id) == call.id else replace(call, id=ids(call.id)) for call in message.tool_calls)
+    answered = message.tool_call_id and ids(message.tool_call_id)
+    if not message.thoughts and calls == message.tool_calls and answered == message.tool_call_id:
+        return message
+    return replace(message, thoughts=(), tool_calls=calls, tool_call_id=answered)
 
 
 def open_conversation(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from agentctl.budget.breaker import Overrun
 from agentctl.budget.last_answer import BudgetNotices, summarize_findings, without_refusals
@@ -27,7 +28,7 @@ from agentctl.core.results import FOUND_SO_FAR, RESULTS_SO_FAR, FileNotice, Tool
 from agentctl.permissions.guards import DenialGuard, LoopLimits, RepeatGuard, limit_tool_calls
 from agentctl.runner.conversation import Conversation
 from agentctl.runner.model_calls import ModelCalls
-from agentctl.runner.plan import RunInput, hint_at_data
+from agentctl.runner.plan import FallBack, RunInput, hint_at_data
 from agentctl.runner.tool_calls import Result, ToolDispatcher, format_for_model
 
 if TYPE_CHECKING:  # used only by runs with a language model
@@ -35,6 +36,7 @@ if TYPE_CHECKING:  # used only by runs with a language model
 
 FindUnseen = Callable[[str, Collection[str]], "Awaitable[Unseen | None]"]
 """Finds what an answer without a look should have looked at, given its text and the tools that need no approval."""
+_T = TypeVar("_T")
 
 
 class LoopOutcome(NamedTuple):
@@ -57,6 +59,7 @@ class Loop:
     only: their results are the answer, and the failure of one ends the run. A language model that repeats a read, says
     nothing, names a tool instead or reaches the turn limit is asked once for its answer from the results
     (``answer_gate``). ``find_unseen`` checks an answer that comes without any tool call; None: it is accepted.
+    ``fall_back`` lets another provider take over from one that failed; None: none can.
     """
 
     def __init__(
@@ -70,10 +73,11 @@ class Loop:
         metered: bool = True,
         run_input: RunInput | None = None,
         find_unseen: FindUnseen | None = None,
+        fall_back: FallBack | None = None,
     ) -> None:
         self._conversation, self._input = conversation, run_input
         self._calls, self._emit, self._limits, self._metered = calls, emit, limits, metered
-        self._dispatch = dispatch
+        self._dispatch, self._fall_back = dispatch, fall_back
         self._repeats, self._denials = RepeatGuard(limits.identical_calls), DenialGuard()
         self._is_stuck = False
         self._find_unseen = find_unseen if metered else None
@@ -183,19 +187,7 @@ class Loop:
 
     async def _ask(self, offered: tuple[ToolSpec, ...]) -> tuple[Completion, Mapping[str, str]]:
         """Ask the model; return its answer, and why some of its calls (by id) must not run."""
-        try:
-            messages = await self._conversation.prepare(offered)
-        except ContextOverflow as error:
-            if self._turn == 1 and self._input is not None and self._input.data:
-                hint_at_data(error)
-            raise
-        if self._turn == 1 and self._input is not None:
-            self._input.refuse_late()
-        try:
-            answer = await self._calls.ask(messages, offered, with_reserve=self._turn > 1)
-        except ContextOverflow as error:
-            messages = await self._conversation.shorten(error, offered)
-            answer = await self._calls.ask(messages, offered, with_reserve=self._turn > 1)
+        messages, answer = await self._with_fallbacks(partial(self._ask_fitting, offered))
         if self._conversation.was_cut:
             self._repeats.forget_results()
         await self._conversation.learn(answer, offered)
@@ -215,6 +207,33 @@ class Loop:
         await self._emit(ModelAnswered(self._turn, answer.text, calls, answer.stop, answer.model))
         await self._conversation.add(answer.as_message())
         return answer, refused
+
+    async def _ask_fitting(self, offered: tuple[ToolSpec, ...]) -> tuple[tuple[Message, ...], Completion]:
+        """Ask with as much of the conversation as fits; return what was sent, and the answer."""
+        try:
+            messages = await self._conversation.prepare(offered)
+        except ContextOverflow as error:
+            if self._turn == 1 and self._input is not None and self._input.data:
+                hint_at_data(error)
+            raise
+        if self._turn == 1 and self._input is not None:
+            self._input.refuse_late()
+        try:
+            answer = await self._calls.ask(messages, offered, with_reserve=self._turn > 1)
+        except ContextOverflow as error:
+            messages = await self._conversation.shorten(error, offered)
+            answer = await self._calls.ask(messages, offered, with_reserve=self._turn > 1)
+        return messages, answer
+
+    async def _with_fallbacks(self, ask: Callable[[], Awaitable[_T]]) -> _T:
+        """Return what ``ask`` returns; where its provider fails for good, a fallback takes over, if there is one."""
+        while True:
+            try:
+                return await ask()
+            except ProviderError as error:
+                failure = error if self._fall_back is None else await self._fall_back(error)
+                if failure is not None:
+                    raise failure from failure.__cause__
 
     async def _act(self, calls: tuple[ToolCall, ...], refused: Mapping[str, str]) -> bool:
         """Run the tool calls and add their results in order; return whether a result is the final answer.
@@ -292,7 +311,7 @@ class Loop:
         await self._emit(Noted(f"{why}: asking for an answer from the results so far"))
         answer = None
         try:
-            answer = await ask_from_results(self._calls, self._conversation)
+            answer = await self._with_fallbacks(partial(ask_from_results, self._calls, self._conversation))
         except ProviderError as error:
             if in_time:
                 raise

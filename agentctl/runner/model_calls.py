@@ -38,7 +38,7 @@ from agentctl.core.messages import Completion, Message, Request, ToolSpec, Usage
 from agentctl.core.pricing import ModelFacts, PriceOf, no_price
 from agentctl.core.results import LimitUse
 from agentctl.protocols import Ledger, LLMProvider
-from agentctl.runner.reservation import Reservations
+from agentctl.runner.reservation import CallTerms, Reservations
 from agentctl.runner.settlement import AttemptSettler
 from agentctl.runner.streaming import AttemptProgress, StreamTimeouts, client_of, read_stream, retry_pause
 
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 
 FIRST_PAUSE_S = 0.5
 MOST_PAUSE_S = 60.0
-SUMMARY_SILENCE_S, SUMMARY_DEADLINE_S = 30.0, 120.0  # short, as a run can do without a summary
 _MOST_LOST = 3
 
 
@@ -60,7 +59,8 @@ class ModelCalls:
 
     Times are in seconds: ``silence_s`` without a piece of an answer, ``deadline_s`` for a whole attempt (with
     ``waits_for_load`` also for the first token of a server that may have to load its model),
-    ``budget_wait_s`` for the holds of other runs, ``settle_wait_s`` for the ledger's lock once an answer is paid for.
+    ``budget_wait_s`` for the holds of other runs, ``provider_wait_s`` (None: ``deadline_s``) for a provider that is
+    paused after failed calls, ``settle_wait_s`` for the ledger's lock once an answer is paid for.
     ``retries`` are further attempts, each with a hold of its own. ``price_of`` returns the prices of the provider's
     other models and service tiers, in case another one answers; the default is the provider's own. ``load_count`` loads
     the vocabulary of the model's own provider, in case a bound by bytes is too high. ``unfinished`` is the text of the
@@ -86,8 +86,8 @@ class ModelCalls:
         settle_wait_s: float = 120.0,
         load_count: Load | None = None,
         price_of: PriceOf | None = None,
+        provider_wait_s: float | None = None,
     ) -> None:
-        self._provider = provider
         self._ledger = ledger
         self._run_id = run_id
         self._limits = limits
@@ -95,28 +95,20 @@ class ModelCalls:
         self._silence_s, self._deadline_s, self._waits = silence_s, deadline_s, waits_for_load
         self._max_output_tokens = max_output_tokens
         self._retries = retries
-        self._first_pause_s = first_pause_s
-        self._last_failure = ""
-        self._window: int | None = None
-        self._affordable: int | None = None
-        self._dearest_output: int | None = None
-        self._thinks = False
-        wanted = choose_output(provider.facts, max_output_tokens)
-        self._last_answers = LastAnswerPlanner(facts=provider.facts, limits=limits, wanted=wanted)
-        self._keep: AnswerReserve | None = None
+        self._first_pause_s, self._last_failure = first_pause_s, ""
+        self._begin_with(provider)
         self.unfinished = ""
         self.asked_last = False
         self._notice: Noted | None = None
-        known: PriceOf = getattr(provider, "price_of", no_price)
-        price_of = price_of or known
+        own: PriceOf = getattr(provider, "price_of", no_price)
         self._reservations = Reservations(
             ledger=ledger,
             run_id=run_id,
             limits=limits,
             emit=self._observe,
-            price_of=price_of,
+            price_of=price_of or own,
             budget_wait_s=budget_wait_s,
-            provider_wait_s=deadline_s,
+            provider_wait_s=deadline_s if provider_wait_s is None else provider_wait_s,
             load_count=load_count,
         )
         self._settler = AttemptSettler(
@@ -125,9 +117,26 @@ class ModelCalls:
             limits=limits,
             emit=self._observe,
             doubt=doubt,
-            price_of=price_of,
+            price_of=price_of or own,
             wait_s=settle_wait_s,
         )
+
+    def _begin_with(self, provider: LLMProvider) -> None:
+        self._provider = provider
+        self._window: int | None = None
+        self._affordable: int | None = None
+        self._dearest_output: int | None = None
+        self._thinks = False
+        self._keep: AnswerReserve | None = None
+        wanted = choose_output(provider.facts, self._max_output_tokens)
+        self._last_answers = LastAnswerPlanner(facts=provider.facts, limits=self._limits, wanted=wanted)
+
+    def switch(self, provider: LLMProvider, terms: CallTerms) -> None:
+        """Ask another provider from here on; what was spent so far stays, what was learned of the last one goes."""
+        self._begin_with(provider)
+        self._silence_s, self._waits = terms.silence_s, terms.waits_for_load
+        self._reservations.switch(terms)
+        self._settler.switch(terms.price_of)
 
     @property
     def facts(self) -> ModelFacts:
@@ -346,23 +355,21 @@ class ModelCalls:
         self, request: Request, wanted: OutputRange, purpose: Purpose, *, then: AnswerReserve | None = None
     ) -> tuple[Completion, Hold]:
         """Reserve one request at its worst case (input bound and output), mark it sent, send it, and settle it."""
-        silence_s, whole_s = self._silence_s, self._deadline_s
         is_answer = purpose != "summary"
-        if not is_answer:
-            whole_s = min(whole_s, SUMMARY_DEADLINE_S)
-            silence_s = silence_s if self.facts.reasoning else min(silence_s, SUMMARY_SILENCE_S)
+        bounds = StreamTimeouts(self._silence_s, self._deadline_s, first_s=self._deadline_s if self._waits else None)
+        timeouts = bounds.of_attempt(self.facts, is_summary=not is_answer)
         hold = await self._reservations.reserve(
             request,
             wanted,
             purpose,
             facts=self.facts,
             known=self._settler.known,
-            deadline_s=whole_s,
+            deadline_s=timeouts.whole_s,
             keep=self._keep,
             then=then,
             so_far=self._so_far,
         )
-        deadline = anyio.current_time() + whole_s
+        timeouts = timeouts._replace(deadline=anyio.current_time() + timeouts.whole_s)
         sent: AttemptProgress | None = None
         self.unfinished = ""
         try:
@@ -380,8 +387,6 @@ class ModelCalls:
             await self._emit(CallSent(hold.id, client_of(self._provider)))
             sent = AttemptProgress()
             clamped = replace(request, max_output_tokens=hold.granted_output if facts.metered else None)
-            first_s = whole_s if self._waits and facts.may_load and whole_s > silence_s else None
-            timeouts = StreamTimeouts(silence_s, whole_s, deadline, first_s)
             await read_stream(self._provider, clamped, sent, timeouts, self._emit if is_answer else discard_event)
         except BaseException as error:
             self.unfinished = "".join(sent.pieces) if sent and is_answer else ""

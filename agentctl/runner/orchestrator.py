@@ -40,6 +40,7 @@ from agentctl.runner.tool_calls import ToolDispatcher
 
 if TYPE_CHECKING:
     from agentctl.context.counter import Load, TokenCounter
+    from agentctl.runner.fallbacks import Fallback, Fallbacks
     from agentctl.runner.unseen import Unseen
 
 CLOSING_S = 5.0  # how long an engine's client may take to close
@@ -70,6 +71,7 @@ class _Run:
     run_tools: RunTools | None = None
     calls: ModelCalls | None = None
     loop: Loop | None = None
+    fallbacks: Fallbacks | None = None
 
 
 class Orchestrator:
@@ -82,6 +84,7 @@ class Orchestrator:
     that are cut for the model. ``load_count`` loads the vocabulary of the model's own provider; None: it is not known
     for certain. ``redactor`` removes secrets from tool results. ``capability`` is the secret that the run's tools pass
     to nested runs, "" if there can be none. ``find_containers``, ``list_containers`` None: no name is a container's.
+    ``fallbacks`` take over from a provider that fails, in their order.
     """
 
     def __init__(
@@ -106,7 +109,9 @@ class Orchestrator:
         find_containers: FindContainers | None = None,
         list_containers: ListContainers | None = None,
         redactor: Redactor | None = None,
+        fallbacks: Sequence[Fallback] = (),
     ) -> None:
+        self._fallbacks = fallbacks
         self._redactor = redactor
         self._plan, self._agents, self._provider, self._ledger = plan, agents, provider, ledger
         self._make_tools, self._observers, self._now, self._new_id = make_tools, observers, now, new_id
@@ -213,6 +218,7 @@ class Orchestrator:
             retries=plan.retries,
             price_of=self._price_of,
             load_count=self._load_count,
+            provider_wait_s=plan.fallback_wait_s if self._fallbacks else None,
         )
         emit, limits = run.recorder.emit, plan.loop
         limits = limits._replace(max_turns=self._most_turns(agent))
@@ -224,25 +230,39 @@ class Orchestrator:
             no_user_reason=_no_user_reason(run.input),
         )
         conversation = open_conversation(plan, run.calls, emit, self._counter, most_turns=limits.max_turns)
+        dispatch = ToolDispatcher(
+            toolbox=run_tools.toolbox,
+            admission=admission,
+            emit=emit,
+            limits=limits,
+            left_out=run_tools.left_out,
+            shares=plan.result_shares(facts),
+            measure=lambda: conversation.measure,
+            artifact_store=self._artifact_store,
+            redactor=self._redactor,
+        )
+        if self._fallbacks:
+            from agentctl.runner.fallbacks import Fallbacks  # noqa: PLC0415 - most runs have none
+
+            run.fallbacks = Fallbacks(
+                self._fallbacks,
+                plan=plan,
+                calls=run.calls,
+                conversation=conversation,
+                dispatch=dispatch,
+                emit=emit,
+                most_turns=limits.max_turns,
+            )
         run.loop = Loop(
             calls=run.calls,
-            dispatch=ToolDispatcher(
-                toolbox=run_tools.toolbox,
-                admission=admission,
-                emit=emit,
-                limits=limits,
-                left_out=run_tools.left_out,
-                shares=plan.result_shares(facts),
-                measure=lambda: conversation.measure,
-                artifact_store=self._artifact_store,
-                redactor=self._redactor,
-            ),
+            dispatch=dispatch,
             conversation=conversation,
             emit=emit,
             limits=limits,
             metered=facts.metered,
             run_input=run.input,
             find_unseen=partial(self._find_unseen, run.task),
+            fall_back=run.fallbacks.take_over if run.fallbacks else None,
         )
         behind = ""
         if facts.metered:
@@ -368,6 +388,7 @@ class Orchestrator:
             input=run.input.taken if run.input else None,
             warnings=(*(run.input.warnings if run.input else ()), *run.recorder.warnings),
             client=client_of(self._provider),
+            fallbacks=run.fallbacks.taken if run.fallbacks else (),
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
@@ -11,7 +11,7 @@ from agentctl.budget.output_range import choose_output
 from agentctl.context.message_cache import MessageCache
 from agentctl.context.pruning import prune
 from agentctl.context.tokens import PLAIN, Measure
-from agentctl.core.errors import ContextOverflow
+from agentctl.core.errors import AgentctlError, ContextOverflow
 from agentctl.core.limits import CostLimit, Parent
 from agentctl.core.messages import Message, ToolSpec
 from agentctl.core.pricing import ModelFacts
@@ -59,13 +59,18 @@ class RunInput(Protocol):
         ...
 
 
+FallBack = Callable[[AgentctlError], Awaitable[AgentctlError | None]]
+"""Lets a fallback take over after an error; returns the error that ends the run instead, None if one took over."""
+
+
 class Plan(NamedTuple):
     """What one run may do. Times are in seconds. ``agent`` overrides the routing.
 
     ``limits_set_by`` names the file that tightened a limit. ``context`` overrides ``max_context_tokens`` and the
     numbers of messages to keep. ``max_result_tokens`` None: a share of the context. ``approve`` says how
-    questions are answered. ``waits_for_load``: ``silence_s`` does not bind the first token of a server that may have
-    to load its model. ``parent`` is the run that a nested one belongs to.
+    questions are answered. ``fallback_wait_s`` is how long a call waits for a provider that is paused after failed
+    calls if another one can take over. ``waits_for_load``: ``silence_s`` does not bind the first token of a server that
+    may have to load its model. ``parent`` is the run that a nested one belongs to.
     """
 
     limits: CostLimit = CostLimit.model_construct()
@@ -78,6 +83,7 @@ class Plan(NamedTuple):
     waits_for_load: bool = True
     deadline_s: float = 600.0
     budget_wait_s: float = 60.0
+    fallback_wait_s: float = 5.0
     settle_wait_s: float = 120.0
     retries: int = 3
     max_output_tokens: int | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -10,16 +11,20 @@ import anyio
 import anyio.to_thread
 
 from agentctl.budget.breaker import ClampExceeded, Overrun
-from agentctl.core.errors import AgentctlError, ProviderUnavailable
+from agentctl.core.errors import AgentctlError, ProviderUnavailable, UsageError
 from agentctl.core.events import AnswerStreamed, CallHeld, Event
 from agentctl.core.limits import CostLimit, Parent
 from agentctl.core.messages import Completion, Message, ToolSpec
 from agentctl.core.pricing import contradiction
 from agentctl.protocols import Ledger
+from agentctl.providers.endpoints import base_url_of, kind_of
+from agentctl.providers.factory import create_llm_provider
 from agentctl.providers.llm_provider import LLMProvider
 from agentctl.providers.probe import ProbeResult, probe_provider
+from agentctl.providers.selection import catalogue_owners, ollama_models
 from agentctl.runner.model_calls import ModelCalls
 from agentctl.runner.streaming import client_of, unknown_names
+from agentctl.settings import DEFAULT_MODELS, KNOWN_PROVIDERS, Loaded, choose_provider
 
 CALLS = 3
 _SMALL, _TINY, _WITH_REASONING = 128, 16, 2048
@@ -46,6 +51,61 @@ class ProviderUnderTest:
     key: str | None
     make: Callable[[], LLMProvider]
     kind: str = ""
+
+
+def providers_under_test(
+    loaded: Loaded, names: Sequence[str], *, model_named: bool = False
+) -> tuple[ProviderUnderTest, ...]:
+    """Return the providers to test: those named, else that of the model if one is named, else all that are set up.
+
+    Raises:
+        UsageError: a provider is unknown, none is set up, or a setting of one of them is invalid.
+        AuthFailed: nothing has a key for the model that is named without a provider.
+    """
+    settings, choice = loaded.settings, None
+    if settings.llm_model is not None:
+        with suppress(
+            *(() if model_named and not names else (AgentctlError,))
+        ):  # else no run would start: test it anyway
+            choice = choose_provider(loaded, owners_of=catalogue_owners(loaded))
+    if model_named and not names and choice is not None:
+        names = (choice.provider,)
+
+    def under_test(name: str) -> ProviderUnderTest:
+        loaded.refuse_wrong(*(() if name == "builtin" else ("llm_provider", "llm_model")), f"provider {name}")
+        key, own = settings.key_of(name), settings.named(name)
+        is_chosen = name == (settings.llm_provider if choice is None else choice.provider)
+        model = (settings.llm_model if choice is None else choice.model) if is_chosen else None
+        return ProviderUnderTest(
+            name,
+            model or (DEFAULT_MODELS.get(name) if own is None else own.model),
+            base_url_of(settings, name),
+            None if key is None else key.get_secret_value(),
+            lambda: create_llm_provider(name, model, settings=settings),
+            kind_of(settings, name),
+        )
+
+    return tuple(map(under_test, names or _set_up(loaded)))
+
+
+def _set_up(loaded: Loaded) -> tuple[str, ...]:
+    """Return the providers that have a key or an address set, or were chosen, and Ollama if it answers on this host."""
+    settings = loaded.settings
+    named = {name for name in KNOWN_PROVIDERS if settings.key_of(name) is not None}
+    named |= {name for name in KNOWN_PROVIDERS if getattr(settings, f"{name}_base_url", None) is not None}
+    named |= {name for name in KNOWN_PROVIDERS if loaded.is_wrong(f"provider {name}")}
+    named |= settings.providers.keys()
+    if settings.llm_provider is not None:
+        named.add(settings.llm_provider)
+    if loaded.sources["ollama_host"].kind != "default" or ollama_models(settings.ollama_host) is not None:
+        named.add("ollama")
+    named.discard("builtin")
+    found = (*(name for name in KNOWN_PROVIDERS if name in named), *sorted(named.difference(KNOWN_PROVIDERS)))
+    if not found:
+        raise UsageError(
+            "no provider is set up", hint="agentctl help setup, or name one: agentctl providers test ollama"
+        )
+    return found
 
 
 @dataclass(frozen=True, slots=True)

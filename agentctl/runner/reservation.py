@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 import anyio.to_thread
@@ -26,6 +26,16 @@ if TYPE_CHECKING:
 
 Count = Callable[[], Awaitable[int | None]]
 """Returns the most input tokens of a request by a vocabulary; None: there is no vocabulary."""
+
+
+class CallTerms(NamedTuple):
+    """What the calls of one provider need: its prices, its vocabulary, and how long to wait for it, in seconds."""
+
+    price_of: PriceOf
+    load_count: Load | None
+    silence_s: float
+    waits_for_load: bool
+    provider_wait_s: float
 
 
 class Reservations:
@@ -50,6 +60,11 @@ class Reservations:
         self._emit, self._price_of = emit, price_of
         self._wait_s = {"holds": budget_wait_s, "provider": provider_wait_s}
         self._counter = InputCounter(load_count)
+
+    def switch(self, terms: CallTerms) -> None:
+        """Reserve for another provider from here on."""
+        self._price_of, self._counter = terms.price_of, InputCounter(terms.load_count)
+        self._wait_s["provider"] = terms.provider_wait_s
 
     async def reserve(
         self,

@@ -82,6 +82,10 @@ class AttemptSettler:
         """The settled request on which the next bound can build."""
         return self._basis.known
 
+    def switch(self, price_of: PriceOf) -> None:
+        """Settle the calls of another provider from here on: no bound builds on a request of the last one."""
+        self._price_of, self._basis = price_of, BoundBasis()
+
     async def conclude(self, facts: ModelFacts, hold: Hold, request: Request, sent: AttemptProgress) -> Completion:
         """Settle an answered attempt, then return the answer; it is not parsed before it is settled.
 

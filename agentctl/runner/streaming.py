@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from math import inf
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import anyio
 import anyio.lowlevel
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from agentctl.providers.chat_format import AnswerText
 
 HANG_UP_S = 5.0
+SUMMARY_SILENCE_S, SUMMARY_DEADLINE_S = 30.0, 120.0  # short, as a run can do without a summary
 _MOST_BYTES_PER_TOKEN = 256  # no tokenizer's average token is longer: a longer stream has exceeded its clamp
 
 
@@ -33,8 +35,16 @@ class StreamTimeouts(NamedTuple):
 
     silence_s: float
     whole_s: float
-    deadline: float
+    deadline: float = inf
     first_s: float | None = None
+
+    def of_attempt(self, facts: ModelFacts, *, is_summary: bool) -> Self:
+        """Return those of one attempt: ``first_s`` only for a model that may have to be loaded, less for a summary."""
+        whole_s = min(self.whole_s, SUMMARY_DEADLINE_S) if is_summary else self.whole_s
+        is_short = is_summary and not facts.reasoning
+        silence_s = min(self.silence_s, SUMMARY_SILENCE_S) if is_short else self.silence_s
+        waits = self.first_s is not None and facts.may_load and whole_s > silence_s
+        return self._replace(silence_s=silence_s, whole_s=whole_s, first_s=whole_s if waits else None)
 
 
 @dataclass(slots=True)

@@ -92,6 +92,10 @@ class ToolDispatcher:
         self._changed: dict[tuple[str, str | None], FileNotice] = {}
         self._reads: ReadHistory | None = None
 
+    def resize(self, shares: tuple[int, int]) -> None:
+        """Cut results to other shares from here on: another model has another window."""
+        self._result_budget.resize(*shares)
+
     @property
     def counts(self) -> tuple[ToolCount, ...]:
         """The number of calls of each tool, without refused ones."""
@@ -318,6 +322,10 @@ class ResultBudget:
         self._each, self._together, self._measure = each, together, measure
         self._emit, self._readable, self._artifact_store = emit, readable, artifact_store
         self._warned = False
+
+    def resize(self, each: int, together: int) -> None:
+        """Set the tokens of one result, and of all results of a turn."""
+        self._each, self._together = each, together
 
     def turn(self, calls: int) -> TurnBudget:
         """Return the budget of a turn of ``calls`` calls."""

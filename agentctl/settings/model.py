@@ -103,6 +103,11 @@ class Settings(BaseSettings):
         "auto", "LLM_CLIENT", "answer",
         "call models by this client: auto (lean where it can), lean or litellm",
         Flag(CONTEXT, kind="choice", spellings=("--via",)), bare=True, needed_by=("model",))
+    fallbacks: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parsers.model_names)] = setting(
+        (), "LLM_FALLBACKS", "answer",
+        "models to go on with when the provider is down, gone or out of quota, in order",
+        Flag(CONTEXT, "A,B", "list", ("--fallbacks",)), bare=True, needed_by=("model",),
+        example="anthropic/claude-haiku-4-5,ollama/llama3.1")
     temperature: Temperature = setting(
         "auto", "TEMPERATURE", "answer",
         "send this temperature (0 to 2) or none; auto: 0 to servers on this host",

@@ -23,6 +23,7 @@ DURATION_ALLOWED = "a duration such as 30s, 5m, 2h or 1h30m, or plain seconds"
 TEMPERATURE_ALLOWED = 'a number from 0 to 2, such as 0.2, or "auto" or "none"'
 YES_ALLOWED = "true or false"
 NAMES_ALLOWED = "comma-separated names, or a TOML list of names"
+MODELS_ALLOWED = 'comma-separated provider/model, or a TOML list of them, such as ollama/llama3.1, or "none"'
 RULES_ALLOWED = "comma-separated rules, or a TOML list of rules, such as docker_restart(name=web)"
 URL_ALLOWED = "an address such as https://host:8080/v1"
 
@@ -198,6 +199,21 @@ def names(value: object) -> tuple[str, ...]:
                 raise ValueError(NAMES_ALLOWED + "; a name has letters, digits and _ . -")
             found[name] = None
     return tuple(found)
+
+
+def model_names(value: object) -> tuple[str, ...]:
+    """Return models as provider/model, or providers, in the order given, each once; "none" is an empty list."""
+    if _is_none(value):
+        return ()
+    items = [value] if isinstance(value, str) else value
+    if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
+        raise ValueError(MODELS_ALLOWED)
+    found = [part.strip() for item in items for part in item.split(",") if part.strip()]
+    if found and all(_is_none(name) for name in found):
+        return ()
+    if any(len(name) > 200 or not name.isprintable() or " " in name or _is_none(name) for name in found):
+        raise ValueError(MODELS_ALLOWED)
+    return tuple(dict.fromkeys(found))
 
 
 def rules(value: object) -> tuple[str, ...]:

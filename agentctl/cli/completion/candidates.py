@@ -165,7 +165,7 @@ def _setting_values(params: dict[str, Any], begun: str) -> Iterator[Word]:
 
     name = str(params.get("name") or "")
     field = Settings.model_fields.get(name)
-    named = {"llm_provider": _providers, "llm_model": _models, "agent": _agents}
+    named = {"llm_provider": _providers, "llm_model": _models, "fallbacks": _models, "agent": _agents}
     lists = dict.fromkeys(("tools", "allow", "ask", "deny"), _tools)
     if find := {**named, **lists}.get(name):
         yield from find({}, begun)
@@ -197,12 +197,12 @@ _KINDS = {
     **dict.fromkeys(("--workdir", "trust DIR"), FOLDERS),
 }
 #: Flags whose value is a list with commas.
-_LISTS = ("--tools", "--by")
+_LISTS = ("--tools", "--by", "--fallbacks")
 #: Flags, and arguments with their command, whose values are known.
 _FINDERS: dict[str, Callable[[dict[str, Any], str], Iterable[Word]]] = {
     **dict.fromkeys(("--provider", "providers test NAME"), _providers),
     "providers set-key NAME": _providers_with_keys,
-    **dict.fromkeys(("--model", "models PATTERN"), _models),
+    **dict.fromkeys(("--model", "--fallbacks", "models PATTERN"), _models),
     **dict.fromkeys(("--clear-overrun", "--clear-substitute", "--clear-miscount"), _qualified_models),
     **dict.fromkeys(("--agent", "agents show NAME"), _agents),
     **dict.fromkeys(("--tools", "--allow", "--deny", "tools show NAME", "policy check CALL"), _tools),

@@ -16,7 +16,7 @@ import anyio
 
 from agentctl.cli.doctor.findings import Finding, missing, ok, warning
 from agentctl.cli.ui.format import ceiling, money
-from agentctl.core.errors import LIMIT_NAMES, AuthFailed, EngineUnavailable, StateError
+from agentctl.core.errors import LIMIT_NAMES, AuthFailed, EngineUnavailable, StateError, UsageError
 from agentctl.core.limits import WINDOWS
 from agentctl.core.pricing import ModelFacts, Price, price_command, to_nano
 from agentctl.core.text import list_names, nearest
@@ -92,6 +92,19 @@ def check_key(loaded: Loaded, choice: ProviderChoice) -> tuple[Finding, ...]:
         found.append(ok("key", f"{loaded.names.get(field, name)} is set ({where})"))
     found += [warning("key", f"{empty} is set but empty", f"unset {empty}") for empty in loaded.empty_keys]
     return (*found, *_open_to_others(loaded.settings.config_dir, "key", 0o022, "other users can write to"))
+
+
+def check_fallbacks(loaded: Loaded, choice: ProviderChoice) -> tuple[Finding, ...]:
+    """Report which fallbacks would go on with a run, and which cannot; a wrong name keeps a run from starting."""
+    from agentctl.providers.fallback_choice import choose_fallbacks  # most users have none
+
+    try:
+        usable, left_out = choose_fallbacks(loaded, choice)
+    except UsageError as error:
+        return (missing("fallbacks", error.message, error.hint, stops=True),)
+    found = [warning("fallbacks", f"{name}: {error.message}", error.hint) for name, error in left_out.items()]
+    names = ", ".join(f"{one.provider}/{one.model}" for one in usable.values())
+    return (*([ok("fallbacks", f"{names}: go on where {choice.provider} fails")] if names else []), *found)
 
 
 def _check_other_key(provider: str) -> Finding:

@@ -112,6 +112,8 @@ def _checks_for(
     elif chosen.error is not None and chosen.error.kind == "auth":
         error = chosen.error
         due.append(DoctorCheck("key", lambda: (missing("key", error.message, _key_hint(error), stops=True),), _FILES_S))
+    if choice is not None and settings.fallbacks and choice.provider != "builtin":
+        due.append(DoctorCheck("fallbacks", partial(checks.check_fallbacks, loaded, choice), _FILES_S))
     if chosen.facts is not None:
         due.append(DoctorCheck("price", partial(checks.check_price, chosen.facts), _FILES_S))
     workspace = settings.workdir if settings.workdir and is_folder(settings.workdir) else Path.cwd()

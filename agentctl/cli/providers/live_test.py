@@ -49,7 +49,7 @@ def try_providers(
     from agentctl.cli.exit_codes import status_named
     from agentctl.core.errors import UsageError
     from agentctl.core.text import safe_text
-    from agentctl.runner.assemble import providers_under_test
+    from agentctl.runner.provider_trial import overall_status, providers_under_test
     from agentctl.settings import load_settings
 
     as_json = wants_json(output, json=json)
@@ -67,8 +67,6 @@ def try_providers(
     under_test = providers_under_test(loaded, tested, model_named=model is not None)
     print_stderr(_ceiling(under_test, loaded, free=free))
     results = _run_tests(under_test, loaded, free=free)
-    from agentctl.runner.provider_trial import overall_status
-
     status = overall_status(results)
     if as_json:
         _print(results, loaded, free=free, status=status)

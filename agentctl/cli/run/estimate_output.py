@@ -9,7 +9,7 @@ from functools import partial
 
 from agentctl.budget.rules import LimitState, Wait, WorstCase
 from agentctl.cli.documents import Document, as_json, breaker_document, error_info, in_unit, moment, usd
-from agentctl.cli.error_output import print_error
+from agentctl.cli.error_output import print_error, print_stderr
 from agentctl.cli.exit_codes import exit_status, status_named
 from agentctl.cli.invocation import Form
 from agentctl.cli.ui.columns import Column, Page, stdout_page
@@ -17,7 +17,7 @@ from agentctl.cli.ui.format import Paint, amount, limit, money, seconds
 from agentctl.cli.ui.summary import is_retry_hint, retry_command
 from agentctl.core.errors import Unit
 from agentctl.core.limits import WINDOWS
-from agentctl.core.pricing import Price
+from agentctl.core.pricing import ModelFacts, Price
 from agentctl.core.version import __version__
 from agentctl.ledger.forecast import DAYS, LEAST_RUNS, Percentiles, RunStatistics
 from agentctl.runner.estimate import RUN, Estimate, remaining_of
@@ -47,13 +47,17 @@ def print_estimate(
     ``command`` is the command line that would repeat it.
     """
     from agentctl.cli.signals import run_cancellable
-    from agentctl.runner.assemble import estimate_run
+    from agentctl.runner.assemble import estimate_run, fallbacks_of, plan_of
 
     found = run_cancellable(partial(estimate_run, loaded, choice, task, data=data, labels=labels))
+    usable, unusable = fallbacks_of(loaded, choice, plan_of(loaded, choice, labels={}).limits)
+    fallbacks = [fallback.provider.facts for fallback in usable]
+    for said in unusable:
+        print_stderr(f"warning: {said}")
     if form == "text":
-        print(_text(found, choice, stdout_page()))
+        print(_text(found, choice, fallbacks, stdout_page()))
     else:
-        document = _document(found)
+        document = _document(found, fallbacks)
         print(as_json({"event": "run_estimated", **document} if form == "jsonl" else document, line=form == "jsonl"))
     sys.stdout.flush()
     if found.refusal is None:
@@ -64,9 +68,10 @@ def print_estimate(
     return exit_status(found.refusal).value
 
 
-def _text(found: Estimate, choice: ProviderChoice, page: Page) -> str:
+def _text(found: Estimate, choice: ProviderChoice, fallbacks: Sequence[ModelFacts], page: Page) -> str:
     at = f"{found.forecast.as_of.astimezone():%Y-%m-%d %H:%M:%S %Z}"
-    rows = [line for line in (*_who(found, choice), *_what(found)) if line[1]]
+    others = (("" if place else "fallbacks", f"{one.name}: {_price(one.price)}") for place, one in enumerate(fallbacks))
+    rows = [line for line in (*_who(found, choice), *others, *_what(found)) if line[1]]
     parts = [page.prose(f"Estimate as of {at}; nothing was sent or spent."), page.fields(rows)]
     if found.facts.metered:
         parts.append(_headroom(found, page))
@@ -188,7 +193,7 @@ def _remarks(found: Estimate) -> Iterator[str]:
         yield "The first call would wait for amounts that other runs hold."
 
 
-def _document(found: Estimate) -> Document:
+def _document(found: Estimate, fallbacks: Sequence[ModelFacts]) -> Document:
     facts, forecast, cost, answer = found.facts, found.forecast, found.cost, found.forecast.answer
     error, status = (None, "done") if found.refusal is None else error_info(found.refusal)
     above = [{"run_id": one.run_id, "name": one.limit, **_limit(one)} for one in forecast.rooms if _is_above(one)]
@@ -204,6 +209,14 @@ def _document(found: Estimate) -> Document:
         "provider": facts.provider,
         "provider_chosen_by": found.provider_chosen_by,
         "model": facts.model,
+        "fallbacks": [
+            {
+                "provider": one.provider,
+                "model": one.model,
+                "price": None if one.price is None else _price_document(one.price),
+            }
+            for one in fallbacks
+        ],
         "labels": dict(found.labels),
         "price": None if facts.price is None else _price_document(facts.price),
         **({"held_at_price": _price_document(forecast.price)} if forecast.price not in (None, facts.price) else {}),

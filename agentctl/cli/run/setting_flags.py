@@ -37,6 +37,13 @@ SETTING_FLAGS: dict[str, Any] = {
         panel="Context",
         help="Call models by this client (default auto).",
     ),
+    "fallbacks": _flag(
+        list[str] | None,
+        "--fallbacks",
+        metavar="A,B",
+        panel="Context",
+        help="Models to go on with when the provider is down, gone or out of quota, in order (may be repeated).",
+    ),
     "temperature": _flag(
         str | None,
         "--temperature",

@@ -31,6 +31,7 @@ from agentctl.core.events import (
     ModelSubstituted,
     Noted,
     ObeyedFilesChanged,
+    ProviderReplaced,
     Record,
     RunFinished,
     RunStarted,
@@ -219,6 +220,8 @@ def event_lines(event: Event, meter: Meter, *, verbose: bool) -> tuple[ScreenLin
             return (_warning(f"{use.name}: {share} % used ({used})"),)
         case CallRetried():
             return (ScreenLine(f"retrying in {seconds(event.seconds)}: {event.reason}"),)
+        case ProviderReplaced():
+            return (_warning(f"{event.failed} failed ({event.message}): going on with {meter.chosen.name}"),)
         case CallWaited():
             most = "" if event.at_most_s is None else f", {seconds(event.at_most_s)} at most"
             return (ScreenLine(describe_wait(event) + most),)

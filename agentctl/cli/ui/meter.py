@@ -22,6 +22,7 @@ from agentctl.core.events import (
     Event,
     LimitsMeasured,
     ModelAnswered,
+    ProviderReplaced,
     Record,
     RunFinished,
     RunStarted,
@@ -141,6 +142,9 @@ def advance(meter: Meter, event: Event, at: datetime | None = None) -> Meter:
             return _waiting_for(meter, f"waiting for the ledger: {event.reason}", at)
         case CallRetried():
             return _waiting_for(meter._replace(answer=""), f"retrying: {event.reason}", at)
+        case ProviderReplaced():
+            chosen = meter.chosen._replace(provider=event.provider, model=event.model, provider_chosen_by="fallback")
+            return _waiting_for(meter._replace(chosen=chosen, answer=""), "getting ready", at)
         case AnswerStreamed():
             meter = meter if meter.answer else _waiting_for(meter, "answering", at)
             before = "" if event.kind == "restart" else meter.answer

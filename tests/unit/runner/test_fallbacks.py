@@ -1,0 +1,88 @@
+"""Fallbacks: after which errors another provider goes on, and what of the last one's conversation it gets."""
+
+from __future__ import annotations
+
+import pytest
+
+from agentctl.budget.breaker import ClampExceeded, DoubtExceeded, NotRecovered
+from agentctl.core.errors import (
+    AgentctlError,
+    AuthFailed,
+    ContextOverflow,
+    ModelGone,
+    ProviderUnavailable,
+    QuotaExceeded,
+    RateLimited,
+    Refused,
+    Rejected,
+    RunTimeout,
+    Silent,
+    StateError,
+    Unreachable,
+)
+from agentctl.core.events import Event
+from agentctl.core.messages import Message, Thought, ToolCall
+from agentctl.runner.conversation import Conversation
+from agentctl.runner.fallbacks import _short_id, may_fall_back
+from agentctl.settings.parsers import model_names
+
+
+@pytest.mark.parametrize(
+    ("error", "first", "later"),
+    [
+        *((kind, True, True) for kind in (ProviderUnavailable, Unreachable, Silent, ModelGone, RateLimited)),
+        *((kind, True, True) for kind in (QuotaExceeded, NotRecovered)),
+        *((kind, False, True) for kind in (AuthFailed, Rejected)),
+        *((kind, False, False) for kind in (ClampExceeded, DoubtExceeded, ContextOverflow, Refused, RunTimeout)),
+        (StateError, False, False),
+    ],
+)
+def test_fallbacks_follow_failures_of_a_provider_and_nothing_else(
+    error: type[AgentctlError], first: bool, later: bool
+) -> None:
+    assert may_fall_back(error("x"), is_fallback=False) is first
+    assert may_fall_back(error("x"), is_fallback=True) is later
+
+
+async def test_another_provider_gets_no_signed_thoughts_and_ids_that_it_takes() -> None:
+    async def emit(event: Event) -> None:
+        return None
+
+    def prune(messages: tuple[Message, ...], *_: object, **__: object) -> tuple[Message, ...]:
+        return messages
+
+    conversation = Conversation(prune=prune, emit=emit)
+    plain = Message("user", "look")
+    await conversation.add(plain)
+    call = ToolCall("toolu_01ABCDEFGHIJKLMNOP", "system_memory", {})
+    await conversation.add(Message("assistant", "I look.", (call,), thoughts=(Thought("hm", "signature"),)))
+    await conversation.add(Message("tool", "half", tool_call_id=call.id))
+    conversation.adopt(Conversation(prune=prune, emit=emit, limit=5), ids=_short_id)
+    first, said, result = conversation.messages
+    assert first is plain
+    assert (said.thoughts, said.text) == ((), "I look.")
+    assert said.tool_calls[0].id == result.tool_call_id
+    assert len(result.tool_call_id or "") == 9
+    assert (result.tool_call_id or "").isalnum()
+    assert _short_id("abcDEF123") == "abcDEF123"
+    assert conversation.limit == 5
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ("none", ()),
+        (["none"], ()),
+        ("a/b, c ,a/b", ("a/b", "c")),
+        (["ollama/qwen2.5:7b", "openrouter/meta/llama-3"], ("ollama/qwen2.5:7b", "openrouter/meta/llama-3")),
+        ("", ()),
+    ],
+)
+def test_names_of_models_are_read_in_order(value: object, found: tuple[str, ...]) -> None:
+    assert model_names(value) == found
+
+
+@pytest.mark.parametrize("value", [5, ["a", 5], "a b", "a,none", "x" * 201, {"a": "b"}])
+def test_what_is_no_list_of_models_is_refused(value: object) -> None:
+    with pytest.raises(ValueError, match="comma-separated provider/model"):
+        model_names(value)
