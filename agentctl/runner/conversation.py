@@ -36,8 +36,9 @@ class Conversation:
     ``limit`` is the most tokens of a request; 0: no size is reported. At ``warn_percent`` of it one warning is emitted,
     unless messages were cut before. ``counter`` chooses how to count before each request, and learns from reported
     usage; without one ``measure`` counts. ``detector`` checks whether the server reads all of a request; None: no
-    check. ``summaries`` asks the model for summaries of removed messages; None: agentctl's own notes are used.
-    ``economics`` weighs what a cut costs and saves; None: the price is unknown.
+    check. ``summaries`` asks the model for summaries of removed messages; None: agentctl's own notes are used, and
+    ``no_summaries`` says why at the first cut, if that is not as the user wants it. ``economics`` weighs what a cut
+    costs and saves; None: the price is unknown.
     """
 
     def __init__(
@@ -51,10 +52,12 @@ class Conversation:
         counter: TokenCounter | None = None,
         detector: TruncationDetector | None = None,
         summaries: Summarizer | None = None,
+        no_summaries: str = "",
         economics: CacheEconomics | None = None,
     ) -> None:
         self._prune, self._emit, self._limit, self._measure = prune, emit, limit, measure
         self._counter, self._detector, self._summaries = counter, detector, summaries
+        self._no_summaries = no_summaries
         self._economics = economics or CacheEconomics()
         self._warn_percent, self._is_warned = warn_percent, False
         self._most: int | None = None
@@ -136,20 +139,28 @@ class Conversation:
         If a summary pays, or is always wanted, cut a little earlier, so that the request for it has room; otherwise cut
         as late as possible.
         """
-        messages, measure, summaries = self._messages, self._measure, self._summaries
+        messages, measure, summaries, why = self._messages, self._measure, self._summaries, ""
         room = None if summaries is None else summaries.room(measure, self._most)
         if summaries is not None and room is not None:
-            fitted = messages
+            fitted, why = messages, "what must stay leaves no room for one"
             with suppress(ContextOverflow):
                 fitted = self._prune(messages, offered, measure=measure, most=room, trial=True)
             if fitted != messages and (summaries.always or self._pays(fitted, offered, written=summaries.most)):
-                fitted = self._prune(messages, offered, measure=measure, most=room)
                 from agentctl.runner.summaries import PendingCut  # noqa: PLC0415 - loaded with ``summaries``
 
-                cutting = PendingCut(self._sent, offered, messages, fitted, self._most, again=self._was_cut)
-                summarized = await summaries.summarize(cutting, measure)
-                return summarized or fitted, summarized is not None
-        return self._prune(messages, offered, measure=measure, most=self._most), False
+                grown = self._size(messages, fitted, offered, written=0).before - self._economics.left
+                cutting = PendingCut(self._sent, offered, messages, fitted, self._most, self._was_cut, grown)
+                if not (why := summaries.refusal(cutting, measure)):
+                    fitted = self._prune(messages, offered, measure=measure, most=room)
+                    summarized = await summaries.summarize(cutting._replace(fitted=fitted), measure)
+                    return summarized or fitted, summarized is not None
+        fitted = self._prune(messages, offered, measure=measure, most=self._most)
+        if fitted != messages and summaries is not None:
+            await summaries.explain(why)
+        elif fitted != messages and self._no_summaries:
+            await self._emit(Noted(self._no_summaries))
+            self._no_summaries = ""
+        return fitted, False
 
     def _pays(self, fitted: tuple[Message, ...], offered: tuple[ToolSpec, ...], *, written: int) -> bool:
         return self._economics.summary_pays(self._size(self._messages, fitted, offered, written=written))
@@ -238,7 +249,7 @@ def open_conversation(
     if not facts.metered:
         return Conversation(prune=prune, emit=emit, measure=plan.measure or PLAIN)
     from agentctl.context.window_check import TruncationDetector  # noqa: PLC0415 - not for builtin
-    from agentctl.runner.summaries import summarizer_for  # noqa: PLC0415
+    from agentctl.runner.summaries import summarizer_for, why_no_summaries  # noqa: PLC0415
 
     return Conversation(
         prune=prune,
@@ -248,6 +259,7 @@ def open_conversation(
         measure=plan.measure or PLAIN,
         counter=counter if plan.measure is None else None,
         summaries=summarizer_for(plan, calls, emit),
+        no_summaries=why_no_summaries(plan, facts),
         detector=TruncationDetector(facts),
         economics=CacheEconomics(price=facts.price, most_turns=most_turns),
     )

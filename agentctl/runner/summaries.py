@@ -11,6 +11,7 @@ from agentctl.context.tokens import BYTES_PER_TOKEN, PLAIN, Measure
 from agentctl.core.errors import ProviderError
 from agentctl.core.events import Emit, Noted
 from agentctl.core.messages import Completion, Message, Request, ToolSpec
+from agentctl.core.pricing import ModelFacts
 from agentctl.runner.model_calls import ModelCalls
 from agentctl.runner.plan import Plan
 
@@ -18,6 +19,7 @@ _SHARE = 12  # a summary has at most a twelfth of the context budget, even if it
 _GAIN = 4  # a quarter of the room must be new since the last cut, to keep summaries rare
 _LEAST = 100  # tokens: a shorter summary is not better than agentctl's own lines
 _MOST_FAILURES = 2
+NO_SUMMARY = "no summary was asked for, and a few lines replace the removed messages"
 _BYTES_PER_TOKEN = 8  # at most: the bound of the next request counts bytes, and a token can be many spaces
 _REQUEST = (
     "Stop here for once: the conversation no longer fits, and its older part will be removed. Write down what must not "
@@ -31,7 +33,7 @@ class PendingCut(NamedTuple):
     """A cut before it is made: ``before`` becomes ``fitted``; ``sent`` is the last request, with ``tools``.
 
     ``most`` is how many tokens a request may have, if the provider has shown that this is less than the limit.
-    ``again``: the last request was cut, too.
+    ``again``: the last request was cut, too. ``grown`` is by how many tokens the conversation grew since the last cut.
     """
 
     sent: tuple[Message, ...]
@@ -40,20 +42,21 @@ class PendingCut(NamedTuple):
     fitted: tuple[Message, ...]
     most: int | None = None
     again: bool = False
+    grown: int = 0
 
 
 class Summarizer:
     """Asks the model of one run for summaries. The request repeats the last one, so the provider's cache serves it.
 
     ``limit`` is how many tokens a request may have, ``tokens`` how many a summary. ``always``: ask whether it pays or
-    not. After two failed or useless summaries in a row no more are requested.
+    not, and say once why if a cut gets none. After two failed or useless summaries in a row no more are requested.
     """
 
     def __init__(self, *, calls: ModelCalls, emit: Emit, limit: int, tokens: int, always: bool = False) -> None:
         self._calls, self._emit, self._limit, self.always = calls, emit, limit, always
         self._most = min(tokens, limit // _SHARE)
-        self._request = Message("user", _REQUEST.format(words=self._most * 3 // 5))
-        self._failures = self._after = 0
+        self._request = _request(self._most)
+        self._failures, self._has_explained = 0, False
 
     @property
     def most(self) -> int:
@@ -77,6 +80,25 @@ class Summarizer:
         limit = self._limit if most is None else min(self._limit, most)
         return limit - measure.message(self._request) - self._most
 
+    def refusal(self, cutting: PendingCut, measure: Measure) -> str:
+        """Return why the model is not asked for a summary of a cut; "" if it is. A cut without one may come later."""
+        replaced, room = _replaced_tokens(cutting, measure), self._room(measure, cutting.most)
+        if not cutting.sent:
+            return "there is no request to continue"
+        if replaced < 2 * (_LEAST if self.always else self._most):
+            return f"it removes only {replaced:,} tokens" if replaced else "it removes no whole message"
+        if measure.request(cutting.sent, cutting.tools) > room:
+            return "the last request leaves no room for one in the context"
+        if not self.always and (cutting.again or cutting.grown < room // _GAIN):  # few and useful
+            return "little is new since the last cut"
+        return ""
+
+    async def explain(self, why: str) -> None:
+        """Say why a cut has no summary, once in a run, if one is always wanted."""
+        if why and self.always and not self._has_explained:
+            self._has_explained = True
+            await self._emit(Noted(f"{NO_SUMMARY}: {why}"))
+
     async def summarize(self, cutting: PendingCut, measure: Measure) -> tuple[Message, ...] | None:
         """Return the cut conversation with the model's summary in it; None if our own notes must replace it.
 
@@ -84,43 +106,33 @@ class Summarizer:
             Overrun: it cost more than its hold.
             StateError: the ledger cannot be written; what was sent stays held.
         """
-        gone = tuple(_removed(cutting.before, cutting.fitted))
-        replaced = measure.conversation(gone) + measure.text(read_notes(cutting.before)[0])
-        may_ask = self._is_affordable(cutting, measure)
-        if self.is_over or not gone or replaced < 2 * self._most or not may_ask:
+        if self.is_over or self.refusal(cutting, measure):
             return None
-        answer = await self._ask(cutting)
+        replaced = _replaced_tokens(cutting, measure)
+        most = min(self._most, replaced // 2)
+        answer = await self._ask(cutting, most)
         if answer is None:
+            await self.explain("the limits leave no room for one")
             return None
-        found = answer if isinstance(answer, str) else self._accept(answer, cutting, replaced, measure)
+        found = answer if isinstance(answer, str) else self._accept(answer, cutting, replaced, most, measure)
         if isinstance(found, str):
             await self._note_failure(found)
             return None
         self._failures = 0
         return found
 
-    def _is_affordable(self, cutting: PendingCut, measure: Measure) -> bool:
-        """Return whether the request fits, and enough is new since the last cut."""
-        before, after = measure.conversation(cutting.before), measure.conversation(cutting.fitted)
-        grown, self._after = before - self._after, after
-        room = self._room(measure, cutting.most)
-        if not cutting.sent or cutting.again or grown < room // _GAIN:
-            return False
-        asked = measure.request(cutting.sent, cutting.tools)
-        return asked <= room
-
-    async def _ask(self, cutting: PendingCut) -> Completion | str | None:
+    async def _ask(self, cutting: PendingCut, most: int) -> Completion | str | None:
         """Return the answer, or a text that says why there is none; None if nothing was sent."""
         model = self._calls.facts.model
-        then = plain_bound(Request(model, cutting.fitted, cutting.tools)) + _BYTES_PER_TOKEN * self._most
-        asked = (*cutting.sent, self._request)
+        then = plain_bound(Request(model, cutting.fitted, cutting.tools)) + _BYTES_PER_TOKEN * most
+        asked = (*cutting.sent, self._request if most == self._most else _request(most))
         try:
-            return await self._calls.summary(asked, cutting.tools, most=self._most, then=then)
+            return await self._calls.summary(asked, cutting.tools, most=most, then=then)
         except ProviderError as error:
             return f"failed ({error.message})"
 
     def _accept(
-        self, answer: Completion, cutting: PendingCut, replaced: int, measure: Measure
+        self, answer: Completion, cutting: PendingCut, replaced: int, most: int, measure: Measure
     ) -> tuple[Message, ...] | str:
         """Return the conversation with the summary in it, or a text that says why the summary is useless."""
         if answer.stop == "refusal":
@@ -131,7 +143,7 @@ class Summarizer:
             return "is empty"
         if 2 * measure.text(said) > replaced:
             return "is longer than half of what it replaces"
-        text = PLAIN.cut_middle(measure.cut_middle(said, self._most), self._most * _BYTES_PER_TOKEN // BYTES_PER_TOKEN)
+        text = PLAIN.cut_middle(measure.cut_middle(said, most), most * _BYTES_PER_TOKEN // BYTES_PER_TOKEN)
         room = self._room(measure, cutting.most) - measure.beside(cutting.tools)
         fitted = replace_notes(cutting.fitted, text, room=room, measure=measure)
         if fitted is None or measure.conversation(fitted) >= measure.conversation(cutting.before):
@@ -163,6 +175,23 @@ def summarizer_for(plan: Plan, calls: ModelCalls, emit: Emit) -> Summarizer | No
     if min(plan.summary_tokens, limit // _SHARE) < _LEAST:
         return None
     return Summarizer(calls=calls, emit=emit, limit=limit, tokens=plan.summary_tokens, always=always)
+
+
+def why_no_summaries(plan: Plan, facts: ModelFacts) -> str:
+    """Return why no cut of a run can have the summary that its settings always want; "" if they can, or want none."""
+    if plan.summaries != "always" or min(plan.summary_tokens, plan.context_limit(facts) // _SHARE) >= _LEAST:
+        return ""
+    return f"{NO_SUMMARY}: one needs a context of at least {_LEAST * _SHARE:,} tokens"
+
+
+def _request(most: int) -> Message:
+    return Message("user", _REQUEST.format(words=most * 3 // 5))
+
+
+def _replaced_tokens(cutting: PendingCut, measure: Measure) -> int:
+    """Return the tokens of what a summary of a cut would stand for: the removed messages, and the notes before it."""
+    gone = tuple(_removed(cutting.before, cutting.fitted))
+    return measure.conversation(gone) + measure.text(read_notes(cutting.before)[0]) if gone else 0
 
 
 def _removed(before: Iterable[Message], fitted: Iterable[Message]) -> Iterator[Message]:

@@ -25,7 +25,7 @@ from agentctl.core.messages import Completion, Delta, Message, Request, Usage
 from agentctl.core.pricing import FREE, ModelFacts, Price
 from agentctl.ledger import SqliteLedger
 from agentctl.providers.scripted import ScriptedProvider, Step
-from agentctl.runner.conversation import Conversation
+from agentctl.runner.conversation import Conversation, open_conversation
 from agentctl.runner.model_calls import ModelCalls
 from agentctl.runner.plan import Plan
 from agentctl.runner.summaries import PendingCut, Summarizer, summarizer_for
@@ -107,14 +107,26 @@ def talk(
     return Talk(ledger, plan, said, facts)
 
 
-async def test_cuts_that_gain_little_get_no_summaries(ledger: SqliteLedger) -> None:
+async def test_cuts_that_gain_little_get_summaries_only_if_they_are_always_wanted(ledger: SqliteLedger) -> None:
     """The kept part fills the context, so every other turn is a cut: another tool made 463 summaries in one night."""
-    told = talk(ledger, plan=PLAN._replace(summary_tokens=100))
-    await told.begin()
+    cheap = Price(Decimal(1), Decimal("0.01"))
+    told = talk(ledger, plan=AUTO._replace(summary_tokens=100), facts=replace(FACTS, price=cheap))
+    await told.begin(CacheEconomics(cheap))
     await told.conversation.add(Message("user", "word " * 2_000))
     await told.turns(40)
     assert len(told.cuts) >= 10
-    assert len(told.asked) == 1
+    assert len(told.asked) <= 1
+
+
+async def test_summaries_that_are_always_wanted_are_asked_for_at_each_cut(ledger: SqliteLedger) -> None:
+    told = talk(ledger)
+    await told.begin()
+    await told.conversation.add(Message("user", "word " * 2_000))
+    await told.turns(40, "y" * 800)
+    assert len(told.cuts) >= 10
+    assert told.cuts == ["model"] * len(told.cuts)
+    assert len(told.asked) == len(told.cuts)
+    assert told.diary.of(Noted) == []
 
 
 async def test_a_summary_of_blanks_makes_the_next_hold_no_dearer_than_was_foreseen(ledger: SqliteLedger) -> None:
@@ -134,17 +146,18 @@ async def test_a_summary_of_blanks_makes_the_next_hold_no_dearer_than_was_forese
     assert max(len(request.messages[1].text) for request in told.provider.heard) < most
 
 
-async def test_a_cut_right_behind_a_cut_gets_no_summary_of_its_own(ledger: SqliteLedger) -> None:
-    told = talk(ledger)
+@pytest.mark.parametrize("plan", [PLAN, AUTO], ids=["always", "auto"])
+async def test_a_cut_right_behind_a_cut_gets_a_summary_only_if_always(ledger: SqliteLedger, plan: Plan) -> None:
+    told = talk(ledger, plan=plan)
     await told.begin()
-    await told.turns(8)
-    before = len(told.cuts)
-    for first in range(100, 140, 10):  # each time as much as there is room for, after a cut as after none
-        for number in range(4):
-            for message in turn(first + number, "z" * 2_400):
-                await told.conversation.add(message)
-        await told.turns(1, first=first + 9)
-    assert told.cuts[before:] == ["model", "lines", "lines", "lines"]
+    assert told.summaries is not None
+    before = (SYSTEM, TASK, *(one for number in range(9) for one in turn(number, RESULT)))
+    fitted = PLAN.fit(FACTS, before, (), most=told.summaries.room(PLAIN))
+    cutting = PendingCut(before[:-4], (), before, fitted, grown=3_000)
+    assert told.summaries.refusal(cutting, PLAIN) == ""
+    for again in (cutting._replace(again=True), cutting._replace(grown=100)):
+        why = told.summaries.refusal(again, PLAIN)
+        assert why == ("" if plan is PLAN else "little is new since the last cut")
 
 
 @pytest.mark.parametrize(("output", "pays"), [("0.1", True), ("100", False)])
@@ -180,15 +193,57 @@ async def test_run_that_cannot_use_summaries_asks_for_none_and_keeps_no_room(
     assert (told.asked, "model" in told.cuts) == ([], False)
 
 
-async def test_small_cut_asks_for_no_summary(ledger: SqliteLedger) -> None:
+async def test_small_cut_has_no_summary_and_one_line_says_so_once(ledger: SqliteLedger) -> None:
     told = talk(ledger)
     await told.begin()
-    await told.turns(6, "short " * 30)
-    await told.turns(1, "y" * 40_000, first=6)
+    await told.turns(2, "short " * 20)
+    await told.turns(1, "y" * 40_000, first=2)
     await told.conversation.prepare(())
-    (cut,) = told.diary.of(ContextPruned)
-    assert cut.messages_cut > 0
-    assert told.asked == []
+    assert (told.cuts, told.asked) == (["lines"], [])
+    assert told.summaries is not None
+    await told.summaries.explain("another reason")
+    (said,) = [note.text for note in told.diary.of(Noted)]
+    assert said.startswith("no summary was asked for, and a few lines replace the removed messages: it removes ")
+
+
+@pytest.mark.parametrize(("plan", "notes"), [(PLAN, 1), (AUTO, 0)], ids=["always", "auto"])
+async def test_a_context_too_small_for_summaries_says_so_at_its_first_cut(
+    ledger: SqliteLedger, plan: Plan, notes: int
+) -> None:
+    told = talk(ledger, plan=plan._replace(max_context_tokens=1_100))
+    await told.begin()
+    told.conversation = open_conversation(told.plan, told.calls, told.diary.emit, None, most_turns=30)
+    for message in (SYSTEM, TASK):
+        await told.conversation.add(message)
+    assert told.diary.of(Noted) == []
+    await told.turns(8, "y" * 800)
+    assert len(told.cuts) > 1
+    said = [note.text for note in told.diary.of(Noted) if "summary" in note.text]
+    assert len(said) == notes
+    assert all(one.endswith(": one needs a context of at least 1,200 tokens") for one in said)
+
+
+async def test_the_room_for_a_summary_is_given_back_where_none_is_asked_for(ledger: SqliteLedger) -> None:
+    told = talk(ledger)
+    await told.begin()
+    await told.turns(2, "short " * 20)
+    await told.turns(1, "y" * 14_000, first=2)
+    sent = await told.conversation.prepare(())
+    assert told.summaries is not None
+    room = told.summaries.room(PLAIN)
+    assert room is not None
+    assert room < PLAIN.conversation(sent) <= 4_000
+    assert (told.cuts, told.asked, told.diary.of(Noted)) == ([], [], [])
+
+
+async def test_limits_without_room_for_a_summary_are_named_once(ledger: SqliteLedger) -> None:
+    told = talk(ledger, plan=PLAN._replace(limits=CostLimit(max_tokens_per_task=30_000)))
+    await told.begin()
+    await told.turns(10)
+    assert set(told.cuts) == {"lines"}
+    said = [note.text for note in told.diary.of(Noted)]
+    assert len(said) == 1
+    assert said[0].endswith(": the limits leave no room for one")
 
 
 async def test_summary_longer_than_half_of_what_it_replaces_is_not_used(ledger: SqliteLedger) -> None:
