@@ -148,7 +148,8 @@ class ModelFacts:
     ``metered`` is False if there is no language model (builtin), so neither tokens nor dollars. ``unbounded`` says why
     no bound exists (a router, an unknown fee), or is None. ``may_cut``: the server may silently truncate a prompt that
     is too long for its window. ``base_url`` is the address of the API, without credentials; "" is the provider's own.
-    ``own_host``: a server of this host answers. ``responses``: the model speaks only the Responses format.
+    ``own_host``: a server of this host answers. ``responses``: the model must be called in the
+    Responses format, as it speaks no other ("only") or takes tools in no other ("tools").
     """
 
     provider: str
@@ -165,7 +166,7 @@ class ModelFacts:
     may_cut: bool = False
     base_url: str = ""
     own_host: bool = False
-    responses: bool = False
+    responses: Literal["", "only", "tools"] = ""
 
     @property
     def may_load(self) -> bool:

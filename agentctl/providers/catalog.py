@@ -131,6 +131,7 @@ class Catalog:
             fee = unknown_fee(row) if ours is None else None
             unbounded = None if fee is None else f"its price row has an unknown fee: {fee}"
         declared = line or ours
+        by_tools = known_endpoint and not own_host and _matches(name, own.responses)
         return ModelFacts(
             provider,
             model,
@@ -141,7 +142,7 @@ class Catalog:
             reasoning=_reasons(row, name, own),
             unbounded=unbounded,
             known_endpoint=known_endpoint,
-            responses=mode == "responses",
+            responses="only" if mode == "responses" else "tools" if by_tools else "",
         )
 
     def price_of(
@@ -209,8 +210,7 @@ class Catalog:
         with suppress(StateError):
             ours = {*self._own().lines, *self.prices}
             found = [name for name in among if f"{name}/{model}" in ours or self._row(name, model)]
-            maker = maker_of(model)
-            return tuple(sorted(found, key=lambda name: (name not in MAKERS, name != maker)))
+            return tuple(sorted(found, key=lambda name: (name not in MAKERS, name != maker_of(model))))
         return ()
 
     def near(self, provider: str, model: str) -> str:
@@ -325,6 +325,7 @@ class OwnPrices(NamedTuple):
     routers: tuple[str, ...]
     searching: tuple[str, ...]
     answering: tuple[str, ...]
+    responses: tuple[str, ...]
     checked: str
     released: date
     digest: str
@@ -344,8 +345,7 @@ def read_table(path: Path | None = None) -> PriceTable:
         raise StateError(f"litellm's price table {path} cannot be read: {reason}", hint=_HINT) from exc
     if found is None:
         raise StateError(f"litellm's price table {path} cannot be read: it has no rows", hint=_HINT)
-    rows, digest = found
-    return PriceTable(rows, _version(path), digest)
+    return PriceTable(found[0], _version(path), found[1])
 
 
 @lru_cache(maxsize=1)
@@ -354,8 +354,7 @@ def _parse(data: bytes) -> tuple[Mapping[str, PriceRow], str] | None:
     parsed = json.loads(data, parse_float=Decimal)
     if not isinstance(parsed, dict):
         return None
-    rows = {name: row for name, row in parsed.items() if isinstance(row, dict)}
-    return rows, hashlib.sha256(data).hexdigest()
+    return {name: row for name, row in parsed.items() if isinstance(row, dict)}, hashlib.sha256(data).hexdigest()
 
 
 def _installed_table() -> Path:
@@ -394,6 +393,7 @@ def _own_prices(data: bytes) -> OwnPrices:
         routers=tuple(names["routers"]),
         searching=tuple(names["searching"]),
         answering=tuple(names["answering"]),
+        responses=tuple(names["responses"]),
         checked=checked["litellm"],
         released=checked["released"],
         digest=hashlib.sha256(data).hexdigest(),

@@ -149,7 +149,7 @@ class RemoteProvider(LLMProvider):
             if (foreign := foreign_model_error(self.provider, self.model, owners)) is not None:
                 raise foreign
         facts = self.catalog.facts(self.provider, self.model, own_host=own, known_endpoint=known, kind=self.kind)
-        choose_client(self.kind, self._via, responses=facts.name if facts.responses else "")
+        choose_client(self.kind, self._via, facts)
         ceiling = None if self._own is None else self._own.output_ceiling
         return replace(
             facts,

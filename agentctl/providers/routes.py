@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 from agentctl.core.errors import UsageError
 from agentctl.core.messages import Request
+from agentctl.core.pricing import ModelFacts
 from agentctl.core.text import safe_text
 from agentctl.providers.stream_readers import (
     AnthropicReader,
@@ -100,10 +101,17 @@ ROUTES: Mapping[str, Route] = MappingProxyType(
 )
 
 
-def choose_client(provider: str, via: Via = "auto", *, responses: str = "") -> Client:
+_RESPONSES: Mapping[str, str] = {
+    "": "",
+    "only": "speaks only the Responses format",
+    "tools": "takes tools only in the Responses format",
+}
+
+
+def choose_client(provider: str, via: Via = "auto", facts: ModelFacts | None = None) -> Client:
     """Return the client that calls a provider: the lean one if it speaks the format, unless ``via`` says litellm.
 
-    ``responses`` is the name of a model that speaks only the Responses format.
+    ``facts`` are those of the model, if one is named: some must be called in a format of their own.
 
     Raises:
         UsageError: ``via`` is another word, or the client that it names cannot call the provider.
@@ -118,12 +126,13 @@ def choose_client(provider: str, via: Via = "auto", *, responses: str = "") -> C
                 hint="--via auto (or LLM_CLIENT=auto) calls it by the lean client",
             )
         return "litellm"
-    if responses and via == "lean":
+    must = "" if facts is None else _RESPONSES[facts.responses]
+    if facts is not None and must and via == "lean":
         raise UsageError(
-            f"{responses} speaks only the Responses format, which the lean client does not speak",
+            f"{facts.name} {must}, which the lean client does not speak",
             hint="--via auto (or LLM_CLIENT=auto) calls it through litellm",
         )
-    if route is not None and route.wire is not None and not responses:
+    if route is not None and route.wire is not None and not must:
         return "lean"
     if via == "lean":
         raise UsageError(

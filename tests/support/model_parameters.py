@@ -46,7 +46,7 @@ class Answer(NamedTuple):
 def chat_models_of_openai() -> tuple[str, ...]:
     """Return OpenAI's models without those that speak only the Responses format."""
     catalog = load_catalog()
-    return tuple(name for name in catalog.models("openai") if not catalog.facts("openai", name).responses)
+    return tuple(name for name in catalog.models("openai") if catalog.facts("openai", name).responses != "only")
 
 
 def names_of(provider: str) -> tuple[str, ...]:

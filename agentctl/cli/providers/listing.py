@@ -114,7 +114,7 @@ def _row(name: str, loaded: Loaded, choice: ProviderChoice | None, catalog: Cata
     if name != "builtin":
         try:
             via: Via = "auto" if loaded.is_wrong("llm_client") else loaded.settings.llm_client
-            client = choose_client(kind, via, responses=found.name if found is not None and found.responses else "")
+            client = choose_client(kind, via, found)
         except AgentctlError as error:
             problem = problem or error.message
     return ProviderRow(

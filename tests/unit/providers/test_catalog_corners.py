@@ -33,9 +33,9 @@ def test_model_of_the_responses_format_is_called_at_openai_and_refused_elsewhere
     rows = {"gpt-5": CHAT, "gpt-5-pro": silent, "xai/grok-4": grok, "xai/grok-4-agents": {**grok, "mode": "responses"}}
     catalog = made(tmp_path, rows)
     assert [catalog.facts("openai", name).responses for name in ("gpt-5", "gpt-5-pro", "unknown")] == [
-        False,
-        True,
-        False,
+        "",
+        "only",
+        "",
     ]
     assert (catalog.models("openai"), catalog.models("xai")) == (("gpt-5", "gpt-5-pro"), ("grok-4",))
     with pytest.raises(UsageError) as caught:

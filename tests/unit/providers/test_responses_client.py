@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+import httpx
 import pytest
 
 from agentctl import create_llm_provider
@@ -14,7 +15,7 @@ from agentctl.core.errors import ProviderError, Rejected, UsageError
 from agentctl.core.messages import Completion, Message, Request, Usage
 from agentctl.providers.factory import OpenAIProvider
 from agentctl.providers.remote import RemoteProvider
-from agentctl.providers.routes import choose_client
+from agentctl.providers.routes import Via, choose_client
 from agentctl.runner.streaming import client_of
 from tests.support.formats import IMAGES, KEY, PS, Wire, answer_of, asked, open_provider, provider_at
 from tests.support.wire.server import Answer, Call, Fault, WireRequest
@@ -158,7 +159,7 @@ def test_such_a_model_is_called_by_litellm_alone(wire: Wire) -> None:
     server = wire()
     for via in ("auto", "litellm"):
         provider = create_llm_provider("openai", MODEL, api_key=KEY, base_url=server.openai_url, via=via)
-        assert (provider.facts.responses, client_of(provider)) == (True, "litellm")
+        assert (provider.facts.responses, client_of(provider)) == ("only", "litellm")
     assert client_of(provider_at(server, "openai")) == "lean"
     assert not provider_at(server, "openai").facts.responses
     lean = OpenAIProvider(MODEL, api_key=KEY, via="lean")
@@ -166,7 +167,54 @@ def test_such_a_model_is_called_by_litellm_alone(wire: Wire) -> None:
         _ = lean.facts
     said = f"openai/{MODEL} speaks only the Responses format, which the lean client does not speak"
     assert (caught.value.message, "--via auto" in caught.value.hint) == (said, True)
-    assert choose_client("openai", "auto", responses="openai/m") == "litellm"
+    assert choose_client("openai", "auto", provider.facts) == "litellm"
+
+
+THINKING = ("gpt-5.5", "gpt-5.6", "gpt-5.6-terra", "gpt-6-sol", "gpt-6.1-sol")
+
+
+class Heard(httpx.AsyncBaseTransport):
+    """A network that keeps the request and answers nothing."""
+
+    request: httpx.Request
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.request = request
+        raise httpx.ConnectError("nowhere", request=request)
+
+
+async def address_of(provider: RemoteProvider) -> str:
+    network = Heard()
+    provider._connections = lambda: network  # type: ignore[method-assign,assignment,return-value]
+    with pytest.raises(ProviderError):
+        await answer_of(provider, asked(PS))
+    return str(network.request.url)
+
+
+@pytest.mark.parametrize("via", ["auto", "litellm"])
+@pytest.mark.parametrize("model", THINKING)
+async def test_model_that_thinks_is_given_tools_in_responses_at_openai_only(model: str, via: Via) -> None:
+    """OpenAI refuses tools for a model that thinks in the chat format; other servers know no other format."""
+    own = OpenAIProvider(model, api_key=KEY, via=via)
+    assert (own.facts.responses, own.facts.reasoning, own.client) == ("tools", True, "litellm")
+    assert await address_of(own) == "https://api.openai.com/v1/responses"
+    elsewhere = OpenAIProvider(model, api_key=KEY, base_url="https://gateway.invalid/v1", via=via)
+    assert (elsewhere.facts.responses, elsewhere.client) == ("", "lean" if via == "auto" else "litellm")
+    assert await address_of(elsewhere) == "https://gateway.invalid/v1/chat/completions"
+
+
+@pytest.mark.parametrize("model", ["gpt-4o-mini", "gpt-5", "gpt-5.1", "gpt-5.2", "gpt-5.4-mini", "o3"])
+async def test_model_that_takes_tools_in_the_chat_format_is_called_in_it(model: str) -> None:
+    provider = OpenAIProvider(model, api_key=KEY)
+    assert (provider.facts.responses, provider.client) == ("", "lean")
+    assert await address_of(provider) == "https://api.openai.com/v1/chat/completions"
+
+
+def test_lean_names_why_it_cannot_give_a_model_tools() -> None:
+    with pytest.raises(UsageError) as caught:
+        _ = OpenAIProvider("gpt-6-sol", api_key=KEY, via="lean").facts
+    said = "openai/gpt-6-sol takes tools only in the Responses format, which the lean client does not speak"
+    assert caught.value.message == said
 
 
 @pytest.mark.parametrize("model", ["o3-pro", "o1-pro", "gpt-5-pro", "gpt-5.1-codex-mini", "gpt-5.2-codex"])
@@ -174,7 +222,7 @@ def test_such_models_have_prices_and_windows(model: str) -> None:
     facts = OpenAIProvider(model, api_key=KEY).facts
     assert facts.price is not None
     assert facts.price.source.startswith("litellm ")
-    assert (facts.responses, facts.reasoning, facts.unbounded) == (True, True, None)
+    assert (facts.responses, facts.reasoning, facts.unbounded) == ("only", True, None)
     assert (facts.context_window or 0) >= 200_000
     assert (facts.output_ceiling or 0) >= 100_000
 
