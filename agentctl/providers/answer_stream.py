@@ -87,6 +87,16 @@ class ReasoningHabit:
         yield completion
 
 
+def is_complete(answer: CompletionBuilder, attempt: Attempt) -> bool:
+    """Return whether an answer came to its end: by its finish reason, or with the stream's, where it says none.
+
+    Without a finish reason it must be text, or calls whose arguments are whole; a whole document is its own end.
+    """
+    reader = attempt.reader
+    has_ended = reader.over or (reader.whole is not None and attempt.ended)
+    return reader.finished or (has_ended and answer.is_usable)
+
+
 def build_completion(answer: CompletionBuilder, reader: UsageReader, key: str) -> Completion:
     """Return the completion of an answer that was read to its end; ``key`` is redacted."""
     model = None if reader.model is None else redact(reader.model, (key,))

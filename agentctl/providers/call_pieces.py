@@ -50,6 +50,11 @@ class CallJoiner:
     def __len__(self) -> int:
         return len(self._calls)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether each call has a name, and arguments that are an object or nothing."""
+        return all(call.name and _NO_OBJECT not in call.arguments for call in self.build())
+
     def add(self, piece: CallPiece) -> bool:
         """Add a piece; return whether it opened a call."""
         call = self._find(piece)

@@ -189,6 +189,11 @@ class CompletionBuilder:
         """Whether a piece gave the reason for the answer's end."""
         return bool(self._stop)
 
+    @property
+    def is_usable(self) -> bool:
+        """Whether the pieces so far make an answer: text, or calls whose arguments are whole."""
+        return bool(self._calls.is_whole if self._calls else self.said.text.strip())
+
     def add(self, piece: Piece) -> str | None:
         """Add one piece; return its text, "" for a piece of something else (a call, a thought), None for nothing.
 
@@ -200,6 +205,8 @@ class CompletionBuilder:
         for name in piece.unknown:
             count_names(self.unknown, {name: 1})
         text, thought, calls = piece.text, piece.thought, piece.calls
+        if piece.is_whole and (said := self.said.text):
+            text = text[len(said) :] if text.startswith(said) else ""
         for part in piece.thoughts:
             self._add_thought(part)
         if thought and not any(part.thought.data for part in piece.thoughts):

@@ -7,6 +7,7 @@ the second request of an attempt, so there are never more requests on the wire t
 from __future__ import annotations
 
 import json
+import re
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
@@ -22,7 +23,7 @@ from agentctl.protocols import Outcome
 from agentctl.providers.connections import NetworkTransport
 from agentctl.providers.stream_readers import UsageReader
 from agentctl.providers.wires.exchange import Body
-from agentctl.providers.wires.server_sent_events import AnswerTooLong, Event, JsonEvents
+from agentctl.providers.wires.server_sent_events import AnswerTooLong, Event, JsonEvents, ServerSentEventDecoder
 
 CONNECT_S = 15.0
 WRITE_S = 60.0
@@ -33,6 +34,7 @@ MOST_ERROR_BYTES = 256 * 1024
 FREE_BY_STATUS = frozenset({401, 402, 403, 404, 405, 407})  # with any body; every redirect is free, too
 _EVENTS_BEFORE_REQUEST = ("connection.", "proxy.", "socks.", "http11.response_closed")  # httpcore's: DNS, TCP, TLS
 _ENDS = {mark.encode(): b"\\u%04x" % ord(mark) for mark in "\x85\u2028\u2029"} | {b"[DONE]": b"[DON\\u0045]"}
+_NULL_DELTA = re.compile(rb'(?<!\\)"delta":\s*null')  # it fails on this one
 #: Headers by which a library identifies the user, perhaps with the key of another provider from the environment.
 _IDENTIFYING = (
     *("authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie", "anthropic-version"),
@@ -62,10 +64,10 @@ class Attempt:
     ``sent``: the request was passed to the network. ``ended``: the whole answer came. ``body`` is the body of an
     answer other than 2xx, limited in size and to ``error_s`` seconds. ``broken`` is the error of the connection.
 
-    With a ``decoder`` an event is parsed once: the reader gets it, and it waits in ``events`` (None: it holds no JSON
-    object). Without one a client
-    parses the bytes itself. ``written`` is the request that the client is going to send, if it is ours. ``on_life`` is
-    called whenever a line of the answer ends, also one that no client hands on, such as a comment.
+    An event is parsed once: the reader gets it, and it waits in ``events`` (None: it holds no JSON object). Without a
+    ``decoder`` the client parses the bytes itself, too. ``written`` is the request that the client is going to send, if
+    it is ours. ``on_life`` is called whenever a line of the answer ends, also one that no
+    client hands on, such as a comment.
     """
 
     def __init__(
@@ -77,7 +79,8 @@ class Attempt:
         decoder: JsonEvents | None = None,
     ) -> None:
         self.terms, self.reader, self.error_s = terms, reader, error_s
-        self.decoder = decoder
+        self.decoder = decoder or JsonEvents(ServerSentEventDecoder())
+        self.gives_bytes = decoder is None
         self.written: Body | None = None
         self.events: deque[Event | None] = deque()
         self.on_life: Callable[[], object] | None = None
@@ -89,6 +92,7 @@ class Attempt:
         self.broken: Exception | None = None
         self.refusal: AgentctlError | None = None
         self._tap: _TappedBody | None = None
+        self._late: float | None = None
         self._opened: httpcore.AsyncNetworkStream | None = None
 
     @property
@@ -152,16 +156,28 @@ class Attempt:
         if isinstance(error, _UNSENT):
             self._traced = True
 
+    async def read_late(self) -> bool:
+        """Read on after the answer's end, as its usage may follow, or more of it; return whether anything came.
+
+        This takes ``LATE_S`` in all. What breaks off now is no loss: the answer is complete, and paid for.
+        """
+        now = anyio.current_time()
+        self.on_life = None  # what follows the answer keeps nothing alive
+        self._late = now + LATE_S if self._late is None else self._late
+        if self._tap is None or self.ended or self.reader.over:
+            return False
+        with suppress(httpx.HTTPError, httpx.StreamError, AnswerTooLong), anyio.move_on_after(self._late - now):
+            return await anext(self._tap, None) is not None
+        return False
+
     async def finish(self) -> None:
-        """Read the rest of the body after the answer's end: the usage may follow it."""
+        """Read what a client leaves of the body; the end of it is waited for in peace, so that nothing is in doubt."""
+        while await self.read_late():
+            self.events.clear()  # nobody takes them any more
         if self._tap is None or self.ended:
             return
-        self.on_life = None  # what follows the answer keeps nothing alive
-        with suppress(httpx.HTTPError, httpx.StreamError, AnswerTooLong):  # the answer is complete, and paid for
-            with anyio.move_on_after(LATE_S):
-                while not self.reader.over and await anext(self._tap, None) is not None:
-                    self.events.clear()  # nobody takes them any more
-            with anyio.move_on_after(END_S):
+        with suppress(httpx.HTTPError, httpx.StreamError, AnswerTooLong):
+            with anyio.move_on_after(END_S, shield=self.reader.over):
                 async for _ in self._tap:
                     self.events.clear()
 
@@ -171,34 +187,28 @@ class Attempt:
         Raises:
             AnswerTooLong: a line has no end.
         """
-        if self.decoder is None:
-            self.reader.feed(data)
-        else:
-            self._take(self.decoder, self.decoder.feed(data))
+        self._take(self.decoder.feed(data))
 
     def close(self) -> None:
         """Record that the whole answer came, and read its last event, if nothing has ended that."""
         if self.ended:
             return
         self.ended = True
-        if self.decoder is None:
-            self.reader.close()
-        else:
-            self._take(self.decoder, self.decoder.close())
+        self._take(self.decoder.close())
 
     def fail_midway(self, error: Exception) -> None:
         """Record that the answer broke off, and read what came of its last event: a usage in it was reported."""
         self.broken = self.broken or error
-        if self.decoder is not None and not self.is_error:
+        if not self.is_error:
             with suppress(AnswerTooLong):
-                self._take(self.decoder, self.decoder.close())
+                self._take(self.decoder.close())
 
-    def _take(self, decoder: JsonEvents, events: list[Event | None]) -> None:
+    def _take(self, events: list[Event | None]) -> None:
         for event in events:
             if event is not None:
                 self.reader.read(event)
         self.events += events
-        self.reader.over = self.reader.over or decoder.over
+        self.reader.over = self.reader.over or self.decoder.over
 
     async def hang_up(self) -> None:
         """Close the connection unless the whole answer came."""
@@ -285,7 +295,7 @@ class _TappedBody(httpx.AsyncByteStream):
             while True:
                 piece = await self._next()
                 self._read_along(piece)
-                if attempt.is_error or attempt.decoder is not None:
+                if attempt.is_error or not attempt.gives_bytes:
                     return piece
                 whole, end, self._rest = (self._rest + piece).rpartition(b"\n")
                 if end:
@@ -337,11 +347,12 @@ def _for_litellm(line: bytes) -> bytes:
 
     litellm splits lines where Python does, and takes ``[DONE]`` anywhere in a line for the end of the stream.
     """
+    line = line.removeprefix(b"\xef\xbb\xbf")  # with this mark of the byte order it loses the event
     if line.strip().removeprefix(b"data:").strip() == b"[DONE]":
         return line
     for raw, escaped in _ENDS.items():
         line = line.replace(raw, escaped)
-    return line
+    return _NULL_DELTA.sub(b'"delta":{}', line)
 
 
 def _find_breach(request: httpx.Request, body: bytes, attempt: Attempt) -> str | None:

@@ -206,7 +206,7 @@ class LeanClient:
 
 
 class LeanAnswer(AsyncIterator[Piece]):
-    """The pieces of an answer; an empty one is a sign of life."""
+    """The pieces of an answer; an empty one is a sign of life. Some servers send text behind the finish reason."""
 
     def __init__(
         self,
@@ -221,7 +221,7 @@ class LeanAnswer(AsyncIterator[Piece]):
         self._bytes: AsyncIterator[bytes] | None = None
         self._lines = 0
         self._empty = 0  # lines since the last piece
-        self._is_over = False
+        self._has_stopped = self._is_over = False
 
     async def __anext__(self) -> Piece:
         if self._bytes is None:
@@ -232,6 +232,8 @@ class LeanAnswer(AsyncIterator[Piece]):
             is_quiet = False  # an event held nothing: a ping, an empty delta, a usage
             while attempt.events:
                 event = attempt.events.popleft()
+                if event is None and self._has_stopped:
+                    continue
                 if event is None:
                     raise _NoAnswer("an event that holds no JSON object")
                 if attempt.reader.error is not None and attempt.reader.error_in(event) is not None:
@@ -239,6 +241,7 @@ class LeanAnswer(AsyncIterator[Piece]):
                 piece = self._piece(event)
                 if piece is not None and not piece.is_empty:
                     self._empty = 0
+                    self._has_stopped = self._has_stopped or bool(piece.stop)
                     return piece
                 self._check_flood()
                 if piece is not None:
@@ -248,16 +251,19 @@ class LeanAnswer(AsyncIterator[Piece]):
                 return Piece()
             if self._is_over or attempt.reader.over:
                 raise StopAsyncIteration
-            try:
-                await anext(self._bytes)
-            except StopAsyncIteration:
-                self._is_over = True  # the end of the bytes may end an event
-            if decoder is not None and decoder.lines > self._lines:
+            self._is_over = not await self._read()  # the end of the bytes may end an event
+            if decoder.lines > self._lines:
                 self._empty += decoder.lines - self._lines
                 self._lines = decoder.lines
                 if not attempt.events:
                     self._check_flood()
                     return Piece()
+
+    async def _read(self) -> bool:
+        """Read the next bytes; return whether there were any."""
+        if self._has_stopped:
+            return await self._attempt.read_late()
+        return self._bytes is not None and await anext(self._bytes, None) is not None
 
     def _check_flood(self) -> None:
         """Check that the lines without a piece are not more than a server can send that is still at work.

@@ -13,6 +13,7 @@ from agentctl.core.pricing import ModelFacts
 from agentctl.providers import litellm_loader
 from agentctl.providers.chat_format import add_cache_marks, as_messages, as_tools
 from agentctl.providers.routes import Outgoing, Route
+from agentctl.providers.wires import anthropic_messages, ollama_chat, openai_chat
 from agentctl.providers.wires.exchange import CallPiece, Piece
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from agentctl.providers.http_gate import Attempt, RequestTerms
     from agentctl.providers.responses_client import ResponsesAnswer
 
+_WIRES = {"openai_chat": openai_chat, "anthropic_messages": anthropic_messages, "ollama_chat": ollama_chat}
 TIMEOUT_S = 900.0  # longer than any answer: the caller keeps the deadlines
 
 
@@ -74,13 +76,57 @@ class LiteLLMAnswer(AsyncIterator[Piece]):
     def __init__(self, route: Route, outgoing: Outgoing, attempt: Attempt, network: httpx.AsyncBaseTransport) -> None:
         self._route, self._outgoing, self._attempt, self._network = route, outgoing, attempt, network
         self._chunks: Any = None
+        self._said = self._ours = ""  # the text so far: as litellm reads it, and as the wire's own module does
+        self._calls = list[CallPiece]()
+        self._has_more = self._is_over = False  # litellm gave a thought or a call
 
     async def __anext__(self) -> Piece:
-        if self._chunks is None:
-            self._chunks = await self._send(await litellm_loader.wait_for_litellm())
-        chunk = await anext(self._chunks)
+        if self._is_over:
+            raise StopAsyncIteration
+        try:
+            if self._chunks is None:
+                self._chunks = await self._send(await litellm_loader.wait_for_litellm())
+            piece = piece_of(await anext(self._chunks))
+        except Exception:
+            self._is_over = True
+            if (lost := await self._lost()) is None:
+                raise
+            return lost
         litellm_loader.resume_gc()
-        return piece_of(chunk)
+        self._said += piece.text
+        self._has_more = self._has_more or bool(piece.thought or piece.calls)
+        self._read_along()
+        if not piece.stop:
+            return piece
+        self._is_over = True  # otherwise litellm would invent missing fields, which takes a second
+        lost = await self._lost()
+        return piece if lost is None else lost._replace(text=piece.text + lost.text, stop=piece.stop)
+
+    def _read_along(self) -> None:
+        """Read the events that came by the module of their wire."""
+        wire = _WIRES.get(self._route.wire or "")
+        while self._attempt.events:
+            event = self._attempt.events.popleft()
+            piece = None if wire is None or event is None else wire.piece(event)
+            if piece is not None:
+                is_again = piece.is_whole and bool(self._ours)
+                self._ours += "" if is_again else piece.text
+                self._calls += piece.calls
+
+    async def _lost(self) -> Piece | None:
+        """Return what litellm leaves out of an answer, None if that is nothing.
+
+        It knows no text behind a finish reason, no answer that is not streamed, and no data over several lines.
+        """
+        if self._attempt.is_error or self._attempt.reader.error is not None:
+            return None
+        while await self._attempt.read_late():
+            self._read_along()
+        self._read_along()
+        if self._has_more or not self._ours.startswith(self._said):
+            return None
+        text, calls = self._ours[len(self._said) :], tuple(self._calls)
+        return Piece(text, calls=calls) if text or calls else None
 
     async def aclose(self) -> None:
         """Close litellm's stream."""

@@ -21,7 +21,7 @@ from agentctl.budget.output_range import choose_output
 from agentctl.core.errors import AddressGone, AgentctlError, ModelGone, StateError, UsageError
 from agentctl.core.messages import Completion, Delta, KeepAlive, Reported, Request
 from agentctl.core.pricing import ModelFacts, Price
-from agentctl.providers.answer_stream import AnswerStream, Attempts, ReasoningHabit, build_completion
+from agentctl.providers.answer_stream import AnswerStream, Attempts, ReasoningHabit, build_completion, is_complete
 from agentctl.providers.catalog import Catalog, load_catalog
 from agentctl.providers.chat_format import allows_cache_marks, count_names
 from agentctl.providers.endpoints import (
@@ -308,15 +308,13 @@ class RemoteProvider(LLMProvider):
                         yield self._habit.delta(text, answer)
                     elif not piece.stop:
                         yield KeepAlive("")
-                    if answer.stopped:  # otherwise litellm would invent missing fields, which takes a second
-                        break
                 await attempt.finish()
             except Exception as error:
                 if reader.reported is not None:
                     yield Reported(reader.reported)
                 failure = await self._explain(self._translate(error, attempt))
                 raise self.sampling.after_failure(failure, attempt, error) from error
-            if reader.error is not None or not reader.finished:
+            if reader.error is not None or not is_complete(answer, attempt):
                 if reader.reported is not None:
                     yield Reported(reader.reported)
                 raise self._translate(None, attempt)

@@ -9,7 +9,6 @@ A stream may repeat its usage in each chunk, report it before its last chunk, or
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from decimal import ROUND_CEILING, Decimal
@@ -25,12 +24,9 @@ from agentctl.providers.usage_fields import (
     OPENAI,
     FieldTable,
     number_of,
-    parse_fraction,
-    parse_integer,
     read_block,
 )
 from agentctl.providers.wires.exchange import worse_reason
-from agentctl.providers.wires.server_sent_events import MOST_EVENT_BYTES, AnswerTooLong
 
 _TICKS_PER_NANO = 10  # of xAI: 10,000,000,000 ticks are a dollar
 _ENVELOPE = frozenset(
@@ -41,13 +37,14 @@ _BARE_ERRORS = ("detail", "message", "errors")  # of FastAPI, and of gateways
 
 
 class UsageReader(ABC):
-    """Reads the events of one answer, or its bytes, and collects what they report.
+    """Reads the events of one answer, and collects what they report.
 
     ``model`` is the model that answered, ``tier`` the service tier that served it, ``billed_nano`` the most that the
     provider says it billed; each is None if the answer does not say. ``fell``: a later block reports less of a class
     than an earlier one. ``finished``: the model said that it was done, ``reason`` is its word for that; ``over``:
     nothing more will come. ``error`` is an error document in the stream; ``spoken``: an event held a piece of an answer
-    or a usage. ``events`` counts the events that could be read, ``blocks`` the usage blocks among them.
+    or a usage. ``events`` counts the events that could be read, ``blocks`` the usage blocks among them. ``whole`` is an
+    event that is a whole answer, as a server sends it that does not stream.
     """
 
     table: ClassVar[FieldTable]
@@ -60,8 +57,8 @@ class UsageReader(ABC):
         self.fell = self.finished = self.over = False
         self.error: Mapping[str, object] | None = None
         self.spoken = False
+        self.whole: Mapping[str, object] | None = None
         self.events = self.blocks = 0
-        self._rest = b""
         self._counts: dict[str, int] = {}  # by the names in the table
         self._classes: dict[str, int] = {}  # by the classes of a usage, as single blocks report them
         self._fees: dict[str, str] = {}
@@ -93,7 +90,8 @@ class UsageReader(ABC):
         missing = next((name for name in ("input", "output") if name not in most), None)
         if missing is not None:
             return f"no {missing} tokens were reported"
-        return "the usage of only a part of the answer was reported" if self._is_behind or not self.finished else ""
+        has_ended = self.finished or self.over or self.whole is not None
+        return "the usage of only a part of the answer was reported" if self._is_behind or not has_ended else ""
 
     @property
     def fee(self) -> str | None:
@@ -126,36 +124,6 @@ class UsageReader(ABC):
     def _is_bare_error(self, event: Mapping[str, object]) -> bool:
         """Return whether an event is an error document that does not call itself one."""
         return "choices" not in event and "usage" not in event and any(event.get(name) for name in _BARE_ERRORS)
-
-    def feed(self, data: bytes) -> None:
-        """Read the next bytes, for a client that parses the events itself.
-
-        Raises:
-            AnswerTooLong: a line has no end.
-        """
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > MOST_EVENT_BYTES:
-            raise AnswerTooLong("a line of the answer has no end")
-        for line in lines:
-            self._read_line(line)
-
-    def close(self) -> None:
-        """Read the rest as the last line."""
-        rest, self._rest = self._rest, b""
-        self._read_line(rest)
-
-    def _read_line(self, line: bytes) -> None:
-        text = line.strip().removeprefix(b"data:").strip()
-        if text == b"[DONE]":
-            self.over = True
-        if not text.startswith(b"{"):
-            return
-        try:
-            event = json.loads(text, parse_int=parse_integer, parse_float=parse_fraction)
-        except (ValueError, RecursionError):
-            return
-        if isinstance(event, dict):
-            self.read(event)
 
     @abstractmethod
     def _read_event(self, event: Mapping[str, object]) -> None:
@@ -213,6 +181,10 @@ class OpenAIReader(UsageReader):
         choices = _choices(event)
         if any(map(_has_content, choices)):
             self._note_answer()
+        if event.get("object") != "chat.completion.chunk" and any(
+            isinstance(choice.get("message"), dict) and not choice.get("delta") for choice in choices
+        ):
+            self.whole = event
         for choice in choices:
             self._finish(choice.get("finish_reason"))
         for place in (event, _as_mapping(event.get("x_groq")), *choices):
@@ -266,6 +238,12 @@ class AnthropicReader(UsageReader):
             case "message_delta":
                 self._report_all(event.get("usage"))
                 self._finish(_as_mapping(event.get("delta")).get("stop_reason"))
+            case "message":
+                self.whole = event
+                self.model = _text(event.get("model")) or self.model
+                self._note_answer()
+                self._report_all(event.get("usage"))
+                self._finish(event.get("stop_reason"))
             case "message_stop":
                 self.over = True
             case _:
@@ -309,6 +287,7 @@ class OllamaReader(UsageReader):
         if not numbers.keys().isdisjoint(_OLLAMA_COUNTS):
             self._report(numbers)
         if event.get("done") is True:
+            self.whole = event if self.events == 1 else None
             self._finish(event.get("done_reason") or "stop")  # older versions give none
             self.over = True
 
@@ -356,8 +335,8 @@ def _larger(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
 
 def _has_content(choice: Mapping[str, object]) -> bool:
     """Return whether a choice has a piece of the answer of any kind: text, a thought, a call, or an unknown one."""
-    parts = (choice.get("text"), *(value for name, value in _as_mapping(choice.get("delta")).items() if name != "role"))
-    return any(parts)
+    said = _as_mapping(choice.get("delta")) or _as_mapping(choice.get("message"))
+    return any((choice.get("text"), *(value for name, value in said.items() if name != "role")))
 
 
 def _dollars(value: object) -> Decimal | None:

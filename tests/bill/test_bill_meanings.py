@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -141,3 +142,184 @@ def test_error_inside_a_choice_is_an_error(command: Command, wire: OpenWire) -> 
     document = ended.document
     assert (ended.code, document["complete"], document["answer"]) == (4, False, HALF)
     assert "openai interrupted its answer: Upstream idle timeout exceeded" in document["error"]["message"]
+
+
+USED = {"prompt_tokens": 90, "completion_tokens": 20, "total_tokens": 110}
+ALL = "It says alpha beta."
+CALLED = {"id": "c1", "type": "function", "function": {"name": "system_memory", "arguments": "{}"}}
+
+
+def completion(finish: str | None = "stop", **message: object) -> Event:
+    """Return an answer of OpenAI's format for a request without ``stream``."""
+    said = {"role": "assistant", "content": ALL, **message}
+    head = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "gpt-4o"}
+    return {**head, "choices": [{"index": 0, "message": said, "finish_reason": finish}], "usage": USED}
+
+
+def claudes(*content: Event, stop: str | None = "end_turn") -> Event:
+    """Return an answer of Anthropic's format for a request without ``stream``."""
+    head = {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-haiku-4-5"}
+    usage = {"input_tokens": 90, "output_tokens": 20}
+    return {**head, "content": list(content) or [{"type": "text", "text": ALL}], "stop_reason": stop, "usage": usage}
+
+
+def ollamas(**message: object) -> Event:
+    head = {"model": "llama3.1:latest", "created_at": "2026-11-23T00:00:00Z", "done": True, "done_reason": "stop"}
+    said = {"role": "assistant", "content": ALL, **message}
+    return {**head, "message": said, "prompt_eval_count": 90, "eval_count": 20}
+
+
+def document(event: Event, indent: int | str | None = None, end: str = "") -> bytes:
+    return (json.dumps(event, indent=indent) + end).encode()
+
+
+def in_chunks(*texts: str) -> list[Event]:
+    """Return chunks with a message in place of the delta."""
+    chunks = [chunk({"content": text}) for text in texts]
+    for one in chunks:
+        (choice,) = one["choices"]
+        choice["message"] = choice.pop("delta")
+    return [*chunks, chunk({}, "stop"), spoken("openai")[-1]]
+
+
+SUMMED_UP = [*spoken("openai", "It says ", "alpha beta.")[:-2], completion(), spoken("openai")[-1]]
+ENVELOPES: dict[str, tuple[str, bytes]] = {
+    "a document": ("openai", document(completion())),
+    "an indented document": ("openai", document(completion(), 2, "\n")),
+    "a document indented with tabs, after a comment": ("openai", b": hello\n\n" + document(completion(), "\t")),
+    "a document without a finish reason": ("openai", document(completion(None), 2)),
+    "an event of the whole answer": ("openai", written("openai", [completion()])),
+    "messages in place of deltas": ("openai", written("openai", in_chunks("It says ", "alpha beta."))),
+    "the whole answer behind its pieces": ("openai", written("openai", SUMMED_UP)),
+    "a document of Anthropic": ("anthropic", document(claudes())),
+    "an indented document of Anthropic": ("anthropic", document(claudes(), 4, "\r\n")),
+    "an event of Anthropic's whole answer": ("anthropic", written("anthropic", [claudes()])),
+    "a document of Anthropic without a reason": ("anthropic", document(claudes(stop=None))),
+    "a document of Ollama": ("ollama", document(ollamas())),
+    "an indented document of Ollama": ("ollama", document(ollamas(), 2, "\n")),
+}
+STREAMS: dict[str, tuple[str, bytes]] = {
+    "no finish reason": ("openai", written("openai", [*spoken("openai", ALL)[:-2], spoken("openai")[-1]])),
+    "an empty finish reason": (
+        "openai",
+        written("openai", [*spoken("openai", ALL)[:-2], chunk({}, ""), spoken("openai")[-1]]),
+    ),
+    "no finish reason, usage with the text": (
+        "openai",
+        written("openai", [*spoken("openai", "It says ")[:-2], chunk({"content": "alpha beta."}, usage=USED)]),
+    ),
+    "no stop reason": ("anthropic", written("anthropic", spoken("anthropic", ALL)).replace(b'"end_turn"', b"null")),
+    "a mark of the byte order": (
+        "openai",
+        b"\xef\xbb\xbf" + written("openai", spoken("openai", "It says ", "alpha beta.")),
+    ),
+    "data over several lines": (
+        "openai",
+        b"".join(
+            b"data: " + json.dumps(event, indent=1).encode().replace(b"\n", b"\ndata: ") + b"\n\n"
+            for event in spoken("openai", "It says ", "alpha beta.")
+        ),
+    ),
+    "text behind the finish reason": (
+        "openai",
+        written(
+            "openai", [*spoken("openai", "It says ")[:-1], chunk({"content": "alpha beta."}), *spoken("openai")[1:]]
+        ),
+    ),
+    "text with and behind the finish reason": (
+        "openai",
+        written(
+            "openai", [chunk({"content": "It says "}, "stop"), chunk({"content": "alpha beta."}), spoken("openai")[-1]]
+        ),
+    ),
+    "a delta that is null": (
+        "openai",
+        written("openai", [chunk(), *spoken("openai", ALL)]).replace(b'"delta":{}', b'"delta":null'),
+    ),
+}
+
+
+def has_ended_well(command: Command, wire: OpenWire, state: Path, format: str, data: bytes) -> bool:
+    """Run against a server that answers with these bytes, billed as they report."""
+    ended = command(env=reaching(wire(Answer(garbage=data, input_tokens=90, output_tokens=20)), format))
+    assert (ended.code, ended.out) == (0, f"{ALL}\n"), ended.err
+    return book_of(state).phases == ["settled"]
+
+
+@pytest.mark.both_clients
+@pytest.mark.parametrize("name", ENVELOPES)
+def test_answer_in_any_envelope_is_read_and_charged_once(
+    command: Command, wire: OpenWire, state: Path, name: str
+) -> None:
+    assert has_ended_well(command, wire, state, *ENVELOPES[name])
+
+
+@pytest.mark.both_clients
+@pytest.mark.parametrize("name", STREAMS)
+def test_end_of_the_stream_ends_an_answer_without_a_reason(
+    command: Command, wire: OpenWire, state: Path, name: str
+) -> None:
+    assert has_ended_well(command, wire, state, *STREAMS[name])
+
+
+CLAUDES_CALL = {"type": "tool_use", "id": "c1", "name": "system_memory", "input": {}}
+OLLAMAS_CALL = {"function": {"name": "system_memory", "arguments": {}}}
+CALLS = {
+    "a document": ("openai", document(completion("tool_calls", content=None, tool_calls=[CALLED]), 2)),
+    "a document of the old form": (
+        "openai",
+        document(completion("function_call", content=None, function_call=CALLED["function"])),
+    ),
+    "a document of Anthropic": ("anthropic", document(claudes(CLAUDES_CALL, stop="tool_use"), 2)),
+    "a document of Ollama": ("ollama", document(ollamas(content="", tool_calls=[OLLAMAS_CALL]), 2)),
+    "no finish reason": (
+        "openai",
+        written("openai", [chunk({"tool_calls": [{"index": 0, **CALLED}]}), spoken("openai")[-1]]),
+    ),
+    "no stop reason": (
+        "anthropic",
+        written("anthropic", calling("anthropic", ("system_memory", ["{}"]))).replace(
+            b'"tool_use","stop', b'null,"stop'
+        ),
+    ),
+}
+
+
+@pytest.mark.both_clients
+@pytest.mark.parametrize("name", CALLS)
+def test_call_in_any_envelope_is_executed(command: Command, wire: OpenWire, state: Path, name: str) -> None:
+    format, data = CALLS[name]
+    called = Answer(garbage=data, input_tokens=90, output_tokens=20)
+    ended = command("--json", env=reaching(wire([called, sending(format, *spoken(format, "Done."))]), format))
+    assert (ended.code, ended.document["answer"]) == (0, "Done.")
+    assert ended.document["tools"] == [{"name": "system_memory", "calls": 1, "failed": 0}]
+    assert book_of(state).phases == ["settled", "settled"]
+
+
+HALF_A_CALL = chunk({"tool_calls": [{"index": 0, **CALLED, "function": {"name": "f", "arguments": '{"a": '}}]})
+CUT_SHORT = {
+    "neither a finish reason nor an end": written("openai", spoken("openai", HALF)[:-2]).replace(b"data: [DONE]", b""),
+    "half a call and an end": written("openai", [HALF_A_CALL, spoken("openai")[-1]]),
+    "nothing and an end": written("openai", [chunk({"role": "assistant"}), spoken("openai")[-1]]),
+    "half a document": document(completion(), 2)[:150],
+}
+
+
+@pytest.mark.both_clients
+@pytest.mark.parametrize("name", CUT_SHORT)
+def test_answer_without_an_end_is_cut_short(command: Command, wire: OpenWire, name: str) -> None:
+    server = wire(Answer(garbage=CUT_SHORT[name], input_tokens=90, output_tokens=20), repeat=True)
+    ended = command("--json", "--max-cost", "0.10", env=reaching(server, "openai"))
+    assert (ended.code, ended.document["complete"], ended.document["tools"]) == (4, False, [])
+
+
+@pytest.mark.both_clients
+@pytest.mark.parametrize("missing", ["", "\n", "\n\n"])
+def test_stream_left_open_behind_its_end_holds_up_no_run(
+    command: Command, wire: OpenWire, state: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    monkeypatch.setattr("agentctl.providers.http_gate.LATE_S", 600.0)
+    data = written("openai", spoken("openai", ALL)).removesuffix(missing.encode())
+    answer = Answer(garbage=data, input_tokens=90, output_tokens=20, stall=True, cut_after=len(data))
+    ended = command(env=reaching(wire(answer), "openai"))
+    assert (ended.code, ended.out, book_of(state).phases) == (0, f"{ALL}\n", ["settled"])

@@ -19,6 +19,7 @@ from agentctl.providers.wires.exchange import (
     Piece,
     ThoughtPiece,
     mapping_of,
+    mappings_of,
     place_of,
     stop_of,
     text_of,
@@ -40,7 +41,7 @@ _NO_TOOL: Mapping[str, object] = {
     "description": "There are no tools any more.",
     "input_schema": {"type": "object", "properties": {}},
 }
-_QUIET = frozenset({"message_start", "content_block_stop", "message_stop", "ping", "error"})
+_QUIET = frozenset({"content_block_stop", "message_stop", "ping", "error"})
 _QUIET_BLOCKS = frozenset({"fallback"})
 _QUIET_DELTAS = frozenset({"citations_delta"})
 
@@ -184,8 +185,30 @@ def piece(event: Mapping[str, object]) -> Piece | None:
             stop = text_of(mapping_of(event.get("delta")).get("stop_reason"))
             unknown = (f"reason {stop}",) if stop and stop_of(stop) == "broken" else ()
             return Piece(stop=stop, unknown=unknown) if stop else None
+        case "message_start":
+            return _whole(mapping_of(event.get("message")))  # of some gateways it has all of the answer
+        case "message":
+            return _whole(event)
         case _:
             return None if kind in _QUIET else Piece(unknown=(f"event {kind or 'without a type'}",))
+
+
+def _whole(message: Mapping[str, object]) -> Piece | None:
+    """Return the piece that a whole message is, as a server sends it that does not stream."""
+    found = [_start(index, block) for index, block in enumerate(mappings_of(message.get("content")))]
+    parts = [part for part in found if part is not None]
+    stop = text_of(message.get("stop_reason"))
+    if not parts and not stop:
+        return None
+    return Piece(
+        text="".join(part.text for part in parts),
+        thought="".join(part.thought for part in parts),
+        calls=tuple(call for part in parts for call in part.calls),
+        stop=stop,
+        thoughts=tuple(thought for part in parts for thought in part.thoughts),
+        unknown=tuple(name for part in parts for name in part.unknown),
+        is_whole=True,
+    )
 
 
 def _start(index: int, block: Mapping[str, object]) -> Piece | None:

@@ -84,7 +84,8 @@ class Piece(NamedTuple):
 
     ``thought`` counts as output and is not shown; ``thoughts`` are those parts of it that have to be given back.
     ``unknown`` names what this wire's module does not know: an event, a field, a reason. ``is_refusal``: its text says
-    why the model refuses.
+    why the model refuses. ``is_whole``: its text is not a piece but all of the answer's, as a server sends it that does
+    not stream.
     """
 
     text: str = ""
@@ -94,6 +95,7 @@ class Piece(NamedTuple):
     thoughts: tuple[ThoughtPiece, ...] = ()
     unknown: tuple[str, ...] = ()
     is_refusal: bool = False
+    is_whole: bool = False
 
     @property
     def is_empty(self) -> bool:

@@ -105,23 +105,28 @@ def piece(event: Mapping[str, object]) -> Piece | None:
     if not choices:
         return Piece(unknown=tuple(unknown)) if unknown else None
     choice = choices[0]  # one was asked for
-    delta = mapping_of(choice.get("delta")) or mapping_of(choice.get("message"))  # a server that does not stream
+    delta, is_whole = mapping_of(choice.get("delta")), False
+    if not delta and (message := mapping_of(choice.get("message"))):
+        delta, is_whole = message, event.get("object") != "chat.completion.chunk"  # a server that does not stream
     stop = text_of(choice.get("finish_reason"))
     unknown += [f"field choices.{name}" for name in choice.keys() - _CHOICE]
     unknown += [f"field delta.{name}" for name in delta.keys() - _DELTA]
     if stop and stop_of(stop) == "broken":
         unknown.append(f"reason {stop}")
     said, hidden = _content(delta.get("content"))
-    refusal = text_of(delta.get("refusal"))
+    refusal, called = text_of(delta.get("refusal")), mappings_of(delta.get("tool_calls"))
+    if old := mapping_of(delta.get("function_call")):
+        called.append({"index": 0, "function": old})
     found = Piece(
-        text=said + refusal,
+        text=(said or text_of(choice.get("text"))) + refusal,
         thought=hidden + (text_of(delta.get("reasoning_content")) or text_of(delta.get("reasoning"))),
-        calls=tuple(_call(place, call) for place, call in enumerate(mappings_of(delta.get("tool_calls")))),
+        calls=tuple(_call(place, call) for place, call in enumerate(called)),
         stop=stop,
         unknown=tuple(unknown),
         is_refusal=bool(refusal),
+        is_whole=is_whole,
     )
-    return None if found == Piece() else found
+    return None if found._replace(is_whole=False) == Piece() else found
 
 
 def _content(value: object) -> tuple[str, str]:

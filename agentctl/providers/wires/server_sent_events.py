@@ -1,13 +1,15 @@
 """Read the events of an answer from its bytes: lines first, then server-sent events or one JSON document a line. Pure.
 
 Strict where the standard is, so that two readers see the same events, and lenient where a paid answer would be lost:
-a stream may end without its last empty line, and a JSON document may stand in a line without ``data:``. Bytes are
-UTF-8, whatever a header says; one that is not becomes U+FFFD.
+a stream may end without its last empty line, a line that is a whole JSON object or ``[DONE]`` needs no empty line
+behind it, and a JSON document may stand outside of the format, in one line or in several. Bytes are UTF-8, whatever a
+header says; one that is not becomes U+FFFD.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from typing import NamedTuple, Protocol
 
 from agentctl.providers.usage_fields import parse_fraction, parse_integer
@@ -15,6 +17,10 @@ from agentctl.providers.usage_fields import parse_fraction, parse_integer
 MOST_EVENT_BYTES = 16 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
 _DONE = "[DONE]"
+_MOST_DONE_BYTES = 80
+_FIELDS = frozenset((b"", b"data", b"event", b"id", b"retry"))
+_LAST_LINE = re.compile(rb"data:[ \t]*\[DONE\][ \t]*")
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"?')
 
 Event = dict[str, object]
 """One parsed event."""
@@ -60,6 +66,11 @@ class LineReader:
         self._is_behind_cr = self._is_behind_cr or data.endswith(b"\r")
         return found
 
+    @property
+    def is_done(self) -> bool:
+        """Whether the line that has not ended is the mark of a stream's end."""
+        return self._size < _MOST_DONE_BYTES and _LAST_LINE.fullmatch(b"".join(self._parts)) is not None
+
     def close(self) -> list[bytes]:
         """Return the rest as the last line, if there is any."""
         rest = self._take()
@@ -75,10 +86,64 @@ class LineReader:
         return line
 
 
+class DocumentGatherer:
+    """Gathers the lines of a JSON object that stands outside of the format, until its braces are closed."""
+
+    def __init__(self) -> None:
+        self._lines: list[bytes] = []
+        self._size = self._depth = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a document has begun and not ended."""
+        return bool(self._lines)
+
+    def add(self, line: bytes) -> list[ServerEvent]:
+        """Add a line; return the document, if that ends it, and one before it that was cut short.
+
+        Raises:
+            AnswerTooLong: the document has no end.
+        """
+        cut = self.close() if _is_whole(line) and line != b"{}" else []
+        self._lines.append(line)
+        self._size += len(line) + 1
+        if self._size > MOST_EVENT_BYTES:
+            raise AnswerTooLong("a document of the answer has no end")
+        self._depth += _depth_of(line)
+        return [*cut, *self.close()] if self._depth <= 0 else cut
+
+    def close(self) -> list[ServerEvent]:
+        """Return what was gathered, if there is anything."""
+        found = [ServerEvent("", b"\n".join(self._lines).decode("utf-8", "replace"))] if self._lines else []
+        self._lines.clear()
+        self._size = self._depth = 0
+        return found
+
+
+def _depth_of(line: bytes) -> int:
+    """Return how many more braces a line opens than it closes; those inside of strings do not count."""
+    depth = line.count(b"{") - line.count(b"}")
+    if depth == 0 or b'"' not in line:
+        return depth
+    line = _STRING.sub(b"", line)
+    return line.count(b"{") - line.count(b"}")
+
+
+def _is_whole(line: bytes) -> bool:
+    """Return whether a line looks like a whole JSON object."""
+    return line.startswith(b"{") and line.endswith(b"}") and _depth_of(line) == 0
+
+
 class EventDecoder(Protocol):
-    """Turns the bytes of an answer into events; ``lines`` counts the lines so far, also those of no event."""
+    """Turns the bytes of an answer into events; ``lines`` counts the lines so far, also those of no event.
+
+    ``is_done``: what came last is ``[DONE]``, although its line has not ended.
+    """
 
     lines: int
+
+    @property
+    def is_done(self) -> bool: ...
 
     def feed(self, data: bytes) -> list[ServerEvent]:
         """Return the events that end in ``data``."""
@@ -95,9 +160,15 @@ class ServerSentEventDecoder:
     def __init__(self) -> None:
         self.lines = 0
         self._reader = LineReader()
+        self._document = DocumentGatherer()
         self._type = ""
-        self._data: list[str] = []
+        self._data: list[bytes] = []
         self._size = 0
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the stream says that it is over, although the line has not ended."""
+        return self._reader.is_done
 
     def feed(self, data: bytes) -> list[ServerEvent]:
         """Return the events that end in ``data``.
@@ -109,58 +180,79 @@ class ServerSentEventDecoder:
 
     def close(self) -> list[ServerEvent]:
         """Return the event that was not ended by an empty line, if there is one."""
-        return self._decode([*self._reader.close(), b""])
+        return [*self._decode([*self._reader.close(), b""]), *self._document.close()]
 
     def _decode(self, lines: list[bytes]) -> list[ServerEvent]:
         found = list[ServerEvent]()
         for line in lines:
             self.lines += 1
-            if not line:
-                found += self._dispatch()
-                continue
-            if line.startswith(b"{"):  # a document outside of the format: an error, as gateways send it
-                found += (*self._dispatch(), ServerEvent("", line.decode("utf-8", "replace")))
-                continue
             name, _, value = line.partition(b":")  # a comment has the name ""
-            if name == b"data":
-                self._size += len(line)
-                if self._size > MOST_EVENT_BYTES:
-                    raise AnswerTooLong("an event of the answer has no end")
-                self._data.append(value.removeprefix(b" ").decode("utf-8", "replace"))
-            elif name == b"event":
-                self._type = value.removeprefix(b" ").decode("utf-8", "replace")
+            is_field = bool(line) and name in _FIELDS
+            if self._document.is_open and not is_field:
+                found += self._document.add(line)
+            elif not line:
+                found += self._dispatch()
+            elif line.lstrip().startswith(b"{"):
+                found += (*self._dispatch(), *self._document.add(line))
+            elif is_field:
+                found += self._document.close()  # it was cut short
+                found += self._read_field(name, value.removeprefix(b" "))
         return found
 
+    def _read_field(self, name: bytes, value: bytes) -> list[ServerEvent]:
+        if name == b"event":
+            self._type = value.decode("utf-8", "replace")
+        if name != b"data":
+            return []
+        self._size += len(value) + 1
+        if self._size > MOST_EVENT_BYTES:
+            raise AnswerTooLong("an event of the answer has no end")
+        self._data.append(value)
+        text = value.strip()
+        ends = len(self._data) == 1 and (text == _DONE.encode() or _is_whole(text))
+        return self._dispatch() if ends else []
+
     def _dispatch(self) -> list[ServerEvent]:
-        event = ServerEvent(self._type, "\n".join(self._data))
-        found = [event] if self._data else []
+        found = [ServerEvent(self._type, b"\n".join(self._data).decode("utf-8", "replace"))] if self._data else []
         self._type, self._size = "", 0
         self._data.clear()
         return found
 
 
 class JsonLineDecoder:
-    """Decodes a stream of one JSON document a line."""
+    """Decodes a stream of one JSON document a line; one that is indented has several."""
 
     def __init__(self) -> None:
         self.lines = 0
         self._reader = LineReader()
+        self._document = DocumentGatherer()
+
+    @property
+    def is_done(self) -> bool:
+        """Never: the format has no mark for that."""
+        return False
 
     def feed(self, data: bytes) -> list[ServerEvent]:
         """Return the documents that end in ``data``.
 
         Raises:
-            AnswerTooLong: a line has no end.
+            AnswerTooLong: a line or a document has no end.
         """
         return self._decode(self._reader.feed(data))
 
     def close(self) -> list[ServerEvent]:
         """Return the last document, if no line end follows it."""
-        return self._decode(self._reader.close())
+        return [*self._decode(self._reader.close()), *self._document.close()]
 
     def _decode(self, lines: list[bytes]) -> list[ServerEvent]:
-        self.lines += len(lines)
-        return [ServerEvent("", line.decode("utf-8", "replace")) for line in lines if line.strip()]
+        found = list[ServerEvent]()
+        for line in lines:
+            self.lines += 1
+            if self._document.is_open or line.lstrip().startswith(b"{"):
+                found += self._document.add(line)
+            elif line.strip():
+                found.append(ServerEvent("", line.decode("utf-8", "replace")))
+        return found
 
 
 class JsonEvents:
@@ -184,7 +276,9 @@ class JsonEvents:
         Raises:
             AnswerTooLong: a line or an event has no end.
         """
-        return self._parse(self._decoder.feed(data))
+        found = self._parse(self._decoder.feed(data))
+        self.over = self.over or self._decoder.is_done
+        return found
 
     def close(self) -> list[Event | None]:
         """Return the event that the end of the answer ends, parsed."""
@@ -193,19 +287,15 @@ class JsonEvents:
     def _parse(self, events: list[ServerEvent]) -> list[Event | None]:
         found = list[Event | None]()
         for event in events:
-            whole = _parse_object(event.data)
-            # A server that leaves out the empty lines sends one document a line.
-            texts = [event.data] if whole is not None or "\n" not in event.data else event.data.split("\n")
-            for text in texts:
-                parsed = whole if whole is not None else _parse_object(text)
-                if parsed is not None:
-                    if event.type:
-                        parsed.setdefault("type", event.type)
-                    found.append(parsed)
-                elif text.strip() == _DONE:
-                    self.over = True
-                elif text.strip():
-                    found.append(None)
+            parsed = _parse_object(event.data)
+            if parsed is not None:
+                if event.type:
+                    parsed.setdefault("type", event.type)
+                found.append(parsed)
+            elif event.data.strip() == _DONE:
+                self.over = True
+            elif event.data.strip():
+                found.append(None)
         return found
 
 

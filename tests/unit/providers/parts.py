@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from agentctl.core.messages import Usage
 from agentctl.providers.stream_readers import UsageReader
+from agentctl.providers.wires.server_sent_events import JsonEvents, ServerSentEventDecoder
 
 Event = Mapping[str, object]
 
@@ -24,12 +25,16 @@ def chunk(finish: str | None = None, **more: object) -> dict[str, object]:
 
 
 def read_stream(kind: type[UsageReader], data: bytes, cuts: list[int] | None = None) -> UsageReader:
-    """Feed a new reader with the data, in pieces that end at ``cuts``; return it closed."""
-    reader, start = kind(), 0
+    """Feed a new reader with the events in the data, which comes in pieces that end at ``cuts``."""
+    reader, decoder, start = kind(), JsonEvents(ServerSentEventDecoder()), 0
+    found = list[dict[str, object] | None]()
     for cut in [*sorted(cut % (len(data) + 1) for cut in cuts or []), len(data)]:
-        reader.feed(data[start:cut])
+        found += decoder.feed(data[start:cut])
         start = cut
-    reader.close()
+    for event in (*found, *decoder.close()):
+        if event is not None:
+            reader.read(event)
+    reader.over = reader.over or decoder.over
     return reader
 
 

@@ -131,5 +131,5 @@ def test_a_card_that_says_no_length_leaves_it_open(card: object, found: int | No
 def test_tokens_that_ollama_had_cached_are_part_of_its_count() -> None:
     reader = OllamaReader()
     done = {"model": "l", "done": True, "prompt_eval_count": 900, "prompt_eval_cached_count": 850, "eval_count": 7}
-    reader.feed(json.dumps(done).encode() + b"\n")
+    reader.read(done)
     assert reader.usage == Usage(900, 7, cached_input_tokens=850)

@@ -10,6 +10,7 @@ import anyio
 import httpx
 import pytest
 
+from agentctl.budget.breaker import ClampExceeded
 from agentctl.budget.input_bound import plain_bound
 from agentctl.core.errors import ProviderUnavailable
 from agentctl.core.messages import Completion, Delta, KeepAlive, Message, Reported, Request, ToolCall
@@ -30,6 +31,7 @@ BODIES: dict[str, Callable[[Request, BodyFacts], Body]] = {
     "ollama": ollama_chat.body,
 }
 USAGE = {"prompt_tokens": 999_999, "completion_tokens": 5}
+USAGE_EVENT = event(choices=[], usage=USAGE)
 
 
 def provider_of(format: str) -> RemoteProvider:
@@ -45,11 +47,13 @@ class Bytes(httpx.AsyncByteStream):
 
     def __init__(self, pieces: tuple[bytes, ...], then: Exception | float | None) -> None:
         self.pieces, self.then, self.taken = pieces, then, 0
+        self.all_taken = anyio.Event()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for piece in self.pieces:
             self.taken += 1
             yield piece
+        self.all_taken.set()
         if isinstance(self.then, Exception):
             raise self.then
         if self.then is not None:
@@ -66,9 +70,10 @@ class Line(httpx.AsyncBaseTransport):
         return httpx.Response(200, stream=self.stream)
 
 
-def put(provider: RemoteProvider, *pieces: bytes, then: Exception | float | None = None) -> None:
+def put(provider: RemoteProvider, *pieces: bytes, then: Exception | float | None = None) -> Line:
     network = Line(*pieces, then=then)
     provider._connections = lambda: network  # type: ignore[method-assign,assignment,return-value]
+    return network
 
 
 @pytest.mark.parametrize(
@@ -91,19 +96,67 @@ async def test_events_that_hold_nothing_are_signs_of_life(format: str, quiet: by
 async def test_a_stream_that_says_it_is_done_is_not_waited_for() -> None:
     provider = provider_of("openai")
     put(provider, event({"content": "One"}), b"data: [DONE]\n\n", then=60.0)
-    with anyio.fail_after(20), pytest.raises(ProviderUnavailable, match="was cut short"):
-        await answer_of(provider, asked())
+    with anyio.fail_after(20):
+        assert (await answer_of(provider, asked()))[1] == Completion("One", model="gpt-4-turbo")
 
 
-@pytest.mark.parametrize("format", ["openai", "anthropic", "ollama"])
-async def test_an_answer_that_is_over_is_not_waited_for(format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("format", "missing"),
+    [("openai", ""), ("openai", "\n"), ("openai", "\n\n"), ("anthropic", ""), ("anthropic", "\n"), ("ollama", "")],
+)
+async def test_an_answer_that_is_over_is_not_waited_for(
+    format: str, missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``missing`` is left out at the end of the bytes, which are not the end of the stream."""
     monkeypatch.setattr("agentctl.providers.http_gate.LATE_S", 60.0)
     provider = provider_of(format)
-    put(provider, in_pieces(format, "Fine."), then=120.0)
+    put(provider, in_pieces(format, "Fine.").removesuffix(missing.encode()), then=120.0)
     with anyio.fail_after(20):
         text, whole = await answer_of(provider, asked())
     assert text == "Fine."
     assert whole.usage is not None
+
+
+@pytest.mark.parametrize("format", ["openai", "anthropic", "ollama"])
+async def test_a_stop_after_the_end_of_an_answer_leaves_it_whole(format: str) -> None:
+    provider, scope = provider_of(format), anyio.CancelScope()
+    line = put(provider, in_pieces(format, "Fine."), then=120.0)
+    found: list[Completion] = []
+
+    async def read() -> None:
+        with scope:
+            stream = provider.stream(asked())
+            while not isinstance(piece := await anext(stream), Completion):
+                pass
+            found.append(piece)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read)
+        await line.stream.all_taken.wait()
+        scope.cancel()
+    assert [one.text for one in found] == ["Fine."]
+    assert found[0].usage is not None
+
+
+async def test_text_behind_a_finish_reason_belongs_to_the_answer() -> None:
+    provider = provider_of("openai")
+    put(provider, event({"content": "One, "}, "stop"), event({"content": "two."}), b"data: nonsense\n\n", USAGE_EVENT)
+    text, whole = await answer_of(provider, asked())
+    assert (text, whole.text, whole.stop) == ("One, two.", "One, two.", "stop")
+    assert whole.usage is not None
+
+
+async def test_what_breaks_behind_a_finish_reason_loses_no_answer() -> None:
+    provider = provider_of("openai")
+    put(provider, event({"content": "One."}, "stop"), USAGE_EVENT, then=httpx.ReadError("reset"))
+    assert (await answer_of(provider, asked()))[0] == "One."
+
+
+async def test_an_answer_behind_a_finish_reason_keeps_to_the_clamp() -> None:
+    provider = provider_of("openai")
+    put(provider, event({}, "stop"), *[event({"content": "x" * 1000})] * 100, USAGE_EVENT)
+    with pytest.raises(ClampExceeded):
+        await answer_of(provider, asked(clamp=5))
 
 
 async def test_a_usage_in_the_last_event_counts_even_if_the_connection_breaks_there() -> None:

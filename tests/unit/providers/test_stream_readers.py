@@ -17,7 +17,12 @@ from agentctl.providers.stream_readers import (
     OpenRouterReader,
     UsageReader,
 )
-from agentctl.providers.wires.server_sent_events import MOST_EVENT_BYTES, AnswerTooLong
+from agentctl.providers.wires.server_sent_events import (
+    MOST_EVENT_BYTES,
+    AnswerTooLong,
+    JsonEvents,
+    ServerSentEventDecoder,
+)
 from tests.unit.providers.parts import chunk, read_stream, sse
 
 
@@ -101,8 +106,7 @@ json_values = st.recursive(
 )
 def test_no_shape_of_an_event_breaks_a_reader(kind: type[UsageReader], value: object, place: str) -> None:
     for event in ({"type": "message_start", place: value}, {"type": "message_delta", place: value, "done": True}):
-        reader = kind()
-        reader.feed(json.dumps(event).encode() + b"\n")
+        read_stream(kind, json.dumps(event).encode() + b"\n")
 
 
 @pytest.mark.parametrize("wrong", ["12", 12.5, True, -1, None, [1], {"a": 1}, float("nan"), float("inf")])
@@ -144,7 +148,7 @@ def test_an_error_in_the_stream_is_kept(kind: type[UsageReader]) -> None:
 
 
 def test_a_line_without_an_end_is_given_up() -> None:
-    reader = OpenAIReader()
-    reader.feed(b"x" * MOST_EVENT_BYTES)
+    decoder = JsonEvents(ServerSentEventDecoder())
+    assert decoder.feed(b"x" * MOST_EVENT_BYTES) == []
     with pytest.raises(AnswerTooLong):
-        reader.feed(b"x")
+        decoder.feed(b"x")

@@ -195,6 +195,28 @@ def delta(block: object, index: int = 1) -> dict[str, object]:
 
 PIECES: dict[str, tuple[dict[str, object], Piece | None]] = {
     "the start": ({"type": "message_start", "message": {"content": []}}, None),
+    "a whole message": (
+        {
+            "type": "message",
+            "content": [
+                {"type": "thinking", "thinking": "hm", "signature": "s"},
+                {"type": "text", "text": "hi"},
+                {"type": "tool_use", "id": "a", "name": "f", "input": {"x": 1}},
+                {"type": "tool_use", "id": "b", "name": "g", "input": {}},
+                {"type": "video"},
+            ],
+            "stop_reason": "tool_use",
+        },
+        Piece(
+            "hi",
+            "hm",
+            (CallPiece(2, "a", "f", '{"x":1}'), CallPiece(3, "b", "g")),
+            "tool_use",
+            (ThoughtPiece(0, Thought("hm", "s")),),
+            ("block video",),
+            is_whole=True,
+        ),
+    ),
     "a ping": ({"type": "ping"}, None),
     "an empty text": (start({"type": "text", "text": ""}), None),
     "text": (delta({"type": "text_delta", "text": "hi"}), Piece("hi")),

@@ -131,7 +131,16 @@ PIECES: dict[str, tuple[dict[str, object], Piece | None]] = {
     ),
     "a whole answer": (
         {"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]},
-        Piece("hi", stop="stop"),
+        Piece("hi", stop="stop", is_whole=True),
+    ),
+    "a message in place of a delta": (
+        {"object": "chat.completion.chunk", "choices": [{"message": {"content": "hi"}, "delta": {}}]},
+        Piece("hi"),
+    ),
+    "a text without a message": ({"choices": [{"text": "hi", "finish_reason": None}]}, Piece("hi")),
+    "a call of the old form": (
+        chunk(function_call={"name": "f", "arguments": "{}"}),
+        Piece(calls=(CallPiece(0, "", "f", "{}"),)),
     ),
     "an unknown reason": (chunk("tired"), Piece(stop="tired", unknown=("reason tired",))),
     "an unknown field": ({**chunk(content="a"), "verdict": 1}, Piece("a", unknown=("field verdict",))),

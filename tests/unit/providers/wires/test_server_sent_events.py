@@ -118,6 +118,44 @@ def test_a_document_outside_of_the_format_is_an_event() -> None:
     ]
 
 
+DOCUMENT = {"a": {"b": '}{"', "c": [{"d": 1}, {}]}, "e": "\\"}
+
+
+@pytest.mark.parametrize("indent", [None, 0, 1, 2, "\t"])
+@pytest.mark.parametrize("end", ["", "\n", "\r\n\n"])
+def test_a_document_over_several_lines_is_one_event(indent: int | str | None, end: str) -> None:
+    text = json.dumps(DOCUMENT, indent=indent)
+    for data in (text + end, f"\n  {text}{end}", f": life\n\n{text}{end}"):
+        for cuts in ([], [1], [7, 8, 9]):
+            assert parse(data.encode(), cuts) == [DOCUMENT]
+        lines = JsonEvents(JsonLineDecoder())
+        assert lines.feed(text.encode()) + lines.feed(end.encode()) + lines.close() == [DOCUMENT]
+
+
+def test_a_document_that_was_cut_short_swallows_no_event_behind_it() -> None:
+    assert parse(b'{"a": {\n"b": 1\ndata: {"c": 2}\n\n') == [None, {"c": 2}]
+    lines = JsonEvents(JsonLineDecoder())
+    assert lines.feed(b'{"a": {\n{"c": 2}\n') == [None, {"c": 2}]
+
+
+def test_a_whole_line_is_an_event_without_waiting_for_an_empty_one() -> None:
+    events = JsonEvents(ServerSentEventDecoder())
+    assert events.feed(b'event: message_stop\ndata: {"type": "message_stop"}\n') == [{"type": "message_stop"}]
+    assert events.feed(b'data: {"a": "{"}\n') == [{"a": "{"}]
+
+
+@pytest.mark.parametrize("mark", [b"data: [DONE]\n", b"data: [DONE]", b"data:[DONE]", b"data: [DONE] "])
+def test_the_mark_of_the_end_is_seen_before_its_line_ends(mark: bytes) -> None:
+    for cut in range(len(b"data:[DONE]") - 1):
+        events = JsonEvents(ServerSentEventDecoder())
+        assert events.feed(b'data: {"a": 1}\n\n' + mark[:cut]) == [{"a": 1}]
+        assert not events.over
+        assert events.feed(mark[cut:]) == []
+        assert events.over
+        assert events.close() == []
+        assert events.over
+
+
 def test_a_server_without_empty_lines_sends_one_event_a_line() -> None:
     events = JsonEvents(ServerSentEventDecoder())
     found = events.feed(b'data: {"a": 1}\ndata: {"b": 2}\ndata: [DONE]\n') + events.close()
@@ -128,7 +166,8 @@ def test_an_event_that_holds_no_json_object_is_none() -> None:
     events = JsonEvents(ServerSentEventDecoder())
     assert events.feed(b"data: hello\n\ndata: [1]\n\ndata:\n\ndata: [DONE]\n\n") == [None, None]
     assert events.over
-    assert JsonEvents(JsonLineDecoder()).feed(b'{"a":' * 100_000 + b"\n") == [None]
+    lines = JsonEvents(JsonLineDecoder())
+    assert lines.feed(b'{"a":' * 100_000 + b"\n") + lines.close() == [None]
 
 
 def test_done_inside_a_string_does_not_end_an_answer() -> None:
