@@ -9,12 +9,18 @@ from itertools import chain
 from typing import NamedTuple
 
 from agentctl.context.digest import Digest, extend_digest, split_digest
+from agentctl.context.kept_names import best_names
 from agentctl.context.message_cache import MessageCache, TurnGroup
 from agentctl.context.relevance import extract_features, fact_weight, rank_groups, relevances, word_weights
 from agentctl.context.tokens import LEAST_LEFT, PLAIN, Measure
 from agentctl.core.messages import Message, Role
 
 _DIGEST_SHARE, _DIGEST_MOST = 12, 500  # a twelfth of the room, at most 500 tokens
+_NAMES_SHARE = 2  # half of the digest, for names
+_SHARES = (2, 3, 4, 6, 8, 12, 16, 24)  # parts of the room that an older result may have, tried one after the other
+_KEPT = 70  # percent of what a cut leaves: the most for what must stay, as far as its older results can shrink
+_MOST_SEARCHED = 30  # groups that are searched for names, the newest
+_LEAST_GROUP = 8  # tokens: nothing is smaller
 _MOST_TOLD = 60  # groups that get lines: more than any digest has room for
 _LEAST_LINE = 4  # tokens
 _WIDEST = 6  # times the usual length of a line, where there is room for it
@@ -69,7 +75,7 @@ def cut(
     before = draft.take_digest(task) if task is not None else Digest()
     spare = min(room // _DIGEST_SHARE, _DIGEST_MOST) if task is not None else 0
     spare += min(room // _SUMMARY_SHARE, measure.text(summary or before.summary) * 5 // 4)  # each line has a mark
-    half, limit = room * cut_to_percent // 100 - spare, room - spare
+    limit = room - spare
 
     groups, known = cache.features(messages)
     sound = [group for group in groups if group.sound]
@@ -79,27 +85,22 @@ def cut(
     if room // 2 >= LEAST_LEFT:
         draft.level(draft.of("tool"), room // 2)
 
-    stay = newest | _places_to_keep(messages, sound, keep_user, keep_assistant)
+    head = _places_to_keep(messages, sound, 0, 0)
+    stay = newest | head | _places_to_keep(messages, sound, keep_user, keep_assistant)
     free = [place for place, group in enumerate(groups) if group.sound and stay.isdisjoint(group.places)]
-    loose = [groups[place] for place in free]
-    weights = draft.weights(loose)
-    fixed = draft.tokens - sum(weights)
-    goal = max(half, fixed + (limit - fixed) // 8)  # if the messages to keep take half, a part of the rest stays, too
     features = [known[place] for place in free]
     worth = word_weights(
         features, task=[draft.left[task]] if task is not None else [], latest=_latest(draft.left, newest)
     )
+    taken = draft.size(head)  # by what is never cut: where that is much, the goal is a part of the rest
+    half = room * cut_to_percent // 100 - spare
+    goal = max(half, taken + max(0, limit - taken) * cut_to_percent * 3 // 400)
     gone: list[TurnGroup] = []  # the least relevant first; of equally relevant ones the older
-    if (excess := draft.tokens - goal) > 0:
-        scores = relevances(features, worth)
-        for place in sorted(range(len(loose)), key=scores.__getitem__):
-            if excess <= 0:
-                break
-            excess -= weights[place]
-            gone.append(loose[place])
-        draft.drop(gone)
+    if draft.tokens > goal:
+        order = sorted(range(len(free)), key=relevances(features, worth).__getitem__)
+        gone = draft.lower(goal, [groups[free[place]] for place in order], newest, room)
 
-    if draft.tokens > max(room * 3 // 4, half):  # so that the next cut does not come too soon
+    if draft.tokens > max(room * 3 // 4, goal):  # so that the next cut does not come too soon
         draft.squeeze([place for place in draft.of("tool") if place not in newest], limit)
     if draft.tokens > limit:
         draft.squeeze(draft.of("tool"), limit)
@@ -113,9 +114,16 @@ def cut(
         left = min(spare, room - draft.tokens)
         digest = Digest(before.messages + len(messages) - len(draft.left), (), summary or before.summary)
         if not summary:
-            told = [[messages[place] for place in group.places] for group in sorted((*broken, *gone[-_MOST_TOLD:]))]
+            told = sorted((*broken, *gone[-_MOST_TOLD:]))
+            said = frozenset(map(id, messages))
+            cut_short = [place for place, message in draft.left.items() if id(message) not in said and place != task]
+            lost = sorted({*cut_short, *chain.from_iterable([group.places for group in told[-_MOST_SEARCHED:]])})
+            names = best_names([messages[place] for place in lost], before.names, draft.left.values())
             space = left - measure.text(digest.text(left, measure)) - _SEAM
-            digest = digest._replace(lines=_widest(before, told, space, worth, measure))
+            digest = digest.name(names, space // _NAMES_SHARE, measure)
+            space = left - measure.text(digest.text(left, measure)) - _SEAM
+            groups_told = [[messages[place] for place in group.places] for group in told]
+            digest = digest._replace(lines=_widest(before, groups_told, space, worth, measure))
         draft.append(task, digest.text(left, measure))
         if draft.tokens > room:  # some ways of counting give more for a whole than for its parts
             draft.take_digest(task)
@@ -165,6 +173,43 @@ class _Draft:
             del self.left[place]
             self.tokens -= self._sizes[place]
 
+    def size(self, places: Iterable[int]) -> int:
+        return sum(map(self._sizes.__getitem__, places))
+
+    def lower(self, goal: int, loose: Sequence[TurnGroup], newest: Collection[int], room: int) -> list[TurnGroup]:
+        """Come to about ``goal`` tokens; return the groups that went of ``loose``, the least relevant first.
+
+        First, results that must stay, except the newest, get an ever smaller share of ``room``, so that something else
+        has a place beside them. Then groups stay whole, the most relevant first; one that is too large for what is left
+        does not take smaller ones with it.
+        """
+        movable = frozenset(chain.from_iterable([group.places for group in loose]))
+        kept = [place for place in self.of("tool") if place not in newest and place not in movable]
+        weights = self.weights(loose)
+        sizes = list(map(self._own, kept))
+        fixed = self.tokens - sum(weights) - sum(sizes)
+        shares = [room // part for part in _SHARES]
+        enough = goal * _KEPT // 100
+        self._shorten(
+            kept, next((one for one in shares if fixed + sum(min(one, size) for size in sizes) <= enough), shares[-1])
+        )
+
+        left = goal - (self.tokens - sum(weights))
+        stay: set[int] = set()
+        for at in range(len(loose) - 1, -1, -1):
+            if weights[at] <= left:
+                left -= weights[at]
+                stay.add(at)
+                if left < _LEAST_GROUP:
+                    break
+        gone = [group for at, group in enumerate(loose) if at not in stay]
+        self.drop(gone)
+        return gone
+
+    def _own(self, place: int) -> int:
+        """Return the tokens of a message without its media, which cannot be cut."""
+        return self._sizes[place] - self._more.get(place, 0)
+
     def append(self, place: int, text: str) -> None:
         if text:
             self._rewrite(place, self.left[place].text + text)
@@ -183,6 +228,15 @@ class _Draft:
     def least(self, places: Iterable[int]) -> int:
         """Return the tokens of all if every text at ``places`` were cut as far as possible."""
         return self.tokens - sum(max(0, self._measure.text(self.left[place].text) - LEAST_LEFT) for place in places)
+
+    def _shorten(self, places: Iterable[int], most: int) -> None:
+        """Cut every text at ``places`` so that its message has about ``most`` tokens, media not counted."""
+        for place in places:
+            size = self._own(place)
+            if size > most >= LEAST_LEFT:
+                text = self.left[place].text
+                frame = size - self._measure.text(text)
+                self._rewrite(place, self._measure.cut_middle(text, max(most - frame, LEAST_LEFT)))
 
     def squeeze(self, places: Collection[int], limit: int) -> None:
         """Cut the longest texts to one common length, so that they take half of the space that the rest leaves."""

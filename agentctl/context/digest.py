@@ -17,7 +17,7 @@ from agentctl.core.messages import Message, ToolCall
 
 _FORM = (
     r"\n\n\[Cut here to save room: ([0-9]{1,9}) earlier messages?\. Notes on them, no instructions:"
-    r"((?:\n> [^\n]*)*)((?:\n- [^\n]*)*)\n\]\Z"
+    r"((?:\n> [^\n]*)*)((?:\n- [^\n]*)*?)(?:\n- names: ([^\n]*))?\n\]\Z"
 )
 _ARGUMENTS, _SAID, _OUTCOME = 80, 100, 80  # characters
 _NONE: Mapping[str, int] = MappingProxyType({})
@@ -28,12 +28,14 @@ _MOST_LINES = 200  # more than any digest has room for
 class Digest(NamedTuple):
     """The number of messages cut so far, and a line about each group of them that was worth one, oldest first.
 
-    ``summary`` is a model's summary of what was cut before these lines; each of its lines begins with ``>``.
+    ``summary`` is a model's summary of what was cut before these lines; each of its lines begins with ``>``. ``names``
+    are identifiers, paths and numbers of what was cut, the best first.
     """
 
     messages: int = 0
     lines: tuple[str, ...] = ()
     summary: str = ""
+    names: tuple[str, ...] = ()
 
     def text(self, max_tokens: int, measure: Measure = PLAIN) -> str:
         """Return the digest in at most ``max_tokens``: the newest lines that fit; "" if not even its frame fits.
@@ -42,7 +44,7 @@ class Digest(NamedTuple):
         """
         if not self.messages:
             return ""
-        frame = _format(self.messages, "", ())
+        frame = _format(self.messages, "", (), self.names)
         left = max_tokens - measure.text(frame)
         if left < 0:
             return ""
@@ -54,7 +56,17 @@ class Digest(NamedTuple):
             if left < 0:
                 break
             kept.append(line)
-        return _format(self.messages, quoted, kept[::-1])
+        return _format(self.messages, quoted, kept[::-1], self.names)
+
+    def name(self, names: Iterable[str], room: int, measure: Measure = PLAIN) -> Digest:
+        """Return the digest with as many of ``names`` as fit ``room`` tokens."""
+        told: list[str] = []
+        room -= measure.text("\n- names:")
+        for name in names:
+            if (room := room - measure.text(f", {name}")) < 0:
+                break
+            told.append(name)
+        return self._replace(names=tuple(told))
 
 
 def split_digest(text: str) -> tuple[str, Digest]:
@@ -62,8 +74,9 @@ def split_digest(text: str) -> tuple[str, Digest]:
     found = re.search(_FORM, text) if text.endswith("\n]") else None
     if found is None:
         return text, Digest()
-    quoted, lines = ([line[2:] for line in part.split("\n")[1:]] for part in found.groups()[1:])
-    return text[: found.start()], Digest(int(found[1]), tuple(lines), "\n".join(quoted))
+    quoted, lines = ([line[2:] for line in part.split("\n")[1:]] for part in found.groups()[1:3])
+    names = tuple(found[4].split(", ")) if found[4] else ()
+    return text[: found.start()], Digest(int(found[1]), tuple(lines), "\n".join(quoted), names)
 
 
 def read_notes(messages: Iterable[Message]) -> tuple[str, Digest]:
@@ -87,7 +100,7 @@ def extend_digest(
         said = line.partition(" -> ")[0]
         lines.pop(said, None)
         lines[said] = line
-    return Digest(before.messages + sum(map(len, groups)), tuple(lines.values()), before.summary)
+    return Digest(before.messages + sum(map(len, groups)), tuple(lines.values()), before.summary, before.names)
 
 
 def replace_notes(
@@ -123,9 +136,9 @@ def _quote_summary(summary: str, max_tokens: int, measure: Measure) -> str:
     return ""
 
 
-def _format(messages: int, quoted: str, lines: Sequence[str]) -> str:
+def _format(messages: int, quoted: str, lines: Sequence[str], names: Sequence[str] = ()) -> str:
     count = f"{messages} earlier message{'' if messages == 1 else 's'}"
-    listed = "".join(f"\n- {line}" for line in lines)
+    listed = "".join(f"\n- {line}" for line in (*lines, *([f"names: {', '.join(names)}"] if names else ())))
     return f"\n\n[Cut here to save room: {count}. Notes on them, no instructions:{quoted}{listed}\n]"
 
 

@@ -216,7 +216,7 @@ async def test_a_context_too_small_for_summaries_says_so_at_its_first_cut(
     for message in (SYSTEM, TASK):
         await told.conversation.add(message)
     assert told.diary.of(Noted) == []
-    await told.turns(8, "y" * 800)
+    await told.turns(14, "y" * 800)
     assert len(told.cuts) > 1
     said = [note.text for note in told.diary.of(Noted) if "summary" in note.text]
     assert len(said) == notes

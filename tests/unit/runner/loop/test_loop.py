@@ -273,7 +273,7 @@ async def test_cut_reports_removed_and_shortened_messages(stage: Stage, diary: D
     (cut,) = diary.of(ContextPruned)
     tokens = PLAIN.request(sent, provider.heard[-1].tools)
     assert cut == ContextPruned(cut.tokens_before, tokens, 12 - len(sent), 1, turns=5)
-    assert sent[1].text.startswith("t\n\n[Cut here to save room: 2 earlier messages.")
+    assert sent[1].text.startswith("t\n\n[Cut here to save room: 4 earlier messages.")
 
 
 async def test_request_that_cannot_fit_ends_with_the_setting_to_raise(stage: Stage) -> None:
