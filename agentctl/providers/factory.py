@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
+from agentctl.core.errors import ParameterRefused, Rejected
+from agentctl.core.messages import Completion, Delta, KeepAlive, Reported, Request
 from agentctl.core.pricing import ModelFacts
 from agentctl.providers.endpoints import base_url_of
 from agentctl.providers.llm_provider import LLMProvider
@@ -17,9 +20,12 @@ from agentctl.settings import PriceLine, Settings, load_settings
 from agentctl.settings.provider_names import BUILT_IN_NAMES
 
 if TYPE_CHECKING:
+    from agentctl.providers.answer_stream import Attempts
     from agentctl.providers.error_documents import ErrorContext
+    from agentctl.providers.wires.exchange import BodyFacts
     from agentctl.settings.named_providers import NamedProvider
 
+_NO_TOOLS = "does not support tools"  # as an Ollama says it
 _DEFAULT_OUTPUT_TOKENS = 4096
 _NUM_CTX_STEP = 1024
 
@@ -197,14 +203,18 @@ class OllamaProvider(_PresetProvider):
         via: Via = "auto",
     ) -> None:
         super().__init__(model, api_key=api_key, base_url=base_url, prices=prices, via=via)
-        self.num_ctx, self._is_card_read = num_ctx, False
+        self.num_ctx, self._is_card_read, self._lacks_tools = num_ctx, False, False
 
     @cached_property
     def facts(self) -> ModelFacts:
         """The facts of the model, with the window that requests ask for."""
         ceiling = None if self._own is None else self._own.output_ceiling
+        found = super().facts
         return replace(
-            super().facts, context_window=self.num_ctx, output_ceiling=min(self.num_ctx, ceiling or self.num_ctx)
+            found,
+            context_window=self.num_ctx,
+            output_ceiling=min(self.num_ctx, ceiling or self.num_ctx),
+            reasoning=found.reasoning or self.sampling.thinks,
         )
 
     @property
@@ -215,15 +225,62 @@ class OllamaProvider(_PresetProvider):
         """Ask for the length that the model was trained on, to which a larger ``num_ctx`` is lowered silently, and
         whether it thinks.
         """
-        from agentctl.providers.probe import served_card, thinks_by_card, window_in_card  # noqa: PLC0415 - as above
+        from agentctl.providers.probe import capabilities_in_card, served_card, window_in_card  # noqa: PLC0415
 
         card = served_card(self._base_url, self._api_key, self.model)
+        capabilities = capabilities_in_card(card)
         self._is_card_read = card is not None
-        self.sampling.thinks = self.sampling.thinks or thinks_by_card(card)
+        self.sampling.thinks = self.sampling.thinks or "thinking" in (capabilities or ())
+        self._lacks_tools = capabilities is not None and "tools" not in capabilities
         self.num_ctx = min(self.num_ctx, window_in_card(card) or self.num_ctx)
 
     def _fields(self) -> Mapping[str, object]:
         return {"truncate": False}
+
+    def _body_facts(self, request: Request, clamp: int, base_url: str) -> BodyFacts:
+        facts = super()._body_facts(request, clamp, base_url)
+        if not self._calls_by_format(request):
+            return facts
+        from agentctl.providers.format_calls import format_of  # noqa: PLC0415 - most models have tools
+
+        return facts._replace(options={**facts.options, "format": format_of(request.tools), "tools": []})
+
+    def _calls_by_format(self, request: Request) -> bool:
+        return bool(request.tools) and self._lacks_tools and self.client == "lean"
+
+    async def _pieces(self, request: Request, attempts: Attempts) -> AsyncGenerator[Delta | Reported | Completion]:
+        """Yield the answer; that of a model without tools is read from the JSON that ``format`` asks for."""
+        by_format = self._calls_by_format(request)
+        try:
+            if not by_format:
+                async with aclosing(super()._pieces(request, attempts)) as pieces:
+                    async for piece in pieces:
+                        yield piece
+                return
+            from agentctl.providers.format_calls import AnswerDecoder, as_text, read_completion  # noqa: PLC0415
+
+            text = AnswerDecoder()
+            async with aclosing(super()._pieces(as_text(request), attempts)) as pieces:
+                async for piece in pieces:
+                    if isinstance(piece, Completion):
+                        yield read_completion(piece, request.tools)
+                    elif isinstance(piece, (Reported, KeepAlive)):
+                        yield piece
+                    else:
+                        yield Delta(text.add(piece.text))
+        except Rejected as error:
+            if by_format or not request.tools or _NO_TOOLS not in error.message:
+                raise
+            self._lacks_tools = True
+            if not self._calls_by_format(request):
+                error.hint = "call it by the lean client, which asks for its calls as JSON: --via lean"
+                raise
+            raise ParameterRefused(
+                f"{error.message}; asking for its calls as JSON from here on",
+                billed=error.billed,
+                retry_after=0.0,
+                unsent=error.unsent,
+            ) from error
 
     def _model_options(self) -> Mapping[str, object]:
         return {"num_ctx": self.num_ctx}
@@ -257,7 +314,7 @@ class _NamedOllama(OllamaProvider):
             self, own.name, model, api_key=api_key, base_url=base_url, prices=prices, own=own, via=via
         )
         self.num_ctx = num_ctx if own.context_window is None else min(num_ctx, own.context_window)
-        self._is_card_read = False
+        self._is_card_read = self._lacks_tools = False
 
     def _error_context(self) -> ErrorContext:
         return super()._error_context()._replace(hint_unreachable="start it there: ollama serve")

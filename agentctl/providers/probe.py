@@ -305,10 +305,10 @@ def window_in_card(card: object) -> int | None:
     return _count(facts.get(f"{facts.get('general.architecture')}.context_length")) if isinstance(facts, dict) else None
 
 
-def thinks_by_card(card: object) -> bool:
-    """Return whether an Ollama says that a model thinks before it answers."""
-    capabilities = card.get("capabilities") if isinstance(card, dict) else None
-    return isinstance(capabilities, list) and "thinking" in capabilities
+def capabilities_in_card(card: object) -> tuple[str, ...] | None:
+    """Return what an Ollama says that a model can do, such as "tools" and "thinking"; None from an old one."""
+    found = card.get("capabilities") if isinstance(card, dict) else None
+    return tuple(map(str, found)) if isinstance(found, list) else None
 
 
 def _count(value: object) -> int | None:

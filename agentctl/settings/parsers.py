@@ -266,24 +266,41 @@ def address(value: object) -> str:
 
 
 def ollama_address(value: object) -> str:
-    """Return Ollama's address as a URL; its own short forms are accepted, and "any address" means this host."""
+    """Return Ollama's address as a URL, from every form that Ollama's own client takes.
+
+    Quotes around it, a host or a port alone, an IPv6 address without brackets and a path are fine; a port that cannot
+    be one is the usual one. "Any address" means this host.
+    """
     allowed = "a host, host:port or address such as http://127.0.0.1:11434"
-    text = _visible_text(value, allowed)
+    text = _visible_text(value.strip().strip("\"'") if isinstance(value, str) else value, allowed)
     scheme, mark, rest = text.partition("://")
     if not mark:
-        scheme, rest = "http", text
-    port = {"http": 80 if mark else 11434, "https": 443}.get(scheme)
+        scheme, rest = ("https", "ollama.com:443") if text == "ollama.com" else ("http", text)
+    scheme = scheme.lower()
+    usual = {"http": 80 if mark else 11434, "https": 443}.get(scheme)
+    place, _, path = rest.partition("/")
+    user, at, place = place.rpartition("@")
+    host, bracket, port = place.rpartition("]") if place.startswith("[") else ("", "", "")
+    if bracket:
+        host, port = host[1:], port.removeprefix(":")
+    elif place.count(":") > 1:
+        host, port = place, ""
+    else:
+        host, _, port = place.partition(":")
+    is_port = port.isascii() and port.isdecimal() and int(port) < 65536
+    number = int(port) if is_port else usual
+    if not usual or not number or any(mark in host + path for mark in "?#%\\"):
+        raise ValueError(allowed)
+    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not bound
+    shown = f"[{host}]" if ":" in host else host
+    found = f"{scheme}://{user}{at}{shown}:{number}/{path}".rstrip("/")
     try:
-        parts = urlsplit(f"{scheme}://{rest}")
-        host, given = parts.hostname or "127.0.0.1", parts.port
+        parts = urlsplit(found)
+        if parts.hostname is None or parts.port is None:
+            raise ValueError(allowed)
     except ValueError:
         raise ValueError(allowed) from None
-    if port is None or given == 0:
-        raise ValueError(allowed)
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not bound
-    user = parts.netloc.rpartition("@")[0]
-    shown = f"[{host}]" if ":" in host else host
-    return f"{scheme}://{user + '@' if user else ''}{shown}:{given or port}{parts.path.rstrip('/')}"
+    return found
 
 
 def engine_address(value: object) -> str:

@@ -40,6 +40,12 @@ MEANT: tuple[Meant, ...] = (
         "an id that the server gave is kept; litellm makes up another one for some calls",
         _OLLAMA,
     ),
+    *(
+        Meant(
+            "ollama: error no_tools", path, "lean", "structured outputs need no tools: asked again by format", _OLLAMA
+        )
+        for path in ("charge.0.1", "error.*", "raised.*")
+    ),
     Meant("anthropic: *", "wire.0.body.tools.*.type", "lean", "type is optional, and custom if left out", _MESSAGES),
     Meant(
         "anthropic: calls in a conversation whose request has no tools",

@@ -160,13 +160,30 @@ def test_invalid_names_are_refused(written: object) -> None:
         ("https://box/ollama/", "https://box:443/ollama"),
         ("http://0.0.0.0:11434", "http://127.0.0.1:11434"),
         ("http://u:p@box:1", "http://u:p@box:1"),
+        ("::1", "http://[::1]:11434"),
+        ("::", "http://[::1]:11434"),
+        ("[::1]", "http://[::1]:11434"),
+        ("2001:db8::7", "http://[2001:db8::7]:11434"),
+        ("http://[::1]", "http://[::1]:80"),
+        (' "box:1234" ', "http://box:1234"),
+        ("'box'", "http://box:11434"),
+        ("box:", "http://box:11434"),
+        ("box:99999", "http://box:11434"),
+        ("box:x", "http://box:11434"),
+        ("https://box:-1", "https://box:443"),
+        ("box/ollama", "http://box:11434/ollama"),
+        ("ollama.com", "https://ollama.com:443"),
+        ("HTTPS://box", "https://box:443"),
+        ("http://", "http://127.0.0.1:80"),
     ],
 )
 def test_ollamas_short_addresses_are_completed(written: str, url: str) -> None:
     assert ollama_address(written) == url
 
 
-@pytest.mark.parametrize("written", ["", "ftp://box", "box:99999", "box:x", "a b", "box:0", 3, "http://[::"])
+@pytest.mark.parametrize(
+    "written", ["", "ftp://box", "a b", "box:0", 3, "http://[::", "unix:///run/x", "box?x=1", "fe80::1%eth0"]
+)
 def test_invalid_host_is_refused(written: object) -> None:
     with pytest.raises(ValueError, match="a host, host:port or address"):
         ollama_address(written)
