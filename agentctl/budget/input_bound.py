@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import unicodedata
-import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil
 from typing import NamedTuple
 
 from agentctl.context.tokens import PLAIN
-from agentctl.core.messages import Completion, Message, Request, ToolSpec, Usage
+from agentctl.core.messages import Completion, Message, MessageMemo, Request, RunningTotal, ToolSpec, Usage
 
 FIXED = 1024
 JOINT = 64
@@ -23,9 +22,7 @@ _LEAST_BYTES_PER_TOKEN = 16
 _ALIKE = 1.15  # how much denser another part of the same conversation may be
 _MOST_TOOLS = 64
 
-# What was counted once. An id identifies an object only while that is alive: a message's entry goes with the message,
-# and a tool's entry holds the tool.
-_message_bytes: dict[int, tuple[weakref.ref[Message], int]] = {}
+# What was counted once. An id identifies an object only while that is alive: an entry holds its tool.
 _tool_bytes: dict[int, tuple[ToolSpec, int]] = {}
 
 
@@ -80,21 +77,11 @@ def _escape_overhead(written: str) -> int:
     return sum(8 if char > "\uffff" else 3 if char > "\u07ff" else 4 for char in written if char > "\x7f")
 
 
-def message_bytes(message: Message) -> int:
+def _count_message(message: Message) -> int:
     """Return the bytes of one message, its JSON frame and its tool calls included.
 
-    Arguments count with non-ASCII characters escaped, as chat templates may write them. Messages are immutable values:
-    each is counted once.
+    Arguments count with non-ASCII characters escaped, as chat templates may write them.
     """
-    key = id(message)
-    if (entry := _message_bytes.get(key)) is not None and entry[0]() is message:
-        return entry[1]
-    count = _count_message(message)
-    _message_bytes[key] = weakref.ref(message, lambda _: _message_bytes.pop(key, None)), count
-    return count
-
-
-def _count_message(message: Message) -> int:
     written = [_dump(call.arguments) for call in message.tool_calls]
     calls = [
         {"id": call.id, "name": call.name, "arguments": text}
@@ -103,6 +90,11 @@ def _count_message(message: Message) -> int:
     frame = {"role": message.role, "content": message.text, "tool_calls": calls, "tool_call_id": message.tool_call_id}
     thoughts = _byte_length(_dump(message.thoughts)) if message.thoughts else 0
     return _byte_length(_dump(frame)) + thoughts + sum(map(_escape_overhead, written))
+
+
+message_bytes = MessageMemo(_count_message)
+_conversation_bytes = RunningTotal(message_bytes)
+_calls_of_conversation = RunningTotal(lambda message: len(message.tool_calls))
 
 
 def tool_bytes(tool: ToolSpec) -> int:
@@ -169,12 +161,14 @@ def vocabulary_weights(count: Callable[[str], int]) -> TokenWeights:
 
 
 def _count_parts(messages: tuple[Message, ...]) -> int:
-    return len(messages) + sum(len(m.tool_calls) for m in messages)
+    return len(messages) + _calls_of_conversation(messages)
 
 
 def plain_bound(request: Request, weights: TokenWeights = BYTE_WEIGHTS) -> int:
     """Return ``bytes + 1024 + 16 * (messages + tools + tool calls)``, the upper bound of input tokens."""
-    weight = sum(map(weights.message, request.messages)) + sum(map(weights.tool, request.tools))
+    is_plain = weights.message is message_bytes
+    weight = _conversation_bytes(request.messages) if is_plain else sum(map(weights.message, request.messages))
+    weight += sum(map(weights.tool, request.tools))
     weight += weights.value(request.settings) if request.settings else 0
     return weight + FIXED + PER_PART * (_count_parts(request.messages) + len(request.tools))
 
@@ -198,7 +192,7 @@ def accept_report(
 
     A report is not plausible if it is below one for a shorter prefix, or below bytes / 16.
     """
-    weight = sum(map(message_bytes, request.messages))
+    weight = _conversation_bytes(request.messages)
     if usage.input_tokens * _LEAST_BYTES_PER_TOKEN < weight:
         return None
     longer = previous is not None and _extends(previous, request)
@@ -294,6 +288,11 @@ def _tokens_beyond(known: SettledRequest, now: tuple[Message, ...], weights: Tok
     Each earlier message matches one message at most, in order.
     """
     before, places, start, tokens, new = known.request.messages, dict[int, int](), 0, 0, list[Message]()
+    if before and now[: len(before)] == before:  # as in most turns: it continues, in one sequence
+        more = now[len(before) :]
+        if known.answer in more:
+            tokens = max(0, known.usage.output_tokens - weights.message(known.answer))
+        return tokens + sum(map(weights.message, more)) + JOINT + _parts_bound(more)
     for at, message in enumerate(now):
         place = next((place for place in range(start, len(before)) if before[place] == message), None)
         if place is None and (place := _earlier_form(before, start, message)) is not None:
@@ -309,7 +308,11 @@ def _tokens_beyond(known: SettledRequest, now: tuple[Message, ...], weights: Tok
     if known.answer in new:
         tokens += max(0, known.usage.output_tokens - weights.message(known.answer))
     runs = sum(places.get(at - 1) != place - 1 for at, place in places.items())
-    return tokens + sum(map(weights.message, new)) + JOINT * runs + PER_PART * _count_parts(tuple(new))
+    return tokens + sum(map(weights.message, new)) + JOINT * runs + _parts_bound(new)
+
+
+def _parts_bound(new: Sequence[Message]) -> int:
+    return PER_PART * (len(new) + sum(len(message.tool_calls) for message in new))
 
 
 def _common_length(one: str, other: str) -> int:

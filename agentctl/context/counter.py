@@ -149,7 +149,7 @@ class TokenCounter:
         if self._heard:
             before, their_tools, reported = self._heard[-1]
             if tools == their_tools and messages[: len(before)] == before:
-                return min(ours * margin, reported + (ours - measure.request(before, tools)) * margin)
+                return min(ours * margin, reported + sum(map(measure.message, messages[len(before) :])) * margin)
         return ours * margin
 
     def learn(self, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...], usage: Usage | None) -> None:

@@ -9,11 +9,12 @@ import json
 import re
 import weakref
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import ceil
 from typing import NamedTuple
 
 from agentctl.context.truncation import find_mark
-from agentctl.core.messages import Message, Thought, ToolSpec
+from agentctl.core.messages import Message, RunningTotal, Thought, ToolSpec
 
 BYTES_PER_TOKEN = 4
 PER_MESSAGE = 4
@@ -67,6 +68,7 @@ def json_text(value: object) -> str:
 # entry goes with the message, and a tool's entry holds the tool.
 _messages: dict[int, tuple[weakref.ref[Message], dict[Callable[[str], int], int]]] = {}
 _tools: dict[int, tuple[ToolSpec, dict[Callable[[str], int], int]]] = {}
+_totals: dict[Callable[[str], int], RunningTotal] = {}
 
 
 def _counted_once(message: Message, count: Callable[[str], int]) -> int:
@@ -160,12 +162,11 @@ class Measure(NamedTuple):
         """
         if self.factor != 1:
             return sum(map(self.message, messages))
-        count, total = self.count, 0
-        for message in messages:  # with every turn, all before it come again: look them up without a call
-            entry = _messages.get(id(message))
-            known = entry[1].get(count) if entry is not None and entry[0]() is message else None
-            total += _counted_once(message, count) if known is None else known
-        return total
+        if (total := _totals.get(self.count)) is None:
+            if len(_totals) >= _MOST_WAYS:
+                _totals.clear()
+            total = _totals[self.count] = RunningTotal(partial(_counted_once, count=self.count))
+        return total(messages)
 
     def schemas(self, tools: Sequence[ToolSpec]) -> int:
         """Return the tokens of the tools' schemas.

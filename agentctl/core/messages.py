@@ -6,16 +6,19 @@ What a model said holds whole characters only: half of a UTF-16 pair is joined t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from operator import is_
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 from agentctl.core.errors import BrokenOff
 from agentctl.core.text import join_surrogates, map_texts
 
 Role = Literal["system", "user", "assistant", "tool"]
 Stop = Literal["stop", "length", "tool_calls", "refusal", "broken"]
+Found = TypeVar("Found")
 
 
 def _has_half(value: object) -> bool:
@@ -83,6 +86,41 @@ class Message:
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
     thoughts: tuple[Thought, ...] = ()
+
+
+class MessageMemo(Generic[Found]):
+    """A function of a message that is computed once for each, as messages do not change; it is forgotten with them."""
+
+    def __init__(self, compute: Callable[[Message], Found]) -> None:
+        self._compute = compute
+        # An id identifies an object only while that is alive.
+        self._known: dict[int, tuple[weakref.ref[Message], Found]] = {}
+
+    def __call__(self, message: Message) -> Found:
+        key, known = id(message), self._known
+        if (entry := known.get(key)) is not None and entry[0]() is message:
+            return entry[1]
+        found = self._compute(message)
+        known[key] = weakref.ref(message, lambda _: known.pop(key, None)), found
+        return found
+
+
+class RunningTotal:
+    """The sum of ``of`` over a conversation. Where it begins with one of the last two, only what is new is added up."""
+
+    def __init__(self, of: Callable[[Message], int]) -> None:
+        self._of = of
+        self._last: tuple[tuple[tuple[Message, ...], int], ...] = ()
+
+    def __call__(self, messages: Sequence[Message]) -> int:
+        now = tuple(messages)
+        # The same objects: equal ones may be written in another way, as 1 and true are.
+        begun = (one for one in self._last if len(one[0]) <= len(now) and all(map(is_, one[0], now)))
+        known = next(begun, None)
+        before, total = known or ((), 0)
+        total += sum(map(self._of, now[len(before) :]))
+        self._last = ((now, total), *(one for one in self._last if one is not known))[:2]
+        return total
 
 
 class ToolSpec(NamedTuple):

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from agentctl.core.messages import Completion, Message, Stop, Thought, ToolCall, ToolSpec, Usage
+from agentctl.core.messages import Completion, Message, MessageMemo, Stop, Thought, ToolCall, ToolSpec, Usage
 from agentctl.core.pricing import Price
 from agentctl.core.text import join_surrogates, safe_text, split_at_half
 from agentctl.providers.wires.exchange import CallPiece, Piece, ThoughtPiece, stop_of, worse_reason, write_arguments
@@ -53,14 +53,15 @@ def _message(message: Message, system_role: str) -> dict[str, object]:
     if message.tool_calls:
         entry["content"] = message.text or None
         entry["tool_calls"] = [
-            {
-                "id": call.id,
-                "type": "function",
-                "function": {"name": call.name, "arguments": write_arguments(call.arguments)},
-            }
-            for call in message.tool_calls
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
+            for call, arguments in zip(message.tool_calls, _written_arguments(message), strict=True)
         ]
     return entry
+
+
+_written_arguments: MessageMemo[tuple[str, ...]] = MessageMemo(
+    lambda message: tuple(write_arguments(call.arguments) for call in message.tool_calls)
+)
 
 
 def allows_cache_marks(provider: str, model: str | None, price: Price | None) -> bool:

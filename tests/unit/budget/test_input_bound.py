@@ -129,21 +129,45 @@ def test_arguments_and_schemas_count_with_their_escapes(text: str) -> None:
     assert tool_bytes(tool) >= len(json.dumps({"description": text, "parameters": dict(tool.parameters)}).encode())
 
 
-def test_bytes_of_a_message_are_counted_once_and_forgotten_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    counted: list[str] = []
+calls = st.builds(ToolCall, texts, texts, st.dictionaries(texts, st.sampled_from([1, True, 1.0, "1", None])))
+conversations = st.lists(st.builds(Message, st.sampled_from(["user", "assistant", "tool"]), texts, st.tuples(calls)))
 
-    def count(message: Message) -> int:
-        counted.append(message.text)
-        return len(message.text)
 
-    monkeypatch.setattr(input_bound, "_count_message", count)
-    known = len(input_bound._message_bytes)
-    message, twin = Message("user", "12345"), Message("user", "12345")
-    assert [message_bytes(message), message_bytes(message), message_bytes(twin)] == [5, 5, 5]
-    assert counted == ["12345", "12345"]
-    assert len(input_bound._message_bytes) == known + 2
-    del message, twin
-    assert len(input_bound._message_bytes) == known
+@given(conversations.map(tuple), st.data())
+def test_bounds_of_parts_of_a_conversation_do_not_depend_on_the_order(
+    said: tuple[Message, ...], data: st.DataObject
+) -> None:
+    """What is added up is kept, and only for the same objects: 1 and true are equal, and differ in length."""
+    copies = tuple(
+        Message(m.role, m.text, tuple(ToolCall(c.id, c.name, dict.fromkeys(c.arguments, "true")) for c in m.tool_calls))
+        for m in said
+    )
+    for _ in range(6):
+        start, end = sorted(data.draw(st.tuples(st.integers(0, len(said)), st.integers(0, len(said)))))
+        part = data.draw(st.sampled_from([said, copies]))[start:end]
+        calls = sum(len(message.tool_calls) for message in part)
+        assert plain_bound(Request("m", part)) == sum(map(message_bytes, part)) + FIXED + 16 * (len(part) + calls)
+
+
+def test_equal_messages_of_other_lengths_have_bounds_of_their_own() -> None:
+    bounds = [
+        plain_bound(Request("m", (Message("assistant", "", (ToolCall("1", "look", {"at": at}),)),)))
+        for at in (1, True, 1.0)
+    ]
+    assert bounds == [bounds[0], bounds[0] + 3, bounds[0] + 2]
+
+
+@given(conversations.map(tuple), conversations.map(tuple), st.integers(0, 500))
+def test_bound_of_a_continuation_is_that_of_its_new_messages(
+    said: tuple[Message, ...], more: tuple[Message, ...], output: int
+) -> None:
+    first, answer = Message("system", "You help."), Message("assistant", "It is done.")
+    known = SettledRequest(Request("m", (first, *said)), answer, Usage(1, output))
+    new = (answer, *more)
+    calls = sum(len(message.tool_calls) for message in new)
+    tight = 1 + max(0, output - message_bytes(answer)) + sum(map(message_bytes, new)) + 64 + 16 * (len(new) + calls)
+    now = Request("m", (first, *said, *new))
+    assert bound(now, known) == min(plain_bound(now), tight)
 
 
 def test_bytes_of_a_tool_are_counted_once_and_the_oldest_ones_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
