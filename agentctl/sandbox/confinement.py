@@ -67,6 +67,10 @@ class Launcher:
         """Call ``action`` in the confined thread; return or raise what it does."""
         return self._thread.submit(self._call_confined, action).result()
 
+    def begin(self, action: Callable[[], object]) -> None:
+        """Call ``action`` in the thread after what was started before, and do not wait for it."""
+        self._thread.submit(action)
+
     def _call_confined(self, action: Callable[[], _Started]) -> _Started:
         kernel = _kernel()
         missing = []

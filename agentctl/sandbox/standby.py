@@ -10,6 +10,7 @@ import os
 import subprocess
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Self
 
 from agentctl.sandbox.confinement import Launcher
@@ -42,21 +43,29 @@ class Standby:
         self.group.close()
 
     def start(self, gate: tuple[int, int], popen: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
-        """Start bubblewrap, and close ``gate``, both ends of a pipe: until it is in the control group it waits there.
+        """Start bubblewrap, put it into the control group beside it, and then close ``gate``, both ends of a pipe.
 
-        It waits as it reads more options from the pipe, of which there are none.
+        Until then bubblewrap waits: it reads more options from the pipe, of which there are none. The kernel may need
+        some time to change a group.
         """
+        try:
+            process = self.launcher.start(popen)
+        except BaseException:
+            _close(gate)
+            raise
+        self.launcher.begin(partial(self._admit, process.pid, gate))
+        return process
 
-        def act() -> subprocess.Popen[bytes]:
-            try:
-                process = popen()
-                self.group.enter(process.pid)
-            finally:
-                for end in gate:
-                    os.close(end)
-            return process
+    def _admit(self, process: int, gate: tuple[int, int]) -> None:
+        try:
+            self.group.enter(process)
+        finally:
+            _close(gate)
 
-        return self.launcher.start(act)
+
+def _close(gate: tuple[int, int]) -> None:
+    for end in gate:
+        os.close(end)
 
 
 class ExitReport(ExitStack):
