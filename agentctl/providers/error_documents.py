@@ -69,10 +69,12 @@ _STATUS_OF: Mapping[str, int] = {
     "overloadederror": 529,
 }
 _THE_WINDOW = re.compile(
-    r"(?:context length is|context limit: \d+ \+ \d+ >|tokens >|context size \(|tokens allowed \()\s*(\d{1,9})\b"
+    r"(?:context length is|context limit: \d+ \+ \d+ >|tokens >|context size \(|tokens allowed \("
+    r"|context length of(?: only)?|n_ctx[:=])\s*(\d{1,9})\b"
 )
 _THE_PROMPT = re.compile(
-    r"(?:resulted in|request has|is too long:|context limit:|request \(|token count \()\s*(\d{1,9})\b"
+    r"(?:resulted in|request has|is too long:|context limit:|request \(|token count \(|n_keep[:=]"
+    r"|keep the first)\s*(\d{1,9})\b"
 )
 _PARTS_OF_IT = re.compile(r"\b(\d{1,9}) in the (?:messages|prompt|functions)\b")
 _AFFORDABLE = re.compile(r"can only afford (\d[\d,]{0,11})\b", re.IGNORECASE)

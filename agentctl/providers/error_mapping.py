@@ -104,6 +104,9 @@ def translate_error(error: BaseException | None, attempt: Attempt, context: Erro
     return ProviderUnavailable(f"the answer of {context.provider} was cut short", hint="try again")
 
 
+_INVALID = re.compile(r'"loc": \[.*"msg": "|"msg": ".*"loc": \[', re.DOTALL)  # of FastAPI's: a field and what is wrong
+
+
 class _Answer(NamedTuple):
     """An answer other than 2xx, or the error of a stream as if it had come with its status.
 
@@ -271,20 +274,29 @@ def _too_large_for_rate(answer: _Answer, summary: str, context: ErrorContext) ->
 
 
 def _stream_error(attempt: Attempt, document: Mapping[str, object], context: ErrorContext) -> ProviderError:
-    """Return the error for an error event: a refusal before any part of an answer, else a failure of unknown cost."""
-    status = status_of(document)
-    said = words_of({"error": document})
-    if attempt.reader.spoken or status is None:
-        quoted = context.quote(said) or "an error in mid-answer"
-        if status == 429:
-            return RateLimited(f"{context.provider} interrupted its answer: {quoted}", hint="try again later")
+    """Return the error for an error document in a stream: as it would be with the status that it names or means.
+
+    It is a refusal before any part of an answer, else an interruption of unknown cost.
+    """
+    text, said = json.dumps(document, ensure_ascii=False, default=str)[:MOST_READ], words_of({"error": document})
+    status, begun = status_of(document) or _status_meant(text), attempt.reader.spoken
+    quoted = context.quote(said) or "an error in mid-answer"
+    if status is None:
         return ProviderUnavailable(f"{context.provider} interrupted its answer: {quoted}", hint="try again later")
-    free = status in _FREE_BY_DOCUMENT or status in FREE_BY_STATUS
-    text = json.dumps(document, ensure_ascii=False)[:MOST_READ]
+    free = not begun and (status in _FREE_BY_DOCUMENT or status in FREE_BY_STATUS)
     clamp = attempt.terms.max_output_tokens
-    return _error_for(
-        _Answer(status, text, said, "no" if free else "unknown", attempt.headers, clamp, document), context
-    )
+    answer = _Answer(status, text, said, "no" if free else "unknown", attempt.headers, clamp, document)
+    error = _error_for(answer, context)
+    if begun and type(error) in (ProviderUnavailable, RateLimited):
+        kind, after = type(error), error.retry_after
+        return kind(f"{context.provider} interrupted its answer: {quoted}", hint="try again later", retry_after=after)
+    return error
+
+
+def _status_meant(text: str) -> int | None:
+    """Return the status that an error document without one means by its words, None if they say nothing."""
+    meant = ((_TOO_LONG, 400), (_NO_CREDIT, 402), (_NO_QUOTA, 429), (_NO_MODEL, 404), (_FILTERED, 400), (_INVALID, 422))
+    return next((status for words, status in meant if words.search(text)), None)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

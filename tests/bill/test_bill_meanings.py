@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -323,3 +324,114 @@ def test_stream_left_open_behind_its_end_holds_up_no_run(
     answer = Answer(garbage=data, input_tokens=90, output_tokens=20, stall=True, cut_after=len(data))
     ended = command(env=reaching(wire(answer), "openai"))
     assert (ended.code, ended.out, book_of(state).phases) == (0, f"{ALL}\n", ["settled"])
+
+
+class Failure(NamedTuple):
+    """An error document in a 200 stream: the exit code, the kind, how the attempt stands, and words of the message."""
+
+    format: str
+    data: bytes
+    code: int
+    kind: str
+    phase: str
+    words: str
+
+
+LM_STUDIO = "The number of tokens to keep is greater than the context length (n_keep: 5000>= n_ctx: 4096)."
+VLLM = {"object": "error", "message": "KV cache is full", "type": "InternalServerError", "code": 500}
+TOO_LONG = {"message": "This model's maximum context length is 4096 tokens.", "type": "BadRequestError", "code": 400}
+CLAUDES = {"type": "invalid_request_error", "message": "prompt is too long: 5000 tokens > 4096 maximum"}
+INVALID = {"error": {"message": "Tool use failed.", "type": "invalid_request_error", "code": "tool_use_failed"}}
+WRONG_FIELD = {"loc": ["body", "messages"], "msg": "Field required", "type": "missing"}
+
+
+def sse(document: object, name: str = "") -> bytes:
+    return (f"event: {name}\n" if name else "").encode() + b"data: " + json.dumps(document).encode() + b"\n\n"
+
+
+BEGUN = written("openai", spoken("openai", HALF)[:-2]).removesuffix(b"data: [DONE]\n\n")
+FAILURES = {
+    "too long, without a status": Failure(
+        "openai", sse({"error": {"message": LM_STUDIO}}, "error"), 7, "context", "void", "n_ctx: 4096"
+    ),
+    "too long, an object of the type error": Failure(
+        "openai", sse({"object": "error", **TOO_LONG}), 7, "context", "void", "4096 tokens"
+    ),
+    "too long, a document": Failure("openai", document({"error": TOO_LONG}, 2), 7, "context", "void", "4096 tokens"),
+    "too long, of Anthropic": Failure(
+        "anthropic", sse({"type": "error", "error": CLAUDES}, "error"), 7, "context", "void", "prompt is too long"
+    ),
+    "invalid request": Failure("openai", sse(INVALID, "error"), 4, "provider", "void", "Tool use failed"),
+    "invalid request after text": Failure("openai", BEGUN + sse(INVALID), 4, "provider", "doubt", "Tool use failed"),
+    "a wrong field": Failure(
+        "openai", sse({"detail": [WRONG_FIELD]}), 4, "provider", "void", "messages: Field required"
+    ),
+    "a wrong field, inside a message": Failure(
+        "openai",
+        sse({"object": "error", "message": {"detail": [WRONG_FIELD]}, "type": "invalid_request_error"}),
+        4,
+        "provider",
+        "void",
+        "messages: Field required",
+    ),
+    "no model": Failure(
+        "openai",
+        sse({"error": {"message": "The model `m` does not exist"}}),
+        69,
+        "model_gone",
+        "void",
+        "does not exist",
+    ),
+    "no model, of Ollama": Failure(
+        "ollama", document({"error": "model 'llama3.1' not found"}), 69, "model_gone", "void", "not found"
+    ),
+    "no quota": Failure(
+        "openai",
+        sse({"error": {"message": "You exceeded your current quota, check your plan"}}),
+        75,
+        "quota",
+        "void",
+        "exceeded your current quota",
+    ),
+    "no quota after text": Failure(
+        "openai",
+        BEGUN + sse({"error": {"code": "insufficient_quota", "message": "No quota is left"}}),
+        75,
+        "quota",
+        "doubt",
+        "No quota is left",
+    ),
+}
+
+
+@pytest.mark.both_clients
+@pytest.mark.parametrize("name", FAILURES)
+def test_error_in_a_stream_is_what_it_is_with_a_status(
+    command: Command, wire: OpenWire, state: Path, name: str
+) -> None:
+    failure = FAILURES[name]
+    server = wire(Answer(garbage=failure.data, input_tokens=0, output_tokens=0), repeat=True)
+    ended = command("--json", env=reaching(server, failure.format))
+    assert (ended.code, ended.document["error"]["kind"]) == (failure.code, failure.kind)
+    assert failure.words in ended.document["error"]["message"]
+    assert (book_of(state).phases, len(server.books.chat_requests)) == ([failure.phase], 1)
+    assert ended.document["answer"] == (HALF if failure.phase == "doubt" else "")
+
+
+BROKEN_OFF = {
+    "an object of the type error": sse({"choices": [{"delta": {"role": "assistant", "content": ""}}]}) + sse(VLLM),
+    "an event of the name error": sse({"message": "KV cache is full", "code": 500}, "error"),
+    "plain words in an event of the name error": b"event: error\ndata: KV cache is full\n\n",
+    "a field of the name error": b'error: {"code": 500, "message": "KV cache is full"}\n\n',
+    "a detail": sse({"detail": "KV cache is full"}),
+    "an error in a choice": sse({"choices": [{"delta": {}, "error": {"message": "KV cache is full", "code": 500}}]}),
+}
+
+
+@pytest.mark.both_clients
+@pytest.mark.parametrize("name", BROKEN_OFF)
+def test_words_of_an_error_in_a_stream_reach_the_user(command: Command, wire: OpenWire, name: str) -> None:
+    server = wire(Answer(garbage=BROKEN_OFF[name], input_tokens=0, output_tokens=0), repeat=True)
+    ended = command("--json", "--max-cost", "0.10", env=reaching(server, "openai"))
+    assert (ended.code, ended.document["error"]["kind"]) == (4, "provider")
+    assert "KV cache is full" in ended.document["error"]["message"]

@@ -18,7 +18,7 @@ MOST_EVENT_BYTES = 16 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
 _DONE = "[DONE]"
 _MOST_DONE_BYTES = 80
-_FIELDS = frozenset((b"", b"data", b"event", b"id", b"retry"))
+_FIELDS = frozenset((b"", b"data", b"event", b"id", b"retry", b"error"))
 _LAST_LINE = re.compile(rb"data:[ \t]*\[DONE\][ \t]*")
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"?')
 
@@ -202,7 +202,9 @@ class ServerSentEventDecoder:
     def _read_field(self, name: bytes, value: bytes) -> list[ServerEvent]:
         if name == b"event":
             self._type = value.decode("utf-8", "replace")
-        if name != b"data":
+        if name == b"error":  # of older versions of llama.cpp
+            self._type = "error"
+        elif name != b"data":
             return []
         self._size += len(value) + 1
         if self._size > MOST_EVENT_BYTES:
@@ -294,6 +296,8 @@ class JsonEvents:
                 found.append(parsed)
             elif event.data.strip() == _DONE:
                 self.over = True
+            elif event.type == "error" and event.data.strip():
+                found.append({"type": "error", "message": event.data.strip()})
             elif event.data.strip():
                 found.append(None)
         return found

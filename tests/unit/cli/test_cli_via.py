@@ -186,7 +186,7 @@ SAID = "openai sent what agentctl does not know: "
 def test_what_agentctl_does_not_know_is_named_to_one_who_asks(here: Here, server: WireServer) -> None:
     server.play(strange)
     quiet, verbose, lines = here(*TASK), here(*TASK, "-v"), here(*TASK, "-o", "jsonl").lines
-    assert [ended.out for ended in (quiet, verbose)] == ["Hello.\n"] * 2
+    assert [(ended.code, ended.out) for ended in (quiet, verbose)] == [(4, "")] * 2, "an unknown reason is no success"
     assert SAID not in quiet.err
     (line,) = [line for line in verbose.err.splitlines() if SAID in line]
     assert sorted(line.strip().removeprefix(SAID).split(", ")) == ["field delta.mood (1)", "reason weary (1)"]
