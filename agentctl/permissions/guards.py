@@ -1,4 +1,4 @@
-"""Limit a model's tool calls in one turn, and how often it may repeat one, or one that was denied. Pure."""
+"""Limit a model's tool calls in one turn and their repetition; the errors of a model that gets nowhere. Pure."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from agentctl.core.errors import ActionDenied
-from agentctl.core.messages import ToolCall
+from agentctl.core.errors import ActionDenied, TaskFailed
+from agentctl.core.messages import Completion, ToolCall
 from agentctl.tools.toolbox import real_name
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
@@ -220,3 +220,28 @@ def _shallow(value: object, levels: int) -> bool:
     if isinstance(value, (list, tuple)):
         return levels > 0 and all(_shallow(item, levels - 1) for item in value)
     return True
+
+
+def no_answer_error() -> TaskFailed:
+    """Return the error of a model that was asked for an answer from the results, and gave none."""
+    return TaskFailed("the model did not answer from the results", hint="run it again, or choose another model")
+
+
+def empty_answer_error(answer: Completion) -> TaskFailed:
+    """Return the error of an answer without text."""
+    if not answer.reasoning.strip():
+        return TaskFailed("the model gave an empty answer", hint="run it again, or choose another model")
+    if answer.stop == "length":
+        said = "the model reached its output limit while it was reasoning, and gave no answer"
+        return TaskFailed(said, hint="raise --max-output-tokens, or choose another model")
+    return TaskFailed(
+        "the model gave no answer: all it wrote is reasoning", hint="run it again, or choose another model"
+    )
+
+
+def repeated_call_error(name: str) -> TaskFailed:
+    """Return the error of a model that calls a tool again and again."""
+    return TaskFailed(
+        f"{name} was called repeatedly with the same arguments",
+        hint="describe the task more precisely, or choose another model",
+    )

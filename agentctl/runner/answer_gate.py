@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from agentctl.budget.last_answer import NOT_RUN, NOTICE, ClosingWords, last_request
@@ -21,7 +20,7 @@ from agentctl.permissions.repeated_reads import AT_HAND
 from agentctl.runner.conversation import Conversation
 from agentctl.runner.model_calls import ModelCalls
 from agentctl.runner.routing import words
-from agentctl.runner.text_calls import with_text_calls
+from agentctl.runner.text_calls import has_call, has_markup, read_text_calls
 from agentctl.tools.toolbox import TOOLS
 
 _WORDS = ClosingWords(
@@ -33,12 +32,6 @@ _WORDS = ClosingWords(
 _UNKNOWN_WINDOW = 8000  # tokens
 _ROUNDS, _TRIES = 12, 3
 
-_TAGGED = re.compile(
-    r"<\|?/?(?:tool_?calls?|function_?calls?|function=|invoke\b)|\[TOOL_CALLS\]|<\|python_tag\|>", re.I
-)
-_FENCED = re.compile(r"```\w*\n(.*?)\n?```", re.DOTALL)
-_WRITTEN_CALL = re.compile(r"([\w.:-]+)\s*\((.*)\)\s*;?", re.DOTALL)
-_ARGUMENTS = ("arguments", "parameters", "args", "input")
 _REFUSAL = re.compile(
     r"\W*(?:(?:(?:i'?m|i am|we'?re)\s+)?(?:very |so |really )?(?:sorry|afraid)|apologies|i apologi[sz]e|unfortunately)?"
     r"[,.!]?\s*(?:but|that)?\s*(?:as an ai[^,.]*,\s*)?"
@@ -114,9 +107,10 @@ def is_answer(completion: Completion, offered: Sequence[ToolSpec], messages: Seq
     text = completion.text.strip()
     if completion.stop != "stop" or completion.tool_calls or not text or is_refusal(text):
         return False
-    return not is_call(text, [tool.name for tool in offered]) and (
-        with_text_calls(replace(completion, text=text), offered, messages).stop == "stop"
-    )
+    if has_markup(text) or has_call(text, {*TOOLS, *(tool.name for tool in offered)}):
+        return False
+    found = read_text_calls(replace(completion, text=text), offered, messages)
+    return not found.flaw and not found.answer.tool_calls
 
 
 def tells_of_tools_only(text: str, offered: Sequence[ToolSpec], messages: Sequence[Message]) -> bool:
@@ -138,21 +132,3 @@ def tells_of_tools_only(text: str, offered: Sequence[ToolSpec], messages: Sequen
 def is_refusal(text: str) -> bool:
     """Return whether a text begins like a refusal: "I'm sorry, but I can't assist with that"."""
     return _REFUSAL.match(text.replace("\u2019", "'")) is not None
-
-
-def is_call(text: str, tools: Collection[str]) -> bool:
-    """Return whether a text is, or ends with, a call that ``text_calls`` cannot read: ``ps(all=true)``, broken JSON."""
-    last = text.strip().rpartition("\n\n")[2]
-    parts = (text, last, last.rpartition("\n")[2], *_FENCED.findall(text))
-    return _TAGGED.search(text) is not None or any(_is_call(part.strip().strip("`"), tools) for part in parts)
-
-
-def _is_call(text: str, tools: Collection[str]) -> bool:
-    if written := _WRITTEN_CALL.fullmatch(text):
-        return re.split("[.:]", written[1])[-1] in {*tools, *TOOLS}
-    if not text.startswith(("{", "[")):
-        return False
-    with suppress(ValueError, RecursionError):
-        json.loads(text)
-        return False
-    return any(f'"{name}"' in text for name in (*tools, *TOOLS)) and any(f'"{key}"' in text for key in _ARGUMENTS)

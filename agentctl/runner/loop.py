@@ -25,6 +25,7 @@ from agentctl.core.errors import (
 from agentctl.core.events import Emit, ModelAnswered, Noted, TurnStarted
 from agentctl.core.messages import Completion, Message, ToolCall, ToolSpec
 from agentctl.core.results import FOUND_SO_FAR, RESULTS_SO_FAR, FileNotice, ToolCount
+from agentctl.permissions import guards
 from agentctl.permissions.guards import DenialGuard, LoopLimits, RepeatGuard, limit_tool_calls
 from agentctl.runner.conversation import Conversation
 from agentctl.runner.model_calls import ModelCalls
@@ -32,6 +33,7 @@ from agentctl.runner.plan import FallBack, RunInput, hint_at_data
 from agentctl.runner.tool_calls import Result, ToolDispatcher, format_for_model
 
 if TYPE_CHECKING:  # used only by runs with a language model
+    from agentctl.runner.text_calls import TextCallGuard
     from agentctl.runner.unseen import Unseen
 
 FindUnseen = Callable[[str, Collection[str]], "Awaitable[Unseen | None]"]
@@ -80,6 +82,7 @@ class Loop:
         self._dispatch, self._fall_back = dispatch, fall_back
         self._repeats, self._denials = RepeatGuard(limits.identical_calls), DenialGuard()
         self._is_stuck = False
+        self._text_calls: TextCallGuard | None = None
         self._find_unseen = find_unseen if metered else None
         self._unseen: Unseen | None = None
         self._reads = None
@@ -165,14 +168,19 @@ class Loop:
             answer, refused = await self._ask(offered)
             if answer.stop == "refusal" or not answer.tool_calls:
                 if answer.stop != "refusal" and not answer.text.strip() and self._last_result:
-                    failure = _empty_answer(answer)
-                    await self._close_with(failure.message, failure)
+                    await self._close_with((failure := guards.empty_answer_error(answer)).message, failure)
+                    return
+                if self._text_calls is not None and self._text_calls.flaw:
+                    if await self._tell_of_text(self._text_calls):
+                        continue
                     return
                 self._conclude(answer)
                 if await self._send_back():
                     continue
                 if self._tells_of_tools_only(answer.text, offered):
-                    await self._close_with("the answer names a tool, but nothing that it returned", _no_answer())
+                    await self._close_with(
+                        "the answer names a tool, but nothing that it returned", guards.no_answer_error()
+                    )
                     return
                 if answer.stop == "length":
                     cut = "the answer was cut at its output limit; raise --max-output-tokens for more"
@@ -191,10 +199,11 @@ class Loop:
         if self._conversation.was_cut:
             self._repeats.forget_results()
         await self._conversation.learn(answer, offered)
-        if offered and not answer.tool_calls and "{" in answer.text:
-            from agentctl.runner.text_calls import with_text_calls  # noqa: PLC0415 - few answers look like a call
+        if offered and not answer.tool_calls and (self._text_calls or set("{<[(") & set(answer.text)):
+            from agentctl.runner.text_calls import TextCallGuard  # noqa: PLC0415 - few answers look like a call
 
-            answer = with_text_calls(answer, offered, messages)
+            self._text_calls = self._text_calls or TextCallGuard(self._emit, self._dispatch.unasked_tools)
+            answer = await self._text_calls.read(answer, offered, messages)
         calls, refused = limit_tool_calls(
             answer.tool_calls, self._limits, turn=self._turn, known=self._dispatch.names, taken=self._call_ids
         )
@@ -235,6 +244,21 @@ class Loop:
                 if failure is not None:
                     raise failure from failure.__cause__
 
+    async def _tell_of_text(self, guard: TextCallGuard) -> bool:
+        """Tell the model, once, that its call as text was not run; return whether to go on.
+
+        Raises:
+            TaskFailed: it was told before, and no tool has returned anything.
+        """
+        try:
+            await self._conversation.add(await guard.tell())
+        except TaskFailed as failure:
+            if not self._last_result:
+                raise
+            await self._close_with(failure.message, failure)
+            return False
+        return True
+
     async def _act(self, calls: tuple[ToolCall, ...], refused: Mapping[str, str]) -> bool:
         """Run the tool calls and add their results in order; return whether a result is the final answer.
 
@@ -249,7 +273,7 @@ class Loop:
             if denied is None and reads and (name := reads.overdue):
                 return await self._close_repeated(name)
             self._is_stuck = True
-            raise denied or _repeated_call(calls[-1].name)
+            raise denied or guards.repeated_call_error(calls[-1].name)
         results = await self._dispatch.run(calls, {**refused, **repeated}, reads)
         self._repeats.add_results([format_for_model(result) for result in results])
         times = [reads.repeats_of(call.id, result) if reads else 0 for call, result in zip(calls, results, strict=True)]
@@ -294,7 +318,9 @@ class Loop:
 
     async def _close_repeated(self, name: str) -> bool:
         """Ask for the answer of a model that calls a tool again and again although it has the result; return True."""
-        await self._close_with(f"{name} was called again although its result is at hand", _repeated_call(name))
+        await self._close_with(
+            f"{name} was called again although its result is at hand", guards.repeated_call_error(name)
+        )
         return True
 
     async def _close_with(self, why: str, failure: TaskFailed, *, in_time: bool = True) -> None:
@@ -369,28 +395,6 @@ class Loop:
         if answer.stop == "refusal":
             raise TaskFailed("the model refused the task", hint="explain what the task is for, or choose another model")
         if not answer.text.strip():
-            raise _empty_answer(answer)
+            raise guards.empty_answer_error(answer)
         if self._trouble:
             raise self._trouble
-
-
-def _no_answer() -> TaskFailed:
-    return TaskFailed("the model did not answer from the results", hint="run it again, or choose another model")
-
-
-def _empty_answer(answer: Completion) -> TaskFailed:
-    if not answer.reasoning.strip():
-        return TaskFailed("the model gave an empty answer", hint="run it again, or choose another model")
-    if answer.stop == "length":
-        said = "the model reached its output limit while it was reasoning, and gave no answer"
-        return TaskFailed(said, hint="raise --max-output-tokens, or choose another model")
-    return TaskFailed(
-        "the model gave no answer: all it wrote is reasoning", hint="run it again, or choose another model"
-    )
-
-
-def _repeated_call(name: str) -> TaskFailed:
-    return TaskFailed(
-        f"{name} was called repeatedly with the same arguments",
-        hint="describe the task more precisely, or choose another model",
-    )

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from math import inf
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 import anyio
 import anyio.lowlevel
@@ -21,6 +21,7 @@ from agentctl.protocols import LLMProvider, Outcome
 
 if TYPE_CHECKING:
     from agentctl.providers.chat_format import AnswerText
+    from agentctl.runner.streamed_calls import CallFilter
 
 HANG_UP_S = 5.0
 SUMMARY_SILENCE_S, SUMMARY_DEADLINE_S = 30.0, 120.0  # short, as a run can do without a summary
@@ -112,7 +113,7 @@ async def read_stream(
             sent.outcome = "unknown"
             stream = provider.stream(request)
             try:
-                await _read(stream, request, sent, timeouts, _Pieces(provider, sent, emit))
+                await _read(stream, request, sent, timeouts, _Pieces(provider, request, sent, emit))
             finally:
                 await _hang_up(stream)
                 sent.outcome, sent.model = _withdraw(stream), _model_of(stream)
@@ -148,7 +149,7 @@ async def _read(
             return
         if isinstance(item, Completion):
             sent.answered = sent.answered or bool(item.text or item.tool_calls)
-            sent.completion = pieces.finish(item)
+            sent.completion = await pieces.finish(item)
             return
         if isinstance(item, Reported):
             sent.reported = item.usage
@@ -162,13 +163,15 @@ async def _read(
 
 
 class _Pieces:
-    """Emits the pieces of an answer, without reasoning.
+    """Emits the pieces of an answer, without reasoning and without tool calls in its text.
 
     A provider with a client of ours has divided text and reasoning already.
     """
 
-    def __init__(self, provider: LLMProvider, sent: AttemptProgress, emit: Emit) -> None:
-        self._sent, self.emit = sent, emit
+    def __init__(self, provider: LLMProvider, request: Request, sent: AttemptProgress, emit: Emit) -> None:
+        self._request, self._sent, self.emit = request, sent, emit
+        self._calls: CallFilter | None = None
+        self._kind: Literal["answer", "unsure"] = "answer"
         self._text: AnswerText | None = None
         if client_of(provider) is None and provider.facts.metered:
             from agentctl.providers.chat_format import AnswerText  # noqa: PLC0415 - for providers of other packages
@@ -177,25 +180,44 @@ class _Pieces:
 
     async def add(self, item: Delta) -> None:
         """Add a piece to the progress, and emit it."""
-        text, restarts = item.text, isinstance(item, Restart)
+        text, restarts, is_unsure = item.text, isinstance(item, Restart), isinstance(item, Tentative)
         if self._text is not None:
             text = self._text.add(text)
-            restarts = restarts or self._text.restarts
+            restarts, is_unsure = restarts or self._text.restarts, not self._text.reasoning
         if restarts:
             self._sent.pieces.clear()
         if text or restarts:
             self._sent.pieces.append(text)
-            is_unsure = isinstance(item, Tentative)
-            await self.emit(AnswerStreamed(text, "restart" if restarts else "unsure" if is_unsure else "answer"))
+            self._kind = "unsure" if is_unsure else "answer"
+            shown = self._take(text, restarts=restarts) if self._request.tools else text
+            if shown or restarts:
+                await self.emit(AnswerStreamed(shown, "restart" if restarts else self._kind))
 
-    def finish(self, answer: Completion) -> Completion:
-        """Return the whole answer, with the reasoning that stands in its text apart."""
-        if self._text is None or not answer.text:
-            return answer
-        from agentctl.providers.reasoning_text import split_reasoning  # noqa: PLC0415 - as above
+    def _take(self, text: str, *, restarts: bool) -> str:
+        """Return what can be shown of a text that may be a call."""
+        if self._calls is None:
+            from agentctl.runner.streamed_calls import CallFilter  # noqa: PLC0415 - once a model says something
 
-        text, reasoning = split_reasoning(answer.text, is_cut=answer.stop == "length")
-        return replace(answer, text=text, reasoning=answer.reasoning + reasoning) if text != answer.text else answer
+            self._calls = CallFilter({tool.name for tool in self._request.tools})
+        if restarts:
+            self._calls.restart()
+        return self._calls.take(text)
+
+    async def finish(self, answer: Completion) -> Completion:
+        """Emit what was held back of an answer and is none; return it, with the reasoning in its text apart."""
+        if self._text is not None and answer.text:
+            from agentctl.providers.reasoning_text import split_reasoning  # noqa: PLC0415 - as above
+
+            text, reasoning = split_reasoning(answer.text, is_cut=answer.stop == "length")
+            if text != answer.text:
+                answer = replace(answer, text=text, reasoning=answer.reasoning + reasoning)
+        if self._calls is not None and self._calls.held:
+            from agentctl.runner.text_calls import read_text_calls  # noqa: PLC0415 - few answers look like a call
+
+            found = read_text_calls(answer, self._request.tools, self._request.messages)
+            if not found.flaw and (answer.tool_calls or not found.answer.tool_calls):
+                await self.emit(AnswerStreamed(self._calls.held, self._kind))
+        return answer
 
 
 class _Life:

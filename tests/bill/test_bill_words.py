@@ -1,4 +1,4 @@
-"""What stands in the text of an answer and is none: reasoning between tags, shown to nobody and never sent back."""
+"""What stands in the text of an answer and is none: reasoning between tags, and tool calls written as text."""
 
 from __future__ import annotations
 
@@ -113,3 +113,53 @@ def test_pieces_that_cannot_be_reasoning_any_more_are_printed_at_once(command: C
     kinds = [(line["text"], line["kind"]) for line in lines if line["event"] == "answer_streamed"]
     assert kinds == [("I look.", "unsure"), ("It says", "answer"), (" alpha beta.", "answer")]
     assert [line["seq"] for line in lines] == sorted(line["seq"] for line in lines)
+
+
+CALL = '{"name": "list_files", "arguments": {"path": "."}}'
+CALLS = {
+    "tags": f"<tool_call>\n{CALL}\n</tool_call>",
+    "a JSON object": CALL,
+    "a block": f"```json\n{CALL}\n```",
+    "Python's form": 'list_files(path=".")',
+}
+
+
+@pytest.mark.both_clients
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("case", CALLS)
+def test_call_as_text_is_taken_as_the_call_and_never_printed(
+    command: Command, wire: OpenWire, state: Path, format: str, case: str
+) -> None:
+    server = wire([sending(format, *spoken(format, *CALLS[case])), sending(format, *spoken(format, SAYS))])
+    ended = command("-o", "jsonl", "-v", env=reaching(server, format))
+    lines = [json.loads(line) for line in ended.out.splitlines()]
+    assert (ended.code, lines[-1]["answer"]) == (0, SAYS)
+    assert lines[-1]["tools"] == [{"name": "list_files", "calls": 1, "failed": 0}]
+    assert "".join(line["text"] for line in lines if line["event"] == "answer_streamed") == SAYS
+    assert "the model wrote its call of list_files as text: taken as the call" in ended.err
+    assert book_of(state).phases == ["settled", "settled"]
+
+
+@pytest.mark.both_clients
+@pytest.mark.parametrize("format", FORMATS)
+def test_call_as_text_beside_words_is_told_to_the_model_once(command: Command, wire: OpenWire, format: str) -> None:
+    text = f"I would do this:\n```json\n{CALL}\n```\nIt lists the folder."
+    server = wire([sending(format, *spoken(format, text)), sending(format, *spoken(format, SAYS))])
+    ended = command("-o", "jsonl", env=reaching(server, format))
+    lines = [json.loads(line) for line in ended.out.splitlines()]
+    assert (ended.code, lines[-1]["answer"], lines[-1]["tools"]) == (0, SAYS, [])
+    assert "".join(line["text"] for line in lines if line["event"] == "answer_streamed") == f"I would do this:\n{SAYS}"
+    assert "telling it so, once" in ended.err
+    assert b"It was not run." in server.books.chat_requests[1].raw
+
+
+@pytest.mark.both_clients
+@pytest.mark.parametrize("format", FORMATS)
+def test_answer_that_stays_a_call_as_text_is_not_on_stdout(command: Command, wire: OpenWire, format: str) -> None:
+    text = '<tool_call>\n{"name": "get_weather", "arguments": {}}\n</tool_call>'
+    server = wire(sending(format, *spoken(format, text)), repeat=True)
+    ended = command(env=reaching(server, format))
+    assert (ended.code, ended.out) == (1, "")
+    assert "error: the model wrote a tool call as text in place of an answer\n" in ended.err
+    assert "agentctl providers test" in ended.err
+    assert len(server.books.chat_requests) == 2

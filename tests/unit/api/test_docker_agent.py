@@ -27,10 +27,11 @@ from agentctl import (
     create_llm_provider,
 )
 from agentctl.core.errors import AuthFailed, UsageError
-from agentctl.core.events import Record, RunStarted
-from agentctl.core.messages import Completion, Request
+from agentctl.core.events import AnswerStreamed, Record, RunStarted
+from agentctl.core.messages import Completion, Delta, Request
 from agentctl.core.pricing import ModelFacts
 from agentctl.protocols import Approval, Question
+from agentctl.providers.scripted import Step
 from tests.support.face import COST, PRICED, USED, hanging, journal_of, journals, says
 from tests.support.loop import Diary
 from tests.support.wire.plugin import OpenWire
@@ -47,6 +48,21 @@ def test_agent_runs_without_a_running_loop() -> None:
     assert (result.status, str(result), result.agent, result.cost_nano) == ("done", "Two.", "docker", COST)
     assert result.cost == Decimal("0.013")
     assert [line["event"] for line in journal_of(result.run_id)][-1] == "run_finished"
+
+
+def test_reasoning_and_calls_in_the_text_reach_no_observer_and_no_answer() -> None:
+    call = '{"name": "system_memory", "arguments": {}}'
+    script: list[Step] = [
+        [Delta("<think>hm</thi"), Delta("nk>"), *map(Delta, call), Completion(f"<think>hm</think>{call}", usage=USED)],
+        [Delta("hm</think>"), Delta("Enough."), Completion("hm</think>Enough.", usage=USED)],
+    ]
+    diary, model = Diary(), ScriptedProvider(script, facts=PRICED)
+    result = DockerAgent(model, observers=[diary]).execute("How much memory is free on this machine?")
+    assert (result.status, str(result)) == ("done", "Enough.")
+    assert [(count.name, count.calls) for count in result.tools] == [("system_memory", 1)]
+    pieces = [(event.text, event.kind) for event in diary.of(AnswerStreamed)]
+    assert pieces == [("hm", "unsure"), ("", "restart"), ("Enough.", "answer")]
+    assert "think>" not in "".join(message.text for message in model.heard[1].messages)
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
