@@ -104,9 +104,11 @@ class ParseCache:
             has_items = has_items or parts[0].item
         return tuple(self._join_items(found)) if has_items else tuple(found)
 
-    def retain(self, messages: Iterable[object]) -> None:
-        """Forget all messages that are not among ``messages``."""
-        self._read = {at: self._read[at] for at in map(id, messages) if at in self._read}
+    def retain(self, *conversations: Iterable[object]) -> None:
+        """Forget all messages that are in none of ``conversations``."""
+        left = {id(message) for messages in conversations for message in messages}
+        if len(self._read) > len(left):
+            self._read = {at: self._read[at] for at in left if at in self._read}
 
     def _remember(self, given: object, parts: tuple[MessagePart, ...]) -> None:
         try:

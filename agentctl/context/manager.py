@@ -312,8 +312,8 @@ class ContextManager:
                 if one.place in before:
                     before[one.place].append(one)
         sent: list[Any] = [write_back(given[place], before[place], left) for place, left in after.items()]
-        self._cache.retain([message for _, message in found.kept])
-        self._parsed.retain(sent)
+        self._cache.retain([part.message for part in parts], [message for _, message in found.kept])
+        self._parsed.retain(given, sent)  # a caller may go on with either
         return found.tokens, sent
 
     def _tokens(self, parts: Sequence[MessagePart], measure: Measure) -> int:

@@ -44,7 +44,7 @@ class MessageCache:
         self._sizes: tuple[Callable[[str], int], dict[int, tuple[Message, int]]] = (PLAIN.count, {})
         self._features: dict[tuple[int, ...], tuple[_Messages, GroupFeatures]] = {}
         self._last = _Conversation()
-        self._left: Sequence[Message] | None = None
+        self._left: tuple[Sequence[Message], ...] = ()
 
     def sizes(self, messages: Sequence[Message], measure: Measure) -> list[int]:
         """Return the tokens of each message."""
@@ -83,9 +83,9 @@ class MessageCache:
         self._last = _Conversation(tuple(messages), groups, features) if is_kept else _Conversation()
         return groups, features
 
-    def retain(self, messages: Sequence[Message]) -> None:
-        """Forget all but ``messages``, at the next use, so that the cut itself does not take longer."""
-        self._left = messages
+    def retain(self, *conversations: Sequence[Message]) -> None:
+        """Forget all but the messages of ``conversations``, at the next use, so that the cut itself is not slower."""
+        self._left = conversations
 
     def _get_or_extract(self, group: _Messages, extract: Callable[[_Messages], GroupFeatures]) -> GroupFeatures:
         key = tuple(map(id, group))
@@ -96,14 +96,18 @@ class MessageCache:
         return entry[1]
 
     def _forget(self) -> None:
-        if (left := self._left) is None:
+        if not (conversations := self._left):
             return
+        self._left = ()
+        left = {id(message) for messages in conversations for message in messages}
         count, known = self._sizes
-        features = self._features
-        keys = [tuple([id(left[place]) for place in group.places]) for group in group_turns(left)]
-        self._left, self._last = None, _Conversation()
-        self._sizes = count, {at: known[at] for at in map(id, left) if at in known}
-        self._features = {key: features[key] for key in keys if key in features}
+        features, last = self._features, self._last.messages
+        if not (last and left.issuperset(map(id, last))):
+            self._last = _Conversation()
+        if len(known) > len(left):
+            self._sizes = count, {at: known[at] for at in left if at in known}
+        if len(features) > len(left):
+            self._features = {key: one for key, one in features.items() if left.issuperset(key)}
 
 
 def _grown_from(last: _Conversation, messages: Sequence[Message]) -> tuple[int, int]:

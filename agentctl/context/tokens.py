@@ -121,10 +121,10 @@ class Measure(NamedTuple):
     (3, 5)
     """
 
-    count: Callable[[str], int] = estimate_tokens
-    way: str = "UTF-8 bytes / 4"
+    count: Callable[[str], int] = rough_tokens
+    way: str = "kinds of characters"
     factor: float = 1.0
-    margin: float = 0.5
+    margin: float = 0.6
     fixed: int = 0
     image: int = 2000
 
@@ -237,8 +237,8 @@ class Measure(NamedTuple):
         return tokens if self.factor == 1 else ceil(tokens * self.factor)
 
 
-PLAIN = Measure()
+PLAIN = Measure(count=estimate_tokens, way="UTF-8 bytes / 4", margin=0.5)
 """UTF-8 bytes / 4: nothing to load, right for English prose, too low for dense text."""
 
-ROUGH = Measure(count=rough_tokens, way="kinds of characters", margin=0.6)
+ROUGH = Measure()
 """By kinds of characters: nothing to load, and seldom far too low."""

@@ -518,3 +518,35 @@ def test_any_content_is_counted_or_refused(messages: object) -> None:
 def test_the_examples_in_the_docstrings_run() -> None:
     found = doctest.testmod(context_manager)
     assert (found.failed, found.attempted >= 9) == (0, True)
+
+
+def test_a_caller_who_prunes_the_whole_history_each_turn_counts_only_what_is_new() -> None:
+    counted: list[str] = []
+
+    def count(text: str) -> int:
+        counted.append(text)
+        return len(text) // 4
+
+    manager = ContextManager(2_000, 1, 1, measure=Measure(count=count, way="spied"), warn=lambda _: None)
+    talk = openai("word " * 80, turns=60)
+    manager.prune(talk)
+    first = len(counted)
+    for turns in (61, 62, 63):
+        talk += [{**one, "id": turns} for one in openai(f"{turns} " * 80, turns)[-2:]]
+        counted.clear()
+        kept = manager.prune(talk)
+        assert [text for text in counted if text.startswith("word ")] == [], "what was cut is not counted again"
+        assert len(counted) < first
+        fresh = ContextManager(2_000, 1, 1, measure=Measure(count=lambda text: len(text) // 4), warn=lambda _: None)
+        assert kept == fresh.prune(talk), "the same, whatever is remembered"
+
+
+@DIALECTS
+def test_a_caller_may_go_on_with_the_whole_history_or_with_what_was_returned(talk: Callable[..., Talk]) -> None:
+    manager, whole = quiet(), talk(turns=10)
+    returned = manager.prune(whole)
+    for turns in range(11, 19):
+        new = talk(f"{turns} " * 300, turns)[-2:]
+        whole, returned = [*whole, *new], [*returned, *new]
+        assert manager.prune(whole) == quiet().prune(whole)
+        assert manager.prune(returned) == (returned := quiet().prune(returned))
