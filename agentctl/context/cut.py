@@ -23,6 +23,7 @@ _MOST_SEARCHED = 30  # groups that are searched for names, the newest
 _LEAST_GROUP = 8  # tokens: nothing is smaller
 _MOST_TOLD = 60  # groups that get lines: more than any digest has room for
 _LEAST_LINE = 4  # tokens
+_MOST_PER_TOKEN = 8  # characters of a line
 _WIDEST = 6  # times the usual length of a line, where there is room for it
 _SEAM = 2  # tokens that two texts may have more apart than joined
 _ROLES: Mapping[str, Role] = {"user": "user", "assistant": "assistant"}  # the roles that a digest quotes
@@ -280,6 +281,8 @@ def _widest(
 ) -> tuple[str, ...]:
     """Return lines about the groups ``told`` in ``room`` tokens: longer ones if all fit, else the best short ones."""
     lines = extend_digest(before, told, worth).lines
+    if sum(map(len, lines)) > _MOST_PER_TOKEN * room:
+        return _best(lines, room, worth, measure)
     spent = sum(measure.text(f"\n- {line}") for line in lines)
     widen = min(_WIDEST, room // spent) if spent else 1
     while widen > 1:
@@ -287,7 +290,7 @@ def _widest(
         if sum(measure.text(f"\n- {line}") for line in longer) <= room:
             return longer
         widen -= 1
-    return _best(lines, room, worth, measure)
+    return lines if spent <= room else _best(lines, room, worth, measure)
 
 
 def _best(lines: Sequence[str], room: int, worth: Mapping[str, int], measure: Measure) -> tuple[str, ...]:

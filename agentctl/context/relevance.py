@@ -137,10 +137,15 @@ def rank_groups(features: Sequence[GroupFeatures], worth: Mapping[str, int]) -> 
     told = dict(worth)
     best = max((sum(map(told.__getitem__, hit)) for hit in hits), default=0) or 1
     left = list(range(len(features)))
+    values = [sum(map(told.__getitem__, hit)) / best + more for hit, more in zip(hits, fixed, strict=True)]
     while left:
-        place = max(left, key=lambda at: sum(map(told.__getitem__, hits[at])) / best + fixed[at])
+        place = max(left, key=values.__getitem__)
         left.remove(place)
-        told |= {word: told[word] // _TOLD for word in hits[place]}
+        if hit := hits[place]:
+            told |= {word: told[word] // _TOLD for word in hit}
+            for at in left:
+                if not hits[at].isdisjoint(hit):
+                    values[at] = sum(map(told.__getitem__, hits[at])) / best + fixed[at]
         yield place
 
 

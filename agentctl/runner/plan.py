@@ -108,7 +108,8 @@ class Plan(NamedTuple):
     @property
     def measure(self) -> Measure | None:
         """The way of counting of ``context``, if any; it overrides what a model reports."""
-        return None if self.context is None or self.context.measure == PLAIN else self.context.measure
+        measure = None if self.context is None else self.context.measure
+        return None if measure is not None and measure.is_estimate else measure
 
     @property
     def max_context(self) -> int:

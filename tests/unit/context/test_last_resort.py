@@ -45,13 +45,13 @@ def test_the_users_messages_are_whole_as_long_as_anything_else_helps() -> None:
 def test_a_large_message_of_the_user_at_the_end_loses_its_middle() -> None:
     talk = [{"role": "user", "content": "why?"}, {"role": "assistant", "content": "Show me the log."}]
     pasted = {"role": "user", "content": "HEAD" + "x" * 40_000 + "TAIL"}
-    kept = ContextManager(2_000, warn=lambda _: None).prune([*talk, pasted])
+    kept = ContextManager(2_000, measure=PLAIN, warn=lambda _: None).prune([*talk, pasted])
     assert kept[:2] == talk
     assert kept[2]["content"].startswith("HEAD")
     assert kept[2]["content"].endswith("TAIL")
     assert "40,008 characters: the middle is cut here" in kept[2]["content"]
     with pytest.raises(ContextOverflow, match="the task: 10,006 tokens"):
-        ContextManager(2_000, warn=lambda _: None).prune([pasted])
+        ContextManager(2_000, measure=PLAIN, warn=lambda _: None).prune([pasted])
 
 
 def test_a_shortened_message_of_the_user_stays_as_it_is_until_the_next_cut() -> None:

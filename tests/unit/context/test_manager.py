@@ -17,12 +17,14 @@ from agentctl import ContextManager
 from agentctl.context import manager as context_manager
 from agentctl.context.manager import ContextStats, ContextWarning
 from agentctl.context.pruning import prune
-from agentctl.context.tokens import PLAIN, Measure
+from agentctl.context.tokens import PLAIN, ROUGH, Measure
 from agentctl.core.errors import ContextOverflow, UsageError
 from agentctl.core.messages import Message, ToolCall, ToolSpec
 from agentctl.core.pricing import FREE, ModelFacts
+from agentctl.providers.tokenizers import measure_for
 from agentctl.runner.plan import Plan
 from tests.support.context.parts import SYSTEM, TASK, conversations, taken_by_a_provider, turn
+from tests.support.counting import TEXTS
 
 Talk = list[dict[str, Any]]
 LONG = "x" * 2_000
@@ -30,7 +32,7 @@ MAKE: Callable[..., ContextManager] = ContextManager  # for what no type allows
 
 
 def quiet(max_tokens: int = 2_000, keep: int = 1) -> ContextManager:
-    return ContextManager(max_tokens, keep, keep, warn=lambda _: None)
+    return ContextManager(max_tokens, keep, keep, measure=PLAIN, warn=lambda _: None)
 
 
 def openai(result: str = LONG, turns: int = 8) -> Talk:
@@ -73,7 +75,7 @@ DIALECTS = pytest.mark.parametrize("talk", [openai, anthropic, ollama])
 def test_stats_say_how_full_the_context_is() -> None:
     messages, tools = (SYSTEM, TASK, *turn(1, "x" * 400)), (ToolSpec("ls", "Lists files.", {"type": "object"}),)
     tokens = PLAIN.conversation(messages) + PLAIN.schemas(tools)
-    assert ContextManager(max_tokens=1_000).get_context_stats(messages, tools) == ContextStats(
+    assert ContextManager(max_tokens=1_000, measure=PLAIN).get_context_stats(messages, tools) == ContextStats(
         messages=4,
         tokens=tokens,
         limit=1_000,
@@ -195,7 +197,7 @@ def test_schemas_of_all_kinds_count() -> None:
     schema = {"type": "object", "properties": {"path": {"type": "string"}}}
     function = {"type": "function", "function": {"name": "ls", "description": "Lists.", "parameters": schema}}
     blocks = {"name": "ls", "description": "Lists.", "input_schema": schema}
-    manager = ContextManager()
+    manager = ContextManager(measure=PLAIN)
     counts = [
         manager.get_context_stats([], [one])["tokens"] for one in (ToolSpec("ls", "Lists.", schema), function, blocks)
     ]
@@ -246,7 +248,7 @@ def test_a_smaller_window_can_be_named_and_a_larger_one_changes_nothing() -> Non
 
 def test_manager_warns_once_each_time_the_limit_comes_near() -> None:
     heard: list[str] = []
-    manager = ContextManager(1_000, warn=heard.append)
+    manager = ContextManager(1_000, measure=PLAIN, warn=heard.append)
     low, high = [{"role": "user", "content": "x" * 3_180}], [{"role": "user", "content": "x" * 3_184}]
     assert not manager.get_context_stats(low)["near_limit"]
     assert [manager.get_context_stats(high)["near_limit"] for _ in range(3)] == [True] * 3
@@ -276,7 +278,7 @@ def test_manager_sets_how_deep_a_cut_goes(percent: int, most: int) -> None:
 
 def test_manager_sets_from_which_percentage_it_warns() -> None:
     heard: list[str] = []
-    manager = ContextManager(1_000, warn_percent=60, warn=heard.append)
+    manager = ContextManager(1_000, warn_percent=60, measure=PLAIN, warn=heard.append)
     assert not manager.get_context_stats([{"role": "user", "content": "x" * 2_380}])["near_limit"]
     assert manager.get_context_stats([{"role": "user", "content": "x" * 2_384}])["near_limit"]
     assert heard == [
@@ -299,6 +301,24 @@ def test_a_manager_counts_by_the_given_measure_and_names_it() -> None:
     assert manager.fits(kept)
     assert quiet(2_000).prune(talk) == talk, "by bytes it fits"
     assert len(quiet(2_000).prune(talk, measure=letters)) == len(kept), "for this once"
+
+
+def test_a_manager_counts_tool_logs_by_the_kinds_of_their_characters() -> None:
+    truth = measure_for("openai", "gpt-4o")
+    manager = ContextManager()
+    for kind in ("JSON", "logs", "hex", "base64", "ids", "numbers"):
+        text = TEXTS[kind]
+        assert 0.9 * truth.text(text) <= manager.estimate_tokens(text), kind
+        assert PLAIN.text(text) < 0.6 * truth.text(text), kind
+    assert manager.measure == ROUGH == Measure()
+    assert manager.get_context_stats([])["counted_by"] == "kinds of characters"
+
+
+@pytest.mark.parametrize("measure", [Measure(), PLAIN, Measure(image=85)])
+def test_a_run_counts_as_its_model_does_if_its_manager_only_estimates(measure: Measure) -> None:
+    manager = ContextManager(4_000, measure=measure)
+    assert Plan(context=manager).measure is None
+    assert Plan(context=ContextManager(4_000, measure=measure.scaled(2))).measure is not None
 
 
 def test_a_run_counts_as_its_manager_does_and_else_as_the_model_does() -> None:
@@ -549,4 +569,6 @@ def test_a_caller_may_go_on_with_the_whole_history_or_with_what_was_returned(tal
         new = talk(f"{turns} " * 300, turns)[-2:]
         whole, returned = [*whole, *new], [*returned, *new]
         assert manager.prune(whole) == quiet().prune(whole)
-        assert manager.prune(returned) == (returned := quiet().prune(returned))
+        expected = quiet().prune(returned)
+        assert manager.prune(returned) == expected
+        returned = expected

@@ -96,3 +96,11 @@ def test_message_that_takes_the_place_of_another_is_counted_anew() -> None:
 def test_a_thought_counts_also_if_only_its_signature_is_left(thought: Thought) -> None:
     message = Message("assistant", "Fine.", thoughts=(thought,))
     assert PLAIN.message(message) == PLAIN.message(Message("assistant", "Fine.")) + 1_000
+
+
+@given(st.text(st.characters(exclude_categories=()), max_size=12))
+def test_short_and_long_texts_are_counted_roughly_by_the_same_weights(text: str) -> None:
+    long = text * 400
+    assert abs(ROUGH.text(long) - 400 * ROUGH.text(text)) <= 400
+    pieces = [long[start : start + 40] for start in range(0, len(long), 40)]
+    assert 0 <= sum(map(ROUGH.text, pieces)) - ROUGH.text(long) <= len(pieces)
