@@ -120,11 +120,15 @@ def cut(
             cut_short = [place for place, message in draft.left.items() if id(message) not in said and place != task]
             lost = sorted({*cut_short, *chain.from_iterable([group.places for group in told[-_MOST_SEARCHED:]])})
             names = best_names([messages[place] for place in lost], before.names, draft.left.values())
-            space = left - measure.text(digest.text(left, measure)) - _SEAM
-            digest = digest.name(names, space // _NAMES_SHARE, measure)
-            space = left - measure.text(digest.text(left, measure)) - _SEAM
             groups_told = [[messages[place] for place in group.places] for group in told]
-            digest = digest._replace(lines=_widest(before, groups_told, space, worth, measure))
+            space = left - measure.text(digest.text(left, measure)) - _SEAM
+            named = digest.name(names, space // _NAMES_SHARE, measure)
+            beside = left - measure.text(named.text(left, measure)) - _SEAM
+            lines = _widest(before, groups_told, beside, worth, measure)
+            if not lines and named.names:  # where only one has room, a line tells more than names
+                lines = _widest(before, groups_told, space, worth, measure)
+                named = named if not lines else digest
+            digest = named._replace(lines=lines)
         draft.append(task, digest.text(left, measure))
         if draft.tokens > room:  # some ways of counting give more for a whole than for its parts
             draft.take_digest(task)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from agentctl.context.digest import split_digest
 from agentctl.context.manager import ContextManager
 from agentctl.context.relevance import passage
-from agentctl.context.tokens import PLAIN
+from agentctl.context.tokens import PLAIN, ROUGH, Measure
 from agentctl.core.messages import Message, ToolCall
 from tests.support.context.parts import ANY_TEXT, SYSTEM, fit
 
@@ -70,16 +70,17 @@ def notes(messages: tuple[Message, ...], limit: int) -> str:
     return split_digest(next(one.text for one in kept if one.role == "user"))[1].text(10_000)
 
 
-def test_the_notes_of_eleven_errors_tell_the_errors() -> None:
+@pytest.mark.parametrize(("limit", "measure", "least"), [(900, ROUGH, 1), (900, PLAIN, 1), (1_200, ROUGH, 1)])
+def test_the_notes_of_eleven_errors_tell_the_errors(limit: int, measure: Measure, least: int) -> None:
     talk: list[dict[str, object]] = [{"role": "user", "content": "Fix the view error in parser.pony"}]
     for n in range(12):
         call = {"id": f"c{n}", "type": "function", "function": {"name": "view", "arguments": f'{{"n":{n}}}'}}
         error = f"ERROR:\nInvalid `view_range`: [100, {150 + n}]; the file has 122 lines.\n" + "pad " * 60
         talk.append({"role": "assistant", "content": None, "tool_calls": [call]})
         talk.append({"role": "tool", "tool_call_id": f"c{n}", "content": error})
-    kept = ContextManager(900, measure=PLAIN, warn=lambda _: None).prune(talk)
+    kept = ContextManager(limit, measure=measure, warn=lambda _: None).prune(talk)
     lines = [line for line in str(kept[0]["content"]).splitlines() if line.startswith("- view")]
-    assert len(lines) >= 2
+    assert len(lines) >= least
     assert all("Invalid `view_range`: [100, 1" in line and "the file has 122 lines" in line for line in lines)
 
 
