@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import NamedTuple
 
 from agentctl.context.manager import ContextManager
@@ -120,6 +121,11 @@ def is_valid(messages: Sequence[Message]) -> bool:
     groups = group_turns(messages)
     first = next((one.role for one in messages if one.role != "system"), None)
     return first == "user" and all(group.sound for group in groups)
+
+
+def score_all(logs: Sequence[Log], way: Way, limit: int) -> Score:
+    """Return the sum of the scores of all logs."""
+    return reduce(Score.plus, (score(log, way, limit) for log in logs), Score())
 
 
 def ours(limit: int, **settings: int) -> Callable[[Said, Said], Said]:

@@ -54,7 +54,7 @@ def _conversations(path: Path) -> Iterator[Log]:
     data = json.loads(text)
     if isinstance(data, list) and data and "traj" in data[0]:
         for run in data:
-            yield Log(f"{path.stem}-{run['task_id']}", "tau-bench", _chat(run["traj"]))
+            yield Log(f"{path.stem}-{run['task_id']}", "tau-bench", read_chat(run["traj"]))
         return
     yield from _one(path.name.partition(".")[0], data)
 
@@ -65,19 +65,19 @@ def _one(name: str, data: Json) -> Iterator[Log]:
         if any("source" in event for event in data):
             yield Log(name, "OpenHands", _events(data))
         else:
-            yield Log(name, "mini-swe-agent", _chat(data))
+            yield Log(name, "mini-swe-agent", read_chat(data))
     elif "history" in data and any("source" in event for event in data["history"]):
         yield Log(name, "OpenHands", _events(data["history"], data.get("instruction") or ""))
     elif "history" in data:
-        yield Log(name, "SWE-agent", _chat(data["history"]))
+        yield Log(name, "SWE-agent", read_chat(data["history"]))
     elif "trajectory" in data and "messages" not in data:
         yield Log(name, "SWE-agent", _steps(data["trajectory"]))
     elif "messages" in data:
         how = "own run" if data.get("class", "").startswith("own run") else "mini-swe-agent"
-        yield Log(name, how, _chat(data["messages"]))
+        yield Log(name, how, read_chat(data["messages"]))
 
 
-def _chat(said: Iterable[Mapping[str, Any]]) -> tuple[Message, ...]:
+def read_chat(said: Iterable[Mapping[str, Any]]) -> tuple[Message, ...]:
     """Read messages in OpenAI's format, and those near it."""
     messages: list[Message] = []
     for one in said:
