@@ -210,7 +210,7 @@ class CompletionBuilder:
             text = text[len(said) :] if text.startswith(said) else ""
         for part in piece.thoughts:
             self._add_thought(part)
-        if thought and not any(part.thought.data for part in piece.thoughts):
+        if thought and not piece.is_hidden:
             self.said.reasoning.append(thought)
         self.size += len(text) + len(thought) + _PER_PIECE * (bool(text or thought) + len(calls))
         for call in calls:

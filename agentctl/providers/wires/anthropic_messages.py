@@ -228,7 +228,7 @@ def _start(index: int, block: Mapping[str, object]) -> Piece | None:
             return Piece(thought=text, thoughts=(ThoughtPiece(index, thought),))
         case "redacted_thinking":
             data = text_of(block.get("data"))
-            return Piece(thought=data, thoughts=(ThoughtPiece(index, Thought(data=data)),))
+            return Piece(thought=data, thoughts=(ThoughtPiece(index, Thought(data=data)),), is_hidden=True)
         case _:
             return None if kind in _QUIET_BLOCKS else Piece(unknown=(f"block {kind or 'without a type'}",))
 

@@ -85,7 +85,7 @@ class Piece(NamedTuple):
     ``thought`` counts as output and is not shown; ``thoughts`` are those parts of it that have to be given back.
     ``unknown`` names what this wire's module does not know: an event, a field, a reason. ``is_refusal``: its text says
     why the model refuses. ``is_whole``: its text is not a piece but all of the answer's, as a server sends it that does
-    not stream.
+    not stream. ``is_hidden``: its thought is encrypted, and nobody can read it.
     """
 
     text: str = ""
@@ -96,6 +96,7 @@ class Piece(NamedTuple):
     unknown: tuple[str, ...] = ()
     is_refusal: bool = False
     is_whole: bool = False
+    is_hidden: bool = False
 
     @property
     def is_empty(self) -> bool:

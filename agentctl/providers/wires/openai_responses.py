@@ -219,6 +219,7 @@ class AnswerItems:
             else (),
             unknown=(*unknown, *(name for piece in pieces for name in piece.unknown)),
             is_refusal=any(piece.is_refusal for piece in pieces),
+            is_hidden=any(piece.is_hidden for piece in pieces),
         )
 
     def _call(self, place: int, item: Mapping[str, object]) -> Piece | None:
@@ -282,4 +283,4 @@ def _thought(place: int, item: Mapping[str, object], model: str) -> Piece | None
         return None
     kept = {"type": "reasoning", "summary": item.get("summary") or [], "encrypted_content": hidden}
     data = json.dumps(kept, separators=(",", ":"), default=str)
-    return Piece(thought=hidden, thoughts=(ThoughtPiece(place, Thought(signature=model, data=data)),))
+    return Piece(thought=hidden, thoughts=(ThoughtPiece(place, Thought(signature=model, data=data)),), is_hidden=True)

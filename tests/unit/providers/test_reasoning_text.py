@@ -107,7 +107,7 @@ def test_sifter_takes_up_behind_what_was_said() -> None:
 def test_thoughts_of_a_field_and_between_tags_are_one_reasoning() -> None:
     answer = CompletionBuilder()
     answer.add(Piece(thought="a, "))
-    answer.add(Piece(thought="aGlkZGVu", thoughts=(ThoughtPiece(0, Thought(data="aGlkZGVu")),)))
+    answer.add(Piece(thought="aGlkZGVu", thoughts=(ThoughtPiece(0, Thought(data="aGlkZGVu")),), is_hidden=True))
     answer.add(Piece("<think>b</think>c"))
     whole = answer.build(usage=None, model=None)
     assert (whole.text, whole.reasoning) == ("c", "a, b")

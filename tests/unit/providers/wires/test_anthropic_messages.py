@@ -242,7 +242,7 @@ PIECES: dict[str, tuple[dict[str, object], Piece | None]] = {
     ),
     "a hidden thought": (
         start({"type": "redacted_thinking", "data": "eA"}),
-        Piece(thought="eA", thoughts=(ThoughtPiece(1, Thought(data="eA")),)),
+        Piece(thought="eA", thoughts=(ThoughtPiece(1, Thought(data="eA")),), is_hidden=True),
     ),
     "the end": ({"type": "message_delta", "delta": {"stop_reason": "end_turn"}}, Piece(stop="end_turn")),
     "a report": ({"type": "message_delta", "delta": {"stop_reason": None}, "usage": {}}, None),
