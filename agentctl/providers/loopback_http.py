@@ -22,12 +22,16 @@ _SAFE_IN_PATH = "/%:@!$&'()*+,;=~-._"  # "%" because an address is quoted alread
 
 
 class HttpResponse(NamedTuple):
-    """A whole answer; ``body`` is None if it is larger than 1 MiB. A redirect is an answer and is not followed."""
+    """A whole answer; ``body`` is None if it is larger than 1 MiB. A redirect is an answer and is not followed.
+
+    ``tls`` is the version of the connection's TLS, such as "TLSv1.3", "" without TLS.
+    """
 
     status: int
     reason: str
     body: bytes | None
     location: str
+    tls: str = ""
 
 
 def seconds_left(until: float) -> float:

@@ -35,7 +35,8 @@ class ProbeResult(NamedTuple):
     ``reachable`` and ``model_known`` are None if not checked or unknown: a compatible server may answer to any name,
     unless it says that it does not know the model. ``ms`` is how long the first answer took.
     ``error`` is one sentence with a hint, or "". No field contains a key or a password. ``context_window`` (tokens) is
-    what a server of the user's choice says of the model, None if not asked or unknown.
+    what a server of the user's choice says of the model, None if not asked or unknown. ``tls`` is the version of TLS,
+    "none" for plain HTTP, "" if unknown.
     """
 
     provider: str
@@ -48,6 +49,7 @@ class ProbeResult(NamedTuple):
     error: str
     status: str
     context_window: int | None = None
+    tls: str = ""
 
 
 class _Target(NamedTuple):
@@ -114,7 +116,8 @@ def probe_provider(
         message = f"{error.message}: {_hint(target, error)}"
         blank = blank._replace(reachable=False, ms=1000 * (time.monotonic() - began))
         return _fail(blank, target, "unavailable", message)
-    found = _judge(blank._replace(ms=1000 * (time.monotonic() - began)), target, answer, model)
+    tls = answer.tls or ("none" if base_url.startswith("http://") else "")
+    found = _judge(blank._replace(ms=1000 * (time.monotonic() - began), tls=tls), target, answer, model)
     if window and model is not None and found.status == "done" and not target.is_official and kind != "ollama":
         found = found._replace(context_window=_window(target, model, _rows(kind, answer) or ()))
     return found

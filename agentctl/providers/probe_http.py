@@ -57,7 +57,14 @@ def _send(
         client.stream(method, url, headers=sent, auth=auth, content=post) as response,
     ):
         location = response.headers.get("location", "")
-        return HttpResponse(response.status_code, response.reason_phrase, _read_body(response), location)
+        tls = _tls_of(response)  # while the connection is open
+        return HttpResponse(response.status_code, response.reason_phrase, _read_body(response), location, tls)
+
+
+def _tls_of(response: httpx.Response) -> str:
+    stream = response.extensions.get("network_stream")
+    secured = None if stream is None else stream.get_extra_info("ssl_object")
+    return "" if secured is None else str(secured.version() or "")
 
 
 def _read_body(response: httpx.Response) -> bytes | None:

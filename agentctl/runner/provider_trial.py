@@ -1,4 +1,4 @@
-"""Test a provider: three small paid calls through the ledger, under a limit of their own."""
+"""Test a provider: five small paid calls through the ledger, under a limit of their own."""
 
 from __future__ import annotations
 
@@ -21,14 +21,17 @@ from agentctl.providers.endpoints import base_url_of, kind_of
 from agentctl.providers.factory import create_llm_provider
 from agentctl.providers.llm_provider import LLMProvider
 from agentctl.providers.probe import ProbeResult, probe_provider
+from agentctl.providers.routes import Via, choose_client
 from agentctl.providers.selection import catalogue_owners, ollama_models
 from agentctl.runner.model_calls import ModelCalls
 from agentctl.runner.streaming import client_of, unknown_names
 from agentctl.settings import DEFAULT_MODELS, KNOWN_PROVIDERS, Loaded, choose_provider
 
-CALLS = 3
+CALLS = 5
 _SMALL, _TINY, _WITH_REASONING = 128, 16, 2048
 _SILENCE_S, _DEADLINE_S = 30.0, 120.0
+_LOADING_S = 600.0  # a server of this host may have to load the model
+_AT_ONCE_S = 2.0  # within which a provider lets go of an answer that is broken off
 _TOOL = ToolSpec(
     "report_number",
     "Report a number to the user.",
@@ -41,9 +44,24 @@ _TOOL = ToolSpec(
 )
 
 
+_WORD_TOOL = ToolSpec(
+    "report_word",
+    "Report a word to the user.",
+    {
+        "type": "object",
+        "properties": {"word": {"type": "string"}},
+        "required": ["word"],
+        "additionalProperties": False,
+    },
+)
+
+
 @dataclass(frozen=True, slots=True)
 class ProviderUnderTest:
-    """One provider to test; ``make`` returns it ready for requests, ``kind`` is whose format it speaks."""
+    """One provider to test; ``make`` returns it ready for requests, ``kind`` is whose format it speaks.
+
+    ``via`` is the client that it is tested by, "" if none can be.
+    """
 
     provider: str
     model: str | None
@@ -51,12 +69,15 @@ class ProviderUnderTest:
     key: str | None
     make: Callable[[], LLMProvider]
     kind: str = ""
+    via: str = ""
 
 
 def providers_under_test(
-    loaded: Loaded, names: Sequence[str], *, model_named: bool = False
+    loaded: Loaded, names: Sequence[str], *, model_named: bool = False, both_ways: bool = False
 ) -> tuple[ProviderUnderTest, ...]:
     """Return the providers to test: those named, else that of the model if one is named, else all that are set up.
+
+    ``both_ways``: each is tested by both clients, where both can call it.
 
     Raises:
         UsageError: a provider is unknown, none is set up, or a setting of one of them is invalid.
@@ -71,7 +92,7 @@ def providers_under_test(
     if model_named and not names and choice is not None:
         names = (choice.provider,)
 
-    def under_test(name: str) -> ProviderUnderTest:
+    def under_test(name: str, by: Via) -> ProviderUnderTest:
         loaded.refuse_wrong(*(() if name == "builtin" else ("llm_provider", "llm_model")), f"provider {name}")
         key, own = settings.key_of(name), settings.named(name)
         is_chosen = name == (settings.llm_provider if choice is None else choice.provider)
@@ -81,11 +102,18 @@ def providers_under_test(
             model or (DEFAULT_MODELS.get(name) if own is None else own.model),
             base_url_of(settings, name),
             None if key is None else key.get_secret_value(),
-            lambda: create_llm_provider(name, model, settings=settings),
+            lambda: create_llm_provider(name, model, settings=settings, via=by),
             kind_of(settings, name),
+            "" if name == "builtin" else choose_client(kind_of(settings, name), by),
         )
 
-    return tuple(map(under_test, names or _set_up(loaded)))
+    found: list[ProviderUnderTest] = []
+    ways: tuple[Via, ...] = ("lean", "litellm") if both_ways else (settings.llm_client,)
+    for name in names or _set_up(loaded):
+        for by in ways if name != "builtin" else ways[:1]:
+            with suppress(*((UsageError,) if both_ways and name != "builtin" else ())):  # it has one way only
+                found.append(under_test(name, by))
+    return tuple(found)
 
 
 def _set_up(loaded: Loaded) -> tuple[str, ...]:
@@ -112,6 +140,7 @@ def _set_up(loaded: Loaded) -> tuple[str, ...]:
 class ModelTestResult:
     """The findings of the paid calls; None: not tested, or unclear. Amounts in nano-dollars; ``ms``: first answer.
 
+    ``two_tools``: it calls two at once. ``cancels``: it lets go at once of an answer that is broken off.
     ``status`` is the exit code's name of the first thing that failed, "done" if nothing did. ``client`` sent the calls,
     ``unknown`` is what the answers held that agentctl does not know.
     """
@@ -121,6 +150,8 @@ class ModelTestResult:
     answers: bool | None = None
     streams: bool | None = None
     calls_tools: bool | None = None
+    two_tools: bool | None = None
+    cancels: bool | None = None
     keeps_to_clamp: bool | None = None
     reports_usage: bool | None = None
     price_known: bool | None = None
@@ -141,6 +172,7 @@ class ProviderTestResult:
     reach: ProbeResult
     model: str | None
     model_test: ModelTestResult | None = None
+    via: str = ""
 
     @property
     def status(self) -> str:
@@ -169,7 +201,7 @@ async def run_provider_tests(
         ask = partial(probe_provider, kind=tested.kind or tested.provider, window=True)
         asked = partial(ask, tested.provider, tested.base_url, tested.key, tested.model)
         there = await anyio.to_thread.run_sync(asked, abandon_on_cancel=True)  # it costs nothing
-        found[place] = ProviderTestResult(there, tested.model)
+        found[place] = ProviderTestResult(there, tested.model, via=tested.via)
         if ledger is None or there.status != "done":
             return
         try:
@@ -184,7 +216,7 @@ async def run_provider_tests(
                     await provider.aclose()
         except AgentctlError as error:
             model_test = _with_failure(ModelTestResult(tested.provider, tested.model), error)
-        found[place] = ProviderTestResult(there, tested.model, model_test)
+        found[place] = ProviderTestResult(there, tested.model, model_test, tested.via)
 
     async with anyio.create_task_group() as group:
         for place, tested in enumerate(tested_providers):
@@ -250,6 +282,7 @@ class _Trial:
         self._provider, self._ledger, self._run_id, self._limits = provider, ledger, run_id, limits
         self._check_call = check_call
         self.pieces = 0
+        self._at_first_piece: Callable[[], None] | None = None
         self.made: list[ModelCalls] = []
 
     async def ask(self, text: str, most: int, *tools: ToolSpec) -> Completion:
@@ -263,7 +296,7 @@ class _Trial:
             emit=self._emit,
             silence_s=_SILENCE_S,
             waits_for_load=True,
-            deadline_s=_DEADLINE_S,
+            deadline_s=_LOADING_S if facts.may_load else _DEADLINE_S,
             max_output_tokens=max(most, _WITH_REASONING) if facts.reasoning and most > _TINY else most,
             retries=0,
             price_of=self._provider.price_of,
@@ -272,11 +305,35 @@ class _Trial:
         self.pieces = 0
         return await calls.ask((Message("user", text),), tools)
 
+    async def break_off(self, text: str, most: int) -> bool | None:
+        """Break an answer off at its first piece; return whether the provider lets go at once, None if it was over.
+
+        What it costs is unknown: it counts at its worst case, which is that of ``most`` tokens.
+        """
+        stopped = began = anyio.current_time()
+        with anyio.CancelScope() as scope:
+
+            def stop() -> None:
+                nonlocal stopped
+                stopped = anyio.current_time()
+                scope.cancel()
+
+            self._at_first_piece = stop
+            try:
+                await self.ask(text, most)
+            finally:
+                self._at_first_piece = None
+        if not scope.cancelled_caught or stopped == began:
+            return None
+        return anyio.current_time() - stopped < _AT_ONCE_S
+
     async def _emit(self, event: Event) -> None:
         if isinstance(event, CallHeld):
             self._check_call()  # if it raises, the hold is void
         elif isinstance(event, AnswerStreamed):
             self.pieces += 1
+            if self.pieces == 1 and self._at_first_piece is not None:
+                self._at_first_piece()
 
 
 async def _try(found: ModelTestResult, trial: _Trial) -> ModelTestResult:
@@ -291,6 +348,11 @@ async def _try(found: ModelTestResult, trial: _Trial) -> ModelTestResult:
     )
     called = await trial.ask("Call the tool report_number with the number 7.", _SMALL, _TOOL)
     found = replace(found, calls_tools=any(call.name == _TOOL.name for call in called.tool_calls))
+    both = await trial.ask(
+        "Call the tools report_number with 7 and report_word with blue, both at once.", _SMALL, _TOOL, _WORD_TOOL
+    )
+    found = replace(found, two_tools={call.name for call in both.tool_calls} == {_TOOL.name, _WORD_TOOL.name})
+    found = replace(found, cancels=await trial.break_off("Count from 1 to 100, with spaces between.", _SMALL))
     try:
         cut = await trial.ask("Count from 1 to 500, with spaces between the numbers. Do not stop early.", _TINY)
     except (Overrun, ClampExceeded) as error:

@@ -90,6 +90,7 @@ class Commands:
     def __init__(self, folder: Path, *, starts_cold: bool = False) -> None:
         self.folder, self.starts_cold = folder, starts_cold
         self.environ = dict(fork_server.ENVIRON)
+        self.patience_s = 60.0
 
     def argv(self, words: Sequence[str], script: str | None) -> list[str]:
         return [sys.executable, *(["-m", "agentctl"] if script is None else [str(DRIVER), script]), *words]
@@ -98,7 +99,7 @@ class Commands:
         data = stdin.encode() if isinstance(stdin, str) else None
         given = subprocess.PIPE if isinstance(stdin, str) else stdin
         with self.start(*words, script=script, stdin=given, env=env) as process:
-            out, err = process.communicate(data, timeout=60)
+            out, err = process.communicate(data, timeout=self.patience_s)
         return Ended(process.returncode, out.decode(), err.decode())
 
     def start(

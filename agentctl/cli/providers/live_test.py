@@ -1,4 +1,4 @@
-"""``agentctl providers test``: free requests first, then three small paid calls."""
+"""``agentctl providers test``: free requests first, then five small paid calls."""
 
 from __future__ import annotations
 
@@ -18,10 +18,13 @@ SCHEMA = "agentctl.providers-test/1"
 TOKENS = 30_000
 MOST_LISTED = 100  # of a server's own models, in JSON
 _HEADER = (
-    *("provider", "model", "reachable", "key", "model known", "answers", "streams", "tools"),
-    *("clamp", "usage", "price", "ms", "cost"),
+    *("provider", "model", "via", "reachable", "tls", "key", "model known", "answers", "streams", "tools"),
+    *("two at once", "cancel", "clamp", "usage", "price", "ms", "cost"),
 )
-_DROP = {"ms": 6, "price": 5, "usage": 4, "clamp": 3, "streams": 2, "model known": 1}
+_DROP = {
+    **{"ms": 10, "price": 9, "usage": 8, "clamp": 7, "cancel": 6, "two at once": 5, "tls": 4, "streams": 3},
+    **{"model known": 2, "via": 1},
+}
 
 
 def try_providers(
@@ -32,17 +35,21 @@ def try_providers(
         str | None, typer.Option("-m", "--model", metavar="NAME", help="Test this model, or provider/model.")
     ] = None,
     free: Annotated[bool, typer.Option("--free", help="Make only free requests: reachable, key, model.")] = False,
+    via: Annotated[
+        str | None,
+        typer.Option("--via", metavar="CLIENT", help="Call by this client: auto, lean, litellm or both."),
+    ] = None,
     max_cost: Annotated[
         str, typer.Option("--max-cost-per-task", metavar="USD", help="Cost limit for each provider (alias --max-cost).")
     ] = "0.05",
     output: Output = None,
     json: Json = False,
 ) -> None:
-    """Test providers: reachability, key, model; without --free also answer, tool call, output limit, usage.
+    """Test providers: reachability, TLS, key, model; without --free also answers, tools, cancel, usage.
 
     Examples:
         agentctl providers test --free
-        agentctl providers test openai
+        agentctl providers test openai --via both
         agentctl providers test --free --model openai/gpt-4o-mini
     """
     from agentctl.cli.error_output import print_error, print_stderr
@@ -55,7 +62,8 @@ def try_providers(
     as_json = wants_json(output, json=json)
     needs = () if free else ("report", "prices", "max_cost_per_task", "max_cost_per_hour")
     given = [name.strip().lower() for name in names or ()]
-    flags = {"max_cost_per_task": max_cost, "llm_model": model}
+    both_ways = via is not None and via.strip().lower() == "both"
+    flags = {"max_cost_per_task": max_cost, "llm_model": model, "llm_client": None if both_ways else via}
     if model is not None and given:
         if len(given) > 1:
             raise UsageError("--model is for one provider", hint=f"agentctl providers test {given[0]} --model {model}")
@@ -64,7 +72,7 @@ def try_providers(
     for note in loaded.notes:
         print_stderr(safe_text(note))
     tested = [_provider_name(name, loaded) for name in given]
-    under_test = providers_under_test(loaded, tested, model_named=model is not None)
+    under_test = providers_under_test(loaded, tested, model_named=model is not None, both_ways=both_ways)
     print_stderr(_ceiling(under_test, loaded, free=free))
     results = _run_tests(under_test, loaded, free=free)
     status = overall_status(results)
@@ -184,10 +192,14 @@ def _cells(result: ProviderTestResult) -> tuple[str, ...]:
     from agentctl.cli.ui.format import money
 
     there, tried = result.reach, result.model_test
-    first = (there.provider, _word(there.reachable), there.key, _word(there.model_known))
+    via = (None if tried is None else tried.client) or result.via or "-"
+    first = (there.provider, via, _word(there.reachable), there.tls or "-", there.key, _word(there.model_known))
     if tried is None:
-        return (first[0], result.model or "-", *first[1:], *["-"] * 6, f"{there.ms:.0f}", "$0")
-    found = (tried.answers, tried.streams, tried.calls_tools, tried.keeps_to_clamp, tried.reports_usage)
+        return (first[0], result.model or "-", *first[1:], *["-"] * 8, f"{there.ms:.0f}", "$0")
+    found = (
+        *(tried.answers, tried.streams, tried.calls_tools, tried.two_tools, tried.cancels),
+        *(tried.keeps_to_clamp, tried.reports_usage),
+    )
     cost = "unknown" if tried.cost_nano is None else money(tried.cost_nano)
     if tried.in_doubt_nano:
         cost += f" + {money(tried.in_doubt_nano)} in doubt"
@@ -228,7 +240,16 @@ def _entry(result: ProviderTestResult) -> Document:
 
     there, tried = result.reach, result.model_test
     error, hint = _error_of(result)
-    names = ("answers", "streams", "calls_tools", "keeps_to_clamp", "reports_usage", "price_known")
+    names = (
+        "answers",
+        "streams",
+        "calls_tools",
+        "two_tools",
+        "cancels",
+        "keeps_to_clamp",
+        "reports_usage",
+        "price_known",
+    )
     paid: Document = {name: None if tried is None else getattr(tried, name) for name in names}
     cost, doubt = (0, 0) if tried is None else (tried.cost_nano, tried.in_doubt_nano)
     return {
@@ -236,7 +257,9 @@ def _entry(result: ProviderTestResult) -> Document:
         "model": result.model,
         "base_url": there.base_url,
         "status": result.status,
+        "via": (None if tried is None else tried.client) or result.via or None,
         "reachable": there.reachable,
+        "tls": there.tls or None,
         "key": there.key,
         "model_known": there.model_known,
         "models": list(there.models[:MOST_LISTED]),

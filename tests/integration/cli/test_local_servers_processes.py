@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+from concurrent.futures import Future, ThreadPoolExecutor
 from decimal import Decimal
 
 import pytest
 
 from tests.support.bill.parts import reaching
-from tests.support.command_line import Commands
+from tests.support.command_line import Commands, Ended
+from tests.support.holding_proxy import HoldingProxy
 from tests.support.wire.plugin import OpenWire
 from tests.support.wire.script import Answer, WireRequest
 from tests.support.wire.server import Rates
@@ -54,3 +57,42 @@ def test_a_model_that_is_not_pulled_ends_with_the_line_to_type(wire: OpenWire, a
     ended = agentctl("run", "say hello", **env)
     assert (ended.code, ended.out) == (69, "")
     assert "ollama pull qwen2.5:7b" in ended.err
+
+
+HELD_S = {True: 65.0, False: 1.0}
+
+
+def test_a_first_token_after_more_than_a_minute_is_an_answer_through_both_clients(
+    wire: OpenWire, agentctl: Commands, is_full: bool
+) -> None:
+    """With ``--full`` the first byte comes after 65 s, which ended a run before; else after a second, by one client.
+
+    ``LLAMA_SERVER=http://127.0.0.1:8080`` puts a real llama.cpp behind the proxy, which answers what it likes.
+    """
+    real = os.environ.get("LLAMA_SERVER", "")
+    agentctl.patience_s = 400.0
+    free = Rates(Decimal(0), Decimal(0))
+    server = wire(Answer("Half of it is used."), rates=free, repeat=True)
+    with (
+        HoldingProxy(real or server.url, HELD_S[is_full]) as openai,
+        HoldingProxy(server.url, HELD_S[is_full]) as ollama,
+    ):
+        own = {"kind": "openai", "base_url": f"{openai.url}/v1", "price": "0", "model": "small"}
+        for line, value in own.items():
+            assert agentctl("config", "set", f"providers.lab.{line}", value).code == 0
+        runs: dict[tuple[str, str], Future[Ended]] = {}
+        with ThreadPoolExecutor() as pool:
+            for via in ("lean", "litellm") if is_full else ("lean",):
+                words = ("run", "--via", via, "--json", "--tools", "system_memory", "How much memory is used?")
+                runs["lab", via] = pool.submit(agentctl, *words, LLM_PROVIDER="lab", LLM_CLIENT=via)
+                runs["ollama", via] = pool.submit(agentctl, *words, **reaching(ollama, "ollama"), LLM_CLIENT=via)
+        for name, run in runs.items():
+            ended = run.result()
+            assert ended.document["turns"] >= 1, (name, ended.err)
+            assert ended.document["answer"], (name, ended.err)
+            if not (real and name[0] == "lab"):
+                assert (ended.code, ended.document["answer"]) == (0, "Half of it is used."), (name, ended.err)
+            assert ended.document["client"] == name[1]
+            assert ("waiting for the first token, 1 min 00 s" in ended.err) is is_full, (name, ended.err)
+            assert "retrying" not in ended.err
+        assert ollama.asked == len(runs) // 2

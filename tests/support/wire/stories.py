@@ -67,11 +67,12 @@ def heal(asked: WireRequest) -> Answer:
 def pass_trial(asked: WireRequest) -> Answer:
     """Answer each call of a provider trial as it asks: call the tool, or count to the number."""
     if asked.tools:
-        return Answer(calls=(Call(asked.tools[0], {"number": 7}),))
+        given: dict[str, dict[str, object]] = {"report_number": {"number": 7}, "report_word": {"word": "blue"}}
+        return Answer(calls=tuple(Call(name, given[name]) for name in asked.tools))
     last = asked.messages[-1].text
-    most = 500 if "500" in last else 5
+    most = 500 if "500" in last else 100 if "100" in last else 5
     text = " ".join(map(str, range(1, most + 1)))
-    return Answer(text, output_tokens=2 * most)
+    return Answer(text, output_tokens=2 * most, gap_s=0.05 if most == 100 else 0.0)
 
 
 def _look(asked: WireRequest, *calls: Call) -> Answer:

@@ -27,13 +27,13 @@ def test_a_good_provider_is_shown_in_a_table_after_what_it_can_cost(here: Here, 
     ended = here("providers", "test", "openai")
     assert (ended.code, ended.err) == (
         0,
-        "3 small calls each to openai: at most $0.05 per provider, recorded in the ledger\n",
+        "5 small calls each to openai: at most $0.05 per provider, recorded in the ledger\n",
     )
     header, line = ended.out.splitlines()
-    assert header.split()[:4] == ["provider", "model", "reachable", "key"]
+    assert header.split()[:6] == ["provider", "model", "via", "reachable", "tls", "key"]
     cells = line.split()
-    assert cells[:4] == ["openai", "gpt-4o-mini", "yes", "accepted"]
-    assert cells[4:11] == ["yes"] * 6 + ["known"]
+    assert cells[:6] == ["openai", "gpt-4o-mini", "lean", "yes", "none", "accepted"]
+    assert cells[6:15] == ["yes"] * 8 + ["known"]
     assert KEY not in ended.out + ended.err
 
 
@@ -45,10 +45,35 @@ def test_the_document_says_what_was_found_and_what_it_cost(here: Here, server: W
         0,
         0.02,
     )
-    for name in ("answers", "streams", "calls_tools", "keeps_to_clamp", "reports_usage", "price_known", "model_known"):
+    assert (found["via"], found["client"], found["tls"]) == ("lean", "lean", "none")
+    for name in (
+        "two_tools",
+        "cancels",
+        "answers",
+        "streams",
+        "calls_tools",
+        "keeps_to_clamp",
+        "reports_usage",
+        "price_known",
+        "model_known",
+    ):
         assert found[name] is True, name
-    assert found["cost"]["nano_usd"] == server.books.billed_nano > 0
-    assert here("costs", "--last-hour", "--json").document["total"]["nano_usd"] == server.books.billed_nano
+    settled = sum(entry.nano for place, entry in enumerate(server.books.entries) if place != 3)  # that one is cancelled
+    assert found["cost"]["nano_usd"] == settled > 0
+    assert found["cost"]["in_doubt_usd"] * 10**9 >= server.books.billed_nano - settled
+    assert here("costs", "--last-hour", "--json").document["total"]["nano_usd"] == settled
+
+
+def test_both_ways_are_two_rows(here: Here, server: WireServer) -> None:
+    document = here("providers", "test", "openai", "--via", "both", "--json").document
+    assert [(one["provider"], one["via"], one["status"]) for one in document["providers"]] == [
+        ("openai", "lean", "done"),
+        ("openai", "litellm", "done"),
+    ]
+    free = here("providers", "test", "openai", "--free", "--via", "litellm", "--json").document
+    assert [(one["via"], one["client"]) for one in free["providers"]] == [("litellm", None)]
+    wrong = here("providers", "test", "openai", "--via", "neither")
+    assert wrong.code == 2
 
 
 def test_a_model_that_speaks_only_responses_is_tested_in_that_format(

@@ -24,7 +24,7 @@ def test_accepted_key_and_known_model_are_reported(provider: str, base: str) -> 
     with WireServer(keys=[KEY], models=["m-1", "m-2"]) as server:
         answer = probe_provider(provider, server.url + base, KEY, "m-1")
         assert answer._replace(ms=0.0) == ProbeResult(
-            provider, server.url + base, True, "accepted", True, ("m-1", "m-2"), 0.0, "", "done"
+            provider, server.url + base, True, "accepted", True, ("m-1", "m-2"), 0.0, "", "done", tls="none"
         )
         assert answer.ms > 0
         assert [heard.path for heard in server.books.requests] == ["/v1/models"]

@@ -78,6 +78,7 @@ def test_ssl_cert_file_names_an_authority_to_trust(
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate.path))
     answer = probe_provider("openai", f"{host.url}/v1", KEY, "m-1")
     assert (answer.key, answer.model_known, answer.status, answer.error) == ("accepted", True, "done", "")
+    assert answer.tls.startswith("TLSv1.")
     assert host.heard[0].headers["authorization"] == f"Bearer {KEY}"
     assert ollama_models(host.url, patience_s=LONG_S) == ("qwen3:4b",)
 

@@ -8,13 +8,15 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from anyio import to_thread
 
 from agentctl.core.errors import ReaderGone
 from agentctl.core.limits import CostLimit, Parent
 from agentctl.ledger import SqliteLedger
 from agentctl.ledger.report import costs_window
-from agentctl.providers.factory import create_llm_provider
+from agentctl.providers.factory import OpenAIProvider, create_llm_provider
 from agentctl.providers.probe import ProbeResult
+from agentctl.providers.routes import Via
 from agentctl.runner.provider_trial import (
     CALLS,
     ModelTestResult,
@@ -49,6 +51,11 @@ def without(**change: object) -> Callable[[WireRequest], Answer]:
     return mind
 
 
+def settled_nano(server: WireServer) -> int:
+    """Return what the server billed, without the answer that the test breaks off: the fourth of five."""
+    return sum(entry.nano for place, entry in enumerate(server.books.entries) if place % CALLS != 3)
+
+
 @formats
 async def test_a_good_provider_passes_and_costs_what_the_server_billed(
     wire: Wire, ledger: SqliteLedger, format: str
@@ -64,12 +71,17 @@ async def test_a_good_provider_passes_and_costs_what_the_server_billed(
         answers=True,
         streams=True,
         calls_tools=True,
+        two_tools=True,
+        cancels=True,
         keeps_to_clamp=True,
         reports_usage=True,
         price_known=True,
-        cost_nano=server.books.billed_nano,
+        cost_nano=settled_nano(server),
+        in_doubt_nano=found.in_doubt_nano,
         client="lean",
     )
+    assert (found.cost_nano or 0) + (found.in_doubt_nano or 0) >= server.books.billed_nano
+    assert await to_thread.run_sync(server.books.wait, lambda books: len(books.hung_up) == 1)
     assert found.ms is not None
     assert len(server.books.chat_requests) == CALLS
 
@@ -80,7 +92,7 @@ async def test_spending_of_a_test_is_in_the_ledger(wire: Wire, ledger: SqliteLed
     await run_model_test(provider, ledger, run_id="r1", limits=LIMITS)
     await provider.aclose()
     report = costs_window(tmp_path / "ledger.db", seconds=3600)
-    assert (report.total_nano, report.rows[0].agent) == (server.books.billed_nano, "providers test")
+    assert (report.total_nano, report.rows[0].agent) == (settled_nano(server), "providers test")
 
 
 async def test_trial_inside_a_run_spends_its_limit_and_asks_nothing_once_it_has_ended(
@@ -90,7 +102,7 @@ async def test_trial_inside_a_run_spends_its_limit_and_asks_nothing_once_it_has_
     provider, parent = provider_at(server, "openai"), Parent("outer", "secret")
     await ledger.open_run("outer", LIMITS, task="t", agent="a", labels={}, capability="secret")
     await run_model_test(provider, ledger, run_id="r1", limits=LIMITS, parent=parent)
-    assert (await ledger.spend("outer")).run_nano.spent == server.books.billed_nano > 0
+    assert (await ledger.spend("outer")).run_nano.spent == settled_nano(server) > 0
     await ledger.close_run("outer", "done")
     asked = len(server.books.chat_requests)
     found = await run_model_test(provider, ledger, run_id="r2", limits=LIMITS, parent=parent)
@@ -121,7 +133,7 @@ async def test_a_dearer_model_that_answers_is_charged_at_its_own_price(wire: Wir
     provider = provider_at(server, "openai", model="gpt-4o-mini")
     found = await run_model_test(provider, ledger, run_id="r1", limits=LIMITS)
     await provider.aclose()
-    assert found.cost_nano == sum(entry.nano for entry in server.books.entries[: len(server.books.chat_requests)])
+    assert found.cost_nano == settled_nano(server)
 
 
 WRONG = {
@@ -205,3 +217,34 @@ def test_status_is_that_of_the_only_kind_of_failure_or_unavailable() -> None:
     assert overall_status(found("done", "done")) == "done"
     assert overall_status(found("done", "auth", "auth")) == "auth"
     assert overall_status(found("auth", "rate_limited", "done")) == "unavailable"
+
+
+async def test_a_model_that_calls_one_tool_at_a_time_passes_and_is_told(wire: Wire, ledger: SqliteLedger) -> None:
+    def one(asked: WireRequest) -> Answer:
+        answer = pass_trial(asked)
+        return replace(answer, calls=answer.calls[:1])
+
+    provider = provider_at(wire(one), "openai")
+    found = await run_model_test(provider, ledger, run_id="r1", limits=LIMITS)
+    await provider.aclose()
+    assert (found.status, found.calls_tools, found.two_tools) == ("done", True, False)
+
+
+async def test_an_answer_that_is_over_at_once_cannot_be_broken_off(wire: Wire, ledger: SqliteLedger) -> None:
+    def brief(asked: WireRequest) -> Answer:
+        return pass_trial(asked) if asked.tools else Answer("12", output_tokens=4)
+
+    provider = provider_at(wire(brief), "openai")
+    found = await run_model_test(provider, ledger, run_id="r1", limits=LIMITS)
+    await provider.aclose()
+    assert found.cancels in (None, True)
+    assert found.status == "done"
+
+
+@pytest.mark.parametrize("via", ["lean", "litellm"])
+async def test_both_clients_are_green(wire: Wire, ledger: SqliteLedger, via: Via) -> None:
+    server = wire(pass_trial)
+    provider = OpenAIProvider("gpt-4o-mini", api_key=KEY, base_url=server.openai_url, via=via)
+    found = await run_model_test(provider, ledger, run_id="r1", limits=LIMITS)
+    await provider.aclose()
+    assert (found.status, found.client, found.two_tools, found.cancels) == ("done", via, True, True)
