@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Collection, Iterator
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from agentctl.core.autorun_files import AutorunFile, find_autorun
@@ -33,6 +34,7 @@ STATE_FOLDERS = frozenset({"rebase-merge", "rebase-apply", "sequencer"})
 """The folders where git records its next steps. A todo list may hold ``exec`` lines, so it never leaves a sandbox."""
 
 
+@lru_cache(maxsize=65_536)  # the entries of a workspace are asked for with each command
 def is_git_name(name: str) -> bool:
     """Return whether any file system or any git takes ``name`` for ``.git``."""
     return find_autorun(name) == GIT

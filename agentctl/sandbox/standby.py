@@ -30,6 +30,7 @@ class Standby:
     """
 
     def __init__(self, program: str, most_memory: int) -> None:
+        self._process = os.getpid()
         self.guard = SiblingGuard(new_marker())
         self.launcher = Launcher(program)
         self.group = ControlGroup(most_memory)
@@ -38,6 +39,8 @@ class Standby:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if os.getpid() != self._process:
+            return  # the copy of a fork: the parent still uses them
         self.guard.__exit__()  # first: it kills what is left
         self.launcher.__exit__()
         self.group.close()

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from agentctl.core.errors import ToolError
@@ -61,6 +62,21 @@ def groups() -> list[Path]:
     return list(Path("/sys/fs/cgroup").glob(f"**/agentctl-{os.getpid()}-*"))
 
 
+async def test_copy_of_a_fork_ends_nothing_that_its_parent_uses(sandbox: Bwrap) -> None:
+    await sandbox.run("true", timeout=60)
+    first = guards(), groups()
+    if (child := os.fork()) == 0:
+        try:
+            sandbox.close()
+        finally:
+            os._exit(0)
+    await anyio.to_thread.run_sync(os.waitpid, child, 0)
+    assert (guards(), groups()) == first
+    assert (await sandbox.run("echo on", timeout=60)).stdout == "on\n"
+    assert (guards(), groups()) == first
+    sandbox.close()
+
+
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM])
 async def test_guard_that_was_killed_is_replaced_before_the_next_command(sandbox: Bwrap, sign: int) -> None:
     await sandbox.run("true", timeout=60)
@@ -98,6 +114,7 @@ RUNS_AND_WAITS = """
 import sys
 from pathlib import Path
 import anyio
+import anyio.to_thread
 from agentctl.sandbox.select import open_sandbox
 
 async def main():
