@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpcore
 import httpx
 
-IDLE_S = 3.0
+from agentctl.providers.early_connection import IDLE_S, find
 
 
 class NetworkTransport(httpx.AsyncHTTPTransport):
@@ -17,13 +18,33 @@ class NetworkTransport(httpx.AsyncHTTPTransport):
 
     A connection is used again within ``idle_s`` seconds, as common servers close one after five, and only if nothing
     waits on it to be read: that would be the server's goodbye. Otherwise another one is opened, before a byte is sent.
+    The first one may have been opened early, to ``url``.
     """
 
     traced = False
 
-    def __init__(self, *, verify: bool = True, proxy: str | None = None, idle_s: float = IDLE_S) -> None:
+    def __init__(
+        self,
+        *,
+        verify: bool = True,
+        proxy: str | None = None,
+        idle_s: float = IDLE_S,
+        url: str = "",
+    ) -> None:
         limits = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=idle_s)
-        super().__init__(verify=verify, proxy=proxy, retries=0, limits=limits)
+        context = httpx.create_ssl_context(verify=verify)
+        super().__init__(verify=context, proxy=proxy, retries=0, limits=limits)
+        early = None if proxy else find(url)
+        if early is not None:
+            from agentctl.providers.early_network import EarlyBackend  # noqa: PLC0415 - only where one was opened
+
+            self._pool = httpcore.AsyncConnectionPool(
+                ssl_context=context,
+                max_connections=limits.max_connections,
+                max_keepalive_connections=limits.max_keepalive_connections,
+                keepalive_expiry=limits.keepalive_expiry,
+                network_backend=EarlyBackend(early),
+            )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request, on a connection that nothing waits on."""

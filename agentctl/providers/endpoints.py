@@ -8,6 +8,7 @@ from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from agentctl.core.errors import AgentctlError, AuthFailed, UsageError
+from agentctl.core.pricing import ModelFacts
 from agentctl.settings import Settings
 from agentctl.settings.host import is_loopback, other_provider_key, other_provider_url
 from agentctl.settings.names import KEY_NAMES
@@ -136,6 +137,11 @@ def access_of(provider: str, key: str | None, base_url: str) -> Access:
     name = other_key_name(provider)
     said = f"provider {provider} needs a key, and {name} is not set in the environment"
     return Access(key, base_url, AuthFailed(said, hint=f"export {name}=KEY", billed="no"))
+
+
+def reached_at(facts: ModelFacts) -> str:
+    """Return the address at which the lean client reaches a model, "" if it is not known."""
+    return facts.base_url or BASE_URLS.get(facts.provider, "") or access_of(facts.provider, None, "").base_url
 
 
 def is_own_host(url: str) -> bool:

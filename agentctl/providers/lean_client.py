@@ -93,8 +93,12 @@ class _Loading:
 _LOADING = _Loading()
 
 
-def start_loading() -> None:
-    """Start loading httpx in a thread, at most once."""
+def start_loading(url: str = "") -> None:
+    """Start loading httpx in a thread, at most once, and meanwhile open the first connection to ``url``, if any."""
+    if url:
+        from agentctl.providers.early_connection import open_early  # noqa: PLC0415 - not for a direct call
+
+        open_early(url)
     with _LOADING.lock:
         if _LOADING.thread is None:
             _LOADING.thread = threading.Thread(target=_LOADING.run, name="import httpx", daemon=True)

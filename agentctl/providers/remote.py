@@ -98,16 +98,14 @@ class RemoteProvider(LLMProvider):
             )
         if model is None:
             raise UsageError(f"no model of {provider} was named", hint=f"--model {provider}/NAME")
-        self.provider, self.model = provider, model
-        key, url = check_key_argument(provider, api_key), check_address_argument(self.kind, base_url)
-        self._api_key, self.sampling = key, Sampling()
+        self.provider, self.model, self.sampling = provider, model, Sampling()
+        self._api_key, url = check_key_argument(provider, api_key), check_address_argument(self.kind, base_url)
         self._window: int | None = None if own is None else own.context_window
         self._base_url = (url or BASE_URLS.get(provider, "")).rstrip("/")
-        self._found_url, self._habit = "", ReasoningHabit()
-        self._prices = prices or {}
+        self._found_url, self._habit, self._prices = "", ReasoningHabit(), prices or {}
         self.unknown: Counter[str] = Counter()
         usual = choose_client(self.kind, via)
-        if usual == "lean" and own is None and (missing := access_of(provider, key, self._base_url).missing):
+        if usual == "lean" and own is None and (missing := access_of(provider, self._api_key, self._base_url).missing):
             if via == "lean" or not ROUTES[self.kind].prefix:
                 raise missing
             usual = "litellm"
@@ -116,7 +114,11 @@ class RemoteProvider(LLMProvider):
 
     @cached_property
     def client(self) -> Client:
-        """The client that sends the requests."""
+        """The client that sends the requests.
+
+        >>> OpenAIProvider("gpt-4o", api_key="sk-example").client, OpenAIProvider("o3-pro", api_key="sk-example").client
+        ('lean', 'litellm')
+        """
         with suppress(AgentctlError):  # a model that cannot be called has no facts
             return "litellm" if self.facts.responses else self._usual_client
         return self._usual_client
@@ -376,7 +378,7 @@ class RemoteProvider(LLMProvider):
         except LookupError:
             url = self._base_url or self._found_url or _SOMEWHERE
             plain, proxy = urlsplit(url).scheme == "http", proxy_for(url)
-            network = NetworkTransport(verify=not plain, proxy=proxy)
+            network = NetworkTransport(verify=not plain, proxy=proxy, url=url)
             self._network.set(network)
             return network
 

@@ -53,9 +53,10 @@ def make_provider(
 
         litellm_loader.start_loading()
     elif client_of(provider) == "lean":
-        from agentctl.providers.lean_client import start_loading  # noqa: PLC0415 - not for builtin
+        from agentctl.providers.endpoints import reached_at  # noqa: PLC0415 - not for builtin
+        from agentctl.providers.lean_client import start_loading  # noqa: PLC0415
 
-        start_loading()
+        start_loading(reached_at(provider.facts))
     return provider
 
 
