@@ -33,6 +33,7 @@ _ENVELOPE = frozenset(
     {"id", "request_id", "user_id", "object", "type", "created", "created_at", "index", "role", "error"}
     | {"model", "modelVersion", "provider", "system_fingerprint", "service_tier"}
 )
+_USAGES = ("usage", "usageMetadata", "usage_metadata", "token_usage", "tokenUsage")
 _BARE_ERRORS = ("detail", "message", "errors")  # of FastAPI, and of gateways
 
 
@@ -187,8 +188,10 @@ class OpenAIReader(UsageReader):
             self.whole = event
         for choice in choices:
             self._finish(choice.get("finish_reason"))
-        for place in (event, _as_mapping(event.get("x_groq")), *choices):
-            self._report(place.get("usage"))
+        said = [_as_mapping(choice.get(name)) for choice in choices for name in ("delta", "message")]
+        for place in (event, _as_mapping(event.get("x_groq")), *choices, *said):
+            for name in _USAGES:
+                self._report(place.get(name))
         ticks = number_of(_as_mapping(event.get("usage")).get("cost_in_usd_ticks"))
         if ticks.is_whole:
             self._bill(-(-ticks.least // _TICKS_PER_NANO))
@@ -196,9 +199,12 @@ class OpenAIReader(UsageReader):
     def _derive(self, counts: Mapping[str, int]) -> Mapping[str, int]:
         """Return the classes; tokens that only the total counts (reasoning, at some providers) are output."""
         found = {name: counts[name] for name in ("input", "output", "cached", "reasoning") if name in counts}
+        if "candidates" in counts or "thoughts" in counts:  # Gemini's names: neither is among the other
+            found["reasoning"] = max(counts.get("thoughts", 0), counts.get("reasoning", 0))
+            found["output"] = max(counts.get("candidates", 0) + counts.get("thoughts", 0), counts.get("output", 0))
         beyond = counts.get("total", 0) - counts.get("input", 0)
         if "input" in counts and beyond > 0:
-            found["output"] = max(beyond, counts.get("output", 0))
+            found["output"] = max(beyond, found.get("output", 0))
         return found | _writes(counts)
 
 
@@ -286,6 +292,7 @@ class OllamaReader(UsageReader):
         numbers = {name: value for name, value in event.items() if name in OLLAMA or _is_number(value)}
         if not numbers.keys().isdisjoint(_OLLAMA_COUNTS):
             self._report(numbers)
+        self._report(event.get("usage"))
         if event.get("done") is True:
             self.whole = event if self.events == 1 else None
             self._finish(event.get("done_reason") or "stop")  # older versions give none

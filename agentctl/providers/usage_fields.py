@@ -44,6 +44,17 @@ OPENAI: FieldTable = MappingProxyType(
         "completion_tokens": "output",
         "output_tokens": "output",
         "total_tokens": "total",
+        # By gateways that pass other names on.
+        **dict.fromkeys(("promptTokens", "inputTokens", "promptTokenCount", "inputTokenCount"), "input"),
+        **dict.fromkeys(("prompt_token_count", "input_token_count", "prompt_eval_count", "num_prompt_tokens"), "input"),
+        **dict.fromkeys(("completionTokens", "outputTokens", "outputTokenCount", "eval_count"), "output"),
+        **dict.fromkeys(("completion_token_count", "output_token_count", "num_completion_tokens"), "output"),
+        **dict.fromkeys(("candidatesTokenCount", "candidates_token_count"), "candidates"),
+        **dict.fromkeys(("totalTokens", "totalTokenCount", "total_token_count"), "total"),
+        **dict.fromkeys(("thoughtsTokenCount", "thoughts_token_count"), "thoughts"),
+        "reasoningTokens": "reasoning",
+        **dict.fromkeys(("cachedContentTokenCount", "cached_content_token_count", "cachedTokens"), "cached"),
+        **dict.fromkeys(("promptTokensDetails", "candidatesTokensDetails", "cacheTokensDetails"), MODALITIES),
         # Caches: by OpenAI, DeepSeek, Moonshot, Mistral, and by gateways that pass Anthropic's names on.
         "prompt_tokens_details.cached_tokens": "cached",
         "input_tokens_details.cached_tokens": "cached",
@@ -116,6 +127,11 @@ ANTHROPIC: FieldTable = MappingProxyType(
         "cache_creation.ephemeral_5m_input_tokens": "written for minutes",
         "cache_creation.*": "written for an hour",
         "output_tokens": "output",
+        "prompt_tokens": "uncached",  # of gateways; what was cached may be counted twice, and never too little
+        "completion_tokens": "output",
+        "total_tokens": PART,
+        "prompt_tokens_details": PART,
+        "completion_tokens_details": PART,
         "output_tokens_details": PART,
         "server_tool_use": FEE,
         "iterations": HARMLESS,  # the reader adds them up first
@@ -142,6 +158,9 @@ OLLAMA: FieldTable = MappingProxyType(
         "prompt_eval_count": "input",
         "prompt_eval_cached_count": "cached",
         "eval_count": "output",
+        "prompt_tokens": "input",  # these of gateways
+        "completion_tokens": "output",
+        "total_tokens": PART,
         "total_duration": HARMLESS,
         "load_duration": HARMLESS,
         "prompt_eval_duration": HARMLESS,

@@ -435,3 +435,49 @@ def test_words_of_an_error_in_a_stream_reach_the_user(command: Command, wire: Op
     ended = command("--json", "--max-cost", "0.10", env=reaching(server, "openai"))
     assert (ended.code, ended.document["error"]["kind"]) == (4, "provider")
     assert "KV cache is full" in ended.document["error"]["message"]
+
+
+WHALE = "whale \U0001f433 end"
+HALVES = ("whale \ud83d", "\udc33 end")
+BETWEEN = {
+    "openai": chunk({"reasoning_content": "Hm."}),
+    "anthropic": {"type": "ping"},
+    "ollama": {"message": {"role": "assistant", "content": "", "thinking": "Hm."}, "done": False},
+}
+
+
+@pytest.mark.both_clients
+@pytest.mark.parametrize("format", BETWEEN)
+@pytest.mark.parametrize("apart", [False, True])
+def test_character_split_over_deltas_is_whole(command: Command, wire: OpenWire, format: str, apart: bool) -> None:
+    """``apart``: another event stands between the halves."""
+    events = spoken(format, *HALVES)
+    place = next(at for at, event in enumerate(events) if " end" in str(event))
+    events[place:place] = [BETWEEN[format]] if apart else []
+    data = written(format, events, escaped=True)
+    ended = command(env=reaching(wire(Answer(garbage=data, input_tokens=90, output_tokens=20)), format))
+    assert (ended.code, ended.out) == (0, f"{WHALE}\n")
+
+
+@pytest.mark.both_clients
+@pytest.mark.parametrize("text", ["end \ud83d", "\udc33 begin", "mid \ud83d \udc33 dle"])
+def test_half_of_a_character_is_replaced(command: Command, wire: OpenWire, text: str) -> None:
+    data = written("openai", spoken("openai", text), escaped=True)
+    ended = command("--json", env=reaching(wire(Answer(garbage=data, input_tokens=90, output_tokens=20)), "openai"))
+    assert ended.code == 0
+    assert ended.document["answer"] == text.replace("\ud83d", "\ufffd").replace("\udc33", "\ufffd")
+
+
+USAGES: dict[str, dict[str, object]] = {
+    "whole floats": {"usage": {"prompt_tokens": 90.0, "completion_tokens": 2e1, "total_tokens": 110.0}},
+    "other names": {"usage": {"promptTokens": 90, "completionTokens": 20, "totalTokens": 110}},
+    "another block": {"usage_metadata": {"prompt_token_count": 90, "candidates_token_count": 20}},
+    "inside the choice": {"choices": [{"index": 0, "delta": {}, "finish_reason": None, "usage": USED}]},
+}
+
+
+@pytest.mark.both_clients
+@pytest.mark.parametrize("name", USAGES)
+def test_usage_in_any_form_is_charged(command: Command, wire: OpenWire, state: Path, name: str) -> None:
+    events = [*spoken("openai", ALL)[:-1], {**chunk(), "choices": [], **USAGES[name]}]
+    assert has_ended_well(command, wire, state, "openai", written("openai", events))

@@ -36,7 +36,7 @@ _CHOICE = frozenset(
 )
 _DELTA = frozenset(
     {"role", "content", "refusal", "tool_calls", "reasoning", "reasoning_content", "reasoning_details", "annotations"}
-    | {"function_call", "audio", "name", "token_ids"}
+    | {"function_call", "audio", "name", "token_ids", "usage"}
 )
 
 

@@ -90,6 +90,28 @@ STREAMS = {
     ),
     "openai, whole floats": openai(STOP, usage_of(1000.0, 50.0), usage=FULL),
     "openai, by other names": openai(STOP, {"usage": {"input_tokens": 1000, "output_tokens": 50}}, usage=FULL),
+    "openai, by gemini's names": openai(
+        word(),
+        STOP,
+        {"usage": {"promptTokenCount": 1000, "candidatesTokenCount": 30, "thoughtsTokenCount": 20}},
+        usage=Usage(1000, 50, reasoning_tokens=20),
+    ),
+    "openai, in gemini's own block": openai(
+        word(), STOP, {"usageMetadata": {"promptTokenCount": 1000, "candidatesTokenCount": 50}}, usage=FULL
+    ),
+    "openai, by ollama's names": openai(STOP, {"usage": {"prompt_eval_count": 1000, "eval_count": 50}}, usage=FULL),
+    "openai, by names of one word": openai(
+        STOP, {"usage": {"promptTokens": 1000.0, "completionTokens": 50.0, "totalTokens": 1050.0}}, usage=FULL
+    ),
+    "openai, by two names": openai(
+        STOP, {"usage": {"prompt_tokens": 1000, "inputTokens": 900, "output_tokens": 50}}, usage=FULL
+    ),
+    "openai, inside the delta": openai(
+        word(), {"choices": [{"delta": usage_of(1000, 50), "finish_reason": "stop"}]}, usage=FULL
+    ),
+    "openai, inside the message": openai(
+        {"choices": [{"message": {"content": "a", **usage_of(1000, 50)}}]}, usage=FULL
+    ),
     "openai, inside the choice": openai(
         word(), {"choices": [{"delta": {}, "finish_reason": "stop", **usage_of(1000, 50)}]}, usage=FULL
     ),
@@ -109,6 +131,16 @@ STREAMS = {
     "anthropic, as it does": Stream(
         AnthropicReader,
         (claude_start(input_tokens=1000, output_tokens=1), CLAUDE_WORD, claude_delta(output_tokens=50)),
+        FULL,
+    ),
+    "anthropic, by openai's names": Stream(
+        AnthropicReader,
+        (claude_start(), CLAUDE_WORD, claude_delta(prompt_tokens=1000.0, completion_tokens=50, total_tokens=1050)),
+        FULL,
+    ),
+    "anthropic, a whole message": Stream(
+        AnthropicReader,
+        ({"type": "message", "stop_reason": "end_turn", "usage": {"input_tokens": 1000, "output_tokens": 50}},),
         FULL,
     ),
     "anthropic, input 0 at the end": Stream(
@@ -220,6 +252,10 @@ STREAMS = {
         fell=True,
     ),
     # Ollama's chat.
+    "ollama, by openai's names": Stream(
+        OllamaReader, (ollama("a"), ollama(done=True, prompt_tokens=1000, completion_tokens=50.0)), FULL
+    ),
+    "ollama, in a block": Stream(OllamaReader, (ollama("a"), {**ollama(done=True), **usage_of(1000, 50)}), FULL),
     "ollama, as it does": Stream(
         OllamaReader, (ollama("a"), ollama(done=True, prompt_eval_count=1000, eval_count=50)), FULL
     ),
