@@ -510,12 +510,19 @@ def test_arguments_that_are_not_json_are_counted() -> None:
     assert ContextManager().get_context_stats(said)["tokens"] >= 100
 
 
-KEYS = ("role", "content", "type", "text", "tool_calls", "function", "name", "arguments", "tool_use_id")
+KEYS = (
+    *("role", "content", "type", "text", "tool_calls", "function", "name", "arguments", "tool_use_id", "call_id"),
+    *("output", "images", "audio", "source", "data", "image_url", "function_call", "refusal", "thinking"),
+)
+WORDS = (
+    *("user", "assistant", "tool", "function", "text", "tool_use", "tool_result", "image", "document", "thinking"),
+    *("function_call", "function_call_output", "reasoning", "shell_call", "compaction", "mcp_approval_request"),
+)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
         st.sampled_from(KEYS),
-        inner | st.sampled_from(["user", "assistant", "tool", "text", "tool_use", "tool_result"]),
+        inner | st.sampled_from(WORDS),
         max_size=4,
     ),
     max_leaves=12,
