@@ -16,7 +16,8 @@ AgentctlError                   status (the name of the exit code), message, hin
 │   │   ├── Unreachable             nothing answers at the address: waiting does not help
 │   │   ├── Silent                  a server of this host took too long: again would take as long
 │   │   └── Rejected                a request that will never be accepted
-│   │       └── ParameterRefused    one of its parameters was: asked again without it
+│   │       ├── ParameterRefused    one of its parameters was: asked again without it
+│   │       └── CannotBeLimited 2   usage: it takes no limit on an answer
 │   ├── Refused                 1   failed: the provider refuses the question (content filter)
 │   ├── ContextOverflow         7   context
 │   ├── ModelGone               69  model_gone
@@ -242,6 +243,13 @@ class ParameterRefused(Rejected):
     """The provider does not take an optional parameter of the request, which is left out from now on."""
 
     retryable = True
+
+
+class CannotBeLimited(Rejected):
+    """The server takes no field that limits an answer, so no request to it has a bound."""
+
+    status = "usage"
+    kind = "usage"
 
 
 class Refused(ProviderError):

@@ -97,12 +97,13 @@ class CallSent(NamedTuple):
 
 
 class CallSettled(NamedTuple):
-    """An attempt was charged."""
+    """An attempt was charged. ``counted``: its usage is agentctl's own count, as a free server reported none."""
 
     attempt_id: str
     usage: Usage
     cost_nano: int | None
     overrun: bool = False
+    counted: bool = False
 
 
 class ModelSubstituted(NamedTuple):

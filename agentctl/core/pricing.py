@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, localcontext
 from typing import Literal, NamedTuple, Protocol, TypeGuard
@@ -21,6 +21,7 @@ ChargedBy = Literal["asked", "answered", "billed"]
 _NANO_PER_TOKEN = Decimal(1000)  # nano-dollars per token for each dollar per million tokens
 
 
+_SERVICE_TIERS = ("priority", "ultrafast", "balanced")  # those that may cost more than the usual one
 _CLASSES = ("input", "output", "cached_input", "cache_write", "reasoning")
 
 
@@ -42,7 +43,8 @@ class Price:
     """Dollars per million tokens, by token class; a class that is None costs what its parent class costs.
 
     ``tiers`` replace the whole price for long requests. ``cache_write_hour`` is a cache write that lasts an hour:
-    agentctl never requests one, so it is in no worst case.
+    agentctl never requests one, so it is in no worst case. ``service_tiers`` are dearer ones that may apply where a
+    request names none: they are in the worst case only, as an answer names the one that served it.
     """
 
     input: Decimal
@@ -55,18 +57,23 @@ class Price:
     digest: str = ""
     tiers: tuple[Tier, ...] = ()
     cache_write_hour: Decimal | None = None
+    service_tiers: tuple[Price, ...] = ()
 
     @property
     def dearest_input(self) -> Decimal:
         """The price of an input token in the most expensive class and tier."""
         own = max(self.input, self.cached_input or Decimal(0), self.cache_write or Decimal(0))
-        return max((own, *(tier.price.dearest_input for tier in self.tiers)))
+        return max((own, *(price.dearest_input for price in self._others)))
 
     @property
     def dearest_output(self) -> Decimal:
         """The price of an output token in the most expensive tier, or of a reasoning token if that costs more."""
         own = max(self.output, self.reasoning or Decimal(0))
-        return max((own, *(tier.price.dearest_output for tier in self.tiers)))
+        return max((own, *(price.dearest_output for price in self._others)))
+
+    @property
+    def _others(self) -> tuple[Price, ...]:
+        return (*(tier.price for tier in self.tiers), *self.service_tiers)
 
     @property
     def is_free(self) -> bool:
@@ -81,11 +88,21 @@ class Price:
     def up_to(self, input_tokens: int) -> Price:
         """Return the price without the tiers that a request of at most ``input_tokens`` cannot reach."""
         passed = tuple(tier for tier in self.tiers if input_tokens > tier.above)
-        return self if passed == self.tiers else replace(self, tiers=passed)
+        served = tuple(price.up_to(input_tokens) for price in self.service_tiers)
+        is_same = passed == self.tiers and served == self.service_tiers
+        return self if is_same else replace(self, tiers=passed, service_tiers=served)
+
+    def with_service_tiers(self, price_of: Callable[..., Price | None]) -> Price:
+        """Return the price with those of the known service tiers; ``price_of`` returns the one of a ``tier``."""
+        found = (price_of(tier=name) for name in _SERVICE_TIERS)
+        others = tuple(price for price in found if price is not None and price.as_row() != self.as_row())
+        return replace(self, service_tiers=others) if others else self
 
     def at_dearest(self, input_tokens: int) -> Price:
-        """Return the price that charges every token at the highest price that ``input_tokens`` can reach."""
-        price = self.up_to(input_tokens)
+        """Return the price that charges every token at the highest price that ``input_tokens`` can reach, in the usual
+        service tier.
+        """
+        price = replace(self.up_to(input_tokens), service_tiers=())
         source, version, digest = self.source, self.version, self.digest
         return Price(price.dearest_input, price.dearest_output, source=source, version=version, digest=digest)
 
@@ -95,7 +112,8 @@ class Price:
         row: dict[str, object] = {name: None if value is None else str(value) for name, value in values}
         if self.cache_write_hour is not None:
             row["cache_write_hour"] = str(self.cache_write_hour)
-        return row | {f"above_{tier.above}": tier.price.as_row() for tier in self.tiers}
+        row |= {f"above_{tier.above}": tier.price.as_row() for tier in self.tiers}
+        return row | {f"tier_{place}": price.as_row() for place, price in enumerate(self.service_tiers)}
 
     @classmethod
     def from_row(cls, row: Mapping[str, object], *, source: str = "", version: str = "", digest: str = "") -> Price:
@@ -113,7 +131,21 @@ class Price:
             for name, value in row.items()
             if name.startswith("above_") and isinstance(value, Mapping)
         )
-        return cls(base_in, base_out, **unit, source=source, version=version, digest=digest, tiers=tiers)
+        served = tuple(
+            cls.from_row(value)
+            for name, value in row.items()
+            if name.startswith("tier_") and isinstance(value, Mapping)
+        )
+        return cls(
+            base_in,
+            base_out,
+            **unit,
+            source=source,
+            version=version,
+            digest=digest,
+            tiers=tiers,
+            service_tiers=served,
+        )
 
 
 class Tier(NamedTuple):
@@ -148,8 +180,9 @@ class ModelFacts:
     ``metered`` is False if there is no language model (builtin), so neither tokens nor dollars. ``unbounded`` says why
     no bound exists (a router, an unknown fee), or is None. ``may_cut``: the server may silently truncate a prompt that
     is too long for its window. ``base_url`` is the address of the API, without credentials; "" is the provider's own.
-    ``own_host``: a server of this host answers. ``responses``: the model must be called in the
-    Responses format, as it speaks no other ("only") or takes tools in no other ("tools").
+    ``own_host``: a server of this host answers, ``answers_whole``: in one piece, as it reports usage only so.
+    ``responses``: the model must be called in the Responses format, as it speaks no other ("only") or takes tools in no
+    other ("tools").
     """
 
     provider: str
@@ -166,6 +199,7 @@ class ModelFacts:
     may_cut: bool = False
     base_url: str = ""
     own_host: bool = False
+    answers_whole: bool = False
     responses: Literal["", "only", "tools"] = ""
 
     @property

@@ -7,7 +7,8 @@ leaves that to litellm, which ``litellm_loader`` imports. ``chat_format`` has th
 the pieces make. ``http_gate`` lets one checked request through to the ``connections``, ``stream_readers`` and
 ``usage_fields`` read the usage of the answer, which ``answer_stream`` hands to a run, and ``error_mapping`` translates
 what failed (``error_documents`` reads a server's words, ``connection_errors`` says why there was no server);
-``content_coding`` decompresses. ``sampling`` decides the temperature. ``catalog`` knows the facts and prices of
+``content_coding`` decompresses, ``parameter_refusals`` learns what a server does not take. ``sampling`` decides the
+temperature. ``catalog`` knows the facts and prices of
 models (``price_table``, ``price_file``, prices.toml), ``tokenizers`` how they count, ``endpoints`` where they are.
 ``selection`` asks an Ollama on this host for its models over ``loopback_http``, which is quick to load; ``probe``
 checks for free whether any provider is there, over ``probe_http``, which loads httpx. ``builtin`` answers without a

@@ -86,7 +86,8 @@ _RATE = re.compile(
 class ErrorContext(NamedTuple):
     """The facts of a request for our errors: the provider, the model, the address, and hints for them.
 
-    ``near`` returns a hint if another model may be meant. ``key`` is redacted in the provider's messages.
+    ``near`` returns a hint if another model may be meant, ``served`` asks the server for one and waits for its answer;
+    "" if there is none. ``key`` is redacted in the provider's messages.
     """
 
     provider: str
@@ -97,6 +98,7 @@ class ErrorContext(NamedTuple):
     hint_unreachable: str = ""
     hint_model: str = ""
     key: str = ""
+    served: Callable[[], str] = str
 
     def quote(self, text: str) -> str:
         """Return a provider's message for one of our errors: on one line, of limited length, with the key redacted."""

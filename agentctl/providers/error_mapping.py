@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
+import anyio.to_thread
+
 from agentctl.core.errors import (
     AddressGone,
     AgentctlError,
@@ -74,6 +76,15 @@ _CHALLENGE = re.compile(
     rb"just a moment|attention required|checking your browser|cf-chl|challenge-platform|captcha|enable javascript",
     re.IGNORECASE,
 )
+
+
+async def explain_error(error: BaseException | None, attempt: Attempt, context: ErrorContext) -> AgentctlError:
+    """Return our error for a failed attempt; where the model is wrong, with the models that the server has."""
+    found = translate_error(error, attempt, context)
+    if isinstance(found, ModelGone) and not isinstance(found, AddressGone):
+        hint = await anyio.to_thread.run_sync(context.served, abandon_on_cancel=True)
+        found.hint = hint or found.hint
+    return found
 
 
 def translate_error(error: BaseException | None, attempt: Attempt, context: ErrorContext) -> AgentctlError:

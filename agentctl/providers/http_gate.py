@@ -66,8 +66,8 @@ class Attempt:
 
     An event is parsed once: the reader gets it, and it waits in ``events`` (None: it holds no JSON object). Without a
     ``decoder`` the client parses the bytes itself, too. ``written`` is the request that the client is going to send, if
-    it is ours. ``on_life`` is called whenever a line of the answer ends, also one that no
-    client hands on, such as a comment.
+    it is ours; ``names`` are the fields of the one that was sent. ``on_life`` is called whenever a line of the answer
+    ends, also one that no client hands on, such as a comment.
     """
 
     def __init__(
@@ -82,6 +82,7 @@ class Attempt:
         self.decoder = decoder or JsonEvents(ServerSentEventDecoder())
         self.gives_bytes = decoder is None
         self.written: Body | None = None
+        self.names: frozenset[str] = frozenset()
         self.events: deque[Event | None] = deque()
         self.on_life: Callable[[], object] | None = None
         self.sent = self.ended = self.withdrawn = False
@@ -369,7 +370,10 @@ def _find_breach(request: httpx.Request, body: bytes, attempt: Attempt) -> str |
             content = json.loads(body)
     if request.method != "POST" or not isinstance(content, dict):
         return "it is not a JSON POST"
-    if terms.base_url and (request.url.scheme, request.url.netloc) != _origin(terms.base_url):
+    marks = ("cache_control",) if b'"cache_control"' in body else ()
+    attempt.names = frozenset(content).union(content.get("options") or (), marks)
+    own = httpx.URL(terms.base_url)
+    if terms.base_url and (request.url.scheme, request.url.netloc) != (own.scheme, own.netloc):
         return f"it goes to {request.url.host}"
     found = list(_clamps(content))
     if not found or any(value != terms.max_output_tokens or isinstance(value, bool) for value in found):
@@ -381,11 +385,6 @@ def _find_breach(request: httpx.Request, body: bytes, attempt: Attempt) -> str |
     is_text = written is not None and content is written.content and not written.is_escaped
     size = text_bytes(body.decode()) if is_text else json_bytes(content)
     return f"it weighs {size} bytes, {terms.most_bytes} were bounded" if size > terms.most_bytes else None
-
-
-def _origin(url: str) -> tuple[str, bytes]:
-    parsed = httpx.URL(url)
-    return parsed.scheme, parsed.netloc
 
 
 def _clamps(body: Mapping[str, object]) -> list[object]:

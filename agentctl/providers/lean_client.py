@@ -177,7 +177,10 @@ class LeanClient:
         """
         route = self._route
         own = {name: value for name, value in route.extra.items() if name not in _OF_LITELLM}
-        options = {**own, **route.fields, **facts.options}
+        left_out = facts.refusals.left_out
+        options = {
+            name: value for name, value in {**own, **route.fields, **facts.options}.items() if name not in left_out
+        }
         if self._wire != "openai_chat":
             return facts._replace(options=options)
         known = parameters_of(self._kind, facts.model)
@@ -190,7 +193,7 @@ class LeanClient:
             )
         return facts._replace(
             model=facts.model if _is_full(facts.model, route.model_prefix) else route.model_prefix + facts.model,
-            clamp_name=known.clamp_name,
+            clamp_name=facts.refusals.clamp_name or known.clamp_name,
             system_role=known.system_role,
             options={name: value for name, value in options.items() if name not in known.refused},
         )

@@ -142,7 +142,9 @@ class LiteLLMAnswer(AsyncIterator[Piece]):
         options: dict[str, object] = {**route.extra, **facts.model_options}
         if facts.temperature is not None:
             options["temperature"] = facts.temperature
-        extra_body = dict(facts.options)
+        left_out, clamp_name = facts.refusals.left_out, facts.refusals.clamp_name or "max_tokens"
+        options = {name: value for name, value in options.items() if name not in left_out}
+        extra_body = {name: value for name, value in facts.options.items() if name not in left_out}
         messages = as_messages(request.messages)
         if request.tools:
             options["tools"] = as_tools(request.tools)
@@ -158,7 +160,6 @@ class LiteLLMAnswer(AsyncIterator[Piece]):
             model=f"{route.prefix}/{facts.model}",
             messages=messages,
             stream=True,
-            max_tokens=facts.clamp,
             max_retries=0,
             num_retries=0,
             timeout=TIMEOUT_S,
@@ -166,7 +167,7 @@ class LiteLLMAnswer(AsyncIterator[Piece]):
             api_key=key,
             api_base=base_url or None,
             _skip_responses_api_bridge=True,  # it posts by a client of its own, past our gate
-            **options,
+            **{**options, clamp_name: facts.clamp},
         )
 
 

@@ -221,6 +221,12 @@ def other_models_hint(provider: str, model: str, names: Sequence[str], *, kind: 
     return f"it has: {list_names(names)}" + (f"   ({', or: '.join(ways)})" if ways else "")
 
 
+def other_models(provider: str, model: str, base_url: str, key: str | None, *, kind: str) -> str:
+    """Ask a server for its models, and return them as a hint; "" if it does not list any in time."""
+    names = served_models(kind, base_url, key)
+    return other_models_hint(provider, model, names, kind=kind) if names else ""
+
+
 def served_models(kind: str, base_url: str, key: str | None, *, patience_s: float = 1.0) -> tuple[str, ...] | None:
     """Return the models that a server in the format of ``kind`` lists, sorted; None without a list in time."""
     rows = _list(_served(kind, base_url, key, patience_s))

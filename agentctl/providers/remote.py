@@ -18,7 +18,7 @@ from anyio.lowlevel import RunVar
 from agentctl.budget.breaker import ClampExceeded
 from agentctl.budget.input_bound import plain_bound
 from agentctl.budget.output_range import choose_output
-from agentctl.core.errors import AddressGone, AgentctlError, ModelGone, StateError, UsageError
+from agentctl.core.errors import AgentctlError, StateError, UsageError
 from agentctl.core.messages import Completion, Delta, KeepAlive, Reported, Request
 from agentctl.core.pricing import ModelFacts, Price
 from agentctl.providers.answer_stream import AnswerStream, Attempts, ReasoningHabit, build_completion, is_complete
@@ -39,7 +39,7 @@ from agentctl.providers.routes import ROUTES, Client, Outgoing, Route, Via, choo
 from agentctl.providers.sampling import Sampling
 from agentctl.providers.stream_readers import OpenAIReader
 from agentctl.providers.tokenizers import published_vocabulary
-from agentctl.providers.wires.exchange import BodyFacts
+from agentctl.providers.wires.exchange import BodyFacts, Refusals
 from agentctl.settings import PriceLine, foreign_model_error
 from agentctl.settings.host import proxy_for
 from agentctl.settings.merge import check_address_argument, check_key_argument
@@ -98,7 +98,7 @@ class RemoteProvider(LLMProvider):
             )
         if model is None:
             raise UsageError(f"no model of {provider} was named", hint=f"--model {provider}/NAME")
-        self.provider, self.model, self.sampling = provider, model, Sampling()
+        self.provider, self.model, self.sampling, self._refused = provider, model, Sampling(), Refusals()
         self._api_key, url = check_key_argument(provider, api_key), check_address_argument(self.kind, base_url)
         self._window: int | None = None if own is None else own.context_window
         self._base_url = (url or BASE_URLS.get(provider, "")).rstrip("/")
@@ -126,8 +126,7 @@ class RemoteProvider(LLMProvider):
     @property
     def _route(self) -> Route:
         route = ROUTES[self.kind]
-        is_elsewhere = self._own is not None and not is_official(self.kind, self._base_url)
-        return route._replace(extra=MappingProxyType({})) if is_elsewhere else route
+        return route._replace(extra=MappingProxyType({})) if self._is_elsewhere else route
 
     @cached_property
     def catalog(self) -> Catalog:
@@ -152,20 +151,20 @@ class RemoteProvider(LLMProvider):
                 raise foreign
         facts = self.catalog.facts(self.provider, self.model, own_host=own, known_endpoint=known, kind=self.kind)
         choose_client(self.kind, self._via, facts)
-        ceiling = None if self._own is None else self._own.output_ceiling
+        price, is_tier_sent = facts.price, "service_tier" in self._route.extra.keys() - self._refused.left_out
+        if price is not None and not is_tier_sent:
+            known_prices = self.catalog.prices_at(self.provider, self._base_url, self.kind)
+            price = price.with_service_tiers(partial(known_prices, self.model))
         return replace(
             facts,
+            price=price,
             own_host=own,
-            may_cut=self._may_cut,
+            answers_whole=not self._refused.streams,
+            may_cut=self.kind == "ollama" or (self._is_elsewhere and self._route.reader is OpenAIReader),
             base_url=address_of(self.provider, self._base_url or self._found_url),
             context_window=self._window or facts.context_window,
-            output_ceiling=ceiling or facts.output_ceiling,
+            output_ceiling=(self._own and self._own.output_ceiling) or facts.output_ceiling,
         )
-
-    @property
-    def _may_cut(self) -> bool:
-        """Whether the server may truncate a prompt silently; a provider at its own address does not."""
-        return self.kind == "ollama" or (self._is_elsewhere and self._route.reader is OpenAIReader)
 
     @property
     def _is_elsewhere(self) -> bool:
@@ -190,7 +189,7 @@ class RemoteProvider(LLMProvider):
         for name in (model, model.removeprefix(f"{self.provider}/")):
             if (price := known(name, tier=tier)) is not None:
                 return price
-        return self.facts.price if self._has_highest_price else None
+        return self._highest_price
 
     def near(self) -> str:
         """Return ``did you mean …?``, or where the priced ones are listed, if the model has no price."""
@@ -251,26 +250,15 @@ class RemoteProvider(LLMProvider):
 
         self._window = served_window(self.kind, self._base_url, self._api_key, self.model)
 
-    def _translate(self, error: BaseException | None, attempt: Attempt) -> AgentctlError:
-        from agentctl.providers.error_mapping import translate_error  # noqa: PLC0415 - only after a failure
+    async def _failure(self, error: BaseException | None, attempt: Attempt) -> AgentctlError:
+        """Return our error for a failed attempt, and remember what the server refuses."""
+        from agentctl.providers.error_mapping import explain_error  # noqa: PLC0415 - only after a failure
+        from agentctl.providers.parameter_refusals import after_refusal  # noqa: PLC0415
 
-        return translate_error(error, attempt, self._error_context())
-
-    async def _explain(self, error: AgentctlError) -> AgentctlError:
-        """Return the error of a failed attempt; where the model is wrong, with the models that the server has."""
-        if (
-            not isinstance(error, ModelGone)
-            or isinstance(error, AddressGone)
-            or not (self._is_elsewhere or self.kind == "ollama")
-        ):
-            return error
-        from agentctl.providers.probe import other_models_hint, served_models  # noqa: PLC0415 - only after this error
-
-        ask = partial(served_models, self.kind, self._base_url, self._api_key)
-        names = await anyio.to_thread.run_sync(ask, abandon_on_cancel=True)
-        if names:
-            error.hint = other_models_hint(self.provider, self.model, names, kind=self.kind)
-        return error
+        found = await explain_error(error, attempt, self._error_context())
+        self._refused, found = after_refusal(found, attempt, self._refused, wire=self._route.wire)
+        self.__dict__.pop("facts", None)  # without a service tier any may be billed
+        return self.sampling.after_failure(found, attempt, error)
 
     def stream(self, request: Request) -> AsyncIterator[Delta | Reported | Completion]:
         """Send one request and yield its answer, piece by piece; "" is a piece of a call or a thought.
@@ -287,10 +275,15 @@ class RemoteProvider(LLMProvider):
         key, base_url = await self._address()
         from agentctl.providers.http_gate import RequestTerms  # noqa: PLC0415 - httpx comes with the client
 
+        if self._refused.bounds_nothing:
+            from agentctl.providers.parameter_refusals import cannot_be_limited  # noqa: PLC0415
+
+            raise cannot_be_limited(self._refused)
+
         clamp = request.max_output_tokens or choose_output(self.facts).most
         outgoing = Outgoing(request, self._body_facts(request, clamp, base_url), key, base_url)
         auth = None if self._own is None else auth_headers(self.kind, key, base_url)
-        terms = RequestTerms(clamp, plain_bound(request), base_url, self._route.asks_for_usage, auth)
+        terms = RequestTerms(clamp, plain_bound(request), base_url, outgoing.facts.asks_for_usage, auth)
         attempt = self._sender.attempt(terms)
         answer = self._habit.begin(request, is_official=not self._is_elsewhere, kind=self.kind)
         attempts.add(attempt)
@@ -314,18 +307,19 @@ class RemoteProvider(LLMProvider):
             except Exception as error:
                 if reader.reported is not None:
                     yield Reported(reader.reported)
-                failure = await self._explain(self._translate(error, attempt))
-                raise self.sampling.after_failure(failure, attempt, error) from error
+                raise await self._failure(error, attempt) from error
             if reader.error is not None or not is_complete(answer, attempt):
                 if reader.reported is not None:
                     yield Reported(reader.reported)
-                raise self._translate(None, attempt)
+                raise await self._failure(None, attempt)
         finally:
             count_names(self.unknown, answer.unknown)
             with anyio.move_on_after(HANG_UP_S, shield=True):
                 await attempt.hang_up()
                 if pieces is not None:
                     await pieces.aclose()
+        self._refused = self._refused.after_answer(is_reported=reader.reported is not None)
+        self.__dict__.pop("facts", None)  # it may be asked for in one piece from here on
         for item in self._habit.finish(answer, build_completion(answer, reader, key or "")):
             yield item
 
@@ -340,21 +334,21 @@ class RemoteProvider(LLMProvider):
     def _body_facts(self, request: Request, clamp: int, base_url: str) -> BodyFacts:
         """Return the facts for the body of a request to an address."""
         marks = bool(request.tools) and request.writes
-        sampling = self.sampling.options(self.facts, base_url)
+        sampling, out = self.sampling.options(self.facts, base_url), self._refused.left_out
         return BodyFacts(
             self.model,
             clamp,
-            marks=marks and allows_cache_marks(self.kind, self.model, self.facts.price),
-            asks_for_usage=self._route.asks_for_usage,
+            marks=marks and "cache_control" not in out and allows_cache_marks(self.kind, self.model, self.facts.price),
+            asks_for_usage=self._route.asks_for_usage and out.isdisjoint(("stream", "stream_options")),
             temperature=sampling.get("temperature"),
             options=self._fields(),
             model_options=self._model_options(),
+            refusals=self._refused,
         )
 
     def _fields(self) -> Mapping[str, object]:
         """Return the fields that the body of this provider's requests needs besides the usual ones."""
-        price = self.facts.price
-        if price is None or not self._has_highest_price:
+        if (price := self._highest_price) is None:
             return {}
         dearest = {"prompt": float(price.dearest_input), "completion": float(price.dearest_output)}
         return {"provider": {"max_price": dearest}}  # OpenRouter may choose among hosts up to this
@@ -364,10 +358,10 @@ class RemoteProvider(LLMProvider):
         return {}
 
     @property
-    def _has_highest_price(self) -> bool:
-        """Whether requests limit the price at which any host may serve them."""
-        price = self.facts.price
-        return self.provider == "openrouter" and price is not None and not price.is_free
+    def _highest_price(self) -> Price | None:
+        """The highest price at which any host may serve a request, None if requests do not limit it."""
+        price = self.facts.price if self.provider == "openrouter" else None
+        return None if price is None or price.is_free else price
 
     def _connections(self) -> httpx.AsyncHTTPTransport:
         """Return the connections of this event loop."""
@@ -388,13 +382,16 @@ class RemoteProvider(LLMProvider):
             await self._network.get().aclose()
 
     def _error_context(self) -> ErrorContext:
-        from agentctl.providers.error_documents import ErrorContext  # noqa: PLC0415
+        from agentctl.providers.error_documents import ErrorContext  # noqa: PLC0415 - only after a failure
+        from agentctl.providers.probe import other_models  # noqa: PLC0415
 
+        ask = partial(other_models, self.provider, self.model, self._base_url, self._api_key, kind=self.kind)
         return ErrorContext(
             self.provider,
             self.model,
             public_url(self._base_url) if self._base_url else "",
             key_name=KEY_NAMES.get(self.provider, "") if self._own is None else self._own.key_name,
             near=partial(self.catalog.near, self.provider, self.model),
+            served=ask if self._is_elsewhere or self.kind == "ollama" else str,
             key=self._api_key or "",
         )

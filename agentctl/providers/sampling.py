@@ -82,7 +82,7 @@ class Sampling:
             return ""
         return f"{model} takes no temperature: {self.temperature:f} is not sent (--temperature none says so)"
 
-    def after_failure(self, error: AgentctlError, attempt: Attempt, cause: BaseException) -> AgentctlError:
+    def after_failure(self, error: AgentctlError, attempt: Attempt, cause: BaseException | None) -> AgentctlError:
         """Return the error of a failed attempt; if its temperature was refused, one that is retried without it."""
         said = attempt.body[:_MOST_READ].decode("utf-8", "replace") if attempt.sent else str(cause)
         if not (self._is_sent and isinstance(error, Rejected) and "temperature" in said.lower()):

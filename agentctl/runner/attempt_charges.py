@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from agentctl.budget.conclusions import Charge, Doubt, dearest_charge
-from agentctl.budget.input_bound import plain_bound
+from agentctl.budget.input_bound import estimate_input, plain_bound
 from agentctl.budget.rules import Hold
 from agentctl.core.messages import Completion, Request, Usage
 from agentctl.core.pricing import (
@@ -29,6 +29,23 @@ def report_flaw(completion: Completion, *, answered: bool) -> str:
     if completion.usage is None:
         return completion.reported.why if completion.reported else "no usage was reported"
     return contradiction(completion.usage, answered=answered)
+
+
+def own_count(
+    facts: ModelFacts, hold: Hold, request: Request, completion: Completion, price_of: PriceOf
+) -> Usage | None:
+    """Return agentctl's own count of an answer for which nothing was reported, None unless it is certainly free.
+
+    The count is an estimate, and never above the hold.
+    """
+    seen = completion.usage or (completion.reported.usage if completion.reported else Usage())
+    if seen != Usage() or completion.billed_nano or completion.fee is not None or completion.tier:
+        return None
+    rates = rates_of(completion, facts, price_of)
+    if not rates or not all(rate.price.is_free for rate in rates):
+        return None
+    tokens_out = estimate_input(Request(facts.model, (completion.as_message(),)))
+    return Usage(min(estimate_input(request), hold.input_bound), min(tokens_out, hold.granted_output))
 
 
 def charge_for(

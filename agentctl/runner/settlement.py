@@ -38,7 +38,7 @@ from agentctl.core.pricing import (
 from agentctl.core.results import LimitUse
 from agentctl.core.substitutes import Substitute, costs_of, substitute_of
 from agentctl.protocols import Ledger, Outcome
-from agentctl.runner.attempt_charges import amounts_in_doubt, charge_for, least_charge, report_flaw
+from agentctl.runner.attempt_charges import amounts_in_doubt, charge_for, least_charge, own_count, report_flaw
 from agentctl.runner.streaming import AttemptProgress
 
 _FAULT_WAIT_S = 1.0  # for a full disk or a ledger that is being moved: that may be over soon
@@ -98,6 +98,9 @@ class AttemptSettler:
         completion = cast("Completion", sent.completion)
         with anyio.CancelScope(shield=True):  # what is billed is recorded, even under Ctrl-C
             flaw = report_flaw(completion, answered=sent.answered) if facts.metered else ""
+            counted = own_count(facts, hold, request, completion, self._price_of) if flaw else None
+            if counted is not None:  # nothing that costs is unknown, so nothing is in doubt
+                return await self._conclude_counted(facts, hold, request, replace(completion, usage=counted))
             charge = None if flaw else charge_for(facts, hold, request, completion, self._price_of)
             if charge is None:
                 flaw = flaw or f"served in the tier {completion.tier}, whose price is unknown"
@@ -113,6 +116,19 @@ class AttemptSettler:
         if settlement.overrun:
             raise self._overrun(hold, settlement, completion, facts, charge)
         return completion
+
+    async def _conclude_counted(
+        self, facts: ModelFacts, hold: Hold, request: Request, completion: Completion
+    ) -> Completion:
+        """Settle a free attempt by agentctl's own count; return the answer without it, as it teaches nothing."""
+        self._basis = self._basis.without_report()
+        charge = charge_for(facts, hold, request, replace(completion, reported=None), self._price_of)
+        if charge is None:
+            return await self._conclude_uncharged(facts, hold, replace(completion, usage=None), "no usage was reported")
+        settlement = await self._write(hold, charge, completion)
+        await self._report_settled(hold, charge, settlement, completion.model or facts.model, counted=True)
+        await self._warn()
+        return replace(completion, usage=None)
 
     async def _conclude_uncharged(self, facts: ModelFacts, hold: Hold, completion: Completion, flaw: str) -> Completion:
         """Record an answered attempt as in doubt, and return the answer without its usage."""
@@ -141,11 +157,13 @@ class AttemptSettler:
             hold, settlement, completion, facts, charge, limits=limits, spend=spend, substitute=substitute
         )
 
-    async def _report_settled(self, hold: Hold, charge: Charge, settlement: Settlement, name: str | None) -> None:
+    async def _report_settled(
+        self, hold: Hold, charge: Charge, settlement: Settlement, name: str | None, *, counted: bool = False
+    ) -> None:
         """Add up and report a settlement, which may be in doubt because a model of unknown price answered."""
         if settlement.phase != "doubt":
             self._add(charge.usage, settlement.nano, name)
-            await self._emit(CallSettled(hold.id, charge.usage, settlement.nano, settlement.overrun))
+            await self._emit(CallSettled(hold.id, charge.usage, settlement.nano, settlement.overrun, counted))
             return
         self._add_name(name)
         self._add_doubt(settlement.nano)

@@ -40,11 +40,14 @@ class StreamTimeouts(NamedTuple):
     first_s: float | None = None
 
     def of_attempt(self, facts: ModelFacts, *, is_summary: bool) -> Self:
-        """Return those of one attempt: ``first_s`` only for a model that may have to be loaded, less for a summary."""
+        """Return those of one attempt, less for a summary; ``first_s`` only where the first piece may come late: of a
+        model that may have to be loaded, or answers in one piece.
+        """
         whole_s = min(self.whole_s, SUMMARY_DEADLINE_S) if is_summary else self.whole_s
         is_short = is_summary and not facts.reasoning
         silence_s = min(self.silence_s, SUMMARY_SILENCE_S) if is_short else self.silence_s
-        waits = self.first_s is not None and facts.may_load and whole_s > silence_s
+        is_late = facts.answers_whole or (self.first_s is not None and facts.may_load)
+        waits = is_late and whole_s > silence_s
         return self._replace(silence_s=silence_s, whole_s=whole_s, first_s=whole_s if waits else None)
 
 

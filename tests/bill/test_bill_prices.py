@@ -347,9 +347,8 @@ def counted_by_hand(row: Mapping[str, Any]) -> Decimal:
     prices = json.loads(row["charged_prices"])
     tiers = {int(name.removeprefix("above_")): unit for name, unit in prices.items() if name.startswith("above_")}
     prices = next((tiers[above] for above in sorted(tiers, reverse=True) if row["input_tokens"] > above), prices)
-    unit = {
-        name: None if value is None else Decimal(str(value)) for name, value in prices.items() if name[:5] != "above"
-    }
+    own = {name: value for name, value in prices.items() if name[:5] not in ("above", "tier_")}
+    unit = {name: None if value is None else Decimal(str(value)) for name, value in own.items()}
 
     def at(name: str, parent: str) -> Decimal:
         found = unit.get(name)

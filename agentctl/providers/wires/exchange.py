@@ -26,13 +26,44 @@ _FINISH_REASONS: Mapping[str, Stop] = MappingProxyType(
 _WORSE: tuple[Stop, ...] = ("stop", "tool_calls", "length", "refusal", "broken")
 
 
+_CLAMPS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "num_predict")
+
+
+class Refusals(NamedTuple):
+    """What a server has refused so far: the names ``left_out``, and the ``clamp_name`` that is sent in place of one."""
+
+    left_out: frozenset[str] = frozenset()
+    clamp_name: str = ""
+
+    @property
+    def streams(self) -> bool:
+        """Whether an answer is asked for in pieces."""
+        return "stream" not in self.left_out
+
+    @property
+    def bounds_nothing(self) -> bool:
+        """Whether every name of the clamp was refused."""
+        is_refused = not self.left_out.isdisjoint(_CLAMPS)
+        return is_refused and (not self.clamp_name or self.clamp_name in self.left_out)
+
+    def without(self, *names: str) -> Refusals:
+        """Return the refusals with further names."""
+        return self._replace(left_out=self.left_out.union(names))
+
+    def after_answer(self, *, is_reported: bool) -> Refusals:
+        """Return the refusals after an answer: without its usage the next one is asked for in one piece, with usage."""
+        is_missing = "stream_options" in self.left_out and not is_reported
+        return self.without("stream") if is_missing else self
+
+
 class BodyFacts(NamedTuple):
     """The facts of a request that its messages do not hold.
 
     ``model`` is its name on the wire, ``clamp`` the most output tokens. ``clamp_name`` is the field for that and
     ``system_role`` the role of instructions, which differ by model in the chat format. ``marks``: Anthropic's cache
     marks are set. ``asks_for_usage``: the usage comes only if it is asked for. ``temperature`` None: the model's own.
-    ``options`` are further fields of the body, ``model_options`` those of Ollama's ``options``.
+    ``options`` are further fields of the body, ``model_options`` those of Ollama's ``options``. ``refusals`` says which
+    of all these the server does not take.
     """
 
     model: str
@@ -44,6 +75,7 @@ class BodyFacts(NamedTuple):
     temperature: float | None = None
     options: Mapping[str, object] = _NOTHING
     model_options: Mapping[str, object] = _NOTHING
+    refusals: Refusals = Refusals()
 
 
 class Body(NamedTuple):

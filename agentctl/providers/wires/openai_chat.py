@@ -63,7 +63,7 @@ def body(request: Request, facts: BodyFacts) -> Body:
     content: dict[str, object] = {
         "model": facts.model,
         "messages": list(map(_without_null, messages)),
-        "stream": True,
+        "stream": facts.refusals.streams,
         **({"stream_options": {"include_usage": True}} if facts.asks_for_usage else {}),
         facts.clamp_name: facts.clamp,
         **({} if facts.temperature is None else {"temperature": facts.temperature}),

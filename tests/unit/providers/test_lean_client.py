@@ -143,6 +143,19 @@ async def test_headers_are_those_of_each_format() -> None:
     assert {one.headers["user-agent"].partition("/")[0] for one in (openai, claude, ollama)} == {"agentctl"}
 
 
+async def test_service_tier_goes_only_to_the_provider_itself() -> None:
+    sent = {
+        provider: json.loads((await sent_by(provider)).content).get("service_tier")
+        for provider in (
+            OpenAIProvider("gpt-4o", api_key=KEY),
+            AnthropicProvider("claude-haiku-4-5", api_key=KEY),
+            OpenAIProvider("gpt-4o", api_key=KEY, base_url="https://gateway.example.com/v1"),
+            AnthropicProvider("claude-haiku-4-5", api_key=KEY, base_url="https://gateway.example.com"),
+        )
+    }
+    assert list(sent.values()) == ["default", "standard_only", None, None]
+
+
 async def test_a_password_in_the_address_is_sent_as_basic_authorization() -> None:
     request = await sent_by(OpenAIProvider("gpt-4o", api_key=KEY, base_url="http://me:secret@127.0.0.1:9/v1"))
     assert request.headers["authorization"] == "Basic bWU6c2VjcmV0"

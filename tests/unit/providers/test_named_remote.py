@@ -214,8 +214,7 @@ async def test_an_ollama_model_that_thinks_by_its_capabilities_gets_no_temperatu
 async def test_openai_itself_is_never_asked_for_its_list(monkeypatch: pytest.MonkeyPatch) -> None:
     provider = create_llm_provider("openai", "gpt-no-such", api_key=KEY, settings=Settings())
     assert isinstance(provider, RemoteProvider)
-    error = ModelGone("gone", hint="as it was", billed="no")
-    assert (await provider._explain(error)).hint == "as it was"
+    assert provider._error_context().served() == ""
     assert not provider._is_window_unknown
 
 
