@@ -12,7 +12,8 @@ _CHATS = (b"/chat/completions", b"/api/chat", b"/messages")
 
 
 class HoldingProxy:
-    """Passes connections on to ``url``; the answer to a chat request begins ``hold_s`` seconds late.
+    """Passes connections on to ``url``; the answer to a chat request begins ``hold_s`` seconds late, and ends its
+    connection: llama.cpp closes one that it said it would keep, which a proxy learns too late.
 
     ``asked`` is how many chat requests came.
     """
@@ -48,6 +49,7 @@ class HoldingProxy:
                     if held.is_set():
                         held.clear()
                         self._over.wait(self._hold_s)
+                        data = data.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
                     client.sendall(data)
 
     def _send_up(self, client: socket.socket, server: socket.socket, held: threading.Event) -> None:

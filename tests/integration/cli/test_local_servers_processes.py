@@ -83,7 +83,17 @@ def test_a_first_token_after_more_than_a_minute_is_an_answer_through_both_client
         runs: dict[tuple[str, str], Future[Ended]] = {}
         with ThreadPoolExecutor() as pool:
             for via in ("lean", "litellm") if is_full else ("lean",):
-                words = ("run", "--via", via, "--json", "--tools", "system_memory", "How much memory is used?")
+                words = (
+                    "run",
+                    "--via",
+                    via,
+                    "--json",
+                    "--tools",
+                    "system_memory",
+                    "--max-output-tokens",
+                    "40",
+                    "How much memory is used?",
+                )
                 runs["lab", via] = pool.submit(agentctl, *words, LLM_PROVIDER="lab", LLM_CLIENT=via)
                 runs["ollama", via] = pool.submit(agentctl, *words, **reaching(ollama, "ollama"), LLM_CLIENT=via)
         for name, run in runs.items():

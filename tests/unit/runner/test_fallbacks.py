@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
 import pytest
 
 from agentctl.budget.breaker import ClampExceeded, DoubtExceeded, NotRecovered
+from agentctl.budget.input_bound import plain_bound
 from agentctl.core.errors import (
     AgentctlError,
     AuthFailed,
@@ -20,11 +25,16 @@ from agentctl.core.errors import (
     StateError,
     Unreachable,
 )
-from agentctl.core.events import Event
-from agentctl.core.messages import Message, Thought, ToolCall
+from agentctl.core.events import CallHeld, Event
+from agentctl.core.messages import Completion, Message, Request, Thought, ToolCall, Usage
+from agentctl.core.pricing import Price, charge_nano, no_price
+from agentctl.ledger import SqliteLedger
+from agentctl.providers.scripted import ScriptedProvider
 from agentctl.runner.conversation import Conversation
 from agentctl.runner.fallbacks import _short_id, may_fall_back
+from agentctl.runner.reservation import CallTerms
 from agentctl.settings.parsers import model_names
+from tests.support.model_calls import FACTS, PRICE, Desk
 
 
 @pytest.mark.parametrize(
@@ -86,3 +96,23 @@ def test_names_of_models_are_read_in_order(value: object, found: tuple[str, ...]
 def test_what_is_no_list_of_models_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match="comma-separated provider/model"):
         model_names(value)
+
+
+async def test_calls_of_another_provider_start_anew_within_the_same_sums(tmp_path: Path) -> None:
+    """Its model may be called the same and count otherwise: no bound builds on what the last provider reported."""
+    ledger = SqliteLedger(tmp_path / "ledger.db", pause_s=0.01)
+    desk = Desk(ledger)
+    asked = (Message("user", "word " * 2000),)
+    calls = await desk.calls(Completion("hi", usage=Usage(700, 20), model="m"))
+    await calls.ask(asked)
+    dear = replace(FACTS, provider="q", price=Price(Decimal(3), Decimal(30)))
+    other = ScriptedProvider([Completion("ho", usage=Usage(900, 30), model="m")], facts=dear)
+    calls.switch(other, CallTerms(no_price, None, 60.0, False, 5.0))
+    longer = (*asked, Message("assistant", "hi"), Message("user", "and?"))
+    await calls.ask(longer)
+    first, second = [event for event in desk.events if isinstance(event, CallHeld)]
+    assert second.input_bound == plain_bound(Request("m", longer)) > 10_000
+    assert (first.provider, second.provider) == ("p", "q")
+    spent = charge_nano(PRICE, Usage(700, 20)) + charge_nano(dear.price or PRICE, Usage(900, 30))
+    assert calls.cost_nano == (await desk.spend()).run_nano.spent == spent
+    await ledger.aclose()
