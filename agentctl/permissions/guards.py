@@ -49,8 +49,6 @@ def limit_tool_calls(
     for number, call in enumerate(calls[: limits.calls_a_turn + 1], 1):
         plain = 0 < len(call.id) <= 128 and call.id.isascii() and call.id.isprintable()
         call_id = call.id if plain else f"call_{turn}_{number}"
-        if call_id in taken:
-            call_id = f"call_{turn}_{number}"
         while call_id in taken or any(call_id == other.id for other in kept):
             call_id = f"{call_id}_{number}"
         written = arguments_text(call.arguments)

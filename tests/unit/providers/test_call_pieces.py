@@ -82,6 +82,14 @@ JOINED: dict[str, tuple[list[list[Delta]], list[tuple[str, str, object]]]] = {
         [[delta(READ[:9], name="read_file", id="a", index=0)], [delta(READ[9:], id="a", index=1)]],
         [A],
     ),
+    "the whole of the first of two comes again without an index": (
+        [
+            [delta(READ, name="read_file", id="a")],
+            [delta(OTHER, name="read_file", id="b")],
+            [delta(READ, name="read_file", id="a")],
+        ],
+        [A, B],
+    ),
     "the whole comes again, spaced": (
         [[delta(READ, name="read_file", id="a", index=0)], [delta('{"path": "notes.txt"}', id="a", index=0)]],
         [A],
