@@ -5,7 +5,7 @@ litellm itself is loaded in the background, before the first request.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +78,7 @@ class LiteLLMAnswer(AsyncIterator[Piece]):
         self._chunks: Any = None
         self._said = self._ours = ""  # the text so far: as litellm reads it, and as the wire's own module does
         self._calls = list[CallPiece]()
+        self._places, self._filled = dict[str, int | None](), set[int | None]()  # of litellm's calls
         self._has_more = self._is_over = False  # litellm gave a thought or a call
 
     async def __anext__(self) -> Piece:
@@ -95,12 +96,17 @@ class LiteLLMAnswer(AsyncIterator[Piece]):
         litellm_loader.resume_gc()
         self._said += piece.text
         self._has_more = self._has_more or bool(piece.thought or piece.calls)
+        for call in piece.calls:
+            self._places.update({call.id: call.place} if call.id else {})
+            self._filled |= {call.place} if call.arguments else set()
         self._read_along()
         if not piece.stop:
             return piece
         self._is_over = True  # otherwise litellm would invent missing fields, which takes a second
         lost = await self._lost()
-        return piece if lost is None else lost._replace(text=piece.text + lost.text, stop=piece.stop)
+        if lost is None:
+            return piece
+        return piece._replace(text=piece.text + lost.text, calls=piece.calls + lost.calls)
 
     def _read_along(self) -> None:
         """Read the events that came by the module of their wire."""
@@ -123,10 +129,19 @@ class LiteLLMAnswer(AsyncIterator[Piece]):
         while await self._attempt.read_late():
             self._read_along()
         self._read_along()
+        if missing := tuple(self._missing_arguments()):
+            return Piece(calls=missing)
         if self._has_more or not self._ours.startswith(self._said):
             return None
         text, calls = self._ours[len(self._said) :], tuple(self._calls)
         return Piece(text, calls=calls) if text or calls else None
+
+    def _missing_arguments(self) -> Iterator[CallPiece]:
+        """Yield the arguments that came whole at the beginning of a call, where litellm expects none."""
+        for call in self._calls:
+            place = self._places.get(call.id)
+            if call.arguments and place is not None and place not in self._filled:
+                yield CallPiece(place, arguments=call.arguments, opens=False)
 
     async def aclose(self) -> None:
         """Close litellm's stream."""

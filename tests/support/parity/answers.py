@@ -8,7 +8,7 @@ from functools import partial
 from agentctl.core.messages import ToolSpec
 from tests.support.formats import IMAGES, PS
 from tests.support.parity.cases import SCRIPTS, SSE, Case, called, raw, said
-from tests.support.parity.streams import Event, chunk, spoken
+from tests.support.parity.streams import Event, calling, chunk, spoken
 from tests.support.wire.server import Answer, Call
 
 
@@ -51,6 +51,7 @@ def answers() -> Iterator[Case]:
         does=raw(called(("docker_ps", [*'{"all": true, "name": "w"}']), text="I look.")),
     )
     yield Case("arguments in no piece", tools=tools, does=raw(called(("docker_images", []))), formats=SSE)
+    yield Case("arguments in the start of a call", tools=tools, does=raw(_input_at_start), formats=("anthropic",))
     for name, text in _ODD_ARGUMENTS.items():
         yield Case(f"arguments: {name}", tools=tools, does=raw(called(("docker_ps", [text]))), formats=SSE)
     yield Case("a call of an unknown tool", tools=tools, does=Answer(calls=(Call("functions.docker-ps<|call|>", {}),)))
@@ -121,6 +122,14 @@ _STOPS = {
     "anthropic": (*_CLAUDES_STOPS, "model_context_window_exceeded"),
     "ollama": ("stop", "length", "load", "unload", "a_new_word"),
 }
+
+
+def _input_at_start(format: str) -> list[Event]:
+    events = calling(format, ("docker_ps", []), ("docker_images", []), text="I look.")
+    for event in events:
+        if event["type"] == "content_block_start" and event["content_block"]["type"] == "tool_use":
+            event["content_block"]["input"] = {"all": True}
+    return events
 
 
 def _thinking(format: str, thoughts: tuple[str, ...]) -> list[Event]:

@@ -165,6 +165,11 @@ def test_live_view_gives_a_third_of_a_high_terminal_to_the_answer() -> None:
     assert [shown(meter, height=height).count("  line") for height in (24, 60)] == [8, 20]
 
 
+def test_answer_that_begins_anew_replaces_what_was_streamed() -> None:
+    meter = after(CallSent("a"), AnswerStreamed("The user wants", "unsure"), AnswerStreamed("It says", "restart"))
+    assert meter.answer == "It says"
+
+
 def test_cut_stream_stays_inside_its_code_fence() -> None:
     meter = after(AnswerStreamed("```sh\n" + "echo one\n" * 2_000))
     assert meter.answer.startswith("```sh\necho one\n")
