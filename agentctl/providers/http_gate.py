@@ -28,6 +28,8 @@ from agentctl.providers.wires.server_sent_events import AnswerTooLong, Event, Js
 CONNECT_S = 15.0
 WRITE_S = 60.0
 LATE_S = 10.0  # how long after the end of the answer its usage may come
+COUNTED_S = 1.0  # the same once the usage of the whole came in an event of its own
+_NO_LOSS = (httpx.HTTPError, httpx.StreamError, AnswerTooLong)  # behind the end of an answer
 END_S = 0.25  # how long to wait for the end of the body after that, so that the connection can be reused
 ERROR_S = 10.0  # how long the body of an error may take, as its status is known already
 MOST_ERROR_BYTES = 256 * 1024
@@ -93,7 +95,7 @@ class Attempt:
         self.broken: Exception | None = None
         self.refusal: AgentctlError | None = None
         self._tap: _TappedBody | None = None
-        self._late: float | None = None
+        self._late = 0.0
         self._opened: httpcore.AsyncNetworkStream | None = None
 
     @property
@@ -162,12 +164,12 @@ class Attempt:
 
         This takes ``LATE_S`` in all. What breaks off now is no loss: the answer is complete, and paid for.
         """
-        now = anyio.current_time()
+        now, counted = anyio.current_time(), self.reader.has_counted
         self.on_life = None  # what follows the answer keeps nothing alive
-        self._late = now + LATE_S if self._late is None else self._late
+        self._late = min(self._late or now + LATE_S, now + (COUNTED_S if counted else LATE_S))
         if self._tap is None or self.ended or self.reader.over:
             return False
-        with suppress(httpx.HTTPError, httpx.StreamError, AnswerTooLong), anyio.move_on_after(self._late - now):
+        with suppress(*_NO_LOSS), anyio.move_on_after(self._late - now, shield=counted):
             return await anext(self._tap, None) is not None
         return False
 
@@ -177,10 +179,9 @@ class Attempt:
             self.events.clear()  # nobody takes them any more
         if self._tap is None or self.ended:
             return
-        with suppress(httpx.HTTPError, httpx.StreamError, AnswerTooLong):
-            with anyio.move_on_after(END_S, shield=self.reader.over):
-                async for _ in self._tap:
-                    self.events.clear()
+        with suppress(*_NO_LOSS), anyio.move_on_after(END_S, shield=self.reader.over or self.reader.has_counted):
+            async for _ in self._tap:
+                self.events.clear()
 
     def read(self, data: bytes) -> None:
         """Read the next bytes of the answer along.

@@ -45,7 +45,8 @@ class UsageReader(ABC):
     than an earlier one. ``finished``: the model said that it was done, ``reason`` is its word for that; ``over``:
     nothing more will come. ``error`` is an error document in the stream; ``spoken``: an event held a piece of an answer
     or a usage. ``events`` counts the events that could be read, ``blocks`` the usage blocks among them. ``whole`` is an
-    event that is a whole answer, as a server sends it that does not stream.
+    event that is a whole answer, as a server sends it that does not stream. ``has_counted``: behind the end of the
+    answer came an event with nothing but its usage, which is the last one by the format.
     """
 
     table: ClassVar[FieldTable]
@@ -59,6 +60,7 @@ class UsageReader(ABC):
         self.error: Mapping[str, object] | None = None
         self.spoken = False
         self.whole: Mapping[str, object] | None = None
+        self.has_counted = False
         self.events = self.blocks = 0
         self._counts: dict[str, int] = {}  # by the names in the table
         self._classes: dict[str, int] = {}  # by the classes of a usage, as single blocks report them
@@ -186,6 +188,7 @@ class OpenAIReader(UsageReader):
             isinstance(choice.get("message"), dict) and not choice.get("delta") for choice in choices
         ):
             self.whole = event
+        self.has_counted = self.finished and not choices and bool(_as_mapping(event.get("usage")))
         for choice in choices:
             self._finish(choice.get("finish_reason"))
         said = [_as_mapping(choice.get(name)) for choice in choices for name in ("delta", "message")]

@@ -138,6 +138,15 @@ async def test_a_stop_after_the_end_of_an_answer_leaves_it_whole(format: str) ->
     assert found[0].usage is not None
 
 
+async def test_nothing_is_waited_for_behind_the_usage_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agentctl.providers.http_gate.LATE_S", 60.0)
+    provider = provider_of("openai")
+    put(provider, event({"content": "One."}, "stop"), USAGE_EVENT, then=120.0)
+    with anyio.fail_after(20):
+        text, whole = await answer_of(provider, asked())
+    assert (text, whole.usage is not None) == ("One.", True)
+
+
 async def test_text_behind_a_finish_reason_belongs_to_the_answer() -> None:
     provider = provider_of("openai")
     put(provider, event({"content": "One, "}, "stop"), event({"content": "two."}), b"data: nonsense\n\n", USAGE_EVENT)
