@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from agentctl.core.messages import Message
 
 _WORD = re.compile(r"[\w@~$#][\w@~$#./:+-]*")
 _INSIDE = re.compile(r"\d|_|/\w|\w[.:@#-]\w|[a-z][A-Z]")
+_JOINTS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_/:-@#")
 _LEAST, _MOST = 3, 60  # characters of a name
 _HEAD, _TAIL = 2_000, 1_000  # characters of a text that are read
 _SAID = 4  # a name in the assistant's words or calls counts as much as this many in results
@@ -35,14 +36,11 @@ def names_in(text: str) -> set[str]:
 
 def names_of(message: Message) -> set[str]:
     """Return the names in the text of a message and in its calls."""
-    found = names_in(message.text)
-    for call in message.tool_calls:
-        found |= names_in(f"{call.name} {' '.join([f'{key} {value}' for key, value in call.arguments.items()])}")
-    return found
+    return set().union(*map(names_in, _texts(message)))
 
 
-def best_names(gone: Sequence[Message], known: Sequence[str], left: Iterable[Message]) -> list[str]:
-    """Return the names of ``gone`` (oldest first) and those ``known`` before that are not in ``left``, the best first.
+def best_names(gone: Sequence[Message], known: Sequence[str], left: Iterable[Message]) -> Iterator[str]:
+    """Yield the names of ``gone`` (oldest first) and those ``known`` before that are not in ``left``, the best first.
 
     The more often and the later a name was used, and above all by the assistant itself, the better.
     """
@@ -51,7 +49,26 @@ def best_names(gone: Sequence[Message], known: Sequence[str], left: Iterable[Mes
         each = (_SAID if message.role == "assistant" else 1) * (0.5 + at / len(gone))
         for name in names_of(message):
             worth[name] = worth.get(name, 0) + each
-    for message in left:
-        for name in names_of(message) & worth.keys():
-            del worth[name]
-    return [name for name, _ in sorted(worth.items(), key=lambda one: (-one[1], one[0]))]
+    there = "\n" + "\n".join([text for message in left for text in _texts(message)])
+    for name, _ in sorted(worth.items(), key=lambda one: (-one[1], one[0])):
+        if not _stands(name, there):
+            yield name
+
+
+def _stands(name: str, text: str) -> bool:
+    """Return whether ``name`` stands in ``text``, not as a part of a longer one."""
+    at = text.find(name)
+    while at >= 0:
+        end = at + len(name)
+        if text[at - 1 : at] not in _JOINTS and text[end : end + 1] not in _JOINTS:
+            return True
+        at = text.find(name, at + 1)
+    return False
+
+
+def _texts(message: Message) -> list[str]:
+    calls = [
+        f"{call.name} {' '.join([f'{key} {value}' for key, value in call.arguments.items()])}"
+        for call in message.tool_calls
+    ]
+    return [message.text, *calls]

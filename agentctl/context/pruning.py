@@ -85,6 +85,19 @@ def would_fewer_fit(kept: Iterable[tuple[int, Message]], room: int, keep: int, m
     return keep > 1 and measure.conversation([*systems, *users[:1], *messages[-1:]]) <= room
 
 
+def too_small(messages: Iterable[Message], tools_tokens: int, max_tokens: int, measure: Measure) -> str:
+    """Return a sentence if system messages and schemas alone take more than two fifths of ``max_tokens``, else ""."""
+    system = measure.conversation([message for message in messages if message.role == "system"])
+    always = system + tools_tokens
+    if 5 * always <= 2 * max_tokens:
+        return ""
+    return (
+        f"a context of {max_tokens:,} tokens is small: the instructions ({system:,}) and the schemas of the tools"
+        f" ({tools_tokens:,}) leave {max(0, max_tokens - always):,} of it, so cuts will come often;"
+        f" MAX_CONTEXT_TOKENS={-(-5 * always // 2000) * 1000} would do"
+    )
+
+
 def suggest_limit(tokens: int) -> int:
     """Return a limit in whole thousands into which a conversation that needs ``tokens`` fits twice."""
     return -(-2 * tokens // 1000) * 1000

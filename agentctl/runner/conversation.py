@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from agentctl.context.digest import read_notes, split_digest
 from agentctl.context.economics import CacheEconomics, CutSize, cut_size
 from agentctl.context.message_cache import MessageCache
-from agentctl.context.pruning import count_shortened
+from agentctl.context.pruning import count_shortened, too_small
 from agentctl.context.tokens import PLAIN, Measure
 from agentctl.core.errors import ContextOverflow
 from agentctl.core.events import ContextMeasured, ContextPruned, Emit, MessageAdded, Noted
@@ -119,12 +119,15 @@ class Conversation:
         if is_cut:
             await self._emit(self._cut(before, fitted, offered, is_summarized=is_summarized))
             self._messages = fitted
+        is_first = not self._sent
         self._was_cut, self._sent = is_cut, fitted
         if self._limit:
             tokens, most = measure.request(fitted, offered), min(self._limit, self._most or self._limit)
             near = not self._is_warned and not is_cut and 100 * tokens >= self._warn_percent * most
             self._is_warned = self._is_warned or near or is_cut
             await self._emit(ContextMeasured(len(fitted), tokens, most, measure.way, near))
+            if is_first and (small := too_small(fitted, measure.beside(offered), most, measure)):
+                await self._emit(Noted(small))
         return fitted
 
     def _earliest_cut(self) -> int:

@@ -129,7 +129,7 @@ class Fallbacks:
         fresh = open_conversation(self._plan, self._calls, self._emit, fallback.counter, most_turns=self._most_turns)
         facts = fallback.provider.facts
         self._conversation.adopt(fresh, ids=_short_id if facts.provider == "mistral" else str)
-        self._dispatch.resize(self._plan.result_shares(facts))
+        self._dispatch.resize(self._plan.result_shares(facts, self._dispatch.schema_tokens()))
 
 
 def may_fall_back(error: AgentctlError, *, is_fallback: bool) -> bool:

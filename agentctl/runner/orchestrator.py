@@ -241,6 +241,8 @@ class Orchestrator:
             artifact_store=self._artifact_store,
             redactor=self._redactor,
         )
+        if facts.metered:
+            dispatch.resize(plan.result_shares(facts, dispatch.schema_tokens()))
         if self._fallbacks:
             from agentctl.runner.fallbacks import Fallbacks  # noqa: PLC0415 - most runs have none
 

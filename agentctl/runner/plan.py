@@ -151,14 +151,17 @@ class Plan(NamedTuple):
         is_dear = facts.price is not None and dollars is not None and facts.price.input * tokens > dollars * 1_000_000
         return None if most >= most_turns or is_dear else (least, most)
 
-    def result_shares(self, facts: ModelFacts) -> tuple[int, int]:
-        """Return the most tokens of one result, and of all results of a turn together (0: no limit)."""
+    def result_shares(self, facts: ModelFacts, beside: int = 0) -> tuple[int, int]:
+        """Return the most tokens of one result, and of all results of a turn together (0: no limit).
+
+        ``beside`` are the tokens that the instructions and the schemas of the tools take of every request.
+        """
         if not facts.metered:
             return self.loop.result_tokens, 0
-        limit = self.context_limit(facts)
-        share = self.max_result_tokens if self.max_result_tokens is not None else limit // 8
+        room = max(0, self.context_limit(facts) - beside)
+        share = self.max_result_tokens if self.max_result_tokens is not None else room // 8
         each = min(max(256, share), self.loop.result_tokens)
-        return each, max(each, limit // 4)
+        return each, max(each, room // 4)
 
     def fit(
         self,

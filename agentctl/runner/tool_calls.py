@@ -122,6 +122,10 @@ class ToolDispatcher:
         offered = [tool for tool in tools if self._admission.offers(tool)]
         return tuple(tool.offer if isinstance(tool, OfferAware) else tool.spec for tool in offered)
 
+    def schema_tokens(self) -> int:
+        """Return what the schemas of the offered tools take of every request."""
+        return self._result_budget.beside(self.offered_tools())
+
     def unasked_tools(self) -> tuple[str, ...]:
         """Return the names of the offered tools that need no approval: they read, or stay inside a boundary."""
         tools = (self._toolbox.get(name) for name in self._toolbox.names)
@@ -326,6 +330,10 @@ class ResultBudget:
     def resize(self, each: int, together: int) -> None:
         """Set the tokens of one result, and of all results of a turn."""
         self._each, self._together = each, together
+
+    def beside(self, tools: Sequence[ToolSpec]) -> int:
+        """Return what the schemas of ``tools`` take of a request."""
+        return self._measure().beside(tools)
 
     def turn(self, calls: int) -> TurnBudget:
         """Return the budget of a turn of ``calls`` calls."""

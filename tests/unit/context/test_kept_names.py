@@ -43,7 +43,7 @@ def test_often_and_late_names_of_the_assistant_come_first() -> None:
         Message("tool", "res_x"),
         Message("assistant", "said_it needs late_one"),
     ]
-    assert best_names(gone, ["kept_name"], [])[:2] == ["late_one", "said_it"]
+    assert list(best_names(gone, ["kept_name"], []))[:2] == ["late_one", "said_it"]
     assert set(best_names(gone, ["kept_name"], [])) == {"late_one", "said_it", "res_x", "old_one", "kept_name"}
     assert "res_x" not in best_names(gone, [], [Message("tool", "res_x is still there")])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agentctl.context.pruning import prune
+from agentctl.context.pruning import prune, too_small
 from agentctl.context.tokens import PLAIN
 from agentctl.core.messages import Message
 from tests.support.context.parts import SYSTEM, TASK, turn
@@ -51,3 +51,13 @@ def test_cuts_stay_rare_and_deep_beside_a_large_head_and_large_results(max_token
             assert PLAIN.conversation(fitted) <= max_tokens * 7 // 10
         said = fitted
     assert cuts <= 80 // 3
+
+
+def test_a_context_that_instructions_and_schemas_fill_is_called_small() -> None:
+    head = (Message("system", "s" * 2_384), Message("user", "t" * 40_000))
+    assert too_small(head, 1_000, 4_000, PLAIN) == "", "two fifths"
+    assert too_small(head, 1_001, 4_000, PLAIN) == (
+        "a context of 4,000 tokens is small: the instructions (600) and the schemas of the tools (1,001) leave 2,399 of"
+        " it, so cuts will come often; MAX_CONTEXT_TOKENS=5000 would do"
+    )
+    assert too_small(head, 1_001, 5_000, PLAIN) == "", "what it says would do does"

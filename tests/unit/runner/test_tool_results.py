@@ -181,6 +181,14 @@ async def test_share_is_an_eighth_of_the_window_unless_it_is_set(plan: dict[str,
     assert Plan(**plan).result_shares(facts) == shares  # type: ignore[arg-type]
 
 
+def test_results_share_what_the_schemas_of_the_tools_leave() -> None:
+    facts, small = ModelFacts("p", "m", FREE, context_window=128_000), Plan(max_context_tokens=4_000)
+    assert small.result_shares(facts, 0) == (500, 1000)
+    assert small.result_shares(facts, 1_600) == (300, 600)
+    assert small.result_shares(facts, 3_990) == (256, 256)
+    assert Plan(max_result_tokens=900, max_context_tokens=4_000).result_shares(facts, 1_600) == (900, 900)
+
+
 async def test_changed_counting_method_is_used_for_each_result(house: House) -> None:
     def doubled(_: object) -> str:
         house.measure = PLAIN.scaled(2.0)

@@ -80,7 +80,7 @@ def test_cache_entries_of_another_run_are_not_a_cut(command: Command, wire: Open
 def test_a_window_of_an_odd_size_that_loses_half_is_warned_of(command: Command, wire: OpenWire) -> None:
     """The part left is no longer than the part that may be new, so a cut is not certain."""
     server = wire(reader(9), window=Window(3_000, "half", heeds=False), repeat=True)
-    ended = command(server, "ollama")
+    ended = command(server, "ollama", "--max-result-tokens", "1000")
     assert ended.code == 0
     assert ended.err.count("warning: ollama reports 1,502 input tokens, and about ") == 1
 

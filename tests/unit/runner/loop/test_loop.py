@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import anyio
 import pytest
@@ -25,11 +26,14 @@ from agentctl.core.events import (
     TurnStarted,
 )
 from agentctl.core.messages import Completion, Delta, Message, Request, ToolCall
+from agentctl.core.pricing import FREE, ModelFacts
 from agentctl.core.results import ErrorInfo, ToolCount
 from agentctl.permissions.admission import Admission
 from agentctl.permissions.decision import Permissions
 from agentctl.permissions.guards import LoopLimits
+from agentctl.runner.conversation import Conversation
 from agentctl.runner.loop import LoopOutcome
+from agentctl.runner.plan import Plan
 from agentctl.runner.tool_calls import ToolDispatcher
 from tests.support.loop import USED, Act, Box, Deed, Diary, asks, call, fails, says
 from tests.unit.runner.loop.conftest import Stage
@@ -274,6 +278,21 @@ async def test_cut_reports_removed_and_shortened_messages(stage: Stage, diary: D
     tokens = PLAIN.request(sent, provider.heard[-1].tools)
     assert cut == ContextPruned(cut.tokens_before, tokens, 12 - len(sent), 1, turns=5)
     assert sent[1].text.startswith("t\n\n[Cut here to save room: 4 earlier messages.")
+
+
+async def test_a_small_context_is_called_small_once_and_a_usual_one_never() -> None:
+    for limit, notes in ((1_000, 1), (8_000, 0)):
+        diary = Diary()
+        fit = partial(Plan(max_context_tokens=limit).fit, ModelFacts("p", "m", FREE))
+        talk = Conversation(prune=fit, emit=diary.emit, limit=limit)
+        for message in (Message("system", "s" * 2_000), Message("user", "t")):
+            await talk.add(message)
+        await talk.prepare(())
+        await talk.add(Message("assistant", "ok"))
+        await talk.prepare(())
+        said = [one.text for one in diary.of(Noted)]
+        assert len(said) == notes
+        assert all("leave 496 of it, so cuts will come often; MAX_CONTEXT_TOKENS=2000 would do" in one for one in said)
 
 
 async def test_request_that_cannot_fit_ends_with_the_setting_to_raise(stage: Stage) -> None:
