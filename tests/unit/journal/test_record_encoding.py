@@ -94,6 +94,7 @@ def test_a_line_says_what_when_and_where() -> None:
         },
         "cost_nano": 12_300,
         "overrun": False,
+        "counted": False,
     }
 
 
