@@ -76,6 +76,7 @@ class LiteLLMAnswer(AsyncIterator[Piece]):
     def __init__(self, route: Route, outgoing: Outgoing, attempt: Attempt, network: httpx.AsyncBaseTransport) -> None:
         self._route, self._outgoing, self._attempt, self._network = route, outgoing, attempt, network
         self._chunks: Any = None
+        self._thought = ""  # by the wire's own module, and not passed on yet
         self._said = self._ours = ""  # the text so far: as litellm reads it, and as the wire's own module does
         self._calls = list[CallPiece]()
         self._places, self._filled = dict[str, int | None](), set[int | None]()  # of litellm's calls
@@ -94,12 +95,15 @@ class LiteLLMAnswer(AsyncIterator[Piece]):
                 raise
             return lost
         litellm_loader.resume_gc()
+        self._read_along()
+        if self._route.wire == "ollama_chat":  # litellm takes the tags of reasoning away, and leaves what is in them
+            piece = piece._replace(text=self._ours[len(self._said) :], thought=self._thought)
+            self._thought = ""
         self._said += piece.text
         self._has_more = self._has_more or bool(piece.thought or piece.calls)
         for call in piece.calls:
             self._places.update({call.id: call.place} if call.id else {})
             self._filled |= {call.place} if call.arguments else set()
-        self._read_along()
         if not piece.stop:
             return piece
         self._is_over = True  # otherwise litellm would invent missing fields, which takes a second
@@ -118,6 +122,7 @@ class LiteLLMAnswer(AsyncIterator[Piece]):
                 is_again = piece.is_whole and bool(self._ours)
                 self._ours += "" if is_again else piece.text
                 self._calls += piece.calls
+                self._thought += piece.thought
 
     async def _lost(self) -> Piece | None:
         """Return what litellm leaves out of an answer, None if that is nothing.
