@@ -31,7 +31,7 @@ from tests.support.bill.parts import (
 )
 from tests.support.command_line import Commands
 from tests.support.wire.plugin import OpenWire
-from tests.support.wire.server import Answer, Books, Fault, Script, WireRequest, WireServer
+from tests.support.wire.server import Books, Fault, Script, WireRequest, WireServer
 
 Written = Callable[[Paid], Script]
 
@@ -230,15 +230,13 @@ def test_a_redirect_is_not_followed(ended: dict[tuple[str, str], Ended], format:
 
 @pytest.mark.both_clients
 @pytest.mark.parametrize("format", FORMATS)
-async def test_silent_connection_is_closed_before_the_retry(user: Here, wire: OpenWire, format: str) -> None:
+async def test_silent_connection_of_this_host_is_closed_and_not_asked_again(
+    user: Here, wire: OpenWire, format: str
+) -> None:
     paid = PAID[format]
-
-    def then(asked: WireRequest) -> Answer:
-        assert server.books.wait(lambda books: len(books.hung_up) == 1)
-        return paid.answer("Half of it is used.")
-
-    server = wire([partial(paid.busy, stall=True), then], rates=paid.rates, keys=[KEY])
+    server = wire(partial(paid.busy, stall=True), rates=paid.rates, keys=[KEY], repeat=True)
     document = await user.run(reaching(server, format), max_cost_per_task="0.60", llm_timeout=1)
-    assert (document["exit_code"], document["answer"]) == (0, "Half of it is used.")
-    assert user.book.phases == ["doubt", "settled"]
+    assert server.books.wait(lambda books: len(books.hung_up) == 1)
+    assert (document["exit_code"], len(server.books.chat_requests)) == (4, 1)
+    assert user.book.phases == ["doubt"]
     assert_accounted(server.books, user.book)
