@@ -96,8 +96,11 @@ class ResponsesClient(LiteLLMClient):
         """Return the answer to a request, which is sent as soon as its first piece is asked for."""
         auth = auth_headers("openai", outgoing.key, outgoing.base_url)
         attempt.terms = attempt.terms._replace(asks_for_usage=False, auth=auth)  # it reports the usage unasked
-        options = {**self._route.extra, **outgoing.facts.options}
-        said = fields(outgoing.request, outgoing.facts._replace(options=options), reasons=self._reasons)
+        left_out = outgoing.facts.refusals.left_out
+        usual = {**self._route.extra, **outgoing.facts.options}
+        options = {name: value for name, value in usual.items() if name not in left_out}
+        reasons = self._reasons and "include" not in left_out
+        said = fields(outgoing.request, outgoing.facts._replace(options=options), reasons=reasons)
         return ResponsesAnswer(f"{self._route.prefix}/{outgoing.facts.model}", said, outgoing, attempt, network)
 
 

@@ -19,6 +19,7 @@ from agentctl.core.messages import Message
 from agentctl.ledger import SqliteLedger
 from agentctl.providers.remote import RemoteProvider
 from agentctl.runner.model_calls import ModelCalls
+from agentctl.settings import PriceLine
 from tests.support.bill.audit import Audit
 from tests.support.bill.book import book_of
 from tests.support.bill.parts import KEY, TASK, Here, Paid, assert_accounted, assert_told
@@ -31,6 +32,7 @@ RATES = Rates(Decimal("1.25"), Decimal(10), cached=Decimal("0.125"))  # of both 
 CODEX = Paid("openai", "gpt-5-codex", RATES, 1000, 3875)  # four cents
 #: Twins: the first speaks only Responses, the second chats, at the same prices and ceilings.
 TWINS = ("gpt-5-codex", "gpt-5")
+LINE = PriceLine(Decimal("1.25"), Decimal(10), Decimal("0.125"))
 DOLLARS = 5
 
 
@@ -64,7 +66,8 @@ async def end_of(folder: Path, step: Step, model: str, wire: OpenWire, audit: Au
 
     audit.follow(folder / "ledger.db")
     server = wire(step, rates=RATES)
-    remote = RemoteProvider("openai", model, api_key=KEY, base_url=server.openai_url)
+    prices = {f"openai/{model}": LINE}  # the table has dearer service tiers for one of the two
+    remote = RemoteProvider("openai", model, api_key=KEY, base_url=server.openai_url, prices=prices)
     ledger, limits = SqliteLedger(folder / "ledger.db"), CostLimit(max_cost_per_task=Decimal(DOLLARS))
     said = stop = error = ""
     try:

@@ -69,9 +69,8 @@ async def test_a_request_holds_what_was_granted_and_names_nobody_else(
     body = heard.body or {}
     assert (body["model"], body["max_output_tokens"], body["stream"], body["store"]) == (MODEL, 321, True, False)
     assert body.keys() <= {
-        *("model", "input", "instructions", "include", "max_output_tokens", "service_tier", "store", "stream", "tools"),
+        *("model", "input", "instructions", "include", "max_output_tokens", "store", "stream", "tools"),
     }
-    assert body["service_tier"] == "default"
     assert heard.headers["authorization"] == f"Bearer {KEY}"
     assert "stranger" not in str(heard.headers)
     assert "sk-of-the-environment" not in str(heard.headers)
@@ -183,12 +182,24 @@ class Heard(httpx.AsyncBaseTransport):
         raise httpx.ConnectError("nowhere", request=request)
 
 
-async def address_of(provider: RemoteProvider) -> str:
+async def request_of(provider: RemoteProvider) -> httpx.Request:
     network = Heard()
     provider._connections = lambda: network  # type: ignore[method-assign,assignment,return-value]
     with pytest.raises(ProviderError):
         await answer_of(provider, asked(PS))
-    return str(network.request.url)
+    return network.request
+
+
+async def address_of(provider: RemoteProvider) -> str:
+    return str((await request_of(provider)).url)
+
+
+async def test_the_service_tier_is_sent_at_openai_and_left_out_once_it_is_refused() -> None:
+    provider = OpenAIProvider("o3-pro", api_key=KEY)
+    assert json.loads((await request_of(provider)).content)["service_tier"] == "default"
+    provider._refused = provider._refused._replace(left_out=frozenset({"service_tier", "include"}))
+    found = json.loads((await request_of(provider)).content)
+    assert found.keys() == {"model", "input", "instructions", "max_output_tokens", "store", "stream", "tools"}
 
 
 @pytest.mark.parametrize("via", ["auto", "litellm"])
