@@ -126,7 +126,8 @@ async def ours(recording: Recording, price: Price, limit: int = LIMIT, *, summar
         if fitted is messages:
             return messages
         size = cut_size(messages, fitted, sent=len(sent), measure=measure, tools_tokens=measure.schemas(tools))
-        if summaries and sent and economy.summary_pays(size._replace(written=SUMMARY)):
+        has_room = measure.request(sent, tools) + REQUEST <= limit  # behind the last request, as a run asks
+        if summaries and sent and has_room and economy.summary_pays(size._replace(written=SUMMARY)):
             till.take((*sent, Message("user", "x" * 4 * REQUEST)), SUMMARY, followed=False)
             asked += 1
             room = limit - SUMMARY - REQUEST - measure.beside(tools)
