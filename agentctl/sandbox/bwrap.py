@@ -17,7 +17,7 @@ import anyio.to_thread
 from agentctl.core.errors import ToolError
 from agentctl.core.results import FileNotice
 from agentctl.protocols import CommandResult
-from agentctl.sandbox.confinement import NO_SCOPES, WALLS, machine_here, seccomp_filter
+from agentctl.sandbox.confinement import NO_SCOPES, WALLS
 from agentctl.sandbox.mount_plan import HOME, NO_SIZES, MountPlan, SandboxConfig, bwrap_options, plan_mounts
 from agentctl.sandbox.process import child_environment, run_process
 from agentctl.sandbox.resource_limits import (
@@ -32,6 +32,7 @@ from agentctl.sandbox.resource_limits import (
 )
 from agentctl.sandbox.socket_files import SocketFiles
 from agentctl.sandbox.standby import ExitReport, Standby
+from agentctl.sandbox.system_calls import machine_here, seccomp_filter
 from agentctl.sandbox.workspace_guard import WorkspaceGuard
 
 if TYPE_CHECKING:

@@ -1,29 +1,22 @@
-"""Start a program with fewer privileges than agentctl: a seccomp filter, its own session keyring, Landlock's scopes.
+"""Start a program with fewer privileges than agentctl: its own session keyring, Landlock's scopes.
 
 Keyring and scopes belong to a thread and are inherited by the processes that it starts, so agentctl's other threads
 keep what they have, and no code runs between fork and exec. ``Launcher``'s thread lives as long as its commands: the
 signal that bubblewrap asks the kernel for at its parent's death is sent when the parent's *thread* ends.
-
-``seccomp_filter`` returns a classic BPF program, made without any library, which bubblewrap takes by ``--seccomp``.
-System calls that are not named here are allowed: the filter removes those that bypass the namespaces (keyrings, other
-address families) and those that only an attack on the kernel needs. It knows x86_64 and aarch64. For other machines
-there is none, and the caller reports that. The kernel asks the filter after a tracer has changed a call, and of several
-filters the strictest answer counts: nothing inside can loosen it.
 """
 
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
-import socket
 import stat
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from types import MappingProxyType
-from typing import NamedTuple, Self, TypeVar
+from typing import Self, TypeVar
+
+from agentctl.sandbox.system_calls import MACHINES, machine_here
 
 _Started = TypeVar("_Started")
 
@@ -132,193 +125,3 @@ def _is_setuid(program: str) -> bool:
         return bool(os.stat(program).st_mode & stat.S_ISUID)  # noqa: PTH116
     except OSError:
         return False
-
-
-_LOAD, _EQUAL, _AT_LEAST, _ANY_OF, _AND, _RETURN = (
-    0x20,
-    0x15,
-    0x35,
-    0x45,
-    0x54,
-    0x06,
-)  # classic BPF, 32-bit words, constants
-_KILL, _ERRNO, _ALLOW = 0x8000_0000, 0x0005_0000, 0x7FFF_0000
-_NUMBER_AT, _MACHINE_AT, _ARGUMENTS_AT = 0, 4, 16  # in struct seccomp_data; both machines have the low word first
-_OTHER_ABI = 0x4000_0000  # x32: the same machine value, with this bit in the number
-_LONGEST_JUMP = 255
-
-_NETLINK, _NETLINK_ROUTE = 16, 0
-_SOCK_TYPE, _SOCK_PACKET = 0xF, 10
-_TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
-_CLONE_NEWUSER = 0x1000_0000
-
-#: EPERM: calls that act on the machine, or only serve to attack the kernel. Most need a privilege anyway; those that do
-#: not (keyrings, userfaultfd, perf, the kernel's log, fanotify) are the reason for this list.
-_FORBIDDEN = (
-    *("add_key", "request_key", "keyctl"),  # keys of the user's session
-    *("bpf", "perf_event_open", "userfaultfd", "fanotify_init", "lookup_dcookie", "syslog"),
-    *("open_by_handle_at", "name_to_handle_at"),  # opens a file by its handle, past the mounts that hide it
-    *("mount", "umount2", "pivot_root", "chroot", "open_tree", "open_tree_attr", "move_mount", "mount_setattr"),
-    *("fsopen", "fsconfig", "fsmount", "fspick", "quotactl", "quotactl_fd", "swapon", "swapoff", "acct"),
-    *("init_module", "finit_module", "delete_module", "create_module", "kexec_load", "kexec_file_load", "reboot"),
-    *("settimeofday", "clock_settime", "setns", "vhangup", "nfsservctl", "uselib", "iopl", "ioperm"),
-)
-#: ENOSYS: io_uring would bypass the filter, since it needs no system call for each action; libraries fall back to
-#: ordinary calls.
-_ABSENT = ("io_uring_setup", "io_uring_enter", "io_uring_register")
-
-
-class _Machine(NamedTuple):
-    """``audit`` is the machine's value in a filter, ``numbers`` its system call numbers."""
-
-    audit: int
-    numbers: Mapping[str, int]
-
-
-#: Since 5.1 a new call has the same number on every machine.
-_COMMON = {
-    **{"io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "open_tree": 428, "move_mount": 429},
-    **{"fsopen": 430, "fsconfig": 431, "fsmount": 432, "fspick": 433, "mount_setattr": 442, "quotactl_fd": 443},
-    **{"clone3": 435, "open_tree_attr": 467},
-}
-_X86_64 = {
-    **{"ioctl": 16, "socket": 41, "socketpair": 53, "clone": 56, "syslog": 103, "uselib": 134, "vhangup": 153},
-    **{"pivot_root": 155, "chroot": 161, "acct": 163, "settimeofday": 164, "mount": 165, "umount2": 166},
-    **{"swapon": 167, "swapoff": 168, "reboot": 169, "iopl": 172, "ioperm": 173, "create_module": 174},
-    **{"init_module": 175, "delete_module": 176, "quotactl": 179, "nfsservctl": 180, "lookup_dcookie": 212},
-    **{"clock_settime": 227, "kexec_load": 246, "add_key": 248, "request_key": 249, "keyctl": 250, "unshare": 272},
-    **{"perf_event_open": 298, "fanotify_init": 300, "name_to_handle_at": 303, "open_by_handle_at": 304},
-    **{"setns": 308, "finit_module": 313, "kexec_file_load": 320, "bpf": 321, "userfaultfd": 323},
-}
-_AARCH64 = {
-    **{"lookup_dcookie": 18, "ioctl": 29, "umount2": 39, "mount": 40, "pivot_root": 41, "nfsservctl": 42},
-    **{"chroot": 51, "vhangup": 58, "quotactl": 60, "acct": 89, "unshare": 97, "kexec_load": 104},
-    **{"init_module": 105, "delete_module": 106, "clock_settime": 112, "syslog": 116, "reboot": 142},
-    **{"settimeofday": 170, "socket": 198, "socketpair": 199, "add_key": 217, "request_key": 218, "keyctl": 219},
-    **{"clone": 220, "swapon": 224, "swapoff": 225, "perf_event_open": 241, "fanotify_init": 262},
-    **{"name_to_handle_at": 264, "open_by_handle_at": 265, "setns": 268, "finit_module": 273, "bpf": 280},
-    **{"userfaultfd": 282, "kexec_file_load": 294},
-}
-MACHINES: Mapping[str, _Machine] = MappingProxyType(
-    {
-        "x86_64": _Machine(0xC000_003E, MappingProxyType({**_X86_64, **_COMMON})),
-        "aarch64": _Machine(0xC000_00B7, MappingProxyType({**_AARCH64, **_COMMON})),
-    }
-)
-
-
-def machine_here() -> str | None:
-    """Return the name of this machine in ``MACHINES``, or None if there is no filter for it."""
-    name = os.uname().machine
-    return name if name in MACHINES and struct.calcsize("P") == 8 else None
-
-
-@cache
-def seccomp_filter(machine: str, *, network: bool, user_namespaces: bool = True) -> bytes:
-    """Return the filter for a machine of ``MACHINES``; ``network`` allows sockets of IPv4 and IPv6.
-
-    Without ``user_namespaces`` the filter forbids new ones: for a bubblewrap before 0.8, which has no
-    ``--disable-userns``. Then clone3 is absent (ENOSYS, libraries fall back to clone), as a filter cannot see its
-    flags.
-
-    A program of another machine (32 bits on 64) is killed, because its system calls have other numbers. The calls of
-    x32 do not exist (ENOSYS), as in most kernels.
-    """
-    audit, numbers = MACHINES[machine]
-    code = _Assembler()
-    code.load(_MACHINE_AT)
-    code.jump(_EQUAL, audit, otherwise="kill")
-    code.load(_NUMBER_AT)
-    code.jump(_AT_LEAST, _OTHER_ABI, then="absent")
-    for name in ("socket", "socketpair", "ioctl"):
-        code.jump(_EQUAL, numbers[name], then=name)
-    if not user_namespaces:
-        code.jump(_EQUAL, numbers["clone3"], then="absent")
-        for name in ("clone", "unshare"):
-            code.jump(_EQUAL, numbers[name], then="namespaces")
-    for name in _ABSENT:
-        code.jump(_EQUAL, numbers[name], then="absent")
-    for name in _FORBIDDEN:
-        if name in numbers:
-            code.jump(_EQUAL, numbers[name], then="forbidden")
-    code.answer("allowed", _ALLOW)
-    code.label("socket")
-    _judge_socket(code, network=network)
-    code.label("socketpair")
-    _load_argument(code, 0)
-    code.jump(_EQUAL, socket.AF_UNIX, then="allow", otherwise="no family")
-    code.label("namespaces")
-    _load_argument(code, 0)
-    code.jump(_ANY_OF, _CLONE_NEWUSER, then="forbidden", otherwise="allow")
-    code.label("ioctl")  # typing input for other programs, on a terminal that was left open
-    _load_argument(code, 1)
-    code.jump(_EQUAL, _TIOCSTI, then="forbidden")
-    code.jump(_EQUAL, _TIOCLINUX, then="forbidden")
-    code.answer("allow", _ALLOW)
-    code.answer("forbidden", _ERRNO | errno.EPERM)
-    code.answer("no family", _ERRNO | errno.EAFNOSUPPORT)
-    code.answer("absent", _ERRNO | errno.ENOSYS)
-    code.answer("kill", _KILL)
-    return code.assemble()
-
-
-def _judge_socket(code: _Assembler, *, network: bool) -> None:
-    """Allow unix sockets, netlink route (Node and Python list interfaces by it), and with ``network`` IPv4 and IPv6."""
-    _load_argument(code, 0)
-    code.jump(_EQUAL, socket.AF_UNIX, then="allow")
-    code.jump(_EQUAL, _NETLINK, then="netlink")
-    if network:
-        code.jump(_EQUAL, socket.AF_INET, then="inet")
-        code.jump(_EQUAL, socket.AF_INET6, then="inet", otherwise="no family")
-        code.label("inet")  # the kernel treats AF_INET with SOCK_PACKET as AF_PACKET
-        _load_argument(code, 1)
-        code.add(_AND, _SOCK_TYPE)
-        code.jump(_EQUAL, _SOCK_PACKET, then="no family", otherwise="allow")
-    else:
-        code.answer("other family", _ERRNO | errno.EAFNOSUPPORT)
-    code.label("netlink")
-    _load_argument(code, 2)
-    code.jump(_EQUAL, _NETLINK_ROUTE, then="allow", otherwise="no family")
-
-
-def _load_argument(code: _Assembler, position: int) -> None:
-    """Load the low word of an argument: the kernel takes an int here and ignores the high word, too."""
-    code.load(_ARGUMENTS_AT + 8 * position)
-
-
-class _Assembler:
-    """Instructions with labels; jumps only go forwards, as the kernel requires."""
-
-    def __init__(self) -> None:
-        self._code: list[tuple[int, str, str, int]] = []
-        self._labels: dict[str, int] = {}
-
-    def add(self, operation: int, constant: int) -> None:
-        self._code.append((operation, "", "", constant))
-
-    def load(self, offset: int) -> None:
-        self.add(_LOAD, offset)
-
-    def jump(self, test: int, constant: int, *, then: str = "", otherwise: str = "") -> None:
-        """Go to one of two labels; an empty one is the next instruction."""
-        self._code.append((test, then, otherwise, constant))
-
-    def label(self, name: str) -> None:
-        self._labels[name] = len(self._code)
-
-    def answer(self, name: str, action: int) -> None:
-        self.label(name)
-        self.add(_RETURN, action)
-
-    def assemble(self) -> bytes:
-        """Return the program as an array of struct sock_filter."""
-        return b"".join(
-            struct.pack("=HBBI", operation, self._skip(at, then), self._skip(at, otherwise), constant)
-            for at, (operation, then, otherwise, constant) in enumerate(self._code)
-        )
-
-    def _skip(self, at: int, name: str) -> int:
-        skip = self._labels[name] - at - 1 if name else 0
-        if not 0 <= skip <= _LONGEST_JUMP:
-            raise AssertionError(f"the filter jumps {skip} instructions to {name}")
-        return skip

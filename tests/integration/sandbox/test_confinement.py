@@ -19,9 +19,10 @@ from typing import Any
 import pytest
 
 from agentctl.sandbox.bwrap import Bwrap
-from agentctl.sandbox.confinement import MACHINES, NO_FILTER, NO_KEYRING, Launcher, seccomp_filter
+from agentctl.sandbox.confinement import NO_FILTER, NO_KEYRING, Launcher
 from agentctl.sandbox.mount_plan import SandboxConfig
 from agentctl.sandbox.self_test import find_bwrap, options_of
+from agentctl.sandbox.system_calls import MACHINES, seccomp_filter
 from tests.integration.sandbox.conftest import REPOSITORY, Inside
 
 ATTEMPTS = Path(__file__).with_name("attempts.py")
