@@ -242,7 +242,7 @@ class _LogObserver:
             _LOG.warning("%s was answered by %s (run %s)", event.asked, safe_text(event.answered), record.run_id)
         elif isinstance(event, ProviderReplaced):
             said = safe_text(redact(f"{event.failed} failed ({event.message})", self._secrets))
-            _LOG.warning("%s: going on with %s/%s (run %s)", said, event.provider, event.model, record.run_id)
+            _LOG.warning("%s: continuing with %s/%s (run %s)", said, event.provider, event.model, record.run_id)
         elif isinstance(event, ObeyedFilesChanged):
             for file in event.files:
                 where = "changed" if file.moved_to is None else f"moved to {file.moved_to}"

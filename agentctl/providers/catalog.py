@@ -227,7 +227,7 @@ class Catalog:
         closest = difflib.get_close_matches(model, names, n=3, cutoff=0.45)
         near = [name for name in dict.fromkeys((family, *closest)) if name != model][:3]
         hint = f"chat models with similar names: {', '.join(near)}" if near else "choose a chat model"
-        only = "speaks only the Responses format, in which agentctl calls no provider but openai"
+        only = "speaks only the Responses format, which agentctl supports only for openai"
         said = only if mode == "responses" else f"is not a chat model (mode {mode})"
         return UsageError(f"{provider}/{model} {said}", hint=hint)
 

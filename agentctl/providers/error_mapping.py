@@ -123,7 +123,7 @@ class _Answer(NamedTuple):
 
     ``text`` is the unparsed document, ``said`` the server's own words, "" for none. ``clamp`` is the output that was
     asked for. ``is_page``: it is an HTML page, which no model's API sends; ``is_challenge``: that of a network that
-    wants to see a browser.
+    blocks requests that fail a browser check.
     """
 
     status: int
@@ -248,10 +248,10 @@ def _page_error(answer: _Answer, quoted: str, context: ErrorContext) -> Provider
         who = f"a web server in front of {context.provider}"
     kind: type[ProviderError] = Rejected
     if answer.is_challenge:
-        message = f"{who} wants to see a browser before it lets a request through: {said}"
-        hint = f"ask who runs {place} to let this machine's requests through, or use another network"
+        message = f"{who} blocked the request with a browser check: {said}"
+        hint = f"ask the operator of {place} to allow requests from this machine, or use another network"
     elif status == 413:
-        message = f"{who} takes no request of this size: {said}"
+        message = f"{who} rejects requests of this size: {said}"
         hint = "raise its limit (nginx: client_max_body_size 32m;), or lower MAX_CONTEXT_TOKENS"
     elif status == 400 and "HTTPS port" in answer.said:
         message, hint = f"{who} wants TLS: {said}", f"use https:// in place of http:// in {place}"

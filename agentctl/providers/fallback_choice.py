@@ -32,15 +32,16 @@ def choose_fallbacks(loaded: Loaded, choice: ProviderChoice) -> FallbackChoices:
         return FallbackChoices(usable, left_out)
     seen = {(choice.provider, choice.model)}
     for name in loaded.settings.fallbacks:
+        named = _with_names(loaded, name)
         try:
-            found = resolve_provider(_with_names(loaded, name))
+            found = resolve_provider(named)
         except AuthFailed as error:
             left_out[name] = error
             continue
         except UsageError as error:
             raise _wrong(name, error.message, f"agentctl models {name}") from error
         if found.provider == "builtin":
-            raise _wrong(name, "builtin is no language model, and cannot go on with a run of one", "")
+            raise _wrong(name, "builtin is not a language model and cannot be a fallback", "")
         if (found.provider, found.model) not in seen:
             seen.add((found.provider, found.model))
             usable[name] = found
@@ -59,7 +60,8 @@ def _with_names(loaded: Loaded, name: str) -> Loaded:
     if provider not in (*KNOWN_PROVIDERS, *OTHER_PROVIDERS, *own):
         if slash or (near := nearest_provider(head, own=own)):
             near = nearest_provider(head, own=own)
-            raise UsageError(f"there is no provider {head}{f'; {near}' if near else ''}")
+            said = f"there is no provider {head}{f'; {near}' if near else ''}"
+            raise _wrong(name, said, f"agentctl models {model or head}")
         provider, model = None, name  # a model, whose provider the catalogue knows
     source = loaded.sources["fallbacks"]
     sources = {**loaded.sources, "llm_provider": source, "llm_model": source}
@@ -71,5 +73,6 @@ def _with_names(loaded: Loaded, name: str) -> Loaded:
 def _wrong(name: str, said: str, hint: str) -> UsageError:
     return UsageError(
         safe_text(f"fallback {name}: {said}"),
-        hint=safe_text(hint) or "name others: --fallbacks ollama/llama3.1, or none: --fallbacks none",
+        hint=safe_text(hint)
+        or "name another model: --fallbacks ollama/llama3.1, or turn fallbacks off: --fallbacks none",
     )

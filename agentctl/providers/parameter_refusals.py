@@ -71,7 +71,8 @@ def cannot_be_limited(known: Refusals, error: ProviderError | None = None) -> Ca
     """Return the error for a server that takes no field that limits an answer; without ``error`` nothing was sent."""
     names = " and ".join(name for name in _CLAMPS if name in known.left_out)
     return CannotBeLimited(
-        f"this server cannot be limited, as it refuses {names}" + ("" if error is None else f": {error.message}"),
+        f"the output of this server cannot be limited: it refuses {names}"
+        + ("" if error is None else f" ({error.message})"),
         hint="choose another server or model: agentctl sends no request without a limit on its output",
         billed="no" if error is None else error.billed,
         unsent=error is None or error.unsent,

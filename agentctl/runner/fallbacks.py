@@ -58,13 +58,13 @@ def make_fallbacks(
         UsageError: a name is wrong, or a dollar limit is set and a price is unknown.
     """
     found, left_out = choose_fallbacks(loaded, choice)
-    said = [f"fallback {name} cannot be used: {error.message} ({error.hint})" for name, error in left_out.items()]
+    said = [f"fallback {name} cannot be used: {error.message}: {error.hint}" for name, error in left_out.items()]
     usable = []
     for name, fallback in found.items():
         try:
             usable.append(make(fallback))
         except AuthFailed as error:
-            said.append(f"fallback {name} cannot be used: {error.message} ({error.hint})")
+            said.append(f"fallback {name} cannot be used: {error.message}: {error.hint}")
         except UsageError as error:
             raise type(error)(safe_text(f"fallback {name}: {error.message}"), hint=error.hint) from error
     return tuple(usable), tuple(map(safe_text, said))
@@ -97,7 +97,7 @@ class Fallbacks:
     async def take_over(self, error: AgentctlError) -> AgentctlError | None:
         """Let the next fallback take over after ``error``; return the error that ends the run if none may or can.
 
-        That is the error of the first provider, with what became of the fallbacks in its hint.
+        That is the error of the first provider, with the errors of the fallbacks behind its message.
         """
         if not may_fall_back(error, is_fallback=self._first is not None):
             return error
@@ -118,9 +118,9 @@ class Fallbacks:
             return None
         if self._first is None:
             return error
-        also = [f"{one.failed} ({one.message})" for one in self.taken[1:]] + [f"{failed} ({error.message})"]
-        also_failed = f"so did the fallback{'s' if len(also) > 1 else ''} {', '.join(also)}"
-        self._first.hint = f"{self._first.hint}; {also_failed}" if self._first.hint else also_failed
+        failures = [(one.failed, one.message) for one in self.taken[1:]] + [(failed, error.message)]
+        also = [f"fallback {name} failed, too: {said}" for name, said in failures]
+        self._first.message = "; ".join((self._first.message, *also))
         return self._first
 
     def _switch(self, fallback: Fallback) -> None:

@@ -267,7 +267,7 @@ class _FirstWait:
         await anyio.sleep_until(self._until)
         self._is_told = True
         most_s = self._timeouts.first_s or 0.0
-        text = f"waiting for the first token, {_duration(self._timeouts.silence_s)}; it may take {_duration(most_s)}"
+        text = f"waiting for the first token, {_duration(self._timeouts.silence_s)} so far, {_duration(most_s)} at most"
         try:
             with anyio.CancelScope(shield=True):  # a record is written whole
                 await self._emit(Noted(text))

@@ -108,7 +108,7 @@ class TextCallGuard:
                 hint="choose a model and a server that can call tools: agentctl providers test",
             )
         self._is_told = True
-        await self._emit(Noted(f"the model wrote a tool call as text ({self.flaw}): telling it so, once"))
+        await self._emit(Noted(f"the model wrote a tool call as text ({self.flaw}): asking it once for a real call"))
         return Message("user", _TOLD.format(flaw=self.flaw))
 
 

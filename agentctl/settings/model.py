@@ -105,7 +105,7 @@ class Settings(BaseSettings):
         Flag(CONTEXT, kind="choice", spellings=("--via",)), bare=True, needed_by=("model",))
     fallbacks: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parsers.model_names)] = setting(
         (), "LLM_FALLBACKS", "answer",
-        "models to go on with when the provider is down, gone or out of quota, in order",
+        "models that take over when the provider is down, gone or out of quota, in order",
         Flag(CONTEXT, "A,B", "list", ("--fallbacks",)), bare=True, needed_by=("model",),
         example="anthropic/claude-haiku-4-5,ollama/llama3.1")
     temperature: Temperature = setting(

@@ -23,7 +23,7 @@ DURATION_ALLOWED = "a duration such as 30s, 5m, 2h or 1h30m, or plain seconds"
 TEMPERATURE_ALLOWED = 'a number from 0 to 2, such as 0.2, or "auto" or "none"'
 YES_ALLOWED = "true or false"
 NAMES_ALLOWED = "comma-separated names, or a TOML list of names"
-MODELS_ALLOWED = 'comma-separated provider/model, or a TOML list of them, such as ollama/llama3.1, or "none"'
+MODELS_ALLOWED = 'models separated by commas, such as openai/gpt-4o,ollama/llama3.1, or "none" alone (TOML: a list)'
 RULES_ALLOWED = "comma-separated rules, or a TOML list of rules, such as docker_restart(name=web)"
 URL_ALLOWED = "an address such as https://host:8080/v1"
 

@@ -106,7 +106,8 @@ async def test_where_all_fail_the_error_is_the_first_one_and_names_the_others(us
         environ(("openai", first), ("anthropic", second)), fallbacks=(CLAUDE,), max_cost_per_task="1.00"
     )
     assert (document["exit_code"], document["error"]["kind"]) == (75, "quota")
-    assert f"so did the fallback {CLAUDE} (" in document["error"]["hint"]
+    assert f"; fallback {CLAUDE} failed, too: " in document["error"]["message"]
+    assert "fallback" not in document["error"]["hint"], "the hint is one line to follow"
     assert user.book.phases == ["void", "void"]
 
 
@@ -186,21 +187,22 @@ async def test_a_failure_of_the_server_is_retried_before_another_takes_over(user
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "said", "hint"),
     [
-        ("opnai/gpt-4o", 'there is no provider opnai; did you mean "openai"?'),
-        ("builtin", "builtin is no language model"),
-        ("no-such-model-x1", "no-such-model-x1"),
-        ("azure", "has no default model"),
+        ("opnai/gpt-4o", 'there is no provider opnai; did you mean "openai"?', "agentctl models gpt-4o"),
+        ("builtin", "builtin is not a language model and cannot be a fallback", "name another model: --fallbacks "),
+        ("no-such-model-x1", "no-such-model-x1", ""),
+        ("azure", "has no default model", "agentctl models azure"),
     ],
 )
 async def test_a_wrong_name_is_an_error_before_anything_is_sent(
-    user: Here, wire: OpenWire, name: str, said: str
+    user: Here, wire: OpenWire, name: str, said: str, hint: str
 ) -> None:
     server = priced(wire, "openai", PAID["openai"].brief)
     with pytest.raises(UsageError, match=f"fallback {name}: .*") as caught:
         await user.run(environ(("openai", server)), fallbacks=(name,))
     assert said in caught.value.message
+    assert caught.value.hint.startswith(hint)
     assert server.books.chat_requests == ()
 
 
@@ -224,7 +226,7 @@ def test_screen_and_document_say_who_took_over_and_who_cannot(wire: OpenWire, ag
     assert "fallback mistral/mistral-small-latest cannot be used: " in ended.err
     assert "agentctl providers set-key mistral" in ended.err
     assert f"{GPT} failed (" in ended.err
-    assert f"): going on with {LLAMA}" in ended.err
+    assert f"): continuing with {LLAMA}" in ended.err
     assert [one["taken"] for one in ended.document["fallbacks"]] == [LLAMA]
     off = agentctl("run", "--fallbacks", "none", "How much memory is used?", **env)
     assert off.code == 75
@@ -263,13 +265,13 @@ def test_estimate_doctor_and_journal_show_the_fallbacks(wire: OpenWire, agentctl
     assert [(one["provider"], one["model"]) for one in asked["fallbacks"]] == [("ollama", PAID["ollama"].model)]
     assert first.books.chat_requests == second.books.chat_requests == ()
     found = agentctl("doctor", **env).out
-    assert f"{LLAMA}: go on where openai fails" in found
+    assert f"{LLAMA}: take over if openai fails" in found
     assert "groq/llama-3.3-70b-versatile: provider groq" in found
     wrong = agentctl("doctor", **env | {"LLM_FALLBACKS": "opnai/gpt-4o"})
     assert "there is no provider opnai" in wrong.out
     assert "`run` would not start" in wrong.out
     assert agentctl("run", "How much memory is used?", **env).code == 0
-    assert f"; {LLAMA} went on" in agentctl("runs", "show", **env).out
+    assert f"; {LLAMA} took over" in agentctl("runs", "show", **env).out
     lines = agentctl("run", "-o", "jsonl", "How much memory is used?", **env).lines
     (event,) = [line for line in lines if line["event"] == "provider_replaced"]
     assert (event["failed"], event["provider"], event["model"]) == (GPT, "ollama", PAID["ollama"].model)

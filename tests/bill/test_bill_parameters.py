@@ -49,7 +49,7 @@ async def test_server_that_takes_no_limit_ends_the_run_with_2(user: Here, wire: 
     server = wire(strict(KNOWN - {"max_completion_tokens"}, OPENAI.brief), rates=OPENAI.rates, keys=[KEY])
     document = await user.run(reaching(server, "openai"), max_cost_per_task="5")
     assert (document["exit_code"], document["status"], document["error"]["kind"]) == (2, "usage", "usage")
-    assert "this server cannot be limited" in document["error"]["message"]
+    assert "the output of this server cannot be limited" in document["error"]["message"]
     assert set(user.book.phases) == {"void"}
     assert len(server.books.chat_requests) == len(user.book.phases) == 3
     assert server.books.billed_nano == 0

@@ -149,7 +149,7 @@ def test_call_as_text_beside_words_is_told_to_the_model_once(command: Command, w
     lines = [json.loads(line) for line in ended.out.splitlines()]
     assert (ended.code, lines[-1]["answer"], lines[-1]["tools"]) == (0, SAYS, [])
     assert "".join(line["text"] for line in lines if line["event"] == "answer_streamed") == f"I would do this:\n{SAYS}"
-    assert "telling it so, once" in ended.err
+    assert "asking it once for a real call" in ended.err
     assert b"It was not run." in server.books.chat_requests[1].raw
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "agentctl.providers-test/1"
 TOKENS = 30_000
+_CLIENTS = ("auto", "lean", "litellm", "both")
 MOST_LISTED = 100  # of a server's own models, in JSON
 _HEADER = (
     *("provider", "model", "via", "reachable", "tls", "key", "model known", "answers", "streams", "tools"),
@@ -62,6 +63,8 @@ def try_providers(
     as_json = wants_json(output, json=json)
     needs = () if free else ("report", "prices", "max_cost_per_task", "max_cost_per_hour")
     given = [name.strip().lower() for name in names or ()]
+    if via is not None and via.strip().lower() not in _CLIENTS:
+        raise UsageError(safe_text(f'--via cannot be "{via}"; allowed: one of {", ".join(_CLIENTS)}'))
     both_ways = via is not None and via.strip().lower() == "both"
     flags = {"max_cost_per_task": max_cost, "llm_model": model, "llm_client": None if both_ways else via}
     if model is not None and given:
@@ -86,7 +89,8 @@ def try_providers(
                 print_stderr(safe_text(note))
             if error:
                 who = result.reach.provider
-                print_error(error if error.startswith(who) else f"{who}: {error}", hint)
+                said = error.removeprefix(who) if error.startswith(who) else f": {error}"
+                print_error(f"{who} ({result.via}){said}" if both_ways and result.via else f"{who}{said}", hint)
             if result.model_test is not None and result.model_test.unknown:
                 unknown = ", ".join(result.model_test.unknown)
                 print_stderr(safe_text(f"{result.reach.provider} sent what agentctl does not know: {unknown}"))
@@ -112,15 +116,17 @@ def _ceiling(under_test: Sequence[ProviderUnderTest], loaded: Loaded, *, free: b
     from agentctl.core.pricing import to_nano
     from agentctl.runner.provider_trial import CALLS
 
-    who = ", ".join(each.provider for each in under_test)
+    names = list(dict.fromkeys(each.provider for each in under_test))
+    who = f"{', '.join(names)}{' by both clients' if len(names) < len(under_test) else ''}"
     if free:
         return f"making only free requests to {who}"
     limit = loaded.settings.max_cost_per_task
     if limit is None:
         return f"{CALLS} small calls each to {who}; no cost limit"
     each = to_nano(limit)
+    per = "each" if len(names) < len(under_test) else "per provider"
     whole = f" ({ceiling(each * len(under_test))} for {len(under_test)})" if len(under_test) > 1 else ""
-    return f"{CALLS} small calls each to {who}: at most {ceiling(each)} per provider{whole}, recorded in the ledger"
+    return f"{CALLS} small calls each to {who}: at most {ceiling(each)} {per}{whole}, recorded in the ledger"
 
 
 def _run_tests(

@@ -42,7 +42,7 @@ SETTING_FLAGS: dict[str, Any] = {
         "--fallbacks",
         metavar="A,B",
         panel="Context",
-        help="Models to go on with when the provider is down, gone or out of quota, in order (may be repeated).",
+        help="Models that take over when the provider is down, gone or out of quota, in order (may be repeated).",
     ),
     "temperature": _flag(
         str | None,

@@ -53,7 +53,7 @@ def transcript(records: Iterable[Fields], *, run_id: str, kept: Path | None = No
                 yield f"call not in the ledger yet: {_safe(record, 'reason')}"
             case "provider_replaced":
                 name = f"{_safe(record, 'provider')}/{_safe(record, 'model')}"
-                yield f"{_safe(record, 'failed')} failed: {_safe(record, 'message')}; {name} went on"
+                yield f"{_safe(record, 'failed')} failed: {_safe(record, 'message')}; {name} took over"
             case "call_voided" | "call_retried":
                 yield f"call failed: {_safe(record, 'reason')}"
             case "tool_finished":

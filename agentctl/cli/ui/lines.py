@@ -219,9 +219,10 @@ def event_lines(event: Event, meter: Meter, *, verbose: bool) -> tuple[ScreenLin
             used = f"{amount(use.used, use.unit)} of {limit(use.ceiling, use.unit)}"
             return (_warning(f"{use.name}: {share} % used ({used})"),)
         case CallRetried():
-            return (ScreenLine(f"retrying in {seconds(event.seconds)}: {event.reason}"),)
+            when = f"in {seconds(event.seconds)}" if event.seconds >= 0.05 else "at once"
+            return (ScreenLine(f"retrying {when}: {event.reason}"),)
         case ProviderReplaced():
-            return (_warning(f"{event.failed} failed ({event.message}): going on with {meter.chosen.name}"),)
+            return (_warning(f"{event.failed} failed ({event.message}): continuing with {meter.chosen.name}"),)
         case CallWaited():
             most = "" if event.at_most_s is None else f", {seconds(event.at_most_s)} at most"
             return (ScreenLine(describe_wait(event) + most),)

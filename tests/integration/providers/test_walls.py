@@ -66,7 +66,7 @@ def assert_nothing_came(books: Books) -> None:
 
 
 NGINX = {
-    "a limit of 1 kB": ("client_max_body_size 1k; location / {{ proxy_pass {url}; }}", "/v1", 4, "takes no request of"),
+    "a limit of 1 kB": ("client_max_body_size 1k; location / {{ proxy_pass {url}; }}", "/v1", 4, "rejects requests of"),
     "basic authorization": ('auth_basic "x"; auth_basic_user_file /dev/null;', "/v1", 77, "asks for a key or a passw"),
     "deny all": ("location / {{ deny all; }}", "/v1", 4, "rejected the request: 403 Forbidden"),
     "no such path": (

@@ -73,7 +73,14 @@ def test_both_ways_are_two_rows(here: Here, server: WireServer) -> None:
     free = here("providers", "test", "openai", "--free", "--via", "litellm", "--json").document
     assert [(one["via"], one["client"]) for one in free["providers"]] == [("litellm", None)]
     wrong = here("providers", "test", "openai", "--via", "neither")
-    assert wrong.code == 2
+    assert (wrong.code, "allowed: one of auto, lean, litellm, both" in wrong.err) == (2, True)
+
+
+def test_both_ways_say_which_client_failed(here: Here, server: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong-0123456789")
+    ended = here("providers", "test", "openai", "--free", "--via", "both")
+    assert ended.err.startswith("making only free requests to openai by both clients\n"), ended.err
+    assert [ended.err.count(f"error: openai ({client}): ") for client in ("lean", "litellm")] == [1, 1], ended.err
 
 
 def test_a_model_that_speaks_only_responses_is_tested_in_that_format(

@@ -40,7 +40,7 @@ def test_model_of_the_responses_format_is_called_at_openai_and_refused_elsewhere
     assert (catalog.models("openai"), catalog.models("xai")) == (("gpt-5", "gpt-5-pro"), ("grok-4",))
     with pytest.raises(UsageError) as caught:
         catalog.facts("xai", "grok-4-agents")
-    said = "xai/grok-4-agents speaks only the Responses format, in which agentctl calls no provider but openai"
+    said = "xai/grok-4-agents speaks only the Responses format, which agentctl supports only for openai"
     assert (caught.value.message, caught.value.hint) == (said, "chat models with similar names: grok-4")
     rows = {f"m-code{letter}": CHAT for letter in "abc"} | {"m": CHAT, "m-codex": {**CHAT, "mode": "embedding"}}
     with pytest.raises(UsageError) as caught:

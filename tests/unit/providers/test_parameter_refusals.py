@@ -126,7 +126,10 @@ async def test_server_that_refuses_every_clamp_gets_no_more_requests(wire: Wire,
     for error, unsent in ((last, False), (again, True)):
         assert isinstance(error, CannotBeLimited)
         assert (error.status, error.billed, error.unsent, error.retryable) == ("usage", "no", unsent, False)
-        assert "this server cannot be limited, as it refuses max_tokens and max_completion_tokens" in error.message
+        assert (
+            "the output of this server cannot be limited: it refuses max_tokens and max_completion_tokens"
+            in error.message
+        )
     assert len(bodies(server)) == 2
 
 

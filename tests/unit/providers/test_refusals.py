@@ -72,11 +72,11 @@ CASES = {
     "403 challenge of a network": Case(
         Fault(403, body=b"<!DOCTYPE html><html><head><title>Just a moment...</title></head><body>x</body></html>"),
         Rejected,
-        "wants to see a browser before it lets a request through: Just a moment (HTTP 403)",
-        "let this machine's requests through",
+        "blocked the request with a browser check: Just a moment (HTTP 403)",
+        "allow requests from this machine",
     ),
     "403 challenge told by a header": Case(
-        Fault(403, body=page("Attention"), headers=(("cf-mitigated", "challenge"),)), Rejected, "to see a browser"
+        Fault(403, body=page("Attention"), headers=(("cf-mitigated", "challenge"),)), Rejected, "with a browser check"
     ),
     "403 page": Case(Fault(403, body=page("403 Forbidden")), Rejected, "rejected the request: 403 Forbidden"),
     "403 for a country": Case(

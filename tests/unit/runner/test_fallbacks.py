@@ -94,7 +94,7 @@ def test_names_of_models_are_read_in_order(value: object, found: tuple[str, ...]
 
 @pytest.mark.parametrize("value", [5, ["a", 5], "a b", "a,none", "x" * 201, {"a": "b"}])
 def test_what_is_no_list_of_models_is_refused(value: object) -> None:
-    with pytest.raises(ValueError, match="comma-separated provider/model"):
+    with pytest.raises(ValueError, match="models separated by commas"):
         model_names(value)
 
 

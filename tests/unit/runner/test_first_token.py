@@ -50,7 +50,7 @@ async def test_a_server_that_loads_its_model_may_be_silent_before_the_first_toke
     calls = await desk.calls([late(), *ANSWERED], facts=facts, waits_for_load=True, **SHORT)
     assert await calls.ask(HELLO) == ANSWER
     said = [event.text for event in desk.events if isinstance(event, Noted)]
-    assert said == ["waiting for the first token, 0.05 s; it may take 5 s"]
+    assert said == ["waiting for the first token, 0.05 s so far, 5 s at most"]
     assert desk.names(Noted) == ["CallHeld", "CallSent", "AnswerStreamed", "CallSettled", "LimitsMeasured"]
 
 

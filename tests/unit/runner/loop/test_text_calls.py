@@ -109,7 +109,7 @@ async def test_call_beside_words_is_told_once_and_then_taken_if_it_only_reads(
     said, told = provider.heard[1].messages[-2:]
     assert (said.role, said.text) == ("assistant", text)
     assert (told.role, "It was not run" in told.text) == ("user", True)
-    assert ["telling it so, once" in one.text for one in diary.of(Noted)].count(True) == 1
+    assert ["asking it once for a real call" in one.text for one in diary.of(Noted)].count(True) == 1
 
 
 @pytest.mark.parametrize("text", BESIDE.values(), ids=BESIDE)
