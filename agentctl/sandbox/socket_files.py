@@ -28,7 +28,6 @@ _HEAD_BYTES = 64  # of the mount list, which begins with an id unique to the nam
 _MOST_ENTRIES = 60_000
 _MOST_SECONDS = 0.25
 _MOST_TABLES = 64  # of mount namespaces that are remembered
-_KNOWN_S = 1.0  # how long what was read of a process holds, if the process was as old by then: young ones change it
 _NEVER_WALKED = frozenset(
     {"proc", "sys", "dev", "run", "tmp", "home", "root", "boot", "usr", "bin", "sbin", "lib", "lib32", "lib64"}
 )
@@ -55,36 +54,14 @@ class SocketFiles:
         self._workspace = workspace
         self._walked: tuple[str, ...] | None = None
         self._relative: frozenset[str] = frozenset()
-        self._seen: dict[str, _Seen] = {}
 
     def find(self) -> set[str]:
         """Return the paths of all sockets with a listener now; links in them are not resolved."""
-        self._see()
-        candidates, relative = _read_lists({name: seen.spaces for name, seen in self._seen.items()})
+        candidates, relative = _read_lists(_namespaces_of_all())
         if self._walked is None or relative - self._relative:
             self._walked, self._relative = tuple(_walk((self._workspace, *_open_places()))), relative
         listed = {place for place in candidates if _is_socket(place)}
         return listed | {place for place in self._walked if place not in listed and is_bound(place)}
-
-    def _see(self) -> None:
-        """Read the namespaces of each process, this one first, unless they have just been read."""
-        now = time.monotonic()
-        names = ["self", *(entry for entry in os.listdir("/proc") if entry.isdigit())]  # noqa: PTH208 - hundreds
-        seen: dict[str, _Seen] = {}
-        for name in names:
-            known = self._seen.get(name)
-            if known is None or known.read_at - known.since < _KNOWN_S or now - known.read_at >= _KNOWN_S:
-                known = _Seen(now if known is None else known.since, now, _namespaces(name))
-            seen[name] = known
-        self._seen = seen
-
-
-class _Seen(NamedTuple):
-    """A process's network and mount namespaces, None if they cannot be read, and when it was first and last read."""
-
-    since: float
-    read_at: float
-    spaces: tuple[int, str] | None
 
 
 def is_bound(place: str) -> bool:
@@ -138,26 +115,40 @@ def _upwards(place: str) -> Iterator[str]:
     yield "/"
 
 
-def _read_lists(processes: Mapping[str, tuple[int, str] | None]) -> tuple[set[str], frozenset[str]]:
-    """Return candidates from the lists of all network namespaces, and the sockets bound by a relative path, by id.
+_Spaces = tuple[str, str]
+"""The network and the mount namespace of a process, each as an id of its own kind."""
 
-    ``processes`` are this one ("self") and all others, with their namespaces, None where those cannot be read.
+
+def _namespaces_of_all() -> dict[str, _Spaces | None]:
+    """Return the namespaces of this process ("self", the first) and of all others, None where they cannot be read.
+
+    They are read for each command: a process of any age may have just entered others.
     """
+    names = (name for name in os.listdir("/proc") if name.isdigit())  # noqa: PTH208 - hundreds
+    return {name: _namespaces(name) for name in ("self", *names)}
+
+
+def _read_lists(processes: Mapping[str, _Spaces | None]) -> tuple[set[str], frozenset[str]]:
+    """Return candidates from the lists of all network namespaces, and the sockets bound by a relative path, by id."""
     own = processes["self"]
-    views: dict[tuple[int, str], str] = {}
+    views: dict[_Spaces, list[str]] = {}
     for process, spaces in processes.items():
         if spaces is not None:
-            views.setdefault(spaces, process)
+            views.setdefault(spaces, []).append(process)
     folders: set[str] = set()
-    names: dict[int, frozenset[tuple[str, str]]] = {}
+    names: dict[str, frozenset[tuple[str, str]]] = {}
     candidates: set[str] = set()
     relative: set[str] = set()
     ours = mounts_of("self")
-    for (net, mounts), process in views.items():
+    for (net, mounts), inside in views.items():
         if net not in names:
-            names[net] = _read_names(process)
-        is_ours = own is not None and mounts == own[1]
-        theirs = () if is_ours or not names[net] else mounts_of(process)
+            lists = (listed for process in inside if (listed := _read_names(process)) is not None)
+            if (listed := next(lists, None)) is None:
+                continue  # all of them have ended
+            names[net] = listed
+        theirs: tuple[MountEntry, ...] = ()
+        if mounts != (own and own[1]) and names[net]:
+            theirs = next((table for process in inside if (table := mounts_of(process))), ())
         candidates |= _listed(names[net], theirs, ours)
         for number, name in names[net]:
             if not name.startswith("/"):
@@ -185,22 +176,28 @@ def _working_folders(processes: Iterable[str]) -> set[str]:
     return folders
 
 
-def _namespaces(process: str) -> tuple[int, str] | None:
+def _namespaces(process: str) -> _Spaces | None:
     """Return the ids of a process's network and mount namespaces; None if it is gone or hidden."""
+    try:
+        return os.readlink(f"/proc/{process}/ns/net"), os.readlink(f"/proc/{process}/ns/mnt")  # noqa: PTH115
+    except OSError:  # gone, or another user's process, whose lists are readable by all
+        pass
     try:
         net = os.stat(f"/proc/{process}/net/unix").st_ino  # noqa: PTH116 - its own for each namespace
     except OSError:
         return None
-    try:
-        return net, os.readlink(f"/proc/{process}/ns/mnt")  # noqa: PTH115
-    except OSError:  # another user's process; its mount list is readable by all
-        return net, _read_head(f"/proc/{process}/mountinfo")
+    return str(net), _read_head(f"/proc/{process}/mountinfo")
 
 
-def _read_names(process: str) -> frozenset[tuple[str, str]]:
-    """Return the sockets that the kernel lists for a process's network namespace: their ids and names."""
-    rows = (line.split(maxsplit=7) for line in read_lines(f"/proc/{process}/net/unix")[1:])
-    return frozenset((row[6], row[7]) for row in rows if len(row) == 8 and not row[7].startswith("@"))
+def _read_names(process: str) -> frozenset[tuple[str, str]] | None:
+    """Return the sockets that the kernel lists for a process's network namespace: their ids and names; None if the
+    process has ended.
+    """
+    lines = read_lines(f"/proc/{process}/net/unix")
+    rows = (line.split(maxsplit=7) for line in lines[1:])
+    return (
+        frozenset((row[6], row[7]) for row in rows if len(row) == 8 and not row[7].startswith("@")) if lines else None
+    )
 
 
 def _open_places() -> tuple[str, ...]:

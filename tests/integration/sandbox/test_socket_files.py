@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
-from agentctl.sandbox.socket_files import MountEntry, is_bound, translate_path
+from agentctl.sandbox.socket_files import MountEntry, SocketFiles, is_bound, translate_path
 from tests.integration.sandbox.conftest import REPOSITORY, USERS, Inside
+from tests.integration.sandbox.parts import wait_until
 
 LISTEN = """
 import os, socket, sys
@@ -74,6 +77,39 @@ def test_a_socket_whose_listener_is_elsewhere_cannot_be_called(inside: Inside, w
             listener.kill()
     assert told.stdout == "reached\n"
     assert answers[1]["stdout"] == "x.sock\n"
+
+
+ON_A_LINE = {
+    "an old process enters a new network": """read -r x; exec unshare --net /usr/bin/python3 -c "$0" "$1" streams""",
+    "the first process of a network ends": """/usr/bin/python3 -c "$0" "$1" streams & read -r x""",
+}
+
+
+@pytest.mark.needs("root", "unshare")
+@pytest.mark.parametrize("change", ON_A_LINE)
+def test_change_of_networks_between_two_commands_hides_no_socket(config: Path, change: str) -> None:
+    """The process has been there for longer than a second; one that has ended is not reaped."""
+    place, begins_apart = str(config / "x.sock"), change.startswith("the first")
+    find = SocketFiles(str(REPOSITORY / "tests/unit/ledger")).find
+    argv = [*(NEW_NETWORK if begins_apart else []), "sh", "-c", ON_A_LINE[change], LISTEN, place]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, text=True, start_new_session=True, stdin=pipe, stdout=pipe) as first:
+        assert first.stdin is not None
+        assert first.stdout is not None
+        try:
+            assert not begins_apart or first.stdout.readline() == "ready\n"
+            assert (place in find()) == begins_apart
+            time.sleep(1.1)
+            assert (place in find()) == begins_apart
+            first.stdin.write("\n")
+            first.stdin.flush()
+            if begins_apart:
+                wait_until(lambda: " Z " in Path(f"/proc/{first.pid}/stat").read_text())
+            else:
+                assert first.stdout.readline() == "ready\n"
+            assert place in find()
+        finally:
+            os.killpg(first.pid, signal.SIGKILL)
 
 
 @pytest.mark.needs("root")
