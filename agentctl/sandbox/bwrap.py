@@ -128,13 +128,11 @@ class Bwrap:
         self._open.close()
 
     def _stand_by(self) -> Standby:
-        """Return what the commands share, made anew if the guard was killed.
+        """Return what the commands share.
 
         Raises:
             OSError: the guard cannot be started.
         """
-        if self._standby is not None and not self._standby.guard.is_alive:
-            self.close()
         if self._standby is None:
             self._standby = self._open.enter_context(Standby(self._program, self._most_memory))
         return self._standby
@@ -229,24 +227,24 @@ class Bwrap:
     ) -> tuple[CommandResult, bool]:
         """Return bubblewrap's exit, and whether it reported the command's own exit."""
         workspace = self._config.workspace
-        mode = _mode_of(workspace)
-        try:
-            standby = self._stand_by()
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise ToolError(f"the command could not be started: {reason}") from error
-        data_kib = "" if standby.group.has_memory else str(data_bound(self._most_memory) // 1024)
-        calls = _system_calls(network=self._config.network, user_namespaces="--disable-userns" in self._known)
-        with ExitReport() as report:
-            gate = os.pipe()
+        with ExitStack() as opened:
+            try:
+                mode = _mode_of(workspace)
+                standby = self._stand_by()
+                report = opened.enter_context(ExitReport())
+                calls = _system_calls(network=self._config.network, user_namespaces="--disable-userns" in self._known)
+                if calls is not None:
+                    report.callback(os.close, calls)
+                gate = os.pipe()
+            except OSError as error:
+                reason = (error.strerror or str(error)).lower()
+                raise ToolError(f"the command could not be started: {reason}") from error
+            data_kib = "" if standby.group.has_memory else str(data_bound(self._most_memory) // 1024)
             argv = [self._program, "--json-status-fd", str(report.writer)]
             argv += bwrap_options(self._config, by.plan, self._known, protected)
             argv += [] if calls is None else ["--seccomp", str(calls)]
             argv += ["--args", str(gate[0]), "--", "/bin/sh", "-c", _FIRST, "sh", command, data_kib]
-            passed = [report.writer, gate[0]]
-            if calls is not None:
-                report.callback(os.close, calls)
-                passed.append(calls)
+            passed = [report.writer, gate[0], *([] if calls is None else [calls])]
             try:
                 result = await run_process(
                     argv,
@@ -280,6 +278,8 @@ class Bwrap:
         return protected, None
 
     def _prepare(self) -> _Prepared:
+        if self._standby is not None and not self._standby.is_fit:
+            self.close()
         plan = self._mount_plan()
         if self._config.read_only:
             return _Prepared(plan, None)

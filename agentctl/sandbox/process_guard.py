@@ -107,6 +107,7 @@ class SiblingGuard:
         if self.is_idle:
             self._process.kill()
         os.close(self._writer)  # a guard that is not idle starts to kill now
+        self._process.send_signal(signal.SIGCONT)  # it may have been stopped
         self._process.wait()
 
 

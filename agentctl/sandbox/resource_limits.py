@@ -13,6 +13,7 @@ which any running command is ended.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 import time
@@ -34,6 +35,7 @@ NO_MEMORY_GROUP = (
 )
 
 _NAME = "agentctl-"
+_MOST_KEPT = 8  # the part of a group's memory, an eighth, that earlier commands may leave in use
 _TRIES = 20  # times 10 ms: a process leaves its group a moment after it is gone
 _BINDING = frozenset({"pids.max", "memory.max", "memory.limit_in_bytes"})  # without these there is no limit
 MOST_GROWTH_BYTES = 4 * 1024**3  # of the workspace, by one command
@@ -52,6 +54,7 @@ class ControlGroup:
 
     def __init__(self, most_memory: int) -> None:
         made: dict[Path, Path] = {}  # by the folder above
+        self._most_memory = most_memory
         self._memory: Path | None = None
         self._killed = 0
         name = f"{_NAME}{os.getpid()}-{os.urandom(4).hex()}"
@@ -63,11 +66,34 @@ class ControlGroup:
                     self._memory = folder if controller == "memory" else self._memory
                     break
         self.folders = tuple(made.values())
+        self._holds = [hold for folder in self.folders if (hold := _hold(folder)) is not None]
+        for folder in self.folders:
+            _sweep(folder)
 
     @property
     def has_memory(self) -> bool:
         """Whether the memory of a process that enters is limited, as far as is known."""
         return self._memory is not None
+
+    @property
+    def is_fit(self) -> bool:
+        """Whether a further command is limited as the first one was.
+
+        Not if someone has removed the group while it was empty, nor if much of its memory is still in use, though no
+        process is left: files that were written to a file system in memory (the workspace can be in one) stay charged
+        to it, and so do the kernel's own records. Cached pages of a disk do not count, as the kernel gives them up.
+        """
+        if not all(os.path.exists(folder) for folder in self.folders):  # noqa: PTH110 - Path is slow
+            return False
+        return self._memory is None or self._count_kept(self._memory) <= self._most_memory // _MOST_KEPT
+
+    def _count_kept(self, folder: Path) -> int:
+        """Return the bytes that the group cannot give up."""
+        used = _text(folder / "memory.current") or _text(folder / "memory.usage_in_bytes")  # of version 2 and version 1
+        if not used.isdigit() or int(used) <= self._most_memory // _MOST_KEPT:
+            return 0
+        counts = dict(line.split(" ", 1) for line in _text(folder / "memory.stat").splitlines())
+        return int(used) - sum(int(counts.get(name, 0)) for name in ("active_file", "inactive_file"))
 
     def enter(self, process: int) -> None:
         """Put a process into the group, with all that it starts from then on."""
@@ -95,7 +121,9 @@ class ControlGroup:
         return 0
 
     def close(self) -> None:
-        """Remove the group once it is empty, after 0.2 s at most."""
+        """Remove the group once it is empty, after 0.2 s at most; a later group removes what is left."""
+        while self._holds:
+            os.close(self._holds.pop())
         for folder in self.folders:
             for _ in range(_TRIES):
                 try:
@@ -105,7 +133,6 @@ class ControlGroup:
                         time.sleep(0.01)
                         continue
                 break
-            _sweep(folder)
 
 
 def memory_bound() -> int:
@@ -153,13 +180,33 @@ def _make(folder: Path, *, is_new: bool, limits: tuple[tuple[str, int], ...]) ->
 
 
 def _sweep(made: Path) -> None:
-    """Remove the groups beside a group that killed processes left behind."""
+    """Remove the empty groups beside a group that killed processes left behind."""
     with suppress(OSError), os.scandir(made.parent) as entries:  # pathlib takes ten times as long
         for entry in entries:
             owner = entry.name.removeprefix(_NAME).partition("-")[0] if entry.name.startswith(_NAME) else ""
             if owner.isdigit() and not os.path.exists(f"/proc/{owner}"):  # noqa: PTH110
-                with suppress(OSError):
-                    os.rmdir(entry.path)  # noqa: PTH106
+                hold = _hold(Path(entry.path), fcntl.LOCK_EX)
+                if hold is not None:
+                    os.close(hold)
+                    with suppress(OSError):
+                        os.rmdir(entry.path)  # noqa: PTH106
+
+
+def _hold(folder: Path, how: int = fcntl.LOCK_SH) -> int | None:
+    """Lock a group until the returned file is closed; None if that fails.
+
+    Between two commands a group is empty, and its owner may have a process namespace in which its id is another one.
+    """
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, how | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        return None
+    return handle
 
 
 def _places(controller: str) -> Iterator[Path]:

@@ -35,6 +35,11 @@ class Standby:
         self.launcher = Launcher(program)
         self.group = ControlGroup(most_memory)
 
+    @property
+    def is_fit(self) -> bool:
+        """Whether it can serve a further command: nobody killed the guard, and the group limits as at first."""
+        return self.guard.is_alive and self.group.is_fit
+
     def __enter__(self) -> Self:
         return self
 

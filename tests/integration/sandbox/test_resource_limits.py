@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,16 @@ def test_every_folder_in_memory_that_can_be_written_has_a_size(own: Inside) -> N
 
 
 ALLOCATE = "python3 -c 'x = bytearray({})'"
+
+
+@pytest.mark.needs("sandbox", "Linux")
+async def test_files_in_memory_of_earlier_commands_take_none_from_a_later_one() -> None:
+    """A workspace may be in a file system in memory: its files stay charged to the group that wrote them."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as workspace:
+        bounded = await sandbox(Path(workspace), most_memory=64 * MIB)
+        ran = [await bounded.run(f"head -c 30M /dev/zero >{number} && echo whole", timeout=60) for number in range(4)]
+        bounded.close()
+    assert [(result.stdout, result.notes) for result in ran] == [("whole\n", ())] * 4
 
 
 @pytest.mark.needs("sandbox")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -19,7 +21,7 @@ from agentctl.sandbox.bwrap import Bwrap
 from agentctl.sandbox.mount_plan import SandboxConfig
 from agentctl.sandbox.process_guard import SiblingGuard
 from agentctl.sandbox.process_tree import MARKER
-from agentctl.sandbox.resource_limits import NO_MEMORY_GROUP
+from agentctl.sandbox.resource_limits import MOST_MEMORY_BYTES, NO_MEMORY_GROUP, ControlGroup
 from agentctl.sandbox.self_test import find_bwrap, options_of
 from agentctl.sandbox.standby import ExitReport
 from tests.integration.sandbox.parts import wait_until
@@ -75,6 +77,54 @@ async def test_copy_of_a_fork_ends_nothing_that_its_parent_uses(sandbox: Bwrap) 
     assert (await sandbox.run("echo on", timeout=60)).stdout == "on\n"
     assert (guards(), groups()) == first
     sandbox.close()
+
+
+async def test_group_that_someone_removed_is_made_anew_before_the_next_command(sandbox: Bwrap) -> None:
+    await sandbox.run("true", timeout=60)
+    removed = groups()
+    for folder in removed:
+        folder.rmdir()
+    inside = await sandbox.run("true", timeout=60)
+    assert inside.exit_code == 0
+    assert (len(groups()), set(groups()) & set(removed)) == (len(removed), set())
+    sandbox.close()
+
+
+@pytest.mark.needs("root", "unshare", "sandbox")
+def test_idle_group_outlives_an_agentctl_in_another_process_namespace() -> None:
+    """Its owner's id is none there, and without a command the group is empty."""
+    group = ControlGroup(MOST_MEMORY_BYTES)
+    other = "from agentctl.sandbox.resource_limits import ControlGroup as Group; Group(2**30).close()"
+    subprocess.run(["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", other], check=True)
+    there = [folder.exists() for folder in group.folders]
+    group.close()
+    assert all(there)
+    assert groups() == []
+
+
+@pytest.mark.needs("root", "sandbox")
+def test_group_of_a_killed_agentctl_is_removed_by_the_next_one_at_its_start() -> None:
+    killed = "from agentctl.sandbox.resource_limits import *; ControlGroup(2**30); os.kill(os.getpid(), 9)"
+    with subprocess.Popen([sys.executable, "-c", killed]) as process:
+        process.wait()
+    group = ControlGroup(MOST_MEMORY_BYTES)
+    left = list(Path("/sys/fs/cgroup").glob(f"**/agentctl-{process.pid}-*"))
+    group.close()
+    assert left == []
+
+
+def test_guard_that_was_stopped_is_ended_with_what_it_guards() -> None:
+    guard = SiblingGuard("mark")
+    state = Path("/proc", str(guard._process.pid), "stat")
+    os.kill(guard._process.pid, signal.SIGSTOP)
+    wait_until(lambda: ") T " in state.read_text())
+    end = threading.Thread(target=guard.__exit__)
+    end.start()
+    end.join(30)
+    has_ended = not end.is_alive()
+    guard._process.kill()
+    end.join()
+    assert has_ended
 
 
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM])
@@ -186,6 +236,27 @@ async def test_bubblewrap_waits_until_it_is_in_the_control_group(tmp_path: Path)
     with pytest.raises(ToolError, match="the sandbox could not be set up"):
         await sandbox.run("true", timeout=60)
     assert (f"agentctl-{os.getpid()}-" in where.read_text()) == (NO_MEMORY_GROUP not in sandbox.missing)
+
+
+async def test_too_few_open_files_are_told_and_none_stays_open(sandbox: Bwrap) -> None:
+    """However many a command gets before there are no more."""
+    await sandbox.run("true", timeout=60)
+    sandbox.close()
+    before, (soft, hard) = len(list(Path("/proc/self/fd").iterdir())), resource.getrlimit(resource.RLIMIT_NOFILE)
+    said, more = [], 0
+    while "ok\n" not in said:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before + more, hard))
+        try:
+            said.append((await sandbox.run("echo ok", timeout=60)).stdout)
+        except ToolError as error:
+            said.append(error.message)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            sandbox.close()
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
+        more += 1
+    assert len(said) > 5
+    assert all("too many open files" in words for words in said[:-1])
 
 
 def has_mark(file: Path, mark: bytes) -> bool:
