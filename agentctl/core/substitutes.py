@@ -45,12 +45,15 @@ class Substitute(NamedTuple):
 def dearest_of(prices: Sequence[Price]) -> Price:
     """Return one price that charges at least as much as each of ``prices``, for any usage and at worst.
 
-    It is the highest in each class, in each tier that any of them has. If that equals one of them, it is returned.
+    It is the highest in each class, in each tier that any of them has, with the service tiers of all. If that equals
+    one of them, it is returned.
     """
     steps = sorted({tier.above for price in prices for tier in price.tiers})
     tiers = tuple(Tier(above, _dearest_classes([price.at(above + 1) for price in prices])) for above in steps)
-    dearest = replace(_dearest_classes(prices), tiers=tiers)
-    return next((price for price in prices if same_amounts(price, dearest)), dearest)
+    served = tuple(dict.fromkeys(one for price in prices for one in price.service_tiers))
+    dearest = replace(_dearest_classes(prices), tiers=tiers, service_tiers=served)
+    same = (price for price in prices if price.service_tiers == served and same_amounts(price, dearest))
+    return next(same, dearest)
 
 
 def same_amounts(price: Price, other: Price) -> bool:

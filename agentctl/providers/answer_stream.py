@@ -55,6 +55,11 @@ class AnswerStream(AsyncIterator[Delta | Reported | Completion]):
         model = self._attempts[0].reader.model if self._attempts else None
         return None if model is None else redact(model, (self._key,))
 
+    @property
+    def begun(self) -> Completion | None:
+        """What the answer says of its bill so far, besides the tokens; None if there is no answer."""
+        return _bill_of(self._attempts[0].reader, self._key) if self._attempts else None
+
     def withdraw(self) -> Outcome:
         """Stop the request from leaving; return its outcome: unsent, refused or unknown."""
         return self._attempts[0].withdraw() if self._attempts else "unsent"
@@ -99,11 +104,18 @@ def is_complete(answer: CompletionBuilder, attempt: Attempt) -> bool:
 
 def build_completion(answer: CompletionBuilder, reader: UsageReader, key: str) -> Completion:
     """Return the completion of an answer that was read to its end; ``key`` is redacted."""
-    model = None if reader.model is None else redact(reader.model, (key,))
-    tier = "" if reader.tier in _USUAL_TIERS else redact(str(reader.tier), (key,))
-    reason = redact(reader.reason, (key,))
-    built = answer.build(usage=reader.usage, model=model, billed_nano=reader.billed_nano, fee=reader.fee, reason=reason)
+    bill, reason = _bill_of(reader, key), redact(reader.reason, (key,))
+    built = answer.build(
+        usage=reader.usage, model=bill.model, billed_nano=bill.billed_nano, fee=bill.fee, reason=reason
+    )
     reported = None
     if reader.usage is None and reader.reported is not None:
         reported = Reported(reader.reported, reader.flaw)
-    return replace(built, tier=tier, hour_writes=reader.hour_writes, reported=reported, fell=reader.fell)
+    return replace(built, tier=bill.tier, hour_writes=reader.hour_writes, reported=reported, fell=reader.fell)
+
+
+def _bill_of(reader: UsageReader, key: str) -> Completion:
+    """Return what an answer says of its bill, besides the tokens; ``key`` is redacted."""
+    model = None if reader.model is None else redact(reader.model, (key,))
+    tier = "" if reader.tier in _USUAL_TIERS else redact(str(reader.tier), (key,))
+    return Completion("", model=model, billed_nano=reader.billed_nano, fee=reader.fee, tier=tier)

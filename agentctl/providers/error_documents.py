@@ -68,6 +68,7 @@ _STATUS_OF: Mapping[str, int] = {
     "timeouterror": 504,
     "overloadederror": 529,
 }
+_OF_ANSWERS = ("choices", "candidates", "failed_generation")
 _THE_WINDOW = re.compile(
     r"(?:context length is|context limit: \d+ \+ \d+ >|tokens >|context size \(|tokens allowed \("
     r"|context length of(?: only)?|n_ctx[:=])\s*(\d{1,9})\b"
@@ -196,6 +197,12 @@ def status_of(document: Mapping[str, object]) -> int | None:
         elif isinstance(value, str) and (known := _STATUS_OF.get(re.sub(r"[^a-z]", "", value.lower()))):
             found.append(known)
     return next((status for status in found if status >= 500), found[0] if found else None)
+
+
+def holds_answer(document: Mapping[str, object] | None) -> bool:
+    """Return whether an error document holds an answer, or a part of one that the server could not use."""
+    places = (document, document.get("error")) if document else ()
+    return any(place.get(name) for place in places if isinstance(place, Mapping) for name in _OF_ANSWERS)
 
 
 def sizes_in(text: str) -> tuple[int | None, int | None]:

@@ -36,6 +36,7 @@ from agentctl.providers.error_documents import (
     ErrorContext,
     affordable_in,
     document_of,
+    holds_answer,
     is_page,
     rate_in,
     sizes_in,
@@ -71,6 +72,8 @@ _NO_CREDIT = re.compile(
     re.IGNORECASE,
 )
 _FILTERED = re.compile(r"content_policy|content_filter|content management policy|safety system", re.IGNORECASE)
+#: Of the server's own: what it says besides is no refusal.
+_FAULT = re.compile(r"internal|upstream|time(?:d[ -]?|[ -])?out|overload|unavailable|temporar|crash", re.IGNORECASE)
 _ABOUT_THE_KEY = re.compile(r"key|token|auth|credential|permission|denied|forbidden|access", re.IGNORECASE)
 _CHALLENGE = re.compile(
     rb"just a moment|attention required|checking your browser|cf-chl|challenge-platform|captcha|enable javascript",
@@ -80,6 +83,11 @@ _CHALLENGE = re.compile(
 
 async def explain_error(error: BaseException | None, attempt: Attempt, context: ErrorContext) -> AgentctlError:
     """Return our error for a failed attempt; where the model is wrong, with the models that the server has."""
+    reader = attempt.reader
+    if attempt.is_error and (document := document_of(attempt.body)) is not None:
+        reader.read_refusal(document, reader.error_in(document))
+    elif reader.error is not None and not reader.spoken:
+        await attempt.finish()  # it is a refusal only if no answer follows
     found = translate_error(error, attempt, context)
     if isinstance(found, ModelGone) and not isinstance(found, AddressGone):
         hint = await anyio.to_thread.run_sync(context.served, abandon_on_cancel=True)
@@ -142,7 +150,8 @@ def _refusal(attempt: Attempt, context: ErrorContext) -> ProviderError:
     status, body = attempt.status or 0, attempt.body
     document, said = document_of(body), words_in(body)
     is_complete = attempt.ended and (document is not None or is_page(body) or bool(said))
-    free = attempt.is_free_refusal or (is_complete and status in _FREE_BY_DOCUMENT)
+    is_free = status in _FREE_BY_DOCUMENT and not attempt.reader.has_counts and not holds_answer(document)
+    free = attempt.is_free_refusal or (is_complete and is_free)
     challenged = "challenge" in attempt.headers.get("cf-mitigated", "") or "x-amzn-waf-action" in attempt.headers
     answer = _Answer(
         status,
@@ -294,7 +303,8 @@ def _stream_error(attempt: Attempt, document: Mapping[str, object], context: Err
     quoted = context.quote(said) or "an error in mid-answer"
     if status is None:
         return ProviderUnavailable(f"{context.provider} interrupted its answer: {quoted}", hint="try again later")
-    free = not begun and (status in _FREE_BY_DOCUMENT or status in FREE_BY_STATUS)
+    is_whole = (attempt.ended or attempt.reader.over) and not begun and not holds_answer(document)
+    free = is_whole and (status in _FREE_BY_DOCUMENT or status in FREE_BY_STATUS)
     clamp = attempt.terms.max_output_tokens
     answer = _Answer(status, text, said, "no" if free else "unknown", attempt.headers, clamp, document)
     error = _error_for(answer, context)
@@ -306,7 +316,9 @@ def _stream_error(attempt: Attempt, document: Mapping[str, object], context: Err
 
 def _status_meant(text: str) -> int | None:
     """Return the status that an error document without one means by its words, None if they say nothing."""
-    meant = ((_TOO_LONG, 400), (_NO_CREDIT, 402), (_NO_QUOTA, 429), (_NO_MODEL, 404), (_FILTERED, 400), (_INVALID, 422))
+    meant = [(_TOO_LONG, 400), (_NO_CREDIT, 402), (_FILTERED, 400), (_INVALID, 422)]
+    if not _FAULT.search(text):
+        meant += [(_NO_QUOTA, 429), (_NO_MODEL, 404)]
     return next((status for words, status in meant if words.search(text)), None)
 
 

@@ -305,13 +305,15 @@ class RemoteProvider(LLMProvider):
                         yield KeepAlive("")
                 await attempt.finish()
             except Exception as error:
+                failure = await self._failure(error, attempt)
                 if reader.reported is not None:
                     yield Reported(reader.reported)
-                raise await self._failure(error, attempt) from error
+                raise failure from error
             if reader.error is not None or not is_complete(answer, attempt):
+                failure = await self._failure(None, attempt)
                 if reader.reported is not None:
                     yield Reported(reader.reported)
-                raise await self._failure(None, attempt)
+                raise failure
         finally:
             count_names(self.unknown, answer.unknown)
             with anyio.move_on_after(HANG_UP_S, shield=True):

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 RESPONSES: FieldTable = dict(OPENAI) | {
     path.replace("prompt_tokens", "input_tokens").replace("completion_tokens", "output_tokens"): kind
     for path, kind in OPENAI.items()
+    if path != "input_tokens"  # it counts what was cached, too
 }
 #: Events that hold no part of an answer, whatever they repeat of the request.
 _BEFORE = frozenset({"response.created", "response.queued", "response.in_progress", "keepalive"})
@@ -49,10 +50,12 @@ class ResponsesReader(OpenAIReader):
         if output or (not response and end != "failed" and not _is_empty(kind, event)):
             self.spoken = True
             self._note_answer()
+        error = self.error_in(event)
         if not self.finished:  # an answer that was whole stays one
-            self.error = self.error or self.error_in(event)
-        self.spoken = self.spoken or bool(usage)
+            self.error = self.error or error
         self._report(usage)
+        self.read_refusal(event, error)
+        self.spoken = self.spoken or bool(usage) or self.has_counts
         for item in (*output, mapping_of(event.get("item"))):
             if (name := text_of(item.get("type"))) in HOSTED:
                 self._fees[name] = "1"

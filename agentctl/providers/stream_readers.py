@@ -23,8 +23,12 @@ from agentctl.providers.usage_fields import (
     OLLAMA,
     OPENAI,
     FieldTable,
+    cache_writes,
+    input_with_caches,
+    larger,
     number_of,
     read_block,
+    with_rest,
 )
 from agentctl.providers.wires.exchange import worse_reason
 
@@ -34,6 +38,7 @@ _ENVELOPE = frozenset(
     | {"model", "modelVersion", "provider", "system_fingerprint", "service_tier"}
 )
 _USAGES = ("usage", "usageMetadata", "usage_metadata", "token_usage", "tokenUsage")
+_OF_ANSWERS = frozenset({"role", "content", "thinking", "tool_calls"})  # what a message of a model has
 _BARE_ERRORS = ("detail", "message", "errors")  # of FastAPI, and of gateways
 
 
@@ -102,6 +107,11 @@ class UsageReader(ABC):
         return next((f"{count} {name}" for name, count in self._fees.items()), None)
 
     @property
+    def has_counts(self) -> bool:
+        """Whether anything was reported that may be billed; zeros are nothing."""
+        return bool(self._flaw or self._fees or self.billed_nano or any(self._counts.values()))
+
+    @property
     def hour_writes(self) -> int:
         """The tokens among the cache writes that last an hour."""
         return self._most().get("hour writes", 0)
@@ -114,6 +124,14 @@ class UsageReader(ABC):
         if not self.finished:  # an answer that was whole stays one
             self.error = self.error or error
         self._read_event(event)
+        self.read_refusal(event, error)
+        self.spoken = self.spoken or self.has_counts
+
+    def read_refusal(self, document: Mapping[str, object], error: Mapping[str, object] | None) -> None:
+        """Read the usage that stands in a document with an error, if it is one."""
+        for place in () if error is None else (document, error):
+            for name in _USAGES:
+                self._report(place.get(name))
 
     def error_in(self, event: Mapping[str, object]) -> Mapping[str, object] | None:
         """Return the error document that an event is or holds, None if there is none."""
@@ -126,7 +144,9 @@ class UsageReader(ABC):
 
     def _is_bare_error(self, event: Mapping[str, object]) -> bool:
         """Return whether an event is an error document that does not call itself one."""
-        return "choices" not in event and "usage" not in event and any(event.get(name) for name in _BARE_ERRORS)
+        said = _as_mapping(event.get("message"))
+        is_answer = "choices" in event or "usage" in event or not said.keys().isdisjoint(_OF_ANSWERS)
+        return not is_answer and any(event.get(name) for name in _BARE_ERRORS)
 
     @abstractmethod
     def _read_event(self, event: Mapping[str, object]) -> None:
@@ -158,9 +178,9 @@ class UsageReader(ABC):
         self._flaw = self._flaw or found.flaw
         self._fees |= found.fees
         self.fell |= any(count < self._counts.get(name, 0) for name, count in found.counts.items())
-        self._counts = _larger(self._counts, found.counts)
+        self._counts = larger(self._counts, found.counts)
         classes = self._derive(found.counts)
-        self._classes = _larger(self._classes, classes)
+        self._classes = larger(self._classes, classes)
         if "output" in classes and (classes["output"] or not self._has_answered):
             self._is_behind = False
 
@@ -170,7 +190,7 @@ class UsageReader(ABC):
         self.billed_nano = max(nano, self.billed_nano or 0)
 
     def _most(self) -> Mapping[str, int]:
-        return _larger(self._classes, self._derive(self._counts))
+        return larger(self._classes, self._derive(self._counts))
 
 
 class OpenAIReader(UsageReader):
@@ -202,13 +222,14 @@ class OpenAIReader(UsageReader):
     def _derive(self, counts: Mapping[str, int]) -> Mapping[str, int]:
         """Return the classes; tokens that only the total counts (reasoning, at some providers) are output."""
         found = {name: counts[name] for name in ("input", "output", "cached", "reasoning") if name in counts}
+        if "cache read" in counts:
+            found["cached"] = max(counts["cache read"], found.get("cached", 0))
+        if "input" not in counts and "input tokens" in counts:
+            found["input"] = input_with_caches(counts)
         if "candidates" in counts or "thoughts" in counts:  # Gemini's names: neither is among the other
             found["reasoning"] = max(counts.get("thoughts", 0), counts.get("reasoning", 0))
             found["output"] = max(counts.get("candidates", 0) + counts.get("thoughts", 0), counts.get("output", 0))
-        beyond = counts.get("total", 0) - counts.get("input", 0)
-        if "input" in counts and beyond > 0:
-            found["output"] = max(beyond, found.get("output", 0))
-        return found | _writes(counts)
+        return with_rest(found, counts) | cache_writes(counts)
 
 
 class OpenRouterReader(OpenAIReader):
@@ -267,16 +288,16 @@ class AnthropicReader(UsageReader):
             found = [read_block(turn, self.table) for turn in turns]
             names = {name for turn in found for name in turn.counts}
             sums = {name: sum(turn.counts.get(name, 0) for turn in found) for name in names}
-            self._counts = _larger(self._counts, sums)
+            self._counts = larger(self._counts, sums)
             self._flaw = self._flaw or next((turn.flaw for turn in found if turn.flaw), "")
             self._fees |= {name: fee for turn in found for name, fee in turn.fees.items()}
 
     def _derive(self, counts: Mapping[str, int]) -> Mapping[str, int]:
         """Return the classes; the reported input leaves out what was read from caches and written to them."""
-        found = {name: counts[name] for name in ("cached", "output") if name in counts} | _writes(counts)
+        found = {name: counts[name] for name in ("cached", "output") if name in counts} | cache_writes(counts)
         if "uncached" in counts:
             found["input"] = counts["uncached"] + found.get("cached", 0) + found.get("written", 0)
-        return found
+        return with_rest(found, counts)
 
 
 class OllamaReader(UsageReader):
@@ -302,7 +323,7 @@ class OllamaReader(UsageReader):
             self.over = True
 
     def _derive(self, counts: Mapping[str, int]) -> Mapping[str, int]:
-        return counts
+        return with_rest(counts, counts)
 
 
 class GeminiReader(UsageReader):
@@ -330,17 +351,6 @@ class GeminiReader(UsageReader):
 
 
 _OLLAMA_COUNTS = frozenset(name for name, kind in OLLAMA.items() if kind in ("input", "output", "cached"))
-
-
-def _writes(counts: Mapping[str, int]) -> dict[str, int]:
-    """Return the cache writes: the reported total, or the sum of the counts by lifetime if that is larger."""
-    hour = counts.get("written for an hour", 0)
-    written = max(counts.get("written", 0), counts.get("written for minutes", 0) + hour)
-    return {"written": written, "hour writes": hour}
-
-
-def _larger(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
-    return {name: max(one.get(name, 0), other.get(name, 0)) for name in one.keys() | other.keys()}
 
 
 def _has_content(choice: Mapping[str, object]) -> bool:

@@ -40,7 +40,7 @@ _MOST_QUOTED = 60
 OPENAI: FieldTable = MappingProxyType(
     {
         "prompt_tokens": "input",
-        "input_tokens": "input",
+        "input_tokens": "input tokens",
         "completion_tokens": "output",
         "output_tokens": "output",
         "total_tokens": "total",
@@ -61,11 +61,11 @@ OPENAI: FieldTable = MappingProxyType(
         "prompt_cache_hit_tokens": "cached",
         "cached_tokens": "cached",
         "num_cached_tokens": "cached",
-        "cache_read_input_tokens": "cached",
+        "cache_read_input_tokens": "cache read",
         "prompt_tokens_details.cache_write_tokens": "written",
         "prompt_tokens_details.cache_creation_tokens": "written",
         "prompt_tokens_details.cache_creation_input_tokens": "written",
-        "cache_creation_input_tokens": "written",
+        "cache_creation_input_tokens": "cache creation",
         "prompt_tokens_details.cache_creation_token_details.ephemeral_5m_input_tokens": "written for minutes",
         "prompt_tokens_details.cache_creation_token_details.*": "written for an hour",
         "prompt_tokens_details.cache_creation.ephemeral_5m_input_tokens": "written for minutes",
@@ -129,7 +129,7 @@ ANTHROPIC: FieldTable = MappingProxyType(
         "output_tokens": "output",
         "prompt_tokens": "uncached",  # of gateways; what was cached may be counted twice, and never too little
         "completion_tokens": "output",
-        "total_tokens": PART,
+        "total_tokens": "total",
         "prompt_tokens_details": PART,
         "completion_tokens_details": PART,
         "output_tokens_details": PART,
@@ -160,7 +160,7 @@ OLLAMA: FieldTable = MappingProxyType(
         "eval_count": "output",
         "prompt_tokens": "input",  # these of gateways
         "completion_tokens": "output",
-        "total_tokens": PART,
+        "total_tokens": "total",
         "total_duration": HARMLESS,
         "load_duration": HARMLESS,
         "prompt_eval_duration": HARMLESS,
@@ -258,6 +258,37 @@ def read_block(block: Mapping[str, object], table: FieldTable) -> Block:
             if not number.is_whole:
                 flaw = flaw or f"{_name(field.path, table)} is not a count of tokens: {_quote(field.value)}"
     return Block(counts, fees, flaw)
+
+
+def cache_writes(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return the cache writes: the reported total, or the sum of the counts by lifetime if that is larger."""
+    hour = counts.get("written for an hour", 0)
+    whole = max(counts.get("written", 0), counts.get("cache creation", 0))
+    written = max(whole, counts.get("written for minutes", 0) + hour)
+    return {"written": written, "hour writes": hour}
+
+
+def with_rest(classes: Mapping[str, int], counts: Mapping[str, int]) -> dict[str, int]:
+    """Return the classes, with the tokens that only the total counts as output."""
+    beyond = counts.get("total", 0) - classes.get("input", 0)
+    found = dict(classes)
+    if "input" in classes and beyond > 0:
+        found["output"] = max(beyond, classes.get("output", 0))
+    return found
+
+
+def input_with_caches(counts: Mapping[str, int]) -> int:
+    """Return all input of a report with Anthropic's names in another format.
+
+    Their input leaves out what caches held, unless the total says that it does not.
+    """
+    bare = counts["input tokens"]
+    is_all = 0 < counts.get("total", 0) <= bare + counts.get("output", 0)
+    return bare if is_all else bare + counts.get("cache read", 0) + cache_writes(counts)["written"]
+
+
+def larger(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return {name: max(one.get(name, 0), other.get(name, 0)) for name in one.keys() | other.keys()}
 
 
 def _fields(block: Mapping[str, object], table: FieldTable, path: str, depth: int) -> Iterator[_Field]:

@@ -209,12 +209,14 @@ class AttemptSettler:
         self._basis = self._basis.without_report()
         fault = sent.failed or isinstance(error, ProviderError)
         reported = None if sent.reported is None else Reported(sent.reported)
-        begun = Completion("".join(sent.pieces), reported=reported, model=sent.model)
+        begun = replace(sent.begun or Completion(""), text="".join(sent.pieces), reported=reported, model=sent.model)
         least = least_charge(begun, hold, facts, self._price_of)
-        substitute = substitute_of(facts, sent.model, self._price_of)
-        left = await self._leave_in_doubt(hold, Doubt(reason_line(error), sent.ran_past, fault, least, substitute))
+        substitute = substitute_of(facts, sent.model, self._price_of, tier=begun.tier)
+        has_fee = begun.fee is not None
+        doubt = Doubt(reason_line(error), sent.ran_past or has_fee, fault, least, substitute)
+        left = await self._leave_in_doubt(hold, doubt)
         await self._report_substitute(substitute, hold, facts)
-        if left.overrun and isinstance(error, Exception):
+        if (left.overrun or has_fee) and isinstance(error, Exception):
             raise self._overrun(hold, left, begun, facts, least, substitute) from error
 
     def _is_free(self, facts: ModelFacts, outcome: Outcome, error: BaseException) -> bool:

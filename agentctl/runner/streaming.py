@@ -57,7 +57,8 @@ class AttemptProgress:
 
     ``failed``: the provider raised; ``ran_past``: it exceeded its clamp, and was cut off. ``outcome`` is the request's
     outcome if no answer came, once ``read_stream`` has ended; ``reported`` is the usage reported so far. ``model`` is
-    the one that answers, if the provider names it before the end. ``silent_s``: it was silent for so many seconds.
+    the one that answers, if the provider names it before the end, and ``begun`` has what else the answer said of its
+    bill besides tokens. ``silent_s``: it was silent for so many seconds.
     """
 
     completion: Completion | None = None
@@ -69,6 +70,7 @@ class AttemptProgress:
     pieces: list[str] = field(default_factory=list)
     reported: Usage | None = None
     model: str | None = None
+    begun: Completion | None = None
     silent_s: float | None = None
 
 
@@ -119,7 +121,7 @@ async def read_stream(
                 await _read(stream, request, sent, timeouts, _Pieces(provider, request, sent, emit))
             finally:
                 await _hang_up(stream)
-                sent.outcome, sent.model = _withdraw(stream), _model_of(stream)
+                sent.outcome, sent.model, sent.begun = _withdraw(stream), _model_of(stream), _begun_of(stream)
     except TimeoutError as error:
         raise _late(provider.facts, sent, timeouts) from error
     if sent.ran_past:
@@ -323,6 +325,12 @@ def _model_of(stream: AsyncIterator[Delta | Reported | Completion]) -> str | Non
     except Exception:  # noqa: BLE001 - code of other packages
         return None
     return model if isinstance(model, str) else None
+
+
+def _begun_of(stream: AsyncIterator[Delta | Reported | Completion]) -> Completion | None:
+    """Return what an answer says of its bill so far, None if the provider does not say."""
+    found = getattr(stream, "begun", None)
+    return found if isinstance(found, Completion) else None
 
 
 def _withdraw(stream: AsyncIterator[Delta | Reported | Completion]) -> Outcome:

@@ -180,7 +180,8 @@ class Answering:
         self._read.append(asked.messages)
         pieces = wire.pieces(asked, speech) if asked.stream else _eighths(wire.whole(asked, speech))
         if answer.garbage is not None:
-            pieces = [Piece(answer.garbage)]
+            events = answer.garbage.splitlines(keepends=True) if answer.gap_s else [answer.garbage]
+            pieces = list(map(Piece, events))
         told = {"report": speech.tokens, "twice": speech.tokens, "falls": speech.tokens, "absurd": ABSURD}
         reported = told.get(answer.usage)
         for already in range(answer.billed):

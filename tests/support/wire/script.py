@@ -33,8 +33,8 @@ class Answer:
     values, "negative" and "absurd" numbers that are whole and cannot be.
     ``cut_after`` (bytes of the body) and ``cut_at`` close the connection there; ``clean_cut`` ends the body properly
     instead, before the finish unless ``cut_at`` says where. ``stall`` sends half (or up to ``cut_at``) and then nothing
-    until the client goes. ``garbage`` is sent as the body. It is billed in full whatever happens, as ``bill_nano`` if
-    that is set, and ``billed`` times.
+    until the client goes. ``garbage`` is sent as the body, line by line if there is a ``gap_s``. It is billed in full
+    whatever happens, as ``bill_nano`` if that is set, and ``billed`` times.
     """
 
     text: str = ""

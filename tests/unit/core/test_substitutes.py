@@ -73,6 +73,14 @@ def test_a_tier_of_one_price_is_at_least_the_whole_price_of_the_other() -> None:
     assert (mixed.input, mixed.output, mixed.source) == (Decimal("2.5"), Decimal(99), "cheap and dear")
 
 
+def test_dearest_price_has_the_service_tiers_of_all() -> None:
+    """A request that names none may be served in any of them, whichever model answers."""
+    served = replace(CHEAP, service_tiers=(replace(DEAR, output=Decimal(200)),))
+    for prices in ([served, DEAR], [DEAR, served], [CHEAP, served]):
+        assert dearest_of(prices).dearest_output == 200
+    assert dearest_of([served, CHEAP]) is served
+
+
 @pytest.mark.parametrize(
     ("asked", "answered"),
     [
