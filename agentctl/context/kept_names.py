@@ -1,4 +1,4 @@
-"""Find the names in messages that a later turn may need again, to the letter: identifiers, paths, numbers. Pure."""
+"""Find the names in messages that a later turn may need again, verbatim: identifiers, paths, numbers. Pure."""
 
 from __future__ import annotations
 

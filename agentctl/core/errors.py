@@ -17,7 +17,7 @@ AgentctlError                   status (the name of the exit code), message, hin
 │   │   ├── Silent                  a server of this host took too long: again would take as long
 │   │   └── Rejected                a request that will never be accepted
 │   │       ├── ParameterRefused    one of its parameters was: asked again without it
-│   │       └── CannotBeLimited 2   usage: it takes no limit on an answer
+│   │       └── CannotBeLimited 2   usage: the length of its answers cannot be limited
 │   ├── Refused                 1   failed: the provider refuses the question (content filter)
 │   ├── ContextOverflow         7   context
 │   ├── ModelGone               69  model_gone

@@ -73,7 +73,7 @@ class ToolCount(NamedTuple):
 
 
 class Takeover(NamedTuple):
-    """A fallback (``taken``) that went on with a run after ``failed`` did: the kind and text of its error."""
+    """A fallback (``taken``) that took over a run after ``failed`` failed: the kind and text of its error."""
 
     failed: str
     kind: str
@@ -118,7 +118,7 @@ class RunResult:
     the run, ``limits`` how much of each is used. ``input`` is the data that was taken beside the task, ``warnings`` is
     what the user was warned of. ``changed_files_run_later`` are files that the run made or changed and
     that other programs run or obey later; each is named once. ``client`` sent the requests: "lean", "litellm", or None
-    for a model that has none. ``fallbacks`` went on where the provider failed; ``provider`` and
+    for a model that has none. ``fallbacks`` took over where the provider failed; ``provider`` and
     ``model`` are those that were chosen.
 
     >>> from agentctl import DockerAgent, ScriptedProvider

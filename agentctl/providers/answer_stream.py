@@ -84,7 +84,7 @@ class ReasoningHabit:
         return Tentative(text) if answer.is_unsure and not answer.said.reasoning else Delta(text)
 
     def finish(self, answer: CompletionBuilder, completion: Completion) -> Iterator[Delta | Completion]:
-        """Yield what has waited for the end of an answer, and the whole, from which the habit is learned."""
+        """Yield the text held back until the end of an answer, then the whole; learn from it how answers begin."""
         if answer.rest or answer.said.restarts:
             yield self.delta(answer.rest, answer)
         if answer.said.began_inside or completion.text:

@@ -122,7 +122,7 @@ def proxy_refusal(status: int, said: str, context: ErrorContext) -> _Reason:
     if status in (401, 407):  # tinyproxy's word for a wrong password is 401
         place = urlsplit(proxy_for(context.base_url) or "").netloc.rpartition("@")[2] or "HOST:PORT"
         has_user = "@" in (proxy_for(context.base_url) or "")
-        why = "does not accept its user name and password" if has_user else "wants a user name and a password"
+        why = "does not accept its user name and password" if has_user else "requires a user name and a password"
         return _Reason(f"the proxy {proxy} {why} ({said})", f"export {name}=http://USER:PASSWORD@{place}", True)
     if status in (400, 403, 404, 405):
         allow = f"allow {host} in the proxy, or go past it: export NO_PROXY={host}"
@@ -203,7 +203,7 @@ def certificate_reason(
     if code == _X509_EXPIRED:
         return (
             f"the certificate of {whose} has expired",
-            "renew it on the server; if it is valid, check this clock: date",
+            "renew it on the server; if it is valid, check the clock of this machine: date",
         )
     if code == _X509_NOT_YET:
         return f"the certificate of {whose} is not valid yet", "check the clock of this machine: date"
@@ -212,10 +212,10 @@ def certificate_reason(
             f"the certificate is not for {whose}: {reason}",
             "check the address: use a name that is in the certificate",
         )
-    hint = "set SSL_CERT_FILE to a PEM file with the authority that signed it"
+    hint = "set SSL_CERT_FILE to a PEM file with the certificate of the authority that signed it"
     if is_through_proxy:
-        hint += " (of the proxy, if it opens TLS)"
-    return f"the certificate of {whose} is signed by no authority that is trusted here: {reason}", hint
+        hint += " (the proxy's own, if it decrypts TLS)"
+    return f"the certificate of {whose} is signed by an authority that is not trusted here: {reason}", hint
 
 
 def safe_reason(error: ssl.SSLCertVerificationError) -> str:

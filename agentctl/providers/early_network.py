@@ -91,7 +91,7 @@ class EarlyStream(httpcore.AsyncNetworkStream):
                     server_side=False,
                     hostname=server_hostname,
                     ssl_context=ssl_context,
-                    standard_compatible=False,  # common servers end without a goodbye
+                    standard_compatible=False,  # common servers close without close_notify
                 )
         except BaseException:
             with anyio.CancelScope(shield=True):

@@ -111,7 +111,8 @@ def translate_error(error: BaseException | None, attempt: Attempt, context: Erro
         return _stream_error(attempt, attempt.reader.error, context)
     if type(attempt.broken).__name__ == "DecodingError":
         return Rejected(
-            f"{context.provider}: {attempt.broken}", hint="check what stands between this machine and the provider"
+            f"{context.provider}: {attempt.broken}",
+            hint="check the proxies and gateways between this machine and the provider",
         )
     if attempt.broken is None and attempt.status is not None and attempt.reader.events == 0:
         return ProviderUnavailable(
@@ -250,7 +251,7 @@ def _page_error(answer: _Answer, quoted: str, context: ErrorContext) -> Provider
     status, proxy = answer.status, proxy_for(context.base_url)
     said = quoted if str(status) in quoted else f"{quoted} (HTTP {status})"
     place = context.base_url or f"the address of {context.provider}"
-    hint = f"check what stands between this machine and {place}"
+    hint = f"check the proxies and gateways between this machine and {place}"
     if proxy and context.base_url.startswith("http://"):
         who = f"the proxy {format_value(proxy)}, or a server behind it,"
     else:
@@ -263,7 +264,7 @@ def _page_error(answer: _Answer, quoted: str, context: ErrorContext) -> Provider
         message = f"{who} rejects requests of this size: {said}"
         hint = "raise its limit (nginx: client_max_body_size 32m;), or lower MAX_CONTEXT_TOKENS"
     elif status == 400 and "HTTPS port" in answer.said:
-        message, hint = f"{who} wants TLS: {said}", f"use https:// in place of http:// in {place}"
+        message, hint = f"{who} requires TLS: {said}", f"use https:// in place of http:// in {place}"
     elif status == 401:
         kind, message, hint = AuthFailed, f"{who} asks for a key or a password: {said}", key_hint(context)
     elif status in (404, 405):

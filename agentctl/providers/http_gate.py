@@ -174,7 +174,7 @@ class Attempt:
         return False
 
     async def finish(self) -> None:
-        """Read what a client leaves of the body; the end of it is waited for in peace, so that nothing is in doubt."""
+        """Read what the client left of the body, shielded near its end, so that the cost is not in doubt."""
         while await self.read_late():
             self.events.clear()  # nobody takes them any more
         if self._tap is None or self.ended:

@@ -311,7 +311,7 @@ def _late(facts: ModelFacts, sent: AttemptProgress, timeouts: StreamTimeouts) ->
     billed: Billed = "no" if sent.outcome == "refused" else "unknown"
     if sent.silent_s is None or sent.silent_s >= timeouts.whole_s:
         said = f"{name} did not finish its answer in {timeouts.whole_s:g} s"
-        faster = "choose a smaller model, or a shorter --max-output-tokens"
+        faster = "choose a smaller model, or lower --max-output-tokens"
         return raised(said, hint=faster if is_ours else "try again", billed=billed)
     said = f"{name} sent nothing for {sent.silent_s:g} s"
     hint = "raise --llm-timeout, or check what the server is doing" if is_ours else "try again, or raise --llm-timeout"

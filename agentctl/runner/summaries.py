@@ -19,7 +19,7 @@ _SHARE = 12  # a summary has at most a twelfth of the context budget, even if it
 _GAIN = 4  # a quarter of the room must be new since the last cut, to keep summaries rare
 _LEAST = 100  # tokens: a shorter summary is not better than agentctl's own lines
 _MOST_FAILURES = 2
-NO_SUMMARY = "no summary was asked for, and a few lines replace the removed messages"
+NO_SUMMARY = "no summary was requested, and short notes replace the removed messages"
 _BYTES_PER_TOKEN = 8  # at most: the bound of the next request counts bytes, and a token can be many spaces
 _REQUEST = (
     "Stop here for once: the conversation no longer fits, and its older part will be removed. Write down what must not "
@@ -86,7 +86,7 @@ class Summarizer:
         if not cutting.sent:
             return "there is no request to continue"
         if replaced < 2 * (_LEAST if self.always else self._most):
-            return f"it removes only {replaced:,} tokens" if replaced else "it removes no whole message"
+            return f"the cut removes only {replaced:,} tokens" if replaced else "the cut removes no whole message"
         if measure.request(cutting.sent, cutting.tools) > room:
             return "the last request leaves no room for one in the context"
         if not self.always and (cutting.again or cutting.grown < room // _GAIN):  # few and useful

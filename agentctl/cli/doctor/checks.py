@@ -95,7 +95,7 @@ def check_key(loaded: Loaded, choice: ProviderChoice) -> tuple[Finding, ...]:
 
 
 def check_fallbacks(loaded: Loaded, choice: ProviderChoice) -> tuple[Finding, ...]:
-    """Report which fallbacks would go on with a run, and which cannot; a wrong name keeps a run from starting."""
+    """Report which fallbacks could take over a run, and which cannot; a wrong name keeps a run from starting."""
     from agentctl.providers.fallback_choice import choose_fallbacks  # most users have none
 
     try:

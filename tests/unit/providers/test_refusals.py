@@ -101,12 +101,15 @@ CASES = {
     ),
     "405": Case(Fault(405, body=b'{"detail":"Method Not Allowed"}'), Rejected, "Method Not Allowed"),
     "400 page": Case(
-        Fault(400, body=page("400 Bad Request")), Rejected, "web server in front of", "check what stands between"
+        Fault(400, body=page("400 Bad Request")),
+        Rejected,
+        "web server in front of",
+        "check the proxies and gateways between",
     ),
     "400 of a port with TLS": Case(
         Fault(400, body=page("400 The plain HTTP request was sent to HTTPS port")),
         Rejected,
-        "wants TLS",
+        "requires TLS",
         "use https://",
     ),
     "413 page": Case(

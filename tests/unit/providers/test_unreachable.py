@@ -75,7 +75,7 @@ async def test_certificate_that_is_not_trusted_is_final(certificate: Certificate
     with Host(tls=certificate.tls) as host:
         error = await failure_of(OpenAIProvider("gpt-4o", api_key=KEY, base_url=f"{host.url}/v1"))
     assert type(error) is Unreachable
-    assert error.message.endswith("no authority that is trusted here: self-signed certificate")
+    assert error.message.endswith("an authority that is not trusted here: self-signed certificate")
     assert "SSL_CERT_FILE" in error.hint
 
 
@@ -146,10 +146,10 @@ CERTIFICATES = {
     "unknown authority": (
         20,
         "unable to get local issuer certificate",
-        "no authority that is trusted",
+        "an authority that is not trusted",
         "SSL_CERT_FILE",
     ),
-    "self-signed": (18, "self-signed certificate", "no authority that is trusted here: self-s", "SSL_CERT_FILE"),
+    "self-signed": (18, "self-signed certificate", "an authority that is not trusted here: self-s", "SSL_CERT_FILE"),
 }
 
 
@@ -197,8 +197,8 @@ async def test_proxy_that_cannot_be_used_names_its_variable(monkeypatch: pytest.
 
 
 PROXIES = {
-    "407": (b"HTTP/1.1 407 Proxy Authentication Required", "wants a user name and a password (407", True),
-    "401": (b"HTTP/1.1 401 Unauthorized", "wants a user name and a password (401", True),
+    "407": (b"HTTP/1.1 407 Proxy Authentication Required", "requires a user name and a password (407", True),
+    "401": (b"HTTP/1.1 401 Unauthorized", "requires a user name and a password (401", True),
     "403": (b"HTTP/1.1 403 Filtered", "does not let requests through to llm.invalid (403 Filtered)", True),
     "502": (b"HTTP/1.1 502 Bad Gateway", "has no connection to llm.invalid (502 Bad Gateway)", False),
     "no HTTP": (b"SSH-2.0-OpenSSH_9.2", "does not answer as an HTTP proxy", True),
@@ -246,4 +246,4 @@ async def test_407_of_a_plain_proxy_is_no_refusal_of_the_provider(
     server = wire(Fault(407, body=b"<html><title>407 Proxy Authentication Required</title></html>"))
     error = await failure_in(monkeypatch, "http://models.example.com/v1", HTTP_PROXY=server.url)
     assert type(error) is Rejected
-    assert f"the proxy {server.url} wants a user name and a password (407" in error.message
+    assert f"the proxy {server.url} requires a user name and a password (407" in error.message

@@ -203,7 +203,7 @@ async def test_small_cut_has_no_summary_and_one_line_says_so_once(ledger: Sqlite
     assert told.summaries is not None
     await told.summaries.explain("another reason")
     (said,) = [note.text for note in told.diary.of(Noted)]
-    assert said.startswith("no summary was asked for, and a few lines replace the removed messages: it removes ")
+    assert said.startswith("no summary was requested, and short notes replace the removed messages: the cut removes ")
 
 
 @pytest.mark.parametrize(("plan", "notes"), [(PLAN, 1), (AUTO, 0)], ids=["always", "auto"])

@@ -1,4 +1,4 @@
-"""Real programs that stand between a client and a model: nginx, tinyproxy, mitmproxy, LiteLLM's proxy.
+"""Real proxies between a client and a model: nginx, tinyproxy, mitmproxy, LiteLLM's proxy.
 
 ``bash tests/run --full`` installs them: nginx and tinyproxy as system packages, the others beside the tests' own.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tests.support.certificates import Certificate
 
-PROGRAMS = Path(sys.prefix, "walls")
+PROGRAMS = Path(sys.prefix, "proxies")
 MITMDUMP, LITELLM = PROGRAMS / "mitmproxy" / "bin" / "mitmdump", PROGRAMS / "litellm" / "bin" / "litellm"
 _START_S = 120.0
 _NGINX = """

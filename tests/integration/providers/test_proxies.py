@@ -1,6 +1,6 @@
-"""A run behind a real nginx, tinyproxy, mitmproxy or LiteLLM proxy: what stands in its way is told as what it is.
+"""A run behind a real nginx, tinyproxy, mitmproxy or LiteLLM proxy: each failure on the way has its own error.
 
-The bytes of the same walls are in tests/unit/providers/test_refusals.py, for every run of the tests.
+The bytes of the same proxies are in tests/unit/providers/test_refusals.py, for every run of the tests.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.support import walls
+from tests.support import proxies
 from tests.support.bill.parts import KEY, PAID, Here
 from tests.support.certificates import make_certificate
 from tests.support.machine import IS_STRICT
@@ -24,7 +24,7 @@ from tests.support.wire.server import Books, WireServer
 def _programs(is_full: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not is_full:
         pytest.skip("--full starts real proxies and web servers")
-    if why := walls.missing_program():
+    if why := proxies.missing_program():
         (pytest.fail if IS_STRICT else pytest.skip)(f"this machine lacks {why}")
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"):
         monkeypatch.delenv(name, raising=False)
@@ -33,7 +33,7 @@ def _programs(is_full: bool, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def server() -> Iterator[WireServer]:
-    """The model behind the walls, which answers in one turn."""
+    """The model behind the proxies, which answers in one turn."""
     paid = PAID["openai"]
     with WireServer(lambda _: paid.answer("Fine."), rates=paid.rates, keys=[KEY]) as opened:
         yield opened
@@ -83,8 +83,8 @@ NGINX = {
 @pytest.mark.parametrize("name", NGINX)
 async def test_page_of_nginx_is_a_free_refusal_with_its_title(tmp_path: Path, server: WireServer, name: str) -> None:
     lines, path, code, words = NGINX[name]
-    port = walls.free_port()
-    with walls.nginx(tmp_path, f"listen 127.0.0.1:{port}; {lines.format(url=server.url)}", port=port):
+    port = proxies.free_port()
+    with proxies.nginx(tmp_path, f"listen 127.0.0.1:{port}; {lines.format(url=server.url)}", port=port):
         found = await told(tmp_path, f"http://127.0.0.1:{port}{path}")
     assert (found.code, found.phases) == (code, ["void"])
     assert words in found.words
@@ -95,12 +95,12 @@ async def test_page_of_nginx_is_a_free_refusal_with_its_title(tmp_path: Path, se
 
 
 async def test_plain_request_to_a_port_with_tls_is_told_to_use_https(tmp_path: Path) -> None:
-    port, own = walls.free_port(), make_certificate(tmp_path, "own", "IP:127.0.0.1")
+    port, own = proxies.free_port(), make_certificate(tmp_path, "own", "IP:127.0.0.1")
     lines = f"listen 127.0.0.1:{port} ssl; ssl_certificate {own.path}; ssl_certificate_key {own.key};"
-    with walls.nginx(tmp_path, lines, port=port):
+    with proxies.nginx(tmp_path, lines, port=port):
         found = await told(tmp_path, f"http://127.0.0.1:{port}/v1")
     assert (found.code, found.phases) == (4, ["void"])
-    assert "wants TLS" in found.words
+    assert "requires TLS" in found.words
     assert "use https://" in found.words
 
 
@@ -109,8 +109,8 @@ async def test_each_fault_of_tls_has_a_sentence_of_its_own(
 ) -> None:
     good = make_certificate(tmp_path, "good", "IP:127.0.0.1")
     other = make_certificate(tmp_path, "other", "DNS:llm.invalid")
-    expired = walls.make_expired_certificate(tmp_path, "expired", "IP:127.0.0.1")
-    ports = [walls.free_port() for _ in range(4)]
+    expired = proxies.make_expired_certificate(tmp_path, "expired", "IP:127.0.0.1")
+    ports = [proxies.free_port() for _ in range(4)]
     blocks = [
         f"listen 127.0.0.1:{port} ssl; ssl_certificate {one.path}; ssl_certificate_key {one.key}; "
         f"location / {{ proxy_pass {server.url}; }}"
@@ -120,7 +120,7 @@ async def test_each_fault_of_tls_has_a_sentence_of_its_own(
     trusted = tmp_path / "trusted.pem"
     trusted.write_bytes(b"".join(one.path.read_bytes() for one in (good, other, expired)))
     urls = [f"https://127.0.0.1:{port}/v1" for port in ports]
-    with walls.nginx(tmp_path, *blocks, port=ports[0]):
+    with proxies.nginx(tmp_path, *blocks, port=ports[0]):
         unknown = await told(tmp_path / "1", urls[0])
         monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
         wrong, old, plain = [await told(tmp_path / url[-7:-3], url) for url in urls[1:]]
@@ -129,7 +129,7 @@ async def test_each_fault_of_tls_has_a_sentence_of_its_own(
         missing = await told(tmp_path / "3", urls[0])
         monkeypatch.setenv("SSL_CERT_FILE", str(good.key))
         no_pem = await told(tmp_path / "4", urls[0])
-    assert "signed by no authority that is trusted here: self-signed" in unknown.words
+    assert "signed by an authority that is not trusted here: self-signed" in unknown.words
     assert "the certificate is not for 127.0.0.1" in wrong.words
     assert "the certificate of 127.0.0.1 has expired" in old.words
     assert "does not speak TLS | use http://" in plain.words
@@ -143,7 +143,7 @@ async def test_each_fault_of_tls_has_a_sentence_of_its_own(
 async def test_each_fault_of_a_proxy_names_the_proxy(
     tmp_path: Path, server: WireServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = f"http://{walls.own_address()}:{server.url.rpartition(':')[2]}/v1"
+    here = f"http://{proxies.own_address()}:{server.url.rpartition(':')[2]}/v1"
     there = "https://llm.invalid/v1"
     found: dict[str, Told] = {}
 
@@ -153,29 +153,29 @@ async def test_each_fault_of_a_proxy_names_the_proxy(
         found[name] = await told(tmp_path / name, url)
 
     (tmp_path / "filter").write_text(
-        "\n".join(name.replace(".", "[.]") for name in ("llm.invalid", walls.own_address()))
+        "\n".join(name.replace(".", "[.]") for name in ("llm.invalid", proxies.own_address()))
     )
     filtered = f'Filter "{tmp_path / "filter"}"\nConnectPort 443'
-    with ExitStack() as open_walls:
+    with ExitStack() as started:
         folders = [tmp_path / name for name in ("locked", "filtered", "open")]
         for folder in folders:
             folder.mkdir()
-        locked = open_walls.enter_context(walls.tinyproxy(folders[0], "BasicAuth me secret"))
-        strict = open_walls.enter_context(walls.tinyproxy(folders[1], filtered))
-        free = open_walls.enter_context(walls.tinyproxy(folders[2], "ConnectPort 443"))
+        locked = started.enter_context(proxies.tinyproxy(folders[0], "BasicAuth me secret"))
+        strict = started.enter_context(proxies.tinyproxy(folders[1], filtered))
+        free = started.enter_context(proxies.tinyproxy(folders[2], "ConnectPort 443"))
         await through(f"http://{locked}", there, "407")
         await through(f"http://{locked}", here, "407 plain")
         await through(f"http://me:wrong@{locked}", there, "407 wrong")
         await through(f"http://{strict}", there, "403")
         await through(f"http://{strict}", here, "403 plain")
         await through(f"http://{free}", there, "no such host")
-        plain = open_walls.enter_context(server_without_tls()).replace("http://", "https://")
+        plain = started.enter_context(server_without_tls()).replace("http://", "https://")
         await through(plain, there, "proxy without TLS")
-        await through(f"http://127.0.0.1:{walls.free_port()}", there, "dead")
+        await through(f"http://127.0.0.1:{proxies.free_port()}", there, "dead")
         await through(f"socks5://{free}", there, "socks5")
         await through(f"socks4://{free}", there, "socks4")
     for name in ("407", "407 plain"):
-        assert f"the proxy http://{locked} wants a user name and a password (407" in found[name].words
+        assert f"the proxy http://{locked} requires a user name and a password (407" in found[name].words
         assert f"http://USER:PASSWORD@{locked}" in found[name].words
     assert f"the proxy http://***@{locked} does not accept its user name and password" in found["407 wrong"].words
     assert f"the proxy http://{strict} does not let requests through to llm.invalid (403" in found["403"].words
@@ -200,13 +200,13 @@ async def test_proxy_that_opens_tls_is_trusted_by_its_authority_only(
     tmp_path: Path, server: WireServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     to_server = ("--map-remote", f"|https://llm.invalid|{server.url}")
-    with walls.mitmproxy(tmp_path, *to_server) as (proxy, authority):
+    with proxies.mitmproxy(tmp_path, *to_server) as (proxy, authority):
         monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy}")
         unknown = await told(tmp_path / "1", "https://llm.invalid/v1")
         monkeypatch.setenv("SSL_CERT_FILE", str(authority))
         fine = await told(tmp_path / "2", "https://llm.invalid/v1")
     assert (unknown.code, unknown.phases) == (4, ["void"])
-    assert "signed by no authority that is trusted here" in unknown.words
+    assert "signed by an authority that is not trusted here" in unknown.words
     assert f"(through the proxy http://{proxy})" in unknown.words
     assert "set SSL_CERT_FILE" in unknown.words
     assert (fine.code, fine.phases, len(server.books.chat_requests)) == (0, ["settled"], 1)
@@ -239,7 +239,7 @@ async def test_spent_budget_of_a_litellm_proxy_is_quota_and_no_key_is_auth(
     config, own_auth = GATEWAY.format(url=server.url, key=KEY), OWN_AUTH.format(poor="sk-poor", key=KEY)
     user = {"LLM_MODEL": PAID["openai"].model, "AGENTCTL_AGENT": "system"}
     found = {}
-    with walls.litellm_proxy(tmp_path, config, {"own_auth": own_auth}) as url:
+    with proxies.litellm_proxy(tmp_path, config, {"own_auth": own_auth}) as url:
         for key in ("sk-poor", "sk-none", KEY):
             here = Here(tmp_path / key)
             environ = {**user, "OPENAI_API_KEY": key, "OPENAI_BASE_URL": f"{url}/v1"}
