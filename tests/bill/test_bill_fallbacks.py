@@ -265,7 +265,7 @@ def test_estimate_doctor_and_journal_show_the_fallbacks(wire: OpenWire, agentctl
     assert [(one["provider"], one["model"]) for one in asked["fallbacks"]] == [("ollama", PAID["ollama"].model)]
     assert first.books.chat_requests == second.books.chat_requests == ()
     found = agentctl("doctor", **env).out
-    assert f"{LLAMA}: take over if openai fails" in found
+    assert f"if openai fails: {LLAMA}" in found
     assert "groq/llama-3.3-70b-versatile: provider groq" in found
     wrong = agentctl("doctor", **env | {"LLM_FALLBACKS": "opnai/gpt-4o"})
     assert "there is no provider opnai" in wrong.out

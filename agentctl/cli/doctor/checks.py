@@ -104,7 +104,7 @@ def check_fallbacks(loaded: Loaded, choice: ProviderChoice) -> tuple[Finding, ..
         return (missing("fallbacks", error.message, error.hint, stops=True),)
     found = [warning("fallbacks", f"{name}: {error.message}", error.hint) for name, error in left_out.items()]
     names = ", ".join(f"{one.provider}/{one.model}" for one in usable.values())
-    return (*([ok("fallbacks", f"{names}: take over if {choice.provider} fails")] if names else []), *found)
+    return (*([ok("fallbacks", f"if {choice.provider} fails: {names}")] if names else []), *found)
 
 
 def _check_other_key(provider: str) -> Finding:

@@ -200,9 +200,9 @@ def _note(row: _ModelRow) -> str:
     if row.problem:
         return "cannot be used"
     if row.facts is not None and row.facts.unbounded is not None:
-        return "cost without a bound"
+        return "no cost bound"
     if row.facts is not None and row.facts.responses:
-        return "Responses format, via litellm"
+        return "Responses API"
     return "default" if row.is_default else ""
 
 

@@ -10,7 +10,7 @@ from agentctl.settings import KNOWN_PROVIDERS
 from tests.support.command_line import KEY, Ended, Here
 from tests.support.probe_host import Host, page
 
-NOTE = "Responses format, via litellm"
+NOTE = "Responses API"
 
 
 def entries(ended: Ended) -> list[dict[str, object]]:
