@@ -18,13 +18,33 @@ _TAGS: Mapping[str, str] = {
     "[think]": "[/think]",
     "◁think▷": "◁/think▷",
     "<|start_thinking|>": "<|end_thinking|>",
+    "<|begin_of_thought|>": "<|end_of_thought|>",
+    "<|think|>": "<|/think|>",
+    "<mm:think>": "</mm:think>",
+    "<longcat_think>": "</longcat_think>",
+    "<|channel>thought": "<channel|>",
+    "<reasoning>": "</reasoning>",
+    "<reason>": "</reason>",
+    "<reflection>": "</reflection>",
     "<|channel|>analysis<|message|>": "<|end|>",
 }
-_DROPPED = ("<|start|>assistant<|channel|>final<|message|>", "<|channel|>final<|message|>", "<|return|>")
-_ALONE = frozenset(_TAGS.values()) - {"<|end|>"}  # the closing tags that end reasoning without an opening one
-_WORDS = (*_TAGS, *_TAGS.values(), *_DROPPED)
+_FIRST_ONLY = ("<reasoning>", "<reason>", "<reflection>")  # elsewhere they may be what was asked for
+_DROPPED = (
+    *("<|start|>assistant<|channel|>final<|message|>", "<|channel|>final<|message|>", "<|return|>"),
+    *("<|begin_of_solution|>", "<|start_response|>"),
+)
+_BEFORE_ANSWER = "<answer>"  # behind reasoning
+#: Behind the last word of an answer: the marks of its end that a server should have taken away.
+_ENDS = (
+    *("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|endoftext|>", "<|end_of_turn|>", "<end_of_turn>"),
+    *("<|end_of_solution|>", "<|end_response|>", "<\uff5cend▁of▁sentence\uff5c>", "<turn|>", "</s>", "</answer>"),
+)
+#: The closing tags that end reasoning without an opening one.
+_ALONE = frozenset(_TAGS.values()) - {"<|end|>", *map(_TAGS.__getitem__, _FIRST_ONLY)}
+_WORDS = (*_TAGS, *_TAGS.values(), *_DROPPED, *_ENDS, _BEFORE_ANSWER)
 _TAG = re.compile("|".join(map(re.escape, sorted(_WORDS, key=len, reverse=True))), re.IGNORECASE)
 _FIRST = re.compile(r"[<\[◁]")
+_ENDED = re.compile(rf"(?:\s|{'|'.join(map(re.escape, _ENDS))})*", re.IGNORECASE)
 _LONGEST = max(map(len, _WORDS))
 _FENCES = ("```", "~~~")
 _QUOTES = frozenset("\"'`(“«„")
@@ -71,15 +91,17 @@ class ReasoningSifter:
     """Divides the text of one answer, in any pieces, into text and reasoning.
 
     A tag that is quoted, or in Markdown's code, does not count. An opening one without an end counts at the start of
-    the answer only, or if the answer was cut; a closing one alone counts unless it is told about. ``said`` is the text
-    before the first piece. ``found``: there was a tag that counts.
+    the answer only, or if the answer was cut; a closing one alone counts unless it is told about. Marks of the answer's
+    end that stand there are left out. ``said`` is the text before the first piece. ``found``: there was a tag that
+    counts.
     """
 
     def __init__(self, said: str = "") -> None:
         self._place, self._held = _Place().after(said), ""
         self._closes = ""
         self._doubtful: list[str] | None = None  # a thought in the middle, with its tag, until its end comes
-        self._is_told = False
+        self._is_told = self._is_wrapped = False
+        self._is_struck = "<s>" in said
         self._looks = _MOST_TAGS
         self.found = False
 
@@ -108,9 +130,14 @@ class ReasoningSifter:
             before, tag = self._held[: found.start()], found[0].lower()
             self._held = self._held[found.end() :]
             place = self._place.after(before)
-            if tag in _DROPPED:
+            if tag in _ENDS and _is_end(self._held) and not place.is_quoted and self._ends(tag, before):
                 said.append(self._say(before))
-            elif tag in _TAGS and not place.is_quoted:
+                self._held = "" if last else found[0] + self._held
+                break
+            if tag in _DROPPED or (tag == _BEFORE_ANSWER and self.found and place.is_blank):
+                said.append(self._say(before))
+                self._is_wrapped = self._is_wrapped or tag == _BEFORE_ANSWER
+            elif tag in _TAGS and not place.is_quoted and (place.is_blank or tag not in _FIRST_ONLY):
                 said.append("" if place.is_blank else self._say(before))
                 self._closes, self.found = _TAGS[tag], self.found or place.is_blank
                 self._doubtful = None if place.is_blank else [found[0]]
@@ -119,14 +146,21 @@ class ReasoningSifter:
                 said, self._place, withdraws, self.found = [], _Place(), True, True
             else:
                 said.append(self._say(before + found[0]))
-                self._is_told = True
+                self._is_told = self._is_told or tag not in (*_ENDS, _BEFORE_ANSWER)
         return Sifted("".join(said), "".join(thought), withdraws)
+
+    def _ends(self, tag: str, before: str) -> bool:
+        """Return whether a mark at the end is the chat template's, and not of a language that has such a tag, too."""
+        if tag == "</s>":
+            return not self._is_struck and "<s>" not in before
+        return tag != "</answer>" or self._is_wrapped
 
     def _say(self, text: str) -> str:
         """Return text to say, without the white space between a thought and the first word."""
         if self.found and self._place.is_blank:
             text = text.lstrip()
         self._place = self._place.after(text)
+        self._is_struck = self._is_struck or "<s>" in text
         return text
 
     def _read_thought(self, *, last: bool) -> tuple[str, bool]:
@@ -151,6 +185,12 @@ class ReasoningSifter:
             if any(word.startswith(tail[place:]) for word in _WORDS):
                 return len(self._held) - len(tail) + place
         return len(self._held)
+
+
+def _is_end(rest: str) -> bool:
+    """Return whether behind a mark of the end stand such marks only, or the beginning of one."""
+    rest = _ENDED.sub("", rest, count=1).lower()
+    return any(tag.startswith(rest) for tag in _ENDS)
 
 
 def _is_quoted(place: _Place, after: str) -> bool:

@@ -14,26 +14,34 @@ _TAGS: tuple[str, ...] = (
     "<function_call",
     "<functioncall",
     "<function=",
+    "<function(",
+    "<function name=",
+    "<tool_use>",
     "<invoke name=",
     "<tools>",
     "[tool_calls]",
+    "[tool_request]",
     "<|tool_call",
     "<|python_tag|>",
+    "<|action_start|>",
     "<|start_action|>",
     "<|channel|>commentary to=",
     "<|start|>assistant<|channel|>commentary to=",
     "<\uff5ctool\u2581",
+    "<\uff5cdsml",
 )
-_ACTION = "action:"
+_WORDS = ("action:", "functools[")
+_PRINT = "print("
 _LANGUAGES = frozenset(("", "json", "xml", "python", "tool_call", "tool_calls", "tool_code"))
 _PLACES = re.compile(r"[<\[{`]|^[ \t]*(?=[A-Za-z_])", re.MULTILINE)
 _WORD = re.compile(r"[\w.:/-]+")
 _KEY = re.compile(r'\{\s*"([^"\\]*)"\s*(?::\s*(?:"([^"\\]*)")?)?')
-_NAMES = frozenset(("name", "function", "tool", "tool_name", "action"))
-_OTHERS = frozenset(
-    ("arguments", "parameters", "args", "input", "action_input", "type", "id", "tool_call_id", "tool_calls")
-)
-_NAMESPACE = "functions."
+_NAMES = frozenset(("name", "function", "tool", "tool_name", "function_name", "action"))
+_OTHERS = frozenset(("arguments", "parameters", "args", "input", "action_input", "type", "id", "tool_call_id")) | {
+    "tool_calls",
+    "function_call",
+}
+_NAMESPACES = ("functions.", "call:")
 _LONGEST = 200  # characters before a call is certain: longer ones are none
 
 
@@ -83,9 +91,10 @@ class CallFilter:
         if not text:
             return None
         lower = text[:_LONGEST].lower()
-        if any(lower.startswith(tag) for tag in _TAGS):
+        tags = (*_TAGS, *(f"<{tool}>" for tool in self._tools))
+        if any(lower.startswith(tag) for tag in tags):
             return True
-        if any(tag.startswith(lower) for tag in _TAGS):
+        if any(tag.startswith(lower) for tag in tags):
             return None
         if not is_first:
             return False
@@ -122,9 +131,11 @@ class CallFilter:
 
     def _judge_word(self, text: str) -> bool | None:
         lower = text.lower()
-        if lower.startswith(_ACTION):
+        if lower.startswith(_WORDS):
             return True
-        if _ACTION.startswith(lower):
+        if lower.startswith(_PRINT) and len(lower) > len(_PRINT):
+            return self._judge_word(text[len(_PRINT) :])
+        if any(word.startswith(lower) for word in (*_WORDS, _PRINT)):
             return None
         found = _WORD.match(text)
         if found is None:
@@ -132,6 +143,9 @@ class CallFilter:
         name, rest = found[0].rpartition(":")[2].rpartition("/")[2], text[found.end() :].lstrip(" ")
         name = name.rpartition(".")[2] if name not in self._tools else name
         if not rest:
-            may_go_on = any(tool.startswith(name) for tool in self._tools) or _NAMESPACE.startswith(found[0])
+            may_go_on = any(tool.startswith(name) for tool in self._tools) or any(
+                one.startswith(found[0]) for one in _NAMESPACES
+            )
             return None if may_go_on else False
-        return rest[0] == "(" and (real_name(name, self._tools) in self._tools or name == "call")
+        begins = "({" if found[0].startswith("call:") else "("
+        return rest[0] in begins and (real_name(name, self._tools) in self._tools or name == "call")

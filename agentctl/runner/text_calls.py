@@ -17,56 +17,27 @@ from agentctl.budget.output_range import repeats_lines
 from agentctl.core.errors import TaskFailed
 from agentctl.core.events import Emit, Noted
 from agentctl.core.messages import Completion, Message, ToolCall, ToolSpec
+from agentctl.runner.call_templates import FENCE, NAME, rewrite_calls, value_of
 from agentctl.tools.toolbox import TOOLS, real_name
 
 _TAG = re.compile(
     r"</?(?:\w+:)?(?:tool_calls?|function_calls?|tools?)>|\[/?TOOL_CALLS\]|<\|(?:/?tool|python)[^<>|]{0,40}\|>"
+    r"|</?TOOLCALL>|\[(?:END_)?TOOL_REQUEST\]|functools(?=\[\s*\{)|<\|(?:action_(?:start|end)|plugin)\|>"
     r"|<\|(?:START|END)_ACTION\|>|<\uff5ctool▁calls▁(?:begin|end)\uff5c>|<\|(?:im_end|eom_id|eot_id|call|end)\|>|</s>"
 )
-_FENCE = re.compile(r"^[ \t]*```[ \t]*(?:json|xml|python|tool_calls?|tool_code)?[ \t]*$", re.MULTILINE)
-_BEGIN = re.compile(rf"{_TAG.pattern}|{_FENCE.pattern}|^[ \t]*[\[{{]", re.MULTILINE)
-_MARKS = re.compile(rf"(?:{_TAG.pattern}|{_FENCE.pattern}|[\s,;])*", re.MULTILINE)
-_NAME = r"([\w.:/-]+)"
-_NAMES = ("name", "function", "tool", "tool_name", "action")
+_BEGIN = re.compile(rf"{_TAG.pattern}|{FENCE.pattern}|^[ \t]*[\[{{]", re.MULTILINE)
+_MARKS = re.compile(rf"(?:{_TAG.pattern}|{FENCE.pattern}|[\s,;])*", re.MULTILINE)
+_NAMES = ("name", "function", "tool", "tool_name", "function_name", "action")
 _ARGUMENTS = ("arguments", "parameters", "args", "input", "action_input")
 _BESIDE = {"type", "id", "tool_call_id"}
-_JSON_FOLLOWS = r"(?:<\|constrain\|>\w+)?\s*<\|message\|>"
-#: Calls as templates write them that are no JSON object: the name, and arguments as JSON or as tags.
-_FORMS: Mapping[str, re.Pattern[str]] = {
-    begin: re.compile(form, re.DOTALL)
-    for begin, form in (
-        ("<function=", rf"<function={_NAME}>(.*?)(?:</function>|\Z)"),
-        ("invoke name=", rf"<(?:\w+:)?invoke name=\"{_NAME}\">(.*?)(?:</(?:\w+:)?invoke>|\Z)"),
-        ("<tool_call>", rf"<tool_call>\s*{_NAME}\s*((?:<arg_key>.*?</arg_value>\s*)+|\{{.*?\}}\s*)(?:</tool_call>|\Z)"),
-        (
-            "<\uff5ctool\u2581call\u2581begin",
-            rf"<\uff5ctool▁call▁begin\uff5c>(?:function<\uff5ctool▁sep\uff5c>)?{_NAME}(?:<\uff5ctool▁sep\uff5c>|\s)\s*(.*?)(?:<\uff5ctool▁call▁end\uff5c>|\Z)",
-        ),
-        ("[TOOL_CALLS]", rf"\[TOOL_CALLS\]\s*{_NAME}\s*(?:\[ARGS\])?\s*(\{{.*?\}})\s*(?=\[TOOL_CALLS\]|\Z)"),
-        (
-            "<|tool_call_begin|>",
-            rf"<\|tool_call_begin\|>\s*{_NAME}\s*<\|tool_call_argument_begin\|>(.*?)(?:<\|tool_call_end\|>|\Z)",
-        ),
-        (
-            "commentary to=",
-            rf"(?:<\|start\|>assistant)?<\|channel\|>commentary to={_NAME}[^<{{]*{_JSON_FOLLOWS}(.*?)(?:<\|call\|>|\Z)",
-        ),
-        ("Action:", rf"(?m:^)Action:[ \t]*{_NAME}[ \t]*\nAction Input:[ \t]*(\{{.*?\}})[ \t]*(?=\n|\Z)"),
-    )
-}
-_MOST_CALLS = 100  # of one form
-_PARAMETER = re.compile(
-    r"<(?:\w+:)?parameter(?:=| name=\")([\w.-]+)\"?[^<>]*>(.*?)(?:</(?:\w+:)?parameter>|(?=<parameter))"
-    r"|<arg_key>(.*?)</arg_key>\s*<arg_value>(.*?)</arg_value>",
-    re.DOTALL,
-)
 _MARKUP = re.compile(
     r"<\|?/?(?:\w+:)?(?:tool_?calls?\b|function_?calls?\b|function=|invoke name=)|\[TOOL_CALLS\]|<\|python_tag\|>"
-    r"|<\uff5ctool▁|<\|tool_call|<\|channel\|>commentary to=|<\|START_ACTION\|>",
+    r"|<\uff5c(?:tool▁|DSML)|<\|tool_call|<\|channel\|>commentary to=|<\|START_ACTION\|>"
+    r"|<TOOLCALL>|\[TOOL_REQUEST\]|<tool_use>|functools\[|<\|action_start\|>",
     re.IGNORECASE,
 )
-_FENCED = re.compile(r"```\w*\n(.*?)\n?```", re.DOTALL)
-_WRITTEN_CALL = re.compile(rf"{_NAME}\s*\((.*)\)\s*;?", re.DOTALL)
+FENCED = re.compile(r"```\w*\n(.*?)\n?```", re.DOTALL)
+_WRITTEN_CALL = re.compile(rf"{NAME}\s*\((.*)\)\s*;?", re.DOTALL)
 _CONSTANTS: Mapping[str, object] = {"true": True, "false": False, "null": None, "none": None}
 _MOST_PYTHON = 20_000  # characters of a call in Python's form
 _TOLD = (
@@ -137,7 +108,7 @@ def read_text_calls(
         return TextCalls(answer)
     quotes = _Quotes(messages)
     specs = {tool.name: tool for tool in offered}
-    plain = _rewrite(text, specs, quotes)
+    plain = rewrite_calls(text, specs, quotes.have)
     is_round = is_cut and repeats_lines(text)
     tried = -1
     for begin in _BEGIN.finditer(plain):
@@ -162,6 +133,8 @@ def read_text_calls(
             return TextCalls(answer, "cut at the output limit")
         may_be_beside = (is_marked or is_last) and all(real_name(call.name, specs) in beside for call in calls)
         return TextCalls(taken) if may_be_beside else TextCalls(answer, "beside other words")
+    if calls := () if is_cut else _tagged_calls(text, specs, quotes):
+        return TextCalls(replace(answer, text="", tool_calls=calls, stop="tool_calls"))
     if calls := _python_calls(text, specs):
         if quotes.have(text):
             return TextCalls(answer)
@@ -181,50 +154,8 @@ class _Quotes:
         if not self._is_read:
             said = (message.text for message in self._messages if message.role in ("user", "tool"))
             self._texts, self._is_read = ["".join(text.split()) for text in said], True
-        plain = "".join(_FENCE.sub("", _TAG.sub("", written)).split()) or "".join(written.split())
+        plain = "".join(FENCE.sub("", _TAG.sub("", written)).split()) or "".join(written.split())
         return any(plain in text for text in self._texts)
-
-
-def _rewrite(text: str, specs: Mapping[str, ToolSpec], quotes: _Quotes) -> str:
-    """Return a text with the calls of other forms as JSON between tags."""
-
-    def written(found: re.Match[str]) -> str:
-        arguments = _arguments_of(found[2], specs.get(real_name(found[1], specs)))
-        if arguments is None or quotes.have(found[0]):
-            return found[0]
-        return f"<tool_call>{json.dumps({'name': found[1], 'arguments': arguments})}</tool_call>"
-
-    for begin, form in _FORMS.items():
-        if 0 < text.count(begin) <= _MOST_CALLS:
-            text = form.sub(written, text)
-    return text
-
-
-def _arguments_of(written: str, spec: ToolSpec | None) -> Mapping[str, object] | None:
-    """Return the arguments that a template wrote, as JSON or each in a tag; None if they are neither."""
-    plain = _FENCE.sub("", written).strip()
-    if not plain:
-        return {}
-    if plain.startswith("{"):
-        with suppress(ValueError, RecursionError):
-            found = json.loads(plain, strict=False)
-            return found if isinstance(found, dict) else None
-        return None
-    if _PARAMETER.sub("", plain).strip():
-        return None
-    properties = spec.parameters.get("properties") if spec else None
-    types = properties if isinstance(properties, dict) else {}
-    pairs = ((one[1] or one[3], one[4] if one[2] is None else one[2]) for one in _PARAMETER.finditer(plain))
-    return {name.strip(): _value_of(value, types.get(name.strip())) for name, value in pairs}
-
-
-def _value_of(written: str, schema: object) -> object:
-    """Return the value of an argument that stands in a tag: a text, unless the tool wants something else."""
-    written = written.removeprefix("\n").removesuffix("\n")
-    if isinstance(schema, dict) and schema.get("type", "string") != "string":
-        with suppress(ValueError, RecursionError):
-            return json.loads(written.strip(), strict=False)
-    return written
 
 
 def _read_calls(
@@ -260,12 +191,15 @@ def _calls_of(value: object, specs: Mapping[str, ToolSpec], *, is_whole: bool) -
     Raises:
         ValueError: it describes none.
     """
-    if isinstance(value, dict) and isinstance(value.get("function"), dict):
-        value = value["function"]
+    for outer in ("function", "function_call"):
+        if isinstance(value, dict) and isinstance(value.get(outer), dict):
+            value = value[outer]
     if isinstance(value, dict) and len(value) == 1 and is_whole:
         ((key, only),) = value.items()
         if key in specs and isinstance(only, dict):  # {"read_file": {"path": …}}
             value = {"name": key, "arguments": only}
+    if is_whole and isinstance(value, dict) and (flat := _flat_call(value, specs)):
+        value = flat
     if not isinstance(value, dict) or not value.keys() <= {*_NAMES, *_ARGUMENTS, *_BESIDE}:
         raise ValueError("no call")
     name = next((value[key] for key in _NAMES if isinstance(value.get(key), str)), "")
@@ -280,9 +214,33 @@ def _calls_of(value: object, specs: Mapping[str, ToolSpec], *, is_whole: bool) -
     yield ToolCall("", name, arguments)
 
 
+def _flat_call(value: Mapping[str, object], specs: Mapping[str, ToolSpec]) -> Mapping[str, object] | None:
+    """Return the call that an object is whose arguments stand beside the tool's name, None if it is none."""
+    key = next((key for key in ("tool", "tool_name", "function", "action") if key in value), "")
+    spec = specs.get(str(value.get(key)))
+    properties = spec.parameters.get("properties") if spec else None
+    arguments = {name: one for name, one in value.items() if name != key}
+    if not (arguments and isinstance(properties, dict) and arguments.keys() <= properties.keys()):
+        return None
+    return {"name": value[key], "arguments": arguments}
+
+
+def _tagged_calls(text: str, specs: Mapping[str, ToolSpec], quotes: _Quotes) -> tuple[ToolCall, ...]:
+    """Return the call that a whole text is as a tag with a tool's name, with a tag for each argument; else none."""
+    found = re.fullmatch(r"\s*<([\w.-]+)>(.*)</\1>\s*", text, re.DOTALL)
+    spec = specs.get(found[1]) if found else None
+    properties = spec.parameters.get("properties") if spec else None
+    if not found or not isinstance(properties, dict) or quotes.have(text):
+        return ()
+    inner = re.compile(r"\s*<(\w+)>(.*?)</\1>\s*", re.DOTALL)
+    pairs = {one[1]: value_of(one[2], properties.get(one[1])) for one in inner.finditer(found[2])}
+    is_whole = not inner.sub("", found[2]).strip() and pairs.keys() <= properties.keys()
+    return (ToolCall("", found[1], pairs),) if is_whole else ()
+
+
 def _python_calls(text: str, specs: Mapping[str, ToolSpec]) -> tuple[ToolCall, ...]:
     """Return the calls of offered tools that a whole text is in Python's form, alone or in a list; else none."""
-    text = _TAG.sub("", _FENCE.sub("", text)).strip().strip("`").strip().rstrip(";")
+    text = _TAG.sub("", FENCE.sub("", text)).strip().strip("`").strip().rstrip(";")
     if not text.endswith((")", "]")) or len(text) > _MOST_PYTHON:
         return ()
     import ast  # noqa: PLC0415 - few answers end like a call
@@ -293,6 +251,8 @@ def _python_calls(text: str, specs: Mapping[str, ToolSpec]) -> tuple[ToolCall, .
         return ast.literal_eval(node)
 
     def call_of(node: ast.expr) -> ToolCall:
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "print" and len(node.args) == 1:
+            (node,) = node.args  # as Gemma does
         if not isinstance(node, ast.Call) or len(node.args) > 1 or any(one.arg is None for one in node.keywords):
             raise ValueError("no call")
         name = ast.unparse(node.func).removesuffix(".call")
@@ -326,7 +286,7 @@ def _is_mentioned(text: str, place: int, quotes: _Quotes) -> bool:
 def has_call(text: str, tools: Collection[str]) -> bool:
     """Return whether a text is, or ends with, a call that cannot be read: ``ps(all=true)`` among words, broken JSON."""
     last = text.strip().rpartition("\n\n")[2]
-    parts = (text, last, last.rpartition("\n")[2], *_FENCED.findall(text))
+    parts = (text, last, last.rpartition("\n")[2], *FENCED.findall(text))
     return any(_is_call(part.strip().strip("`"), tools) for part in parts)
 
 

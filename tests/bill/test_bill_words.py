@@ -26,6 +26,7 @@ REASONING = {
     "the closing tag alone": [THOUGHT, ".\n", "</think>", "\n\n", SAYS],
     "the closing tag alone, in pieces": [THOUGHT, ".</thi", "nk>It says", " alpha beta."],
     "other tags": [f"[THINK]{THOUGHT}.[/THINK]", SAYS],
+    "Gemma's tags, and a mark of the end": [f"<|channel>thought\n{THOUGHT}.<chan", f"nel|>{SAYS}", "<|im_", "end|>"],
 }
 
 
@@ -121,6 +122,7 @@ CALLS = {
     "a JSON object": CALL,
     "a block": f"```json\n{CALL}\n```",
     "Python's form": 'list_files(path=".")',
+    "Gemma's form": '<|tool_call>call:list_files{path:<|"|>.<|"|>}<tool_call|>',
 }
 
 

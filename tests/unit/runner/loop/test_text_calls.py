@@ -53,6 +53,27 @@ WRITTEN = {
     "ReAct's": 'Action: list\nAction Input: {"path": "src"}',
     "Python's": 'list(path="src")',
     "Python's, in a list": '[list(path="src")]',
+    "DeepSeek's new tags": (
+        '<\uff5cDSML\uff5cfunction_calls>\n<\uff5cDSML\uff5cinvoke name="list">\n'
+        '<\uff5cDSML\uff5cparameter name="path" string="true">'
+        "src</\uff5cDSML\uff5cparameter>\n</\uff5cDSML\uff5cinvoke>\n</\uff5cDSML\uff5cfunction_calls>"
+    ),
+    "Gemma's tags": '<|tool_call>call:list{path:<|"|>src<|"|>}<tool_call|>',
+    "Gemma's tags, with other strings": "<|tool_call>call:list(path: 'src')<tool_call|>",
+    "Gemma's, without its tags": "call:list{path:src}",
+    "Gemma's, printed": '```tool_code\nprint(list(path="src"))\n```',
+    "Phi's": f"functools[{LIST}]",
+    "InternLM's": f"<|action_start|><|plugin|>{LIST}<|action_end|>",
+    "Nemotron's": f"<TOOLCALL>[{LIST}]</TOOLCALL>",
+    "LM Studio's": f"[TOOL_REQUEST]\n{LIST}\n[END_TOOL_REQUEST]",
+    "Llama's function, in brackets": '<function(list)>{"path": "src"}</function>',
+    "a function with a name": '<function name="list"><parameter name="path">src</parameter></function>',
+    "a tag with a name": '<tool_call name="list">{"path": "src"}</tool_call>',
+    "a tag for each part": '<tool_use>\n<name>list</name>\n<arguments>{"path": "src"}</arguments>\n</tool_use>',
+    "a tag of the tool's name": "<list>\n<path>src</path>\n</list>",
+    "another key of the name": '{"function_name": "list", "arguments": {"path": "src"}}',
+    "OpenAI's old form": '{"function_call": {"name": "list", "arguments": "{\\"path\\": \\"src\\"}"}}',
+    "arguments beside the name": '{"tool": "list", "path": "src"}',
     "Python's, in a block": '```tool_code\nlist("src")\n```',
 }
 #: Calls that may be examples: the model is told, once.
@@ -76,6 +97,9 @@ ANSWERS = {
     "JSON": '{"name": "web", "state": "running"}',
     "the name of something else": '{"name": "web", "arguments": {"port": 80}}',
     "a tool and more": '{"name": "list", "arguments": {}, "result": "a b"}',
+    "another tool's tag": "<page>\n<path>src</path>\n</page>",
+    "a tool and what it cannot take": '{"tool": "list", "port": 80}',
+    "a word and a colon": "call: list the folder",
     "a list of words": '["list", "read"]',
     "words": "use list {path}",
     "a call in a sentence": "I called list(src) and saw nothing (really).",
