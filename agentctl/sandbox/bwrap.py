@@ -12,7 +12,6 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
-import anyio.to_thread
 
 from agentctl.core.errors import ToolError
 from agentctl.core.results import FileNotice
@@ -20,6 +19,7 @@ from agentctl.protocols import CommandResult
 from agentctl.sandbox.confinement import NO_SCOPES, WALLS
 from agentctl.sandbox.mount_plan import HOME, NO_SIZES, MountPlan, SandboxConfig, bwrap_options, plan_mounts
 from agentctl.sandbox.process import child_environment, run_process
+from agentctl.sandbox.process_tree import run_aside
 from agentctl.sandbox.resource_limits import (
     MOST_GROWTH_BYTES,
     MOST_PROCESSES,
@@ -175,7 +175,7 @@ class Bwrap:
         more: bool,
     ) -> CommandResult:
         try:
-            protected, prepared = await anyio.to_thread.run_sync(self._look, guard)
+            protected, prepared = await run_aside(self._look, guard)
         except OSError as error:
             raise ToolError(f"the workspace cannot be read: {(error.strerror or str(error)).lower()}") from error
         notes: list[str] = []
@@ -186,7 +186,7 @@ class Bwrap:
         finally:
             with anyio.CancelScope(shield=True):
                 try:
-                    notes, notices = await anyio.to_thread.run_sync(guard.settle)
+                    notes, notices = await run_aside(guard.settle)
                 except OSError as error:
                     notes = [f"the workspace could not be checked after the command: {error}"]
             if result is None:  # Ctrl-C or the run's time limit: files that were moved must still be reported
@@ -204,7 +204,7 @@ class Bwrap:
     ) -> CommandResult:
         for tries_left in reversed(range(_TRIES)):
             if prepared is None:
-                prepared = await anyio.to_thread.run_sync(self._prepare)
+                prepared = await run_aside(self._prepare)
             result, has_ended = await self._run_once(
                 command, timeout=timeout, more=more, by=prepared, protected=protected
             )
@@ -263,7 +263,7 @@ class Bwrap:
                 restored = _restore_mode(workspace, mode)
                 if not (standby.guard.is_idle and report.has_ended()):  # what could not be ended is killed now
                     with anyio.CancelScope(shield=True):
-                        await anyio.to_thread.run_sync(self.close)
+                        await run_aside(self.close)
             return result._replace(notes=(*result.notes, *notes, *restored)), report.has_ended()
 
     def _look(self, guard: WorkspaceGuard) -> tuple[list[str], _Prepared | None]:

@@ -8,6 +8,7 @@ signal that bubblewrap asks the kernel for at its parent's death is sent when th
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import stat
 import struct
@@ -57,8 +58,16 @@ class Launcher:
         self._thread.shutdown()
 
     def start(self, action: Callable[[], _Started]) -> _Started:
-        """Call ``action`` in the confined thread; return or raise what it does."""
-        return self._thread.submit(self._call_confined, action).result()
+        """Call ``action`` in the confined thread; return or raise what it does.
+
+        Raises:
+            BlockingIOError: the thread cannot be started.
+        """
+        try:
+            called = self._thread.submit(self._call_confined, action)
+        except RuntimeError as error:  # a command elsewhere may have used up all processes
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from error
+        return called.result()
 
     def begin(self, action: Callable[[], object]) -> None:
         """Call ``action`` in the thread after what was started before, and do not wait for it."""

@@ -12,13 +12,12 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import anyio
-import anyio.to_thread
 
 from agentctl.core.errors import ToolError
 from agentctl.protocols import CommandResult
 from agentctl.sandbox.output import MORE, Output, OutputFile
 from agentctl.sandbox.process_guard import GuardedLeader, SiblingGuard, SubreaperGuard, has_subreaper
-from agentctl.sandbox.process_tree import MARKER, Leader, ProcessTree
+from agentctl.sandbox.process_tree import MARKER, Leader, ProcessTree, run_aside
 from agentctl.settings.names import NO_RUN
 
 _GRACE_S = 0.5  # for output that is still in the pipes when the command has ended
@@ -71,7 +70,7 @@ async def run_process(
     subreaper: bool = False,
     until: Callable[[], Awaitable[str]] | None = None,
     beside: SiblingGuard | None = None,
-    have_ended: Callable[[], bool] = lambda: False,
+    have_ended: Callable[[], bool] | None = None,
 ) -> CommandResult:
     """Run ``argv`` in a session of its own, with nothing on stdin; return when it and all it started have ended.
 
@@ -85,8 +84,8 @@ async def run_process(
     some milliseconds), so that no process escapes; ``pass_fds``, ``user`` and ``launch`` are ignored then, and ``argv``
     needs a whole path. ``until`` is awaited beside the command: when it returns, the command is ended as after the
     timeout, and the returned text is a note. ``beside`` is a guard for several commands, idle until now; None: the
-    command gets its own. ``have_ended`` returns whether the kernel has ended all processes of a command whose own
-    process has ended; otherwise they are searched for.
+    command gets its own. ``have_ended`` is for a command whose processes the kernel ends with its own one; it returns
+    whether that has happened. Otherwise they are searched for.
 
     Raises:
         ToolError: the command could not be started.
@@ -102,7 +101,7 @@ async def run_process(
                 guard = stack.enter_context(SubreaperGuard())
                 pipes = [stack.enter_context(pipe) for pipe in guard.pipes]
                 with anyio.CancelScope(shield=True):  # a command that is started is always ended below
-                    leader = await anyio.to_thread.run_sync(guard.start, argv, {MARKER: marker, **env}, cwd)
+                    leader = await run_aside(guard.start, argv, {MARKER: marker, **env}, cwd)
             else:
                 if beside is None:
                     guard = stack.enter_context(SiblingGuard(marker))
@@ -131,7 +130,7 @@ async def run_process(
             if exc.errno == errno.ESRCH and isinstance(guard, SubreaperGuard):
                 await ProcessTree(guard.process, marker).end()  # the command killed its guard early
             raise _not_started(exc, argv, cwd) from exc
-        tree = ProcessTree(leader, marker, guard.pid)
+        tree = ProcessTree(leader, marker, guard.pid, is_contained=have_ended is not None)
         try:
             drained = anyio.Event()
             async with anyio.create_task_group() as tasks:
@@ -146,7 +145,7 @@ async def run_process(
                     await drained.wait()
                 tasks.cancel_scope.cancel()
         finally:
-            outlived = await tree.end(has_ended=have_ended())
+            outlived = await tree.end(has_ended=have_ended is not None and have_ended())
             if not tree.unkilled:
                 guard.dismiss()  # otherwise it goes on killing: it sees orphans at once
     if grace.cancelled_caught:
@@ -207,7 +206,7 @@ async def _drain(pipe: int, output: Output, spool: OutputFile | None) -> None:
                 return
             output.add(chunk)
             if spool is not None:
-                await anyio.to_thread.run_sync(spool.add, chunk)
+                await run_aside(spool.add, chunk)
 
 
 def _not_started(error: OSError, argv: Sequence[str], cwd: Path | None) -> ToolError:

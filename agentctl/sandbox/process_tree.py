@@ -10,13 +10,18 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar, TypeVarTuple
 
 import anyio
 import anyio.to_thread
 
+_Result = TypeVar("_Result")
+_Arguments = TypeVarTuple("_Arguments")
+
 MARKER = "AGENTCTL_CHILD"
+NO_THREAD = "start new thread"  # in Python's words, when a thread cannot be started
 _TERM_S = 2.0  # seconds from SIGTERM to SIGKILL
 _KILL_S = 4.0  # a process that is left after that hangs in the kernel
 _SHORT_KILL_S = 1.0  # if a subreaper then ends what forks faster than this search finds it
@@ -26,6 +31,16 @@ _LOOKS = 6  # searches again, after 1 to 20 ms each, while a young process shows
 _MOST_BYTES = 1024 * 1024  # bytes of an environment
 _STAT_BYTES = 4096  # a buffer of a page: a larger one costs more than the reading
 _KERNEL_THREAD = 0x00200000  # the kernel's PF_KTHREAD
+
+
+async def run_aside(action: Callable[[*_Arguments], _Result], *arguments: *_Arguments) -> _Result:
+    """Call ``action`` in a thread, or here if no thread can be started: a command may have used up all processes."""
+    try:
+        return await anyio.to_thread.run_sync(action, *arguments)
+    except RuntimeError as error:
+        if NO_THREAD not in str(error):
+            raise
+    return action(*arguments)
 
 
 class Leader(Protocol):
@@ -46,10 +61,12 @@ class Leader(Protocol):
 class ProcessTree:
     """A started command and all its descendants. The command is reaped last, so that its ids are not reused.
 
-    ``subreaper`` is the ancestor of all the command's processes, None if there is none.
+    ``subreaper`` is the ancestor of all the command's processes, None if there is none. ``is_contained``: the kernel
+    ends all of them with the command's own.
     """
 
-    def __init__(self, child: Leader, marker: str, subreaper: int | None = None) -> None:
+    def __init__(self, child: Leader, marker: str, subreaper: int | None = None, *, is_contained: bool = False) -> None:
+        self._is_contained = is_contained
         self._child, self._roots = child, {child.pid} if subreaper is None else {child.pid, subreaper}
         self._mark = f"{MARKER}={marker}".encode()
         stat = _stat(child.pid)  # works for an ended process, too; older processes need no check
@@ -80,24 +97,26 @@ class ProcessTree:
         if has_ended and self._child.poll() is not None:
             self._over = True
             return 0
+        if self._is_contained and self._child.returncode is None:
+            _signal(-self._child.pid, signal.SIGTERM)  # at once: a search among very many processes takes minutes
         with anyio.CancelScope(shield=True):
-            found = left = await anyio.to_thread.run_sync(self._send, signal.SIGTERM)
+            found = left = await run_aside(self._send, signal.SIGTERM)
             pause = _Pause()
             for _ in range(_LOOKS):  # a process in the middle of exec shows no environment: search again
                 if found or not self._unclear:
                     break
                 await pause.wait()
-                found = left = await anyio.to_thread.run_sync(self._send, signal.SIGTERM)
+                found = left = await run_aside(self._send, signal.SIGTERM)
             with anyio.move_on_after(_TERM_S):
                 pause = _Pause()
                 while left:
                     await pause.wait()
-                    left = await anyio.to_thread.run_sync(self._send, 0)
+                    left = await run_aside(self._send, 0)
             self._kill_group()
             with anyio.move_on_after(_KILL_S if len(self._roots) == 1 else _SHORT_KILL_S):
                 unseen, pause = 0 if found else _UNSEEN, _Pause()
                 while unseen < _UNSEEN:
-                    left = await anyio.to_thread.run_sync(self._send, signal.SIGKILL)
+                    left = await run_aside(self._send, signal.SIGKILL)
                     unseen = 0 if left else unseen + 1
                     await pause.wait()
             with anyio.move_on_after(_KILL_S):

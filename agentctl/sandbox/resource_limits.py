@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import anyio
-import anyio.to_thread
+
+from agentctl.sandbox.process_tree import run_aside
 
 MOST_PROCESSES = 1024
 MOST_MEMORY_BYTES = 8 * 1024**3  # and no more than half of the machine's
@@ -282,7 +283,7 @@ async def wait_until_full(look: Callable[[], str | None]) -> str:
     """
     while True:
         await anyio.sleep(_PAUSE_S)
-        if (said := await anyio.to_thread.run_sync(look)) is not None:
+        if (said := await run_aside(look)) is not None:
             return f"the command was ended: {said}"
 
 

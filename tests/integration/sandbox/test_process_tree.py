@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,6 +49,36 @@ async def test_no_process_is_left_after_a_cancellation(name: str, trace: Trace, 
                 await anyio.sleep(0.01)
             tasks.cancel_scope.cancel()
     assert trace.alive() == []
+
+
+@pytest.mark.needs("Linux")
+async def test_process_that_contains_all_others_is_ended_before_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search among very many processes takes long, and the kernel needs none."""
+    child = subprocess.Popen(["sleep", "60"], start_new_session=True)  # noqa: ASYNC220 - a millisecond
+    search = ProcessTree._send
+
+    def search_after_its_end(tree: ProcessTree, number: int) -> frozenset[int]:
+        wait_until(lambda: ") Z " in Path("/proc", str(child.pid), "stat").read_text())
+        return search(tree, number)
+
+    monkeypatch.setattr(ProcessTree, "_send", search_after_its_end)
+    try:
+        await ProcessTree(child, "none", is_contained=True).end()
+    finally:
+        child.kill()
+    assert child.wait() == -signal.SIGTERM
+
+
+async def test_command_is_ended_when_no_thread_can_be_started(
+    trace: Trace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with anyio.fail_after(30):
+        result = await run_shell_async(COMMANDS["hides"], timeout=0.5, env=environment(trace, tmp_path))
+    assert (result.timed_out, trace.alive()) == (True, [])
 
 
 @pytest.mark.parametrize("command", LEFT_BEHIND.values(), ids=LEFT_BEHIND)

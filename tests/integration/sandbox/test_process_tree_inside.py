@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -13,7 +15,7 @@ import anyio
 import pytest
 
 from agentctl.sandbox.select import open_sandbox
-from tests.integration.sandbox.conftest import NOBODY, Inside
+from tests.integration.sandbox.conftest import NOBODY, REPOSITORY, Inside
 from tests.integration.sandbox.parts import COMMANDS, LEFT_BEHIND, wait_until
 
 if TYPE_CHECKING:
@@ -53,6 +55,32 @@ async def test_no_process_is_left_after_a_timeout(trace: Trace, tmp_path: Path, 
             if are_ready(tmp_path, number):
                 break
             timeout *= 2
+
+
+ALL_PROCESSES = """
+touch "$READY"
+storm() { while :; do setsid sleep $N & sleep 0.001; done; }
+while :; do (storm) 2>/dev/null; sleep 0.1; done
+"""
+
+
+@pytest.mark.needs("root", "sandbox for others", "prlimit")
+@pytest.mark.parametrize("wanted", ["bwrap", "none"])
+def test_command_that_uses_up_all_processes_is_ended(trace: Trace, config: Path, wanted: str) -> None:
+    """Then agentctl can start neither a thread nor a process; here they are all that its user may have."""
+    workspace = config / "work"
+    workspace.mkdir()
+    os.chown(workspace, NOBODY, NOBODY)
+    argv = Inside(workspace, NOBODY).argv(named(ALL_PROCESSES, trace), "echo on", timeout=1.5, wanted=wanted)
+    done = subprocess.run(
+        ["prlimit", "--nproc=150", *argv], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    left = trace.alive()
+    for line in left:
+        os.kill(int(line.split()[0]), signal.SIGKILL)
+    assert done.returncode == 0, done.stderr
+    storm, after = json.loads(done.stdout)
+    assert (storm["timed_out"], after["stdout"], left) == (True, "on\n", [])
 
 
 @pytest.mark.needs("sandbox")
