@@ -45,8 +45,8 @@ class SandboxConfig(NamedTuple):
 
 
 class MountPlan(NamedTuple):
-    """The folders and files that are empty inside, before and after the workspace is mounted, and links to the
-    workspace.
+    """The folders and files that are empty inside, before and after the workspace and ``shown`` are mounted, and links
+    to the workspace.
 
     ``shown`` are readable exceptions; ``guarded`` are paths of the workspace that commands may not change, because
     other programs obey them. ``pinned`` are the folders of the workspace that hold covered files; commands cannot
@@ -87,7 +87,9 @@ def plan_mounts(config: SandboxConfig, private: Collection[str] = (), sockets: C
     homes = {home for home in homes if home != "/" and not any(is_beneath(home, place) for place in _PROGRAMS)}
     always = _real_places((*_ALWAYS, *_KERNEL))
     loose = {*hidden, *map(os.path.realpath, sockets), *kernel_mounts()}
-    within = {place for place in loose if is_beneath(place, workspace)}
+    required = tuple(required_paths(config))
+    visible = (workspace, *required)  # mounted after the rest is covered
+    within = {place for place in loose if any(is_beneath(place, folder) for folder in visible)}
     kinds = [(place, _kind(place)) for place in sorted({*always, *homes, *loose, *private} - within)]
     folders = _outermost(place for place, kind in kinds if kind == "folder")
     inner = [(place, _kind(place)) for place in sorted(within)]
@@ -99,7 +101,7 @@ def plan_mounts(config: SandboxConfig, private: Collection[str] = (), sockets: C
         folders_within=folders_within,
         files_within=tuple(place for place, kind in inner if kind == "file" and not _under(place, covered_within)),
         links=tuple((at, to) for at, to in _links(config.given) if _under(at, covered)),
-        shown=tuple(place for place in required_paths(config) if _under(place, covered)),
+        shown=tuple(place for place in required if _under(place, covered)),
         guarded=tuple(place for place in (*_own_program(config), *frozen) if not _under(place, within)),
         pinned=_folders_to_pin(workspace, (*within, *frozen)),
     )

@@ -112,6 +112,22 @@ def test_change_of_networks_between_two_commands_hides_no_socket(config: Path, c
             os.killpg(first.pid, signal.SIGKILL)
 
 
+def test_socket_in_the_repository_of_a_worktree_cannot_be_called(own: Inside) -> None:
+    """The repository lies in the home folder and is shown all the same, like the socket of git's file watcher in it."""
+    main, tree = Path(os.environ["HOME"], "main"), own.workspace / "tree"
+    run = ["git", "-C", str(main), "-c", "user.name=n", "-c", "user.email=e"]
+    subprocess.run(["git", "init", "-q", str(main)], check=True)
+    subprocess.run([*run, "commit", "-q", "--allow-empty", "-m", "first"], check=True)
+    subprocess.run([*run, "worktree", "add", "-q", str(tree)], check=True)
+    (tree / "call.py").write_text(CALL)
+    place = main / ".git/x.sock"
+    with socket.socket(socket.AF_UNIX) as ear:
+        ear.bind(str(place))
+        ear.listen()
+        (answer,) = own(f"/usr/bin/python3 call.py {place}; git log --format=%s", workspace=tree)
+    assert answer["stdout"] == "first\n"
+
+
 @pytest.mark.needs("root")
 @pytest.mark.own_walk
 def test_a_socket_that_no_list_shows_is_found_by_a_walk(own: Inside) -> None:
