@@ -16,7 +16,7 @@ from agentctl.context.tokens import LEAST_LEFT, PLAIN, Measure
 from agentctl.core.messages import Message, Role
 
 _DIGEST_SHARE, _DIGEST_MOST = 12, 500  # a twelfth of the room, at most 500 tokens
-_NAMES_SHARE = 2  # half of the digest, for names
+_NAMES_PERCENT = 67  # of the digest, for names: a name takes a few tokens, a line many
 _SHARES = (2, 3, 4, 6, 8, 12, 16, 24)  # parts of the room that an older result may have, tried one after the other
 _KEPT = 70  # percent of what a cut leaves: the most for what must stay, as far as its older results can shrink
 _MOST_SEARCHED = 20  # groups that are searched for names, the newest
@@ -119,10 +119,10 @@ def cut(
             said = frozenset(map(id, messages))
             cut_short = [place for place, message in draft.left.items() if id(message) not in said and place != task]
             lost = sorted({*cut_short, *chain.from_iterable([group.places for group in told[-_MOST_SEARCHED:]])})
-            names = best_names([messages[place] for place in lost], before.names, draft.left.values())
+            names = best_names([messages[place] for place in lost], before.names, draft.left.values(), cache.names)
             groups_told = [[messages[place] for place in group.places] for group in told]
             space = left - measure.text(digest.text(left, measure)) - _SEAM
-            named = digest.name(names, space // _NAMES_SHARE, measure)
+            named = digest.name(names, space * _NAMES_PERCENT // 100, measure)
             beside = left - measure.text(named.text(left, measure)) - _SEAM
             lines = _widest(before, groups_told, beside, worth, measure)
             if not lines and named.names:  # where only one has room, a line tells more than names

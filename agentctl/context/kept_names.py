@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 
 from agentctl.core.messages import Message
 
@@ -12,7 +12,7 @@ _INSIDE = re.compile(r"\d|_|/\w|\w[.:@#-]\w|[a-z][A-Z]")
 _JOINTS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_/:-@#")
 _LEAST, _MOST = 3, 60  # characters of a name
 _HEAD, _TAIL = 2_000, 1_000  # characters of a text that are read
-_SAID = 4  # a name in the assistant's words or calls counts as much as this many in results
+_SAID = 8  # a name in the assistant's words or calls counts as much as this many in results
 _KEPT = 2  # a name of the notes, as such a word
 
 
@@ -39,15 +39,21 @@ def names_of(message: Message) -> set[str]:
     return set().union(*map(names_in, _texts(message)))
 
 
-def best_names(gone: Sequence[Message], known: Sequence[str], left: Iterable[Message]) -> Iterator[str]:
+def best_names(
+    gone: Sequence[Message],
+    known: Sequence[str],
+    left: Iterable[Message],
+    names: Callable[[Message], Set[str]] = names_of,
+) -> Iterator[str]:
     """Yield the names of ``gone`` (oldest first) and those ``known`` before that are not in ``left``, the best first.
 
-    The more often and the later a name was used, and above all by the assistant itself, the better.
+    The more often and the later a name was used, and above all by the assistant itself, the better. ``names`` returns
+    those of a message.
     """
     worth: dict[str, float] = {name: _KEPT * (1.5 - at / len(known)) for at, name in enumerate(known)}
     for at, message in enumerate(gone):
         each = (_SAID if message.role == "assistant" else 1) * (0.5 + at / len(gone))
-        for name in names_of(message):
+        for name in names(message):
             worth[name] = worth.get(name, 0) + each
     there = "\n" + "\n".join([text for message in left for text in _texts(message)])
     for name, _ in sorted(worth.items(), key=lambda one: (-one[1], one[0])):

@@ -1,11 +1,11 @@
 """The groups of a conversation (a tool call and its results stay together), and a cache of their sizes and words.
 
-A conversation grows at its end, so the sizes, groups and words of its beginning are computed once.
+A conversation grows at its end, so the sizes, groups, words and names of its beginning are computed once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from math import ceil
 from operator import is_
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 _MOST = 20_000
+_NEWEST = 40  # messages whose names are read ahead of a cut
 _Messages = tuple[Message, ...]
 
 
@@ -30,19 +31,20 @@ class _Conversation(NamedTuple):
 
 
 class MessageCache:
-    """Caches sizes, groups and words of messages, which are immutable values.
+    """Caches sizes, groups, words and names of messages, which are immutable values.
 
     Results are the same with it or without. It holds at most ``most`` messages and as many groups; others are forgotten
     and computed again. Its entries are replaced, not changed, so threads may share it.
     """
 
-    __slots__ = ("_features", "_last", "_left", "_most", "_sizes")
+    __slots__ = ("_features", "_last", "_left", "_most", "_names", "_sizes")
 
     def __init__(self, most: int = _MOST) -> None:
         self._most = most
         # an id identifies a message only while that is alive, so each entry holds its message
         self._sizes: tuple[Callable[[str], int], dict[int, tuple[Message, int]]] = (PLAIN.count, {})
         self._features: dict[tuple[int, ...], tuple[_Messages, GroupFeatures]] = {}
+        self._names: dict[int, tuple[Message, Set[str]]] = {}
         self._last = _Conversation()
         self._left: tuple[Sequence[Message], ...] = ()
 
@@ -83,6 +85,24 @@ class MessageCache:
         self._last = _Conversation(tuple(messages), groups, features) if is_kept else _Conversation()
         return groups, features
 
+    def names(self, message: Message) -> Set[str]:
+        """Return the names in a message and in its calls."""
+        from agentctl.context.kept_names import names_of  # noqa: PLC0415 - most runs never fill their context
+
+        if (entry := self._names.get(id(message))) is None:
+            entry = message, names_of(message)
+            if self._most:
+                if len(self._names) >= self._most:
+                    self._names = {}
+                self._names[id(message)] = entry
+        return entry[1]
+
+    def prepare(self, messages: Sequence[Message]) -> None:
+        """Compute now what a cut of ``messages`` needs, so that it takes less time when it comes."""
+        self.features(messages)
+        for message in messages[-_NEWEST:]:
+            self.names(message)
+
     def retain(self, *conversations: Sequence[Message]) -> None:
         """Forget all but the messages of ``conversations``, at the next use, so that the cut itself is not slower."""
         self._left = conversations
@@ -106,6 +126,8 @@ class MessageCache:
             self._last = _Conversation()
         if len(known) > len(left):
             self._sizes = count, {at: known[at] for at in left if at in known}
+        if len(self._names) > len(left):
+            self._names = {at: one for at, one in self._names.items() if at in left}
         if len(features) > len(left):
             self._features = {key: one for key, one in features.items() if left.issuperset(key)}
 

@@ -45,7 +45,7 @@ def prune(
     sizes = cache.sizes(messages, measure) if cache else list(map(measure.message, messages))
     if (tokens := sum(sizes)) <= room:
         if cache and 2 * tokens > room:
-            cache.features(messages)  # so that the next cut takes less time
+            cache.prepare(messages)  # so that the next cut takes less time
         return messages
     from agentctl.context.cut import cut, name_the_large  # noqa: PLC0415 - most runs never fill their context
 

@@ -60,7 +60,7 @@ def grown(messages: Talk) -> MessageCache:
     """Return what is known after a turn of a run that has not come to its limit yet."""
     known = MessageCache()
     fit(messages[:-2], 10**7, known)
-    known.features(messages[:-2])
+    known.prepare(messages[:-2])
     return known
 
 
