@@ -148,9 +148,12 @@ def refusal_error(verdict: Verdict, facts: ModelFacts, so_far: RefusalContext = 
     said = f"{_format_ceiling(verdict, above)}; the next call could make it {would_be}"
     flag = f"{_flag_of(verdict.limit)} of run {above}, which this run belongs to" if above else _flag_of(verdict.limit)
     if verdict.doubtful:
-        last = _quote_failure(so_far.last_failure)
+        last, doubt = _quote_failure(so_far.last_failure), format_amount(verdict.in_doubt, verdict.unit)
+        said += f", of which {doubt} is in doubt"
+        if verdict.ceiling is not None and verdict.would_be <= verdict.ceiling:  # it fits: there is too much doubt
+            said = f"{_format_ceiling(verdict, above)}; half or more of it, {doubt}, is in doubt"
         return DoubtExceeded(
-            f"{said}, of which {format_amount(verdict.in_doubt, verdict.unit)} is in doubt after failed calls{last}",
+            f"{said} after failed calls{last}",
             hint=f"check that {facts.name_and_address} works again, then retry or raise {flag}; "
             + _release_hint(facts.provider, so_far.run_id, of_others=_is_of_others(verdict, so_far)),
             billed="no",

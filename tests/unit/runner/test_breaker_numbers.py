@@ -161,3 +161,15 @@ def test_amount_barely_above_a_limit_does_not_print_like_the_limit() -> None:
     assert (
         refusal_error(odd, FACTS).message == "max_cost_per_task is $0.002706901; the next call could make it $0.002707"
     )
+
+
+def test_doubt_that_leaves_room_is_told_as_too_much_of_the_limit() -> None:
+    fits = Verdict("max_tokens_per_task", "tokens", 1_000, 0, 500, 0, would_be=700, doubtful=True)
+    breaks = fits._replace(would_be=1_001)
+    assert refusal_error(fits, FACTS).message == (
+        "max_tokens_per_task is 1,000 tokens; half or more of it, 500 tokens, is in doubt after failed calls"
+    )
+    assert refusal_error(breaks, FACTS).message == (
+        "max_tokens_per_task is 1,000 tokens; the next call could make it 1,001 tokens, "
+        "of which 500 tokens is in doubt after failed calls"
+    )
