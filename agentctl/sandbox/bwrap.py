@@ -24,6 +24,7 @@ from agentctl.sandbox.resource_limits import (
     MOST_GROWTH_BYTES,
     MOST_PROCESSES,
     NO_MEMORY_GROUP,
+    NO_PROCESS_GROUP,
     data_bound,
     mebibytes,
     memory_bound,
@@ -293,6 +294,8 @@ class Bwrap:
         missing = [said for said in standby.launcher.missing if said != NO_SCOPES or self._config.network]
         missing += [] if "--size" in self._known else [NO_SIZES]
         missing += [] if standby.group.has_memory else [NO_MEMORY_GROUP]
+        is_root = os.geteuid() == 0 and self._config.user is None  # which no limit of a process applies to
+        missing += [NO_PROCESS_GROUP] if is_root and not standby.group.has_processes else []
         yield from (said for said in missing if said in WALLS and said not in self.missing)
         self.missing = tuple(missing)
         if killed := standby.group.count_killed():

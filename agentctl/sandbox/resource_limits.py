@@ -35,6 +35,8 @@ NO_MEMORY_GROUP = (
     "no control group for memory: the limit applies to each process, not to all processes of a command together"
 )
 
+NO_PROCESS_GROUP = "no control group for processes: the limit of 1024 does not hold for root"
+
 _NAME = "agentctl-"
 _MOST_KEPT = 8  # the part of a group's memory, an eighth, that earlier commands may leave in use
 _TRIES = 20  # times 10 ms: a process leaves its group a moment after it is gone
@@ -57,6 +59,7 @@ class ControlGroup:
         made: dict[Path, Path] = {}  # by the folder above
         self._most_memory = most_memory
         self._memory: Path | None = None
+        self._processes: Path | None = None
         self._killed = 0
         name = f"{_NAME}{os.getpid()}-{os.urandom(4).hex()}"
         for controller, limits in _limits(most_memory).items():
@@ -64,7 +67,10 @@ class ControlGroup:
                 folder = above / name
                 if _make(folder, is_new=above not in made, limits=limits):
                     made[above] = folder
-                    self._memory = folder if controller == "memory" else self._memory
+                    if controller == "memory":
+                        self._memory = folder
+                    else:
+                        self._processes = folder
                     break
         self.folders = tuple(made.values())
         self._holds = [hold for folder in self.folders if (hold := _hold(folder)) is not None]
@@ -75,6 +81,11 @@ class ControlGroup:
     def has_memory(self) -> bool:
         """Whether the memory of a process that enters is limited, as far as is known."""
         return self._memory is not None
+
+    @property
+    def has_processes(self) -> bool:
+        """Whether the number of processes is limited, as far as is known."""
+        return self._processes is not None
 
     @property
     def is_fit(self) -> bool:
@@ -103,6 +114,7 @@ class ControlGroup:
                 _write(folder / "cgroup.procs", str(process))
             except OSError:  # a partial delegation: it can be made, but not entered
                 self._memory = None if folder == self._memory else self._memory
+                self._processes = None if folder == self._processes else self._processes
 
     def count_killed(self) -> int:
         """Return how many processes the kernel killed, since the last call, because the group had used up its

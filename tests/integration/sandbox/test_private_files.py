@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -81,6 +82,25 @@ def test_private_files_are_covered_at_every_moment_of_the_walk(tmp_path: Path) -
         assert [path for path in private if not is_covered(path, places)] == []
         assert [path for path in public if is_covered(path, places)] == []
     assert not is_covered(workspace / "own", places)
+
+
+@ROOT
+@pytest.mark.parametrize("free", [0, 1])
+def test_folder_that_cannot_be_read_for_want_of_open_files_is_covered(tmp_path: Path, free: int) -> None:
+    """One file is the folder itself, another one the list of what is in it."""
+    private, _ = fill(tmp_path / "opt")
+    files = PrivateFiles(str(tmp_path / "srv"), top=str(tmp_path))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unused = os.dup(0)
+    os.close(unused)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (unused + free, hard))
+    try:
+        files.step()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    while files.step():
+        pass
+    assert [path for path in private if not is_covered(path, files.known_places())] == []
 
 
 @ROOT

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +28,7 @@ from agentctl.sandbox.resource_limits import (
 )
 from agentctl.sandbox.self_test import find_bwrap, options_of
 from agentctl.sandbox.workspace_guard import WorkspaceGuard
-from tests.integration.sandbox.conftest import NOBODY, Inside
+from tests.integration.sandbox.conftest import NOBODY, REPOSITORY, Inside
 from tests.support.disks import small_disk
 
 MIB = 1024**2
@@ -111,6 +112,33 @@ async def test_control_group_is_used_wherever_one_can_be_made(tmp_path: Path) ->
     assert (await inside.run("true", timeout=60)).notes == ()
     assert (NO_MEMORY_GROUP in inside.missing) == (not can_make_a_group())
     assert memory_bound() <= MOST_MEMORY_BYTES
+
+
+WITHOUT_GROUPS = """
+import sys
+import anyio
+from pathlib import Path
+from tests.integration.sandbox.test_resource_limits import sandbox
+
+async def main():
+    inside = await sandbox(Path(sys.argv[1]), (65534, 65534) if sys.argv[2] == "nobody" else None)
+    print(await inside.run("true", timeout=60), *inside.missing, sep="\\n")
+
+anyio.run(main)
+"""
+
+
+@pytest.mark.needs("root", "mounts", "sandbox")
+@pytest.mark.parametrize("user", ["root", "nobody"])
+def test_missing_control_group_is_told_where_nothing_else_limits(config: Path, user: str) -> None:
+    """The limit of processes that each process has does not hold for root."""
+    hide = 'mount --make-rprivate / && mount -t tmpfs none /sys/fs/cgroup && exec "$@"'
+    argv = ["unshare", "--mount", "sh", "-c", hide, "sh", sys.executable, "-c", WITHOUT_GROUPS, str(config), user]
+    config.chmod(0o777)
+    done = subprocess.run(argv, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert "exit_code=0" in done.stdout, done.stderr
+    assert NO_MEMORY_GROUP in done.stdout
+    assert ("no control group for processes" in done.stdout) == (user == "root")
 
 
 async def test_limits_of_a_process_are_set_without_a_fork(tmp_path: Path) -> None:
