@@ -195,12 +195,12 @@ class LazyToolbox:
         return (f"{what} of runs that were killed: removed",) if removed else ()
 
     async def aclose(self) -> None:
-        """Close the engine's client, if one was opened, and the sandbox; what is being removed is waited for."""
+        """Close the sandbox, and the engine's client, if one was opened; what is being removed is waited for."""
+        if self._context.sandbox is not None:  # first: an engine may be slow, or fail
+            await anyio.to_thread.run_sync(self._context.sandbox.close)
         if self._sweep is not None:
             await self._sweep.finish()
         await self._context.engine.aclose()
-        if self._context.sandbox is not None:
-            await anyio.to_thread.run_sync(self._context.sandbox.close)
 
     async def __aenter__(self) -> Self:
         return self

@@ -13,6 +13,7 @@ from agentctl.core.results import FileNotice, Reply
 from agentctl.permissions.decision import Permissions
 from agentctl.protocols import CommandResult, Sandbox, Tool
 from agentctl.sandbox.select import SandboxMode, open_sandbox
+from agentctl.tools.docker.client import DockerEngine
 from agentctl.tools.toolbox import toolbox
 
 pytestmark = pytest.mark.usefixtures("shared_walk")
@@ -104,16 +105,28 @@ class Commanded:
 
     def __init__(self, result: CommandResult) -> None:
         self.result = result
+        self.is_closed = False
 
     def unreported(self) -> tuple[FileNotice, ...]:
         return ()
 
     def close(self) -> None:
-        pass
+        self.is_closed = True
 
     async def run(self, command: str, *, timeout: float, more: bool = False) -> CommandResult:  # noqa: ASYNC109
         await anyio.lowlevel.checkpoint()
         return self.result
+
+
+async def test_sandbox_is_closed_when_the_engine_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(engine: DockerEngine) -> None:
+        raise OSError("it hangs")
+
+    monkeypatch.setattr(DockerEngine, "aclose", fail)
+    sandbox = Commanded(CommandResult(0, "", ""))
+    with pytest.raises(OSError, match="it hangs"):
+        await toolbox(workspace=tmp_path, sandbox=sandbox).aclose()
+    assert sandbox.is_closed
 
 
 async def test_files_that_were_moved_are_named_to_the_model_with_the_tool_that_asks(tmp_path: Path) -> None:
