@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -17,6 +18,9 @@ from agentctl.providers.wires.exchange import CallPiece
 _MOST_CHARACTERS_QUOTED = 1000
 _MOST_ENCODINGS = 4  # JSON in a JSON string, and so on
 _LONGEST_NUMBER = 9
+_MOST_MENDED = 20_000  # characters of arguments that are no JSON
+_BLANK = " \t\r\n\0\ufeff"
+_ESCAPE = re.compile(r'\\(["\\/bfnrt]|u[0-9a-fA-F]{4})?')
 _NOTHING = frozenset(("", "null", "none", "undefined"))
 _END_MARKS = re.compile(r"(?:\s*<\|[^<>|]{0,40}\|>)+\s*\Z")  # a chat template's own, at the end of a text
 _MARKDOWN = re.compile(r"```(?:json)?\s*\n(.*)```", re.DOTALL)
@@ -78,8 +82,8 @@ class CallJoiner:
         if piece.place is None:
             return next((call for call in self._calls if _is_repeated(piece, call)), None)
         there = self._at.get(piece.place)
-        if there is not None and piece.id and there.id and piece.id != there.id:  # some servers number every call 0
-            there = None
+        if there is not None and piece.id and there.id and piece.id != there.id and not _goes_on(piece, there):
+            there = None  # some servers number every call 0
         if piece.is_counted and with_id is not None:
             return with_id
         if there is None:
@@ -117,6 +121,12 @@ def _is_another(piece: CallPiece, call: _Call) -> bool:
     whole = call.whole
     again = _object_of(piece.arguments) if piece.arguments else None if piece.is_counted else whole
     return bool(whole) and again not in ({}, whole)
+
+
+def _goes_on(piece: CallPiece, call: _Call) -> bool:
+    """Return whether a piece with another id is no call of its own: some servers give each piece a new id."""
+    is_begun = bool(call.pieces) and call.whole is None
+    return not piece.name or (is_begun and bool(piece.arguments) and not piece.arguments.lstrip().startswith("{"))
 
 
 def _is_told(calls: Sequence[ToolCall], name: str, arguments: Mapping[str, object]) -> bool:
@@ -163,14 +173,17 @@ def parse_arguments(text: str) -> Mapping[str, object]:
     """Return a call's arguments; if they are not one JSON object, the tool's own validation tells the model.
 
     Nothing at all, in any spelling (``null``, ``""``, ``"null"``, ``[]``), is no arguments. An object inside a JSON
-    string is read, with newlines in its strings as they are, and so is one in a Markdown block or before a ``<|…|>``.
-    The same object twice is one, and an empty one beside another is none.
+    string or alone in a list is read, with newlines in its strings as they are, and so is one in a Markdown block or
+    before a ``<|…|>``, one in Python's form, with a brace too many, or with a backslash that JSON does not have. The
+    same object twice is one, and an empty one beside another is none.
     """
     found: object = text
     for _ in range(_MOST_ENCODINGS):
         if not isinstance(found, str):
             break
         found = _decode(found)
+    if isinstance(found, list) and len(found) == 1 and isinstance(found[0], dict):
+        found = found[0]
     if found is None or found == []:
         return {}
     return found if isinstance(found, dict) else {_NO_OBJECT: text[:_MOST_CHARACTERS_QUOTED]}
@@ -178,15 +191,43 @@ def parse_arguments(text: str) -> Mapping[str, object]:
 
 def _decode(text: str) -> object:
     """Return the JSON value that ``text`` holds, None for nothing, False for text that is not JSON."""
-    text = _END_MARKS.sub("", text).strip()
+    text = _END_MARKS.sub("", text).strip(_BLANK)
     if (block := _MARKDOWN.fullmatch(text)) is not None:
         text = block[1].strip()
     if text.lower() in _NOTHING:
         return None
-    try:
-        return _one_of(_values(text))
-    except (ValueError, RecursionError):
-        return False
+    for read in (_values, _mended_values):
+        try:
+            return _one_of(read(text))
+        except (ValueError, TypeError, RecursionError, SyntaxError, MemoryError):
+            continue
+    return False
+
+
+def _mended_values(text: str) -> list[object]:
+    """Return the object that a text means which is no JSON for one of a few known reasons.
+
+    Raises:
+        ValueError: it is none.
+        SyntaxError, TypeError: it is none.
+    """
+    if not text.startswith("{") or len(text) > _MOST_MENDED:
+        raise ValueError("no object")
+    escaped = _ESCAPE.sub(lambda found: found[0] if found[1] else "\\\\", text)
+    with suppress(ValueError):
+        value, end = json.JSONDecoder(strict=False).raw_decode(escaped)
+        if isinstance(value, dict) and value and not escaped[end:].strip("}] \n"):
+            return [value]
+    import ast  # noqa: PLC0415 - few calls are written like this
+    import warnings  # noqa: PLC0415
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a backslash that Python does not have, either
+        found = ast.literal_eval(text)
+    json.dumps(found, allow_nan=False)
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+        raise ValueError("no object")
+    return [found]
 
 
 def _values(text: str) -> list[object]:

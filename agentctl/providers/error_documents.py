@@ -25,7 +25,7 @@ _FIELDS = (
     *("message", "msg", "detail", "errors", "error_message", "error_msg", "errorMessage", "Message", "description"),
     *("fault", "faultstring", "reason", "title", "type", "code"),
 )
-_STATUS_FIELDS = ("code", "status", "status_code", "statusCode", "type")
+_STATUS_FIELDS = ("code", "status", "status_code", "statusCode", "StatusCode", "type")
 #: The status that an error document in a stream means, by the letters of the words that providers use for it.
 _STATUS_OF: Mapping[str, int] = {
     "badrequest": 400,

@@ -50,7 +50,11 @@ from agentctl.settings.merge import format_value
 
 _FREE_BY_DOCUMENT = frozenset({400, 413, 422, 429})  # others are free whatever the body is: Attempt.is_free_refusal
 _TOO_LONG = re.compile(
-    r"context.length|context.window|maximum context|prompt is too long|too many (input )?tokens|input is too long"
+    r"context.length|context.window|maximum context|prompt is too long|input is too long"
+    r"|too many (input )?tokens(?!,? (please )?wait| per )|context.size (has been )?exceeded|range of input length"
+    r"|exceed(s|ed) (the )?(model )?token limit|maximum prompt length|(prompt|input) exceeds? (the )?max"
+    r"|tokens.? \+ .?max_new_tokens.? must be|reduce the length of (the|your) (messages|prompt|input)"
+    r"|max size: \d+ tokens"
     r"|exceeds? the (available )?context|longer than the context|exceed context limit|request_too_large"
     r"|token count .{0,20}exceeds the maximum number of tokens|must have less than \d+ tokens",
     re.IGNORECASE,
@@ -63,14 +67,25 @@ _NO_MODEL = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _NO_QUOTA = re.compile(
-    r"insufficient_quota|exceeded your current quota|credit balance|insufficient.balance|billing|budget_exceeded",
+    r"insufficient_quota|exceeded your current quota|credit balance|insufficient.balance|billing|budget_exceeded"
+    r"|enter (a )?payment method|(weekly|monthly|daily|hourly|session) usage limit|daily request limit",
     re.IGNORECASE,
 )
 _NO_CREDIT = re.compile(
     r"credit balance is too low|insufficient.(balance|credit|funds)|insufficient_quota|budget_exceeded"
-    r"|budget has been exceeded",
+    r"|budget has been exceeded|(specified|monthly) api usage limits|arrearage|n[o']t have any credits|no credits"
+    r"|requires a subscription",
     re.IGNORECASE,
 )
+_NO_KEY = re.compile(
+    r"(api|access|secret).?key.{0,30}(not valid|invalid|incorrect|expired|not found)|(invalid|incorrect|wrong|expired)"
+    r" (api|access|secret).?key|invalid_api_key|API_KEY_INVALID",
+    re.IGNORECASE,
+)
+_NO_ENDPOINT = re.compile(
+    r"no (allowed )?(endpoints|providers)( are)? (found|available)", re.IGNORECASE
+)  # OpenRouter's
+_TOO_OFTEN = re.compile(r"wait before trying|rate.?limit|too many requests|throttl", re.IGNORECASE)
 _FILTERED = re.compile(r"content_policy|content_filter|content management policy|safety system", re.IGNORECASE)
 #: Of the server's own: what it says besides is no refusal.
 _FAULT = re.compile(r"internal|upstream|time(?:d[ -]?|[ -])?out|overload|unavailable|temporar|crash", re.IGNORECASE)
@@ -198,7 +213,7 @@ def _error_for(answer: _Answer, context: ErrorContext) -> ProviderError:
             retry_after=after,
             affordable=affordable_in(text),
         )
-    if answer.is_page and status in (400, 401, 403, 404, 405, 413, 414, 422, 431, 451):
+    if answer.is_page and (answer.is_challenge or status in (400, 401, 403, 404, 405, 413, 414, 422, 431, 451)):
         return _page_error(answer, quoted, context)
     if status in (413, 429) and (large := _too_large_for_rate(answer, summary, context)) is not None:
         return large
@@ -209,8 +224,11 @@ def _error_for(answer: _Answer, context: ErrorContext) -> ProviderError:
         return error(
             ModelGone, f"{context.provider} does not know the model {context.model}: {quoted}", _model_hint(context)
         )
-    if status in (401, 403):
-        if status == 401 or not answer.said or _ABOUT_THE_KEY.search(answer.said):
+    if status == 404 and _NO_ENDPOINT.search(text):
+        hint = f"choose another model, or check the settings of {context.provider}"
+        return error(ModelGone, f"{context.provider} has no server for this request to {context.model}: {quoted}", hint)
+    if status in (401, 403) or (status == 400 and _NO_KEY.search(text)):
+        if status in (400, 401) or not answer.said or _ABOUT_THE_KEY.search(answer.said):
             return error(AuthFailed, f"{context.provider} rejected the key: {quoted}", key_hint(context))
         hint = f"check what {context.provider} allows this account to do, and from where"
         return error(AuthFailed, f"{context.provider} does not allow this request: {quoted}", hint)
@@ -319,7 +337,7 @@ def _status_meant(text: str) -> int | None:
     """Return the status that an error document without one means by its words, None if they say nothing."""
     meant = [(_TOO_LONG, 400), (_NO_CREDIT, 402), (_FILTERED, 400), (_INVALID, 422)]
     if not _FAULT.search(text):
-        meant += [(_NO_QUOTA, 429), (_NO_MODEL, 404)]
+        meant += [(_TOO_OFTEN, 429), (_NO_QUOTA, 429), (_NO_MODEL, 404)]
     return next((status for words, status in meant if words.search(text)), None)
 
 

@@ -30,16 +30,18 @@ from agentctl.providers.usage_fields import (
     read_block,
     with_rest,
 )
-from agentctl.providers.wires.exchange import worse_reason
+from agentctl.providers.wires.exchange import mapping_of, worse_reason
 
 _TICKS_PER_NANO = 10  # of xAI: 10,000,000,000 ticks are a dollar
 _ENVELOPE = frozenset(
     {"id", "request_id", "user_id", "object", "type", "created", "created_at", "index", "role", "error"}
-    | {"model", "modelVersion", "provider", "system_fingerprint", "service_tier"}
+    | {"model", "modelVersion", "provider", "system_fingerprint", "service_tier", "base_resp"}
+    | {"code", "status", "Status", "status_code", "statusCode", "StatusCode"}
 )
 _USAGES = ("usage", "usageMetadata", "usage_metadata", "token_usage", "tokenUsage")
 _OF_ANSWERS = frozenset({"role", "content", "thinking", "tool_calls"})  # what a message of a model has
-_BARE_ERRORS = ("detail", "message", "errors")  # of FastAPI, and of gateways
+_BARE_ERRORS = ("detail", "message", "errors", "error_msg", "error_message")  # of FastAPI, and of gateways
+_STATUSES = ("code", "status", "status_code", "statusCode", "StatusCode")  # of an error, beside its words
 
 
 class UsageReader(ABC):
@@ -138,13 +140,16 @@ class UsageReader(ABC):
         for place in (event, *_choices(event)):
             found = place.get("error")
             if isinstance(found, (dict, str)) and found:
-                return found if isinstance(found, dict) else {"message": found}
+                beside = {name: place[name] for name in _STATUSES if name in place}
+                return {**beside, **(found if isinstance(found, dict) else {"message": found})}
+        if number_of((said := mapping_of(event.get("base_resp"))).get("status_code")).least:  # MiniMax's
+            return {"message": said.get("status_msg") or "an error"}
         is_one = "error" in (event.get("object"), event.get("type"))
         return event if is_one or self._is_bare_error(event) else None
 
     def _is_bare_error(self, event: Mapping[str, object]) -> bool:
         """Return whether an event is an error document that does not call itself one."""
-        said = _as_mapping(event.get("message"))
+        said = mapping_of(event.get("message"))
         is_answer = "choices" in event or "usage" in event or not said.keys().isdisjoint(_OF_ANSWERS)
         return not is_answer and any(event.get(name) for name in _BARE_ERRORS)
 
@@ -208,14 +213,14 @@ class OpenAIReader(UsageReader):
             isinstance(choice.get("message"), dict) and not choice.get("delta") for choice in choices
         ):
             self.whole = event
-        self.has_counted = self.finished and not choices and bool(_as_mapping(event.get("usage")))
+        self.has_counted = self.finished and not choices and bool(mapping_of(event.get("usage")))
         for choice in choices:
             self._finish(choice.get("finish_reason"))
-        said = [_as_mapping(choice.get(name)) for choice in choices for name in ("delta", "message")]
-        for place in (event, _as_mapping(event.get("x_groq")), *choices, *said):
+        said = [mapping_of(choice.get(name)) for choice in choices for name in ("delta", "message")]
+        for place in (event, mapping_of(event.get("x_groq")), *choices, *said):
             for name in _USAGES:
                 self._report(place.get(name))
-        ticks = number_of(_as_mapping(event.get("usage")).get("cost_in_usd_ticks"))
+        ticks = number_of(mapping_of(event.get("usage")).get("cost_in_usd_ticks"))
         if ticks.is_whole:
             self._bill(-(-ticks.least // _TICKS_PER_NANO))
 
@@ -240,10 +245,10 @@ class OpenRouterReader(OpenAIReader):
 
     def _read_event(self, event: Mapping[str, object]) -> None:
         super()._read_event(event)
-        block = _as_mapping(event.get("usage"))
+        block = mapping_of(event.get("usage"))
         cost = _dollars(block.get("cost"))
         if cost is not None:
-            own_key = _dollars(_as_mapping(block.get("cost_details")).get("upstream_inference_cost"))
+            own_key = _dollars(mapping_of(block.get("cost_details")).get("upstream_inference_cost"))
             cost += own_key if own_key is not None and block.get("is_byok") is True else 0
             self._bill(int((cost * NANO_PER_USD).to_integral_value(ROUND_CEILING)))
 
@@ -259,7 +264,7 @@ class AnthropicReader(UsageReader):
     def _read_event(self, event: Mapping[str, object]) -> None:
         match event.get("type"):
             case "message_start":
-                message = _as_mapping(event.get("message"))
+                message = mapping_of(event.get("message"))
                 self.model = _text(message.get("model")) or self.model
                 self._report_all(message.get("usage"))
                 self._is_behind = True  # it does not count the output yet
@@ -267,7 +272,7 @@ class AnthropicReader(UsageReader):
                 self._note_answer()
             case "message_delta":
                 self._report_all(event.get("usage"))
-                self._finish(_as_mapping(event.get("delta")).get("stop_reason"))
+                self._finish(mapping_of(event.get("delta")).get("stop_reason"))
             case "message":
                 self.whole = event
                 self.model = _text(event.get("model")) or self.model
@@ -281,9 +286,9 @@ class AnthropicReader(UsageReader):
 
     def _report_all(self, block: object) -> None:
         """Add a block, and the sum of the turns that the provider made on its own, if it lists them."""
-        self.tier = _text(_as_mapping(block).get("service_tier")) or self.tier
+        self.tier = _text(mapping_of(block).get("service_tier")) or self.tier
         self._report(block)
-        turns = [turn for turn in _as_list(_as_mapping(block).get("iterations")) if isinstance(turn, dict)]
+        turns = [turn for turn in _as_list(mapping_of(block).get("iterations")) if isinstance(turn, dict)]
         if turns:
             found = [read_block(turn, self.table) for turn in turns]
             names = {name for turn in found for name in turn.counts}
@@ -310,7 +315,7 @@ class OllamaReader(UsageReader):
 
     def _read_event(self, event: Mapping[str, object]) -> None:
         self.model = _text(event.get("model")) or self.model
-        message = _as_mapping(event.get("message"))
+        message = mapping_of(event.get("message"))
         if any(value for name, value in message.items() if name != "role"):
             self._note_answer()
         numbers = {name: value for name, value in event.items() if name in OLLAMA or _is_number(value)}
@@ -334,7 +339,7 @@ class GeminiReader(UsageReader):
     def _read_event(self, event: Mapping[str, object]) -> None:
         self.model = _text(event.get("modelVersion")) or self.model
         candidates = [one for one in _as_list(event.get("candidates")) if isinstance(one, dict)]
-        if any(_as_mapping(one.get("content")).get("parts") for one in candidates):
+        if any(mapping_of(one.get("content")).get("parts") for one in candidates):
             self._note_answer()
         for one in candidates:
             self._finish(one.get("finishReason"))
@@ -355,7 +360,7 @@ _OLLAMA_COUNTS = frozenset(name for name, kind in OLLAMA.items() if kind in ("in
 
 def _has_content(choice: Mapping[str, object]) -> bool:
     """Return whether a choice has a piece of the answer of any kind: text, a thought, a call, or an unknown one."""
-    said = _as_mapping(choice.get("delta")) or _as_mapping(choice.get("message"))
+    said = mapping_of(choice.get("delta")) or mapping_of(choice.get("message"))
     return any((choice.get("text"), *(value for name, value in said.items() if name != "role")))
 
 
@@ -367,10 +372,6 @@ def _dollars(value: object) -> Decimal | None:
 
 def _choices(event: Mapping[str, object]) -> list[Mapping[str, object]]:
     return [choice for choice in _as_list(event.get("choices")) if isinstance(choice, dict)]
-
-
-def _as_mapping(value: object) -> Mapping[str, object]:
-    return value if isinstance(value, dict) else {}
 
 
 def _as_list(value: object) -> list[object]:

@@ -25,8 +25,18 @@ BROKEN = {
     "ollama": ("load", "unload", "a_new_word"),
 }
 ENDED = {
-    "openai": ("STOP", "eos", "eos_token", "COMPLETE", "end_turn", "stop_sequence", "function_call", "Tool_Calls"),
-    "anthropic": ("stop_sequence", "END_TURN", "tool_use"),
+    "openai": (
+        "STOP",
+        "eos",
+        "eos_token",
+        "COMPLETE",
+        "end_turn",
+        "stop_sequence",
+        "function_call",
+        "Tool_Calls",
+        "endTurn",
+    ),
+    "anthropic": ("stop_sequence", "END_TURN", "tool_use", "stopSequence"),
     "ollama": ("Stop",),
 }
 REFUSED = {
@@ -35,7 +45,7 @@ REFUSED = {
     "ollama": ("content_filter",),
 }
 CUT = {
-    "openai": ("length", "max_tokens", "MAX_TOKENS", "model_length"),
+    "openai": ("length", "max_tokens", "MAX_TOKENS", "model_length", "max_output_tokens"),
     "anthropic": ("model_context_window_exceeded",),
     "ollama": ("LENGTH",),
 }
@@ -392,6 +402,20 @@ FAILURES = {
         "quota",
         "void",
         "exceeded your current quota",
+    ),
+    "too long after text, as LM Studio says it": Failure(
+        "openai", BEGUN + sse({"error": "Context size has been exceeded."}), 7, "context", "doubt", "Context size"
+    ),
+    "no quota, beside the words": Failure(
+        "ollama", document({"StatusCode": 402, "error": "no more for now"}), 75, "quota", "void", "no more for now"
+    ),
+    "no quota, of MiniMax": Failure(
+        "openai",
+        sse({"choices": None, "base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}}),
+        75,
+        "quota",
+        "void",
+        "insufficient balance",
     ),
     "no quota after text": Failure(
         "openai",

@@ -18,12 +18,12 @@ from agentctl.providers.wires.exchange import (
     CallPiece,
     Piece,
     ThoughtPiece,
+    arguments_of,
     mapping_of,
     mappings_of,
     place_of,
     stop_of,
     text_of,
-    write_arguments,
     write_body,
 )
 
@@ -219,7 +219,7 @@ def _start(index: int, block: Mapping[str, object]) -> Piece | None:
             return Piece(text) if text else None
         case "tool_use":
             given = block.get("input")
-            arguments = write_arguments(given) if isinstance(given, dict) and given else ""
+            arguments = arguments_of(given) if given else ""
             call = CallPiece(index, text_of(block.get("id")), text_of(block.get("name")), arguments)
             return Piece(calls=(call,))
         case "thinking":
@@ -240,7 +240,7 @@ def _delta(index: int, delta: Mapping[str, object]) -> Piece | None:
             text = text_of(delta.get("text"))
             return Piece(text) if text else None
         case "input_json_delta":
-            return Piece(calls=(CallPiece(index, arguments=text_of(delta.get("partial_json")), opens=False),))
+            return Piece(calls=(CallPiece(index, arguments=arguments_of(delta.get("partial_json")), opens=False),))
         case "thinking_delta":
             text = text_of(delta.get("thinking"))
             return Piece(thought=text, thoughts=(ThoughtPiece(index, Thought(text)),))

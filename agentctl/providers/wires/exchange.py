@@ -17,6 +17,7 @@ _FINISH_REASONS: Mapping[str, Stop] = MappingProxyType(
         **dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence", "complete"), "stop"),
         **dict.fromkeys(("tool_calls", "tool_call", "tool_use", "function_call"), "tool_calls"),
         **dict.fromkeys(("length", "max_tokens", "model_length", "model_context_window_exceeded"), "length"),
+        **dict.fromkeys(("max_output_tokens", "max_new_tokens", "max_completion_tokens"), "length"),
         **dict.fromkeys(("refusal", "content_filter", "content_filtered", "sensitive", "error_toxic"), "refusal"),
         **dict.fromkeys(("guardrail_intervened", "safety", "recitation", "blocklist", "spii", "language"), "refusal"),
         **dict.fromkeys(("prohibited_content", "image_safety", "image_prohibited_content"), "refusal"),
@@ -26,6 +27,12 @@ _FINISH_REASONS: Mapping[str, Stop] = MappingProxyType(
 _WORSE: tuple[Stop, ...] = ("stop", "tool_calls", "length", "refusal", "broken")
 
 
+def _letters(word: str) -> str:
+    """Return a word without what differs between its spellings: end_turn, endTurn, END-TURN."""
+    return word.strip().lower().replace("_", "").replace("-", "").replace(" ", "")
+
+
+_BY_LETTERS: Mapping[str, Stop] = MappingProxyType({_letters(word): stop for word, stop in _FINISH_REASONS.items()})
 _CLAMPS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "num_predict")
 
 
@@ -139,7 +146,7 @@ class Piece(NamedTuple):
 
 def stop_of(reason: str) -> Stop:
     """Return what a provider's word for the end of an answer means; "broken" for one that is not known."""
-    return _FINISH_REASONS.get(reason.strip().lower(), "broken")
+    return _BY_LETTERS.get(_letters(reason), "broken")
 
 
 def worse_reason(one: str, other: str) -> str:

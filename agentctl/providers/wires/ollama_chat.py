@@ -85,7 +85,7 @@ def piece(event: Mapping[str, object]) -> Piece | None:
 
 
 def _call(call: Mapping[str, object]) -> CallPiece:
-    function = mapping_of(call.get("function"))
+    function = mapping_of(call.get("function")) or call
     return CallPiece(
         None, text_of(call.get("id")), text_of(function.get("name")), arguments_of(function.get("arguments"))
     )

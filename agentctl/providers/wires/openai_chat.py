@@ -114,7 +114,8 @@ def piece(event: Mapping[str, object]) -> Piece | None:
     if stop and stop_of(stop) == "broken":
         unknown.append(f"reason {stop}")
     said, hidden = _content(delta.get("content"))
-    refusal, called = text_of(delta.get("refusal")), mappings_of(delta.get("tool_calls"))
+    given = delta.get("tool_calls")
+    refusal, called = text_of(delta.get("refusal")), mappings_of([given] if isinstance(given, dict) else given)
     if old := mapping_of(delta.get("function_call")):
         called.append({"index": 0, "function": old})
     found = Piece(
@@ -143,7 +144,7 @@ def _content(value: object) -> tuple[str, str]:
 
 def _call(place: int, call: Mapping[str, object]) -> CallPiece:
     index = place_of(call.get("index"))
-    function = mapping_of(call.get("function"))
+    function = mapping_of(call.get("function")) or call  # of some gateways without that level
     return CallPiece(
         place if index is None else index,
         text_of(call.get("id")),

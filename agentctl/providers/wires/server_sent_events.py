@@ -290,6 +290,8 @@ class JsonEvents:
         found = list[Event | None]()
         for event in events:
             parsed = _parse_object(event.data)
+            if parsed is not None and self.over and parsed.get("choices"):
+                continue  # the end is the end; only a usage may follow
             if parsed is not None:
                 if event.type:
                     parsed.setdefault("type", event.type)

@@ -47,10 +47,23 @@ def test_nothing_in_any_spelling_is_no_arguments(written: str) -> None:
         '{"name": "web"} <|im_end|><|endoftext|>\n',
         '```json\n{"name": "web"}\n```',
         '{}{"name": "web"}',
+        '{"name": "web"}}',
+        '{"name": "web"}]}',
+        '[{"name": "web"}]',
+        '\ufeff{"name": "web"}\0',
+        "{'name': 'web'}",
+        '{"name": "web",}',
     ],
 )
 def test_object_is_read_out_of_its_wrapping(written: str) -> None:
     assert parse_arguments(written) == {"name": "web"}
+
+
+def test_what_python_and_patterns_have_is_read_as_it_was_meant() -> None:
+    assert parse_arguments("{'a': None, 'b': True, 'c': 'it\\'s'}") == {"a": None, "b": True, "c": "it's"}
+    assert parse_arguments('{"pattern": "\\d+\\.txt", "text": "a\\nb"}') == {"pattern": "\\d+\\.txt", "text": "a\nb"}
+    for written in ("{'a': {1, 2}}", "{1: 2}", "{'a': 1j}", "{'a': f()}", "{'a': 1e999}"):
+        assert parse_arguments(written) == {"no_json_object": written}
 
 
 def test_newlines_and_tabs_in_strings_are_read_as_they_are() -> None:
@@ -58,7 +71,7 @@ def test_newlines_and_tabs_in_strings_are_read_as_they_are() -> None:
     assert parse_arguments(json.dumps('{"text": "one\n\ttwo"}')) == {"text": "one\n\ttwo"}
 
 
-@pytest.mark.parametrize("written", ["not json", "[1]", "7", "true", '{"a": 1', '"text"', "{'a': 1}", "[" * 5000])
+@pytest.mark.parametrize("written", ["not json", "[1]", "7", "true", '{"a": 1', '"text"', "{'a': b}", "[" * 5000])
 def test_everything_else_is_reported_to_the_tool(written: str) -> None:
     assert parse_arguments(written) == {"no_json_object": written[:1000]}
 

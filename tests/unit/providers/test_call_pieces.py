@@ -127,6 +127,14 @@ JOINED: dict[str, tuple[list[list[Delta]], list[tuple[str, str, object]]]] = {
         ],
         [A, ("call_2", *B[1:])],
     ),
+    "every piece has another id": (
+        [[delta(READ[:5], name="read_file", id="a", index=0)], [delta(READ[5:], id="b", index=0)]],
+        [A],
+    ),
+    "every piece has another id, and the name": (
+        [[delta(READ[:5], name="read_file", id="a", index=0)], [delta(READ[5:], name="read_file", id="b", index=0)]],
+        [A],
+    ),
     "two different objects": (
         [[delta(READ, name="read_file", id="a", index=0)], [delta(OTHER, index=0)]],
         [("a", "read_file", {"no_json_object": READ + OTHER})],
@@ -205,6 +213,6 @@ def test_object_that_comes_again_is_one_object(written: str) -> None:
     assert parse_arguments(written) == {"path": "notes.txt"}
 
 
-@pytest.mark.parametrize("written", [READ + OTHER, READ + "}", READ + " words", READ + "[1]"])
+@pytest.mark.parametrize("written", [READ + OTHER, READ + " words", READ + "[1]"])
 def test_object_beside_something_else_is_reported_to_the_tool(written: str) -> None:
     assert parse_arguments(written) == {"no_json_object": written}

@@ -178,6 +178,57 @@ CASES = {
         "",
         "(HTTP 503)",
     ),
+    "400 with a wrong key, of Gemini and xAI": Case(
+        Fault(400, body=error("API key not valid. Please pass a valid API key.")),
+        AuthFailed,
+        "rejected the key",
+        "",
+        "\0",
+    ),
+    "400 without credits, of Alibaba": Case(
+        Fault(400, body=error("Access denied, check your account.", code="Arrearage")), QuotaExceeded, "Access denied"
+    ),
+    "400 at a limit of the account, of Anthropic": Case(
+        Fault(400, body=error("You have reached your specified API usage limits.")),
+        QuotaExceeded,
+        "usage limits (quota)",
+    ),
+    "403 without credits, of xAI": Case(
+        Fault(403, body=error("Your newly created team doesn't have any credits yet.")), QuotaExceeded, "any credits"
+    ),
+    "403 without a subscription, of Ollama": Case(
+        Fault(403, body=error("this model requires a subscription, upgrade for access")), QuotaExceeded, "subscription"
+    ),
+    "429 of a week, of Ollama": Case(
+        Fault(429, body=error("you have reached your weekly usage limit")), QuotaExceeded, "weekly usage limit (quota)"
+    ),
+    "404 without a server that can, of OpenRouter": Case(
+        Fault(404, body=error("No endpoints found that support tool use.")),
+        ModelGone,
+        "has no server for this request",
+        "",
+        "at this address",
+    ),
+    "503 challenge of a network": Case(
+        Fault(503, body=b"<!DOCTYPE html><html><head><title>Just a moment...</title></head><body>x</body></html>"),
+        Rejected,
+        "blocked the request with a browser check: Just a moment (HTTP 503)",
+    ),
+    **{
+        f"400 too long: {words}": Case(Fault(400, body=error(words)), ContextOverflow, words[:30], "larger window")
+        for words in (
+            "Range of input length should be [1, 98304]",
+            "Your request exceeded model token limit: 8192",
+            "This model's maximum prompt length is 131072 but the request contains 200000 tokens.",
+            "Prompt exceeds max length",
+            "`inputs` tokens + `max_new_tokens` must be <= 8193. Given: 9000",
+            "Please reduce the length of the messages or completion.",
+            "Context size has been exceeded.",
+        )
+    },
+    "413 too long, of GitHub": Case(
+        Fault(413, body=error("Request body too large for the model. Max size: 8000 tokens.")), ContextOverflow, "8000"
+    ),
     "503 with other words": Case(
         Fault(503, body=error("busy")), ProviderUnavailable, "busy (HTTP 503)", "try again later"
     ),

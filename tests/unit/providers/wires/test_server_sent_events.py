@@ -170,6 +170,11 @@ def test_an_event_that_holds_no_json_object_is_none() -> None:
     assert lines.feed(b'{"a":' * 100_000 + b"\n") + lines.close() == [None]
 
 
+def test_text_behind_the_mark_of_the_end_is_none_and_a_usage_is_one() -> None:
+    data = b'data: [DONE]\n\ndata: {"choices": [{"delta": {"content": "a"}}]}\n\ndata: {"choices": [], "usage": {}}\n\n'
+    assert parse(data) == [{"choices": [], "usage": {}}]
+
+
 def test_done_inside_a_string_does_not_end_an_answer() -> None:
     events = JsonEvents(ServerSentEventDecoder())
     assert events.feed(b'data: {"t": "[DONE]"}\n\n') == [{"t": "[DONE]"}]
