@@ -106,7 +106,8 @@ def test_providers_test_inside_a_run_is_paid_by_that_run(
     monkeypatch.setenv("OPENAI_BASE_URL", server.openai_url)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     assert here("providers", "test", "openai").code == 0
-    assert outer.session.spend("outer").run_nano.spent == server.books.billed_nano > 0
+    paid = outer.session.spend("outer").run_nano
+    assert 0 < paid.spent <= server.books.billed_nano <= paid.spent + paid.in_doubt, "the cancelled call is in doubt"
     outer.session.close_run("outer", "done")
     asked = len(server.books.chat_requests)
     assert here("providers", "test", "openai").code == 5
