@@ -34,7 +34,7 @@ def shown(bill: Bill) -> str:
 async def main(lengths: Sequence[int]) -> None:
     """Print a row for each conversation and price."""
     catalog = load_catalog({})
-    print("| turns, results | prices | no pruning | sliding window | ours | cuts | model's summaries |")
+    print("| turns, results | prices | no pruning | sliding window | ours | cuts, broken prefixes | summaries |")
     print("|---|---|---|---|---|---|---|")
     for turns in lengths:
         for size in SIZES:
@@ -46,8 +46,8 @@ async def main(lengths: Sequence[int]) -> None:
                 whole, window = no_pruning(recording, price), sliding_window(recording, price)
                 own = await ours(recording, price)
                 print(
-                    f"| {turns}, {size} | {model} | {shown(whole)} | {shown(window)} | {shown(own)} | {own.cuts}"
-                    f" against {window.cuts} | {own.summaries} |"
+                    f"| {turns}, {size} | {model} | {shown(whole)} | {shown(window)} | {shown(own)} |"
+                    f" {own.cuts}, {own.breaks} against {window.cuts} | {own.summaries} |"
                 )
 
 

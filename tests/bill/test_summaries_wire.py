@@ -193,7 +193,7 @@ async def test_short_budget_gets_the_digest_and_the_run_goes_on(user: Here, wire
     assert [cut.summary for cut in diary.of(ContextPruned)] == ["lines"]
     assert {one.purpose for one in user.book.attempts} == {"turn"}
     (said,) = [one.text for one in diary.of(Noted) if "summary" in one.text]
-    assert said.startswith("no summary was asked for")
+    assert said.startswith("no summary was requested")
     assert said.endswith("the limits leave no room for one")
 
 

@@ -29,12 +29,13 @@ Marks = Callable[[tuple[Message, ...], bool], frozenset[int]]
 
 
 class Bill(NamedTuple):
-    """The result of a replay: nano-dollars, the longest request in tokens, cuts, summaries of a model."""
+    """The result of a replay: nano-dollars, longest request in tokens, cuts, summaries of a model, broken prefixes."""
 
     nano: int
     longest: int
     cuts: int = 0
     summaries: int = 0
+    breaks: int = 0
 
 
 class Till:
@@ -45,7 +46,8 @@ class Till:
         self._tools = Block(repr(tools).encode(), PLAIN.schemas(tools))
         self._blocks: dict[int, tuple[Message, Block]] = {}
         self._cache = MarkedCache() if price.cache_write is not None else PlainCache()
-        self.nano = self.longest = 0
+        self._last: tuple[Message, ...] = ()
+        self.nano = self.longest = self.breaks = 0
 
     def take(self, messages: tuple[Message, ...], output: int, *, followed: bool = True) -> Usage:
         """Bill one request and its answer; return what a provider would report."""
@@ -57,6 +59,9 @@ class Till:
         usage = Usage(split.total, output, cached_input_tokens=split.cached, cache_write_tokens=split.written)
         self.nano += charge_nano(self._price, usage)
         self.longest = max(self.longest, split.total)
+        self.breaks += messages[: len(self._last)] != self._last
+        if followed:
+            self._last = messages
         return usage
 
     def _block(self, message: Message, is_marked: bool) -> Block:
@@ -153,7 +158,8 @@ async def ours(recording: Recording, price: Price, limit: int = LIMIT, *, summar
         economy = economy.after_answer(usage)
         for message in _shared(added, limit):
             await talk.add(message)
-    return Bill(till.nano, till.longest, sum(isinstance(event, ContextPruned) for event in events), asked)
+    cuts = sum(isinstance(event, ContextPruned) for event in events)
+    return Bill(till.nano, till.longest, cuts, asked, till.breaks)
 
 
 def _shared(added: tuple[Message, ...], limit: int) -> tuple[Message, ...]:

@@ -69,6 +69,7 @@ def test_agentctls_strategy_is_cheapest_and_never_over_the_limit(model: str, tur
     assert own.longest <= LIMIT
     assert window.longest <= LIMIT < whole.longest
     assert 1 <= own.cuts <= {"small": 2, "large": 7}[size] < window.cuts / 2, "they are rare and deep"
+    assert own.breaks == own.cuts, "between two cuts each request begins with the one before"
     assert 100 * own.nano <= 102 * min(window.nano, whole.nano)
 
 

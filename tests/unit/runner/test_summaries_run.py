@@ -265,6 +265,8 @@ async def test_a_request_that_fills_the_limit_is_not_made_longer(ledger: SqliteL
     for measure, asked in ((PLAIN.scaled(1.1), 0), (PLAIN, 1)):
         told.summaries = summarizer_for(PLAN, told.calls, told.diary.emit)
         assert told.summaries is not None
+        why = told.summaries.refusal(cutting, measure)
+        assert why == ("" if asked else "the last request leaves no room for one in the context")
         await told.summaries.summarize(cutting, measure)
         assert len(told.asked) == asked
 
