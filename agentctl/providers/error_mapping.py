@@ -100,7 +100,7 @@ async def explain_error(error: BaseException | None, attempt: Attempt, context: 
     """Return our error for a failed attempt; where the model is wrong, with the models that the server has."""
     reader = attempt.reader
     if attempt.is_error and (document := document_of(attempt.body)) is not None:
-        reader.read_refusal(document, reader.error_in(document))
+        reader.read(document)
     elif reader.error is not None and not reader.spoken:
         await attempt.finish()  # it is a refusal only if no answer follows
     found = translate_error(error, attempt, context)

@@ -245,6 +245,20 @@ class OllamaProvider(_PresetProvider):
 
         return facts._replace(options={**facts.options, "format": format_of(request.tools), "tools": []})
 
+    def shaped(self, request: Request) -> Request:
+        """Return a request with the settings that shape its prompt and its size, as its bound has to count them.
+
+        >>> from agentctl.core.messages import Message, Request
+        >>> request = Request("llama3.1", (Message("user", "How many services are there?"),))
+        >>> OllamaProvider("llama3.1").shaped(request) is request
+        True
+        """
+        if not self._calls_by_format(request):
+            return request
+        from agentctl.providers.format_calls import settings_of  # noqa: PLC0415 - most models have tools
+
+        return replace(request, settings={**request.settings, **settings_of(request.tools)})
+
     def _calls_by_format(self, request: Request) -> bool:
         return bool(request.tools) and self._lacks_tools and self.client == "lean"
 

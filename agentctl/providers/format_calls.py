@@ -33,6 +33,11 @@ def format_of(tools: Sequence[ToolSpec]) -> dict[str, object]:
     return {"anyOf": [*calls, _object(answer={"type": "string"})]}
 
 
+def settings_of(tools: Sequence[ToolSpec]) -> dict[str, object]:
+    """Return what this form adds to a request, for its bound: the schema, and the tools as text."""
+    return {"format": format_of(tools), "rules": _rules_of(tools)}
+
+
 def _object(**properties: object) -> dict[str, object]:
     return {"type": "object", "properties": properties, "required": list(properties)}
 
@@ -58,13 +63,17 @@ def as_text(request: Request) -> Request:
     """Return a request whose conversation holds the tools, the calls and their results as text."""
     names = {call.id: call.name for message in request.messages for call in message.tool_calls}
     messages = [_plain(message, names) for message in request.messages]
-    rules = _RULES + "".join(_describe(tool) for tool in request.tools)
+    rules = _rules_of(request.tools)
     place = next((place for place, one in enumerate(messages) if one.role == "system"), None)
     if place is None:
         messages.insert(0, Message("system", rules.lstrip()))
     else:
         messages[place] = replace(messages[place], text=messages[place].text + rules)
     return replace(request, messages=tuple(messages))
+
+
+def _rules_of(tools: Sequence[ToolSpec]) -> str:
+    return _RULES + "".join(_describe(tool) for tool in tools)
 
 
 def _describe(tool: ToolSpec) -> str:

@@ -73,7 +73,7 @@ class UsageReader(ABC):
         self._classes: dict[str, int] = {}  # by the classes of a usage, as single blocks report them
         self._fees: dict[str, str] = {}
         self._flaw = ""
-        self._has_answered = False
+        self._has_answered = self._has_whole = False
         self._is_behind = False  # more was answered since the last block that counts output
 
     @property
@@ -209,10 +209,9 @@ class OpenAIReader(UsageReader):
         choices = _choices(event)
         if any(map(_has_content, choices)):
             self._note_answer()
-        if event.get("object") != "chat.completion.chunk" and any(
-            isinstance(choice.get("message"), dict) and not choice.get("delta") for choice in choices
-        ):
-            self.whole = event
+        if event.get("object") == "chat.completion" and any(choice.get("message") for choice in choices):
+            self.whole = None if self._has_whole else event  # several are pieces
+            self._has_whole = True
         self.has_counted = self.finished and not choices and bool(mapping_of(event.get("usage")))
         for choice in choices:
             self._finish(choice.get("finish_reason"))

@@ -40,7 +40,7 @@ from agentctl.core.results import LimitUse
 from agentctl.protocols import Ledger, LLMProvider
 from agentctl.runner.reservation import CallTerms, Reservations
 from agentctl.runner.settlement import AttemptSettler
-from agentctl.runner.streaming import AttemptProgress, StreamTimeouts, client_of, read_stream, retry_pause
+from agentctl.runner.streaming import AttemptProgress, StreamTimeouts, client_of, read_stream, retry_pause, shaped
 
 if TYPE_CHECKING:
     from agentctl.context.counter import Load
@@ -355,7 +355,7 @@ class ModelCalls:
         self, request: Request, wanted: OutputRange, purpose: Purpose, *, then: AnswerReserve | None = None
     ) -> tuple[Completion, Hold]:
         """Reserve one request at its worst case (input bound and output), mark it sent, send it, and settle it."""
-        is_answer = purpose != "summary"
+        is_answer, request = purpose != "summary", shaped(self._provider, request)
         bounds = StreamTimeouts(self._silence_s, self._deadline_s, first_s=self._deadline_s if self._waits else None)
         timeouts = bounds.of_attempt(self.facts, is_summary=not is_answer)
         hold = await self._reservations.reserve(

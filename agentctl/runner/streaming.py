@@ -89,6 +89,12 @@ def client_of(provider: LLMProvider) -> str | None:
     return found if isinstance(found, str) and found in ("lean", "litellm") else None
 
 
+def shaped(provider: LLMProvider, request: Request) -> Request:
+    """Return a request with what a provider adds to it, so that its bound counts that."""
+    shape = getattr(provider, "shaped", None)
+    return request if client_of(provider) is None or shape is None else shape(request)
+
+
 def unknown_names(provider: LLMProvider) -> tuple[str, ...]:
     """Return what a provider's answers held that agentctl does not know, the most first: ``event new_event (3)``."""
     found = getattr(provider, "unknown", None)

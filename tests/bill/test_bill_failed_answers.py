@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.bill.parts import KEY, PAID, PENNY, Here, assert_accounted, reaching
+from tests.support.bill.parts import CLIENT_VARIABLE, KEY, PAID, PENNY, Here, assert_accounted, reaching
 from tests.support.parity.streams import chunk, spoken, written
 from tests.support.wire.plugin import OpenWire
-from tests.support.wire.server import Answer, Fault, Rates
+from tests.support.wire.server import Answer, Fault, Rates, WireRequest
 
 DOLLARS = 10**9
 OPENAI = PAID["openai"]
@@ -158,3 +158,65 @@ async def test_hold_is_at_the_dearest_service_tier_behind_another_model_s_answer
     assert user.book.phases == ["settled", "settled"]
     for one in user.book.attempts:
         assert one.hold_nano >= one.input_bound * 4250 + one.granted_output * 17000, "the priority tier of gpt-4o"
+
+
+PIECE = {"index": 0, "message": {"role": "assistant", "content": "It says alp"}}
+FLAT = {"error": "the runner was stopped", "prompt_eval_count": 4000, "eval_count": 2000}
+TOO_MUCH = {"type": "invalid_request_error", "message": "prompt is too long"}
+CLAUDES = {"type": "error", "error": TOO_MUCH}
+CLAUDES_USAGE = {"input_tokens": 3000, "output_tokens": 1000}
+REFUSALS = {
+    "Anthropic's": ("anthropic", {**CLAUDES, "usage": CLAUDES_USAGE}),
+    "Anthropic's, inside the error": ("anthropic", {**CLAUDES, "error": {**TOO_MUCH, "usage": CLAUDES_USAGE}}),
+    "Ollama's": ("ollama", FLAT),
+}
+
+
+@pytest.mark.both_clients
+@pytest.mark.parametrize("status", [200, 400, 429])
+@pytest.mark.parametrize("name", REFUSALS)
+async def test_refusal_with_a_usage_is_not_free_in_any_format(
+    user: Here, wire: OpenWire, name: str, status: int
+) -> None:
+    format, document = REFUSALS[name]
+    paid, body = PAID[format], json.dumps(document).encode()
+    data = b"data: " * (format == "anthropic") + body + b"\n\n"
+    counts: dict[str, Any] = {"input_tokens": paid.input_tokens, "output_tokens": paid.output_tokens}
+    step = Answer(garbage=data, **counts) if status == 200 else Fault(status, body=body, bills=True, **counts)
+    server = wire(step, repeat=True, rates=paid.rates, keys=[KEY] if format == "anthropic" else None)
+    await user.run(reaching(server, format), max_cost_per_task="0.30")
+    assert "void" not in user.book.phases
+    assert_accounted(server.books, user.book)
+
+
+@pytest.mark.both_clients
+@pytest.mark.parametrize(("pieces", "kind"), [(1, {}), (2, {}), (2, {"object": "chat.completion"})])
+async def test_pieces_in_messages_that_end_without_an_end_are_not_whole(
+    user: Here, wire: OpenWire, pieces: int, kind: dict[str, str]
+) -> None:
+    """The usage so far is none of the whole answer, which the server bills."""
+    used = {"prompt_tokens": 1000, "completion_tokens": 3}
+    data = sse(*[{**kind, "model": "gpt-4-turbo", "choices": [PIECE], "usage": used}] * pieces)
+    server = wire(Answer(garbage=data, input_tokens=1000, output_tokens=1000), repeat=True, rates=OPENAI.rates)
+    await user.run(reaching(server, "openai"), max_cost_per_task="0.30")
+    assert set(user.book.phases) == {"doubt"}
+    assert_accounted(server.books, user.book)
+
+
+async def test_hold_covers_the_bytes_of_calls_by_a_json_format(user: Here, wire: OpenWire) -> None:
+    """A model without tools is sent them as text and as a schema, which is more than the tools were."""
+    sent: list[int] = []
+
+    def answer(asked: WireRequest) -> Answer | Fault:
+        if asked.body.get("tools"):
+            return Fault(code="no_tools")
+        sent.append(len(json.dumps(asked.body, separators=(",", ":"))))
+        looked = len(sent) > 1
+        text = '{"answer": "Half of it."}' if looked else '{"tool": "system_memory", "arguments": {}}'
+        return Answer(text, input_tokens=1000, output_tokens=20)
+
+    server = wire(answer, rates=PAID["ollama"].rates)
+    document = await user.run({**reaching(server, "ollama"), CLIENT_VARIABLE: "lean"}, max_cost_per_task="5")
+    refused, first, _ = user.book.attempts
+    assert (document["answer"], refused.phase, len(sent)) == ("Half of it.", "void", 2)
+    assert first.input_bound >= sent[0] > refused.input_bound

@@ -110,7 +110,7 @@ STREAMS = {
         word(), {"choices": [{"delta": usage_of(1000, 50), "finish_reason": "stop"}]}, usage=FULL
     ),
     "openai, inside the message": openai(
-        {"choices": [{"message": {"content": "a", **usage_of(1000, 50)}}]}, usage=FULL
+        {"object": "chat.completion", "choices": [{"message": {"content": "a", **usage_of(1000, 50)}}]}, usage=FULL
     ),
     "openai, inside the choice": openai(
         word(), {"choices": [{"delta": {}, "finish_reason": "stop", **usage_of(1000, 50)}]}, usage=FULL
