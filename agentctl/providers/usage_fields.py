@@ -53,6 +53,8 @@ OPENAI: FieldTable = MappingProxyType(
         **dict.fromkeys(("totalTokens", "totalTokenCount", "total_token_count"), "total"),
         **dict.fromkeys(("thoughtsTokenCount", "thoughts_token_count"), "thoughts"),
         "reasoningTokens": "reasoning",
+        **dict.fromkeys(("billed_units.input_tokens", "tokens.input_tokens"), "input"),  # Cohere's
+        **dict.fromkeys(("billed_units.output_tokens", "tokens.output_tokens"), "output"),
         **dict.fromkeys(("cachedContentTokenCount", "cached_content_token_count", "cachedTokens"), "cached"),
         **dict.fromkeys(("promptTokensDetails", "candidatesTokensDetails", "cacheTokensDetails"), MODALITIES),
         # Caches: by OpenAI, DeepSeek, Moonshot, Mistral, and by gateways that pass Anthropic's names on.

@@ -180,8 +180,12 @@ def ollamas(**message: object) -> Event:
     return {**head, "message": said, "prompt_eval_count": 90, "eval_count": 20}
 
 
-def document(event: Event, indent: int | str | None = None, end: str = "") -> bytes:
+def document(event: object, indent: int | str | None = None, end: str = "") -> bytes:
     return (json.dumps(event, indent=indent) + end).encode()
+
+
+def sse(document: object, name: str = "") -> bytes:
+    return (f"event: {name}\n" if name else "").encode() + b"data: " + json.dumps(document).encode() + b"\n\n"
 
 
 def in_chunks(*texts: str) -> list[Event]:
@@ -208,6 +212,25 @@ ENVELOPES: dict[str, tuple[str, bytes]] = {
     "a document of Anthropic without a reason": ("anthropic", document(claudes(stop=None))),
     "a document of Ollama": ("ollama", document(ollamas())),
     "an indented document of Ollama": ("ollama", document(ollamas(), 2, "\n")),
+    "a list with a document": ("openai", b"[" + document(completion()) + b"]"),
+    "a list of events": ("openai", document(spoken("openai", "It says ", "alpha beta."))),
+    "a document in a gateway's envelope": ("openai", document({"result": completion(), "success": True}, 1)),
+    "events in a gateway's envelope": (
+        "openai",
+        written("openai", [{"code": 0, "data": event} for event in spoken("openai", "It says ", "alpha beta.")]),
+    ),
+    "events that are marked as data twice": (
+        "openai",
+        written("openai", spoken("openai", "It says ", "alpha beta.")).replace(b"data: ", b"data: data: "),
+    ),
+    "a document of Anthropic without a type": (
+        "anthropic",
+        document({name: value for name, value in claudes().items() if name != "type"}),
+    ),
+    "events of Ollama as those of a stream": (
+        "ollama",
+        b"".join(map(sse, spoken("ollama", "It says ", "alpha beta."))) + b"data: [DONE]\n\n",
+    ),
 }
 STREAMS: dict[str, tuple[str, bytes]] = {
     "no finish reason": ("openai", written("openai", [*spoken("openai", ALL)[:-2], spoken("openai")[-1]])),
@@ -355,10 +378,6 @@ INVALID = {"error": {"message": "Tool use failed.", "type": "invalid_request_err
 WRONG_FIELD = {"loc": ["body", "messages"], "msg": "Field required", "type": "missing"}
 
 
-def sse(document: object, name: str = "") -> bytes:
-    return (f"event: {name}\n" if name else "").encode() + b"data: " + json.dumps(document).encode() + b"\n\n"
-
-
 BEGUN = written("openai", spoken("openai", HALF)[:-2]).removesuffix(b"data: [DONE]\n\n")
 FAILURES = {
     "too long, without a status": Failure(
@@ -495,6 +514,12 @@ def test_half_of_a_character_is_replaced(command: Command, wire: OpenWire, text:
 USAGES: dict[str, dict[str, object]] = {
     "whole floats": {"usage": {"prompt_tokens": 90.0, "completion_tokens": 2e1, "total_tokens": 110.0}},
     "other names": {"usage": {"promptTokens": 90, "completionTokens": 20, "totalTokens": 110}},
+    "counts of Cohere": {
+        "usage": {
+            "billed_units": {"input_tokens": 80, "output_tokens": 20},
+            "tokens": {"input_tokens": 90, "output_tokens": 20},
+        }
+    },
     "another block": {"usage_metadata": {"prompt_token_count": 90, "candidates_token_count": 20}},
     "inside the choice": {"choices": [{"index": 0, "delta": {}, "finish_reason": None, "usage": USED}]},
 }

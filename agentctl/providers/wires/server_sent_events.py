@@ -20,6 +20,7 @@ _DONE = "[DONE]"
 _MOST_DONE_BYTES = 80
 _FIELDS = frozenset((b"", b"data", b"event", b"id", b"retry", b"error"))
 _LAST_LINE = re.compile(rb"data:[ \t]*\[DONE\][ \t]*")
+_BEGINS = re.compile(rb"\s*\[?\s*\{")  # of a document
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"?')
 
 Event = dict[str, object]
@@ -87,7 +88,7 @@ class LineReader:
 
 
 class DocumentGatherer:
-    """Gathers the lines of a JSON object that stands outside of the format, until its braces are closed."""
+    """Gathers the lines of a JSON object, or of a list of them, outside of the format, until it is closed."""
 
     def __init__(self) -> None:
         self._lines: list[bytes] = []
@@ -121,12 +122,10 @@ class DocumentGatherer:
 
 
 def _depth_of(line: bytes) -> int:
-    """Return how many more braces a line opens than it closes; those inside of strings do not count."""
-    depth = line.count(b"{") - line.count(b"}")
-    if depth == 0 or b'"' not in line:
-        return depth
-    line = _STRING.sub(b"", line)
-    return line.count(b"{") - line.count(b"}")
+    """Return how many more braces and brackets a line opens than it closes; those inside of strings do not count."""
+    if b'"' in line and not (line.count(b"{") == line.count(b"}") and line.count(b"[") == line.count(b"]")):
+        line = _STRING.sub(b"", line)
+    return line.count(b"{") - line.count(b"}") + line.count(b"[") - line.count(b"]")
 
 
 def _is_whole(line: bytes) -> bool:
@@ -192,7 +191,7 @@ class ServerSentEventDecoder:
                 found += self._document.add(line)
             elif not line:
                 found += self._dispatch()
-            elif line.lstrip().startswith(b"{"):
+            elif _BEGINS.match(line):
                 found += (*self._dispatch(), *self._document.add(line))
             elif is_field:
                 found += self._document.close()  # it was cut short
@@ -250,9 +249,10 @@ class JsonLineDecoder:
         found = list[ServerEvent]()
         for line in lines:
             self.lines += 1
-            if self._document.is_open or line.lstrip().startswith(b"{"):
+            line = line.removeprefix(b"data:")  # of a gateway that sends the events of another format
+            if self._document.is_open or _BEGINS.match(line):
                 found += self._document.add(line)
-            elif line.strip():
+            elif line.strip() and not line.startswith((b":", b"event:")):
                 found.append(ServerEvent("", line.decode("utf-8", "replace")))
         return found
 
@@ -289,14 +289,16 @@ class JsonEvents:
     def _parse(self, events: list[ServerEvent]) -> list[Event | None]:
         found = list[Event | None]()
         for event in events:
-            parsed = _parse_object(event.data)
-            if parsed is not None and self.over and parsed.get("choices"):
-                continue  # the end is the end; only a usage may follow
-            if parsed is not None:
+            several = _parse_objects(event.data)
+            for parsed in several:
+                if self.over and parsed.get("choices"):
+                    continue  # the end is the end; only a usage may follow
                 if event.type:
                     parsed.setdefault("type", event.type)
                 found.append(parsed)
-            elif event.data.strip() == _DONE:
+            if several:
+                continue
+            if event.data.removeprefix("data:").strip().strip('"').upper() == _DONE:
                 self.over = True
             elif event.type == "error" and event.data.strip():
                 found.append({"type": "error", "message": event.data.strip()})
@@ -305,9 +307,23 @@ class JsonEvents:
         return found
 
 
-def _parse_object(text: str) -> Event | None:
+def _parse_objects(text: str) -> list[Event]:
+    """Return the object that a text holds, also in a gateway's envelope, or those of a list; none for anything else."""
     try:
-        parsed = json.loads(text, parse_int=parse_integer, parse_float=parse_fraction)
+        parsed = json.loads(text.removeprefix("data:"), parse_int=parse_integer, parse_float=parse_fraction)
     except (ValueError, RecursionError):
-        return None
-    return parsed if isinstance(parsed, dict) else None
+        return []
+    if isinstance(parsed, list) and all(isinstance(one, dict) for one in parsed):
+        return [_opened(one) for one in parsed]
+    return [_opened(parsed)] if isinstance(parsed, dict) else []
+
+
+def _opened(event: Event) -> Event:
+    """Return the answer in the envelope of a gateway, or an event as it is; a whole message gets its type."""
+    for name in ("result", "data", "response"):
+        inner = event.get(name)
+        if isinstance(inner, dict) and "choices" in inner and "choices" not in event:
+            return inner
+    if "type" not in event and event.get("role") == "assistant" and isinstance(event.get("content"), list):
+        return {**event, "type": "message"}
+    return event

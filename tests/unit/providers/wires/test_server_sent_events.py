@@ -156,6 +156,18 @@ def test_the_mark_of_the_end_is_seen_before_its_line_ends(mark: bytes) -> None:
         assert events.over
 
 
+@pytest.mark.parametrize("mark", ["[done]", '"[DONE]"', "data: [DONE]"])
+def test_the_mark_of_the_end_is_known_in_other_spellings(mark: str) -> None:
+    events = JsonEvents(ServerSentEventDecoder())
+    assert events.feed(f"data: {mark}\n\n".encode()) == []
+    assert events.over
+
+
+def test_braces_in_strings_end_no_line_of_a_document() -> None:
+    for text in ('{ "x": "]",\n"y": 1}', '[{"x": "{[",\n"y": "}"}]'):
+        assert parse(text.encode()) == (json.loads(text) if text.startswith("[") else [json.loads(text)])
+
+
 def test_a_server_without_empty_lines_sends_one_event_a_line() -> None:
     events = JsonEvents(ServerSentEventDecoder())
     found = events.feed(b'data: {"a": 1}\ndata: {"b": 2}\ndata: [DONE]\n') + events.close()
