@@ -15,7 +15,7 @@ from agentctl.context.relevance import extract_features, fact_weight, rank_group
 from agentctl.context.tokens import LEAST_LEFT, PLAIN, Measure
 from agentctl.core.messages import Message, Role
 
-_DIGEST_SHARE, _DIGEST_MOST = 12, 500  # a twelfth of the room, at most 500 tokens
+_DIGEST_SHARE, _DIGEST_MOST = 10, 700  # a tenth of the room, at most 700 tokens
 _NAMES_PERCENT = 67  # of the digest, for names: a name takes a few tokens, a line many
 _SHARES = (2, 3, 4, 6, 8, 12, 16, 24)  # parts of the room that an older result may have, tried one after the other
 _KEPT = 70  # percent of what a cut leaves: the most for what must stay, as far as its older results can shrink

@@ -85,7 +85,7 @@ def test_a_growing_conversation_is_only_changed_where_it_does_not_fit(
 
 def test_kept_part_of_a_long_result_survives_a_long_system_message() -> None:
     kept = fit((Message("system", "s" * 2_400), TASK, *turn(1, "x" * 4_000)), 1_000)
-    assert estimate_tokens(kept[-1].text) >= 140, "half of what the system message leaves"
+    assert estimate_tokens(kept[-1].text) >= 130, "half of what the system message and the notes leave"
 
 
 def test_an_older_result_is_cut_before_the_newest() -> None:
@@ -266,4 +266,4 @@ def test_conversation_that_neither_fits_nor_can_be_cut_is_refused() -> None:
     words = tuple(Message("user", "x" * 400) for _ in range(40))
     with pytest.raises(ContextOverflow):
         prune(words, max_tokens=1_000, keep_user=99, keep_assistant=0)
-    assert len(prune(words, max_tokens=1_000, keep_user=2, keep_assistant=0)) == 4
+    assert len(prune(words, max_tokens=1_000, keep_user=2, keep_assistant=0)) == 3
