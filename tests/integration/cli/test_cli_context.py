@@ -44,7 +44,7 @@ def test_each_number_of_the_context_has_a_flag_in_a_panel_of_its_own(
     monkeypatch.setenv("COLUMNS", "140")
     panel = here("run", "-h").out.split("\nContext:\n")[1].split("\n\n")[0]
     flags = [line.split()[0] for line in panel.splitlines() if "--" in line]
-    assert flags == ["--via", *(flag_name(name) for name in CONTEXT_FIELDS)]
+    assert flags == ["--via", "--fallbacks", *(flag_name(name) for name in CONTEXT_FIELDS)]
 
 
 def test_a_flag_wins_over_the_environment_and_cuts_as_deep_as_it_says(

@@ -49,6 +49,7 @@ def test_manager_loads_no_runtime_no_models_and_no_clients() -> None:
             "context.cut",
             "context.digest",
             "context.formats",
+            "context.kept_names",
             "context.manager",
             "context.message_cache",
             "context.pruning",
