@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from agentctl.cli.ui.columns import Page
     from agentctl.core.messages import ToolCall
     from agentctl.permissions.preview import CallPreview
+    from agentctl.permissions.shell_commands import CommandVerdict
     from agentctl.protocols import Tool
 
 SCHEMA = "agentctl.policy/1"
@@ -27,7 +28,7 @@ def check(
         list[str] | None,
         typer.Argument(
             metavar="CALL",
-            help="'TOOL(ARGUMENT=VALUE)' or a shell command; words are joined.",
+            help="'TOOL(ARGUMENT=VALUE)' or a shell command; words are joined. A rule may stand before it.",
             show_default=False,
         ),
     ] = None,
@@ -71,6 +72,7 @@ def check(
         agentctl policy check 'docker_restart(name=web)'
         agentctl policy check --read-only git status
         agentctl policy check --deny run_shell make test
+        agentctl policy check 'run_shell(git log *)' "git log -c x"
     """
     from agentctl.cli.error_output import print_stderr
     from agentctl.cli.exit_codes import status_named
@@ -80,11 +82,12 @@ def check(
     from agentctl.settings import load_settings
 
     as_json = wants_json(output, json=json)
-    text = " ".join(call or ())
+    rule, words = _leading_rule(call or [])
+    text = " ".join(words)
     if not text.strip():
         raise UsageError("CALL is missing", hint=f"for example: {_EXAMPLE}")
     flags: dict[str, object] = {
-        "allow": allow or None,
+        "allow": [*(allow or ()), *rule] or None,
         "deny": deny or None,
         "approve": approval_mode(approve, yes=yes),
         "read_only": read_only or None,
@@ -98,19 +101,33 @@ def check(
     tool_call = _parse_call(text, catalog)
     tool = catalog.tools[tool_call.name]
     preview = catalog.preview(tool, tool_call.arguments)
+    command = catalog.permissions.judge_command(tool_call.name, tool_call.arguments)
     status = {"runs": "done", "left_out": "sandbox"}.get(preview.outcome, "denied")
     if as_json:
         from agentctl.cli.documents import as_json as dumped
 
-        print(dumped(_document(tool_call, tool, preview, status)))
+        print(dumped(_document(tool_call, tool, preview, status, command)))
     else:
         from agentctl.cli.ui.columns import stdout_page
 
-        print(_describe(tool_call, tool, preview, stdout_page()))
+        print(_describe(tool_call, tool, preview, stdout_page(), command))
     raise typer.Exit(status_named(status).value)
 
 
 COMMANDS: dict[str, Callable[..., None]] = {"check": check}
+
+
+def _leading_rule(call: list[str]) -> tuple[list[str], list[str]]:
+    """Return the rule that stands before a call, if there is one, and the words of the call."""
+    from agentctl.core.tool_rules import parse_rule
+
+    if len(call) > 1 and "(" in call[0]:
+        try:
+            parse_rule(call[0])
+        except ValueError:
+            return [], call
+        return call[:1], call[1:]
+    return [], call
 
 
 def _parse_call(text: str, catalog: ToolCatalog) -> ToolCall:
@@ -163,13 +180,14 @@ _WORDS = {
 }
 
 
-def _describe(tool_call: ToolCall, tool: Tool, preview: CallPreview, page: Page) -> str:
+def _describe(tool_call: ToolCall, tool: Tool, preview: CallPreview, page: Page, command: CommandVerdict | None) -> str:
     from agentctl.cli.ui.lines import call_text
     from agentctl.permissions.preview import allowing_rule
 
     fields = [
         ("because", preview.why),
         ("effect", tool.effect + (", inside the workspace or a sandbox" if tool.contained else "")),
+        *([("covered", _coverage(command))] if command is not None else []),
         ("rule", str(allowing_rule(tool.spec, tool_call.arguments))),
         *([("hint", preview.hint)] if preview.hint else []),
     ]
@@ -177,7 +195,17 @@ def _describe(tool_call: ToolCall, tool: Tool, preview: CallPreview, page: Page)
     return f"{head}\n{page.fields(fields, whole=('rule', 'hint'), margin=9)}"
 
 
-def _document(tool_call: ToolCall, tool: Tool, preview: CallPreview, status: str) -> Document:
+def _coverage(command: CommandVerdict) -> str:
+    """Return which rules for commands cover the command, or why none does."""
+    from agentctl.core.text import safe_text
+
+    said = f"yes, by {' and '.join(map(str, command.rules))}" if command.allowed else f"no: {command.why}"
+    return safe_text(said)
+
+
+def _document(
+    tool_call: ToolCall, tool: Tool, preview: CallPreview, status: str, command: CommandVerdict | None
+) -> Document:
     from agentctl.cli.exit_codes import status_named
     from agentctl.core.version import __version__
     from agentctl.permissions.preview import allowing_rule
@@ -193,6 +221,14 @@ def _document(tool_call: ToolCall, tool: Tool, preview: CallPreview, status: str
         "outcome": preview.outcome,
         "why": preview.why,
         "rule": allowing_rule(tool.spec, tool_call.arguments),
+        "command": None
+        if command is None
+        else {
+            "covered": command.allowed,
+            "why": command.why,
+            "rules": [str(rule) for rule in command.rules],
+            "parts": [list(words) for words in command.parts],
+        },
         "hint": preview.hint,
         "error": None,
     }

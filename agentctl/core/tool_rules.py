@@ -2,11 +2,13 @@
 
 A rule names a tool and, in brackets, the values of some arguments; other arguments may have any value. ``*`` stands for
 any text and ``?`` for one character, in the tool's name too; a backslash escapes them. A value with a comma or a
-bracket is put in double quotes. Numbers, true, false and lists are compared as JSON writes them.
+bracket is put in double quotes. Numbers, true, false and lists are compared as JSON writes them. For a shell tool, the
+brackets may hold the command itself: ``run_shell(git log *)``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Mapping
@@ -16,9 +18,9 @@ from typing import NamedTuple
 RULE_ALLOWED = "a rule such as docker_restart or docker_restart(name=web)"
 _NAME = re.compile(r"[A-Za-z0-9_*?-]{1,100}")
 _ARGUMENT = re.compile(r"\s*([A-Za-z0-9_]{1,100})\s*=")
-_SHELL = {"run_shell": "command"}
+SHELL_ARGUMENTS = {"run_shell": "command"}
+"""The tools that run a shell command, each with the argument that holds it."""
 _JOINS = re.compile(r"[;&|\n\r()`{}]+|\$\(")
-_NOT_ONE_COMMAND = re.compile(r"[;&|<>`$(){}\\\n\r\0]")
 
 
 class Rule(NamedTuple):
@@ -40,11 +42,10 @@ class Rule(NamedTuple):
         return self._matches(name, arguments, parts=True)
 
     def permits(self, name: str, arguments: Mapping[str, object]) -> bool:
-        """Return whether this rule allows a call; a pattern allows only one plain shell command."""
-        for argument, pattern in self.arguments:
-            is_shell = _SHELL.get(name) == argument and is_pattern(pattern)
-            if is_shell and _NOT_ONE_COMMAND.search(_as_text(arguments.get(argument))):
-                return False
+        """Return whether this rule allows a call. No pattern for shell commands does: those have to be parsed first."""
+        command = SHELL_ARGUMENTS.get(name)
+        if any(argument == command and is_pattern(pattern) for argument, pattern in self.arguments):
+            return False
         return self._matches(name, arguments, parts=False)
 
     def _matches(self, name: str, arguments: Mapping[str, object], *, parts: bool) -> bool:
@@ -55,7 +56,7 @@ class Rule(NamedTuple):
                 return False
             said = _as_text(arguments[argument])
             texts = [said, *(_spellings(arguments[argument]) if parts else ())]
-            if parts and _SHELL.get(name) == argument:
+            if parts and SHELL_ARGUMENTS.get(name) == argument:
                 texts += [part.strip() for part in _JOINS.split(said)]
             if not any(glob(pattern).fullmatch(text) for text in texts):
                 return False
@@ -77,7 +78,11 @@ def parse_rule(text: str) -> Rule:
         return Rule(name[0], (), written)
     if not rest.startswith("(") or not rest.endswith(")"):
         raise ValueError(RULE_ALLOWED)
-    return Rule(name[0], _arguments(rest[1:-1]), written)
+    inside = rest[1:-1]
+    command = SHELL_ARGUMENTS.get(name[0])
+    if command is not None and inside.strip() and not _ARGUMENT.match(inside):
+        return Rule(name[0], ((command, _whole_command(inside)),), written)
+    return Rule(name[0], _arguments(inside), written)
 
 
 def split_rules(text: str) -> tuple[str, ...]:
@@ -127,6 +132,16 @@ def _arguments(text: str) -> tuple[tuple[str, str], ...]:
                 raise ValueError(f"{RULE_ALLOWED}: a comma between two arguments")
             place += 1
     return tuple(found)
+
+
+def _whole_command(text: str) -> str:
+    """Return the pattern of a command that is the whole text between the brackets, in double quotes or not."""
+    if text.lstrip().startswith('"'):
+        with contextlib.suppress(ValueError):
+            value, place = _value(text, 0)
+            if not text[place:].strip():
+                return value
+    return text.strip()
 
 
 def _value(text: str, start: int) -> tuple[str, int]:

@@ -2,8 +2,10 @@
 
 `decision` holds the user's rules (`Permissions`) and decides on one call: allow, ask or deny. `admission` guards the
 tools of a run: it resolves the arguments, applies the decision and, if needed, asks a person. `preview` says what would
-happen to a call by the settings alone. `guards` limits a model's tool calls: calls in a turn, size of arguments,
-repeated calls. `repeated_reads` recognizes a read that is made again while the model has its result.
+happen to a call by the settings alone. `shell_commands` parses a shell command and judges it by rules such as
+`run_shell(git log *)`; `program_words` and `known_programs` say which words of a program need a person. `guards`
+limits a model's tool calls: calls in a turn, size of arguments, repeated calls. `repeated_reads` recognizes a read
+that is made again while the model has its result.
 
 Enter: `admission.Admission.admit` in a run, `preview.preview_call` for `policy check`, `decision.permissions_of` to get
     the rules from the settings.

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from agentctl.core.errors import UsageError
 from agentctl.core.targets import PATH_TOOLS, Subject, fits, hidden_pattern
 from agentctl.core.text import did_you_mean
-from agentctl.core.tool_rules import Rule, parse_rule
+from agentctl.core.tool_rules import SHELL_ARGUMENTS, Rule, parse_rule
 from agentctl.settings import Loaded
 from agentctl.tools.toolbox import TOOLS, arguments_of, nearest_tool
 
 if TYPE_CHECKING:
     from agentctl.core.autorun_files import AutorunFile
+    from agentctl.permissions.shell_commands import CommandVerdict
 
 
 _WRITES = {"write_file": "path"}
@@ -103,6 +104,9 @@ class Permissions(NamedTuple):
         for rule in self.allow:
             if rule.permits(name, meant):
                 return Decision("allow", f"the rule allow {rule}")
+        command = self.judge_command(name, meant)
+        if command is not None and command.allowed:
+            return Decision("allow", f"the rule allow {' and '.join(map(str, command.rules))}")
         if effect == "read":
             return Decision("allow", "it only reads")
         if path is not None and (why := _why_ask(path, autorun)) is not None:
@@ -111,7 +115,18 @@ class Permissions(NamedTuple):
             return Decision("allow", "it stays inside the workspace")
         if name in _WRITES:
             return Decision("ask", "the workspace is not a project folder: it holds other files too")
-        return Decision("ask", f"{name} would change something outside the workspace")
+        why = f"{name} would change something outside the workspace"
+        return Decision("ask", why if command is None else f"{why}; {command.why}")
+
+    def judge_command(self, name: str, arguments: Mapping[str, object]) -> CommandVerdict | None:
+        """Return whether allow rules for commands cover a call of ``name``; None: no such rule is about this call."""
+        if not isinstance(arguments.get(SHELL_ARGUMENTS.get(name, "")), str) or not any(
+            rule.arguments and rule.covers(name) for rule in self.allow
+        ):
+            return None
+        from agentctl.permissions.shell_commands import judge_command  # noqa: PLC0415 - loads a parser
+
+        return judge_command(self.allow, name, arguments)
 
 
 def _path_written(name: str, arguments: Mapping[str, object]) -> str | None:

@@ -28,6 +28,7 @@ HEAVY_MODULES = {
     "openai",
     "httpx",
     "rich.live",
+    "tree_sitter",
     "agentctl.runner.assemble",
 }
 MODULES_PROGRAM = (

@@ -35,6 +35,8 @@ ONLY_IN = {
     "dotenv": {"settings"},
     "pydantic_settings": {"settings"},
     "tomlkit": {"settings"},
+    "tree_sitter": {"permissions"},
+    "tree_sitter_bash": {"permissions"},
 }
 
 #: Variables set before a foreign import: the lines outside of ``settings`` that touch the environment.

@@ -108,3 +108,42 @@ def test_escapes_in_a_call_cannot_move_the_cursor(here: Here) -> None:
     ended = here("policy", "check", "docker_\x1b[2Jx(y=1)")
     assert ended.code in (0, 2, 5, 6)  # a command, where there is a shell
     assert "\x1b" not in ended.out + ended.err
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "covered"),
+    [
+        ("git log -c x", 0, "yes, by run_shell(git log *)"),
+        (
+            "git log --output=x", 5,
+            "no: run_shell(git log *) does not cover it: git log --output=x is not known to only read",
+        ),
+        ("git -c a=b log", 5, "no: no rule covers git -c a=b log"),
+        ("git log $(id)", 5, "no: a rule covers plain words only, and the command has a command substitution"),
+    ],
+)  # fmt: skip
+def test_rule_before_a_command_shows_whether_it_covers_the_command(
+    here: Here, command: str, code: int, covered: str
+) -> None:
+    ended = here("policy", "check", "--sandbox", "none", "run_shell(git log *)", command)
+    assert (ended.code, ended.err) == (code, "")
+    assert f"covered  {covered}" in ended.out.splitlines()
+    document = here(
+        "policy", "check", "--sandbox", "none", "--allow", "run_shell(git log *)", command, "--json"
+    ).document
+    assert document["exit_code"] == code
+    assert document["command"]["covered"] is (code == 0)
+    assert document["command"]["rules"] == (["run_shell(git log *)"] if code == 0 else [])
+
+
+def test_call_of_another_tool_has_no_line_about_commands(here: Here) -> None:
+    ended = here("policy", "check", "--allow", "run_shell(git log *)", "docker_ps(all=true)", "--json")
+    assert ended.document["command"] is None
+    assert here("policy", "check", "run_shell(git log *)", "docker_ps(all=true)").code == 0
+
+
+def test_rule_before_a_command_is_checked_like_any_rule(here: Here) -> None:
+    ended = here("policy", "check", "run_shel(git log *)", "git log")
+    assert ended.code == 2
+    assert 'no tool "run_shel"' in ended.err
+    assert here("policy", "check", "run_shell(lines=git log *)", "git log").code == 2
