@@ -159,7 +159,7 @@ def _words(node: Node, children: list[Node], source: bytes) -> Words:
     text = source[node.start_byte : node.end_byte].decode()
     if any(word.type == "concatenation" and _has_gaps(word) for word in children[1:]) or shlex.split(text) != [*words]:
         raise NotPlain("quotes that can be read in two ways")
-    if words[0] in RESERVED or "=" in words[0] or not words[0]:
+    if words[0] in RESERVED or "=" in words[0] or words[0][:1] in ("", "%"):
         raise NotPlain(f'"{words[0]}" in the place of a program')
     return words
 

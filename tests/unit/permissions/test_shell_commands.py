@@ -127,6 +127,7 @@ def test_other_tools_still_need_the_name_of_an_argument() -> None:
         ("*", "ls; " * 25 + "ls", False),
         ("ls *", "ls " + "x" * 5000, False),
         ("ls *", "", False),
+        ("%*", "%1", False),
     ],
 )
 def test_rule_covers_plain_words_and_no_word_that_acts(rule: str, command: str, covered: bool) -> None:
