@@ -370,9 +370,27 @@ async def test_an_error_is_the_end_of_the_answer_whatever_follows() -> None:
     provider = OpenAIProvider("gpt-4o", api_key=KEY, base_url="http://127.0.0.1:9/v1")
     error = b'data: {"error": {"message": "the host is gone", "code": 503}, "choices": []}\n\n'
     on(provider, event({"content": "One, "}), error, spoken({"content": "three."}))
+    said: list[str] = []
+
+    async def read() -> None:
+        async for piece in provider.stream(asked()):
+            said.extend([piece.text] if isinstance(piece, Delta) else [])
+
     with pytest.raises(ProviderUnavailable, match="openai interrupted its answer: the host is gone") as caught:
+        await read()
+    assert ("".join(said), caught.value.billed) == ("One, ", "unknown")
+
+
+async def test_a_refusal_behind_words_is_of_unknown_cost_although_the_stream_is_over() -> None:
+    provider = OpenAIProvider("gpt-4o", api_key=KEY, base_url="http://127.0.0.1:9/v1")
+    refused, over = b'data: {"error": {"message": "not like this", "code": 400}}\n\n', b"data: [DONE]\n\n"
+    on(provider, refused + over)
+    with pytest.raises(Rejected, match="not like this") as free:
         await answer_of(provider, asked())
-    assert caught.value.billed == "unknown"
+    on(provider, event({"content": "One, "}) + refused + over)
+    with pytest.raises(Rejected, match="not like this") as caught:
+        await answer_of(provider, asked())
+    assert (free.value.billed, caught.value.billed) == ("no", "unknown")
 
 
 async def test_what_is_not_known_is_counted_by_name() -> None:

@@ -23,6 +23,8 @@ from agentctl.providers.wires.exchange import Body, BodyFacts, write_body
 from agentctl.providers.wires.server_sent_events import JsonEvents, ServerSentEventDecoder
 from tests.support.bill.bodies import event, in_pieces, spoken
 from tests.support.formats import KEY, answer_of, asked
+from tests.support.parity.cases import said
+from tests.support.parity.streams import written
 
 HERE = "http://127.0.0.1:9"
 BODIES: dict[str, Callable[[Request, BodyFacts], Body]] = {
@@ -184,6 +186,15 @@ async def test_a_usage_in_the_last_event_counts_even_if_the_connection_breaks_th
     last = pieces[-1]
     assert isinstance(last, Reported)
     assert last.usage.input_tokens == 999_999
+
+
+@pytest.mark.parametrize("format", BODIES)
+async def test_last_event_counts_although_no_line_end_follows_it(format: str) -> None:
+    provider = provider_of(format)
+    put(provider, written(format, said("One, ", "two.")(format)).rstrip(b"\n"))
+    text, whole = await answer_of(provider, asked())
+    assert (text, whole.stop) == ("One, two.", "stop")
+    assert whole.usage is not None
 
 
 async def test_what_comes_after_the_end_of_an_answer_is_not_kept() -> None:
