@@ -247,13 +247,15 @@ async def run_model_test(
     found = ModelTestResult(facts.provider, facts.model, price_known=facts.price is not None)
     if not facts.metered:  # not a language model: there is nothing to ask it
         return found
-    trial = _Trial(provider, ledger, run_id, limits, check_call)
+    trial = _Trial(found, provider, ledger, run_id, limits, check_call)
     try:
         words = "providers test"
         await ledger.open_run(run_id, limits, task=words, agent=words, labels={}, parent=parent)
-        found = await _try(found, trial)
-    except AgentctlError as error:
-        found = _with_failure(found, error)
+        await _try(trial)
+        found = _judge(trial.found)
+    except AgentctlError as error:  # a defect that was found before says more: a limit may end the test because of it
+        found = _judge(trial.found)
+        found = _with_failure(found, error) if found.status == "done" else found
     with anyio.CancelScope(shield=True):
         try:
             await ledger.close_run(run_id, found.status)
@@ -269,10 +271,11 @@ async def run_model_test(
 
 
 class _Trial:
-    """The calls of one test, all in one run of the ledger."""
+    """The calls of one test, all in one run of the ledger; ``found`` is what they have shown so far."""
 
     def __init__(
         self,
+        found: ModelTestResult,
         provider: LLMProvider,
         ledger: Ledger,
         run_id: str,
@@ -281,6 +284,7 @@ class _Trial:
     ) -> None:
         self._provider, self._ledger, self._run_id, self._limits = provider, ledger, run_id, limits
         self._check_call = check_call
+        self.found = found
         self.pieces = 0
         self._at_first_piece: Callable[[], None] | None = None
         self.made: list[ModelCalls] = []
@@ -304,6 +308,15 @@ class _Trial:
         self.made.append(calls)
         self.pieces = 0
         return await calls.ask((Message("user", text),), tools)
+
+    def note(self, answer: Completion | None = None, **findings: object) -> None:
+        """Keep findings, and whether the last answer reported its usage: after a first one without, the next is asked
+        in another way.
+        """
+        if answer is not None:
+            usage = answer.usage
+            findings["reports_usage"] = usage is not None and not contradiction(usage, answered=True)
+        self.found = replace(self.found, **findings)  # type: ignore[arg-type]  # the names are checked when it is made
 
     async def break_off(self, text: str, most: int) -> bool | None:
         """Break an answer off at its first piece; return whether the provider lets go at once, None if it was over.
@@ -336,31 +349,31 @@ class _Trial:
                 self._at_first_piece()
 
 
-async def _try(found: ModelTestResult, trial: _Trial) -> ModelTestResult:
+async def _try(trial: _Trial) -> None:
+    """Ask for all that an agent needs, and keep the findings in ``trial``."""
     began = anyio.current_time()
     answer = await trial.ask("Count from 1 to 5, with spaces between the numbers.", _SMALL)
-    found = replace(
-        found,
+    trial.note(
+        answer,
         ms=1000 * (anyio.current_time() - began),
         answers=bool(answer.text.strip()),
         streams=trial.pieces > 1,
-        reports_usage=answer.usage is not None and not contradiction(answer.usage, answered=True),
     )
     called = await trial.ask("Call the tool report_number with the number 7.", _SMALL, _TOOL)
-    found = replace(found, calls_tools=any(call.name == _TOOL.name for call in called.tool_calls))
+    trial.note(called, calls_tools=any(call.name == _TOOL.name for call in called.tool_calls))
     both = await trial.ask(
         "Call the tools report_number with 7 and report_word with blue, both at once.", _SMALL, _TOOL, _WORD_TOOL
     )
-    found = replace(found, two_tools={call.name for call in both.tool_calls} == {_TOOL.name, _WORD_TOOL.name})
-    found = replace(found, cancels=await trial.break_off("Count from 1 to 100, with spaces between.", _SMALL))
+    trial.note(both, two_tools={call.name for call in both.tool_calls} == {_TOOL.name, _WORD_TOOL.name})
+    trial.note(cancels=await trial.break_off("Count from 1 to 100, with spaces between.", _SMALL))
     try:
         cut = await trial.ask("Count from 1 to 500, with spaces between the numbers. Do not stop early.", _TINY)
-    except (Overrun, ClampExceeded) as error:
-        return _with_failure(replace(found, keeps_to_clamp=False), error)
+    except (Overrun, ClampExceeded):
+        trial.note(keeps_to_clamp=False)
+        raise
     used = cut.usage.output_tokens if cut.usage else None
     if used is not None or cut.stop == "length":
-        found = replace(found, keeps_to_clamp=used is None or used <= _TINY)
-    return _judge(found)
+        trial.note(cut, keeps_to_clamp=used is None or used <= _TINY)
 
 
 def _judge(found: ModelTestResult) -> ModelTestResult:

@@ -23,8 +23,8 @@ from tests.support.wire.plugin import OpenWire
 MODEL = ModelFacts("openai", "gpt-4-turbo", Price(Decimal(0), Decimal(1_000)), output_ceiling=4096)
 FIELDS = (
     *("schema", "version", "status", "exit_code", "as_of", "task", "agent", "agent_chosen_by", "provider"),
-    *("provider_chosen_by", "model", "labels", "price", "first_call", "cost", "like_runs", "limits", "ledger"),
-    *("sandbox", "left_out", "breaker", "error"),
+    *("provider_chosen_by", "model", "fallbacks", "labels", "price", "first_call", "cost", "like_runs", "limits"),
+    *("ledger", "sandbox", "left_out", "breaker", "error"),
 )
 
 

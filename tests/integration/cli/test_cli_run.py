@@ -225,7 +225,7 @@ def test_a_secret_leaves_neither_by_stdout_nor_by_stderr(agentctl: Commands, tmp
 
 FIELDS = json.loads("""[
     "schema", "version", "run_id", "status", "exit_code", "complete", "answer", "task", "agent", "provider",
-    "provider_chosen_by", "model", "models", "client", "turns", "started_at", "finished_at", "duration_s", "labels",
-    "resumed_from", "usage", "cost", "limits", "ledger", "breaker", "tools", "denied", "sandbox", "left_out",
-    "changed_files_run_later", "input", "warnings", "error"
+    "provider_chosen_by", "model", "models", "client", "fallbacks", "turns", "started_at", "finished_at",
+    "duration_s", "labels", "resumed_from", "usage", "cost", "limits", "ledger", "breaker", "tools", "denied",
+    "sandbox", "left_out", "changed_files_run_later", "input", "warnings", "error"
 ]""")
