@@ -64,12 +64,11 @@ class Attempt:
     """One attempt on the wire and its outcome.
 
     ``sent``: the request was passed to the network. ``ended``: the whole answer came. ``body`` is the body of an
-    answer other than 2xx, limited in size and to ``error_s`` seconds. ``broken`` is the error of the connection.
-
-    An event is parsed once: the reader gets it, and it waits in ``events`` (None: it holds no JSON object). Without a
-    ``decoder`` the client parses the bytes itself, too. ``written`` is the request that the client is going to send, if
-    it is ours; ``names`` are the fields of the one that was sent. ``on_life`` is called whenever a line of the answer
-    ends, also one that no client hands on, such as a comment.
+    answer other than 2xx, limited in size and to ``error_s`` seconds, or the beginning of one without events.
+    ``broken`` is the error of the connection. An event is parsed once: the reader gets it, and it waits in ``events``
+    (None: it holds no JSON object). Without a ``decoder`` the client parses the bytes itself, too. ``written`` is the
+    request that the client is going to send, if it is ours; ``names`` are the fields of the one that was sent.
+    ``on_life`` is called whenever a line of the answer ends, also one that no client hands on, such as a comment.
     """
 
     def __init__(
@@ -335,6 +334,7 @@ class _TappedBody(httpx.AsyncByteStream):
             attempt.on_life()
         if not attempt.is_error:
             attempt.read(piece)
+            attempt.body = attempt.body or (b"" if attempt.reader.events else piece[:MOST_ERROR_BYTES])
             return
         attempt.body += piece
         if len(attempt.body) > MOST_ERROR_BYTES:

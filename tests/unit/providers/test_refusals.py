@@ -22,6 +22,7 @@ from agentctl.core.errors import (
     RateLimited,
     Rejected,
     RequestTooLarge,
+    Unreachable,
 )
 from agentctl.providers.error_documents import document_of, status_of, title_of, words_in
 from agentctl.providers.factory import OpenAIProvider
@@ -401,3 +402,22 @@ async def test_bomb_in_a_refusal_is_not_unpacked_whole(wire: Wire) -> None:
     bomb = gzip.compress(b" " * (MOST_ERROR_BYTES * 40))
     found = await failure(lean_or_litellm(wire(Fault(400, body=bomb)), "lean"))
     assert (type(found), found.billed) == (Rejected, "unknown")
+
+
+INSTEAD = {
+    "a page": (b"<!doctype html><html><head><title>Sign in to Wi-Fi</title></head></html>", "text/html"),
+    "a page of an event stream": (b"\n<html><body><h1>Sign in to Wi-Fi</h1></body></html>\n", "text/event-stream"),
+    "plain words": (b"upstream: Sign in to Wi-Fi\n", "text/plain"),
+}
+
+
+@pytest.mark.parametrize("via", ["lean", "litellm"])
+@pytest.mark.parametrize("name", INSTEAD)
+async def test_what_stands_in_place_of_an_answer_is_told(wire: Wire, name: str, via: Via) -> None:
+    body, kind = INSTEAD[name]
+    found = await failure(lean_or_litellm(wire(Fault(200, body=body, headers=(("content-type", kind),))), via))
+    is_page = name.startswith("a page")
+    assert (type(found), found.retryable) == ((Unreachable, False) if is_page else (ProviderUnavailable, True))
+    assert "Sign in to Wi-Fi" in found.message
+    assert found.hint.startswith("check the address http://127.0.0.1:")
+    assert found.billed == "unknown"
