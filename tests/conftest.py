@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis  # loaded after trio, it warns of trio's random numbers, which is an error here
 import pytest
 
+from agentctl.providers import early_connection
 from tests.support import machine
 
 pytest_plugins = [
@@ -44,6 +46,14 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in ("full", "few"):
         if config.getoption(name):
             hypothesis.settings.load_profile(name)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_early_connections() -> Iterator[None]:
+    """Let no test in this process open a connection to a provider's own address ahead of a request."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(early_connection, "open_early", lambda url: None)
+        yield
 
 
 def pytest_report_header() -> list[str]:

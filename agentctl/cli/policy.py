@@ -72,7 +72,7 @@ def check(
         agentctl policy check 'docker_restart(name=web)'
         agentctl policy check --read-only git status
         agentctl policy check --deny run_shell make test
-        agentctl policy check 'run_shell(git log *)' "git log -c x"
+        agentctl policy check 'run_shell(ls *)' "ls -l docs"
     """
     from agentctl.cli.error_output import print_stderr
     from agentctl.cli.exit_codes import status_named

@@ -565,7 +565,8 @@ IN_A_STREAM: dict[str, tuple[bytes, str, str]] = {
     "408": (sse(refusal(408)), "doubt", "unavailable"),
     "an unknown code": (sse(refusal("odd")), "doubt", "unavailable"),
     "no code": (sse(refusal(None)), "doubt", "unavailable"),
-    "a sentence": (sse('{"error": "too many requests"}'), "doubt", "unavailable"),
+    "a sentence": (sse('{"error": "too many requests"}'), "void", "rate_limited"),
+    "a sentence of no known meaning": (sse('{"error": "too many moons"}'), "doubt", "unavailable"),
 }
 
 

@@ -253,7 +253,9 @@ async def test_too_few_open_files_are_told_and_none_stays_open(sandbox: Bwrap) -
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
             sandbox.close()
-        assert len(list(Path("/proc/self/fd").iterdir())) == before
+        with anyio.fail_after(10):  # a thread of another test may have one open at the moment
+            while len(list(Path("/proc/self/fd").iterdir())) > before:  # noqa: ASYNC110 - nothing tells
+                await anyio.sleep(0.01)
         more += 1
     assert len(said) > 5
     assert all("too many open files" in words for words in said[:-1])

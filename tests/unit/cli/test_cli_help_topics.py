@@ -93,7 +93,7 @@ def test_command_that_does_not_parse_is_found() -> None:
 def test_every_rule_of_the_permission_topic_is_valid(here: Here) -> None:
     table = here("help", "permission").out.partition("| Rule ")[2].partition("\n\n")[0]
     named = re.findall(r"^\| `(.+?)` +\|", table, re.MULTILINE)
-    assert len(named) == 5
+    assert len(named) == 6
     for rule in named:
         assert here("policy", "check", "docker_ps", "--deny", rule).code in (0, 5), rule
 

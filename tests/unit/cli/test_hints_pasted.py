@@ -27,6 +27,7 @@ NOT_READ = (
         f"providers/builtin/{name}"
         for name in ("docker_lookups", "engine_lookups", "system_lookups", "text_lookups", "lexicon")
     ),
+    "permissions/known_programs.py",  # names of programs
 )
 COMMANDS = "|".join(getattr(ROOT_COMMAND, "commands", {}))
 OURS = rf"agentctl (?:{COMMANDS})\b|sudo "

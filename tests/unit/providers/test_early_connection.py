@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -28,6 +29,12 @@ from agentctl.settings import choose_provider, load_settings
 from tests.support.certificates import Certificate
 from tests.support.formats import KEY, Wire, answer_of, asked
 from tests.support.wire.server import Answer, Fault, WireServer
+
+
+@pytest.fixture(autouse=True)
+def early_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(early_connection, "open_early", open_early)
+    monkeypatch.setattr(early_connection, "_STARTED", {})
 
 
 @contextmanager
@@ -169,7 +176,7 @@ async def test_tls_is_spoken_on_it_with_the_usual_trust(
 ) -> None:
     async def answer(stream: anyio.abc.SocketStream) -> None:
         async with stream:
-            with suppress(anyio.EndOfStream, anyio.BrokenResourceError):  # of a client that does not trust it
+            with suppress(anyio.EndOfStream, anyio.BrokenResourceError, ssl.SSLError):  # the client does not trust it
                 tls = await TLSStream.wrap(
                     stream, server_side=True, ssl_context=certificate.tls, standard_compatible=False
                 )
