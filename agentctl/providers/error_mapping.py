@@ -28,7 +28,6 @@ from agentctl.core.errors import (
     Refused,
     Rejected,
     RequestTooLarge,
-    Unreachable,
 )
 from agentctl.providers.connection_errors import connection_error, key_hint, proxy_refusal, unsent_error
 from agentctl.providers.endpoints import is_official
@@ -134,9 +133,8 @@ def translate_error(error: BaseException | None, attempt: Attempt, context: Erro
         said = context.quote(words_in(attempt.body))
         said = f": {said}" if said else ""
         hint = f"check the address {context.base_url or 'of the provider'}, with its path (such as /v1)"
-        if is_page(attempt.body):  # of a web server, a portal or a proxy: asked again, it sends the same
-            return Unreachable(f"{context.provider} answered with a web page{said}", hint=hint)
-        return ProviderUnavailable(f"{context.provider} returned an unexpected response{said}", hint=hint)
+        what = "answered with a web page" if is_page(attempt.body) else "returned an unexpected response"
+        return ProviderUnavailable(f"{context.provider} {what}{said}", hint=hint)
     if error is not None and attempt.broken is None and not attempt.ended:
         return ProviderUnavailable(f"{context.provider} sent an unreadable answer", hint="try again")
     return ProviderUnavailable(f"the answer of {context.provider} was cut short", hint="try again")

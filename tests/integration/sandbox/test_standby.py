@@ -253,9 +253,8 @@ async def test_too_few_open_files_are_told_and_none_stays_open(sandbox: Bwrap) -
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
             sandbox.close()
-        with anyio.fail_after(10):  # a thread of another test may have one open at the moment
-            while len(list(Path("/proc/self/fd").iterdir())) > before:  # noqa: ASYNC110 - nothing tells
-                await anyio.sleep(0.01)
+        if sys.version_info >= (3, 11, 4):  # before, subprocess itself leaves one open (python/cpython#87474)
+            assert len(list(Path("/proc/self/fd").iterdir())) == before
         more += 1
     assert len(said) > 5
     assert all("too many open files" in words for words in said[:-1])

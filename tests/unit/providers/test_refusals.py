@@ -22,7 +22,6 @@ from agentctl.core.errors import (
     RateLimited,
     Rejected,
     RequestTooLarge,
-    Unreachable,
 )
 from agentctl.providers.error_documents import document_of, status_of, title_of, words_in
 from agentctl.providers.factory import OpenAIProvider
@@ -416,8 +415,7 @@ INSTEAD = {
 async def test_what_stands_in_place_of_an_answer_is_told(wire: Wire, name: str, via: Via) -> None:
     body, kind = INSTEAD[name]
     found = await failure(lean_or_litellm(wire(Fault(200, body=body, headers=(("content-type", kind),))), via))
-    is_page = name.startswith("a page")
-    assert (type(found), found.retryable) == ((Unreachable, False) if is_page else (ProviderUnavailable, True))
-    assert "Sign in to Wi-Fi" in found.message
+    what = "answered with a web page: Sign" if name.startswith("a page") else "an unexpected response: upstream: Sign"
+    assert (type(found), found.retryable, found.billed) == (ProviderUnavailable, True, "unknown")
+    assert f"{what} in to Wi-Fi" in found.message
     assert found.hint.startswith("check the address http://127.0.0.1:")
-    assert found.billed == "unknown"
