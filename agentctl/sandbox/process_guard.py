@@ -105,7 +105,8 @@ class SiblingGuard:
 
     def __exit__(self, *_: object) -> None:
         if self.is_idle:
-            self._process.kill()
+            with suppress(PermissionError):  # in a launching thread, where a collected sandbox may be closed, too
+                self._process.kill()
         os.close(self._writer)  # a guard that is not idle starts to kill now
         self._process.send_signal(signal.SIGCONT)  # it may have been stopped
         self._process.wait()

@@ -18,7 +18,9 @@ import pytest
 
 from agentctl.core.errors import ToolError
 from agentctl.sandbox.bwrap import Bwrap
+from agentctl.sandbox.confinement import Launcher
 from agentctl.sandbox.mount_plan import SandboxConfig
+from agentctl.sandbox.process import new_marker
 from agentctl.sandbox.process_guard import SiblingGuard
 from agentctl.sandbox.process_tree import MARKER
 from agentctl.sandbox.resource_limits import MOST_MEMORY_BYTES, NO_MEMORY_GROUP, ControlGroup
@@ -299,3 +301,12 @@ def test_end_of_all_processes_is_only_what_bubblewrap_reports(
         os.write(report.writer, part)
         report.has_ended()
     assert report.has_ended() is has_ended
+
+
+def test_a_guard_is_dismissed_from_a_launching_thread_too() -> None:
+    """There Landlock forbids signals to it; the garbage collector closes a forgotten sandbox in any thread."""
+    guard = SiblingGuard(new_marker())
+    guard.dismiss()
+    with Launcher("/bin/true") as launcher:
+        launcher.start(guard.__exit__)
+    assert not guard.is_alive
