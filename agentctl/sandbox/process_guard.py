@@ -104,11 +104,14 @@ class SiblingGuard:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.is_idle:
-            with suppress(PermissionError):  # in a launching thread, where a collected sandbox may be closed, too
+        # A collected sandbox may be closed in a launching thread, which Landlock forbids signals: then the guard ends
+        # by itself, as its input ends.
+        with suppress(PermissionError):
+            if self.is_idle:
                 self._process.kill()
         os.close(self._writer)  # a guard that is not idle starts to kill now
-        self._process.send_signal(signal.SIGCONT)  # it may have been stopped
+        with suppress(PermissionError):
+            self._process.send_signal(signal.SIGCONT)  # it may have been stopped
         self._process.wait()
 
 
