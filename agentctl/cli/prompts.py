@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from agentctl.cli.signals import when_suspended
-from agentctl.cli.ui.terminal import echo_off, is_person_here, restore_terminal, set_modes
+from agentctl.cli.ui.terminal import echo_off, is_person_here, restore_echo, set_modes
 from agentctl.core.bounded_read import NOTICE_S, read_piece, wait_readable
 from agentctl.core.errors import UsageError
 from agentctl.core.text import safe_text
@@ -133,7 +133,7 @@ def _hidden_line(number: int, prompt: str) -> bytes:
                 _write(prompt)
 
         try:
-            with when_suspended(restore_terminal, again):
+            with when_suspended(restore_echo, again):
                 _write(prompt)
                 return _line(number)
         finally:

@@ -14,7 +14,7 @@ from agentctl.cli.ui.format import Paint
 from agentctl.cli.ui.layout import Row, StyledText, region_rows, wrapped_rows
 from agentctl.cli.ui.lines import LineLayout, ScreenLine, event_lines
 from agentctl.cli.ui.meter import Meter, follow
-from agentctl.cli.ui.terminal import set_restore_sequence
+from agentctl.cli.ui.terminal import FRAME, set_restore_sequence
 from agentctl.core.events import Record, RunStarted
 from agentctl.core.redaction import redact
 from agentctl.core.text import safe_text
@@ -154,7 +154,8 @@ class LiveScreen:
                     continue
                 lines, self._lines = tuple(self._lines), []
             waited = time.monotonic() - began >= self._patience_s
-            self._step(lines, show=waited and not (pausing or closing or self._broken))
+            with FRAME:
+                self._step(lines, show=waited and not (pausing or closing or self._broken))
             with self._turn:
                 self._paused = pausing
                 self._turn.notify_all()

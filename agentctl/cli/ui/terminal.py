@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
@@ -10,7 +11,10 @@ from typing import Any, TextIO
 _DUMB = ("", "dumb", "unknown")
 _NARROWEST = 60
 _LOWEST = 4
+_FRAME_WAIT_S = 0.5
 # Globals: a signal handler has access to nothing else.
+FRAME = threading.Lock()
+"""Held by the thread that draws from the first byte of a frame until its restore sequence is set."""
 _restore = b""
 _modes: tuple[int, list[Any]] | None = None
 
@@ -83,9 +87,19 @@ def restore_sequence() -> bytes:
 
 
 def restore_terminal() -> None:
-    """Remove what is drawn, show the cursor and turn the echo on again, before the process ends without more ado."""
+    """Remove what is drawn, show the cursor and turn the echo on again, before the process ends without more ado.
+
+    A frame that is being drawn is waited for, at most half a second: the terminal may have stopped. No further one is
+    drawn until ``FRAME`` is released.
+    """
+    FRAME.acquire(timeout=_FRAME_WAIT_S)
     with suppress(OSError):
         os.write(2, restore_sequence())
+    restore_echo()
+
+
+def restore_echo() -> None:
+    """Turn the echo on again, if a prompt has turned it off."""
     if _modes is not None:
         set_modes(*_modes)
 

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from agentctl.cli.ui.lines import ScreenLine
-from agentctl.cli.ui.terminal import restore_sequence
+from agentctl.cli.ui.terminal import FRAME, restore_sequence, restore_terminal
 from agentctl.core.events import AnswerStreamed, ModelAnswered, Noted, ToolStarted, TurnStarted
 from agentctl.core.messages import ToolCall
 from agentctl.core.results import LimitUse
@@ -65,6 +65,51 @@ async def test_lines_stay_and_the_region_goes() -> None:
     assert all(len(row) <= 80 for row in found)
     assert file.getvalue().count("\x1b[?25l") == file.getvalue().count("\x1b[?25h")
     assert restore_sequence() == b""
+
+
+class Interrupted(io.StringIO):
+    """A terminal where a forced exit begins while the first frame is written, and a second one while it waits."""
+
+    def __init__(self, *, is_stuck: bool) -> None:
+        super().__init__()
+        self.is_stuck, self.restored = is_stuck, threading.Event()
+        self._leaving = threading.Thread(target=self._leave)
+        self.first_row = ""
+
+    def write(self, text: str) -> int:
+        written = super().write(text)
+        if "docker" in text and not self.first_row:
+            self.first_row = text
+            self._leaving.start()
+            self.restored.wait(30 if self.is_stuck else 0.2)
+        return written
+
+    def _leave(self) -> None:
+        restore_terminal()
+        self.restored.set()
+
+
+@pytest.mark.parametrize("is_stuck", [False, True])
+async def test_a_forced_exit_in_the_middle_of_a_frame_erases_the_whole_frame(
+    is_stuck: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = Interrupted(is_stuck=is_stuck)  # with it, the frame is never complete: only the cursor can be shown
+    screen = open_screen(file)
+    try:
+        await tell(screen, STARTED)
+        await anyio.to_thread.run_sync(lambda: until(file.restored.is_set, "the exit"))
+        drawn = file.getvalue()
+        await tell(screen, TurnStarted(1), AnswerStreamed("more"))
+        await anyio.sleep(0.3)
+        if not is_stuck:
+            assert file.getvalue() == drawn  # nothing follows what was restored
+    finally:
+        if not is_stuck:
+            FRAME.release()
+        screen.close()
+    restored = capfd.readouterr().err
+    assert restored.endswith("\x1b[?25h" if is_stuck else "\x1b[J\x1b[?25h")
+    assert ("\x1b[J" in restored) is not is_stuck
 
 
 async def test_a_run_does_not_wait_for_a_terminal_that_is_stuck() -> None:
