@@ -1,10 +1,11 @@
 """Run a model's commands, in a sandbox or without one, with limits on time, output, memory and disk.
 
-`select` chooses the sandbox of a run. `bwrap` runs a command by bubblewrap: `mount_plan` decides which parts of the
-machine are visible inside, `private_files`, `socket_files` and `denied_paths` find what must be hidden, `confinement`,
-`system_calls` and `resource_limits` limit what a command can do. `workspace_guard` protects the files of the workspace
-that other programs run, with `folder_index`, `quarantine` and, for git, `git_scratch`, `git_folder` and `git_files`.
-`process` starts and ends one command, with `process_tree`, `process_guard` and `output`.
+`select` chooses the sandbox of a run: one of the `tiers`, or `unsandboxed`. `bwrap` runs a command by bubblewrap:
+`mount_plan` decides which parts of the machine are visible inside, `private_files`, `socket_files` and `denied_paths`
+find what must be hidden, `confinement`, `system_calls` and `resource_limits` limit what a command can do.
+`workspace_guard` protects the files of the workspace that other programs run, with `folder_index`, `quarantine` and,
+for git, `git_scratch`, `git_folder` and `git_files`. `process` starts and ends one command, with `process_tree`,
+`process_guard` and `output`.
 
 Enter: `select.open_sandbox` for a run, `select.examine` to report what is available; `process.run_process` for one
 command outside of a sandbox. Always: a sandbox is tested before it is returned (`self_test`). All processes that a

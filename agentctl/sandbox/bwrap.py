@@ -102,7 +102,9 @@ class Bwrap:
         self._program, self._known, self._config, self._find_private = program, known, config, find_private
         self._guard, self._denied = guard, denied
         self._one_at_a_time = anyio.Lock()  # comparing the workspace before and after needs one command at a time
-        self._sockets = SocketFiles(config.workspace) if sockets is None else sockets
+        self._sockets = (
+            SocketFiles(config.workspace, *config.readable, *config.writable) if sockets is None else sockets
+        )
         self._most_growth = most_growth
         self._most_memory = memory_bound() if most_memory is None else most_memory
         self._unreported: list[FileNotice] = []
@@ -250,7 +252,7 @@ class Bwrap:
                 result = await run_process(
                     argv,
                     timeout=timeout,
-                    env=environment_inside(),
+                    env={**environment_inside(), **self._config.environment},
                     more=more,
                     pass_fds=passed,
                     user=self._config.user,
@@ -284,7 +286,7 @@ class Bwrap:
         plan = self._mount_plan()
         if self._config.read_only:
             return _Prepared(plan, None)
-        written = {self._config.workspace: "the workspace"}
+        written = {self._config.workspace: "the workspace"} | {place: place for place in plan.writable}
         if self._guard is not None and self._guard.place:
             written[self._guard.place] = "its copy of the git folder"
         return _Prepared(plan, watch_space(written, most_growth=self._most_growth))

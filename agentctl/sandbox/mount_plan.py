@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from itertools import product
+from types import MappingProxyType
 from typing import NamedTuple
 
 from agentctl.sandbox.import_path import own_program
@@ -31,6 +33,10 @@ class SandboxConfig(NamedTuple):
     agentctl runs as root: the owner and group of a workspace that is not root's; commands run as these.
     ``why_read_only``: why commands may not write to this workspace although that was requested. ``frozen`` are the real
     paths in the workspace that a deny rule protects from writing.
+
+    ``readable`` and ``writable`` are real paths outside the workspace that commands may read, and change (only read if
+    ``read_only``). What other programs run or obey is not protected there. ``environment`` is added to that of
+    commands.
     """
 
     workspace: str
@@ -42,15 +48,18 @@ class SandboxConfig(NamedTuple):
     user: tuple[int, int] | None = None
     why_read_only: str = ""
     frozen: tuple[str, ...] = ()
+    readable: tuple[str, ...] = ()
+    writable: tuple[str, ...] = ()
+    environment: Mapping[str, str] = MappingProxyType({})
 
 
 class MountPlan(NamedTuple):
     """The folders and files that are empty inside, before and after the workspace and ``shown`` are mounted, and links
     to the workspace.
 
-    ``shown`` are readable exceptions; ``guarded`` are paths of the workspace that commands may not change, because
-    other programs obey them. ``pinned`` are the folders of the workspace that hold covered files; commands cannot
-    rename them.
+    ``shown`` are readable exceptions, ``writable`` those that commands may change; ``guarded`` are paths of the
+    workspace that commands may not change, because other programs obey them. ``pinned`` are the writable folders that
+    hold covered files; commands cannot rename them.
     """
 
     folders: tuple[str, ...]
@@ -61,6 +70,7 @@ class MountPlan(NamedTuple):
     shown: tuple[str, ...]
     guarded: tuple[str, ...]
     pinned: tuple[str, ...] = ()
+    writable: tuple[str, ...] = ()
 
 
 def why_not_sandboxable(config: SandboxConfig) -> str | None:
@@ -88,7 +98,7 @@ def plan_mounts(config: SandboxConfig, private: Collection[str] = (), sockets: C
     always = _real_places((*_ALWAYS, *_KERNEL))
     loose = {*hidden, *map(os.path.realpath, sockets), *kernel_mounts()}
     required = tuple(required_paths(config))
-    visible = (workspace, *required)  # mounted after the rest is covered
+    visible = (workspace, *required, *config.readable, *config.writable)  # mounted after the rest is covered
     within = {place for place in loose if any(is_beneath(place, folder) for folder in visible)}
     kinds = [(place, _kind(place)) for place in sorted({*always, *homes, *loose, *private} - within)]
     folders = _outermost(place for place, kind in kinds if kind == "folder")
@@ -101,9 +111,10 @@ def plan_mounts(config: SandboxConfig, private: Collection[str] = (), sockets: C
         folders_within=folders_within,
         files_within=tuple(place for place, kind in inner if kind == "file" and not _under(place, covered_within)),
         links=tuple((at, to) for at, to in _links(config.given) if _under(at, covered)),
-        shown=tuple(place for place in required if _under(place, covered)),
+        shown=(*(place for place in required if _under(place, covered)), *_existing(config.readable)),
+        writable=_existing(config.writable),
         guarded=tuple(place for place in (*_own_program(config), *frozen) if not _under(place, within)),
-        pinned=_folders_to_pin(workspace, (*within, *frozen)),
+        pinned=_folders_to_pin((workspace, *config.writable), (*within, *frozen)),
     )
 
 
@@ -128,6 +139,8 @@ def bwrap_options(
     said += ["--dir", HOME]
     for place in plan.shown:
         said += ["--ro-bind", place, place]
+    for place in plan.writable:  # before the workspace: what is protected in it stays so
+        said += ["--ro-bind" if config.read_only else "--bind", place, place]
     for file in (place for place in ("/proc/kcore", "/proc/keys") if os.path.exists(place)):  # noqa: PTH110
         said += ["--ro-bind", "/dev/null", file]
     said += ["--ro-bind" if config.read_only else "--bind", config.workspace, config.workspace]
@@ -150,16 +163,20 @@ def _frozen_paths(config: SandboxConfig) -> tuple[str, ...]:
     return () if config.read_only else tuple(place for place in config.frozen if _kind(place) is not None)
 
 
-def _folders_to_pin(workspace: str, places: Iterable[str]) -> tuple[str, ...]:
-    """Return the folders between the workspace and the covered paths in it, the outermost first.
+def _existing(places: Iterable[str]) -> tuple[str, ...]:
+    return tuple(place for place in places if _kind(place) is not None)
+
+
+def _folders_to_pin(roots: Iterable[str], places: Iterable[str]) -> tuple[str, ...]:
+    """Return the folders between the writable ``roots`` and the covered paths in them, the outermost first.
 
     A covered path cannot be moved, but a folder around it could be, and no rule would match its new name. A mount of
     its own keeps each folder in place.
     """
     found = set()
-    for place in places:
+    for root, place in product(roots, places):
         above = os.path.dirname(place)  # noqa: PTH120
-        while is_beneath(above, workspace) and above != workspace:
+        while is_beneath(above, root) and above != root:
             found.add(above)
             above = os.path.dirname(above)  # noqa: PTH120
     return tuple(sorted(found))
@@ -184,7 +201,8 @@ def _sizes() -> dict[str, int]:
 
 def exposed_paths(config: SandboxConfig) -> tuple[str, ...]:
     """Return the paths that are visible inside although the place around them is empty."""
-    return config.workspace, config.given, *required_paths(config), *(at for at, _ in _links(config.given))
+    links = (at for at, _ in _links(config.given))
+    return config.workspace, config.given, *required_paths(config), *config.readable, *config.writable, *links
 
 
 def _under(place: str, folders: Collection[str]) -> bool:

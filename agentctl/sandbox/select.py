@@ -1,39 +1,59 @@
-"""Select the sandbox for shell commands: bubblewrap after a self-test, or none if that was asked for."""
+"""Select the sandbox for shell commands: the strongest tier that passes its test here, or what the user named."""
 
 from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from agentctl.core.errors import SandboxUnavailable, ToolError
-from agentctl.core.results import FileNotice
-from agentctl.protocols import CommandResult, Sandbox
+from agentctl.core.errors import SandboxUnavailable
+from agentctl.protocols import Sandbox
 from agentctl.sandbox.mount_plan import SandboxConfig, why_not_sandboxable
 
 if TYPE_CHECKING:
-    from agentctl.sandbox.bwrap import Bwrap
     from agentctl.sandbox.denied_paths import DeniedPaths
+    from agentctl.sandbox.tiers import ProbeFacts, SandboxRequest, SandboxTier
 
-SandboxMode = Literal["auto", "bwrap", "none"]
+SandboxMode = Literal["auto", "bwrap", "landlock", "none", "external"]
+#: The modes that need a sandbox by its name: a run fails without it.
+NAMED_TIERS = ("bwrap", "landlock")
 _UNSANDBOXED = "--sandbox none runs commands without a sandbox"
+_EXTERNAL = (
+    "sandbox external: commands run unasked and without a sandbox, as this machine itself is one; they have its network"
+)
+
+
+class TierFailure(NamedTuple):
+    """A tier that is not available here: why, and a line to paste."""
+
+    tier: str
+    reason: str
+    hint: str
 
 
 class SandboxStatus(NamedTuple):
     """The available sandbox: its ``tier``, or None with the reason and a line to paste.
 
-    ``missing`` has a sentence for each protection that this machine does not offer.
+    ``missing`` has a sentence for each protection that this machine does not offer, ``failures`` the stronger tiers.
     """
 
     tier: str | None
     reason: str
     hint: str
     missing: tuple[str, ...] = ()
+    failures: tuple[TierFailure, ...] = ()
+
+
+class Selected(NamedTuple):
+    """The sandbox of the first tier that passed its test, what the test found, and why stronger tiers failed."""
+
+    sandbox: Sandbox
+    facts: ProbeFacts
+    failures: tuple[TierFailure, ...] = ()
 
 
 async def open_sandbox(
@@ -47,33 +67,87 @@ async def open_sandbox(
     secrets: Sequence[str] = (),
     files: Path | None = None,
     denied: DeniedPaths | None = None,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> Sandbox:
     """Return the sandbox to run commands in; ``hidden`` are files, folders and sockets to hide from them.
 
     ``environment`` is added to that of commands without a sandbox, where nothing can be hidden; ``secrets`` are masked
     in their output. ``files`` is the folder of the run's files, for files that are moved out of the workspace.
     ``denied`` finds the files that deny rules hide in the workspace, before each command. A sandbox is tested before it
-    is returned: actions that must fail in it fail, and those that must work do.
+    is returned: actions that must fail in it fail, and those that must work do. ``warn`` receives a sentence about a
+    sandbox that is weaker than the strongest one.
 
     Raises:
         SandboxUnavailable: there is no sandbox here.
     """
-    if wanted == "none":
-        return Unsandboxed(workspace, environment=environment, secrets=secrets)
+    if wanted == "none" or wanted == "external":
+        from agentctl.sandbox.unsandboxed import Unsandboxed  # noqa: PLC0415 - few runs have no sandbox
+
+        if wanted == "external":
+            warn(_EXTERNAL)
+        return Unsandboxed(workspace, tier=wanted, environment=environment, secrets=secrets)
+    from agentctl.sandbox.tiers import TIERS, SandboxRequest  # noqa: PLC0415 - only where one is wanted
+
     try:
-        tried = _open_tested(workspace, network=network, read_only=read_only, hidden=hidden, files=files, denied=denied)
-        return (await tried)[0]
+        config = _config_for(workspace, network=network, read_only=read_only, hidden=hidden)
+        found = await first_available(tiers_for(wanted, TIERS), SandboxRequest(config, files, denied))
     except SandboxUnavailable as error:
         raise SandboxUnavailable(error.message, hint=f"{error.hint}   or: {_UNSANDBOXED}") from error
+    if found.failures:
+        warn(f"the sandbox is {found.sandbox.tier}, because {_sentence(found.failures)} ({found.failures[0].hint})")
+    return found.sandbox
 
 
 async def examine(workspace: Path, *, network: bool = False) -> SandboxStatus:
     """Return which sandbox commands would get in ``workspace``."""
+    from agentctl.sandbox.tiers import TIERS, SandboxRequest  # noqa: PLC0415 - only where one is wanted
+
     try:
-        sandbox, missing = await _open_tested(workspace, network=network, read_only=False, hidden=())
+        config = _config_for(workspace, network=network, read_only=False, hidden=())
+        found = await first_available(TIERS, SandboxRequest(config))
     except SandboxUnavailable as error:
-        return SandboxStatus(None, error.message, error.hint)
-    return SandboxStatus(sandbox.tier, "tested at each start: actions that must fail in it fail", "", missing)
+        failures = error.failures if isinstance(error, NoTierAvailable) else ()
+        return SandboxStatus(None, error.message, error.hint, failures=failures)
+    reason = "tested at each start: actions that must fail in it fail"
+    return SandboxStatus(found.sandbox.tier, reason, "", found.facts.missing, found.failures)
+
+
+class NoTierAvailable(SandboxUnavailable):
+    """No tier passed; ``failures`` say why, the strongest tier first."""
+
+    def __init__(self, failures: Sequence[TierFailure]) -> None:
+        super().__init__(_sentence(failures), hint=failures[0].hint)
+        self.failures = tuple(failures)
+
+
+def tiers_for(wanted: SandboxMode, tiers: Sequence[SandboxTier]) -> tuple[SandboxTier, ...]:
+    """Return the tiers to try, in their order: all for "auto", else the one of that name."""
+    return tuple(tier for tier in tiers if wanted in ("auto", tier.name))
+
+
+async def first_available(tiers: Sequence[SandboxTier], request: SandboxRequest) -> Selected:
+    """Return the sandbox of the first of ``tiers`` that is possible here and passes its test.
+
+    Raises:
+        NoTierAvailable: there is none.
+    """
+    failures: list[TierFailure] = []
+    for tier in tiers:
+        try:
+            candidate = tier.find(request)
+            facts = await candidate.test()
+        except SandboxUnavailable as error:
+            failures.append(TierFailure(tier.name, error.message, error.hint))
+            continue
+        return Selected(candidate.build(facts), facts, tuple(failures))
+    raise NoTierAvailable(failures)
+
+
+def _sentence(failures: Sequence[TierFailure]) -> str:
+    """Return why tiers failed; one alone needs no name."""
+    if len(failures) == 1:
+        return failures[0].reason
+    return "; ".join(f"{failure.tier}: {failure.reason}" for failure in failures)
 
 
 def is_project_folder(workspace: Path) -> bool:
@@ -92,54 +166,6 @@ def configured_paths_in(workspace: Path) -> Mapping[str, str]:
 
     config = _base_config(workspace)
     return {path: named.program for path, named in configured_in(config.workspace, config.homes).items()}
-
-
-async def _open_tested(
-    workspace: Path,
-    *,
-    network: bool,
-    read_only: bool,
-    hidden: Sequence[Path],
-    files: Path | None = None,
-    denied: DeniedPaths | None = None,
-) -> tuple[Bwrap, tuple[str, ...]]:
-    """Return bubblewrap's sandbox after its self-test, and its missing features; a raised hint does not name
-    ``none``.
-    """
-    from agentctl.sandbox.bwrap import Bwrap  # noqa: PLC0415 - only where it is wanted
-    from agentctl.sandbox.import_path import import_folders, is_importable  # noqa: PLC0415
-    from agentctl.sandbox.private_files import PrivateFiles  # noqa: PLC0415
-    from agentctl.sandbox.self_test import find_bwrap, find_leak, hint_for, options_of, place_decoys  # noqa: PLC0415
-    from agentctl.sandbox.socket_files import SocketFiles  # noqa: PLC0415
-    from agentctl.sandbox.workspace_guard import WorkspaceGuard  # noqa: PLC0415
-
-    config = _config_for(workspace, network=network, read_only=read_only, hidden=hidden)
-    program = find_bwrap(config.workspace)
-    known = await options_of(program)
-    sockets = SocketFiles(config.workspace)
-    try:
-        with place_decoys(config) as decoys:
-            tried = Bwrap(program, known, config, sockets=sockets)
-            try:
-                answer = await tried.run(decoys.command, timeout=20)
-            finally:
-                tried.close()
-            found = find_leak(answer.stdout, decoys, config)
-    except ToolError as error:
-        raise SandboxUnavailable(error.message, hint=hint_for(error.message)) from error
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise SandboxUnavailable(f"the sandbox cannot be tested: {reason}", hint="make /tmp writable") from error
-    if found is not None:
-        raise SandboxUnavailable(f"the sandbox failed its check: {found}", hint="run agentctl as another user")
-    is_root = os.geteuid() == 0 and config.user is None
-    find_private = PrivateFiles(config.workspace).places if is_root else tuple
-    # The next import of such a file would run it in agentctl's own process, outside the sandbox.
-    folders = import_folders(config.workspace)
-    imports = partial(is_importable, folders=folders) if folders else lambda _: False
-    guarded = not config.read_only or config.why_read_only
-    guard = WorkspaceGuard(config, files, imports=imports) if guarded else None
-    return Bwrap(program, known, config, find_private, guard, denied, sockets), tried.missing
 
 
 def _config_for(workspace: Path, *, network: bool, read_only: bool, hidden: Sequence[Path]) -> SandboxConfig:
@@ -177,44 +203,3 @@ def _homes(*users: int) -> tuple[str, ...]:
         with suppress(KeyError):
             homes.append(pwd.getpwuid(user).pw_dir)
     return tuple(dict.fromkeys(home for home in homes if home.startswith("/") and home.strip("/")))
-
-
-class Unsandboxed:
-    """Runs commands with all rights of the user; only their time and their output are limited.
-
-    ``environment`` is added to the fixed one; ``secrets`` are masked in the output before a model reads it.
-    """
-
-    tier = "none"
-    read_only = False
-
-    def __init__(
-        self, workspace: Path, *, environment: Mapping[str, str] = MappingProxyType({}), secrets: Sequence[str] = ()
-    ) -> None:
-        self._workspace, self._environment, self._secrets = workspace, environment, tuple(secrets)
-
-    def unreported(self) -> tuple[FileNotice, ...]:
-        """Return no notices: changes are not tracked without a sandbox."""
-        return ()
-
-    def close(self) -> None:
-        """Do nothing: its commands share nothing."""
-
-    async def run(
-        self,
-        command: str,
-        *,
-        timeout: float,  # noqa: ASYNC109 - the socket promises it
-        more: bool = False,
-    ) -> CommandResult:
-        """Run ``command`` by /bin/sh in the workspace for at most ``timeout`` seconds.
-
-        Raises:
-            ToolError: the command could not be started.
-        """
-        from agentctl.core.redaction import mask  # noqa: PLC0415 - few runs have no sandbox
-        from agentctl.sandbox.process import child_environment, run_process  # noqa: PLC0415 - it brings subprocess
-
-        argv, env = ["/bin/sh", "-c", command], {**child_environment(), **self._environment}
-        result = await run_process(argv, timeout=timeout, env=env, cwd=self._workspace, more=more, subreaper=True)
-        return result._replace(stdout=mask(result.stdout, self._secrets), stderr=mask(result.stderr, self._secrets))

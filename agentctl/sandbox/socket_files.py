@@ -43,15 +43,15 @@ class MountEntry(NamedTuple):
 
 
 class SocketFiles:
-    """Finds the sockets; the first call walks through ``workspace`` and the places that commands can see beside the
+    """Finds the sockets; the first call walks through ``folders`` and the places that commands can see beside the
     system.
 
     It walks again when a socket was bound by a relative path since, as the working folder of its process may not be
     readable.
     """
 
-    def __init__(self, workspace: str) -> None:
-        self._workspace = workspace
+    def __init__(self, *folders: str) -> None:
+        self._folders = folders
         self._walked: tuple[str, ...] | None = None
         self._relative: frozenset[str] = frozenset()
 
@@ -59,7 +59,7 @@ class SocketFiles:
         """Return the paths of all sockets with a listener now; links in them are not resolved."""
         candidates, relative = _read_lists(_namespaces_of_all())
         if self._walked is None or relative - self._relative:
-            self._walked, self._relative = tuple(_walk((self._workspace, *_open_places()))), relative
+            self._walked, self._relative = tuple(_walk((*self._folders, *_open_places()))), relative
         listed = {place for place in candidates if _is_socket(place)}
         return listed | {place for place in self._walked if place not in listed and is_bound(place)}
 

@@ -280,8 +280,8 @@ async def _sandbox_here(workspace: Path, network: bool) -> tuple[str, str, str, 
     from agentctl.sandbox.select import examine  # brings subprocess
 
     with anyio.fail_after(PATIENCE_S):
-        tier, reason, hint, weaker = await examine(workspace, network=network)
-    return tier or "none", reason, hint, weaker
+        found = await examine(workspace, network=network)
+    return found.tier or "none", found.reason, found.hint, found.missing
 
 
 def check_price(facts: ModelFacts) -> tuple[Finding, ...]:

@@ -10,7 +10,7 @@ import pytest
 
 from agentctl.context.tokens import PLAIN
 from agentctl.core.events import ToolFinished
-from agentctl.sandbox.select import Unsandboxed
+from agentctl.sandbox.unsandboxed import Unsandboxed
 from agentctl.tools.toolbox import LazyToolbox, toolbox
 from tests.support.large_results import House, find_marked_call
 from tests.support.loop import asks, call, says
@@ -53,7 +53,7 @@ MEMORY = """
 import sys, anyio
 from pathlib import Path
 from agentctl.journal.artifacts import ArtifactFolder
-from agentctl.sandbox.select import Unsandboxed
+from agentctl.sandbox.unsandboxed import Unsandboxed
 from agentctl.tools.toolbox import toolbox
 
 async def main():

@@ -15,7 +15,7 @@ from agentctl.core.errors import ToolError, UsageError
 from agentctl.protocols import CommandResult
 from agentctl.sandbox.output import Output, OutputFile
 from agentctl.sandbox.process import child_environment, run_process
-from agentctl.sandbox.select import Unsandboxed
+from agentctl.sandbox.unsandboxed import Unsandboxed
 from agentctl.settings.lineage import is_inside_a_run
 from agentctl.tools.shell import run_shell_async
 from tests.support import fork_server

@@ -18,7 +18,7 @@ REAL = shutil.which("bwrap") or "/usr/bin/bwrap"
 
 async def refused(workspace: Path, *hidden: Path, read_only: bool = False) -> SandboxUnavailable:
     with pytest.raises(SandboxUnavailable) as caught:
-        await open_sandbox("auto", workspace=workspace, network=False, read_only=read_only, hidden=hidden)
+        await open_sandbox("bwrap", workspace=workspace, network=False, read_only=read_only, hidden=hidden)
     assert caught.value.hint.endswith("   or: --sandbox none runs commands without a sandbox")
     return caught.value
 
@@ -32,7 +32,8 @@ def put_first(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.needs("sandbox")
 async def test_a_sandbox_is_found_and_nothing_is_left_of_its_probe(tmp_path: Path) -> None:
-    assert (await examine(tmp_path))[::2] == ("bwrap", "")
+    found = await examine(tmp_path)
+    assert (found.tier, found.hint, found.failures) == ("bwrap", "", ())
     assert names(tmp_path) == []
     assert [name for name in names(Path("/tmp")) if name.startswith(f"agentctl-probe-{os.getpid()}-")] == []
 
@@ -49,7 +50,8 @@ async def test_missing_bubblewrap_gets_the_line_to_install_it(tmp_path: Path, mo
     monkeypatch.setenv("PATH", "/nowhere")
     error = await refused(tmp_path)
     assert error.message == "bubblewrap (bwrap) is not installed"
-    assert (await examine(tmp_path))[:3] == (None, error.message, error.hint.partition("   or:")[0])
+    failures = (await examine(tmp_path)).failures
+    assert failures[0] == ("bwrap", error.message, error.hint.partition("   or:")[0])
 
 
 async def test_a_program_that_a_model_could_have_written_is_not_the_sandbox(
