@@ -132,3 +132,21 @@ def test_glossary_has_each_term_once_in_order() -> None:
     terms = re.findall(r"^\| ([a-z ]+) \| ", pages()["docs/glossary.md"], re.MULTILINE)[1:]
     assert terms == sorted(set(terms))
     assert len(terms) > 25
+
+
+def rows_of(heading: str) -> list[list[str]]:
+    """Return the rows below a heading of SECURITY.md, by columns, without the table's own heading."""
+    section = pages()["SECURITY.md"].partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    return [re.split(r" (?<!\\)\| ", line.strip("| ")) for line in lines[2:]]
+
+
+def test_security_page_names_tests_that_exist_for_each_threat() -> None:
+    sources = [path.read_text() for path in (ROOT / "tests").rglob("test_*.py")]
+    real = {name for source in sources for name in re.findall(r"def (test_\w+)\(", source)}
+    assert set(re.findall(r"\btest_\w+", pages()["SECURITY.md"])) - real == set()
+    threats, flaws = rows_of("Threats and tests"), rows_of("Flaws published of other agents")
+    assert (len(threats) > 20, len(flaws) > 30) == (True, True)
+    assert {len(row) for row in [*threats, *flaws]} == {3}
+    assert [row for row in threats if "`test_" not in row[2]] == []
+    assert [row for row in flaws if "`test_" not in row[2] and "does not apply, because" not in row[2]] == []
