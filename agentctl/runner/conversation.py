@@ -156,7 +156,8 @@ class Conversation:
                 if not (why := summaries.refusal(cutting, measure)):
                     fitted = self._prune(messages, offered, measure=measure, most=room)
                     summarized = await summaries.summarize(cutting._replace(fitted=fitted), measure)
-                    return summarized or fitted, summarized is not None
+                    if summarized is not None:
+                        return summarized, summarized is not fitted
         fitted = self._prune(messages, offered, measure=measure, most=self._most)
         if fitted != messages and summaries is not None:
             await summaries.explain(why)

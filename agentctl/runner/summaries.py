@@ -100,7 +100,9 @@ class Summarizer:
             await self._emit(Noted(f"{NO_SUMMARY}: {why}"))
 
     async def summarize(self, cutting: PendingCut, measure: Measure) -> tuple[Message, ...] | None:
-        """Return the cut conversation with the model's summary in it; None if our own notes must replace it.
+        """Return the cut conversation with the model's summary in it, or as it is if the summary is of no use.
+
+        None: no summary was requested, so the cut needs no room for one.
 
         Raises:
             Overrun: it cost more than its hold.
@@ -117,7 +119,7 @@ class Summarizer:
         found = answer if isinstance(answer, str) else self._accept(answer, cutting, replaced, most, measure)
         if isinstance(found, str):
             await self._note_failure(found)
-            return None
+            return cutting.fitted
         self._failures = 0
         return found
 

@@ -205,3 +205,12 @@ def test_both_default_files_and_the_example_have_every_context_setting() -> None
     for name in CONTEXT_FIELDS:
         assert re.search(rf"^(# )?{name} = ", own.read_text(), re.M), name
         assert re.search(rf"^#?{ENV_NAMES[name][-1]}=", example, re.M), name
+
+
+def test_a_summary_that_cannot_be_asked_for_is_explained_once_and_costs_no_cut(here: Here) -> None:
+    ended = {ways: filled(here, "--max-context-tokens", "1100", "--summaries", ways) for ways in ("always", "never")}
+    why = "one needs a context of at least 1,200 tokens"
+    told = [line for line in ended["always"].err.splitlines() if "no summary was requested" in line]
+    assert told == [f"no summary was requested, and short notes replace the removed messages: {why}"]
+    cuts, plain_cuts = ([line for line in one.err.splitlines() if CUT.fullmatch(line)] for one in ended.values())
+    assert len(cuts) == len(plain_cuts) > 1

@@ -60,10 +60,10 @@ class Talk:
         self.ledger = ledger
         self.summaries: Summarizer | None = None
 
-    async def begin(self, economy: CacheEconomics | None = None) -> None:
-        await self.ledger.open_run("run", self.plan.limits, task="t", agent="a", labels={})
+    async def begin(self, economy: CacheEconomics | None = None, *, run_id: str = "run") -> None:
+        await self.ledger.open_run(run_id, self.plan.limits, task="t", agent="a", labels={})
         self.calls = ModelCalls(
-            provider=self.provider, ledger=self.ledger, run_id="run", limits=self.plan.limits, emit=self.diary.emit
+            provider=self.provider, ledger=self.ledger, run_id=run_id, limits=self.plan.limits, emit=self.diary.emit
         )
         self.summaries = summarizer_for(self.plan, self.calls, self.diary.emit)
         fit = partial(self.plan.fit, self.provider.facts)
@@ -236,14 +236,17 @@ async def test_the_room_for_a_summary_is_given_back_where_none_is_asked_for(ledg
     assert (told.cuts, told.asked, told.diary.of(Noted)) == ([], [], [])
 
 
-async def test_limits_without_room_for_a_summary_are_named_once(ledger: SqliteLedger) -> None:
-    told = talk(ledger, plan=PLAN._replace(limits=CostLimit(max_tokens_per_task=30_000)))
-    await told.begin()
-    await told.turns(10)
+async def test_limits_without_room_for_a_summary_are_named_once_and_cost_no_cut(ledger: SqliteLedger) -> None:
+    plan = PLAN._replace(limits=CostLimit(max_tokens_per_task=36_000))
+    told, plain = talk(ledger, plan=plan), talk(ledger, plan=PLAN._replace(summaries="never"))
+    for one, run_id in ((told, "run"), (plain, "plain")):
+        await one.begin(run_id=run_id)
+        await one.turns(12)
     assert set(told.cuts) == {"lines"}
     said = [note.text for note in told.diary.of(Noted)]
     assert len(said) == 1
     assert said[0].endswith(": the limits leave no room for one")
+    assert told.diary.of(ContextPruned) == plain.diary.of(ContextPruned), "the room for a summary is given back"
 
 
 async def test_summary_longer_than_half_of_what_it_replaces_is_not_used(ledger: SqliteLedger) -> None:
