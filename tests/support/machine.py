@@ -107,8 +107,20 @@ def _sandbox() -> str | None:
     return _fails(*_BWRAP)
 
 
+def _process_groups() -> str | None:
+    from tests.support.survivors import why_no_box
+
+    return why_no_box()
+
+
 def _sandbox_for_others() -> str | None:
     return _root() or _fails(*_BWRAP, user=NOBODY)
+
+
+def _landlock() -> str | None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    version = libc.syscall(ctypes.c_long(444), None, ctypes.c_size_t(0), ctypes.c_uint32(1))  # of its interface
+    return None if version > 0 else os.strerror(ctypes.get_errno())
 
 
 def _seccomp() -> str | None:
@@ -158,6 +170,8 @@ PARTS: dict[str, Callable[[], str | None]] = {
     "FUSE": _fuse,
     "sandbox": _sandbox,
     "sandbox for others": _sandbox_for_others,
+    "landlock": _landlock,
+    "control groups for processes": _process_groups,
     "filter of system calls": _seccomp,
     "engine": _engine,
     "Podman's engine": _podman,

@@ -148,7 +148,6 @@ SCRIPTS: dict[str, list[Any]] = {
     "tools": [call("system_memory"), call("nosuch_tool"), answer("done looking")],
     "mid-call": [(Delta("so far so good"), hang)],
     "mid-tool": [call("git_status"), answer("never said")],
-    "all.sh": [call("run_shell", command="sh all.sh", timeout=60), answer("never said")],
     "docker_run": [call("docker_run", image="busybox:local", command="sleep 300", timeout=300), answer("never said")],
     "stubborn": [(stand_fast,)],
     "slow to stop": [(stop_slowly,)],

@@ -19,9 +19,6 @@ from agentctl.sandbox.process_tree import MARKER, ProcessTree
 from agentctl.tools.shell import run_shell_async
 from tests.integration.sandbox.parts import COMMANDS, LEFT_BEHIND, wait_until
 from tests.support import fork_server
-from tests.support.command_line import Commands, agentctl
-
-__all__ = ["agentctl"]
 
 if TYPE_CHECKING:
     from tests.support.processes import Trace
@@ -115,28 +112,6 @@ def test_no_process_is_left_when_agentctl_is_killed(name: str, trace: Trace, tmp
     finally:
         os.kill(worker.pid, signal.SIGKILL)
         worker.wait()
-    wait_until(lambda: not trace.alive())
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_no_process_is_left_when_a_run_without_a_sandbox_is_ended_by_a_signal(
-    number: signal.Signals, trace: Trace, tmp_path: Path, agentctl: Commands
-) -> None:
-    """All commands at once, as one command of a model."""
-    skipped = {"flood", "one endless line", "reads stdin", "reads the terminal", "stops itself"}
-    (tmp_path / "parts").mkdir()
-    lines = [f"export N={trace.token}.5 TRACE={trace.token}"]
-    for place, name in enumerate(sorted(COMMANDS.keys() - skipped)):
-        (tmp_path / f"parts/{place}.sh").write_text(COMMANDS[name])
-        lines.append(f"READY=ready-{place} sh parts/{place}.sh &")
-    (tmp_path / "all.sh").write_text("\n".join([*lines, "wait"]))
-    with agentctl.start(
-        "run", "start it", "--agent", "system", "--sandbox", "none", "--yes", script="all.sh"
-    ) as process:
-        wait_until(lambda: len(list(tmp_path.glob("ready-*"))) == len(lines) - 1)
-        assert len(trace.alive()) > 20
-        process.send_signal(number)
-        process.communicate(timeout=60)
     wait_until(lambda: not trace.alive())
 
 

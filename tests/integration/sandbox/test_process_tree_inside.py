@@ -1,4 +1,7 @@
-"""No process of a sandboxed command is left when it is over, and its output fills no memory."""
+"""No process of a sandboxed command is left when it is over, and its output fills no memory.
+
+What ends a command from outside, and what it does against that, is in ``test_matrix``.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,6 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,37 +25,6 @@ if TYPE_CHECKING:
 
 def named(command: str, trace: Trace) -> str:
     return f"N={trace.token}.5; READY=ready; TRACE={trace.token}; export N READY TRACE\n{command}"
-
-
-def rounds(folder: Path, *, each_alone: bool) -> Iterator[tuple[str, int]]:
-    """Yield commands with how many ready files each makes: one that starts all of COMMANDS at once, or each alone."""
-    if each_alone:
-        yield from ((f"rm -f ready; READY=ready\n{command}", 1) for command in COMMANDS.values())
-        return
-    (folder / "parts").mkdir(exist_ok=True)
-    lines = ["rm -f ready*"]
-    for place, command in enumerate(COMMANDS.values()):
-        (folder / f"parts/{place}.sh").write_text(command)
-        lines.append(f"READY=ready-{place} sh parts/{place}.sh &")
-    yield "\n".join([*lines, "wait"]), len(COMMANDS)
-
-
-def are_ready(folder: Path, number: int) -> bool:
-    """Return whether so many commands are on their way."""
-    return len(list(folder.glob("ready*"))) == number
-
-
-@pytest.mark.needs("sandbox")
-async def test_no_process_is_left_after_a_timeout(trace: Trace, tmp_path: Path, is_full: bool) -> None:
-    sandbox = await open_sandbox("auto", workspace=tmp_path, network=False, read_only=False)
-    for command, number in rounds(tmp_path, each_alone=is_full):
-        timeout = 0.5
-        while True:  # a loaded machine may need longer to have started all
-            result = await sandbox.run(named(command, trace), timeout=timeout)
-            assert (result.timed_out, trace.alive()) == (True, [])
-            if are_ready(tmp_path, number):
-                break
-            timeout *= 2
 
 
 ALL_PROCESSES = """
@@ -84,40 +54,12 @@ def test_command_that_uses_up_all_processes_is_ended(trace: Trace, config: Path,
 
 
 @pytest.mark.needs("sandbox")
-async def test_no_process_is_left_after_a_cancellation(trace: Trace, tmp_path: Path, is_full: bool) -> None:
-    sandbox = await open_sandbox("auto", workspace=tmp_path, network=False, read_only=False)
-    for command, number in rounds(tmp_path, each_alone=is_full):
-        for old in tmp_path.glob("ready*"):
-            old.unlink()
-        with anyio.fail_after(60):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(partial(sandbox.run, named(command, trace), timeout=60))
-                while not are_ready(tmp_path, number):  # noqa: ASYNC110 - another process makes them
-                    await anyio.sleep(0.02)
-                tasks.cancel_scope.cancel()
-        assert trace.alive() == []
-
-
-@pytest.mark.needs("sandbox")
 async def test_background_processes_of_a_command_end_with_it(trace: Trace, tmp_path: Path) -> None:
     sandbox = await open_sandbox("auto", workspace=tmp_path, network=False, read_only=False)
     for command in LEFT_BEHIND.values():
         result = await sandbox.run(named(f"{command}\necho started", trace), timeout=60)
         assert (result.exit_code, result.stdout, result.timed_out) == (0, "started\n", False)
         assert trace.alive() == []
-
-
-def test_no_process_is_left_when_agentctl_is_killed(trace: Trace, inside: Inside, is_full: bool) -> None:
-    for command, number in rounds(inside.workspace, each_alone=is_full):
-        for old in inside.workspace.glob("ready*"):
-            old.unlink()
-        worker = inside.started(named(command, trace), timeout=60)
-        try:
-            wait_until(partial(are_ready, inside.workspace, number))
-        finally:
-            os.kill(worker.pid, signal.SIGKILL)
-            worker.wait()
-        wait_until(lambda: not trace.alive())
 
 
 @pytest.mark.needs("root")

@@ -66,6 +66,14 @@ class Person:
                 assert self.process.poll() is None, f"ended without {text!r}; seen: {self.seen!r}"
         self.seen = self.seen[self.seen.index(text) + len(text) :]
 
+    def waits(self, ready: Callable[[], object], what: str) -> None:
+        """Wait until ``ready`` is true, and read what is shown meanwhile: a full terminal holds the command up."""
+        end = time.monotonic() + PATIENCE_S
+        while not ready():
+            assert time.monotonic() < end, f"{what} never came; seen: {self.seen!r}"
+            if not self._read(0.01):
+                assert self.process.poll() is None, f"ended without {what}; seen: {self.seen!r}"
+
     def types(self, keys: str) -> None:
         """Press keys."""
         os.write(self.terminal, keys.encode())
