@@ -147,7 +147,7 @@ class RunTools(NamedTuple):
 
     ``left_out`` are the tools that are missing because no sandbox is available, with the reason. ``unreported``
     returns the notices of commands that were interrupted and so have no result, ``notes`` what else is to be said at
-    the end of the run.
+    the end of the run. ``opening_notes`` are warnings about the sandbox, said once at the start.
     """
 
     toolbox: OpenToolbox
@@ -155,6 +155,16 @@ class RunTools(NamedTuple):
     left_out: Mapping[str, SandboxUnavailable] = MappingProxyType({})
     unreported: Callable[[], tuple[FileNotice, ...]] = tuple
     notes: Callable[[], tuple[str, ...]] = tuple
+    opening_notes: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is to be said at the start of the run, with the tools that are left out."""
+        missing = self.left_out.items()
+        return (
+            *self.opening_notes,
+            *(f"{name} is left out: {error.message} ({error.hint})" for name, error in missing),
+        )
 
 
 class Artifact(NamedTuple):
@@ -191,7 +201,7 @@ class Sandbox(Protocol):
 
     @property
     def tier(self) -> str:
-        """The name of the tier: "bwrap", "landlock" or "none"."""
+        """The name of the tier: "bwrap", "landlock", "none" or "external"."""
         ...
 
     @property

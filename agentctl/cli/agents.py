@@ -106,7 +106,7 @@ def _offered_tools(agent: AgentSpec, task: str, agents: Sequence[AgentSpec]) -> 
         print_stderr(safe_text(note))
     permissions = permissions_of(loaded)
     ranked = ranked_tools(agent, task, agents) if permissions.only is None else permissions.only
-    build = toolset_for(loaded, permissions, require_sandbox=loaded.settings.sandbox == "bwrap")
+    build = toolset_for(loaded, permissions, require_sandbox=loaded.settings.requires_sandbox)
     toolset = anyio.run(partial(build, ranked, MOST_TOOLS))
     return toolset.toolbox.names, {name: error.message for name, error in toolset.left_out.items()}
 

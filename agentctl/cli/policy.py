@@ -55,7 +55,7 @@ def check(
         list[str] | None, typer.Option("--tools", metavar="A,B", help="Allow only these tools.", rich_help_panel=_RULES)
     ] = None,
     sandbox: Annotated[
-        Literal["auto", "bwrap", "none"] | None,
+        Literal["auto", "bwrap", "landlock", "none", "external"] | None,
         typer.Option("--sandbox", help="Sandbox for shell commands.", rich_help_panel=_RULES),
     ] = None,
     config: Config = None,

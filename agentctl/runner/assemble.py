@@ -116,7 +116,7 @@ async def estimate_run(
         plan=plan,
         agents=load_agents(),
         facts=provider.facts,
-        make_tools=toolset_for(loaded, plan.permissions, require_sandbox=settings.sandbox == "bwrap"),
+        make_tools=toolset_for(loaded, plan.permissions, require_sandbox=settings.requires_sandbox),
         forecast_call=lambda ask, agent: forecast_first_call(
             settings.ledger_path, ask, plan.limits, agent=agent, parent=plan.parent
         ),
@@ -311,7 +311,7 @@ def assemble(
     for said in unusable:
         warn(said)
     counter, remember = _counter_for(loaded, answering.facts)
-    capability = loaded.capability if settings.sandbox == "none" else ""  # unusable in a sandbox
+    capability = loaded.capability if settings.sandbox in ("none", "external") else ""  # unusable in a sandbox
     return Orchestrator(
         plan=plan,
         agents=agents,
@@ -322,7 +322,7 @@ def assemble(
         make_tools=toolset_for(
             loaded,
             plan.permissions,
-            require_sandbox=settings.sandbox == "bwrap",
+            require_sandbox=settings.requires_sandbox,
             run_files=run_files,
             child_variables=child_variables(run_id, capability, settings.state_dir) if capability else {},
             sweep=True,

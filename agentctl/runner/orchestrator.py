@@ -195,8 +195,8 @@ class Orchestrator:
                 client=client_of(self._provider),
             )
         )
-        for name, error in run_tools.left_out.items():
-            await run.recorder.emit(Noted(f"{name} is left out: {error.message} ({error.hint})", "warning"))
+        for said in run_tools.warnings:
+            await run.recorder.emit(Noted(said, "warning"))
         for prepare in self._opening:
             await prepare()
         facts = self._provider.facts  # its window may be known by now

@@ -62,7 +62,7 @@ def toolset_for(
         ),
         permissions=permissions,
         open_sandbox=partial(
-            _open_sandbox, settings, workspace, child_variables, _capabilities(loaded), run_files, denied
+            _open_sandbox, loaded, workspace, child_variables, _capabilities(loaded), run_files, denied
         ),
         require_sandbox=require_sandbox,
         sweep=sweep,
@@ -124,7 +124,7 @@ async def make_run_tools(
     *,
     make: MakeToolbox,
     permissions: Permissions,
-    open_sandbox: Callable[[], Awaitable[Sandbox]],
+    open_sandbox: Callable[[Callable[[str], None]], Awaitable[Sandbox]],
     require_sandbox: bool = False,
     sweep: bool = False,
 ) -> RunTools:
@@ -136,8 +136,9 @@ async def make_run_tools(
     Raises:
         SandboxUnavailable: ``require_sandbox`` is set (by its name), or the user named a tool that needs a sandbox.
     """
+    said: list[str] = []
     if require_sandbox and ranked is None:
-        await open_sandbox()
+        await open_sandbox(said.append)
     if ranked is None:
         return _run_tools(make(names=None), None, {}, sweep=sweep)
     left_out: dict[str, SandboxUnavailable] = {}
@@ -146,7 +147,7 @@ async def make_run_tools(
         name in NEED_SANDBOX for name in _first_usable(ranked, most, make(names=ranked), permissions)
     ):
         try:
-            sandbox = await open_sandbox()
+            sandbox = await open_sandbox(said.append)
         except SandboxUnavailable as error:
             if require_sandbox or permissions.only is not None:
                 raise
@@ -155,7 +156,8 @@ async def make_run_tools(
     chosen = _first_usable(there, most, make(names=there, sandbox=sandbox), permissions)
     if sandbox is None:
         chosen = [name for name in chosen if name not in NEED_SANDBOX]
-    return _run_tools(make(names=chosen, sandbox=sandbox), sandbox, left_out, sweep=sweep)
+    tools = _run_tools(make(names=chosen, sandbox=sandbox), sandbox, left_out, sweep=sweep)
+    return tools._replace(opening_notes=tuple(said))
 
 
 def _run_tools(
@@ -192,30 +194,36 @@ def _denied_paths(workspace: Path, permissions: Permissions) -> DeniedPaths | No
 
 
 async def _open_sandbox(
-    settings: Settings,
+    loaded: Loaded,
     workspace: Path,
     child_variables: Mapping[str, str],
     secrets: Sequence[str],
     files: Path | None,
     denied: DeniedPaths | None,
+    warn: Callable[[str], None],
 ) -> Sandbox:
-    """Return the sandbox that the settings ask for.
+    """Return the sandbox that the settings ask for; ``warn`` receives what is to be said of it.
 
     Raises:
         SandboxUnavailable: it is not available here.
     """
     from agentctl.sandbox.select import open_sandbox  # noqa: PLC0415 - only a run with a shell needs it
 
+    settings = loaded.settings
     return await open_sandbox(
         settings.sandbox,
         workspace=workspace,
         network=settings.network,
         read_only=settings.read_only,
         hidden=(*_private_folders(settings), *_engine_socket(settings.docker_host)),
+        readable=settings.sandbox_read,
+        writable=settings.sandbox_write,
+        passed_on=loaded.passed_on,
         environment=child_variables,
         secrets=secrets,
         files=files,
         denied=denied,
+        warn=warn,
     )
 
 

@@ -17,7 +17,7 @@ from importlib.machinery import all_suffixes
 from pathlib import Path
 from typing import NamedTuple
 
-from agentctl.sandbox.mount_table import is_beneath
+from agentctl.core.system_folders import is_beneath
 
 _PACKAGE = os.path.realpath(Path(__file__).parents[1])
 _DISTRIBUTION = "agentctl_cli-*.dist-info"

@@ -12,17 +12,16 @@ from itertools import product
 from types import MappingProxyType
 from typing import NamedTuple
 
+from agentctl.core.system_folders import HIDDEN_FOLDERS, KERNEL_FOLDERS, SYSTEM_FOLDERS, is_beneath
 from agentctl.sandbox.import_path import own_program
-from agentctl.sandbox.mount_table import is_beneath, kernel_mounts, read_lines
+from agentctl.sandbox.mount_table import kernel_mounts, read_lines
 
 HOME = "/run/home"  # inside: new and empty for each command, like the rest of /run
 #: The size of each folder in memory. A folder that only hides something needs room for the path to the workspace.
 TEMPORARY_BYTES = {"/tmp": 512 * 1024**2, "/run": 512 * 1024**2, "/var/tmp": 128 * 1024**2, "/dev/shm": 256 * 1024**2}  # noqa: S108
 COVER_BYTES = 1024**2
 NO_SIZES = "bubblewrap is older than 0.5: temporary folders have no size limit"
-_ALWAYS = ("/home", "/root", "/run", "/var/run", "/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - to be covered
 _KERNEL = ("/sys/firmware", "/sys/kernel/debug", "/sys/kernel/tracing", "/sys/kernel/security")
-_PROGRAMS = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/sbin", "/sys", "/usr")
 _MOST_LINKS = 40
 
 
@@ -76,12 +75,12 @@ class MountPlan(NamedTuple):
 def why_not_sandboxable(config: SandboxConfig) -> str | None:
     """Return why this workspace cannot have a sandbox, or None."""
     workspace = config.workspace
-    places = {os.path.realpath(place) for place in (*_ALWAYS, *_PROGRAMS, "/var", *config.homes)}
+    places = {os.path.realpath(place) for place in (*HIDDEN_FOLDERS, *SYSTEM_FOLDERS, "/var", *config.homes)}
     if any(is_beneath(place, workspace) for place in places):
         what = "your home folder" if workspace in map(os.path.realpath, config.homes) else "a system folder"
         held = f"is {what}" if workspace in places else "contains your home folder and the system"
         return f"the workspace {workspace} {held}: nothing could be hidden from a command"
-    if any(is_beneath(workspace, place) for place in ("/proc", "/sys", "/dev")):
+    if any(is_beneath(workspace, place) for place in KERNEL_FOLDERS):
         return f"the workspace {workspace} is in a file system of the kernel"
     for place in map(os.path.realpath, config.hidden):
         if is_beneath(workspace, place):
@@ -94,8 +93,8 @@ def plan_mounts(config: SandboxConfig, private: Collection[str] = (), sockets: C
     workspace = config.workspace
     hidden = {os.path.realpath(place) for place in config.hidden}
     homes = {os.path.realpath(home) for home in config.homes}
-    homes = {home for home in homes if home != "/" and not any(is_beneath(home, place) for place in _PROGRAMS)}
-    always = _real_places((*_ALWAYS, *_KERNEL))
+    homes = {home for home in homes if home != "/" and not any(is_beneath(home, place) for place in SYSTEM_FOLDERS)}
+    always = _real_places((*HIDDEN_FOLDERS, *_KERNEL))
     loose = {*hidden, *map(os.path.realpath, sockets), *kernel_mounts()}
     required = tuple(required_paths(config))
     visible = (workspace, *required, *config.readable, *config.writable)  # mounted after the rest is covered
@@ -110,7 +109,7 @@ def plan_mounts(config: SandboxConfig, private: Collection[str] = (), sockets: C
         files=tuple(place for place, kind in kinds if kind == "file" and not _under(place, covered)),
         folders_within=folders_within,
         files_within=tuple(place for place, kind in inner if kind == "file" and not _under(place, covered_within)),
-        links=tuple((at, to) for at, to in _links(config.given) if _under(at, covered)),
+        links=tuple((at, to) for at, to in links_along(config.given) if _under(at, covered)),
         shown=(*(place for place in required if _under(place, covered)), *_existing(config.readable)),
         writable=_existing(config.writable),
         guarded=tuple(place for place in (*_own_program(config), *frozen) if not _under(place, within)),
@@ -201,7 +200,7 @@ def _sizes() -> dict[str, int]:
 
 def exposed_paths(config: SandboxConfig) -> tuple[str, ...]:
     """Return the paths that are visible inside although the place around them is empty."""
-    links = (at for at, _ in _links(config.given))
+    links = (at for at, _ in links_along(config.given))
     return config.workspace, config.given, *required_paths(config), *config.readable, *config.writable, *links
 
 
@@ -231,7 +230,7 @@ def _kind(place: str) -> str | None:
     return "folder" if stat.S_ISDIR(mode) else None if stat.S_ISLNK(mode) else "file"
 
 
-def _links(path: str) -> Iterator[tuple[str, str]]:
+def links_along(path: str) -> Iterator[tuple[str, str]]:
     """Yield each link along ``path``: its place, without links before it, and its target."""
     done, left = "/", [part for part in reversed(path.split("/")) if part]
     for _ in range(_MOST_LINKS * 10):

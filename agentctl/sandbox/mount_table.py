@@ -98,11 +98,6 @@ def _magic(descriptor: int) -> int | None:
     return int(first.from_buffer(buffer).value) & 0xFFFFFFFF
 
 
-def is_beneath(place: str, folder: str) -> bool:
-    """Return whether ``place`` is ``folder`` or lies in it; neither has links or dots in it."""
-    return place == folder or place.startswith(folder.rstrip("/") + "/")
-
-
 @cache
 def _libc() -> ctypes.CDLL:
     import ctypes  # noqa: PLC0415 - as above
@@ -122,4 +117,4 @@ def _usual_devices() -> frozenset[int]:
     return frozenset(found - {os.stat("/").st_dev})  # noqa: PTH116
 
 
-__all__ = ["KERNEL_TYPES", "Mount", "is_beneath", "is_kernel_file", "kernel_mounts", "mount_lines", "mounts"]
+__all__ = ["KERNEL_TYPES", "Mount", "is_kernel_file", "kernel_mounts", "mount_lines", "mounts"]

@@ -11,16 +11,15 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from agentctl.core.errors import SandboxUnavailable
+from agentctl.core.system_folders import is_beneath
 from agentctl.protocols import Sandbox
-from agentctl.sandbox.mount_plan import SandboxConfig, why_not_sandboxable
+from agentctl.sandbox.mount_plan import SandboxConfig, links_along, why_not_sandboxable
 
 if TYPE_CHECKING:
     from agentctl.sandbox.denied_paths import DeniedPaths
     from agentctl.sandbox.tiers import ProbeFacts, SandboxRequest, SandboxTier
 
 SandboxMode = Literal["auto", "bwrap", "landlock", "none", "external"]
-#: The modes that need a sandbox by its name: a run fails without it.
-NAMED_TIERS = ("bwrap", "landlock")
 _UNSANDBOXED = "--sandbox none runs commands without a sandbox"
 _EXTERNAL = (
     "sandbox external: commands run unasked and without a sandbox, as this machine itself is one; they have its network"
@@ -63,6 +62,9 @@ async def open_sandbox(
     network: bool,
     read_only: bool,
     hidden: Sequence[Path] = (),
+    readable: Sequence[str] = (),
+    writable: Sequence[str] = (),
+    passed_on: Mapping[str, str] = MappingProxyType({}),
     environment: Mapping[str, str] = MappingProxyType({}),
     secrets: Sequence[str] = (),
     files: Path | None = None,
@@ -71,6 +73,7 @@ async def open_sandbox(
 ) -> Sandbox:
     """Return the sandbox to run commands in; ``hidden`` are files, folders and sockets to hide from them.
 
+    ``readable`` and ``writable`` are paths that they reach besides, ``passed_on`` variables that they get.
     ``environment`` is added to that of commands without a sandbox, where nothing can be hidden; ``secrets`` are masked
     in their output. ``files`` is the folder of the run's files, for files that are moved out of the workspace.
     ``denied`` finds the files that deny rules hide in the workspace, before each command. A sandbox is tested before it
@@ -85,11 +88,13 @@ async def open_sandbox(
 
         if wanted == "external":
             warn(_EXTERNAL)
-        return Unsandboxed(workspace, tier=wanted, environment=environment, secrets=secrets)
+        variables = {**passed_on, **environment}
+        return Unsandboxed(workspace, tier=wanted, environment=variables, secrets=secrets)
     from agentctl.sandbox.tiers import TIERS, SandboxRequest  # noqa: PLC0415 - only where one is wanted
 
     try:
         config = _config_for(workspace, network=network, read_only=read_only, hidden=hidden)
+        config = _with_access(config, readable, writable)._replace(environment=passed_on)
         found = await first_available(tiers_for(wanted, TIERS), SandboxRequest(config, files, denied))
     except SandboxUnavailable as error:
         raise SandboxUnavailable(error.message, hint=f"{error.hint}   or: {_UNSANDBOXED}") from error
@@ -98,13 +103,21 @@ async def open_sandbox(
     return found.sandbox
 
 
-async def examine(workspace: Path, *, network: bool = False) -> SandboxStatus:
-    """Return which sandbox commands would get in ``workspace``."""
+async def examine(
+    workspace: Path,
+    *,
+    wanted: SandboxMode = "auto",
+    network: bool = False,
+    readable: Sequence[str] = (),
+    writable: Sequence[str] = (),
+) -> SandboxStatus:
+    """Return which sandbox commands would get in ``workspace``; ``wanted`` names one, or is "auto"."""
     from agentctl.sandbox.tiers import TIERS, SandboxRequest  # noqa: PLC0415 - only where one is wanted
 
     try:
         config = _config_for(workspace, network=network, read_only=False, hidden=())
-        found = await first_available(TIERS, SandboxRequest(config))
+        config = _with_access(config, readable, writable)
+        found = await first_available(tiers_for(wanted, TIERS), SandboxRequest(config))
     except SandboxUnavailable as error:
         failures = error.failures if isinstance(error, NoTierAvailable) else ()
         return SandboxStatus(None, error.message, error.hint, failures=failures)
@@ -187,6 +200,28 @@ def _config_for(workspace: Path, *, network: bool, read_only: bool, hidden: Sequ
         raise SandboxUnavailable(why, hint="choose a project's folder: --workdir DIR")
     why = None if read_only else why_unprotectable(config.workspace)
     return config if why is None else config._replace(read_only=True, why_read_only=why)
+
+
+def _with_access(config: SandboxConfig, readable: Sequence[str], writable: Sequence[str]) -> SandboxConfig:
+    """Return the configuration with the real paths of what commands reach besides the workspace.
+
+    Paths within a folder that commands can change are left out, and so are those that lead through one: they are
+    reached anyway, or a link there could lead anywhere.
+    """
+    roots = {config.workspace, *map(os.path.realpath, writable)}
+
+    def is_fixed(path: str, place: str) -> bool:
+        above = [os.path.dirname(at) for at, _ in links_along(path)]  # noqa: PTH120
+        if place == config.workspace or any(place != root and is_beneath(place, root) for root in roots):
+            return False
+        return not any(is_beneath(at, root) for at in above for root in roots)
+
+    def fixed(paths: Sequence[str]) -> dict[str, None]:
+        return {place: None for path in paths if is_fixed(path, place := os.path.realpath(path))}
+
+    changed = fixed(writable)
+    read = tuple(place for place in fixed(readable) if place not in changed)
+    return config._replace(readable=read, writable=tuple(changed))
 
 
 def _base_config(workspace: Path) -> SandboxConfig:

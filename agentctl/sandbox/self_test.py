@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agentctl.core.errors import SandboxUnavailable, ToolError
+from agentctl.core.system_folders import is_beneath
 from agentctl.sandbox.mount_plan import SandboxConfig, exposed_paths
-from agentctl.sandbox.mount_table import is_beneath
 from agentctl.sandbox.process import run_process
 
 _NEEDED = frozenset(

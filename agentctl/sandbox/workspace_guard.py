@@ -22,12 +22,12 @@ from typing import Literal, NamedTuple
 
 from agentctl.core.autorun_files import AutorunFile
 from agentctl.core.results import FileNotice
+from agentctl.core.system_folders import is_beneath
 from agentctl.sandbox.folder_index import AutorunEntry, FolderIndex
 from agentctl.sandbox.git_files import configured_paths, is_git_folder, is_git_name
 from agentctl.sandbox.git_folder import OwnFolder
 from agentctl.sandbox.git_scratch import GitFolderNotCopied, GitScratch
 from agentctl.sandbox.mount_plan import SandboxConfig
-from agentctl.sandbox.mount_table import is_beneath
 from agentctl.sandbox.quarantine import Placeholder, Quarantine
 
 _MOST_BINDS = 200  # each costs bubblewrap a fraction of a millisecond; those nearest to the top come first

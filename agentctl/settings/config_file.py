@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from contextlib import nullcontext, suppress
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agentctl.core.errors import StateError, UsageError
 from agentctl.core.files import file_lock, write_atomically
@@ -20,6 +20,7 @@ from agentctl.settings.merge import absolute, format_value, validate
 from agentctl.settings.names import (
     ENV_NAMES,
     KEY_NAMES,
+    SANDBOX_LINES,
     SECRET_FIELDS,
     SETTING_MEANINGS,
     TABLE_FIELDS,
@@ -296,14 +297,15 @@ def with_value(text: str, field: str, literal: str | None) -> str:
     body = text.removeprefix(mark)
     _refuse_broken(body)
     document = tomlkit.parse(body)
-    wanted = {name: value for name, value in document.unwrap().items() if name != field}
-    if literal is not None:
-        wanted[field] = tomlkit.value(literal).unwrap()
-    if field in document:
-        if literal is None:
-            document.remove(field)
-        else:
-            document[field] = tomlkit.value(literal)
+    wanted = document.unwrap()
+    line = next((line for line, named in SANDBOX_LINES.items() if named == field), None)
+    if line is not None and isinstance(wanted.get("sandbox"), dict) and (line == "mode" or field not in wanted):
+        _change(document["sandbox"], line, None if literal is None else tomlkit.value(literal))
+        return mark + document.as_string()
+    was_there = field in wanted
+    _change(wanted, field, None if literal is None else tomlkit.value(literal).unwrap())
+    if was_there:
+        _change(document, field, None if literal is None else tomlkit.value(literal))
         candidates: Iterable[str] = [document.as_string()]
     else:
         candidates = [body] if literal is None else _with_new_line(body, field, literal)
@@ -312,6 +314,13 @@ def with_value(text: str, field: str, literal: str | None) -> str:
             if tomlkit.parse(candidate).unwrap() == wanted:
                 return mark + candidate
     raise StateError(f"no place for {field} was found in config.toml", hint="add the line by hand")
+
+
+def _change(table: MutableMapping[str, Any], name: str, value: object) -> None:
+    if value is None:
+        table.pop(name, None)
+    else:
+        table[name] = value
 
 
 def _with_new_line(text: str, field: str, literal: str) -> Iterator[str]:

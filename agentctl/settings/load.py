@@ -13,7 +13,16 @@ from agentctl.settings.host import current_engine
 from agentctl.settings.labels import job_labels
 from agentctl.settings.lineage import find_parent
 from agentctl.settings.loaded import Loaded, refusal
-from agentctl.settings.merge import Merged, absolute, absolute_folders, format_value, merge, secret_texts, validate
+from agentctl.settings.merge import (
+    Merged,
+    absolute,
+    absolute_folders,
+    format_value,
+    merge,
+    problem_of,
+    secret_texts,
+    validate,
+)
 from agentctl.settings.model import Settings, default_folder
 from agentctl.settings.names import NEEDS
 from agentctl.settings.own_files import PipeWait, is_folder, is_there, read_own_file
@@ -26,6 +35,7 @@ from agentctl.settings.project_files import (
     with_trust_states,
 )
 from agentctl.settings.provider_names import other_keys
+from agentctl.settings.sandbox_access import wrong_beside
 from agentctl.settings.sources import (
     ALWAYS,
     NEEDS_ENV,
@@ -201,6 +211,10 @@ def _load(
         values, wrong = {**values, "providers": named}, (*wrong, *unusable)
     settings = Settings.model_construct(**values)
     problems += (*merged.problems, *wrong, *_places(settings, where, _needs_env(read.layers[: read.outer])))
+    if settings.sandbox_read or settings.sandbox_write or settings.sandbox_env:
+        beside = wrong_beside(settings, workspace=folder)
+        problems += (problem_of(field, entries[field], allowed) for field, allowed in beside.items())
+        settings = settings.model_copy(update=dict.fromkeys(beside, ()))
     sources = dict.fromkeys(Settings.model_fields, Source("default")) | {name: entries[name].source for name in values}
     if "docker_host" not in entries:
         engine = current_engine(environ)
@@ -208,12 +222,16 @@ def _load(
         if engine.host:
             settings = settings.model_copy(update={"docker_host": engine.host})
             sources["docker_host"] = Source("docker context", engine.context)
+    secrets = secret_texts(read.layers, settings, environ)
+    passed_on = {name: environ[name] for name in settings.sandbox_env if name in environ}
+    keys = [name for name, value in passed_on.items() if value.strip() in secrets]
+    notes += [f"{name} is not given to commands: its value is a key" for name in keys]
     project = apply_project_files(settings, sources, found, remember=remember and not _stopping(problems, needs))
     loaded = Loaded(
         settings=project.settings,
         sources=project.sources,
         notes=(*notes, *project.notes, *(f"warning: {problem}" for problem in problems)),
-        secrets=secret_texts(read.layers, settings, environ),
+        secrets=secrets,
         empty_keys=tuple(dict.fromkeys(name for layer in read.layers for name in layer.empty_keys)),
         tightened=project.tightened,
         ignored=project.ignored,
@@ -226,6 +244,7 @@ def _load(
         parent=find_parent(environ),
         set_aside=tuple(problems),
         other_keys=other_keys(environ),
+        passed_on={name: value for name, value in passed_on.items() if name not in keys},
     )
     return loaded, problems, read
 

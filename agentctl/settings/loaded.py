@@ -39,7 +39,8 @@ class Loaded:
     run hands to its own children, "" until ``for_a_run``. ``redactor`` removes secrets from a run's requests, None
     until then. ``set_aside`` are the problems of settings that this command does not need; these fields have their
     defaults.
-    ``other_keys`` are the providers whose key only litellm reads, with the variable that holds it.
+    ``other_keys`` are the providers whose key only litellm reads, with the variable that holds it. ``passed_on`` are
+    the variables that the user lets commands have.
     """
 
     settings: Settings
@@ -58,6 +59,7 @@ class Loaded:
     parent: Parent | None = None
     set_aside: tuple[Problem, ...] = ()
     other_keys: Mapping[str, str] = field(default_factory=dict)
+    passed_on: Mapping[str, str] = field(default_factory=dict, repr=False)
     capability: str = field(default="", repr=False)
     redactor: Redactor | None = field(default=None, repr=False, compare=False)
 

@@ -19,7 +19,6 @@ from agentctl.settings.names import (
     DIR_FIELDS,
     LEAST_SECRET,
     PARENT_CAPABILITY,
-    SECRET_ENDINGS,
     SECRET_FIELDS,
     TOML_FIELDS,
 )
@@ -29,6 +28,7 @@ from agentctl.settings.provider_names import (
     HOSTS,
     KNOWN_PROVIDERS,
     NAMESPACES,
+    SECRET_ENDINGS,
     SLASHED_MODELS,
     own_names,
     title_of,
@@ -250,8 +250,15 @@ def _problems(name: str, entry: SettingEntry, wrong: Exception | str) -> tuple[P
         )
     if name in SECRET_FIELDS:
         return (Problem(f"{name} ({entry.origin}) cannot be used; allowed: {wrong}", "", stops),)
-    said = f'{name} cannot be "{format_value(entry.value)}" ({entry.origin}); allowed: {wrong}'
-    return (Problem(said, "", stops),)
+    return (problem_of(name, entry, str(wrong)),)
+
+
+def problem_of(name: str, entry: SettingEntry, allowed: str) -> Problem:
+    """Return the problem of a value that is not ``allowed``, which says what is."""
+    stops = ALWAYS if entry.source.kind == "flag" else (name, *DECLARED[name].needed_by)
+    return Problem(
+        f'{name} cannot be "{format_value(entry.value)}" ({entry.origin}); allowed: {safe_text(allowed)}', "", stops
+    )
 
 
 def _misplaced_hint(name: str, one: Wrong) -> str:

@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, PlainValidator, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from agentctl.core.late_modules import late_modules
-from agentctl.settings import parsers
+from agentctl.settings import parsers, sandbox_access
 from agentctl.settings.declaration import COMMON, CONTEXT, LIMITS, OUTPUT, REACH, Flag, setting
 from agentctl.settings.prices import PriceLine, price_lines
 
@@ -230,9 +230,19 @@ class Settings(BaseSettings):
     approve: Annotated[Literal["ask", "deny", "all"], parsers.OneOf] = setting(
         "ask", "APPROVE", "reach", "decide calls that need approval: ask, deny or all",
         Flag(REACH, kind="choice"), needed_by=_PERMISSION)
-    sandbox: Annotated[Literal["auto", "bwrap", "none"], parsers.OneOf] = setting(
-        "auto", "SANDBOX", "reach", "run shell commands in a sandbox: auto, bwrap or none",
+    sandbox: Annotated[Literal["auto", "bwrap", "landlock", "none", "external"], parsers.OneOf] = setting(
+        "auto", "SANDBOX", "reach",
+        "run shell commands in a sandbox: auto, bwrap, landlock, none, or external (the machine is one)",
         Flag(REACH, kind="choice"), needed_by=_PERMISSION)
+    sandbox_read: Annotated[tuple[str, ...], NoDecode, BeforeValidator(sandbox_access.readable_paths)] = setting(
+        (), "SANDBOX_READ", "reach", "let shell commands read these paths, too; absolute, or from ~/",
+        needed_by=_PERMISSION)
+    sandbox_write: Annotated[tuple[str, ...], NoDecode, BeforeValidator(sandbox_access.writable_paths)] = setting(
+        (), "SANDBOX_WRITE", "reach", "let shell commands change these paths, too; absolute, or from ~/",
+        needed_by=_PERMISSION)
+    sandbox_env: Annotated[tuple[str, ...], NoDecode, BeforeValidator(sandbox_access.variable_names)] = setting(
+        (), "SANDBOX_ENV", "reach", "give shell commands these variables of the environment; no keys",
+        needed_by=_PERMISSION)
     network: YesNo = setting(
         False, "NETWORK", "reach", "true: let shell commands use the network", Flag(REACH, kind="yes_no"),
         needed_by=_PERMISSION)
@@ -291,6 +301,11 @@ class Settings(BaseSettings):
         """The lines of ``prices``, and the prices of the user's own providers for all of their models (``lab/*``)."""
         own = {f"{name}/*": one.price for name, one in self.providers.items() if one.price is not None}
         return {**self.prices, **own} if own else self.prices
+
+    @property
+    def requires_sandbox(self) -> bool:
+        """Whether a sandbox is named, so that a run fails without it."""
+        return self.sandbox in ("bwrap", "landlock")
 
     @property
     def ledger_path(self) -> Path:

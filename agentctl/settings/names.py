@@ -16,8 +16,6 @@ NO_RUN = "-no-run"  # the end of the mark on a command without a run: run_shell_
 PARENT_RUN = "AGENTCTL_PARENT_RUN"
 PARENT_CAPABILITY = "AGENTCTL_PARENT_CAPABILITY"
 
-#: The endings of variables that hold any provider's key; their values are redacted in all output.
-SECRET_ENDINGS = ("_API_KEY", "_APIKEY", "_TOKEN", "_BEARER_TOKEN_BEDROCK", "_SECRET", "_SECRET_KEY", "_ACCESS_KEY")
 LEAST_SECRET = 8
 
 DECLARED: Mapping[str, Declaration] = MappingProxyType(
@@ -46,6 +44,11 @@ DIR_FIELDS = tuple(name for name, declared in DECLARED.items() if declared.secti
 
 #: Settings that are tables: only a TOML file can set them.
 TABLE_FIELDS = tuple(name for name, declared in DECLARED.items() if not declared.variables)
+
+#: What the lines of a table [sandbox] set.
+SANDBOX_LINES: Mapping[str, str] = MappingProxyType(
+    {"mode": "sandbox", "read": "sandbox_read", "write": "sandbox_write", "env": "sandbox_env"}
+)
 
 #: The fields allowed in a TOML file: no keys (they live in the environment or the user's .env), no folders of our own.
 TOML_FIELDS: tuple[str, ...] = tuple(name for name, declared in DECLARED.items() if declared.in_toml)

@@ -25,6 +25,9 @@ DEFAULT_MODELS: Mapping[str, str | None] = MappingProxyType(
 
 KNOWN_PROVIDERS: tuple[str, ...] = tuple(DEFAULT_MODELS)
 
+#: The endings of variables that hold any provider's key; their values are redacted in all output.
+SECRET_ENDINGS = ("_API_KEY", "_APIKEY", "_TOKEN", "_BEARER_TOKEN_BEDROCK", "_SECRET", "_SECRET_KEY", "_ACCESS_KEY")
+
 #: Further providers that litellm supports, once a model is named: its chat providers, except those with an interactive
 #: login, an older format, a server in our own process, or a choice among others. Their keys have litellm's own names.
 OTHER_PROVIDERS: tuple[str, ...] = (

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
@@ -26,6 +26,7 @@ from agentctl.settings.names import (
     KEY_NAMES,
     PARENT_CAPABILITY,
     PARENT_RUN,
+    SANDBOX_LINES,
     SECRET_FIELDS,
     SETTING_MEANINGS,
     TABLE_FIELDS,
@@ -308,11 +309,40 @@ def from_toml(text: str, *, kind: Kind, path: Path) -> Layer:
     problems: list[Problem] = []
     for name, value in parsed.items():
         entry = SettingEntry(value, source, name, _line_of(text, name), text if name in TABLE_FIELDS else "")
-        if name in TOML_FIELDS:
+        if name == "sandbox" and isinstance(value, dict):
+            for field, line in _sandbox_table(entry._replace(text=text)):
+                if field not in SANDBOX_LINES.values():
+                    problems.append(_unknown_line(field, line))
+                elif field in parsed and field != name:
+                    problems.append(_set_twice(field, line))
+                else:
+                    entries[field] = line
+        elif name in TOML_FIELDS:
             entries[name] = entry
         else:
             problems.append(_unknown_key(name, entry))
     return Layer(str(source), entries, problems=tuple(problems))
+
+
+def _sandbox_table(table: SettingEntry) -> Iterator[tuple[str, SettingEntry]]:
+    """Yield the lines of a table [sandbox], each with the field that it sets, or its own name if it sets none."""
+    for name, value in table.value.items() if isinstance(table.value, dict) else ():
+        entry = SettingEntry(value, table.source, f"sandbox.{name}", table.within("sandbox", name).line)
+        yield SANDBOX_LINES.get(name, name), entry
+
+
+def _unknown_line(name: str, entry: SettingEntry) -> Problem:
+    said = safe_text(f'unknown setting "sandbox.{name[:60]}" ({entry.origin})')
+    hint = did_you_mean(name[:60], SANDBOX_LINES, {field: line for line, field in SANDBOX_LINES.items()})
+    if not hint and name in TOML_FIELDS:
+        hint = f"move {name} above the line [sandbox]"
+    return Problem(said, hint, ("run", "policy"))
+
+
+def _set_twice(field: str, entry: SettingEntry) -> Problem:
+    return Problem(
+        f"{field} and {entry.name} ({entry.origin}) are one setting", "remove one of them", ("run", "policy")
+    )
 
 
 def _unknown_key(name: str, entry: SettingEntry) -> Problem:

@@ -43,7 +43,10 @@ CONSEQUENCES: tuple[tuple[frozenset[str], str], ...] = (
     ),
     (frozenset({"docker_host"}), "decides which containers are read and changed"),
     (frozenset({"approve", "allow", "ask", "deny", "read_only"}), "decides what is done without asking you"),
-    (frozenset({"sandbox", "network"}), "decides what shell commands can reach"),
+    (
+        frozenset({"sandbox", "sandbox_read", "sandbox_write", "sandbox_env", "network"}),
+        "decides what shell commands can reach",
+    ),
     (frozenset(LIMIT_NAMES), "decides what may be spent"),
     (frozenset({"prices"}), "decides the prices of models"),
     (frozenset({"cost_history_file"}), "decides which file is written"),

@@ -128,7 +128,7 @@ def format_for_model(result: CommandResult, timeout: int, sandbox: Sandbox, *, m
         lines.append("no output")
     if result.truncated_bytes:
         lines.append(f"{result.truncated_bytes:,} bytes of output left out: send it to a file and look at parts")
-    if sandbox.tier != "none" and result.exit_code != 0:
+    if sandbox.tier not in ("none", "external") and result.exit_code != 0:
         lines += [f"hint: {hint}" for hint in _hints((result.stderr or result.stdout)[-_OF_STDERR:], sandbox)]
     return "\n".join(lines)
 

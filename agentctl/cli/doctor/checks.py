@@ -263,9 +263,12 @@ def check_sandbox(settings: Settings, source: str, workspace: Path) -> tuple[Fin
     if settings.sandbox == "none":
         message = f"sandbox is none ({source}): commands of a model run without a sandbox"
         return (warning(subject, message, "agentctl run --sandbox auto TASK"),)
-    stops = settings.sandbox == "bwrap"
+    if settings.sandbox == "external":
+        message = f"sandbox is external ({source}): this machine is the sandbox; commands of a model run in it unasked"
+        return (ok(subject, message),)
+    stops = settings.requires_sandbox
     try:
-        tier, reason, hint, weaker = anyio.run(_sandbox_here, workspace, settings.network)
+        tier, reason, hint, weaker = anyio.run(_sandbox_here, settings, workspace)
     except TimeoutError:
         return (warning(subject, f"testing the sandbox took longer than {PATIENCE_S:g} s", "agentctl doctor"),)
     if tier == "none":
@@ -275,12 +278,18 @@ def check_sandbox(settings: Settings, source: str, workspace: Path) -> tuple[Fin
     return (ok(subject, "; ".join((message, *weaker))),)
 
 
-async def _sandbox_here(workspace: Path, network: bool) -> tuple[str, str, str, tuple[str, ...]]:
+async def _sandbox_here(settings: Settings, workspace: Path) -> tuple[str, str, str, tuple[str, ...]]:
     """Return the available sandbox ("none" if there is none), why not a better one, a hint, and its missing parts."""
     from agentctl.sandbox.select import examine  # brings subprocess
 
     with anyio.fail_after(PATIENCE_S):
-        found = await examine(workspace, network=network)
+        found = await examine(
+            workspace,
+            wanted=settings.sandbox,
+            network=settings.network,
+            readable=settings.sandbox_read,
+            writable=settings.sandbox_write,
+        )
     return found.tier or "none", found.reason, found.hint, found.missing
 
 

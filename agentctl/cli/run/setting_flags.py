@@ -233,7 +233,7 @@ SETTING_FLAGS: dict[str, Any] = {
         help="Decide calls that need approval (default ask).",
     ),
     "sandbox": _flag(
-        Literal["auto", "bwrap", "none"] | None,
+        Literal["auto", "bwrap", "landlock", "none", "external"] | None,
         "--sandbox",
         panel="Permissions",
         help="Run shell commands in a sandbox (default auto).",

@@ -23,6 +23,9 @@ async def work(asked: dict[str, Any]) -> list[dict[str, Any]]:
         network=asked["network"],
         read_only=asked["read_only"],
         hidden=[Path(place) for place in asked["hidden"]],
+        readable=asked.get("readable", ()),
+        writable=asked.get("writable", ()),
+        passed_on=asked.get("passed_on", {}),
     )
     results = [await sandbox.run(command, timeout=asked["timeout"]) for command in asked["commands"]]
     peak = int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])  # type: ignore[index]

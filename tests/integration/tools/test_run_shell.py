@@ -57,8 +57,11 @@ HINTS = {
 async def test_failure_caused_by_the_sandbox_has_a_hint(command: str, hint: str, tmp_path: Path) -> None:
     told = await (await shell(tmp_path))({"command": command})
     assert hint in told.partition("hint: ")[2]
-    free = await (await shell(tmp_path, "none"))({"command": "ls /nowhere/x; echo 'Read-only file system' >&2; false"})
-    assert "hint: " not in free
+    for mode in ("none", "external"):
+        free = await (await shell(tmp_path, mode))(
+            {"command": "ls /nowhere/x; echo 'Read-only file system' >&2; false"}
+        )
+        assert "hint: " not in free
 
 
 @pytest.mark.needs("sandbox")
@@ -68,6 +71,7 @@ async def test_command_permission_without_a_question_depends_on_its_sandbox(tmp_
         "bwrap": await shell(tmp_path),
         "read-only": await shell(tmp_path, read_only=True),
         "none": await shell(tmp_path, "none", read_only=True),
+        "external": await shell(tmp_path, "external", read_only=True),
         "nothing": toolbox(workspace=tmp_path).get("run_shell"),
     }.items():
         decision = Permissions().decide("run_shell", tool.effect, {"command": "x"}, contained=tool.contained)
@@ -80,6 +84,7 @@ async def test_command_permission_without_a_question_depends_on_its_sandbox(tmp_
         "bwrap": ("write", "allow", False),
         "read-only": ("read", "allow", True),
         "none": ("destructive", "ask", False),
+        "external": ("write", "allow", False),
         "nothing": ("read", "allow", True),
     }
 

@@ -85,7 +85,10 @@ def _sample(field: str, folder: Path) -> str:
     special = {"llm_provider": "ollama", "doubt": "strict", "output": "json", "color": "never", "read_only": "yes"}
     special |= {"approve": "deny", "llm_client": "lean", "sandbox": "none", "network": "on", "auto_labels": "off"}
     special |= {"summaries": "never", "max_result_tokens": "300", "summary_tokens": "200", "context_cut_percent": "20"}
-    special |= {"temperature": "0.5"}
+    special |= {"temperature": "0.5", "sandbox_env": "EDITOR"}
+    if field in ("sandbox_read", "sandbox_write"):
+        (folder / "data").mkdir()
+        return f"{folder}/data"
     if field in special:
         return special[field]
     if field.endswith(("_url", "_host")):

@@ -1,0 +1,15 @@
+"""The folders of a Linux machine that are not a user's project: of the system, of the kernel, of all users."""
+
+from __future__ import annotations
+
+#: Folders of the system: commands in a sandbox read them, and never write there.
+SYSTEM_FOLDERS = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/sbin", "/sys", "/usr")
+#: Folders that hold users' own files, sockets and temporary files: hidden from commands in a sandbox.
+HIDDEN_FOLDERS = ("/home", "/root", "/run", "/var/run", "/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - to be covered
+#: File systems that the kernel generates.
+KERNEL_FOLDERS = ("/proc", "/sys", "/dev")
+
+
+def is_beneath(place: str, folder: str) -> bool:
+    """Return whether the path is ``folder`` or lies in it."""
+    return place == folder or place.startswith(folder.rstrip("/") + "/")

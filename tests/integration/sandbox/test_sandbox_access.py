@@ -1,0 +1,85 @@
+"""What the settings add to the reach of sandboxed commands: paths to read, paths to change, variables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from agentctl.sandbox.select import open_sandbox
+from tests.integration.sandbox.conftest import Inside
+
+
+@pytest.fixture
+def data(inside: Inside) -> Path:
+    """A folder beside the workspace, with a file that all may read."""
+    folder = inside.workspace.parent / "data"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "deep/file").write_text("known\n")
+    if inside.uid != 0:
+        for place in (folder, folder / "deep", folder / "deep/file"):
+            place.chmod(0o777)
+    return folder
+
+
+def test_a_readable_folder_is_seen_and_cannot_be_changed(inside: Inside, data: Path) -> None:
+    before, after = (
+        inside(f"cat {data}/deep/file"),
+        inside(f"cat {data}/deep/file; echo x >{data}/new", readable=[str(data)]),
+    )
+    assert before[0]["stdout"] == ""
+    assert after[0]["stdout"] == "known\n"
+    assert "Read-only file system" in after[0]["stderr"]
+    assert not (data / "new").exists()
+
+
+def test_a_writable_folder_is_changed_outside_too(inside: Inside, data: Path) -> None:
+    inside(f"echo x >{data}/new; echo y >{data}/../other", writable=[str(data)])
+    assert (data / "new").read_text() == "x\n"
+    assert not (data.parent / "other").exists()
+
+
+def test_a_writable_folder_is_only_read_if_all_is_read_only(inside: Inside, data: Path) -> None:
+    (answer,) = inside(f"cat {data}/deep/file; echo x >{data}/new", writable=[str(data)], read_only=True)
+    assert answer["stdout"] == "known\n"
+    assert not (data / "new").exists()
+
+
+def test_a_hidden_folder_stays_hidden_in_a_readable_one(inside: Inside, data: Path) -> None:
+    (answer,) = inside(f"ls {data}; ls {data}/deep", readable=[str(data)], hidden=[data / "deep"])
+    assert answer["stdout"] == "deep\n"
+
+
+def test_a_link_in_a_writable_place_leads_to_nothing_new(inside: Inside, data: Path) -> None:
+    secret = data.parent / "secret"
+    secret.mkdir()
+    (secret / "key").write_text("hidden\n")
+    (inside.workspace / "way").symlink_to(secret)
+    (data / "way").symlink_to(secret)
+    outer = data.parent / "outer"
+    outer.symlink_to(data / "way")
+    paths = [str(place) for place in (inside.workspace / "way", data / "way", outer, data / "deep")]
+    answers = inside(f"cat {secret}/key {outer}/key", readable=paths, writable=[str(data)])
+    assert "hidden" not in answers[0]["stdout"]
+    answers = inside(f"cat {secret}/key {outer}/key", writable=[str(data), *paths])
+    assert "hidden" not in answers[0]["stdout"]
+
+
+def test_a_variable_is_passed_on_and_no_other(inside: Inside) -> None:
+    command = "env | grep -v ^AGENTCTL_CHILD"
+    before, after = (inside(command, **more)[0]["stdout"] for more in ({}, {"passed_on": {"EDITOR": "vi -n"}}))
+    assert set(after.splitlines()) == {*before.splitlines(), "EDITOR=vi -n"}
+
+
+@pytest.mark.parametrize("tier", ["none", "external"])
+async def test_commands_without_a_sandbox_get_the_variables_too(
+    tmp_path: Path, tier: Literal["none", "external"]
+) -> None:
+    said: list[str] = []
+    sandbox = await open_sandbox(
+        tier, workspace=tmp_path, network=False, read_only=False, passed_on={"EDITOR": "vi"}, warn=said.append
+    )
+    assert (await sandbox.run("echo $EDITOR", timeout=20)).stdout == "vi\n"
+    assert sandbox.tier == tier
+    assert [line.partition(":")[0] for line in said] == (["sandbox external"] if tier == "external" else [])
