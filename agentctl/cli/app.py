@@ -32,7 +32,7 @@ Topics: agentctl help
 
 _ORDER = (
     *("run", "costs", "ledger", "runs", "agents", "tools", "policy", "providers", "models"),
-    *("config", "trust", "doctor", "completion", "help"),
+    *("config", "trust", "doctor", "schema", "completion", "help"),
 )
 #: The groups: the module of each one's commands, what they do, and examples.
 _GROUPS = {
@@ -134,6 +134,7 @@ def build_app(*, only_run: bool = False) -> typer.Typer:
     from agentctl.cli.doctor.command import doctor
     from agentctl.cli.help.command import help
     from agentctl.cli.providers.models import models
+    from agentctl.cli.schema.command import schema
     from agentctl.cli.trust import trust
 
     app = new_group(_HELP, _root, {"run": run, "costs": costs}, kind=_Root)
@@ -143,6 +144,7 @@ def build_app(*, only_run: bool = False) -> typer.Typer:
     add_command(app, "models", models)
     add_command(app, "trust", trust)
     add_command(app, "doctor", doctor)
+    add_command(app, "schema", schema)
     add_command(app, "completion", completion)
     add_command(app, "help", help)
     return app

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import TYPE_CHECKING, Literal
 
 from agentctl.cli.exit_codes import exit_status, status_named
 from agentctl.core.errors import AgentctlError
@@ -14,8 +15,11 @@ from agentctl.core.results import BreakerInfo, ErrorInfo, LimitUse, RunResult
 from agentctl.core.text import map_texts, replace_lone_escapes
 from agentctl.core.version import __version__
 
-RUN_SCHEMA = "agentctl.run/1"
-ERROR_SCHEMA = "agentctl.error/1"
+if TYPE_CHECKING:
+    from agentctl.cli.document_types import BreakerFields, ErrorDocument, LimitAmounts, RunDocument
+
+RUN_SCHEMA: Literal["agentctl.run/1"] = "agentctl.run/1"
+ERROR_SCHEMA: Literal["agentctl.error/1"] = "agentctl.error/1"
 
 Document = dict[str, object]
 
@@ -35,22 +39,32 @@ def in_unit(value: int | None, unit: str) -> float | int | None:
     return usd(value) if unit == "nano_usd" else value
 
 
-def _limit(use: LimitUse) -> Document:
+def _limit(use: LimitUse) -> LimitAmounts:
     return {"limit": in_unit(use.ceiling, use.unit), "used": in_unit(use.used, use.unit)}
 
 
-def breaker_document(info: BreakerInfo) -> Document:
+def breaker_document(info: BreakerInfo) -> BreakerFields:
     """Return why a breaker tripped, in the unit of the limit; ``hold`` and ``charge`` are set only after an overrun.
 
     ``run_id`` is included only if the limit belongs to a run above the one that was stopped.
     """
-    names = ("ceiling", "spent", "held", "would_be", "hold", "charge")
-    amounts = {name: in_unit(getattr(info, name), info.unit) for name in names}
-    above = {"run_id": info.run_id} if info.run_id else {}
-    return {"limit": info.limit, **amounts, "free_at": moment(info.free_at), "hint": info.hint, **above}
+    found: BreakerFields = {
+        "limit": info.limit,
+        "ceiling": in_unit(info.ceiling, info.unit),
+        "spent": in_unit(info.spent, info.unit),
+        "held": in_unit(info.held, info.unit),
+        "would_be": in_unit(info.would_be, info.unit),
+        "hold": in_unit(info.hold, info.unit),
+        "charge": in_unit(info.charge, info.unit),
+        "free_at": moment(info.free_at),
+        "hint": info.hint,
+    }
+    if info.run_id:
+        found["run_id"] = info.run_id
+    return found
 
 
-def run_document(result: RunResult) -> Document:
+def run_document(result: RunResult) -> RunDocument:
     """Return the document of a run that ended."""
     usage = result.usage
     return {
@@ -101,7 +115,7 @@ def run_document(result: RunResult) -> Document:
     }
 
 
-def unstarted_document(error: ErrorInfo, status: str, *, task: str | None = None) -> Document:
+def unstarted_document(error: ErrorInfo, status: str, *, task: str | None = None) -> RunDocument:
     """Return the document of a run that failed before it began: nothing was sent or spent."""
     return {
         "schema": RUN_SCHEMA,
@@ -141,7 +155,7 @@ def unstarted_document(error: ErrorInfo, status: str, *, task: str | None = None
     }
 
 
-def error_document(error: ErrorInfo, status: str) -> Document:
+def error_document(error: ErrorInfo, status: str) -> ErrorDocument:
     """Return the document of a command other than ``run`` that failed."""
     return {
         "schema": ERROR_SCHEMA,

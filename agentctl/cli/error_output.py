@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agentctl.cli.documents import Document, as_json, error_document, error_info, finished_line, unstarted_document
+from agentctl.cli.documents import as_json, error_document, error_info, finished_line, unstarted_document
 from agentctl.cli.exit_codes import status_named
 from agentctl.cli.invocation import Form
 from agentctl.cli.ui.format import Paint, painter
@@ -81,7 +81,7 @@ def report_error(
     info, status = error_info(error)
     print_error(error.message, error.hint, paint)
     if form != "text":
-        document: Document
+        document: Mapping[str, object]
         document = unstarted_document(info, status, task=task) if command == "run" else error_document(info, status)
         if form == "jsonl" and command == "run":
             document = finished_line(document, seq=1, at=datetime.now(UTC))

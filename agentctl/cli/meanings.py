@@ -119,6 +119,7 @@ _COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("", "agentctl run --agent docker TASK", "docker podman containers"),
     ("", "agentctl completion bash", "completions autocomplete autocompletion"),
     ("", "agentctl help", "docs man manual topics"),
+    ("", "agentctl schema", "schemas json-schema jsonschema"),
     ("", "agentctl run --estimate TASK", "estimate dry-run"),
     ("runs", "show", "log logs view cat get inspect describe last open transcript"),
     ("runs", "list", "history all recent sessions"),

@@ -139,7 +139,7 @@ def encode_record(record: Record) -> dict[str, object]:
     event = _encode(record.event)
     assert isinstance(event, dict)  # noqa: S101 - every event has fields
     return {
-        "event": _event_name(kind),
+        "event": event_name(kind),
         "run_id": record.run_id,
         "seq": record.seq,
         "at": _encode(record.at),
@@ -148,7 +148,7 @@ def encode_record(record: Record) -> dict[str, object]:
 
 
 @cache
-def _event_name(kind: type) -> str:
+def event_name(kind: type) -> str:
     return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in kind.__name__).removeprefix("_")
 
 

@@ -176,7 +176,7 @@ def test_summary_is_not_on_stdout_and_costs_count_it(
     assert (cut["summary"], cut["words"]) == ("model", SUMMARY)
 
     assert main(("costs", "--by", "purpose", "--json")) == 0
-    rows = json.loads(capfd.readouterr().out)["rows"]
+    rows = Ended(0, capfd.readouterr().out, "").document["rows"]
     counted = {row["purpose"]: row["calls"] for row in rows}
     assert counted == {"turn": 10, "summary": 1}
     assert main(("runs", "show")) == 0

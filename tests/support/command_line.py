@@ -16,6 +16,7 @@ from typing import IO, Any
 import pytest
 
 from tests.support import fork_server
+from tests.support.output_schemas import CheckedFork, CheckedProcess, check_output
 
 ROOT = Path(__file__).parents[2]
 DRIVER = Path(__file__).with_name("scripted_cli.py")
@@ -39,11 +40,14 @@ MODULES_PROGRAM = (
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A finished command: its exit code and output."""
+    """A finished command: its exit code and output, whose documents are valid by the schemas that ship."""
 
     code: int
     out: str
     err: str
+
+    def __post_init__(self) -> None:
+        check_output(self.out)
 
     @property
     def document(self) -> dict[str, Any]:
@@ -115,9 +119,9 @@ class Commands:
         argv = self.argv(words, script)
         environ = {**os.environ, **self.environ, **(env or {})}
         loads = "litellm" if words[:1] == ("run",) and _asks_a_model(environ) else "agentctl"
-        started: type[subprocess.Popen[bytes]] = subprocess.Popen
+        started: type[subprocess.Popen[bytes]] = CheckedProcess
         if not self.starts_cold and fork_server.can_fork(argv[1:], environ, loads=loads):
-            argv, started = argv[1:], partial(fork_server.Forked, loads=loads)  # type: ignore[assignment]
+            argv, started = argv[1:], partial(CheckedFork, loads=loads)  # type: ignore[assignment]
         return started(
             argv,
             cwd=self.folder,

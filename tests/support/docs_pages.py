@@ -1,4 +1,4 @@
-"""Write what the pages of ``docs/`` take from the code: whole pages, and tables within a written page.
+"""Write what is generated from the code: pages of ``docs/``, tables within a written page, and the JSON Schemas.
 
 ``python -m tests.support.docs_pages`` writes them, with ``--check`` it names those that differ and exits with 1.
 """
@@ -18,6 +18,7 @@ from agentctl.providers.builtin.match import LOOKUPS
 from agentctl.settings.declaration import SECTIONS, Declaration
 from agentctl.settings.names import DECLARED, ENV_NAMES, flag_name
 from agentctl.settings.show import ALSO_READ
+from tests.support.json_schemas import schema_files
 from tests.support.settings_files import written_default
 
 ROOT = Path(__file__).parents[2]
@@ -148,7 +149,7 @@ yours: NAME, NUMBER, PATH, FILE, PATTERN (`*.log`), TEXT (in quotes), SIZE (`100
 
 
 def pages() -> Mapping[Path, str]:
-    """Return each page that the code determines, whole or in part, with the text that it must have."""
+    """Return each file that the code determines, whole or in part, with the text that it must have."""
     found = {
         DOCS / "settings.md": settings_page(),
         DOCS / "builtin.md": builtin_page(),
@@ -157,7 +158,7 @@ def pages() -> Mapping[Path, str]:
     for name, table in (("budget", limits_table()), ("context", context_table()), ("formatting", schemas_table())):
         path = DOCS / f"{name}.md"
         found[path] = _with_table(path.read_text(encoding="utf-8"), table)
-    return found
+    return {**found, **schema_files()}
 
 
 def settings_page() -> str:

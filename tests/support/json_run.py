@@ -24,6 +24,7 @@ from agentctl.runner.toolset import make_run_tools
 from agentctl.sandbox.select import open_sandbox
 from agentctl.settings import Loaded, ProviderChoice
 from agentctl.tools.toolbox import toolbox
+from tests.support.output_schemas import check_output
 from tests.support.scripted_cli import PRICED
 
 
@@ -77,6 +78,7 @@ class JsonRun:
         self.code = main(("run", "--json", *words, "do it"), assemble=parts)
         captured = self._capsys.readouterr()
         self.err = captured.err
+        check_output(captured.out)
         self.document = json.loads(captured.out)
 
     @property

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar, cast
 
-from agentctl.cli.documents import Document, moment, usd
+from agentctl.cli.documents import in_unit, moment, usd
 from agentctl.cli.exit_codes import ExitStatus
 from agentctl.core.errors import Unit
 from agentctl.core.version import __version__
 from agentctl.ledger.grouping import LABEL, CostRow, CostSums
 from agentctl.ledger.report import CostQuery, CostReport
 
+if TYPE_CHECKING:
+    from agentctl.cli.document_types import (
+        CallCounts,
+        CostFields,
+        CostRowFields,
+        CostsDocument,
+        GateFields,
+        LimitLeft,
+    )
+
 R = TypeVar("R", bound=CostRow)
 
-SCHEMA = "agentctl.costs/1"
+SCHEMA: Literal["agentctl.costs/1"] = "agentctl.costs/1"
 FIGURES = ("calls", "unknown_calls", "input_tokens", "cached_input_tokens", "output_tokens")
 MONEY = ("usd", "known_usd", "in_doubt_usd", "held_usd")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -60,7 +70,7 @@ class SpendGate(NamedTuple):
 
 def costs_document(
     report: CostReport, query: CostQuery, *, statuses: tuple[LimitStatus, ...], gate: SpendGate | None
-) -> Document:
+) -> CostsDocument:
     """Return the report as the document ``agentctl.costs/1``."""
     failed = gate is not None and not gate.passed
     status = ExitStatus.budget if failed else ExitStatus.done
@@ -87,20 +97,29 @@ def costs_document(
     }
 
 
-def _limit(status: LimitStatus) -> Document:
-    amounts = {"limit": status.ceiling, "used": status.used, "left": status.left}
-    return {name: usd(value) if status.unit == "nano_usd" else value for name, value in amounts.items()}
+def _limit(status: LimitStatus) -> LimitLeft:
+    return {
+        "limit": in_unit(status.ceiling, status.unit),
+        "used": in_unit(status.used, status.unit),
+        "left": in_unit(status.left, status.unit),
+    }
 
 
-def _gate(gate: SpendGate) -> Document:
+def _gate(gate: SpendGate) -> GateFields:
     return {"usd": usd(gate.above_nano), "counted_usd": usd(gate.counted_nano), "passed": gate.passed}
 
 
-def _figures(sums: CostSums) -> Document:
-    return {name: getattr(sums, name) for name in FIGURES}
+def _figures(sums: CostSums) -> CallCounts:
+    return {
+        "calls": sums.calls,
+        "unknown_calls": sums.unknown_calls,
+        "input_tokens": sums.input_tokens,
+        "cached_input_tokens": sums.cached_input_tokens,
+        "output_tokens": sums.output_tokens,
+    }
 
 
-def _cost(sums: CostSums) -> Document:
+def _cost(sums: CostSums) -> CostFields:
     return {
         "usd": usd(sums.cost_nano),
         "nano_usd": sums.cost_nano,
@@ -114,17 +133,14 @@ def _cost(sums: CostSums) -> Document:
     }
 
 
-def _row(row: CostRow, by: tuple[str, ...]) -> Document:
-    more: Document = {"labels": dict(row.labels)} if row.labels else {}
+def _row(row: CostRow, by: tuple[str, ...]) -> CostRowFields:
+    named: dict[str, object] = dict(group_fields(row, by))
+    if row.labels:
+        named["labels"] = dict(row.labels)
     if row.answered_models:
-        more["answered_models"] = list(row.answered_models)
-    return {
-        **dict(group_fields(row, by)),
-        **more,
-        **_figures(row),
-        "cost": _cost(row),
-        "last_at": moment(row.last_at),
-    }
+        named["answered_models"] = list(row.answered_models)
+    groups = cast("CostRowFields", named)  # which fields they are, --by says
+    return {**groups, **_figures(row), "cost": _cost(row), "last_at": moment(row.last_at)}
 
 
 def group_fields(row: CostRow, by: tuple[str, ...]) -> Iterator[tuple[str, str | None]]:

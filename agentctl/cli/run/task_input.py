@@ -76,6 +76,7 @@ COMMAND_WORDS = {
     "path": "agentctl config path",
     "check": "agentctl config check",
     "completion": "agentctl completion bash",
+    "schema": "agentctl schema",
     "help": "agentctl help",
     "exit-codes": "agentctl help exit-codes",
     "setup": "agentctl help setup",

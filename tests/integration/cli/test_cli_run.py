@@ -11,6 +11,7 @@ import pytest
 from agentctl.cli.app import main
 from agentctl.runner.orchestrator import Orchestrator
 from tests.support.command_line import Commands, Ended
+from tests.support.output_schemas import check_output
 
 Here = Callable[..., Ended]
 
@@ -199,6 +200,7 @@ def test_a_bug_of_ours_is_one_sentence_and_a_log_only_the_user_can_read(
 
     assert main(["run", "--json", "count them"], assemble=broken) == 70
     captured = capsys.readouterr()
+    check_output(captured.out)
     (log,) = state.glob("crash-*.log")
     assert captured.err.endswith(
         f"error: internal error: ZeroDivisionError: assembled by nobody\nhint: report this bug with the log {log}\n"

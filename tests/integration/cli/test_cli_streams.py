@@ -21,6 +21,7 @@ import pytest
 from tests.integration.cli.parts import run_into_closed_pipe, wait_for_file
 from tests.support.command_line import Commands
 from tests.support.disks import small_disk
+from tests.support.output_schemas import check_output
 from tests.support.screen.terminals import Person, until
 
 LENGTH = 100_000  # of the answer of the script "long"
@@ -107,6 +108,7 @@ def test_an_answer_is_whole_on_a_descriptor_that_does_not_block(
     ):
         _, err = p.communicate(timeout=60)
     assert (p.returncode, err) == (0, b"")
+    check_output(sink.taken.decode())
     assert len(json.loads(sink.taken)["answer"]) == LENGTH
 
 
@@ -115,6 +117,7 @@ def test_records_are_whole_on_a_descriptor_that_does_not_block(agentctl: Command
     sink = make()
     with sink.reading(), agentctl.start("run", "-q", "-o", "jsonl", "say it", script="long", stdout=sink.theirs) as p:
         p.communicate(timeout=60)
+    check_output(sink.taken.decode())
     *_, last = map(json.loads, sink.taken.splitlines())
     assert (p.returncode, last["event"], len(last["answer"])) == (0, "run_finished", LENGTH)
 

@@ -15,6 +15,7 @@ from agentctl.providers.routes import Via
 from agentctl.runner.assemble import assemble
 from agentctl.settings import choose_provider, load_settings
 from tests.support.bill.book import Book, book_of
+from tests.support.output_schemas import validate
 from tests.support.wire.server import Answer, Books, Call, Rates, WireRequest
 
 FOUR_CENTS = 40_000_000
@@ -135,7 +136,10 @@ class Here:
             config=priced(self.folder, prices),
             remember=False,
         )
-        return run_document(await assemble(loaded, choose_provider(loaded), observers=self.observers).run(task))
+        result = await assemble(loaded, choose_provider(loaded), observers=self.observers).run(task)
+        document = dict(run_document(result))
+        validate(document)
+        return document
 
 
 def assert_accounted(books: Books, book: Book) -> None:

@@ -61,7 +61,7 @@ def test_help_lists_the_commands_in_the_order_of_need(here: Here, monkeypatch: p
     found = [line.split()[0] for line in listed.splitlines() if line[:2] == "  " and line[2] != " "]
     assert found == [
         *("run", "costs", "ledger", "runs", "agents", "tools", "policy"),
-        *("providers", "models", "config", "trust", "doctor", "completion", "help"),
+        *("providers", "models", "config", "trust", "doctor", "schema", "completion", "help"),
     ]
     assert "install-completion" not in text
     assert max(map(len, text.splitlines())) <= 80

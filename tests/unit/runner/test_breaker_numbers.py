@@ -57,7 +57,7 @@ async def trip(desk: Desk, *script: Completion, asks: int = 2, **more: Any) -> B
 
 
 def document_of(error: BudgetExceeded) -> dict[str, object]:
-    return breaker_document(breaker_info(error, task="go"))
+    return dict(breaker_document(breaker_info(error, task="go")))
 
 
 @pytest.mark.parametrize("limit", ["max_cost_per_task", "max_cost_per_hour", "max_cost_per_day", "max_cost_per_month"])

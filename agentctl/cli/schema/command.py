@@ -1,0 +1,50 @@
+"""``agentctl schema``: print the JSON Schema of a document or of an event."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+SchemaName = Literal["run", "events", "costs", "error"]
+
+#: What prints a document that is valid by the schema.
+PRINTED_BY = {
+    "run": "run --json",
+    "events": "each line of run -o jsonl and of runs show -o jsonl",
+    "costs": "costs --json",
+    "error": "any other command with --json that failed",
+}
+
+
+def schema(
+    name: Annotated[
+        SchemaName | None,
+        typer.Argument(metavar="NAME", help="run, events, costs or error (default: list them)."),
+    ] = None,
+) -> None:
+    """Print the JSON Schema (2020-12) of a document or of an event.
+
+    Examples:
+        agentctl schema
+        agentctl schema run
+        agentctl schema events | jq '."$defs" | keys'
+    """
+    if name is not None:
+        print(schema_text(name).rstrip("\n"))
+        return
+    from agentctl.cli.ui.columns import stdout_page
+
+    rows = [(known, f"{_title(known)}: {what}") for known, what in PRINTED_BY.items()]
+    print(stdout_page().fields(rows))
+
+
+def schema_text(name: str) -> str:
+    """Return the text of the schema with this name."""
+    return Path(__file__).with_name(f"{name}.json").read_text(encoding="utf-8")
+
+
+def _title(name: str) -> str:
+    return str(json.loads(schema_text(name))["title"])
