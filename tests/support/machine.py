@@ -21,6 +21,8 @@ from pathlib import Path
 
 import pytest
 
+import agentctl
+
 NOBODY = 65534
 PROGRAMS = (
     *(
@@ -117,16 +119,26 @@ def _sandbox_for_others() -> str | None:
     return _root() or _fails(*_BWRAP, user=NOBODY)
 
 
-def _landlock() -> str | None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    version = libc.syscall(ctypes.c_long(444), None, ctypes.c_size_t(0), ctypes.c_uint32(1))  # of its interface
-    return None if version > 0 else os.strerror(ctypes.get_errno())
+def _python_for_others() -> str | None:
+    """Why no Python can run agentctl's own programs as another user: this one may be in root's home."""
+    read = f"open({str(Path(agentctl.__file__).parent / 'sandbox' / 'guard_program.py')!r})"
+    words = ("-I", "-S", "-c", read)
+    return _root() or (_fails(sys.executable, *words, user=NOBODY) and _fails("/usr/bin/python3", *words, user=NOBODY))
 
 
 def _seccomp() -> str | None:
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(22, 2, 0, 0, 0)  # PR_SET_SECCOMP without a filter: EFAULT where filters are known
     return None if ctypes.get_errno() == 14 else os.strerror(ctypes.get_errno())
+
+
+def _landlock() -> str | None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.syscall.restype = ctypes.c_long
+    abi = libc.syscall(444, None, 0, 1)  # landlock_create_ruleset: its version
+    if abi >= 2:
+        return _seccomp()
+    return f"version {abi}" if abi >= 0 else os.strerror(ctypes.get_errno())
 
 
 def _engine() -> str | None:
@@ -170,9 +182,11 @@ PARTS: dict[str, Callable[[], str | None]] = {
     "FUSE": _fuse,
     "sandbox": _sandbox,
     "sandbox for others": _sandbox_for_others,
-    "landlock": _landlock,
+    "Python for others": _python_for_others,
+    "Landlock for others": lambda: _landlock() or _python_for_others(),
     "control groups for processes": _process_groups,
     "filter of system calls": _seccomp,
+    "Landlock": _landlock,
     "engine": _engine,
     "Podman's engine": _podman,
     "aimock": _aimock,

@@ -58,6 +58,8 @@ def become(uid: int) -> None:
     os.setgroups([])
     os.setgid(uid)
     os.setuid(uid)
+    if not os.access(sys.executable, os.X_OK):  # in root's home
+        sys.executable = "/usr/bin/python3"
 
 
 if __name__ == "__main__":

@@ -115,11 +115,11 @@ def test_process_of_another_user_is_left_without_a_sandbox_only(tier: str, confi
     other.chmod(0o4755)
     sleeps = f"setsid ./{other.name} --reuid 0 --clear-groups sh -c 'touch ready; sleep {trace.token}' &"
     wait = "until [ -e ready ] || ! kill -0 $! 2>/dev/null; do sleep 0.02; done"
-    Inside(workspace, NOBODY)(f"{sleeps} {wait}", wanted=tier)
+    (answer,) = Inside(workspace, NOBODY)(f"{sleeps} {wait}", wanted=tier)
     left = trace.alive()
     for line in left:
         os.kill(int(line.split()[0]), signal.SIGKILL)
-    assert bool(left) == (tier == "none")
+    assert (answer.get("exit_code"), bool(left)) == (0, tier == "none"), answer
 
 
 @EACH_TIER
@@ -127,7 +127,7 @@ def test_process_is_left_if_a_command_without_a_sandbox_kills_its_guard_and_agen
     tier: str, config: Path, trace: Trace
 ) -> None:
     (config / "work").mkdir()
-    command = f"env -i setsid sleep {trace.token} & kill -9 $PPID $(cut -d ' ' -f 4 /proc/$PPID/stat)"
+    command = f"touch ready; env -i setsid sleep {trace.token} & kill -9 $PPID $(cut -d ' ' -f 4 /proc/$PPID/stat)"
     with Inside(config / "work", os.geteuid()).started(command, wanted=tier) as worker:
         code = worker.wait()
     if tier == "none":
@@ -136,7 +136,7 @@ def test_process_is_left_if_a_command_without_a_sandbox_kills_its_guard_and_agen
         wait_until(lambda: not trace.alive())
     for line in trace.alive():
         os.kill(int(line.split()[0]), signal.SIGKILL)
-    assert (code == -signal.SIGKILL) == (tier == "none")
+    assert (code == -signal.SIGKILL, (config / "work" / "ready").exists()) == (tier == "none", True)
 
 
 # What the harness itself promises.
