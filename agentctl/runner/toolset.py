@@ -223,6 +223,7 @@ async def _open_sandbox(
         secrets=secrets,
         files=files,
         denied=denied,
+        state=settings.state_dir,
         warn=warn,
     )
 

@@ -17,7 +17,8 @@ from agentctl.sandbox.mount_plan import SandboxConfig, links_along, why_not_sand
 
 if TYPE_CHECKING:
     from agentctl.sandbox.denied_paths import DeniedPaths
-    from agentctl.sandbox.tiers import ProbeFacts, SandboxRequest, SandboxTier
+    from agentctl.sandbox.probe_cache import ProbeCache
+    from agentctl.sandbox.tiers import Candidate, ProbeFacts, SandboxRequest, SandboxTier
 
 SandboxMode = Literal["auto", "bwrap", "landlock", "none", "external"]
 _UNSANDBOXED = "--sandbox none runs commands without a sandbox"
@@ -69,6 +70,7 @@ async def open_sandbox(
     secrets: Sequence[str] = (),
     files: Path | None = None,
     denied: DeniedPaths | None = None,
+    state: Path | None = None,
     warn: Callable[[str], None] = lambda _: None,
 ) -> Sandbox:
     """Return the sandbox to run commands in; ``hidden`` are files, folders and sockets to hide from them.
@@ -77,8 +79,9 @@ async def open_sandbox(
     ``environment`` is added to that of commands without a sandbox, where nothing can be hidden; ``secrets`` are masked
     in their output. ``files`` is the folder of the run's files, for files that are moved out of the workspace.
     ``denied`` finds the files that deny rules hide in the workspace, before each command. A sandbox is tested before it
-    is returned: actions that must fail in it fail, and those that must work do. ``warn`` receives a sentence about a
-    sandbox that is weaker than the strongest one.
+    is returned: actions that must fail in it fail, and those that must work do. Tests that passed are kept in the
+    folder ``state`` until the next boot. ``warn`` receives a sentence about a sandbox that is weaker than the strongest
+    one.
 
     Raises:
         SandboxUnavailable: there is no sandbox here.
@@ -90,12 +93,14 @@ async def open_sandbox(
             warn(_EXTERNAL)
         variables = {**passed_on, **environment}
         return Unsandboxed(workspace, tier=wanted, environment=variables, secrets=secrets)
-    from agentctl.sandbox.tiers import TIERS, SandboxRequest  # noqa: PLC0415 - only where one is wanted
+    from agentctl.sandbox.probe_cache import ProbeCache  # noqa: PLC0415 - only where one is wanted
+    from agentctl.sandbox.tiers import TIERS, SandboxRequest  # noqa: PLC0415
 
     try:
         config = _config_for(workspace, network=network, read_only=read_only, hidden=hidden)
         config = _with_access(config, readable, writable)._replace(environment=passed_on)
-        found = await first_available(tiers_for(wanted, TIERS), SandboxRequest(config, files, denied))
+        tests = None if state is None else ProbeCache(state)
+        found = await first_available(tiers_for(wanted, TIERS), SandboxRequest(config, files, denied), tests)
     except SandboxUnavailable as error:
         raise SandboxUnavailable(error.message, hint=f"{error.hint}   or: {_UNSANDBOXED}") from error
     if found.failures:
@@ -121,7 +126,7 @@ async def examine(
     except SandboxUnavailable as error:
         failures = error.failures if isinstance(error, NoTierAvailable) else ()
         return SandboxStatus(None, error.message, error.hint, failures=failures)
-    reason = "tested at each start: actions that must fail in it fail"
+    reason = "tested just now: actions that must fail in it fail"
     return SandboxStatus(found.sandbox.tier, reason, "", found.facts.missing, found.failures)
 
 
@@ -138,8 +143,10 @@ def tiers_for(wanted: SandboxMode, tiers: Sequence[SandboxTier]) -> tuple[Sandbo
     return tuple(tier for tier in tiers if wanted in ("auto", tier.name))
 
 
-async def first_available(tiers: Sequence[SandboxTier], request: SandboxRequest) -> Selected:
-    """Return the sandbox of the first of ``tiers`` that is possible here and passes its test.
+async def first_available(
+    tiers: Sequence[SandboxTier], request: SandboxRequest, tests: ProbeCache | None = None
+) -> Selected:
+    """Return the sandbox of the first of ``tiers`` that is possible here and passes its test, or has by ``tests``.
 
     Raises:
         NoTierAvailable: there is none.
@@ -148,12 +155,31 @@ async def first_available(tiers: Sequence[SandboxTier], request: SandboxRequest)
     for tier in tiers:
         try:
             candidate = tier.find(request)
-            facts = await candidate.test()
+            facts = await _tested(tier.name, candidate, request.config, tests)
         except SandboxUnavailable as error:
             failures.append(TierFailure(tier.name, error.message, error.hint))
             continue
         return Selected(candidate.build(facts), facts, tuple(failures))
     raise NoTierAvailable(failures)
+
+
+async def _tested(tier: str, candidate: Candidate, config: SandboxConfig, tests: ProbeCache | None) -> ProbeFacts:
+    """Return the facts of the tier's test.
+
+    Raises:
+        SandboxUnavailable: it failed, which is never kept.
+    """
+    if tests is None:
+        return await candidate.test()
+    from agentctl.sandbox.probe_cache import probe_key  # noqa: PLC0415 - only where one is wanted
+
+    key = probe_key(tier, candidate.identity, config)
+    if key is not None and (known := tests.find(key)) is not None:
+        return known
+    facts = await candidate.test()
+    if key is not None and key == probe_key(tier, candidate.identity, config):  # nothing changed meanwhile
+        tests.remember(key, facts)
+    return facts
 
 
 def _sentence(failures: Sequence[TierFailure]) -> str:

@@ -139,6 +139,29 @@ async def test_sandbox_that_leaks_is_refused(
     assert names(tmp_path / "work") == []
 
 
+@pytest.mark.needs("sandbox")
+async def test_kept_test_does_not_cover_a_program_that_was_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_first(tmp_path / "bin", f'echo >>{tmp_path}/calls; exec {REAL} "$@"', monkeypatch)
+    (tmp_path / "work").mkdir()
+    calls = []
+    for _ in range(2):
+        sandbox = await open_sandbox(
+            "bwrap", workspace=tmp_path / "work", network=False, read_only=False, state=tmp_path / "state"
+        )
+        assert (await sandbox.run("echo works", timeout=20)).stdout == "works\n"
+        sandbox.close()
+        calls.append((tmp_path / "calls").read_text().count("\n"))
+    assert calls == [2, 3]  # the first start tests, and each runs its command
+    script, reason = LEAKY["a writable machine"]
+    (tmp_path / "bin/bwrap").write_text(f'#!/bin/sh\n[ "$1" = --help ] && exec {REAL} --help\n{script}\n')
+    with pytest.raises(SandboxUnavailable, match=reason):
+        await open_sandbox(
+            "bwrap", workspace=tmp_path / "work", network=False, read_only=False, state=tmp_path / "state"
+        )
+
+
 @pytest.mark.parametrize("place", ["/", "/home", "/etc", "/usr", "/tmp", "/var", "/proc/sys", "/dev/shm"])
 async def test_a_workspace_that_leaves_nothing_to_hide_is_refused(place: str) -> None:
     error = await refused(Path(place))
