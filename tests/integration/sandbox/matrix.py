@@ -44,7 +44,7 @@ TIERS = (*(tier.name for tier in tiers.TIERS if tier.name in _ACCEPTED), "none")
 #: What a machine must have for each, and what for another user than the one who runs the matrix.
 NEEDS = {
     "bwrap": ("sandbox", "sandbox for others"),
-    "landlock": ("Landlock", "Landlock for others"),
+    "landlock": ("landlock", "landlock for others"),
     "none": ("Linux", "Linux"),
 }
 SIGNALS = {"Ctrl-C": signal.SIGINT, "SIGTERM": signal.SIGTERM, "SIGHUP": signal.SIGHUP, "SIGKILL": signal.SIGKILL}
