@@ -232,7 +232,7 @@ class Bwrap:
         workspace = self._config.workspace
         with ExitStack() as opened:
             try:
-                mode = _mode_of(workspace)
+                mode = mode_of(workspace)
                 standby = self._stand_by()
                 report = opened.enter_context(ExitReport())
                 calls = _system_calls(network=self._config.network, user_namespaces="--disable-userns" in self._known)
@@ -263,7 +263,7 @@ class Bwrap:
                 )
                 notes = tuple(self._notes(standby, result.exit_code))
             finally:
-                restored = _restore_mode(workspace, mode)
+                restored = restore_mode(workspace, mode)
                 if not (standby.guard.is_idle and report.has_ended()):  # what could not be ended is killed now
                     with anyio.CancelScope(shield=True):
                         await run_aside(self.close)
@@ -307,14 +307,15 @@ class Bwrap:
             yield "the sandbox killed it for a system call: 32-bit programs do not run in it"
 
 
-def _mode_of(folder: str) -> int:
+def mode_of(folder: str) -> int:
+    """Return the permission bits of a folder."""
     return stat.S_IMODE(os.stat(folder).st_mode)  # noqa: PTH116
 
 
-def _restore_mode(workspace: str, before: int) -> tuple[str, ...]:
+def restore_mode(workspace: str, before: int) -> tuple[str, ...]:
     """Restore the mode of the workspace if its owner lost a right, without which no further command could start."""
     try:
-        now = _mode_of(workspace)
+        now = mode_of(workspace)
         if not before & stat.S_IRWXU & ~now:
             return ()
         os.chmod(workspace, before)  # noqa: PTH101

@@ -9,7 +9,7 @@ import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -133,6 +133,11 @@ def remove_tree(folder: str) -> None:
     """
     try:
         shutil.rmtree(folder, ignore_errors=True)
+        if os.path.lexists(folder):  # a folder in it that its owner may not enter
+            for inner, _, _ in os.walk(folder):
+                with suppress(OSError):
+                    os.chmod(inner, 0o700)  # noqa: PTH101
+            shutil.rmtree(folder, ignore_errors=True)
     except RecursionError:  # removal is recursive, and a tree may be deeper than Python's stack
         subprocess.run(["/bin/rm", "-rf", "--", folder], stdin=subprocess.DEVNULL, capture_output=True, check=False)  # noqa: S603
 
@@ -140,16 +145,24 @@ def remove_tree(folder: str) -> None:
 class OwnFolder:
     """A new private folder for copies, held by a lock; an unlocked one was left by a killed run and is removed.
 
-    ``above`` is the parent folder, ``owner`` the user and group that get it.
+    ``above`` is the parent folder, ``owner`` the user and group that get it. ``rescue`` is called with a folder that a
+    killed run left, before it is removed.
     """
 
-    def __init__(self, above: Path, owner: tuple[int, int] | None) -> None:
+    def __init__(
+        self,
+        above: Path,
+        owner: tuple[int, int] | None,
+        *,
+        prefix: str = _OWN_PREFIX,
+        rescue: Callable[[str], object] = lambda _: None,
+    ) -> None:
         owners = {os.geteuid(), *(owner or ())[:1]}
-        for left in above.glob(f"{_OWN_PREFIX}*"):
-            _remove_unheld(left, owners)
+        for left in above.glob(f"{prefix}*"):
+            remove_unheld(left, owners, rescue)
         self._handle: int | None = None
         while self._handle is None:  # another run may have removed it before it was locked
-            self.path = tempfile.mkdtemp(prefix=_OWN_PREFIX, dir=above)
+            self.path = tempfile.mkdtemp(prefix=prefix, dir=above)
             self._handle = _hold(self.path, fcntl.LOCK_EX)
         if owner is not None:
             os.fchown(self._handle, *owner)
@@ -180,12 +193,16 @@ def _hold(folder: str, how: int) -> int | None:
     return None
 
 
-def _remove_unheld(folder: Path, owners: Collection[int]) -> None:
+def remove_unheld(folder: Path, owners: Collection[int], rescue: Callable[[str], object]) -> None:
+    """Remove a folder that a killed run left, after ``rescue``; do nothing if a run holds it, or if it is of another
+    user.
+    """
     with suppress(OSError):
         if folder.lstat().st_uid in owners:
             handle = _hold(str(folder), fcntl.LOCK_EX | fcntl.LOCK_NB)
             if handle is not None:
                 try:
+                    rescue(str(folder))
                     remove_tree(str(folder))
                 finally:
                     os.close(handle)

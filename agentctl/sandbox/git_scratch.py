@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -35,7 +35,7 @@ from agentctl.sandbox.git_folder import (
 )
 
 _MOST_COPIED_BYTES = 256 * 1024**2
-_MOST_KEPT_BYTES = 128 * 1024**2  # of one file
+MOST_KEPT_BYTES = 128 * 1024**2  # of one file
 
 
 class GitFolderNotCopied(Exception):
@@ -92,22 +92,22 @@ class GitScratch:
         with open_folder(self._copy) as copy:
             inside, strange = scan(copy)
             changed = sorted(path for path in {*inside, *self._copied} if inside.get(path) != self._copied.get(path))
-            if begun := _unfinished(changed, inside):
+            if begun := unfinished_operations(changed, inside):
                 return [*notes, *self._postpone(begun)]
             data: dict[str, bytes | None] = {}
             made = [name for name in READ_ONLY_FILES if os.path.lexists(f"{self._copy}/{name}")]
             refused = [name for name in (*strange, *made) if name not in self._shown and not is_litter(name)]
             for path in changed:
-                content = read_file(copy, path) if path in inside and inside[path].size <= _MOST_KEPT_BYTES else None
-                if path not in inside and path not in _NEVER_REMOVED:
+                content = read_file(copy, path) if path in inside and inside[path].size <= MOST_KEPT_BYTES else None
+                if path not in inside and path not in NEVER_REMOVED:
                     data[path] = None
                 elif content is not None and may_be_kept(path, content):
                     data[path] = content
                 elif not is_litter(path):
                     refused.append(path)
-        vital = [path for path in refused if path in _NEVER_REMOVED or path.startswith("refs/")]
+        vital = [path for path in refused if path in NEVER_REMOVED or path.startswith("refs/")]
         if vital:
-            notes.append(f"git's changes were not kept: {_join_names(vital)} in .git cannot be trusted")
+            notes.append(f"git's changes were not kept: {join_names(vital)} in .git cannot be trusted")
         elif data:
             try:
                 self._write(data, inside["index"].modified_ns if "index" in inside else None)
@@ -116,7 +116,7 @@ class GitScratch:
                 vital = [why]
                 notes.append(f"git's changes were not kept: {why}{_commits(data)}")
         if refused:
-            notes.append(f"written to .git and dropped: {_join_names(refused)}")
+            notes.append(f"written to .git and dropped: {join_names(refused)}")
         if refused or vital:
             self._discard()
         else:
@@ -144,7 +144,7 @@ class GitScratch:
         if not (changed := self._changed_outside(root)):
             return True
         names = " and ".join(sorted(self._unfinished))
-        self._notes.append(f"the unfinished {names} was dropped: another git process changed {_join_names(changed)}")
+        self._notes.append(f"the unfinished {names} was dropped: another git process changed {join_names(changed)}")
         return False
 
     def _renew(self, root: int) -> None:
@@ -190,7 +190,7 @@ class GitScratch:
             raise GitFolderNotCopied("it keeps its refs in a reftable")
         nested = [path for path in strange if "/" in path]
         if nested or "HEAD" not in files or not {"objects", "refs"} <= set(names):
-            raise GitFolderNotCopied(f"{_join_names(nested)} in it is a link" if nested else "it is incomplete")
+            raise GitFolderNotCopied(f"{join_names(nested)} in it is a link" if nested else "it is incomplete")
         if sum(stamp.size for stamp in files.values()) > _MOST_COPIED_BYTES:
             raise GitFolderNotCopied(f"it holds more than {_MOST_COPIED_BYTES // 1024**2} MiB besides its objects")
         return shown
@@ -257,7 +257,7 @@ class GitScratch:
             for path in ("index", *refs):
                 locks.acquire(path)
             if changed := self._changed_outside(root):
-                raise GitFolderBusy(f"another git process changed {_join_names(changed)} meanwhile")
+                raise GitFolderBusy(f"another git process changed {join_names(changed)} meanwhile")
             for path in sorted(data, key=lambda path: (_ORDER.get(path, 2 if data[path] is None else 3), path)):
                 content = data[path]
                 if content is None:
@@ -299,7 +299,7 @@ class GitScratch:
                     GitLocks(root).remove(path)
                 else:
                     GitLocks(root).write(path, content)
-        return [f"undone in .git/objects: {_join_names(undone)}"] if undone else []
+        return [f"undone in .git/objects: {join_names(undone)}"] if undone else []
 
     def _discard(self) -> None:
         if self._copy:
@@ -309,13 +309,13 @@ class GitScratch:
 
 
 _ALTERNATES = ("alternates", "http-alternates")
-_NEVER_REMOVED = frozenset({"HEAD", "index", "packed-refs"})
+NEVER_REMOVED = frozenset({"HEAD", "index", "packed-refs"})
 _VITAL = frozenset({"HEAD", "packed-refs", "MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD"})
 _ORDER = {"packed-refs": 1, "HEAD": 4, "index": 5}  # so that a ref that is being moved is always found
 _OPERATIONS = {"rebase-merge": "rebase", "rebase-apply": "rebase or am", "sequencer": "cherry-pick or revert"}
 
 
-def _unfinished(changed: Sequence[str], inside: Mapping[str, Stamp]) -> list[str]:
+def unfinished_operations(changed: Collection[str], inside: Collection[str]) -> list[str]:
     """Return the operations of git that a command started or continued, and did not finish.
 
     Their state decides what git runs next (``exec`` in a todo list), so it does not leave the copy.
@@ -325,7 +325,8 @@ def _unfinished(changed: Sequence[str], inside: Mapping[str, Stamp]) -> list[str
     return found + (["bisect"] if any(name.startswith("BISECT_") for name in touched) else [])
 
 
-def _join_names(names: Sequence[str]) -> str:
+def join_names(names: Sequence[str]) -> str:
+    """Return the first names, with the number of the others."""
     shown = ", ".join(name[:80] for name in sorted(names)[:8])
     return shown + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 

@@ -95,16 +95,20 @@ def _watch(leader: int, agentctl: int) -> tuple[bool, bool]:
             poll.register(watched[pid], select.POLLIN)
         except OSError:
             continue
-    while os.getppid() == agentctl:
-        ready = dict(poll.poll(_REAP_MS if len(watched) == 2 or ended else _LOOK_MS))
-        if not ended and (code := _reap_orphans(leader)) is not None:
-            ended = True
-            if leader in watched:
-                poll.unregister(watched[leader])  # it stays readable
-            _say(b"ended %d\n" % code)
-        if _CONTROL in ready:
-            return _receive(len(DISMISSED)) == DISMISSED, ended
-    return False, ended
+    try:
+        while os.getppid() == agentctl:
+            ready = dict(poll.poll(_REAP_MS if len(watched) == 2 or ended else _LOOK_MS))
+            if not ended and (code := _reap_orphans(leader)) is not None:
+                ended = True
+                if leader in watched:
+                    poll.unregister(watched[leader])  # it stays readable
+                _say(b"ended %d\n" % code)
+            if _CONTROL in ready:
+                return _receive(len(DISMISSED)) == DISMISSED, ended
+        return False, ended
+    finally:
+        for handle in watched.values():
+            os.close(handle)
 
 
 def _reap_orphans(leader: int) -> int | None:

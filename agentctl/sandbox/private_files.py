@@ -32,10 +32,13 @@ _NETWORKED = frozenset(
 
 
 class PrivateFiles:
-    """Finds the files that only root may read outside ``workspace``, once per run, in a thread."""
+    """Finds the files that only root may read outside ``workspace``, once per run, in a thread.
 
-    def __init__(self, workspace: str, *, top: str = "/") -> None:
-        self._workspace, self._top = workspace, top.rstrip("/")
+    ``only`` are the folders to look into, None for all.
+    """
+
+    def __init__(self, workspace: str, *, top: str = "/", only: Sequence[str] | None = None) -> None:
+        self._workspace, self._top, self._only = workspace, top.rstrip("/"), only
         self._programs = tuple(f"{self._top}/{name}" for name in _PROGRAMS)
         self._groups = frozenset({0, *os.getgroups()})
         self._lock = threading.Lock()
@@ -89,7 +92,7 @@ class PrivateFiles:
             names = []
         kept = [name for name in names if name not in (*_ELSEWHERE, *_PROGRAMS)]
         kept.sort(key=lambda name: name not in _FIRST)
-        places = [f"{self._top}/{name}" for name in (*kept, "usr/local")]
+        places = [f"{self._top}/{name}" for name in (*kept, "usr/local")] if self._only is None else list(self._only)
         files = [place for place in places if self._is_private_file(place)]
         self._found += files
         return [place for place in reversed(places) if place not in files and self._is_open_folder(place)]

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -19,6 +20,9 @@ from agentctl.sandbox.output import MORE, Output, OutputFile
 from agentctl.sandbox.process_guard import GuardedLeader, SiblingGuard, SubreaperGuard, has_subreaper
 from agentctl.sandbox.process_tree import MARKER, Leader, ProcessTree, run_aside
 from agentctl.settings.names import NO_RUN
+
+if TYPE_CHECKING:
+    from agentctl.sandbox.confined_guard import ConfinedGuard
 
 _GRACE_S = 0.5  # for output that is still in the pipes when the command has ended
 _PIPE_BYTES = 256 * 1024
@@ -70,6 +74,7 @@ async def run_process(
     subreaper: bool = False,
     until: Callable[[], Awaitable[str]] | None = None,
     beside: SiblingGuard | None = None,
+    above: ConfinedGuard | None = None,
     have_ended: Callable[[], bool] | None = None,
 ) -> CommandResult:
     """Run ``argv`` in a session of its own, with nothing on stdin; return when it and all it started have ended.
@@ -84,7 +89,8 @@ async def run_process(
     some milliseconds), so that no process escapes; ``pass_fds``, ``user`` and ``launch`` are ignored then, and ``argv``
     needs a whole path. ``until`` is awaited beside the command: when it returns, the command is ended as after the
     timeout, and the returned text is a note. ``beside`` is a guard for several commands, idle until now; None: the
-    command gets its own. ``have_ended`` is for a command whose processes the kernel ends with its own one; it returns
+    command gets its own. ``above`` is a guard that starts the command itself, and serves several; as with
+    ``subreaper``. ``have_ended`` is for a command whose processes the kernel ends with its own one; it returns
     whether that has happened. Otherwise they are searched for.
 
     Raises:
@@ -96,8 +102,13 @@ async def run_process(
     with ExitStack() as stack:
         try:
             leader: Leader
-            guard: SiblingGuard | SubreaperGuard
-            if subreaper and has_subreaper():
+            guard: SiblingGuard | SubreaperGuard | ConfinedGuard
+            if above is not None:
+                guard = above
+                with anyio.CancelScope(shield=True):
+                    leader = await run_aside(above.start, argv, {MARKER: marker, **env}, cwd)
+                pipes = [stack.enter_context(pipe) for pipe in above.pipes]
+            elif subreaper and has_subreaper():
                 guard = stack.enter_context(SubreaperGuard())
                 pipes = [stack.enter_context(pipe) for pipe in guard.pipes]
                 with anyio.CancelScope(shield=True):  # a command that is started is always ended below

@@ -18,7 +18,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import NamedTuple
 
-_LOAD, _EQUAL, _AT_LEAST, _ANY_OF, _AND, _RETURN = (
+_LOAD, EQUAL, AT_LEAST, ANY_OF, AND, _RETURN = (
     0x20,
     0x15,
     0x35,
@@ -26,19 +26,19 @@ _LOAD, _EQUAL, _AT_LEAST, _ANY_OF, _AND, _RETURN = (
     0x54,
     0x06,
 )  # classic BPF, 32-bit words, constants
-_KILL, _ERRNO, _ALLOW = 0x8000_0000, 0x0005_0000, 0x7FFF_0000
-_NUMBER_AT, _MACHINE_AT, _ARGUMENTS_AT = 0, 4, 16  # in struct seccomp_data; both machines have the low word first
-_OTHER_ABI = 0x4000_0000  # x32: the same machine value, with this bit in the number
+KILL, ERRNO, ALLOW = 0x8000_0000, 0x0005_0000, 0x7FFF_0000
+NUMBER_AT, MACHINE_AT, _ARGUMENTS_AT = 0, 4, 16  # in struct seccomp_data; both machines have the low word first
+OTHER_ABI = 0x4000_0000  # x32: the same machine value, with this bit in the number
 _LONGEST_JUMP = 255
 
 _NETLINK, _NETLINK_ROUTE = 16, 0
-_SOCK_TYPE, _SOCK_PACKET = 0xF, 10
-_TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
+SOCK_TYPE, SOCK_PACKET = 0xF, 10
+TIOCSTI, TIOCLINUX = 0x5412, 0x541C
 _CLONE_NEWUSER = 0x1000_0000
 
 #: EPERM: calls that act on the machine, or only serve to attack the kernel. Most need a privilege anyway; those that do
 #: not (keyrings, userfaultfd, perf, the kernel's log, fanotify) are the reason for this list.
-_FORBIDDEN = (
+FORBIDDEN = (
     *("add_key", "request_key", "keyctl"),  # keys of the user's session
     *("bpf", "perf_event_open", "userfaultfd", "fanotify_init", "lookup_dcookie", "syslog"),
     *("open_by_handle_at", "name_to_handle_at"),  # opens a file by its handle, past the mounts that hide it
@@ -49,7 +49,7 @@ _FORBIDDEN = (
 )
 #: ENOSYS: io_uring would bypass the filter, since it needs no system call for each action; libraries fall back to
 #: ordinary calls.
-_ABSENT = ("io_uring_setup", "io_uring_enter", "io_uring_register")
+ABSENT = ("io_uring_setup", "io_uring_enter", "io_uring_register")
 
 
 class _Machine(NamedTuple):
@@ -109,68 +109,68 @@ def seccomp_filter(machine: str, *, network: bool, user_namespaces: bool = True)
     x32 do not exist (ENOSYS), as in most kernels.
     """
     audit, numbers = MACHINES[machine]
-    code = _Assembler()
-    code.load(_MACHINE_AT)
-    code.jump(_EQUAL, audit, otherwise="kill")
-    code.load(_NUMBER_AT)
-    code.jump(_AT_LEAST, _OTHER_ABI, then="absent")
+    code = Assembler()
+    code.load(MACHINE_AT)
+    code.jump(EQUAL, audit, otherwise="kill")
+    code.load(NUMBER_AT)
+    code.jump(AT_LEAST, OTHER_ABI, then="absent")
     for name in ("socket", "socketpair", "ioctl"):
-        code.jump(_EQUAL, numbers[name], then=name)
+        code.jump(EQUAL, numbers[name], then=name)
     if not user_namespaces:
-        code.jump(_EQUAL, numbers["clone3"], then="absent")
+        code.jump(EQUAL, numbers["clone3"], then="absent")
         for name in ("clone", "unshare"):
-            code.jump(_EQUAL, numbers[name], then="namespaces")
-    for name in _ABSENT:
-        code.jump(_EQUAL, numbers[name], then="absent")
-    for name in _FORBIDDEN:
+            code.jump(EQUAL, numbers[name], then="namespaces")
+    for name in ABSENT:
+        code.jump(EQUAL, numbers[name], then="absent")
+    for name in FORBIDDEN:
         if name in numbers:
-            code.jump(_EQUAL, numbers[name], then="forbidden")
-    code.answer("allowed", _ALLOW)
+            code.jump(EQUAL, numbers[name], then="forbidden")
+    code.answer("allowed", ALLOW)
     code.label("socket")
     _judge_socket(code, network=network)
     code.label("socketpair")
-    _load_argument(code, 0)
-    code.jump(_EQUAL, socket.AF_UNIX, then="allow", otherwise="no family")
+    load_argument(code, 0)
+    code.jump(EQUAL, socket.AF_UNIX, then="allow", otherwise="no family")
     code.label("namespaces")
-    _load_argument(code, 0)
-    code.jump(_ANY_OF, _CLONE_NEWUSER, then="forbidden", otherwise="allow")
+    load_argument(code, 0)
+    code.jump(ANY_OF, _CLONE_NEWUSER, then="forbidden", otherwise="allow")
     code.label("ioctl")  # typing input for other programs, on a terminal that was left open
-    _load_argument(code, 1)
-    code.jump(_EQUAL, _TIOCSTI, then="forbidden")
-    code.jump(_EQUAL, _TIOCLINUX, then="forbidden")
-    code.answer("allow", _ALLOW)
-    code.answer("forbidden", _ERRNO | errno.EPERM)
-    code.answer("no family", _ERRNO | errno.EAFNOSUPPORT)
-    code.answer("absent", _ERRNO | errno.ENOSYS)
-    code.answer("kill", _KILL)
+    load_argument(code, 1)
+    code.jump(EQUAL, TIOCSTI, then="forbidden")
+    code.jump(EQUAL, TIOCLINUX, then="forbidden")
+    code.answer("allow", ALLOW)
+    code.answer("forbidden", ERRNO | errno.EPERM)
+    code.answer("no family", ERRNO | errno.EAFNOSUPPORT)
+    code.answer("absent", ERRNO | errno.ENOSYS)
+    code.answer("kill", KILL)
     return code.assemble()
 
 
-def _judge_socket(code: _Assembler, *, network: bool) -> None:
+def _judge_socket(code: Assembler, *, network: bool) -> None:
     """Allow unix sockets, netlink route (Node and Python list interfaces by it), and with ``network`` IPv4 and IPv6."""
-    _load_argument(code, 0)
-    code.jump(_EQUAL, socket.AF_UNIX, then="allow")
-    code.jump(_EQUAL, _NETLINK, then="netlink")
+    load_argument(code, 0)
+    code.jump(EQUAL, socket.AF_UNIX, then="allow")
+    code.jump(EQUAL, _NETLINK, then="netlink")
     if network:
-        code.jump(_EQUAL, socket.AF_INET, then="inet")
-        code.jump(_EQUAL, socket.AF_INET6, then="inet", otherwise="no family")
+        code.jump(EQUAL, socket.AF_INET, then="inet")
+        code.jump(EQUAL, socket.AF_INET6, then="inet", otherwise="no family")
         code.label("inet")  # the kernel treats AF_INET with SOCK_PACKET as AF_PACKET
-        _load_argument(code, 1)
-        code.add(_AND, _SOCK_TYPE)
-        code.jump(_EQUAL, _SOCK_PACKET, then="no family", otherwise="allow")
+        load_argument(code, 1)
+        code.add(AND, SOCK_TYPE)
+        code.jump(EQUAL, SOCK_PACKET, then="no family", otherwise="allow")
     else:
-        code.answer("other family", _ERRNO | errno.EAFNOSUPPORT)
+        code.answer("other family", ERRNO | errno.EAFNOSUPPORT)
     code.label("netlink")
-    _load_argument(code, 2)
-    code.jump(_EQUAL, _NETLINK_ROUTE, then="allow", otherwise="no family")
+    load_argument(code, 2)
+    code.jump(EQUAL, _NETLINK_ROUTE, then="allow", otherwise="no family")
 
 
-def _load_argument(code: _Assembler, position: int) -> None:
+def load_argument(code: Assembler, position: int) -> None:
     """Load the low word of an argument: the kernel takes an int here and ignores the high word, too."""
     code.load(_ARGUMENTS_AT + 8 * position)
 
 
-class _Assembler:
+class Assembler:
     """Instructions with labels; jumps only go forwards, as the kernel requires."""
 
     def __init__(self) -> None:

@@ -61,7 +61,7 @@ class WorkspaceGuard:
     ) -> None:
         self._config, self._files, self._imports = config, files, imports
         self._workspace = config.workspace
-        self._configured: dict[str, _Named] = {}  # paths that git's configuration and hooks name
+        self._configured: dict[str, NamedPath] = {}  # paths that git's configuration and hooks name
         self._index = FolderIndex(self._workspace, skipped=self._hidden_folders(), also=self._imported_by_agentctl)
         self._before: dict[str, AutorunEntry] = {}
         self._folders: dict[str, int] = {}  # inode of each folder before the command
@@ -91,7 +91,7 @@ class WorkspaceGuard:
         self._before = self._index.refresh()
         self._folders = self._index.folders
         self._configured = configured_in(self._workspace, self._config.homes)
-        self._configured |= _link_targets(self._workspace, self._before.values())
+        self._configured |= link_targets(self._workspace, self._before.values())
         self._before |= {
             path: found for path in self._configured if (found := self._look_at_configured(path)) is not None
         }
@@ -241,20 +241,20 @@ class WorkspaceGuard:
         return made.mounts
 
 
-class _Named(NamedTuple):
+class NamedPath(NamedTuple):
     """The source that names a path: ``kind`` is what git expects there ("file", "folder"), None for anything."""
 
     program: str
     kind: str | None
 
 
-def configured_in(workspace: str, homes: Sequence[str]) -> dict[str, _Named]:
+def configured_in(workspace: str, homes: Sequence[str]) -> dict[str, NamedPath]:
     """Return the relative paths in the workspace that git's configuration names or a link among its hooks leads to."""
     git = f"{workspace}/.git"
     pending = [f"{git}/config", f"{git}/config.worktree", "/etc/gitconfig"]
     pending += [f"{home}/{name}" for home in homes for name in (".gitconfig", ".config/git/config")]
     read: set[str] = set()
-    found: dict[str, _Named] = {}
+    found: dict[str, NamedPath] = {}
     while pending and len(read) < _MOST_INCLUDED:
         file = os.path.realpath(pending.pop())
         if file in read or (text := _text(file)) is None:
@@ -267,17 +267,17 @@ def configured_in(workspace: str, homes: Sequence[str]) -> dict[str, _Named]:
                 pending.append(place)
             kind = {"include": "file", "hooks": "folder"}.get(named.kind)
             for path in _within(workspace, place):
-                found[path] = _Named("git (its configuration names it)", kind)
+                found[path] = NamedPath("git (its configuration names it)", kind)
     hooks = f"{git}/hooks"
     for place in (hooks, *(f"{hooks}/{name}" for name in _names(hooks))):
         if os.path.islink(place):  # noqa: PTH114
-            found |= {path: _Named("git (a hook is a link to it)", None) for path in _within(workspace, place)}
+            found |= {path: NamedPath("git (a hook is a link to it)", None) for path in _within(workspace, place)}
     return found
 
 
-def _link_targets(workspace: str, entries: Iterable[AutorunEntry]) -> dict[str, _Named]:
+def link_targets(workspace: str, entries: Iterable[AutorunEntry]) -> dict[str, NamedPath]:
     """Return the paths in the workspace that are targets of obeyed links, or of links directly in an obeyed folder."""
-    found: dict[str, _Named] = {}
+    found: dict[str, NamedPath] = {}
     for entry in entries:
         place = f"{workspace}/{entry.path}"
         if entry.autorun.policy != "asks":
@@ -285,7 +285,7 @@ def _link_targets(workspace: str, entries: Iterable[AutorunEntry]) -> dict[str, 
         links = [place] if entry.target is not None else _links(place) if entry.is_folder else []
         for path in (path for link in links for path in _within(workspace, link)):
             if not is_beneath(path, entry.path):
-                found[path] = _Named(f"{entry.autorun.program} (a link leads to it)", None)
+                found[path] = NamedPath(f"{entry.autorun.program} (a link leads to it)", None)
     return found
 
 

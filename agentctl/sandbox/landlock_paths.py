@@ -1,0 +1,121 @@
+"""Decide which paths a command in the Landlock tier may read and write.
+
+Reads are an allow-list: the system's programs and settings, the kernel's files that programs need, the workspace and
+the user's own choice. Landlock cannot take a path out of an allowed folder. So a folder with an exception in it (a file
+that a deny rule hides, a key that only root may read) is not allowed as a whole: what is in it is allowed entry by
+entry, and nothing new can be made directly in it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from agentctl.sandbox import landlock
+from agentctl.sandbox.mount_plan import SandboxConfig, required_paths
+from agentctl.sandbox.mount_table import is_beneath
+
+SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/nix/store", "/gnu/store", "/snap")
+"""Programs, libraries and their settings."""
+KERNEL = ("/proc", "/sys/devices/system", "/sys/fs/cgroup", "/sys/kernel/mm")
+"""What runtimes ask the kernel: processors, memory, limits. Landlock bars the processes outside behind /proc."""
+DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+_MOST_ENTRIES = 20_000
+_LIST = landlock.READ_DIR
+_READ_ONLY = landlock.READ
+
+
+class TooManyEntries(Exception):
+    """More entries would have to be allowed one by one than is reasonable."""
+
+
+class Access(NamedTuple):
+    """The rights on each path. ``split`` are folders in which nothing new can be made, because of an exception in
+    them; ``writable`` are the folders that are writable as a whole or in parts.
+    """
+
+    rights: dict[str, int]
+    split: tuple[str, ...]
+    writable: tuple[str, ...]
+
+
+def plan_access(
+    config: SandboxConfig, own: Iterable[str], *, private: Iterable[str] = (), guarded: Iterable[str] = ()
+) -> Access:
+    """Return what a command may do now.
+
+    ``own`` are the command's own folders, ``private`` the files that only root may read, ``guarded`` the paths that
+    commands may read but not change.
+
+    Raises:
+        TooManyEntries: there are too many entries around the exceptions.
+    """
+    write = _READ_ONLY if config.read_only else landlock.WRITE
+    hidden = {os.path.realpath(place) for place in config.hidden}
+    exceptions = dict.fromkeys((*config.frozen, *guarded), _READ_ONLY)
+    exceptions |= dict.fromkeys(private, _LIST) | dict.fromkeys(hidden, 0)
+    rights: dict[str, int] = {}
+    split: list[str] = []
+    allowed = dict.fromkeys(map(os.path.realpath, (*SYSTEM, *KERNEL, *required_paths(config))), _READ_ONLY)
+    allowed |= dict.fromkeys(config.readable, _READ_ONLY) | dict.fromkeys(config.writable, write)
+    for place, right in {**allowed, config.workspace: write}.items():
+        for path, granted in _grants(place, right, exceptions, split):
+            rights[path] = rights.get(path, 0) | granted
+    rights |= dict.fromkeys(DEVICES, landlock.DEVICE)
+    rights |= dict.fromkeys(own, landlock.WRITE)
+    roots = () if config.read_only else (config.workspace, *config.writable)
+    return Access(rights, tuple(folder for folder in split if is_beneath(folder, config.workspace)), (*roots, *own))
+
+
+def _grants(place: str, right: int, exceptions: Mapping[str, int], split: list[str]) -> Iterator[tuple[str, int]]:
+    """Yield the paths to allow for ``place``, without the exceptions in it; ``split`` gets the divided folders."""
+    around = _folders_around(place, exceptions)
+    left = _MOST_ENTRIES
+    pending = [place]
+    while pending:
+        path = pending.pop()
+        if path in exceptions:
+            granted = right & exceptions[path]
+            if granted and not any(above != path and is_beneath(above, path) for above in exceptions):
+                yield path, granted
+            continue
+        if path not in around:
+            yield path, right
+            continue
+        split.append(path)
+        # Rights on a folder hold in all folders beneath it: where one is hidden, none above it can be listed.
+        if not around[path]:
+            yield path, right & _LIST
+        try:
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    left -= 1
+                    if not entry.is_symlink():
+                        pending.append(entry.path)
+        except OSError:
+            continue
+        if left < 0:
+            raise TooManyEntries(path)
+
+
+def _folders_around(place: str, exceptions: Mapping[str, int]) -> dict[str, bool]:
+    """Return the folders between ``place`` and the exceptions in it, with whether one of these is a hidden folder."""
+    around: dict[str, bool] = {}
+    for path, right in exceptions.items():
+        if path == place or not is_beneath(path, place):
+            continue
+        hides_folder = not right & _LIST and _is_folder(path)
+        above = path
+        while above != place:
+            above = os.path.dirname(above)  # noqa: PTH120
+            around[above] = around.get(above, False) or hides_folder
+    return around
+
+
+def _is_folder(path: str) -> bool:
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except OSError:
+        return False
