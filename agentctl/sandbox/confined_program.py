@@ -3,8 +3,8 @@
 It runs as ``python -I -S confined_program.py PID agentctl-guard``, where PID is agentctl's, with its end of a socket
 as stdin, and serves one command after the other: starting Python takes longer than most commands. Each command is
 started by a new thread, which first takes its own rights away: credentials, Landlock's domain and the seccomp filter
-belong to a thread and are inherited by what it starts. No code runs between fork and exec, and the main thread, which no command can
-signal, keeps its rights to end all of them. The rest is as in ``guard_program``.
+belong to a thread and are inherited by what it starts. No code runs between fork and exec, and the main thread, which
+no command can signal, keeps its rights to end all of them. The rest is as in ``guard_program``.
 
 Each request is marshalled (``Request``) and brings three open files: the command's stdout and stderr, and its ruleset
 of Landlock. The answers are lines: ``started PID KEYRING`` with the listener of its seccomp filter, ``failed ERRNO``,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agentctl.core.errors import SandboxUnavailable, ToolError
+from agentctl.sandbox.denied_paths import DeniedPaths
 from agentctl.sandbox.import_path import import_folders, is_importable
 from agentctl.sandbox.landlock import SCOPES_SINCE, find_abi
 from agentctl.sandbox.landlock_sandbox import Landlock
@@ -159,7 +160,7 @@ async def test_landlock(config: SandboxConfig, machine: str, abi: int) -> tuple[
 
 
 def build_landlock(
-    config: SandboxConfig, machine: str, abi: int, *, files: Path | None = None, denied: object = None
+    config: SandboxConfig, machine: str, abi: int, *, files: Path | None = None, denied: DeniedPaths | None = None
 ) -> Landlock:
     """Return the sandbox of a run."""
     is_root = os.geteuid() == 0 and config.user is None
@@ -169,7 +170,7 @@ def build_landlock(
     imports = partial(is_importable, folders=folders) if folders else lambda _: False
     guarded = not config.read_only or config.why_read_only
     undo = WorkspaceUndo(config, files, imports=imports) if guarded else None
-    return Landlock(config, machine, abi, find_private=find_private, undo=undo, denied=denied)  # type: ignore[arg-type]
+    return Landlock(config, machine, abi, find_private=find_private, undo=undo, denied=denied)
 
 
 __all__ = ["build_landlock", "find_machine", "place_probe", "test_landlock"]

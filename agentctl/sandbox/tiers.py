@@ -7,6 +7,7 @@ A tier is added by one line of ``TIERS``. ``find`` looks whether the tier can be
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -127,9 +128,17 @@ def _build_bwrap(request: SandboxRequest, program: str, sockets: SocketFiles, fa
 
 
 def _find_landlock(request: SandboxRequest) -> Candidate:
-    raise SandboxUnavailable(
-        "this version of agentctl has no landlock sandbox yet", hint="sudo apt-get install bubblewrap"
-    )
+    from agentctl.sandbox.landlock_tier import build_landlock, find_machine, test_landlock  # noqa: PLC0415
+
+    machine, abi = find_machine()
+
+    async def test() -> ProbeFacts:
+        return ProbeFacts(missing=await test_landlock(request.config, machine, abi))
+
+    def build(_: ProbeFacts) -> Sandbox:
+        return build_landlock(request.config, machine, abi, files=request.files, denied=request.denied)
+
+    return Candidate((f"landlock {abi}", *identity_of(sys.executable), *identity_of("/bin/sh")), test, build)
 
 
 TIERS = (SandboxTier("bwrap", _find_bwrap), SandboxTier("landlock", _find_landlock))
