@@ -28,14 +28,15 @@ _CLOSE_ON_EXEC = 0x40000000  # MSG_CMSG_CLOEXEC
 _NAME = "agentctl-guard"
 _NUMBERS = {
     "x86_64": {"capset": 126, "prctl": 157, "setgroups": 116, "setresuid": 117, "setresgid": 119, "seccomp": 317}
-    | {"keyctl": 250},
+    | {"keyctl": 250, "socket": 41},
     "aarch64": {"capset": 91, "prctl": 167, "setgroups": 159, "setresuid": 147, "setresgid": 149, "seccomp": 277}
-    | {"keyctl": 219},
+    | {"keyctl": 219, "socket": 198},
 }
 
 
 class Confinement(NamedTuple):
-    """What a command may do: an open ruleset of Landlock, a seccomp filter, and the user to become (None: stay).
+    """What a command may do: an open ruleset of Landlock, a seccomp filter that allows the ``network`` or not, and the
+    user to become (None: stay).
 
     ``notified`` gets the filter's listener; whoever has it answers the calls that the filter passes on, and closes it.
     """
@@ -45,6 +46,7 @@ class Confinement(NamedTuple):
     filter: bytes
     user: tuple[int, int] | None
     notified: Callable[[int], object]
+    network: bool = False
 
 
 class ConfinedGuard:
@@ -173,7 +175,13 @@ class ConfinedGuard:
         if any(b"\0" in word for word in (*words, *pairs, *pairs.values())):
             raise ValueError("embedded null byte")
         uid, gid = (-1, -1) if given.user is None else given.user
-        numbers = {**_NUMBERS[given.machine], "uid": uid, "gid": gid, "filter": given.filter}
+        numbers = {
+            **_NUMBERS[given.machine],
+            "uid": uid,
+            "gid": gid,
+            "filter": given.filter,
+            "network": int(given.network),
+        }
         folder = os.fsencode("/" if cwd is None else cwd)
         return marshal.dumps((words, pairs, folder, numbers, [os.fsencode(word) for word in self.afterwards]))
 

@@ -44,6 +44,7 @@ _CAPABILITY_HEADER = b"\x22\x05\x08\x20\0\0\0\0"  # version 3, this thread
 _SET_MODE_FILTER, _NEW_LISTENER, _WAIT_KILLABLE = 1, 1 << 3, 1 << 5
 _RESTRICT_SELF = 446
 _EINVAL = 22
+_AF_UNIX, _AF_INET, _STREAM, _DATAGRAM = 1, 2, 1 | 0o2000000, 2 | 0o2000000  # closed on exec
 
 
 class _Long(_SimpleCData):  # type: ignore[type-arg]
@@ -56,7 +57,9 @@ class _Function(CFuncPtr):
 
 
 Confinement = dict[str, "int | bytes"]
-"""``filter``, the numbers of system calls by their names, and ``uid`` and ``gid`` to become, -1 to keep them."""
+"""``filter``, the numbers of system calls by their names, ``uid`` and ``gid`` to become (-1 to keep them), and whether
+the command gets the ``network``.
+"""
 Request = tuple[list[bytes], dict[bytes, bytes], bytes, Confinement, list[bytes]]
 """argv, environment, working folder, confinement, and the argv of the program to become after agentctl's death."""
 
@@ -215,6 +218,11 @@ class _Started:
             if self.listener >= 0 or get_errno() != _EINVAL:
                 break
         self._need(self.listener)
+        kinds = [(_AF_UNIX, _STREAM), (_AF_UNIX, _DATAGRAM)]
+        kinds += [] if number["network"] else [(_AF_INET, _STREAM), (_AF_INET, _DATAGRAM)]
+        for family, kind in kinds:  # whatever kernel or emulation this is: a filter that does not hold is none
+            if self._call(number["socket"], family, kind, 0) >= 0:
+                raise OSError(_EINVAL, "not confined")
 
     def _call(self, number: int, *arguments: int | bytes) -> int:
         passed = tuple(_Long(value) if isinstance(value, int) else value or None for value in arguments)

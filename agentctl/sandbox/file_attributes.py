@@ -34,7 +34,7 @@ _LONGEST_PATH = 4096
 _PAGE = 4096
 _OWN_ENTRY = re.compile(r"/+proc/+(?:self|thread-self)(?=/|$)")
 _OWN_FILES = re.compile(r"/+dev/+fd(?=/)")
-_SETFSUID = {"x86_64": (122, 123), "aarch64": (151, 152)}  # and setfsgid
+_BECOME = {"x86_64": (116, 123, 122), "aarch64": (159, 152, 151)}  # setgroups, setfsgid, setfsuid: of one thread
 _CAPSET = {"x86_64": 126, "aarch64": 91}
 _CAPABILITY_HEADER = struct.pack("=Ii", 0x2008_0522, 0)
 
@@ -99,7 +99,8 @@ class AttributeChanges:
     def _drop_privileges(self) -> None:
         """Take from this thread what a command does not have."""
         if self._user is not None:
-            setfsuid, setfsgid = _SETFSUID[self._machine]
+            setgroups, setfsgid, setfsuid = _BECOME[self._machine]
+            call(setgroups, 0, None)
             call(setfsgid, self._user[1])
             call(setfsuid, self._user[0])
         call(_CAPSET[self._machine], _CAPABILITY_HEADER, bytes(24))

@@ -1,9 +1,10 @@
 """Filter the system calls of a command in the Landlock tier, where no namespace and no read-only mount helps.
 
 Beside what ``system_calls`` forbids in every sandbox: all sockets but connected pairs, namespaces, IPC of System V and
-POSIX message queues, the limits and priorities of other processes, extended attributes, and the ioctls that change a
-file that is only open for reading. Changes of modes, owners and times, which Landlock does not see, are passed to
-agentctl (``file_attributes``), which makes those that are allowed.
+POSIX message queues, the limits and priorities of other processes, extended attributes, all ioctls but those of
+terminals, sockets and copies, files that run with their owner's rights, and every system call that is newer than this
+list. Changes of modes, owners and times, which Landlock does not see, are passed to agentctl (``file_attributes``),
+which makes those that are allowed.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ from agentctl.sandbox.system_calls import (
     MACHINE_AT,
     MACHINES,
     NUMBER_AT,
-    OTHER_ABI,
     SOCK_PACKET,
     SOCK_TYPE,
     TIOCLINUX,
@@ -38,7 +38,9 @@ _NOTIFY = 0x7FC0_0000
 _NEW_NAMESPACES = 0x7E02_0000  # every CLONE_NEW* flag that clone takes
 _PRIO_USER = 2
 _IOPRIO_USER = 3
-_O_ACCMODE, _O_TRUNC = 0o3, 0o1000
+_O_ACCMODE, _O_TRUNC, _O_CREAT_OR_TMPFILE = 0o3, 0o1000, 0o2000_0100
+_OWNERS_RIGHTS = 0o6000  # setuid, setgid
+_FIRST_UNKNOWN = 470  # Linux 6.17 has 469 as its last; the calls of x32 have far higher numbers
 _KIND_OF_IOCTL = 0xFF00
 
 #: Passed to agentctl: changes of what Landlock does not see.
@@ -54,17 +56,17 @@ _NO_ATTRIBUTES = {
     "x86_64": (188, 189, 190, 197, 198, 199, 463, 466),
     "aarch64": (5, 6, 7, 14, 15, 16, 463, 466),
 }
-#: ENOSYS: programs fall back to calls that are passed on (fchmodat2), or do without.
+#: ENOSYS: programs fall back to calls that are judged (fchmodat2, openat2), or do without.
 _FALL_BACK = {
     "x86_64": (
         *(29, 30, 31, 64, 65, 66, 67, 68, 69, 70, 71, 220),  # shm*, sem*, msg*
         *(240, 241, 242, 243, 244, 245),  # mq_*
-        *(452, 469),  # fchmodat2, file_setattr
+        *(437, 452, 469),  # openat2, fchmodat2, file_setattr
     ),
     "aarch64": (
         *(186, 187, 188, 189, 190, 191, 192, 193, 194, 195, 196, 197),
         *(180, 181, 182, 183, 184, 185),
-        *(452, 469),
+        *(437, 452, 469),
     ),
 }
 #: Calls whose first argument is a process: only 0, the caller itself.
@@ -77,15 +79,19 @@ _OF_A_PROCESS = {
 _PRIORITIES = {"x86_64": {"setpriority": 141, "ioprio_set": 251}, "aarch64": {"setpriority": 140, "ioprio_set": 30}}
 #: Calls on sockets that a connected pair does not need.
 _NETWORKING = {"x86_64": (42, 49, 50), "aarch64": (203, 200, 201)}  # connect, bind, listen
-_OPENING = {
-    "x86_64": {"open": 2, "openat": 257, "openat2": 437, "truncate": 76},
-    "aarch64": {"openat": 56, "openat2": 437, "truncate": 45},
+#: Calls that make files: the positions of the flags, if there are any, and of the mode.
+_MAKING = {
+    "x86_64": {"open": (2, 1, 2), "openat": (257, 2, 3), "creat": (85, None, 1), "mknod": (133, None, 1)}
+    | {"mknodat": (259, None, 2)},
+    "aarch64": {"openat": (56, 2, 3), "mknodat": (33, None, 2)},
 }
+_TRUNCATE = {"x86_64": 76, "aarch64": 45}
 
-_CLONING = (0x4004_9409, 0x4020_940D, 0xC018_9436)  # FICLONE, FICLONERANGE, FIDEDUPERANGE: the target is open to write
-_READING_IOCTLS = (0x8008_6601, 0xC020_660B, 0x801C_581F)  # FS_IOC_GETFLAGS, FS_IOC_FIEMAP, FS_IOC_FSGETXATTR
-_SETTING_IOCTLS = (0x4008_7602, 0x4004_7211)  # FS_IOC_SETVERSION, FAT_IOCTL_SET_ATTRIBUTES
-_KINDS_OF_FILE_SYSTEMS = (0x9400, 0x6600, 0x5800, 0xF500, 0xCF00)  # Btrfs, ext4 and common ones, XFS, F2FS, SMB
+_IOCTLS = (
+    *(0x4004_9409, 0x4020_940D, 0xC018_9436),  # FICLONE, FICLONERANGE, FIDEDUPERANGE: the target is open to write
+    *(0x8008_6601, 0xC020_660B, 0x801C_581F, 2),  # FS_IOC_GETFLAGS, FS_IOC_FIEMAP, FS_IOC_FSGETXATTR, FIGETBSZ
+)
+_KINDS_OF_IOCTLS = (0x5400, 0x8900)  # terminals, pipes and FIONBIO; sockets
 
 
 @cache
@@ -100,7 +106,7 @@ def landlock_filter(machine: str, *, network: bool, has_truncate: bool = True) -
     code.load(MACHINE_AT)
     code.jump(EQUAL, audit, otherwise="kill")
     code.load(NUMBER_AT)
-    code.jump(AT_LEAST, OTHER_ABI, then="absent")
+    code.jump(AT_LEAST, _FIRST_UNKNOWN, then="absent")
     for number in ATTRIBUTE_CALLS[machine].values():
         code.jump(EQUAL, number, then="notify")
     for name in ("socket", "socketpair", "ioctl", "clone"):
@@ -109,8 +115,10 @@ def landlock_filter(machine: str, *, network: bool, has_truncate: bool = True) -
         code.jump(EQUAL, number, then=name)
     for number in _OF_A_PROCESS[machine].values():
         code.jump(EQUAL, number, then="process")
+    for name, (number, _, _) in _MAKING[machine].items():
+        code.jump(EQUAL, number, then=name)
     if not has_truncate:
-        _judge_truncation(code, machine)
+        code.jump(EQUAL, _TRUNCATE[machine], then="forbidden")
     forbidden = [numbers[name] for name in (*FORBIDDEN, "unshare") if name in numbers]
     for answer, refused in (
         ("absent", [*(numbers[name] for name in (*ABSENT, "clone3")), *_FALL_BACK[machine]]),
@@ -121,11 +129,13 @@ def landlock_filter(machine: str, *, network: bool, has_truncate: bool = True) -
             code.jump(EQUAL, number, then=answer)
     code.answer("allowed", ALLOW)
     _judge_arguments(code, network=network)
+    _judge_modes(code, machine, has_truncate=has_truncate)
     code.answer("allow", ALLOW)
     code.answer("notify", _NOTIFY)
     code.answer("forbidden", ERRNO | errno.EPERM)
     code.answer("no family", ERRNO | errno.EAFNOSUPPORT)
     code.answer("no attributes", ERRNO | errno.EOPNOTSUPP)
+    code.answer("no ioctl", ERRNO | errno.ENOTTY)
     code.answer("absent", ERRNO | errno.ENOSYS)
     code.answer("kill", KILL)
     return code.assemble()
@@ -164,24 +174,28 @@ def _judge_arguments(code: Assembler, *, network: bool) -> None:
         code.jump(EQUAL, 0, then="allow", otherwise="forbidden")
     code.label("ioctl")
     load_argument(code, 1)
-    for request in (TIOCSTI, TIOCLINUX, *_SETTING_IOCTLS):
+    for request in (TIOCSTI, TIOCLINUX):
         code.jump(EQUAL, request, then="forbidden")
-    for request in (*_CLONING, *_READING_IOCTLS):
+    for request in _IOCTLS:
         code.jump(EQUAL, request, then="allow")
     code.add(AND, _KIND_OF_IOCTL)
-    for kind in _KINDS_OF_FILE_SYSTEMS:
-        code.jump(EQUAL, kind, then="forbidden")
+    terminals, sockets = _KINDS_OF_IOCTLS
+    code.jump(EQUAL, terminals, then="allow")
+    code.jump(EQUAL, sockets, then="allow", otherwise="no ioctl")
 
 
-def _judge_truncation(code: Assembler, machine: str) -> None:
-    """Forbid truncate, and to open a file for reading with O_TRUNC; a filter cannot see the flags of openat2."""
-    opening = _OPENING[machine]
-    code.jump(EQUAL, opening["truncate"], then="forbidden")
-    code.jump(EQUAL, opening["openat2"], then="absent")
-    for name, position in (("open", 1), ("openat", 2)):
-        if name in opening:
-            code.jump(EQUAL, opening[name], otherwise=f"not {name}")
-            load_argument(code, position)
-            code.jump(ANY_OF, _O_TRUNC, otherwise="allow")
-            code.jump(ANY_OF, _O_ACCMODE, then="allow", otherwise="forbidden")
-            code.label(f"not {name}")
+def _judge_modes(code: Assembler, machine: str, *, has_truncate: bool) -> None:
+    """Forbid files that run with their owner's rights, and without ``has_truncate`` to cut off a file that is open for
+    reading; what Landlock itself forbids stays forbidden.
+    """
+    for name, (_, flags, mode) in _MAKING[machine].items():
+        code.label(name)
+        if flags is not None:
+            load_argument(code, flags)
+            if not has_truncate:
+                code.jump(ANY_OF, _O_TRUNC, otherwise=f"{name} whole")
+                code.jump(ANY_OF, _O_ACCMODE, otherwise="forbidden")
+                code.label(f"{name} whole")
+            code.jump(ANY_OF, _O_CREAT_OR_TMPFILE, otherwise="allow")
+        load_argument(code, mode)
+        code.jump(ANY_OF, _OWNERS_RIGHTS, then="forbidden", otherwise="allow")

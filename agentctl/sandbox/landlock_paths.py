@@ -8,9 +8,12 @@ entry, and nothing new can be made directly in it.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from agentctl.sandbox import landlock
@@ -22,6 +25,7 @@ SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc"
 KERNEL = ("/proc", "/sys/devices/system", "/sys/fs/cgroup", "/sys/kernel/mm")
 """What runtimes ask the kernel: processors, memory, limits. Landlock bars the processes outside behind /proc."""
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+_TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - the folders made in them are new and private
 _MOST_ENTRIES = 20_000
 _LIST = landlock.READ_DIR
 _READ_ONLY = landlock.READ
@@ -67,6 +71,19 @@ def plan_access(
     rights |= dict.fromkeys(own, landlock.WRITE)
     roots = () if config.read_only else (config.workspace, *config.writable)
     return Access(rights, tuple(folder for folder in split if is_beneath(folder, config.workspace)), (*roots, *own))
+
+
+def temporary_above(config: SandboxConfig) -> Path:
+    """Return a temporary folder that no command may write to: it holds the commands' own folders, and the copies.
+
+    Raises:
+        OSError: there is none.
+    """
+    for place in map(os.path.realpath, (tempfile.gettempdir(), *_TEMPORARY)):
+        is_theirs = any(is_beneath(place, folder) for folder in (config.workspace, *config.writable))
+        if not is_theirs and os.access(place, os.W_OK | os.X_OK):
+            return Path(place)
+    raise OSError(errno.EACCES, "no temporary folder outside the workspace can be written to")
 
 
 def _grants(place: str, right: int, exceptions: Mapping[str, int], split: list[str]) -> Iterator[tuple[str, int]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -25,7 +24,7 @@ from agentctl.sandbox.git_folder import OwnFolder, remove_tree
 from agentctl.sandbox.import_path import own_program
 from agentctl.sandbox.landlock import SCOPES_SINCE, TRUNCATE_SINCE, make_ruleset
 from agentctl.sandbox.landlock_calls import landlock_filter
-from agentctl.sandbox.landlock_paths import Access, TooManyEntries, plan_access
+from agentctl.sandbox.landlock_paths import Access, TooManyEntries, plan_access, temporary_above
 from agentctl.sandbox.mount_plan import SandboxConfig
 from agentctl.sandbox.process import child_environment, run_process
 from agentctl.sandbox.process_tree import run_aside
@@ -178,10 +177,9 @@ class Landlock:
             except OSError as error:
                 reason = (error.strerror or str(error)).lower()
                 raise ToolError(f"the sandbox could not be set up: {reason}") from error
-            calls = landlock_filter(
-                self._machine, network=self._config.network, has_truncate=self._abi >= TRUNCATE_SINCE
-            )
-            guard.confine(Confinement(self._machine, ruleset, calls, self._config.user, changes.begin))
+            network, user = self._config.network, self._config.user
+            calls = landlock_filter(self._machine, network=network, has_truncate=self._abi >= TRUNCATE_SINCE)
+            guard.confine(Confinement(self._machine, ruleset, calls, user, changes.begin, network))
             data_kib = "" if group.has_memory else str(data_bound(self._most_memory) // 1024)
             processes = MOST_PROCESSES if group.has_processes else _count_tasks(self._config) + MOST_PROCESSES
             guard.afterwards = () if self._undo is None else self._undo.after_death
@@ -258,7 +256,7 @@ class Landlock:
     def _new_folder(self) -> str:
         """Return a new folder with a home and a temporary folder for one command."""
         if self._own is None:
-            self._own = OwnFolder(Path(os.path.realpath(tempfile.gettempdir())), None, prefix=_PREFIX)
+            self._own = OwnFolder(temporary_above(self._config), None, prefix=_PREFIX)
             self._open.callback(self._own.remove)
             os.chmod(self._own.path, 0o711)  # noqa: PTH101, S103 - a command of another user passes through
         self._count += 1

@@ -17,6 +17,7 @@ from agentctl.core.errors import SandboxUnavailable, ToolError
 from agentctl.sandbox.denied_paths import DeniedPaths
 from agentctl.sandbox.import_path import import_folders, is_importable
 from agentctl.sandbox.landlock import SCOPES_SINCE, find_abi
+from agentctl.sandbox.landlock_paths import temporary_above
 from agentctl.sandbox.landlock_sandbox import Landlock
 from agentctl.sandbox.mount_plan import SandboxConfig
 from agentctl.sandbox.private_files import PrivateFiles
@@ -99,7 +100,7 @@ def place_probe(config: SandboxConfig, abi: int) -> Iterator[Probe]:
     Raises:
         OSError: the folder for it cannot be made.
     """
-    with tempfile.TemporaryDirectory(prefix="agentctl-probe-") as folder:
+    with tempfile.TemporaryDirectory(prefix="agentctl-probe-", dir=temporary_above(config)) as folder:
         secret = Path(folder, "secret")
         secret.write_text("not for you\n", encoding="utf-8")
         for place, mode in ((folder, 0o755), (secret, 0o644)):

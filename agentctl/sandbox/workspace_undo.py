@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -23,6 +22,7 @@ from agentctl.sandbox.git_files import GIT, may_be_kept
 from agentctl.sandbox.git_folder import OwnFolder, is_litter, remove_unheld
 from agentctl.sandbox.git_scratch import MOST_KEPT_BYTES, NEVER_REMOVED, join_names, unfinished_operations
 from agentctl.sandbox.import_path import child_imports
+from agentctl.sandbox.landlock_paths import temporary_above
 from agentctl.sandbox.mount_plan import SandboxConfig
 from agentctl.sandbox.mount_table import is_beneath
 from agentctl.sandbox.protected_files import ProtectedFiles, TooMuchToKeep
@@ -80,8 +80,7 @@ class WorkspaceUndo:
         self._configured |= link_targets(self._workspace, self._before.values())
         self._before |= self._look_at_configured()
         if self._own is None or self._protected is None:
-            above = Path(os.path.realpath(tempfile.gettempdir()))
-            self._own = OwnFolder(above, None, prefix=_PREFIX, rescue=recover)
+            self._own = OwnFolder(temporary_above(self._config), None, prefix=_PREFIX, rescue=recover)
             self._protected = ProtectedFiles(self._workspace, self._own.path)
         self.why_read_only = why_unprotectable(self._workspace) or ""
         try:

@@ -1,0 +1,152 @@
+"""What a command cannot do in the Landlock tier, as root, for a workspace of another user, and as an ordinary user."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentctl.sandbox.system_calls import MACHINES
+from tests.integration.sandbox.conftest import NOBODY, REPOSITORY
+from tests.support import fork_server, machine
+
+BREACHES = Path(__file__).with_name("breaches.py")
+#: Those that the filter itself does not name.
+CALLS = {
+    "x86_64": {"ptrace": 101, "shmget": 29, "mq_open": 240},
+    "aarch64": {"ptrace": 117, "shmget": 194, "mq_open": 180},
+}
+NEW_CALLS = {"clone3": 435, "openat2": 437, "fchmodat2": 452, "file_setattr": 469, "next": 470}
+SIGNALS = ("signal", "signal by a descriptor", "signal its guard")
+#: "owner": agentctl is root, and the workspace belongs to another user.
+USERS = ("self", "owner", "nobody") if os.geteuid() == 0 else ("self",)
+
+
+@dataclass(slots=True)
+class Tier:
+    """Runs commands in the tier around ``workspace``, in a process of its own, which is of the user ``uid``."""
+
+    workspace: Path
+    uid: int
+    owner: int | None = None
+    environ: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def user(self) -> int:
+        """Who the commands are."""
+        return self.uid if self.owner is None else self.owner
+
+    def __call__(self, *commands: str, **options: Any) -> list[dict[str, Any]]:  # noqa: ANN401
+        asked = {"uid": self.uid, "workspace": str(self.workspace), "commands": commands, **options}
+        asked |= {} if self.owner is None else {"owner": (self.owner, self.owner)}
+        argv = [sys.executable, "-m", "tests.integration.sandbox.landlock_worker", json.dumps(asked)]
+        environ = {**os.environ, **fork_server.ENVIRON, **self.environ}
+        if fork_server.can_fork(argv[1:], environ):
+            done = fork_server.run(argv[1:], cwd=REPOSITORY, env=environ, text=True, timeout=120)
+        else:
+            done = subprocess.run(argv, cwd=REPOSITORY, env=environ, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        answers: list[dict[str, Any]] = json.loads(done.stdout)
+        return answers
+
+
+def make_tier(config: Path, who: str) -> Tier:
+    machine.need("Landlock")
+    workspace = config / "work"
+    workspace.mkdir()
+    tier = Tier(workspace, NOBODY if who == "nobody" else os.geteuid(), NOBODY if who == "owner" else None)
+    os.chown(workspace, tier.user, tier.user)
+    return tier
+
+
+@pytest.fixture(params=USERS)
+def tier(request: pytest.FixtureRequest, config: Path) -> Tier:
+    return make_tier(config, request.param)
+
+
+@pytest.fixture
+def mine(config: Path) -> Tier:
+    """As the one who runs the tests only: where it makes no difference who it is."""
+    return make_tier(config, "self")
+
+
+@pytest.fixture
+def outside(tier: Tier, config: Path) -> Path:
+    """A folder of the commands' own user, which nothing but the sandbox protects."""
+    folder = config / "outside"
+    (folder / "folder").mkdir(parents=True)
+    (folder / "file").write_text("secret")
+    shutil.copy("/bin/true", folder / "program")
+    for place in (folder, *folder.iterdir()):
+        os.chown(place, tier.user, tier.user)
+        place.chmod(0o644 if place.name == "file" else 0o755)
+    return folder
+
+
+def state_of(folder: Path) -> dict[str, tuple[Any, ...]]:
+    """Return all that a command could change, but for the time of the last access."""
+    found = {}
+    for place in (folder, *sorted(folder.rglob("*"))):
+        status = place.lstat()
+        content = place.read_bytes() if place.is_file() else b""
+        found[str(place)] = (status.st_mode, status.st_uid, status.st_gid, status.st_mtime_ns, status.st_nlink, content)
+    return found
+
+
+@pytest.fixture
+def listeners(tier: Tier, outside: Path) -> Iterator[dict[str, Any]]:
+    """Sockets that everyone outside can reach: by a path, an abstract name, TCP and UDP; none may be called."""
+    with (
+        closing(socket.socket(socket.AF_UNIX)) as named,
+        closing(socket.socket(socket.AF_UNIX)) as abstract,
+        closing(socket.create_server(("127.0.0.1", 0))) as tcp,
+        closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as udp,
+    ):
+        named.bind(str(outside / "socket"))
+        (outside / "socket").chmod(0o777)
+        name = f"agentctl-test-{os.getpid()}"
+        abstract.bind(f"\0{name}")
+        udp.bind(tcp.getsockname())
+        for ear in (named, abstract):
+            ear.listen()
+        yield {"abstract": name, "port": tcp.getsockname()[1]}
+        for ear in (named, abstract, tcp):
+            ear.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                ear.accept()
+
+
+def break_out(tier: Tier, outside: Path, listeners: dict[str, Any], **options: Any) -> dict[str, Any]:  # noqa: ANN401
+    name = os.uname().machine
+    numbers = {**MACHINES[name].numbers, **CALLS[name], **NEW_CALLS}
+    facts = json.dumps({"outside": str(outside), "agentctl": "@AGENTCTL@", "numbers": numbers, **listeners})
+    (tier.workspace / "breaches.py").write_text(BREACHES.read_text())
+    (answer,) = tier(f"/usr/bin/python3 breaches.py '{facts}'", **options)
+    assert (answer["exit_code"], answer["stderr"]) == (0, "")
+    found: dict[str, Any] = json.loads(answer["stdout"])
+    return found
+
+
+@pytest.mark.parametrize("abi", [None, 2], ids=["this kernel", "Linux 5.19"])
+def test_no_attempt_to_break_out_succeeds(
+    tier: Tier, outside: Path, listeners: dict[str, Any], abi: int | None
+) -> None:
+    before = state_of(outside)
+    found = break_out(tier, outside, listeners, abi=abi)
+    succeeded = [name for name, answer in found["breaches"].items() if answer == "ok"]
+    expected = [] if abi is None else list(SIGNALS)
+    assert [name for name in succeeded if name not in expected] == []
+    assert state_of(outside) == before
+    truncated = "ok" if abi is None else "EPERM"
+    work = {"everyday work": "ok", "chmod of a missing file": "ENOENT", "truncate by name": truncated}
+    assert found["work"] == work
