@@ -134,12 +134,19 @@ def remove_tree(folder: str) -> None:
     try:
         shutil.rmtree(folder, ignore_errors=True)
         if os.path.lexists(folder):  # a folder in it that its owner may not enter
-            for inner, _, _ in os.walk(folder):
-                with suppress(OSError):
-                    os.chmod(inner, 0o700)  # noqa: PTH101
+            _open_up(folder)
+            for inner, folders, _ in os.walk(folder):  # a folder is listed before it is entered
+                for name in folders:
+                    _open_up(f"{inner}/{name}")
             shutil.rmtree(folder, ignore_errors=True)
     except RecursionError:  # removal is recursive, and a tree may be deeper than Python's stack
         subprocess.run(["/bin/rm", "-rf", "--", folder], stdin=subprocess.DEVNULL, capture_output=True, check=False)  # noqa: S603
+
+
+def _open_up(folder: str) -> None:
+    with suppress(OSError):
+        if not os.path.islink(folder):  # noqa: PTH114
+            os.chmod(folder, 0o700)  # noqa: PTH101
 
 
 class OwnFolder:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from agentctl.sandbox.select import NAMED_TIERS
 from tests.support import fork_server, machine
 from tests.support.processes import Trace, trace
 
@@ -91,6 +92,13 @@ def own(request: pytest.FixtureRequest, config: Path) -> Inside:
     workspace = config / "work"
     workspace.mkdir()
     return Inside(workspace, os.geteuid(), own_walk=request.node.get_closest_marker("own_walk") is not None)
+
+
+@pytest.fixture(params=NAMED_TIERS)
+def wanted(request: pytest.FixtureRequest) -> str:
+    """Each tier that is a sandbox: for the promises that all of them keep."""
+    machine.need({"bwrap": "sandbox", "landlock": "Landlock"}[request.param])
+    return str(request.param)
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""No command makes git run a program outside, neither afterwards nor while the command runs."""
+"""No command makes git run a program outside, afterwards and with bubblewrap also while the command runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from agentctl.protocols import Sandbox
 from agentctl.sandbox.bwrap import Bwrap
 from agentctl.sandbox.mount_plan import SandboxConfig
-from agentctl.sandbox.select import open_sandbox
+from agentctl.sandbox.select import SandboxMode, open_sandbox
 from agentctl.sandbox.self_test import find_bwrap, options_of
 from tests.integration.sandbox.git_ways import WAYS, Way
 
@@ -59,8 +59,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-async def attacked(way: Way, repository: Path, folder: Path, *, guarded: bool) -> bool:
-    """Return whether the way's program has run outside, in a workspace of its own."""
+async def attacked(way: Way, repository: Path, folder: Path, guarded: SandboxMode | None) -> bool:
+    """Return whether the way's program has run outside, in a workspace of its own; ``guarded`` is the tier."""
     mark, workspace = folder / "MARK", folder / "work"
     shutil.copytree(repository, workspace)
     environment = {
@@ -70,14 +70,18 @@ async def attacked(way: Way, repository: Path, folder: Path, *, guarded: bool) -
     }  # fmt: skip
     shell(way.before, workspace, environment)
     sandbox: Sandbox
-    if guarded:
-        sandbox = await open_sandbox("bwrap", workspace=workspace, network=False, read_only=False, files=folder / "run")
+    if guarded is not None:
+        sandbox = await open_sandbox(guarded, workspace=workspace, network=False, read_only=False, files=folder / "run")
     else:
         program = find_bwrap(str(workspace))
         sandbox = Bwrap(program, await options_of(program), SandboxConfig(str(workspace), str(workspace)))
-    with git_at_work(workspace, environment):
-        inside = f"MARK={mark}; C='{environment['C']}'; {way.command}; sleep 0.15"
+    inside = f"MARK={mark}; C='{environment['C']}'; {way.command}"
+    if guarded == "landlock":  # it protects nothing while the command runs, and says so
         result = await sandbox.run(inside, timeout=30)
+    else:
+        with git_at_work(workspace, environment):
+            result = await sandbox.run(f"{inside}; sleep 0.15", timeout=30)
+    sandbox.close()
     assert not result.timed_out
     during = mark.exists()
     assert not (guarded and during), "it ran while the command did"
@@ -85,15 +89,14 @@ async def attacked(way: Way, repository: Path, folder: Path, *, guarded: bool) -
     return mark.exists()
 
 
-@pytest.mark.needs("sandbox")
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 async def test_git_outside_runs_nothing_that_a_command_has_written(
-    way: Way, repository: Path, tmp_path: Path, is_full: bool
+    way: Way, repository: Path, tmp_path: Path, wanted: SandboxMode, is_full: bool
 ) -> None:
-    if way.works and is_full:
-        is_open = await attacked(way, repository, tmp_path / "unguarded", guarded=False)
+    if way.works and is_full and wanted == "bwrap":
+        is_open = await attacked(way, repository, tmp_path / "unguarded", None)
         assert is_open, "the way does not even work without a guard"
-    assert not await attacked(way, repository, tmp_path / "guarded", guarded=True)
+    assert not await attacked(way, repository, tmp_path / "guarded", wanted)
 
 
 def test_table_has_at_least_twenty_five_ways() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 
 from agentctl.core.errors import AgentctlError
-from agentctl.sandbox import bwrap, private_files, process, resource_limits, select, self_test  # noqa: F401 - before rights are given up
+from agentctl.sandbox import bwrap, landlock_tier, private_files, process, resource_limits, select, self_test  # noqa: F401 - before rights are given up
 from tests.support import machine_walk
 
 
