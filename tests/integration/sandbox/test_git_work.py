@@ -6,14 +6,14 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import anyio
 import pytest
 
 from agentctl.protocols import CommandResult
-from agentctl.sandbox.select import open_sandbox
+from agentctl.sandbox.select import SandboxMode, open_sandbox
 from tests.support import fork_server
 
 Run = Callable[[str], Awaitable[CommandResult]]
@@ -57,6 +57,18 @@ def workspace(repository: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+async def run_anywhere(workspace: Path, tmp_path: Path, wanted: SandboxMode) -> AsyncIterator[Run]:
+    """Run commands in each tier."""
+    sandbox = await open_sandbox(wanted, workspace=workspace, network=False, read_only=False, files=tmp_path / "run")
+
+    async def go(command: str) -> CommandResult:
+        return await sandbox.run(command, timeout=60)
+
+    yield go
+    sandbox.close()
+
+
+@pytest.fixture
 async def run(workspace: Path, tmp_path: Path) -> Run:
     sandbox = await open_sandbox("bwrap", workspace=workspace, network=False, read_only=False, files=tmp_path / "run")
     return lambda command: sandbox.run(command, timeout=60)
@@ -90,16 +102,17 @@ WORK = {
 }
 
 
-@pytest.mark.needs("sandbox")
 @pytest.mark.parametrize(("command", "question", "answer"), WORK.values(), ids=WORK)
-async def test_git_inside_works_as_outside(run: Run, workspace: Path, command: str, question: str, answer: str) -> None:
-    result = await run(command)
+async def test_git_inside_works_as_outside(
+    run_anywhere: Run, workspace: Path, command: str, question: str, answer: str
+) -> None:
+    result = await run_anywhere(command)
     assert (result.exit_code, result.notes) == (1 if "conflict" in question or "UU" in answer else 0, ())
     said = git(workspace, *question.split(" "))
     assert said == answer or (answer.endswith(": ") and said.startswith(answer))
     assert is_sound(workspace)
     assert [path.name for path in workspace.iterdir() if path.name.startswith(".")] == [".git"]
-    again = await run("git status --porcelain; git log -1 --format=%s")
+    again = await run_anywhere("git status --porcelain; git log -1 --format=%s")
     changed, last = git(workspace, "status", "--porcelain"), git(workspace, "log", "-1", "--format=%s")
     assert (again.stdout, again.notes) == (f"{changed}\n{last}\n" if changed else f"{last}\n", ())
 

@@ -34,21 +34,37 @@ def test_the_state_of_agentctl_cannot_be_seen_from_a_command(json_run: JsonRun) 
     assert "ledger" not in json_run.last_result.partition("stdout")[2]
 
 
-def test_shell_tool_without_a_sandbox_is_left_out_and_reported(
-    json_run: JsonRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PATH", NO_BWRAP)
+@pytest.fixture
+def unsandboxable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Work in the user's home, which no tier can protect; return the reason."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return f"the workspace {tmp_path} is your home folder"
+
+
+def test_shell_tool_without_a_sandbox_is_left_out_and_reported(json_run: JsonRun, unsandboxable: str) -> None:
     json_run.run([answer("nothing to do")], agents=(WITH_A_SHELL,))
     assert (json_run.code, json_run.document["left_out"], json_run.document["sandbox"]) == (0, ["run_shell"], None)
     assert json_run.offered == ["read_file"]
-    assert "run_shell is left out: bubblewrap (bwrap) is not installed (" in json_run.err
+    assert f"run_shell is left out: {unsandboxable}" in json_run.err
 
 
-def test_a_task_that_needs_what_is_left_out_is_exit_6(json_run: JsonRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", NO_BWRAP)
+def test_a_task_that_needs_what_is_left_out_is_exit_6(json_run: JsonRun, unsandboxable: str) -> None:
     json_run.run([call("run_shell", command="true"), answer("could not")], agents=(WITH_A_SHELL,))
     assert (json_run.code, json_run.document["status"]) == (6, "sandbox")
-    assert "bubblewrap (bwrap) is not installed" in json_run.last_result
+    assert unsandboxable in json_run.last_result
+
+
+@pytest.mark.needs("Landlock")
+def test_landlock_is_used_and_named_where_bubblewrap_is_missing(
+    json_run: JsonRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", NO_BWRAP)
+    script = [call("run_shell", command="echo hello >made; cat made /etc/shadow; echo x >/opt/x"), answer("done")]
+    json_run.run(script, *TOOLS)
+    assert (json_run.code, json_run.document["sandbox"], json_run.document["left_out"]) == (0, "landlock", [])
+    assert "the sandbox is landlock, because bubblewrap (bwrap) is not installed" in json_run.err
+    assert "stdout:\nhello\n" in json_run.last_result
+    assert ((tmp_path / "made").read_text(), Path("/opt/x").exists()) == ("hello\n", False)
 
 
 def test_a_sandbox_asked_for_by_name_or_a_tool_that_needs_it_is_exit_6(
