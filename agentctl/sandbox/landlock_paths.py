@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from agentctl.sandbox import landlock
 from agentctl.sandbox.mount_plan import SandboxConfig, required_paths
-from agentctl.sandbox.mount_table import is_beneath
+from agentctl.core.system_folders import is_beneath
 
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/nix/store", "/gnu/store", "/snap")
 """Programs, libraries and their settings."""

@@ -24,7 +24,7 @@ from agentctl.sandbox.git_scratch import MOST_KEPT_BYTES, NEVER_REMOVED, join_na
 from agentctl.sandbox.import_path import child_imports
 from agentctl.sandbox.landlock_paths import temporary_above
 from agentctl.sandbox.mount_plan import SandboxConfig
-from agentctl.sandbox.mount_table import is_beneath
+from agentctl.core.system_folders import is_beneath
 from agentctl.sandbox.protected_files import ProtectedFiles, TooMuchToKeep
 from agentctl.sandbox.quarantine import Quarantine
 from agentctl.sandbox.workspace_guard import NamedPath, configured_in, link_targets, why_unprotectable

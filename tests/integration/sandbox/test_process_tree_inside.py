@@ -53,9 +53,7 @@ def test_command_that_uses_up_all_processes_is_ended(trace: Trace, config: Path,
     assert (storm["timed_out"], after["stdout"], left) == (True, "on\n", [])
 
 
-async def test_background_processes_of_a_command_end_with_it(
-    trace: Trace, tmp_path: Path, wanted: SandboxMode
-) -> None:
+async def test_background_processes_of_a_command_end_with_it(trace: Trace, tmp_path: Path, wanted: SandboxMode) -> None:
     sandbox = await open_sandbox(wanted, workspace=tmp_path, network=False, read_only=False)
     for command in LEFT_BEHIND.values():
         result = await sandbox.run(named(f"{command}\necho started", trace), timeout=60)
