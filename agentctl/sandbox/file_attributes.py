@@ -21,9 +21,9 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from typing import NamedTuple, Self
 
+from agentctl.core.system_folders import is_beneath
 from agentctl.sandbox.landlock import call
 from agentctl.sandbox.landlock_calls import ATTRIBUTE_CALLS
-from agentctl.core.system_folders import is_beneath
 
 _NOTIFICATION, _RESPONSE = struct.Struct("=QIIiIQ6Q"), struct.Struct("=Qqii")
 _RECEIVE, _SEND, _IS_VALID = 0xC050_2100, 0xC018_2101, 0x4008_2102

@@ -16,9 +16,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from agentctl.core.system_folders import is_beneath
 from agentctl.sandbox import landlock
 from agentctl.sandbox.mount_plan import SandboxConfig, required_paths
-from agentctl.core.system_folders import is_beneath
 
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/nix/store", "/gnu/store", "/snap")
 """Programs, libraries and their settings."""

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from agentctl.core.autorun_files import AutorunFile
 from agentctl.core.results import FileNotice
+from agentctl.core.system_folders import is_beneath
 from agentctl.sandbox.folder_index import AutorunEntry, FolderIndex
 from agentctl.sandbox.git_files import GIT, may_be_kept
 from agentctl.sandbox.git_folder import OwnFolder, is_litter, remove_unheld
@@ -24,7 +25,6 @@ from agentctl.sandbox.git_scratch import MOST_KEPT_BYTES, NEVER_REMOVED, join_na
 from agentctl.sandbox.import_path import child_imports
 from agentctl.sandbox.landlock_paths import temporary_above
 from agentctl.sandbox.mount_plan import SandboxConfig
-from agentctl.core.system_folders import is_beneath
 from agentctl.sandbox.protected_files import ProtectedFiles, TooMuchToKeep
 from agentctl.sandbox.quarantine import Quarantine
 from agentctl.sandbox.workspace_guard import NamedPath, configured_in, link_targets, why_unprotectable

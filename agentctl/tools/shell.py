@@ -165,6 +165,9 @@ def _hints(said: str, sandbox: Sandbox) -> list[str]:
         hints.append(f"{only} can be written in here")
     if re.search("permission denied|operation not permitted", said, re.IGNORECASE):
         hints.append("commands have no privileges in here, and see nothing that is private to the user")
+        if sandbox.tier == "landlock":
+            only = "$HOME and $TMPDIR" if sandbox.read_only else "the workspace, $HOME and $TMPDIR"
+            hints.append(f"only {only} can be written in here, not /tmp")
     if "Resource temporarily unavailable" in said or "annot fork" in said:
         hints.append("the number of processes is limited in here")
     return hints

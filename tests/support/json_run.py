@@ -49,7 +49,9 @@ def assemble_with_agents(
             make_run_tools,
             make=partial(toolbox, workspace=workspace),
             permissions=plan.permissions,
-            open_sandbox=partial(open_sandbox, "auto", workspace=workspace, network=False, read_only=False),
+            open_sandbox=lambda warn: open_sandbox(
+                "auto", workspace=workspace, network=False, read_only=False, warn=warn
+            ),
         ),
         observers=observers,
         now=lambda: datetime.now(UTC),

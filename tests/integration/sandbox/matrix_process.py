@@ -18,7 +18,7 @@ from typing import Any
 import anyio
 
 from agentctl.__main__ import main
-from agentctl.sandbox import bwrap, private_files, self_test  # noqa: F401 - before rights are given up
+from agentctl.sandbox import bwrap, landlock_tier, private_files, self_test  # noqa: F401 - before rights are given up
 from agentctl.sandbox.select import open_sandbox
 from tests.integration.sandbox.behaviours import end_by
 from tests.support import machine_walk, scripted_cli

@@ -64,19 +64,26 @@ def test_landlock_is_used_and_named_where_bubblewrap_is_missing(
     assert (json_run.code, json_run.document["sandbox"], json_run.document["left_out"]) == (0, "landlock", [])
     assert "the sandbox is landlock, because bubblewrap (bwrap) is not installed" in json_run.err
     assert "stdout:\nhello\n" in json_run.last_result
+    assert "only the workspace, $HOME and $TMPDIR can be written in here, not /tmp" in json_run.last_result
     assert ((tmp_path / "made").read_text(), Path("/opt/x").exists()) == ("hello\n", False)
 
 
+@pytest.mark.parametrize("words", [("--sandbox", "bwrap"), ("--sandbox", "landlock"), TOOLS])
 def test_a_sandbox_asked_for_by_name_or_a_tool_that_needs_it_is_exit_6(
-    json_run: JsonRun, monkeypatch: pytest.MonkeyPatch
+    json_run: JsonRun, unsandboxable: str, words: tuple[str, ...]
 ) -> None:
+    json_run.run([answer("never said")], *words)
+    assert (json_run.code, json_run.document["status"]) == (6, "sandbox")
+    assert unsandboxable in json_run.document["error"]["message"]
+    assert "--sandbox none" in json_run.document["error"]["hint"]
+    assert json_run.provider.heard == []
+
+
+def test_bubblewrap_asked_for_by_name_is_not_replaced(json_run: JsonRun, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", NO_BWRAP)
-    for words in (("--sandbox", "bwrap"), TOOLS):
-        json_run.run([answer("never said")], *words)
-        assert (json_run.code, json_run.document["status"]) == (6, "sandbox")
-        assert "bubblewrap (bwrap) is not installed" in json_run.document["error"]["message"]
-        assert "--sandbox none" in json_run.document["error"]["hint"]
-        assert json_run.provider.heard == []
+    json_run.run([answer("never said")], "--sandbox", "bwrap")
+    assert (json_run.code, json_run.document["status"]) == (6, "sandbox")
+    assert "bubblewrap (bwrap) is not installed" in json_run.document["error"]["message"]
 
 
 def test_command_in_a_run_with_sandbox_none_is_denied_without_a_terminal(json_run: JsonRun, tmp_path: Path) -> None:
