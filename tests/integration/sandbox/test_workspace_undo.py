@@ -18,7 +18,7 @@ from tests.integration.sandbox.conftest import REPOSITORY, Trace
 from tests.integration.sandbox.parts import wait_until
 from tests.integration.sandbox.test_landlock import state_of
 
-pytestmark = pytest.mark.needs("landlock", "git")
+pytestmark = pytest.mark.needs("Landlock", "git")
 RUN = """
 import sys, anyio
 from pathlib import Path
