@@ -35,7 +35,7 @@ class TooManyEntries(Exception):
     """More entries would have to be allowed one by one than is reasonable."""
 
 
-class Access(NamedTuple):
+class PathAccess(NamedTuple):
     """The rights on each path. ``split`` are folders in which nothing new can be made, because of an exception in
     them; ``writable`` are the folders that are writable as a whole or in parts.
     """
@@ -47,7 +47,7 @@ class Access(NamedTuple):
 
 def plan_access(
     config: SandboxConfig, own: Iterable[str], *, private: Iterable[str] = (), guarded: Iterable[str] = ()
-) -> Access:
+) -> PathAccess:
     """Return what a command may do now.
 
     ``own`` are the command's own folders, ``private`` the files that only root may read, ``guarded`` the paths that
@@ -70,7 +70,7 @@ def plan_access(
     rights |= dict.fromkeys(DEVICES, landlock.DEVICE)
     rights |= dict.fromkeys(own, landlock.WRITE)
     roots = () if config.read_only else (config.workspace, *config.writable)
-    return Access(rights, tuple(folder for folder in split if is_beneath(folder, config.workspace)), (*roots, *own))
+    return PathAccess(rights, tuple(folder for folder in split if is_beneath(folder, config.workspace)), (*roots, *own))
 
 
 def temporary_above(config: SandboxConfig) -> Path:

@@ -24,7 +24,7 @@ from agentctl.sandbox.git_folder import OwnFolder, remove_tree
 from agentctl.sandbox.import_path import own_program
 from agentctl.sandbox.landlock import SCOPES_SINCE, TRUNCATE_SINCE, make_ruleset
 from agentctl.sandbox.landlock_calls import landlock_filter
-from agentctl.sandbox.landlock_paths import Access, TooManyEntries, plan_access, temporary_above
+from agentctl.sandbox.landlock_paths import PathAccess, TooManyEntries, plan_access, temporary_above
 from agentctl.sandbox.mount_plan import SandboxConfig
 from agentctl.sandbox.process import child_environment, run_process
 from agentctl.sandbox.process_tree import run_aside
@@ -63,7 +63,7 @@ class _Prepared(NamedTuple):
 
     folder: str
     mode: int
-    access: Access
+    access: PathAccess
     excluded: tuple[str, ...]
     look: Callable[[], str | None]
 
