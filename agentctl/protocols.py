@@ -14,7 +14,7 @@ from agentctl.core.events import Record
 from agentctl.core.limits import CostLimit, Parent
 from agentctl.core.messages import Completion, Delta, Message, Reported, Request, ToolCall, ToolSpec
 from agentctl.core.pricing import ModelFacts
-from agentctl.core.results import FileNotice
+from agentctl.core.results import FileNotice, TierFailure
 from agentctl.core.substitutes import Substitute
 from agentctl.core.targets import Subject
 
@@ -147,7 +147,8 @@ class RunTools(NamedTuple):
 
     ``left_out`` are the tools that are missing because no sandbox is available, with the reason. ``unreported``
     returns the notices of commands that were interrupted and so have no result, ``notes`` what else is to be said at
-    the end of the run. ``opening_notes`` are warnings about the sandbox, said once at the start.
+    the end of the run. ``opening_notes`` are warnings about the sandbox, said once at the start, and
+    ``sandbox_failures`` the stronger tiers that are not available here.
     """
 
     toolbox: OpenToolbox
@@ -156,6 +157,7 @@ class RunTools(NamedTuple):
     unreported: Callable[[], tuple[FileNotice, ...]] = tuple
     notes: Callable[[], tuple[str, ...]] = tuple
     opening_notes: tuple[str, ...] = ()
+    sandbox_failures: tuple[TierFailure, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:

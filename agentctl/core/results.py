@@ -81,6 +81,14 @@ class Takeover(NamedTuple):
     taken: str
 
 
+class TierFailure(NamedTuple):
+    """A tier of the sandbox that is not available here: why, and what to do about it."""
+
+    tier: str
+    reason: str
+    hint: str
+
+
 class FileNotice(NamedTuple):
     """A file of the workspace that a tool made or changed, and that another program runs or obeys later.
 
@@ -155,6 +163,7 @@ class RunResult:
     tools: tuple[ToolCount, ...] = ()
     denied: tuple[str, ...] = ()
     sandbox: str | None = None
+    sandbox_failures: tuple[TierFailure, ...] = ()
     left_out: tuple[str, ...] = ()
     error: ErrorInfo | None = None
     changed_files_run_later: tuple[FileNotice, ...] = ()

@@ -46,6 +46,11 @@ class Recorder:
         if failures:
             raise failures[0]
 
+    async def warn(self, texts: Sequence[str]) -> None:
+        """Emit a warning for each text."""
+        for text in texts:
+            await self.emit(Noted(text, "warning"))
+
     async def finish(self, result: RunResult) -> RunResult:
         """Pass the result to every observer, and return it.
 

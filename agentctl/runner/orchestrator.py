@@ -195,8 +195,7 @@ class Orchestrator:
                 client=client_of(self._provider),
             )
         )
-        for said in run_tools.warnings:
-            await run.recorder.emit(Noted(said, "warning"))
+        await run.recorder.warn(run_tools.warnings)
         for prepare in self._opening:
             await prepare()
         facts = self._provider.facts  # its window may be known by now
@@ -384,6 +383,7 @@ class Orchestrator:
             tools=outcome.tools,
             denied=outcome.denied,
             sandbox=run.run_tools.sandbox if run.run_tools else None,
+            sandbox_failures=run.run_tools.sandbox_failures if run.run_tools else (),
             left_out=tuple(run.run_tools.left_out) if run.run_tools else (),
             error=describe_error(error),
             changed_files_run_later=tuple(dict.fromkeys((*outcome.changed_files, *unreported))),

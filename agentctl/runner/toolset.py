@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from agentctl.core.errors import EngineUnavailable, SandboxUnavailable
+from agentctl.core.results import TierFailure
 from agentctl.permissions.decision import Permissions
 from agentctl.protocols import RunTools, Sandbox
 from agentctl.runner.orchestrator import FindContainers, ListContainers, MakeTools
@@ -25,6 +26,9 @@ NEED_SANDBOX = ("run_shell",)
 
 MakeToolbox = Callable[..., LazyToolbox]
 """``tools.toolbox.toolbox`` with every argument but ``names`` and ``sandbox``."""
+
+OpenSandbox = Callable[[Callable[[str], None], Callable[[TierFailure], None]], Awaitable[Sandbox]]
+"""``sandbox.select.open_sandbox`` with every argument but ``warn`` and ``refuse``."""
 
 
 def toolset_for(
@@ -124,7 +128,7 @@ async def make_run_tools(
     *,
     make: MakeToolbox,
     permissions: Permissions,
-    open_sandbox: Callable[[Callable[[str], None]], Awaitable[Sandbox]],
+    open_sandbox: OpenSandbox,
     require_sandbox: bool = False,
     sweep: bool = False,
 ) -> RunTools:
@@ -137,8 +141,9 @@ async def make_run_tools(
         SandboxUnavailable: ``require_sandbox`` is set (by its name), or the user named a tool that needs a sandbox.
     """
     said: list[str] = []
+    failures: list[TierFailure] = []
     if require_sandbox and ranked is None:
-        await open_sandbox(said.append)
+        await open_sandbox(said.append, failures.append)
     if ranked is None:
         return _run_tools(make(names=None), None, {}, sweep=sweep)
     left_out: dict[str, SandboxUnavailable] = {}
@@ -147,7 +152,7 @@ async def make_run_tools(
         name in NEED_SANDBOX for name in _first_usable(ranked, most, make(names=ranked), permissions)
     ):
         try:
-            sandbox = await open_sandbox(said.append)
+            sandbox = await open_sandbox(said.append, failures.append)
         except SandboxUnavailable as error:
             if require_sandbox or permissions.only is not None:
                 raise
@@ -157,7 +162,7 @@ async def make_run_tools(
     if sandbox is None:
         chosen = [name for name in chosen if name not in NEED_SANDBOX]
     tools = _run_tools(make(names=chosen, sandbox=sandbox), sandbox, left_out, sweep=sweep)
-    return tools._replace(opening_notes=tuple(said))
+    return tools._replace(opening_notes=tuple(said), sandbox_failures=tuple(failures))
 
 
 def _run_tools(
@@ -201,8 +206,11 @@ async def _open_sandbox(
     files: Path | None,
     denied: DeniedPaths | None,
     warn: Callable[[str], None],
+    refuse: Callable[[TierFailure], None],
 ) -> Sandbox:
-    """Return the sandbox that the settings ask for; ``warn`` receives what is to be said of it.
+    """Return the sandbox that the settings ask for.
+
+    ``warn`` receives what is to be said of it, ``refuse`` each stronger tier that is not available here.
 
     Raises:
         SandboxUnavailable: it is not available here.
@@ -225,6 +233,7 @@ async def _open_sandbox(
         denied=denied,
         state=settings.state_dir,
         warn=warn,
+        refuse=refuse,
     )
 
 

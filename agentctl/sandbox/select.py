@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from agentctl.core.errors import SandboxUnavailable
+from agentctl.core.results import TierFailure
 from agentctl.core.system_folders import is_beneath
 from agentctl.protocols import Sandbox
 from agentctl.sandbox.mount_plan import SandboxConfig, links_along, why_not_sandboxable
@@ -25,14 +26,6 @@ _UNSANDBOXED = "--sandbox none runs commands without a sandbox"
 _EXTERNAL = (
     "sandbox external: commands run unasked and without a sandbox, as this machine itself is one; they have its network"
 )
-
-
-class TierFailure(NamedTuple):
-    """A tier that is not available here: why, and a line to paste."""
-
-    tier: str
-    reason: str
-    hint: str
 
 
 class SandboxStatus(NamedTuple):
@@ -72,6 +65,7 @@ async def open_sandbox(
     denied: DeniedPaths | None = None,
     state: Path | None = None,
     warn: Callable[[str], None] = lambda _: None,
+    refuse: Callable[[TierFailure], None] = lambda _: None,
 ) -> Sandbox:
     """Return the sandbox to run commands in; ``hidden`` are files, folders and sockets to hide from them.
 
@@ -81,7 +75,7 @@ async def open_sandbox(
     ``denied`` finds the files that deny rules hide in the workspace, before each command. A sandbox is tested before it
     is returned: actions that must fail in it fail, and those that must work do. Tests that passed are kept in the
     folder ``state`` until the next boot. ``warn`` receives a sentence about a sandbox that is weaker than the strongest
-    one.
+    one, ``refuse`` each tier that is not available here.
 
     Raises:
         SandboxUnavailable: there is no sandbox here.
@@ -102,7 +96,11 @@ async def open_sandbox(
         tests = None if state is None else ProbeCache(state)
         found = await first_available(tiers_for(wanted, TIERS), SandboxRequest(config, files, denied), tests)
     except SandboxUnavailable as error:
+        for failure in error.failures if isinstance(error, NoTierAvailable) else ():
+            refuse(failure)
         raise SandboxUnavailable(error.message, hint=f"{error.hint}   or: {_UNSANDBOXED}") from error
+    for failure in found.failures:
+        refuse(failure)
     if found.failures:
         warn(f"the sandbox is {found.sandbox.tier}, because {_sentence(found.failures)} ({found.failures[0].hint})")
     return found.sandbox

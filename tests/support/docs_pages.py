@@ -15,6 +15,7 @@ from pathlib import Path
 from agentctl.cli.exit_codes import SENTENCES
 from agentctl.providers.builtin.lookup import Lookup
 from agentctl.providers.builtin.match import LOOKUPS
+from agentctl.sandbox.promises import NEEDS, PROMISES
 from agentctl.settings.declaration import SECTIONS, Declaration
 from agentctl.settings.names import DECLARED, ENV_NAMES, flag_name
 from agentctl.settings.show import ALSO_READ
@@ -155,7 +156,13 @@ def pages() -> Mapping[Path, str]:
         DOCS / "builtin.md": builtin_page(),
         DOCS / "exit-codes.md": exit_codes_page(),
     }
-    for name, table in (("budget", limits_table()), ("context", context_table()), ("formatting", schemas_table())):
+    tables = (
+        ("budget", limits_table()),
+        ("context", context_table()),
+        ("formatting", schemas_table()),
+        ("permissions-and-sandbox", promises_table()),
+    )
+    for name, table in tables:
         path = DOCS / f"{name}.md"
         found[path] = _with_table(path.read_text(encoding="utf-8"), table)
     return {**found, **schema_files()}
@@ -266,6 +273,12 @@ def schemas_table() -> str:
     """Return the table of the JSON documents' schemas."""
     rows = [(f"`{getattr(import_module(module), name)}`", what) for module, name, what in _SCHEMAS]
     return _table(("Schema", "Printed by"), rows)
+
+
+def promises_table() -> str:
+    """Return the table of the sandbox's tiers: what each needs, and which promises it keeps."""
+    rows = [(text, *(str(kept[tier]) for tier in NEEDS)) for text, kept in PROMISES.items()]
+    return _table(("A command", *(f"`{tier}`" for tier in NEEDS)), [("needs", *NEEDS.values()), *rows])
 
 
 def _names(field: str) -> tuple[str, str]:

@@ -49,7 +49,7 @@ def assemble_with_agents(
             make_run_tools,
             make=partial(toolbox, workspace=workspace),
             permissions=plan.permissions,
-            open_sandbox=lambda warn: open_sandbox(
+            open_sandbox=lambda warn, _: open_sandbox(
                 "auto", workspace=workspace, network=False, read_only=False, warn=warn
             ),
         ),

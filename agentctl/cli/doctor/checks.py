@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -23,9 +24,13 @@ from agentctl.core.text import list_names, nearest
 from agentctl.providers.catalog import load_catalog
 from agentctl.providers.endpoints import access_of, base_url_of, is_official, is_own_host, kind_of, public_url
 from agentctl.providers.routes import choose_client
+from agentctl.sandbox.promises import lines_for
 from agentctl.settings import KEY_NAMES, Loaded, ProviderChoice, Settings
 from agentctl.settings.host import other_provider_key_name
 from agentctl.settings.own_files import is_there
+
+if TYPE_CHECKING:
+    from agentctl.sandbox.select import SandboxStatus
 
 PROJECT_FILES = (".env", ".agentctl.toml")
 LITTLE_SPACE = 100 * 1024**2
@@ -258,39 +263,41 @@ async def _version(docker_host: str | None, named_by: str) -> str:
 
 
 def check_sandbox(settings: Settings, source: str, workspace: Path) -> tuple[Finding, ...]:
-    """Test the sandbox for shell commands that a run would get."""
+    """Test the sandbox for shell commands that a run would get, and report which promises it keeps."""
     subject = "sandbox"
     if settings.sandbox == "none":
         message = f"sandbox is none ({source}): commands of a model run without a sandbox"
-        return (warning(subject, message, "agentctl run --sandbox auto TASK"),)
+        return (warning(subject, message, "agentctl run --sandbox auto TASK", lines_for("none")),)
     if settings.sandbox == "external":
         message = f"sandbox is external ({source}): this machine is the sandbox; commands of a model run in it unasked"
         return (ok(subject, message),)
-    stops = settings.requires_sandbox
     try:
-        tier, reason, hint, weaker = anyio.run(_sandbox_here, settings, workspace)
+        found = anyio.run(_sandbox_here, settings, workspace)
     except TimeoutError:
         return (warning(subject, f"testing the sandbox took longer than {PATIENCE_S:g} s", "agentctl doctor"),)
-    if tier == "none":
-        return (missing(subject, f"{reason}; tools that run commands are not offered to a model", hint, stops=stops),)
+    if found.tier is None:
+        message = f"{found.reason}; tools that run commands are not offered to a model"
+        return (missing(subject, message, found.hint, stops=settings.requires_sandbox),)
     network = "with" if settings.network else "without"
-    message = f"{tier} works; commands of a model run in it, {network} network"
-    return (ok(subject, "; ".join((message, *weaker))),)
+    message = f"{found.tier} works; commands of a model run in it, {network} network"
+    stronger = (f"not {failure.tier}: {failure.reason}" for failure in found.failures)
+    message, details = "; ".join((message, *stronger, *found.missing)), lines_for(found.tier)
+    if found.failures:
+        return (warning(subject, message, found.failures[0].hint, details),)
+    return (ok(subject, message, details),)
 
 
-async def _sandbox_here(settings: Settings, workspace: Path) -> tuple[str, str, str, tuple[str, ...]]:
-    """Return the available sandbox ("none" if there is none), why not a better one, a hint, and its missing parts."""
+async def _sandbox_here(settings: Settings, workspace: Path) -> SandboxStatus:
     from agentctl.sandbox.select import examine  # brings subprocess
 
     with anyio.fail_after(PATIENCE_S):
-        found = await examine(
+        return await examine(
             workspace,
             wanted=settings.sandbox,
             network=settings.network,
             readable=settings.sandbox_read,
             writable=settings.sandbox_write,
         )
-    return found.tier or "none", found.reason, found.hint, found.missing
 
 
 def check_price(facts: ModelFacts) -> tuple[Finding, ...]:

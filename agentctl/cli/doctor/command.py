@@ -95,7 +95,7 @@ def _lines(report: DoctorReport, paint: Paint, clean: Callable[[str], str], page
     fields = []
     for finding in report.findings:
         fields.append((f"{_WORDS[finding.state]:7}  {finding.subject:{_WIDE}}", _one_line(clean(finding.message))))
-        fields += [("", line) for line in clean(finding.hint).splitlines()]
+        fields += [("", line) for line in (*clean(finding.hint).splitlines(), *map(clean, finding.details))]
     styles = {_WORDS[state]: style for state, style in _STYLES.items()}
     for line in page.fields(fields, whole=("",)).split("\n"):
         word = line[:7].rstrip()
@@ -128,6 +128,7 @@ def _document(report: DoctorReport) -> Document:
                 "said": finding.message,
                 "cure": finding.hint or None,
                 "stops_run": finding.stops,
+                "details": list(finding.details),
             }
             for finding in report.findings
         ],

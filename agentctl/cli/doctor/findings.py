@@ -13,23 +13,27 @@ State = Literal["ok", "warning", "lack"]
 
 
 class Finding(NamedTuple):
-    """The result of one check. ``hint`` is a command to paste, or ""; ``stops``: it keeps ``run`` from working."""
+    """The result of one check. ``hint`` is a command to paste, or ""; ``stops``: it keeps ``run`` from working.
+
+    ``details`` are further lines below it.
+    """
 
     subject: str
     state: State
     message: str
     hint: str = ""
     stops: bool = False
+    details: tuple[str, ...] = ()
 
 
-def ok(subject: str, message: str) -> Finding:
+def ok(subject: str, message: str, details: tuple[str, ...] = ()) -> Finding:
     """Return a finding without a problem."""
-    return Finding(subject, "ok", message)
+    return Finding(subject, "ok", message, details=details)
 
 
-def warning(subject: str, message: str, hint: str = "") -> Finding:
+def warning(subject: str, message: str, hint: str = "", details: tuple[str, ...] = ()) -> Finding:
     """Return a finding about a problem that does not stop a run."""
-    return Finding(subject, "warning", message, hint)
+    return Finding(subject, "warning", message, hint, details=details)
 
 
 def missing(subject: str, message: str, hint: str = "", *, stops: bool = False) -> Finding:

@@ -106,7 +106,8 @@ def _rest(result: RunResult) -> Iterator[tuple[str, str]]:
     if result.left_out:
         yield "left out", ", ".join(result.left_out)
     if result.sandbox is not None:
-        yield "sandbox", result.sandbox
+        why = "; ".join(f"not {failure.tier}: {failure.reason}" for failure in result.sandbox_failures)
+        yield "sandbox", f"{result.sandbox} ({why})" if why else result.sandbox
     yield "agent", result.agent
     if result.breaker is None:
         yield "run", result.run_id

@@ -35,3 +35,31 @@ def test_external_sandbox_runs_commands_unasked_and_is_said_once(here: Here, for
         assert [line for line in ended.document["warnings"] if line.startswith("sandbox external: ")] != []
     assert Path("made").read_text() == "x\n"
     assert Path("given").read_text() == "vi-\n"
+
+
+@pytest.mark.usefixtures("_model")
+def test_result_names_the_stronger_sandbox_that_is_missing_and_why(
+    here: Here, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    ended = here("run", "--agent", "system", "Say hello.", "--json")
+    failure = ended.document["sandbox_failures"][0]
+    assert (failure["tier"], failure["reason"]) == ("bwrap", "bubblewrap (bwrap) is not installed")
+    assert failure["hint"]
+    assert ended.document["sandbox"] in ("landlock", None)
+    assert any(failure["reason"] in line for line in ended.document["warnings"])
+
+
+def test_doctor_shows_the_promises_of_the_sandbox_and_why_it_is_no_stronger_one(
+    here: Here, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AGENTCTL_SANDBOX", "none")
+    assert f"\n{' ' * 24}no      changes only the workspace and [sandbox] write\n" in here("doctor", "--offline").out
+    monkeypatch.setenv("AGENTCTL_SANDBOX", "external")
+    assert "this machine is the sandbox" in here("doctor", "--offline").out
+    monkeypatch.setenv("AGENTCTL_SANDBOX", "auto")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (found,) = (one for one in here("doctor", "--offline", "--json").document["checks"] if one["about"] == "sandbox")
+    assert found["state"] in ("warning", "lack")
+    assert "bubblewrap (bwrap) is not installed" in found["said"]
+    assert bool(found["details"]) is (found["state"] == "warning")
