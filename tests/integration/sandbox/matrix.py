@@ -217,7 +217,8 @@ EXEMPTIONS = (
     ),
     Exemption(
         "none",
-        "background processes, if the command kills its guard process and then agentctl",
+        "background processes, if the command kills its guard process and then agentctl (with landlock, too, before "
+        "Linux 6.12)",
         "nothing is left that could end them",
     ),
     Exemption(

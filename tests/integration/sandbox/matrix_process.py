@@ -6,6 +6,7 @@ line, with a scripted model that runs one command.
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import re
@@ -18,7 +19,7 @@ from typing import Any
 import anyio
 
 from agentctl.__main__ import main
-from agentctl.sandbox import bwrap, landlock_tier, private_files, self_test  # noqa: F401 - before rights are given up
+from agentctl.sandbox import bwrap, landlock_tier, private_files, probe_cache, self_test  # noqa: F401 - before rights are given up
 from agentctl.sandbox.select import open_sandbox
 from tests.integration.sandbox.behaviours import end_by
 from tests.support import machine_walk, scripted_cli
@@ -54,7 +55,8 @@ def peak_kb(process: int | str) -> int:
 
 
 def become(uid: int) -> None:
-    """Give up root's rights."""
+    """Give up root's rights, and with them perhaps the right to read Python's own files."""
+    codecs.lookup("ascii")
     os.setgroups([])
     os.setgid(uid)
     os.setuid(uid)
@@ -69,6 +71,7 @@ if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_MSGQUEUE, (asked["mark"], resource.getrlimit(resource.RLIMIT_MSGQUEUE)[1]))
     tempfile.tempdir = None  # the fork server may have asked for it
     machine_walk.share()
+    anyio.run(anyio.sleep, 0)  # loads the event loop
     if asked["uid"] != os.geteuid():
         become(asked["uid"])
     if asked["command"]:
