@@ -21,7 +21,8 @@ _SHARES = (2, 3, 4, 6, 8, 12, 16, 24)  # parts of the room that an older result 
 _KEPT = 70  # percent of what a cut leaves: the most for what must stay, as far as its older results can shrink
 _MOST_SEARCHED = 20  # groups that are searched for names, the newest
 _LEAST_GROUP = 8  # tokens: nothing is smaller
-_MOST_TOLD = 60  # groups that get lines: more than any digest has room for
+_MOST_TOLD = 60  # groups, the most relevant, of which the newest are searched for names
+_LEAST_TOLD, _USUAL_LINE = 8, 24  # groups that get a line: at least so many, or one for so many tokens of the notes
 _LEAST_LINE = 4  # tokens
 _MOST_PER_TOKEN = 8  # characters of a line
 _WIDEST = 6  # times the usual length of a line, where there is room for it
@@ -120,7 +121,8 @@ def cut(
             cut_short = [place for place, message in draft.left.items() if id(message) not in said and place != task]
             lost = sorted({*cut_short, *chain.from_iterable([group.places for group in told[-_MOST_SEARCHED:]])})
             names = best_names([messages[place] for place in lost], before.names, draft.left.values(), cache.names)
-            groups_told = [[messages[place] for place in group.places] for group in told]
+            best = sorted((*broken, *gone[-max(_LEAST_TOLD, left // _USUAL_LINE) :]))
+            groups_told = [[messages[place] for place in group.places] for group in best]
             space = left - measure.text(digest.text(left, measure)) - _SEAM
             named = digest.name(names, space * _NAMES_PERCENT // 100, measure)
             beside = left - measure.text(named.text(left, measure)) - _SEAM

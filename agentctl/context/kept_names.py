@@ -11,7 +11,7 @@ _WORD = re.compile(r"[\w@~$#][\w@~$#./:+-]*")
 _INSIDE = re.compile(r"\d|_|/\w|\w[.:@#-]\w|[a-z][A-Z]")
 _JOINTS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_/:-@#")
 _LEAST, _MOST = 3, 60  # characters of a name
-_HEAD, _TAIL = 2_000, 1_000  # characters of a text that are read
+_HEAD, _TAIL = 8_000, 4_000  # characters of a text that are read: all of most
 _SAID = 8  # a name in the assistant's words or calls counts as much as this many in results
 _KEPT = 2  # a name of the notes, as such a word
 

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 
 _MOST = 20_000
-_NEWEST = 40  # messages whose names are read ahead of a cut
 _Messages = tuple[Message, ...]
 
 
@@ -100,7 +99,7 @@ class MessageCache:
     def prepare(self, messages: Sequence[Message]) -> None:
         """Compute now what a cut of ``messages`` needs, so that it takes less time when it comes."""
         self.features(messages)
-        for message in messages[-_NEWEST:]:
+        for message in messages:
             self.names(message)
 
     def retain(self, *conversations: Sequence[Message]) -> None:

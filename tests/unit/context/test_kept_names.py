@@ -29,6 +29,10 @@ def test_names_are_words_that_cannot_be_guessed() -> None:
     }
 
 
+def test_names_in_the_middle_of_a_long_text_are_found() -> None:
+    assert names_in("plain words " * 400 + "shard orders-7f3a " + "plain words " * 400) == {"orders-7f3a"}
+
+
 @given(st.text(max_size=400))
 def test_a_name_has_no_blank_and_stands_in_its_text(text: str) -> None:
     for name in names_in(text):
