@@ -11,6 +11,7 @@ from agentctl.budget.rules import Ask, Hold, Spend, Wait
 from agentctl.context.tokens import Measure
 from agentctl.core.errors import LimitName, SandboxUnavailable, Verdict
 from agentctl.core.events import Record
+from agentctl.core.impact import Impact
 from agentctl.core.limits import CostLimit, Parent
 from agentctl.core.messages import Completion, Delta, Message, Reported, Request, ToolCall, ToolSpec
 from agentctl.core.pricing import ModelFacts
@@ -211,6 +212,11 @@ class Sandbox(Protocol):
         """Whether commands cannot change the workspace."""
         ...
 
+    @property
+    def network(self) -> bool:
+        """Whether commands can use the machine's network."""
+        ...
+
     def unreported(self) -> tuple[FileNotice, ...]:
         """Return the notices of commands that were interrupted and have no result; each is returned once."""
         ...
@@ -333,15 +339,14 @@ class Observer(Protocol):
 
 
 class Question(NamedTuple):
-    """A question to a person: the call as it will run, its effect, and why it needs approval.
-
-    ``rule`` would allow this call and similar ones (``docker_restart(name=web)``); the answer "always" means that rule.
-    """
+    """A question about a call as it will run; the answer "always" means ``rule`` (``docker_rm(name=a)``)."""
 
     call: ToolCall
     effect: Effect
     why: str
     rule: str
+    impact: Impact = Impact()
+    asked_as: str = ""  # what the model called the target, if that is another name than in the call
 
 
 class Approval(NamedTuple):

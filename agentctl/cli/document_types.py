@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from agentctl.cli.exit_codes import ExitStatus
 from agentctl.core.errors import LIMIT_NAMES
+from agentctl.core.impact import DeniedCall
 from agentctl.core.results import ErrorInfo, FileNotice, InputTaken, Takeover, TierFailure, ToolCount
 
 
@@ -113,6 +114,7 @@ class RunDocument(TypedDict):
     breaker: BreakerFields | None
     tools: Annotated[list[dict[str, Any]], ToolCount]
     denied: Annotated[list[str], "the calls that were denied"]
+    denied_calls: Annotated[list[dict[str, Any]], DeniedCall]
     sandbox: Annotated[str | None, "where commands ran: bwrap, landlock, none or external"]
     sandbox_failures: Annotated[list[dict[str, Any]], TierFailure]
     left_out: Annotated[list[str], "the tools that were not offered, as there is no sandbox for them"]

@@ -106,6 +106,10 @@ def run_document(result: RunResult) -> RunDocument:
         "breaker": None if result.breaker is None else breaker_document(result.breaker),
         "tools": [tool._asdict() for tool in result.tools],
         "denied": list(result.denied),
+        "denied_calls": [
+            {**denied._asdict(), "details": list(denied.details), "dangers": list(denied.dangers)}
+            for denied in result.denied_calls
+        ],
         "sandbox": result.sandbox,
         "sandbox_failures": [failure._asdict() for failure in result.sandbox_failures],
         "left_out": list(result.left_out),
@@ -147,6 +151,7 @@ def unstarted_document(error: ErrorInfo, status: str, *, task: str | None = None
         "breaker": None,
         "tools": [],
         "denied": [],
+        "denied_calls": [],
         "sandbox": None,
         "sandbox_failures": [],
         "left_out": [],

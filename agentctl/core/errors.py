@@ -42,6 +42,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import ClassVar, Literal, NamedTuple, get_args
 
+from agentctl.core.impact import Impact
+
 Billed = Literal["no", "unknown"]
 StopCause = Literal["Ctrl-C", "SIGTERM", "SIGHUP"]
 LimitName = Literal[
@@ -327,10 +329,14 @@ class AuthFailed(ProviderError):
 
 
 class ActionDenied(AgentctlError):
-    """An action was refused, or needed approval without a person to ask; or a nested run has no parent to draw on."""
+    """An action was refused, or needed approval without a person to ask; or a nested run has no parent to draw on.
+
+    ``impact`` is what the refused call would have done, as far as that was looked up.
+    """
 
     status = "denied"
     kind = "denied"
+    impact: Impact = Impact()
 
 
 class SandboxUnavailable(AgentctlError):

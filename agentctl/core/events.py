@@ -10,6 +10,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
+from agentctl.core.impact import Impact
 from agentctl.core.messages import Message, Stop, ToolCall, Usage
 from agentctl.core.results import BreakerInfo, ErrorInfo, FileNotice, LimitUse, RunResult
 
@@ -214,12 +215,17 @@ class ModelAnswered(NamedTuple):
 
 
 class ApprovalAsked(NamedTuple):
-    """A person is asked whether a call may run; ``rule`` would allow it and similar calls."""
+    """A person is asked whether a call may run; ``rule`` would allow it and similar calls.
+
+    ``impact`` is what the question shows of its effect, ``asked_as`` another name that the model used for the target.
+    """
 
     call: ToolCall
     effect: str
     why: str
     rule: str
+    impact: Impact = Impact()
+    asked_as: str = ""
 
 
 class ToolAllowed(NamedTuple):
@@ -253,10 +259,11 @@ class ObeyedFilesChanged(NamedTuple):
 
 
 class ToolDenied(NamedTuple):
-    """A tool call was refused; the model is told why."""
+    """A tool call was refused; the model is told why. ``impact`` is what was looked up before it was refused."""
 
     call: ToolCall
     reason: str
+    impact: Impact = Impact()
 
 
 class ContextPruned(NamedTuple):

@@ -15,6 +15,8 @@ from agentctl.core.text import safe_text
 _LIKE_LATIN = frozenset(
     {"CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU", "GOTHIC", "DESERET", "GEORGIAN"}
 )
+#: The scripts without marks of their own; "COMBINING" are the marks for the letters of all.
+_MARKS_OF_NO_LETTER = frozenset({"LATIN", "COMBINING", *_LIKE_LATIN})
 #: Letters that look the same as Latin ones, or nearly, in most fonts.
 _TWINS = frozenset(
     "аеорсухѕіјԁԛԝһӏѵкАВЕКМНОРСТХУЅІЈԌѴӀҮүԚԜ"  # Cyrillic
@@ -29,6 +31,7 @@ _SIGNS = frozenset("\u2010\u2012\u2212\u2796\u2044\u2215\u29f8\u2571\u29f5\u2216
 _PLAIN_SIGNS = frozenset(
     "\u00b2\u00b3\u00b9\u00aa\u00ba\u2122\u2026"
 )  # normalized to ASCII, but visibly different signs
+_MOST_MARKS = 3  # on one letter, as in pointed Hebrew; a higher stack is painted over the rows around it
 _PART = re.compile(r"[^/\"'\\\n]+")
 _WORD = re.compile(r"[^\W\d_]+")
 
@@ -40,9 +43,11 @@ def escape_lookalikes(text: str) -> str:
     hidden: set[int] = set()
     for part in _PART.finditer(text):
         hidden |= {part.start() + at for at in _posing_letters(part[0])}
-    shown, before = [], ""
+    shown, before, marks = [], "", 0
     for at, char in enumerate(text):
-        shown.append(_escape(char) if at in hidden or not _is_plain(char, before) else char)
+        marks = marks + 1 if not char.isascii() and _is_mark(char) else 0
+        is_plain = at not in hidden and marks <= _MOST_MARKS and _is_plain(char, before)
+        shown.append(char if is_plain else _escape(char))
         before = char
     return "".join(shown)
 
@@ -67,13 +72,17 @@ def _is_plain(char: str, before: str) -> bool:
         return char.isprintable()
     if not char.isprintable() or char in _SIGNS or safe_text(char) != char:
         return False
-    if unicodedata.category(char) in ("Mn", "Me"):  # a mark belongs to the letters of its own script, as in Thai
-        return before != "" and _script(char) == _script(before) and _script(char) not in ("LATIN", *_LIKE_LATIN)
+    if _is_mark(char):  # a mark belongs to the letters of its own script, as in Thai
+        return before != "" and _script(char) == _script(before) and _script(char) not in _MARKS_OF_NO_LETTER
     if _name(char).startswith("LATIN LETTER "):  # small capitals, clicks
         return False
     return (
         char in _PLAIN_SIGNS or not unicodedata.normalize("NFKC", char).isascii()
     )  # fullwidth, mathematical, ligatures
+
+
+def _is_mark(char: str) -> bool:
+    return unicodedata.category(char) in ("Mn", "Me")
 
 
 def _escape(char: str) -> str:

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import NamedTuple, Self
 
 from agentctl.core.errors import LimitName, Unit
+from agentctl.core.impact import DeniedCall
 from agentctl.core.messages import Usage
 from agentctl.core.pricing import to_usd
 
@@ -127,7 +128,7 @@ class RunResult:
     what the user was warned of. ``changed_files_run_later`` are files that the run made or changed and
     that other programs run or obey later; each is named once. ``client`` sent the requests: "lean", "litellm", or None
     for a model that has none. ``fallbacks`` took over where the provider failed; ``provider`` and
-    ``model`` are those that were chosen.
+    ``model`` are those that were chosen. ``denied_calls`` says what the denied calls would have done.
 
     >>> from agentctl import DockerAgent, ScriptedProvider
     >>> from agentctl.core.messages import Completion, Usage
@@ -171,6 +172,7 @@ class RunResult:
     warnings: tuple[str, ...] = ()
     client: str | None = None
     fallbacks: tuple[Takeover, ...] = ()
+    denied_calls: tuple[DeniedCall, ...] = ()
 
     def __str__(self) -> str:
         return self.answer

@@ -6,12 +6,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import anyio
+import anyio.to_thread
 
 from agentctl.core.errors import ActionDenied, AgentctlError, InternalError
 from agentctl.core.events import ApprovalAsked, Emit, ToolAllowed
+from agentctl.core.impact import Impact, ImpactAware, describe_impact
 from agentctl.core.messages import ToolCall
 from agentctl.core.targets import Subject
-from agentctl.core.tool_rules import Rule, rule_for
+from agentctl.core.tool_rules import SHELL_ARGUMENTS, Rule, rule_for
 from agentctl.permissions.decision import Permissions
 from agentctl.permissions.guards import arguments_text
 from agentctl.protocols import Approver, AutorunAware, Question, TargetAware, Tool
@@ -90,15 +92,28 @@ class Admission:
                 by = "--yes"
             elif self._approve == "deny" or self._approver is None:
                 why = "--approve deny refuses it" if self._approve == "deny" else self._no_user_reason
-                return _unasked_error(call.name, rule, why)
+                impact = await _look_up_impact(tool, resolved)
+                return impact if isinstance(impact, AgentctlError) else _unasked_error(call.name, rule, why, impact)
             elif (asked := f"{call.name} {arguments_text(resolved.arguments)}") in self._refused:
                 return _refusal_error(call.name, self._refused[asked], rule)
             else:
-                await self._emit(ApprovalAsked(resolved, tool.effect, decision.why, str(rule)))
-                answer = await self._approver.approve(Question(resolved, tool.effect, decision.why, str(rule)))
+                impact = await _look_up_impact(tool, resolved)
+                if isinstance(impact, AgentctlError):
+                    return impact
+                resolved = replace(resolved, arguments={**resolved.arguments, **impact.pinned})
+                question = Question(
+                    resolved,
+                    tool.effect,
+                    decision.why,
+                    str(rule),
+                    impact,
+                    _other_name(call, resolved, tool.spec.target),
+                )
+                await self._emit(ApprovalAsked(*question))
+                answer = await self._approver.approve(question)
                 if not answer.granted:
                     self._refused[asked] = answer.by
-                    return _refusal_error(call.name, answer.by, rule)
+                    return _refusal_error(call.name, answer.by, rule, impact)
                 by = answer.by
                 if answer.always:
                     by = f"{answer.by}, always in this run: {rule}"
@@ -109,15 +124,46 @@ class Admission:
         return resolved
 
 
-def _refusal_error(name: str, by: str, rule: Rule) -> ActionDenied:
-    return ActionDenied(
+async def _look_up_impact(tool: Tool, call: ToolCall) -> Impact | AgentctlError:
+    """Return what a call would do, by the state of things at this moment, or the error that says why it cannot work."""
+    if not isinstance(tool, ImpactAware):
+        return Impact()
+    try:
+        impact = await tool.look_up_impact(call.arguments)
+        command = call.arguments.get(SHELL_ARGUMENTS.get(call.name, ""))
+        if isinstance(command, str):
+            from agentctl.permissions.resolved_programs import add_programs  # noqa: PLC0415 - loads a parser
+
+            return await anyio.to_thread.run_sync(add_programs, impact, command)
+    except AgentctlError as error:
+        return error
+    except Exception as error:  # noqa: BLE001 - a tool's own bug must not hide the question
+        return Impact(dangers=(f"what it would change could not be looked up: {type(error).__name__}: {error}",))
+    return impact
+
+
+def _other_name(call: ToolCall, resolved: ToolCall, target: str | None) -> str:
+    """Return what the model called the target of a call, "" if that is its resolved name."""
+    given = call.arguments.get(target or "")
+    return given if isinstance(given, str) and given != resolved.arguments.get(target or "") else ""
+
+
+def _refusal_error(name: str, by: str, rule: Rule, impact: Impact = Impact()) -> ActionDenied:  # noqa: B008 - frozen
+    denied = ActionDenied(
         f"{by} said no to {name}; do not try it again another way",
         hint=f"to allow it: --allow {_shell_quoted(rule)}",
     )
+    denied.impact = impact
+    return denied
 
 
-def _unasked_error(name: str, rule: Rule, why: str) -> ActionDenied:
-    return ActionDenied(f"{name} needs approval, and {why}", hint=f"to allow it: --allow {_shell_quoted(rule)}")
+def _unasked_error(name: str, rule: Rule, why: str, impact: Impact) -> ActionDenied:
+    denied = ActionDenied(
+        ". ".join(filter(None, (f"{name} needs approval, and {why}", describe_impact(impact).rstrip(".")))),
+        hint=f"to allow it: --allow {_shell_quoted(rule)}",
+    )
+    denied.impact = impact
+    return denied
 
 
 def _shell_quoted(rule: Rule) -> str:

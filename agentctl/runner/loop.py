@@ -23,6 +23,7 @@ from agentctl.core.errors import (
     Unverified,
 )
 from agentctl.core.events import Emit, ModelAnswered, Noted, TurnStarted
+from agentctl.core.impact import DeniedCall
 from agentctl.core.messages import Completion, Message, ToolCall, ToolSpec
 from agentctl.core.results import FOUND_SO_FAR, RESULTS_SO_FAR, FileNotice, ToolCount
 from agentctl.permissions import guards
@@ -52,6 +53,7 @@ class LoopOutcome(NamedTuple):
     tools: tuple[ToolCount, ...]
     denied: tuple[str, ...]
     changed_files: tuple[FileNotice, ...] = ()
+    denied_calls: tuple[DeniedCall, ...] = ()
 
 
 class Loop:
@@ -146,11 +148,9 @@ class Loop:
         """Return the outcome so far; ``error`` None: it ended well."""
         partial = error.partial if isinstance(error, BudgetExceeded) else ""
         words = partial or self._found or self._unfinished_words() or self._words
-        status = error.status if error else "done"
-        tools = self._dispatch
-        return LoopOutcome(
-            status, words, error is None, self._turn, error, tools.counts, tools.denied, tools.changed_files
-        )
+        status, tools = error.status if error else "done", self._dispatch
+        denied = (tools.denied, tools.changed_files, tools.denied_calls)
+        return LoopOutcome(status, words, error is None, self._turn, error, tools.counts, *denied)
 
     def _unfinished_words(self) -> str:
         """Return the text that the model had begun when the run was interrupted, as it is paid for."""

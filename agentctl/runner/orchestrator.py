@@ -278,8 +278,7 @@ class Orchestrator:
         return await find_unseen(answer, usable, task=task, plan=self._plan, list_containers=self._list_containers)
 
     def _most_turns(self, agent: AgentSpec) -> int:
-        most = self._plan.loop.max_turns
-        return min(most, agent.max_turns or most)
+        return min(self._plan.loop.max_turns, agent.max_turns or self._plan.loop.max_turns)
 
     async def _measure_limits(self, run: _Run) -> tuple[LimitUse, ...]:
         return self._uses(await self._ledger.spend(run.recorder.run_id, extra_ceilings(self._plan.limits)))
@@ -382,6 +381,7 @@ class Orchestrator:
             breaker=breaker,
             tools=outcome.tools,
             denied=outcome.denied,
+            denied_calls=outcome.denied_calls,
             sandbox=run.run_tools.sandbox if run.run_tools else None,
             sandbox_failures=run.run_tools.sandbox_failures if run.run_tools else (),
             left_out=tuple(run.run_tools.left_out) if run.run_tools else (),

@@ -18,6 +18,7 @@ from agentctl.context.tokens import BYTES_PER_TOKEN, LEAST_LEFT, PLAIN, Measure
 from agentctl.context.truncation import Excerpt, Origin, SplitText, find_mark, split_text
 from agentctl.core.errors import ActionDenied, AgentctlError, InternalError, SandboxUnavailable, ToolError
 from agentctl.core.events import Emit, Noted, ObeyedFilesChanged, ToolDenied, ToolFinished, ToolStarted
+from agentctl.core.impact import DeniedCall
 from agentctl.core.messages import ToolCall, ToolSpec
 from agentctl.core.redaction import Redactor, has_mark
 from agentctl.core.results import ErrorInfo, FileNotice, Reply, ToolCount
@@ -34,6 +35,7 @@ _LARGE = 32 * 1024  # characters; a longer text is cleaned in a thread
 _TAKES_MARKS = {"write_file": "text"}  # the one argument in which a mark is replaced by its secret
 _LONGEST_TOKEN = 64  # characters: a text with more of them per allowed token is too long, and is not counted
 _ROUNDS = 8
+_MOST_DENIED = 50
 
 
 def format_for_model(result: Result) -> str:
@@ -89,6 +91,7 @@ class ToolDispatcher:
         )
         self._number = 0
         self._called, self._failed, self._denied = Counter[str](), Counter[str](), Counter[str]()
+        self._denied_calls: tuple[DeniedCall, ...] = ()
         self._changed: dict[tuple[str, str | None], FileNotice] = {}
         self._reads: ReadHistory | None = None
 
@@ -105,6 +108,11 @@ class ToolDispatcher:
     def denied(self) -> tuple[str, ...]:
         """The names of tools with denied calls."""
         return tuple(self._denied)
+
+    @property
+    def denied_calls(self) -> tuple[DeniedCall, ...]:
+        """The first denied calls."""
+        return self._denied_calls
 
     @property
     def changed_files(self) -> tuple[FileNotice, ...]:
@@ -196,7 +204,11 @@ class ToolDispatcher:
         admitted = tool if isinstance(tool, AgentctlError) else await self._admission.admit(asked, tool)
         if isinstance(admitted, ActionDenied):
             self._denied[asked.name] += 1
-            await self._emit(ToolDenied(asked, admitted.message))
+            admitted.message, admitted.hint = map(self._redactor.redact, (admitted.message, admitted.hint))
+            impact = admitted.impact
+            denied = DeniedCall(asked.name, admitted.message, impact.does, impact.details, impact.dangers)
+            self._denied_calls = (*self._denied_calls, denied)[:_MOST_DENIED]
+            await self._emit(ToolDenied(asked, admitted.message, impact))
             return admitted
         call = asked if isinstance(admitted, AgentctlError) else admitted
         self._called[call.name] += 1

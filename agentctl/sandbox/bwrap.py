@@ -118,6 +118,11 @@ class Bwrap:
         """Whether commands cannot write to the workspace."""
         return self._config.read_only
 
+    @property
+    def network(self) -> bool:
+        """Whether commands can use the machine's network."""
+        return self._config.network
+
     def unreported(self) -> tuple[FileNotice, ...]:
         """Return the notices of interrupted commands that have no result; each is returned once."""
         notices, self._unreported = tuple(self._unreported), []

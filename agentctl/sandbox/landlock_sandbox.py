@@ -112,6 +112,11 @@ class Landlock:
         """Whether commands cannot write to the workspace."""
         return self._config.read_only or (self._undo is not None and self._undo.why_read_only != "")
 
+    @property
+    def network(self) -> bool:
+        """Whether commands can use the machine's network."""
+        return self._config.network
+
     def unreported(self) -> tuple[FileNotice, ...]:
         """Return the notices of interrupted commands that have no result; each is returned once."""
         notices, self._unreported = tuple(self._unreported), []

@@ -19,6 +19,7 @@ class Unsandboxed:
     """
 
     read_only = False
+    network = True
 
     def __init__(
         self,

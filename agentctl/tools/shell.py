@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import Field
 
 from agentctl.core.errors import SandboxUnavailable, ToolError, UsageError
+from agentctl.core.impact import Impact
 from agentctl.core.results import FileNotice, Reply
 from agentctl.core.text import escape_frames, frames_note
 from agentctl.protocols import CommandResult, Effect, Sandbox
@@ -91,7 +92,23 @@ def _is_contained(context: ToolContext) -> bool:
     return context.sandbox is not None and context.sandbox.tier != "none"
 
 
-@define_tool(RunShell, effect=_effect, contained=_is_contained)
+async def _impact(context: ToolContext, arguments: RunShell) -> Impact:
+    from agentctl.sandbox.bwrap import environment_inside  # noqa: PLC0415 - only a question needs it
+    from agentctl.sandbox.process import child_environment  # noqa: PLC0415 - it brings subprocess
+
+    folder, ends = str(context.workspace), (f"ends it after {arguments.timeout} s",)
+    sandbox = context.sandbox
+    if sandbox is None or sandbox.tier in ("none", "external"):
+        powers = ("it can do whatever your user can, and use the network",)
+        path = child_environment()["PATH"]
+        return Impact(f"runs a command in {folder}, without a sandbox", ends, powers, folder=folder, search_path=path)
+    where = f"in the sandbox {sandbox.tier}{', where nothing can be written' if sandbox.read_only else ''}"
+    network = "with the machine's network" if sandbox.network else "without network"
+    path = environment_inside()["PATH"]
+    return Impact(f"runs a command in {folder}, {where}, {network}", ends, folder=folder, search_path=path)
+
+
+@define_tool(RunShell, effect=_effect, contained=_is_contained, impact=_impact)
 async def run_shell(context: ToolContext, arguments: RunShell) -> str:
     """Run a shell command in the workspace. Its sandbox hides the machine's processes, ports and mounts."""
     if context.sandbox is None:

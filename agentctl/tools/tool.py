@@ -17,6 +17,7 @@ import anyio.to_thread
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from agentctl.core.errors import ToolError
+from agentctl.core.impact import Impact
 from agentctl.core.messages import ToolSpec
 from agentctl.core.results import Reply
 from agentctl.core.targets import Kind, Subject, Target
@@ -67,7 +68,7 @@ class TypedTool(NamedTuple, Generic[A]):
     ``effect`` may depend on the context. ``contained`` tells whether its changes stay inside the workspace or a
     sandbox. ``resolve`` returns the checked arguments in their final form: a container's id as its name, a path without
     dots. ``find_autorun`` returns the program that obeys the file that a call writes. ``target`` gives rules all names
-    of the call's target.
+    of the call's target. ``impact`` says what a call would change.
     """
 
     name: str
@@ -79,6 +80,7 @@ class TypedTool(NamedTuple, Generic[A]):
     resolve: Callable[[ToolContext, A], Awaitable[A]] | None = None
     find_autorun: Callable[[ToolContext, A], Awaitable[AutorunFile | None]] | None = None
     target: TargetLookup | None = None
+    impact: Callable[[ToolContext, A], Awaitable[Impact]] | None = None
 
     def at(self, context: ToolContext) -> BoundTool[A]:
         """Return the tool bound to ``context``."""
@@ -135,6 +137,17 @@ class BoundTool(NamedTuple, Generic[A]):
             return None
         async with self._in_safe_words():
             return await self.tool.find_autorun(self.context, check(self.tool.name, self.tool.arguments, arguments))
+
+    async def look_up_impact(self, arguments: Mapping[str, object]) -> Impact:
+        """Return what a prepared call would change.
+
+        Raises:
+            ToolError: the call cannot work; the text is safe.
+        """
+        if self.tool.impact is None:
+            return Impact()
+        async with self._in_safe_words():
+            return await self.tool.impact(self.context, check(self.tool.name, self.tool.arguments, arguments))
 
     def subject(self, arguments: Mapping[str, object]) -> Subject:
         """Return the subject for rules: ``arguments`` with the defaults filled in, and the target by its given name.
@@ -206,12 +219,13 @@ def define_tool(
     resolve: Callable[[ToolContext, A], Awaitable[A]] | None = None,
     find_autorun: Callable[[ToolContext, A], Awaitable[AutorunFile | None]] | None = None,
     target: TargetLookup | None = None,
+    impact: Callable[[ToolContext, A], Awaitable[Impact]] | None = None,
 ) -> Callable[[Callable[[ToolContext, A], Awaitable[str]]], TypedTool[A]]:
     """Make a tool from a coroutine function: its name, its docstring, and ``arguments`` to check."""
 
     def make(act: Callable[[ToolContext, A], Awaitable[str]]) -> TypedTool[A]:
         said = cleandoc(act.__doc__ or "")
-        return TypedTool(act.__name__, said, arguments, act, effect, contained, resolve, find_autorun, target)
+        return TypedTool(act.__name__, said, arguments, act, effect, contained, resolve, find_autorun, target, impact)
 
     return make
 

@@ -179,10 +179,11 @@ def test_toml_of_docs_is_a_valid_configuration(checkout: Path) -> None:
 
 
 def test_question_in_readme_is_the_one_that_is_asked() -> None:
-    from agentctl.cli.ui.approval_prompt import _PROMPT
+    from agentctl.cli.ui.question import _PROMPT
 
-    (shown,) = (block.text for block in blocks("text") if block.text.startswith("May "))
-    assert shown.endswith(f"{_PROMPT.strip()}\n")
+    shown = [block.text for block in blocks("text") if block.text.startswith("May ")]
+    assert [text.split()[1] for text in shown] == ["docker_restart", "docker_exec"]
+    assert all(text.endswith(f"{_PROMPT.strip()}\n") for text in shown)
 
 
 @pytest.mark.parametrize("lock", ["requirements.lock", "tests/requirements.lock"])

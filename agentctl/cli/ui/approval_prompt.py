@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import termios
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 
 import anyio
 import anyio.to_thread
 
-from agentctl.cli.ui.cells import cell_width, wrap
-from agentctl.cli.ui.format import Paint, Style
-from agentctl.cli.ui.lines import call_text, value_text
-from agentctl.core.lookalikes import escape_lookalikes
+from agentctl.cli.ui.cells import cell_width
+from agentctl.cli.ui.format import Paint
+from agentctl.cli.ui.question import prompt_for, question_rows
 from agentctl.core.text import safe_text
 from agentctl.protocols import Approval, Question
 
@@ -26,20 +25,14 @@ _ANSWERS = {
     "a": Approval(granted=True, always=True),
     "always": Approval(granted=True, always=True),
 }
-_PROMPT = "Allow it? y yes · n no · a always: "
-_EFFECTS: dict[str, tuple[str, Style]] = {
-    "read": ("only reads", "green"),
-    "write": ("changes something", "yellow"),
-    "destructive": ("destructive: cannot be undone", "red"),
-    "network": ("reaches the network", "yellow"),
-}
+_MORE = ("m", "more", "s", "show")
 
 
 class TerminalApprover:
     """Ask on stderr and read one line per answer from the terminal ``stdin``, in its normal mode.
 
     ``pause`` removes the screen, ``resume`` restores it. ``wipe`` erases an answered question, since the screen
-    prints the decision. Input typed before a question is discarded.
+    prints the decision. Input typed before a question is discarded. "more" prints the whole question, then asks again.
     """
 
     def __init__(
@@ -72,23 +65,36 @@ class TerminalApprover:
     def ask_again(self) -> None:
         """Show an open question once more, since the screen was another program's in between."""
         if self._asked is not None:
+            self._used = 0  # what stands above is the other program's
             self._show(self._asked)
 
     def _show(self, question: Question) -> None:
-        rows = list(question_rows(question, self._paint, width=max(20, self._size().columns - 1)))
+        size = self._size()
+        rows = list(question_rows(question, self._paint, width=max(20, size.columns - 1), height=size.lines))
         self._write(("\r\x1b[J" if self._wipe else "") + "".join(f"{row}\n" for row in rows))
-        self._used = len(rows)
+        self._used += len(rows)
         self._prompt()
+
+    def _show_whole(self, question: Question) -> None:
+        rows = list(question_rows(question, self._paint, width=max(20, self._size().columns - 1)))
+        begin, end = (self._paint(text, "dim") for text in ("--- the whole question ---", "--- end ---"))
+        shown = [begin, *rows[1:], end]
+        self._write("".join(f"{row}\n" for row in shown))
+        self._used += len(shown)
 
     def _prompt(self) -> None:
         with suppress(OSError, termios.error):
             termios.tcflush(self._stdin, termios.TCIFLUSH)
-        self._write(self._paint(_PROMPT, "bold"))
+        self._write(self._paint(self._text(), "bold"))
+
+    def _text(self) -> str:
+        return prompt_for(self._size().columns)
 
     async def _ask(self, question: Question) -> Approval:
-        size = self._size()
+        size, self._used = self._size(), 0
         self._show(question)
         while True:
+            prompt = self._text()
             try:
                 line = await self._line()
             except BaseException:
@@ -96,13 +102,18 @@ class TerminalApprover:
                 raise
             if line is None:
                 self._write("\n")
-            self._used += max(1, -(-cell_width(safe_text(_PROMPT + (line or ""))) // size.columns))
-            answer = _ANSWERS.get("" if line is None else line.strip().lower())
+            self._used += max(1, -(-cell_width(safe_text(prompt + (line or ""))) // size.columns))
+            said = "" if line is None else line.strip().lower()
+            if said in _MORE:
+                self._show_whole(question)
+                self._show(question)
+                continue
+            answer = _ANSWERS.get(said)
             if answer is not None:
                 if self._wipe and self._size() == size and self._used < size.lines:
                     self._write(f"\x1b[{self._used}A\r\x1b[J")
                 return answer
-            self._write("Please answer y, n or a.\n")
+            self._write("Please answer y, n, a or m.\n")
             self._used += 1
             self._prompt()
 
@@ -121,40 +132,3 @@ class TerminalApprover:
                 return None
             typed += piece
         return typed.decode("utf-8", "replace")
-
-
-def question_rows(question: Question, paint: Paint, *, width: int) -> Iterator[str]:
-    """Yield the rows of a question: the whole call, its effect and the rule; untrusted text follows a bar.
-
-    Nothing is cut or redacted, so that the user sees exactly what they allow.
-    """
-    said, style = _EFFECTS.get(question.effect, (safe_text(question.effect), "red"))
-    bar = paint("│", style)
-    yield ""
-    yield paint(f"May {escape_lookalikes(question.call.name)} run?", "bold")
-    action = escape_lookalikes(call_text(question.call, whole=True))
-    if cell_width(action) <= width - 4:
-        yield f"{bar}   {paint(action, style) if style == 'red' else action}"
-    else:
-        yield f"{bar}   {escape_lookalikes(question.call.name)}"
-        for name, value in question.call.arguments.items():
-            label = f"{escape_lookalikes(str(name))} = "
-            yield from _hanging_rows(f"{bar}     ", label, escape_lookalikes(value_text(value)), width - 6)
-    yield bar
-    always = f"{escape_lookalikes(question.rule)}, until this run ends"
-    facts = (("effect", said), ("asked", escape_lookalikes(question.why)), ("always", always))
-    for name, text in facts:
-        shown = list(wrap(text, width - 12, at_spaces=name != "always"))
-        for place, row in enumerate(shown):
-            lead = paint(f"{name if place == 0 else '':<6}", "dim")
-            yield f"{bar}   {lead}  {paint(row, style) if name == 'effect' else row}"
-
-
-def _hanging_rows(margin: str, label: str, text: str, width: int) -> Iterator[str]:
-    """Yield the rows of a value, next to its label or, if both do not fit in one row, below it."""
-    indent = 2
-    if cell_width(label) + cell_width(text) <= width:
-        yield margin + label + text
-        return
-    yield from (margin + row for row in wrap(label.rstrip(), width, at_spaces=False))
-    yield from (margin + " " * indent + row for row in wrap(text, width - indent, at_spaces=False))

@@ -18,6 +18,7 @@ import anyio
 from pydantic import Field
 
 from agentctl.core.errors import AgentctlError, EngineUnavailable, ToolError
+from agentctl.core.impact import Impact
 from agentctl.core.text import escape_frames, frames_note
 from agentctl.sandbox.output import MORE, Output
 from agentctl.tools.docker.client import EngineRefused
@@ -29,7 +30,8 @@ from agentctl.tools.docker.containers import (
     path_of,
     resolve_container,
 )
-from agentctl.tools.docker.responses import Frames, document, fields, number, text
+from agentctl.tools.docker.engine_impact import container_impact
+from agentctl.tools.docker.responses import Doc, Frames, document, fields, number, text
 from agentctl.tools.tables import cell
 from agentctl.tools.tool import WORDS, Command, define_tool, offer_as
 from agentctl.tools.toolbox import ToolContext
@@ -77,7 +79,18 @@ async def resolve_exec(context: ToolContext, arguments: ExecCommand) -> ExecComm
     return await resolve_container(context, arguments)
 
 
-@define_tool(ExecCommand, effect="destructive", resolve=resolve_exec, target=CONTAINER)
+async def _impact(context: ToolContext, arguments: ExecCommand) -> Impact:
+    words = split_command("docker_exec", arguments.command)
+
+    def details(container: Doc) -> tuple[str, ...]:
+        user = arguments.user or text(container, "Config", "User") or "root"
+        folder = arguments.workdir or text(container, "Config", "WorkingDir") or "/"
+        return (f"runs as {cell(user, 80)} in {cell(folder, 200)}, for at most {arguments.timeout} s",)
+
+    return await container_impact(context, arguments, f"runs {cell(words[0], 120)} in", details=details)
+
+
+@define_tool(ExecCommand, effect="destructive", resolve=resolve_exec, target=CONTAINER, impact=_impact)
 async def docker_exec(context: ToolContext, arguments: ExecCommand) -> str:
     """Run a command inside a running container; show its exit code and output."""
     container = await inspect_resolved(context, arguments)

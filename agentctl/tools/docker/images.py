@@ -12,8 +12,10 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from agentctl.core.errors import EngineUnavailable, ToolError
+from agentctl.core.impact import Impact
 from agentctl.core.targets import Target, image_spellings
 from agentctl.tools.docker.client import EngineNotFound, EngineRefused
+from agentctl.tools.docker.engine_impact import find_briefly, image_facts
 from agentctl.tools.docker.responses import Doc, document, documents, nearest, number, text, texts
 from agentctl.tools.tables import cell, plural, size
 from agentctl.tools.tool import Arguments, TargetLookup, define_tool, offer_as
@@ -201,7 +203,18 @@ def identity_of(image: Doc) -> str:
     return text(image, "Id").removeprefix("sha256:")[:12]
 
 
-@define_tool(RemoveImage, effect="destructive", resolve=resolve_image, target=IMAGE)
+async def _impact_of_removal(context: ToolContext, arguments: RemoveImage) -> Impact:
+    image, why = await find_briefly(context, f"images/{quote(arguments.id or arguments.image)}/json")
+    if image is None:
+        return Impact(f"removes the image {arguments.image}", dangers=(f"the image could not be looked at: {why}",))
+    tags = [tag for tag in map(familiar_name, texts(image, "RepoTags")) if tag != arguments.image]
+    also = (f"only this name goes, the image stays as {cell(', '.join(tags), 300)}",) if tags else ()
+    facts = f"{image_facts(image, context)}, {size(number(image, 'Size'))}"
+    forced = ("removes it even if containers use it",) if arguments.force else ()
+    return Impact(f"removes the image {arguments.image} ({facts})", (*also, *forced))
+
+
+@define_tool(RemoveImage, effect="destructive", resolve=resolve_image, target=IMAGE, impact=_impact_of_removal)
 async def docker_rmi(context: ToolContext, arguments: RemoveImage) -> str:
     """Remove an image."""
     await inspect_resolved_image(context, arguments)
@@ -265,7 +278,24 @@ async def _names(context: ToolContext, arguments: PullImage) -> Target:
     return target._replace(names=(*names, *target.names), repository=f"{wanted.domain}/{wanted.path}")
 
 
-@define_tool(PullImage, effect="network", resolve=resolve_reference, target=TargetLookup("image", "image", _names))
+async def _impact_of_pull(context: ToolContext, arguments: PullImage) -> Impact:
+    wanted = parse_reference(arguments.image)
+    image, _ = await find_briefly(context, f"images/{quote(str(wanted))}/json")
+    here = (
+        ()
+        if image is None
+        else (f"the name is here already, and may move to another image ({image_facts(image, context)})",)
+    )
+    return Impact(f"fetches the image {wanted} from {wanted.domain}", here)
+
+
+@define_tool(
+    PullImage,
+    effect="network",
+    resolve=resolve_reference,
+    target=TargetLookup("image", "image", _names),
+    impact=_impact_of_pull,
+)
 async def docker_pull(context: ToolContext, arguments: PullImage) -> str:
     """Fetch an image from its registry."""
     wanted = parse_reference(arguments.image)

@@ -14,6 +14,7 @@ import anyio
 from pydantic import Field
 
 from agentctl.core.errors import EngineUnavailable, ToolError
+from agentctl.core.impact import Impact
 from agentctl.tools.docker.client import EngineNotFound, EngineRefused
 from agentctl.tools.docker.containers import (
     CONTAINER,
@@ -26,6 +27,7 @@ from agentctl.tools.docker.containers import (
     resolve_container,
     state_of,
 )
+from agentctl.tools.docker.engine_impact import container_impact, is_anonymous, removed_volumes
 from agentctl.tools.docker.logs import last_lines
 from agentctl.tools.docker.responses import Doc, document, documents, fields, many, number, text
 from agentctl.tools.tables import cell, plural
@@ -74,7 +76,40 @@ class RemoveContainer(OnContainer):
     volumes: bool = Field(False, description="its anonymous volumes too")
 
 
-@define_tool(StartContainer, effect="write", resolve=resolve_container, target=CONTAINER)
+async def _impact_of_start(context: ToolContext, arguments: StartContainer) -> Impact:
+    return await container_impact(context, arguments, "starts")
+
+
+async def _impact_of_restart(context: ToolContext, arguments: StopContainer) -> Impact:
+    killed = (f"kills what has not stopped after {plural(arguments.timeout, 'second')}",)
+    return await container_impact(context, arguments, "restarts", details=lambda container: killed)
+
+
+async def _impact_of_stop(context: ToolContext, arguments: StopContainer) -> Impact:
+    killed = (f"kills what has not stopped after {plural(arguments.timeout, 'second')}",)
+    return await container_impact(context, arguments, "stops", details=lambda container: killed, risky=False)
+
+
+async def _impact_of_pause(context: ToolContext, arguments: PauseContainer) -> Impact:
+    return await container_impact(context, arguments, "pauses", risky=False)
+
+
+async def _impact_of_unpause(context: ToolContext, arguments: PauseContainer) -> Impact:
+    return await container_impact(context, arguments, "lets go on")
+
+
+async def _impact_of_removal(context: ToolContext, arguments: RemoveContainer) -> Impact:
+    def details(container: Doc) -> tuple[str, ...]:
+        runs = arguments.force and fields(container, "State").get("Running") is True
+        killed = ("kills it first: it is running",) if runs else ()
+        return (*killed, *removed_volumes(container, volumes=arguments.volumes))
+
+    return await container_impact(
+        context, arguments, "removes for good, with all files that it wrote,", details=details, risky=False
+    )
+
+
+@define_tool(StartContainer, effect="write", resolve=resolve_container, target=CONTAINER, impact=_impact_of_start)
 async def docker_start(context: ToolContext, arguments: StartContainer) -> str:
     """Start a stopped container."""
     before = await inspect_resolved(context, arguments)
@@ -86,7 +121,7 @@ async def docker_start(context: ToolContext, arguments: StartContainer) -> str:
     return await _report_start(context, before, "started", end)
 
 
-@define_tool(StopContainer, effect="write", resolve=resolve_container, target=CONTAINER)
+@define_tool(StopContainer, effect="write", resolve=resolve_container, target=CONTAINER, impact=_impact_of_restart)
 async def docker_restart(context: ToolContext, arguments: StopContainer) -> str:
     """Restart or start a container; show its state a second later."""
     before = await inspect_resolved(context, arguments)
@@ -97,7 +132,7 @@ async def docker_restart(context: ToolContext, arguments: StopContainer) -> str:
     return await _report_start(context, before, "restarted", end)
 
 
-@define_tool(StopContainer, effect="write", resolve=resolve_container, target=CONTAINER)
+@define_tool(StopContainer, effect="write", resolve=resolve_container, target=CONTAINER, impact=_impact_of_stop)
 async def docker_stop(context: ToolContext, arguments: StopContainer) -> str:
     """Stop a container."""
     before = await inspect_resolved(context, arguments)
@@ -117,21 +152,23 @@ async def docker_stop(context: ToolContext, arguments: StopContainer) -> str:
     return f"{name} was stopped: exit code {code}{killed}."
 
 
-@define_tool(PauseContainer, effect="write", resolve=resolve_container, target=CONTAINER)
+@define_tool(PauseContainer, effect="write", resolve=resolve_container, target=CONTAINER, impact=_impact_of_pause)
 async def docker_pause(context: ToolContext, arguments: PauseContainer) -> str:
     """Pause a running container: its processes stay in memory."""
     before = await inspect_resolved(context, arguments)
     return await _set_paused(context, before, paused=True)
 
 
-@define_tool(PauseContainer, effect="write", resolve=resolve_container, target=CONTAINER)
+@define_tool(PauseContainer, effect="write", resolve=resolve_container, target=CONTAINER, impact=_impact_of_unpause)
 async def docker_unpause(context: ToolContext, arguments: PauseContainer) -> str:
     """Let a paused container go on."""
     before = await inspect_resolved(context, arguments)
     return await _set_paused(context, before, paused=False)
 
 
-@define_tool(RemoveContainer, effect="destructive", resolve=resolve_container, target=CONTAINER)
+@define_tool(
+    RemoveContainer, effect="destructive", resolve=resolve_container, target=CONTAINER, impact=_impact_of_removal
+)
 async def docker_rm(context: ToolContext, arguments: RemoveContainer) -> str:
     """Remove a container for good."""
     before = await inspect_resolved(context, arguments)
@@ -148,7 +185,7 @@ async def docker_rm(context: ToolContext, arguments: RemoveContainer) -> str:
             ) from error
         raise
     kept = sorted(cell(text(mount, "Name"), 80) for mount in many(before, "Mounts") if text(mount, "Type") == "volume")
-    named = [volume for volume in kept if not _is_anonymous(volume)]
+    named = [volume for volume in kept if not is_anonymous(volume)]
     stay = named if arguments.volumes else kept
     left = f" Volumes that stay: {', '.join(stay)}." if stay else ""
     return f"{name} was removed (it was {cell(text(before, 'State', 'Status'))}).{left}"
@@ -271,10 +308,6 @@ async def _log_end(context: ToolContext, container: Doc) -> LogEnd | None:
     except EngineUnavailable:
         return None
     return LogEnd(since, len(same.kept) + same.lost)
-
-
-def _is_anonymous(volume: str) -> bool:
-    return len(volume) == 64 and all(letter in "0123456789abcdef" for letter in volume)
 
 
 async def remove_container(context: ToolContext, identity: str) -> str:

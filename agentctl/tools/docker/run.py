@@ -9,13 +9,16 @@ import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 import anyio
 from pydantic import BeforeValidator, Field
 
 from agentctl.core.errors import AgentctlError, EngineUnavailable, ToolError
+from agentctl.core.impact import Impact
 from agentctl.tools.docker.client import EngineRefused
 from agentctl.tools.docker.containers import name_of, path_of
+from agentctl.tools.docker.engine_impact import find_briefly, image_facts
 from agentctl.tools.docker.exec import CommandOutput, shell_note, split_command, split_hint
 from agentctl.tools.docker.images import IMAGE, OnImage, inspect_resolved_image, resolve_image
 from agentctl.tools.docker.lifecycle import (
@@ -109,7 +112,30 @@ async def resolve_run(context: ToolContext, arguments: RunContainer) -> RunConta
     return await resolve_image(context, arguments)
 
 
-@define_tool(RunContainer, effect="write", resolve=resolve_run, target=IMAGE)
+async def _impact(context: ToolContext, arguments: RunContainer) -> Impact:
+    image, why = await find_briefly(context, f"images/{quote(arguments.id or arguments.image)}/json")
+    facts = image_facts(image, context) if image is not None else f"id {arguments.id or 'unknown'}"
+    words = split_command("docker_run", arguments.command) if arguments.command else []
+    program = cell(words[0], 120) if words else "the image's own command"
+    ports = port_bindings(arguments.ports or (), network=arguments.network)
+    bound = [
+        f"127.0.0.1:{entry['HostPort'] or 'any'} to {port}" for port, entries in ports.items() for entry in entries
+    ]
+    end = "leaves it running" if arguments.detach else f"removes it at its end, after {arguments.timeout} s at most"
+    root = "a writable" if arguments.writable else "a read-only"
+    network = "with" if arguments.network else "without"
+    details = [
+        f"confined: no capabilities, {root} root, {network} network; {end}",
+        *([f"publishes ports of this machine: {', '.join(bound)}"] if bound else []),
+        *([f"shows it the folder {context.workspace}, read-only"] if arguments.workspace else []),
+    ]
+    dangers = (f"the image could not be looked at: {why}",) if why else ()
+    return Impact(
+        f"runs {program} in a new container of the image {arguments.image} ({facts})", tuple(details), dangers
+    )
+
+
+@define_tool(RunContainer, effect="write", resolve=resolve_run, target=IMAGE, impact=_impact)
 async def docker_run(context: ToolContext, arguments: RunContainer) -> str:
     """Run a new container, by default without network; wait for its end, show exit code and output, remove it."""
     await inspect_resolved_image(context, arguments)

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import anyio.to_thread
 from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 
 from agentctl.core.errors import ToolError, UsageError
 from agentctl.core.files import replace_file
+from agentctl.core.impact import Impact
 from agentctl.core.redaction import Redactor
 from agentctl.core.results import FileNotice, Reply
 from agentctl.core.text import safe_text, unescape_notices
@@ -41,10 +43,11 @@ _MOST_ORIGINAL = 16 * 1024 * 1024  # bytes of the old file in which the marks' s
 
 if TYPE_CHECKING:
     from agentctl.core.autorun_files import AutorunFile
+    from agentctl.tools.files.diff import OldFile
 
 
 class WriteFile(Arguments):
-    """The arguments of write_file."""
+    """The arguments of write_file; agentctl sets ``old``, the content that a person was shown, the model does not."""
 
     offered = offer_as(path="like notes/today.md", text="the whole new text")
 
@@ -52,6 +55,7 @@ class WriteFile(Arguments):
 
     path: str = Field(min_length=1, description="a file of the workspace")
     text: str = Field(description="all that shall be in it")
+    old: SkipJsonSchema[str | None] = None
 
 
 class _Written(NamedTuple):
@@ -78,8 +82,35 @@ async def _find_autorun(context: ToolContext, arguments: WriteFile) -> AutorunFi
     return await anyio.to_thread.run_sync(find_autorun_at, context.workspace, arguments.path)
 
 
+async def _impact(context: ToolContext, arguments: WriteFile) -> Impact:
+    return await anyio.to_thread.run_sync(_compare, context, arguments)
+
+
+def _compare(context: ToolContext, arguments: WriteFile) -> Impact:
+    """Return what the call changes in the file as it is now.
+
+    Raises:
+        ToolError: the path is no file that can be replaced.
+    """
+    from agentctl.tools.files.diff import write_impact  # noqa: PLC0415 - only a question needs it
+
+    new = _restore_secrets(context, arguments).encode("utf-8", "replace")
+    real = cell(f"{context.workspace}/{arguments.path}", 1000)
+    try:
+        old = _read_old(context.workspace, arguments.path)
+    except PermissionError:
+        return Impact(f"writes {real}", dangers=("the file there cannot be read, so that nothing is compared",))
+    return write_impact(real, old, new, redactor=context.redactor)
+
+
 @define_tool(
-    WriteFile, effect="write", contained=_is_contained, resolve=_resolve, find_autorun=_find_autorun, target=PATH
+    WriteFile,
+    effect="write",
+    contained=_is_contained,
+    resolve=_resolve,
+    find_autorun=_find_autorun,
+    target=PATH,
+    impact=_impact,
 )
 async def write_file(context: ToolContext, arguments: WriteFile) -> str:
     """Write a whole text file, in place of what is there.
@@ -99,7 +130,7 @@ async def write_file(context: ToolContext, arguments: WriteFile) -> str:
 def _write_allowed(context: ToolContext, arguments: WriteFile, text: str) -> _Written:
     if context.denied is not None:
         refuse_denied(find_hidden(context), _target(context.workspace, arguments.path))
-    return _write(arguments.path, text, context.workspace)
+    return _write(arguments.path, text, context.workspace, shown=arguments.old)
 
 
 def _restore_secrets(context: ToolContext, arguments: WriteFile) -> str:
@@ -177,7 +208,38 @@ def _check(path: object, text: object) -> None:
         raise UsageError(f"text must be a string, not {type(text).__name__}", hint="decode bytes first")
 
 
-def _write(path: str | Path, text: str, workspace: Path | None) -> _Written:
+def _read_old(workspace: Path, path: str) -> OldFile:
+    """Return the file that a call replaces.
+
+    Raises:
+        PermissionError: it cannot be read.
+        ToolError: it is no regular file, or its path cannot be followed.
+    """
+    from agentctl.tools.files.diff import NO_FILE, read_old  # noqa: PLC0415 - only a question needs it
+
+    root = open_workspace(workspace)
+    try:
+        with open_regular(root, resolve_relative(workspace, path)) as handle:
+            return read_old(handle)
+    except FileNotFoundError:
+        return NO_FILE
+    except PermissionError:
+        raise
+    except OSError as exc:
+        raise as_tool_error(exc, path) from exc
+    finally:
+        os.close(root)
+
+
+def _refuse_changed(workspace: Path, path: str, shown: str) -> None:
+    if _read_old(workspace, path).identity != shown:
+        raise ToolError(
+            f"{path} has changed since the user was asked about it; nothing was written",
+            hint="read it again, and ask again",
+        )
+
+
+def _write(path: str | Path, text: str, workspace: Path | None, *, shown: str | None = None) -> _Written:
     workspace = Path.cwd() if workspace is None else workspace
     relative = resolve_relative(workspace, path)
     if relative == "." or os.fspath(path).endswith("/"):
@@ -188,6 +250,8 @@ def _write(path: str | Path, text: str, workspace: Path | None) -> _Written:
         raise ToolError(
             f"the text for {path} is not Unicode: unpaired surrogate at {exc.start}", hint="remove it"
         ) from exc
+    if shown is not None:
+        _refuse_changed(workspace, relative, shown)
     parent, _, name = relative.rpartition("/")
     root = open_workspace(workspace)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,16 +12,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agentctl.cli.ui.approval_prompt import question_rows
 from agentctl.cli.ui.cells import cell_width
 from agentctl.cli.ui.format import painter
+from agentctl.cli.ui.question import question_rows
+from agentctl.core.impact import Impact
 from agentctl.core.messages import ToolCall
 from agentctl.protocols import Question
 from tests.support.screen.terminals import Person, until
 
 AtTerminal = Callable[..., Person]
 PLAIN = painter("never", terminal=True)
-PROMPT = "Allow it? y yes · n no · a always: "
+PROMPT = "Allow it? y yes · n no · a always · m more: "
 
 
 def question(arguments: Mapping[str, object], rule: str = "f") -> Question:
@@ -90,11 +92,55 @@ def test_unknown_reply_is_asked_again(at_terminal: AtTerminal, tmp_path: Path) -
     for typed in ("yess\r", "ja\r", "y y\r"):
         person.sees(PROMPT)
         person.types(typed)
-        person.sees("Please answer y, n or a.")
+        person.sees("Please answer y, n, a or m.")
     person.sees(PROMPT)
     assert not (tmp_path / "removed").exists()
     person.types("y\r")
     assert person.leaves()[0] == 0
+
+
+@pytest.mark.parametrize("typed", ["m", "more", "s"])
+def test_more_shows_what_was_cut_and_asks_again(at_terminal: AtTerminal, tmp_path: Path, typed: str) -> None:
+    (tmp_path / ".envrc").write_text("".join(f"old {number}\n" for number in range(40)))
+    person = at_terminal("overwrite", "run", "Look", rows=24, STORY_TEXT="title")
+    person.sees("rows left out, m shows all")
+    person.waits_at(PROMPT)
+    person.types(f"{typed}\r")
+    person.sees("--- the whole question ---")
+    for number in range(40):
+        person.sees(f"- old {number}")
+    person.sees("--- end ---")
+    person.sees("May write_file run?")
+    person.waits_at(PROMPT)
+    person.types("n\r")
+    assert person.leaves()[0] == 5
+    assert (tmp_path / ".envrc").read_text().startswith("old 0\n")
+
+
+def test_whole_question_shows_the_whole_new_text(at_terminal: AtTerminal) -> None:
+    person = at_terminal("overwrite", "run", "Look", rows=24, STORY_TEXT="long")
+    person.waits_at(PROMPT)
+    person.types("m\r")
+    person.sees("--- the whole question ---")
+    person.waits_at(PROMPT)
+    assert person.raw.partition("--- the whole question ---")[2].count("x") >= 10_000
+    person.types("n\r")
+    person.leaves()
+
+
+@pytest.mark.parametrize("rows", [10, 14, 24])
+def test_question_fits_on_the_screen_and_keeps_its_dangers(rows: int) -> None:
+    dangers = tuple(f"danger {number} {'x' * 90}" for number in range(6))
+    impact = Impact("does " + "y " * 300, ("detail " * 60,) * 3, dangers, diff="@@ -1 +1,900 @@\n" + "+new\n" * 900)
+    arguments = {"path": "p" * 200, "text": "z" * 5000}
+    asked = Question(ToolCall("1", "write_file", arguments), "destructive", "why " * 200, "rule" * 100, impact, "other")
+    shown = list(question_rows(asked, PLAIN, width=79, height=rows))
+    assert len(shown) + 1 <= rows
+    assert any("danger 0" in row for row in shown)
+    assert sum("danger" in row for row in shown) == 6 or any(re.search(r"and \d more: m", row) for row in shown)
+    whole = "\n".join(question_rows(asked, PLAIN, width=79))
+    assert all(f"danger {number}" in whole for number in range(6))
+    assert (whole.count("+ new"), whole.count("z")) == (900, 5000)
 
 
 def test_always_is_asked_once(at_terminal: AtTerminal) -> None:

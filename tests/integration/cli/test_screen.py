@@ -41,11 +41,11 @@ def test_screen_after_a_run_has_only_the_lasting_lines_and_the_answer(on_screen:
 
 def test_a_question_takes_the_place_of_the_region_and_leaves_one_line(on_screen: OnScreen) -> None:
     screen = on_screen("restart", "run", "Restart what is sick", environ="STORY_PACE=0.03")
-    screen.shows("Allow it? y yes · n no · a always:")
+    screen.shows("Allow it? y yes · n no · a always · m more:")
     assert "task     $" not in screen.text()
     assert screen.cursor_is_visible
     screen.types("q", "Enter")
-    screen.shows("Please answer y, n or a.")
+    screen.shows("Please answer y, n, a or m.")
     screen.types("y", "Enter")
     screen.shows('allowed: docker_restart(name="web") · you')
     screen.shows("task     $")

@@ -106,7 +106,7 @@ async def test_wrong_argument_is_reported(arguments: dict[str, object], tmp_path
 class Commanded:
     """A sandbox whose commands have all ended with one result."""
 
-    tier, read_only = "bwrap", False
+    tier, read_only, network = "bwrap", False, False
 
     def __init__(self, result: CommandResult) -> None:
         self.result = result

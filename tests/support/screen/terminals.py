@@ -44,7 +44,7 @@ class Person:
     def __init__(
         self, folder: Path, *argv: str, environ: Mapping[str, str], columns: int = 100, rows: int = 40
     ) -> None:
-        self.folder, self.seen, self.raw = folder, "", ""
+        self.folder, self.seen, self.raw, self.bytes = folder, "", "", b""
         self.terminal, slave = os.openpty()
         self._is_open = True
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
@@ -73,6 +73,14 @@ class Person:
             assert time.monotonic() < end, f"{what} never came; seen: {self.seen!r}"
             if not self._read(0.01):
                 assert self.process.poll() is None, f"ended without {what}; seen: {self.seen!r}"
+
+    def waits_at(self, prompt: str) -> None:
+        """Wait until ``prompt`` is the last that was shown, styles aside."""
+        end = time.monotonic() + PATIENCE_S
+        while not re.sub(r"\x1b\[[0-9;]*m", "", self.raw).endswith(prompt):
+            assert time.monotonic() < end, f"{prompt!r} never came; seen: {self.raw!r}"
+            if not self._read(0.1):
+                assert self.process.poll() is None, f"ended without {prompt!r}; seen: {self.raw!r}"
 
     def types(self, keys: str) -> None:
         """Press keys."""
@@ -105,6 +113,7 @@ class Person:
             piece = os.read(self.terminal, 65536)
         except OSError:  # the other end is closed
             return False
+        self.bytes += piece
         self.seen += piece.decode("utf-8", "replace")
         self.raw += piece.decode("utf-8", "replace")
         return bool(piece)
@@ -167,8 +176,8 @@ def at_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cal
     monkeypatch.setenv("OPENAI_API_KEY", "sk-not-to-be-seen-1234567890")
     people: list[Person] = []
 
-    def start(story: str, *words: str, columns: int = 100, **environ: str) -> Person:
-        people.append(Person(tmp_path, *STORY, story, *words, environ=environ, columns=columns))
+    def start(story: str, *words: str, columns: int = 100, rows: int = 40, **environ: str) -> Person:
+        people.append(Person(tmp_path, *STORY, story, *words, environ=environ, columns=columns, rows=rows))
         return people[-1]
 
     yield start

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.cli.ui.approval_prompt import question_rows
+from agentctl.cli.ui.question import question_rows
 from agentctl.core.lookalikes import escape_lookalikes
 from agentctl.core.messages import ToolCall
 from agentctl.protocols import Question
@@ -58,6 +58,8 @@ POSING = {
     "small capital": ("\u1d00dmin", "\\u1d00dmin"),
     "script g": ("\u0261it", "\\u0261it"),
     "a mark over a letter": ("we\u0336b", "we\\u0336b"),
+    "a stack of marks": ("a" + "\u0301\u0336" * 9, "a" + "\\u0301\\u0336" * 9),
+    "a stack of marks of one script": ("\u0e19" + "\u0e49" * 5, "\u0e19\u0e49\u0e49\u0e49" + "\\u0e49" * 2),
     "variation selector": ("web\ufe0f", "web\\ufe0f"),
     "enclosing mark": ("web\u20dd", "web\\u20dd"),
 }
