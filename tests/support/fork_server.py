@@ -120,6 +120,7 @@ class Forked(subprocess.Popen[Any]):
         start_new_session: bool = False,
         terminal: bool = False,
         loads: str = "agentctl",
+        user: int | None = None,
     ) -> None:
         self.args, self.returncode, self._child_created = list(words), None, False
         self.text_mode, self.encoding, self.errors = text, None, None
@@ -153,6 +154,7 @@ class Forked(subprocess.Popen[Any]):
             "env": dict(env),
             "session": start_new_session or terminal,
             "terminal": terminal,
+            "user": user,
             "umask": int(umask.split()[1], 8),
         }
         _server(loads).fork(request, [*given, status])
@@ -417,6 +419,8 @@ def _settle(request: dict[str, Any], streams: Sequence[int], added: Mapping[str,
     if request.get("terminal"):
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     os.umask(request["umask"])
+    if request.get("user") is not None:
+        _become_user(request["user"])
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update({**added, **request["env"]})
@@ -433,6 +437,18 @@ def _settle(request: dict[str, Any], streams: Sequence[int], added: Mapping[str,
     sys.stderr = sys.__stderr__ = io.TextIOWrapper(  # type: ignore[misc]
         err, encoding, "backslashreplace", line_buffering=True, write_through=plain
     )
+
+
+def _become_user(user: int) -> None:
+    """Become another user, as a process that this user has started: dumpable, with a Python that it may run."""
+    import ctypes
+
+    os.setgroups([])
+    os.setgid(user)
+    os.setuid(user)
+    ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE
+    if not os.access(sys.executable, os.X_OK):
+        sys.executable = "/usr/bin/python3"
 
 
 def _main(words: list[str]) -> int:
