@@ -250,8 +250,9 @@ class Landlock:
             ) from error
         temporary = watch_space({folder: "its temporary folder"}, most_growth=MOST_TEMPORARY_BYTES)
         if not config.read_only:
-            workspace = watch_space({config.workspace: "the workspace"}, most_growth=self._most_growth)
-            return _Prepared(folder, mode, access, self._excluded(config, guarded), lambda: workspace() or temporary())
+            written = {config.workspace: "the workspace"} | {place: place for place in config.writable}
+            lasting = watch_space(written, most_growth=self._most_growth)
+            return _Prepared(folder, mode, access, self._excluded(config, guarded), lambda: lasting() or temporary())
         return _Prepared(folder, mode, access, self._excluded(config, guarded), temporary)
 
     @staticmethod

@@ -26,7 +26,7 @@ _NAMES_ALLOWED = "names of environment variables"
 #: Set by agentctl for every command, so that no program asks a question, leaves its place or finds the user's own.
 FIXED_VARIABLES = frozenset(
     {
-        *("PATH", "HOME", "TMPDIR", "SHELL", "LANG", "TERM", "NO_COLOR", "CI", "PAGER", "GIT_PAGER"),
+        *("PATH", "HOME", "TMPDIR", "TMP", "TEMP", "SHELL", "LANG", "TERM", "NO_COLOR", "CI", "PAGER", "GIT_PAGER"),
         *("GIT_TERMINAL_PROMPT", "GIT_ASKPASS", "GIT_SSH_COMMAND", "SSH_ASKPASS_REQUIRE", "DEBIAN_FRONTEND"),
         *("PIP_NO_INPUT", "GIT_CONFIG_COUNT", "GIT_CONFIG_KEY_0", "GIT_CONFIG_VALUE_0"),
     }

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from agentctl.core.errors import SandboxUnavailable
 from agentctl.sandbox.select import examine, open_sandbox
 from tests.integration.sandbox.conftest import Inside, names
+from tests.support.disks import small_disk
 from tests.support.machine import need
 
 REAL = shutil.which("bwrap") or "/usr/bin/bwrap"
@@ -211,6 +213,17 @@ async def test_links_lead_to_the_workspace_inside_as_well(tmp_path: Path) -> Non
     result = await sandbox.run(f"pwd -P; echo x > {workspace}/made; ls {home}", timeout=20)
     assert (result.stdout, result.stderr) == (f"{tmp_path.resolve()}/real/deep\none\n", "")
     assert names(tmp_path / "real/deep") == ["made"]
+
+
+@pytest.mark.parametrize("tier", ["bwrap", "landlock"])
+async def test_a_workspace_may_be_on_a_disk_without_programs(
+    tmp_path: Path, tier: Literal["bwrap", "landlock"]
+) -> None:
+    need("sandbox" if tier == "bwrap" else "landlock")
+    with small_disk(tmp_path / "work", "size=4m,noexec,nosuid,nodev") as workspace:
+        sandbox = await open_sandbox(tier, workspace=workspace, network=False, read_only=False)
+        assert (await sandbox.run("echo x > made; cat made", timeout=20)).stdout == "x\n"
+        sandbox.close()
 
 
 def test_commands_of_root_run_as_the_owner_of_the_workspace(inside: Inside) -> None:

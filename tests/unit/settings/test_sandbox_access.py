@@ -109,7 +109,7 @@ def test_folder_of_the_system_may_be_named_to_read(desk: Desk) -> None:
 @pytest.mark.parametrize(
     "name",
     ["OPENAI_API_KEY", "GITHUB_TOKEN", "my_api_key", "AWS_SECRET_ACCESS_KEY", "LD_PRELOAD", "BASH_ENV", "PATH", "HOME",
-     "SSH_AUTH_SOCK", "GIT_SSH", "GIT_CONFIG_COUNT", "AGENTCTL_PARENT_RUN", "A=b", "1A", "", "grün"],
+     "TMP", "SSH_AUTH_SOCK", "GIT_SSH", "GIT_CONFIG_COUNT", "AGENTCTL_PARENT_RUN", "A=b", "1A", "", "grün"],
 )  # fmt: skip
 def test_variable_with_a_key_or_a_way_out_is_refused(desk: Desk, name: str) -> None:
     if not name:
