@@ -45,10 +45,13 @@ class Entry(NamedTuple):
 
 
 class ProtectedFiles:
-    """The protected files of ``workspace`` as they were, with copies in ``place``, an empty folder."""
+    """The protected files of ``workspace`` as they were, with copies in ``place``, an empty folder.
 
-    def __init__(self, workspace: str, place: str) -> None:
-        self._workspace, self._place = workspace, place
+    ``files`` is the folder of the run's own files, for whoever puts back what a killed agentctl cannot.
+    """
+
+    def __init__(self, workspace: str, place: str, files: Path | None = None) -> None:
+        self._workspace, self._place, self.files = workspace, place, files
         self.entries: dict[str, Entry] = {}
         self._copies = 0
         self._listed: dict[str, Entry] | None = None
@@ -63,7 +66,7 @@ class ProtectedFiles:
         if not Path(place, _RUNNING).exists():
             return None
         said = json.loads(Path(place, _LIST).read_bytes().decode("utf-8", "surrogateescape"))
-        found = cls(said["workspace"], place)
+        found = cls(said["workspace"], place, Path(said["files"]) if said["files"] else None)
         found.entries = {
             path: Entry(kind, mode, tuple(stamp), *rest) for path, (kind, mode, stamp, *rest) in said["entries"].items()
         }
@@ -248,7 +251,8 @@ class ProtectedFiles:
             return None
 
     def _write_list(self, entries: dict[str, Entry]) -> None:
-        said = json.dumps({"workspace": self._workspace, "entries": entries}, ensure_ascii=False)
+        files = "" if self.files is None else str(self.files)
+        said = json.dumps({"workspace": self._workspace, "files": files, "entries": entries}, ensure_ascii=False)
         Path(self._place, f"{_LIST}.new").write_bytes(said.encode("utf-8", "surrogateescape"))
         Path(self._place, f"{_LIST}.new").replace(f"{self._place}/{_LIST}")
         self._listed = dict(entries)

@@ -42,10 +42,7 @@ _SWITCHES = (  # name, the value that forbids user namespaces, the value that al
 _CONTAINER_MARKS = (".dockerenv", "run/.containerenv", "run/systemd/container")
 # No options for the engine here: those that allow bubblewrap also disable the container's own seccomp filter, AppArmor
 # profile and masked paths, for everything that runs in it.
-IN_CONTAINER = (
-    "run agentctl outside the container, or start the container with user namespaces allowed. Without a "
-    "sandbox there is no run_shell; typed reads of the machine and of the container engine work"
-)
+IN_CONTAINER = "run agentctl outside the container, or start the container with user namespaces allowed"
 _NAMESPACES = ("user", "pid", "net", "mnt", "ipc", "uts")
 _OUTSIDE = ("/", "/etc", "/usr", "/var")
 _ENGINES = ("/run/docker.sock", "/var/run/docker.sock", "/run/podman/podman.sock", "/run/containerd/containerd.sock")

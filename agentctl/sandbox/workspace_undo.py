@@ -54,6 +54,7 @@ class WorkspaceUndo:
         self._before: dict[str, AutorunEntry] = {}
         self._own: OwnFolder | None = None
         self._protected: ProtectedFiles | None = None
+        self._files = files
         self._quarantine = Quarantine(self._workspace, files)
         self._said: set[str] = set()
         self.why_read_only = config.why_read_only
@@ -81,7 +82,7 @@ class WorkspaceUndo:
         self._before |= self._look_at_configured()
         if self._own is None or self._protected is None:
             self._own = OwnFolder(temporary_above(self._config), None, prefix=_PREFIX, rescue=recover)
-            self._protected = ProtectedFiles(self._workspace, self._own.path)
+            self._protected = ProtectedFiles(self._workspace, self._own.path, self._files)
         self.why_read_only = why_unprotectable(self._workspace) or ""
         try:
             self._protected.look(path for path, found in self._before.items() if found.autorun.policy != "reported")
@@ -255,14 +256,14 @@ def recover_left(place: str) -> None:
 
 
 def recover(place: str) -> None:
-    """Put back what a command changed, from a folder of copies. The changed versions go into the temporary folder."""
+    """Put back what a command changed, from a folder of copies. The changed versions go into the files of its run."""
     try:
         protected = ProtectedFiles.load(place)
     except (OSError, ValueError, KeyError, TypeError):
         return
     if protected is None:
         return
-    quarantine = Quarantine(protected.workspace, None)
+    quarantine = Quarantine(protected.workspace, protected.files)
 
     def move(path: str, autorun: AutorunFile, notes: list[str]) -> list[FileNotice]:
         notice = quarantine.move(AutorunEntry(path, autorun, (0, 0), (0, 0, 0), False, None), notes)

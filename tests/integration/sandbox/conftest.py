@@ -96,7 +96,7 @@ def own(request: pytest.FixtureRequest, config: Path) -> Inside:
 @pytest.fixture(params=("bwrap", "landlock"))
 def wanted(request: pytest.FixtureRequest) -> str:
     """Each tier that is a sandbox: for the promises that all of them keep."""
-    machine.need({"bwrap": "sandbox", "landlock": "Landlock"}[request.param])
+    machine.need({"bwrap": "sandbox", "landlock": "landlock"}[request.param])
     return str(request.param)
 
 

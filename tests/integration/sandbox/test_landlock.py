@@ -62,7 +62,7 @@ class Tier:
 
 
 def make_tier(config: Path, who: str) -> Tier:
-    machine.need("Landlock")
+    machine.need("landlock")
     workspace = config / "work"
     workspace.mkdir()
     tier = Tier(workspace, NOBODY if who == "nobody" else os.geteuid(), NOBODY if who == "owner" else None)

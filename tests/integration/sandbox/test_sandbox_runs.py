@@ -54,7 +54,7 @@ def test_a_task_that_needs_what_is_left_out_is_exit_6(json_run: JsonRun, unsandb
     assert unsandboxable in json_run.last_result
 
 
-@pytest.mark.needs("Landlock")
+@pytest.mark.needs("landlock")
 def test_landlock_is_used_and_named_where_bubblewrap_is_missing(
     json_run: JsonRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

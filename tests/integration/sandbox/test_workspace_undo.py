@@ -18,15 +18,16 @@ from tests.integration.sandbox.conftest import REPOSITORY, Trace
 from tests.integration.sandbox.parts import wait_until
 from tests.integration.sandbox.test_landlock import state_of
 
-pytestmark = pytest.mark.needs("Landlock", "git")
+pytestmark = pytest.mark.needs("landlock", "git")
 RUN = """
 import sys, anyio
 from pathlib import Path
 from agentctl.sandbox.select import open_sandbox
 
 async def main():
-    sandbox = await open_sandbox("landlock", workspace=Path(sys.argv[1]), network=False, read_only=False)
-    result = await sandbox.run(sys.argv[2], timeout=60)
+    workspace, command, files = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+    sandbox = await open_sandbox("landlock", workspace=workspace, network=False, read_only=False, files=files)
+    result = await sandbox.run(command, timeout=60)
     sandbox.close()
     print(result.stdout, end="")
 anyio.run(main)
@@ -63,7 +64,7 @@ async def opened(workspace: Path, files: Path) -> Sandbox:
 def obeyed(workspace: Path) -> dict[str, tuple[object, ...]]:
     """Return the mode and the content of what other programs obey in the workspace."""
     found: dict[str, tuple[object, ...]] = {}
-    for place in (".envrc", ".vscode", ".bashrc", ".git/hooks", ".git/config", "deep"):
+    for place in (".envrc", ".vscode", ".bashrc", ".git/hooks", ".git/config", "deep/.git"):
         there = workspace / place
         for path in (there, *sorted(there.rglob("*"))) if there.exists() else ():
             found[str(path)] = (stat.filemode(path.lstat().st_mode), path.read_bytes() if path.is_file() else b"")
@@ -75,8 +76,7 @@ async def test_changed_files_are_put_back_and_new_ones_are_moved_away(workspace:
     sandbox = await opened(workspace, tmp_path / "run")
     result = await sandbox.run(ATTACK + "echo x >file; rm -r deep/nothing; git status --porcelain", timeout=30)
     sandbox.close()
-    after = obeyed(workspace)
-    assert {path: fact for path, fact in after.items() if not path.endswith("/deep")} == before
+    assert obeyed(workspace) == before
     assert (workspace / "file").read_text() == "x\n"
     assert not (workspace / "deep/.git").exists()
     moved = {notice.path: Path(str(notice.moved_to)) for notice in result.notices if notice.moved_to}
@@ -105,7 +105,8 @@ async def test_ordinary_work_with_git_stays(workspace: Path, tmp_path: Path) -> 
 def killed(workspace: Path, trace: Trace, kill: Callable[[int], None]) -> None:
     """Run the attack, and kill agentctl when it is done but the command is not over."""
     command = f"{ATTACK}\ntouch ready; sleep {trace.token}"
-    worker = subprocess.Popen([sys.executable, "-c", RUN, str(workspace), command], cwd=REPOSITORY)
+    argv = [sys.executable, "-c", RUN, str(workspace), command, str(workspace.parent / "run")]
+    worker = subprocess.Popen(argv, cwd=REPOSITORY)
     try:
         wait_until(lambda: (workspace / "ready").exists())
         kill(worker.pid)
@@ -118,7 +119,14 @@ def killed(workspace: Path, trace: Trace, kill: Callable[[int], None]) -> None:
 def test_changes_are_undone_when_agentctl_is_killed(workspace: Path, trace: Trace) -> None:
     before = obeyed(workspace)
     killed(workspace, trace, lambda pid: os.kill(pid, signal.SIGKILL))
-    wait_until(lambda: {path: fact for path, fact in obeyed(workspace).items() if not path.endswith("/deep")} == before)
+    wait_until(lambda: obeyed(workspace) == before)
+    assert is_kept(workspace.parent / "run")
+
+
+def is_kept(files: Path) -> bool:
+    """Whether what the attack wrote is in the files of the run."""
+    texts = [path.read_text(errors="replace") for path in files.rglob("*") if path.is_file()]
+    return "minex\n" in texts and any("pager = evil" in text for text in texts)
 
 
 def guard_of(pid: int) -> int:
@@ -146,10 +154,17 @@ def test_changes_are_undone_by_the_next_run_when_the_guard_was_killed_too(worksp
 
     killed(workspace, trace, kill)
     assert obeyed(workspace) != before
-    argv = [sys.executable, "-c", RUN, str(workspace), "cat .envrc .git/hooks/pre-commit"]
+    argv = [
+        sys.executable,
+        "-c",
+        RUN,
+        str(workspace),
+        "cat .envrc .git/hooks/pre-commit",
+        str(workspace.parent / "next"),
+    ]
     done = subprocess.run(argv, cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    assert done.stdout == "mine"
-    assert {path: fact for path, fact in obeyed(workspace).items() if not path.endswith("/deep")} == before
+    assert (done.stdout, obeyed(workspace)) == ("mine", before)
+    assert is_kept(workspace.parent / "run")
 
 
 async def test_workspace_that_cannot_be_protected_is_read_only(tmp_path: Path) -> None:

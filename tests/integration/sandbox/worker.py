@@ -29,7 +29,7 @@ async def work(asked: dict[str, Any]) -> list[dict[str, Any]]:
     )
     results = [await sandbox.run(command, timeout=asked["timeout"]) for command in asked["commands"]]
     peak = int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])  # type: ignore[index]
-    return [{**result._asdict(), "peak_kb": peak} for result in results]
+    return [{**result._asdict(), "peak_kb": peak, "tier": sandbox.tier} for result in results]
 
 
 if __name__ == "__main__":
