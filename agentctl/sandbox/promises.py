@@ -62,11 +62,11 @@ PROMISES: Mapping[str, Mapping[str, Promise]] = MappingProxyType(
             ),
             ("cannot see other processes", YES, _partly("names and command lines can be seen, nothing else"), NO),
             ("cannot end other processes", YES, Promise("yes", "from Linux 6.12 on"), NO),
-            ("leaves no process running", YES, YES, _partly("see Processes")),
+            ("leaves no process running", YES, Promise("yes", "from Linux 6.12 on"), _partly("see Processes")),
             (
                 "cannot change what other programs run or obey, such as git's hooks",
                 YES,
-                _partly("changes are undone when the command has ended"),
+                _partly("changes are undone when the command has ended, not prevented while it runs"),
                 NO,
             ),
             (
