@@ -23,13 +23,14 @@ from _ctypes import call_function, dlopen, dlsym  # importing ctypes takes three
 DISMISSED = b"d"
 ALL_ENDED, NOT_ALL_ENDED = 10, 11  # exit codes after a command: whether all its processes have ended
 _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 4, 36
-_SIGKILL = 9
+_SIGKILL, _NOT_PERMITTED = 9, 1  # the latter is EPERM
 _IGNORED_BY_PYTHON = (13, 25)  # SIGPIPE and SIGXFSZ: reset to the default for a command
 _CONTROL = 0
 _LENGTH = 12  # digits of the length before a request
 _REAP_MS = 500  # milliseconds between reaping orphans while the command runs
 _LOOK_MS = 20  # the same, and for the command's exit, if the kernel has no pidfd
-_KILL_S = 10.0  # a process that is left after that hangs in the kernel, or is another user's
+_KILL_S = 10.0  # a process that is left after that hangs in the kernel
+_FOREIGN_S = 1.0  # the same, if all that are left are another user's
 
 
 def request(argv: list[str], env: dict[str, str], cwd: str) -> bytes:
@@ -138,16 +139,18 @@ def _kill_all(leader: int | None) -> bool:
     A program that forks all the time is caught by its orphans: they are our children, and reading and killing that list
     takes a few microseconds. A search of all processes takes milliseconds, and finds groups to kill at once.
     """
-    until, next_look = time.monotonic() + _KILL_S, 0.0
-    while (now := time.monotonic()) < until:
+    started, most, next_look = time.monotonic(), _KILL_S, 0.0
+    while (now := time.monotonic()) < started + most:
         if now >= next_look:
             groups = _groups()
             if leader is not None:
                 groups.setdefault(leader, leader)
+            foreign = 0
             for pid, group in sorted(groups.items(), reverse=True):  # the newest first: they may disappear first
                 if group in groups:  # its leader still exists, so the group id was not reused
                     _kill(-group)
-                _kill(pid)
+                foreign += not _kill(pid)
+            most = _FOREIGN_S if groups and foreign == len(groups) else _KILL_S
             next_look = time.monotonic() + _LOOK_MS / 1000
         for pid in _children():
             _kill(pid)
@@ -174,11 +177,13 @@ def _children() -> list[int]:
         os.close(file)
 
 
-def _kill(pid: int) -> None:
+def _kill(pid: int) -> bool:
+    """Kill a process or a group; return False if it is another user's."""
     try:
         os.kill(pid, _SIGKILL)
-    except OSError:
-        return
+    except OSError as error:
+        return error.errno != _NOT_PERMITTED
+    return True
 
 
 def _groups() -> dict[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -113,6 +114,24 @@ def test_no_process_is_left_when_agentctl_is_killed(name: str, trace: Trace, tmp
         os.kill(worker.pid, signal.SIGKILL)
         worker.wait()
     wait_until(lambda: not trace.alive())
+
+
+AMONG_OTHERS = """
+import os
+from agentctl.sandbox import guard_program
+child = os.spawnlp(os.P_NOWAIT, "sh", "sh", "-c", "exec sleep 90 >/dev/null 2>&1")
+os.setuid(65534)
+guard_program._KILL_S = 3600.0
+print(child, guard_program._kill_all(None))
+"""
+
+
+@pytest.mark.needs("root", "Linux")
+def test_guard_gives_up_early_if_only_processes_of_another_user_are_left() -> None:
+    done = subprocess.run([sys.executable, "-c", AMONG_OTHERS], capture_output=True, text=True, timeout=60, check=True)
+    child, has_ended_all = done.stdout.split()
+    os.kill(int(child), signal.SIGKILL)
+    assert has_ended_all == "False"
 
 
 async def test_command_that_ends_its_guard_is_still_ended(trace: Trace, tmp_path: Path) -> None:
