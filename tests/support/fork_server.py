@@ -441,8 +441,11 @@ def _settle(request: dict[str, Any], streams: Sequence[int], added: Mapping[str,
 
 def _become_user(user: int) -> None:
     """Become another user, as a process that this user has started: dumpable, with a Python that it may run."""
+    import codecs
     import ctypes
 
+    for encoding in ("ascii", "idna", "latin-1"):  # the library may be where the other user cannot read it
+        codecs.lookup(encoding)
     os.setgroups([])
     os.setgid(user)
     os.setuid(user)

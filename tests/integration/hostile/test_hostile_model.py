@@ -39,6 +39,8 @@ from tests.support.wire.server import Answer, Call, WireServer
 NOBODY = 65534
 USERS = {"root": 0, "a user": NOBODY} if os.geteuid() == 0 else {"a user": os.geteuid()}
 TIER_NAMES = [tier.name for tier in TIERS if find_spec(f"agentctl.sandbox.{tier.name}")]
+#: What the docs' table of tiers says that a tier does not hide.
+VISIBLE = {"landlock": {"read: another program's arguments"}}
 LIMIT_NANO = 400_000_000
 CALLS_A_TURN = 15
 TOOLS = ("--tools", "run_shell,read_file,write_file,list_files,search_files,system_load,system_memory")
@@ -103,11 +105,12 @@ def test_no_attack_of_a_model_has_an_effect_on_the_machine(user: str, tier: str)
         assert_paid_within_the_limit(victim, server)
         go_on_working(victim)
         shown = victim.agentctl("runs", "show")
-        assert victim.effects(ended.out, ended.err, shown.out, shown.err, *requests_of(server)) == []
+        effects = set(victim.effects(ended.out, ended.err, shown.out, shown.err, *requests_of(server)))
+        assert effects - VISIBLE.get(tier, set()) == set()
         server.play(Answer("Hello."))
         again = run(victim, server, "say hello", "--json")
         assert json.loads(again.out)["limits"]["max_cost_per_task"]["limit"] == 0.5
-        assert victim.effects(again.out, again.err) == []
+        assert set(victim.effects(again.out, again.err)) == effects
 
 
 @pytest.mark.parametrize("user", USERS)
