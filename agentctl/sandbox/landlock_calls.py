@@ -25,7 +25,10 @@ from agentctl.sandbox.system_calls import (
     KILL,
     MACHINE_AT,
     MACHINES,
+    MAKING,
     NUMBER_AT,
+    O_CREAT_OR_TMPFILE,
+    SETUID_OR_SETGID,
     SOCK_PACKET,
     SOCK_TYPE,
     TIOCLINUX,
@@ -38,8 +41,7 @@ _NOTIFY = 0x7FC0_0000
 _NEW_NAMESPACES = 0x7E02_0000  # every CLONE_NEW* flag that clone takes
 _PRIO_USER = 2
 _IOPRIO_USER = 3
-_O_ACCMODE, _O_TRUNC, _O_CREAT_OR_TMPFILE = 0o3, 0o1000, 0o2000_0100
-_OWNERS_RIGHTS = 0o6000  # setuid, setgid
+_O_ACCMODE, _O_TRUNC = 0o3, 0o1000
 _FIRST_UNKNOWN = 470  # Linux 6.17 has 469 as its last; the calls of x32 have far higher numbers
 _KIND_OF_IOCTL = 0xFF00
 
@@ -79,12 +81,6 @@ _OF_A_PROCESS = {
 _PRIORITIES = {"x86_64": {"setpriority": 141, "ioprio_set": 251}, "aarch64": {"setpriority": 140, "ioprio_set": 30}}
 #: Calls on sockets that a connected pair does not need.
 _NETWORKING = {"x86_64": (42, 49, 50), "aarch64": (203, 200, 201)}  # connect, bind, listen
-#: Calls that make files: the positions of the flags, if there are any, and of the mode.
-_MAKING = {
-    "x86_64": {"open": (2, 1, 2), "openat": (257, 2, 3), "creat": (85, None, 1), "mknod": (133, None, 1)}
-    | {"mknodat": (259, None, 2)},
-    "aarch64": {"openat": (56, 2, 3), "mknodat": (33, None, 2)},
-}
 _TRUNCATE = {"x86_64": 76, "aarch64": 45}
 
 _IOCTLS = (
@@ -115,7 +111,7 @@ def landlock_filter(machine: str, *, network: bool, has_truncate: bool = True) -
         code.jump(EQUAL, number, then=name)
     for number in _OF_A_PROCESS[machine].values():
         code.jump(EQUAL, number, then="process")
-    for name, (number, _, _) in _MAKING[machine].items():
+    for name, (number, _, _) in MAKING[machine].items():
         code.jump(EQUAL, number, then=name)
     if not has_truncate:
         code.jump(EQUAL, _TRUNCATE[machine], then="forbidden")
@@ -188,7 +184,7 @@ def _judge_modes(code: Assembler, machine: str, *, has_truncate: bool) -> None:
     """Forbid files that run with their owner's rights, and without ``has_truncate`` to cut off a file that is open for
     reading; what Landlock itself forbids stays forbidden.
     """
-    for name, (_, flags, mode) in _MAKING[machine].items():
+    for name, (_, flags, mode) in MAKING[machine].items():
         code.label(name)
         if flags is not None:
             load_argument(code, flags)
@@ -196,6 +192,6 @@ def _judge_modes(code: Assembler, machine: str, *, has_truncate: bool) -> None:
                 code.jump(ANY_OF, _O_TRUNC, otherwise=f"{name} whole")
                 code.jump(ANY_OF, _O_ACCMODE, otherwise="forbidden")
                 code.label(f"{name} whole")
-            code.jump(ANY_OF, _O_CREAT_OR_TMPFILE, otherwise="allow")
+            code.jump(ANY_OF, O_CREAT_OR_TMPFILE, otherwise="allow")
         load_argument(code, mode)
-        code.jump(ANY_OF, _OWNERS_RIGHTS, then="forbidden", otherwise="allow")
+        code.jump(ANY_OF, SETUID_OR_SETGID, then="forbidden", otherwise="allow")

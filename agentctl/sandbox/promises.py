@@ -71,7 +71,7 @@ PROMISES: Mapping[str, Mapping[str, Promise]] = MappingProxyType(
             ),
             (
                 "leaves no program that runs with its owner's rights (setuid)",
-                Promise("no", "it can make one in the workspace"),
+                Promise("yes", "with its group's rights (setgid) it can make one in the workspace"),
                 YES,
                 NO,
             ),

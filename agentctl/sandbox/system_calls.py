@@ -2,7 +2,8 @@
 
 ``seccomp_filter`` returns a classic BPF program (seccomp(2)), made without any library, which bubblewrap takes by
 ``--seccomp``. System calls that are not named here are allowed: the filter removes those that bypass the namespaces
-(keyrings, other address families) and those that only an attack on the kernel needs. It knows x86_64 and aarch64. For
+(keyrings, other address families), those that make a file run with its owner's rights, and those that only an attack
+on the kernel needs. It knows x86_64 and aarch64. For
 other machines there is none, and the caller reports that. The kernel asks the filter after a tracer has changed a call,
 and of several filters the strictest answer counts: nothing inside can loosen it.
 """
@@ -35,6 +36,8 @@ _NETLINK, _NETLINK_ROUTE = 16, 0
 SOCK_TYPE, SOCK_PACKET = 0xF, 10
 TIOCSTI, TIOCLINUX = 0x5412, 0x541C
 _CLONE_NEWUSER = 0x1000_0000
+O_CREAT_OR_TMPFILE = 0o2000_0100
+SETUID_OR_SETGID, _SETUID = 0o6000, 0o4000
 
 #: EPERM: calls that act on the machine, or only serve to attack the kernel. Most need a privilege anyway; those that do
 #: not (keyrings, userfaultfd, perf, the kernel's log, fanotify) are the reason for this list.
@@ -50,6 +53,20 @@ FORBIDDEN = (
 #: ENOSYS: io_uring would bypass the filter, since it needs no system call for each action; libraries fall back to
 #: ordinary calls.
 ABSENT = ("io_uring_setup", "io_uring_enter", "io_uring_register")
+#: Calls that make files: their number, and the positions of the flags, if there are any, and of the mode.
+MAKING: Mapping[str, Mapping[str, tuple[int, int | None, int]]] = MappingProxyType(
+    {
+        "x86_64": {"open": (2, 1, 2), "openat": (257, 2, 3), "creat": (85, None, 1), "mknod": (133, None, 1)}
+        | {"mknodat": (259, None, 2)},
+        "aarch64": {"openat": (56, 2, 3), "mknodat": (33, None, 2)},
+    }
+)
+#: Calls that change a file's mode: their number, and the position of the mode.
+_CHANGING = {
+    "x86_64": {"chmod": (90, 1), "fchmod": (91, 1), "fchmodat": (268, 2), "fchmodat2": (452, 2)},
+    "aarch64": {"fchmod": (52, 1), "fchmodat": (53, 2), "fchmodat2": (452, 2)},
+}
+_OPENAT2 = 437  # its mode is in memory, which a filter cannot read
 
 
 class _Machine(NamedTuple):
@@ -120,12 +137,17 @@ def seccomp_filter(machine: str, *, network: bool, user_namespaces: bool = True)
         code.jump(EQUAL, numbers["clone3"], then="absent")
         for name in ("clone", "unshare"):
             code.jump(EQUAL, numbers[name], then="namespaces")
-    for name in ABSENT:
-        code.jump(EQUAL, numbers[name], then="absent")
+    for name, (number, _, _) in MAKING[machine].items():
+        code.jump(EQUAL, number, then=name)
+    for name, (number, _) in _CHANGING[machine].items():
+        code.jump(EQUAL, number, then=name)
+    for number in (*(numbers[name] for name in ABSENT), _OPENAT2):
+        code.jump(EQUAL, number, then="absent")
     for name in FORBIDDEN:
         if name in numbers:
             code.jump(EQUAL, numbers[name], then="forbidden")
     code.answer("allowed", ALLOW)
+    _judge_modes(code, machine)
     code.label("socket")
     _judge_socket(code, network=network)
     code.label("socketpair")
@@ -163,6 +185,25 @@ def _judge_socket(code: Assembler, *, network: bool) -> None:
     code.label("netlink")
     load_argument(code, 2)
     code.jump(EQUAL, _NETLINK_ROUTE, then="allow", otherwise="no family")
+
+
+def _judge_modes(code: Assembler, machine: str) -> None:
+    """Forbid files that run with their owner's rights: another user of the machine could start them.
+
+    A folder may get setgid, which only decides the group of new files in it. A filter cannot tell it from a file, so
+    the same change of a file's mode is possible, too.
+    """
+    for name, (_, flags, mode) in MAKING[machine].items():
+        code.label(name)
+        if flags is not None:
+            load_argument(code, flags)
+            code.jump(ANY_OF, O_CREAT_OR_TMPFILE, otherwise="allow")
+        load_argument(code, mode)
+        code.jump(ANY_OF, SETUID_OR_SETGID, then="forbidden", otherwise="allow")
+    for name, (_, mode) in _CHANGING[machine].items():
+        code.label(name)
+        load_argument(code, mode)
+        code.jump(ANY_OF, _SETUID, then="forbidden", otherwise="allow")
 
 
 def load_argument(code: Assembler, position: int) -> None:

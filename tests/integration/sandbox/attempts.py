@@ -57,6 +57,30 @@ def in_a_child(action: Callable[[], object]) -> str:
     return signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else "ok"
 
 
+def make_setuid() -> None:
+    """Try to make a program that runs with its owner's rights, and print how each way ended."""
+    own = Path("own")
+    own.touch()
+    ways: list[Callable[[], object]] = [
+        lambda: own.chmod(0o4755),
+        lambda: os.chmod("own", 0o6755, dir_fd=os.open(".", os.O_RDONLY)),
+        lambda: os.fchmod(os.open("own", os.O_RDONLY), 0o4755),
+        lambda: os.open("made", os.O_CREAT | os.O_WRONLY, 0o4755),
+        lambda: os.open(".", os.O_TMPFILE | os.O_WRONLY, 0o4755),
+        lambda: os.mknod("node", 0o104755),
+    ]
+    for way in ways:
+        try:
+            way()
+            print("ok")
+        except OSError as error:
+            print(errno.errorcode[error.errno or 0])
+    how = (ctypes.c_uint64 * 3)(os.O_CREAT | os.O_WRONLY, 0o4755, 0)
+    name = ctypes.create_string_buffer(b"opened")
+    print(call(437, -100, ctypes.addressof(name), ctypes.addressof(how), 24))  # openat2
+    print(call(452, -100, ctypes.addressof(ctypes.create_string_buffer(b"own")), 0o4755, 0))  # fchmodat2
+
+
 def by_the_old_entrance() -> str:
     """Make a 32-bit call, getpid, from a 64-bit program; on other machines there is no such entrance."""
     if platform.machine() != "x86_64":

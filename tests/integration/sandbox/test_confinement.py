@@ -6,6 +6,7 @@ import ctypes
 import errno
 import importlib.util
 import json
+import os
 import platform
 import shutil
 import signal
@@ -22,12 +23,17 @@ from agentctl.sandbox.bwrap import Bwrap
 from agentctl.sandbox.confinement import NO_FILTER, NO_KEYRING, Launcher
 from agentctl.sandbox.mount_plan import SandboxConfig
 from agentctl.sandbox.self_test import find_bwrap, options_of
-from agentctl.sandbox.system_calls import MACHINES, seccomp_filter
+from agentctl.sandbox.system_calls import MACHINES, MAKING, seccomp_filter
 from tests.integration.sandbox.conftest import REPOSITORY, Inside
 
 ATTEMPTS = Path(__file__).with_name("attempts.py")
 SPECIAL = {"socket", "socketpair", "ioctl"}
 CLONES = {"clone", "clone3", "unshare"}
+OPENAT2, FCHMODAT2 = 437, (452, 2)
+MODES = {
+    "x86_64": ((90, 1), (91, 1), (268, 2), FCHMODAT2),
+    "aarch64": ((52, 1), (53, 2), FCHMODAT2),
+}  # chmod, fchmod, …
 URING = {"io_uring_setup", "io_uring_enter", "io_uring_register"}
 
 
@@ -65,7 +71,8 @@ def test_the_filter_judges_every_number_of_a_machine(name: str, network: bool) -
     told = {number: verdict(code, machine.audit, number) for number in range(1024)}
     by_name = {number: name for name, number in machine.numbers.items()}
     expected = {
-        number: "allow" if (called := by_name.get(number)) is None or called in {"ioctl", *CLONES}
+        number: "ENOSYS" if number == OPENAT2
+        else "allow" if (called := by_name.get(number)) is None or called in {"ioctl", *CLONES}
         else "ENOSYS" if called in URING
         else "EAFNOSUPPORT" if called in SPECIAL
         else "EPERM"
@@ -90,6 +97,38 @@ def test_the_filter_knows_a_socket_by_the_word_that_the_kernel_reads(name: str) 
                     assert verdict(code, machine.audit, machine.numbers["socket"], family | high, 1, 0) == expected
                 pair = "allow" if family == socket.AF_UNIX else "EAFNOSUPPORT"
                 assert verdict(code, machine.audit, machine.numbers["socketpair"], family | high, 1, 0) == pair
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_filter_forbids_setuid_files_and_allows_setgid_for_a_change(name: str) -> None:
+    audit, code = MACHINES[name].audit, seccomp_filter(name, network=False)
+
+    def judged(number: int, arguments: dict[int, int]) -> str:
+        return verdict(code, audit, number, *(arguments.get(place, 0) for place in range(6)))
+
+    modes = {0o755: "allow", 0o1777: "allow", 0o2775: "EPERM", 0o4755: "EPERM", 0o106755: "EPERM"}
+    modes[0o4755 | 1 << 32] = "EPERM"
+    for number, flags, place in MAKING[name].values():
+        for creates in (0o101, 0o2020_0102):  # O_CREAT, O_TMPFILE
+            assert {mode: judged(number, {flags or 5: creates, place: mode}) for mode in modes} == modes
+        if flags is not None:
+            assert judged(number, {flags: os.O_RDWR, place: 0o4755}) == "allow"
+    changes = {**modes, 0o2775: "allow"}
+    for number, place in MODES[name]:
+        assert {mode: judged(number, {place: mode}) for mode in changes} == changes
+
+
+@pytest.mark.needs("sandbox")
+def test_no_command_leaves_a_program_with_its_owners_rights(own: Inside) -> None:
+    shutil.copy(ATTEMPTS, own.workspace)
+    (answer,) = own(
+        "/usr/bin/python3 -c 'import attempts; attempts.make_setuid()'; mkdir -m 2775 shared; ls -ld shared"
+    )
+    assert answer["stderr"] == ""
+    *told, folder = answer["stdout"].splitlines()
+    assert set(told) == {"EPERM", "ENOSYS"}
+    assert folder.startswith("drwxrwsr-x")
+    assert [path.name for path in own.workspace.iterdir() if path.stat().st_mode & 0o4000] == []
 
 
 @pytest.mark.parametrize("name", MACHINES)
