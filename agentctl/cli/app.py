@@ -43,8 +43,8 @@ _GROUPS = {
     ),
     "runs": (
         "agentctl.cli.runs.command",
-        "List and inspect past runs.",
-        ("agentctl runs list", "agentctl runs show  # the last run"),
+        "List, inspect and export past runs.",
+        ("agentctl runs list", "agentctl runs show  # the last run", "agentctl runs export -o run.html"),
     ),
     "agents": (
         "agentctl.cli.agents",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from inspect import cleandoc
+from inspect import cleandoc, signature
 from typing import Any, NamedTuple, get_args
 
 import typer
@@ -67,8 +67,10 @@ def new_group(
 
 
 def add_command(group: typer.Typer, name: str, command: Callable[..., None]) -> None:
-    """Register ``command`` in ``group``."""
-    group.command(name, cls=Command, context_settings=_CONTEXT)(command)
+    """Register ``command`` in ``group``; a command with a ``--format`` of its own takes no synonym for ``--output``."""
+    own_format = "format" in signature(command).parameters
+    context = {**_CONTEXT, "token_normalize_func": str} if own_format else _CONTEXT
+    group.command(name, cls=Command, context_settings=context)(command)
 
 
 def _values(ctx: Any, param: Any, incomplete: str, choices: list[Any]) -> list[Any]:  # noqa: ANN401 - Typer's types

@@ -134,6 +134,94 @@ class ErrorDocument(TypedDict):
     error: Error
 
 
+class ContextFields(TypedDict):
+    """The size of a turn's request, by agentctl's own count."""
+
+    messages: Count
+    tokens: Count
+    limit: Count
+
+
+class ModelCallFields(TypedDict):
+    """One request to the model; tokens are null unless it was settled."""
+
+    purpose: Literal["turn", "summary"]
+    outcome: Annotated[
+        Literal["open", "settled", "in doubt", "not billed"], "open: the journal ends before the request does"
+    ]
+    reason: Annotated[str | None, "why it is in doubt, or was not billed"]
+    input_tokens: Count | None
+    cached_input_tokens: Count | None
+    output_tokens: Count | None
+    usd: Annotated[Dollars | None, "what counts as spent; null if unknown"]
+    nano_usd: int | None
+
+
+class ToolUseFields(TypedDict):
+    """One tool call that the model asked for."""
+
+    name: str
+    arguments: dict[str, Any]
+    decision: Annotated[str | None, "how it was decided, unless it only reads: 'allowed: ...', 'denied: ...'"]
+    result: Annotated[str | None, "what the model read; null without one, and with --no-results"]
+    failed: bool
+    duration_s: float | None
+
+
+class TurnFields(TypedDict):
+    """One turn: the requests, the model's text and its tool calls."""
+
+    turn: Annotated[int, Keywords(minimum=1)]
+    started_at: str | None
+    prompts: Annotated[list[str], "what was said to the model before: the task with its data, or a reminder"]
+    context: ContextFields | None
+    calls: list[ModelCallFields]
+    text: str
+    tools: list[ToolUseFields]
+    notes: Annotated[list[str], "warnings, retries, cuts of the context"]
+
+
+class TranscriptCost(TypedDict):
+    """What the whole run cost, also if only some turns are exported; null means that a price is unknown."""
+
+    usd: Dollars | None
+    nano_usd: int | None
+    in_doubt_usd: Annotated[Dollars | None, "counts as spent, at the worst case"]
+
+
+class LeftOut(TypedDict):
+    """What was left out: turns by --turns, and texts with results by --no-results."""
+
+    turns: Count
+    results: Count
+
+
+class TranscriptDocument(TypedDict):
+    """A run as 'agentctl runs export --format json' prints it. Texts are as they came: a reader escapes them."""
+
+    schema: Literal["agentctl.transcript/1"]
+    version: str
+    run_id: str
+    status: Annotated[str | None, "null if the run has not ended"]
+    exit_code: int | None
+    complete: bool
+    task: str
+    agent: str | None
+    provider: str | None
+    model: str | None
+    labels: dict[str, str]
+    started_at: str | None
+    finished_at: str | None
+    duration_s: float | None
+    cost: TranscriptCost
+    turns_in_all: Count
+    turns: list[TurnFields]
+    answer: Annotated[str | None, "null without one, or if --turns leaves the last turn out"]
+    error: Error | None
+    left_out: LeftOut
+    redactions: Annotated[Count, "how often --redact matched"]
+
+
 class CallCounts(TypedDict):
     """Calls and tokens; ``unknown_calls`` have no known price."""
 

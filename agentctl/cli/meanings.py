@@ -123,7 +123,7 @@ _COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("", "agentctl run --estimate TASK", "estimate dry-run"),
     ("runs", "show", "log logs view cat get inspect describe last open transcript"),
     ("runs", "list", "history all recent sessions"),
-    ("runs", "agentctl runs show --json", "export share dump"),
+    ("runs", "export", "share dump save html markdown publish"),
     ("runs", "agentctl run TASK", "start new create"),
     ("runs", _NO_RESUME, "resume continue"),
     ("providers", "set-key", "add login auth key keys configure setup set register new"),

@@ -30,6 +30,8 @@ HEAVY_MODULES = {
     "httpx",
     "rich.live",
     "tree_sitter",
+    "jinja2",
+    "jsonschema",
     "agentctl.runner.assemble",
 }
 MODULES_PROGRAM = (

@@ -58,6 +58,7 @@ _SCHEMAS = (
     ("agentctl.cli.ledger.reprice_output", "SCHEMA", "`ledger reprice`"),
     ("agentctl.cli.runs.command", "SCHEMA", "`runs list`, `runs show`"),
     ("agentctl.cli.runs.context_chart", "SCHEMA", "`runs show --context`"),
+    ("agentctl.cli.runs.export.document", "SCHEMA", "`runs export --format json`"),
     ("agentctl.cli.agents", "SCHEMA", "`agents list`, `agents show`"),
     (
         "agentctl.cli.tools",

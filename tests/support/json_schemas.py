@@ -26,7 +26,7 @@ from typing import (
     is_typeddict,
 )
 
-from agentctl.cli.document_types import CostsDocument, ErrorDocument, Keywords, Moment, RunDocument
+from agentctl.cli.document_types import CostsDocument, ErrorDocument, Keywords, Moment, RunDocument, TranscriptDocument
 from agentctl.core.events import Event
 from agentctl.journal.writer import event_name
 
@@ -42,6 +42,7 @@ def schema_files() -> Mapping[Path, str]:
     made = {
         "run": Definitions().document(RunDocument),
         "costs": Definitions().document(CostsDocument),
+        "transcript": Definitions().document(TranscriptDocument),
         "error": Definitions().document(ErrorDocument),
         "events": events_schema(),
     }

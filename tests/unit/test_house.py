@@ -27,6 +27,7 @@ ONLY_IN = {
     "openai": {"providers"},
     "rich": {"cli"},
     "typer": {"cli"},
+    "jinja2": {"cli"},
     "sqlite3": {"ledger"},
     "litellm": {"providers"},
     "tiktoken": {"providers"},

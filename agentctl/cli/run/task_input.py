@@ -36,6 +36,7 @@ COMMAND_WORDS = {
     "history": "agentctl runs list",
     "runs list": "agentctl runs list",
     "runs show": "agentctl runs show",
+    "runs export": "agentctl runs export",
     "agents": "agentctl agents list",
     "agents list": "agentctl agents list",
     "agents show": "agentctl agents show NAME",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from agentctl.cli.options import OUTPUT, Json, Output, output_form, wants_json
+from agentctl.cli.runs.export.command import export
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -227,7 +228,7 @@ def _show_context(records: Iterable[dict[str, object]], run_id: str, wanted: str
         print(line)
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"list": list_, "show": show}
+COMMANDS: dict[str, Callable[..., None]] = {"list": list_, "show": show, "export": export}
 
 
 def _document(run: RunSummary) -> Document:

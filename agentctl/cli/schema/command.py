@@ -8,13 +8,14 @@ from typing import Annotated, Literal
 
 import typer
 
-SchemaName = Literal["run", "events", "costs", "error"]
+SchemaName = Literal["run", "events", "costs", "transcript", "error"]
 
 #: What prints a document that is valid by the schema.
 PRINTED_BY = {
     "run": "run --json",
     "events": "each line of run -o jsonl and of runs show -o jsonl",
     "costs": "costs --json",
+    "transcript": "runs export --format json",
     "error": "any other command with --json that failed",
 }
 
@@ -22,7 +23,7 @@ PRINTED_BY = {
 def schema(
     name: Annotated[
         SchemaName | None,
-        typer.Argument(metavar="NAME", help="run, events, costs or error (default: list them)."),
+        typer.Argument(metavar="NAME", help="Schema: run, events, costs, transcript or error (default: list them)."),
     ] = None,
 ) -> None:
     """Print the JSON Schema (2020-12) of a document or of an event.

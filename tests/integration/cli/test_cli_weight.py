@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.certificates import Certificate
-from tests.support.command_line import HEAVY_MODULES, ROOT, loaded_by_all, loaded_modules
+from tests.support.command_line import HEAVY_MODULES, ROOT, Here, loaded_by_all, loaded_modules
 from tests.support.probe_host import Host, page
 
 #: OpenSSL, which takes 5 MB, and what loads it.
@@ -44,6 +44,13 @@ NOT_FOR_BUILTIN = {
 def test_command_without_a_run_loads_no_heavy_library() -> None:
     loaded = loaded_by_all(("config", "show"), ("runs", "list"), ("run", "list"), ("providers", "list"))
     assert loaded & {*HEAVY_MODULES, "asyncio", "rich"} == set()
+
+
+def test_an_export_loads_the_template_library_for_html_alone(here: Here) -> None:
+    assert here("run", "-q", "look around", script="tools").code == 0
+    forms = (("runs", "show"), ("runs", "export"), ("runs", "export", "--format", "json"))
+    assert not loaded_by_all(*forms) & {"jinja2", "markupsafe", "asyncio"}
+    assert "jinja2" in loaded_modules("runs", "export", "--format", "html")
 
 
 def test_the_help_loads_nothing_below_the_command_line() -> None:
