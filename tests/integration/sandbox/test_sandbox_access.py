@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +20,13 @@ from tests.integration.sandbox.conftest import Inside
 from tests.support.machine import need
 
 MIB = 1024**2
+
+
+@pytest.fixture(autouse=True)
+def _own_program(request: pytest.FixtureRequest) -> None:
+    """Skip the landlock tier for a user who cannot start agentctl's own program."""
+    if {"inside", "wanted"} <= set(request.fixturenames) and request.getfixturevalue("wanted") == "landlock":
+        need("landlock" if request.getfixturevalue("inside").uid == os.geteuid() else "landlock for others")
 
 
 @pytest.fixture
