@@ -30,7 +30,7 @@ def named(command: str, trace: Trace) -> str:
 ALL_PROCESSES = """
 touch "$READY"
 storm() { while :; do setsid sleep $N & sleep 0.001; done; }
-while :; do (storm) 2>/dev/null; sleep 0.1; done
+(while :; do (storm) 2>/dev/null; sleep 0.1; done) & exec sleep $N # a shell that cannot fork ends
 """
 
 
