@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
 from agentctl.budget.conclusions import Charge, Conclusion, Settlement
-from agentctl.budget.rules import Ask, Hold, Spend, Wait
+from agentctl.budget.rules import Ask, Hold, PastSpending, Spend, Wait
 from agentctl.context.tokens import Measure
 from agentctl.core.errors import LimitName, SandboxUnavailable, Verdict
 from agentctl.core.events import Record
@@ -110,11 +110,7 @@ class TargetAware(Protocol):
         ...
 
     async def look_up(self, subject: Subject) -> Subject:
-        """Return the ``subject`` of a prepared call with all names of its target.
-
-        Raises:
-            ToolError: the target cannot be looked up.
-        """
+        """Return the ``subject`` of a prepared call with all names of its target; ToolError: it cannot be looked up."""
         ...
 
 
@@ -127,11 +123,7 @@ class Toolbox(Protocol):
         ...
 
     def get(self, name: str) -> Tool:
-        """Return the tool called ``name``.
-
-        Raises:
-            ToolError: there is no such tool; the hint has the nearest name.
-        """
+        """Return the tool called ``name``, or raise ToolError: there is none; the hint has the nearest name."""
         ...
 
 
@@ -268,6 +260,15 @@ class Ledger(Protocol):
         """
         ...
 
+    async def reopen_run(
+        self, run_id: str, limits: CostLimit, *, parent: Parent | None = None, capability: str = ""
+    ) -> PastSpending:
+        """Open an ended run again; what all its parts spent and have in doubt counts against ``limits``.
+
+        Raises UsageError if it is alive or unknown, and ActionDenied if it, or this process, belongs to another run.
+        """
+        ...
+
     async def reserve(self, ask: Ask) -> Hold | Wait | Verdict:
         """Sum, judge and grant in one transaction. A ``Wait`` says when to ask again; a ``Verdict`` is a refusal.
 
@@ -308,16 +309,15 @@ class Ledger(Protocol):
     ) -> Settlement:
         """Record an unknown cost; it counts as spent: input bound + the clamp (or the model's ceiling), or ``least``.
 
-        ``least`` is the attempt's minimum cost by its usage report. Above the hold it is an overrun.
-        ``substitute`` answered in place of the requested model: bound and clamp count at its price if that is higher.
+        ``least`` is the minimum cost by the usage report; above the hold it is an overrun. ``substitute`` answered in
+        place of the requested model: bound and clamp count at its price if that is higher.
         """
         ...
 
     async def spool(self, hold_id: str, conclusion: Conclusion) -> str:
-        """Write the conclusion of a sent attempt beside the ledger, when the ledger itself cannot be written.
+        """Write the conclusion of a sent attempt beside a ledger that cannot be written, and return the file.
 
-        Return the file. The next process that opens the ledger for writing applies it, once; a later ``settle``,
-        ``void`` or ``doubt`` of the same attempt removes it.
+        The next process that can write the ledger applies it, once; a later conclusion of that attempt removes it.
         """
         ...
 
@@ -371,8 +371,7 @@ class ArtifactStore(Protocol):
     async def keep(self, number: int, tool: str, text: str) -> Artifact:
         """Store the result of call number ``number`` of the run; return it with the path to read it by.
 
-        Raises:
-            StateError: the result cannot be stored.
+        Raises StateError if it cannot be stored.
         """
         ...
 

@@ -10,6 +10,7 @@ provider's prompt cache stays valid.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import zip_longest
@@ -28,6 +29,7 @@ from agentctl.core.pricing import ModelFacts, worst_nano
 from agentctl.core.results import LimitUse
 
 NOTICE = "[Budget: "  # the beginning of each notice
+_TOLD = re.compile(re.escape(NOTICE) + r"([0-9]{1,6}) % of ([a-z_]+) is used")
 SHARE = 8  # at most an eighth of a limit is reserved
 _WORTH = 300  # bytes of conversation below which a last request is useless
 NOT_RUN = "error: not run: "  # the beginning of the result of a call that was refused
@@ -235,6 +237,13 @@ class BudgetNotices:
 
     def __init__(self) -> None:
         self._told: dict[str, int] = {}
+
+    def restore(self, messages: Sequence[Message]) -> None:
+        """Take the levels that ``messages`` tell of as told."""
+        for message in messages:
+            for share, name in _TOLD.findall(message.text) if message.role == "tool" else ():
+                level = next((at for at, _ in _LEVELS if int(share) >= at), 0)
+                self._told[name] = max(level, self._told.get(name, 0))
 
     def notice(self, uses: Sequence[LimitUse]) -> str:
         """Return the notices that are due, a line for each limit; "" if there is none."""

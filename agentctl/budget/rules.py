@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 
 from agentctl.core.errors import LimitName, Unit, Verdict
 from agentctl.core.limits import OPTIONAL_LIMITS, RUN_LIMITS, CostLimit
+from agentctl.core.messages import Usage
 from agentctl.core.pricing import MOST_AMOUNT, ModelFacts, PriceOf, most_output, no_price, to_nano, worst_nano
 
 Purpose = Literal["turn", "summary", "answer", "probe"]
@@ -92,6 +93,15 @@ class Hold(NamedTuple):
     tokens: int
     deadline_at: datetime
     probe: bool = False
+
+
+class PastSpending(NamedTuple):
+    """What a run itself has spent so far, without the runs below it; None: a price is unknown."""
+
+    usage: Usage = Usage()
+    cost_nano: int | None = 0
+    in_doubt_nano: int | None = 0
+    models: tuple[str, ...] = ()
 
 
 class Wait(NamedTuple):

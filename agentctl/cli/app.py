@@ -43,8 +43,13 @@ _GROUPS = {
     ),
     "runs": (
         "agentctl.cli.runs.command",
-        "List, inspect and export past runs.",
-        ("agentctl runs list", "agentctl runs show  # the last run", "agentctl runs export -o run.html"),
+        "List, inspect, resume and export past runs.",
+        (
+            "agentctl runs list",
+            "agentctl runs show  # the last run",
+            "agentctl runs resume --last",
+            "agentctl runs export -o run.html",
+        ),
     ),
     "agents": (
         "agentctl.cli.agents",

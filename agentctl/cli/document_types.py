@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 from agentctl.cli.exit_codes import ExitStatus
 from agentctl.core.errors import LIMIT_NAMES
 from agentctl.core.impact import DeniedCall
-from agentctl.core.results import ErrorInfo, FileNotice, InputTaken, Takeover, TierFailure, ToolCount
+from agentctl.core.results import ErrorInfo, FileNotice, InputTaken, PendingCall, Takeover, TierFailure, ToolCount
 
 
 class Keywords:
@@ -115,6 +115,7 @@ class RunDocument(TypedDict):
     tools: Annotated[list[dict[str, Any]], ToolCount]
     denied: Annotated[list[str], "the calls that were denied"]
     denied_calls: Annotated[list[dict[str, Any]], DeniedCall]
+    pending: Annotated[list[dict[str, Any]], PendingCall]
     sandbox: Annotated[str | None, "where commands ran: bwrap, landlock, none or external"]
     sandbox_failures: Annotated[list[dict[str, Any]], TierFailure]
     left_out: Annotated[list[str], "the tools that were not offered, as there is no sandbox for them"]

@@ -110,6 +110,7 @@ def run_document(result: RunResult) -> RunDocument:
             {**denied._asdict(), "details": list(denied.details), "dangers": list(denied.dangers)}
             for denied in result.denied_calls
         ],
+        "pending": [{**call._asdict(), "arguments": dict(call.arguments)} for call in result.pending],
         "sandbox": result.sandbox,
         "sandbox_failures": [failure._asdict() for failure in result.sandbox_failures],
         "left_out": list(result.left_out),
@@ -152,6 +153,7 @@ def unstarted_document(error: ErrorInfo, status: str, *, task: str | None = None
         "tools": [],
         "denied": [],
         "denied_calls": [],
+        "pending": [],
         "sandbox": None,
         "sandbox_failures": [],
         "left_out": [],

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from agentctl.cli.run.setting_flags import SETTING_FLAGS, SYNONYMS
 from agentctl.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from agentctl.cli.run.resumed import ResumeRequest
 
 TableForm = Literal["table", "json"]
 
@@ -94,17 +97,19 @@ FLAG_SYNONYMS = {f"--{name}": f"--{flag}" for name, flag in _SYNONYMS.items() if
 _PANELS = (COMMON, LIMITS, "Context", "Permissions", INPUT, OUTPUT)
 
 
-def with_setting_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Return ``command`` with the flags of all settings; it receives the given ones as ``flags``, by field."""
+def with_setting_flags(
+    command: Callable[..., None], fields: Sequence[str] = tuple(SETTING_FLAGS)
+) -> Callable[..., None]:
+    """Return ``command`` with the flags of settings, by default all; it receives the given ones as ``flags``."""
     given = inspect.signature(command).parameters.values()
     own = [parameter for parameter in given if parameter.name != "flags"]
     flags = [
-        inspect.Parameter(field, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-        for field, annotation in SETTING_FLAGS.items()
+        inspect.Parameter(field, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=SETTING_FLAGS[field])
+        for field in fields
     ]
 
     def call(**values: object) -> None:
-        typed = {field: values.pop(field) for field in SETTING_FLAGS}
+        typed = {field: values.pop(field) for field in fields}
         command(**values, flags={field: word for field, word in typed.items() if word is not None and word != []})
 
     whole = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*flags, *own)]
@@ -145,6 +150,24 @@ def approval_mode(approve: str | None, *, yes: bool) -> str | None:
     if yes and approve not in (None, "all"):
         raise UsageError(f"--yes cannot be combined with --approve {approve}", hint="give one of them")
     return "all" if yes else approve
+
+
+def resume_request(run_id: str | None, *, go_on: bool, fork: bool, accept_changes: bool) -> ResumeRequest | None:
+    """Return the run that the flags of ``run`` go on with, None without such a flag.
+
+    Raises:
+        UsageError: two runs are named, or none.
+    """
+    if run_id is None and not go_on:
+        if fork or accept_changes:
+            flag = "--fork" if fork else "--accept-changes"
+            raise UsageError(f"{flag} is for a run that goes on", hint="name it: --resume ID, or -c for the last one")
+        return None
+    if run_id is not None and go_on:
+        raise UsageError("--resume cannot be combined with --continue", hint="give one of them")
+    from agentctl.cli.run.resumed import ResumeRequest
+
+    return ResumeRequest(run_id, go_on, fork, accept_changes)
 
 
 def wants_json(output: str | None, *, json: bool) -> bool:

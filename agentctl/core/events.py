@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from agentctl.core.impact import Impact
-from agentctl.core.messages import Message, Stop, ToolCall, Usage
+from agentctl.core.messages import Message, Stop, Thought, ToolCall, Usage
 from agentctl.core.results import BreakerInfo, ErrorInfo, FileNotice, LimitUse, RunResult
 
 
@@ -20,6 +20,7 @@ class RunStarted(NamedTuple):
 
     ``token_turns``: about how many turns with a full context (at least, at most) fit the token limit, if that limit
     stops the run first. ``client`` sends the requests: "lean", "litellm", or None for a model that has none.
+    ``journal`` is the version of its form. A resumed run keeps ``flags``; ``digests`` name what must be the same then.
     """
 
     task: str
@@ -36,6 +37,33 @@ class RunStarted(NamedTuple):
     sandbox: str | None = None
     token_turns: tuple[int, int] | None = None
     client: str | None = None
+    journal: int = 1
+    flags: Mapping[str, object] = MappingProxyType({})
+    digests: Mapping[str, str] = MappingProxyType({})
+
+
+class RunResumed(NamedTuple):
+    """A run goes on from its journal, or (a fork) from record ``until`` of the journal of ``source``.
+
+    The first ``kept`` messages remain, after ``turns`` whole turns; ``words`` are the user's new ones. ``changes`` say
+    what has changed since it started. ``limits`` are totals.
+    """
+
+    source: str
+    until: int
+    kept: int
+    turns: int
+    words: str
+    limits: tuple[LimitUse, ...]
+    flags: Mapping[str, object] = MappingProxyType({})
+    digests: Mapping[str, str] = MappingProxyType({})
+    changes: tuple[str, ...] = ()
+    task: str = ""
+    agent: str = ""
+    provider: str = ""
+    provider_chosen_by: str = ""
+    model: str | None = None
+    journal: int = 1
 
 
 class TurnStarted(NamedTuple):
@@ -53,8 +81,7 @@ class MessageAdded(NamedTuple):
 class ContextMeasured(NamedTuple):
     """The size of the next request: tokens (schemas included) of the context budget.
 
-    ``counted_by`` says how they were counted. ``near`` is true at most once per run: when the size passes the warning
-    percentage, before anything was cut.
+    ``counted_by`` says how. ``near`` is true at most once: when it passes the warning percentage before any cut.
     """
 
     messages: int
@@ -74,6 +101,8 @@ class CallHeld(NamedTuple):
     granted_output: int
     hold_nano: int | None
     hold_tokens: int
+    purpose: str = "turn"
+    probe: bool = False
 
 
 class CallWaited(NamedTuple):
@@ -97,6 +126,23 @@ class CallSent(NamedTuple):
     client: str | None = None
 
 
+class AnswerReceived(NamedTuple):
+    """The whole answer of an attempt, as it came and before its cost is written: a resumed run does not ask again.
+
+    ``unfit`` are the places of calls whose arguments no tool may get; they are left out.
+    """
+
+    attempt_id: str
+    text: str
+    tool_calls: tuple[ToolCall, ...]
+    stop: Stop
+    model: str | None
+    usage: Usage | None = None
+    thoughts: tuple[Thought, ...] = ()
+    reasoning: str = ""
+    unfit: tuple[int, ...] = ()
+
+
 class CallSettled(NamedTuple):
     """An attempt was charged. ``counted``: its usage is agentctl's own count, as a free server reported none."""
 
@@ -109,8 +155,7 @@ class CallSettled(NamedTuple):
 
 class ModelSubstituted(NamedTuple):
     """A model other than the requested one answered, at another price; once per run for each. ``answered`` names its
-    service tier if that is not the usual one. ``costs`` is "more" if it costs more in any class of tokens.
-    """
+    service tier if that is not the usual one. ``costs`` is "more" if it costs more in any class of tokens."""
 
     attempt_id: str
     asked: str
@@ -162,9 +207,8 @@ class CallRetried(NamedTuple):
 
 
 class ProviderReplaced(NamedTuple):
-    """A fallback took over from a provider that failed for good (``failed``, with the kind and text of its error).
-
-    ``provider`` and ``model`` are called from here on, by ``client``.
+    """A fallback, ``provider`` and ``model``, took over by ``client`` from one that failed for good (``failed``, with
+    the kind and text of its error).
     """
 
     failed: str
@@ -196,8 +240,7 @@ class BreakerTripped(NamedTuple):
 class AnswerStreamed(NamedTuple):
     """A piece of an answer; a slow screen may drop it.
 
-    "unsure": it may turn out to be reasoning, as nothing has marked its beginning. "restart": the pieces before were
-    reasoning, and the answer begins here.
+    "unsure": it may turn out to be reasoning. "restart": the pieces before were reasoning; the answer begins here.
     """
 
     text: str
@@ -272,7 +315,8 @@ class ContextPruned(NamedTuple):
     ``messages_cut`` are replaced by a few words, ``messages_shortened`` lost their middles. ``summary`` says who wrote
     those words: agentctl itself ("lines"), or the model, whose text is ``words``. In estimated nano-dollars, None if
     the price is unknown: the cut costs ``cost_nano`` (the discarded cache, the summary), and makes each later turn
-    ``saves_nano`` cheaper; ``turns`` are expected to follow.
+    ``saves_nano`` cheaper; ``turns`` are expected to follow. ``left`` is the conversation after the cut: the place
+    that a message had before it, or the message, if it is new.
     """
 
     tokens_before: int
@@ -284,6 +328,7 @@ class ContextPruned(NamedTuple):
     saves_nano: int | None = None
     turns: int = 0
     words: str = ""
+    left: tuple[int | Message, ...] = ()
 
 
 class Noted(NamedTuple):
@@ -307,12 +352,14 @@ class RunFinished(NamedTuple):
 
 Event = (
     RunStarted
+    | RunResumed
     | TurnStarted
     | MessageAdded
     | ContextMeasured
     | CallHeld
     | CallWaited
     | CallSent
+    | AnswerReceived
     | CallSettled
     | CallUnsettled
     | ModelSubstituted

@@ -73,6 +73,14 @@ class ToolCount(NamedTuple):
     failed: int
 
 
+class PendingCall(NamedTuple):
+    """A call that waits for approval: its arguments as it will run, and the rule that would allow it."""
+
+    tool: str
+    arguments: Mapping[str, object]
+    rule_to_allow: str
+
+
 class Takeover(NamedTuple):
     """A fallback (``taken``) that took over a run after ``failed`` failed: the kind and text of its error."""
 
@@ -128,7 +136,9 @@ class RunResult:
     what the user was warned of. ``changed_files_run_later`` are files that the run made or changed and
     that other programs run or obey later; each is named once. ``client`` sent the requests: "lean", "litellm", or None
     for a model that has none. ``fallbacks`` took over where the provider failed; ``provider`` and
-    ``model`` are those that were chosen. ``denied_calls`` says what the denied calls would have done.
+    ``model`` are those that were chosen. ``resumed_from`` is the run that this one goes on with, itself unless it is a
+    fork; amounts, tokens, turns and tool calls are those of all parts. ``pending`` calls wait for approval,
+    ``denied_calls`` says what the denied ones would have done.
 
     >>> from agentctl import DockerAgent, ScriptedProvider
     >>> from agentctl.core.messages import Completion, Usage
@@ -173,6 +183,7 @@ class RunResult:
     client: str | None = None
     fallbacks: tuple[Takeover, ...] = ()
     denied_calls: tuple[DeniedCall, ...] = ()
+    pending: tuple[PendingCall, ...] = ()
 
     def __str__(self) -> str:
         return self.answer

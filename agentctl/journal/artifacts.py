@@ -62,6 +62,32 @@ class ArtifactFolder:
         return Artifact(PREFIX + name, safe)
 
 
+def copy_artifacts(source: Path, target: Path) -> None:
+    """Copy the files of a run for one that goes on from it, as its results name them.
+
+    Raises:
+        StateError: one cannot be written.
+    """
+    try:
+        names = [name for name in os.listdir(source) if re.fullmatch(_NAME, name)]  # noqa: PTH208 - a folder's names
+    except FileNotFoundError:
+        return
+    try:
+        for name in names:
+            make_folder(target)
+            with open_artifact(source, f"{PREFIX}{name}") as file:
+                folder = os.open(target, _FOLDER)
+                try:
+                    replace_file(folder, name, file.read(), mode=0o600, set_up=lambda file: hand_over(file, target))
+                finally:
+                    os.close(folder)
+    except (OSError, ToolError) as exc:
+        raise StateError(
+            f"the files of the run cannot be copied to {target}",
+            hint="free some space there, or set AGENTCTL_STATE_DIR",
+        ) from exc
+
+
 def open_artifact(folder: Path | None, path: str) -> BufferedReader:
     """Open a file of the run (``run:NAME``) for reading.
 

@@ -29,6 +29,7 @@ from agentctl.core.events import (
     CallVoided,
     Record,
     RunFinished,
+    RunResumed,
     RunStarted,
 )
 from agentctl.core.files import write_atomically
@@ -179,7 +180,7 @@ class ExpenseCollector:
     """Follows the records of runs, concurrently if need be, and forgets each run when it ends."""
 
     def __init__(self) -> None:
-        self._runs: dict[str, RunStarted] = {}
+        self._runs: dict[str, RunStarted | RunResumed] = {}
         self._held: dict[str, CallHeld] = {}
         self._unsettled: dict[str, CallUnsettled] = {}
 
@@ -189,7 +190,7 @@ class ExpenseCollector:
         if isinstance(event, CallSettled | CallDoubted | CallVoided):
             self._unsettled.pop(record.run_id, None)  # the ledger has it now
         match event:
-            case RunStarted():
+            case RunStarted() | RunResumed():
                 self._runs[record.run_id] = event
             case RunFinished():
                 found = self._unsettled_expense(record)

@@ -74,6 +74,28 @@ def find_journal(folder: Path, prefix: str | None = None) -> Path:
     raise UsageError(f"no run begins with {shown!r}", hint=hint)
 
 
+def last_journal_in(folder: Path, workdir: Path) -> Path:
+    """Find the journal of the run in ``workdir`` that was written to last.
+
+    Raises:
+        UsageError: there is none.
+    """
+    wanted = os.path.realpath(workdir)
+    for path in sorted(_journal_files(folder), key=_written_at, reverse=True):
+        with suppress(OSError):
+            file = _open_to_read(path)
+            try:
+                first = _first_record(file) or {}
+            finally:
+                os.close(file)
+            where = first.get("workdir")
+            if isinstance(where, str) and os.path.realpath(where) == wanted:
+                return path
+    raise UsageError(
+        f"there is no run in {safe_text(wanted)} to go on with", hint="name one by its id: agentctl runs list"
+    )
+
+
 def read_run(path: Path) -> Iterator[dict[str, object]]:
     """Yield the lines of a journal as objects, in order; a broken last line (the writer was killed) is left out.
 

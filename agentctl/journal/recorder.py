@@ -18,14 +18,16 @@ from agentctl.protocols import Observer
 class Recorder:
     """The only source of a run's records; ``observers`` are awaited in their order.
 
-    ``warnings`` are the texts of all warnings so far.
+    ``warnings`` are the texts of all warnings so far. ``after`` is the number of the last record of an earlier part.
     """
 
-    def __init__(self, run_id: str, observers: Sequence[Observer], now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, run_id: str, observers: Sequence[Observer], now: Callable[[], datetime], *, after: int = 0
+    ) -> None:
         self.run_id = run_id
         self._observers = observers
         self._now = now
-        self._seq = 0
+        self._seq = after
         self._turn = anyio.Lock(fast_acquire=True)  # a free turn needs no round of the event loop
         self.warnings: tuple[str, ...] = ()
 

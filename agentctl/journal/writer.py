@@ -14,19 +14,23 @@ from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Self
+from typing import Self, cast
 
 import anyio
 import anyio.to_thread
 
 from agentctl.core.errors import StateError, UsageError
 from agentctl.core.events import (
+    AnswerReceived,
     AnswerStreamed,
     BreakerTripped,
     CallSent,
     CallUnsettled,
+    ContextPruned,
+    MessageAdded,
     Record,
     RunFinished,
+    RunResumed,
     ToolDenied,
     ToolStarted,
 )
@@ -36,21 +40,25 @@ from agentctl.core.text import map_texts, replace_lone_escapes
 
 ENDING = ".jsonl"
 _sync = getattr(os, "fdatasync", os.fsync)
-_SYNCED = (CallSent, CallUnsettled, ToolStarted, ToolDenied, BreakerTripped, RunFinished)
+_SYNCED = (CallSent, AnswerReceived, CallUnsettled, ToolStarted, ToolDenied, BreakerTripped, RunFinished, RunResumed)
+_RESTORED = (AnswerReceived, ContextPruned, MessageAdded)  # what a resumed conversation is made of
 
 
 class Journal:
     """Writes the records of one run to ``<folder>/<run_id>.jsonl``; creates the file with the first one.
 
-    The file is locked while the run lives, so that a reader can tell a running run from one that died.
+    The file is locked while the run lives, so that a reader can tell a running run from one that died. ``locked`` is
+    the open and locked file of a run that is resumed (``lock.lock_journal``): nothing is written to it before
+    ``RunResumed``, so that a run that cannot be resumed keeps its end.
     """
 
-    def __init__(self, folder: Path, run_id: str, *, secrets: Iterable[str] = ()) -> None:
+    def __init__(self, folder: Path, run_id: str, *, secrets: Iterable[str] = (), locked: int | None = None) -> None:
         if not run_id or run_id.startswith(".") or "/" in run_id or "\0" in run_id:
             raise UsageError(f"{run_id!r} cannot be the id of a run", hint="use letters, digits and hyphens")
         self.path = folder / f"{run_id}{ENDING}"
         self._secrets = tuple(secrets)
         self._file: int | None = None
+        self._locked = locked
         self._closed = False
         self._turn = anyio.Lock(fast_acquire=True)
 
@@ -60,7 +68,7 @@ class Journal:
         Raises:
             StateError: the disk is full or read-only, or the file already exists; no partial line is left behind.
         """
-        if isinstance(record.event, AnswerStreamed):
+        if isinstance(record.event, AnswerStreamed) or self._is_early(record):
             return
         if not self._turn.locked() and not self._needs_thread(record):
             self._write(record)  # nothing is awaited, so no cancellation and no other record can come between
@@ -75,12 +83,18 @@ class Journal:
                 else:
                     self._write(record)
 
+    def _is_early(self, record: Record) -> bool:
+        return self._locked is not None and self._file is None and not isinstance(record.event, RunResumed)
+
     def _needs_thread(self, record: Record) -> bool:
         return self._file is None or isinstance(record.event, _SYNCED)
 
     def _write(self, record: Record) -> None:
         # redacted before it is encoded as JSON, where secrets are spelled differently
-        document = map_texts(encode_record(record), lambda text: redact(text, self._secrets))
+        whole = encode_record(record)
+        document = map_texts(whole, lambda text: redact(text, self._secrets))
+        if isinstance(record.event, _RESTORED) and document != whole:
+            document = {**cast("dict[str, object]", document), "redacted": True}
         encoded = json.dumps(document, separators=(",", ":"))
         line = replace_lone_escapes(encoded).encode("ascii") + b"\n"
         try:
@@ -103,6 +117,9 @@ class Journal:
     def _open(self) -> int:
         if self._closed:
             raise OSError(errno.EBADF, "it is closed")
+        if self._locked is not None:
+            cut_half_line(self._locked)
+            return self._locked
         folder = self.path.parent
         make_folder(folder)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -119,7 +136,7 @@ class Journal:
     async def aclose(self) -> None:
         """Close the file; readers then see that the run is over."""
         self._closed = True
-        file, self._file = self._file, None
+        file, self._file, self._locked = self._file if self._locked is None else self._locked, None, None
         if file is not None:
             os.close(file)
 
@@ -174,6 +191,21 @@ def _encode(value: object) -> object:
     if isinstance(value, (tuple, list, set, frozenset)):
         return [_encode(item) for item in value]
     return str(value)  # Decimal, Path
+
+
+def cut_half_line(file: int) -> None:
+    """Cut off the end of a journal behind its last whole line: its writer was killed there."""
+    end, block = os.fstat(file).st_size, 16 * 1024
+    start = end
+    while start:
+        size = min(block, start)
+        start -= size
+        place = os.pread(file, size, start).rfind(b"\n")
+        if place >= 0:
+            start += place + 1
+            break
+    if start != end:
+        os.ftruncate(file, start)
 
 
 def journal_error(error: OSError, what: str) -> StateError:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from agentctl.budget.conclusions import Charge, Conclusion, Doubt, Settlement
-from agentctl.budget.rules import Ask, Hold, LimitState, Spend, Wait, WorstCase, worst_case
+from agentctl.budget.rules import Ask, Hold, LimitState, PastSpending, Spend, Wait, WorstCase, worst_case
 from agentctl.core.errors import ActionDenied, InternalError, LimitName, StateError, Verdict
 from agentctl.core.limits import WINDOWS, CostLimit, Parent
 from agentctl.core.substitutes import Substitute
@@ -91,6 +91,26 @@ class LedgerSession:
                 runs.insert(tx, run, limits)
         if refused is not None:
             raise refused
+
+    def reopen_run(
+        self, run_id: str, limits: CostLimit, *, parent: Parent | None = None, capability: str = ""
+    ) -> PastSpending:
+        """Open a run that has ended again, with limits that count all of its parts; return what it has spent.
+
+        Raises:
+            UsageError: it is alive, or not in this ledger.
+            ActionDenied: it belongs to another run, or a run started this process.
+        """
+        self.apply_spooled()
+        with self._database.write() as tx:
+            self._register(tx)
+            runs.conclude_dead_owners(tx, self._owners, but=self._owner_id)
+            run = runs.NewRun(run_id, self._owner_id, "", "", {}, parent, capability)
+            refused = runs.reopen(tx, run, limits, self._is_gone(tx))
+            past = runs.past_spending(tx, run_id)
+        if refused is not None:
+            raise refused
+        return past
 
     def _is_gone(self, tx: Transaction) -> runs.IsGone:
         return partial(runs.is_gone, tx, self._owners, but=self._owner_id)

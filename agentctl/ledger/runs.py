@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from agentctl.budget.rules import Ask, LimitState, ceiling_of, extra_ceilings
-from agentctl.core.errors import ActionDenied, UnknownPrice
+from agentctl.budget.rules import Ask, LimitState, PastSpending, ceiling_of, extra_ceilings
+from agentctl.core.errors import ActionDenied, AgentctlError, UnknownPrice, UsageError
 from agentctl.core.limits import CostLimit, Parent
+from agentctl.core.messages import Usage
 from agentctl.core.pricing import price_command
 from agentctl.ledger import attempts
 from agentctl.ledger.clock import HOUR_US
@@ -42,6 +43,12 @@ def digest_of(capability: str) -> str:
     return hashlib.sha256(capability.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def _further(limits: CostLimit) -> str:
+    """Return the ceilings of a run beside its own two, as JSON."""
+    hour = ceiling_of(limits, "max_cost_per_hour")
+    return json.dumps({**extra_ceilings(limits), **({} if hour is None else {"max_cost_per_hour": hour})})
+
+
 class NewRun(NamedTuple):
     """A run to insert; without a ``capability`` it can have no children."""
 
@@ -56,7 +63,6 @@ class NewRun(NamedTuple):
 
 def insert(tx: Transaction, run: NewRun, limits: CostLimit) -> None:
     """Insert a run and all of its limits, which bind the runs below it, too."""
-    hour = ceiling_of(limits, "max_cost_per_hour")
     values = {
         "id": run.id,
         "kind": "run",
@@ -65,7 +71,7 @@ def insert(tx: Transaction, run: NewRun, limits: CostLimit) -> None:
         "opened_by": run.owner_id,
         "limit_nano": ceiling_of(limits, "max_cost_per_task"),
         "limit_tokens": limits.max_tokens_per_task,
-        "limits": json.dumps({**extra_ceilings(limits), **({} if hour is None else {"max_cost_per_hour": hour})}),
+        "limits": _further(limits),
         "task": attempts.storable(run.task),
         "agent": attempts.storable(run.agent),
         "labels": json.dumps(dict(run.labels)),
@@ -73,6 +79,64 @@ def insert(tx: Transaction, run: NewRun, limits: CostLimit) -> None:
     }
     columns, marks = ", ".join(values), ", ".join(f":{name}" for name in values)
     tx.db.execute(f"INSERT INTO scopes ({columns}) VALUES ({marks})", values)  # noqa: S608 - our own names
+
+
+_PARENT_OF = "SELECT parent_id, opened_by, closed_us IS NOT NULL FROM scopes WHERE id = ? AND kind = 'run'"
+_PAST = """
+SELECT phase, nano, input_tokens, output_tokens, cached_input_tokens, cache_write_tokens, reasoning_tokens,
+    coalesce(answered_model, model)
+FROM attempts WHERE run_id = ? AND phase IN ('settled', 'doubt') ORDER BY ended_us, rowid
+"""
+
+
+def reopen(tx: Transaction, run: NewRun, limits: CostLimit, is_gone: IsGone) -> AgentctlError | None:
+    """Open a run again, with ``limits`` in place of its old ones; return the error if that is not possible.
+
+    Its attempts stay its own, so what they spent and have in doubt counts against the new limits, too. A call that was
+    on its way when its process died is in doubt from here on, at its worst case.
+    """
+    row = tx.db.execute(_PARENT_OF, (attempts.storable(run.id),)).fetchone()
+    if row is None:
+        return UsageError(
+            f"run {run.id} is not in the ledger, so what it has spent is unknown",
+            hint="use the state folder that it ran with: AGENTCTL_STATE_DIR",
+        )
+    parent_id, owner_id, is_closed = row
+    if parent_id is not None or run.parent is not None:
+        # Below another parent, or none, its calls would no longer count where they must.
+        where = "this command was started by another run" if parent_id is None else f"it belongs to run {parent_id}"
+        return ActionDenied(
+            f"run {run.id} cannot be resumed: {where}",
+            hint=f"go on in a run of its own: agentctl runs resume {run.id} --fork",
+        )
+    if not is_closed and owner_id is not None and not is_gone(owner_id):
+        found = tx.db.execute("SELECT pid, host FROM owners WHERE id = ?", (owner_id,)).fetchone()
+        where = "another process" if found is None else f"process {found[0]} on {found[1]}"
+        return UsageError(f"run {run.id} is still running, in {where}", hint="wait until it has ended")
+    tx.db.execute(
+        "UPDATE scopes SET limit_nano = ?, limit_tokens = ?, limits = ?, capability_hash = ?, opened_by = ?,"
+        " closed_us = NULL, status = NULL WHERE id = ?",
+        (
+            *(ceiling_of(limits, "max_cost_per_task"), limits.max_tokens_per_task, _further(limits)),
+            *(digest_of(run.capability) if run.capability else None, run.owner_id, run.id),
+        ),
+    )
+    return None
+
+
+def past_spending(tx: Transaction, run_id: str) -> PastSpending:
+    """Add up what a run itself has spent and has in doubt."""
+    past = PastSpending()
+    for phase, nano, *counts, model in tx.db.execute(_PAST, (run_id,)):
+        if phase == "doubt":
+            doubt = None if nano is None or past.in_doubt_nano is None else past.in_doubt_nano + nano
+            past = past._replace(in_doubt_nano=doubt)
+            continue
+        cost = None if nano is None or past.cost_nano is None else past.cost_nano + nano
+        names = past.models if model is None or model in past.models else (*past.models, model)
+        usage = past.usage + Usage(*(count or 0 for count in counts))
+        past = past._replace(usage=usage, cost_nano=cost, models=names)
+    return past
 
 
 def refusal_below(tx: Transaction, parent: Parent, is_gone: IsGone, path: Path) -> ActionDenied | None:

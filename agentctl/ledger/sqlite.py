@@ -11,7 +11,7 @@ from typing import TypeVar
 import anyio.to_thread
 
 from agentctl.budget.conclusions import Charge, Conclusion, Doubt, Settlement, Void
-from agentctl.budget.rules import Ask, Hold, Spend, Wait
+from agentctl.budget.rules import Ask, Hold, PastSpending, Spend, Wait
 from agentctl.core.errors import LimitName, Verdict
 from agentctl.core.limits import CostLimit, Parent
 from agentctl.core.substitutes import Substitute
@@ -75,6 +75,12 @@ class SqliteLedger:
                 run_id, limits, task=task, agent=agent, labels=labels, parent=parent, capability=capability
             )
         )
+
+    async def reopen_run(
+        self, run_id: str, limits: CostLimit, *, parent: Parent | None = None, capability: str = ""
+    ) -> PastSpending:
+        """Open a run that has ended again, with new limits, and return what it has spent."""
+        return await self._do(lambda ledger: ledger.reopen_run(run_id, limits, parent=parent, capability=capability))
 
     async def reserve(self, ask: Ask) -> Hold | Wait | Verdict:
         """Add up, judge and hold in one transaction."""

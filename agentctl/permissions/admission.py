@@ -12,6 +12,7 @@ from agentctl.core.errors import ActionDenied, AgentctlError, InternalError
 from agentctl.core.events import ApprovalAsked, Emit, ToolAllowed
 from agentctl.core.impact import Impact, ImpactAware, describe_impact
 from agentctl.core.messages import ToolCall
+from agentctl.core.results import PendingCall
 from agentctl.core.targets import Subject
 from agentctl.core.tool_rules import SHELL_ARGUMENTS, Rule, rule_for
 from agentctl.permissions.decision import Permissions
@@ -21,7 +22,18 @@ from agentctl.protocols import Approver, AutorunAware, Question, TargetAware, To
 if TYPE_CHECKING:
     from agentctl.core.autorun_files import AutorunFile
 
-Approve = Literal["ask", "deny", "all"]
+Approve = Literal["ask", "deny", "all", "defer"]
+
+
+class ActionDeferred(ActionDenied):
+    """Calls need a person, none is there, and the user wants them kept (``--approve defer``): the run stops here."""
+
+    kind = "deferred"
+
+    def __init__(self, pending: tuple[PendingCall, ...]) -> None:
+        names = ", ".join(dict.fromkeys(call.tool for call in pending))
+        super().__init__(f"{names} needs approval, and the run stopped before it (--approve defer)")
+        self.pending = pending
 
 
 class Admission:
@@ -48,8 +60,10 @@ class Admission:
         """Return whether the tool is offered to the model; one that may never run is not."""
         return self._permissions.why_withheld(tool.spec.name, tool.effect) is None
 
-    async def admit(self, call: ToolCall, tool: Tool) -> ToolCall | AgentctlError:
+    async def admit(self, call: ToolCall, tool: Tool, *, trial: bool = False) -> ToolCall | AgentctlError:
         """Return the call with its arguments resolved, or the error that says why it may not run.
+
+        ``trial``: it does not run now, so no event is emitted and nobody is asked.
 
         Restrictions are checked before the arguments are, so that a forbidden tool reveals nothing.
         """
@@ -69,10 +83,17 @@ class Admission:
             what = f"{type(error).__name__}: {error}"
             return InternalError(f"{call.name} failed with an internal error: {what}", hint="continue without it")
         async with self._one_at_a_time:
-            return await self._decide(call, resolved, tool, subject, autorun)
+            return await self._decide(call, resolved, tool, subject, autorun, trial=trial)
 
     async def _decide(
-        self, call: ToolCall, resolved: ToolCall, tool: Tool, subject: Subject | None, autorun: AutorunFile | None
+        self,
+        call: ToolCall,
+        resolved: ToolCall,
+        tool: Tool,
+        subject: Subject | None,
+        autorun: AutorunFile | None,
+        *,
+        trial: bool,
     ) -> ToolCall | AgentctlError:
         decision = self._permissions.decide(
             call.name,
@@ -90,6 +111,10 @@ class Admission:
             rule = rule_for(call.name, resolved.arguments, tool.spec.target)
             if self._approve == "all":
                 by = "--yes"
+            elif self._approve == "defer" and self._approver is None:
+                return ActionDeferred((PendingCall(call.name, resolved.arguments, str(rule)),))
+            elif trial:
+                return resolved
             elif self._approve == "deny" or self._approver is None:
                 why = "--approve deny refuses it" if self._approve == "deny" else self._no_user_reason
                 impact = await _look_up_impact(tool, resolved)
@@ -119,7 +144,7 @@ class Admission:
                     by = f"{answer.by}, always in this run: {rule}"
                     granted = (*self._permissions.granted, rule)
                     self._permissions = self._permissions._replace(granted=granted)
-        if tool.effect != "read" or decision.kind == "ask":
+        if not trial and (tool.effect != "read" or decision.kind == "ask"):
             await self._emit(ToolAllowed(resolved, tool.effect, by))
         return resolved
 

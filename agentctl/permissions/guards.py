@@ -80,6 +80,12 @@ def arguments_text(arguments: Mapping[str, object]) -> str | None:
         return None
 
 
+def are_fit(arguments: Mapping[str, object]) -> bool:
+    """Return whether a tool may get these arguments: they are JSON, not too deep and not too long."""
+    written = arguments_text(arguments)
+    return written is not None and len(written) <= LoopLimits().argument_characters
+
+
 def call_key(call: ToolCall) -> str:
     """Return the text that identical calls share: name and arguments."""
     return f"{call.name} {arguments_text(call.arguments)}"

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from agentctl.context.tokens import PLAIN, Measure
@@ -14,7 +15,7 @@ from agentctl.core.errors import LIMIT_NAMES
 from agentctl.core.limits import CostLimit
 from agentctl.core.pricing import ModelFacts, Price, PriceOf, no_price
 from agentctl.core.version import __version__
-from agentctl.journal.artifacts import ArtifactFolder
+from agentctl.journal.artifacts import ArtifactFolder, copy_artifacts
 from agentctl.journal.writer import Journal
 from agentctl.ledger import SqliteLedger
 from agentctl.permissions.decision import permissions_of
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from agentctl.context.counter import Load, TokenCounter
     from agentctl.runner.estimate import Estimate
     from agentctl.runner.fallbacks import Fallback
+    from agentctl.runner.resumption import Resumption
 
 
 def make_provider(
@@ -275,12 +277,17 @@ def assemble(
     plan: Plan | None = None,
     ledger_path: Path | None = None,
     warn: Callable[[str], None] = lambda _: None,
+    resumption: Resumption | None = None,
+    locked: int | None = None,
+    flags: Mapping[str, object] = MappingProxyType({}),
 ) -> Orchestrator:
     """Return an orchestrator for one run, whose journal and ledger are opened in the state folder when it starts.
 
     ``provider`` replaces the chosen one and is not closed: it belongs to the caller. ``approver`` asks a person; None:
     there is none. ``plan`` and ``ledger_path`` replace the settings. ``warn`` receives one sentence about each problem
-    that does not stop the run. Commands without a sandbox get the variables that make their runs children of this one.
+    that does not stop the run. ``resumption`` is the run that goes on, with its journal ``locked`` (a descriptor that
+    the orchestrator closes; None for a fork), and ``flags`` are kept for the next time. Commands without a sandbox get
+    the variables that make their runs children of this one.
 
     Raises:
         UsageError: the chosen provider is not available, or a named tool or agent does not exist.
@@ -297,12 +304,16 @@ def assemble(
     settings = loaded.settings
     if plan is None:
         plan = plan_of(loaded, choice, labels=labels or {})
+    if resumption is not None:
+        plan = resumption.plan(plan)
     agents = load_agents()
     if plan.agent is not None:
         find_agent(plan.agent, agents)
-    run_id = os.urandom(6).hex()
-    journal = Journal(settings.runs_dir, run_id, secrets=loaded.secrets)
+    run_id = os.urandom(6).hex() if resumption is None or resumption.is_fork else resumption.past.run_id
+    journal = Journal(settings.runs_dir, run_id, secrets=loaded.secrets, locked=locked)
     run_files = settings.runs_dir / run_id
+    if resumption is not None and resumption.is_fork:
+        copy_artifacts(settings.runs_dir / resumption.past.run_id, run_files)
     ledger = SqliteLedger(ledger_path or settings.ledger_path)
     answering = provider or make_provider(loaded, choice, plan.limits)
     if (sampling := getattr(answering, "sampling", None)) and (unsent := sampling.note(answering.facts.model)):
@@ -345,6 +356,8 @@ def assemble(
             *(ledger.aclose, journal.aclose),
         ),
         capability=capability,
+        resumption=resumption,
+        flags=flags,
     )
 
 

@@ -21,6 +21,7 @@ from agentctl.protocols import Pruner
 if TYPE_CHECKING:  # used only by runs with a language model
     from agentctl.context.counter import TokenCounter
     from agentctl.context.window_check import TruncationDetector
+    from agentctl.journal.replay import PastRun
     from agentctl.runner.model_calls import ModelCalls
     from agentctl.runner.plan import Plan
     from agentctl.runner.summaries import Summarizer
@@ -102,6 +103,18 @@ class Conversation:
             message = replace(message, text=f"{message.text}\n")
         self._messages = (*self._messages, message)
         await self._emit(MessageAdded(message))
+
+    def restore(self, past: PastRun, cached: int, *, ids: IdForm | None = None) -> None:
+        """Go on with the messages of an earlier part of the run, whose answers reported ``cached`` cached tokens.
+
+        ``ids``: its messages came from another provider, so they are changed as ``adopt`` does.
+        """
+        messages = past.messages
+        if ids is not None:
+            messages = tuple(_for_another(message, ids) for message in messages)
+        places = [place for place, message in enumerate(messages) if message.role == "assistant"]
+        self._messages, self._sent = messages, messages if past.answers or not places else messages[: places[-1]]
+        self._economics = self._economics._replace(answers=past.turns, since=past.turns, cached=cached)
 
     async def prepare(self, offered: tuple[ToolSpec, ...]) -> tuple[Message, ...]:
         """Return the messages to send with the schemas of ``offered``, cut if they do not fit.
@@ -195,6 +208,7 @@ class Conversation:
             "model" if is_summarized else "lines",
             *weighed,
             words,
+            _places(before, after),
         )
 
     async def shorten(self, error: ContextOverflow, offered: tuple[ToolSpec, ...]) -> tuple[Message, ...]:
@@ -233,6 +247,12 @@ class Conversation:
             await self._emit(Noted(doubt, "warning"))
         if self._counter is not None:
             self._counter.learn(self._messages, offered, answer.usage)
+
+
+def _places(before: tuple[Message, ...], after: tuple[Message, ...]) -> tuple[int | Message, ...]:
+    """Return a conversation after a cut: the place of each message that was there before, or the new message."""
+    known = {id(message): place for place, message in enumerate(before)}
+    return tuple(known.get(id(message), message) for message in after)
 
 
 def _for_another(message: Message, ids: IdForm) -> Message:

@@ -23,11 +23,12 @@ from agentctl.core.errors import (
     UsageError,
 )
 from agentctl.core.events import Emit, Noted, ProviderReplaced
+from agentctl.core.pricing import ModelFacts
 from agentctl.core.results import Takeover
 from agentctl.core.text import safe_text
 from agentctl.protocols import LLMProvider
 from agentctl.providers.fallback_choice import choose_fallbacks
-from agentctl.runner.conversation import Conversation, open_conversation
+from agentctl.runner.conversation import Conversation, IdForm, open_conversation
 from agentctl.runner.model_calls import ModelCalls
 from agentctl.runner.plan import Plan
 from agentctl.runner.reservation import CallTerms
@@ -128,8 +129,13 @@ class Fallbacks:
         self._calls.switch(fallback.provider, terms)
         fresh = open_conversation(self._plan, self._calls, self._emit, fallback.counter, most_turns=self._most_turns)
         facts = fallback.provider.facts
-        self._conversation.adopt(fresh, ids=_short_id if facts.provider == "mistral" else str)
+        self._conversation.adopt(fresh, ids=id_form(facts))
         self._dispatch.resize(self._plan.result_shares(facts, self._dispatch.schema_tokens()))
+
+
+def id_form(facts: ModelFacts) -> IdForm:
+    """Return the form that a provider takes for the ids of tool calls that another one has made."""
+    return _short_id if facts.provider == "mistral" else str
 
 
 def may_fall_back(error: AgentctlError, *, is_fallback: bool) -> bool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from agentctl.budget.breaker import Overrun
 from agentctl.budget.last_answer import BudgetNotices, summarize_findings, without_refusals
@@ -14,46 +14,30 @@ from agentctl.core.errors import (
     AgentctlError,
     BudgetExceeded,
     ContextOverflow,
-    EngineUnavailable,
     ProviderError,
-    SandboxUnavailable,
     StateError,
     TaskFailed,
     UnknownPrice,
-    Unverified,
 )
 from agentctl.core.events import Emit, ModelAnswered, Noted, TurnStarted
-from agentctl.core.impact import DeniedCall
 from agentctl.core.messages import Completion, Message, ToolCall, ToolSpec
-from agentctl.core.results import FOUND_SO_FAR, RESULTS_SO_FAR, FileNotice, ToolCount
+from agentctl.core.results import FOUND_SO_FAR, RESULTS_SO_FAR
 from agentctl.permissions import guards
 from agentctl.permissions.guards import DenialGuard, LoopLimits, RepeatGuard, limit_tool_calls
 from agentctl.runner.conversation import Conversation
 from agentctl.runner.model_calls import ModelCalls
 from agentctl.runner.plan import FallBack, RunInput, hint_at_data
-from agentctl.runner.tool_calls import Result, ToolDispatcher, format_for_model
+from agentctl.runner.tool_calls import ToolDispatcher, format_for_model
+from agentctl.runner.troubles import LoopOutcome, Troubles, restore_guards, unverified_error
 
 if TYPE_CHECKING:  # used only by runs with a language model
+    from agentctl.journal.replay import PastRun
     from agentctl.runner.text_calls import TextCallGuard
     from agentctl.runner.unseen import Unseen
 
 FindUnseen = Callable[[str, Collection[str]], "Awaitable[Unseen | None]"]
 """Finds what an answer without a look should have looked at, given its text and the tools that need no approval."""
 _T = TypeVar("_T")
-
-
-class LoopOutcome(NamedTuple):
-    """The outcome of a loop. ``answer`` is partial unless ``complete``; ``status`` is the exit code's name."""
-
-    status: str
-    answer: str
-    complete: bool
-    turns: int
-    error: AgentctlError | None
-    tools: tuple[ToolCount, ...]
-    denied: tuple[str, ...]
-    changed_files: tuple[FileNotice, ...] = ()
-    denied_calls: tuple[DeniedCall, ...] = ()
 
 
 class Loop:
@@ -95,17 +79,17 @@ class Loop:
         self._notices = BudgetNotices()
         self._call_ids = set[str]()
         self._turn = 0
-        self._words = self._found = self._last_result = ""
-        self._trouble: AgentctlError | None = None
-        self._denied: ActionDenied | None = None
+        self._words = self._found = self._later = ""
+        self._troubles = Troubles()
 
-    async def run(self, system: str, task: str, behind: str = "") -> LoopOutcome:
+    async def run(self, system: str, task: str, behind: str = "", past: PastRun | None = None) -> LoopOutcome:
         """Work on ``task`` until there is an answer or an error, and return it as an outcome.
 
-        ``behind`` is what the model reads after the task and its data.
+        ``behind`` is what the model reads after the task and its data. With ``past``, go on from there instead, with
+        ``task`` as what the user says next ("": nothing).
         """
         try:
-            await self._converse(system, task, behind)
+            await (self._converse(system, task, behind) if past is None else self._go_on(past, task, behind))
         except AgentctlError as error:
             try:
                 await self._close(error)
@@ -158,16 +142,38 @@ class Loop:
         return words if words.strip() else ""
 
     async def _converse(self, system: str, task: str, behind: str) -> None:
-        offered = self._dispatch.offered_tools() if self._metered else ()
         await self._conversation.add(Message("system", system))
         data = self._input.data if self._input else ""
         await self._conversation.add(Message("user", task + data + behind))
+        await self._take_turns()
+
+    async def _go_on(self, past: PastRun, words: str, behind: str) -> None:
+        """Go on from the last complete step of an earlier part; the user's words follow the results of that turn."""
+        self._turn = past.turns
+        self._call_ids |= {call.id for turn in past.history for call in turn.calls}
+        self._notices.restore(past.messages)
+        if past.status != "failed":  # otherwise they have ended it
+            restore_guards(past, self._troubles, self._repeats, self._denials, self._reads, self._dispatch)
+        said = f"{words}{self._input.data if self._input else ''}{behind}" if words else ""
+        answer = next((one.completion for one in past.answers if one.purpose == "turn"), None)
+        if said and answer is not None and answer.tool_calls:
+            self._later = said
+        elif said:
+            if answer is not None:
+                await self._conversation.add(answer.as_message())
+                self._turn += 1
+            self._calls.past.clear()
+            await self._conversation.add(Message("user", said))
+        await self._take_turns()
+
+    async def _take_turns(self) -> None:
+        offered = self._dispatch.offered_tools() if self._metered else ()
         while self._turn < self._limits.max_turns:
             self._turn += 1
             await self._emit(TurnStarted(self._turn))
             answer, refused = await self._ask(offered)
             if answer.stop == "refusal" or not answer.tool_calls:
-                if answer.stop != "refusal" and not answer.text.strip() and self._last_result:
+                if answer.stop != "refusal" and not answer.text.strip() and self._troubles.last_result:
                     await self._close_with((failure := guards.empty_answer_error(answer)).message, failure)
                     return
                 if self._text_calls is not None and self._text_calls.flaw:
@@ -188,6 +194,9 @@ class Loop:
                 return
             if await self._act(answer.tool_calls, refused):
                 return
+            if self._later:
+                await self._conversation.add(Message("user", self._later))
+                self._later = ""
         spent = TaskFailed(f"no answer after {self._turn} turns", hint="raise --max-turns, or ask for less at once")
         if not self._metered or not any(message.role == "tool" for message in self._conversation.messages):
             raise spent
@@ -219,6 +228,9 @@ class Loop:
 
     async def _ask_fitting(self, offered: tuple[ToolSpec, ...]) -> tuple[tuple[Message, ...], Completion]:
         """Ask with as much of the conversation as fits; return what was sent, and the answer."""
+        if self._calls.past.has("turn"):  # it was sent, and answered, as it is
+            messages = self._conversation.messages
+            return messages, await self._calls.ask(messages, offered, with_reserve=self._turn > 1)
         try:
             messages = await self._conversation.prepare(offered)
         except ContextOverflow as error:
@@ -253,7 +265,7 @@ class Loop:
         try:
             await self._conversation.add(await guard.tell())
         except TaskFailed as failure:
-            if not self._last_result:
+            if not self._troubles.last_result:
                 raise
             await self._close_with(failure.message, failure)
             return False
@@ -277,8 +289,8 @@ class Loop:
         results = await self._dispatch.run(calls, {**refused, **repeated}, reads)
         self._repeats.add_results([format_for_model(result) for result in results])
         times = [reads.repeats_of(call.id, result) if reads else 0 for call, result in zip(calls, results, strict=True)]
-        last = self._trouble
-        self._note_trouble(results, times)
+        last = self._troubles.error
+        self._troubles.note(results, times)
         notice = self._notices.notice(self._calls.uses) if self._metered else ""
         for place, (call, result) in enumerate(zip(calls, results, strict=True)):
             text = format_for_model(result)
@@ -303,18 +315,6 @@ class Loop:
         if failed is not None:
             raise failed
         return True
-
-    def _note_trouble(self, results: Sequence[Result], repeats: Sequence[int]) -> None:
-        """Keep the error that the results of a turn leave; what the model had already makes up for no denial."""
-        self._trouble = None
-        for result, is_repeat in zip(results, repeats, strict=True):
-            if isinstance(result, str):
-                self._last_result = result
-                self._denied = self._denied if is_repeat else None
-                self._trouble = self._denied
-            elif isinstance(result, (ActionDenied, EngineUnavailable, SandboxUnavailable)):
-                self._trouble = result
-                self._denied = result if isinstance(result, ActionDenied) else self._denied
 
     async def _close_repeated(self, name: str) -> bool:
         """Ask for the answer of a model that calls a tool again and again although it has the result; return True."""
@@ -347,7 +347,7 @@ class Loop:
         if answer is not None and is_answer(answer, self._dispatch.offered_tools(), self._conversation.messages):
             self._words = answer.text
             await self._conversation.add(Message("assistant", answer.text))
-            ends = self._denied or (self._trouble if in_time else failure)
+            ends = self._troubles.denied or (self._troubles.error if in_time else failure)
             if ends is not None:
                 raise ends
             return
@@ -355,13 +355,12 @@ class Loop:
         if answer is not None and answer.stop == "length":
             self._words = answer.text
         await self._emit(Noted("no final answer could be obtained: showing the results so far"))
-        found = f"{RESULTS_SO_FAR}\n{self._last_result}" if self._last_result else ""
+        found = f"{RESULTS_SO_FAR}\n{self._troubles.last_result}" if self._troubles.last_result else ""
         self._found = f"{self._words}\n\n{found}".strip()
-        raise self._denied or failure
+        raise self._troubles.denied or failure
 
     def _tells_of_tools_only(self, text: str, offered: tuple[ToolSpec, ...]) -> bool:
-        """Return whether an answer says with which tool to look, and nothing of what the tools returned."""
-        if not self._last_result or not any(tool.name in text for tool in offered):
+        if not self._troubles.last_result or not any(tool.name in text for tool in offered):
             return False
         from agentctl.runner.answer_gate import tells_of_tools_only  # noqa: PLC0415 - few answers name a tool
 
@@ -385,10 +384,7 @@ class Loop:
             await self._emit(Noted(f"the answer came without a look at {self._unseen.name}: asking for one"))
             await self._conversation.add(Message("user", self._unseen.request))
             return True
-        raise Unverified(
-            f"the model answered twice without looking at {self._unseen.name}",
-            hint=f"choose another model, or {self._unseen.advice}",
-        )
+        raise unverified_error(self._unseen.name, self._unseen.advice)
 
     def _conclude(self, answer: Completion) -> None:
         """Raise TaskFailed if ``answer`` cannot be the run's answer."""
@@ -396,5 +392,5 @@ class Loop:
             raise TaskFailed("the model refused the task", hint="explain what the task is for, or choose another model")
         if not answer.text.strip():
             raise guards.empty_answer_error(answer)
-        if self._trouble:
-            raise self._trouble
+        if self._troubles.error:
+            raise self._troubles.error

@@ -7,6 +7,7 @@ after that, the hold is concluded once: charged by its usage, void if it certain
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
@@ -24,7 +25,7 @@ from agentctl.budget.output_range import (
     choose_turn_output,
     fit_window,
 )
-from agentctl.budget.rules import AnswerReserve, Hold, Purpose
+from agentctl.budget.rules import AnswerReserve, Hold, PastSpending, Purpose
 from agentctl.core.errors import (
     AgentctlError,
     BudgetExceeded,
@@ -32,26 +33,23 @@ from agentctl.core.errors import (
     QuotaExceeded,
     StateError,
 )
-from agentctl.core.events import CallHeld, CallRetried, CallSent, CallSettled, Emit, Event, Noted, discard_event
+from agentctl.core.events import CallRetried, CallSent, CallSettled, Emit, Event, Noted, discard_event
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Completion, Message, Request, ToolSpec, Usage
 from agentctl.core.pricing import ModelFacts, PriceOf, no_price
 from agentctl.core.results import LimitUse
 from agentctl.protocols import Ledger, LLMProvider
-from agentctl.runner.reservation import CallTerms, Reservations
+from agentctl.runner.past_answers import PastAnswers
+from agentctl.runner.reservation import MOST_LOST, CallTerms, HoldLost, Reservations, held_event, too_slow_error
 from agentctl.runner.settlement import AttemptSettler
 from agentctl.runner.streaming import AttemptProgress, StreamTimeouts, client_of, read_stream, retry_pause, shaped
 
 if TYPE_CHECKING:
     from agentctl.context.counter import Load
+    from agentctl.journal.replay import PastAnswer
 
 FIRST_PAUSE_S = 0.5
 MOST_PAUSE_S = 60.0
-_MOST_LOST = 3
-
-
-class _HoldLost(Exception):
-    """The hold expired, or its run was considered dead, before the request was sent: reserve again."""
 
 
 class ModelCalls:
@@ -111,6 +109,7 @@ class ModelCalls:
             provider_wait_s=deadline_s if provider_wait_s is None else provider_wait_s,
             load_count=load_count,
         )
+        self.past = PastAnswers(run_id)
         self._settler = AttemptSettler(
             ledger=ledger,
             run_id=run_id,
@@ -168,6 +167,11 @@ class ModelCalls:
         """How much of each limit was used after the last charge."""
         return self._settler.uses
 
+    async def begin_with(self, spent: PastSpending, answers: Sequence[PastAnswer]) -> None:
+        """Go on from what earlier parts of the run spent, with the ``answers`` that were not acted on yet."""
+        self.past.add(answers)
+        await self._settler.begin_with(spent)
+
     @property
     def _so_far(self) -> RefusalContext:
         return RefusalContext(self._run_id, self.in_doubt_nano, self._last_failure)
@@ -203,7 +207,7 @@ class ModelCalls:
                 raise
             except BudgetExceeded:  # nothing was sent
                 most = plain_bound(asked) // 2
-            except (AgentctlError, _HoldLost):
+            except (AgentctlError, HoldLost):
                 return None
         return None
 
@@ -234,7 +238,7 @@ class ModelCalls:
         except Overrun as error:
             error.partial = ""  # a summary is not an answer
             raise
-        except (BudgetExceeded, DoubtExceeded, _HoldLost):
+        except (BudgetExceeded, DoubtExceeded, HoldLost):
             return None
         except ProviderError as error:
             self._last_failure = error.message
@@ -254,10 +258,9 @@ class ModelCalls:
         ``with_reserve``: its hold also reserves an amount for a last answer, if the limits have room for both.
         ``is_last``: no turn follows, so an earlier reserve gives way to its hold.
 
-        A turn with ``tools`` asks for a few times the output that the run has needed so far. An answer that is cut is
-        requested again once: with at least twice the output if the user set no limit on it, with the full wanted output
-        if a limit granted less. If a limit forbids that, the error carries the cut answer. No more output is requested
-        than the model's window has room for.
+        A turn with ``tools`` asks for a few times the output that the run has needed so far. A cut answer is requested
+        again once: with at least twice the output if the user set no limit on it, with the full wanted output if a
+        limit granted less. If a limit forbids that, the error has the cut answer. The model's window bounds the output.
 
         Raises:
             BudgetExceeded: a limit would be passed; nothing was sent.
@@ -328,13 +331,10 @@ class ModelCalls:
                     self._dearest_output = max(self._dearest_output or 0, completion.usage.output_tokens)
                     self._thinks = self._thinks or completion.usage.reasoning_tokens > 0
                 return completion, hold
-            except _HoldLost:
+            except HoldLost:
                 lost += 1
-                if lost >= _MOST_LOST:
-                    raise StateError(
-                        f"{lost} holds in a row expired before their requests could be sent: the ledger is too slow",
-                        hint="check whether its disk is overloaded, or move it: AGENTCTL_STATE_DIR=/another/disk",
-                    ) from None
+                if lost >= MOST_LOST:
+                    raise too_slow_error(lost) from None
             except ProviderError as error:
                 tried, self._last_failure = tried + 1, error.message
                 self._window = error.window or self._window
@@ -354,7 +354,12 @@ class ModelCalls:
     async def _attempt(
         self, request: Request, wanted: OutputRange, purpose: Purpose, *, then: AnswerReserve | None = None
     ) -> tuple[Completion, Hold]:
-        """Reserve one request at its worst case (input bound and output), mark it sent, send it, and settle it."""
+        """Reserve one request at its worst case (input bound and output), mark it sent, send it, and settle it.
+
+        An answer that an earlier part of the run has paid for is returned in its place.
+        """
+        if (known := self.past.take(purpose)) is not None:
+            return known
         is_answer, request = purpose != "summary", shaped(self._provider, request)
         bounds = StreamTimeouts(self._silence_s, self._deadline_s, first_s=self._deadline_s if self._waits else None)
         timeouts = bounds.of_attempt(self.facts, is_summary=not is_answer)
@@ -374,13 +379,9 @@ class ModelCalls:
         self.unfinished = ""
         try:
             facts = self.facts
-            await self._emit(
-                CallHeld(
-                    hold.id, facts.provider, facts.model, hold.input_bound, hold.granted_output, hold.nano, hold.tokens
-                )
-            )
+            await self._emit(held_event(hold, facts, purpose))
             if not await self._ledger.mark_sent(hold.id):
-                raise _HoldLost
+                raise HoldLost
             self.asked_last = purpose == "answer"
             if self.asked_last and self._notice is not None:
                 await self._emit(self._notice)

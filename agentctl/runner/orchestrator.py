@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+import shlex
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import anyio
 
 from agentctl.budget.breaker import breaker_info, limit_uses
-from agentctl.budget.rules import Amounts, Spend, extra_ceilings
+from agentctl.budget.rules import Amounts, PastSpending, Spend, extra_ceilings
 from agentctl.core.errors import (
     AgentctlError,
     BudgetExceeded,
@@ -22,25 +23,27 @@ from agentctl.core.errors import (
     StateError,
     StopCause,
 )
-from agentctl.core.events import BreakerTripped, Crashed, Noted, ObeyedFilesChanged, RunStarted
-from agentctl.core.messages import Usage
+from agentctl.core.events import BreakerTripped, Crashed, Noted, ObeyedFilesChanged
 from agentctl.core.pricing import PriceOf
 from agentctl.core.redaction import Redactor
-from agentctl.core.results import BreakerInfo, FileNotice, LimitUse, RunResult
-from agentctl.journal.recorder import Recorder, as_agentctl_error, describe_error
-from agentctl.permissions.admission import Admission
+from agentctl.core.results import LimitUse, RunResult
+from agentctl.journal.recorder import Recorder, as_agentctl_error
+from agentctl.permissions.admission import ActionDeferred, Admission
 from agentctl.protocols import Approver, ArtifactStore, Ledger, LLMProvider, Observer, RunTools
-from agentctl.runner.conversation import open_conversation
-from agentctl.runner.loop import Loop, LoopOutcome
+from agentctl.runner.conversation import IdForm, open_conversation
+from agentctl.runner.loop import Loop
 from agentctl.runner.model_calls import ModelCalls
 from agentctl.runner.plan import Plan, RunInput
 from agentctl.runner.routing import MOST_TOOLS, AgentSpec, choose_agent, choose_tools
-from agentctl.runner.streaming import client_of, describe_unknown
+from agentctl.runner.run_state import RunState, make_result, start_events
+from agentctl.runner.streaming import describe_unknown
 from agentctl.runner.tool_calls import ToolDispatcher
 
 if TYPE_CHECKING:
     from agentctl.context.counter import Load, TokenCounter
-    from agentctl.runner.fallbacks import Fallback, Fallbacks
+    from agentctl.journal.replay import PastRun
+    from agentctl.runner.fallbacks import Fallback
+    from agentctl.runner.resumption import Resumption
     from agentctl.runner.unseen import Unseen
 
 CLOSING_S = 5.0  # how long an engine's client may take to close
@@ -57,23 +60,6 @@ ListContainers = Callable[[], Awaitable[Collection[str]]]
 """Returns the names of all containers, none if the engine does not answer soon."""
 
 
-@dataclass(slots=True)
-class _Run:
-    """The state of one run."""
-
-    task: str
-    input: RunInput | None
-    started_at: datetime
-    recorder: Recorder
-    limits: tuple[LimitUse, ...]
-    agent: str = ""
-    opened: bool = False
-    run_tools: RunTools | None = None
-    calls: ModelCalls | None = None
-    loop: Loop | None = None
-    fallbacks: Fallbacks | None = None
-
-
 class Orchestrator:
     """Runs tasks, one at a time; every run ends with a ``RunResult``.
 
@@ -84,7 +70,8 @@ class Orchestrator:
     that are cut for the model. ``load_count`` loads the vocabulary of the model's own provider; None: it is not known
     for certain. ``redactor`` removes secrets from tool results. ``capability`` is the secret that the run's tools pass
     to nested runs, "" if there can be none. ``find_containers``, ``list_containers`` None: no name is a container's.
-    ``fallbacks`` take over from a provider that fails, in their order.
+    ``fallbacks`` take over from a provider that fails, in their order. ``resumption`` is the run that goes on, and how;
+    then the task is what its journal has. ``flags`` are kept in the journal, for a resumed run.
     """
 
     def __init__(
@@ -110,7 +97,10 @@ class Orchestrator:
         list_containers: ListContainers | None = None,
         redactor: Redactor | None = None,
         fallbacks: Sequence[Fallback] = (),
+        resumption: Resumption | None = None,
+        flags: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
+        self._resumption, self._flags = resumption, flags
         self._fallbacks = fallbacks
         self._redactor = redactor
         self._plan, self._agents, self._provider, self._ledger = plan, agents, provider, ledger
@@ -134,8 +124,10 @@ class Orchestrator:
 
         The data of ``run_input`` is sent behind the task, but chooses no agent and no tool.
         """
-        recorder = Recorder(self._new_id(), self._observers, self._now)
-        run = _Run(task, run_input, self._now(), recorder, self._uses(_NOTHING))
+        resumed = self._resumption
+        before = 0 if resumed is None or resumed.is_fork else resumed.past.seq
+        recorder = Recorder(self._new_id(), self._observers, self._now, after=before)
+        run = RunState(task, run_input, self._now(), recorder, self._uses(_NOTHING))
         try:
             error = await self._run_bounded(run)
         except BaseException:  # cancelled from outside: record it, and let it pass
@@ -143,7 +135,7 @@ class Orchestrator:
             raise
         return await self._finish(run, error)
 
-    async def _run_bounded(self, run: _Run) -> AgentctlError | None:
+    async def _run_bounded(self, run: RunState) -> AgentctlError | None:
         """Run until done, stopped or out of time; return the error that ended the run, None if it ended well."""
         waited, limit = run.input.waited_s if run.input else 0.0, self._plan.timeout_s
         try:
@@ -154,7 +146,7 @@ class Orchestrator:
         late = f"the run took longer than {self._plan.timeout_s:g} s"
         return self._stop or RunTimeout(late, hint="raise --timeout, or ask for less")
 
-    async def _work(self, run: _Run) -> AgentctlError | None:
+    async def _work(self, run: RunState) -> AgentctlError | None:
         """Choose the agent, open the run, and run the loop."""
         plan, facts = self._plan, self._provider.facts
         containers: Collection[str] = ()
@@ -166,35 +158,7 @@ class Orchestrator:
             choose_tools(agent, run.task, plan, metered=facts.metered, agents=self._agents, containers=containers),
             MOST_TOOLS,
         )
-        await self._ledger.open_run(
-            run.recorder.run_id,
-            plan.limits,
-            task=run.task,
-            agent=agent.name,
-            labels=plan.labels,
-            parent=plan.parent,
-            capability=self._capability,
-        )
-        run.opened = True
-        run.limits = await self._measure_limits(run)
-        await run.recorder.emit(
-            RunStarted(
-                task=run.task,
-                agent=agent.name,
-                agent_chosen_by=agent_chosen_by,
-                provider=facts.provider,
-                provider_chosen_by=plan.provider_chosen_by,
-                model=facts.model,
-                metered=facts.metered,
-                workdir=plan.workdir,
-                limits=run.limits,
-                labels=plan.labels,
-                version=plan.version,
-                sandbox=run_tools.sandbox,
-                token_turns=plan.token_turns(facts, self._most_turns(agent)),
-                client=client_of(self._provider),
-            )
-        )
+        spent = await self._open(run, agent, agent_chosen_by)
         await run.recorder.warn(run_tools.warnings)
         for prepare in self._opening:
             await prepare()
@@ -219,6 +183,8 @@ class Orchestrator:
             load_count=self._load_count,
             provider_wait_s=plan.fallback_wait_s if self._fallbacks else None,
         )
+        if self._resumption is not None:
+            await run.calls.begin_with(spent, self._resumption.past.answers)
         emit, limits = run.recorder.emit, plan.loop
         limits = limits._replace(max_turns=self._most_turns(agent))
         admission = Admission(
@@ -269,8 +235,69 @@ class Orchestrator:
         if facts.metered:
             from agentctl.runner.opening import circumstances  # noqa: PLC0415 - not for builtin
 
-            behind = circumstances(agent, plan, run.task, run.started_at, tools=run_tools.toolbox.names)
+            said = run.task if self._resumption is None else self._resumption.words
+            behind = circumstances(agent, plan, said, run.started_at, tools=run_tools.toolbox.names) if said else ""
+        if (resumed := self._resumption) is not None:
+            dispatch.restore(resumed.past)
+            usage = spent.usage
+            conversation.restore(
+                resumed.past, usage.cached_input_tokens + usage.cache_write_tokens, ids=self._other_ids(resumed.past)
+            )
+            return (await run.loop.run("", resumed.next_words, behind, resumed.past)).error
         return (await run.loop.run(agent.instructions, run.task, behind)).error
+
+    def _other_ids(self, past: PastRun) -> IdForm | None:
+        """Return the form of ids for messages that came from another provider; None: they came from this one."""
+        facts = self._provider.facts
+        if not past.replaced and past.text("provider") == facts.provider:
+            return None
+        from agentctl.runner.fallbacks import id_form  # noqa: PLC0415 - few runs change their provider
+
+        return id_form(facts)
+
+    async def _open(self, run: RunState, agent: AgentSpec, chosen_by: str) -> PastSpending:
+        """Open the run in the ledger and in its journal; return what its earlier parts have spent.
+
+        Raises:
+            UsageError: it is resumed, and is alive, or would go on otherwise than it began.
+        """
+        plan, facts, resumed, run_tools = self._plan, self._provider.facts, self._resumption, run.run_tools
+        digests: Mapping[str, str] = {}
+        box, sandbox = (run_tools.toolbox, run_tools.sandbox) if run_tools else (None, None)
+        if facts.metered and box is not None:
+            from agentctl.runner.resumption import digests_of  # noqa: PLC0415 - not for builtin
+
+            digests = digests_of(agent, [box.get(name).spec for name in box.names], facts, sandbox)
+        changes = () if resumed is None else resumed.changes(digests)
+        spent, run_id = PastSpending(), run.recorder.run_id
+        if resumed is not None and not resumed.is_fork:
+            spent = await self._ledger.reopen_run(run_id, plan.limits, parent=plan.parent, capability=self._capability)
+        else:
+            await self._ledger.open_run(
+                run_id,
+                plan.limits,
+                task=run.task,
+                agent=agent.name,
+                labels=plan.labels,
+                parent=plan.parent,
+                capability=self._capability,
+            )
+        run.opened = True
+        run.limits = await self._measure_limits(run)
+        for event in start_events(
+            run,
+            plan=plan,
+            provider=self._provider,
+            agent=agent,
+            chosen_by=chosen_by,
+            most_turns=self._most_turns(agent),
+            flags=self._flags,
+            digests=digests,
+            resumed=resumed,
+            changes=changes,
+        ):
+            await run.recorder.emit(event)
+        return spent
 
     async def _find_unseen(self, task: str, answer: str, usable: Collection[str]) -> Unseen | None:
         from agentctl.runner.unseen import find_unseen  # noqa: PLC0415 - after an answer without a look only
@@ -280,14 +307,14 @@ class Orchestrator:
     def _most_turns(self, agent: AgentSpec) -> int:
         return min(self._plan.loop.max_turns, agent.max_turns or self._plan.loop.max_turns)
 
-    async def _measure_limits(self, run: _Run) -> tuple[LimitUse, ...]:
+    async def _measure_limits(self, run: RunState) -> tuple[LimitUse, ...]:
         return self._uses(await self._ledger.spend(run.recorder.run_id, extra_ceilings(self._plan.limits)))
 
     def _uses(self, spend: Spend) -> tuple[LimitUse, ...]:
         uses = limit_uses(self._plan.limits, spend)
         return tuple(use._replace(set_by=self._plan.limits_set_by.get(use.name)) for use in uses)
 
-    async def _finish(self, run: _Run, error: AgentctlError | None) -> RunResult:
+    async def _finish(self, run: RunState, error: AgentctlError | None) -> RunResult:
         """Close everything, emit the end and return the result; an error here is the run's error if it had none.
 
         If the ledger cannot record the end of a run, nothing is lost: all paid calls are settled, and a run whose
@@ -306,6 +333,10 @@ class Orchestrator:
                 error.hint = breaker.hint
                 with suppress(Exception):  # an observer that fails here fails again at the last event
                     await run.recorder.emit(BreakerTripped(breaker))
+            if isinstance(error, ActionDeferred):
+                rules = [f"--allow {shlex.quote(call.rule_to_allow)}" for call in error.pending]
+                said = " ".join(dict.fromkeys(rules))
+                error.hint = f"to allow it and go on: agentctl runs resume {run.recorder.run_id} {said}"
             if isinstance(error, InternalError):
                 with suppress(Exception):
                     await run.recorder.emit(Crashed(error.trace))
@@ -328,14 +359,25 @@ class Orchestrator:
             if unreported:
                 with suppress(Exception):
                     await run.recorder.emit(ObeyedFilesChanged(None, unreported))
-            result = await run.recorder.finish(self._result(run, error, breaker, unreported))
+            result = await run.recorder.finish(
+                make_result(
+                    run,
+                    error,
+                    plan=self._plan,
+                    provider=self._provider,
+                    breaker=breaker,
+                    unreported=unreported,
+                    at=self._now(),
+                    resumed_from=None if self._resumption is None else self._resumption.past.run_id,
+                )
+            )
             self._stop, self._scope = None, None
             for close in self._closing:
                 with suppress(Exception):
                     await close()
         return result
 
-    async def _close(self, run: _Run, status: str) -> None:
+    async def _close(self, run: RunState, status: str) -> None:
         if run.run_tools is not None:
             with suppress(Exception), anyio.move_on_after(CLOSING_S, shield=True):
                 await run.run_tools.toolbox.aclose()
@@ -345,53 +387,6 @@ class Orchestrator:
                     run.limits = await self._measure_limits(run)
             finally:
                 await self._ledger.close_run(run.recorder.run_id, status)
-
-    def _result(
-        self,
-        run: _Run,
-        error: AgentctlError | None,
-        breaker: BreakerInfo | None,
-        unreported: Sequence[FileNotice],
-    ) -> RunResult:
-        facts, plan, calls, finished_at = self._provider.facts, self._plan, run.calls, self._now()
-        nowhere = LoopOutcome(error.status if error else "done", "", error is None, 0, error, (), ())
-        outcome = run.loop.outcome(error) if run.loop else nowhere
-        return RunResult(
-            run_id=run.recorder.run_id,
-            status=outcome.status,
-            answer=outcome.answer,
-            complete=outcome.complete,
-            task=run.task,
-            agent=run.agent or plan.agent or "",
-            provider=facts.provider,
-            provider_chosen_by=plan.provider_chosen_by,
-            model=facts.model,
-            models=calls.models if calls else (),
-            turns=outcome.turns,
-            started_at=run.started_at,
-            finished_at=finished_at,
-            duration_s=max(0.0, (finished_at - run.started_at).total_seconds()),
-            usage=calls.usage if calls else Usage(),
-            cost_nano=calls.cost_nano if calls else 0,
-            in_doubt_nano=calls.in_doubt_nano if calls else 0,
-            price_source=facts.price.source if facts.price else "unknown",
-            limits=run.limits,
-            metered=facts.metered,
-            labels=plan.labels,
-            breaker=breaker,
-            tools=outcome.tools,
-            denied=outcome.denied,
-            denied_calls=outcome.denied_calls,
-            sandbox=run.run_tools.sandbox if run.run_tools else None,
-            sandbox_failures=run.run_tools.sandbox_failures if run.run_tools else (),
-            left_out=tuple(run.run_tools.left_out) if run.run_tools else (),
-            error=describe_error(error),
-            changed_files_run_later=tuple(dict.fromkeys((*outcome.changed_files, *unreported))),
-            input=run.input.taken if run.input else None,
-            warnings=(*(run.input.warnings if run.input else ()), *run.recorder.warnings),
-            client=client_of(self._provider),
-            fallbacks=run.fallbacks.taken if run.fallbacks else (),
-        )
 
 
 def _no_user_reason(run_input: RunInput | None) -> str:

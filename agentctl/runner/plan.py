@@ -99,7 +99,7 @@ class Plan(NamedTuple):
     summary_tokens: int = 500
     context: ContextManager | None = None
     permissions: Permissions = Permissions()
-    approve: Literal["ask", "deny", "all"] = "ask"
+    approve: Literal["ask", "deny", "all", "defer"] = "ask"
     workdir: str = "."
     labels: Mapping[str, str] = MappingProxyType({})
     version: str = ""

@@ -15,7 +15,7 @@ from agentctl.budget.input_bound import SettledRequest, bound, vocabulary_weight
 from agentctl.budget.output_range import OutputRange
 from agentctl.budget.rules import AnswerReserve, Ask, Hold, Purpose, Wait, ceiling_of, extra_ceilings
 from agentctl.core.errors import StateError, Verdict
-from agentctl.core.events import CallWaited, Emit
+from agentctl.core.events import CallHeld, CallWaited, Emit
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Request
 from agentctl.core.pricing import ModelFacts, PriceOf
@@ -26,6 +26,31 @@ if TYPE_CHECKING:
 
 Count = Callable[[], Awaitable[int | None]]
 """Returns the most input tokens of a request by a vocabulary; None: there is no vocabulary."""
+
+
+MOST_LOST = 3  # holds in a row
+
+
+class HoldLost(Exception):
+    """The hold expired, or its run was considered dead, before the request was sent: reserve again."""
+
+
+def too_slow_error(lost: int) -> StateError:
+    """Return the error after ``lost`` holds in a row have expired."""
+    return StateError(
+        f"{lost} holds in a row expired before their requests could be sent: the ledger is too slow",
+        hint="check whether its disk is overloaded, or move it: AGENTCTL_STATE_DIR=/another/disk",
+    )
+
+
+def held_event(hold: Hold, facts: ModelFacts, purpose: Purpose) -> CallHeld:
+    """Return the event of a reserved request."""
+    granted = hold.granted_output
+    return CallHeld(
+        *(hold.id, facts.provider, facts.model, hold.input_bound, granted, hold.nano, hold.tokens),
+        purpose=purpose,
+        probe=hold.probe,
+    )
 
 
 class CallTerms(NamedTuple):

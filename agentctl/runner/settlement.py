@@ -16,9 +16,10 @@ import anyio
 from agentctl.budget.breaker import Overrun, format_amount, limit_uses, overrun_error, reason_line
 from agentctl.budget.conclusions import Charge, Conclusion, Doubt, Settlement, Void, conclusion_kind
 from agentctl.budget.input_bound import BoundBasis, SettledRequest
-from agentctl.budget.rules import Amounts, Hold, Spend, extra_ceilings, is_warning_due
+from agentctl.budget.rules import Amounts, Hold, PastSpending, Spend, extra_ceilings, is_warning_due
 from agentctl.core.errors import LedgerBusy, LedgerGone, ProviderError, StateError
 from agentctl.core.events import (
+    AnswerReceived,
     CallDoubted,
     CallSettled,
     CallUnsettled,
@@ -37,6 +38,7 @@ from agentctl.core.pricing import (
 )
 from agentctl.core.results import LimitUse
 from agentctl.core.substitutes import Substitute, costs_of, substitute_of
+from agentctl.permissions.guards import are_fit
 from agentctl.protocols import Ledger, Outcome
 from agentctl.runner.attempt_charges import amounts_in_doubt, charge_for, least_charge, own_count, report_flaw
 from agentctl.runner.streaming import AttemptProgress
@@ -77,6 +79,16 @@ class AttemptSettler:
         self.uses: tuple[LimitUse, ...] = ()
         self._spend = Spend(Amounts(), Amounts(), Amounts())
 
+    async def begin_with(self, past: PastSpending) -> None:
+        """Go on from what earlier parts of the run spent: what is added up here, and the use of each limit, include it.
+
+        The levels that were passed before are not warned of again.
+        """
+        self.usage, self.cost_nano, self.in_doubt_nano, self.models = past
+        self._spend = spend = await self._ledger.spend(self._run_id, extra_ceilings(self._limits))
+        self.uses = limit_uses(self._limits, spend)
+        self._warned = {use.name for use in self.uses if is_warning_due(spend.of(use.name), use.ceiling)}
+
     @property
     def known(self) -> SettledRequest | None:
         """The settled request on which the next bound can build."""
@@ -97,6 +109,8 @@ class AttemptSettler:
         """
         completion = cast("Completion", sent.completion)
         with anyio.CancelScope(shield=True):  # what is billed is recorded, even under Ctrl-C
+            if facts.metered:
+                await self._record_answer(hold, completion)
             flaw = report_flaw(completion, answered=sent.answered) if facts.metered else ""
             counted = own_count(facts, hold, request, completion, self._price_of) if flaw else None
             if counted is not None:  # nothing that costs is unknown, so nothing is in doubt
@@ -116,6 +130,20 @@ class AttemptSettler:
         if settlement.overrun:
             raise self._overrun(hold, settlement, completion, facts, charge)
         return completion
+
+    async def _record_answer(self, hold: Hold, answer: Completion) -> None:
+        """Write the answer to the journal, before its cost: where the process dies between, nothing is asked twice."""
+        calls = answer.tool_calls
+        unfit = tuple(place for place, call in enumerate(calls) if not are_fit(call.arguments))
+        if unfit:
+            calls = tuple(replace(call, arguments={}) if place in unfit else call for place, call in enumerate(calls))
+        received = AnswerReceived(
+            *(hold.id, answer.text, calls, answer.stop, answer.model, answer.usage, answer.thoughts),
+            reasoning=answer.reasoning,
+            unfit=unfit,
+        )
+        with suppress(Exception):  # a journal that fails reports it at its next record; the charge comes first
+            await self._emit(received)
 
     async def _conclude_counted(
         self, facts: ModelFacts, hold: Hold, request: Request, completion: Completion

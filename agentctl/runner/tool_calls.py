@@ -1,8 +1,7 @@
-"""Execute the tool calls of one turn; cut each result to its share of the context.
+"""Execute the tool calls of one turn, each result cut to its share of the context (``result_budget``).
 
-``ToolDispatcher`` runs the calls; a call that may not run gets the reason instead of a result. ``ResultBudget`` cuts
-results: a text over its share keeps its head and its tail, with a mark of ``context.truncation`` between them, and is
-stored in full by ``journal.artifacts``. This budget counts tokens, not money.
+A call that may not run gets the reason instead of a result. A call that an earlier part of the run has made keeps its
+result; one that had started without a result is made again if it reads, else the model is told that it may have run.
 """
 
 from __future__ import annotations
@@ -14,27 +13,36 @@ from typing import TYPE_CHECKING, NamedTuple
 import anyio
 import anyio.to_thread
 
-from agentctl.context.tokens import BYTES_PER_TOKEN, LEAST_LEFT, PLAIN, Measure
-from agentctl.context.truncation import Excerpt, Origin, SplitText, find_mark, split_text
-from agentctl.core.errors import ActionDenied, AgentctlError, InternalError, SandboxUnavailable, ToolError
-from agentctl.core.events import Emit, Noted, ObeyedFilesChanged, ToolDenied, ToolFinished, ToolStarted
+from agentctl.context.tokens import PLAIN, Measure
+from agentctl.context.truncation import find_mark
+from agentctl.core.errors import (
+    ActionDenied,
+    AgentctlError,
+    EngineUnavailable,
+    InternalError,
+    SandboxUnavailable,
+    ToolError,
+)
+from agentctl.core.events import Emit, ObeyedFilesChanged, ToolDenied, ToolFinished, ToolStarted
 from agentctl.core.impact import DeniedCall
 from agentctl.core.messages import ToolCall, ToolSpec
 from agentctl.core.redaction import Redactor, has_mark
 from agentctl.core.results import ErrorInfo, FileNotice, Reply, ToolCount
 from agentctl.core.text import escape_notices
-from agentctl.permissions.admission import Admission
+from agentctl.permissions.admission import ActionDeferred, Admission
 from agentctl.permissions.guards import LoopLimits
 from agentctl.protocols import ArtifactStore, OfferAware, Tool, Toolbox
+from agentctl.runner.result_budget import ResultBudget, TurnBudget
 
 if TYPE_CHECKING:  # used only by runs with a language model
+    from agentctl.journal.replay import PastCall, PastRun
     from agentctl.permissions.repeated_reads import ReadHistory
 
 Result = str | AgentctlError
 _LARGE = 32 * 1024  # characters; a longer text is cleaned in a thread
 _TAKES_MARKS = {"write_file": "text"}  # the one argument in which a mark is replaced by its secret
-_LONGEST_TOKEN = 64  # characters: a text with more of them per allowed token is too long, and is not counted
-_ROUNDS = 8
+_ERRORS: tuple[type[AgentctlError], ...] = (EngineUnavailable, SandboxUnavailable, InternalError)
+UNKNOWN = "unknown whether it ran: agentctl was stopped meanwhile, so look at what it has changed before you repeat it"
 _MOST_DENIED = 50
 
 
@@ -46,14 +54,23 @@ def format_for_model(result: Result) -> str:
     return f"{word}: {result.message}" + (f"\nhint: {result.hint}" if result.hint else "")
 
 
+def past_result(made: PastCall) -> Result:
+    """Return the result of a call that an earlier part of the run made."""
+    if made.error is None:
+        return made.text or ""
+    kind = next((kind for kind in _ERRORS if kind.kind == made.error.kind), ToolError)
+    return kind(made.error.message, hint=made.error.hint)
+
+
 class _FinishedCall(NamedTuple):
-    """A call that has ended but is not reported yet. ``number`` counts the calls of the run."""
+    """A call that has ended but is not reported yet, unless ``reported``. ``number`` counts the calls of the run."""
 
     number: int
     call: ToolCall
     result: Result
     duration_s: float
     size: int
+    reported: bool = False
 
 
 class ToolDispatcher:
@@ -94,6 +111,23 @@ class ToolDispatcher:
         self._denied_calls: tuple[DeniedCall, ...] = ()
         self._changed: dict[tuple[str, str | None], FileNotice] = {}
         self._reads: ReadHistory | None = None
+        self._past: dict[str, PastCall] = {}
+
+    def restore(self, past: PastRun) -> None:
+        """Go on from an earlier part of the run: its count of calls, and the calls of its last, incomplete turn."""
+        self._number = sum(len(turn.calls) for turn in past.history)
+        known = {call.id for turn in past.history for call in turn.calls}
+        for call_id, made in past.calls.items():
+            if call_id in known:
+                self._called[made.call.name] += 1
+                self._failed[made.call.name] += made.error is not None
+            else:
+                self._past[call_id] = made
+        self._changed = {(notice.path, notice.moved_to): notice for notice in past.changed_files}
+
+    def find(self, name: str) -> Tool | None:
+        """Return the tool called ``name``, None if the run has none."""
+        return self._toolbox.get(name) if name in self._toolbox.names else None
 
     def resize(self, shares: tuple[int, int]) -> None:
         """Cut results to other shares from here on: another model has another window."""
@@ -158,20 +192,27 @@ class ToolDispatcher:
         first, self._number = self._number + 1, self._number + len(calls)
         turn = self._result_budget.turn(len(calls))
         if any(not isinstance(tool, AgentctlError) and tool.effect != "read" for tool in found):
-            return [
-                await self._report(await self._run_one(number, call, tool), turn)
-                for number, (call, tool) in enumerate(zip(calls, found, strict=True), first)
-            ]
+            reported: list[Result] = []
+            for place, (call, tool) in enumerate(zip(calls, found, strict=True)):
+                done = await self._run_one(first + place, call, tool)
+                if isinstance(done, ActionDeferred):
+                    raise await self._deferred(done, calls[place + 1 :], found[place + 1 :])
+                reported.append(await self._report(done, turn))
+            return reported
         results: dict[int, Result] = {}
         large: list[_FinishedCall] = []
         broken: list[Exception] = []
+        deferred: list[ActionDeferred] = []
         at_once = anyio.CapacityLimiter(self._limits.reads_at_once)
 
         async def one(place: int) -> None:
             try:
                 async with at_once:
                     done = await self._run_one(first + place, calls[place], found[place])
-                if not isinstance(done, ActionDenied) and done.size > turn.room():
+                if isinstance(done, ActionDeferred):
+                    deferred.append(done)
+                    return
+                if not isinstance(done, ActionDenied) and not done.reported and done.size > turn.room():
                     large.append(done)  # its share is known once the others are
                     return
                 results[place] = await self._report(done, turn)
@@ -186,6 +227,8 @@ class ToolDispatcher:
             raise broken[0]
         for done in sorted(large, key=lambda done: (done.size, done.number)):
             results[done.number - first] = await self._report(done, turn)
+        if deferred:
+            raise ActionDeferred(tuple(call for one in deferred for call in one.pending))
         return [results[place] for place in range(len(calls))]
 
     def _find(self, call: ToolCall, refusal: str | None) -> Tool | AgentctlError:
@@ -200,8 +243,13 @@ class ToolDispatcher:
 
     async def _run_one(self, number: int, asked: ToolCall, tool: Tool | AgentctlError) -> _FinishedCall | ActionDenied:
         """Run one call if it is admitted, else return the denial."""
+        made = self._past.pop(asked.id, None)
+        if made is not None and (made.text is not None or isinstance(tool, AgentctlError) or tool.effect != "read"):
+            return self._made_before(number, asked, made, tool)
         tool = _marks_refusal(asked) or tool
         admitted = tool if isinstance(tool, AgentctlError) else await self._admission.admit(asked, tool)
+        if isinstance(admitted, ActionDeferred):
+            return admitted
         if isinstance(admitted, ActionDenied):
             self._denied[asked.name] += 1
             admitted.message, admitted.hint = map(self._redactor.redact, (admitted.message, admitted.hint))
@@ -224,6 +272,28 @@ class ToolDispatcher:
             result = str(result)
         result = await self._clean_result(result)
         return _FinishedCall(number, call, result, duration, self._result_budget.size(format_for_model(result)))
+
+    def _made_before(self, number: int, asked: ToolCall, made: PastCall, tool: Tool | AgentctlError) -> _FinishedCall:
+        """Return a call that an earlier part of the run made, with its result, or with the error that it has none."""
+        result = ToolError(UNKNOWN) if made.text is None else past_result(made)
+        self._called[asked.name] += 1
+        if self._reads is not None and not isinstance(tool, AgentctlError):
+            self._reads.look_up(asked, made.call, tool)
+            if made.text is not None and find_mark(made.text) is not None:
+                self._reads.forget(asked.id)
+        size = self._result_budget.size(format_for_model(result))
+        return _FinishedCall(number, made.call, result, 0.0, size, reported=made.text is not None)
+
+    async def _deferred(
+        self, first: ActionDeferred, calls: Sequence[ToolCall], found: Sequence[Tool | AgentctlError]
+    ) -> ActionDeferred:
+        """Return the error that names every call of the turn that needs a person, the first one and those after it."""
+        pending = list(first.pending)
+        for call, tool in zip(calls, found, strict=True):
+            if not isinstance(tool, AgentctlError):
+                admitted = await self._admission.admit(call, tool, trial=True)
+                pending += admitted.pending if isinstance(admitted, ActionDeferred) else ()
+        return ActionDeferred(tuple(pending))
 
     def _stored_result(
         self, asked: ToolCall, admitted: ToolCall | AgentctlError, tool: Tool | AgentctlError
@@ -257,8 +327,11 @@ class ToolDispatcher:
             turn.take(min(self._result_budget.size(format_for_model(done)), room))
             done.message, done.hint = (self._result_budget.short(text, room // 2) for text in (done.message, done.hint))
             return done
-        number, call, result, duration, size = done
+        number, call, result, duration, size, reported = done
         turn.take(min(size, room))
+        if reported:
+            self._failed[call.name] += isinstance(result, AgentctlError)
+            return result
         if size > room:
             if self._reads is not None:
                 self._reads.forget(call.id)
@@ -300,96 +373,3 @@ async def _use(tool: Tool | AgentctlError, call: ToolCall | AgentctlError) -> Re
     except Exception as error:  # noqa: BLE001 - a tool's own bug is reported to the model and in the event
         what = f"{type(error).__name__}: {error}"
         return InternalError(f"{call.name} failed with an internal error: {what}", hint="continue without it")
-
-
-class TurnBudget:
-    """The tokens left for the results of one turn; later results may use the rest of a small result's share."""
-
-    def __init__(self, calls: int, *, each: int, together: int) -> None:
-        self._calls, self._each, self._left = calls, each, together
-
-    def room(self) -> int:
-        """Return how many tokens the next result may take."""
-        return max(LEAST_LEFT, min(self._each, self._left // max(1, self._calls)))
-
-    def take(self, tokens: int) -> None:
-        """Subtract the tokens of one result."""
-        self._calls -= 1
-        self._left -= tokens
-
-
-class ResultBudget:
-    """Cuts the results of a run to their shares, in tokens; an ``artifact_store`` stores cut results in full.
-
-    ``measure`` is called each time, as the measure changes while it learns. ``together`` 0: a turn has no share of its
-    own. ``readable`` says whether the model has a tool to read the rest.
-    """
-
-    def __init__(
-        self,
-        *,
-        each: int,
-        together: int,
-        measure: Callable[[], Measure],
-        emit: Emit,
-        readable: Callable[[], bool],
-        artifact_store: ArtifactStore | None = None,
-    ) -> None:
-        self._each, self._together, self._measure = each, together, measure
-        self._emit, self._readable, self._artifact_store = emit, readable, artifact_store
-        self._warned = False
-
-    def resize(self, each: int, together: int) -> None:
-        """Set the tokens of one result, and of all results of a turn."""
-        self._each, self._together = each, together
-
-    def beside(self, tools: Sequence[ToolSpec]) -> int:
-        """Return what the schemas of ``tools`` take of a request."""
-        return self._measure().beside(tools)
-
-    def turn(self, calls: int) -> TurnBudget:
-        """Return the budget of a turn of ``calls`` calls."""
-        return TurnBudget(calls, each=self._each, together=self._together or self._each * calls)
-
-    def size(self, text: str) -> int:
-        """Return the tokens of a result, or its length in characters if it is far too long to be counted."""
-        if len(text) > self._each * _LONGEST_TOKEN:
-            return len(text)
-        return self._measure().text(text)
-
-    def short(self, text: str, room: int) -> str:
-        """Return ``text``, with its middle cut if it is too long; nothing is stored."""
-        return self._measure().cut_middle(text, max(LEAST_LEFT, room))
-
-    async def cut(self, number: int, tool: str, text: str, room: int) -> str:
-        """Return ``text`` cut to ``room`` tokens, with a mark that names the place of the full text."""
-        measure = self._measure()
-        if isinstance(text, Excerpt):
-            origin = text.origin._replace(readable=self._readable())
-            if text.halves is not None:
-                return _fit(text.halves._replace(origin=origin), room, measure)
-            found = find_mark(text) if origin.onward else None
-            if found is None or found.tail or found.origin.path != origin.path:  # a quoted mark is not its own
-                found = split_text(text, origin)
-            return _fit(found, room, measure)
-        if self._artifact_store is not None:
-            try:
-                kept = await self._artifact_store.keep(number, tool, text)
-            except AgentctlError as error:
-                if not self._warned:
-                    self._warned = True
-                    await self._emit(Noted(f"{error.message} ({error.hint})", "warning"))
-            else:
-                return _fit(split_text(kept.text, Origin(kept.path, readable=self._readable())), room, measure)
-        return measure.cut_middle(text, room)
-
-
-def _fit(text: SplitText, room: int, measure: Measure) -> str:
-    most = int(room * BYTES_PER_TOKEN / measure.factor)
-    for _ in range(_ROUNDS):
-        cut = text.cut(most)
-        size = measure.text(cut)
-        if size <= room:
-            break
-        most = min(most * 15 // 16, most * room // size)
-    return cut

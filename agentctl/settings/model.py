@@ -227,8 +227,8 @@ class Settings(BaseSettings):
     deny: Rules = setting(
         (), "DENY", "reach", "never run matching calls: a tool, or 'docker_rm(name=db*)'",
         Flag(REACH, "RULE", "list"), needed_by=_PERMISSION)
-    approve: Annotated[Literal["ask", "deny", "all"], parsers.OneOf] = setting(
-        "ask", "APPROVE", "reach", "decide calls that need approval: ask, deny or all",
+    approve: Annotated[Literal["ask", "deny", "all", "defer"], parsers.OneOf] = setting(
+        "ask", "APPROVE", "reach", "decide calls that need approval: ask, deny, all or defer (stop, to be resumed)",
         Flag(REACH, kind="choice"), needed_by=_PERMISSION)
     sandbox: Annotated[Literal["auto", "bwrap", "landlock", "none", "external"], parsers.OneOf] = setting(
         "auto", "SANDBOX", "reach",

@@ -19,10 +19,11 @@ from agentctl.permissions.decision import Permissions
 from agentctl.protocols import Tool
 from agentctl.providers.scripted import ScriptedProvider, Step
 from agentctl.runner.conversation import Conversation
-from agentctl.runner.loop import Loop, LoopOutcome
+from agentctl.runner.loop import Loop
 from agentctl.runner.model_calls import ModelCalls
 from agentctl.runner.plan import Plan
 from agentctl.runner.tool_calls import ToolDispatcher
+from agentctl.runner.troubles import LoopOutcome
 from agentctl.tools.toolbox import toolbox
 from tests.support.loop import Box, Deed, Diary
 

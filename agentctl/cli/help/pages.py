@@ -30,6 +30,7 @@ TOPIC_MEANINGS: Mapping[str, str] = {
     **dict.fromkeys(("github", "gitlab", "actions", "pipeline", "scripts"), "ci"),
     **dict.fromkeys(("api", "library", "sdk"), "python"),
     **dict.fromkeys(("faq", "problems", "debug"), "troubleshooting"),
+    **dict.fromkeys(("continue", "fork", "defer", "pause"), "resume"),
     **dict.fromkeys(("tokens", "window", "pruning", "compaction"), "context"),
     **dict.fromkeys(("client", "via", "lean", "litellm", "transport"), "clients"),
 }

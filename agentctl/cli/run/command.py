@@ -45,6 +45,30 @@ def run(
             rich_help_panel=INPUT,
         ),
     ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            "--resume", metavar="ID", help="Go on with this run, TASK is what you say next.", rich_help_panel=INPUT
+        ),
+    ] = None,
+    go_on: Annotated[
+        bool,
+        typer.Option(
+            "-c", "--continue", help="Go on with the last run of this working directory.", rich_help_panel=INPUT
+        ),
+    ] = False,
+    fork: Annotated[
+        bool,
+        typer.Option("--fork", help="Go on in a new run with limits of its own.", rich_help_panel=INPUT),
+    ] = False,
+    accept_changes: Annotated[
+        bool,
+        typer.Option(
+            "--accept-changes",
+            help="Go on although tools, agent, model or prices have changed.",
+            rich_help_panel=INPUT,
+        ),
+    ] = False,
     label: Annotated[
         list[str] | None,
         typer.Option("--label", metavar="K=V", help="Label the run (may be repeated).", rich_help_panel=INPUT),
@@ -84,12 +108,13 @@ def run(
         agentctl run --allow 'docker_restart(name=web)' "Fix web"
         agentctl run --estimate "Which containers are unhealthy?"
         agentctl run --json -y "Prune old images" | jq .cost
+        agentctl run -c "And since when?"  # goes on with the last run here
 
     Exit codes: agentctl help exit-codes
     Permissions: agentctl help permission
     """
     gc.disable()  # until all imports are done: collecting earlier costs more than it frees
-    from agentctl.cli.options import approval_mode, output_form, parse_labels
+    from agentctl.cli.options import approval_mode, output_form, parse_labels, resume_request
     from agentctl.cli.run.session import RunRequest, perform
 
     flags["approve"] = approval_mode(flags.get("approve"), yes=yes)
@@ -105,5 +130,6 @@ def run(
         verbose=verbose,
         estimate=estimate,
         task_file=task_file,
+        resume=resume_request(resume, go_on=go_on, fork=fork, accept_changes=accept_changes),
     )
     raise typer.Exit(perform(context.obj, request))

@@ -25,6 +25,7 @@ from agentctl.core.events import (
     CallWaited,
     Record,
     RunFinished,
+    RunResumed,
     RunStarted,
     TurnStarted,
 )
@@ -96,6 +97,8 @@ class ReaderWatch:
         match record.event:
             case RunStarted(metered=metered):
                 self._metered = metered
+            case RunResumed():
+                self._metered = True
             case CallSent() if isinstance(sys.stdout, StdoutStream):
                 sys.stdout.has_paid = True
             case TurnStarted() | CallHeld() | CallRetried() | CallWaited() if self._metered:

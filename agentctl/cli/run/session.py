@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agentctl.cli.error_output import PLAIN, print_stderr, report_error
 from agentctl.cli.invocation import Form, Invocation
@@ -16,12 +16,13 @@ from agentctl.cli.signals import interruption, run_to_end
 from agentctl.cli.streams import end_waiting_at
 from agentctl.cli.ui.format import Paint, painter
 from agentctl.cli.ui.terminal import can_style
-from agentctl.core.errors import AgentctlError
+from agentctl.core.errors import AgentctlError, UsageError
 from agentctl.core.late_modules import late_modules
 from agentctl.core.redaction import Redactor
 from agentctl.core.text import safe_text
 
 if TYPE_CHECKING:
+    from agentctl.cli.run.resumed import OpenedRun, ResumeRequest
     from agentctl.cli.run.run_output import Presenter
     from agentctl.core.results import RunResult
     from agentctl.runner.orchestrator import Orchestrator
@@ -42,6 +43,7 @@ class RunRequest(NamedTuple):
     verbose: bool
     estimate: bool = False
     task_file: str | None = None
+    resume: ResumeRequest | None = None
 
 
 @dataclass(slots=True)
@@ -57,7 +59,7 @@ def perform(call: Invocation, request: RunRequest) -> int:
     """Run the task and return the exit code; report an error before its start in the requested output format."""
     known = _Beginning(call.form)
     try:
-        return _perform(call, request, known)
+        return _perform(call, request, known) if request.resume is None else _resume(call, request, known)
     except AgentctlError as error:
         return report_error(error, form=known.form, command="run", task=known.task, paint=known.paint)
     except KeyboardInterrupt:
@@ -66,10 +68,38 @@ def perform(call: Invocation, request: RunRequest) -> int:
         return report_error(early, form=known.form, command="run", task=known.task, paint=known.paint)
 
 
-def _perform(call: Invocation, request: RunRequest, known: _Beginning) -> int:
+def _resume(call: Invocation, request: RunRequest, known: _Beginning) -> int:
+    """Go on with a run from its journal, which is locked meanwhile, with its flags and those given now.
+
+    Raises:
+        UsageError: there is no such run, it is alive, or there is nothing to go on with.
+    """
+    from agentctl.cli.run.resumed import OpenedRun, ResumeRequest, words_of
+
+    words, data = words_of(request.words), request.input
+    if request.task_file is not None or request.estimate:
+        flag = "--estimate" if request.estimate else "--task-file"
+        raise UsageError(
+            f"{flag} cannot be combined with a run that goes on", hint="give its words on the command line"
+        )
+    if not words and data not in (None, "none"):
+        raise UsageError("--input needs words for the run that goes on", hint="say what the data is for")
+    opened = OpenedRun(request.resume or ResumeRequest(), words, request.flags)
+    try:
+        known.task = opened.past.text("task")
+        # without words nothing is read: in a pipeline stdin may be open and silent
+        request = request._replace(flags=opened.flags, input=data if words else "none")
+        return _perform(call, request, known, opened)
+    finally:
+        opened.release()
+
+
+def _perform(call: Invocation, request: RunRequest, known: _Beginning, opened: OpenedRun | None = None) -> int:
     began, notify = time.monotonic(), _quiet if request.quiet else _print_safe
     task_file, source = dash_for_stdin(request.task_file), dash_for_stdin(request.input)
-    words = known.task = task_of_words(request.words, task_file=task_file, source=source)
+    words = known.task
+    if opened is None:
+        words = known.task = task_of_words(request.words, task_file=task_file, source=source)
 
     from agentctl.providers.selection import resolve_provider
     from agentctl.settings.own_files import PipeWait
@@ -85,6 +115,9 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning) -> int:
     for note in loaded.notes:
         notify(note)
     loaded = loaded.for_provider(choice.provider)
+    more: dict[str, Any] = {"flags": kept_flags(request.flags)}
+    if opened is not None:
+        more["resumption"] = opened.resumption(loaded)
     has_model = choice.provider != "builtin"
     end_waiting_at(began + loaded.settings.timeout)
     given = TaskInput(since=began, timeout_s=loaded.settings.timeout, notify=notify, has_model=has_model)
@@ -122,6 +155,8 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning) -> int:
         from agentctl.runner.assemble import assemble as real
 
         assemble = real
+    if opened is not None:
+        more["locked"] = opened.hand_on()
     orchestrator = assemble(
         loaded,
         choice,
@@ -129,6 +164,7 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning) -> int:
         labels=request.labels,
         approver=presenter.approver,
         warn=presenter.warn,
+        **more,
     )
     given.data = data_block(data)
     return _drive(orchestrator, presenter, task, given, loading=has_model)
@@ -231,6 +267,11 @@ def _load_event_loop() -> None:
 
 def _print_safe(text: str) -> None:
     print_stderr(safe_text(text))
+
+
+def kept_flags(flags: Mapping[str, object]) -> dict[str, object]:
+    """Return the flags that the next part of a run keeps; how it is printed is each part's own."""
+    return {name: value for name, value in flags.items() if name not in ("output", "color") and value is not None}
 
 
 def _quiet(text: str) -> None:

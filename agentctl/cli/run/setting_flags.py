@@ -227,7 +227,7 @@ SETTING_FLAGS: dict[str, Any] = {
         help="Never run matching calls: a tool, or 'docker_rm(name=db*)' (may be repeated).",
     ),
     "approve": _flag(
-        Literal["ask", "deny", "all"] | None,
+        Literal["ask", "deny", "all", "defer"] | None,
         "--approve",
         panel="Permissions",
         help="Decide calls that need approval (default ask).",

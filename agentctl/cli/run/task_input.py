@@ -37,6 +37,8 @@ COMMAND_WORDS = {
     "runs list": "agentctl runs list",
     "runs show": "agentctl runs show",
     "runs export": "agentctl runs export",
+    "resume": "agentctl runs resume",
+    "runs resume": "agentctl runs resume",
     "agents": "agentctl agents list",
     "agents list": "agentctl agents list",
     "agents show": "agentctl agents show NAME",

@@ -9,6 +9,7 @@ import typer
 
 from agentctl.cli.options import OUTPUT, Json, Output, output_form, wants_json
 from agentctl.cli.runs.export.command import export
+from agentctl.cli.runs.resume import resume
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -228,7 +229,7 @@ def _show_context(records: Iterable[dict[str, object]], run_id: str, wanted: str
         print(line)
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"list": list_, "show": show, "export": export}
+COMMANDS: dict[str, Callable[..., None]] = {"list": list_, "show": show, "resume": resume, "export": export}
 
 
 def _document(run: RunSummary) -> Document:

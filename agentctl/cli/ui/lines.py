@@ -9,6 +9,7 @@ from typing import NamedTuple, assert_never
 from agentctl.cli.ui.format import Paint, Style, amount, limit, money, plural, seconds
 from agentctl.cli.ui.meter import Meter, describe_wait, follow
 from agentctl.core.events import (
+    AnswerReceived,
     AnswerStreamed,
     ApprovalAsked,
     BreakerTripped,
@@ -34,6 +35,7 @@ from agentctl.core.events import (
     ProviderReplaced,
     Record,
     RunFinished,
+    RunResumed,
     RunStarted,
     ToolAllowed,
     ToolDenied,
@@ -197,6 +199,8 @@ def event_lines(event: Event, meter: Meter, *, verbose: bool) -> tuple[ScreenLin
     match event:
         case RunStarted():
             return (_start_line(event, verbose=verbose),)
+        case RunResumed():
+            return (_resume_line(event),)
         case ModelAnswered():
             return _turn_lines(event, meter)
         case ToolFinished():
@@ -252,6 +256,7 @@ def event_lines(event: Event, meter: Meter, *, verbose: bool) -> tuple[ScreenLin
             | LimitsMeasured()
             | ApprovalAsked()
             | CallSent()
+            | AnswerReceived()
             | CallSettled()
             | BreakerTripped()
             | AnswerStreamed()
@@ -273,6 +278,13 @@ def _start_line(event: RunStarted, *, verbose: bool) -> ScreenLine:
     if event.token_turns is not None:
         parts.append(_token_turns(event, *event.token_turns))
     return ScreenLine(" · ".join(part for part in parts if part), "dim")
+
+
+def _resume_line(event: RunResumed) -> ScreenLine:
+    """Return the line of a run that goes on: from where, and what of its limits is used already."""
+    spent = next((use for use in event.limits if use.name == "max_cost_per_task"), None)
+    used = f", {amount(spent.used, spent.unit)} of {limit(spent.ceiling, spent.unit)} is spent" if spent else ""
+    return ScreenLine(f"going on with run {event.source[:6]} after {plural(event.turns, 'turn')}{used}")
 
 
 def _token_turns(event: RunStarted, least: int, most: int) -> str:

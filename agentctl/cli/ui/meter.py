@@ -25,6 +25,7 @@ from agentctl.core.events import (
     ProviderReplaced,
     Record,
     RunFinished,
+    RunResumed,
     RunStarted,
     ToolAllowed,
     ToolDenied,
@@ -127,6 +128,10 @@ def advance(meter: Meter, event: Event, at: datetime | None = None) -> Meter:
         case RunStarted():
             chosen = RunChoice(event.task, event.agent, event.provider, event.provider_chosen_by, event.model)
             meter = meter._replace(metered=event.metered, chosen=chosen, started_at=at, limits=event.limits)
+            return _waiting_for(meter, "getting ready", at)
+        case RunResumed():
+            chosen = RunChoice(event.task, event.agent, event.provider, event.provider_chosen_by, event.model)
+            meter = meter._replace(metered=True, chosen=chosen, started_at=at, limits=event.limits, turn=event.turns)
             return _waiting_for(meter, "getting ready", at)
         case TurnStarted():
             return meter._replace(turn=event.turn)

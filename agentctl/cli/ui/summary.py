@@ -16,6 +16,8 @@ from agentctl.core.text import safe_text
 
 _SHORT = 6
 _MOST_TO_PASTE = 1000  # characters per word
+_RULE = re.compile(r"--allow .+\Z")
+_STOPPED = ("interrupted", "terminated", "hung_up", "timeout", "unavailable", "rate_limited", "reader_gone")
 _FINE_AMOUNT = re.compile(r"(?<! is )\$(\d+\.\d{3,})")
 
 
@@ -97,12 +99,12 @@ def retry_command(command: Sequence[str], breaker: BreakerInfo) -> str:
 def next_steps(result: RunResult, command: Sequence[str]) -> list[str]:
     """Return what to do about an error, a hint per line: after a breaker raise the limit, or wait until it has room.
 
-    ``command`` ran the task; with a raised limit it is the first line.
+    ``command`` ran the task; with a raised limit it is the first line. The last one goes on with the run.
     """
     hint = "" if result.error is None else result.error.hint
-    breaker = result.breaker
+    breaker, resume = result.breaker, resume_step(result)
     if breaker is None or breaker.charge is not None:  # an overrun: neither helps
-        return [hint] if hint else []
+        return [step for step in (hint, resume) if step]
     raised_in = next((use.set_by for use in result.limits if use.name == breaker.limit and use.set_by), "")
     if command and is_retry_hint(hint):
         hint = retry_command(command, breaker)
@@ -111,7 +113,28 @@ def next_steps(result: RunResult, command: Sequence[str]) -> list[str]:
     steps = [hint.partition(OR_WAIT)[0]]
     if breaker.free_at is not None:
         steps.append(f"or wait until {_clock_time(breaker.free_at, result.finished_at)}")
-    return steps
+    return [*steps, resume] if resume else steps
+
+
+def resume_step(result: RunResult) -> str:
+    """Return the command that goes on with a run that stopped before its end, "" if it has nothing to go on with."""
+    has_begun = result.usage.total_tokens or result.in_doubt_nano or result.tools
+    if not result.metered or not has_begun or not result.limits or result.pending:
+        return ""
+    command, breaker = f"agentctl runs resume {short_id(result.run_id)}", result.breaker
+    if breaker is not None:
+        if breaker.charge is not None or breaker.run_id not in ("", result.run_id):
+            return ""
+        if not breaker.limit.endswith("_per_task"):
+            return f"or go on where it stopped, once there is room: {command}"
+        flag = "--" + breaker.limit.replace("_", "-")
+        spent = next((use.used for use in result.limits if use.name == breaker.limit), breaker.spent)
+        said = f"the limit is a total; {amount(spent, breaker.unit)} is used"
+        return f"or go on where it stopped ({said}): {command} {flag} {raised_limit(breaker)}"
+    if result.status == "denied":
+        rule = _RULE.search("" if result.error is None else result.error.hint)
+        return f"then go on where it stopped: {command}{f' {rule[0]}' if rule else ''}"
+    return f"go on where it stopped: {command}" if result.status in _STOPPED else ""
 
 
 def _clock_time(at: datetime, now: datetime) -> str:

@@ -47,7 +47,7 @@ async def test_a_call_is_held_then_sent_then_settled(desk: Desk) -> None:
     assert await calls.ask(HELLO) == ANSWER
     assert desk.names() == [
         *("CallHeld", "CallSent", "AnswerStreamed", "AnswerStreamed"),
-        *("CallSettled", "LimitsMeasured"),
+        *("AnswerReceived", "CallSettled", "LimitsMeasured"),
     ]
     assert (calls.usage, calls.cost_nano, calls.models) == (Usage(100, 20), COST, ("m",))
     assert (await desk.spend()).run_nano == Amounts(spent=COST)
@@ -136,7 +136,7 @@ async def test_a_retry_is_a_new_attempt_with_a_hold_of_its_own(desk: Desk, bille
     ended = CallVoided if billed == "no" else CallDoubted
     assert desk.names(LimitsMeasured) == [
         *("CallHeld", "CallSent", ended.__name__, "CallRetried"),
-        *("CallHeld", "CallSent", "CallSettled"),
+        *("CallHeld", "CallSent", "AnswerReceived", "CallSettled"),
     ]
     assert len({e.attempt_id for e in desk.events if isinstance(e, CallHeld)}) == len(desk.provider.heard) == 2
 

@@ -51,7 +51,14 @@ async def test_a_server_that_loads_its_model_may_be_silent_before_the_first_toke
     assert await calls.ask(HELLO) == ANSWER
     said = [event.text for event in desk.events if isinstance(event, Noted)]
     assert said == ["waiting for the first token, 0.05 s so far, 5 s at most"]
-    assert desk.names(Noted) == ["CallHeld", "CallSent", "AnswerStreamed", "CallSettled", "LimitsMeasured"]
+    assert desk.names(Noted) == [
+        "CallHeld",
+        "CallSent",
+        "AnswerStreamed",
+        "AnswerReceived",
+        "CallSettled",
+        "LimitsMeasured",
+    ]
 
 
 ANSWERED = (Delta("hi"), ANSWER)

@@ -100,7 +100,10 @@ async def test_an_answer_waits_for_a_foreign_lock_and_stands_when_it_is_let_go(
     calls = await calls_of(desk, stranger.lock_then(ANSWER), settle_wait_s=60)
     calls._emit = on(desk, CallUnsettled, stranger.unlock)
     assert await calls.ask(HELLO) == ANSWER
-    assert desk.names() == ["CallHeld", "CallSent", "CallUnsettled", "CallSettled", "LimitsMeasured"]
+    assert desk.names() == [
+        *("CallHeld", "CallSent", "AnswerReceived"),
+        *("CallUnsettled", "CallSettled", "LimitsMeasured"),
+    ]
     assert (calls.usage, calls.cost_nano, calls.unfinished) == (ANSWER.usage, COST, "hi"), "counted once"
     assert (rows(desk), spooled(desk)) == ([("settled", COST)], []), "what was spooled meanwhile is gone"
 
@@ -292,7 +295,7 @@ async def test_answer_stands_when_the_spending_cannot_be_read_after_its_charge(t
     calls = await calls_of(desk, ANSWER)
     calls._emit = on(desk, CallSettled, lambda: broken.append("the clock cannot be read"))
     assert await calls.ask(HELLO) == ANSWER
-    assert desk.names() == ["CallHeld", "CallSent", "CallSettled"]
+    assert desk.names() == ["CallHeld", "CallSent", "AnswerReceived", "CallSettled"]
     assert broken == []
     await desk.ledger.aclose()
 

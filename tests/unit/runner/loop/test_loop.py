@@ -11,6 +11,7 @@ import pytest
 from agentctl.context.tokens import PLAIN
 from agentctl.core.errors import AgentctlError, EngineUnavailable, ProviderUnavailable, StateError, ToolError
 from agentctl.core.events import (
+    AnswerReceived,
     CallHeld,
     CallSent,
     CallSettled,
@@ -32,9 +33,9 @@ from agentctl.permissions.admission import Admission
 from agentctl.permissions.decision import Permissions
 from agentctl.permissions.guards import LoopLimits
 from agentctl.runner.conversation import Conversation
-from agentctl.runner.loop import LoopOutcome
 from agentctl.runner.plan import Plan
 from agentctl.runner.tool_calls import ToolDispatcher
+from agentctl.runner.troubles import LoopOutcome
 from tests.support.loop import USED, Act, Box, Deed, Diary, asks, call, fails, says
 from tests.unit.runner.loop.conftest import Stage
 
@@ -51,7 +52,7 @@ async def test_a_task_is_asked_acted_on_and_answered(stage: Stage, diary: Diary)
     )
     assert [request.messages for request in provider.heard] == [conversation[:2], conversation]
     assert [tool.name for tool in provider.heard[0].tools] == ["load"]
-    turn = [TurnStarted, CallHeld, CallSent, CallSettled, LimitsMeasured, ModelAnswered, MessageAdded]
+    turn = [TurnStarted, CallHeld, CallSent, AnswerReceived, CallSettled, LimitsMeasured, ModelAnswered, MessageAdded]
     assert [type(event) for event in diary.events] == [
         MessageAdded, MessageAdded, *turn, ToolStarted, ToolFinished, MessageAdded, *turn,
     ]  # fmt: skip
@@ -276,7 +277,7 @@ async def test_cut_reports_removed_and_shortened_messages(stage: Stage, diary: D
     sent = provider.heard[-1].messages
     (cut,) = diary.of(ContextPruned)
     tokens = PLAIN.request(sent, provider.heard[-1].tools)
-    assert cut == ContextPruned(cut.tokens_before, tokens, 12 - len(sent), 1, turns=5)
+    assert cut._replace(left=()) == ContextPruned(cut.tokens_before, tokens, 12 - len(sent), 1, turns=5)
     assert sent[1].text.startswith("t\n\n[Cut here to save room: 4 earlier messages.")
 
 

@@ -103,10 +103,12 @@ async def test_complete_run_emits_its_events_and_returns_its_result(house: House
     )
     assert house.last == result
     unused = (*limits[:2], LimitUse("max_tokens_per_task", "tokens", 100_000, 0))
+    assert isinstance(house.diary.events[0], RunStarted)
     assert house.diary.events[0] == RunStarted(
         "List all containers", "docker", "task words", "scripted", "flag", "scripted", True, "/srv", unused,
-        {"team": "ops"}, "0.1.0", token_turns=(13, 15),
+        {"team": "ops"}, "0.1.0", token_turns=(13, 15), digests=house.diary.events[0].digests,
     )  # fmt: skip
+    assert set(house.diary.events[0].digests) == {"tools", "agent", "model", "prices", "sandbox"}
     assert [record.seq for record in house.diary.records] == list(range(1, len(house.diary.records) + 1))
     assert {record.run_id for record in house.diary.records} == {"7f3a"}
     assert house.asked_for == [ranked_tools(load_agents()[0], "List all containers")[:MOST_TOOLS]]

@@ -1,0 +1,398 @@
+"""Read back from a journal how far a run came: its conversation at the last complete step, and what was under way.
+
+A turn is complete once each of its tool calls has its result in the conversation. The answer of an incomplete turn is
+given to the resumed run again, with the results that its calls have had, instead of being asked for a second time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, cast
+
+from agentctl.core.errors import StateError, UsageError
+from agentctl.core.messages import Completion, Message, Role, Stop, Thought, ToolCall, Usage
+from agentctl.core.results import ErrorInfo, FileNotice
+from agentctl.journal.reader import read_run
+from agentctl.journal.writer import ENDING
+
+JOURNAL_VERSION = 1
+MOST_FORKS = 64  # runs, each forked from the next
+Fields = Mapping[str, object]
+
+
+class PastAnswer(NamedTuple):
+    """An answer that was received, with the hold that it was received under; ``completion`` is as it was returned."""
+
+    completion: Completion
+    attempt_id: str = ""
+    purpose: str = "turn"
+    input_bound: int = 0
+    granted_output: int = 0
+    hold_nano: int | None = None
+    hold_tokens: int = 0
+    probe: bool = False
+
+
+class PastCall(NamedTuple):
+    """A tool call that had started, with its arguments resolved; ``text`` is its result, None if it has none."""
+
+    call: ToolCall
+    text: str | None = None
+    error: ErrorInfo | None = None
+
+
+class PastTurn(NamedTuple):
+    """A complete turn with tool calls: the conversation that the model was sent, its calls, and their results."""
+
+    sent: tuple[Message, ...]
+    calls: tuple[ToolCall, ...]
+    results: tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PastRun:
+    """A run as its journal has it: ``started`` and ``result`` are the records of its start and last end.
+
+    ``status`` is None if its process died. ``messages`` are the conversation after ``turns`` complete turns;
+    ``answers`` were received after them, and the tool calls of the last one are in ``calls``, by id. ``history`` are
+    the complete turns with tool calls. ``redacted`` messages are not as the model had them. ``replaced``: a fallback
+    took over. ``flags`` and ``digests`` are those of its last part.
+    """
+
+    run_id: str
+    path: Path
+    seq: int
+    started: Fields
+    status: str | None
+    result: Fields
+    messages: tuple[Message, ...]
+    turns: int
+    answers: tuple[PastAnswer, ...]
+    calls: Mapping[str, PastCall]
+    history: tuple[PastTurn, ...]
+    flags: Fields
+    digests: Mapping[str, str]
+    limits: Mapping[str, int | None]
+    redacted: int = 0
+    replaced: bool = False
+    changed_files: tuple[FileNotice, ...] = ()
+
+    def text(self, name: str) -> str:
+        """Return a text of the record of its start, "" if there is none."""
+        value = self.started.get(name)
+        return value if isinstance(value, str) else ""
+
+    @property
+    def ended_well(self) -> bool:
+        """Whether its last part ended with an answer."""
+        return self.status == "done"
+
+    @property
+    def is_denied(self) -> bool:
+        """Whether its last part ended because a call was denied."""
+        return self.status == "denied"
+
+    @property
+    def awaits_words(self) -> bool:
+        """Whether the last message is the model's answer, so that the user's words must come next."""
+        last = self.messages[-1] if self.messages else None
+        return not self.answers and last is not None and last.role == "assistant" and not last.tool_calls
+
+
+def read_past(path: Path) -> PastRun:
+    """Return a run as its journal has it.
+
+    Raises:
+        UsageError: a newer agentctl wrote it, or the run never began.
+        StateError: the journal cannot be read, or is broken.
+    """
+    replay = _Replay()
+    for record in _records(path, None, MOST_FORKS):
+        try:
+            replay.add(record)
+        except (AttributeError, KeyError, IndexError, TypeError, ValueError) as exc:
+            raise StateError(
+                f"record {record.get('seq')} of {path} cannot be read",
+                hint="the run cannot be resumed; agentctl runs show prints what is readable",
+            ) from exc
+    run_id = path.name.removesuffix(ENDING)
+    if not replay.started:
+        raise UsageError(f"run {run_id} never began, so it cannot be resumed", hint="start it again: agentctl run")
+    return replay.close(run_id, path)
+
+
+def _records(path: Path, until: int | None, forks: int) -> Iterator[Fields]:
+    """Yield the records of a run; those of the run that it was forked from come first."""
+    for record in read_run(path):
+        if record.get("event") in ("run_started", "run_resumed"):
+            _refuse_newer(record, path)
+        if record.get("event") == "run_resumed" and record.get("source") != path.name.removesuffix(ENDING):
+            source = path.with_name(f"{record.get('source')}{ENDING}")
+            if not forks or not source.exists():
+                raise UsageError(
+                    f"run {record.get('run_id')} goes on from run {record.get('source')}, whose journal is missing",
+                    hint="agentctl runs list   shows the runs",
+                )
+            yield from _records(source, _int(record.get("until")), forks - 1)
+        yield record
+        if until is not None and _int(record.get("seq")) >= until:
+            return
+
+
+def _refuse_newer(record: Fields, path: Path) -> None:
+    version = record.get("journal", JOURNAL_VERSION)
+    if not isinstance(version, int) or version > JOURNAL_VERSION:
+        raise UsageError(
+            f"{path} was written by a newer agentctl (journal {version}, known: {JOURNAL_VERSION})",
+            hint="upgrade agentctl to resume this run",
+        )
+
+
+@dataclass(slots=True)
+class _Replay:
+    """The state of a run while its records are read, in order."""
+
+    started: Fields = field(default_factory=dict)
+    own: Fields = field(default_factory=dict)
+    seq: int = 0
+    status: str | None = None
+    result: Fields = field(default_factory=dict)
+    messages: list[Message] = field(default_factory=list)
+    turn: int = 0
+    answers: list[PastAnswer] = field(default_factory=list)
+    used: list[PastAnswer] = field(default_factory=list)  # answers that the last assistant's message was made of
+    assistant: int | None = None  # the place of this turn's last assistant message
+    holds: dict[str, Fields] = field(default_factory=dict)
+    calls: dict[str, PastCall] = field(default_factory=dict)
+    history: list[PastTurn] = field(default_factory=list)
+    flags: Fields = field(default_factory=dict)
+    digests: Mapping[str, str] = field(default_factory=dict)
+    limits: dict[str, int | None] = field(default_factory=dict)
+    redacted: int = 0
+    replaced: bool = False
+    changed_files: list[FileNotice] = field(default_factory=list)
+
+    def add(self, record: Fields) -> None:
+        """Take one record."""
+        self.seq = max(_int(record.get("seq")), 0)
+        match record.get("event"):
+            case "run_started":
+                self.started = record
+                self._begin_part(record)
+            case "run_resumed":
+                del self.messages[_int(record["kept"]) :]
+                if self.turn != _int(record["turns"]) + 1:
+                    self._begin_turn(_int(record["turns"]) + 1)
+                self.assistant = None
+                if self.used and not self.answers:
+                    self.answers, self.used = self.used, []
+                self.status, self.result = None, {}
+                chosen = {name: record[name] for name in ("provider", "model") if name in record}
+                self.started = {**self.started, **chosen}
+                self._begin_part(record)
+            case "turn_started":
+                if _int(record["turn"]) != self.turn:
+                    self._begin_turn(_int(record["turn"]))
+            case "call_held":
+                self.holds[str(record["attempt_id"])] = record
+            case "answer_received":
+                if record.get("stop") != "broken":
+                    self.answers.append(_answer(record, self.holds.get(str(record["attempt_id"]), {})))
+                self.redacted += bool(record.get("redacted"))
+            case "call_doubted":
+                self._forget_usage(str(record["attempt_id"]))
+            case "message_added":
+                self._add_message(_message(_fields(record["message"])))
+                self.redacted += bool(record.get("redacted"))
+            case "context_pruned":
+                self._prune(record)
+            case "tool_started":
+                call = _call(_fields(record["call"]))
+                self.calls[call.id] = PastCall(call)
+            case "tool_finished":
+                call = _call(_fields(record["call"]))
+                self.calls[call.id] = PastCall(call, str(record["text"]), _error(record.get("error")))
+            case "obeyed_files_changed":
+                self.changed_files += [_notice(_fields(one)) for one in _list(record["files"])]
+            case "provider_replaced":
+                self.replaced = True
+            case "run_finished":
+                self.result = _fields(record["result"])
+                self.status = str(self.result.get("status") or "failed")
+            case _:
+                pass
+
+    def _begin_part(self, record: Fields) -> None:
+        self.flags, self.digests = (
+            _fields(record.get("flags") or {}),
+            cast("Mapping[str, str]", _fields(record.get("digests") or {})),
+        )
+        for use in _list(record.get("limits")):
+            ceiling = _fields(use).get("ceiling")
+            self.limits[str(_fields(use)["name"])] = ceiling if isinstance(ceiling, int) else None
+
+    def _begin_turn(self, turn: int) -> None:
+        self.turn, self.answers, self.used, self.assistant = turn, [], [], None
+
+    def _forget_usage(self, attempt_id: str) -> None:
+        """Learn nothing from the report of an attempt that is in doubt, as the run itself did not."""
+        from dataclasses import replace  # noqa: PLC0415 - few attempts are in doubt
+
+        for place, answer in enumerate(self.answers):
+            if answer.attempt_id == attempt_id:
+                bare = replace(answer.completion, usage=None)
+                self.answers[place] = answer._replace(completion=bare)
+
+    def _add_message(self, message: Message) -> None:
+        if message.role == "assistant":
+            self.assistant, self.used, self.answers = len(self.messages), self.answers, []
+        self.messages.append(message)
+        if (place := self.assistant) is None or message.role != "tool":
+            return
+        said, results = self.messages[place], self.messages[place + 1 :]
+        if len(results) == len(said.tool_calls) and all(result.role == "tool" for result in results):
+            self.history.append(PastTurn(tuple(self.messages[:place]), said.tool_calls, tuple(results)))
+
+    def _prune(self, record: Fields) -> None:
+        left = _list(record.get("left"))
+        if not left:
+            raise ValueError("the conversation after the cut is not in the record")
+        self.redacted += bool(record.get("redacted"))
+        self.messages = [self.messages[item] if isinstance(item, int) else _message(_fields(item)) for item in left]
+        self.answers = [answer for answer in self.answers if answer.purpose != "summary"]
+        self.assistant = None
+
+    def close(self, run_id: str, path: Path) -> PastRun:
+        """Return the run as it stands after the last record."""
+        messages, turns, answers = self.messages, self.turn, list[PastAnswer]()
+        if self.assistant is None:
+            turns, answers = max(0, self.turn - 1), self.answers
+        elif self._is_open(self.assistant):
+            said = messages[self.assistant]
+            turns, answers = max(0, self.turn - 1), self.used or [PastAnswer(_as_answer(said))]
+            messages = messages[: self.assistant]
+        return PastRun(
+            run_id=run_id,
+            path=path,
+            seq=self.seq,
+            started=self.started,
+            status=self.status,
+            result=self.result,
+            messages=tuple(messages),
+            turns=turns,
+            answers=tuple(answers),
+            calls=self.calls,
+            history=tuple(self.history),
+            flags=self.flags,
+            digests=self.digests,
+            limits=self.limits,
+            redacted=self.redacted,
+            replaced=self.replaced,
+            changed_files=tuple(self.changed_files),
+        )
+
+    def _is_open(self, place: int) -> bool:
+        """Return whether the turn of the assistant's message at ``place`` is incomplete."""
+        said, behind = self.messages[place], self.messages[place + 1 :]
+        if said.tool_calls:
+            return len(behind) < len(said.tool_calls)
+        return not behind and self.status is None
+
+
+def _as_answer(message: Message) -> Completion:
+    """Return the answer that a message was made of; an older journal has nothing else of it."""
+    stop: Stop = "tool_calls" if message.tool_calls else "stop"
+    return Completion(message.text, message.tool_calls, stop=stop, thoughts=message.thoughts)
+
+
+def _answer(record: Fields, hold: Fields) -> PastAnswer:
+    nano, usage = hold.get("hold_nano"), record.get("usage")
+    completion = Completion(
+        str(record["text"]),
+        _calls_of(record),
+        usage=None if usage is None else Usage(**cast("dict[str, int]", dict(_fields(usage)))),
+        model=None if record.get("model") is None else str(record["model"]),
+        stop=cast("Stop", str(record["stop"])),
+        thoughts=_thoughts(record.get("thoughts")),
+        reasoning=str(record.get("reasoning") or ""),
+    )
+    return PastAnswer(
+        completion,
+        str(record["attempt_id"]),
+        str(hold.get("purpose") or "turn"),
+        _int(hold.get("input_bound")),
+        _int(hold.get("granted_output")),
+        nano if isinstance(nano, int) else None,
+        _int(hold.get("hold_tokens")),
+        hold.get("probe") is True,
+    )
+
+
+def _calls_of(record: Fields) -> tuple[ToolCall, ...]:
+    """Return the calls of an answer; those that no tool may get have arguments that are not JSON, as they had."""
+    calls = [_call(_fields(call)) for call in _list(record["tool_calls"])]
+    for place in _list(record.get("unfit")):
+        calls[_int(place)] = ToolCall(calls[_int(place)].id, calls[_int(place)].name, {"": math.nan})
+    return tuple(calls)
+
+
+def _message(fields: Fields) -> Message:
+    answered = fields.get("tool_call_id")
+    return Message(
+        cast("Role", str(fields["role"])),
+        str(fields["text"]),
+        tuple(_call(_fields(call)) for call in _list(fields.get("tool_calls"))),
+        None if answered is None else str(answered),
+        _thoughts(fields.get("thoughts")),
+    )
+
+
+def _call(fields: Fields) -> ToolCall:
+    return ToolCall(str(fields["id"]), str(fields["name"]), _fields(fields["arguments"]))
+
+
+def _thoughts(value: object) -> tuple[Thought, ...]:
+    return tuple(
+        Thought(
+            str(one["text"]),
+            str(one["signature"]),
+            str(one["data"]),
+            _int(one["text_before"]),
+            _int(one["calls_before"]),
+        )
+        for one in map(_fields, _list(value))
+    )
+
+
+def _notice(fields: Fields) -> FileNotice:
+    moved, restore = fields.get("moved_to"), fields.get("restore_command")
+    return FileNotice(
+        str(fields["path"]),
+        str(fields["obeyed_by"]),
+        None if moved is None else str(moved),
+        None if restore is None else str(restore),
+    )
+
+
+def _error(value: object) -> ErrorInfo | None:
+    if value is None:
+        return None
+    error = _fields(value)
+    return ErrorInfo(str(error["kind"]), str(error["message"]), str(error["hint"]))
+
+
+def _fields(value: object) -> Fields:
+    if not isinstance(value, dict):
+        raise TypeError("not an object")
+    return value
+
+
+def _list(value: object) -> Sequence[object]:
+    return value if isinstance(value, list) else ()
+
+
+def _int(value: object) -> int:
+    return value if isinstance(value, int) else 0

@@ -1,0 +1,147 @@
+"""Go on with a run from its journal: what must be the same as at its start, what its limits are, what is said next."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
+
+from agentctl.core.errors import UsageError
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import ToolSpec
+from agentctl.core.pricing import ModelFacts, to_usd
+from agentctl.journal.replay import PastRun
+from agentctl.runner.plan import Plan
+from agentctl.runner.routing import AgentSpec
+
+_GO_ON = "Go on with the task."
+_TASK_LIMITS = ("max_cost_per_task", "max_tokens_per_task")
+_DIGITS = 16
+_CHANGES = {
+    "tools": "the tools that the model is offered have changed",
+    "agent": "the agent has changed",
+    "model": "the model or its address has changed",
+    "prices": "the prices of the model have changed",
+    "sandbox": "the sandbox has changed",
+}
+
+
+class Resumption(NamedTuple):
+    """A run that goes on: what its journal has, and how the user wants it to go on.
+
+    ``words`` are what the user says next, "" if nothing. ``is_fork``: in a new run with limits of its own.
+    ``accepts``: changes since the start are accepted, by a flag or because a person reads of them. ``allowed`` are the
+    rules given now. ``raised`` are the limits of the run that the user sets now. ``flags`` are kept for a next time.
+    """
+
+    past: PastRun
+    words: str = ""
+    is_fork: bool = False
+    accepts: bool = False
+    allowed: tuple[str, ...] = ()
+    raised: frozenset[str] = frozenset()
+    flags: Mapping[str, object] = MappingProxyType({})
+
+    def plan(self, plan: Plan) -> Plan:
+        """Return the plan with what the run keeps: its agent, and its own limits unless they are raised or lower now.
+
+        A fork keeps no limit.
+        """
+        past = self.past
+        kept = plan._replace(
+            agent=past.text("agent") or plan.agent,
+            agent_chosen_by=past.text("agent_chosen_by") or plan.agent_chosen_by,
+            provider_chosen_by=past.text("provider_chosen_by") or plan.provider_chosen_by,
+        )
+        return kept if self.is_fork else kept._replace(limits=self._limits(plan.limits))
+
+    def _limits(self, limits: CostLimit) -> CostLimit:
+        changes: dict[str, object] = {}
+        for name in _TASK_LIMITS:
+            before, now = self.past.limits.get(name), getattr(limits, name)
+            if name in self.raised or before is None:
+                continue
+            old = to_usd(before) if name == "max_cost_per_task" else before
+            changes[name] = old if now is None else min(old, now)
+        return limits.model_copy(update=changes)
+
+    def refuse_pointless(self, most_turns: int) -> None:
+        """Check that there is something to go on with, before anything is loaded or opened.
+
+        Raises:
+            UsageError: there is not.
+        """
+        past, run_id = self.past, self.past.run_id
+        if past.started.get("metered") is False:
+            raise UsageError(
+                f"run {run_id} used no model, so there is no conversation to go on with",
+                hint="run the task again: it costs nothing",
+            )
+        if past.ended_well and not self.words:
+            raise UsageError(
+                f"run {run_id} has ended well, and there are no new words for it",
+                hint=f'agentctl runs resume {run_id} "And now?"',
+            )
+        if past.turns >= most_turns:
+            raise UsageError(
+                f"run {run_id} has used its {most_turns} turns",
+                hint=f"agentctl run --resume {run_id} --max-turns {2 * past.turns}   (a total)",
+            )
+
+    @property
+    def next_words(self) -> str:
+        """What the model is told next: the user's words, or that it is to go on, if it would otherwise have none."""
+        past = self.past
+        if self.words or past.answers:
+            return self.words
+        if past.is_denied and self.allowed:
+            return f"Now allowed: {', '.join(self.allowed)}. {_GO_ON}"
+        return _GO_ON if past.is_denied or past.awaits_words else ""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What makes the conversation differ from the one that the run had."""
+        if not self.past.redacted:
+            return ()
+        said = "1 message has" if self.past.redacted == 1 else f"{self.past.redacted} messages have"
+        return (f"{said} [redacted] where the journal left out a secret; the model reads that in its place",)
+
+    def changes(self, digests: Mapping[str, str]) -> tuple[str, ...]:
+        """Return what has changed since the last part, given what is there now.
+
+        Raises:
+            UsageError: something has, and it is not accepted.
+        """
+        before = self.past.digests
+        if not before:
+            found: tuple[str, ...] = ("whether tools, agent, model or prices have changed is unknown",)
+        else:
+            found = tuple(said for name, said in _CHANGES.items() if before.get(name) != digests.get(name))
+        if found and not self.accepts:
+            raise UsageError(
+                f"run {self.past.run_id} would go on otherwise than it began: {'; '.join(found)}",
+                hint="add --accept-changes to go on",
+            )
+        return found
+
+
+def digests_of(
+    agent: AgentSpec, tools: Sequence[ToolSpec], facts: ModelFacts, sandbox: str | None
+) -> Mapping[str, str]:
+    """Return a digest of each thing that a resumed run should find as it was."""
+    return {
+        "tools": _digest([tool._asdict() for tool in tools]),
+        "agent": _digest(agent._asdict()),
+        "model": _digest([facts.provider, facts.model, facts.base_url]),
+        "prices": _digest(None if facts.price is None else facts.price.as_row()),
+        "sandbox": sandbox or "none",
+    }
+
+
+def _digest(value: object) -> str:
+    text = json.dumps(
+        value, sort_keys=True, default=lambda item: dict(item) if isinstance(item, Mapping) else str(item)
+    )
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]

@@ -1,0 +1,155 @@
+"""The state of one run while it is worked on, and the result that is made of it at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from agentctl.core.errors import AgentctlError
+from agentctl.core.events import Event, Noted, RunResumed, RunStarted
+from agentctl.core.messages import Usage
+from agentctl.core.results import BreakerInfo, FileNotice, LimitUse, RunResult
+from agentctl.journal.recorder import Recorder, describe_error
+from agentctl.permissions.admission import ActionDeferred
+from agentctl.protocols import LLMProvider, RunTools
+from agentctl.runner.loop import Loop
+from agentctl.runner.model_calls import ModelCalls
+from agentctl.runner.plan import Plan, RunInput
+from agentctl.runner.routing import AgentSpec
+from agentctl.runner.streaming import client_of
+from agentctl.runner.troubles import LoopOutcome
+
+if TYPE_CHECKING:
+    from agentctl.runner.fallbacks import Fallbacks
+    from agentctl.runner.resumption import Resumption
+
+
+@dataclass(slots=True)
+class RunState:
+    """The state of one run."""
+
+    task: str
+    input: RunInput | None
+    started_at: datetime
+    recorder: Recorder
+    limits: tuple[LimitUse, ...]
+    agent: str = ""
+    opened: bool = False
+    run_tools: RunTools | None = None
+    calls: ModelCalls | None = None
+    loop: Loop | None = None
+    fallbacks: Fallbacks | None = None
+
+
+def start_events(
+    run: RunState,
+    *,
+    plan: Plan,
+    provider: LLMProvider,
+    agent: AgentSpec,
+    chosen_by: str,
+    most_turns: int,
+    flags: Mapping[str, object],
+    digests: Mapping[str, str],
+    resumed: Resumption | None,
+    changes: Sequence[str],
+) -> Iterator[Event]:
+    """Yield the events of a run that was opened: a fork is started and resumed; a change is said aloud."""
+    facts, tier = provider.facts, run.run_tools.sandbox if run.run_tools else None
+    if resumed is None or resumed.is_fork:
+        yield RunStarted(
+            task=run.task,
+            agent=agent.name,
+            agent_chosen_by=chosen_by,
+            provider=facts.provider,
+            provider_chosen_by=plan.provider_chosen_by,
+            model=facts.model,
+            metered=facts.metered,
+            workdir=plan.workdir,
+            limits=run.limits,
+            labels=plan.labels,
+            version=plan.version,
+            sandbox=tier,
+            token_turns=plan.token_turns(facts, most_turns),
+            client=client_of(provider),
+            flags=flags,
+            digests=digests,
+        )
+    if resumed is None:
+        return
+    past = resumed.past
+    yield RunResumed(
+        source=past.run_id,
+        until=past.seq,
+        kept=len(past.messages),
+        turns=past.turns,
+        words=resumed.words,
+        limits=run.limits,
+        flags=flags,
+        digests=digests,
+        changes=tuple(changes),
+        task=run.task,
+        agent=agent.name,
+        provider=facts.provider,
+        provider_chosen_by=plan.provider_chosen_by,
+        model=facts.model,
+    )
+    for said in (*changes, *resumed.notes):
+        yield Noted(said, "warning")
+
+
+def make_result(
+    run: RunState,
+    error: AgentctlError | None,
+    *,
+    plan: Plan,
+    provider: LLMProvider,
+    breaker: BreakerInfo | None,
+    unreported: Sequence[FileNotice],
+    at: datetime,
+    resumed_from: str | None = None,
+) -> RunResult:
+    """Return the result of a run that ended ``at``, with ``error`` or well."""
+    facts, calls = provider.facts, run.calls
+    nowhere = LoopOutcome(error.status if error else "done", "", error is None, 0, error, (), ())
+    outcome = run.loop.outcome(error) if run.loop else nowhere
+    return RunResult(
+        run_id=run.recorder.run_id,
+        status=outcome.status,
+        answer=outcome.answer,
+        complete=outcome.complete,
+        task=run.task,
+        agent=run.agent or plan.agent or "",
+        provider=facts.provider,
+        provider_chosen_by=plan.provider_chosen_by,
+        model=facts.model,
+        models=calls.models if calls else (),
+        turns=outcome.turns,
+        started_at=run.started_at,
+        finished_at=at,
+        duration_s=max(0.0, (at - run.started_at).total_seconds()),
+        usage=calls.usage if calls else Usage(),
+        cost_nano=calls.cost_nano if calls else 0,
+        in_doubt_nano=calls.in_doubt_nano if calls else 0,
+        price_source=facts.price.source if facts.price else "unknown",
+        limits=run.limits,
+        metered=facts.metered,
+        labels=plan.labels,
+        resumed_from=resumed_from,
+        breaker=breaker,
+        tools=outcome.tools,
+        denied=outcome.denied,
+        denied_calls=outcome.denied_calls,
+        sandbox=run.run_tools.sandbox if run.run_tools else None,
+        sandbox_failures=run.run_tools.sandbox_failures if run.run_tools else (),
+        left_out=tuple(run.run_tools.left_out) if run.run_tools else (),
+        error=describe_error(error),
+        changed_files_run_later=tuple(dict.fromkeys((*outcome.changed_files, *unreported))),
+        input=run.input.taken if run.input else None,
+        warnings=(*(run.input.warnings if run.input else ()), *run.recorder.warnings),
+        client=client_of(provider),
+        fallbacks=run.fallbacks.taken if run.fallbacks else (),
+        pending=error.pending if isinstance(error, ActionDeferred) else (),
+    )

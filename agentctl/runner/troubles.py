@@ -1,0 +1,106 @@
+"""What the tool calls of a run leave behind for its end, and how a resumed run gets it, and its guards, back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from agentctl.core.errors import ActionDenied, AgentctlError, EngineUnavailable, SandboxUnavailable, Unverified
+from agentctl.core.impact import DeniedCall
+from agentctl.core.results import FileNotice, ToolCount
+from agentctl.runner.tool_calls import Result, ToolDispatcher, format_for_model, past_result
+
+if TYPE_CHECKING:  # used only by resumed runs
+    from agentctl.core.messages import Message
+    from agentctl.journal.replay import PastRun, PastTurn
+    from agentctl.permissions.guards import DenialGuard, RepeatGuard
+    from agentctl.permissions.repeated_reads import ReadHistory
+
+
+class LoopOutcome(NamedTuple):
+    """The outcome of a loop. ``answer`` is partial unless ``complete``; ``status`` is the exit code's name."""
+
+    status: str
+    answer: str
+    complete: bool
+    turns: int
+    error: AgentctlError | None
+    tools: tuple[ToolCount, ...]
+    denied: tuple[str, ...]
+    changed_files: tuple[FileNotice, ...] = ()
+    denied_calls: tuple[DeniedCall, ...] = ()
+
+
+class Troubles:
+    """The error that the last results of a run leave (``error``), and its last good result.
+
+    A denial, or a missing engine or sandbox, is kept as the run's error unless a later call succeeds. ``denied`` is the
+    denial that nothing has made up for.
+    """
+
+    def __init__(self) -> None:
+        self.error: AgentctlError | None = None
+        self.denied: ActionDenied | None = None
+        self.last_result = ""
+
+    def note(self, results: Sequence[Result], repeats: Sequence[int]) -> None:
+        """Take the results of a turn; what the model had already (``repeats``) makes up for no denial."""
+        self.error = None
+        for result, is_repeat in zip(results, repeats, strict=True):
+            if isinstance(result, str):
+                self.last_result = result
+                self.denied = self.denied if is_repeat else None
+                self.error = self.denied
+            elif isinstance(result, (ActionDenied, EngineUnavailable, SandboxUnavailable)):
+                self.error = result
+                self.denied = result if isinstance(result, ActionDenied) else self.denied
+
+    def forgive(self) -> None:
+        """Forget the errors: the user has said how to go on."""
+        self.error = self.denied = None
+
+
+def restore_guards(
+    past: PastRun,
+    troubles: Troubles,
+    repeats: RepeatGuard,
+    denials: DenialGuard,
+    reads: ReadHistory | None,
+    dispatch: ToolDispatcher,
+) -> None:
+    """Tell the guards of a resumed run what its complete turns have called, and what came of it."""
+    for turn in past.history:
+        at_hand = reads.begin_turn(turn.calls, turn.sent) if reads else None
+        repeats.check_repeats(turn.calls, at_hand=at_hand)
+        results = _results_of(past, turn)
+        repeats.add_results([format_for_model(result) for result in results])
+        times: list[int] = []
+        for call, result, message in zip(turn.calls, results, turn.results, strict=True):
+            made, tool = past.calls.get(call.id), dispatch.find(call.name)
+            if reads and made is not None and tool is not None:
+                reads.look_up(call, made.call, tool)
+            times.append(reads.repeats_of(call.id, result) if reads else 0)
+            if reads:
+                reads.record(call.id, result, message)
+        last = troubles.error
+        troubles.note(results, times)
+        denials.check_denials(turn.calls, results, nothing_since=isinstance(last, ActionDenied))
+
+
+def unverified_error(name: str, advice: str) -> Unverified:
+    """Return the error of a model that answered twice without a look at ``name``."""
+    return Unverified(f"the model answered twice without looking at {name}", hint=f"choose another model, or {advice}")
+
+
+def _results_of(past: PastRun, turn: PastTurn) -> list[Result]:
+    """Return the results of a complete turn, in the order of its calls; a call that never started was denied."""
+    found: list[Result] = []
+    for call, message in zip(turn.calls, turn.results, strict=True):
+        made = past.calls.get(call.id)
+        found.append(_denial(message) if made is None or made.text is None else past_result(made))
+    return found
+
+
+def _denial(message: Message) -> ActionDenied:
+    said, _, hint = message.text.removeprefix("denied: ").partition("\nhint: ")
+    return ActionDenied(said, hint=hint)
