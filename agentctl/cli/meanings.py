@@ -14,7 +14,7 @@ _Table = Mapping[tuple[str, str], tuple[str, ...]]
 _SET_KEY = "agentctl providers set-key NAME"
 _TASK = 'write the task as words: agentctl run "TASK"'
 _ASKING = "agentctl help permission   says what runs, what asks and what is denied"
-_NO_RESUME = "agentctl runs list   shows earlier runs; a run cannot be continued"
+_RESUME = "agentctl runs resume   goes on with the last run; agentctl runs list   shows the others"
 _ADDRESS = "agentctl help setup   says how to name a server: OPENAI_BASE_URL, ANTHROPIC_BASE_URL, OLLAMA_HOST"
 
 #: By command ("" is any): a flag that exists here, or a hint, and the flags of other tools that mean it.
@@ -82,7 +82,7 @@ _FLAGS: tuple[tuple[str, str, str], ...] = (
     ),
     ("", _ADDRESS, "base-url api-base openai-api-base endpoint url api-url host"),
     ("run", "write it into the task: an agent has its own system prompt", "system system-prompt append-system-prompt"),
-    ("run", _NO_RESUME, "resume r continue c session session-id no-session fork"),
+    ("run", _RESUME, "r session session-id no-session"),
     ("run", "redirect stdout to a file: > answer.txt", "output-file out output-last-message save"),
     ("run", "--temperature", "temp"),
     ("run", "leave it out: of the sampling options there is only --temperature", "top-p top-k top_p seed"),
@@ -106,7 +106,7 @@ _COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("", "agentctl models", "model price prices pricing"),
     ("", "agentctl runs show", "logs log last transcript"),
     ("", "agentctl runs list", "sessions session threads"),
-    ("", _NO_RESUME, "resume continue"),
+    ("", _RESUME, "resume continue"),
     ("", "agentctl costs", "usage stats spend spending bill billing cost-report"),
     ("", "agentctl config show", "settings env preferences configuration"),
     ("", "agentctl help setup", "configure onboard quickstart"),
@@ -125,7 +125,7 @@ _COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("runs", "list", "history all recent sessions"),
     ("runs", "export", "share dump save html markdown publish"),
     ("runs", "agentctl run TASK", "start new create"),
-    ("runs", _NO_RESUME, "resume continue"),
+    ("runs", _RESUME, "continue"),
     ("providers", "set-key", "add login auth key keys configure setup set register new"),
     ("providers", "agentctl providers set-key --unset NAME", "remove rm delete logout unset remove-key"),
     ("providers", "test", "ping check status verify"),
@@ -161,7 +161,7 @@ _SUBCOMMANDS = frozenset(
     {
         *("list", "ls", "show", "get", "set", "add", "rm", "remove", "delete", "new", "create", "init", "login"),
         *("logout", "split", "merge", "close", "keygen", "install", "uninstall", "enable", "disable", "serve"),
-        *("pin", "export", "import", "watch", "resume", "prune", "migrate"),
+        *("pin", "export", "import", "watch", "prune", "migrate"),
     }
 )
 _RUN_ID = re.compile(r"[0-9a-f]{3,12}")
@@ -207,7 +207,8 @@ def command_hint(word: str, group: str, words: Sequence[str], known: Iterable[st
     if word == "set-key" or (word in COMMAND_WORDS and (is_command or not rest)):
         return _phrase(COMMAND_WORDS[word])
     if word.lower() in ("logs", "log", "resume", "continue") and len(rest) == 1 and _RUN_ID.fullmatch(rest[0]):
-        return _phrase(f"agentctl runs show {rest[0]}")
+        goes_on = word.lower() in ("resume", "continue")
+        return _phrase(f"agentctl runs {'resume' if goes_on else 'show'} {rest[0]}")
     if word.lower() in _TASKS and (rest or word.lower() not in ("docker", "podman")):
         return _run_line((word, *rest))
     if not rest or is_command or word.lower() in _WITH_NAMES:

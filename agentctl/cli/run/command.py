@@ -108,7 +108,6 @@ def run(
         agentctl run --allow 'docker_restart(name=web)' "Fix web"
         agentctl run --estimate "Which containers are unhealthy?"
         agentctl run --json -y "Prune old images" | jq .cost
-        agentctl run -c "And since when?"  # goes on with the last run here
 
     Exit codes: agentctl help exit-codes
     Permissions: agentctl help permission

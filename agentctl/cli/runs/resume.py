@@ -64,9 +64,9 @@ def _resume(
     Limits are totals: what the run has spent and has in doubt counts. All flags of a run: agentctl run --resume ID
 
     Examples:
-        agentctl runs resume --last --max-cost 1.00
-        agentctl runs resume 7f3a --allow 'docker_restart(name=web)'
-        agentctl runs resume 7f3a "And since when?"
+        agentctl runs resume --last --max-cost 1
+        agentctl runs resume 01KB2 --allow docker_restart
+        agentctl runs resume 01KB2 "And since when?"
 
     More: agentctl help resume
     """

@@ -42,7 +42,10 @@ def commands() -> Iterator[tuple[str, set[str]]]:
     ("words", "hint"),
     [
         (["run", "--system", "x", "y"], "write it into the task: an agent has its own system prompt"),
-        (["run", "--resume", "7f3a"], "agentctl runs list   shows earlier runs; a run cannot be continued"),
+        (
+            ["run", "--session", "7f3a"],
+            "agentctl runs resume   goes on with the last run; agentctl runs list   shows the others",
+        ),
         (["run", "--budget", "1", "x"], 'did you mean "--max-cost"?'),
         (["run", "--max-budget-usd=1", "x"], 'did you mean "--max-cost"?'),
         (["run", "--max_turn", "3", "x"], 'did you mean "--max-turns"?'),
