@@ -6,6 +6,7 @@ import base64
 import gc
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -238,14 +239,18 @@ def test_the_suffix_of_the_file_chooses_the_form(ran: Here, tmp_path: Path, name
     assert ran("runs", "export", "--format", form, "-o", "-").out == (tmp_path / name).read_text()
 
 
-def test_a_file_that_cannot_be_written_is_a_usage_error_and_a_device_stays(ran: Here, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_a_usage_error_and_a_pipe_stays(ran: Here, tmp_path: Path) -> None:
     for name in ("nosuch/a.md", "."):
         ended = ran("runs", "export", "-o", name)
         assert (ended.code, ended.out) == (2, "")
         assert "cannot be written" in ended.err
-    (tmp_path / "link").symlink_to("/dev/null")
+    os.mkfifo(tmp_path / "pipe")  # never a device of the machine: if this goes wrong, it is replaced
+    reading = os.open(tmp_path / "pipe", os.O_RDWR | os.O_NONBLOCK)
+    (tmp_path / "link").symlink_to("pipe")
     assert ran("runs", "export", "-o", "link").code == 0
-    assert Path("/dev/null").is_char_device()
+    assert (tmp_path / "pipe").is_fifo()
+    assert os.read(reading, 6) == b"# Run "
+    os.close(reading)
 
 
 # --- a hostile run ----------------------------------------------------------------------------------------------
