@@ -1,6 +1,7 @@
 """What the sandbox costs a command, and the memory that a gigabyte of output takes.
 
-``python tests/benchmarks/sandbox.py [ROUNDS] [OTHER]``, with the interpreter that agentctl is installed for. OTHER is
+``python tests/benchmarks/sandbox.py [ROUNDS] [OTHER]``, with the interpreter that agentctl is installed for; each tier
+of ``TIER`` (default "bwrap landlock") takes its turn. OTHER is
 another checkout, such as one from before a change: its commands take turns with those of this one, each in a process
 of its own, so that a machine that changes its speed changes it for both. No test asserts a time.
 """
@@ -20,14 +21,15 @@ import anyio
 
 FILES = 30_000
 HERE = Path(__file__).parents[2]
+TIERS = os.environ.get("TIER", "bwrap landlock").split()
 _CHUNK = 20  # commands of one process, before the other checkout has its turn
 
 
-async def seconds(workspace: Path, rounds: int) -> list[float]:
+async def seconds(workspace: Path, rounds: int, tier: str) -> list[float]:
     """Return the wall time of each command, after a first one that looks around."""
     from agentctl.sandbox.select import open_sandbox
 
-    sandbox = await open_sandbox("auto", workspace=workspace, network=False, read_only=False)
+    sandbox = await open_sandbox(tier, workspace=workspace, network=False, read_only=False)  # type: ignore[arg-type]
     taken = []
     for _ in range(rounds + 1):
         began = time.perf_counter()
@@ -75,13 +77,14 @@ def main(rounds: int, checkouts: list[Path]) -> None:
         empty.mkdir()
         workspaces = {"empty": empty, f"git, {FILES:,} files": repository(Path(above, "git"), FILES)}
         for name, workspace in workspaces.items():
-            taken: dict[Path, list[float]] = {checkout: [] for checkout in checkouts}
+            turns = [(tier, checkout) for tier in TIERS for checkout in checkouts]
+            taken: dict[tuple[str, Path], list[float]] = {turn: [] for turn in turns}
             for _ in range(max(1, rounds // _CHUNK)):
-                for checkout in checkouts:
-                    taken[checkout] += ask(checkout, "seconds", str(workspace), str(min(rounds, _CHUNK)))
-            for checkout, times in taken.items():
+                for tier, checkout in turns:
+                    taken[tier, checkout] += ask(checkout, "seconds", str(workspace), str(min(rounds, _CHUNK)), tier)
+            for (tier, checkout), times in taken.items():
                 median, least = 1000 * statistics.median(times), 1000 * min(times)
-                print(f"{name:<20} {median:6.1f} ms median, {least:6.1f} ms least   {checkout}")
+                print(f"{tier:<9} {name:<20} {median:6.1f} ms median, {least:6.1f} ms least   {checkout}")
         for checkout in checkouts:
             (peak,) = ask(checkout, "peak", str(empty), "yes | head -c 1G")
             print(f"{'1 GiB of output':<20} {peak / 1024**2:6.0f} MiB at most   {checkout}")
@@ -90,7 +93,7 @@ def main(rounds: int, checkouts: list[Path]) -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["inner"]:
         if sys.argv[2] == "seconds":
-            print(*anyio.run(seconds, Path(sys.argv[3]), int(sys.argv[4])))
+            print(*anyio.run(seconds, Path(sys.argv[3]), int(sys.argv[4]), sys.argv[5]))
         else:
             print(anyio.run(peak_after, Path(sys.argv[3]), sys.argv[4]))
     else:

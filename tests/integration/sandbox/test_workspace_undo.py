@@ -102,11 +102,18 @@ async def test_ordinary_work_with_git_stays(workspace: Path, tmp_path: Path) -> 
     assert git(workspace, "log", "-1", "--format=%s %D").startswith("second HEAD -> other, tag: t, ")
 
 
+def environ(workspace: Path) -> dict[str, str]:
+    """Return an environment with a temporary folder in which no other run looks for what a killed one left."""
+    place = workspace.parent / "temporary"
+    place.mkdir(exist_ok=True)
+    return {**os.environ, "TMPDIR": str(place)}
+
+
 def killed(workspace: Path, trace: Trace, kill: Callable[[int], None]) -> None:
     """Run the attack, and kill agentctl when it is done but the command is not over."""
     command = f"{ATTACK}\ntouch ready; sleep {trace.token}"
     argv = [sys.executable, "-c", RUN, str(workspace), command, str(workspace.parent / "run")]
-    worker = subprocess.Popen(argv, cwd=REPOSITORY)
+    worker = subprocess.Popen(argv, cwd=REPOSITORY, env=environ(workspace))
     try:
         wait_until(lambda: (workspace / "ready").exists())
         kill(worker.pid)
@@ -162,7 +169,7 @@ def test_changes_are_undone_by_the_next_run_when_the_guard_was_killed_too(worksp
         "cat .envrc .git/hooks/pre-commit",
         str(workspace.parent / "next"),
     ]
-    done = subprocess.run(argv, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    done = subprocess.run(argv, cwd=REPOSITORY, env=environ(workspace), capture_output=True, text=True, check=True)
     assert (done.stdout, obeyed(workspace)) == ("mine", before)
     assert is_kept(workspace.parent / "run")
 
