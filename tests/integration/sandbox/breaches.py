@@ -112,7 +112,7 @@ def guard() -> int:
 
 def pair_that_calls() -> None:
     first, second = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    first.sendto(b"x", str(OUTSIDE / "socket"))
+    first.sendto(b"x", str(OUTSIDE / "datagrams"))
     second.close()
 
 

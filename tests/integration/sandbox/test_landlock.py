@@ -112,7 +112,10 @@ def listeners(tier: Tier, outside: Path) -> Iterator[dict[str, Any]]:
         closing(socket.socket(socket.AF_UNIX)) as abstract,
         closing(socket.create_server(("127.0.0.1", 0))) as tcp,
         closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as udp,
+        closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as datagrams,
     ):
+        datagrams.bind(str(outside / "datagrams"))
+        (outside / "datagrams").chmod(0o777)
         named.bind(str(outside / "socket"))
         (outside / "socket").chmod(0o777)
         name = f"agentctl-test-{os.getpid()}"
@@ -125,6 +128,10 @@ def listeners(tier: Tier, outside: Path) -> Iterator[dict[str, Any]]:
             ear.setblocking(False)
             with pytest.raises(BlockingIOError):
                 ear.accept()
+        for ear in (udp, datagrams):
+            ear.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                ear.recv(1)
 
 
 def break_out(tier: Tier, outside: Path, listeners: dict[str, Any], **options: Any) -> dict[str, Any]:  # noqa: ANN401
