@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -121,6 +121,9 @@ def read_past(path: Path) -> PastRun:
     run_id = path.name.removesuffix(ENDING)
     if not replay.started:
         raise UsageError(f"run {run_id} never began, so it cannot be resumed", hint="start it again: agentctl run")
+    if not any(message.role == "user" for message in replay.messages):
+        said = f"run {run_id} stopped before its first request, so there is nothing to go on with"
+        raise UsageError(said, hint="run the task again: nothing was sent")
     return replay.close(run_id, path)
 
 
@@ -239,8 +242,6 @@ class _Replay:
 
     def _forget_usage(self, attempt_id: str) -> None:
         """Learn nothing from the report of an attempt that is in doubt, as the run itself did not."""
-        from dataclasses import replace  # noqa: PLC0415 - few attempts are in doubt
-
         for place, answer in enumerate(self.answers):
             if answer.attempt_id == attempt_id:
                 bare = replace(answer.completion, usage=None)

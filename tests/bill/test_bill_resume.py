@@ -224,3 +224,13 @@ def test_a_denied_call_goes_on_once_it_is_allowed(cli: Cli, wire: OpenWire) -> N
     done = cli(server, "runs", "resume", denied.document["run_id"], "--json", "--allow", "write_file(path=.envrc)")
     assert (done.code, done.document["answer"]) == (0, "It is written."), done.err
     assert "Now allowed: write_file(path=.envrc)." in told(server)[2][-1][1]
+
+
+def test_a_run_that_died_before_its_first_request_is_run_again_instead(cli: Cli, state: Path, wire: OpenWire) -> None:
+    server = wire(WIRED.brief, rates=WIRED.rates, keys=[KEY])
+    run_id = cli(server, "run", TASK, "--json").document["run_id"]
+    path = state / "runs" / f"{run_id}.jsonl"
+    path.write_text(path.read_text().split("\n")[0] + "\n")
+    refused = cli(server, "runs", "resume", run_id)
+    assert (refused.code, len(told(server))) == (2, 2)
+    assert "nothing was sent" in refused.err
