@@ -58,6 +58,7 @@ def test_manager_loads_no_runtime_no_models_and_no_clients() -> None:
             "context.truncation",
             "core",
             "core.errors",
+            "core.impact",
             "core.messages",
             "core.text",
         ]
