@@ -25,8 +25,8 @@ FLAGS = ("--json", "--agent", "system", "--tools", "read_file,write_file", "--ma
 STEPS = (
     (Call("read_file", {"path": "a.txt"}), Call("read_file", {"path": "b.txt"})),
     (Call("write_file", {"path": "c.txt", "text": "one\n"}),),
-    (Call("write_file", {"path": "d.txt", "text": "two\n"}), Call("read_file", {"path": "c.txt"})),
-    (Call("read_file", {"path": "d.txt"}),),
+    (Call("write_file", {"path": "d.txt", "text": "two\n"}), Call("read_file", {"path": "e.txt"})),
+    (Call("read_file", {"path": "f.txt"}),),
 )
 _CLOCK = re.compile(r"It is \d{4}-\d\d-\d\d \d\d:\d\d UTC\.")
 _QUICK, _WHOLE = 6, 200
@@ -53,7 +53,7 @@ class Case:
         self.shell, self.server, self.state = shell, server, folder / "state"
         self.work = folder / "work"
         self.work.mkdir(parents=True)
-        for name in ("a.txt", "b.txt"):
+        for name in ("a.txt", "b.txt", "e.txt", "f.txt"):
             (self.work / name).write_text(f"this is {name}\n")
         own = {"AGENTCTL_STATE_DIR": str(self.state), "AGENTCTL_WORKDIR": str(self.work)}
         self.env = {**reaching(server, "openai"), **own}
