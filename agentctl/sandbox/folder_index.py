@@ -116,7 +116,12 @@ class FolderIndex:
         return self._inodes
 
     def look(self, path: str, autorun: AutorunFile) -> AutorunEntry | None:
-        """Return the entry at ``path`` now, as one that ``autorun`` describes, or None if there is none."""
+        """Return the entry at ``path`` now, as one that ``autorun`` describes, or None if there is none, or if a link
+        leads to it.
+        """
+        above = os.path.dirname(f"{self._root}/{path}")  # noqa: PTH120
+        if os.path.realpath(above) != above:
+            return None
         return _read_entry(self._root, path, autorun)
 
     def _read(self, path: str, place: str, status: os.stat_result, opened: ExitStack, *, is_autorun: bool) -> _Folder:

@@ -10,6 +10,7 @@ which makes those that are allowed.
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from functools import cache
 
@@ -190,8 +191,11 @@ def _judge_modes(code: Assembler, machine: str, *, has_truncate: bool) -> None:
             load_argument(code, flags)
             if not has_truncate:
                 code.jump(ANY_OF, _O_TRUNC, otherwise=f"{name} whole")
-                code.jump(ANY_OF, _O_ACCMODE, otherwise="forbidden")
+                code.add(AND, _O_ACCMODE)
+                for mode_of_access in (os.O_RDONLY, _O_ACCMODE):  # both bits: neither, which Landlock lets pass
+                    code.jump(EQUAL, mode_of_access, then="forbidden")
                 code.label(f"{name} whole")
+                load_argument(code, flags)
             code.jump(ANY_OF, O_CREAT_OR_TMPFILE, otherwise="allow")
         load_argument(code, mode)
         code.jump(ANY_OF, SETUID_OR_SETGID, then="forbidden", otherwise="allow")

@@ -33,7 +33,7 @@ class TooMuchToKeep(Exception):
 class Entry(NamedTuple):
     """A file, folder ("folder") or link ("link") as it is: ``stamp`` changes when it is written to or replaced.
 
-    ``copy`` is the number of its copy, ``target`` that of a link.
+    ``copy`` is the number of its copy, ``target`` that of a link, ``owner`` its user and group.
     """
 
     kind: str
@@ -42,6 +42,7 @@ class Entry(NamedTuple):
     modified_ns: int
     target: str = ""
     copy: int = 0
+    owner: tuple[int, int] = (-1, -1)
 
 
 class ProtectedFiles:
@@ -68,7 +69,8 @@ class ProtectedFiles:
         said = json.loads(Path(place, _LIST).read_bytes().decode("utf-8", "surrogateescape"))
         found = cls(said["workspace"], place, Path(said["files"]) if said["files"] else None)
         found.entries = {
-            path: Entry(kind, mode, tuple(stamp), *rest) for path, (kind, mode, stamp, *rest) in said["entries"].items()
+            path: Entry(kind, mode, tuple(stamp), modified_ns, target, copy, tuple(owner))
+            for path, (kind, mode, stamp, modified_ns, target, copy, owner) in said["entries"].items()
         }
         return found
 
@@ -130,7 +132,6 @@ class ProtectedFiles:
         """
         entry = self.entries[path]
         with open_folder(self._workspace) as root, open_parent(root, path, make=True) as (folder, name):
-            owner = os.fstat(folder)
             if entry.kind == "link":
                 os.symlink(entry.target, name, dir_fd=folder)
                 return
@@ -142,8 +143,8 @@ class ProtectedFiles:
                 handle = os.open(name, NEW, 0o600, dir_fd=folder)
                 write_all(handle, self.content(path))
             try:
-                if os.geteuid() == 0:
-                    os.fchown(handle, owner.st_uid, owner.st_gid)
+                if os.geteuid() == 0:  # not the folder's owner, who might read then what is only another user's
+                    os.fchown(handle, *entry.owner)
                 os.fchmod(handle, entry.mode | (0o700 if entry.kind == "folder" else 0))
                 if entry.kind == "file":
                     os.utime(handle, ns=(entry.modified_ns, entry.modified_ns))
@@ -202,13 +203,13 @@ class ProtectedFiles:
             except OSError:
                 continue
             stamp = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-            mode = stat.S_IMODE(status.st_mode)
+            mode, owner = stat.S_IMODE(status.st_mode), (status.st_uid, status.st_gid)
             if stat.S_ISDIR(status.st_mode):
                 # the stamp of a folder changes with each entry, and its entries are compared one by one
-                found[path] = Entry("folder", mode, (status.st_ino, 0, 0, 0), status.st_mtime_ns)
+                found[path] = Entry("folder", mode, (status.st_ino, 0, 0, 0), status.st_mtime_ns, owner=owner)
                 pending += self._inner(path, place)
             elif stat.S_ISREG(status.st_mode):
-                found[path] = Entry("file", mode, stamp, status.st_mtime_ns)
+                found[path] = Entry("file", mode, stamp, status.st_mtime_ns, owner=owner)
             elif target:
                 found[path] = Entry("link", mode, stamp, status.st_mtime_ns, target)
             if len(found) > MOST_ENTRIES:

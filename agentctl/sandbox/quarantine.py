@@ -8,6 +8,7 @@ placeholder by a lock, and the last one removes it; one that a killed run left i
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shlex
@@ -48,6 +49,7 @@ class Quarantine:
         """
         path, program = found.path, found.autorun.program
         to, from_ = self._place_for(path), f"{self._workspace}/{path}"
+        renamed = Path(f"{from_}{_SUFFIX}-{os.urandom(4).hex()}")
         try:
             with (
                 open_folder(self._workspace) as root,
@@ -60,16 +62,18 @@ class Quarantine:
                 except FileNotFoundError:
                     return None  # another run has moved it
                 except OSError:
-                    _copy(f"/proc/self/fd/{folder}/{name}", to)
-        except FileNotFoundError:
-            return None
-        except _FAILURES as error:
-            to = Path(f"{from_}{_SUFFIX}-{os.urandom(4).hex()}")
-            try:
-                os.rename(from_, to)  # noqa: PTH104
-            except OSError:
-                notes.append(f"{path} is obeyed by {program} and could not be moved: {error}")
-                return FileNotice(path, program)
+                    try:
+                        _copy(f"/proc/self/fd/{folder}/{name}", to)
+                    except _FAILURES:
+                        os.rename(name, renamed.name, src_dir_fd=folder, dst_dir_fd=folder)
+                        to = renamed
+        except (FileNotFoundError, NotADirectoryError):
+            return None  # or a link stands in its path, and what lies behind that is not in the workspace
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                return None
+            notes.append(f"{path} is obeyed by {program} and could not be moved: {error}")
+            return FileNotice(path, program)
         return FileNotice(path, program, str(to), _disarm(str(to), from_))
 
     def move_from(self, inside: str, path: str, program: str, notes: list[str]) -> FileNotice | None:
@@ -92,8 +96,24 @@ class Quarantine:
                 place.mkdir(mode=0o700, parents=True)
                 self._folder = place
         to = self._folder / (path + _SUFFIX)
-        to.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not self._make_folders(to.parent) or os.path.lexists(to):
+            self.begin()
+            return self._place_for(path)
         return to
+
+    def _make_folders(self, place: Path) -> bool:
+        """Make the folders that lead to ``place``; return False if something that was moved earlier, such as a link,
+        has the name of one of them.
+        """
+        assert self._folder is not None  # noqa: S101
+        made = self._folder
+        for part in place.relative_to(self._folder).parts:
+            made /= part
+            with suppress(FileExistsError):
+                made.mkdir(mode=0o700)
+            if not stat.S_ISDIR(made.lstat().st_mode):
+                return False
+        return True
 
 
 @contextmanager

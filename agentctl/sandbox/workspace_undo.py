@@ -20,7 +20,7 @@ from agentctl.core.results import FileNotice
 from agentctl.core.system_folders import is_beneath
 from agentctl.sandbox.folder_index import AutorunEntry, FolderIndex
 from agentctl.sandbox.git_files import GIT, may_be_kept
-from agentctl.sandbox.git_folder import OwnFolder, is_litter, remove_unheld
+from agentctl.sandbox.git_folder import OwnFolder, is_litter, open_folder, open_parent, remove_unheld
 from agentctl.sandbox.git_scratch import MOST_KEPT_BYTES, NEVER_REMOVED, join_names, unfinished_operations
 from agentctl.sandbox.import_path import child_imports
 from agentctl.sandbox.landlock_paths import temporary_above
@@ -134,8 +134,13 @@ class WorkspaceUndo:
             if moved is not None:
                 if now is not None:
                     self._quarantine.move(now, notes)
-                with suppress(OSError):
-                    os.rename(f"{self._workspace}/{moved.path}", f"{self._workspace}/{path}")  # noqa: PTH104
+                with (
+                    suppress(OSError),  # a folder around it is gone, or a link now: what is not there is put back later
+                    open_folder(self._workspace) as root,
+                    open_parent(root, moved.path) as (there, name),
+                    open_parent(root, path) as (here, former),
+                ):
+                    os.rename(name, former, src_dir_fd=there, dst_dir_fd=here)
                     notes.append(f"{path} was put back: it had been moved to {moved.path}")
 
     def _move(self, path: str, autorun: AutorunFile, notes: list[str]) -> list[FileNotice]:
@@ -206,10 +211,11 @@ def _make_way(protected: ProtectedFiles, path: str, move: Move, notes: list[str]
 def _harmless(protected: ProtectedFiles, added: list[str], changed: list[str]) -> tuple[set[str], str]:
     """Return the changes of the workspace's git folder that stay, and why none does."""
     ours = [path for path in (*added, *changed) if path.startswith(_GIT)]
-    if not ours or not os.path.isdir(f"{protected.workspace}/.git"):  # noqa: PTH112
+    git = f"{protected.workspace}/.git"
+    if not ours or os.path.islink(git) or not os.path.isdir(git):  # noqa: PTH112, PTH114
         return set(), ""
     names = [path.removeprefix(_GIT) for path in ours]
-    there = [name for name in names if os.path.lexists(f"{protected.workspace}/.git/{name}")]
+    there = [name for name in names if os.path.lexists(f"{git}/{name}")]
     if begun := unfinished_operations(names, there):
         return set(), f"a {' and a '.join(begun)} is unfinished; finish or abort it in the same command"
     kept: set[str] = set()

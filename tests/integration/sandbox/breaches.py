@@ -132,6 +132,7 @@ def attempts() -> dict[str, Callable[[], object]]:
         "write": lambda: open_and_close(file, os.O_WRONLY),
         "append": lambda: open_and_close(file, os.O_WRONLY | os.O_APPEND),
         "open to read, and cut off": lambda: open_and_close(file, os.O_RDONLY | os.O_TRUNC),
+        "open for neither, and cut off": lambda: open_and_close(file, os.O_ACCMODE | os.O_TRUNC),
         "truncate": lambda: os.truncate(file, 0),
         "make a file": lambda: (OUTSIDE / "new").touch(),
         "make a folder": lambda: (OUTSIDE / "new").mkdir(),

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from agentctl.protocols import Sandbox
+from agentctl.sandbox.protected_files import ProtectedFiles
 from agentctl.sandbox.select import open_sandbox
 from tests.integration.sandbox.conftest import REPOSITORY, Trace
 from tests.integration.sandbox.parts import wait_until
@@ -183,3 +184,56 @@ async def test_workspace_that_cannot_be_protected_is_read_only(tmp_path: Path) -
     result = await sandbox.run("echo x >hooks/pre-commit; echo x >>config; echo said", timeout=30)
     sandbox.close()
     assert (result.stdout, state_of(workspace)) == ("said\n", before)
+
+
+async def test_a_git_folder_is_not_put_back_through_a_link(workspace: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (workspace / "nested").mkdir()
+    git(workspace / "nested", "init", "-q")
+    sandbox = await opened(workspace, tmp_path / "files")
+    await sandbox.run(
+        f"mkdir other; mv nested/.git other; rmdir nested; ln -s {outside} nested; git -C other config core.pager x",
+        timeout=60,
+    )
+    sandbox.close()
+    assert list(outside.iterdir()) == []
+    assert "pager" not in (workspace / "nested/.git/config").read_text()
+
+
+async def test_a_moved_link_does_not_lead_the_next_move_outside(workspace: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    sandbox = await opened(workspace, tmp_path / "files")
+    folder = ".npmrc.moved-by-agentctl/named.d"
+    result = await sandbox.run(f"ln -s {outside} .npmrc; mkdir -p {folder}; echo x >{folder}/.env", timeout=60)
+    sandbox.close()
+    assert list(outside.iterdir()) == []
+    assert [notice.path for notice in result.notices] == [".npmrc", f"{folder}/.env"]
+    assert all(os.path.lexists(notice.moved_to or "") for notice in result.notices)
+
+
+async def test_a_file_behind_a_link_in_a_configured_path_is_not_renamed(workspace: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "monitor").write_text("theirs")
+    git(workspace, "config", "core.fsmonitor", "tools/monitor")
+    sandbox = await opened(workspace, tmp_path / "files")
+    await sandbox.run(f"ln -s {outside} tools", timeout=60)
+    sandbox.close()
+    assert [path.name for path in outside.iterdir()] == ["monitor"]
+
+
+def test_a_file_that_is_put_back_keeps_its_owner(workspace: Path, tmp_path: Path) -> None:
+    owner = 65534 if os.geteuid() == 0 else os.geteuid()
+    os.chown(workspace, owner, -1)
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    protected = ProtectedFiles(str(workspace), str(copies))
+    protected.look([".envrc", ".vscode"])
+    (workspace / ".envrc").unlink()
+    loaded = ProtectedFiles.load(str(copies))
+    assert loaded is not None
+    loaded.restore(".envrc")
+    status = (workspace / ".envrc").stat()
+    assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (os.geteuid(), os.getegid(), 0o640)
