@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -26,7 +27,7 @@ from tests.support.bill.parts import (
     priced,
     reaching,
 )
-from tests.support.command_line import Commands, Ended
+from tests.support.command_line import ROOT, Commands, Ended
 from tests.support.wire.plugin import OpenWire
 from tests.support.wire.server import WireServer
 
@@ -57,6 +58,34 @@ def test_eight_processes_at_once_stay_within_one_hours_limit(shell: Commands, st
     assert server.books.billed_nano >= HOUR * 8 // 10
     assert sum(one.document["cost"]["nano_usd"] for one in ended) == server.books.billed_nano
     assert len({attempt.run_id for attempt in book.sent}) == len({one.document["run_id"] for one in ended})
+
+
+def test_batch_of_xargs_shares_one_hours_limit(shell: Commands, state: Path, wire: OpenWire) -> None:
+    server = wire(partial(PENNY.busy, gap_s=0.01), rates=PENNY.rates, keys=[KEY])
+    words = ("run", "--json", "--max-cost-per-hour", "0.20", "--budget-wait", "2s", "--")
+    environ = os.environ | shell.environ | reaching(server, PENNY.format) | {"LLM_MODEL": PENNY.model}
+    batch = subprocess.run(
+        ["xargs", "-d", "\n", "-n", "1", "-P", "8", *shell.argv(words, None)],
+        input="".join(f"{TASK} {number}\n" for number in range(10)),
+        cwd=shell.folder,
+        env={**environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    documents, place = [], 0
+    while place < len(batch.stdout):
+        document, place = json.JSONDecoder().raw_decode(batch.stdout, place)
+        documents.append(document)
+        place += 1  # the end of its last line
+    book = book_of(state)
+    assert (batch.returncode, "Traceback" in batch.stderr) == (123, False)
+    assert sorted(document["task"] for document in documents) == [f"{TASK} {number}" for number in range(10)]
+    assert {document["exit_code"] for document in documents} <= {0, 3}
+    assert server.books.most_at_once > 1
+    assert_accounted(server.books, book)
+    assert_within(server.books, book, 200_000_000)
+    assert sum(document["cost"]["nano_usd"] for document in documents) == server.books.billed_nano
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from agentctl.cli.invocation import Form
 from agentctl.cli.streams import StdoutStream, is_ready, require_reader, write_question
 from agentctl.cli.ui.format import Paint
 from agentctl.cli.ui.lines import LineLayout, PlainScreen, ScreenLine, changed_file_lines
-from agentctl.cli.ui.summary import next_steps, round_amounts, summary_line
-from agentctl.cli.ui.terminal import can_draw, can_style, is_person_here, is_terminal, terminal_width
+from agentctl.cli.ui.summary import next_steps, round_amounts, short_id, summary_line
+from agentctl.cli.ui.terminal import can_draw, can_style, is_in_batch, is_person_here, is_terminal, terminal_width
 from agentctl.core.events import (
     AnswerStreamed,
     CallHeld,
@@ -107,6 +107,21 @@ class ReaderWatch:
                 pass
 
 
+class RunTag:
+    """The text before each line of a run at a terminal of several: ``[7f3a21] ``; empty before the run starts."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    async def observe(self, record: Record) -> None:
+        """Take the id of the run from its first record."""
+        self.text = self.text or f"[{short_id(record.run_id)}] "
+
+    def put_before(self, text: str) -> str:
+        """Return ``text`` with the tag before each line that is not empty."""
+        return "\n".join(f"{self.text}{line}" if line else line for line in text.split("\n"))
+
+
 class Presenter:
     """Print one run in the output format ``form``.
 
@@ -133,8 +148,10 @@ class Presenter:
         self._command = command
         self._secrets = secrets
         self._term, self._styles = term, styles
-        # JSON lines on the same terminal would break the drawing.
-        self._draws = not quiet and can_draw(sys.stderr, term) and not (form == "jsonl" and is_terminal(sys.stdout))
+        # JSON lines on the same terminal would break the drawing, and so would the lines of other runs.
+        self._tag = RunTag() if is_in_batch(sys.stdin, sys.stderr) else None
+        has_lines = self._tag is not None or (form == "jsonl" and is_terminal(sys.stdout))
+        self._draws = not quiet and can_draw(sys.stderr, term) and not has_lines
         self._layout = LineLayout(
             paint=paint,
             secrets=secrets,
@@ -151,7 +168,7 @@ class Presenter:
             return PlainScreen(
                 write=self._write,
                 layout=self._layout,
-                width=lambda: terminal_width(sys.stderr),
+                width=self._width,
                 verbose=self._verbose,
                 quiet=self._quiet,
             )
@@ -215,14 +232,15 @@ class Presenter:
     def observers(self) -> tuple[Observer, ...]:
         """The observers that receive the records of the run."""
         lines = (self._lines,) if self._form == "jsonl" else ()
-        return (self._screen, *lines, self._watch)
+        tag = () if self._tag is None else (self._tag,)
+        return (*tag, self._screen, *lines, self._watch)
 
     def present(self, result: RunResult) -> int:
         """Print the result of a run and return its exit code: error, what to do, answer so far, table, summary."""
         self._to_stdout(result)
         tripped = result.breaker is not None
         tabled = not self._quiet and (tripped or self._verbose)
-        width = terminal_width(sys.stderr)
+        width = self._width()
         if result.error is not None:
             self._write("\n" if tabled and self._draws else "")
             self._print_error(result)
@@ -235,10 +253,9 @@ class Presenter:
                 rows = (self._layout.whole(line),) if width is None else self._layout.rows(line, width)
                 self._write("".join(f"{row}\n" for row in rows))
             if tabled:
-                from agentctl.cli.ui.columns import page_of
                 from agentctl.cli.ui.run_table import render_run_table
 
-                table = render_run_table(result, self._screen.meter, self._paint, page=page_of(sys.stderr))
+                table = render_run_table(result, self._screen.meter, self._paint, page=self._page())
                 self._write(f"\n{table}\n\n")
             self._write(summary_line(result, self._paint, below_table=tabled and tripped, width=width) + "\n")
         sys.stderr.flush()
@@ -246,10 +263,9 @@ class Presenter:
 
     def _print_error(self, result: RunResult) -> None:
         """Print the error, or which limit tripped, and the hints; text to paste is not wrapped."""
-        from agentctl.cli.ui.columns import page_of
         from agentctl.cli.ui.run_table import describe_trip
 
-        page, breaker = page_of(sys.stderr), result.breaker
+        page, breaker = self._page(), result.breaker
         message = "" if result.error is None else result.error.message
         if breaker is not None:
             message = describe_trip(breaker, result.limits) if breaker.charge is None else round_amounts(message)
@@ -261,7 +277,7 @@ class Presenter:
     def _partial_answer(self, result: RunResult) -> str:
         """Return the answer so far; on a terminal drawn, without the words that are its last line already."""
         text = safe_text(self._clean(result.answer)).rstrip()
-        width = terminal_width(sys.stderr)
+        width = self._width()
         if width is None:
             return text
         said = "" if self._quiet else safe_text(self._clean(self._screen.meter.said)).strip()
@@ -286,6 +302,8 @@ class Presenter:
                 document = finished_line(run_document(result), seq=self._lines.last_seq, at=self._lines.last_at)
                 text = as_json(redact_document(document, self._secrets), line=True)
         aired = text and self._form == "text" and self._draws and is_terminal(sys.stdout)
+        if text and self._tag is not None and self._form == "text" and is_terminal(sys.stdout):
+            self._write("answer:\n")  # stdout has no tags
         if aired:
             self._write("\n")  # separate the answer from the lines above
         if text:
@@ -309,8 +327,19 @@ class Presenter:
     def _can_style(self, stream: TextIO) -> bool:
         return self._styles and can_style(stream, self._term)
 
+    def _width(self) -> int | None:
+        """Return the columns for a line on stderr, None if it is no terminal."""
+        width = terminal_width(sys.stderr)
+        return width if width is None or self._tag is None else max(1, width - len(self._tag.text))
+
+    def _page(self) -> Page:
+        from agentctl.cli.ui.columns import page_of
+
+        return page_of(sys.stderr)._replace(width=self._width())
+
     def _write(self, text: str) -> None:
-        sys.stderr.write(self._clean(text))
+        text = self._clean(text)
+        sys.stderr.write(text if self._tag is None else self._tag.put_before(text))
         sys.stderr.flush()
 
     def _tell_unmasked(self, text: str) -> None:

@@ -45,6 +45,19 @@ def is_terminal(stream: TextIO) -> bool:
         return False
 
 
+def is_in_batch(stdin: TextIO, stderr: TextIO) -> bool:
+    """Return whether other runs may write to the same terminal: stderr is one, and stdin is the null device.
+
+    ``xargs`` and the background jobs of a script give each command the null device as stdin.
+    """
+    if not is_terminal(stderr):
+        return False
+    try:
+        return os.fstat(stdin.fileno()).st_rdev == os.stat(os.devnull).st_rdev  # noqa: PTH116 - quick
+    except (OSError, ValueError):  # closed, or in memory
+        return False
+
+
 def terminal_width(stream: TextIO) -> int | None:
     """Return the width of the terminal in columns, None if ``stream`` is not a terminal or its width is unknown.
 

@@ -37,6 +37,7 @@ def playing(story: str) -> Callable[..., Orchestrator]:
         labels: Mapping[str, str],
         approver: Approver | None = None,
         warn: Callable[[str], None],
+        flags: Mapping[str, object] | None = None,
     ) -> Orchestrator:
         plan = plan_of(loaded, choice, labels=labels)
         run_id = os.urandom(6).hex()
@@ -57,6 +58,7 @@ def playing(story: str) -> Callable[..., Orchestrator]:
             new_id=lambda: run_id,
             approver=approver,
             closing=(ledger.aclose, journal.aclose),
+            flags=flags or {},
         )
 
     return parts
