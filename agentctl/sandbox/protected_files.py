@@ -31,9 +31,10 @@ class TooMuchToKeep(Exception):
 
 
 class Entry(NamedTuple):
-    """A file, folder ("folder") or link ("link") as it is: ``stamp`` changes when it is written to or replaced.
+    """A file, folder ("folder"), link ("link") or named pipe ("pipe", which is not put back) as it is.
 
-    ``copy`` is the number of its copy, ``target`` that of a link, ``owner`` its user and group.
+    ``stamp`` changes when it is written to or replaced. ``copy`` is the number of its copy, ``target`` that of a link,
+    ``owner`` its user and group.
     """
 
     kind: str
@@ -114,8 +115,15 @@ class ProtectedFiles:
             with suppress(OSError):  # one that may not be read hides what is in it
                 self.restore_folder(path)
         now = self._scan(path for path in self.entries if not self._is_inside(path))
-        added = [path for path in now if path not in self.entries]
-        changed = [path for path, entry in self.entries.items() if not self._is_same(path, entry, now.get(path))]
+        pipes = {path for path, entry in self.entries.items() if entry.kind == "pipe"}
+        added = [
+            path for path, entry in now.items() if path not in self.entries or (path in pipes and entry.kind != "pipe")
+        ]
+        changed = [
+            path
+            for path, entry in self.entries.items()
+            if path not in pipes and not self._is_same(path, entry, now.get(path))
+        ]
         return sorted(added), sorted(changed)
 
     def content(self, path: str) -> bytes:
@@ -212,6 +220,8 @@ class ProtectedFiles:
                 found[path] = Entry("file", mode, stamp, status.st_mtime_ns, owner=owner)
             elif target:
                 found[path] = Entry("link", mode, stamp, status.st_mtime_ns, target)
+            elif stat.S_ISFIFO(status.st_mode):  # the only other kind that a command can make
+                found[path] = Entry("pipe", mode, stamp, status.st_mtime_ns)
             if len(found) > MOST_ENTRIES:
                 raise TooMuchToKeep(f"they are more than {MOST_ENTRIES:,}")
         return found

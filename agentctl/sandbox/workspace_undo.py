@@ -226,10 +226,10 @@ def _harmless(protected: ProtectedFiles, added: list[str], changed: list[str]) -
         if not os.path.lexists(place):
             is_state = name.startswith(("refs/", "logs/", "sharedindex.")) or may_be_kept(name, b"")
             is_kept = is_state and name not in NEVER_REMOVED
-        elif os.path.islink(place):  # noqa: PTH114
-            is_kept = False
-        elif os.path.isdir(place):  # noqa: PTH112
+        elif os.path.isdir(place) and not os.path.islink(place):  # noqa: PTH112, PTH114
             is_kept = name.split("/")[0] in ("refs", "logs")
+        elif os.path.islink(place) or not os.path.isfile(place):  # noqa: PTH113, PTH114
+            is_kept = False
         else:
             is_kept = os.path.getsize(place) <= MOST_KEPT_BYTES and may_be_kept(name, _read(place))  # noqa: PTH202
         if is_kept:

@@ -237,3 +237,13 @@ def test_a_file_that_is_put_back_keeps_its_owner(workspace: Path, tmp_path: Path
     loaded.restore(".envrc")
     status = (workspace / ".envrc").stat()
     assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (os.geteuid(), os.getegid(), 0o640)
+
+
+async def test_no_pipe_stays_where_git_would_wait_for_it(workspace: Path, tmp_path: Path) -> None:
+    sandbox = await opened(workspace, tmp_path / "files")
+    await sandbox.run(
+        "cd .git && rm -f COMMIT_EDITMSG && mkfifo commondir COMMIT_EDITMSG logs/pipe .hidden", timeout=60
+    )
+    sandbox.close()
+    assert [path for path in (workspace / ".git").rglob("*") if path.is_fifo()] == []
+    assert git(workspace, "log", "--format=%s") == "first\n"
