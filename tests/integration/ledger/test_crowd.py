@@ -56,7 +56,18 @@ def test_a_process_of_the_crowd_loads_only_the_ledger_and_what_it_stands_on() ->
     line = "import sys, tests.support.ledger.crowd; print(*(n for n in sys.modules if n.startswith('agentctl.')))"
     said = subprocess.run([sys.executable, "-c", line], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     loaded = {name.removeprefix("agentctl.") for name in said.split()}
-    core = {"errors", "files", "late_modules", "limits", "messages", "pricing", "results", "substitutes", "text"}
+    core = {
+        "errors",
+        "files",
+        "impact",
+        "late_modules",
+        "limits",
+        "messages",
+        "pricing",
+        "results",
+        "substitutes",
+        "text",
+    }
     budget = {"breaker", "conclusions", "rules"}
     below = {"core", "budget", *(f"core.{name}" for name in core), *(f"budget.{name}" for name in budget)}
     assert {name for name in loaded if name.partition(".")[0] != "ledger"} == below
