@@ -59,7 +59,7 @@ class PastRun:
     ``status`` is None if its process died. ``messages`` are the conversation after ``turns`` complete turns;
     ``answers`` were received after them, and the tool calls of the last one are in ``calls``, by id. ``history`` are
     the complete turns with tool calls. ``redacted`` messages are not as the model had them. ``replaced``: a fallback
-    took over. ``flags`` and ``digests`` are those of its last part.
+    or another provider took over. ``flags`` and ``digests`` are those of its last part. ``words`` are yet to be said.
     """
 
     run_id: str
@@ -79,6 +79,8 @@ class PastRun:
     redacted: int = 0
     replaced: bool = False
     changed_files: tuple[FileNotice, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    words: str = ""
 
     def text(self, name: str) -> str:
         """Return a text of the record of its start, "" if there is none."""
@@ -159,7 +161,8 @@ class _Replay:
     """The state of a run while its records are read, in order."""
 
     started: Fields = field(default_factory=dict)
-    own: Fields = field(default_factory=dict)
+    labels: Fields | None = None
+    words: str = ""
     seq: int = 0
     status: str | None = None
     result: Fields = field(default_factory=dict)
@@ -183,7 +186,7 @@ class _Replay:
         self.seq = max(_int(record.get("seq")), 0)
         match record.get("event"):
             case "run_started":
-                self.started = record
+                self.started, self.labels = record, self.labels or _fields(record.get("labels") or {})
                 self._begin_part(record)
             case "run_resumed":
                 del self.messages[_int(record["kept"]) :]
@@ -193,8 +196,10 @@ class _Replay:
                 if self.used and not self.answers:
                     self.answers, self.used = self.used, []
                 self.status, self.result = None, {}
-                chosen = {name: record[name] for name in ("provider", "model") if name in record}
-                self.started = {**self.started, **chosen}
+                chosen = {name: record[name] for name in ("provider", "model", "agent") if name in record}
+                self.replaced = self.replaced or chosen.get("provider") != self.started.get("provider")
+                self.started, said = {**self.started, **chosen}, str(record.get("words") or "")
+                self.words = f"{self.words}\n\n{said}".strip()
                 self._begin_part(record)
             case "turn_started":
                 if _int(record["turn"]) != self.turn:
@@ -229,13 +234,10 @@ class _Replay:
                 pass
 
     def _begin_part(self, record: Fields) -> None:
-        self.flags, self.digests = (
-            _fields(record.get("flags") or {}),
-            cast("Mapping[str, str]", _fields(record.get("digests") or {})),
-        )
-        for use in _list(record.get("limits")):
-            ceiling = _fields(use).get("ceiling")
-            self.limits[str(_fields(use)["name"])] = ceiling if isinstance(ceiling, int) else None
+        self.flags = _fields(record.get("flags") or {})
+        self.digests = cast("Mapping[str, str]", _fields(record.get("digests") or {}))
+        for use in map(_fields, _list(record.get("limits"))):
+            self.limits[str(use["name"])] = found if isinstance(found := use.get("ceiling"), int) else None
 
     def _begin_turn(self, turn: int) -> None:
         self.turn, self.answers, self.used, self.assistant = turn, [], [], None
@@ -250,6 +252,7 @@ class _Replay:
     def _add_message(self, message: Message) -> None:
         if message.role == "assistant":
             self.assistant, self.used, self.answers = len(self.messages), self.answers, []
+        self.words = "" if message.role == "user" else self.words
         self.messages.append(message)
         if (place := self.assistant) is None or message.role != "tool":
             return
@@ -293,6 +296,8 @@ class _Replay:
             redacted=self.redacted,
             replaced=self.replaced,
             changed_files=tuple(self.changed_files),
+            labels=cast("Mapping[str, str]", self.labels or {}),
+            words=self.words,
         )
 
     def _is_open(self, place: int) -> bool:
@@ -369,13 +374,9 @@ def _thoughts(value: object) -> tuple[Thought, ...]:
 
 
 def _notice(fields: Fields) -> FileNotice:
-    moved, restore = fields.get("moved_to"), fields.get("restore_command")
-    return FileNotice(
-        str(fields["path"]),
-        str(fields["obeyed_by"]),
-        None if moved is None else str(moved),
-        None if restore is None else str(restore),
-    )
+    found = (fields.get(name) for name in ("moved_to", "restore_command"))
+    moved, restore = (None if value is None else str(value) for value in found)
+    return FileNotice(str(fields["path"]), str(fields["obeyed_by"]), moved, restore)
 
 
 def _error(value: object) -> ErrorInfo | None:

@@ -82,6 +82,7 @@ def insert(tx: Transaction, run: NewRun, limits: CostLimit) -> None:
 
 
 _PARENT_OF = "SELECT parent_id, opened_by, closed_us IS NOT NULL FROM scopes WHERE id = ? AND kind = 'run'"
+_UNPRICED = "SELECT 1 FROM attempts WHERE run_id = ? AND phase IN ('settled', 'doubt') AND nano IS NULL LIMIT 1"
 _PAST = """
 SELECT phase, nano, input_tokens, output_tokens, cached_input_tokens, cache_write_tokens, reasoning_tokens,
     coalesce(answered_model, model)
@@ -113,6 +114,11 @@ def reopen(tx: Transaction, run: NewRun, limits: CostLimit, is_gone: IsGone) -> 
         found = tx.db.execute("SELECT pid, host FROM owners WHERE id = ?", (owner_id,)).fetchone()
         where = "another process" if found is None else f"process {found[0]} on {found[1]}"
         return UsageError(f"run {run.id} is still running, in {where}", hint="wait until it has ended")
+    if limits.max_cost_per_task is not None and tx.db.execute(_UNPRICED, (run.id,)).fetchone():
+        return UnknownPrice(
+            f"run {run.id} has made calls whose price is unknown, so no dollar limit can be a total of it",
+            hint=f"add --max-cost none, or go on in a run of its own: agentctl runs resume {run.id} --fork",
+        )
     tx.db.execute(
         "UPDATE scopes SET limit_nano = ?, limit_tokens = ?, limits = ?, capability_hash = ?, opened_by = ?,"
         " closed_us = NULL, status = NULL WHERE id = ?",

@@ -82,14 +82,16 @@ class Loop:
         self._words = self._found = self._later = ""
         self._troubles = Troubles()
 
-    async def run(self, system: str, task: str, behind: str = "", past: PastRun | None = None) -> LoopOutcome:
+    async def run(
+        self, system: str, task: str, behind: str = "", past: PastRun | None = None, *, forgives: bool = False
+    ) -> LoopOutcome:
         """Work on ``task`` until there is an answer or an error, and return it as an outcome.
 
         ``behind`` is what the model reads after the task and its data. With ``past``, go on from there instead, with
-        ``task`` as what the user says next ("": nothing).
+        ``task`` as what is said next ("": nothing); ``forgives``: a denial before it is no error of the run any more.
         """
         try:
-            await (self._converse(system, task, behind) if past is None else self._go_on(past, task, behind))
+            await (self._converse(system, task, behind) if past is None else self._go_on(past, task, behind, forgives))
         except AgentctlError as error:
             try:
                 await self._close(error)
@@ -147,7 +149,7 @@ class Loop:
         await self._conversation.add(Message("user", task + data + behind))
         await self._take_turns()
 
-    async def _go_on(self, past: PastRun, words: str, behind: str) -> None:
+    async def _go_on(self, past: PastRun, words: str, behind: str, forgives: bool) -> None:
         """Go on from the last complete step of an earlier part; the user's words follow the results of that turn."""
         self._turn = past.turns
         self._call_ids |= {call.id for turn in past.history for call in turn.calls}
@@ -159,6 +161,8 @@ class Loop:
         if said and answer is not None and answer.tool_calls:
             self._later = said
         elif said:
+            if forgives:
+                self._troubles.forgive()
             if answer is not None:
                 await self._conversation.add(answer.as_message())
                 self._turn += 1

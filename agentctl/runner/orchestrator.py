@@ -235,7 +235,7 @@ class Orchestrator:
         if facts.metered:
             from agentctl.runner.opening import circumstances  # noqa: PLC0415 - not for builtin
 
-            said = run.task if self._resumption is None else self._resumption.words
+            said = run.task if self._resumption is None else self._resumption.said
             behind = circumstances(agent, plan, said, run.started_at, tools=run_tools.toolbox.names) if said else ""
         if (resumed := self._resumption) is not None:
             dispatch.restore(resumed.past)
@@ -243,7 +243,8 @@ class Orchestrator:
             conversation.restore(
                 resumed.past, usage.cached_input_tokens + usage.cache_write_tokens, ids=self._other_ids(resumed.past)
             )
-            return (await run.loop.run("", resumed.next_words, behind, resumed.past)).error
+            words, forgives = resumed.next_words, bool(resumed.said)
+            return (await run.loop.run("", words, behind, resumed.past, forgives=forgives)).error
         return (await run.loop.run(agent.instructions, run.task, behind)).error
 
     def _other_ids(self, past: PastRun) -> IdForm | None:
@@ -282,7 +283,7 @@ class Orchestrator:
                 parent=plan.parent,
                 capability=self._capability,
             )
-        run.opened = True
+        run.opened, run.spent = True, spent
         run.limits = await self._measure_limits(run)
         for event in start_events(
             run,
@@ -368,7 +369,7 @@ class Orchestrator:
                     breaker=breaker,
                     unreported=unreported,
                     at=self._now(),
-                    resumed_from=None if self._resumption is None else self._resumption.past.run_id,
+                    resumed=self._resumption,
                 )
             )
             self._stop, self._scope = None, None

@@ -33,7 +33,7 @@ class Resumption(NamedTuple):
 
     ``words`` are what the user says next, "" if nothing. ``is_fork``: in a new run with limits of its own.
     ``accepts``: changes since the start are accepted, by a flag or because a person reads of them. ``allowed`` are the
-    rules given now. ``raised`` are the limits of the run that the user sets now. ``flags`` are kept for a next time.
+    rules given now, ``given`` the names of all settings that flags set now. ``flags`` are kept for a next time.
     """
 
     past: PastRun
@@ -41,7 +41,7 @@ class Resumption(NamedTuple):
     is_fork: bool = False
     accepts: bool = False
     allowed: tuple[str, ...] = ()
-    raised: frozenset[str] = frozenset()
+    given: frozenset[str] = frozenset()
     flags: Mapping[str, object] = MappingProxyType({})
 
     def plan(self, plan: Plan) -> Plan:
@@ -49,19 +49,23 @@ class Resumption(NamedTuple):
 
         A fork keeps no limit.
         """
-        past = self.past
-        kept = plan._replace(
-            agent=past.text("agent") or plan.agent,
-            agent_chosen_by=past.text("agent_chosen_by") or plan.agent_chosen_by,
-            provider_chosen_by=past.text("provider_chosen_by") or plan.provider_chosen_by,
-        )
-        return kept if self.is_fork else kept._replace(limits=self._limits(plan.limits))
+        past, kept = self.past, plan
+        if "agent" not in self.given:
+            kept = kept._replace(
+                agent=past.text("agent") or plan.agent,
+                agent_chosen_by=past.text("agent_chosen_by") or plan.agent_chosen_by,
+            )
+        if not self.given & {"llm_provider", "llm_model"}:
+            kept = kept._replace(provider_chosen_by=past.text("provider_chosen_by") or plan.provider_chosen_by)
+        if self.is_fork:
+            return kept._replace(labels={**past.labels, **plan.labels})
+        return kept._replace(labels=past.labels, limits=self._limits(plan.limits))
 
     def _limits(self, limits: CostLimit) -> CostLimit:
         changes: dict[str, object] = {}
         for name in _TASK_LIMITS:
             before, now = self.past.limits.get(name), getattr(limits, name)
-            if name in self.raised or before is None:
+            if name in self.given or before is None:
                 continue
             old = to_usd(before) if name == "max_cost_per_task" else before
             changes[name] = old if now is None else min(old, now)
@@ -79,7 +83,7 @@ class Resumption(NamedTuple):
                 f"run {run_id} used no model, so there is no conversation to go on with",
                 hint="run the task again: it costs nothing",
             )
-        if past.ended_well and not self.words:
+        if past.ended_well and not self.said:
             raise UsageError(
                 f"run {run_id} has ended well, and there are no new words for it",
                 hint=f'agentctl runs resume {run_id} "And now?"',
@@ -91,11 +95,16 @@ class Resumption(NamedTuple):
             )
 
     @property
+    def said(self) -> str:
+        """What the user says next, behind words that an earlier part did not come to say; "" if nothing."""
+        return f"{self.past.words}\n\n{self.words}".strip()
+
+    @property
     def next_words(self) -> str:
         """What the model is told next: the user's words, or that it is to go on, if it would otherwise have none."""
         past = self.past
-        if self.words or past.answers:
-            return self.words
+        if self.said or past.answers:
+            return self.said
         if past.is_denied and self.allowed:
             return f"Now allowed: {', '.join(self.allowed)}. {_GO_ON}"
         return _GO_ON if past.is_denied or past.awaits_words else ""

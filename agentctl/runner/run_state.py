@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from agentctl.budget.rules import PastSpending
 from agentctl.core.errors import AgentctlError
 from agentctl.core.events import Event, Noted, RunResumed, RunStarted
-from agentctl.core.messages import Usage
 from agentctl.core.results import BreakerInfo, FileNotice, LimitUse, RunResult
 from agentctl.journal.recorder import Recorder, describe_error
 from agentctl.permissions.admission import ActionDeferred
@@ -37,6 +37,7 @@ class RunState:
     limits: tuple[LimitUse, ...]
     agent: str = ""
     opened: bool = False
+    spent: PastSpending = field(default_factory=PastSpending)
     run_tools: RunTools | None = None
     calls: ModelCalls | None = None
     loop: Loop | None = None
@@ -109,11 +110,12 @@ def make_result(
     breaker: BreakerInfo | None,
     unreported: Sequence[FileNotice],
     at: datetime,
-    resumed_from: str | None = None,
+    resumed: Resumption | None = None,
 ) -> RunResult:
     """Return the result of a run that ended ``at``, with ``error`` or well."""
-    facts, calls = provider.facts, run.calls
-    nowhere = LoopOutcome(error.status if error else "done", "", error is None, 0, error, (), ())
+    facts, calls, past = provider.facts, run.calls, None if resumed is None else resumed.past
+    turns = past.turns if past else 0
+    nowhere = LoopOutcome(error.status if error else "done", "", error is None, turns, error, (), ())
     outcome = run.loop.outcome(error) if run.loop else nowhere
     return RunResult(
         run_id=run.recorder.run_id,
@@ -125,19 +127,19 @@ def make_result(
         provider=facts.provider,
         provider_chosen_by=plan.provider_chosen_by,
         model=facts.model,
-        models=calls.models if calls else (),
+        models=calls.models if calls else run.spent.models,
         turns=outcome.turns,
         started_at=run.started_at,
         finished_at=at,
         duration_s=max(0.0, (at - run.started_at).total_seconds()),
-        usage=calls.usage if calls else Usage(),
-        cost_nano=calls.cost_nano if calls else 0,
-        in_doubt_nano=calls.in_doubt_nano if calls else 0,
+        usage=calls.usage if calls else run.spent.usage,
+        cost_nano=calls.cost_nano if calls else run.spent.cost_nano,
+        in_doubt_nano=calls.in_doubt_nano if calls else run.spent.in_doubt_nano,
         price_source=facts.price.source if facts.price else "unknown",
         limits=run.limits,
         metered=facts.metered,
         labels=plan.labels,
-        resumed_from=resumed_from,
+        resumed_from=past.run_id if past else None,
         breaker=breaker,
         tools=outcome.tools,
         denied=outcome.denied,

@@ -11,6 +11,7 @@ import pytest
 
 from agentctl.cli.app import main
 from agentctl.journal.lock import lock_journal
+from agentctl.journal.replay import read_past
 from tests.support.bill.book import book_of
 from tests.support.bill.parts import (
     FOUR_CENTS,
@@ -234,3 +235,94 @@ def test_a_run_that_died_before_its_first_request_is_run_again_instead(cli: Cli,
     refused = cli(server, "runs", "resume", run_id)
     assert (refused.code, len(told(server))) == (2, 2)
     assert "nothing was sent" in refused.err
+
+
+def cut(state: Path, run_id: str, *, last: str) -> None:
+    """Leave of a journal what a process that was killed behind its last record ``last`` left."""
+    path = state / "runs" / f"{run_id}.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    end = max(place for place, line in enumerate(lines) if json.loads(line)["event"] == last)
+    path.write_text("".join(lines[: end + 1]))
+
+
+def test_words_for_a_deferred_run_wait_until_its_call_has_run(cli: Cli, wire: OpenWire) -> None:
+    server = wire(writes, rates=WIRED.rates, keys=[KEY])
+    words = ("--agent", "system", "--tools", "write_file,read_file", "--approve", "defer")
+    run_id = cli(server, "run", "Write .envrc", "--json", *words).document["run_id"]
+    assert cli(server, "runs", "resume", run_id, "Mind the port.", "--json").code == 5
+    cli(server, "runs", "resume", run_id, "--json", "--allow", "write_file(path=.envrc)")
+    assert [role for role, _ in told(server)[1]] == ["system", "user", "assistant", "tool", "user"]
+    assert told(server)[1][-1][1].startswith("Mind the port.")
+
+
+def test_words_of_a_part_that_was_killed_before_it_sent_them_are_said(cli: Cli, state: Path, wire: OpenWire) -> None:
+    server = wire(WIRED.brief, rates=WIRED.rates, keys=[KEY])
+    run_id = cli(server, "run", TASK, "--json").document["run_id"]
+    cli(server, "runs", "resume", run_id, "And since when?", "--json")
+    cut(state, run_id, last="run_resumed")
+    again = cli(server, "runs", "resume", run_id, "--json")
+    assert again.code == 0, again.err
+    assert told(server)[-1][-1][1].startswith("And since when?")
+
+
+def test_labels_are_those_of_the_whole_run(cli: Cli, wire: OpenWire) -> None:
+    server = wire(looks(3), rates=WIRED.rates, keys=[KEY])
+    run_id = cli(server, "run", TASK, "--json", "--max-cost", "0.11", "--label", "team=ops").document["run_id"]
+    again = cli(server, "runs", "resume", run_id, "--json", "--max-cost", "0.60")
+    assert again.document["labels"].get("team") == "ops"
+
+
+def test_a_part_that_fails_before_its_first_call_keeps_what_was_spent(
+    cli: Cli, state: Path, wire: OpenWire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = wire(looks(3), rates=WIRED.rates, keys=[KEY])
+    tripped = cli(server, "run", TASK, "--json", "--max-cost", "0.11").document
+
+    def fails(*_: object) -> None:
+        raise OSError("no")
+
+    monkeypatch.setattr("agentctl.runner.plan.Plan.window_note", fails)
+    again = cli(server, "runs", "resume", tripped["run_id"], "--json", "--max-cost", "0.60")
+    assert again.code == 70
+    assert again.document["cost"]["nano_usd"] == tripped["cost"]["nano_usd"] > 0
+    assert again.document["usage"] == tripped["usage"]
+    assert again.document["turns"] == 2, "those that are complete"
+
+
+def test_an_agent_given_now_replaces_the_earlier_one(cli: Cli, wire: OpenWire) -> None:
+    server = wire(WIRED.brief, rates=WIRED.rates, keys=[KEY])
+    run_id = cli(server, "run", TASK, "--json", "--agent", "system").document["run_id"]
+    more = cli(server, "run", "--resume", run_id, "--agent", "docker", "--json", "--accept-changes", "And now?")
+    assert more.document["agent"] == "docker", more.err
+    more = cli(server, "run", "--resume", run_id, "--json", "And now?")
+    assert more.document["agent"] == "docker", more.err
+
+
+def test_an_answer_to_new_words_after_a_denial_ends_well(cli: Cli, wire: OpenWire) -> None:
+    server = wire(writes, rates=WIRED.rates, keys=[KEY])
+    words = ("--agent", "system", "--tools", "write_file,read_file")
+    run_id = cli(server, "run", "Write .envrc", "--json", *words).document["run_id"]
+    server.play([WIRED.answer("It would hold x=1.")])
+    more = cli(server, "runs", "resume", run_id, "--json", "Never mind. What would it hold?")
+    assert (more.code, more.document["answer"]) == (0, "It would hold x=1."), more.err
+
+
+def test_messages_of_another_provider_stay_those_of_another(cli: Cli, state: Path, wire: OpenWire) -> None:
+    first, other = wire(looks(3), rates=WIRED.rates, keys=[KEY]), PAID["anthropic"]
+    run_id = cli(first, "run", TASK, "--json", "--max-cost", "0.11").document["run_id"]
+    second = wire(lambda _: other.answer("Half."), rates=other.rates, keys=[KEY])
+    words = (
+        "run",
+        "--resume",
+        run_id,
+        "--json",
+        "--max-cost",
+        "2",
+        "--accept-changes",
+        "-m",
+        f"anthropic/{other.model}",
+    )
+    more = cli(second, *words, paid=other)
+    assert more.code == 0, more.err
+    assert more.document["provider_chosen_by"] != "default"
+    assert read_past(state / "runs" / f"{run_id}.jsonl").replaced, "so a third part changes them, too"

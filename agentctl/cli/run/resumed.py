@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from agentctl.settings import Loaded
 
 _ADDED = ("allow", "deny")  # lists that grow; any other flag given now replaces an earlier one
-_TASK_LIMITS = frozenset({"max_cost_per_task", "max_tokens_per_task"})
 
 
 class ResumeRequest(NamedTuple):
@@ -64,7 +63,7 @@ class OpenedRun:
             is_fork=self._request.is_fork,
             accepts=self._request.accepts or is_person_here(sys.stdin, sys.stderr),
             allowed=tuple(map(str, allowed)) if isinstance(allowed, (list, tuple)) else (),
-            raised=_TASK_LIMITS.intersection(self._given),
+            given=frozenset(self._given),
         )
         resumption.refuse_pointless(loaded.settings.max_turns)
         return resumption

@@ -82,6 +82,10 @@ def _resume(call: Invocation, request: RunRequest, known: _Beginning) -> int:
         raise UsageError(
             f"{flag} cannot be combined with a run that goes on", hint="give its words on the command line"
         )
+    if request.labels and not (request.resume and request.resume.is_fork):
+        raise UsageError(
+            "--label cannot be combined with a run that goes on", hint="it keeps its labels, or add --fork"
+        )
     if not words and data not in (None, "none"):
         raise UsageError("--input needs words for the run that goes on", hint="say what the data is for")
     opened = OpenedRun(request.resume or ResumeRequest(), words, request.flags)

@@ -126,6 +126,16 @@ def test_model_without_price_or_bound_is_refused_under_a_dollar_limit_further_up
     held(limited, "2", "limited", 10, facts=replace(FACTS, price=None))
 
 
+def test_a_dollar_limit_is_no_total_of_calls_at_an_unknown_price(owner: Open, path: Path) -> None:
+    begin(owner("a"), "a")
+    held(owner("a"), "1", "a", 100, facts=replace(FACTS, price=None))
+    assert owner("a").mark_sent("1")
+    dies(owner("a"), path, "a")
+    with pytest.raises(UnknownPrice, match="whose price is unknown"):
+        owner("b").reopen_run("a", dollars("1"))
+    assert owner("b").reopen_run("a", NO_LIMITS).in_doubt_nano is None
+
+
 # --- who may be opened below whom -----------------------------------------------------------------------------------
 
 
