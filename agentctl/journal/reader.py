@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from agentctl.core.errors import StateError, UsageError
@@ -36,6 +37,7 @@ class RunSummary(NamedTuple):
     cost_nano: int | None = None
     turns: int | None = None
     duration_s: float | None = None
+    labels: Mapping[str, str] = MappingProxyType({})
 
 
 def list_runs(folder: Path, *, prefix: str = "", most: int | None = None) -> list[RunSummary]:
@@ -215,6 +217,7 @@ def _make_summary(run_id: str, status: str, first: Mapping[str, object], result:
         return str(result.get(name, first.get(name)) or "")
 
     cost, turns, duration = result.get("cost_nano"), result.get("turns"), result.get("duration_s")
+    labels = result.get("labels", first.get("labels"))
     started = None
     with suppress(ValueError):
         started = datetime.fromisoformat(str(first.get("at")))
@@ -229,6 +232,7 @@ def _make_summary(run_id: str, status: str, first: Mapping[str, object], result:
         cost_nano=cost if isinstance(cost, int) else None,
         turns=turns if isinstance(turns, int) else None,
         duration_s=float(duration) if isinstance(duration, (int, float)) else None,
+        labels={str(name): str(value) for name, value in labels.items()} if isinstance(labels, dict) else {},
     )
 
 

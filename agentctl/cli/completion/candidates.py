@@ -150,6 +150,21 @@ def _run_ids(_params: dict[str, Any], begun: str) -> Iterator[Word]:
         yield run.run_id, f"{run.status}: {task[:60]}" if task else run.status
 
 
+def _run_statuses(_params: dict[str, Any], _begun: str) -> Iterator[Word]:
+    from agentctl.cli.runs.run_filter import STATUSES
+
+    yield from ((name, "") for name in STATUSES)
+
+
+def _run_labels(_params: dict[str, Any], _begun: str) -> Iterator[Word]:
+    from agentctl.cli.runs.run_filter import labels_of
+    from agentctl.core.text import safe_text
+    from agentctl.journal.reader import list_runs
+
+    for pair, task in labels_of(list_runs(_settings().runs_dir, most=_MOST_RUNS)).items():
+        yield safe_text(pair), safe_text(" ".join(task.split()))[:60]
+
+
 def _setting_names(_params: dict[str, Any], _begun: str) -> Iterator[Word]:
     from agentctl.settings import TOML_FIELDS
     from agentctl.settings.names import DECLARED
@@ -197,7 +212,7 @@ _KINDS = {
     **dict.fromkeys(("--workdir", "trust DIR"), FOLDERS),
 }
 #: Flags whose value is a list with commas.
-_LISTS = ("--tools", "--by", "--fallbacks")
+_LISTS = ("--tools", "--by", "--fallbacks", "--status")
 #: Flags, and arguments with their command, whose values are known.
 _FINDERS: dict[str, Callable[[dict[str, Any], str], Iterable[Word]]] = {
     **dict.fromkeys(("--provider", "providers test NAME"), _providers),
@@ -207,7 +222,9 @@ _FINDERS: dict[str, Callable[[dict[str, Any], str], Iterable[Word]]] = {
     **dict.fromkeys(("--agent", "agents show NAME"), _agents),
     **dict.fromkeys(("--tools", "--allow", "--deny", "tools show NAME", "policy check CALL"), _tools),
     "--by": _groups,
-    **dict.fromkeys(("--run", "runs show ID"), _run_ids),
+    **dict.fromkeys(("--run", "runs show ID", "runs resume ID", "runs export ID"), _run_ids),
+    "--status": _run_statuses,
+    "--label": _run_labels,
     **dict.fromkeys(("config get NAME", "config set NAME"), _setting_names),
     "config set VALUE": _setting_values,
     "help TOPIC": _topics,

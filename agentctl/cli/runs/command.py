@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from agentctl.cli.options import OUTPUT, Json, Output, output_form, wants_json
+from agentctl.cli.options import OUTPUT, Json, Labels, Output, output_form, wants_json
 from agentctl.cli.runs.export.command import export
 from agentctl.cli.runs.resume import resume
+from agentctl.cli.runs.run_filter import Agent, StartedSince, Status, select
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +28,10 @@ ShowForm = Literal["text", "json", "jsonl"]
 
 
 def list_(
+    status: Status = None,
+    since: StartedSince = None,
+    agent: Agent = None,
+    label: Labels = None,
     limit: Annotated[
         int | None,
         typer.Option(
@@ -43,13 +48,16 @@ def list_(
 
     Examples:
         agentctl runs list
-        agentctl runs list --limit 0 --json
+        agentctl runs list --status budget,unfinished --since 7d
+        agentctl runs list --label team=web --limit 0 --json
     """
     from agentctl.cli.error_output import report_settings
     from agentctl.journal.reader import list_runs
 
     as_json = wants_json(output, json=json)
-    runs = list_runs(report_settings().settings.runs_dir)
+    wanted = select(status=status, since=since, agent=agent, label=label)
+    found = list_runs(report_settings().settings.runs_dir)
+    runs = [run for run in found if wanted.matches(run)]
     most = (0 if as_json else 20) if limit is None else limit
     shown = runs[:most] if most else runs
     if as_json:
@@ -62,7 +70,8 @@ def list_(
         return
     from agentctl.cli.ui.columns import stdout_page
 
-    print(_table(shown, stdout_page()) if shown else "no runs yet")
+    nothing = "no run matches" if found else "no runs yet"
+    print(_table(shown, stdout_page()) if shown else nothing)
     if len(shown) < len(runs):
         import sys
 
@@ -246,6 +255,7 @@ def _document(run: RunSummary) -> Document:
         "turns": run.turns,
         "cost": {"usd": usd(run.cost_nano), "nano_usd": run.cost_nano},
         "duration_s": run.duration_s,
+        "labels": dict(run.labels),
     }
 
 

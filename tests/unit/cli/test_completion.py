@@ -57,6 +57,8 @@ def words(ended: Ended) -> list[str]:
         ("agentctl costs --by model,d", ["model,day"]),
         ("agentctl costs --by mo", ["model"]),
         ("agentctl ledger reprice --by pro", ["provider"]),
+        ("agentctl runs list --status bud", ["budget"]),
+        ("agentctl runs list --status done,unf", ["done,unfinished"]),
         ("agentctl costs --since 7", ["7d"]),
         ("agentctl costs --timezone Europe/Berl", ["Europe/Berlin"]),
         ("agentctl help exit", ["exit-codes"]),
@@ -95,9 +97,17 @@ def test_models_are_offered_for_the_provider_that_is_given_or_typed(offer: Offer
 def test_runs_are_offered_with_how_they_ended_and_their_task(here: Here, offer: Offer) -> None:
     assert words(offer("agentctl runs show ")) == []
     run_id = here("run", "look around\nand further", "--json", script="tools").document["run_id"]
-    assert offer("agentctl runs show ").out == f"{run_id}\tdone: look around and further\n"
+    for command in ("show", "resume", "export"):
+        assert offer(f"agentctl runs {command} ").out == f"{run_id}\tdone: look around and further\n"
     assert words(offer(f"agentctl costs --run {run_id[:4]}")) == [run_id]
     assert words(offer(f"agentctl ledger reconcile --run {run_id[:4]}")) == [run_id]
+
+
+def test_labels_of_past_runs_are_offered(here: Here, offer: Offer) -> None:
+    assert words(offer("agentctl runs list --label te")) == []
+    assert here("run", "look", "--label", "team=web", script="answer").code == 0
+    for command in ("runs list", "costs", "run"):
+        assert offer(f"agentctl {command} --label te").out == "team=web\tlook\n"
 
 
 def test_a_description_stands_beside_each_word_and_is_not_cut(offer: Offer) -> None:
