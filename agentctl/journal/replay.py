@@ -7,20 +7,30 @@ given to the resumed run again, with the results that its calls have had, instea
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, cast
 
 from agentctl.core.errors import StateError, UsageError
-from agentctl.core.messages import Completion, Message, Role, Stop, Thought, ToolCall, Usage
+from agentctl.core.messages import Completion, Message, Stop, ToolCall, Usage
 from agentctl.core.results import ErrorInfo, FileNotice
 from agentctl.journal.reader import read_run
+from agentctl.journal.record_parts import (
+    Fields,
+    call_of,
+    error_of,
+    fields_of,
+    int_of,
+    list_of,
+    message_of,
+    notice_of,
+    thoughts_of,
+)
 from agentctl.journal.writer import ENDING
 
 JOURNAL_VERSION = 1
 MOST_FORKS = 64  # runs, each forked from the next
-Fields = Mapping[str, object]
 
 
 class PastAnswer(NamedTuple):
@@ -60,6 +70,7 @@ class PastRun:
     ``answers`` were received after them, and the tool calls of the last one are in ``calls``, by id. ``history`` are
     the complete turns with tool calls. ``redacted`` messages are not as the model had them. ``replaced``: a fallback
     or another provider took over. ``flags`` and ``digests`` are those of its last part. ``words`` are yet to be said.
+    ``asked_at``: how much of ``history`` came before the user's last words.
     """
 
     run_id: str
@@ -81,6 +92,7 @@ class PastRun:
     changed_files: tuple[FileNotice, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     words: str = ""
+    asked_at: int = 0
 
     def text(self, name: str) -> str:
         """Return a text of the record of its start, "" if there is none."""
@@ -141,9 +153,9 @@ def _records(path: Path, until: int | None, forks: int) -> Iterator[Fields]:
                     f"run {record.get('run_id')} goes on from run {record.get('source')}, whose journal is missing",
                     hint="agentctl runs list   shows the runs",
                 )
-            yield from _records(source, _int(record.get("until")), forks - 1)
+            yield from _records(source, int_of(record.get("until")), forks - 1)
         yield record
-        if until is not None and _int(record.get("seq")) >= until:
+        if until is not None and int_of(record.get("seq")) >= until:
             return
 
 
@@ -163,6 +175,7 @@ class _Replay:
     started: Fields = field(default_factory=dict)
     labels: Fields | None = None
     words: str = ""
+    asked_at: int = 0
     seq: int = 0
     status: str | None = None
     result: Fields = field(default_factory=dict)
@@ -183,15 +196,15 @@ class _Replay:
 
     def add(self, record: Fields) -> None:
         """Take one record."""
-        self.seq = max(_int(record.get("seq")), 0)
+        self.seq = max(int_of(record.get("seq")), 0)
         match record.get("event"):
             case "run_started":
-                self.started, self.labels = record, self.labels or _fields(record.get("labels") or {})
+                self.started, self.labels = record, self.labels or fields_of(record.get("labels") or {})
                 self._begin_part(record)
             case "run_resumed":
-                del self.messages[_int(record["kept"]) :]
-                if self.turn != _int(record["turns"]) + 1:
-                    self._begin_turn(_int(record["turns"]) + 1)
+                del self.messages[int_of(record["kept"]) :]
+                if self.turn != int_of(record["turns"]) + 1:
+                    self._begin_turn(int_of(record["turns"]) + 1)
                 self.assistant = None
                 if self.used and not self.answers:
                     self.answers, self.used = self.used, []
@@ -202,8 +215,8 @@ class _Replay:
                 self.words = f"{self.words}\n\n{said}".strip()
                 self._begin_part(record)
             case "turn_started":
-                if _int(record["turn"]) != self.turn:
-                    self._begin_turn(_int(record["turn"]))
+                if int_of(record["turn"]) != self.turn:
+                    self._begin_turn(int_of(record["turn"]))
             case "call_held":
                 self.holds[str(record["attempt_id"])] = record
             case "answer_received":
@@ -213,30 +226,30 @@ class _Replay:
             case "call_doubted":
                 self._forget_usage(str(record["attempt_id"]))
             case "message_added":
-                self._add_message(_message(_fields(record["message"])))
+                self._add_message(message_of(fields_of(record["message"])))
                 self.redacted += bool(record.get("redacted"))
             case "context_pruned":
                 self._prune(record)
             case "tool_started":
-                call = _call(_fields(record["call"]))
+                call = call_of(fields_of(record["call"]))
                 self.calls[call.id] = PastCall(call)
             case "tool_finished":
-                call = _call(_fields(record["call"]))
-                self.calls[call.id] = PastCall(call, str(record["text"]), _error(record.get("error")))
+                call = call_of(fields_of(record["call"]))
+                self.calls[call.id] = PastCall(call, str(record["text"]), error_of(record.get("error")))
             case "obeyed_files_changed":
-                self.changed_files += [_notice(_fields(one)) for one in _list(record["files"])]
+                self.changed_files += [notice_of(fields_of(one)) for one in list_of(record["files"])]
             case "provider_replaced":
                 self.replaced = True
             case "run_finished":
-                self.result = _fields(record["result"])
+                self.result = fields_of(record["result"])
                 self.status = str(self.result.get("status") or "failed")
             case _:
                 pass
 
     def _begin_part(self, record: Fields) -> None:
-        self.flags = _fields(record.get("flags") or {})
-        self.digests = cast("Mapping[str, str]", _fields(record.get("digests") or {}))
-        for use in map(_fields, _list(record.get("limits"))):
+        self.flags = fields_of(record.get("flags") or {})
+        self.digests = cast("Mapping[str, str]", fields_of(record.get("digests") or {}))
+        for use in map(fields_of, list_of(record.get("limits"))):
             self.limits[str(use["name"])] = found if isinstance(found := use.get("ceiling"), int) else None
 
     def _begin_turn(self, turn: int) -> None:
@@ -252,7 +265,8 @@ class _Replay:
     def _add_message(self, message: Message) -> None:
         if message.role == "assistant":
             self.assistant, self.used, self.answers = len(self.messages), self.answers, []
-        self.words = "" if message.role == "user" else self.words
+        if message.role == "user" and self.words:
+            self.words, self.asked_at = "", len(self.history)
         self.messages.append(message)
         if (place := self.assistant) is None or message.role != "tool":
             return
@@ -261,11 +275,11 @@ class _Replay:
             self.history.append(PastTurn(tuple(self.messages[:place]), said.tool_calls, tuple(results)))
 
     def _prune(self, record: Fields) -> None:
-        left = _list(record.get("left"))
+        left = list_of(record.get("left"))
         if not left:
             raise ValueError("the conversation after the cut is not in the record")
         self.redacted += bool(record.get("redacted"))
-        self.messages = [self.messages[item] if isinstance(item, int) else _message(_fields(item)) for item in left]
+        self.messages = [self.messages[item] if isinstance(item, int) else message_of(fields_of(item)) for item in left]
         self.answers = [answer for answer in self.answers if answer.purpose != "summary"]
         self.assistant = None
 
@@ -298,6 +312,7 @@ class _Replay:
             changed_files=tuple(self.changed_files),
             labels=cast("Mapping[str, str]", self.labels or {}),
             words=self.words,
+            asked_at=self.asked_at,
         )
 
     def _is_open(self, place: int) -> bool:
@@ -319,82 +334,27 @@ def _answer(record: Fields, hold: Fields) -> PastAnswer:
     completion = Completion(
         str(record["text"]),
         _calls_of(record),
-        usage=None if usage is None else Usage(**cast("dict[str, int]", dict(_fields(usage)))),
+        usage=None if usage is None else Usage(**cast("dict[str, int]", dict(fields_of(usage)))),
         model=None if record.get("model") is None else str(record["model"]),
         stop=cast("Stop", str(record["stop"])),
-        thoughts=_thoughts(record.get("thoughts")),
+        thoughts=thoughts_of(record.get("thoughts")),
         reasoning=str(record.get("reasoning") or ""),
     )
     return PastAnswer(
         completion,
         str(record["attempt_id"]),
         str(hold.get("purpose") or "turn"),
-        _int(hold.get("input_bound")),
-        _int(hold.get("granted_output")),
+        int_of(hold.get("input_bound")),
+        int_of(hold.get("granted_output")),
         nano if isinstance(nano, int) else None,
-        _int(hold.get("hold_tokens")),
+        int_of(hold.get("hold_tokens")),
         hold.get("probe") is True,
     )
 
 
 def _calls_of(record: Fields) -> tuple[ToolCall, ...]:
     """Return the calls of an answer; those that no tool may get have arguments that are not JSON, as they had."""
-    calls = [_call(_fields(call)) for call in _list(record["tool_calls"])]
-    for place in _list(record.get("unfit")):
-        calls[_int(place)] = ToolCall(calls[_int(place)].id, calls[_int(place)].name, {"": math.nan})
+    calls = [call_of(fields_of(call)) for call in list_of(record["tool_calls"])]
+    for place in list_of(record.get("unfit")):
+        calls[int_of(place)] = ToolCall(calls[int_of(place)].id, calls[int_of(place)].name, {"": math.nan})
     return tuple(calls)
-
-
-def _message(fields: Fields) -> Message:
-    answered = fields.get("tool_call_id")
-    return Message(
-        cast("Role", str(fields["role"])),
-        str(fields["text"]),
-        tuple(_call(_fields(call)) for call in _list(fields.get("tool_calls"))),
-        None if answered is None else str(answered),
-        _thoughts(fields.get("thoughts")),
-    )
-
-
-def _call(fields: Fields) -> ToolCall:
-    return ToolCall(str(fields["id"]), str(fields["name"]), _fields(fields["arguments"]))
-
-
-def _thoughts(value: object) -> tuple[Thought, ...]:
-    return tuple(
-        Thought(
-            str(one["text"]),
-            str(one["signature"]),
-            str(one["data"]),
-            _int(one["text_before"]),
-            _int(one["calls_before"]),
-        )
-        for one in map(_fields, _list(value))
-    )
-
-
-def _notice(fields: Fields) -> FileNotice:
-    found = (fields.get(name) for name in ("moved_to", "restore_command"))
-    moved, restore = (None if value is None else str(value) for value in found)
-    return FileNotice(str(fields["path"]), str(fields["obeyed_by"]), moved, restore)
-
-
-def _error(value: object) -> ErrorInfo | None:
-    if value is None:
-        return None
-    error = _fields(value)
-    return ErrorInfo(str(error["kind"]), str(error["message"]), str(error["hint"]))
-
-
-def _fields(value: object) -> Fields:
-    if not isinstance(value, dict):
-        raise TypeError("not an object")
-    return value
-
-
-def _list(value: object) -> Sequence[object]:
-    return value if isinstance(value, list) else ()
-
-
-def _int(value: object) -> int:
-    return value if isinstance(value, int) else 0

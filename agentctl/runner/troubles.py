@@ -55,10 +55,6 @@ class Troubles:
                 self.error = result
                 self.denied = result if isinstance(result, ActionDenied) else self.denied
 
-    def forgive(self) -> None:
-        """Forget the errors: the user has said how to go on."""
-        self.error = self.denied = None
-
 
 def restore_guards(
     past: PastRun,
@@ -69,7 +65,7 @@ def restore_guards(
     dispatch: ToolDispatcher,
 ) -> None:
     """Tell the guards of a resumed run what its complete turns have called, and what came of it."""
-    for turn in past.history:
+    for turn in past.history[past.asked_at :]:  # whoever asks anew wants things looked up anew
         at_hand = reads.begin_turn(turn.calls, turn.sent) if reads else None
         repeats.check_repeats(turn.calls, at_hand=at_hand)
         results = _results_of(past, turn)

@@ -326,3 +326,22 @@ def test_messages_of_another_provider_stay_those_of_another(cli: Cli, state: Pat
     assert more.code == 0, more.err
     assert more.document["provider_chosen_by"] != "default"
     assert read_past(state / "runs" / f"{run_id}.jsonl").replaced, "so a third part changes them, too"
+
+
+def test_new_words_have_a_read_made_again(cli: Cli, state: Path, wire: OpenWire) -> None:
+    def mind(asked: WireRequest) -> Answer:
+        last = asked.messages[-1]
+        if last.role == "tool":
+            return WIRED.answer(last.text)
+        return WIRED.answer("I look.", (Call("read_file", {"path": "a.txt"}),))
+
+    server = wire(mind, rates=WIRED.rates, keys=[KEY])
+    words = ("--agent", "system", "--tools", "read_file,write_file", "--max-cost", "3")
+    Path("a.txt").write_text("begin\n")
+    assert cli(server, "run", "Read a.txt", "--json", *words).code == 0
+    for text in ("one", "two", "three"):
+        Path("a.txt").write_text(f"{text}\n")
+        again = cli(server, "run", "-c", "--json", "Read it again.")
+        assert (again.code, again.document["answer"].strip()) == (0, text), again.err
+    past = read_past(state / "runs" / f"{again.document['run_id']}.jsonl")
+    assert (past.asked_at, len(past.history)) == (3, 4), "a part without words heeds only what came after them"
