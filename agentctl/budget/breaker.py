@@ -295,11 +295,18 @@ def limit_uses(limits: CostLimit, spend: Spend) -> tuple[LimitUse, ...]:
 
 
 def breaker_info(
-    error: BudgetExceeded, *, task: str, set_by: str | None = None, run_id: str = "", with_data: bool = False
+    error: BudgetExceeded,
+    *,
+    task: str,
+    set_by: str | None = None,
+    run_id: str = "",
+    with_data: bool = False,
+    goes_on: bool = False,
 ) -> BreakerInfo:
     """Return why a breaker of ``run_id`` tripped, with a hint; ``set_by`` is the file that tightened its limit.
 
-    ``with_data``: the run had data, so a command to paste must say that it needs the same data.
+    ``with_data``: the run had data, so a command to paste must say that it needs the same data. ``goes_on``: it is a
+    resumed run, whose task run again would be paid for again.
     """
     verdict = error.verdict
     above = _run_above(verdict, run_id)
@@ -316,6 +323,7 @@ def breaker_info(
         raised = f"{flag} {_higher_limit(verdict)}"
         can_be_pasted = len(task) <= _MOST_TO_PASTE and task.isprintable() and not with_data
         again = f"agentctl run {raised} {shlex.quote(task)}" if can_be_pasted else f"{RUN_AGAIN}{raised}"
+        again = f"agentctl run --resume {run_id} {raised}" if goes_on else again
         again += " and the same data" if with_data else ""
         hint = f"{again}{wait}"
     return BreakerInfo(

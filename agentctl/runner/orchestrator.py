@@ -330,6 +330,7 @@ class Orchestrator:
                     set_by=self._plan.limits_set_by.get(error.verdict.limit),
                     run_id=run.recorder.run_id,
                     with_data=bool(run.input and run.input.data),
+                    goes_on=self._resumption is not None,
                 )
                 error.hint = breaker.hint
                 with suppress(Exception):  # an observer that fails here fails again at the last event

@@ -102,6 +102,7 @@ def test_a_limit_that_is_not_raised_stops_the_resumed_run_at_once(cli: Cli, stat
     again = cli(server, "runs", "resume", run_id, "--json")
     assert again.code == 3
     assert again.document["limits"]["max_cost_per_task"]["limit"] == 0.11, "an old limit stays"
+    assert again.document["breaker"]["hint"].startswith(f"agentctl run --resume {run_id} --max-cost "), "not anew"
     assert server.books.billed_nano - billed <= FOUR_CENTS
     assert_within(server.books, book_of(state), 110_000_000)
 
