@@ -123,6 +123,8 @@ _COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("", "agentctl run --estimate TASK", "estimate dry-run"),
     ("runs", "show", "log logs view cat get inspect describe last open transcript"),
     ("runs", "list", "history all recent sessions"),
+    ("runs", "rm", "remove delete erase"),
+    ("runs", "prune", "clean cleanup gc purge clear"),
     ("runs", "export", "share dump save html markdown publish"),
     ("runs", "agentctl run TASK", "start new create"),
     ("runs", _RESUME, "continue"),

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from agentctl.budget.rules import Amounts
 from agentctl.core.errors import LimitName, UsageError
+from agentctl.core.limits import WINDOWS
 from agentctl.core.text import safe_text
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
 from agentctl.ledger.database import Transaction
@@ -45,6 +46,14 @@ _OWN = f"""
 SELECT phase, {exact_sum("nano")}, count(*) FILTER (WHERE phase IN ('settled', 'doubt') AND nano IS NULL)
 FROM attempts WHERE run_id = ? AND phase <> 'void' GROUP BY phase
 """  # noqa: S608 - our own names
+
+_OPEN_RUNS = "SELECT id, opened_by FROM scopes WHERE kind = 'run' AND closed_us IS NULL"
+_TREE = "SELECT scope_id FROM scope_paths WHERE above_id IN (SELECT above_id FROM scope_paths WHERE scope_id = ?)"
+_COUNTED = """
+SELECT DISTINCT run_id FROM attempts WHERE phase IN ('kept', 'held', 'sent')
+UNION SELECT DISTINCT run_id FROM attempts
+WHERE leaves_hour_us > ? AND phase <> 'void' AND (nano IS NULL OR nano > 0)
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,6 +288,30 @@ def tree_of(path: Path, run_id: str, *, clock: ReadClock | None = None) -> tuple
         found = [_RunRow(*row) for row in tx.db.execute(_BELOW, outermost).fetchall()]
         owners = path.with_suffix(".owners")
         return tuple(_walk_tree(tx, found, lambda owner_id: liveness(owners, owner_id) is not False))
+
+
+def runs_in_use(path: Path, *, window_s: int, clock: ReadClock | None = None) -> Mapping[str, str]:
+    """Return the runs that the ledger still needs, each with the reason.
+
+    They are the trees of runs that are open in a living process, and the runs with calls that are open or count in a
+    window of ``window_s`` seconds.
+
+    Raises:
+        StateError: the ledger cannot be read.
+    """
+    found: dict[str, str] = {}
+    with read_view(path, clock or system_clock()) as tx:
+        if tx is None:
+            return found
+        owners = path.with_suffix(".owners")
+        after_us = tx.now_us - (window_s - WINDOWS["max_cost_per_hour"]) * 1_000_000
+        for (run_id,) in tx.db.execute(_COUNTED, (after_us,)):
+            found[run_id] = "its calls still count in a limit's window"
+        for run_id, owner_id in tx.db.execute(_OPEN_RUNS).fetchall():
+            if owner_id is not None and liveness(owners, owner_id) is not False:
+                for (other,) in tx.db.execute(_TREE, (run_id,)):
+                    found[other] = f"run {run_id} is still running"
+    return found
 
 
 def _walk_tree(tx: Transaction, found: Iterable[_RunRow], is_alive: Callable[[str], bool]) -> Iterator[RunNode]:

@@ -37,6 +37,8 @@ COMMAND_WORDS = {
     "runs list": "agentctl runs list",
     "runs show": "agentctl runs show",
     "runs export": "agentctl runs export",
+    "runs rm": "agentctl runs rm --help",
+    "runs prune": "agentctl runs prune --help",
     "resume": "agentctl runs resume",
     "runs resume": "agentctl runs resume",
     "agents": "agentctl agents list",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from agentctl.cli.options import OUTPUT, Json, Labels, Output, output_form, wants_json
+from agentctl.cli.runs.cleanup import prune, rm
 from agentctl.cli.runs.export.command import export
 from agentctl.cli.runs.resume import resume
 from agentctl.cli.runs.run_filter import Agent, StartedSince, Status, select
@@ -238,7 +239,14 @@ def _show_context(records: Iterable[dict[str, object]], run_id: str, wanted: str
         print(line)
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"list": list_, "show": show, "resume": resume, "export": export}
+COMMANDS: dict[str, Callable[..., None]] = {
+    "list": list_,
+    "show": show,
+    "resume": resume,
+    "export": export,
+    "rm": rm,
+    "prune": prune,
+}
 
 
 def _document(run: RunSummary) -> Document:
