@@ -43,9 +43,9 @@ _ACCEPTED = get_args(Settings.model_fields["sandbox"].annotation)
 TIERS = (*(tier.name for tier in tiers.TIERS if tier.name in _ACCEPTED), "none")
 #: What a machine must have for each, and what for another user than the one who runs the matrix.
 NEEDS = {
-    "bwrap": ("sandbox", "sandbox for others"),
-    "landlock": ("landlock", "landlock for others"),
-    "none": ("Linux", "Linux"),
+    "bwrap": (("sandbox",), ("sandbox for others", "Python for others")),
+    "landlock": (("landlock",), ("landlock for others",)),
+    "none": (("Linux",), ("Python for others",)),
 }
 SIGNALS = {"Ctrl-C": signal.SIGINT, "SIGTERM": signal.SIGTERM, "SIGHUP": signal.SIGHUP, "SIGKILL": signal.SIGKILL}
 WAYS = (*IN_PROCESS, *SIGNALS)
@@ -238,7 +238,7 @@ def is_exempt(tier: str, uid: int, names: Sequence[str]) -> bool:
 
 def why_not(tier: str, uid: int) -> str | None:
     """Return why a tier is not available here for a user, or None."""
-    return machine.missing(NEEDS[tier][uid != os.geteuid()])
+    return next(filter(None, map(machine.missing, NEEDS[tier][uid != os.geteuid()])), None)
 
 
 def run_tier(tier: str, ways: Sequence[str], names: Sequence[str], uid: int) -> Iterator[Outcome]:

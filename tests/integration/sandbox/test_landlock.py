@@ -62,7 +62,7 @@ class Tier:
 
 
 def make_tier(config: Path, who: str) -> Tier:
-    machine.need("landlock")
+    machine.need("landlock for others" if who == "nobody" else "landlock")
     workspace = config / "work"
     workspace.mkdir()
     tier = Tier(workspace, NOBODY if who == "nobody" else os.geteuid(), NOBODY if who == "owner" else None)

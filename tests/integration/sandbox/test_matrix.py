@@ -27,10 +27,10 @@ from tests.support.processes import Trace
 from tests.support.survivors import Box, Mark
 
 EACH_TIER = pytest.mark.parametrize(
-    "tier", [pytest.param(tier, marks=pytest.mark.needs(NEEDS[tier][0])) for tier in TIERS]
+    "tier", [pytest.param(tier, marks=pytest.mark.needs(*NEEDS[tier][0])) for tier in TIERS]
 )
 FOR_OTHERS = pytest.mark.parametrize(
-    "tier", [pytest.param(tier, marks=pytest.mark.needs("root", NEEDS[tier][1])) for tier in TIERS]
+    "tier", [pytest.param(tier, marks=pytest.mark.needs("root", *NEEDS[tier][1])) for tier in TIERS]
 )
 
 

@@ -92,7 +92,7 @@ def test_hint_in_a_container_disables_no_protection_of_the_container(mark: str, 
 
 def test_hints_of_the_package_disable_no_protection_of_a_container() -> None:
     package = Path(__file__).parents[3] / "agentctl"
-    for file in package.rglob("*.py"):
+    for file in {*package.rglob("*.py")} - {package / "tools/docker/dangers.py"}:  # it warns of them
         text = file.read_text()
         assert not [word for word in ("unconfined", "--privileged", "SYS_ADMIN") if word in text], file
 

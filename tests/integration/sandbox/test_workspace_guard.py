@@ -207,7 +207,7 @@ def test_files_in_closed_folders_are_moved_for_an_ordinary_user(tmp_path: Path) 
     """Root can read everything, so the run is of user nobody, in its own process."""
     run = (
         "import os, tempfile, anyio; from pathlib import Path; from agentctl.sandbox import bwrap, import_path,"
-        " private_files, resource_limits, self_test; from agentctl.sandbox.select import open_sandbox\n"
+        " private_files, probe_cache, resource_limits, self_test; from agentctl.sandbox.select import open_sandbox\n"
         "async def main():\n"
         "    os.setgroups([]); os.setgid(65534); os.setuid(65534); os.environ['HOME'] = tempfile.mkdtemp()\n"
         "    work = Path(tempfile.mkdtemp())\n"

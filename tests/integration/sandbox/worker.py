@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import pkgutil
 import re
 import sys
 from pathlib import Path
@@ -11,8 +13,9 @@ from typing import Any
 
 import anyio
 
+import agentctl.sandbox
 from agentctl.core.errors import AgentctlError
-from agentctl.sandbox import bwrap, landlock_tier, private_files, process, resource_limits, select, self_test  # noqa: F401 - before rights are given up
+from agentctl.sandbox import select
 from tests.support import machine_walk
 
 
@@ -35,6 +38,8 @@ async def work(asked: dict[str, Any]) -> list[dict[str, Any]]:
 if __name__ == "__main__":
     asked = json.loads(sys.argv[1])
     anyio.run(anyio.sleep, 0)  # loads the event loop
+    for module in pkgutil.iter_modules(agentctl.sandbox.__path__):  # this user may not be able to later
+        importlib.import_module(f"agentctl.sandbox.{module.name}")
     if not asked["own_walk"]:
         machine_walk.share()
     if asked["uid"] != os.geteuid():
