@@ -209,8 +209,9 @@ def command_hint(word: str, group: str, words: Sequence[str], known: Iterable[st
     if word == "set-key" or (word in COMMAND_WORDS and (is_command or not rest)):
         return _phrase(COMMAND_WORDS[word])
     if word.lower() in ("logs", "log", "resume", "continue") and len(rest) == 1 and _RUN_ID.fullmatch(rest[0]):
-        goes_on = word.lower() in ("resume", "continue")
-        return _phrase(f"agentctl runs {'resume' if goes_on else 'show'} {rest[0]}")
+        if word.lower() in ("logs", "log"):
+            return _phrase(f"agentctl runs show {rest[0]}")
+        return _phrase(f"agentctl runs resume {rest[0]}")
     if word.lower() in _TASKS and (rest or word.lower() not in ("docker", "podman")):
         return _run_line((word, *rest))
     if not rest or is_command or word.lower() in _WITH_NAMES:

@@ -130,7 +130,7 @@ def read_past(path: Path) -> PastRun:
         except (AttributeError, KeyError, IndexError, TypeError, ValueError) as exc:
             raise StateError(
                 f"record {record.get('seq')} of {path} cannot be read",
-                hint="the run cannot be resumed; agentctl runs show prints what is readable",
+                hint="the run cannot be resumed; to see what is readable of it: agentctl runs show",
             ) from exc
     run_id = path.name.removesuffix(ENDING)
     if not replay.started:

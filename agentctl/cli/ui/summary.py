@@ -110,10 +110,12 @@ def next_steps(result: RunResult, command: Sequence[str]) -> list[str]:
         hint = retry_command(command, breaker)
     elif raised_in and not breaker.run_id:
         hint = f"raise {breaker.limit} in {raised_in}: that file lowered it"
+        resume = resume.replace("or go on", "then go on", 1)
     steps = [hint.partition(OR_WAIT)[0]]
     if breaker.free_at is not None:
         steps.append(f"or wait until {_clock_time(breaker.free_at, result.finished_at)}")
-    return [*steps, resume] if resume else steps
+    resumes = any(word in steps[0].split() for word in ("resume", "--resume"))
+    return [*steps, resume] if resume and not resumes else steps
 
 
 def resume_step(result: RunResult) -> str:

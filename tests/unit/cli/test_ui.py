@@ -143,6 +143,12 @@ def test_summary_is_broken_between_its_parts() -> None:
     ]
 
 
+GO_ON = (
+    "go on where it stopped (the limit is a total; $0.0123 is used):"
+    " agentctl runs resume 7f3a90 --max-cost-per-task 1.00"
+)
+
+
 def tripped(breaker: BreakerInfo, **more: object) -> RunResult:
     error = ErrorInfo("budget", "the message", breaker.hint)
     return replace(RESULT, status="budget", error=error, breaker=breaker, **more)  # type: ignore[arg-type]
@@ -157,15 +163,24 @@ def test_next_steps_are_to_raise_the_limit_or_to_wait_for_room() -> None:
         assert next_steps(tripped(BREAKER._replace(hint=hint, free_at=free_at)), command) == [
             "agentctl run -m x look --max-cost-per-task 1.00",
             f"or wait until {said}",
+            f"or {GO_ON}",
         ]
-    assert next_steps(tripped(BREAKER._replace(hint=hint)), ()) == ["agentctl run --max-cost 1.00 look"]
+    assert next_steps(tripped(BREAKER._replace(hint=hint)), ()) == ["agentctl run --max-cost 1.00 look", f"or {GO_ON}"]
+
+
+def test_a_resumed_runs_next_step_is_told_once() -> None:
+    again = BREAKER._replace(hint="agentctl run --resume 7f3a90 --max-cost 1.00")
+    command = ["agentctl", "runs", "resume", "7f3a90"]
+    for words in (command, []):
+        assert len(next_steps(tripped(again), words)) == 1, words
 
 
 def test_next_step_names_the_file_that_lowered_the_limit() -> None:
     lowered = BREAKER._replace(hint="max_cost_per_task was lowered to $0.50 by /srv/app/.env: raise it there")
     limits = (RESULT.limits[0]._replace(set_by="/srv/app/.env"), HOUR)
     assert next_steps(tripped(lowered, limits=limits), ["agentctl", "run", "look"]) == [
-        "raise max_cost_per_task in /srv/app/.env: that file lowered it"
+        "raise max_cost_per_task in /srv/app/.env: that file lowered it",
+        f"then {GO_ON}",
     ]
 
 
