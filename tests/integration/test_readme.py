@@ -171,7 +171,9 @@ def test_provider_by_hand_answers(wire: OpenWire, tmp_path: Path, monkeypatch: p
         assert done.stdout.split() == ["Hello.", "0.00021", "3"], done.stderr
 
 
-def test_toml_of_docs_is_a_valid_configuration(checkout: Path) -> None:
+def test_toml_of_docs_is_a_valid_configuration(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "home/.cache/pip").mkdir(parents=True)  # a page names it
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     for block in blocks("toml"):
         (checkout / "page.toml").write_text(block.text)
         ended = type_in("agentctl config check --config page.toml", checkout)

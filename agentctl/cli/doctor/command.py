@@ -95,7 +95,8 @@ def _lines(report: DoctorReport, paint: Paint, clean: Callable[[str], str], page
     fields = []
     for finding in report.findings:
         fields.append((f"{_WORDS[finding.state]:7}  {finding.subject:{_WIDE}}", _one_line(clean(finding.message))))
-        fields += [("", line) for line in (*clean(finding.hint).splitlines(), *map(clean, finding.details))]
+        fields += [("", line) for line in clean(finding.hint).splitlines()]  # whole: it may be pasted
+        fields += [(" ", clean(line)) for line in finding.details]
     styles = {_WORDS[state]: style for state, style in _STYLES.items()}
     for line in page.fields(fields, whole=("",)).split("\n"):
         word = line[:7].rstrip()

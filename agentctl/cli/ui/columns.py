@@ -101,7 +101,7 @@ class Page(NamedTuple):
         widest = max(map(cell_width, [value] if is_whole else _words(value)), default=0)
         if self.width is not None and self.width - margin < max(widest, _LEAST_VALUE):
             below = _INDENT + value if is_whole else self._hang(_INDENT + value, _INDENT)
-            return f"{label.rstrip()}\n{below}" if label else below
+            return f"{label.rstrip()}\n{below}" if label.strip() else below
         return self._hang(value, " " * margin, before=_pad(label, margin)).rstrip()
 
     def prose(self, text: str, *, indent: str = _INDENT) -> str:

@@ -128,12 +128,15 @@ def test_changes_are_undone_when_agentctl_is_killed(workspace: Path, trace: Trac
     before = obeyed(workspace)
     killed(workspace, trace, lambda pid: os.kill(pid, signal.SIGKILL))
     wait_until(lambda: obeyed(workspace) == before)
-    assert is_kept(workspace.parent / "run")
+    wait_until(lambda: is_kept(workspace.parent / "run"))
 
 
 def is_kept(files: Path) -> bool:
     """Whether what the attack wrote is in the files of the run."""
-    texts = [path.read_text(errors="replace") for path in files.rglob("*") if path.is_file()]
+    try:
+        texts = [path.read_text(errors="replace") for path in files.rglob("*") if path.is_file()]
+    except FileNotFoundError:  # it is just being moved
+        return False
     return "minex\n" in texts and any("pager = evil" in text for text in texts)
 
 
