@@ -62,7 +62,7 @@ def test_breaker_screen_says_each_fact_once_with_the_servers_counts(
     assert (ended.code, ended.out) == (3, "")
     waits = ["hint:"] if limit not in ("max_cost_per_task", "max_tokens_per_task") else []
     assert sections(ended) == [
-        *("error:", "hint:", *waits, "--- so far ---"),
+        *("error:", "hint:", *waits, "hint:", "--- so far ---"),
         *("call ", "limit ", "tool ", "agent ", "budget "),
     ]
     end = ended.err[ended.err.index("error:") :]

@@ -18,6 +18,7 @@ from agentctl.cli.ui.lines import LineLayout, PlainScreen, ScreenLine, changed_f
 from agentctl.cli.ui.summary import next_steps, round_amounts, short_id, summary_line
 from agentctl.cli.ui.terminal import can_draw, can_style, is_in_batch, is_person_here, is_terminal, terminal_width
 from agentctl.core.events import (
+    AnswerReceived,
     AnswerStreamed,
     CallHeld,
     CallRetried,
@@ -62,6 +63,8 @@ class JsonLines:
             self._unsure.clear()
         if isinstance(event, RunFinished):
             return  # an answer's end came before
+        if isinstance(event, AnswerReceived):  # the journal alone has the answer as it came, with its reasoning
+            record = record._replace(event=event._replace(text="", thoughts=(), reasoning=""))
         line = as_json(redact_document(encode_record(record), self._secrets), line=True) + "\n"
         if isinstance(event, AnswerStreamed) and event.kind == "unsure":
             self._unsure.append(line)

@@ -36,7 +36,7 @@ LINES = {
     "agentctl run --agent d": ("--agent docker",),
     "agentctl costs --by model,d": ("--by model,day",),
     "agentctl help exi": ("help exit-codes",),
-    "agentctl config set approve d": ("approve deny",),
+    "agentctl config set approve den": ("approve deny",),
     "agentctl run --input a-fi": ("--input a-file.txt",),
     "agentctl run --input=a-fi": ("--input=a-file.txt",),
     "agentctl run --workdir=a-fo": ("--workdir=a-folder",),

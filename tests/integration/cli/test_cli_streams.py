@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import subprocess
@@ -134,7 +135,7 @@ def test_answer_summary_and_errors_are_all_on_a_terminal_that_does_not_block(
                 assert process.wait(60) == code
     assert sink.taken.count(b"x") >= LENGTH
     *_, summary, error = [row for row in sink.taken.decode().splitlines() if not row.startswith("x")]
-    assert summary.startswith("done · 1 turn · ")
+    assert re.match(r"\[\w{6}\] done · 1 turn · ", summary)
     assert error.startswith("error: ")
     assert error.endswith(" supports, such as xai")
 

@@ -58,7 +58,7 @@ def test_the_help_loads_nothing_below_the_command_line() -> None:
     assert loaded & {*HEAVY_MODULES, "asyncio"} == set()
     assert "rich" in loaded
     ours = {name for name in loaded if name.startswith("agentctl.") and ".cli" not in name}
-    assert ours == {"agentctl.core", "agentctl.core.errors"}
+    assert ours == {"agentctl.core", "agentctl.core.errors", "agentctl.core.impact"}
 
 
 def test_command_without_settings_loads_no_settings_library() -> None:
