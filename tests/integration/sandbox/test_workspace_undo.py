@@ -107,7 +107,7 @@ def environ(workspace: Path) -> dict[str, str]:
     """Return an environment with a temporary folder in which no other run looks for what a killed one left."""
     place = workspace.parent / "temporary"
     place.mkdir(exist_ok=True)
-    return {**os.environ, "TMPDIR": str(place)}
+    return {**os.environ, "TMPDIR": str(place), "PYTHONPATH": str(REPOSITORY)}  # agentctl need not be installed
 
 
 def killed(workspace: Path, trace: Trace, kill: Callable[[int], None]) -> None:
