@@ -302,7 +302,7 @@ class ObeyedFilesChanged(NamedTuple):
 
 
 class ToolDenied(NamedTuple):
-    """A tool call was refused; the model is told why. ``impact`` is what was looked up before it was refused."""
+    """A tool call was refused, and the model gets the reason. ``impact`` was looked up before the refusal."""
 
     call: ToolCall
     reason: str

@@ -44,7 +44,7 @@ def digest_of(capability: str) -> str:
 
 
 def _further(limits: CostLimit) -> str:
-    """Return the ceilings of a run beside its own two, as JSON."""
+    """Return the ceilings that a run has in addition to its own two, as JSON."""
     hour = ceiling_of(limits, "max_cost_per_hour")
     return json.dumps({**extra_ceilings(limits), **({} if hour is None else {"max_cost_per_hour": hour})})
 

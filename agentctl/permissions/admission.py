@@ -63,7 +63,7 @@ class Admission:
     async def admit(self, call: ToolCall, tool: Tool, *, trial: bool = False) -> ToolCall | AgentctlError:
         """Return the call with its arguments resolved, or the error that says why it may not run.
 
-        ``trial``: it does not run now, so no event is emitted and nobody is asked.
+        With ``trial`` the call does not run now: no event is emitted and nobody is asked.
 
         Restrictions are checked before the arguments are, so that a forbidden tool reveals nothing.
         """

@@ -1,7 +1,7 @@
 """Resolve the programs that a shell command names to the files that would run.
 
-Only a command of plain words says which programs run; for any other the shell decides, and that is what is told. A
-name is looked for in the folders of the command's own ``PATH``, not in those of agentctl.
+Only a command of plain words shows which programs run. For any other command the question says that the shell decides.
+Names are searched in the folders of the command's own ``PATH``, not in those of agentctl.
 """
 
 from __future__ import annotations

@@ -83,15 +83,16 @@ class Loop:
         self._troubles = Troubles()
 
     async def run(
-        self, system: str, task: str, behind: str = "", past: PastRun | None = None, *, anew: bool = False
+        self, system: str, task: str, behind: str = "", past: PastRun | None = None, *, is_new_task: bool = False
     ) -> LoopOutcome:
         """Work on ``task`` until there is an answer or an error, and return it as an outcome.
 
         ``behind`` is what the model reads after the task and its data. With ``past``, go on from there instead, with
-        ``task`` as what is said next ("": nothing); ``anew``: what was called, or denied, before it does not bind.
+        ``task`` as the next message ("": none); if it ``is_new_task``, guards and denials of earlier calls end.
         """
         try:
-            await (self._converse(system, task, behind) if past is None else self._go_on(past, task, behind, anew))
+            going_on = past and self._go_on(past, task, behind, is_new_task=is_new_task)
+            await (going_on or self._converse(system, task, behind))
         except AgentctlError as error:
             try:
                 await self._close(error)
@@ -149,12 +150,12 @@ class Loop:
         await self._conversation.add(Message("user", task + data + behind))
         await self._take_turns()
 
-    async def _go_on(self, past: PastRun, words: str, behind: str, anew: bool) -> None:
+    async def _go_on(self, past: PastRun, words: str, behind: str, *, is_new_task: bool) -> None:
         """Go on from the last complete step of an earlier part; the user's words follow the results of that turn."""
         self._turn = past.turns
         self._call_ids |= {call.id for turn in past.history for call in turn.calls}
         self._notices.restore(past.messages)
-        if past.status != "failed" and not anew:  # otherwise they have ended it, or are of another question
+        if past.status != "failed" and not is_new_task:  # a failed run was ended by its guards
             restore_guards(past, self._troubles, self._repeats, self._denials, self._reads, self._dispatch)
         said = f"{words}{self._input.data if self._input else ''}{behind}" if words else ""
         answer = next((one.completion for one in past.answers if one.purpose == "turn"), None)

@@ -243,8 +243,8 @@ class Orchestrator:
             conversation.restore(
                 resumed.past, usage.cached_input_tokens + usage.cache_write_tokens, ids=self._other_ids(resumed.past)
             )
-            words, anew = resumed.next_words, bool(resumed.said)
-            return (await run.loop.run("", words, behind, resumed.past, anew=anew)).error
+            words, is_new = resumed.next_words, bool(resumed.said)
+            return (await run.loop.run("", words, behind, resumed.past, is_new_task=is_new)).error
         return (await run.loop.run(agent.instructions, run.task, behind)).error
 
     def _other_ids(self, past: PastRun) -> IdForm | None:

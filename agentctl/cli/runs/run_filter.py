@@ -16,7 +16,7 @@ from agentctl.core.text import did_you_mean, safe_text
 if TYPE_CHECKING:
     from agentctl.journal.reader import RunSummary
 
-#: What a run can be beside the names of the exit codes.
+#: Statuses of a run that has no exit code.
 WITHOUT_END = ("running", "unfinished", "unreadable")
 STATUSES = (*(status.name for status in ExitStatus), *WITHOUT_END)
 
