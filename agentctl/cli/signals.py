@@ -39,6 +39,7 @@ def _interrupt(cause: StopCause) -> None:
 _first: tuple[int, float] | None = None
 _act: Act = _interrupt
 _is_writing = False
+_is_ending = False  # more signals than the end takes time would each begin it once more, inside the one before
 
 
 def interruption() -> Interrupted:
@@ -68,8 +69,8 @@ def let_output_end() -> None:
 @contextmanager
 def handle_signals() -> Iterator[None]:
     """Handle the signals while a command runs. In a thread that is not the main one nothing is changed."""
-    global _first, _act
-    _first, _act = None, _interrupt
+    global _first, _act, _is_ending
+    _first, _act, _is_ending = None, _interrupt, False
     before: dict[int, Any] = {}
     try:
         for number, handler in (*((number, _stop) for number in STOPS), (signal.SIGQUIT, _quit)):
@@ -206,7 +207,12 @@ def when_suspended(
 
 
 def exit_at_once(number: int, said: bytes = b"") -> NoReturn:
-    """Restore the terminal and end the process; what the journal and the ledger have so far stays on disk."""
+    """Restore the terminal and end the process; what the journal and the ledger have so far stays on disk.
+
+    From here on a signal changes nothing.
+    """
+    global _is_ending
+    _is_ending = True
     restore_terminal()
     with suppress(OSError):
         os.write(2, said)
@@ -224,7 +230,9 @@ def _caller_of_loop() -> Callable[..., object]:
 
 def _stop(number: int, frame: FrameType | None) -> None:
     """Stop the command at the first signal; end the process at another one, unless it is of the same request."""
-    global _first
+    global _first, _is_ending
+    if _is_ending:
+        return
     now = time.monotonic()
     if _first is None:
         _first = number, now
@@ -232,11 +240,16 @@ def _stop(number: int, frame: FrameType | None) -> None:
         return
     first, at = _first
     if now - at >= (_SAME_KEY_S if number == first == signal.SIGINT else _SAME_S):
+        _is_ending = True  # before the call, which is where Python lets the next signal in
         exit_at_once(number, b"" if _act is _interrupt else _FORCED)
 
 
 def _quit(number: int, frame: FrameType | None) -> None:
     """Restore the terminal, and end as SIGQUIT does."""
+    global _is_ending
+    if _is_ending:
+        return
+    _is_ending = True
     restore_terminal()
     signal.signal(number, signal.SIG_DFL)
     signal.pthread_kill(threading.main_thread().ident or 0, number)
