@@ -135,6 +135,18 @@ class ErrorDocument(TypedDict):
     error: Error
 
 
+class RunPartFields(TypedDict):
+    """A part of a run that goes on from its journal, or from that of another run; limits are totals."""
+
+    at: str | None
+    source: Annotated[str, "the run that it goes on from: itself, unless it is a fork"]
+    fork: bool
+    turns: Annotated[Count, "whole turns before it"]
+    words: Annotated[str, "what the user said, empty for nothing"]
+    limits: Annotated[dict[str, LimitAmounts], _BY_LIMIT, "'used' is what was used when the part began"]
+    changes: Annotated[list[str], "what differed from the part before"]
+
+
 class ContextFields(TypedDict):
     """The size of a turn's request, by agentctl's own count."""
 
@@ -173,6 +185,7 @@ class TurnFields(TypedDict):
     """One turn: the requests, the model's text and its tool calls."""
 
     turn: Annotated[int, Keywords(minimum=1)]
+    run_id: Annotated[str, "the run that it belongs to: in a fork, its first turns are those of another run"]
     started_at: str | None
     prompts: Annotated[list[str], "what was said to the model before: the task with its data, or a reminder"]
     context: ContextFields | None
@@ -214,13 +227,40 @@ class TranscriptDocument(TypedDict):
     started_at: str | None
     finished_at: str | None
     duration_s: float | None
+    parts: Annotated[list[RunPartFields], "one for each time that the run was resumed"]
     cost: TranscriptCost
     turns_in_all: Count
     turns: list[TurnFields]
     answer: Annotated[str | None, "null without one, or if --turns leaves the last turn out"]
     error: Error | None
     left_out: LeftOut
-    redactions: Annotated[Count, "how often --redact matched"]
+    redactions: Annotated[Count, "how often --redact matched in what is exported"]
+
+
+class RemovedRun(TypedDict):
+    """A run whose journal and full results were removed."""
+
+    run_id: str
+    bytes: Count
+
+
+class KeptRun(TypedDict):
+    """A run that 'agentctl runs prune' left in place."""
+
+    run_id: str
+    reason: str
+
+
+class RunsRemovedDocument(TypedDict):
+    """What 'agentctl runs rm' and 'agentctl runs prune' removed; with --dry-run, what they would remove."""
+
+    schema: Literal["agentctl.runs-removed/1"]
+    version: str
+    dry_run: bool
+    removed: list[RemovedRun]
+    kept: Annotated[list[KeptRun], "runs that were selected and are still needed"]
+    bytes: Annotated[Count, "of all that was removed"]
+    error: Error | None
 
 
 class CallCounts(TypedDict):

@@ -31,6 +31,11 @@ def print_stderr(text: str) -> None:
     sys.stderr.write(text + "\n")
 
 
+def print_warning(text: str) -> None:
+    """Print a warning on stderr; on a terminal one without a command to paste is wrapped."""
+    print_stderr(f"warning: {_wrapped('warning: ', text)}")
+
+
 def waiting_notice(what: str) -> Callable[[int], None]:
     """Return a function that says on stderr that ``what`` is waited for, or its end once bytes of it have come."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -33,14 +33,18 @@ EnvFile = Annotated[
 
 WINDOW, WHAT = "Window", "Selection"
 
+
+def _since(help: str, panel: str) -> Any:  # noqa: ANN401 - Typer's own type
+    return typer.Option("--since", metavar="WHEN", help=help, rich_help_panel=panel)
+
+
 Since = Annotated[
     str | None,
-    typer.Option(
-        "--since",
-        metavar="WHEN",
-        help="Start of the window: 30m, 2h, 2026-11-01, 2026-11-01T14:00 (optionally with Z or +02:00).",
-        rich_help_panel=WINDOW,
-    ),
+    _since("Start of the window: 30m, 2h, 2026-11-01, 2026-11-01T14:00 (optionally with Z or +02:00).", WINDOW),
+]
+StartedSince = Annotated[
+    str | None,
+    _since("Only runs that started since then: 30m, 2h, 7d, 2026-11-01, 2026-11-01T14:00.", WHAT),
 ]
 Until = Annotated[
     str | None,
@@ -139,6 +143,16 @@ def output_form(output: str | None, *, json: bool) -> str | None:
     if json and output not in (None, "json"):
         raise UsageError(f"--json cannot be combined with -o {output}", hint="give one of them")
     return "json" if json else output
+
+
+def refuse_id_with_last(run_id: str | None, *, last: bool) -> None:
+    """Check that a command that reads one run was not given both an ID and ``--last``.
+
+    Raises:
+        UsageError: it was.
+    """
+    if last and run_id is not None:
+        raise UsageError("--last cannot be combined with an ID", hint="give one of them")
 
 
 def approval_mode(approve: str | None, *, yes: bool) -> str | None:

@@ -7,7 +7,7 @@ import fcntl
 import json
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from agentctl.core.text import did_you_mean, replace_lone_escapes, safe_text
 from agentctl.journal.writer import ENDING, journal_error
 
 _BLOCK = 16 * 1024
+MOST_FORKS = 64  # runs, each forked from the next
 
 
 class RunSummary(NamedTuple):
@@ -98,30 +99,75 @@ def last_journal_in(folder: Path, workdir: Path) -> Path:
     )
 
 
-def read_run(path: Path) -> Iterator[dict[str, object]]:
-    """Yield the lines of a journal as objects, in order; a broken last line (the writer was killed) is left out.
+def read_run(path: Path, *, warn: Callable[[str], None] | None = None) -> Iterator[dict[str, object]]:
+    """Yield the lines of a journal as objects, in order; half a last line (the writer was killed) is left out.
+
+    ``warn`` is told of a last line that is whole and yet broken, which is then left out, too.
 
     Raises:
-        StateError: the file cannot be read, or a line that is not the last is broken.
+        StateError: the file cannot be read, or a line is broken that is not the last, or that ``warn`` is not told of.
     """
     try:
         with open(_open_to_read(path), "rb") as file:
             broken = 0
             for number, line in enumerate(file, start=1):
                 if not line.endswith(b"\n"):
-                    return  # an incomplete line: its writer was killed, or is writing it
+                    break  # an incomplete line: its writer was killed, or is writing it
                 if broken:
-                    raise StateError(
-                        f"line {broken} of {path} is broken",
-                        hint="the lines before it are valid; the ledger (agentctl costs) has the costs",
-                    )
-                record = _parse(line)
+                    raise _broken_line(path, broken)
+                record = parse_line(line)
                 if record is None:
                     broken = number
                 else:
                     yield record
     except OSError as exc:
         raise journal_error(exc, f"the journal {path} cannot be read") from exc
+    if broken and warn is None:
+        raise _broken_line(path, broken)
+    if broken and warn is not None:
+        warn(f"line {broken} of {path}, the last, is broken and was left out")
+
+
+def read_with_origin(
+    path: Path, *, warn: Callable[[str], None] | None = None, until: int | None = None, forks: int = MOST_FORKS
+) -> Iterator[dict[str, object]]:
+    """Yield the records of a run; those of the run that it was forked from come before ``run_resumed``.
+
+    ``until`` is the number of the last record wanted. ``warn`` is told what is missing, which is then left out.
+
+    Raises:
+        UsageError: the journal of a run that it goes on from is missing, and ``warn`` is not told of it.
+        StateError: as of ``read_run``.
+    """
+    for record in read_run(path, warn=warn):
+        source = record.get("source")
+        if record.get("event") == "run_resumed" and source != path.name.removesuffix(ENDING):
+            origin = path.with_name(f"{source}{ENDING}")
+            if forks and _is_id(source) and origin.exists():
+                seq = record.get("until")
+                last = seq if isinstance(seq, int) else 0
+                yield from read_with_origin(origin, warn=warn, until=last, forks=forks - 1)
+            else:
+                said = f"run {record.get('run_id')} goes on from run {source}, whose journal is missing"
+                if warn is None:
+                    raise UsageError(said, hint="agentctl runs list   shows the runs")
+                warn(said)
+        yield record
+        number = record.get("seq")
+        if until is not None and (number if isinstance(number, int) else 0) >= until:
+            return
+
+
+def _is_id(source: object) -> bool:
+    """Return whether a journal's word can be the id of a run, so that its file is in the same folder."""
+    return isinstance(source, str) and bool(source) and not source.startswith(".") and not {"/", "\0"} & set(source)
+
+
+def _broken_line(path: Path, number: int) -> StateError:
+    return StateError(
+        f"line {number} of {path} is broken",
+        hint="the lines before it are valid; the ledger (agentctl costs) has the costs",
+    )
 
 
 def _journal_files(folder: Path) -> list[Path]:
@@ -141,7 +187,7 @@ def _open_to_read(path: Path) -> int:
     return file
 
 
-def _parse(line: bytes) -> dict[str, object] | None:
+def parse_line(line: bytes) -> dict[str, object] | None:
     """Return a line as an object, None if it is none; an earlier version wrote half of a UTF-16 pair as it came."""
     try:
         value = json.loads(replace_lone_escapes(line.decode("utf-8")))
@@ -156,7 +202,7 @@ def _first_record(file: int) -> dict[str, object] | None:
         block = os.pread(file, size, 0)
         line, newline, _ = block.partition(b"\n")
         if newline or len(block) < size:
-            return _parse(line)
+            return parse_line(line)
         size *= 4
 
 
@@ -168,7 +214,7 @@ def _last_record(file: int) -> dict[str, object] | None:
         lines = os.pread(file, end - start, start).split(b"\n")[:-1]  # after the last newline: nothing, or half a line
         whole = lines if start == 0 else lines[1:]
         for line in reversed(whole):
-            if (record := _parse(line)) is not None:
+            if (record := parse_line(line)) is not None:
                 return record
         if start == 0:
             return None

@@ -15,7 +15,7 @@ from typing import NamedTuple, cast
 from agentctl.core.errors import StateError, UsageError
 from agentctl.core.messages import Completion, Message, Stop, ToolCall, Usage
 from agentctl.core.results import ErrorInfo, FileNotice
-from agentctl.journal.reader import read_run
+from agentctl.journal.reader import read_with_origin
 from agentctl.journal.record_parts import (
     Fields,
     call_of,
@@ -30,7 +30,6 @@ from agentctl.journal.record_parts import (
 from agentctl.journal.writer import ENDING
 
 JOURNAL_VERSION = 1
-MOST_FORKS = 64  # runs, each forked from the next
 
 
 class PastAnswer(NamedTuple):
@@ -124,7 +123,7 @@ def read_past(path: Path) -> PastRun:
         StateError: the journal cannot be read, or is broken.
     """
     replay = _Replay()
-    for record in _records(path, None, MOST_FORKS):
+    for record in _records(path):
         try:
             replay.add(record)
         except (AttributeError, KeyError, IndexError, TypeError, ValueError) as exc:
@@ -141,22 +140,12 @@ def read_past(path: Path) -> PastRun:
     return replay.close(run_id, path)
 
 
-def _records(path: Path, until: int | None, forks: int) -> Iterator[Fields]:
+def _records(path: Path) -> Iterator[Fields]:
     """Yield the records of a run; those of the run that it was forked from come first."""
-    for record in read_run(path):
+    for record in read_with_origin(path):
         if record.get("event") in ("run_started", "run_resumed"):
-            _refuse_newer(record, path)
-        if record.get("event") == "run_resumed" and record.get("source") != path.name.removesuffix(ENDING):
-            source = path.with_name(f"{record.get('source')}{ENDING}")
-            if not forks or not source.exists():
-                raise UsageError(
-                    f"run {record.get('run_id')} goes on from run {record.get('source')}, whose journal is missing",
-                    hint="agentctl runs list   shows the runs",
-                )
-            yield from _records(source, int_of(record.get("until")), forks - 1)
+            _refuse_newer(record, path.parent / f"{record.get('run_id')}{ENDING}")
         yield record
-        if until is not None and int_of(record.get("seq")) >= until:
-            return
 
 
 def _refuse_newer(record: Fields, path: Path) -> None:

@@ -26,7 +26,15 @@ from typing import (
     is_typeddict,
 )
 
-from agentctl.cli.document_types import CostsDocument, ErrorDocument, Keywords, Moment, RunDocument, TranscriptDocument
+from agentctl.cli.document_types import (
+    CostsDocument,
+    ErrorDocument,
+    Keywords,
+    Moment,
+    RunDocument,
+    RunsRemovedDocument,
+    TranscriptDocument,
+)
 from agentctl.core.events import Event
 from agentctl.journal.writer import event_name
 
@@ -43,6 +51,7 @@ def schema_files() -> Mapping[Path, str]:
         "run": Definitions().document(RunDocument),
         "costs": Definitions().document(CostsDocument),
         "transcript": Definitions().document(TranscriptDocument),
+        "runs-removed": Definitions().document(RunsRemovedDocument),
         "error": Definitions().document(ErrorDocument),
         "events": events_schema(),
     }

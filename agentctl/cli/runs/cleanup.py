@@ -5,17 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from agentctl.cli.options import Json, Output, wants_json
 
 if TYPE_CHECKING:
+    from agentctl.cli.document_types import RunsRemovedDocument
     from agentctl.journal.removal import RunFiles
     from agentctl.settings import Settings
 
-SCHEMA = "agentctl.runs-removed/1"
+SCHEMA: Literal["agentctl.runs-removed/1"] = "agentctl.runs-removed/1"
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be removed, remove nothing.")]
 
 
@@ -129,10 +130,16 @@ def _remove(runs: Sequence[RunFiles], kept: Mapping[str, str], *, dry_run: bool,
         from agentctl.cli.documents import as_json as dumped
         from agentctl.core.version import __version__
 
-        removed = [{"run_id": run.run_id, "bytes": run.size} for run in runs]
-        stays = [{"run_id": run_id, "reason": reason} for run_id, reason in sorted(kept.items())]
-        document = {"schema": SCHEMA, "version": __version__, "dry_run": dry_run, "removed": removed, "kept": stays}
-        print(dumped({**document, "bytes": size, "error": None}))
+        document: RunsRemovedDocument = {
+            "schema": SCHEMA,
+            "version": __version__,
+            "dry_run": dry_run,
+            "removed": [{"run_id": run.run_id, "bytes": run.size} for run in runs],
+            "kept": [{"run_id": run_id, "reason": reason} for run_id, reason in sorted(kept.items())],
+            "bytes": size,
+            "error": None,
+        }
+        print(dumped(document))
         return
     for run in runs:
         print(f"{safe_text(run.run_id)}  {size_text(run.size)}")

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from agentctl.cli.options import OUTPUT, Json, Labels, Output, output_form, wants_json
+from agentctl.cli.options import OUTPUT, Json, Labels, Output, StartedSince, output_form, wants_json
 from agentctl.cli.runs.cleanup import prune, rm
 from agentctl.cli.runs.export.command import export
 from agentctl.cli.runs.resume import resume
-from agentctl.cli.runs.run_filter import Agent, StartedSince, Status, select
+from agentctl.cli.runs.run_filter import Agent, Status, select
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,6 +96,7 @@ def show(
 ) -> None:
     """Show one run: task, calls and costs, tool calls and results, answer.
 
+    For a resumed run, also show its parts: when, by what words, with what limits.
     For nested runs, also show the tree of runs with the cost of each.
 
     Examples:
@@ -103,13 +104,13 @@ def show(
         agentctl runs show 01KB2 --context
         agentctl runs show -o jsonl
     """
-    from agentctl.cli.error_output import report_settings
+    from agentctl.cli.error_output import print_warning, report_settings
     from agentctl.journal.reader import find_journal, read_run
 
     wanted = output_form(output, json=json) or "text"
     settings = report_settings().settings
     path = find_journal(settings.runs_dir, run_id)
-    records = read_run(path)
+    records = read_run(path, warn=print_warning)
     if context:
         _show_context(records, path.stem, wanted)
         return
@@ -124,13 +125,17 @@ def show(
             print("\n" + _draw_tree(tree, path.stem, stdout_page()))
         return
     from agentctl.cli.documents import as_json as dumped
+    from agentctl.cli.runs.run_parts import part_document, read_part
     from agentctl.core.version import __version__
 
     if wanted == "jsonl":
         for record in records:
             print(dumped(record, line=True))
         return
-    document: Document = {"schema": SCHEMA, "version": __version__, "run_id": path.stem, "records": list(records)}
+    found = list(records)
+    document: Document = {"schema": SCHEMA, "version": __version__, "run_id": path.stem, "records": found}
+    if parts := [part_document(read_part(one, path.stem)) for one in found if one.get("event") == "run_resumed"]:
+        document["parts"] = parts
     if tree := _tree(settings.ledger_path, path.stem):
         document["tree"] = [_node(branch) for branch in tree]
     print(dumped({**document, "error": None}))

@@ -138,6 +138,8 @@ def read_context_usage(records: Iterable[Fields]) -> ContextUsage:
                 if mark is not None:
                     kept = found.results_kept + (mark[1] is not None)
                     found = found._replace(results_cut=found.results_cut + 1, results_kept=kept)
+            case "run_resumed":
+                found = found._replace(status=None)
             case "run_finished":
                 found = found._replace(status=text(mapping(record, "result"), "status"))
             case _ if turns:

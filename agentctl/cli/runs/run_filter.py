@@ -29,15 +29,6 @@ Status = Annotated[
         rich_help_panel=WHAT,
     ),
 ]
-StartedSince = Annotated[
-    str | None,
-    typer.Option(
-        "--since",
-        metavar="WHEN",
-        help="Only runs that started since then: 30m, 2h, 7d, 2026-11-01, 2026-11-01T14:00.",
-        rich_help_panel=WHAT,
-    ),
-]
 Agent = Annotated[
     str | None, typer.Option("--agent", metavar="NAME", help="Only runs of this agent.", rich_help_panel=WHAT)
 ]

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from agentctl.cli.runs.context_usage import Fields, local_time, mapping, number, read_pruning, text
+from agentctl.cli.runs.run_parts import part_lines, read_part
 from agentctl.cli.ui.format import money, plural, seconds
 from agentctl.cli.ui.lines import call_text, describe_notice, describe_pruning
 from agentctl.context.truncation import find_mark
@@ -36,6 +37,13 @@ def transcript(records: Iterable[Fields], *, run_id: str, kept: Path | None = No
         match record.get("event"):
             case "run_started":
                 yield from _start_lines(record, run_id)
+            case "run_resumed":
+                if not ended and answered:
+                    yield f"\n{safe_text(answered)}"
+                if not ended and text(record, "source") == run_id:
+                    yield "\nthis part has no end: its process died"
+                answered, ended = "", False
+                yield from part_lines(read_part(record, run_id))
             case "model_answered":
                 answered = text(record, "text").strip("\n")
                 if answered and record.get("tool_calls"):

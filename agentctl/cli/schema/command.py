@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-SchemaName = Literal["run", "events", "costs", "transcript", "error"]
+SchemaName = Literal["run", "events", "costs", "transcript", "runs-removed", "error"]
 
 #: What prints a document that is valid by the schema.
 PRINTED_BY = {
@@ -16,6 +16,7 @@ PRINTED_BY = {
     "events": "each line of run -o jsonl and of runs show -o jsonl",
     "costs": "costs --json",
     "transcript": "runs export --format json",
+    "runs-removed": "runs rm --json and runs prune --json",
     "error": "any other command with --json that failed",
 }
 
@@ -23,7 +24,7 @@ PRINTED_BY = {
 def schema(
     name: Annotated[
         SchemaName | None,
-        typer.Argument(metavar="NAME", help="Schema: run, events, costs, transcript or error (default: list them)."),
+        typer.Argument(metavar="NAME", help="Name of the schema (default: list them)."),
     ] = None,
 ) -> None:
     """Print the JSON Schema (2020-12) of a document or of an event.

@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from agentctl.cli.runs.export.document import PatternRedactor, TurnRange, transcript_document
+from agentctl.cli.runs.export.document import TurnRange, transcript_document
 from agentctl.cli.runs.export.html_page import MOST_BYTES, html_page
 from agentctl.cli.runs.export.markdown_page import code_span, fence, markdown_page
+from agentctl.cli.runs.export.pattern_redaction import PatternRedactor
 from agentctl.core.text import safe_text
 from tests.support.command_line import Ended
 from tests.support.hostile_run import Page, corpus, hostile_script

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from agentctl.cli.options import OUTPUT
+from agentctl.cli.options import OUTPUT, refuse_id_with_last
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +25,7 @@ def export(
     run_id: Annotated[
         str | None, typer.Argument(metavar="ID", help="Id of the run, or a prefix of it (default: the last run).")
     ] = None,
+    last: Annotated[bool, typer.Option("--last", help="Export the last run, as without an ID.")] = False,
     format: Annotated[
         ExportForm | None,
         typer.Option("--format", help="Format (default: by FILE's suffix, else md).", rich_help_panel=OUTPUT),
@@ -43,6 +44,7 @@ def export(
 ) -> None:
     """Export a run as one file: Markdown, HTML or JSON.
 
+    A fork has the turns of the run that it goes on from, too, marked as such.
     HTML is one file without scripts and without requests, below 2 MB. JSON is agentctl.transcript/1.
 
     Examples:
@@ -53,15 +55,16 @@ def export(
     from pathlib import Path
 
     form = format or _BY_SUFFIX.get(Path(output).suffix.lower(), "md")
+    refuse_id_with_last(run_id, last=last)
     written, cut = _write(_document(run_id, turns, results=not no_results, redact=redact), form)
     if output == "-":
         print(written, end="" if written.endswith("\n") else "\n")
     else:
         _write_file(Path(output), written)
     if cut:
-        from agentctl.cli.error_output import print_stderr
+        from agentctl.cli.error_output import print_warning
 
-        print_stderr(f"warning: {cut} to keep the page below 2 MB; --format json has everything")
+        print_warning(f"{cut} to keep the page below 2 MB; --format json has everything")
 
 
 def _document(run_id: str | None, turns: str | None, *, results: bool, redact: str | None) -> TranscriptDocument:
@@ -70,15 +73,20 @@ def _document(run_id: str | None, turns: str | None, *, results: bool, redact: s
     Raises:
         UsageError: no such run or turn, or an invalid value of a flag.
     """
-    from agentctl.cli.error_output import report_settings
-    from agentctl.cli.runs.export.document import PatternRedactor, transcript_document
+    from agentctl.cli.error_output import print_warning, report_settings
+    from agentctl.cli.runs.export.document import transcript_document
+    from agentctl.cli.runs.export.pattern_redaction import PatternRedactor
     from agentctl.core.errors import UsageError
-    from agentctl.journal.reader import find_journal, read_run
+    from agentctl.journal.reader import find_journal, read_with_origin
 
     chosen, pattern = _turn_range(turns), _pattern(redact)
     path = find_journal(report_settings().settings.runs_dir, run_id)
     document = transcript_document(
-        read_run(path), run_id=path.stem, turns=chosen, results=results, redact=PatternRedactor(pattern)
+        read_with_origin(path, warn=print_warning),
+        run_id=path.stem,
+        turns=chosen,
+        results=results,
+        redact=PatternRedactor(pattern),
     )
     if turns is not None and not document["turns"]:
         last = document["turns_in_all"]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from agentctl.cli.documents import usd
 from agentctl.cli.exit_codes import ExitStatus
 from agentctl.cli.runs.context_usage import Fields, mapping, number, read_pruning, text
+from agentctl.cli.runs.export.pattern_redaction import PatternRedactor, redact_transcript
+from agentctl.cli.runs.run_parts import RunPart, part_document, read_part
 from agentctl.core.results import FOUND_SO_FAR, RESULTS_SO_FAR
 from agentctl.core.version import __version__
 
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from agentctl.cli.document_types import ModelCallFields, ToolUseFields, TranscriptDocument, TurnFields
 
 SCHEMA: Literal["agentctl.transcript/1"] = "agentctl.transcript/1"
-MARK = "[redacted]"
 
 _SO_FAR = re.compile(rf"^(?:{re.escape(FOUND_SO_FAR)}|{re.escape(RESULTS_SO_FAR)})", re.MULTILINE)
 
@@ -32,56 +33,30 @@ class TurnRange(NamedTuple):
         return self.first <= turn and (self.last is None or turn <= self.last)
 
 
-class PatternRedactor:
-    """Replaces what matches a pattern by ``[redacted]``, and counts the matches. No pattern: nothing is replaced."""
-
-    def __init__(self, pattern: re.Pattern[str] | None) -> None:
-        self._pattern, self.count = pattern, 0
-
-    def __call__(self, words: str) -> str:
-        """Return the text without the matches."""
-        return words if self._pattern is None else self._pattern.sub(self._mark, words)
-
-    def value(self, value: object) -> object:
-        """Return a JSON value without the matches in its texts, numbers and names."""
-        if isinstance(value, str):
-            return self(value)
-        if isinstance(value, Mapping):
-            return {self(str(name)): self.value(item) for name, item in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [self.value(item) for item in value]
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and self(str(value)) != str(value):
-            return self(str(value))
-        return value
-
-    def _mark(self, match: re.Match[str]) -> str:
-        if not match[0]:
-            return ""
-        self.count += 1
-        return MARK
-
-
 def transcript_document(
     records: Iterable[Fields], *, run_id: str, turns: TurnRange, results: bool, redact: PatternRedactor
 ) -> TranscriptDocument:
     """Return the document of a journal; unknown records, as of a later version, are skipped.
 
+    Records of the run that this one was forked from make the first turns, which have its id; its cost does not count.
+
     ``results`` False leaves out what tools returned, wherever it stands: in results, in the texts that agentctl wrote
     for the model from them, in the part of an answer that quotes them, and in the answer of a run without a model.
     """
-    reading = _Reading(results=results, redact=redact)
+    reading = _Reading(run_id, results=results)
     for record in records:
         reading.advance(record)
-    return reading.document(run_id, turns)
+    return redact_transcript(reading.document(turns), redact)
 
 
 class _Reading:
     """What was read of a journal so far."""
 
-    def __init__(self, *, results: bool, redact: PatternRedactor) -> None:
-        self._results, self._redact = results, redact
+    def __init__(self, run_id: str, *, results: bool) -> None:
+        self._run_id, self._results = run_id, results
         self._start: Fields = {}
         self._result: Fields = {}
+        self._parts: list[RunPart] = []
         self._turns: list[TurnFields] = []
         self._prompts: list[str] = []
         self._notes: list[str] = []
@@ -93,6 +68,9 @@ class _Reading:
         match record.get("event"):
             case "run_started":
                 self._start = self._start or record
+            case "run_resumed" if self._is_own(record):
+                self._parts.append(read_part(record, self._run_id))
+                self._result = {}
             case "turn_started":
                 self._open_turn(record)
             case "message_added":
@@ -100,7 +78,7 @@ class _Reading:
             case "model_answered":
                 turn = self._turn()
                 if self._results or self._start.get("metered") is not False:
-                    turn["text"] = self._redact(text(record, "text"))
+                    turn["text"] = text(record, "text")
                 calls = record.get("tool_calls")
                 for call in calls if isinstance(calls, list) else ():
                     if isinstance(call, dict):
@@ -121,39 +99,43 @@ class _Reading:
                 self._settle(record, "not billed")
             case "approval_asked" | "tool_allowed" | "tool_denied" | "tool_finished":
                 self._read_tool(record)
-            case "run_finished":
+            case "run_finished" if self._is_own(record):
                 self._result = mapping(record, "result")
             case _:
                 self._read_note(record)
 
-    def document(self, run_id: str, turns: TurnRange) -> TranscriptDocument:
-        """Return the document; texts that were read are redacted already."""
+    def _is_own(self, record: Fields) -> bool:
+        """Return whether a record is of the run itself, not of one that it was forked from."""
+        return text(record, "run_id") in ("", self._run_id)
+
+    def document(self, turns: TurnRange) -> TranscriptDocument:
+        """Return the document with its texts as they are in the journal."""
         start, result = self._start, self._result
         chosen = [turn for turn in self._turns if turns.has(turn["turn"])]
         has_end = not self._turns or turns.has(self._turns[-1]["turn"])
-        calls = [call for turn in self._turns for call in turn["calls"]]
+        calls = [call for turn in self._turns if turn["run_id"] == self._run_id for call in turn["calls"]]
         cost = result.get("cost_nano") if result else _sum(call["nano_usd"] for call in calls if not _is_doubt(call))
         nano = cost if isinstance(cost, int) else None
         doubt = result.get("in_doubt_nano") if result else _sum(call["nano_usd"] for call in calls if _is_doubt(call))
         error, took = mapping(result, "error"), result.get("duration_s")
-        redact = self._redact
         answer = self._answer() if has_end else None
         status, code = _status(text(result, "status"))
         return {
             "schema": SCHEMA,
             "version": __version__,
-            "run_id": run_id,
+            "run_id": self._run_id,
             "status": status,
             "exit_code": code,
             "complete": result.get("complete") is True,
-            "task": redact(text(start, "task")),
-            "agent": redact(text(start, "agent")) or None,
-            "provider": redact(text(start, "provider")) or None,
-            "model": redact(text(start, "model")) or None,
-            "labels": {redact(name): redact(str(value)) for name, value in mapping(start, "labels").items()},
+            "task": text(start, "task"),
+            "agent": text(start, "agent") or None,
+            "provider": text(start, "provider") or None,
+            "model": text(start, "model") or None,
+            "labels": {name: str(value) for name, value in mapping(start, "labels").items()},
             "started_at": text(start, "at") or None,
             "finished_at": text(result, "finished_at") or None,
             "duration_s": took if isinstance(took, (int, float)) else None,
+            "parts": [part_document(part) for part in self._parts],
             "cost": {
                 "usd": usd(nano),
                 "nano_usd": nano,
@@ -162,9 +144,9 @@ class _Reading:
             "turns_in_all": len(self._turns),
             "turns": chosen,
             "answer": answer,
-            "error": {name: redact(text(error, name)) for name in ("kind", "message", "hint")} if error else None,
+            "error": {name: text(error, name) for name in ("kind", "message", "hint")} if error else None,
             "left_out": {"turns": len(self._turns) - len(chosen), "results": self._results_left_out},
-            "redactions": redact.count,
+            "redactions": 0,
         }
 
     def _turn(self) -> TurnFields:
@@ -176,6 +158,7 @@ class _Reading:
         self._turns.append(
             {
                 "turn": number(record, "turn") or len(self._turns) + 1,
+                "run_id": text(record, "run_id") or self._run_id,
                 "started_at": text(record, "at") or None,
                 "prompts": self._prompts,
                 "context": None,
@@ -192,7 +175,7 @@ class _Reading:
             case "user" if self._turns and not self._results:
                 self._results_left_out += 1  # it may quote results
             case "user":
-                self._prompts.append(self._redact(text(message, "text")))
+                self._prompts.append(text(message, "text"))
             case "tool":
                 tool = self._find_tool(text(message, "tool_call_id"))
                 if tool is not None and tool["result"] is None and tool["duration_s"] is None:
@@ -205,11 +188,9 @@ class _Reading:
         return next(found, None)
 
     def _add_tool(self, call: Fields) -> ToolUseFields:
-        arguments = self._redact.value(mapping(call, "arguments"))
-        assert isinstance(arguments, dict)  # noqa: S101 - as a mapping is read
         tool: ToolUseFields = {
-            "name": self._redact(text(call, "name")),
-            "arguments": arguments,
+            "name": text(call, "name"),
+            "arguments": dict(mapping(call, "arguments")),
             "decision": None,
             "result": None,
             "failed": False,
@@ -224,11 +205,11 @@ class _Reading:
         tool = self._find_tool(text(call, "id")) or self._add_tool(call)
         match record.get("event"):
             case "approval_asked":
-                tool["decision"] = self._redact(f"asked: {text(record, 'why')}")
+                tool["decision"] = f"asked: {text(record, 'why')}"
             case "tool_allowed":
-                tool["decision"] = self._redact(f"allowed: {text(record, 'by')}")
+                tool["decision"] = f"allowed: {text(record, 'by')}"
             case "tool_denied":
-                tool["decision"] = self._redact(f"denied: {text(record, 'reason')}")
+                tool["decision"] = f"denied: {text(record, 'reason')}"
             case _:
                 took = record.get("duration_s")
                 tool["failed"] = bool(mapping(record, "error"))
@@ -237,7 +218,7 @@ class _Reading:
 
     def _set_result(self, tool: ToolUseFields, words: str) -> None:
         if self._results:
-            tool["result"] = self._redact(words)
+            tool["result"] = words
         elif tool["result"] is None and not (tool["decision"] or "").startswith("denied"):
             self._results_left_out += 1
 
@@ -248,7 +229,7 @@ class _Reading:
         usage, call = mapping(record, "usage"), calls[-1]
         nano = record.get("cost_nano" if outcome == "settled" else "nano", 0 if outcome == "not billed" else None)
         call["outcome"] = outcome
-        call["reason"] = self._redact(text(record, "reason")) or None
+        call["reason"] = text(record, "reason") or None
         call["nano_usd"] = nano if isinstance(nano, int) else None
         call["usd"] = usd(call["nano_usd"])
         if outcome == "settled":
@@ -278,7 +259,7 @@ class _Reading:
                 note = f"stopped by {text(mapping(record, 'breaker'), 'limit')}"
             case _:
                 return
-        (self._turns[-1]["notes"] if self._turns else self._notes).append(self._redact(note))
+        (self._turns[-1]["notes"] if self._turns else self._notes).append(note)
 
     def _answer(self) -> str | None:
         answer = text(self._result, "answer")
@@ -288,7 +269,7 @@ class _Reading:
             if answer and (quoted or without_model):
                 self._results_left_out += 1
                 answer = answer[: quoted.start()].rstrip() if quoted and not without_model else ""
-        return self._redact(answer) if answer else None
+        return answer or None
 
 
 def _call(outcome: Literal["open", "settled", "in doubt", "not billed"]) -> ModelCallFields:

@@ -13,7 +13,7 @@ from agentctl.core.messages import ToolCall
 class TurnBar(NamedTuple):
     """The bars of one turn: percent of the dearest turn, and of the context's limit; None: unknown or none."""
 
-    turn: int
+    turn: str
     cost: str
     cost_percent: float | None
     context: str
@@ -39,6 +39,12 @@ def facts(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "cost", ("unknown" if nano is None else money(nano)) + (f", and ${doubt} in doubt" if doubt else "")
     for name, value in document["labels"].items():
         yield "label", f"{name}={value}"
+    for part in document["parts"]:
+        after = f"after {plural(part['turns'], 'turn')}{', ' + part['at'] if part['at'] else ''}"
+        if part["fork"]:
+            yield "forked from", f"run {part['source']} {after}; the cost is without the turns of that run"
+        else:
+            yield "resumed", after
 
 
 def left_out_lines(document: Mapping[str, Any]) -> Iterator[str]:
@@ -78,19 +84,24 @@ def is_said(turn: Mapping[str, Any], document: Mapping[str, Any]) -> bool:
     return bool(said) and said != (document["answer"] or "").strip()
 
 
+def turn_name(turn: Mapping[str, Any], document: Mapping[str, Any]) -> str:
+    """Return the number of a turn, with its run if that is the one that this run was forked from."""
+    return str(turn["turn"]) if turn["run_id"] == document["run_id"] else f"{turn['turn']} of run {turn['run_id']}"
+
+
 def turn_bars(document: Mapping[str, Any]) -> list[TurnBar]:
     """Return the bars of each turn."""
-    costs = {turn["turn"]: _cost(turn) for turn in document["turns"]}
-    most = max((cost for cost in costs.values() if cost), default=0)
+    costs = [_cost(turn) for turn in document["turns"]]
+    most = max((cost for cost in costs if cost), default=0)
     return [
         TurnBar(
-            turn["turn"],
-            "unknown" if (cost := costs[turn["turn"]]) is None else money(cost),
+            turn_name(turn, document),
+            "unknown" if cost is None else money(cost),
             None if cost is None or not most else round(100 * cost / most, 1),
             "" if (size := turn["context"]) is None else f"{size['tokens']:,} of {size['limit']:,} tokens",
             None if size is None or not size["limit"] else round(min(100, 100 * size["tokens"] / size["limit"]), 1),
         )
-        for turn in document["turns"]
+        for turn, cost in zip(document["turns"], costs, strict=True)
     ]
 
 

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from agentctl.cli.runs.export.figures import call_line, facts, is_said, left_out_lines, tool_line, turn_bars
+from agentctl.cli.runs.export.figures import call_line, facts, is_said, left_out_lines, tool_line, turn_bars, turn_name
 from agentctl.core.text import map_texts, safe_text
 
 if TYPE_CHECKING:
@@ -135,6 +135,7 @@ def _render(document: dict[str, Any], cut: str = "") -> str:
         bars=turn_bars(document),
         call_line=call_line,
         tool_line=tool_line,
+        turn_name=turn_name,
         is_said=is_said,
         as_json=lambda value: json.dumps(value, ensure_ascii=False, indent=1),
     )

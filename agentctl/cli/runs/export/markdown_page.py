@@ -44,7 +44,7 @@ def _lines(document: dict[str, Any]) -> Iterator[str]:
         yield f"- {line}"
     yield f"\n## Task\n\n{fence(document['task'])}"
     for turn in document["turns"]:
-        yield f"## Turn {turn['turn']}\n"
+        yield f"## Turn {turn['turn']}{_origin(turn, document)}\n"
         for call in turn["calls"]:
             yield f"- {code_span(call_line(call))}"
         if turn["context"]:
@@ -63,6 +63,10 @@ def _lines(document: dict[str, Any]) -> Iterator[str]:
     if document["error"]:
         hint = f"\n{document['error']['hint']}" if document["error"]["hint"] else ""
         yield f"## Error\n\n{fence(document['error']['message'] + hint)}"
+
+
+def _origin(turn: dict[str, Any], document: dict[str, Any]) -> str:
+    return "" if turn["run_id"] == document["run_id"] else f" of run {code_span(turn['run_id'])}"
 
 
 def _tool(tool: dict[str, Any]) -> Iterator[str]:
