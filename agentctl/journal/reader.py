@@ -142,7 +142,7 @@ def read_with_origin(
     for record in read_run(path, warn=warn):
         source = record.get("source")
         if record.get("event") == "run_resumed" and source != path.name.removesuffix(ENDING):
-            origin = path.with_name(f"{source}{ENDING}")
+            origin = path.parent / f"{source}{ENDING}"
             if forks and _is_id(source) and origin.exists():
                 seq = record.get("until")
                 last = seq if isinstance(seq, int) else 0

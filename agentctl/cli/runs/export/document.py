@@ -155,6 +155,11 @@ class _Reading:
         return self._turns[-1]
 
     def _open_turn(self, record: Fields) -> None:
+        last = self._turns[-1] if self._turns else None
+        if last is not None and self._goes_on(last, record):
+            last["prompts"] += self._prompts
+            self._prompts = []
+            return
         self._turns.append(
             {
                 "turn": number(record, "turn") or len(self._turns) + 1,
@@ -169,6 +174,11 @@ class _Reading:
             }
         )
         self._prompts, self._notes, self._ids = [], [], []
+
+    def _goes_on(self, turn: TurnFields, record: Fields) -> bool:
+        """Return whether a record begins ``turn`` again, in which an earlier part of the run had asked for nothing."""
+        is_same = (turn["turn"], turn["run_id"]) == (number(record, "turn"), text(record, "run_id") or self._run_id)
+        return is_same and not (turn["calls"] or turn["text"] or turn["tools"])
 
     def _read_message(self, message: Fields) -> None:
         match message.get("role"):

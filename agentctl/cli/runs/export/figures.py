@@ -81,7 +81,7 @@ def tool_line(tool: Mapping[str, Any]) -> str:
 def is_said(turn: Mapping[str, Any], document: Mapping[str, Any]) -> bool:
     """Return whether a turn has a text to show: one that is not the answer, which stands at the end."""
     said = turn["text"].strip()
-    return bool(said) and said != (document["answer"] or "").strip()
+    return bool(said) and (turn is not document["turns"][-1] or said != (document["answer"] or "").strip())
 
 
 def turn_name(turn: Mapping[str, Any], document: Mapping[str, Any]) -> str:
