@@ -30,10 +30,14 @@ from agentctl.journal.record_parts import (
 from agentctl.journal.writer import ENDING
 
 JOURNAL_VERSION = 1
+_CUT_OFF = (None, "interrupted", "timeout")  # how a part ends that might have done its next step
 
 
 class PastAnswer(NamedTuple):
-    """An answer that was received, with the hold that it was received under; ``completion`` is as it was returned."""
+    """An answer that was received, with the hold that it was received under; ``completion`` is as it was returned.
+
+    ``purpose`` is that of the hold; "closing" for a turn's that was asked for behind the turn's own answer.
+    """
 
     completion: Completion
     attempt_id: str = ""
@@ -66,10 +70,10 @@ class PastRun:
     """A run as its journal has it: ``started`` and ``result`` are the records of its start and last end.
 
     ``status`` is None if its process died. ``messages`` are the conversation after ``turns`` complete turns;
-    ``answers`` were received after them, and the tool calls of the last one are in ``calls``, by id. ``history`` are
-    the complete turns with tool calls. ``redacted`` messages are not as the model had them. ``replaced``: a fallback
-    or another provider took over. ``flags`` and ``digests`` are those of its last part. ``words`` are yet to be said.
-    ``asked_at``: how much of ``history`` came before the user's last words.
+    ``answers`` were received after them and not acted on to the end, and the tool calls of the last one are in
+    ``calls``, by id. ``history`` are the complete turns with tool calls, ``asked_at`` is how many of them came before
+    the user's last words. ``redacted`` messages are not as the model had them. ``replaced``: a fallback or another
+    provider took over. ``flags`` and ``digests`` are those of its last part. ``words`` are yet to be said.
     """
 
     run_id: str
@@ -93,6 +97,10 @@ class PastRun:
     words: str = ""
     asked_at: int = 0
 
+    def without_closing(self) -> PastRun:
+        """Return the run without an answer that was asked for because no turn was to follow."""
+        return replace(self, answers=tuple(answer for answer in self.answers if answer.purpose != "closing"))
+
     def text(self, name: str) -> str:
         """Return a text of the record of its start, "" if there is none."""
         value = self.started.get(name)
@@ -109,10 +117,22 @@ class PastRun:
         return self.status == "denied"
 
     @property
+    def has_answer(self) -> bool:
+        """Whether what comes next is an answer that was received."""
+        return any(answer.purpose in ("turn", "closing") for answer in self.answers)
+
+    @property
     def awaits_words(self) -> bool:
         """Whether the last message is the model's answer, so that the user's words must come next."""
         last = self.messages[-1] if self.messages else None
-        return not self.answers and last is not None and last.role == "assistant" and not last.tool_calls
+        return not self.has_answer and last is not None and last.role == "assistant" and not last.tool_calls
+
+    @property
+    def closing_tool(self) -> str:
+        """The tool for whose repeated call a closing answer was received behind a complete turn; "" if none was."""
+        if not self.history or {answer.purpose for answer in self.answers} != {"closing"}:
+            return ""
+        return self.history[-1].calls[-1].name
 
 
 def read_past(path: Path) -> PastRun:
@@ -170,9 +190,12 @@ class _Replay:
     result: Fields = field(default_factory=dict)
     messages: list[Message] = field(default_factory=list)
     turn: int = 0
+    is_asking: bool = False  # a turn has begun, and has no answer yet
     answers: list[PastAnswer] = field(default_factory=list)
-    used: list[PastAnswer] = field(default_factory=list)  # answers that the last assistant's message was made of
-    assistant: int | None = None  # the place of this turn's last assistant message
+    used: list[PastAnswer] = field(default_factory=list)  # answers that this turn's assistant message was made of
+    assistant: int | None = None  # the place of that message
+    closing: list[PastAnswer] = field(default_factory=list)  # answers that the closing message was made of
+    closed: int | None = None  # the place of that message
     holds: dict[str, Fields] = field(default_factory=dict)
     calls: dict[str, PastCall] = field(default_factory=dict)
     history: list[PastTurn] = field(default_factory=list)
@@ -191,12 +214,10 @@ class _Replay:
                 self.started, self.labels = record, self.labels or fields_of(record.get("labels") or {})
                 self._begin_part(record)
             case "run_resumed":
+                answers = self._standing()[2]
                 del self.messages[int_of(record["kept"]) :]
-                if self.turn != int_of(record["turns"]) + 1:
-                    self._begin_turn(int_of(record["turns"]) + 1)
-                self.assistant = None
-                if self.used and not self.answers:
-                    self.answers, self.used = self.used, []
+                self._begin_turn(int_of(record["turns"]) + 1)
+                self.answers += answers
                 self.status, self.result = None, {}
                 chosen = {name: record[name] for name in ("provider", "model", "agent") if name in record}
                 self.replaced = self.replaced or chosen.get("provider") != self.started.get("provider")
@@ -206,11 +227,15 @@ class _Replay:
             case "turn_started":
                 if int_of(record["turn"]) != self.turn:
                     self._begin_turn(int_of(record["turn"]))
+                self.is_asking = True
             case "call_held":
                 self.holds[str(record["attempt_id"])] = record
+                purpose = self._purpose(record)  # of a new call: what was not used for it so far is for another one
+                self.answers = [answer for answer in self.answers if answer.purpose == purpose]
             case "answer_received":
                 if record.get("stop") != "broken":
-                    self.answers.append(_answer(record, self.holds.get(str(record["attempt_id"]), {})))
+                    hold = self.holds.get(str(record["attempt_id"]), {})
+                    self.answers.append(_answer(record, hold)._replace(purpose=self._purpose(hold)))
                 self.redacted += bool(record.get("redacted"))
             case "call_doubted":
                 self._forget_usage(str(record["attempt_id"]))
@@ -243,6 +268,11 @@ class _Replay:
 
     def _begin_turn(self, turn: int) -> None:
         self.turn, self.answers, self.used, self.assistant = turn, [], [], None
+        self.closing, self.closed, self.is_asking = [], None, False
+
+    def _purpose(self, hold: Fields) -> str:
+        purpose = str(hold.get("purpose") or "turn")
+        return "closing" if purpose == "turn" and not self.is_asking else purpose
 
     def _forget_usage(self, attempt_id: str) -> None:
         """Learn nothing from the report of an attempt that is in doubt, as the run itself did not."""
@@ -252,10 +282,14 @@ class _Replay:
                 self.answers[place] = answer._replace(completion=bare)
 
     def _add_message(self, message: Message) -> None:
-        if message.role == "assistant":
-            self.assistant, self.used, self.answers = len(self.messages), self.answers, []
-        if message.role == "user" and self.words:
-            self.words, self.asked_at = "", len(self.history)
+        if message.role == "assistant" and self.is_asking:
+            self.assistant, self.used, self.answers, self.is_asking = len(self.messages), self.answers, [], False
+        elif message.role == "assistant":
+            self.closed, self.closing, self.answers = len(self.messages), self.answers, []
+        elif message.role == "user":  # whatever was received for another conversation is no answer to this one
+            self.answers, self.closing, self.closed = [], [], None
+            if self.words:
+                self.words, self.asked_at = "", len(self.history)
         self.messages.append(message)
         if (place := self.assistant) is None or message.role != "tool":
             return
@@ -274,13 +308,7 @@ class _Replay:
 
     def close(self, run_id: str, path: Path) -> PastRun:
         """Return the run as it stands after the last record."""
-        messages, turns, answers = self.messages, self.turn, list[PastAnswer]()
-        if self.assistant is None:
-            turns, answers = max(0, self.turn - 1), self.answers
-        elif self._is_open(self.assistant):
-            said = messages[self.assistant]
-            turns, answers = max(0, self.turn - 1), self.used or [PastAnswer(_as_answer(said))]
-            messages = messages[: self.assistant]
+        messages, turns, answers = self._standing()
         return PastRun(
             run_id=run_id,
             path=path,
@@ -304,12 +332,21 @@ class _Replay:
             asked_at=self.asked_at,
         )
 
-    def _is_open(self, place: int) -> bool:
-        """Return whether the turn of the assistant's message at ``place`` is incomplete."""
-        said, behind = self.messages[place], self.messages[place + 1 :]
-        if said.tool_calls:
-            return len(behind) < len(said.tool_calls)
-        return not behind and self.status is None
+    def _standing(self) -> tuple[list[Message], int, list[PastAnswer]]:
+        """Return the conversation at the last complete step, its complete turns, and the answers that go on from it."""
+        messages, answers, place = self.messages, self.answers, self.assistant
+        is_cut_off = self.status in _CUT_OFF
+        if self.closed is not None and is_cut_off:
+            messages, answers = messages[: self.closed], [*self.closing, *answers]
+        if not is_cut_off:  # a closing answer has had its effect
+            answers = [answer for answer in answers if answer.purpose != "closing"]
+        if place is None:
+            return messages, max(0, self.turn - 1), answers
+        said, behind = messages[place], messages[place + 1 :]
+        is_open = len(behind) < len(said.tool_calls) if said.tool_calls else not behind and is_cut_off
+        if not is_open:
+            return messages, self.turn, answers
+        return messages[:place], max(0, self.turn - 1), [*(self.used or [PastAnswer(_as_answer(said))]), *answers]
 
 
 def _as_answer(message: Message) -> Completion:

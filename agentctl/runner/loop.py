@@ -167,7 +167,8 @@ class Loop:
                 self._turn += 1
             self._calls.past.clear()
             await self._conversation.add(Message("user", said))
-        await self._take_turns()
+        name = "" if said or self._turn >= self._limits.max_turns else past.closing_tool
+        await (self._close_repeated(name) if name else self._take_turns())
 
     async def _take_turns(self) -> None:
         offered = self._dispatch.offered_tools() if self._metered else ()
@@ -231,7 +232,7 @@ class Loop:
 
     async def _ask_fitting(self, offered: tuple[ToolSpec, ...]) -> tuple[tuple[Message, ...], Completion]:
         """Ask with as much of the conversation as fits; return what was sent, and the answer."""
-        if self._calls.past.has("turn"):  # it was sent, and answered, as it is
+        if self._calls.past.begin_turn(self._turn):  # it was sent, and answered, as it is
             messages = self._conversation.messages
             return messages, await self._calls.ask(messages, offered, with_reserve=self._turn > 1)
         try:

@@ -95,8 +95,7 @@ class ModelCalls:
         self._retries = retries
         self._first_pause_s, self._last_failure = first_pause_s, ""
         self._begin_with(provider)
-        self.unfinished = ""
-        self.asked_last = False
+        self.unfinished, self.asked_last = "", False
         self._notice: Noted | None = None
         own: PriceOf = getattr(provider, "price_of", no_price)
         self._reservations = Reservations(
@@ -167,9 +166,9 @@ class ModelCalls:
         """How much of each limit was used after the last charge."""
         return self._settler.uses
 
-    async def begin_with(self, spent: PastSpending, answers: Sequence[PastAnswer]) -> None:
-        """Go on from what earlier parts of the run spent, with the ``answers`` that were not acted on yet."""
-        self.past.add(answers)
+    async def begin_with(self, spent: PastSpending, answers: Sequence[PastAnswer], turn: int) -> None:
+        """Go on from what earlier parts of the run spent, with the ``answers`` to ``turn`` that were not acted on."""
+        self.past.add(answers, turn)
         await self._settler.begin_with(spent)
 
     @property
@@ -358,7 +357,7 @@ class ModelCalls:
 
         An answer that an earlier part of the run has paid for is returned in its place.
         """
-        if (known := self.past.take(purpose)) is not None:
+        if (known := self.past.take(purpose, is_last=not request.followed)) is not None:
             return known
         is_answer, request = purpose != "summary", shaped(self._provider, request)
         bounds = StreamTimeouts(self._silence_s, self._deadline_s, first_s=self._deadline_s if self._waits else None)
@@ -374,6 +373,7 @@ class ModelCalls:
             then=then,
             so_far=self._so_far,
         )
+        self.past.clear()
         timeouts = timeouts._replace(deadline=anyio.current_time() + timeouts.whole_s)
         sent: AttemptProgress | None = None
         self.unfinished = ""

@@ -184,7 +184,7 @@ class Orchestrator:
             provider_wait_s=plan.fallback_wait_s if self._fallbacks else None,
         )
         if self._resumption is not None:
-            await run.calls.begin_with(spent, self._resumption.past.answers)
+            await run.calls.begin_with(spent, self._resumption.past.answers, self._resumption.past.turns + 1)
         emit, limits = run.recorder.emit, plan.loop
         limits = limits._replace(max_turns=self._most_turns(agent))
         admission = Admission(

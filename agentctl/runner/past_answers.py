@@ -16,35 +16,39 @@ if TYPE_CHECKING:  # used only by resumed runs
 
 
 class PastAnswers:
-    """Hands out the answers of one run in the order in which they came.
+    """Hands out the answers of one turn, each for its purpose, in the order in which they came.
 
-    Once a call is made for another purpose than that of the next answer, its conversation is another one, and none of
-    them is an answer to it.
+    Once a call is made, or another turn begins, the conversation is another one, and none of them is an answer to it.
     """
 
     def __init__(self, run_id: str) -> None:
         self._run_id = run_id
+        self._turn = 0
         self._left: list[PastAnswer] = []
 
-    def add(self, answers: Sequence[PastAnswer]) -> None:
-        """Take the answers of a run that is resumed."""
-        self._left += answers
+    def add(self, answers: Sequence[PastAnswer], turn: int) -> None:
+        """Take the answers that a resumed run has to the requests of ``turn``."""
+        self._left, self._turn = [*answers], turn
 
     def clear(self) -> None:
         """Forget them: the conversation goes on in another way."""
         self._left.clear()
 
-    def has(self, purpose: Purpose) -> bool:
-        """Return whether a call for ``purpose`` would be answered now."""
-        return any(answer.purpose == purpose for answer in self._left)
+    def begin_turn(self, turn: int) -> bool:
+        """Return whether the request of ``turn`` would be answered now; an earlier turn's answers are no longer."""
+        if turn != self._turn:
+            self.clear()
+        return any(answer.purpose == "turn" for answer in self._left)
 
-    def take(self, purpose: Purpose) -> tuple[Completion, Hold] | None:
-        """Return the next answer for ``purpose``, with its hold; None if there is none."""
-        if not self._left:
-            return None
-        while self._left:
-            answer = self._left.pop(0)
-            if answer.purpose == purpose:
+    def take(self, purpose: Purpose, *, is_last: bool) -> tuple[Completion, Hold] | None:
+        """Return the next answer for ``purpose``, with its hold; None if there is none.
+
+        ``is_last``: it is asked for behind the answer of the turn, and no turn follows.
+        """
+        wanted = "closing" if purpose == "turn" and is_last else purpose
+        for place, answer in enumerate(self._left):
+            if answer.purpose == wanted:
+                del self._left[: place + 1]
                 hold = Hold(
                     answer.attempt_id,
                     self._run_id,

@@ -88,7 +88,7 @@ class Resumption(NamedTuple):
                 f"run {run_id} has ended well, and there are no new words for it",
                 hint=f'agentctl runs resume {run_id} "And now?"',
             )
-        if past.turns >= most_turns:
+        if past.turns >= most_turns and (self.said or not past.has_answer):
             raise UsageError(
                 f"run {run_id} has used its {most_turns} turns",
                 hint=f"agentctl run --resume {run_id} --max-turns {2 * past.turns}   (a total)",
@@ -103,7 +103,7 @@ class Resumption(NamedTuple):
     def next_words(self) -> str:
         """What the model is told next: the user's words, or that it is to go on, if it would otherwise have none."""
         past = self.past
-        if self.said or past.answers:
+        if self.said or past.has_answer:
             return self.said
         if past.is_denied and self.allowed:
             return f"Now allowed: {', '.join(self.allowed)}. {_GO_ON}"

@@ -58,7 +58,7 @@ class OpenedRun:
         """
         allowed = self._given.get("allow")
         resumption = Resumption(
-            self.past,
+            self.past.without_closing() if "max_turns" in self._given else self.past,
             words=self._words,
             is_fork=self._request.is_fork,
             accepts=self._request.accepts or is_person_here(sys.stdin, sys.stderr),
