@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,10 +54,12 @@ class AnswerSchema:
     """A JSON Schema (2020-12) that was checked by ``read_answer_schema``.
 
     ``text`` is the document on one line, keys in the order given: what is sent to a model, and counted in its bound.
+    ``check`` is asked for the pointers and messages of what else is wrong with a value that is valid by the document.
     """
 
     document: Mapping[str, JSON]
     text: str
+    check: Callable[[JSON], Sequence[tuple[str, str]]] | None = None
 
     def validate(self, text: str) -> JSON:
         """Return the JSON value that an answer is, which may stand alone in one Markdown fence.
@@ -98,7 +100,10 @@ class AnswerSchema:
         Raises:
             AnswerProblems: it is not valid, or to tell would be too much work.
         """
-        if problems := tuple(AnswerProblem(pointer, message) for pointer, message in find_problems(self.text, value)):
+        found: Sequence[tuple[str, str]] = find_problems(self.text, value)
+        if not found and self.check is not None:
+            found = self.check(value)
+        if problems := tuple(AnswerProblem(*problem) for problem in found):
             raise AnswerProblems(problems)
         return value
 
@@ -119,7 +124,7 @@ def read_answer_schema(
     """
     if isinstance(given, Mapping):
         document = _read_document(_write_mapping(given, name), name)
-    elif isinstance(given, Path) or not _is_inline(given):
+    elif isinstance(given, Path) or is_schema_file(given):
         name = f"{name} {given}"
         document = _read_document(_read_file(Path(given), name, folder), name)
     else:
@@ -131,10 +136,10 @@ def read_answer_schema(
     return AnswerSchema(document, write_json(document))
 
 
-def _is_inline(given: str) -> bool:
-    """Return whether a text is a schema itself, JSON or fields, and not the name of a file."""
+def is_schema_file(given: str) -> bool:
+    """Return whether a text names a file, and is not a schema itself: JSON, or fields."""
     first, colon, _ = given.partition(":")
-    return given.lstrip().startswith(_JSON_STARTS) or bool(colon and "/" not in first and "." not in first)
+    return not given.lstrip().startswith(_JSON_STARTS) and (not colon or "/" in first or "." in first)
 
 
 def _write_mapping(given: Mapping[str, Any], name: str) -> bytes:

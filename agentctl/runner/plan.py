@@ -21,6 +21,7 @@ from agentctl.permissions.guards import LoopLimits
 
 if TYPE_CHECKING:
     from agentctl.context.manager import ContextManager
+    from agentctl.core.answer_schema import AnswerSchema
 
 
 class RunInput(Protocol):
@@ -70,7 +71,8 @@ class Plan(NamedTuple):
     numbers of messages to keep. ``max_result_tokens`` None: a share of the context. ``approve`` says how
     questions are answered. ``fallback_wait_s`` is how long a call waits for a provider that is paused after failed
     calls if another one can take over. ``waits_for_load``: ``silence_s`` does not bind the first token of a server that
-    may have to load its model. ``parent`` is the run that a nested one belongs to.
+    may have to load its model. ``parent`` is the run that a nested one belongs to. ``answer_schema`` is what the answer
+    must be valid by, instead of the agent's own; at most ``schema_retries`` answers are sent back.
     """
 
     limits: CostLimit = CostLimit.model_construct()
@@ -104,6 +106,8 @@ class Plan(NamedTuple):
     labels: Mapping[str, str] = MappingProxyType({})
     version: str = ""
     parent: Parent | None = None
+    answer_schema: AnswerSchema | None = None
+    schema_retries: int = 2
 
     @property
     def measure(self) -> Measure | None:

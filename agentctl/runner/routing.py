@@ -22,13 +22,14 @@ from agentctl.core.text import did_you_mean, safe_text
 from agentctl.tools.toolbox import CHANGES
 
 if TYPE_CHECKING:
+    from agentctl.core.answer_schema import AnswerSchema
     from agentctl.runner.plan import Plan
 
 MOST_TOOLS = 8  # schemas are in every request's bound and bill
 
 _TEXTS = {"name", "description", "instructions"}
 _LISTS = {"examples", "tools"}
-_OTHERS = {"max_turns", "more", "why", "why_about"}
+_OTHERS = {"max_turns", "more", "schema", "why", "why_about"}
 
 FALLBACK = "system"
 _SMOOTHING = 0.25
@@ -72,6 +73,7 @@ class AgentSpec(NamedTuple):
 
     ``tools`` are always offered to its model; ``more`` maps further tools to the words of a task that call for them.
     ``why`` is advice for tasks that ask for a cause, ``why_about`` the words that they must have (none: any).
+    ``schema`` is the JSON Schema, on one line, that its answers must be valid by; "" for answers in words.
     """
 
     name: str
@@ -83,6 +85,7 @@ class AgentSpec(NamedTuple):
     more: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     why: str = ""
     why_about: tuple[str, ...] = ()
+    schema: str = ""
 
 
 class RoutingResult(NamedTuple):
@@ -302,6 +305,15 @@ def find_agent(name: str, agents: Sequence[AgentSpec]) -> AgentSpec:
     raise UsageError(f'no agent is called "{safe_text(name)}"', hint=hint)
 
 
+def answer_schema_of(agent: AgentSpec, plan: Plan) -> AnswerSchema | None:
+    """Return the schema of a run's answer: the plan's own, else the agent's, None if its answer is in words."""
+    if plan.answer_schema is not None or not agent.schema:
+        return plan.answer_schema
+    from agentctl.core.answer_schema import read_answer_schema  # noqa: PLC0415 - few agents have one
+
+    return read_answer_schema(agent.schema, name=f"the schema of agent {agent.name}")
+
+
 def _load(file: Path) -> AgentSpec:
     import tomllib  # noqa: PLC0415 - only a run reads agents
 
@@ -332,7 +344,26 @@ def _load(file: Path) -> AgentSpec:
         more=_more(file, table),
         why=_text(file, table, "why") if "why" in table else "",
         why_about=_list(file, table, "why_about"),
+        schema=_schema(file, table["schema"]) if "schema" in table else "",
     )
+
+
+def _schema(file: Path, given: object) -> str:
+    """Return the schema of an agent's answers: a table, or a text as of ``--schema``; files are in the agent's folder.
+
+    Raises:
+        UsageError: it is no schema, or the file is outside the folder, also by way of a symbolic link.
+    """
+    from agentctl.core.answer_schema import is_schema_file, read_answer_schema  # noqa: PLC0415 - few agents have one
+
+    name = f"{file}: schema"
+    if not isinstance(given, (str, dict)):
+        raise UsageError(f"{name} is neither a table nor a string", hint='write schema = "name:string,count:int"')
+    if isinstance(given, str) and is_schema_file(given):
+        folder = file.parent.resolve()
+        if not (folder / given).resolve().is_relative_to(folder):
+            raise UsageError(f"{name} {safe_text(given)} is outside the folder of the agent", hint="move it there")
+    return read_answer_schema(given, name=name, folder=file.parent).text
 
 
 def _text(file: Path, table: dict[str, object], key: str) -> str:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -290,6 +291,18 @@ def test_a_multiple_of_a_decimal_fraction_is_exact() -> None:
     money = {"type": "object", "properties": {"usd": {"multipleOf": 0.01}}}
     assert not problems_of(money, {"usd": 0.07})
     assert problems_of(money, {"usd": 0.075})
+
+
+def test_a_check_of_the_caller_finds_what_else_is_wrong() -> None:
+    def check(value: JSON) -> list[tuple[str, str]]:
+        return [] if value == {"a": 1} else [("/a", "it is not 1")]
+
+    schema = replace(read_answer_schema("a:int"), check=check)
+    assert schema.validate('{"a": 1}') == {"a": 1}
+    for answer, told in (('{"a": 2}', "/a: it is not 1"), ("{}", "the answer: 'a' is a required property")):
+        with pytest.raises(AnswerProblems) as caught:
+            schema.validate(answer)
+        assert str(caught.value) == told
 
 
 STRICT = read_answer_schema("a:string,b:int[]").document

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from agentctl.core.answer_schema import read_answer_schema
 from agentctl.core.errors import UsageError
-from agentctl.runner.routing import MOST_TOOLS, AgentSpec, find_agent, load_agents
+from agentctl.runner.plan import Plan
+from agentctl.runner.routing import MOST_TOOLS, AgentSpec, answer_schema_of, find_agent, load_agents
 from agentctl.tools.toolbox import TOOLS
 
 
@@ -62,10 +64,46 @@ def test_an_agent_is_read_from_a_folder_of_the_users_choice(tmp_path: Path) -> N
         (GOOD + "[more]\ndocker_rm = 1", "docker_rm is not a list"),
         (GOOD.replace('"i"', '"  "'), "instructions is missing, empty"),
         ("name = ", "cannot be read as an agent"),
+        (GOOD + "schema = 1", "schema is neither a table nor a string"),
+        (GOOD + 'schema = "n:strin"', "schema /properties/n: strin is not a type"),
+        (GOOD + '[schema]\ntype = "array"', "schema /type: the root is of type array"),
+        (GOOD + "[schema]\ntype = 2026-01-01", "schema is not JSON"),
+        (GOOD + 'schema = "none.json"', "schema none.json cannot be read: No such file"),
+        (GOOD + 'schema = "../s.json"', "schema ../s.json is outside the folder of the agent"),
+        (GOOD + 'schema = "/etc/passwd"', "schema /etc/passwd is outside the folder of the agent"),
+        (GOOD + 'schema = "link.json"', "schema link.json is outside the folder of the agent"),
     ],
 )
 def test_a_wrong_file_is_named_with_what_is_wrong(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "link.json").symlink_to("/etc/passwd")
     (tmp_path / "x.toml").write_text(text)
     with pytest.raises(UsageError, match=says) as caught:
         load_agents(tmp_path)
     assert "x.toml" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "line", ['schema = "n:int"', "schema = 'schemas/n.json'", "schema = '{text}'", "[schema]\n{table}"]
+)
+def test_an_agent_has_the_schema_of_its_answers_in_any_form(tmp_path: Path, line: str) -> None:
+    text = read_answer_schema("n:int").text
+    table = 'type = "object"\nproperties.n.type = "integer"\nrequired = ["n"]\nadditionalProperties = false'
+    (tmp_path / "schemas").mkdir()
+    (tmp_path / "schemas" / "n.json").write_text(text)
+    (tmp_path / "x.toml").write_text(GOOD + line.replace("{text}", text).replace("{table}", table))
+    (agent,) = load_agents(tmp_path)
+    assert agent.schema == text
+    own = answer_schema_of(agent, Plan())
+    assert own is not None
+    assert own.text == text
+
+
+def test_the_schema_of_a_run_takes_precedence_over_that_of_its_agent() -> None:
+    agent, words = AgentSpec("x", "d", "i", schema=read_answer_schema("n:int").text), AgentSpec("x", "d", "i")
+    given = read_answer_schema("a:string")
+    assert (
+        answer_schema_of(agent, Plan(answer_schema=given))
+        is given
+        is answer_schema_of(words, Plan(answer_schema=given))
+    )
+    assert answer_schema_of(words, Plan()) is None
