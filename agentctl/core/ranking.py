@@ -1,7 +1,7 @@
 """Rank documents by a query: BM25 over weighted fields, with synonyms, and character n-grams for unknown words. Pure.
 
 Agents, tools and the tools of servers are found with it. A word of the query stands for its synonyms, too, at a lower
-weight; of these only the best match in a document counts. A word that neither a document nor the list of synonyms has
+weight; of these the best match in a document counts most. A word that neither a document nor the list of synonyms has
 stands for the known words with the most character n-grams in common, as misspelled and compound words have.
 """
 
@@ -11,19 +11,26 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from functools import lru_cache
 from math import log
 from typing import NamedTuple
 
-_PIECES = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_A-Za-z]+")
+_WORDS = re.compile(r"[^\W_]+")
+_PIECES = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^A-Za-z]+")
 _UNSPACED = "\u0e00"  # the first script without spaces between words: from here on pairs of letters count as words
-_SATURATION, _LENGTH = 1.2, 0.6  # BM25's k1 and b
+_SATURATION, _LENGTH = 1.6, 0.6  # BM25's k1 and b
 _BY_MEANING = 0.6  # the weight of a synonym
+_BESIDE = 0.3  # how much other synonyms in the same document add to the best one
 _BY_SHAPE = 0.8  # the weight of a word that looks alike, times the similarity
+_BY_PART = 0.6  # the weight of a known word at either end of an unknown one
+_LEAST_PART = 4  # letters
 _BY_BEGINNING = 0.7  # the weight of a word that begins with an unknown one
-_LEAST_ALIKE, _MOST_ALIKE = 0.5, 3
+_LEAST_ALIKE, _LEAST_ALIKE_SHORT, _MOST_ALIKE = 0.5, 0.6, 3
+_SHORT = 4
+_MOST_GUESSED = 32  # unknown words of one query that are compared with all known ones
+_CACHED = 8192
 _VOWELS = frozenset("aeiouy")
-_SHORTEST = 4  # letters; a shorter unknown word is not compared
+_SHORTEST, _LONGEST = 3, 64  # letters; a shorter unknown word is not compared, a longer word is none
 
 
 class Field(NamedTuple):
@@ -48,7 +55,7 @@ class Ranker:
     """
 
     def __init__(
-        self, documents: Iterable[Sequence[Field]], *, meanings: Mapping[str, frozenset[str]] | None = None
+        self, documents: Iterable[Sequence[Field]], *, meanings: Mapping[str, Sequence[str]] | None = None
     ) -> None:
         self._meanings = meanings or {}
         read = [[(Counter(split_words(text)), weight) for text, weight in fields] for fields in documents]
@@ -67,7 +74,10 @@ class Ranker:
     def rank(self, query: str, most: int | None = None) -> tuple[Ranking, ...]:
         """Return the documents with a word of ``query``, the best first; equal ones in the order they were given."""
         scores: dict[int, float] = {}
-        for word in dict.fromkeys(split_words(query)):
+        said = dict.fromkeys(split_words(query))
+        unknown = [word for word in said if word not in self._within and word not in self._meanings]
+        skipped = frozenset(unknown[_MOST_GUESSED:])
+        for word in (word for word in said if word not in skipped):
             for place, score in self._matches(word).items():
                 scores[place] = scores.get(place, 0.0) + score
         ranked = sorted(scores.items(), key=lambda item: (-round(item[1], 9), item[0]))
@@ -77,11 +87,14 @@ class Ranker:
         """Return the score that a word of a query gives to each document."""
         weights = self._expand(word)
         best: dict[int, float] = {}
+        total: dict[int, float] = {}
         for other, weight in weights.items():
             for place, frequency in self._within.get(other, {}).items():
-                best[place] = max(best.get(place, 0.0), weight * frequency / (_SATURATION + frequency))
+                score = weight * frequency / (_SATURATION + frequency)
+                best[place] = max(best.get(place, 0.0), score)
+                total[place] = total.get(place, 0.0) + score
         rarity = log(1 + (self._count - len(best) + 0.5) / (len(best) + 0.5))
-        return {place: rarity * score for place, score in best.items()}
+        return {place: rarity * (score + _BESIDE * (total[place] - score)) for place, score in best.items()}
 
     def _expand(self, word: str) -> dict[str, float]:
         """Return the words that a word of a query stands for, and how much each counts."""
@@ -90,16 +103,19 @@ class Ranker:
         return {**dict.fromkeys(self._meanings.get(word, ()), _BY_MEANING), word: 1.0}
 
     def _guess(self, word: str) -> dict[str, float]:
-        """Return the words that an unknown word may be: those that begin with it, else those that look most alike."""
+        """Return the words that an unknown word may be: a longer or a shorter one, else those that look most alike."""
         if len(word) < _SHORTEST or word.isdigit():
             return {}
         known = (*self._within, *(other for other in self._meanings if other not in self._within))
-        found = {other: _BY_BEGINNING for other in known if other.startswith(word)}
+        found = {other: _BY_PART for other in known if _is_part(other, word)}
+        if len(word) >= _LEAST_PART:
+            found |= {other: _BY_BEGINNING for other in known if other.startswith(word) and len(other) <= 2 * len(word)}
         if not found:
             pieces = _grams(word)
             alike = [(similarity, other) for other in known if (similarity := _dice(pieces, _grams(other)))]
             best = sorted(alike, reverse=True)[:_MOST_ALIKE]
-            found = {other: _BY_SHAPE * similarity for similarity, other in best if similarity >= _LEAST_ALIKE}
+            least = _LEAST_ALIKE if len(word) > _SHORT else _LEAST_ALIKE_SHORT
+            found = {other: _BY_SHAPE * similarity for similarity, other in best if similarity >= least}
         weights: dict[str, float] = {}
         for other, weight in found.items():
             weights[other] = max(weights.get(other, 0.0), weight)
@@ -108,26 +124,40 @@ class Ranker:
         return weights
 
 
-def group_meanings(groups: Iterable[str]) -> dict[str, frozenset[str]]:
+def _is_part(known: str, word: str) -> bool:
+    """Return whether a compound word begins or ends with a known one."""
+    return len(known) >= _LEAST_PART and (word.startswith(known) or word.endswith(known))
+
+
+def group_meanings(groups: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Return for each word of ``groups``, each a text of words with the same meaning, the others of its groups."""
-    found: dict[str, frozenset[str]] = {}
+    found: dict[str, set[str]] = {}
     for group in groups:
-        members = frozenset(stem(fold(word)) for word in group.split())
+        members = {stem(fold(word)) for word in group.split()}
         for word in members:
-            found[word] = found.get(word, frozenset()) | members - {word}
-    return found
+            found.setdefault(word, set()).update(members - {word})
+    return {word: tuple(sorted(others)) for word, others in found.items()}  # sorted: sums are the same in each process
 
 
 def split_words(text: str) -> list[str]:
-    """Return the stems of the words of a text, also of names like ``listFiles`` and ``list_files``; no stop words."""
+    """Return the stems of the words of a text, without stop words; ``listFiles`` and ``list_files`` are two words.
+
+    A word that begins with a capital is one, as ``GitHub`` is; ``split_name`` takes it apart.
+    """
     found: list[str] = []
-    for piece in _PIECES.findall(_without_marks(text)):
-        word = piece.lower()
-        if word[-1] >= _UNSPACED and len(word) > 2:
-            found += [word[at : at + 2] for at in range(len(word) - 1)]
-        elif word not in _SILENT:
-            found.append(stem(word))
+    for whole in _WORDS.findall(_without_marks(text)):
+        for piece in _PIECES.findall(whole) if whole[0].islower() and not whole.islower() else (whole,):
+            word = piece.lower()
+            if word[-1] >= _UNSPACED and len(word) > 2:
+                found += [word[at : at + 2] for at in range(len(word) - 1)]
+            elif word not in _SILENT and len(word) <= _LONGEST:
+                found.append(stem(word))
     return found
+
+
+def split_name(name: str) -> str:
+    """Return a name with its words apart: ``List HTTP Requests`` for ``ListHTTPRequests``."""
+    return " ".join(piece for word in _WORDS.findall(name) for piece in _PIECES.findall(word))
 
 
 def fold(word: str) -> str:
@@ -135,7 +165,7 @@ def fold(word: str) -> str:
     return _without_marks(word).lower()
 
 
-@cache
+@lru_cache(_CACHED)
 def stem(word: str) -> str:
     """Return an English word of lower case without its ending, so that its forms are equal: ``list`` for ``listing``.
 
@@ -149,11 +179,14 @@ def stem(word: str) -> str:
     elif len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
         word = word[:-1]
     for ending in ("ing", "ed"):
-        if word.endswith(ending) and len(word) > len(ending) + 2 and _VOWELS & set(word[: -len(ending)]) and word[-3:] != "eed":
-            word = word[: -len(ending)]
-            if word[-1] == word[-2] and word[-1] not in "lsz":
-                word = word[:-1]
+        left = word.removesuffix(ending)
+        if 2 < len(left) < len(word) and _VOWELS & set(left) and word[-3:] != "eed":
+            word = left[:-1] if left[-1] == left[-2] and left[-1] not in "lsz" else left
             break
+    if len(word) > 6 and word.endswith(("tion", "sion")):
+        word = word[:-3]
+    elif len(word) > 8 and word.endswith("ment"):
+        word = word[:-4]
     if len(word) > 3 and word.endswith("e"):
         word = word[:-1]
     return f"{word[:-1]}i" if len(word) > 3 and word.endswith("y") else word
@@ -166,7 +199,7 @@ def _without_marks(text: str) -> str:
     return unicodedata.normalize("NFC", "".join(c for c in parts if not "\u0300" <= c <= "\u036f"))
 
 
-@cache
+@lru_cache(_CACHED)
 def _grams(word: str) -> frozenset[str]:
     """Return the pairs and triples of letters of a word, with a mark at its ends."""
     padded = f"^{word}$"
@@ -181,9 +214,9 @@ _SILENT = frozenset(
     re.findall(
         "[a-z]+",
         "a about all also an and any are as at be been but by can could did do does each every for from had has have "
-        "he her him his how i if in into is it its just let like me more most much my need now of on or our out "
+        "he her him his how i if in into is it its just let like me more most my need now of on or our out "
         "please s she should so some t than that the their them then there these they this those through to too up "
-        "us very want was way we were what when where which while who whose why will with without would you your "
+        "us very want was way we were while whose why will with without would you your "
         "der das den dem des ein eine einen einem einer und oder ist sind im ins vom von zu zum zur mir mich "
         "el la los las un una unos unas de del y o que en es por para con lo se mi me "
         "le les du une et ou est sont dans sur pour avec je mon ma mes au aux il",

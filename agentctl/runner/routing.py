@@ -1,16 +1,14 @@
 """Choose the agent that fits a task, and its tools.
 
-Each agent is a TOML file in ``agent_files``. Routing is naive Bayes with smoothing: an agent's examples, description
-and name are small documents, and a word supports an agent by the share of its documents that contain it. Unknown words
-are ignored. A path or a file's name is a sign of its own: it goes to the agent that reads files, unless the task speaks
-of containers, too: then their agent gets tools of both. On a tie, and for a task without any known word, the choice is
-``system``: it looks at the machine itself and needs no container engine. A run and its estimate use the same choice of
-agent and tools.
+Each agent is a TOML file in ``agent_files``. Its examples, description and name are one document, and the ranker that
+finds tools (``core.ranking``) ranks these documents by the task. A path or a file's name is a sign of its own: it goes
+to the agent that reads files, unless the task speaks of containers, too: then their agent gets tools of both. On a tie,
+and for a task without any known word, the choice is ``system``: it looks at the machine itself and needs no container
+engine. A run and its estimate use the same choice of agent and tools.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from agentctl.core.errors import UsageError
+from agentctl.core.ranking import Field, Ranker
 from agentctl.core.text import did_you_mean, safe_text
 from agentctl.tools.toolbox import CHANGES
 
@@ -32,9 +31,8 @@ _LISTS = {"examples", "tools"}
 _OTHERS = {"max_turns", "more", "schema", "why", "why_about"}
 
 FALLBACK = "system"
-_SMOOTHING = 0.25
 _FILE_SIGN, _CONTAINER_SIGN = "read_file", "docker_ps"  # the tool that an agent for files, or for containers, has
-_STRONG = 3.0  # how far a sign puts an agent before the next one, in natural logarithms
+_STRONG = 3.0  # how far a sign puts an agent before the next one
 _WORD = re.compile(r"[^\s\"'`()<>\[\]{},;]+")
 _ENDING = re.compile(r"(?<=[\w)*-])\.([A-Za-z][A-Za-z0-9]{0,9})\Z")
 _DOT_NAME = re.compile(r"\.[A-Za-z][\w.-]+")
@@ -89,7 +87,7 @@ class AgentSpec(NamedTuple):
 
 
 class RoutingResult(NamedTuple):
-    """The chosen agent's name; ``score`` is its posterior probability, 0 when no word was known."""
+    """The chosen agent's name; ``score`` is its share of all agents' scores, 0 when no word was known."""
 
     agent: str
     score: float
@@ -146,20 +144,17 @@ def route(task: str, agents: Sequence[AgentSpec], *, containers: Collection[str]
     of containers as well, to their agent, which then gets tools of both.
     """
     signs = read_signs(task, containers)
-    counts = {agent.name: _count(agent) for agent in agents}
-    known = [word for word in sorted(words(signs.text)) if any(word in count for count, _ in counts.values())]
-    belief = {name: sum(_log_share(word, *counted) for word in known) for name, counted in counts.items()}
+    documents = ([Field(" ".join((*agent.examples, agent.description, agent.name)))] for agent in agents)
+    scores = {agent.name: 0.0 for agent in agents}
+    scores |= {agents[place].name: score for place, score in Ranker(documents).rank(signs.text)}
     sign = _CONTAINER_SIGN if signs.containers else _FILE_SIGN
     is_sure = signs.files or signs.named or (not signs.containers and _THIS_MACHINE.search(signs.text))
     strong = _agent_with(sign, agents) if is_sure else None
     if strong is not None:
-        belief[strong.name] = max(belief.values()) + _STRONG
-    ranked = sorted(belief, key=lambda name: (-round(belief[name], 9), name != FALLBACK, name))
+        scores[strong.name] = max(scores.values()) + _STRONG
+    ranked = sorted(scores, key=lambda name: (-round(scores[name], 9), name != FALLBACK, name))
     best, runner_up = ranked[0], ranked[1] if len(ranked) > 1 else None
-    if not known and strong is None:
-        return RoutingResult(best, 0.0, runner_up)
-    total = sum(math.exp(value - belief[best]) for value in belief.values())
-    return RoutingResult(best, 1 / total, runner_up)
+    return RoutingResult(best, scores[best] / (sum(scores.values()) or 1.0), runner_up)
 
 
 def ranked_tools(
@@ -259,19 +254,6 @@ def words(text: str) -> frozenset[str]:
 
 def _singular(word: str) -> str:
     return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")) else word
-
-
-def _count(agent: AgentSpec) -> tuple[dict[str, int], int]:
-    documents = [*agent.examples, agent.description, agent.name]
-    count: dict[str, int] = {}
-    for document in documents:
-        for word in words(document):
-            count[word] = count.get(word, 0) + 1
-    return count, len(documents)
-
-
-def _log_share(word: str, count: dict[str, int], documents: int) -> float:
-    return math.log((count.get(word, 0) + _SMOOTHING) / (documents + 2 * _SMOOTHING))
 
 
 def load_agents(folder: Path | None = None) -> tuple[AgentSpec, ...]:

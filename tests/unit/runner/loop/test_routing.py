@@ -90,6 +90,22 @@ def test_a_task_without_a_known_word_goes_to_the_machine(task: str) -> None:
     assert route(task, load_agents()) == RoutingResult("system", 0.0, "docker")
 
 
+@pytest.mark.parametrize(
+    ("task", "agent"),
+    [
+        ("list all contaners", "docker"),
+        ("dokcer images", "docker"),
+        ("unhelthy containers", "docker"),
+        ("kernel verison", "system"),
+        ("how mutch memory is free", "system"),
+    ],
+)
+def test_a_misspelled_task_reaches_its_agent(task: str, agent: str) -> None:
+    found = route(task, load_agents())
+    assert found.agent == agent
+    assert found.score > 0.5
+
+
 def test_a_tie_goes_to_the_machine() -> None:
     same = ("look around",)
     agents = (AgentSpec("docker", "x", "i", same), AgentSpec("system", "x", "i", same))
