@@ -71,7 +71,7 @@ class AgentSpec(NamedTuple):
 
     ``tools`` are always offered to its model; ``more`` maps further tools to the words of a task that call for them.
     ``why`` is advice for tasks that ask for a cause, ``why_about`` the words that they must have (none: any).
-    ``schema`` is the JSON Schema, on one line, that its answers must be valid by; "" for answers in words.
+    ``answer_schema`` is the schema of its answers, unless the run has one of its own.
     """
 
     name: str
@@ -83,7 +83,7 @@ class AgentSpec(NamedTuple):
     more: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     why: str = ""
     why_about: tuple[str, ...] = ()
-    schema: str = ""
+    answer_schema: AnswerSchema | None = None
 
 
 class RoutingResult(NamedTuple):
@@ -287,15 +287,6 @@ def find_agent(name: str, agents: Sequence[AgentSpec]) -> AgentSpec:
     raise UsageError(f'no agent is called "{safe_text(name)}"', hint=hint)
 
 
-def answer_schema_of(agent: AgentSpec, plan: Plan) -> AnswerSchema | None:
-    """Return the schema of a run's answer: the plan's own, else the agent's, None if its answer is in words."""
-    if plan.answer_schema is not None or not agent.schema:
-        return plan.answer_schema
-    from agentctl.core.answer_schema import read_answer_schema  # noqa: PLC0415 - few agents have one
-
-    return read_answer_schema(agent.schema, name=f"the schema of agent {agent.name}")
-
-
 def _load(file: Path) -> AgentSpec:
     import tomllib  # noqa: PLC0415 - only a run reads agents
 
@@ -326,11 +317,11 @@ def _load(file: Path) -> AgentSpec:
         more=_more(file, table),
         why=_text(file, table, "why") if "why" in table else "",
         why_about=_list(file, table, "why_about"),
-        schema=_schema(file, table["schema"]) if "schema" in table else "",
+        answer_schema=_schema(file, table["schema"]) if "schema" in table else None,
     )
 
 
-def _schema(file: Path, given: object) -> str:
+def _schema(file: Path, given: object) -> AnswerSchema:
     """Return the schema of an agent's answers: a table, or a text as of ``--schema``; files are in the agent's folder.
 
     Raises:
@@ -345,7 +336,7 @@ def _schema(file: Path, given: object) -> str:
         folder = file.parent.resolve()
         if not (folder / given).resolve().is_relative_to(folder):
             raise UsageError(f"{name} {safe_text(given)} is outside the folder of the agent", hint="move it there")
-    return read_answer_schema(given, name=name, folder=file.parent).text
+    return read_answer_schema(given, name=name, folder=file.parent)
 
 
 def _text(file: Path, table: dict[str, object], key: str) -> str:

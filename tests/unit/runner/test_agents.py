@@ -8,8 +8,7 @@ import pytest
 
 from agentctl.core.answer_schema import read_answer_schema
 from agentctl.core.errors import UsageError
-from agentctl.runner.plan import Plan
-from agentctl.runner.routing import MOST_TOOLS, AgentSpec, answer_schema_of, find_agent, load_agents
+from agentctl.runner.routing import MOST_TOOLS, AgentSpec, find_agent, load_agents
 from agentctl.tools.toolbox import TOOLS
 
 
@@ -92,18 +91,5 @@ def test_an_agent_has_the_schema_of_its_answers_in_any_form(tmp_path: Path, line
     (tmp_path / "schemas" / "n.json").write_text(text)
     (tmp_path / "x.toml").write_text(GOOD + line.replace("{text}", text).replace("{table}", table))
     (agent,) = load_agents(tmp_path)
-    assert agent.schema == text
-    own = answer_schema_of(agent, Plan())
-    assert own is not None
-    assert own.text == text
-
-
-def test_the_schema_of_a_run_takes_precedence_over_that_of_its_agent() -> None:
-    agent, words = AgentSpec("x", "d", "i", schema=read_answer_schema("n:int").text), AgentSpec("x", "d", "i")
-    given = read_answer_schema("a:string")
-    assert (
-        answer_schema_of(agent, Plan(answer_schema=given))
-        is given
-        is answer_schema_of(words, Plan(answer_schema=given))
-    )
-    assert answer_schema_of(words, Plan()) is None
+    assert agent.answer_schema is not None
+    assert agent.answer_schema.text == text
