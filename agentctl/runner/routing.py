@@ -287,6 +287,11 @@ def find_agent(name: str, agents: Sequence[AgentSpec]) -> AgentSpec:
     raise UsageError(f'no agent is called "{safe_text(name)}"', hint=hint)
 
 
+def answer_schema_of(agent: AgentSpec, plan: Plan) -> AnswerSchema | None:
+    """Return the schema of a run's answer: the plan's own, else the agent's, None if its answer is in words."""
+    return plan.answer_schema or agent.answer_schema
+
+
 def _load(file: Path) -> AgentSpec:
     import tomllib  # noqa: PLC0415 - only a run reads agents
 

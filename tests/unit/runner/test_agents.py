@@ -8,7 +8,8 @@ import pytest
 
 from agentctl.core.answer_schema import read_answer_schema
 from agentctl.core.errors import UsageError
-from agentctl.runner.routing import MOST_TOOLS, AgentSpec, find_agent, load_agents
+from agentctl.runner.plan import Plan
+from agentctl.runner.routing import MOST_TOOLS, AgentSpec, answer_schema_of, find_agent, load_agents
 from agentctl.tools.toolbox import TOOLS
 
 
@@ -93,3 +94,11 @@ def test_an_agent_has_the_schema_of_its_answers_in_any_form(tmp_path: Path, line
     (agent,) = load_agents(tmp_path)
     assert agent.answer_schema is not None
     assert agent.answer_schema.text == text
+
+
+def test_the_schema_of_a_run_takes_precedence_over_that_of_its_agent() -> None:
+    own, given = read_answer_schema("n:int"), read_answer_schema("a:string")
+    agent, words = AgentSpec("x", "d", "i", answer_schema=own), AgentSpec("x", "d", "i")
+    assert answer_schema_of(agent, Plan(answer_schema=given)) is given
+    assert answer_schema_of(words, Plan(answer_schema=given)) is given
+    assert (answer_schema_of(agent, Plan()), answer_schema_of(words, Plan())) == (own, None)
