@@ -43,7 +43,7 @@ _GROUPS = {
     ),
     "runs": (
         "agentctl.cli.runs.command",
-        "List, inspect, resume, export and remove past runs.",
+        "List, inspect, resume, compare, export and remove runs.",
         (
             "agentctl runs list",
             "agentctl runs show  # the last run",

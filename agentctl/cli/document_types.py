@@ -237,6 +237,76 @@ class TranscriptDocument(TypedDict):
     redactions: Annotated[Count, "how often --redact matched in what is exported"]
 
 
+class ComparedRun(TypedDict):
+    """One of the two runs; status and exit code are null if it has not ended."""
+
+    run_id: str
+    started_at: str | None
+    status: str | None
+    exit_code: int | None
+
+
+class ValuePair(TypedDict):
+    """A value in both runs; null where a run has none."""
+
+    a: Any
+    b: Any
+    differs: bool
+
+
+class TextPair(TypedDict):
+    """A text in both runs, with the lines of a unified diff: none if they are the same."""
+
+    a: str
+    b: str
+    differs: bool
+    diff: list[str]
+
+
+class ComparedCall(TypedDict):
+    """A tool call that the model asked for; 'outcome' is none if the journal has no result of it."""
+
+    turn: Count
+    name: str
+    arguments: dict[str, Any]
+    outcome: Literal["done", "failed", "denied", "none"]
+
+
+class CallPair(TypedDict):
+    """A call of both runs, or of one of them; 'change' says in what the two differ first."""
+
+    change: Literal["same", "outcome", "arguments", "only_a", "only_b"]
+    a: ComparedCall | None
+    b: ComparedCall | None
+
+
+class AmountPair(TypedDict):
+    """An amount in both runs, and b less a; null where it is unknown."""
+
+    a: float | None
+    b: float | None
+    change: float | None
+
+
+class RunsDiffDocument(TypedDict):
+    """What two runs differ in: 'agentctl runs diff A B --json'."""
+
+    schema: Literal["agentctl.runs-diff/1"]
+    version: str
+    a: ComparedRun
+    b: ComparedRun
+    differs: Annotated[bool, "whether 'differences' names anything; times do not count"]
+    differences: Annotated[list[str], "the names of what differs: 'model', 'limits.max_cost_per_task', 'amounts.turns'"]
+    values: Annotated[dict[str, ValuePair], "agent, provider, model, client, sandbox, workdir, status, error, ..."]
+    settings: Annotated[dict[str, ValuePair], "the flags that a resumed run keeps, by the names of the settings"]
+    limits: Annotated[dict[str, ValuePair], "in dollars, tokens or calls; null for none"]
+    digests: Annotated[dict[str, ValuePair], "of the tools offered, the agent, the model, the prices"]
+    texts: Annotated[dict[str, TextPair], "task, system_prompt, answer"]
+    tool_calls: Annotated[list[CallPair], "the calls of both runs side by side, in order"]
+    amounts: Annotated[dict[str, AmountPair], "turns, requests, tokens, nano_usd, context_cuts, duration_s, ..."]
+    error: Error | None
+
+
 class RemovedRun(TypedDict):
     """A run whose journal and full results were removed."""
 

@@ -57,6 +57,7 @@ _SCHEMAS = (
     ("agentctl.cli.ledger.ledger_output", "RECONCILE_SCHEMA", "`ledger reconcile`"),
     ("agentctl.cli.ledger.reprice_output", "SCHEMA", "`ledger reprice`"),
     ("agentctl.cli.runs.command", "SCHEMA", "`runs list`, `runs show`"),
+    ("agentctl.cli.runs.comparison.differences", "SCHEMA", "`runs diff`"),
     ("agentctl.cli.runs.cleanup", "SCHEMA", "`runs rm`, `runs prune`"),
     ("agentctl.cli.runs.context_chart", "SCHEMA", "`runs show --context`"),
     ("agentctl.cli.runs.export.document", "SCHEMA", "`runs export --format json`"),

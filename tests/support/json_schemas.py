@@ -32,6 +32,7 @@ from agentctl.cli.document_types import (
     Keywords,
     Moment,
     RunDocument,
+    RunsDiffDocument,
     RunsRemovedDocument,
     TranscriptDocument,
 )
@@ -51,6 +52,7 @@ def schema_files() -> Mapping[Path, str]:
         "run": Definitions().document(RunDocument),
         "costs": Definitions().document(CostsDocument),
         "transcript": Definitions().document(TranscriptDocument),
+        "runs-diff": Definitions().document(RunsDiffDocument),
         "runs-removed": Definitions().document(RunsRemovedDocument),
         "error": Definitions().document(ErrorDocument),
         "events": events_schema(),

@@ -37,6 +37,7 @@ COMMAND_WORDS = {
     "runs list": "agentctl runs list",
     "runs show": "agentctl runs show",
     "runs export": "agentctl runs export",
+    "runs diff": "agentctl runs list",
     "runs rm": "agentctl runs list",
     "runs prune": "agentctl runs prune --older 30d --dry-run",
     "resume": "agentctl runs resume",

@@ -1,9 +1,10 @@
-"""`agentctl runs`: list, inspect, export and remove past runs, from their journals.
+"""`agentctl runs`: list, inspect, compare, export and remove past runs, from their journals.
 
 `command` holds `list` and `show`; `run_filter` are the flags by which `list` selects. `transcript` renders a
-journal as text. `context_usage` computes from a journal how full the context was at each turn; `context_chart`
-draws that, or prints it as JSON (`agentctl.context/1`). `export` is a package: a run as one file to hand on.
-`cleanup` holds `rm` and `prune`.
+journal as text, `run_parts` the parts of a run that was resumed. `context_usage` computes from a journal how
+full the context was at each turn; `context_chart` draws that, or prints it as JSON (`agentctl.context/1`).
+`export` and `comparison` are packages: a run as one file to hand on, and what two runs differ in. `cleanup`
+holds `rm` and `prune`.
 
 Enter: `command.COMMANDS`, which `cli.app` loads by name.
 Always: a journal of an earlier or later version can be read: unknown records are skipped, and a field of

@@ -9,6 +9,7 @@ import typer
 
 from agentctl.cli.options import OUTPUT, Json, Labels, Output, StartedSince, output_form, wants_json
 from agentctl.cli.runs.cleanup import prune, rm
+from agentctl.cli.runs.comparison.command import diff
 from agentctl.cli.runs.export.command import export
 from agentctl.cli.runs.resume import resume
 from agentctl.cli.runs.run_filter import Agent, Status, select
@@ -249,6 +250,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "show": show,
     "resume": resume,
     "export": export,
+    "diff": diff,
     "rm": rm,
     "prune": prune,
 }

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-SchemaName = Literal["run", "events", "costs", "transcript", "runs-removed", "error"]
+SchemaName = Literal["run", "events", "costs", "transcript", "runs-diff", "runs-removed", "error"]
 
 #: What prints a document that is valid by the schema.
 PRINTED_BY = {
@@ -16,6 +16,7 @@ PRINTED_BY = {
     "events": "each line of run -o jsonl and of runs show -o jsonl",
     "costs": "costs --json",
     "transcript": "runs export --format json",
+    "runs-diff": "runs diff --json",
     "runs-removed": "runs rm --json and runs prune --json",
     "error": "any other command with --json that failed",
 }

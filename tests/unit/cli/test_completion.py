@@ -99,6 +99,7 @@ def test_runs_are_offered_with_how_they_ended_and_their_task(here: Here, offer: 
     run_id = here("run", "look around\nand further", "--json", script="tools").document["run_id"]
     for command in ("show", "resume", "export"):
         assert offer(f"agentctl runs {command} ").out == f"{run_id}\tdone: look around and further\n"
+    assert words(offer(f"agentctl runs diff {run_id} ")) == words(offer("agentctl runs diff ")) == [run_id]
     assert words(offer(f"agentctl costs --run {run_id[:4]}")) == [run_id]
     assert words(offer(f"agentctl ledger reconcile --run {run_id[:4]}")) == [run_id]
 
