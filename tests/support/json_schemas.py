@@ -26,16 +26,8 @@ from typing import (
     is_typeddict,
 )
 
-from agentctl.cli.document_types import (
-    CostsDocument,
-    ErrorDocument,
-    Keywords,
-    Moment,
-    RunDocument,
-    RunsDiffDocument,
-    RunsRemovedDocument,
-    TranscriptDocument,
-)
+from agentctl.cli.document_types import CostsDocument, ErrorDocument, Keywords, Moment, RunDocument
+from agentctl.cli.runs.run_documents import RunsDiffDocument, RunsRemovedDocument, TranscriptDocument
 from agentctl.core.events import Event
 from agentctl.journal.writer import event_name
 

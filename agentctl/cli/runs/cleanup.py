@@ -12,7 +12,7 @@ import typer
 from agentctl.cli.options import Json, Output, wants_json
 
 if TYPE_CHECKING:
-    from agentctl.cli.document_types import RunsRemovedDocument
+    from agentctl.cli.runs.run_documents import RunsRemovedDocument
     from agentctl.journal.removal import RunFiles
     from agentctl.settings import Settings
 

@@ -11,7 +11,7 @@ from agentctl.cli.ui.format import amount, limit, plural
 from agentctl.core.text import safe_text
 
 if TYPE_CHECKING:
-    from agentctl.cli.document_types import RunPartFields
+    from agentctl.cli.runs.run_documents import RunPartFields
 
 
 class PartLimit(NamedTuple):

@@ -15,7 +15,14 @@ from agentctl.core.pricing import to_nano
 from agentctl.core.text import safe_text
 
 if TYPE_CHECKING:
-    from agentctl.cli.document_types import AmountPair, CallPair, ComparedCall, ComparedRun, RunsDiffDocument, ValuePair
+    from agentctl.cli.runs.run_documents import (
+        AmountPair,
+        CallPair,
+        ComparedCall,
+        ComparedRun,
+        RunsDiffDocument,
+        ValuePair,
+    )
 
 #: How a name of the document is shown.
 _NAMES = {

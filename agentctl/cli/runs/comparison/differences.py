@@ -12,7 +12,7 @@ from agentctl.cli.runs.comparison.run_facts import CallFacts, RunFacts
 from agentctl.core.version import __version__
 
 if TYPE_CHECKING:
-    from agentctl.cli.document_types import (
+    from agentctl.cli.runs.run_documents import (
         AmountPair,
         CallPair,
         ComparedCall,

@@ -12,8 +12,8 @@ from agentctl.cli.options import OUTPUT, refuse_id_with_last
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from agentctl.cli.document_types import TranscriptDocument
     from agentctl.cli.runs.export.document import TurnRange
+    from agentctl.cli.runs.run_documents import TranscriptDocument
 
 ExportForm = Literal["md", "html", "json"]
 

@@ -15,7 +15,7 @@ from agentctl.core.results import FOUND_SO_FAR, RESULTS_SO_FAR
 from agentctl.core.version import __version__
 
 if TYPE_CHECKING:
-    from agentctl.cli.document_types import ModelCallFields, ToolUseFields, TranscriptDocument, TurnFields
+    from agentctl.cli.runs.run_documents import ModelCallFields, ToolUseFields, TranscriptDocument, TurnFields
 
 SCHEMA: Literal["agentctl.transcript/1"] = "agentctl.transcript/1"
 

@@ -15,7 +15,7 @@ from agentctl.core.text import map_texts, safe_text
 if TYPE_CHECKING:
     from jinja2 import Template
 
-    from agentctl.cli.document_types import TranscriptDocument
+    from agentctl.cli.runs.run_documents import TranscriptDocument
 
 MOST_BYTES = 2_000_000  # of a page, all in all: less than that
 _LEAST_OF_A_TURN = 400  # bytes of a page for its bars alone

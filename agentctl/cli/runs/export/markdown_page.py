@@ -12,7 +12,7 @@ from agentctl.cli.runs.export.figures import call_line, facts, is_said, left_out
 from agentctl.core.text import safe_text
 
 if TYPE_CHECKING:
-    from agentctl.cli.document_types import TranscriptDocument
+    from agentctl.cli.runs.run_documents import TranscriptDocument
 
 _TICKS = re.compile("`+")
 

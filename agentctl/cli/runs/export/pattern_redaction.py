@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from agentctl.cli.document_types import TranscriptDocument, TurnFields
+    from agentctl.cli.runs.run_documents import TranscriptDocument, TurnFields
 
 MARK = "[redacted]"
 
