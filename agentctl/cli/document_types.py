@@ -84,7 +84,10 @@ class BreakerFields(TypedDict):
 
 
 class RunDocument(TypedDict):
-    """How a run ended: ``agentctl run --json``. A run that failed before it began has a ``run_id`` of null."""
+    """How a run ended: ``agentctl run --json``. A run that failed before it began has a ``run_id`` of null.
+
+    One that was refused to go on has its own, and what it has cost so far.
+    """
 
     schema: Literal["agentctl.run/1"]
     version: Annotated[str, "agentctl's version"]

@@ -16,7 +16,8 @@ from agentctl.core.text import map_texts, replace_lone_escapes
 from agentctl.core.version import __version__
 
 if TYPE_CHECKING:
-    from agentctl.cli.document_types import BreakerFields, ErrorDocument, LimitAmounts, RunDocument
+    from agentctl.cli.document_types import BreakerFields, ErrorDocument, LimitAmounts, RunDocument, UsageFields
+    from agentctl.core.messages import Usage
 
 RUN_SCHEMA: Literal["agentctl.run/1"] = "agentctl.run/1"
 ERROR_SCHEMA: Literal["agentctl.error/1"] = "agentctl.error/1"
@@ -64,9 +65,18 @@ def breaker_document(info: BreakerInfo) -> BreakerFields:
     return found
 
 
+def usage_fields(usage: Usage) -> UsageFields:
+    """Return tokens as a document shows them."""
+    return {
+        "input_tokens": usage.input_tokens,
+        "cached_input_tokens": usage.cached_input_tokens,
+        "output_tokens": usage.output_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+    }
+
+
 def run_document(result: RunResult) -> RunDocument:
     """Return the document of a run that ended."""
-    usage = result.usage
     return {
         "schema": RUN_SCHEMA,
         "version": __version__,
@@ -89,12 +99,7 @@ def run_document(result: RunResult) -> RunDocument:
         "duration_s": round(result.duration_s, 3),
         "labels": dict(result.labels),
         "resumed_from": result.resumed_from,
-        "usage": {
-            "input_tokens": usage.input_tokens,
-            "cached_input_tokens": usage.cached_input_tokens,
-            "output_tokens": usage.output_tokens,
-            "reasoning_tokens": usage.reasoning_tokens,
-        },
+        "usage": usage_fields(result.usage),
         "cost": {
             "usd": usd(result.cost_nano),
             "nano_usd": result.cost_nano,

@@ -80,14 +80,26 @@ def report_settings(*needs: str) -> Loaded:
 
 
 def report_error(
-    error: AgentctlError, *, form: Form, command: str | None, task: str | None = None, paint: Paint = PLAIN
+    error: AgentctlError,
+    *,
+    form: Form,
+    command: str | None,
+    task: str | None = None,
+    past: Mapping[str, object] | None = None,
+    paint: Paint = PLAIN,
 ) -> int:
-    """Print the error that ended a command, as text and, if requested, as JSON; return the exit code."""
+    """Print the error that ended a command, as text and, if requested, as JSON; return the exit code.
+
+    ``past`` are fields of the document of a run that was to go on.
+    """
     info, status = error_info(error)
     print_error(error.message, error.hint, paint)
     if form != "text":
         document: Mapping[str, object]
-        document = unstarted_document(info, status, task=task) if command == "run" else error_document(info, status)
+        if command == "run":
+            document = {**unstarted_document(info, status, task=task), **(past or {})}
+        else:
+            document = error_document(info, status)
         if form == "jsonl" and command == "run":
             document = finished_line(document, seq=1, at=datetime.now(UTC))
         sys.stdout.write(as_json(document, line=form == "jsonl") + "\n")

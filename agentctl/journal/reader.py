@@ -7,7 +7,7 @@ import fcntl
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -61,9 +61,9 @@ def find_journal(folder: Path, prefix: str | None = None) -> Path:
     """
     files = {path.name.removesuffix(ENDING): path for path in _journal_files(folder)}
     if not files:
-        raise UsageError(f"there are no runs yet in {folder}", hint='start one: agentctl run "How much disk is free?"')
+        raise _no_runs(folder)
     if prefix is None:
-        return max(files.values(), key=lambda path: (_started_at(path), path.name))
+        return latest_first(files.values())[0]
     if prefix in files:
         return files[prefix]
     found = sorted(run_id for run_id in files if prefix and run_id.lower().startswith(prefix.lower()))
@@ -77,26 +77,38 @@ def find_journal(folder: Path, prefix: str | None = None) -> Path:
     raise UsageError(f"no run begins with {shown!r}", hint=hint)
 
 
-def last_journal_in(folder: Path, workdir: Path) -> Path:
-    """Find the journal of the run in ``workdir`` that was written to last.
+def latest_first(files: Iterable[Path]) -> list[Path]:
+    """Return journals in the order in which their runs were started, the last one first."""
+    return sorted(files, key=lambda path: (_started_at(path), path.name), reverse=True)
+
+
+def journals(folder: Path, workdir: Path | None = None) -> Iterator[Path]:
+    """Yield the journals of the runs that began, the last one first; of those in ``workdir``, the last written.
 
     Raises:
         UsageError: there is none.
     """
+    if workdir is None:
+        began = [path for path in _journal_files(folder) if _first_record_of(path).get("event") == "run_started"]
+        if not began:
+            raise _no_runs(folder)
+        yield from latest_first(began)
+        return
     wanted = os.path.realpath(workdir)
+    found = False
     for path in sorted(_journal_files(folder), key=_written_at, reverse=True):
-        with suppress(OSError):
-            file = _open_to_read(path)
-            try:
-                first = _first_record(file) or {}
-            finally:
-                os.close(file)
-            where = first.get("workdir")
-            if isinstance(where, str) and os.path.realpath(where) == wanted:
-                return path
-    raise UsageError(
-        f"there is no run in {safe_text(wanted)} to go on with", hint="name one by its id: agentctl runs list"
-    )
+        where = _first_record_of(path).get("workdir")
+        if isinstance(where, str) and os.path.realpath(where) == wanted:
+            found = True
+            yield path
+    if not found:
+        raise UsageError(
+            f"there is no run in {safe_text(wanted)} to go on with", hint="name one by its id: agentctl runs list"
+        )
+
+
+def _no_runs(folder: Path) -> UsageError:
+    return UsageError(f"there are no runs yet in {folder}", hint='start one: agentctl run "How much disk is free?"')
 
 
 def read_run(path: Path, *, warn: Callable[[str], None] | None = None) -> Iterator[dict[str, object]]:
@@ -229,13 +241,17 @@ def _written_at(path: Path) -> int:
 
 def _started_at(path: Path) -> str:
     """Return the time of the first record, as text that sorts."""
+    return str(_first_record_of(path).get("at", ""))
+
+
+def _first_record_of(path: Path) -> Mapping[str, object]:
     with suppress(OSError):
         file = _open_to_read(path)
         try:
-            return str((_first_record(file) or {}).get("at", ""))
+            return _first_record(file) or {}
         finally:
             os.close(file)
-    return ""
+    return {}
 
 
 def _summarize(path: Path) -> RunSummary:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from agentctl.budget.rules import Amounts
+from agentctl.budget.rules import Amounts, PastSpending
 from agentctl.core.errors import LimitName, UsageError
 from agentctl.core.limits import WINDOWS
 from agentctl.core.text import safe_text
@@ -28,7 +28,7 @@ from agentctl.ledger.grouping import (
 )
 from agentctl.ledger.inspection import read_view
 from agentctl.ledger.locks import liveness
-from agentctl.ledger.runs import UNFINISHED
+from agentctl.ledger.runs import UNFINISHED, past_spending
 from agentctl.ledger.sums import exact_sum, fold_phases, run_amounts, window_amounts
 
 _EPOCH = as_datetime(0)
@@ -37,6 +37,7 @@ _NONE = CostSums()
 _FOREVER_US = 2**62
 _BEHIND_ALL = "\U0010ffff"
 RUNNING = "running"
+_PARENT = "SELECT parent_id FROM scopes WHERE id = ?"
 _OUTERMOST = "SELECT above_id FROM scope_paths WHERE scope_id = ? ORDER BY depth DESC LIMIT 1"
 _BELOW = """
 SELECT s.id, s.parent_id, s.task, s.agent, s.status, s.closed_us IS NULL, s.opened_by, s.limit_nano
@@ -288,6 +289,32 @@ def tree_of(path: Path, run_id: str, *, clock: ReadClock | None = None) -> tuple
         found = [_RunRow(*row) for row in tx.db.execute(_BELOW, outermost).fetchall()]
         owners = path.with_suffix(".owners")
         return tuple(_walk_tree(tx, found, lambda owner_id: liveness(owners, owner_id) is not False))
+
+
+def spending_of(path: Path, run_id: str, *, clock: ReadClock | None = None) -> PastSpending | None:
+    """Return what a run itself has spent and has in doubt so far; None if the ledger does not know the run.
+
+    Raises:
+        StateError: the ledger cannot be read.
+    """
+    with read_view(path, clock or system_clock()) as tx:
+        if tx is None or tx.db.execute(_PARENT, (run_id,)).fetchone() is None:
+            return None
+        return past_spending(tx, run_id)
+
+
+def first_outermost(path: Path, run_ids: Iterable[str], *, clock: ReadClock | None = None) -> str | None:
+    """Return the first of these runs that no other run started; one that the ledger does not know counts as such.
+
+    Raises:
+        StateError: the ledger cannot be read.
+    """
+    with read_view(path, clock or system_clock()) as tx:
+        for run_id in run_ids:
+            row = None if tx is None else tx.db.execute(_PARENT, (run_id,)).fetchone()
+            if row is None or row[0] is None:
+                return run_id
+    return None
 
 
 def runs_in_use(path: Path, *, window_s: int, clock: ReadClock | None = None) -> Mapping[str, str]:

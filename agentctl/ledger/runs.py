@@ -86,7 +86,7 @@ _UNPRICED = "SELECT 1 FROM attempts WHERE run_id = ? AND phase IN ('settled', 'd
 _PAST = """
 SELECT phase, nano, input_tokens, output_tokens, cached_input_tokens, cache_write_tokens, reasoning_tokens,
     coalesce(answered_model, model)
-FROM attempts WHERE run_id = ? AND phase IN ('settled', 'doubt') ORDER BY ended_us, rowid
+FROM attempts WHERE run_id = ? AND phase IN ('settled', 'doubt', 'sent') ORDER BY ended_us, rowid
 """
 
 
@@ -131,10 +131,10 @@ def reopen(tx: Transaction, run: NewRun, limits: CostLimit, is_gone: IsGone) -> 
 
 
 def past_spending(tx: Transaction, run_id: str) -> PastSpending:
-    """Add up what a run itself has spent and has in doubt."""
+    """Add up what a run itself has spent and has in doubt; a call that is on its way counts as in doubt."""
     past = PastSpending()
     for phase, nano, *counts, model in tx.db.execute(_PAST, (run_id,)):
-        if phase == "doubt":
+        if phase != "settled":
             doubt = None if nano is None or past.in_doubt_nano is None else past.in_doubt_nano + nano
             past = past._replace(in_doubt_nano=doubt)
             continue

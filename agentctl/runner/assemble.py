@@ -10,6 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+import anyio.to_thread
+
 from agentctl.context.tokens import PLAIN, Measure
 from agentctl.core.errors import LIMIT_NAMES
 from agentctl.core.limits import CostLimit
@@ -312,8 +314,10 @@ def assemble(
     run_id = os.urandom(6).hex() if resumption is None or resumption.is_fork else resumption.past.run_id
     journal = Journal(settings.runs_dir, run_id, secrets=loaded.secrets, locked=locked)
     run_files = settings.runs_dir / run_id
+    copying: list[Callable[[], Awaitable[object]]] = []  # once the run is open: a refused one leaves nothing behind
     if resumption is not None and resumption.is_fork:
-        copy_artifacts(settings.runs_dir / resumption.past.run_id, run_files)
+        source = settings.runs_dir / resumption.past.run_id
+        copying = [partial(anyio.to_thread.run_sync, copy_artifacts, source, run_files)]
     ledger = SqliteLedger(ledger_path or settings.ledger_path)
     answering = provider or make_provider(loaded, choice, plan.limits)
     if (sampling := getattr(answering, "sampling", None)) and (unsent := sampling.note(answering.facts.model)):
@@ -347,7 +351,7 @@ def assemble(
         price_of=_prices_for(answering, loaded),
         counter=counter,
         load_count=_load_count(answering),
-        opening=_optional_hook(answering, "prepare"),
+        opening=(*copying, *_optional_hook(answering, "prepare")),
         fallbacks=fallbacks,
         closing=(
             *remember,

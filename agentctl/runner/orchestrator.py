@@ -269,8 +269,10 @@ class Orchestrator:
             from agentctl.runner.resumption import digests_of  # noqa: PLC0415 - not for builtin
 
             digests = digests_of(agent, [box.get(name).spec for name in box.names], facts, sandbox)
-        changes = () if resumed is None else resumed.changes(digests)
         spent, run_id = PastSpending(), run.recorder.run_id
+        if resumed is not None and not resumed.is_fork:
+            run.spent, run.limits = resumed.spent, await self._measure_limits(run)
+        changes = () if resumed is None else resumed.changes(digests)
         if resumed is not None and not resumed.is_fork:
             spent = await self._ledger.reopen_run(run_id, plan.limits, parent=plan.parent, capability=self._capability)
         else:
@@ -306,7 +308,8 @@ class Orchestrator:
         return await find_unseen(answer, usable, task=task, plan=self._plan, list_containers=self._list_containers)
 
     def _most_turns(self, agent: AgentSpec) -> int:
-        return min(self._plan.loop.max_turns, agent.max_turns or self._plan.loop.max_turns)
+        most = self._plan.loop.max_turns
+        return self._resumption.most_turns(most, agent) if self._resumption else min(most, agent.max_turns or most)
 
     async def _measure_limits(self, run: RunState) -> tuple[LimitUse, ...]:
         return self._uses(await self._ledger.spend(run.recorder.run_id, extra_ceilings(self._plan.limits)))

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
+from agentctl.budget.rules import PastSpending
 from agentctl.core.errors import UsageError
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import ToolSpec
@@ -31,7 +32,8 @@ _CHANGES = {
 class Resumption(NamedTuple):
     """A run that goes on: what its journal has, and how the user wants it to go on.
 
-    ``words`` are what the user says next, "" if nothing. ``is_fork``: in a new run with limits of its own.
+    ``words`` are what the user says next, "" if nothing. ``is_fork``: in a new run with limits of its own. ``spent`` is
+    what it had spent before, as far as the ledger says. ``has_more_turns``: its turns were raised by a flag.
     ``accepts``: changes since the start are accepted, by a flag or because a person reads of them. ``allowed`` are the
     rules given now, ``given`` the names of all settings that flags set now. ``flags`` are kept for a next time.
     """
@@ -43,6 +45,13 @@ class Resumption(NamedTuple):
     allowed: tuple[str, ...] = ()
     given: frozenset[str] = frozenset()
     flags: Mapping[str, object] = MappingProxyType({})
+    spent: PastSpending = PastSpending()
+    has_more_turns: bool = False
+
+    def most_turns(self, most: int, agent: AgentSpec | None) -> int:
+        """Return how many turns all parts may have: at most the agent's own, unless a flag has raised them."""
+        own = None if self.has_more_turns or agent is None else agent.max_turns
+        return most if own is None else min(most, own)
 
     def plan(self, plan: Plan) -> Plan:
         """Return the plan with what the run keeps: its agent, and its own limits unless they are raised or lower now.
@@ -91,7 +100,7 @@ class Resumption(NamedTuple):
         if past.turns >= most_turns and (self.said or not past.has_answer):
             raise UsageError(
                 f"run {run_id} has used its {most_turns} turns",
-                hint=f"agentctl run --resume {run_id} --max-turns {2 * past.turns}   (a total)",
+                hint=f"agentctl runs resume {run_id} --max-turns {2 * past.turns}   (a total)",
             )
 
     @property

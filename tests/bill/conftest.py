@@ -15,6 +15,7 @@ from tests.support.bill.fixtures import (  # noqa: F401 - fixtures
     _collector,
     _no_sandbox,
     audit,
+    cli,
     command,
     litellm_is_loaded,
     shell,

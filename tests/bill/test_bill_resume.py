@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.cli.app import main
 from agentctl.journal.lock import lock_journal
 from agentctl.journal.replay import read_past
 from tests.support.bill.book import book_of
@@ -18,10 +17,8 @@ from tests.support.bill.parts import (
     KEY,
     PAID,
     TASK,
-    Paid,
     assert_accounted,
     assert_within,
-    reaching,
 )
 from tests.support.command_line import Ended
 from tests.support.wire.plugin import OpenWire
@@ -30,23 +27,6 @@ from tests.support.wire.server import Answer, WireServer
 
 Cli = Callable[..., Ended]
 WIRED = PAID["openai"]
-
-
-@pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
-    """Run any command line in this process, for a user of ``server``."""
-    work = tmp_path / "work"
-    work.mkdir()
-    monkeypatch.chdir(work)
-
-    def run(server: WireServer, *words: str, paid: Paid = WIRED) -> Ended:
-        for name, value in (reaching(server, paid.format) | {"LLM_MODEL": paid.model}).items():
-            monkeypatch.setenv(name, value)
-        code = main(words)
-        captured = capfd.readouterr()
-        return Ended(code, captured.out, captured.err)
-
-    return run
 
 
 def told(server: WireServer) -> list[list[tuple[str, str]]]:

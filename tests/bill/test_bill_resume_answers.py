@@ -8,35 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.cli.app import main
 from tests.support.bill.book import book_of
-from tests.support.bill.parts import KEY, PAID, TASK, lookup, reaching
+from tests.support.bill.parts import KEY, PAID, TASK, lookup
 from tests.support.command_line import Ended
 from tests.support.wire.plugin import OpenWire
 from tests.support.wire.script import Call, WireRequest
-from tests.support.wire.server import Answer, WireServer
+from tests.support.wire.server import Answer
 
 Cli = Callable[..., Ended]
 WIRED = PAID["openai"]
 MEMORY = (Call("system_memory"),)
 LAST = "Half of it is used."
-
-
-@pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
-    """Run any command line in this process, for a user of ``server``."""
-    work = tmp_path / "work"
-    work.mkdir()
-    monkeypatch.chdir(work)
-
-    def run(server: WireServer, *words: str) -> Ended:
-        for name, value in (reaching(server, WIRED.format) | {"LLM_MODEL": WIRED.model}).items():
-            monkeypatch.setenv(name, value)
-        code = main(words)
-        captured = capfd.readouterr()
-        return Ended(code, captured.out, captured.err)
-
-    return run
 
 
 def repeating(asked: WireRequest) -> Answer:

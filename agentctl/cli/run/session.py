@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agentctl.cli.error_output import PLAIN, print_stderr, report_error
@@ -22,7 +23,7 @@ from agentctl.core.redaction import Redactor
 from agentctl.core.text import safe_text
 
 if TYPE_CHECKING:
-    from agentctl.cli.run.resumed import OpenedRun, ResumeRequest
+    from agentctl.cli.run.resumed import OpenedRun, ResumeRequest, StoppedRun
     from agentctl.cli.run.run_output import Presenter
     from agentctl.core.results import RunResult
     from agentctl.runner.orchestrator import Orchestrator
@@ -53,6 +54,12 @@ class _Beginning:
     form: Form
     task: str | None = None
     paint: Paint = PLAIN
+    stopped: StoppedRun | None = None
+
+    def report(self, error: AgentctlError) -> int:
+        """Print an error before the run began; the document says what a run that does not go on has cost."""
+        past = None if self.stopped is None else self.stopped.fields
+        return report_error(error, form=self.form, command="run", task=self.task, past=past, paint=self.paint)
 
 
 def perform(call: Invocation, request: RunRequest) -> int:
@@ -61,11 +68,11 @@ def perform(call: Invocation, request: RunRequest) -> int:
     try:
         return _perform(call, request, known) if request.resume is None else _resume(call, request, known)
     except AgentctlError as error:
-        return report_error(error, form=known.form, command="run", task=known.task, paint=known.paint)
+        return known.report(error)
     except KeyboardInterrupt:
         early = interruption()
         early.message = f"{early.status.replace('_', ' ')} before the run began; nothing was sent"
-        return report_error(early, form=known.form, command="run", task=known.task, paint=known.paint)
+        return known.report(early)
 
 
 def _resume(call: Invocation, request: RunRequest, known: _Beginning) -> int:
@@ -74,7 +81,7 @@ def _resume(call: Invocation, request: RunRequest, known: _Beginning) -> int:
     Raises:
         UsageError: there is no such run, it is alive, or there is nothing to go on with.
     """
-    from agentctl.cli.run.resumed import OpenedRun, ResumeRequest, words_of
+    from agentctl.cli.run.resumed import OpenedRun, ResumeRequest, find_stopped, words_of
 
     words, data = words_of(request.words), request.input
     if request.task_file is not None or request.estimate:
@@ -88,11 +95,19 @@ def _resume(call: Invocation, request: RunRequest, known: _Beginning) -> int:
         )
     if not words and data not in (None, "none"):
         raise UsageError("--input needs words for the run that goes on", hint="say what the data is for")
-    opened = OpenedRun(request.resume or ResumeRequest(), words, request.flags)
+    wanted = request.resume or ResumeRequest()
+    known.stopped = find_stopped(wanted, request.flags)
+    given = {**request.flags, "config": request.config, "env_files": request.env_files or None}
+    opened = OpenedRun(known.stopped, wanted, words, {name: one for name, one in given.items() if one is not None})
     try:
         known.task = opened.past.text("task")
         # without words nothing is read: in a pipeline stdin may be open and silent
-        request = request._replace(flags=opened.flags, input=data if words else "none")
+        request = request._replace(
+            flags=opened.flags,
+            config=opened.config,
+            env_files=opened.env_files,
+            input=data if words else "none",
+        )
         return _perform(call, request, known, opened)
     finally:
         opened.release()
@@ -119,8 +134,9 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning, opened: O
     for note in loaded.notes:
         notify(note)
     loaded = loaded.for_provider(choice.provider)
-    more: dict[str, Any] = {"flags": kept_flags(request.flags)}
+    more: dict[str, Any] = {"flags": kept_flags(request)}
     if opened is not None:
+        more["flags"] = opened.keep(more["flags"])
         more["resumption"] = opened.resumption(loaded)
     has_model = choice.provider != "builtin"
     end_waiting_at(began + loaded.settings.timeout)
@@ -273,8 +289,15 @@ def _print_safe(text: str) -> None:
     print_stderr(safe_text(text))
 
 
-def kept_flags(flags: Mapping[str, object]) -> dict[str, object]:
+def kept_flags(request: RunRequest) -> dict[str, object]:
     """Return the flags that the next part of a run keeps; how it is printed is each part's own."""
+    from agentctl.settings.merge import absolute
+
+    flags = dict(request.flags)
+    if request.config is not None:
+        flags["config"] = str(absolute(request.config, Path.cwd()))
+    if request.env_files:
+        flags["env_files"] = [str(absolute(name, Path.cwd())) for name in request.env_files]
     return {name: value for name, value in flags.items() if name not in ("output", "color") and value is not None}
 
 

@@ -136,6 +136,8 @@ def resume_step(result: RunResult) -> str:
     if result.status == "denied":
         rule = _RULE.search("" if result.error is None else result.error.hint)
         return f"then go on where it stopped: {command}{f' {rule[0]}' if rule else ''}"
+    if result.status == "failed" and result.error is not None and "--max-turns" in result.error.hint:
+        return f"or go on where it stopped (a total): {command} --max-turns {2 * result.turns}"
     return f"go on where it stopped: {command}" if result.status in _STOPPED else ""
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from agentctl.providers import litellm_loader
 from tests.support.bill.audit import Audit
-from tests.support.bill.parts import CLIENT_VARIABLE, TARIFF, TASK, Here, priced
+from tests.support.bill.parts import CLIENT_VARIABLE, PAID, TARIFF, TASK, Here, Paid, priced, reaching
 from tests.support.command_line import Commands, Ended
 from tests.support.wire.plugin import OpenWire
 from tests.support.wire.server import WireServer
@@ -93,6 +93,25 @@ def command(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pyte
         for name, value in env.items():
             monkeypatch.setenv(name, value)
         code = main(("run", "--config", str(priced(tmp_path)), *words, task))
+        captured = capfd.readouterr()
+        return Ended(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def cli(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ended]:
+    """Run any command line in this process and in a folder of its own, for a user of ``server``."""
+    from agentctl.cli.app import main
+
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+
+    def run(server: WireServer, *words: str, paid: Paid = PAID["openai"]) -> Ended:
+        for name, value in (reaching(server, paid.format) | {"LLM_MODEL": paid.model}).items():
+            monkeypatch.setenv(name, value)
+        code = main(words)
         captured = capfd.readouterr()
         return Ended(code, captured.out, captured.err)
 

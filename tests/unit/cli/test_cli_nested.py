@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -57,6 +58,27 @@ def test_runs_show_draws_the_tree_with_what_each_run_cost(here: Here, outer: Pro
     assert [node["own"]["nano_usd"] for node in nodes[1:]] == [one["cost"]["nano_usd"] for one in ran]
     assert nodes[1]["with_nested"] == nodes[1]["own"]
     assert here("costs", "--run", "outer", "--json").document["total"]["nano_usd"] == whole
+
+
+@pytest.mark.parametrize("words", [("run", "-c"), ("runs", "resume")])
+def test_the_last_run_to_go_on_with_is_one_that_no_run_started(
+    here: Here, outer: Process, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    inside = {name: os.environ[name] for name in ("AGENTCTL_PARENT_RUN", "AGENTCTL_PARENT_CAPABILITY")}
+    here("run", QUESTION, "--json", script="costly")
+    for name in inside:
+        monkeypatch.delenv(name)
+    refused = here(*words, "--json", script="costly")
+    assert (refused.code, refused.document["run_id"]) == (2, None)
+    assert "every run here was started by another run" in refused.err
+    own = here("run", QUESTION, "--json", script="costly").document
+    for name, value in inside.items():
+        monkeypatch.setenv(name, value)
+    here("run", QUESTION, "--json", script="costly")
+    for name in inside:
+        monkeypatch.delenv(name)
+    refused = here(*words, "--json", script="costly")
+    assert (refused.code, refused.document["run_id"]) == (2, own["run_id"]), refused.err
 
 
 def test_run_without_parent_or_child_has_no_tree(here: Here) -> None:
