@@ -12,7 +12,8 @@ from pathlib import Path
 from agentctl.core.bounded_read import read_to_end
 from agentctl.core.errors import UsageError
 from agentctl.core.text import safe_text
-from agentctl.providers.catalog import Catalog, PriceTable, load_catalog, read_own_prices
+from agentctl.providers.catalog import Catalog, load_catalog
+from agentctl.providers.installed_prices import PriceTable, read_own_prices
 from agentctl.providers.price_table import price_of
 from agentctl.settings import PriceLine, Source
 from agentctl.settings.merge import validate

@@ -23,7 +23,8 @@ from agentctl.ledger import SqliteLedger
 from agentctl.ledger.check import check
 from agentctl.ledger.report import CostQuery
 from agentctl.ledger.repricing import reprice
-from agentctl.providers.catalog import TABLE_FILE, load_catalog
+from agentctl.providers.catalog import load_catalog
+from agentctl.providers.installed_prices import TABLE_FILE
 from agentctl.providers.remote import RemoteProvider
 from agentctl.runner.model_calls import ModelCalls
 from agentctl.settings import PriceLine

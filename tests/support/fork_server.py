@@ -273,7 +273,7 @@ def _load(loads: str) -> dict[str, str]:
         if module.name not in skipped or (loads == "litellm" and module.name != "agentctl.__main__"):
             import_module(module.name)
     from agentctl.cli.app import _parser
-    from agentctl.providers.catalog import read_own_prices, read_table
+    from agentctl.providers.installed_prices import read_own_prices, read_table
     from agentctl.tools.tool import Arguments, schema_of
     from tests.support import machine_walk, scripted_cli  # noqa: F401
 

@@ -6,9 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from agentctl.providers.catalog import (
-    TABLE_FILE,
-)
+from agentctl.providers.installed_prices import TABLE_FILE
 
 
 def test_the_table_is_found_without_importing_litellm(tmp_path: Path) -> None:

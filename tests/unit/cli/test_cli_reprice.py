@@ -22,7 +22,8 @@ from agentctl.core.pricing import Price
 from agentctl.ledger.ledger_session import LedgerSession
 from agentctl.ledger.report import CostQuery
 from agentctl.ledger.repricing import reprice
-from agentctl.providers.catalog import _installed_table, load_catalog
+from agentctl.providers.catalog import load_catalog
+from agentctl.providers.installed_prices import installed_table
 from tests.support.command_line import Ended
 from tests.support.ledger.corrections import NO_LIMITS, begin, opened, send
 from tests.support.ledger.parts import ask
@@ -110,7 +111,7 @@ def test_given_model_is_priced_in_place_of_each_models_own(here: Here) -> None:
 
 @pytest.mark.usefixtures("spent")
 def test_the_installed_table_as_a_file_changes_nothing(here: Here) -> None:
-    total = here("ledger", "reprice", "--table", str(_installed_table()), "--json").document["total"]
+    total = here("ledger", "reprice", "--table", str(installed_table()), "--json").document["total"]
     assert (total["repriced_calls"], total["difference_nano_usd"]) == (3, 0)
 
 

@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from agentctl.providers.catalog import TABLE_FILE, Catalog, load_catalog
+from agentctl.providers.catalog import Catalog, load_catalog
+from agentctl.providers.installed_prices import TABLE_FILE
 from agentctl.settings import PriceLine
 
 CHAT: Mapping[str, object] = {

@@ -14,14 +14,8 @@ import pytest
 from agentctl.core.errors import UsageError
 from agentctl.core.messages import Usage
 from agentctl.core.pricing import charge_nano, worst_nano
-from agentctl.providers.catalog import (
-    OWN_PRICES_FILE,
-    Catalog,
-    PriceTable,
-    load_catalog,
-    read_own_prices,
-    read_table,
-)
+from agentctl.providers.catalog import Catalog, load_catalog
+from agentctl.providers.installed_prices import OWN_PRICES_FILE, PriceTable, read_own_prices, read_table
 from agentctl.providers.price_table import price_of
 from agentctl.settings import DEFAULT_MODELS, KNOWN_PROVIDERS, OTHER_PROVIDERS
 

@@ -12,7 +12,8 @@ import pytest
 from agentctl.core import bounded_read
 from agentctl.core.errors import UsageError
 from agentctl.core.pricing import FREE, Price, Tier
-from agentctl.providers.catalog import TABLE_FILE, _installed_table, load_catalog
+from agentctl.providers.catalog import load_catalog
+from agentctl.providers.installed_prices import TABLE_FILE, installed_table
 from agentctl.providers.price_file import catalog_with
 from agentctl.settings import PriceLine
 from tests.unit.providers.tables import CHAT
@@ -67,7 +68,7 @@ def test_lines_of_toml_lie_on_top_of_todays_prices_whatever_else_is_in_the_file(
 
 
 def test_the_installed_table_as_a_file_has_the_same_prices(tmp_path: Path) -> None:
-    catalog = catalog_with(_installed_table(), {})
+    catalog = catalog_with(installed_table(), {})
     assert catalog.version == TABLE_FILE
     for provider, model in (("openai", "gpt-4o"), ("anthropic", "claude-sonnet-4-5"), ("gemini", "gemini-2.5-pro")):
         found, today = catalog.price_of(provider, model), load_catalog().price_of(provider, model)
