@@ -18,6 +18,7 @@ from agentctl.core.messages import Completion, Message, MessageMemo, Request, Ru
 FIXED = 1024
 JOINT = 64
 PER_PART = 16
+FORMAT = 512  # a provider's own words about a schema that it holds an answer to
 _LEAST_BYTES_PER_TOKEN = 16
 _ALIKE = 1.15  # how much denser another part of the same conversation may be
 _MOST_TOOLS = 64
@@ -165,11 +166,16 @@ def _count_parts(messages: tuple[Message, ...]) -> int:
 
 
 def plain_bound(request: Request, weights: TokenWeights = BYTE_WEIGHTS) -> int:
-    """Return ``bytes + 1024 + 16 * (messages + tools + tool calls)``, the upper bound of input tokens."""
+    """Return ``bytes + 1024 + 16 * (messages + tools + tool calls)``, the upper bound of input tokens.
+
+    An answer's format counts like a tool, and 512 for what the provider tells the model of it.
+    """
     is_plain = weights.message is message_bytes
     weight = _conversation_bytes(request.messages) if is_plain else sum(map(weights.message, request.messages))
     weight += sum(map(weights.tool, request.tools))
     weight += weights.value(request.settings) if request.settings else 0
+    if request.answer_format is not None:
+        weight += weights.tool(request.answer_format.spec) + FORMAT + PER_PART
     return weight + FIXED + PER_PART * (_count_parts(request.messages) + len(request.tools))
 
 
@@ -182,7 +188,8 @@ class SettledRequest(NamedTuple):
 
 
 def _same_setting(before: Request, now: Request) -> bool:
-    return (before.model, before.tools, dict(before.settings)) == (now.model, now.tools, dict(now.settings))
+    shape = before.model, before.tools, dict(before.settings), before.answer_format
+    return shape == (now.model, now.tools, dict(now.settings), now.answer_format)
 
 
 def accept_report(
@@ -216,17 +223,20 @@ def _continues(known: SettledRequest, request: Request) -> bool:
 
 
 def _is_extension(request: Request, than: Request) -> bool:
-    """Return whether a request extends another one with the same tools or with none; other settings do not matter."""
+    """Return whether a request extends another one with the same tools and answer's format, or without any.
+
+    Other settings do not matter.
+    """
     begins = request.messages[: len(than.messages)] == than.messages
-    return begins and than.tools in ((), request.tools)
+    return begins and than.tools in ((), request.tools) and than.answer_format in (None, request.answer_format)
 
 
 class BoundBasis(NamedTuple):
     """The facts from a run's reports for its next bound; ``known`` is the request to build on now, or None.
 
-    ``seen`` are the last plausible reports, one for each set of tools; ``model`` is the one that answered. ``lost`` is
-    final: after a report that was not plausible, that fell from one block to the next or that passed its bound, or
-    after an answer of another model, the next plausible report may leave out just as much.
+    ``seen`` are the last plausible reports, one for each set of tools and answer's format; ``model`` is the one that
+    answered. ``lost`` is final: after a report that was not plausible, that fell from one block to the next or that
+    passed its bound, or after an answer of another model, the next plausible report may leave out just as much.
     """
 
     known: SettledRequest | None = None
@@ -242,7 +252,8 @@ class BoundBasis(NamedTuple):
         )
         other = bool(self.seen) and completion.model != self.model
         lost = self.lost or known is None or short or other or completion.fell or not is_bound
-        others = tuple(one for one in self.seen if one.request.tools != request.tools)
+        shape = request.tools, request.answer_format
+        others = tuple(one for one in self.seen if (one.request.tools, one.request.answer_format) != shape)
         seen = self.seen if known is None else (*others, known)
         return BoundBasis(None if lost else known, seen, completion.model, lost)
 
@@ -346,4 +357,5 @@ def estimate_input(request: Request, known: SettledRequest | None = None) -> int
 
 
 def _count(request: Request) -> int:
-    return max(1, PLAIN.conversation(request.messages) + PLAIN.schemas(request.tools))
+    asked = () if request.answer_format is None else (request.answer_format.spec,)
+    return max(1, PLAIN.conversation(request.messages) + PLAIN.schemas((*request.tools, *asked)))

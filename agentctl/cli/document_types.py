@@ -96,6 +96,7 @@ class RunDocument(TypedDict):
     exit_code: ExitCode
     complete: Annotated[bool, "false if the answer is only a part"]
     answer: str
+    structured: Annotated[dict[str, Any] | None, "the value of an answer that is valid by the run's schema"]
     task: str | None
     agent: str | None
     provider: str | None

@@ -137,6 +137,16 @@ class ToolSpec(NamedTuple):
         return str(required[0]) if isinstance(required, (list, tuple)) and required else None
 
 
+class AnswerFormat(NamedTuple):
+    """The form that an answer must have: ``spec.parameters`` is its JSON schema, described and weighed like a tool's.
+
+    ``fits`` names the subsets of JSON Schema, as providers take them, that the schema keeps to.
+    """
+
+    spec: ToolSpec
+    fits: frozenset[str] = frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens as the provider reports them.
@@ -180,6 +190,7 @@ class Request:
 
     ``followed``: another request that begins with this one is expected, so writing the provider's cache is worth it.
     ``writes``: a cache write may be requested even if it costs more than input, because its price is known.
+    ``answer_format`` is the form that the provider itself is asked to give the answer.
     """
 
     model: str | None
@@ -190,6 +201,7 @@ class Request:
     settings: Mapping[str, object] = field(default_factory=dict)
     followed: bool = True
     writes: bool = True
+    answer_format: AnswerFormat | None = None
 
 
 class Delta(NamedTuple):

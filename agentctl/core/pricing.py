@@ -172,6 +172,16 @@ def no_price(model: str, /, *, tier: str = "") -> None:
     """Return None: the ``PriceOf`` without any price."""
 
 
+class NativeFormat(NamedTuple):
+    """How a provider holds an answer to a JSON schema: the ``subset`` of JSON Schema that it takes.
+
+    ``with_tools``: in a request that offers tools, too, and the provider shows the schema to the model itself.
+    """
+
+    subset: str
+    with_tools: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
     """The facts about a model that the input bound needs.
@@ -182,7 +192,7 @@ class ModelFacts:
     is too long for its window. ``base_url`` is the address of the API, without credentials; "" is the provider's own.
     ``own_host``: a server of this host answers, ``answers_whole``: in one piece, as it reports usage only so.
     ``responses``: the model must be called in the Responses format, as it speaks no other ("only") or takes tools in no
-    other ("tools").
+    other ("tools"). ``native_format``: it can be held to a JSON schema by its provider; None: it is asked in words.
     """
 
     provider: str
@@ -201,6 +211,7 @@ class ModelFacts:
     own_host: bool = False
     answers_whole: bool = False
     responses: Literal["", "only", "tools"] = ""
+    native_format: NativeFormat | None = None
 
     @property
     def may_load(self) -> bool:

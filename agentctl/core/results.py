@@ -138,7 +138,8 @@ class RunResult:
     for a model that has none. ``fallbacks`` took over where the provider failed; ``provider`` and
     ``model`` are those that were chosen. ``resumed_from`` is the run that this one goes on with, itself unless it is a
     fork; amounts, tokens, turns and tool calls are those of all parts. ``pending`` calls wait for approval,
-    ``denied_calls`` says what the denied ones would have done.
+    ``denied_calls`` says what the denied ones would have done. ``structured`` is the value of a whole answer by a
+    schema, as JSON has it; ``answer`` is the same on one line.
 
     >>> from agentctl import DockerAgent, ScriptedProvider
     >>> from agentctl.core.messages import Completion, Usage
@@ -184,6 +185,7 @@ class RunResult:
     fallbacks: tuple[Takeover, ...] = ()
     denied_calls: tuple[DeniedCall, ...] = ()
     pending: tuple[PendingCall, ...] = ()
+    structured: Mapping[str, object] | None = None
 
     def __str__(self) -> str:
         return self.answer

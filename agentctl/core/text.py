@@ -59,6 +59,18 @@ def safe_text(text: str) -> str:
     return text
 
 
+def escape_in_json(encoded: str) -> str:
+    """Return a JSON document on one line that ``safe_text`` leaves as it is: the same value, with more escapes."""
+    if not (encoded.isascii() and encoded.isprintable()):
+        encoded = _unsafe().sub(_escape_for_json, encoded)
+    return _ci_command().sub("\\\\u0023", encoded) if "##" in encoded else encoded
+
+
+def _escape_for_json(match: re.Match[str]) -> str:
+    units = match[0].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+
+
 @cache
 def _surrogate() -> re.Pattern[str]:
     return re.compile("[\ud800-\udfff]")

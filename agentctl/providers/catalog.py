@@ -33,7 +33,7 @@ from agentctl.providers.price_table import (
     unknown_fee,
 )
 from agentctl.settings import KNOWN_PROVIDERS, OTHER_PROVIDERS, PriceLine
-from agentctl.settings.provider_names import BUILT_IN_NAMES, MAKERS, maker_of
+from agentctl.settings.provider_names import BUILT_IN_NAMES, MAKERS, maker_of, title_of
 
 ROUTER = "it chooses the model itself, and so the price"
 SEARCH = "it always searches, and searches are billed separately"
@@ -166,6 +166,12 @@ class Catalog:
             return self._price(provider, row, line, ours, regional=not known_endpoint)
         return None
 
+    def has_flag(self, provider: str, model: str, flag: str) -> bool:
+        """Return whether the price table says that a model has a capability; without a table none has."""
+        with suppress(StateError):
+            return self._row(provider, model).get(flag) is True
+        return False
+
     def prices_at(self, provider: str, base_url: str, kind: str = "") -> PriceOf:
         """Return the prices of a provider's models at one address; "" is its own."""
         url = base_url or BASE_URLS.get(provider, "")
@@ -209,6 +215,19 @@ class Catalog:
         """Return ``did you mean "x"?`` for the provider's nearest chat model, or an empty string."""
         with suppress(StateError):
             return did_you_mean(model, (name for name in self.models(provider) if name != model))
+        return ""
+
+    def hint_at_priced(self, provider: str, model: str, *, own_host: bool) -> str:
+        """Return ``did you mean "x"?``, whose model it is, or where the priced ones are listed; "" if none is known."""
+        if near := self.near(provider, model):
+            return near
+        makers = () if own_host else self.owners(model, MAKERS)
+        if makers and provider not in makers:
+            return f"{model} is {title_of(makers[0])}'s: --provider {makers[0]}."
+        with suppress(StateError):
+            if names := self.models(provider):
+                pattern = f" {model}" if any(model in name for name in names) else f" {provider}/"
+                return f"agentctl models{pattern}   lists those with a known price."
         return ""
 
     def _refusal(self, provider: str, model: str, mode: str) -> UsageError:

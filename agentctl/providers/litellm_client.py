@@ -168,6 +168,10 @@ class LiteLLMAnswer(AsyncIterator[Piece]):
         messages = as_messages(request.messages)
         if request.tools:
             options["tools"] = as_tools(request.tools)
+        elif route.wire == "anthropic_messages" and any(message.tool_calls for message in request.messages):
+            options["tools"] = as_tools([anthropic_messages.NO_TOOL])
+        if request.answer_format is not None:
+            options["response_format"] = openai_chat.format_of(request.answer_format)
         if facts.marks:
             messages = add_cache_marks(messages, followed=request.followed)
         if facts.asks_for_usage:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from agentctl.core.errors import AgentctlError, CannotBeLimited, ModelGone, ParameterRefused, ProviderError, Rejected
 from agentctl.providers.error_documents import document_of, status_of, words_in, words_of
-from agentctl.providers.wires.exchange import Refusals
+from agentctl.providers.wires.exchange import ANSWER_FORMAT, FORMAT_FIELDS, Refusals
 
 if TYPE_CHECKING:
     from agentctl.providers.http_gate import Attempt
@@ -41,6 +41,12 @@ _SENTENCES = re.compile(r"(?<=[.;!?])\s+|\n")
 _ALTERNATIVES = re.compile(
     r"(?<!not )\b(?:expected|instead|use|did you mean|allowed|supported (?:parameters|fields)|one of)\b"
 )
+#: How servers speak of the schema that an answer is to be held to, whatever is wrong with it.
+_FORMAT_WORDS = re.compile(
+    r"response_?format|output_(?:config|format)|json[_ ]?schema|structured|\btext\.format\b|\bgrammar\b|\bformat\b"
+    r"|\binvalid schema\b|\bresponse schema\b",
+    re.IGNORECASE,
+)
 _CODES = re.compile(r"unknown|unsupported_param|unrecogni|extra|unexpected", re.IGNORECASE)
 
 
@@ -49,12 +55,15 @@ def after_refusal(
 ) -> tuple[Refusals, AgentctlError]:
     """Return what is known of a server after a failure, and the error: one that is retried if a parameter was refused.
 
-    In the wire format of Anthropic's messages the clamp has no other name.
+    In the wire format of Anthropic's messages the clamp has no other name. A schema for the answer is left out
+    whatever the server has against it: the model is asked for it in words then.
     """
     refusal = _refusal_in(error, attempt)
     if refusal is None or not isinstance(error, ProviderError):
         return known, error
     document, said = refusal
+    if _has_format(attempt.names) and _FORMAT_WORDS.search(f"{said} {_place_in(document)}"):
+        return known.without(ANSWER_FORMAT), _asked_again(error, "no schema for the answer")
     refused = [name for name in _OPTIONAL if name in attempt.names and is_refused(name, document, said)]
     clamp = next((name for name in _CLAMPS if name in attempt.names and is_refused(name, document, said)), None)
     if clamp is None:
@@ -117,6 +126,17 @@ def _refusal_in(error: AgentctlError, attempt: Attempt) -> tuple[Mapping[str, ob
     if found is None or (status_of(found) or 500) >= 500:
         return None
     return found, words_of(found) or json.dumps(found, default=str)
+
+
+def _has_format(names: frozenset[str]) -> bool:
+    """Return whether a request with these fields held its answer to a schema; ``format`` with tools asks for calls."""
+    return not names.isdisjoint(FORMAT_FIELDS) and not {"format", "tools"} <= names
+
+
+def _place_in(document: Mapping[str, object] | None) -> str:
+    """Return the parameters that a refusal names apart from its words."""
+    places = (part.get("param") or part.get("field") or part.get("loc") for part in _parts(document))
+    return " ".join(str(place) for place in places if place)
 
 
 def _parts(value: object, depth: int = 0) -> Iterator[Mapping[str, object]]:

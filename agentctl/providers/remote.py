@@ -18,9 +18,9 @@ from anyio.lowlevel import RunVar
 from agentctl.budget.breaker import ClampExceeded
 from agentctl.budget.input_bound import plain_bound
 from agentctl.budget.output_range import choose_output
-from agentctl.core.errors import AgentctlError, StateError, UsageError
+from agentctl.core.errors import AgentctlError, UsageError
 from agentctl.core.messages import Completion, Delta, KeepAlive, Reported, Request
-from agentctl.core.pricing import ModelFacts, Price
+from agentctl.core.pricing import ModelFacts, NativeFormat, Price
 from agentctl.providers.answer_stream import AnswerStream, Attempts, ReasoningHabit, build_completion, is_complete
 from agentctl.providers.catalog import Catalog, load_catalog
 from agentctl.providers.chat_format import allows_cache_marks, count_names
@@ -39,12 +39,12 @@ from agentctl.providers.routes import ROUTES, Client, Outgoing, Route, Via, choo
 from agentctl.providers.sampling import Sampling
 from agentctl.providers.stream_readers import OpenAIReader
 from agentctl.providers.tokenizers import published_vocabulary
-from agentctl.providers.wires.exchange import BodyFacts, Refusals
+from agentctl.providers.wires.exchange import ANSWER_FORMAT, BodyFacts, Refusals
 from agentctl.settings import PriceLine, foreign_model_error
 from agentctl.settings.host import proxy_for
 from agentctl.settings.merge import check_address_argument, check_key_argument
 from agentctl.settings.names import KEY_NAMES
-from agentctl.settings.provider_names import DEFAULT_MODELS, MAKERS, nearest_provider, title_of
+from agentctl.settings.provider_names import DEFAULT_MODELS, MAKERS, nearest_provider
 
 if TYPE_CHECKING:
     import threading
@@ -164,7 +164,17 @@ class RemoteProvider(LLMProvider):
             base_url=address_of(self.provider, self._base_url or self._found_url),
             context_window=self._window or facts.context_window,
             output_ceiling=(self._own and self._own.output_ceiling) or facts.output_ceiling,
+            native_format=self._native_format if known else None,
         )
+
+    @property
+    def _native_format(self) -> NativeFormat | None:
+        """How the provider holds this model to a JSON schema; None if it does not, or has refused to."""
+        route = self._route
+        if ANSWER_FORMAT in self._refused.left_out:
+            return None
+        has_it = not route.format_flag or self.catalog.has_flag(self.kind, self.model, route.format_flag)
+        return route.native_format if has_it else None
 
     @property
     def _is_elsewhere(self) -> bool:
@@ -197,16 +207,7 @@ class RemoteProvider(LLMProvider):
             return ""
         if self._own is not None:
             return f"if it is free: agentctl config set providers.{self.provider}.price 0"
-        if near := self.catalog.near(self.provider, self.model):
-            return near
-        makers = () if is_own_host(self._base_url) else self.catalog.owners(self.model, MAKERS)
-        if makers and self.provider not in makers:
-            return f"{self.model} is {title_of(makers[0])}'s: --provider {makers[0]}."
-        with suppress(StateError):
-            if names := self.catalog.models(self.provider):
-                pattern = f" {self.model}" if any(self.model in name for name in names) else f" {self.provider}/"
-                return f"agentctl models{pattern}   lists those with a known price."
-        return ""
+        return self.catalog.hint_at_priced(self.provider, self.model, own_host=is_own_host(self._base_url))
 
     @cached_property
     def _sender(self) -> LeanClient | LiteLLMClient:

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from agentctl.core.errors import UsageError
 from agentctl.core.messages import Request
-from agentctl.core.pricing import ModelFacts
+from agentctl.core.pricing import ModelFacts, NativeFormat
 from agentctl.core.text import safe_text
 from agentctl.providers.stream_readers import (
     AnthropicReader,
@@ -36,7 +36,8 @@ class Route(NamedTuple):
     ``prefix`` is litellm's name for it ("": its requests by litellm do not pass our gate). ``reader`` reads the usage
     of its answers, ``extra`` are options of each request by either client. ``wire`` is the format by which the lean
     client calls it, None if only litellm does. ``fields`` are further fields of the body that litellm adds by itself,
-    ``model_prefix`` belongs before a bare name.
+    ``model_prefix`` belongs before a bare name. ``native_format`` is how it holds an answer to a JSON schema: a model
+    whose row in the price table has ``format_flag``, "": any model.
     """
 
     prefix: str
@@ -46,6 +47,8 @@ class Route(NamedTuple):
     wire: Wire | None = None
     fields: Mapping[str, object] = MappingProxyType({})
     model_prefix: str = ""
+    native_format: NativeFormat | None = None
+    format_flag: str = "supports_response_schema"
 
 
 class Outgoing(NamedTuple):
@@ -62,6 +65,7 @@ _SPECIAL_ROUTES = {
         "openai",
         extra=MappingProxyType({"service_tier": "default"}),
         wire="openai_chat",
+        native_format=NativeFormat("openai", with_tools=True),
     ),
     "anthropic": Route(
         "anthropic",
@@ -69,14 +73,23 @@ _SPECIAL_ROUTES = {
         asks_for_usage=False,
         extra=MappingProxyType({"service_tier": "standard_only", "allowed_openai_params": ["service_tier"]}),
         wire="anthropic_messages",
+        native_format=NativeFormat("anthropic", with_tools=True),
+        format_flag="supports_native_structured_output",
     ),
-    "ollama": Route("ollama_chat", OllamaReader, asks_for_usage=False, wire="ollama_chat"),
+    "ollama": Route(
+        "ollama_chat",
+        OllamaReader,
+        asks_for_usage=False,
+        wire="ollama_chat",
+        native_format=NativeFormat("ollama"),  # its grammar would leave no room for a call
+        format_flag="",
+    ),
     "gemini": Route("gemini", GeminiReader, asks_for_usage=False),
     "openrouter": Route(
         "openrouter", OpenRouterReader, wire="openai_chat", fields=MappingProxyType({"usage": {"include": True}})
     ),
     "mistral": Route("mistral", asks_for_usage=False, wire="openai_chat"),  # reports it unasked
-    "azure": Route("", wire="openai_chat"),
+    "azure": Route("", wire="openai_chat", native_format=NativeFormat("openai", with_tools=True)),
     "fireworks_ai": Route("fireworks_ai", wire="openai_chat", model_prefix="accounts/fireworks/models/"),
 }
 

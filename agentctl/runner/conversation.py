@@ -15,7 +15,7 @@ from agentctl.context.pruning import count_shortened, too_small
 from agentctl.context.tokens import PLAIN, Measure
 from agentctl.core.errors import ContextOverflow
 from agentctl.core.events import ContextMeasured, ContextPruned, Emit, MessageAdded, Noted
-from agentctl.core.messages import Completion, Message, ToolSpec
+from agentctl.core.messages import AnswerFormat, Completion, Message, ToolSpec
 from agentctl.protocols import Pruner
 
 if TYPE_CHECKING:  # used only by runs with a language model
@@ -39,7 +39,7 @@ class Conversation:
     usage; without one ``measure`` counts. ``detector`` checks whether the server reads all of a request; None: no
     check. ``summaries`` asks the model for summaries of removed messages; None: agentctl's own notes are used, and
     ``no_summaries`` says why at the first cut, if that is not as the user wants it. ``economics`` weighs what a cut
-    costs and saves; None: the price is unknown.
+    costs and saves; None: the price is unknown. ``answer_format`` is the schema that goes with the next request.
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class Conversation:
         self._economics = economics or CacheEconomics()
         self._warn_percent, self._is_warned = warn_percent, False
         self._most: int | None = None
+        self.answer_format: AnswerFormat | None = None
         self._messages: tuple[Message, ...] = ()
         self._sent: tuple[Message, ...] = ()
         self._was_cut = False
@@ -125,7 +126,8 @@ class Conversation:
             StateError: the ledger cannot be written.
         """
         if self._counter is not None:
-            self._measure = await self._counter.choose_measure(self._messages, offered, self._earliest_cut())
+            beside = self._beside(offered)
+            self._measure = await self._counter.choose_measure(self._messages, beside, self._earliest_cut())
         before, measure = self._messages, self._measure
         fitted, is_summarized = await self._fit(offered)
         is_cut = fitted != before
@@ -135,13 +137,17 @@ class Conversation:
         is_first = not self._sent
         self._was_cut, self._sent = is_cut, fitted
         if self._limit:
-            tokens, most = measure.request(fitted, offered), min(self._limit, self._most or self._limit)
+            tokens, most = measure.request(fitted, self._beside(offered)), min(self._limit, self._most or self._limit)
             near = not self._is_warned and not is_cut and 100 * tokens >= self._warn_percent * most
             self._is_warned = self._is_warned or near or is_cut
             await self._emit(ContextMeasured(len(fitted), tokens, most, measure.way, near))
-            if is_first and (small := too_small(fitted, measure.beside(offered), most, measure)):
+            if is_first and (small := too_small(fitted, measure.beside(self._beside(offered)), most, measure)):
                 await self._emit(Noted(small))
         return fitted
+
+    def _beside(self, offered: tuple[ToolSpec, ...]) -> tuple[ToolSpec, ...]:
+        """Return what goes with the messages, in the form in which it is counted: tools, and the answer's schema."""
+        return offered if self.answer_format is None else (*offered, self.answer_format.spec)
 
     def _earliest_cut(self) -> int:
         """Return the tokens from which on a request may be cut: the limit, or less where a summary needs room."""
@@ -160,18 +166,18 @@ class Conversation:
         if summaries is not None and room is not None:
             fitted, why = messages, "what must stay leaves no room for one"
             with suppress(ContextOverflow):
-                fitted = self._prune(messages, offered, measure=measure, most=room, trial=True)
+                fitted = self._prune(messages, self._beside(offered), measure=measure, most=room, trial=True)
             if fitted != messages and (summaries.always or self._pays(fitted, offered, written=summaries.most)):
                 from agentctl.runner.summaries import PendingCut  # noqa: PLC0415 - loaded with ``summaries``
 
                 grown = self._size(messages, fitted, offered, written=0).before - self._economics.left
                 cutting = PendingCut(self._sent, offered, messages, fitted, self._most, self._was_cut, grown)
                 if not (why := summaries.refusal(cutting, measure)):
-                    fitted = self._prune(messages, offered, measure=measure, most=room)
+                    fitted = self._prune(messages, self._beside(offered), measure=measure, most=room)
                     summarized = await summaries.summarize(cutting._replace(fitted=fitted), measure)
                     if summarized is not None:
                         return summarized, summarized is not fitted
-        fitted = self._prune(messages, offered, measure=measure, most=self._most)
+        fitted = self._prune(messages, self._beside(offered), measure=measure, most=self._most)
         if fitted != messages and summaries is not None:
             await summaries.explain(why)
         elif fitted != messages and self._no_summaries:
@@ -186,7 +192,8 @@ class Conversation:
         self, before: tuple[Message, ...], after: tuple[Message, ...], offered: tuple[ToolSpec, ...], *, written: int
     ) -> CutSize:
         measure = self._measure
-        size = cut_size(before, after, sent=len(self._sent), measure=measure, tools_tokens=measure.beside(offered))
+        tools_tokens = measure.beside(self._beside(offered))
+        size = cut_size(before, after, sent=len(self._sent), measure=measure, tools_tokens=tools_tokens)
         return size._replace(written=written)
 
     def _cut(
@@ -222,9 +229,9 @@ class Conversation:
         if error.billed != "no":
             raise error
         if self._counter is not None:  # as exactly as possible, and the same way from here on
-            self._measure = await self._counter.choose_measure(self._messages, offered, 1)
+            self._measure = await self._counter.choose_measure(self._messages, self._beside(offered), 1)
         before, measure = self._messages, self._measure
-        sent = measure.request(before, offered)
+        sent = measure.request(before, self._beside(offered))
         self._most = shrink_limit(error, sent)
         instead = "with fewer" if self._most < sent else "for a shorter answer"
         try:
@@ -243,10 +250,12 @@ class Conversation:
             ContextOverflow: the server cut the prompt.
         """
         self._economics = self._economics.after_answer(answer.usage)
-        if self._detector is not None and (doubt := self._detector.check(self._messages, offered, answer)):
+        if self._detector is not None and (
+            doubt := self._detector.check(self._messages, self._beside(offered), answer)
+        ):
             await self._emit(Noted(doubt, "warning"))
         if self._counter is not None:
-            self._counter.learn(self._messages, offered, answer.usage)
+            self._counter.learn(self._messages, self._beside(offered), answer.usage)
 
 
 def _places(before: tuple[Message, ...], after: tuple[Message, ...]) -> tuple[int | Message, ...]:

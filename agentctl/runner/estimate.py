@@ -26,7 +26,8 @@ from agentctl.runner.opening import circumstances
 from agentctl.runner.orchestrator import FindContainers, MakeTools
 from agentctl.runner.plan import Plan, hint_at_data
 from agentctl.runner.reservation import InputCounter
-from agentctl.runner.routing import MOST_TOOLS, AgentSpec, choose_agent, choose_tools
+from agentctl.runner.routing import MOST_TOOLS, AgentSpec, answer_schema_of, choose_agent, choose_tools
+from agentctl.runner.structured_answer import first_format, formatted
 from agentctl.runner.tool_calls import ToolDispatcher
 
 ForecastCall = Callable[[Ask, str], Forecast]
@@ -113,14 +114,18 @@ async def estimate(
     names = run_tools.toolbox.names
     behind = circumstances(agent, plan, task, now(), tools=names) if facts.metered else ""
     opening = (Message("system", agent.instructions), Message("user", task + data + behind))
+    schema = answer_schema_of(agent, plan) if facts.metered else None
+    asked = None if schema is None else first_format(facts, schema, tools)
+    beside = tools if asked is None else (*tools, asked.spec)
     try:
-        messages = plan.fit(facts, opening, tools, measure=measure)
+        messages = plan.fit(facts, opening, beside, measure=measure)
     except ContextOverflow as error:
         if data:
             hint_at_data(error)
         raise
     wanted = choose_output(facts, plan.max_output_tokens)
-    request = Request(facts.model, messages, tools)
+    request = Request(facts.model, messages, tools, answer_format=asked)
+    request = request if asked is None else formatted(facts, request)
     count = InputCounter(load_count).of(request, None, facts.may_cut)
     ask = Ask(
         attempt_id=RUN,
@@ -139,7 +144,7 @@ async def estimate(
     if count is not None and isinstance(found.answer, Wait) and found.answer.reason == "bound":
         counted = await count()
         found = forecast_call(ask._replace(counted_bound=counted, can_count=counted is not None), agent.name)
-    likely = measure.request(messages, tools) if facts.metered else 0
+    likely = measure.request(messages, beside) if facts.metered else 0
     cost = cost_of(facts, found.rooms, likely=min(likely, found.input_bound), least=wanted.least, held_at=found.price)
     refusal = _refusal(found, plan, facts)
     breaker = None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from agentctl.budget.breaker import Overrun
 from agentctl.budget.last_answer import BudgetNotices, summarize_findings, without_refusals
@@ -13,7 +13,6 @@ from agentctl.core.errors import (
     ActionDenied,
     AgentctlError,
     BudgetExceeded,
-    ContextOverflow,
     ProviderError,
     StateError,
     TaskFailed,
@@ -26,18 +25,15 @@ from agentctl.permissions import guards
 from agentctl.permissions.guards import DenialGuard, LoopLimits, RepeatGuard, limit_tool_calls
 from agentctl.runner.conversation import Conversation
 from agentctl.runner.model_calls import ModelCalls
-from agentctl.runner.plan import FallBack, RunInput, hint_at_data
+from agentctl.runner.plan import FallBack, RunInput
 from agentctl.runner.tool_calls import ToolDispatcher, format_for_model
-from agentctl.runner.troubles import LoopOutcome, Troubles, restore_guards, unverified_error
+from agentctl.runner.troubles import FindUnseen, LoopOutcome, Troubles, UnseenGate, check_answer, restore_guards
+from agentctl.runner.turn_requests import TurnRequests
 
 if TYPE_CHECKING:  # used only by runs with a language model
     from agentctl.journal.replay import PastRun
+    from agentctl.runner.structured_answer import StructuredAnswer
     from agentctl.runner.text_calls import TextCallGuard
-    from agentctl.runner.unseen import Unseen
-
-FindUnseen = Callable[[str, Collection[str]], "Awaitable[Unseen | None]"]
-"""Finds what an answer without a look should have looked at, given its text and the tools that need no approval."""
-_T = TypeVar("_T")
 
 
 class Loop:
@@ -47,7 +43,8 @@ class Loop:
     only: their results are the answer, and the failure of one ends the run. A language model that repeats a read, says
     nothing, names a tool instead or reaches the turn limit is asked once for its answer from the results
     (``answer_gate``). ``find_unseen`` checks an answer that comes without any tool call; None: it is accepted.
-    ``fall_back`` lets another provider take over from one that failed; None: none can.
+    ``fall_back`` lets another provider take over from one that failed; None: none can. ``structured`` holds the answer
+    against the user's schema: while it is not valid, the model is asked again, without tools and beyond the turn limit.
     """
 
     def __init__(
@@ -62,15 +59,19 @@ class Loop:
         run_input: RunInput | None = None,
         find_unseen: FindUnseen | None = None,
         fall_back: FallBack | None = None,
+        structured: StructuredAnswer | None = None,
     ) -> None:
         self._conversation, self._input = conversation, run_input
         self._calls, self._emit, self._limits, self._metered = calls, emit, limits, metered
-        self._dispatch, self._fall_back = dispatch, fall_back
+        self._dispatch = dispatch
+        self._requests = TurnRequests(calls, conversation, run_input, fall_back, structured)
         self._repeats, self._denials = RepeatGuard(limits.identical_calls), DenialGuard()
         self._is_stuck = False
         self._text_calls: TextCallGuard | None = None
-        self._find_unseen = find_unseen if metered else None
-        self._unseen: Unseen | None = None
+        has_data = run_input is not None and bool(run_input.data)
+        self._unseen = UnseenGate(find_unseen if metered and not has_data else None, emit)
+        self._structured, self._answer = structured, Completion()
+        self._was_asked = False  # for the answer by the schema, by the last request
         self._reads = None
         if metered:
             from agentctl.permissions.repeated_reads import ReadHistory  # noqa: PLC0415 - not for builtin
@@ -137,7 +138,8 @@ class Loop:
         words = partial or self._found or self._unfinished_words() or self._words
         status, tools = error.status if error else "done", self._dispatch
         denied = (tools.denied, tools.changed_files, tools.denied_calls)
-        return LoopOutcome(status, words, error is None, self._turn, error, tools.counts, *denied)
+        value = self._structured.value if self._structured and error is None else None
+        return LoopOutcome(status, words, error is None, self._turn, error, tools.counts, *denied, structured=value)
 
     def _unfinished_words(self) -> str:
         """Return the text that the model had begun when the run was interrupted, as it is paid for."""
@@ -148,7 +150,7 @@ class Loop:
         await self._conversation.add(Message("system", system))
         data = self._input.data if self._input else ""
         await self._conversation.add(Message("user", task + data + behind))
-        await self._take_turns()
+        await self._come_to_an_answer()
 
     async def _go_on(self, past: PastRun, words: str, behind: str, *, is_new_task: bool) -> None:
         """Go on from the last complete step of an earlier part; the user's words follow the results of that turn."""
@@ -167,8 +169,32 @@ class Loop:
                 self._turn += 1
             self._calls.past.clear()
             await self._conversation.add(Message("user", said))
-        name = "" if said or self._turn >= self._limits.max_turns else past.closing_tool
-        await (self._close_repeated(name) if name else self._take_turns())
+        await self._come_to_an_answer("" if said or self._turn >= self._limits.max_turns else past.closing_tool)
+
+    async def _come_to_an_answer(self, repeated: str = "") -> None:
+        """Take turns until there is an answer; one by a schema is validated, and asked for again while it is wrong.
+
+        ``repeated`` is the tool for whose repeated call the run was asked for its answer, "" if it was not.
+
+        Raises:
+            SchemaMismatch: it is still wrong after the retries.
+        """
+        structured = self._structured
+        is_asked = structured is not None and structured.restore(self._conversation.messages)
+        if not is_asked:
+            await (self._close_repeated(repeated) if repeated else self._take_turns())
+        while structured is not None and structured.value is None:
+            if is_asked:
+                self._turn += 1
+                await self._emit(TurnStarted(self._turn))
+                answer, _ = await self._ask((), is_closing=True)
+                if answer.stop == "refusal":
+                    check_answer(answer, self._troubles)
+            words = await structured.next_words(self._answer, was_asked=self._was_asked)
+            if is_asked := bool(words):
+                await self._conversation.add(Message("user", words))
+        if structured is not None:
+            self._words, self._calls.unfinished = structured.line, ""
 
     async def _take_turns(self) -> None:
         offered = self._dispatch.offered_tools() if self._metered else ()
@@ -184,7 +210,7 @@ class Loop:
                     if await self._tell_of_text(self._text_calls):
                         continue
                     return
-                self._conclude(answer)
+                check_answer(answer, self._troubles)
                 if await self._send_back():
                     continue
                 if self._tells_of_tools_only(answer.text, offered):
@@ -192,7 +218,7 @@ class Loop:
                         "the answer names a tool, but nothing that it returned", guards.no_answer_error()
                     )
                     return
-                if answer.stop == "length":
+                if answer.stop == "length" and self._structured is None:
                     cut = "the answer was cut at its output limit; raise --max-output-tokens for more"
                     await self._emit(Noted(cut, "warning"))
                 return
@@ -206,13 +232,20 @@ class Loop:
             raise spent
         await self._close_with(f"no answer after {self._turn} turns", spent, in_time=False)
 
-    async def _ask(self, offered: tuple[ToolSpec, ...]) -> tuple[Completion, Mapping[str, str]]:
-        """Ask the model; return its answer, and why some of its calls (by id) must not run."""
-        messages, answer = await self._with_fallbacks(partial(self._ask_fitting, offered))
+    async def _ask(
+        self, offered: tuple[ToolSpec, ...], *, is_closing: bool = False
+    ) -> tuple[Completion, Mapping[str, str]]:
+        """Ask the model; return its answer, and why some of its calls (by id) must not run; ``is_closing``: all."""
+        messages, answer = await self._requests.ask(offered, turn=self._turn)
         if self._conversation.was_cut:
             self._repeats.forget_results()
         await self._conversation.learn(answer, offered)
-        if offered and not answer.tool_calls and (self._text_calls or set("{<[(") & set(answer.text)):
+        if is_closing:
+            answer = replace(answer, tool_calls=())
+        self._was_asked = self._requests.carry_schema(offered)
+        if self._structured and self._was_asked and not answer.tool_calls and await self._structured.fits(answer.text):
+            self._text_calls = None  # an answer by the schema is no call, whatever it looks like
+        elif offered and not answer.tool_calls and (self._text_calls or set("{<[(") & set(answer.text)):
             from agentctl.runner.text_calls import TextCallGuard  # noqa: PLC0415 - few answers look like a call
 
             self._text_calls = self._text_calls or TextCallGuard(self._emit, self._dispatch.unasked_tools)
@@ -221,7 +254,7 @@ class Loop:
             answer.tool_calls, self._limits, turn=self._turn, known=self._dispatch.names, taken=self._call_ids
         )
         self._call_ids |= {call.id for call in calls}
-        answer = replace(answer, tool_calls=calls)
+        self._answer = answer = replace(answer, tool_calls=calls)
         if answer.text.strip() and (self._metered or not calls):
             self._words = answer.text
         elif answer.reasoning.strip() and not calls:
@@ -229,36 +262,6 @@ class Loop:
         await self._emit(ModelAnswered(self._turn, answer.text, calls, answer.stop, answer.model))
         await self._conversation.add(answer.as_message())
         return answer, refused
-
-    async def _ask_fitting(self, offered: tuple[ToolSpec, ...]) -> tuple[tuple[Message, ...], Completion]:
-        """Ask with as much of the conversation as fits; return what was sent, and the answer."""
-        if self._calls.past.begin_turn(self._turn):  # it was sent, and answered, as it is
-            messages = self._conversation.messages
-            return messages, await self._calls.ask(messages, offered, with_reserve=self._turn > 1)
-        try:
-            messages = await self._conversation.prepare(offered)
-        except ContextOverflow as error:
-            if self._turn == 1 and self._input is not None and self._input.data:
-                hint_at_data(error)
-            raise
-        if self._turn == 1 and self._input is not None:
-            self._input.refuse_late()
-        try:
-            answer = await self._calls.ask(messages, offered, with_reserve=self._turn > 1)
-        except ContextOverflow as error:
-            messages = await self._conversation.shorten(error, offered)
-            answer = await self._calls.ask(messages, offered, with_reserve=self._turn > 1)
-        return messages, answer
-
-    async def _with_fallbacks(self, ask: Callable[[], Awaitable[_T]]) -> _T:
-        """Return what ``ask`` returns; where its provider fails for good, a fallback takes over, if there is one."""
-        while True:
-            try:
-                return await ask()
-            except ProviderError as error:
-                failure = error if self._fall_back is None else await self._fall_back(error)
-                if failure is not None:
-                    raise failure from failure.__cause__
 
     async def _tell_of_text(self, guard: TextCallGuard) -> bool:
         """Tell the model, once, that its call as text was not run; return whether to go on.
@@ -341,7 +344,7 @@ class Loop:
         await self._emit(Noted(f"{why}: asking for an answer from the results so far"))
         answer = None
         try:
-            answer = await self._with_fallbacks(partial(ask_from_results, self._calls, self._conversation))
+            answer = await self._requests.with_fallbacks(partial(ask_from_results, self._calls, self._conversation))
         except ProviderError as error:
             if in_time:
                 raise
@@ -349,7 +352,7 @@ class Loop:
         if answer is not None:
             await self._emit(ModelAnswered(self._turn, answer.text, (), answer.stop, answer.model))
         if answer is not None and is_answer(answer, self._dispatch.offered_tools(), self._conversation.messages):
-            self._words = answer.text
+            self._words, self._answer, self._was_asked = answer.text, answer, False
             await self._conversation.add(Message("assistant", answer.text))
             ends = self._troubles.denied or (self._troubles.error if in_time else failure)
             if ends is not None:
@@ -376,25 +379,10 @@ class Loop:
         Raises:
             Unverified: the answer was sent back before.
         """
-        messages, has_data = self._conversation.messages, self._input is not None and bool(self._input.data)
-        if self._find_unseen is None or has_data or any(message.role == "tool" for message in messages):
+        if any(message.role == "tool" for message in self._conversation.messages):
             return False
-        if self._unseen is None:
-            if self._turn >= self._limits.max_turns:
-                return False
-            self._unseen = await self._find_unseen(self._words, self._dispatch.unasked_tools())
-            if self._unseen is None:
-                return False
-            await self._emit(Noted(f"the answer came without a look at {self._unseen.name}: asking for one"))
-            await self._conversation.add(Message("user", self._unseen.request))
-            return True
-        raise unverified_error(self._unseen.name, self._unseen.advice)
-
-    def _conclude(self, answer: Completion) -> None:
-        """Raise TaskFailed if ``answer`` cannot be the run's answer."""
-        if answer.stop == "refusal":
-            raise TaskFailed("the model refused the task", hint="explain what the task is for, or choose another model")
-        if not answer.text.strip():
-            raise guards.empty_answer_error(answer)
-        if self._troubles.error:
-            raise self._troubles.error
+        has_turns = self._turn < self._limits.max_turns
+        request = await self._unseen.request(self._words, self._dispatch.unasked_tools, has_turns=has_turns)
+        if request is not None:
+            await self._conversation.add(request)
+        return request is not None

@@ -26,16 +26,10 @@ from agentctl.budget.output_range import (
     fit_window,
 )
 from agentctl.budget.rules import AnswerReserve, Hold, PastSpending, Purpose
-from agentctl.core.errors import (
-    AgentctlError,
-    BudgetExceeded,
-    ProviderError,
-    QuotaExceeded,
-    StateError,
-)
+from agentctl.core.errors import AgentctlError, BudgetExceeded, ProviderError, QuotaExceeded, StateError
 from agentctl.core.events import CallRetried, CallSent, CallSettled, Emit, Event, Noted, discard_event
 from agentctl.core.limits import CostLimit
-from agentctl.core.messages import Completion, Message, Request, ToolSpec, Usage
+from agentctl.core.messages import AnswerFormat, Completion, Message, Request, ToolSpec, Usage
 from agentctl.core.pricing import ModelFacts, PriceOf, no_price
 from agentctl.core.results import LimitUse
 from agentctl.protocols import Ledger, LLMProvider
@@ -251,11 +245,12 @@ class ModelCalls:
         purpose: Purpose = "turn",
         with_reserve: bool = False,
         is_last: bool = False,
+        answer_format: AnswerFormat | None = None,
     ) -> Completion:
         """Return the answer to ``messages``; its cost is on disk before this returns.
 
         ``with_reserve``: its hold also reserves an amount for a last answer, if the limits have room for both.
-        ``is_last``: no turn follows, so an earlier reserve gives way to its hold.
+        ``is_last``: no turn follows, so an earlier reserve gives way to its hold. ``answer_format``: see ``formatted``.
 
         A turn with ``tools`` asks for a few times the output that the run has needed so far. A cut answer is requested
         again once: with at least twice the output if the user set no limit on it, with the full wanted output if a
@@ -270,7 +265,8 @@ class ModelCalls:
         refuse_unbounded(self.facts, self._limits)
         keep = with_reserve and self.facts.metered
         self._keep = self._last_answers.plan_reserve(messages) if keep else AnswerReserve(0, 0) if is_last else None
-        request = Request(self.facts.model, messages, tools, followed=purpose == "turn" and not is_last)
+        followed = purpose == "turn" and not is_last
+        request = Request(self.facts.model, messages, tools, followed=followed, answer_format=answer_format)
         dearest = self._dearest_output if tools else None
         wanted = choose_turn_output(self.facts, self._max_output_tokens, dearest, thinks=self._thinks)
         completion, hold = await self._persist(request, fit_window(wanted, self._room(request)), purpose)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -12,30 +11,29 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from agentctl.budget.breaker import breaker_info, limit_uses
+from agentctl.budget.breaker import limit_uses
 from agentctl.budget.rules import Amounts, PastSpending, Spend, extra_ceilings
 from agentctl.core.errors import (
     AgentctlError,
-    BudgetExceeded,
     InternalError,
     Interrupted,
     RunTimeout,
     StateError,
     StopCause,
 )
-from agentctl.core.events import BreakerTripped, Crashed, Noted, ObeyedFilesChanged
+from agentctl.core.events import BreakerTripped, Crashed, Emit, Noted, ObeyedFilesChanged
 from agentctl.core.pricing import PriceOf
 from agentctl.core.redaction import Redactor
 from agentctl.core.results import LimitUse, RunResult
 from agentctl.journal.recorder import Recorder, as_agentctl_error
-from agentctl.permissions.admission import ActionDeferred, Admission
+from agentctl.permissions.admission import Admission
 from agentctl.protocols import Approver, ArtifactStore, Ledger, LLMProvider, Observer, RunTools
 from agentctl.runner.conversation import IdForm, open_conversation
 from agentctl.runner.loop import Loop
 from agentctl.runner.model_calls import ModelCalls
 from agentctl.runner.plan import Plan, RunInput
-from agentctl.runner.routing import MOST_TOOLS, AgentSpec, choose_agent, choose_tools
-from agentctl.runner.run_state import RunState, make_result, start_events
+from agentctl.runner.routing import MOST_TOOLS, AgentSpec, answer_schema_of, choose_agent, choose_tools
+from agentctl.runner.run_state import RunState, add_next_step, make_result, start_events
 from agentctl.runner.streaming import describe_unknown
 from agentctl.runner.tool_calls import ToolDispatcher
 
@@ -44,6 +42,7 @@ if TYPE_CHECKING:
     from agentctl.journal.replay import PastRun
     from agentctl.runner.fallbacks import Fallback
     from agentctl.runner.resumption import Resumption
+    from agentctl.runner.structured_answer import StructuredAnswer
     from agentctl.runner.unseen import Unseen
 
 CLOSING_S = 5.0  # how long an engine's client may take to close
@@ -230,6 +229,7 @@ class Orchestrator:
             run_input=run.input,
             find_unseen=partial(self._find_unseen, run.task),
             fall_back=run.fallbacks.take_over if run.fallbacks else None,
+            structured=self._structured_answer(agent, emit),
         )
         behind = ""
         if facts.metered:
@@ -246,6 +246,14 @@ class Orchestrator:
             words, is_new = resumed.next_words, bool(resumed.said)
             return (await run.loop.run("", words, behind, resumed.past, is_new_task=is_new)).error
         return (await run.loop.run(agent.instructions, run.task, behind)).error
+
+    def _structured_answer(self, agent: AgentSpec, emit: Emit) -> StructuredAnswer | None:
+        schema = answer_schema_of(agent, self._plan)
+        if schema is None:
+            return None
+        from agentctl.runner.structured_answer import StructuredAnswer  # noqa: PLC0415 - few runs have a schema
+
+        return StructuredAnswer(schema, self._plan.schema_retries, emit)
 
     def _other_ids(self, past: PastRun) -> IdForm | None:
         """Return the form of ids for messages that came from another provider; None: they came from this one."""
@@ -268,7 +276,8 @@ class Orchestrator:
         if facts.metered and box is not None:
             from agentctl.runner.resumption import digests_of  # noqa: PLC0415 - not for builtin
 
-            digests = digests_of(agent, [box.get(name).spec for name in box.names], facts, sandbox)
+            specs, schema = [box.get(name).spec for name in box.names], answer_schema_of(agent, plan)
+            digests = digests_of(agent, specs, facts, sandbox, schema)
         spent, run_id = PastSpending(), run.recorder.run_id
         if resumed is not None and not resumed.is_fork:
             run.spent, run.limits = resumed.spent, await self._measure_limits(run)
@@ -324,24 +333,11 @@ class Orchestrator:
         If the ledger cannot record the end of a run, nothing is lost: all paid calls are settled, and a run whose
         process is gone counts as closed.
         """
-        breaker = None
         with anyio.CancelScope(shield=True):
-            if isinstance(error, BudgetExceeded):
-                breaker = breaker_info(
-                    error,
-                    task=run.task,
-                    set_by=self._plan.limits_set_by.get(error.verdict.limit),
-                    run_id=run.recorder.run_id,
-                    with_data=bool(run.input and run.input.data),
-                    goes_on=self._resumption is not None,
-                )
-                error.hint = breaker.hint
+            breaker = add_next_step(error, run, self._plan, self._resumption)
+            if breaker is not None:
                 with suppress(Exception):  # an observer that fails here fails again at the last event
                     await run.recorder.emit(BreakerTripped(breaker))
-            if isinstance(error, ActionDeferred):
-                rules = [f"--allow {shlex.quote(call.rule_to_allow)}" for call in error.pending]
-                said = " ".join(dict.fromkeys(rules))
-                error.hint = f"to allow it and go on: agentctl runs resume {run.recorder.run_id} {said}"
             if isinstance(error, InternalError):
                 with suppress(Exception):
                     await run.recorder.emit(Crashed(error.trace))

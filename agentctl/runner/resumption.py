@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from agentctl.budget.rules import PastSpending
+from agentctl.core.answer_schema import AnswerSchema
 from agentctl.core.errors import UsageError
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import ToolSpec
@@ -16,6 +17,7 @@ from agentctl.core.pricing import ModelFacts, to_usd
 from agentctl.journal.replay import PastRun
 from agentctl.runner.plan import Plan
 from agentctl.runner.routing import AgentSpec
+from agentctl.runner.structured_answer import tries_of
 
 _GO_ON = "Go on with the task."
 _TASK_LIMITS = ("max_cost_per_task", "max_tokens_per_task")
@@ -26,6 +28,7 @@ _CHANGES = {
     "model": "the model or its address has changed",
     "prices": "the prices of the model have changed",
     "sandbox": "the sandbox has changed",
+    "schema": "the schema of the answer has changed",
 }
 
 
@@ -97,7 +100,8 @@ class Resumption(NamedTuple):
                 f"run {run_id} has ended well, and there are no new words for it",
                 hint=f'agentctl runs resume {run_id} "And now?"',
             )
-        if past.turns >= most_turns and (self.said or not past.has_answer):
+        goes_on = not self.said and (past.has_answer or tries_of(past.messages) is not None)
+        if past.turns >= most_turns and not goes_on:
             raise UsageError(
                 f"run {run_id} has used its {most_turns} turns",
                 hint=f"agentctl runs resume {run_id} --max-turns {2 * past.turns}   (a total)",
@@ -146,12 +150,18 @@ class Resumption(NamedTuple):
 
 
 def digests_of(
-    agent: AgentSpec, tools: Sequence[ToolSpec], facts: ModelFacts, sandbox: str | None
+    agent: AgentSpec,
+    tools: Sequence[ToolSpec],
+    facts: ModelFacts,
+    sandbox: str | None,
+    schema: AnswerSchema | None = None,
 ) -> Mapping[str, str]:
     """Return a digest of each thing that a resumed run should find as it was."""
+    described = {name: value for name, value in agent._asdict().items() if name != "answer_schema"}
     return {
+        **({} if schema is None else {"schema": _digest(schema.text)}),
         "tools": _digest([tool._asdict() for tool in tools]),
-        "agent": _digest(agent._asdict()),
+        "agent": _digest(described),
         "model": _digest([facts.provider, facts.model, facts.base_url]),
         "prices": _digest(None if facts.price is None else facts.price.as_row()),
         "sandbox": sandbox or "none",

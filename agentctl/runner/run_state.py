@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from agentctl.budget.breaker import breaker_info
 from agentctl.budget.rules import PastSpending
-from agentctl.core.errors import AgentctlError
+from agentctl.core.errors import AgentctlError, BudgetExceeded
 from agentctl.core.events import Event, Noted, RunResumed, RunStarted
 from agentctl.core.results import BreakerInfo, FileNotice, LimitUse, RunResult
 from agentctl.journal.recorder import Recorder, describe_error
@@ -154,4 +156,27 @@ def make_result(
         client=client_of(provider),
         fallbacks=run.fallbacks.taken if run.fallbacks else (),
         pending=error.pending if isinstance(error, ActionDeferred) else (),
+        structured=outcome.structured,
     )
+
+
+def add_next_step(
+    error: AgentctlError | None, run: RunState, plan: Plan, resumed: Resumption | None
+) -> BreakerInfo | None:
+    """Give the error of a run the hint that goes on with it, if it can; return which limit stopped it, if one did."""
+    if isinstance(error, BudgetExceeded):
+        breaker = breaker_info(
+            error,
+            task=run.task,
+            set_by=plan.limits_set_by.get(error.verdict.limit),
+            run_id=run.recorder.run_id,
+            with_data=bool(run.input and run.input.data),
+            goes_on=resumed is not None,
+        )
+        error.hint = breaker.hint
+        return breaker
+    if isinstance(error, ActionDeferred):
+        rules = [f"--allow {shlex.quote(call.rule_to_allow)}" for call in error.pending]
+        said = " ".join(dict.fromkeys(rules))
+        error.hint = f"to allow it and go on: agentctl runs resume {run.recorder.run_id} {said}"
+    return None

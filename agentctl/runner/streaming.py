@@ -90,7 +90,11 @@ def client_of(provider: LLMProvider) -> str | None:
 
 
 def shaped(provider: LLMProvider, request: Request) -> Request:
-    """Return a request with what a provider adds to it, so that its bound counts that."""
+    """Return a request as a provider takes it, with what it adds, so that the bound counts that."""
+    if request.answer_format is not None:
+        from agentctl.runner.structured_answer import formatted  # noqa: PLC0415 - few runs have a schema
+
+        request = formatted(provider.facts, request)
     shape = getattr(provider, "shaped", None)
     return request if client_of(provider) is None or shape is None else shape(request)
 

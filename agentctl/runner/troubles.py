@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from agentctl.core.errors import ActionDenied, AgentctlError, EngineUnavailable, SandboxUnavailable, Unverified
+from agentctl.core.errors import (
+    ActionDenied,
+    AgentctlError,
+    EngineUnavailable,
+    SandboxUnavailable,
+    TaskFailed,
+    Unverified,
+)
+from agentctl.core.events import Emit, Noted
 from agentctl.core.impact import DeniedCall
+from agentctl.core.messages import Completion, Message
 from agentctl.core.results import FileNotice, ToolCount
+from agentctl.permissions.guards import empty_answer_error
 from agentctl.runner.tool_calls import Result, ToolDispatcher, format_for_model, past_result
 
-if TYPE_CHECKING:  # used only by resumed runs
-    from agentctl.core.messages import Message
+if TYPE_CHECKING:  # used only by resumed runs, and by runs with a language model
     from agentctl.journal.replay import PastRun, PastTurn
     from agentctl.permissions.guards import DenialGuard, RepeatGuard
     from agentctl.permissions.repeated_reads import ReadHistory
+    from agentctl.runner.unseen import Unseen
+
+FindUnseen = Callable[[str, Collection[str]], "Awaitable[Unseen | None]"]
+"""Finds what an answer without a look should have looked at, given its text and the tools that need no approval."""
 
 
 class LoopOutcome(NamedTuple):
-    """The outcome of a loop. ``answer`` is partial unless ``complete``; ``status`` is the exit code's name."""
+    """The outcome of a loop. ``answer`` is partial unless ``complete``; ``status`` is the exit code's name.
+
+    ``structured`` is the value of an answer by a schema.
+    """
 
     status: str
     answer: str
@@ -29,6 +45,7 @@ class LoopOutcome(NamedTuple):
     denied: tuple[str, ...]
     changed_files: tuple[FileNotice, ...] = ()
     denied_calls: tuple[DeniedCall, ...] = ()
+    structured: Mapping[str, object] | None = None
 
 
 class Troubles:
@@ -83,9 +100,47 @@ def restore_guards(
         denials.check_denials(turn.calls, results, nothing_since=isinstance(last, ActionDenied))
 
 
-def unverified_error(name: str, advice: str) -> Unverified:
-    """Return the error of a model that answered twice without a look at ``name``."""
-    return Unverified(f"the model answered twice without looking at {name}", hint=f"choose another model, or {advice}")
+class UnseenGate:
+    """Sends an answer back that came without any tool call, if it should have looked at something; once.
+
+    ``find`` finds what that is, given the text and the tools that need no approval; None: every answer is accepted.
+    """
+
+    def __init__(self, find: FindUnseen | None, emit: Emit) -> None:
+        self._find, self._emit = find, emit
+        self._unseen: Unseen | None = None
+
+    async def request(self, text: str, usable: Callable[[], Collection[str]], *, has_turns: bool) -> Message | None:
+        """Return what the model is told instead of accepting its answer, None if that is accepted.
+
+        Raises:
+            Unverified: an answer was sent back before.
+        """
+        if self._find is None:
+            return None
+        if self._unseen is not None:
+            said = f"the model answered twice without looking at {self._unseen.name}"
+            raise Unverified(said, hint=f"choose another model, or {self._unseen.advice}")
+        self._unseen = await self._find(text, usable()) if has_turns else None
+        if self._unseen is None:
+            return None
+        await self._emit(Noted(f"the answer came without a look at {self._unseen.name}: asking for one"))
+        return Message("user", self._unseen.request)
+
+
+def check_answer(answer: Completion, troubles: Troubles) -> None:
+    """Check that an answer can be the run's.
+
+    Raises:
+        TaskFailed: it is a refusal, or empty.
+        AgentctlError: the trouble that the last results of tools left.
+    """
+    if answer.stop == "refusal":
+        raise TaskFailed("the model refused the task", hint="explain what the task is for, or choose another model")
+    if not answer.text.strip():
+        raise empty_answer_error(answer)
+    if troubles.error:
+        raise troubles.error
 
 
 def _results_of(past: PastRun, turn: PastTurn) -> list[Result]:

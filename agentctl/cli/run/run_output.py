@@ -318,6 +318,8 @@ class Presenter:
     def _answer(self, result: RunResult) -> str:
         """Return the answer; render Markdown of a model if stdout is a terminal with styles."""
         text = safe_text(self._clean(result.answer))
+        if result.structured is not None:
+            return text  # one line of JSON, which neither a width nor Markdown may change
         width = terminal_width(sys.stdout)
         if width is not None and not result.metered:
             from agentctl.cli.ui.columns import page_of

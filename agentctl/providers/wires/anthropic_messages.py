@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
-from agentctl.core.messages import Message, Request, Thought, ToolCall, ToolSpec
+from agentctl.core.messages import AnswerFormat, Message, Request, Thought, ToolCall, ToolSpec
 from agentctl.providers.chat_format import mark_places
 from agentctl.providers.wires.exchange import (
     Body,
@@ -36,11 +36,7 @@ _NOT_IN_AN_ID = re.compile(r"[^a-zA-Z0-9_-]")
 _LONGEST_NAME = 128
 _EMPTY = "(empty)"  # a block without a visible character is refused
 #: Anthropic refuses calls in a conversation without tools; a last answer is asked for without.
-_NO_TOOL: Mapping[str, object] = {
-    "name": "no_tool",
-    "description": "There are no tools any more.",
-    "input_schema": {"type": "object", "properties": {}},
-}
+NO_TOOL = ToolSpec("no_tool", "There are no tools any more.", {"type": "object", "properties": {}})
 _QUIET = frozenset({"content_block_stop", "message_stop", "ping", "error"})
 _QUIET_BLOCKS = frozenset({"fallback"})
 _QUIET_DELTAS = frozenset({"citations_delta"})
@@ -62,6 +58,7 @@ def body(request: Request, facts: BodyFacts) -> Body:
         **({} if facts.temperature is None else {"temperature": facts.temperature}),
         **({"system": system} if system else {}),
         **_tools(request),
+        **({"output_config": {"format": _format(request.answer_format)}} if request.answer_format else {}),
         **facts.options,
         "stream": True,
     }
@@ -72,12 +69,16 @@ def _tools(request: Request) -> dict[str, object]:
     if request.tools:
         return {"tools": [_tool(tool) for tool in request.tools]}
     has_calls = any(message.tool_calls or message.role == "tool" for message in request.messages)
-    return {"tools": [_NO_TOOL]} if has_calls else {}
+    return {"tools": [_tool(NO_TOOL)]} if has_calls else {}
 
 
 def _tool(tool: ToolSpec) -> Block:
     schema = tool.parameters if "type" in tool.parameters else {"type": "object", "properties": {}, **tool.parameters}
     return {"name": tool.name, "description": tool.description, "input_schema": schema}
+
+
+def _format(asked: AnswerFormat) -> Block:
+    return {"type": "json_schema", "schema": asked.spec.parameters}
 
 
 def _turns(messages: Sequence[Message], first: int, marks: Iterable[int]) -> list[Block]:

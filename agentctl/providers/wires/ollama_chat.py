@@ -44,6 +44,7 @@ def body(request: Request, facts: BodyFacts) -> Body:
             **facts.model_options,
         },
         **({"tools": tools_of(request.tools)} if request.tools else {}),
+        **({"format": request.answer_format.spec.parameters} if request.answer_format else {}),
         **facts.options,
     }
     return write_body(content)

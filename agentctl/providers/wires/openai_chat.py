@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
-from agentctl.core.messages import Request, ToolSpec
+from agentctl.core.messages import AnswerFormat, Request, ToolSpec
 from agentctl.providers.chat_format import add_cache_marks, as_messages
 from agentctl.providers.wires.exchange import (
     Body,
@@ -68,9 +68,16 @@ def body(request: Request, facts: BodyFacts) -> Body:
         facts.clamp_name: facts.clamp,
         **({} if facts.temperature is None else {"temperature": facts.temperature}),
         **({"tools": tools_of(request.tools)} if request.tools else {}),
+        **({"response_format": format_of(request.answer_format)} if request.answer_format else {}),
         **facts.options,
     }
     return write_body(content)
+
+
+def format_of(asked: AnswerFormat) -> dict[str, object]:
+    """Return an answer's format in the chat format."""
+    schema = {"name": asked.spec.name, "strict": True, "schema": asked.spec.parameters}
+    return {"type": "json_schema", "json_schema": schema}
 
 
 def _without_null(message: Mapping[str, object]) -> dict[str, object]:

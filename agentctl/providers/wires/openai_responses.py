@@ -68,6 +68,9 @@ def fields(request: Request, facts: BodyFacts, *, reasons: bool) -> dict[str, ob
         **({} if facts.temperature is None else {"temperature": facts.temperature}),
         **facts.options,
     }
+    if (asked := request.answer_format) is not None:
+        schema = json.loads(write_arguments(asked.spec.parameters))
+        found["text"] = {"format": {"type": "json_schema", "name": asked.spec.name, "strict": True, "schema": schema}}
     if request.tools:
         found["tools"] = [
             {

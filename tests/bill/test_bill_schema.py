@@ -1,0 +1,294 @@
+"""Answers by a schema on each wire: what is asked, what comes back, and that every turn for it is held and paid."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from agentctl.cli.documents import run_document
+from agentctl.core.answer_schema import AnswerSchema, read_answer_schema
+from agentctl.runner.assemble import assemble, plan_of
+from agentctl.settings import choose_provider, load_settings
+from tests.support.bill.parts import (
+    CLIENT_VARIABLE,
+    KEY,
+    PAID,
+    PENNY,
+    TASK,
+    Document,
+    Here,
+    Paid,
+    assert_accounted,
+    assert_told,
+    priced,
+    reaching,
+    this_client,
+)
+from tests.support.output_schemas import validate
+from tests.support.wire.plugin import OpenWire
+from tests.support.wire.server import Answer, Call, Fault, Step, WireRequest, WireServer
+
+SCHEMA = read_answer_schema("used:int,note:string")
+RIGHT = '{"used": 7, "note": "half"}'
+LINE = '{"used":7,"note":"half"}'
+VALUE = {"used": 7, "note": "half"}
+WRONG = '{"used": "much", "note": "half"}'
+MEMORY = (Call("system_memory"),)
+
+
+class Case(NamedTuple):
+    """A model on a wire, and the field by which it is held to a schema in requests with tools, and without."""
+
+    paid: Paid
+    with_tools: str = ""
+    without: str = ""
+
+
+CASES = {
+    "openai in words": Case(PAID["openai"]),
+    "openai": Case(PENNY, "response_format", "response_format"),
+    "anthropic": Case(PAID["anthropic"], "output_config", "output_config"),
+    "ollama": Case(PAID["ollama"], "", "format"),
+}
+each_wire = pytest.mark.parametrize("case", list(CASES.values()), ids=list(CASES))
+
+
+@dataclass(frozen=True, slots=True)
+class User(Here):
+    """A user whose runs have a schema."""
+
+    async def ask(
+        self,
+        server: WireServer,
+        paid: Paid,
+        *,
+        schema: AnswerSchema = SCHEMA,
+        retries: int = 2,
+        task: str = TASK,
+        **flags: object,
+    ) -> Document:
+        """Run a task in this process; return its document."""
+        self.folder.mkdir(exist_ok=True)
+        folders = {f"AGENTCTL_{kind.upper()}_DIR": str(self.folder / kind) for kind in ("state", "config", "cache")}
+        environ = {"AGENTCTL_SANDBOX": "none", CLIENT_VARIABLE: this_client(), **folders}
+        loaded = load_settings(
+            flags=flags,
+            environ={**environ, **reaching(server, paid.format), "LLM_MODEL": paid.model},
+            cwd=self.folder,
+            config=priced(self.folder),
+            remember=False,
+        )
+        choice = choose_provider(loaded)
+        plan = plan_of(loaded, choice, labels={})._replace(answer_schema=schema, schema_retries=retries)
+        document = dict(run_document(await assemble(loaded, choice, plan=plan).run(task)))
+        validate(document)
+        return document
+
+
+@pytest.fixture
+def someone(tmp_path: Path) -> User:
+    return User(tmp_path / "user")
+
+
+def mind(paid: Paid, *answers: str | Answer | Fault) -> Callable[[WireRequest], Step]:
+    """Look at the memory once, then give one of the answers after the other, the last one for ever."""
+    said = list(answers)
+
+    def answer(asked: WireRequest) -> Step:
+        if not any(message.role == "tool" for message in asked.messages):
+            return paid.answer("Looking.", MEMORY)
+        step = said.pop(0) if len(said) > 1 else said[0]
+        return paid.answer(step) if isinstance(step, str) else step
+
+    return answer
+
+
+def bodies(server: WireServer) -> list[Mapping[str, Any]]:
+    return [heard.body for heard in server.books.chat_requests if heard.body is not None]
+
+
+def fields_of(server: WireServer, case: Case) -> list[tuple[bool, bool]]:
+    """Return of each request whether it offers tools, and whether its answer is held to the schema by the provider."""
+    names = ("response_format", "output_config", "format")
+    return [(offers_tools(body), any(name in body for name in names)) for body in bodies(server)]
+
+
+def last_text(server: WireServer) -> str:
+    """Return the text of the last message of the last request."""
+    asked = [heard.asked for heard in server.books.chat_requests if heard.asked is not None][-1]
+    return asked.messages[-1].text
+
+
+def offers_tools(body: Mapping[str, Any]) -> bool:
+    return bool(body.get("tools")) and "no_tool" not in json.dumps(body["tools"])
+
+
+@each_wire
+async def test_right_answer_is_one_line_of_json(someone: User, wire: OpenWire, case: Case) -> None:
+    server = wire(mind(case.paid, RIGHT), rates=case.paid.rates, keys=[KEY])
+    found = await someone.ask(server, case.paid)
+    assert (found["status"], found["answer"], found["structured"], found["complete"]) == ("done", LINE, VALUE, True)
+    assert fields_of(server, case) == [(True, bool(case.with_tools))] * 2
+    assert_accounted(server.books, someone.book)
+    assert_told(found, someone.book)
+
+
+@each_wire
+async def test_wrong_answer_goes_back_with_its_pointers(someone: User, wire: OpenWire, case: Case) -> None:
+    server = wire(mind(case.paid, "Half of it.", WRONG, RIGHT), rates=case.paid.rates, keys=[KEY])
+    found = await someone.ask(server, case.paid, max_tokens_per_task=None)
+    assert (found["status"], found["answer"], found["structured"]) == ("done", LINE, VALUE)
+    *looking, words, wrong = fields_of(server, case)
+    assert looking == [(True, bool(case.with_tools))] * 2
+    assert words == wrong == (False, bool(case.without))
+    last = last_text(server)
+    assert "\n- /used: " in last
+    assert last.endswith(f"\n{SCHEMA.text}")
+    assert found["turns"] == 4
+    assert_accounted(server.books, someone.book)
+    assert_told(found, someone.book)
+
+
+@each_wire
+async def test_answer_that_is_never_right_fails_with_its_last_text(someone: User, wire: OpenWire, case: Case) -> None:
+    server = wire(mind(case.paid, WRONG), rates=case.paid.rates, keys=[KEY])
+    found = await someone.ask(server, case.paid, retries=1, max_tokens_per_task=None)
+    assert (found["exit_code"], found["error"]["kind"], found["structured"]) == (1, "schema", None)
+    assert (found["complete"], found["answer"]) == (False, WRONG)
+    assert "after 1 retry not valid by the schema: /used: " in found["error"]["message"]
+    first = 1 if case.with_tools else 2  # of the answers, that was asked for by the schema
+    assert len(server.books.chat_requests) == 1 + first + 1
+    assert_accounted(server.books, someone.book)
+    assert_told(found, someone.book)
+
+
+@each_wire
+async def test_no_retry_is_made_if_none_is_wanted(someone: User, wire: OpenWire, case: Case) -> None:
+    server = wire(mind(case.paid, WRONG), rates=case.paid.rates, keys=[KEY])
+    found = await someone.ask(server, case.paid, retries=0)
+    assert (found["exit_code"], found["error"]["kind"]) == (1, "schema")
+    assert found["error"]["message"].startswith("the answer is not valid by the schema: /used: ")
+    assert len(server.books.chat_requests) == (2 if case.with_tools else 3)
+
+
+@each_wire
+async def test_cut_answer_fails_and_is_not_sent_back(someone: User, wire: OpenWire, case: Case) -> None:
+    cut = case.paid.answer('{"used": 7, "no', stop="max_tokens" if case.paid.format == "anthropic" else "length")
+    server = wire(mind(case.paid, "Half.", cut) if not case.with_tools else mind(case.paid, cut), keys=[KEY])
+    found = await someone.ask(server, case.paid, max_output_tokens=4096, max_tokens_per_task=None)
+    assert (found["exit_code"], found["error"]["kind"], found["structured"]) == (1, "schema", None)
+    assert (found["answer"], found["complete"]) == ('{"used": 7, "no', False)
+    assert "cut at its output limit" in found["error"]["message"]
+    assert not any("not an answer by the schema" in json.dumps(body) for body in bodies(server))
+    assert_accounted(server.books, someone.book)
+
+
+@each_wire
+async def test_limit_before_the_answer_trips(someone: User, wire: OpenWire, case: Case) -> None:
+    server = wire(mind(case.paid, "Half of it.", WRONG), rates=case.paid.rates, keys=[KEY])
+    found = await someone.ask(server, case.paid, retries=50, max_cost_per_task="0.30", max_tokens_per_task=None)
+    assert (found["exit_code"], found["breaker"]["limit"], found["structured"]) == (3, "max_cost_per_task", None)
+    assert_accounted(server.books, someone.book)
+    assert server.books.billed_nano <= someone.book.most_nano <= 300_000_000
+
+
+REFUSALS = {
+    "openai": b'{"error":{"message":"Invalid schema for response_format \'answer\': In context=(), \'x\' is not'
+    b' permitted.","type":"invalid_request_error","param":"response_format","code":null}}',
+    "anthropic": b'{"type":"error","error":{"type":"invalid_request_error","message":"output_config.format: Extra '
+    b'inputs are not permitted"}}',
+    "ollama": b'{"error":"invalid JSON schema in format"}',
+}
+
+
+@pytest.mark.parametrize("name", list(REFUSALS))
+async def test_refused_schema_is_asked_for_in_words_and_costs_nothing(someone: User, wire: OpenWire, name: str) -> None:
+    case = CASES[name]._replace(paid=CASES[name].paid._replace(input_tokens=500))
+    refusal, rest = Fault(400, body=REFUSALS[name]), mind(case.paid, "Half of it.", RIGHT)
+
+    def step(asked: WireRequest) -> Step:
+        names = ("response_format", "output_config", "format")
+        return refusal if any(field in asked.body for field in names) else rest(asked)
+
+    server = wire(step, rates=case.paid.rates, keys=[KEY])
+    found = await someone.ask(server, case.paid, max_tokens_per_task=None)
+    assert (found["status"], found["structured"]) == ("done", VALUE)
+    assert sum(held for _, held in fields_of(server, case)) == 1  # it is not tried again
+    assert last_text(server).endswith(f"\n{SCHEMA.text}")
+    assert sorted(someone.book.phases) == sorted(["void", *["settled"] * 3])
+    assert_accounted(server.books, someone.book)
+    assert_told(found, someone.book)
+
+
+async def test_schema_beyond_the_providers_subset_is_asked_for_in_words(someone: User, wire: OpenWire) -> None:
+    schema = read_answer_schema({"type": "object", "properties": {"used": {"type": "integer", "minimum": 1}}})
+    server = wire(mind(PENNY, "Half.", '{"used": 0}', '{"used": 7}'), rates=PENNY.rates, keys=[KEY])
+    found = await someone.ask(server, PENNY, schema=schema)
+    assert (found["status"], found["structured"]) == ("done", {"used": 7})
+    assert fields_of(server, CASES["openai"]) == [(True, False)] * 2 + [(False, False)] * 2
+    assert last_text(server).endswith(f"\n{schema.text}")
+
+
+async def test_refusal_by_the_model_fails_as_it_does_without_a_schema(someone: User, wire: OpenWire) -> None:
+    server = wire(mind(PENNY, PENNY.answer("No.", stop="content_filter")), rates=PENNY.rates, keys=[KEY])
+    found = await someone.ask(server, PENNY)
+    assert (found["exit_code"], found["error"]["kind"], found["structured"]) == (1, "failed", None)
+
+
+async def test_answer_in_a_fence_is_taken(someone: User, wire: OpenWire) -> None:
+    server = wire(mind(PAID["openai"], f"```json\n{RIGHT}\n```"), rates=PAID["openai"].rates, keys=[KEY])
+    found = await someone.ask(server, PAID["openai"])
+    assert (found["answer"], len(server.books.chat_requests)) == (LINE, 2)
+
+
+async def test_calls_in_the_turn_without_tools_are_not_made(someone: User, wire: OpenWire) -> None:
+    paid = PAID["openai"]
+    server = wire(mind(paid, "Half.", paid.answer("", MEMORY), RIGHT), rates=paid.rates, keys=[KEY])
+    found = await someone.ask(server, paid, max_tokens_per_task=None)
+    assert (found["status"], found["structured"]) == ("done", VALUE)
+    assert found["tools"] == [{"name": "system_memory", "calls": 1, "failed": 0}]
+
+
+async def test_turns_for_the_schema_are_beyond_the_turn_limit(someone: User, wire: OpenWire) -> None:
+    paid = PAID["openai"]
+    server = wire(mind(paid, "Half.", WRONG, RIGHT), rates=paid.rates, keys=[KEY])
+    found = await someone.ask(server, paid, max_turns=2, max_tokens_per_task=None)
+    assert (found["status"], found["structured"], found["turns"]) == ("done", VALUE, 4)
+
+
+async def test_model_that_repeats_a_read_is_asked_for_the_schema_after_its_answer(
+    someone: User, wire: OpenWire
+) -> None:
+    def step(asked: WireRequest) -> Step:
+        if asked.tools:
+            return PENNY.answer("Looking.", MEMORY)
+        return PENNY.answer(RIGHT if SCHEMA.text in asked.messages[-1].text else "Half of it.")
+
+    server = wire(step, rates=PENNY.rates, keys=[KEY])
+    found = await someone.ask(server, PENNY, max_tokens_per_task=None)
+    assert (found["status"], found["structured"], found["answer"]) == ("done", VALUE, LINE)
+    assert_accounted(server.books, someone.book)
+
+
+async def test_answer_without_a_look_is_sent_back_before_its_schema_counts(someone: User, wire: OpenWire) -> None:
+    (someone.folder).mkdir()
+    (someone.folder / "notes.txt").write_text("7")
+
+    def step(asked: WireRequest) -> Step:
+        looked = any(message.role == "tool" for message in asked.messages)
+        told = sum(message.role == "assistant" for message in asked.messages)
+        if not looked and told == 1:
+            return PENNY.answer("Looking.", (Call("read_file", {"path": "notes.txt"}),))
+        return PENNY.answer(RIGHT)
+
+    server = wire(step, rates=PENNY.rates, keys=[KEY])
+    found = await someone.ask(
+        server, PENNY, task="What does notes.txt say?", agent="system", tools=("read_file",), workdir=someone.folder
+    )
+    assert (found["status"], found["structured"]) == ("done", VALUE)
+    assert [tool["name"] for tool in found["tools"]] == ["read_file"]
