@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from agentctl.cli.exit_codes import exit_status, status_named
 from agentctl.core.errors import AgentctlError
+from agentctl.core.events import Record, RunFinished
 from agentctl.core.pricing import NANO_PER_USD
 from agentctl.core.results import BreakerInfo, ErrorInfo, LimitUse, RunResult
 from agentctl.core.text import map_texts, replace_lone_escapes
@@ -185,6 +186,17 @@ def error_document(error: ErrorInfo, status: str) -> ErrorDocument:
 def finished_line(document: Mapping[str, object], *, seq: int, at: datetime) -> Document:
     """Return the last line of a JSONL stream: an event with all fields of ``document``."""
     return {"event": "run_finished", "run_id": document["run_id"], "seq": seq, "at": moment(at), **document}
+
+
+def finished_record(record: Record) -> Document:
+    """Return the last record of a run as a JSONL stream has it.
+
+    Raises:
+        TypeError: it is another record.
+    """
+    if not isinstance(record.event, RunFinished):
+        raise TypeError("not the end of a run")
+    return finished_line(run_document(record.event.result), seq=record.seq, at=record.at)
 
 
 def error_info(error: AgentctlError) -> tuple[ErrorInfo, str]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from agentctl.permissions.preview import CallPreview
     from agentctl.permissions.shell_commands import CommandVerdict
     from agentctl.protocols import Tool
+    from agentctl.settings import Loaded
 
 SCHEMA = "agentctl.policy/1"
 _RULES = "Same as for a run"
@@ -102,15 +103,16 @@ def check(
     tool = catalog.tools[tool_call.name]
     preview = catalog.preview(tool, tool_call.arguments)
     command = catalog.permissions.judge_command(tool_call.name, tool_call.arguments)
+    hooks = _hooks_before(tool_call, tool, loaded) if preview.outcome in ("runs", "asks") else ()
     status = {"runs": "done", "left_out": "sandbox"}.get(preview.outcome, "denied")
     if as_json:
         from agentctl.cli.documents import as_json as dumped
 
-        print(dumped(_document(tool_call, tool, preview, status, command)))
+        print(dumped(_document(tool_call, tool, preview, status, command, hooks)))
     else:
         from agentctl.cli.ui.columns import stdout_page
 
-        print(_describe(tool_call, tool, preview, stdout_page(), command))
+        print(_describe(tool_call, tool, preview, stdout_page(), command, hooks))
     raise typer.Exit(status_named(status).value)
 
 
@@ -180,14 +182,39 @@ _WORDS = {
 }
 
 
-def _describe(tool_call: ToolCall, tool: Tool, preview: CallPreview, page: Page, command: CommandVerdict | None) -> str:
+def _hooks_before(tool_call: ToolCall, tool: Tool, loaded: Loaded) -> tuple[str, ...]:
+    """Return the commands of the hooks that would run before a call; none of them is run."""
+    if not loaded.settings.hook:
+        return ()
+    import shlex
+
+    from agentctl.core.targets import Subject
+    from agentctl.permissions.hook_rules import hook_rules_of
+    from agentctl.protocols import TargetAware
+
+    arguments = tool_call.arguments
+    subject = tool.subject(arguments) if isinstance(tool, TargetAware) else Subject(arguments)
+    due = (rule for rule in hook_rules_of(loaded) if rule.on == "pre_tool")
+    return tuple(shlex.join(rule.command) for rule in due if rule.matches(tool_call.name, arguments, subject))
+
+
+def _describe(
+    tool_call: ToolCall,
+    tool: Tool,
+    preview: CallPreview,
+    page: Page,
+    command: CommandVerdict | None,
+    hooks: tuple[str, ...],
+) -> str:
     from agentctl.cli.ui.lines import call_text
+    from agentctl.core.text import safe_text
     from agentctl.permissions.preview import allowing_rule
 
     fields = [
         ("because", preview.why),
         ("effect", tool.effect + (", inside the workspace or a sandbox" if tool.contained else "")),
         *([("covered", _coverage(command))] if command is not None else []),
+        *(("hook", f"{safe_text(hook)}, which can deny it") for hook in hooks),
         ("rule", str(allowing_rule(tool.spec, tool_call.arguments))),
         *([("hint", preview.hint)] if preview.hint else []),
     ]
@@ -204,7 +231,12 @@ def _coverage(command: CommandVerdict) -> str:
 
 
 def _document(
-    tool_call: ToolCall, tool: Tool, preview: CallPreview, status: str, command: CommandVerdict | None
+    tool_call: ToolCall,
+    tool: Tool,
+    preview: CallPreview,
+    status: str,
+    command: CommandVerdict | None,
+    hooks: tuple[str, ...],
 ) -> Document:
     from agentctl.cli.exit_codes import status_named
     from agentctl.core.version import __version__
@@ -229,6 +261,7 @@ def _document(
             "rules": [str(rule) for rule in command.rules],
             "parts": [list(words) for words in command.parts],
         },
+        "hooks": list(hooks),
         "hint": preview.hint,
         "error": None,
     }

@@ -331,12 +331,14 @@ class AuthFailed(ProviderError):
 class ActionDenied(AgentctlError):
     """An action was refused, or needed approval without a person to ask; or a nested run has no parent to draw on.
 
-    ``impact`` is what the refused call would have done, as far as that was looked up.
+    ``impact`` is what the refused call would have done, as far as that was looked up. ``hook`` is the program of the
+    hook that denied it, "" if none did.
     """
 
     status = "denied"
     kind = "denied"
     impact: Impact = Impact()
+    hook = ""
 
 
 class SandboxUnavailable(AgentctlError):

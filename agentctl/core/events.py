@@ -120,7 +120,7 @@ class CallWaited(NamedTuple):
 
 
 class CallSent(NamedTuple):
-    """An attempt is about to go out; ``client`` sends it: "lean", "litellm", or None for a model that has none."""
+    """An attempt is about to go out by ``client``: "lean", "litellm", or None for a model that has none."""
 
     attempt_id: str
     client: str | None = None
@@ -207,9 +207,7 @@ class CallRetried(NamedTuple):
 
 
 class ProviderReplaced(NamedTuple):
-    """A fallback, ``provider`` and ``model``, took over by ``client`` from one that failed for good (``failed``, with
-    the kind and text of its error).
-    """
+    """``provider`` and ``model`` took over by ``client`` from one that ``failed`` for good, with its error's text."""
 
     failed: str
     kind: str
@@ -302,11 +300,12 @@ class ObeyedFilesChanged(NamedTuple):
 
 
 class ToolDenied(NamedTuple):
-    """A tool call was refused, and the model gets the reason. ``impact`` was looked up before the refusal."""
+    """A call was refused, by the program ``hook`` if it has one; the model gets the reason. ``impact``: looked up."""
 
     call: ToolCall
     reason: str
     impact: Impact = Impact()
+    hook: str = ""
 
 
 class ContextPruned(NamedTuple):

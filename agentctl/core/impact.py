@@ -45,13 +45,17 @@ class ImpactAware(Protocol):
 
 
 class DeniedCall(NamedTuple):
-    """A denied call of a run: its tool, why it was denied, and its impact as far as it was looked up."""
+    """A denied call of a run: its tool, why it was denied, and its impact as far as it was looked up.
+
+    ``hook`` is the program of the hook that denied it, "" if none did.
+    """
 
     name: str
     reason: str
     does: str = ""
     details: tuple[str, ...] = ()
     dangers: tuple[str, ...] = ()
+    hook: str = ""
 
 
 def describe_impact(impact: Impact) -> str:

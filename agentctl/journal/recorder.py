@@ -31,6 +31,10 @@ class Recorder:
         self._turn = anyio.Lock(fast_acquire=True)  # a free turn needs no round of the event loop
         self.warnings: tuple[str, ...] = ()
 
+    def next_record(self, event: Event, at: datetime) -> Record:
+        """Return the record that an event would be now, without passing it on."""
+        return Record(self.run_id, self._seq + 1, at, event)
+
     async def emit(self, event: Event) -> None:
         """Pass an event to every observer, even under a cancellation; then raise the first failure."""
         if isinstance(event, Noted) and event.level == "warning":

@@ -153,13 +153,13 @@ def encode_record(record: Record) -> dict[str, object]:
     Times are UTC with a Z, Decimals are strings, numbers that are not finite are null.
     """
     kind: type = type(record.event)
-    event = _encode(record.event)
+    event = encode_value(record.event)
     assert isinstance(event, dict)  # noqa: S101 - every event has fields
     return {
         "event": event_name(kind),
         "run_id": record.run_id,
         "seq": record.seq,
-        "at": _encode(record.at),
+        "at": encode_value(record.at),
         **event,
     }
 
@@ -175,7 +175,8 @@ def _field_names(kind: type) -> tuple[str, ...]:
     return tuple(field.name for field in fields(kind)) if named is None else named
 
 
-def _encode(value: object) -> object:
+def encode_value(value: object) -> object:
+    """Encode a value of an event as JSON values."""
     if value is None or isinstance(value, (str, bool, int)):
         return value
     if isinstance(value, float):
@@ -185,11 +186,11 @@ def _encode(value: object) -> object:
         return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     if is_dataclass(value) or hasattr(value, "_fields"):
         kind: type = type(value)
-        return {name: _encode(getattr(value, name)) for name in _field_names(kind)}
+        return {name: encode_value(getattr(value, name)) for name in _field_names(kind)}
     if isinstance(value, Mapping):
-        return {str(key): _encode(item) for key, item in value.items()}
+        return {str(key): encode_value(item) for key, item in value.items()}
     if isinstance(value, (tuple, list, set, frozenset)):
-        return [_encode(item) for item in value]
+        return [encode_value(item) for item in value]
     return str(value)  # Decimal, Path
 
 

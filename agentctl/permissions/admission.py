@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import anyio
 import anyio.to_thread
@@ -36,10 +36,37 @@ class ActionDeferred(ActionDenied):
         self.pending = pending
 
 
+class _Admitted(NamedTuple):
+    """A call that may run as far as rules and a person go, and who decided. ``was_checked``: hooks have seen it."""
+
+    call: ToolCall
+    by: str
+    was_in_question: bool
+    was_checked: bool
+
+
+class CallHooks(Protocol):
+    """The user's hooks before tool calls. They can only deny."""
+
+    def needs_names(self, name: str) -> bool:
+        """Return whether all names of the target of a call of ``name`` are needed."""
+        ...
+
+    async def check(self, asked: ToolCall, resolved: ToolCall, tool: Tool, subject: Subject) -> ActionDenied | None:
+        """Return the denial of a call that may run otherwise, or None."""
+        ...
+
+    def record(self, asked: ToolCall, resolved: ToolCall, subject: Subject) -> None:
+        """Note that a call runs."""
+        ...
+
+
 class Admission:
     """Admits or denies the calls of one run. ``approver`` None: there is no user to ask, for ``no_user_reason``.
 
-    A refused call is not asked about again: the refusal applies for the rest of the run.
+    A refused call is not asked about again: the refusal applies for the rest of the run. ``hooks`` see a call that may
+    run, with the arguments that it will have, and before a person is asked about it: nobody is asked about a call that
+    a hook denies.
     """
 
     def __init__(
@@ -50,7 +77,9 @@ class Admission:
         approve: Approve = "ask",
         approver: Approver | None = None,
         no_user_reason: str = "there is no terminal to ask on",
+        hooks: CallHooks | None = None,
     ) -> None:
+        self._hooks = hooks
         self._permissions, self._emit, self._approve, self._approver = permissions, emit, approve, approver
         self._no_user_reason = no_user_reason
         self._one_at_a_time = anyio.Lock()
@@ -75,7 +104,7 @@ class Admission:
             autorun = await tool.find_autorun(resolved.arguments) if isinstance(tool, AutorunAware) else None
             if isinstance(tool, TargetAware):
                 subject = tool.subject(resolved.arguments)
-                if self._permissions.needs_names(call.name):  # not otherwise: it asks the engine
+                if self._needs_names(call.name):  # not otherwise: it asks the engine
                     subject = (await tool.look_up(subject)).with_names(tool.subject(call.arguments))
         except AgentctlError as error:
             return error
@@ -83,7 +112,37 @@ class Admission:
             what = f"{type(error).__name__}: {error}"
             return InternalError(f"{call.name} failed with an internal error: {what}", hint="continue without it")
         async with self._one_at_a_time:
-            return await self._decide(call, resolved, tool, subject, autorun, trial=trial)
+            decided = await self._decide(call, resolved, tool, subject, autorun, trial=trial)
+        if not isinstance(decided, _Admitted):
+            return decided
+        if not trial and not decided.was_checked:  # outside of the lock: the hooks of several reads run side by side
+            denied = await self._check(call, decided.call, tool, subject)
+            if denied is not None:
+                return denied
+        return await self._admitted(call, decided, tool, subject, trial=trial)
+
+    def _needs_names(self, name: str) -> bool:
+        return self._permissions.needs_names(name) or (self._hooks is not None and self._hooks.needs_names(name))
+
+    async def _check(
+        self, call: ToolCall, resolved: ToolCall, tool: Tool, subject: Subject | None
+    ) -> ActionDenied | None:
+        if self._hooks is None:
+            return None
+        return await self._hooks.check(call, resolved, tool, subject or Subject(resolved.arguments))
+
+    async def _admitted(
+        self, call: ToolCall, decided: _Admitted, tool: Tool, subject: Subject | None, *, trial: bool
+    ) -> ToolCall:
+        """Record that the call runs, and return it."""
+        resolved = decided.call
+        if trial:
+            return resolved
+        if self._hooks is not None:
+            self._hooks.record(call, resolved, subject or Subject(resolved.arguments))
+        if tool.effect != "read" or decided.was_in_question:
+            await self._emit(ToolAllowed(resolved, tool.effect, decided.by))
+        return resolved
 
     async def _decide(
         self,
@@ -94,7 +153,8 @@ class Admission:
         autorun: AutorunFile | None,
         *,
         trial: bool,
-    ) -> ToolCall | AgentctlError:
+    ) -> _Admitted | ToolCall | AgentctlError:
+        """Decide by the rules, and ask a person; a call itself is the answer of a trial that would ask one."""
         decision = self._permissions.decide(
             call.name,
             tool.effect,
@@ -106,13 +166,14 @@ class Admission:
         )
         if decision.kind == "deny":
             return ActionDenied(decision.why)
-        by = decision.why
+        by, was_checked = decision.why, False
         if decision.kind == "ask":
             rule = rule_for(call.name, resolved.arguments, tool.spec.target)
             if self._approve == "all":
                 by = "--yes"
             elif self._approve == "defer" and self._approver is None:
-                return ActionDeferred((PendingCall(call.name, resolved.arguments, str(rule)),))
+                denied = await self._check(call, resolved, tool, subject)
+                return denied or ActionDeferred((PendingCall(call.name, resolved.arguments, str(rule)),))
             elif trial:
                 return resolved
             elif self._approve == "deny" or self._approver is None:
@@ -126,6 +187,10 @@ class Admission:
                 if isinstance(impact, AgentctlError):
                     return impact
                 resolved = replace(resolved, arguments={**resolved.arguments, **impact.pinned})
+                if (denied := await self._check(call, resolved, tool, subject)) is not None:
+                    denied.impact = impact
+                    return denied
+                was_checked = True
                 question = Question(
                     resolved,
                     tool.effect,
@@ -144,9 +209,7 @@ class Admission:
                     by = f"{answer.by}, always in this run: {rule}"
                     granted = (*self._permissions.granted, rule)
                     self._permissions = self._permissions._replace(granted=granted)
-        if not trial and (tool.effect != "read" or decision.kind == "ask"):
-            await self._emit(ToolAllowed(resolved, tool.effect, by))
-        return resolved
+        return _Admitted(resolved, by, decision.kind == "ask", was_checked)
 
 
 async def _look_up_impact(tool: Tool, call: ToolCall) -> Impact | AgentctlError:

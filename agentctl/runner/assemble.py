@@ -34,8 +34,10 @@ from agentctl.settings.lineage import child_variables, refuse_incomplete
 
 if TYPE_CHECKING:
     from agentctl.context.counter import Load, TokenCounter
+    from agentctl.permissions.hook_rules import HookRule
     from agentctl.runner.estimate import Estimate
     from agentctl.runner.fallbacks import Fallback
+    from agentctl.runner.hooks import DescribeEnd, Hooks
     from agentctl.runner.resumption import Resumption
 
 
@@ -265,7 +267,25 @@ def plan_of(loaded: Loaded, choice: ProviderChoice, *, labels: Mapping[str, str]
         else own,
         version=__version__,
         parent=loaded.parent,
+        hooks=_hook_rules(loaded),
     )
+
+
+def _hook_rules(loaded: Loaded) -> tuple[HookRule, ...]:
+    if not loaded.settings.hook:
+        return ()
+    from agentctl.permissions.hook_rules import hook_rules_of  # noqa: PLC0415 - most users have none
+
+    return hook_rules_of(loaded)
+
+
+def _hooks(loaded: Loaded, plan: Plan, run_id: str, describe_end: DescribeEnd | None) -> Hooks | None:
+    if not plan.hooks:
+        return None
+    from agentctl.runner.hooks import HookContext, Hooks  # noqa: PLC0415 - most runs have none
+
+    context = HookContext(run_id, plan.workdir, lambda: datetime.now(UTC), loaded.secrets, loaded.passed_on)
+    return Hooks(plan.hooks, context if describe_end is None else context._replace(describe_end=describe_end))
 
 
 def assemble(
@@ -282,13 +302,15 @@ def assemble(
     resumption: Resumption | None = None,
     locked: int | None = None,
     flags: Mapping[str, object] = MappingProxyType({}),
+    describe_end: DescribeEnd | None = None,
 ) -> Orchestrator:
     """Return an orchestrator for one run, whose journal and ledger are opened in the state folder when it starts.
 
     ``provider`` replaces the chosen one and is not closed: it belongs to the caller. ``approver`` asks a person; None:
     there is none. ``plan`` and ``ledger_path`` replace the settings. ``warn`` receives one sentence about each problem
     that does not stop the run. ``resumption`` is the run that goes on, with its journal ``locked`` (a descriptor that
-    the orchestrator closes; None for a fork), and ``flags`` are kept for the next time. Commands without a sandbox get
+    the orchestrator closes; None for a fork), and ``flags`` are kept for the next time. ``describe_end`` returns the
+    last record of the run as hooks get it; None: as the journal has it. Commands without a sandbox get
     the variables that make their runs children of this one.
 
     Raises:
@@ -362,6 +384,7 @@ def assemble(
         capability=capability,
         resumption=resumption,
         flags=flags,
+        hooks=_hooks(loaded, plan, run_id, describe_end),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from types import MappingProxyType
@@ -21,26 +22,33 @@ from agentctl.core.errors import (
     StateError,
     StopCause,
 )
-from agentctl.core.events import BreakerTripped, Crashed, Emit, Noted, ObeyedFilesChanged
+from agentctl.core.events import BreakerTripped, Crashed, Emit, Noted, ObeyedFilesChanged, RunFinished
 from agentctl.core.pricing import PriceOf
 from agentctl.core.redaction import Redactor
 from agentctl.core.results import LimitUse, RunResult
 from agentctl.journal.recorder import Recorder, as_agentctl_error
 from agentctl.permissions.admission import Admission
 from agentctl.protocols import Approver, ArtifactStore, Ledger, LLMProvider, Observer, RunTools
-from agentctl.runner.conversation import IdForm, open_conversation
+from agentctl.runner.conversation import open_conversation
 from agentctl.runner.loop import Loop
 from agentctl.runner.model_calls import ModelCalls
 from agentctl.runner.plan import Plan, RunInput
 from agentctl.runner.routing import MOST_TOOLS, AgentSpec, answer_schema_of, choose_agent, choose_tools
-from agentctl.runner.run_state import RunState, add_next_step, make_result, start_events
-from agentctl.runner.streaming import describe_unknown
+from agentctl.runner.run_state import (
+    RunState,
+    add_next_step,
+    last_notes,
+    last_warnings,
+    make_result,
+    no_user_reason,
+    start_events,
+)
 from agentctl.runner.tool_calls import ToolDispatcher
 
 if TYPE_CHECKING:
     from agentctl.context.counter import Load, TokenCounter
-    from agentctl.journal.replay import PastRun
     from agentctl.runner.fallbacks import Fallback
+    from agentctl.runner.hooks import Hooks
     from agentctl.runner.resumption import Resumption
     from agentctl.runner.structured_answer import StructuredAnswer
     from agentctl.runner.unseen import Unseen
@@ -98,7 +106,9 @@ class Orchestrator:
         fallbacks: Sequence[Fallback] = (),
         resumption: Resumption | None = None,
         flags: Mapping[str, object] = MappingProxyType({}),
+        hooks: Hooks | None = None,
     ) -> None:
+        self._hooks = hooks
         self._resumption, self._flags = resumption, flags
         self._fallbacks = fallbacks
         self._redactor = redactor
@@ -191,7 +201,8 @@ class Orchestrator:
             emit=emit,
             approve=plan.approve,
             approver=self._approver,
-            no_user_reason=_no_user_reason(run.input),
+            no_user_reason=no_user_reason(run.input),
+            hooks=self._hooks,
         )
         conversation = open_conversation(plan, run.calls, emit, self._counter, most_turns=limits.max_turns)
         dispatch = ToolDispatcher(
@@ -239,10 +250,8 @@ class Orchestrator:
             behind = circumstances(agent, plan, said, run.started_at, tools=run_tools.toolbox.names) if said else ""
         if (resumed := self._resumption) is not None:
             dispatch.restore(resumed.past)
-            usage = spent.usage
-            conversation.restore(
-                resumed.past, usage.cached_input_tokens + usage.cache_write_tokens, ids=self._other_ids(resumed.past)
-            )
+            cached = spent.usage.cached_input_tokens + spent.usage.cache_write_tokens
+            conversation.restore(resumed.past, cached, ids=resumed.other_ids(self._provider.facts))
             words, is_new = resumed.next_words, bool(resumed.said)
             return (await run.loop.run("", words, behind, resumed.past, is_new_task=is_new)).error
         return (await run.loop.run(agent.instructions, run.task, behind)).error
@@ -254,15 +263,6 @@ class Orchestrator:
         from agentctl.runner.structured_answer import StructuredAnswer  # noqa: PLC0415 - few runs have a schema
 
         return StructuredAnswer(schema, self._plan.schema_retries, emit)
-
-    def _other_ids(self, past: PastRun) -> IdForm | None:
-        """Return the form of ids for messages that came from another provider; None: they came from this one."""
-        facts = self._provider.facts
-        if not past.replaced and past.text("provider") == facts.provider:
-            return None
-        from agentctl.runner.fallbacks import id_form  # noqa: PLC0415 - few runs change their provider
-
-        return id_form(facts)
 
     async def _open(self, run: RunState, agent: AgentSpec, chosen_by: str) -> PastSpending:
         """Open the run in the ledger and in its journal; return what its earlier parts have spent.
@@ -350,33 +350,41 @@ class Orchestrator:
                         await run.recorder.emit(Noted(said, "warning"))
             except Exception as failure:  # noqa: BLE001 - every ending is a result
                 error = error or as_agentctl_error(failure)
-            late, unknown = run.input and run.input.late_warning(), describe_unknown(self._provider)
-            notes = [Noted(late, "warning")] if late else []
-            notes += [Noted(note) for note in (run.run_tools.notes() if run.run_tools else ())]
-            for note in (*notes, *([Noted(unknown, "detail")] if unknown else [])):
+            for note in last_notes(run, self._provider):
                 with suppress(Exception):
                     await run.recorder.emit(note)
             unreported = run.run_tools.unreported() if run.run_tools else ()
             if unreported:
                 with suppress(Exception):
                     await run.recorder.emit(ObeyedFilesChanged(None, unreported))
-            result = await run.recorder.finish(
-                make_result(
-                    run,
-                    error,
-                    plan=self._plan,
-                    provider=self._provider,
-                    breaker=breaker,
-                    unreported=unreported,
-                    at=self._now(),
-                    resumed=self._resumption,
-                )
+            result = make_result(
+                run,
+                error,
+                plan=self._plan,
+                provider=self._provider,
+                breaker=breaker,
+                unreported=unreported,
+                at=self._now(),
+                resumed=self._resumption,
             )
+            if self._hooks is not None:
+                await self._run_last_hooks(self._hooks, run, result)
+                result = replace(result, warnings=last_warnings(run))
+            result = await run.recorder.finish(result)
             self._stop, self._scope = None, None
             for close in self._closing:
                 with suppress(Exception):
                     await close()
         return result
+
+    async def _run_last_hooks(self, hooks: Hooks, run: RunState, result: RunResult) -> None:
+        """Run the hooks at the end of a run; an interrupt that comes meanwhile ends them, and changes nothing else."""
+        record = run.recorder.next_record(RunFinished(result), result.finished_at)
+        with suppress(Exception):  # an observer that fails here fails again at the last event
+            with anyio.CancelScope() as self._scope:
+                await run.recorder.warn(await hooks.finish(record))
+            if self._scope.cancelled_caught and self._stop is not None:
+                await run.recorder.warn((f"a hook at the end of the run was {self._stop.message}",))
 
     async def _close(self, run: RunState, status: str) -> None:
         if run.run_tools is not None:
@@ -388,9 +396,3 @@ class Orchestrator:
                     run.limits = await self._measure_limits(run)
             finally:
                 await self._ledger.close_run(run.recorder.run_id, status)
-
-
-def _no_user_reason(run_input: RunInput | None) -> str:
-    if run_input and (taken := run_input.taken) is not None and taken.name == "stdin" and taken.bytes:
-        return "stdin is data, not a terminal to ask on (--input FILE leaves it free)"
-    return "there is no terminal to ask on"

@@ -22,6 +22,7 @@ from agentctl.permissions.guards import LoopLimits
 if TYPE_CHECKING:
     from agentctl.context.manager import ContextManager
     from agentctl.core.answer_schema import AnswerSchema
+    from agentctl.permissions.hook_rules import HookRule
 
 
 class RunInput(Protocol):
@@ -108,6 +109,7 @@ class Plan(NamedTuple):
     parent: Parent | None = None
     answer_schema: AnswerSchema | None = None
     schema_retries: int = 2
+    hooks: tuple[HookRule, ...] = ()
 
     @property
     def measure(self) -> Measure | None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from agentctl.budget.rules import PastSpending
 from agentctl.core.answer_schema import AnswerSchema
@@ -18,6 +18,9 @@ from agentctl.journal.replay import PastRun
 from agentctl.runner.plan import Plan
 from agentctl.runner.routing import AgentSpec
 from agentctl.runner.structured_answer import tries_of
+
+if TYPE_CHECKING:
+    from agentctl.runner.conversation import IdForm
 
 _GO_ON = "Go on with the task."
 _TASK_LIMITS = ("max_cost_per_task", "max_tokens_per_task")
@@ -82,6 +85,14 @@ class Resumption(NamedTuple):
             old = to_usd(before) if name == "max_cost_per_task" else before
             changes[name] = old if now is None else min(old, now)
         return limits.model_copy(update=changes)
+
+    def other_ids(self, facts: ModelFacts) -> IdForm | None:
+        """Return the form of ids for messages that came from another provider; None: they came from this one."""
+        if not self.past.replaced and self.past.text("provider") == facts.provider:
+            return None
+        from agentctl.runner.fallbacks import id_form  # noqa: PLC0415 - few runs change their provider
+
+        return id_form(facts)
 
     def refuse_pointless(self, most_turns: int) -> None:
         """Check that there is something to go on with, before anything is loaded or opened.

@@ -20,7 +20,7 @@ from agentctl.runner.loop import Loop
 from agentctl.runner.model_calls import ModelCalls
 from agentctl.runner.plan import Plan, RunInput
 from agentctl.runner.routing import AgentSpec
-from agentctl.runner.streaming import client_of
+from agentctl.runner.streaming import client_of, describe_unknown
 from agentctl.runner.troubles import LoopOutcome
 
 if TYPE_CHECKING:
@@ -103,6 +103,28 @@ def start_events(
         yield Noted(said, "warning")
 
 
+def last_notes(run: RunState, provider: LLMProvider) -> Iterator[Noted]:
+    """Yield what is said at the end of a run, whichever way it ended."""
+    if late := run.input and run.input.late_warning():
+        yield Noted(late, "warning")
+    for note in run.run_tools.notes() if run.run_tools else ():
+        yield Noted(note)
+    if unknown := describe_unknown(provider):
+        yield Noted(unknown, "detail")
+
+
+def last_warnings(run: RunState) -> tuple[str, ...]:
+    """Return what the user was warned of so far."""
+    return (*(run.input.warnings if run.input else ()), *run.recorder.warnings)
+
+
+def no_user_reason(run_input: RunInput | None) -> str:
+    """Return why there is no terminal to ask a person on."""
+    if run_input and (taken := run_input.taken) is not None and taken.name == "stdin" and taken.bytes:
+        return "stdin is data, not a terminal to ask on (--input FILE leaves it free)"
+    return "there is no terminal to ask on"
+
+
 def make_result(
     run: RunState,
     error: AgentctlError | None,
@@ -152,7 +174,7 @@ def make_result(
         error=describe_error(error),
         changed_files_run_later=tuple(dict.fromkeys((*outcome.changed_files, *unreported))),
         input=run.input.taken if run.input else None,
-        warnings=(*(run.input.warnings if run.input else ()), *run.recorder.warnings),
+        warnings=last_warnings(run),
         client=client_of(provider),
         fallbacks=run.fallbacks.taken if run.fallbacks else (),
         pending=error.pending if isinstance(error, ActionDeferred) else (),

@@ -254,9 +254,10 @@ class ToolDispatcher:
             self._denied[asked.name] += 1
             admitted.message, admitted.hint = map(self._redactor.redact, (admitted.message, admitted.hint))
             impact = admitted.impact
-            denied = DeniedCall(asked.name, admitted.message, impact.does, impact.details, impact.dangers)
+            said = (impact.does, impact.details, impact.dangers, admitted.hook)
+            denied = DeniedCall(asked.name, admitted.message, *said)
             self._denied_calls = (*self._denied_calls, denied)[:_MOST_DENIED]
-            await self._emit(ToolDenied(asked, admitted.message, impact))
+            await self._emit(ToolDenied(asked, admitted.message, impact, admitted.hook))
             return admitted
         call = asked if isinstance(admitted, AgentctlError) else admitted
         self._called[call.name] += 1

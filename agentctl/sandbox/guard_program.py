@@ -1,8 +1,9 @@
 """Run between agentctl and a command without a sandbox, as a child subreaper that no descendant can leave.
 
-It runs as ``python -I -S guard_program.py PID agentctl-guard``, where PID is agentctl's, with its end of a socket as
-stdin and the command's pipes as stdout and stderr. A process whose parent dies becomes a child of the nearest subreaper
-above it: whatever a command does (setsid, two forks, a cleared environment), it stays below this process.
+It runs as ``python -I -S guard_program.py PID agentctl-guard [INPUT]``, where PID is agentctl's, with its end of a
+socket as stdin and the command's pipes as stdout and stderr. INPUT is the descriptor that becomes the command's stdin.
+A process whose parent dies becomes a child of the nearest subreaper above it: whatever a command does (setsid, two
+forks, a cleared environment), it stays below this process.
 
 It reads one request (``request``), starts the command, and answers in lines: ``started PID``, ``failed ERRNO``, and
 later ``ended CODE``, where CODE is negative for a signal. It reaps the command only once it is dismissed, so that the
@@ -43,8 +44,11 @@ def request(argv: list[str], env: dict[str, str], cwd: str) -> bytes:
     return b"%0*d" % (_LENGTH, len(body)) + body
 
 
-def main(agentctl: int) -> int:
-    """Serve one command of the process ``agentctl``; return this process's exit code."""
+def main(agentctl: int, stdin: int | None = None) -> int:
+    """Serve one command of the process ``agentctl``; return this process's exit code.
+
+    ``stdin`` is what the command reads; None: nothing.
+    """
     libc = dlopen(None, 0)  # type: ignore[arg-type]  # None is the program itself
     for option, value in ((_PR_SET_CHILD_SUBREAPER, 1), (_PR_SET_DUMPABLE, 0)):  # and no command may trace it
         call_function(dlsym(libc, "prctl"), (option, value, 0, 0, 0))
@@ -60,7 +64,9 @@ def main(agentctl: int) -> int:
             argv[0],
             argv,
             dict(pair.split(b"=", 1) for pair in pairs),
-            file_actions=[(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0)],
+            file_actions=[(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0)]
+            if stdin is None
+            else [(os.POSIX_SPAWN_DUP2, stdin, 0), (os.POSIX_SPAWN_CLOSE, stdin)],
             setsid=True,
             setsigdef=_IGNORED_BY_PYTHON,
         )
@@ -247,4 +253,4 @@ def _say(line: bytes) -> None:
 
 
 if __name__ == "__main__":
-    os._exit(main(int(sys.argv[1])))
+    os._exit(main(int(sys.argv[1]), int(sys.argv[3]) if len(sys.argv) > 3 else None))

@@ -76,6 +76,7 @@ async def run_process(
     beside: SiblingGuard | None = None,
     above: ConfinedGuard | None = None,
     have_ended: Callable[[], bool] | None = None,
+    stdin: int | None = None,
 ) -> CommandResult:
     """Run ``argv`` in a session of its own, with nothing on stdin; return when it and all it started have ended.
 
@@ -91,7 +92,8 @@ async def run_process(
     timeout, and the returned text is a note. ``beside`` is a guard for several commands, idle until now; None: the
     command gets its own. ``above`` is a guard that starts the command itself, and serves several; as with
     ``subreaper``. ``have_ended`` is for a command whose processes the kernel ends with its own one; it returns
-    whether that has happened. Otherwise they are searched for.
+    whether that has happened. Otherwise they are searched for. ``stdin`` is an open file that the command reads; with
+    ``above`` it is ignored.
 
     Raises:
         ToolError: the command could not be started.
@@ -109,7 +111,7 @@ async def run_process(
                     leader = await run_aside(above.start, argv, {MARKER: marker, **env}, cwd)
                 pipes = [stack.enter_context(pipe) for pipe in above.pipes]
             elif subreaper and has_subreaper():
-                guard = stack.enter_context(SubreaperGuard())
+                guard = stack.enter_context(SubreaperGuard(stdin))
                 pipes = [stack.enter_context(pipe) for pipe in guard.pipes]
                 with anyio.CancelScope(shield=True):  # a command that is started is always ended below
                     leader = await run_aside(guard.start, argv, {MARKER: marker, **env}, cwd)
@@ -122,7 +124,7 @@ async def run_process(
                 leader = child = launch(
                     lambda: subprocess.Popen(  # noqa: S603 - a millisecond; the caller decides what runs
                         argv,
-                        stdin=subprocess.DEVNULL,
+                        stdin=subprocess.DEVNULL if stdin is None else stdin,
                         stdout=subprocess.PIPE,
                         stderr=subprocess.PIPE,
                         bufsize=0,

@@ -148,17 +148,20 @@ class GuardedLeader:
 class SubreaperGuard:
     """A guard that starts the command and stays the ancestor of all its processes (Linux).
 
+    ``stdin`` is the descriptor that the command reads; None: nothing.
+
     Raises:
         OSError: no process can be started.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stdin: int | None = None) -> None:
         self._control, theirs = socket.socketpair()
-        program = os.path.realpath(guard_program.__file__)
+        program, passed = os.path.realpath(guard_program.__file__), () if stdin is None else (stdin,)
         try:
             self._process = subprocess.Popen(  # noqa: S603 - this interpreter, our own file
-                [sys.executable, "-I", "-S", program, str(os.getpid()), _NAME],
+                [sys.executable, "-I", "-S", program, str(os.getpid()), _NAME, *map(str, passed)],
                 stdin=theirs.fileno(),
+                pass_fds=passed,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 bufsize=0,
@@ -197,7 +200,7 @@ class SubreaperGuard:
         return [pipe for pipe in (self._process.stdout, self._process.stderr) if pipe is not None]
 
     def start(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path | None) -> GuardedLeader:
-        """Start the command in a session of its own, with nothing on stdin. Takes some milliseconds.
+        """Start the command in a session of its own. Takes some milliseconds.
 
         Raises:
             OSError: it could not be started, with the errno that ``subprocess`` would give.

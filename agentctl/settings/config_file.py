@@ -77,6 +77,8 @@ def check_settable(field: str, path: Path) -> None:
             "providers is a table: set one part of one provider",
             hint="agentctl config set providers.lab.base_url http://127.0.0.1:8080/v1",
         )
+    if field == "hook":
+        raise UsageError(f"hooks are tables: write [[hook]] into {path} by hand", hint="agentctl help hooks")
     if field in TABLE_FIELDS:
         raise UsageError(
             f"{field} is a table: set the price of one model",

@@ -15,6 +15,7 @@ from agentctl.settings.lineage import find_parent
 from agentctl.settings.loaded import Loaded, refusal
 from agentctl.settings.merge import (
     Merged,
+    Validated,
     absolute,
     absolute_folders,
     format_value,
@@ -209,6 +210,11 @@ def _load(
 
         named, unusable = with_keys(values["providers"], read.layers)
         values, wrong = {**values, "providers": named}, (*wrong, *unusable)
+    hook_source: dict[str, Source] = {}
+    if "hook" in entries:
+        from agentctl.settings.hook_tables import hooks_of_layers  # noqa: PLC0415 - most users have none
+
+        (values, wrong), hook_source["hook"] = hooks_of_layers(read.layers, Validated(values, wrong))
     settings = Settings.model_construct(**values)
     problems += (*merged.problems, *wrong, *_places(settings, where, _needs_env(read.layers[: read.outer])))
     if settings.sandbox_read or settings.sandbox_write or settings.sandbox_env:
@@ -216,6 +222,7 @@ def _load(
         problems += (problem_of(field, entries[field], allowed) for field, allowed in beside.items())
         settings = settings.model_copy(update=dict.fromkeys(beside, ()))
     sources = dict.fromkeys(Settings.model_fields, Source("default")) | {name: entries[name].source for name in values}
+    sources |= hook_source
     if "docker_host" not in entries:
         engine = current_engine(environ)
         notes += [safe_text(engine.note)] if engine.note else []

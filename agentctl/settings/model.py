@@ -47,6 +47,15 @@ def _named_providers(value: object) -> object:
 
 Providers = Annotated[Mapping[str, Any], PlainValidator(_named_providers)]
 
+
+def _hooks(value: object) -> object:
+    from agentctl.settings.hook_tables import hooks  # noqa: PLC0415 - most users have none
+
+    return hooks(value)
+
+
+Hooks = Annotated[tuple[Any, ...], PlainValidator(_hooks)]
+
 _PERMISSION = ("run", "policy")
 
 
@@ -265,6 +274,9 @@ class Settings(BaseSettings):
         in_toml=False)
 
     # Left out of dumps: no caller needs them there.
+    hook: Hooks = setting(
+        (), (), "hooks", "commands to run before a tool call or at the end of a run; unset: none",
+        needed_by=_PERMISSION, exclude=True)
     providers: Providers = setting(
         lambda: MappingProxyType({}), (), "providers", "providers of your own, by name; unset: none",
         needed_by=("model",), exclude=True, repr=False)

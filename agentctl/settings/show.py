@@ -88,7 +88,7 @@ def _value(name: str, value: object) -> str:
     if isinstance(value, float):
         return f"{value:g} s" if value < 1e6 else f"{value:.0f} s"
     if isinstance(value, tuple):
-        return ", ".join(value)
+        return ", ".join(value) if name != "hook" else "; ".join(format_value(str(one)) for one in value)
     if isinstance(value, Mapping):
         return "; ".join(f"{name}: {line}" for name, line in value.items())
     return str(value) if isinstance(value, Path) else format_value(value)
@@ -103,7 +103,7 @@ def format_for_set(name: str, value: object) -> str | None:
     if isinstance(value, float):
         return f"{value:g}" if value < 1e6 else f"{value:.0f}"
     if isinstance(value, tuple):
-        return ",".join(value)
+        return ",".join(value) if name != "hook" else "; ".join(map(str, value))
     if isinstance(value, str):
         return re.sub(r"//\S*@", "//***@", value)
     return _value(name, value)

@@ -18,6 +18,7 @@ from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource, InitSetti
 
 from agentctl.core.text import did_you_mean, nearest, safe_text
 from agentctl.settings.declaration import PREFIX
+from agentctl.settings.line_numbers import line_of, line_within
 from agentctl.settings.model import Settings
 from agentctl.settings.names import (
     CHILD_MARK,
@@ -94,7 +95,7 @@ class SettingEntry(NamedTuple):
 
     def within(self, line: str, part: str) -> SettingEntry:
         """Return the entry with the line number of ``part`` of one of its table's lines, if that is found."""
-        return self._replace(line=_line_within(self.text, line, part) or self.line)
+        return self._replace(line=line_within(self.text, line, part) or self.line)
 
 
 class Problem(NamedTuple):
@@ -308,7 +309,7 @@ def from_toml(text: str, *, kind: Kind, path: Path) -> Layer:
     entries: dict[str, SettingEntry] = {}
     problems: list[Problem] = []
     for name, value in parsed.items():
-        entry = SettingEntry(value, source, name, _line_of(text, name), text if name in TABLE_FIELDS else "")
+        entry = SettingEntry(value, source, name, line_of(text, name), text if name in TABLE_FIELDS else "")
         if name == "sandbox" and isinstance(value, dict):
             for field, line in _sandbox_table(entry._replace(text=text)):
                 if field not in SANDBOX_LINES.values():
@@ -378,21 +379,3 @@ def _nearest(name: str) -> str:
     meant = next((known for known in ENV_NAMES.get(field, ()) if known.startswith(PREFIX) == bool(prefix)), "")
     near = did_you_mean(name, _ALL_NAMES, {name.lower(): meant})
     return f" ({near})" if near else ""
-
-
-def _line_of(text: str, name: str) -> int | None:
-    found = re.search(rf"^[ \t]*\[{{0,2}}[\"']?{re.escape(name)}[\"']?[ \t]*[=.\]]", text, re.MULTILINE)
-    return text.count("\n", 0, found.start()) + 1 if found else None
-
-
-def _line_within(text: str, line: str, part: str) -> int | None:
-    """Return the line of a table's entry ``line``, or of its ``part`` below a header of its own."""
-    found = re.search(rf"^[^#\n]*?[\"']?{re.escape(line)}[\"']?[ \t]*[=.\]].*", text, re.MULTILINE)
-    if found is None:
-        return None
-    if part and found[0].lstrip().startswith("["):
-        body = re.split(r"^[ \t]*\[", text[found.end() :], maxsplit=1, flags=re.MULTILINE)[0]
-        inner = re.search(rf"^[ \t]*[\"']?{re.escape(part)}[\"']?[ \t]*=", body, re.MULTILINE)
-        if inner is not None:
-            return text.count("\n", 0, found.end() + inner.start()) + 1
-    return text.count("\n", 0, found.start()) + 1

@@ -50,6 +50,7 @@ CONSEQUENCES: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset(LIMIT_NAMES), "decides what may be spent"),
     (frozenset({"prices"}), "decides the prices of models"),
     (frozenset({"cost_history_file"}), "decides which file is written"),
+    (frozenset({"hook"}), "decides which programs agentctl starts, outside of the sandbox"),
 )
 
 

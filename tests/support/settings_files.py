@@ -66,6 +66,17 @@ _TOML_PROVIDERS = """\
 # - context_window = 8192 (unset: the server is asked) and output_ceiling = 4096
 """
 
+_TOML_HOOKS = """\
+# [[hook]]  # a table for each: keep them below all other lines
+# on = "pre_tool"  # before a call that may run; exit 0: it runs, 2: it is denied for the reason on stderr
+# match = "run_shell(git push*)"
+# command = ["/usr/local/bin/check"]  # absolute; reads one line of JSON from stdin
+# timeout = "10s"
+# [[hook]]
+# on = "run_finished"  # at the end of a run, with the line run_finished of `agentctl run -o jsonl`
+# command = ["/usr/local/bin/notify"]
+"""
+
 _ENV_HEAD = """\
 # To use this file, name it with --env-file .env, or run agentctl trust, or copy it into the config folder (agentctl \
 config path) and chmod 600 it. Until then a .env in the working directory is not trusted and can only tighten settings.
@@ -156,6 +167,8 @@ def config_text() -> str:
         fields = [field for field, one in DECLARED.items() if one.section == section and one.in_toml]
         if section == "prices":
             parts.append(f"# --- {title} ---\n{_TOML_PRICES}")
+        elif section == "hooks":
+            parts.append(f"# --- {title} ---\n{_TOML_HOOKS}")
         elif section == "providers":
             parts.append(f"# --- {title} ---\n{_TOML_PROVIDERS}")
         elif fields:

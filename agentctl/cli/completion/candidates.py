@@ -166,10 +166,10 @@ def _run_labels(_params: dict[str, Any], _begun: str) -> Iterator[Word]:
 
 
 def _setting_names(_params: dict[str, Any], _begun: str) -> Iterator[Word]:
-    from agentctl.settings import TOML_FIELDS
+    from agentctl.settings import TABLE_FIELDS, TOML_FIELDS
     from agentctl.settings.names import DECLARED
 
-    yield from ((name, DECLARED[name].help) for name in TOML_FIELDS if name not in ("prices", "providers"))
+    yield from ((name, DECLARED[name].help) for name in TOML_FIELDS if name not in TABLE_FIELDS)
 
 
 def _setting_values(params: dict[str, Any], begun: str) -> Iterator[Word]:

@@ -300,6 +300,23 @@ async def _sandbox_here(settings: Settings, workspace: Path) -> SandboxStatus:
         )
 
 
+def check_hooks(settings: Settings) -> tuple[Finding, ...]:
+    """Report the hooks, and those whose program cannot be started: these deny every call that they match."""
+    found = []
+    for number, hook in enumerate(settings.hook, 1):
+        program, subject = hook.command[0], f"hook {number}"
+        quoted = shlex.quote(program)
+        if not os.path.isfile(program):  # noqa: PTH113 - a name that is too long is no file
+            found.append(missing(subject, f"{hook}: there is no file {program}", "agentctl help hooks"))
+        elif not os.access(program, os.X_OK):
+            found.append(missing(subject, f"{hook}: {program} cannot be executed", f"chmod u+x {quoted}"))
+        elif os.stat(program).st_mode & 0o022:  # noqa: PTH116
+            found.append(warning(subject, f"{hook}: other users can write to {program}", f"chmod go-w {quoted}"))
+        else:
+            found.append(ok(subject, str(hook)))
+    return tuple(found)
+
+
 def check_price(facts: ModelFacts) -> tuple[Finding, ...]:
     """Report the price of the model, or that it is unknown (under a dollar limit, a run refuses that earlier)."""
     if not facts.metered:

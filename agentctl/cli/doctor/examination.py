@@ -120,6 +120,8 @@ def _checks_for(
     due.append(DoctorCheck("price table", partial(checks.check_price_table, loaded, today), _OUTSIDE_S))
     if is_limited and is_placed:
         due.append(DoctorCheck("limits", partial(checks.check_limits, loaded, chosen.facts), _FILES_S))
+    if settings.hook:
+        due.append(DoctorCheck("hooks", partial(checks.check_hooks, settings), _FILES_S))
     if is_placed:
         due += [
             DoctorCheck("ledger", partial(checks.check_ledger, settings.ledger_path), _OUTSIDE_S),

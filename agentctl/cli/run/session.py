@@ -175,6 +175,10 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning, opened: O
         from agentctl.runner.assemble import assemble as real
 
         assemble = real
+    if loaded.settings.hook:
+        from agentctl.cli.documents import finished_record
+
+        more["describe_end"] = finished_record
     if opened is not None:
         more["locked"] = opened.hand_on()
     orchestrator = assemble(

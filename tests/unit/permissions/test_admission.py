@@ -10,10 +10,11 @@ import pytest
 from agentctl.core.errors import ActionDenied, InternalError, ToolError
 from agentctl.core.events import ApprovalAsked, Event, ToolAllowed
 from agentctl.core.messages import ToolCall
+from agentctl.core.targets import Subject
 from agentctl.core.tool_rules import parse_rule
-from agentctl.permissions.admission import Admission, Approve
+from agentctl.permissions.admission import ActionDeferred, Admission, Approve, CallHooks
 from agentctl.permissions.decision import Permissions
-from agentctl.protocols import Approval, Question
+from agentctl.protocols import Approval, Question, Tool
 from tests.support.loop import Deed, Diary, call
 
 pytestmark = pytest.mark.anyio
@@ -201,3 +202,100 @@ async def test_bug_in_a_tool_is_reported_and_does_not_end_the_run() -> None:
     refused = await door(Diary()).admit(call("broken"), Broken("broken", lambda _: ""))
     assert isinstance(refused, InternalError)
     assert refused.message == "broken failed with an internal error: KeyError: 'name'"
+
+
+class Hooked:
+    """Hooks that deny what they are told to, and remember what they saw."""
+
+    def __init__(self, *denied: str) -> None:
+        self.denied, self.seen, self.ran = denied, list[ToolCall](), list[ToolCall]()
+        self.waiting = 0
+
+    def needs_names(self, name: str) -> bool:
+        return False
+
+    async def check(self, asked: ToolCall, resolved: ToolCall, tool: Tool, subject: Subject) -> ActionDenied | None:
+        self.seen.append(resolved)
+        return ActionDenied(f"no {asked.name}") if asked.name in self.denied else None
+
+    def record(self, asked: ToolCall, resolved: ToolCall, subject: Subject) -> None:
+        self.ran.append(resolved)
+
+
+def hooked(
+    hooks: CallHooks, diary: Diary, person: Person | None = None, approve: Approve = "ask", rule: str = ""
+) -> Admission:
+    permissions = rules(rule) if rule else Permissions()
+    return Admission(permissions=permissions, emit=diary.emit, approve=approve, approver=person, hooks=hooks)
+
+
+async def test_nobody_is_asked_about_a_call_that_a_hook_denies() -> None:
+    diary, person, hooks = Diary(), Person(Approval(True)), Hooked("restart")
+    refused = await hooked(hooks, diary, person).admit(call("restart", name="web"), RESTART)
+    assert isinstance(refused, ActionDenied)
+    assert (refused.message, person.asked, diary.events, hooks.ran) == ("no restart", [], [], [])
+
+
+async def test_a_hook_sees_the_resolved_call_once_and_before_the_person() -> None:
+    diary, person, hooks = Diary(), Person(Approval(True)), Hooked()
+    resolved = call("restart", name="prod")
+    assert await hooked(hooks, diary, person).admit(call("restart", name="4be1"), RESTART) == resolved
+    assert (hooks.seen, hooks.ran, [one.call for one in person.asked]) == ([resolved], [resolved], [resolved])
+
+
+async def test_a_call_that_a_person_refuses_is_not_noted_as_run() -> None:
+    hooks = Hooked()
+    refused = await hooked(hooks, Diary(), Person(Approval(False))).admit(call("restart", name="web"), RESTART)
+    assert isinstance(refused, ActionDenied)
+    assert (len(hooks.seen), hooks.ran) == (1, [])
+
+
+@pytest.mark.parametrize(("approve", "rule"), [("all", ""), ("ask", "allow restart"), ("deny", "allow restart")])
+async def test_a_hook_denies_what_rules_and_yes_allow(approve: Approve, rule: str) -> None:
+    diary = Diary()
+    refused = await hooked(Hooked("restart"), diary, None, approve, rule).admit(call("restart", name="web"), RESTART)
+    assert isinstance(refused, ActionDenied)
+    assert diary.events == [], "no ToolAllowed for a call that does not run"
+
+
+@pytest.mark.parametrize(("approve", "rule"), [("all", "deny restart"), ("deny", ""), ("ask", "")])
+async def test_a_hook_allows_nothing_and_does_not_run_for_a_denied_call(approve: Approve, rule: str) -> None:
+    hooks = Hooked()
+    refused = await hooked(hooks, Diary(), None, approve, rule).admit(call("restart", name="web"), RESTART)
+    assert isinstance(refused, ActionDenied)
+    assert hooks.seen == []
+
+
+async def test_a_call_that_a_hook_denies_is_denied_and_not_deferred() -> None:
+    hooks = Hooked("restart")
+    for trial in (False, True):
+        refused = await hooked(hooks, Diary(), None, "defer").admit(call("restart", name="web"), RESTART, trial=trial)
+        assert isinstance(refused, ActionDenied)
+        assert not isinstance(refused, ActionDeferred)
+    passed = Hooked()
+    pending = await hooked(passed, Diary(), None, "defer").admit(call("restart", name="web"), RESTART)
+    assert isinstance(pending, ActionDeferred)
+    assert (len(passed.seen), passed.ran) == (1, []), "it has not run yet"
+
+
+async def test_a_trial_of_a_call_that_needs_nobody_runs_no_hook() -> None:
+    hooks = Hooked()
+    await hooked(hooks, Diary()).admit(call("ps"), Deed("ps", lambda _: ""), trial=True)
+    assert (hooks.seen, hooks.ran) == ([], [])
+
+
+async def test_the_hooks_of_reads_run_side_by_side() -> None:
+    class Meeting(Hooked):
+        """Each call waits for the other."""
+
+        async def check(self, *seen: object) -> ActionDenied | None:
+            self.waiting += 1
+            while self.waiting < 2:
+                await anyio.lowlevel.checkpoint()
+            return None
+
+    door = hooked(Meeting(), Diary())
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            group.start_soon(door.admit, call("ps"), Deed("ps", lambda _: ""))
+            group.start_soon(door.admit, call("df"), Deed("df", lambda _: ""))
