@@ -12,7 +12,10 @@ import pytest
 
 from agentctl.cli.documents import run_document
 from agentctl.core.answer_schema import AnswerSchema, read_answer_schema
+from agentctl.journal.lock import lock_journal
+from agentctl.journal.replay import read_past
 from agentctl.runner.assemble import assemble, plan_of
+from agentctl.runner.resumption import Resumption
 from agentctl.settings import choose_provider, load_settings
 from tests.support.bill.parts import (
     CLIENT_VARIABLE,
@@ -70,9 +73,11 @@ class User(Here):
         schema: AnswerSchema = SCHEMA,
         retries: int = 2,
         task: str = TASK,
+        goes_on: str = "",
+        words: str = "",
         **flags: object,
     ) -> Document:
-        """Run a task in this process; return its document."""
+        """Run a task in this process, or go on with the run of id ``goes_on``; return its document."""
         self.folder.mkdir(exist_ok=True)
         folders = {f"AGENTCTL_{kind.upper()}_DIR": str(self.folder / kind) for kind in ("state", "config", "cache")}
         environ = {"AGENTCTL_SANDBOX": "none", CLIENT_VARIABLE: this_client(), **folders}
@@ -85,7 +90,13 @@ class User(Here):
         )
         choice = choose_provider(loaded)
         plan = plan_of(loaded, choice, labels={})._replace(answer_schema=schema, schema_retries=retries)
-        document = dict(run_document(await assemble(loaded, choice, plan=plan).run(task)))
+        path = loaded.settings.runs_dir / f"{goes_on}.jsonl"
+        resumption = Resumption(read_past(path), words=words) if goes_on else None
+        if resumption is not None:
+            resumption.refuse_pointless(plan.loop.max_turns)
+        locked = lock_journal(path) if goes_on else None
+        run = assemble(loaded, choice, plan=plan, resumption=resumption, locked=locked)
+        document = dict(run_document(await run.run(task)))
         validate(document)
         return document
 
@@ -292,3 +303,64 @@ async def test_answer_without_a_look_is_sent_back_before_its_schema_counts(someo
     )
     assert (found["status"], found["structured"]) == ("done", VALUE)
     assert [tool["name"] for tool in found["tools"]] == ["read_file"]
+
+
+@pytest.mark.parametrize("case", [CASES["openai in words"], CASES["anthropic"]], ids=["in words", "native"])
+async def test_run_cut_off_anywhere_ends_as_its_twin_and_pays_nothing_twice(
+    someone: User, wire: OpenWire, case: Case
+) -> None:
+    """Whatever record of it is the last, the resumed run asks for what it has no answer to, and has the same tries."""
+    free = case.paid._replace(input_tokens=900, output_tokens=30)
+    answers = [WRONG, WRONG, RIGHT] if case.with_tools else ["Half of it.", WRONG, RIGHT]
+
+    def step(asked: WireRequest) -> Step:
+        spoken = sum(message.role == "assistant" for message in asked.messages)
+        return free.answer("Looking.", MEMORY) if not spoken else free.answer(answers[spoken - 1])
+
+    server = wire(step, rates=free.rates, keys=[KEY])
+    limits: dict[str, Any] = {"max_cost_per_task": "5", "max_tokens_per_task": None}
+    whole = await someone.ask(server, free, **limits)
+    assert (whole["status"], whole["turns"], len(server.books.chat_requests)) == ("done", 4, 4)
+    path = someone.state / "runs" / f"{whole['run_id']}.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    events = [json.loads(line)["event"] for line in lines]
+    for end in range(events.index("message_added") + 2, len(lines)):
+        if events[end - 1] not in ("answer_received", "message_added", "turn_started"):
+            continue
+        path.write_text("".join(lines[:end]))
+        asked = len(server.books.chat_requests)
+        found = await someone.ask(server, free, goes_on=whole["run_id"], max_turns=2, **limits)
+        assert (found["answer"], found["structured"], found["turns"]) == (LINE, VALUE, 4), (end, events[end - 1])
+        assert len(server.books.chat_requests) - asked == 4 - events[:end].count("answer_received"), events[:end]
+    assert_accounted(server.books, someone.book)
+
+
+async def test_tries_of_an_earlier_part_count(someone: User, wire: OpenWire) -> None:
+    free = PENNY._replace(input_tokens=900, output_tokens=30)
+    server = wire(mind(free, WRONG), rates=free.rates, keys=[KEY])
+    whole = await someone.ask(server, free)
+    assert (whole["exit_code"], len(server.books.chat_requests)) == (1, 4)
+    path = someone.state / "runs" / f"{whole['run_id']}.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    last = max(at for at, line in enumerate(lines) if json.loads(line)["event"] == "turn_started")
+    path.write_text("".join(lines[: last + 1]))
+    found = await someone.ask(server, free, goes_on=whole["run_id"])
+    assert (found["error"]["kind"], len(server.books.chat_requests)) == ("schema", 5)
+    assert "after 2 retries" in found["error"]["message"]
+
+
+async def test_failed_run_gets_its_tries_anew(someone: User, wire: OpenWire) -> None:
+    free = PENNY._replace(input_tokens=900, output_tokens=30)
+    server = wire(mind(free, WRONG, WRONG, WRONG, WRONG, RIGHT), rates=free.rates, keys=[KEY])
+    whole = await someone.ask(server, free)
+    found = await someone.ask(server, free, goes_on=whole["run_id"])
+    assert (whole["exit_code"], found["status"], found["structured"]) == (1, "done", VALUE)
+
+
+async def test_another_schema_is_a_change(someone: User, wire: OpenWire) -> None:
+    server = wire(mind(PENNY, WRONG), rates=PENNY.rates, keys=[KEY])
+    whole = await someone.ask(server, PENNY, retries=0)
+    other = read_answer_schema("used:int")
+    found = await someone.ask(server, PENNY, schema=other, goes_on=whole["run_id"])
+    assert (found["exit_code"], len(server.books.chat_requests)) == (2, 2)
+    assert found["error"]["message"].endswith("the schema of the answer has changed")
