@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from agentctl.core.bounded_read import read_to_end
-from agentctl.core.errors import UsageError
+from agentctl.core.errors import TaskFailed, UsageError
 from agentctl.core.json_schema import SchemaTree, find_fault
 from agentctl.core.json_values import JSON, read_json, write_json
 from agentctl.core.schema_subsets import SchemaSubset, fits_subset
@@ -47,6 +47,12 @@ class AnswerProblems(ValueError):
     def __init__(self, problems: tuple[AnswerProblem, ...]) -> None:
         super().__init__("; ".join(map(str, problems)))
         self.problems = problems
+
+
+class SchemaMismatch(TaskFailed):
+    """A run's answer is not valid by its schema, after the retries."""
+
+    kind = "schema"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ AgentctlError                   status (the name of the exit code), message, hin
 │   └── UnknownPrice                a dollar limit, but no price to enforce it
 ├── BudgetExceeded              3   budget: a breaker tripped; carries the verdict
 ├── TaskFailed                  1   failed: the agent gave up
+│   ├── SchemaMismatch              the answer is not valid by the user's schema (core/answer_schema)
 │   └── Unverified                  the model answered without looking at what the task names
 ├── ToolError                   the model reads it with its hint; the run goes on
 │   └── EngineUnavailable       4   the same; 4 (unavailable, kind "engine") where it ends a command

@@ -267,6 +267,10 @@ class OllamaProvider(_PresetProvider):
         by_format = self._calls_by_format(request)
         try:
             if not by_format:
+                if self._lacks_tools and any(message.role == "tool" for message in request.messages):
+                    from agentctl.providers.format_calls import without_calls  # noqa: PLC0415 - most models have tools
+
+                    request = without_calls(request)
                 async with aclosing(super()._pieces(request, attempts)) as pieces:
                     async for piece in pieces:
                         yield piece

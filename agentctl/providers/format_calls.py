@@ -72,6 +72,12 @@ def as_text(request: Request) -> Request:
     return replace(request, messages=tuple(messages))
 
 
+def without_calls(request: Request) -> Request:
+    """Return a request without tools whose conversation holds the calls and their results as text."""
+    names = {call.id: call.name for message in request.messages for call in message.tool_calls}
+    return replace(request, messages=tuple(_plain(message, names) for message in request.messages))
+
+
 def _rules_of(tools: Sequence[ToolSpec]) -> str:
     return _RULES + "".join(_describe(tool) for tool in tools)
 

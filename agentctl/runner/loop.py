@@ -181,7 +181,9 @@ class Loop:
         """
         structured = self._structured
         is_asked = structured is not None and structured.restore(self._conversation.messages)
-        if not is_asked:
+        if structured is not None and not self._metered:
+            await structured.take_rows(self._take_turns, self._dispatch.redact)
+        elif not is_asked:
             await (self._close_repeated(repeated) if repeated else self._take_turns())
         while structured is not None and structured.value is None:
             if is_asked:

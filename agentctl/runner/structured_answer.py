@@ -8,20 +8,21 @@ is validated here.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import get_args
 
 import anyio.to_thread
 
-from agentctl.core.answer_schema import AnswerProblem, AnswerProblems, AnswerSchema
-from agentctl.core.errors import TaskFailed
+from agentctl.core.answer_schema import AnswerProblem, AnswerProblems, AnswerSchema, SchemaMismatch
 from agentctl.core.events import Emit, Noted
 from agentctl.core.messages import AnswerFormat, Completion, Message, Request, ToolSpec
 from agentctl.core.pricing import ModelFacts
 from agentctl.core.schema_subsets import SchemaSubset
 from agentctl.core.text import escape_in_json
+from agentctl.runner.lookup_rows import answer_of_rows
+from agentctl.tools.tables import collect_rows
 
 _NAME = "answer"
 _ASKED = "Give your final answer to the task now, as one JSON value by the schema and nothing else: no word around it."
@@ -29,12 +30,6 @@ _WRONG = "That is not an answer by the schema:"
 _AGAIN = "Give the whole answer again, corrected, as one JSON value and nothing else."
 _SHOWN = "\n\nAnswer with one JSON value and nothing else. It must be valid by this JSON Schema:\n"
 _MOST_SAID = 200  # characters of a problem in a line for people
-
-
-class SchemaMismatch(TaskFailed):
-    """The answer is not valid by the schema that the user gave."""
-
-    kind = "schema"
 
 
 def format_by(schema: AnswerSchema) -> AnswerFormat:
@@ -102,6 +97,16 @@ class StructuredAnswer:
         tries = tries_of(messages)
         self._tries = tries or 0
         return tries is not None
+
+    async def take_rows(self, work: Callable[[], Awaitable[None]], redact: Callable[[str], str]) -> None:
+        """Take the rows that tools show during ``work`` as the answer, without secrets.
+
+        Raises:
+            SchemaMismatch: they are not valid by the schema.
+        """
+        with collect_rows() as tables:
+            await work()
+        self.value = answer_of_rows(self._schema, tables, redact)
 
     def is_carried(self, facts: ModelFacts, tools: Sequence[ToolSpec]) -> bool:
         """Return whether a request with these tools asks the model for the answer by the schema."""

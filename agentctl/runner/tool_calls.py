@@ -318,6 +318,10 @@ class ToolDispatcher:
             text = self._clean(result)
         return result if text == result else text  # an unchanged excerpt stays an Excerpt
 
+    def redact(self, text: str) -> str:
+        """Return a text without secrets."""
+        return self._redactor.redact(text)
+
     def _clean(self, text: str) -> str:
         return escape_notices(self._redactor.redact(text))
 

@@ -1,14 +1,34 @@
-"""Format text for people and models alike: aligned columns, one-line cells, sizes and spans in words."""
+"""Format text for people and models alike: aligned columns, one-line cells, sizes and spans in words.
+
+What is formatted as a table or as facts can be collected as rows, too, for an answer that is data.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from agentctl.core.text import safe_text
 
 _UNITS = ("B", "KB", "MB", "GB", "TB", "PB", "EB")
 _SIZE = r"(?i:\s*(\d+(?:\.\d+)?)\s*([kmgtpe]?)(?:i?b)?\s*)"
+
+
+Row = Mapping[str, object]
+_collected: ContextVar[list[tuple[Row, ...]] | None] = ContextVar("the rows of a call", default=None)
+
+
+@contextmanager
+def collect_rows() -> Iterator[list[tuple[Row, ...]]]:
+    """Collect the rows of each table, and the facts as one row, that are formatted within: by column, as they are."""
+    found: list[tuple[Row, ...]] = []
+    before = _collected.set(found)
+    try:
+        yield found
+    finally:
+        _collected.reset(before)
 
 
 def cell(value: object, most: int = 120) -> str:
@@ -21,8 +41,11 @@ def cell(value: object, most: int = 120) -> str:
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], *, most: int = 120) -> str:
     """Return aligned columns below a header line; a name that starts with ``>`` aligns its column to the right."""
-    right = [name.startswith(">") for name in header]
-    lines = [[name.removeprefix(">") for name in header], *([cell(value, most) for value in row] for row in rows)]
+    right, names = [name.startswith(">") for name in header], [name.removeprefix(">") for name in header]
+    if (found := _collected.get()) is not None:
+        rows = [*rows]
+        found.append(tuple(dict(zip(names, row, strict=True)) for row in rows))
+    lines = [names, *([cell(value, most) for value in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(
@@ -35,7 +58,10 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], *, most: int 
 
 def facts(pairs: Iterable[tuple[str, object]], *, most: int = 300) -> str:
     """Return ``name  value`` lines, aligned; a pair without a value is left out."""
-    shown = [(name, cell(value, most)) for name, value in pairs if value is not None and value != ""]
+    known = [(name, value) for name, value in pairs if value is not None and value != ""]
+    if (found := _collected.get()) is not None:
+        found.append((dict(known),))
+    shown = [(name, cell(value, most)) for name, value in known]
     width = max((len(name) for name, _ in shown), default=0)
     return "\n".join(f"{name.ljust(width)}  {value}" for name, value in shown)
 

@@ -364,3 +364,28 @@ async def test_another_schema_is_a_change(someone: User, wire: OpenWire) -> None
     found = await someone.ask(server, PENNY, schema=other, goes_on=whole["run_id"])
     assert (found["exit_code"], len(server.books.chat_requests)) == (2, 2)
     assert found["error"]["message"].endswith("the schema of the answer has changed")
+
+
+BUILTIN = PENNY._replace(model="")
+MEMORY_ROWS = {
+    "type": "object",
+    "properties": {
+        "rows": {"type": "array", "minItems": 1, "items": {"type": "object", "required": ["memory", "used"]}}
+    },
+    "required": ["rows"],
+}
+
+
+async def test_rows_of_a_lookup_are_the_answer_of_builtin(someone: User, wire: OpenWire) -> None:
+    schema = read_answer_schema(MEMORY_ROWS)
+    found = await someone.ask(wire([]), BUILTIN, schema=schema, llm_provider="builtin")
+    assert (found["status"], found["structured"]["rows"][0]["memory"]) == ("done", "RAM")
+    assert json.loads(found["answer"]) == found["structured"]
+    assert "\n" not in found["answer"]
+
+
+async def test_rows_of_a_lookup_that_do_not_fit_are_a_failure(someone: User, wire: OpenWire) -> None:
+    found = await someone.ask(wire([]), BUILTIN, llm_provider="builtin")
+    assert (found["exit_code"], found["error"]["kind"], found["structured"]) == (1, "schema", None)
+    assert found["error"]["hint"].startswith("its columns are memory, total, used")
+    assert found["answer"].startswith("memory ")
