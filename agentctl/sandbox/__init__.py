@@ -5,7 +5,7 @@
 find what must be hidden, `confinement`, `system_calls` and `resource_limits` limit what a command can do.
 `workspace_guard` protects the files of the workspace that other programs run, with `folder_index`, `quarantine` and,
 for git, `git_scratch`, `git_folder` and `git_files`. `process` starts and ends one command, with `process_tree`,
-`process_guard` and `output`.
+`process_guard` and `output`; `hook_process` runs the command of a hook, outside of the sandbox.
 
 Enter: `select.open_sandbox` for a run, `select.examine` to report what is available; `process.run_process` for one
 command outside of a sandbox. Always: a sandbox is tested before it is returned (`self_test`). All processes that a

@@ -5,7 +5,8 @@ from it. `load` reads flags, the environment, .env files, config.toml and projec
 pydantic-settings (`sources`), takes the strongest value of each setting and checks it by itself (`merge`). A wrong
 value stops the commands that need it; for the others it is a warning (`loaded`). An untrusted file of the working
 directory can only tighten (`project_files`, `untrusted_files`, `trust_store`). `provider_choice` chooses the provider;
-`named_providers` reads those of the user's own, `named_choice` finds their keys and models.
+`named_providers` reads those of the user's own, `named_choice` finds their keys and models. `hook_tables` reads the
+hooks; a project's file adds to the user's.
 `config_file` and `key_file` write the user's own files; `show` lists every value. `labels` and `lineage` say which
 repository, CI job and parent run a run belongs to.
 

@@ -19,7 +19,7 @@ SECTIONS = {
     "reach": 'permissions; a rule is a tool, or one with arguments: "docker_restart(name=web)"',
     "look": "output",
     "folders": "folders of agentctl's own files",
-    "hooks": "hooks: commands of yours that agentctl runs before a tool call or at the end of a run",
+    "hooks": "hooks: commands of yours that run before a tool call or at the end of a run",
     "providers": "providers of your own: any server that speaks a known format, with its address, price and key",
     "prices": "prices that replace or add to litellm's: dollars per million tokens, 0 is free",
 }

@@ -92,7 +92,10 @@ async def test_a_cancelled_hook_leaves_no_process(tmp_path: Path) -> None:
 
 @ON_ASYNCIO
 async def test_a_background_process_of_a_hook_ends_with_it(tmp_path: Path) -> None:
-    assert await hook('sleep 984 >/dev/null 2>&1 & echo $! > "$1"', None, str(tmp_path / "pid")) == HookEnd("passed")
+    hides = (
+        'env -i setsid sh -c "(sleep 984 & echo \\$! > \'$1\') & exit" >/dev/null 2>&1; while ! [ -s "$1" ]; do :; done'
+    )
+    assert await hook(hides, None, str(tmp_path / "pid")) == HookEnd("passed")
     assert is_gone(int((tmp_path / "pid").read_text()))
 
 

@@ -75,7 +75,9 @@ def test_a_hook_in_sandbox_write_stops_the_run(desk: Desk, tmp_path: Path) -> No
         hook_rules_of(desk.load())
 
 
-def test_a_hook_in_agentctls_own_folder_is_out_of_reach_inside_a_workspace_too(desk: Desk, tmp_path: Path) -> None:
-    desk.user_toml(f'[[hook]]\non = "run_finished"\ncommand = ["{desk.config}/notify"]\n')
-    (rule,) = hook_rules_of(desk.load(flags={"workdir": str(tmp_path)}))
-    assert rule == HookRule("run_finished", (f"{desk.config}/notify",), 10.0, None)
+def test_a_hook_in_agentctls_own_folder_is_out_of_reach_inside_a_workspace_too(desk: Desk) -> None:
+    own = desk.cwd / "own"
+    own.mkdir()
+    (own / "config.toml").write_text(f'[[hook]]\non = "run_finished"\ncommand = ["{own}/notify"]\n')
+    (rule,) = hook_rules_of(desk.load({"AGENTCTL_CONFIG_DIR": str(own)}))
+    assert rule == HookRule("run_finished", (f"{own}/notify",), 10.0, None)
