@@ -43,7 +43,7 @@ _GROUPS = {
     ),
     "runs": (
         "agentctl.cli.runs.command",
-        "List, inspect, resume, compare, export and remove runs.",
+        "List, inspect, watch, resume, compare, export and remove runs.",
         (
             "agentctl runs list",
             "agentctl runs show  # the last run",

@@ -126,6 +126,7 @@ _COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("runs", "rm", "remove delete erase"),
     ("runs", "prune", "clean cleanup gc purge clear"),
     ("runs", "export", "share dump save html markdown publish"),
+    ("runs", "watch", "follow tail attach live"),
     ("runs", "diff", "compare comparison difference differences"),
     ("runs", "agentctl run TASK", "start new create"),
     ("runs", _RESUME, "continue"),

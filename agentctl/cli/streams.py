@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TextIO, cast
 
-from agentctl.cli.signals import stopped_for_s, writing
+from agentctl.cli.signals import end_if_stopped, stopped_for_s, writing
 from agentctl.core.errors import ReaderGone, StateError
 
 PATIENCE_S = 2.0  # how long a line on stderr waits for a reader that takes nothing
@@ -350,6 +350,24 @@ def end_waiting_at(ends_at: float) -> None:
 def is_ready(stream: TextIO) -> bool:
     """Return whether ``stream`` would take some bytes now, without waiting; True if that cannot be known."""
     return not isinstance(stream, Stream) or stream.is_ready()
+
+
+def wait_for_more(out: TextIO, seconds: float) -> bool:
+    """Sleep and return True, for a command that writes again and again; False as soon as ``out`` has no reader.
+
+    Raises:
+        KeyboardInterrupt: a signal stops the command.
+    """
+    end_if_stopped()
+    number = _descriptor(out)
+    if getattr(out, "is_gone", False):
+        return False
+    events = 0 if number is None else _events(number, 0, seconds)
+    if events & (select.POLLERR | select.POLLHUP):
+        return False
+    if events or number is None:
+        time.sleep(seconds)
+    return True
 
 
 def open_missing() -> None:

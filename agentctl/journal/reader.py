@@ -120,7 +120,7 @@ def read_run(path: Path, *, warn: Callable[[str], None] | None = None) -> Iterat
         StateError: the file cannot be read, or a line is broken that is not the last, or that ``warn`` is not told of.
     """
     try:
-        with open(_open_to_read(path), "rb") as file:
+        with open(open_journal(path), "rb") as file:
             broken = 0
             for number, line in enumerate(file, start=1):
                 if not line.endswith(b"\n"):
@@ -191,7 +191,12 @@ def _journal_files(folder: Path) -> list[Path]:
         raise journal_error(exc, f"the runs in {folder} cannot be listed") from exc
 
 
-def _open_to_read(path: Path) -> int:
+def open_journal(path: Path) -> int:
+    """Open a journal for reading and return the file.
+
+    Raises:
+        OSError: there is none, or it is not a regular file.
+    """
     file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
@@ -246,7 +251,7 @@ def _started_at(path: Path) -> str:
 
 def _first_record_of(path: Path) -> Mapping[str, object]:
     with suppress(OSError):
-        file = _open_to_read(path)
+        file = open_journal(path)
         try:
             return _first_record(file) or {}
         finally:
@@ -257,13 +262,13 @@ def _first_record_of(path: Path) -> Mapping[str, object]:
 def _summarize(path: Path) -> RunSummary:
     run_id = path.name.removesuffix(ENDING)
     try:
-        file = _open_to_read(path)
+        file = open_journal(path)
     except OSError:
         return RunSummary(run_id, "unreadable")
     try:
         first, last = _first_record(file), _last_record(file)
         over = last is not None and last.get("event") == "run_finished"
-        status = "" if over else "running" if _is_locked(file) else "unfinished"
+        status = "" if over else "running" if is_locked(file) else "unfinished"
     except OSError:
         return RunSummary(run_id, "unreadable")
     finally:
@@ -298,9 +303,11 @@ def _make_summary(run_id: str, status: str, first: Mapping[str, object], result:
     )
 
 
-def _is_locked(file: int) -> bool:
+def is_locked(file: int) -> bool:
+    """Return whether the process of a run holds the lock of its open journal: whether the run lives."""
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
+    fcntl.flock(file, fcntl.LOCK_UN)  # who resumes the run must find it free
     return False

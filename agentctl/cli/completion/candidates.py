@@ -223,7 +223,7 @@ _FINDERS: dict[str, Callable[[dict[str, Any], str], Iterable[Word]]] = {
     **dict.fromkeys(("--tools", "--allow", "--deny", "tools show NAME", "policy check CALL"), _tools),
     "--by": _groups,
     **dict.fromkeys(("--run", "runs show ID", "runs resume ID", "runs export ID", "runs rm ID..."), _run_ids),
-    **dict.fromkeys(("runs diff A", "runs diff B"), _run_ids),
+    **dict.fromkeys(("runs diff A", "runs diff B", "runs watch ID"), _run_ids),
     "--status": _run_statuses,
     "--label": _run_labels,
     **dict.fromkeys(("config get NAME", "config set NAME"), _setting_names),

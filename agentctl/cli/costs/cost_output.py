@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import select
 import sys
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from typing import NamedTuple, TextIO
 
 from agentctl.cli.costs.document import LimitStatus, SpendGate
 from agentctl.cli.exit_codes import ExitStatus, exit_status
+from agentctl.cli.streams import wait_for_more
 from agentctl.core.errors import UsageError
 from agentctl.ledger.report import CostQuery, CostReport
 
@@ -123,7 +123,7 @@ def _watch_json(look: Callable[[datetime], CostView]) -> int:
             sys.stdout.flush()
         if view.code:
             return report_gate(view)
-        if not _rest(sys.stdout, time.monotonic() - began):
+        if not wait_for_more(sys.stdout, max(_PAUSE_S, _REST * (time.monotonic() - began))):
             return ExitStatus.done.value
 
 
@@ -167,7 +167,7 @@ def _draw_again_and_again(look: Callable[[datetime], CostView], form: str, scree
             sys.stdout.flush()
         if view.code:
             return report_gate(view)
-        if not _rest(sys.stdout, time.monotonic() - began):
+        if not wait_for_more(sys.stdout, max(_PAUSE_S, _REST * (time.monotonic() - began))):
             return ExitStatus.done.value
 
 
@@ -187,26 +187,3 @@ def _fit_to_screen(lines: list[str], size: os.terminal_size) -> list[str]:
             end = end[:-1]
         fitting.append(end)
     return fitting
-
-
-def _rest(out: TextIO, took_s: float) -> bool:
-    """Sleep until the next report is due and return True; return False as soon as ``out`` has no reader.
-
-    Raises:
-        KeyboardInterrupt: a signal stops it.
-    """
-    from agentctl.cli.signals import end_if_stopped
-
-    end_if_stopped()
-    rest_s = max(_PAUSE_S, _REST * took_s)
-    if getattr(out, "is_gone", False):
-        return False
-    poll = select.poll()
-    poll.register(out.fileno(), 0)
-    ready = poll.poll(rest_s * 1000)
-    if not ready:
-        return True
-    if any(event & (select.POLLERR | select.POLLHUP) for _, event in ready):
-        return False
-    time.sleep(rest_s)
-    return True

@@ -31,7 +31,9 @@ TOPIC_MEANINGS: Mapping[str, str] = {
     **dict.fromkeys(("api", "library", "sdk"), "python"),
     **dict.fromkeys(("faq", "problems", "debug"), "troubleshooting"),
     **dict.fromkeys(("continue", "fork", "defer", "pause"), "resume"),
-    **dict.fromkeys(("record", "journal", "history", "list", "diff", "compare", "prune", "transcript"), "runs"),
+    **dict.fromkeys(
+        ("record", "journal", "history", "list", "watch", "diff", "compare", "prune", "transcript"), "runs"
+    ),
     **dict.fromkeys(("tokens", "window", "pruning", "compaction"), "context"),
     **dict.fromkeys(("client", "via", "lean", "litellm", "transport"), "clients"),
 }

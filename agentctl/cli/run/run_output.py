@@ -15,7 +15,7 @@ from agentctl.cli.invocation import Form
 from agentctl.cli.streams import StdoutStream, is_ready, require_reader, write_question
 from agentctl.cli.ui.format import Paint
 from agentctl.cli.ui.lines import LineLayout, PlainScreen, ScreenLine, changed_file_lines
-from agentctl.cli.ui.summary import next_steps, round_amounts, short_id, summary_line
+from agentctl.cli.ui.summary import hint_text, next_steps, round_amounts, short_id, summary_line
 from agentctl.cli.ui.terminal import can_draw, can_style, is_in_batch, is_person_here, is_terminal, terminal_width
 from agentctl.core.events import (
     AnswerReceived,
@@ -275,7 +275,7 @@ class Presenter:
         message = page.prose(f"error: {self._clean(message)}").removeprefix("error:")
         self._write(f"{self._paint('error:', 'red')}{message}\n")
         for step in map(self._clean, next_steps(result, self._command)):
-            self._write(f"{_hint_text(step, page)}\n")
+            self._write(f"{hint_text(step, page)}\n")
 
     def _partial_answer(self, result: RunResult) -> str:
         """Return the answer so far; on a terminal drawn, without the words that are its last line already."""
@@ -292,7 +292,9 @@ class Presenter:
         words = words.strip("\n")
         found = wrap_prose(f"{heading if words else ''}{found}".strip("\n"), width)
         if result.metered and self._can_style(sys.stderr):
-            words = _render_answer(words, width)
+            from agentctl.cli.ui.markdown import render_answer
+
+            words = render_answer(words, width)
         return "\n\n".join(part for part in (words, found) if part)
 
     def _to_stdout(self, result: RunResult) -> None:
@@ -327,7 +329,9 @@ class Presenter:
             return page_of(sys.stdout).refit(text)
         if width is None or not self._can_style(sys.stdout):
             return text
-        return _render_answer(text, width)
+        from agentctl.cli.ui.markdown import render_answer
+
+        return render_answer(text, width)
 
     def _can_style(self, stream: TextIO) -> bool:
         return self._styles and can_style(stream, self._term)
@@ -358,28 +362,6 @@ class Presenter:
 def _print(text: str) -> None:
     sys.stdout.write(text)
     sys.stdout.flush()
-
-
-def _render_answer(text: str, width: int) -> str:
-    """Return a model's text for a terminal: its Markdown drawn; without Markdown, its prose wrapped."""
-    from agentctl.cli.ui.cells import wrap_prose
-    from agentctl.cli.ui.markdown import render_markdown
-
-    drawn = render_markdown(text, width=width)
-    return wrap_prose(text, width) if drawn == text and "```" not in text else drawn
-
-
-def _hint_text(hint: str, page: Page) -> str:
-    """Return a hint; on a terminal its prose is wrapped, and a command behind it that does not fit has its own line."""
-    prose, command, rest = safe_text(f"hint: {hint}").partition("agentctl ")
-    if not command:
-        return page.prose(prose)
-    from agentctl.cli.ui.cells import cell_width
-
-    whole = f"{prose}{command}{rest}"
-    if page.width is None or prose == "hint: " or cell_width(whole) <= page.width:
-        return whole
-    return f"{page.prose(prose.rstrip())}\n  {command}{rest}"
 
 
 def _size() -> os.terminal_size:

@@ -38,6 +38,7 @@ COMMAND_WORDS = {
     "runs show": "agentctl runs show",
     "runs export": "agentctl runs export",
     "runs diff": "agentctl runs list",
+    "runs watch": "agentctl runs watch",
     "runs rm": "agentctl runs list",
     "runs prune": "agentctl runs prune --older 30d --dry-run",
     "resume": "agentctl runs resume",

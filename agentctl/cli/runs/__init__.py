@@ -1,4 +1,4 @@
-"""`agentctl runs`: list, inspect, compare, export and remove past runs, from their journals.
+"""`agentctl runs`: list, inspect, watch, compare, export and remove past runs, from their journals.
 
 `command` holds `list` and `show`; `run_filter` are the flags by which `list` selects. `transcript` renders a
 journal as text, `run_parts` the parts of a run that was resumed. `context_usage` computes from a journal how

@@ -13,6 +13,7 @@ from agentctl.cli.runs.comparison.command import diff
 from agentctl.cli.runs.export.command import export
 from agentctl.cli.runs.resume import resume
 from agentctl.cli.runs.run_filter import Agent, Status, select
+from agentctl.cli.runs.watch import watch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -248,6 +249,7 @@ def _show_context(records: Iterable[dict[str, object]], run_id: str, wanted: str
 COMMANDS: dict[str, Callable[..., None]] = {
     "list": list_,
     "show": show,
+    "watch": watch,
     "resume": resume,
     "export": export,
     "diff": diff,

@@ -13,7 +13,7 @@ SchemaName = Literal["run", "events", "costs", "transcript", "runs-diff", "runs-
 #: What prints a document that is valid by the schema.
 PRINTED_BY = {
     "run": "run --json",
-    "events": "each line of run -o jsonl and of runs show -o jsonl",
+    "events": "each line of run, runs show and runs watch with -o jsonl",
     "costs": "costs --json",
     "transcript": "runs export --format json",
     "runs-diff": "runs diff --json",

@@ -55,6 +55,14 @@ def render_markdown(text: str, *, width: int, joins_lines: bool = False) -> str:
     return found if _keeps_the_words(text, found, width) else text
 
 
+def render_answer(text: str, width: int) -> str:
+    """Return a model's text for a terminal: its Markdown drawn; without Markdown, its prose wrapped."""
+    from agentctl.cli.ui.cells import wrap_prose
+
+    drawn = render_markdown(text, width=width)
+    return wrap_prose(text, width) if drawn == text and "```" not in text else drawn
+
+
 def draw_end(text: str, *, width: int, most: int) -> list[str]:
     """Return at most ``most`` rows, the last ones, of streamed Markdown, rendered as ``render_markdown`` does.
 

@@ -7,12 +7,16 @@ import shlex
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import ROUND_UP, Decimal
+from typing import TYPE_CHECKING
 
 from agentctl.budget.breaker import OR_WAIT, RUN_AGAIN
 from agentctl.cli.ui.format import Paint, Style, amount, limit, money, plural, seconds
 from agentctl.core.pricing import to_nano, to_usd
 from agentctl.core.results import BreakerInfo, LimitUse, RunResult
 from agentctl.core.text import safe_text
+
+if TYPE_CHECKING:
+    from agentctl.cli.ui.columns import Page
 
 _SHORT = 6
 _MOST_TO_PASTE = 1000  # characters per word
@@ -116,6 +120,19 @@ def next_steps(result: RunResult, command: Sequence[str]) -> list[str]:
         steps.append(f"or wait until {_clock_time(breaker.free_at, result.finished_at)}")
     resumes = any(word in steps[0].split() for word in ("resume", "--resume"))
     return [*steps, resume] if resume and not resumes else steps
+
+
+def hint_text(hint: str, page: Page) -> str:
+    """Return a hint; on a terminal its prose is wrapped, and a command behind it that does not fit has its own line."""
+    prose, command, rest = safe_text(f"hint: {hint}").partition("agentctl ")
+    if not command:
+        return page.prose(prose)
+    from agentctl.cli.ui.cells import cell_width
+
+    whole = f"{prose}{command}{rest}"
+    if page.width is None or prose == "hint: " or cell_width(whole) <= page.width:
+        return whole
+    return f"{page.prose(prose.rstrip())}\n  {command}{rest}"
 
 
 def resume_step(result: RunResult) -> str:

@@ -97,7 +97,7 @@ def test_models_are_offered_for_the_provider_that_is_given_or_typed(offer: Offer
 def test_runs_are_offered_with_how_they_ended_and_their_task(here: Here, offer: Offer) -> None:
     assert words(offer("agentctl runs show ")) == []
     run_id = here("run", "look around\nand further", "--json", script="tools").document["run_id"]
-    for command in ("show", "resume", "export"):
+    for command in ("show", "resume", "export", "watch"):
         assert offer(f"agentctl runs {command} ").out == f"{run_id}\tdone: look around and further\n"
     assert words(offer(f"agentctl runs diff {run_id} ")) == words(offer("agentctl runs diff ")) == [run_id]
     assert words(offer(f"agentctl costs --run {run_id[:4]}")) == [run_id]
