@@ -15,7 +15,7 @@ from agentctl.cli.invocation import Form
 from agentctl.cli.streams import StdoutStream, is_ready, require_reader, write_question
 from agentctl.cli.ui.format import Paint
 from agentctl.cli.ui.lines import LineLayout, PlainScreen, ScreenLine, changed_file_lines
-from agentctl.cli.ui.summary import hint_text, next_steps, round_amounts, short_id, summary_line
+from agentctl.cli.ui.summary import hint_text, next_steps, short_id, summary_line
 from agentctl.cli.ui.terminal import can_draw, can_style, is_in_batch, is_person_here, is_terminal, terminal_width
 from agentctl.core.events import (
     AnswerReceived,
@@ -266,12 +266,9 @@ class Presenter:
 
     def _print_error(self, result: RunResult) -> None:
         """Print the error, or which limit tripped, and the hints; text to paste is not wrapped."""
-        from agentctl.cli.ui.run_table import describe_trip
+        from agentctl.cli.ui.run_table import describe_failure
 
-        page, breaker = self._page(), result.breaker
-        message = "" if result.error is None else result.error.message
-        if breaker is not None:
-            message = describe_trip(breaker, result.limits) if breaker.charge is None else round_amounts(message)
+        page, message = self._page(), describe_failure(result)
         message = page.prose(f"error: {self._clean(message)}").removeprefix("error:")
         self._write(f"{self._paint('error:', 'red')}{message}\n")
         for step in map(self._clean, next_steps(result, self._command)):

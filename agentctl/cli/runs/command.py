@@ -16,13 +16,9 @@ from agentctl.cli.runs.run_filter import Agent, Status, select
 from agentctl.cli.runs.watch import watch
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from agentctl.budget.rules import Amounts
     from agentctl.cli.documents import Document
     from agentctl.cli.ui.columns import Page
     from agentctl.journal.reader import RunSummary
-    from agentctl.ledger.report import RunNode
 
 SCHEMA = "agentctl.runs/1"
 TASK_LINES = 2  # of a task on a terminal
@@ -107,6 +103,7 @@ def show(
         agentctl runs show -o jsonl
     """
     from agentctl.cli.error_output import print_warning, report_settings
+    from agentctl.cli.runs.run_tree import find_tree
     from agentctl.journal.reader import find_journal, read_run
 
     wanted = output_form(output, json=json) or "text"
@@ -121,13 +118,15 @@ def show(
 
         for paragraph in transcript(records, run_id=path.stem, kept=path.with_suffix("")):
             print(paragraph)
-        if tree := _tree(settings.ledger_path, path.stem):
+        if tree := find_tree(settings.ledger_path, path.stem):
+            from agentctl.cli.runs.run_tree import draw_tree
             from agentctl.cli.ui.columns import stdout_page
 
-            print("\n" + _draw_tree(tree, path.stem, stdout_page()))
+            print("\n" + draw_tree(tree, path.stem, stdout_page()))
         return
     from agentctl.cli.documents import as_json as dumped
     from agentctl.cli.runs.run_parts import part_document, read_part
+    from agentctl.cli.runs.run_tree import tree_node
     from agentctl.core.version import __version__
 
     if wanted == "jsonl":
@@ -138,84 +137,9 @@ def show(
     document: Document = {"schema": SCHEMA, "version": __version__, "run_id": path.stem, "records": found}
     if parts := [part_document(read_part(one, path.stem)) for one in found if one.get("event") == "run_resumed"]:
         document["parts"] = parts
-    if tree := _tree(settings.ledger_path, path.stem):
-        document["tree"] = [_node(branch) for branch in tree]
+    if tree := find_tree(settings.ledger_path, path.stem):
+        document["tree"] = [tree_node(branch) for branch in tree]
     print(dumped({**document, "error": None}))
-
-
-def _tree(ledger: Path, run_id: str) -> Sequence[RunNode]:
-    """Return the tree of a run that has a parent or children, else ()."""
-    from agentctl.core.errors import StateError
-    from agentctl.ledger.report import tree_of
-
-    try:
-        tree = tree_of(ledger, run_id)
-    except StateError:  # show the journal anyway
-        return ()
-    return tree if len(tree) > 1 else ()
-
-
-def _draw_tree(tree: Sequence[RunNode], run_id: str, page: Page) -> str:
-    """Return the tree as a table: the cost of each run alone, and with all runs below it."""
-    from agentctl.cli.ui.columns import Column
-    from agentctl.cli.ui.format import money
-
-    def cost(amounts: Amounts, *, unknown: bool) -> str:
-        said = "unknown" if unknown else money(amounts.spent)
-        said += f" + {money(amounts.in_doubt)} in doubt" if amounts.in_doubt else ""
-        return said + (f" + {money(amounts.held)} held" if amounts.held else "")
-
-    rows = [
-        (
-            f"{_lines_before(tree, place)}{branch.run_id}",
-            branch.status,
-            cost(branch.own, unknown=branch.own_unknown),
-            cost(branch.whole, unknown=branch.whole_unknown),
-            "none" if branch.limit_nano is None else money(branch.limit_nano),
-            ("(this run) " if branch.run_id == run_id else "") + branch.task.strip(),
-        )
-        for place, branch in enumerate(tree)
-    ]
-    head = (
-        *(Column("run"), Column("status", drop=2), Column("own", right=True), Column("with nested runs", right=True)),
-        *(Column("limit", drop=1, right=True), Column("task", "text", lines=TASK_LINES)),
-    )
-    return page.table(head, rows)
-
-
-def _lines_before(tree: Sequence[RunNode], place: int) -> str:
-    """Return the branches drawn before the run at ``place`` of the tree: ``│  └─ ``."""
-    depth = tree[place].depth
-    marks: list[str] = []
-    for level in range(1, depth + 1):
-        later = next((one.depth for one in tree[place + 1 :] if one.depth <= level), 0)
-        goes_on = later == level
-        if level < depth:
-            marks.append("│  " if goes_on else "   ")
-        else:
-            marks.append("├─ " if goes_on else "└─ ")
-    return "".join(marks)
-
-
-def _node(branch: RunNode) -> Document:
-    from agentctl.cli.documents import usd
-
-    def cost(amounts: Amounts, *, unknown: bool) -> Document:
-        spent = None if unknown else amounts.spent
-        doubt, held = usd(amounts.in_doubt), usd(amounts.held)
-        return {"usd": usd(spent), "nano_usd": spent, "in_doubt_usd": doubt, "held_usd": held}
-
-    return {
-        "run_id": branch.run_id,
-        "parent_id": branch.parent_id,
-        "depth": branch.depth,
-        "status": branch.status,
-        "task": branch.task,
-        "agent": branch.agent,
-        "limit_usd": usd(branch.limit_nano),
-        "own": cost(branch.own, unknown=branch.own_unknown),
-        "with_nested": cost(branch.whole, unknown=branch.whole_unknown),
-    }
 
 
 def _show_context(records: Iterable[dict[str, object]], run_id: str, wanted: str) -> None:

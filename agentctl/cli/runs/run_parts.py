@@ -72,8 +72,7 @@ def part_lines(part: RunPart) -> Iterator[str]:
         yield f"\n--- resumed {turns} · {local_time(part.at)}"
     if part.words:
         yield f"words: {safe_text(part.words)}"
-    if said := [f"{one.name} {_limit_text(one)}" for one in part.limits if one.ceiling is not None]:
-        yield safe_text(f"limits: {', '.join(said)}")
+    yield from (safe_text(f"limit: {one.name} {_limit_text(one)}") for one in part.limits if one.ceiling is not None)
     yield from (f"changed: {safe_text(change)}" for change in part.changes)
 
 

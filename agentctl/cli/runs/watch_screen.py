@@ -11,6 +11,7 @@ from agentctl.cli.ui.columns import Page, page_of
 from agentctl.cli.ui.format import Paint
 from agentctl.cli.ui.lines import LineLayout, PlainScreen, changed_file_lines, event_lines
 from agentctl.cli.ui.meter import Meter, follow
+from agentctl.cli.ui.run_table import describe_failure
 from agentctl.cli.ui.summary import hint_text, next_steps, short_id, summary_line
 from agentctl.cli.ui.terminal import terminal_width
 from agentctl.core.events import RunFinished
@@ -37,6 +38,8 @@ class WatchScreen:
 
     def show(self, fields: Fields) -> None:
         """Print a record."""
+        if self.is_over:  # another part of the run begins
+            self._write("")
         self.is_over = fields.get("event") == "run_finished"
         record = decode_record(fields)
         if record is None:
@@ -61,7 +64,7 @@ class WatchScreen:
         if answer := self._answer(result):
             self._write(f"\n{answer}\n" if result.complete else f"\nso far:\n{answer}\n")
         if result.error is not None:
-            message = self._page.prose(f"error: {result.error.message}").removeprefix("error:")
+            message = self._page.prose(f"error: {describe_failure(result)}").removeprefix("error:")
             self._write(f"{self._paint('error:', 'red')}{message}")
             for step in next_steps(result, ()):
                 self._write(hint_text(step, self._page))

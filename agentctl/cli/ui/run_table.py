@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from agentctl.cli.ui.columns import Column, Page
 from agentctl.cli.ui.format import Paint, amount, limit, money, plural
 from agentctl.cli.ui.meter import Meter, MeteredCall
-from agentctl.cli.ui.summary import short_id
+from agentctl.cli.ui.summary import round_amounts, short_id
 from agentctl.core.results import BreakerInfo, LimitUse, RunResult
 
 _OWN_SHARE = 8  # a run itself holds at most an eighth of a limit, for its last answer
@@ -82,6 +82,14 @@ def _limit(use: LimitUse, *, tripped: bool) -> tuple[str, ...]:
     remarks = [f"{100 * use.used // use.ceiling} %"] if use.ceiling else []
     remarks += [f"set by {use.set_by}"] if use.set_by else []
     return (use.name, limit(use.ceiling, use.unit), amount(use.used, use.unit), ", ".join(remarks))
+
+
+def describe_failure(result: RunResult) -> str:
+    """Return the error of a run, or which limit stopped it."""
+    message, breaker = "" if result.error is None else result.error.message, result.breaker
+    if breaker is None:
+        return message
+    return describe_trip(breaker, result.limits) if breaker.charge is None else round_amounts(message)
 
 
 def describe_trip(breaker: BreakerInfo, uses: Sequence[LimitUse] = ()) -> str:

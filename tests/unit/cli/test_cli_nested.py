@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from agentctl.core.limits import CostLimit
+from agentctl.cli.runs.run_tree import draw_tree, find_tree
+from agentctl.cli.ui.columns import Page
+from agentctl.core.limits import CostLimit, Parent
 from agentctl.ledger.clock import system_clock
 from tests.support.command_line import KEY, Here
+from tests.support.journal_files import JournalFile
 from tests.support.ledger.process import Process
 from tests.support.wire.plugin import OpenWire
 from tests.support.wire.server import Rates
@@ -89,8 +94,6 @@ def test_run_without_parent_or_child_has_no_tree(here: Here) -> None:
 
 def test_a_tree_deeper_than_one_has_a_line_to_each_run() -> None:
     from agentctl.budget.rules import Amounts
-    from agentctl.cli.runs.command import _draw_tree
-    from agentctl.cli.ui.columns import Page
     from agentctl.ledger.report import RunNode
 
     def branch(name: str, parent: str | None, depth: int, **more: object) -> RunNode:
@@ -106,10 +109,35 @@ def test_a_tree_deeper_than_one_has_a_line_to_each_run() -> None:
         branch("f", "a", 1),
         branch("g", "f", 2),
     ]
-    lines = [line.split("  done")[0].rstrip() for line in _draw_tree(tree, "e", Page()).splitlines()[1:]]
+    lines = [line.split("  done")[0].rstrip() for line in draw_tree(tree, "e", Page()).splitlines()[1:]]
     assert lines == ["a", "├─ b", "│  ├─ c", "│  └─ d", "│     └─ e", "└─ f", "   └─ g"]
-    assert "$1.00 + $0.01 in doubt + $0.001 held" in _draw_tree(tree, "e", Page())
-    assert "unknown" in _draw_tree(tree, "e", Page()).splitlines()[1]
+    assert "$1.00 + $0.01 in doubt + $0.001 held" in draw_tree(tree, "e", Page())
+    assert "unknown" in draw_tree(tree, "e", Page()).splitlines()[1]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_tree_as_deep_as_can_be_stays_a_table(state: Path, outer: Process, width: int) -> None:
+    above, limits = "outer", CostLimit(max_cost_per_task=Decimal(1), max_cost_per_hour=None, max_tokens_per_task=None)
+    for depth in range(1, 16):
+        name = f"{depth:012d}"
+        parent = Parent(above, CAPABILITY)
+        outer.session.open_run(name, limits, task="look", agent="a", labels={}, capability=CAPABILITY, parent=parent)
+        above = name
+    tree = find_tree(state / "ledger.db", above)
+    lines = draw_tree(tree, above, Page(width)).splitlines()
+    assert [branch.depth for branch in tree] == list(range(16))
+    assert max(map(len, lines)) <= width
+    assert [line.lstrip(" └─")[:12].rstrip() for line in lines[1:17]] == [branch.run_id for branch in tree]
+
+
+def test_a_circle_of_parents_in_a_damaged_ledger_ends(here: Here, state: Path, outer: Process) -> None:
+    limits = CostLimit(max_cost_per_task=None, max_cost_per_hour=None, max_tokens_per_task=None)
+    outer.session.open_run("inner", limits, task="t", agent="a", labels={}, parent=Parent("outer", CAPABILITY))
+    with contextlib.closing(sqlite3.connect(state / "ledger.db", isolation_level=None)) as db:
+        db.execute("UPDATE scopes SET parent_id = 'inner' WHERE id = 'outer'")
+    JournalFile(state, "inner").start().turn(text="x").end()
+    shown = here("runs", "show", "inner")
+    assert (shown.code, shown.out.splitlines()[-1][:4]) == (0, "done")
 
 
 @pytest.mark.usefixtures("outer")

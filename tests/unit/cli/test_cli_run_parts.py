@@ -39,11 +39,12 @@ def test_a_resumed_run_is_shown_with_when_each_part_began_and_by_what(here: Here
     out = here("runs", "show", "aaa1").out
     parts = [block.splitlines() for block in out.split("\n--- ")[1:]]
     assert [part[0].split(" · ")[0] for part in parts] == ["resumed after 1 turn", "resumed after 2 turns"]
-    assert parts[0][1:3] == [
+    assert parts[0][1:4] == [
         "words: Be brief",
-        "limits: max_cost_per_task $1 ($0.013 used), max_tokens_per_task 100,000",
+        "limit: max_cost_per_task $1 ($0.013 used)",
+        "limit: max_tokens_per_task 100,000",
     ]
-    assert parts[1][1] == "limits: max_cost_per_task $2 ($0.026 used), max_tokens_per_task 100,000"
+    assert parts[1][1] == "limit: max_cost_per_task $2 ($0.026 used)"
     assert out.count("this part has no end: its process died") == 1
     assert out.index("system_load()") < out.index("this part has no end") < out.index("after 2 turns")
     assert out.rstrip().endswith("done · 3 turns · $0.039 · 4.2 s")

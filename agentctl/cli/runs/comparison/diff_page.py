@@ -139,9 +139,10 @@ def _amount(name: str, value: float | None) -> str:
 
 
 def _row(line: str, page: Page, paint: Paint) -> str:
-    """Return a line of a unified diff; on a terminal it is wrapped, with its sign before each row."""
+    """Return a line of a unified diff; on a terminal it is wrapped, with its sign and an indent before added rows."""
     sign, rest = line[:1] or " ", safe_text(line[1:])
-    rows = [rest] if page.width is None else [*wrap(rest, page.width - 2)]
+    rows = [rest] if page.width is None else [*wrap(rest, page.width - 4)]
+    rows[1:] = [f"  {row}" for row in rows[1:]]
     style, lead = _COLOURS.get(sign), "@" if sign == "@" else f"{sign} "
     written = (f"{lead}{row}".rstrip() for row in rows)
     return "\n".join(paint(row, style) if style else row for row in written)
