@@ -41,7 +41,7 @@ def refuse_incomplete(parent: Parent | None) -> None:
         return
     if not parent.run_id and not parent.capability:
         raise ActionDenied(
-            "no run can start inside the sandbox of another run: the ledger is not visible there",
+            "no run can start inside the sandbox of another run, or in its hooks: its limits could not count it",
             hint="start the new run outside the other one, or start the other one with --sandbox none",
         )
     missing, has = reversed(_BOTH) if parent.run_id else _BOTH

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from agentctl.cli.app import main
+from agentctl.cli.doctor.checks import check_hooks
+from agentctl.settings import load_settings
 from tests.support.bill.book import book_of
 from tests.support.bill.parts import KEY, PAID, TASK, reaching
 from tests.support.command_line import Ended
@@ -230,6 +232,9 @@ def test_policy_check_doctor_and_config_check_name_the_hooks(
     config.write_text(f'[[hook]]\non = "run_finished"\ncommand = ["{tmp_path}/gone"]\n')
     findings = cli(server, "doctor", "--offline", "--json").document["checks"]
     assert [one["state"] for one in findings if one["about"] == "hook 1"] == ["lack"]
+    (tmp_path / "gone").touch(mode=0o777)
+    (tmp_path / "gone").chmod(0o777)
+    assert check_hooks(load_settings(flags={}, needs=("policy",)).settings)[0].hint == f"chmod go-w {tmp_path}/gone"
     config.write_text(f'[[hook]]\non = "run_finished"\ncommand = ["{tmp_path}/work/mine"]\n')
     checked = cli(server, "config", "check")
     assert checked.code == 2

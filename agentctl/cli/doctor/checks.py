@@ -310,7 +310,10 @@ def check_hooks(settings: Settings) -> tuple[Finding, ...]:
             found.append(missing(subject, f"{hook}: there is no file {program}", "agentctl help hooks"))
         elif not os.access(program, os.X_OK):
             found.append(missing(subject, f"{hook}: {program} cannot be executed", f"chmod u+x {quoted}"))
-        elif os.stat(program).st_mode & 0o022:  # noqa: PTH116
+        elif (facts := Path(program).stat()).st_uid not in (0, os.geteuid()):
+            said = f"{hook}: {program} belongs to another user (uid {facts.st_uid})"
+            found.append(warning(subject, said, f'sudo chown "$(id -u)" {quoted}'))
+        elif facts.st_mode & 0o022:
             found.append(warning(subject, f"{hook}: other users can write to {program}", f"chmod go-w {quoted}"))
         else:
             found.append(ok(subject, str(hook)))

@@ -12,6 +12,7 @@ import anyio
 import pytest
 
 from agentctl.sandbox.hook_process import HookEnd, run_hook
+from agentctl.settings.lineage import is_inside_a_run
 from tests.integration.sandbox.parts import wait_until
 
 
@@ -115,6 +116,8 @@ async def test_no_key_is_in_the_environment_of_a_hook(tmp_path: Path, monkeypatc
     seen = (tmp_path / "seen").read_text()
     assert "sk-planted" not in seen
     assert "EDITOR=vi" in seen.splitlines()
+    named = dict(line.split("=", 1) for line in seen.splitlines() if "=" in line)
+    assert is_inside_a_run(named), "a run that it starts is refused, as it could not count in the limits of this one"
     assert "/" in seen.splitlines(), "it starts where no model can write"
 
 
