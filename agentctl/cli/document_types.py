@@ -8,12 +8,14 @@ needed to run.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict, get_args
 
 from agentctl.cli.exit_codes import ExitStatus
 from agentctl.core.errors import LIMIT_NAMES
 from agentctl.core.impact import DeniedCall
+from agentctl.core.messages import ToolCall
 from agentctl.core.results import ErrorInfo, FileNotice, InputTaken, PendingCall, Takeover, TierFailure, ToolCount
+from agentctl.protocols import Effect
 
 
 class Keywords:
@@ -127,6 +129,20 @@ class RunDocument(TypedDict):
     input: Annotated[dict[str, Any] | None, InputTaken]
     warnings: list[str]
     error: Error | None
+
+
+class PreToolDocument(TypedDict):
+    """What a hook before a tool call reads from stdin: a call that may run otherwise."""
+
+    schema: Literal["agentctl.pre-tool/1"]
+    version: Annotated[str, "agentctl's version"]
+    event: Literal["pre_tool"]
+    run_id: str
+    at: Moment
+    workdir: Annotated[str, "the workspace of the run; the hook itself starts in /"]
+    effect: Annotated[str, Keywords(enum=list(get_args(Effect)))]
+    call: Annotated[dict[str, Any], ToolCall]
+    arguments: Annotated[dict[str, Any], "the arguments as the call will use them: validated, names and paths resolved"]
 
 
 class ErrorDocument(TypedDict):

@@ -19,6 +19,7 @@ from agentctl.core.messages import ToolCall
 from agentctl.core.redaction import redact
 from agentctl.core.targets import Subject
 from agentctl.core.text import map_texts, replace_lone_escapes, safe_text
+from agentctl.core.version import __version__
 from agentctl.journal.writer import encode_record, encode_value
 from agentctl.permissions.hook_rules import HookRule
 from agentctl.protocols import Tool
@@ -59,6 +60,8 @@ class Hooks:
             return None
         document = self._encode(
             {
+                "schema": "agentctl.pre-tool/1",
+                "version": __version__,
                 "event": "pre_tool",
                 "run_id": self._context.run_id,
                 "at": encode_value(self._context.now()),

@@ -115,7 +115,8 @@ def test_a_denial_is_told_to_the_model_and_is_in_the_document_and_the_events(
     validate(event)
 
     (seen,) = hooks.seen
-    assert seen["event"] == "pre_tool"
+    validate(seen)
+    assert (seen["event"], seen["schema"]) == ("pre_tool", "agentctl.pre-tool/1")
     assert (seen["run_id"], seen["workdir"], seen["effect"]) == (ended.document["run_id"], str(Path.cwd()), "write")
     assert seen["call"]["arguments"]["path"] == "./sub/../.envrc"
     assert seen["arguments"]["path"] == ".envrc", "as it would be used"

@@ -26,7 +26,7 @@ from typing import (
     is_typeddict,
 )
 
-from agentctl.cli.document_types import CostsDocument, ErrorDocument, Keywords, Moment, RunDocument
+from agentctl.cli.document_types import CostsDocument, ErrorDocument, Keywords, Moment, PreToolDocument, RunDocument
 from agentctl.cli.runs.run_documents import RunsDiffDocument, RunsRemovedDocument, TranscriptDocument
 from agentctl.core.events import Event
 from agentctl.journal.writer import event_name
@@ -46,6 +46,7 @@ def schema_files() -> Mapping[Path, str]:
         "transcript": Definitions().document(TranscriptDocument),
         "runs-diff": Definitions().document(RunsDiffDocument),
         "runs-removed": Definitions().document(RunsRemovedDocument),
+        "pre-tool": Definitions().document(PreToolDocument),
         "error": Definitions().document(ErrorDocument),
         "events": events_schema(),
     }

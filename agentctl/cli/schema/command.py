@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-SchemaName = Literal["run", "events", "costs", "transcript", "runs-diff", "runs-removed", "error"]
+SchemaName = Literal["run", "events", "costs", "transcript", "runs-diff", "runs-removed", "pre-tool", "error"]
 
 #: What prints a document that is valid by the schema.
 PRINTED_BY = {
@@ -18,6 +18,7 @@ PRINTED_BY = {
     "transcript": "runs export --format json",
     "runs-diff": "runs diff --json",
     "runs-removed": "runs rm --json and runs prune --json",
+    "pre-tool": "stdin of a hook before a tool call",
     "error": "any other command with --json that failed",
 }
 
