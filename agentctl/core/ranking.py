@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, lru_cache
 from math import log
 from typing import NamedTuple
 
@@ -106,22 +106,41 @@ class Ranker:
         """Return the words that an unknown word may be: a longer or a shorter one, else those that look most alike."""
         if len(word) < _SHORTEST or word.isdigit():
             return {}
-        known = (*self._within, *(other for other in self._meanings if other not in self._within))
+        known = self._known
         found = {other: _BY_PART for other in known if _is_part(other, word)}
         if len(word) >= _LEAST_PART:
             found |= {other: _BY_BEGINNING for other in known if other.startswith(word) and len(other) <= 2 * len(word)}
         if not found:
-            pieces = _grams(word)
-            alike = [(similarity, other) for other in known if (similarity := _dice(pieces, _grams(other)))]
-            best = sorted(alike, reverse=True)[:_MOST_ALIKE]
             least = _LEAST_ALIKE if len(word) > _SHORT else _LEAST_ALIKE_SHORT
-            found = {other: _BY_SHAPE * similarity for similarity, other in best if similarity >= least}
+            alike = sorted(((similarity, other) for other, similarity in self._alike(word)), reverse=True)
+            found = {other: _BY_SHAPE * similarity for similarity, other in alike[:_MOST_ALIKE] if similarity >= least}
         weights: dict[str, float] = {}
         for other, weight in found.items():
             weights[other] = max(weights.get(other, 0.0), weight)
             for same in self._meanings.get(other, ()):
                 weights[same] = max(weights.get(same, 0.0), weight * _BY_MEANING)
         return weights
+
+    @cached_property
+    def _known(self) -> tuple[str, ...]:
+        """The words of the documents and of the list of synonyms."""
+        return (*self._within, *(word for word in self._meanings if word not in self._within))
+
+    @cached_property
+    def _words_with(self) -> Mapping[str, Sequence[str]]:
+        """The known words with each n-gram."""
+        found: dict[str, list[str]] = {}
+        for word in self._known:
+            for gram in _grams(word):
+                found.setdefault(gram, []).append(word)
+        return found
+
+    def _alike(self, word: str) -> Iterator[tuple[str, float]]:
+        """Yield the known words that share n-grams with a word, and Dice's coefficient of their n-grams."""
+        grams = _grams(word)
+        shared = Counter(other for gram in grams for other in self._words_with.get(gram, ()))
+        for other, count in shared.items():
+            yield other, 2 * count / (len(grams) + len(_grams(other)))
 
 
 def _is_part(known: str, word: str) -> bool:
@@ -204,10 +223,6 @@ def _grams(word: str) -> frozenset[str]:
     """Return the pairs and triples of letters of a word, with a mark at its ends."""
     padded = f"^{word}$"
     return frozenset(padded[at : at + size] for size in (2, 3) for at in range(len(padded) - size + 1))
-
-
-def _dice(one: frozenset[str], other: frozenset[str]) -> float:
-    return 2 * len(one & other) / (len(one) + len(other))
 
 
 _SILENT = frozenset(

@@ -19,7 +19,7 @@ from agentctl.core.targets import PATH_TOOLS, Subject, fits, hidden_pattern
 from agentctl.core.text import did_you_mean
 from agentctl.core.tool_rules import SHELL_ARGUMENTS, Rule, parse_rule
 from agentctl.settings import Loaded
-from agentctl.tools.toolbox import TOOLS, arguments_of, nearest_tool
+from agentctl.tools.toolbox import CALL_TOOL, FIND_TOOLS, TOOLS, arguments_of, nearest_tool
 
 if TYPE_CHECKING:
     from agentctl.core.autorun_files import AutorunFile
@@ -51,7 +51,7 @@ class Permissions(NamedTuple):
         for rule in self.deny:
             if not rule.arguments and rule.covers(name):
                 return _denial(name, rule)
-        if self.only is not None and name not in self.only:
+        if self.only is not None and name not in (*self.only, FIND_TOOLS, CALL_TOOL):  # these reach no other tool
             return f"{name} is not among the tools that the user allows: {', '.join(self.only) or 'none'}"
         if self.read_only and effect != "read":
             return f"{name} would change something, and this run is read-only"

@@ -29,6 +29,7 @@ from agentctl.runner.reservation import InputCounter
 from agentctl.runner.routing import MOST_TOOLS, AgentSpec, answer_schema_of, choose_agent, choose_tools
 from agentctl.runner.structured_answer import first_format, formatted
 from agentctl.runner.tool_calls import ToolDispatcher
+from agentctl.tools.deferred import note_of
 
 ForecastCall = Callable[[Ask, str], Forecast]
 """Asks the ledger how it would decide on the first call of an agent's run, without writing to it."""
@@ -113,7 +114,8 @@ async def estimate(
         await run_tools.toolbox.aclose()
     names = run_tools.toolbox.names
     behind = circumstances(agent, plan, task, now(), tools=names) if facts.metered else ""
-    opening = (Message("system", agent.instructions), Message("user", task + data + behind))
+    system = agent.instructions + note_of(run_tools.toolbox)
+    opening = (Message("system", system), Message("user", task + data + behind))
     schema = answer_schema_of(agent, plan) if facts.metered else None
     asked = None if schema is None else first_format(facts, schema, tools)
     beside = tools if asked is None else (*tools, asked.spec)

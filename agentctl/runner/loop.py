@@ -237,7 +237,7 @@ class Loop:
     async def _ask(
         self, offered: tuple[ToolSpec, ...], *, is_closing: bool = False
     ) -> tuple[Completion, Mapping[str, str]]:
-        """Ask the model; return its answer, and why some of its calls (by id) must not run; ``is_closing``: all."""
+        """Ask the model; return its answer with the real calls, and why some (by id) must not run; ``is_closing``: all."""
         messages, answer = await self._requests.ask(offered, turn=self._turn)
         if self._conversation.was_cut:
             self._repeats.forget_results()
@@ -257,13 +257,14 @@ class Loop:
         )
         self._call_ids |= {call.id for call in calls}
         self._answer = answer = replace(answer, tool_calls=calls)
+        real = self._dispatch.real_calls(calls)
         if answer.text.strip() and (self._metered or not calls):
             self._words = answer.text
         elif answer.reasoning.strip() and not calls:
             self._words = answer.reasoning.strip()
-        await self._emit(ModelAnswered(self._turn, answer.text, calls, answer.stop, answer.model))
+        await self._emit(ModelAnswered(self._turn, answer.text, real, answer.stop, answer.model))
         await self._conversation.add(answer.as_message())
-        return answer, refused
+        return replace(answer, tool_calls=real), refused
 
     async def _tell_of_text(self, guard: TextCallGuard) -> bool:
         """Tell the model, once, that its call as text was not run; return whether to go on.

@@ -44,6 +44,7 @@ from agentctl.runner.run_state import (
     start_events,
 )
 from agentctl.runner.tool_calls import ToolDispatcher
+from agentctl.tools.deferred import note_of
 
 if TYPE_CHECKING:
     from agentctl.context.counter import Load, TokenCounter
@@ -254,7 +255,7 @@ class Orchestrator:
             conversation.restore(resumed.past, cached, ids=resumed.other_ids(self._provider.facts))
             words, is_new = resumed.next_words, bool(resumed.said)
             return (await run.loop.run("", words, behind, resumed.past, is_new_task=is_new)).error
-        return (await run.loop.run(agent.instructions, run.task, behind)).error
+        return (await run.loop.run(agent.instructions + note_of(run_tools.toolbox), run.task, behind)).error
 
     def _structured_answer(self, agent: AgentSpec, emit: Emit) -> StructuredAnswer | None:
         schema = answer_schema_of(agent, self._plan)

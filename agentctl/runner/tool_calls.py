@@ -30,9 +30,11 @@ from agentctl.core.redaction import Redactor, has_mark
 from agentctl.core.results import ErrorInfo, FileNotice, Reply, ToolCount
 from agentctl.core.text import escape_notices
 from agentctl.permissions.admission import ActionDeferred, Admission
-from agentctl.permissions.guards import LoopLimits
+from agentctl.permissions.guards import LoopLimits, are_fit
 from agentctl.protocols import ArtifactStore, OfferAware, Tool, Toolbox
 from agentctl.runner.result_budget import ResultBudget, TurnBudget
+from agentctl.tools.deferred import DeferringToolbox
+from agentctl.tools.toolbox import CALL_TOOL
 
 if TYPE_CHECKING:  # used only by runs with a language model
     from agentctl.journal.replay import PastCall, PastRun
@@ -155,12 +157,24 @@ class ToolDispatcher:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the run's tools."""
+        """The names of the run's tools, also of those that are not offered."""
         return tuple(self._toolbox.names)
+
+    def real_calls(self, calls: Sequence[ToolCall]) -> tuple[ToolCall, ...]:
+        """Return the calls with those of ``call_tool`` as calls of the tools that they mean."""
+        box = self._toolbox
+        if not isinstance(box, DeferringToolbox):
+            return tuple(calls)
+        real = [(call, box.real_call(call)) for call in calls]
+        return tuple(found if are_fit(found.arguments) else call for call, found in real)
+
+    @property
+    def _offered(self) -> tuple[str, ...]:
+        return self._toolbox.offered if isinstance(self._toolbox, DeferringToolbox) else self._toolbox.names
 
     def offered_tools(self) -> tuple[ToolSpec, ...]:
         """Return the specs of the tools that the model may use."""
-        tools = [self._toolbox.get(name) for name in self._toolbox.names]
+        tools = [self._toolbox.get(name) for name in self._offered]
         offered = [tool for tool in tools if self._admission.offers(tool)]
         return tuple(tool.offer if isinstance(tool, OfferAware) else tool.spec for tool in offered)
 
@@ -170,11 +184,13 @@ class ToolDispatcher:
 
     def unasked_tools(self) -> tuple[str, ...]:
         """Return the names of the offered tools that need no approval: they read, or stay inside a boundary."""
-        tools = (self._toolbox.get(name) for name in self._toolbox.names)
+        tools = (self._toolbox.get(name) for name in self._offered)
         return tuple(
             tool.spec.name
             for tool in tools
-            if self._admission.offers(tool) and (tool.effect == "read" or tool.contained)
+            if self._admission.offers(tool)
+            and (tool.effect == "read" or tool.contained)
+            and tool.spec.name != CALL_TOOL  # the tool that it calls may need approval
         )
 
     async def run(

@@ -82,7 +82,8 @@ def restore_guards(
     dispatch: ToolDispatcher,
 ) -> None:
     """Tell the guards of a resumed run what its complete turns have called, and what came of it."""
-    for turn in past.history[past.asked_at :]:  # whoever asks anew wants things looked up anew
+    turns = past.history[past.asked_at :]  # whoever asks anew wants things looked up anew
+    for turn in (turn._replace(calls=dispatch.real_calls(turn.calls)) for turn in turns):
         at_hand = reads.begin_turn(turn.calls, turn.sent) if reads else None
         repeats.check_repeats(turn.calls, at_hand=at_hand)
         results = _results_of(past, turn)

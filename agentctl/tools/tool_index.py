@@ -5,7 +5,8 @@ The synonyms are loaded with the first search, as a run with few tools needs non
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from agentctl.core.messages import ToolSpec
@@ -30,15 +31,14 @@ class ToolIndex:
         self._tools = tuple(tools)
         self._ranker: Ranker | None = None
 
-    def find(self, query: str, most: int, *, server: str | None = None) -> tuple[IndexedTool, ...]:
-        """Return at most ``most`` tools that fit ``query``, only those of ``server`` if it is given."""
+    def find(self, query: str, most: int, *, among: Collection[str] | None = None) -> tuple[IndexedTool, ...]:
+        """Return at most ``most`` tools that fit ``query``; with ``among``, only those of these names."""
         if self._ranker is None:
             from agentctl.core.synonyms import MEANINGS  # noqa: PLC0415 - few runs search for tools
 
             self._ranker = Ranker(map(_fields, self._tools), meanings=MEANINGS)
         ranked = (self._tools[found.place] for found in self._ranker.rank(query[:_LONGEST_QUERY]))
-        wanted = [tool for tool in ranked if server is None or tool.server == server]
-        return tuple(wanted[:most])
+        return tuple(islice((tool for tool in ranked if among is None or tool.spec.name in among), most))
 
 
 def _fields(tool: IndexedTool) -> Sequence[Field]:

@@ -91,6 +91,9 @@ TOOLS: Mapping[str, str] = {
 """Name to ``module:attribute``; the attribute is a ``TypedTool``."""
 
 
+#: The tools that find and call those that are not offered to the model (``deferred``).
+FIND_TOOLS, CALL_TOOL = "find_tools", "call_tool"
+
 #: Exact synonyms, as models write them: a call by one is a call of the tool itself, for rules, questions and records.
 ALIASES: Mapping[str, str] = {
     **dict.fromkeys(("docker_list", "docker_ls", "docker_containers", "list_containers", "containers"), "docker_ps"),

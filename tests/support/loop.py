@@ -46,8 +46,8 @@ class Deed:
 class Box:
     """A toolbox of deeds; ``closed`` counts how often it was closed."""
 
-    def __init__(self, *deeds: Deed) -> None:
-        self._deeds = {deed.name: deed for deed in deeds}
+    def __init__(self, *deeds: Tool) -> None:
+        self._deeds = {deed.spec.name: deed for deed in deeds}
         self.closed = 0
 
     @property

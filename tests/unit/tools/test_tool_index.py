@@ -1,8 +1,8 @@
 """Tools are found by what they are for: measured on the tools of published servers with labelled queries.
 
-``published_tools.txt`` has names and parameters as they are published, with descriptions in our own words. Each line of
-``tool_queries.tsv`` is a query and the tools that answer it (one of them is enough). The ranker's weights and the
-synonyms were fitted to the queries marked ``tune``; those marked ``held`` are only measured.
+``tests/support/published_tools.txt`` has names and parameters as they are published, with descriptions in our own
+words. Each line of ``tool_queries.tsv`` is a query and the tools that answer it (one of them is enough). The ranker's
+weights and the synonyms were fitted to the queries marked ``tune``; those marked ``held`` are only measured.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import pytest
 
-from agentctl.core.messages import ToolSpec
-from agentctl.tools.tool_index import IndexedTool, ToolIndex
+from agentctl.tools.tool_index import ToolIndex
+from tests.support.served_tools import published_tools
 
 HERE = Path(__file__).parent
 
@@ -24,17 +24,6 @@ class Query(NamedTuple):
     half: str
     text: str
     answers: frozenset[str]
-
-
-def published_tools() -> Iterator[IndexedTool]:
-    server = ""
-    for line in (HERE / "published_tools.txt").read_text().splitlines():
-        if line.startswith("["):
-            server = line[1:-1]
-        elif not line.startswith("#"):
-            name, description, *parameters = line.split(" | ")
-            properties = {one: {"type": "string"} for one in " ".join(parameters).split()}
-            yield IndexedTool(ToolSpec(f"{server}__{name}", description, {"properties": properties}), server)
 
 
 def queries() -> Iterator[Query]:
@@ -48,8 +37,8 @@ def index() -> ToolIndex:
     return ToolIndex(published_tools())
 
 
-def found(query: str, server: str | None = None) -> list[str]:
-    return [tool.spec.name.partition("__")[2] for tool in index().find(query, 5, server=server)]
+def found(query: str, among: frozenset[str] | None = None) -> list[str]:
+    return [tool.spec.name.partition("__")[2] for tool in index().find(query, 5, among=among)]
 
 
 def misses(half: str) -> tuple[list[Query], int]:
@@ -72,7 +61,8 @@ def test_nine_of_ten_queries_find_their_tool_among_the_first_five(half: str) -> 
     assert len(missed) <= asked // 10, missed
 
 
-def test_a_server_restricts_what_is_found() -> None:
-    assert found("list all channels and users", "slack")[0].startswith("slack_")
-    assert found("create branch", "git")[0] == "git_create_branch"
-    assert found("create branch", "nothing") == []
+def test_names_restrict_what_is_found() -> None:
+    slack = frozenset(tool.spec.name for tool in published_tools() if tool.server == "slack")
+    assert len(found("list all users and channels", slack)) == 5
+    assert all(name.startswith("slack_") for name in found("list all users and channels", slack))
+    assert found("create branch", frozenset()) == []
