@@ -2,7 +2,8 @@
 
 `toolbox` names every tool and loads a tool's module when it is first asked for. `tool` makes a tool from a function,
 its docstring and a pydantic model. `tables` formats results. The tools: `system`, `git`, `shell`, the packages `files`
-(workspace) and `docker` (container engine).
+(workspace) and `docker` (container engine). `deferred` offers a model a few of many tools and finds the others, by
+`tool_index`.
 
 Enter: `toolbox.toolbox` for the tools of a run, `tool.define_tool` to write a new one (with a row in `toolbox.TOOLS`,
 and its name in the agents that offer it: `runner/agent_files`). Always: arguments are checked before a call acts; the

@@ -5,17 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
 from agentctl.core.events import MessageAdded, ModelAnswered, ToolDenied, ToolFinished, ToolStarted
 from agentctl.core.limits import CostLimit
-from agentctl.core.messages import Completion, Request, ToolCall, ToolSpec
+from agentctl.core.messages import Completion, Message, Request, ToolCall, ToolSpec
 from agentctl.core.tool_rules import parse_rule
+from agentctl.journal.replay import PastRun, PastTurn
 from agentctl.ledger import SqliteLedger
+from agentctl.permissions.admission import Admission
 from agentctl.permissions.decision import Permissions
+from agentctl.permissions.guards import DenialGuard, LoopLimits, RepeatGuard
+from agentctl.permissions.repeated_reads import ReadHistory
+from agentctl.runner.tool_calls import ToolDispatcher
+from agentctl.runner.troubles import Troubles, restore_guards
 from agentctl.tools.deferred import DeferringToolbox
-from tests.support.loop import Deed, asks, call, says
+from tests.support.loop import Deed, Diary, asks, call, says
 from tests.support.served_tools import ServedTool, deferring, served_tools
 from tests.unit.runner.loop.parts import House
 
@@ -147,6 +154,27 @@ async def test_a_deferred_tool_can_be_called_by_its_own_name_and_repeats_are_see
     await orchestrator.run(TASK)
     log = next(tool for tool in tools if tool.spec.name == "git__git_log")
     assert log.given == [{"repo_path": "."}], "the stored result answers the repeated read, however it is called"
+
+
+def test_no_text_of_a_model_is_a_call_of_call_tool(diary: Diary) -> None:
+    box = deferring(*served_tools(("git",)), task="log")
+    admission = Admission(permissions=Permissions(), emit=diary.emit)
+    dispatch = ToolDispatcher(toolbox=box, admission=admission, emit=diary.emit, limits=LoopLimits())
+    assert "find_tools" in dispatch.unasked_tools()
+    assert "call_tool" not in dispatch.unasked_tools(), "what it calls may need approval"
+
+
+def test_guards_of_a_resumed_run_know_the_real_calls(diary: Diary) -> None:
+    box = deferring(*served_tools(("git",)), task="log")
+    admission = Admission(permissions=Permissions(), emit=diary.emit)
+    dispatch = ToolDispatcher(toolbox=box, admission=admission, emit=diary.emit, limits=LoopLimits())
+    written = call("call_tool", "c1", name="git__git_commit", arguments={"repo_path": "."})
+    sent = (Message("system", "s"), Message("user", TASK))
+    turn = PastTurn(sent, (written,), (Message("tool", "denied: no", tool_call_id="c1"),))
+    past = PastRun("7f3a", Path("r"), 9, {}, None, {}, sent, 1, (), {}, (turn,), {}, {}, {})
+    denials = DenialGuard()
+    restore_guards(past, Troubles(), RepeatGuard(3), denials, ReadHistory(3), dispatch)
+    assert denials.error_of([call("git__git_commit", "c2", repo_path=".")]) is not None
 
 
 async def test_without_deferred_tools_a_run_sends_the_agents_words_and_tools_alone(ledger: SqliteLedger) -> None:
