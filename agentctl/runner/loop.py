@@ -237,7 +237,10 @@ class Loop:
     async def _ask(
         self, offered: tuple[ToolSpec, ...], *, is_closing: bool = False
     ) -> tuple[Completion, Mapping[str, str]]:
-        """Ask the model; return its answer with the real calls, and why some (by id) must not run; ``is_closing``: all."""
+        """Ask the model; return its answer with the real calls, and why some (by id) must not run.
+
+        ``is_closing``: none is run.
+        """
         messages, answer = await self._requests.ask(offered, turn=self._turn)
         if self._conversation.was_cut:
             self._repeats.forget_results()

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from agentctl.core.errors import UsageError
 from agentctl.core.ranking import Field, Ranker
 from agentctl.core.text import did_you_mean, safe_text
-from agentctl.tools.toolbox import CHANGES, TOOLS
+from agentctl.tools.deferred import SEPARATOR
+from agentctl.tools.toolbox import CHANGES
 
 if TYPE_CHECKING:
     from agentctl.core.answer_schema import AnswerSchema
@@ -132,7 +133,7 @@ def choose_tools(
     names = plan.permissions.only
     if names is None:
         return ranked_tools(agent, task, () if plan.agent is not None else agents, containers=containers)
-    if sum(name in TOOLS for name in names) > MOST_TOOLS:  # those of servers are found when they are needed
+    if sum(SEPARATOR not in name for name in names) > MOST_TOOLS:  # those of servers are found when they are needed
         raise UsageError(f"{len(names)} tools are too many for a model", hint=f"name at most {MOST_TOOLS} of them")
     return names
 
