@@ -73,7 +73,7 @@ def test_a_part_that_runs_or_died_has_no_end_from_the_part_before(here: Here, st
     assert shown.endswith("\nthe run has not ended: it is still running, or its process died\n")
     document = here("runs", "export", "--format", "json").document
     assert (document["status"], document["answer"], document["cost"]["nano_usd"]) == (None, None, 26_000_000)
-    assert "done" not in here("runs", "show", "--context").out.splitlines()[0]
+    assert here("runs", "show", "--context", "--json").document["status"] is None
 
 
 @pytest.mark.usefixtures("forked")
@@ -157,6 +157,12 @@ def test_a_turn_that_had_asked_for_nothing_is_not_exported_twice(here: Here, sta
     document = here("runs", "export", "ccc3", "--format", "json").document
     assert [turn["turn"] for turn in document["turns"]] == [1, 2]
     assert document["turns"][1]["prompts"] == ["go on"]
+
+
+def test_an_earlier_answer_with_the_same_words_is_shown_in_its_turn(here: Here, state: Path) -> None:
+    run = JournalFile(state).start().turn(text="Well.").end(answer="Well.")
+    run.resume("And now?").turn(text="Well.").end(answer="Well.")
+    assert here("runs", "export").out.count("\nWell.\n") == 2
 
 
 def test_last_exports_the_last_run_and_goes_with_no_id(here: Here, state: Path) -> None:

@@ -257,7 +257,8 @@ def test_watching_leaves_the_lock_free(here: Here, state: Path) -> None:
 
 def test_a_line_longer_than_a_block_is_read_whole(state: Path) -> None:
     run = JournalFile(state).start("t" * 700_000).turn(text="x").end()
-    assert watched(run)[0][-1] == "run_finished"
+    found, warned = watched(run)
+    assert (len(found), found[0], found[-1], warned) == (run.seq, "run_started", "run_finished", [])
 
 
 def test_records_of_a_later_version_are_skipped(state: Path) -> None:

@@ -99,7 +99,7 @@ class _Reading:
                 self._settle(record, "not billed")
             case "approval_asked" | "tool_allowed" | "tool_denied" | "tool_finished":
                 self._read_tool(record)
-            case "run_finished" if self._is_own(record):
+            case "run_finished":
                 self._result = mapping(record, "result")
             case _:
                 self._read_note(record)
