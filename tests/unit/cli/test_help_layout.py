@@ -27,6 +27,7 @@ NEED_MORE = (
     "reconcile",
     "01KB2",
     "resume",
+    "runs watch",
     "run -c",
     "may.csv",
     "prices.json",
