@@ -159,6 +159,17 @@ class TokenCounter:
         if self._load is not None:  # the vocabulary will learn from it, too
             self._heard.append((messages, tools, usage.input_tokens))
 
+    async def learn_again(
+        self, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...], usage: Usage, way: str
+    ) -> None:
+        """Learn from a report of an earlier part of the run, whose request was counted in this ``way``."""
+        if self._load is not None and self._exact is not None and way.startswith(self._exact.way):
+            import anyio.to_thread  # noqa: PLC0415 - counting alone needs no event loop
+
+            await anyio.to_thread.run_sync(self._fetch, self._load, messages, tools)
+            self._take_over(self._found[0])
+        self.learn(messages, tools, usage)
+
     def _fetch(self, load: Load, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...]) -> None:
         count = None
         with suppress(Exception):  # without a vocabulary the run continues as before

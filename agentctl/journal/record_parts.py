@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import cast
 
@@ -76,3 +77,11 @@ def list_of(value: object) -> Sequence[object]:
 def int_of(value: object) -> int:
     """Return a whole number of a record, 0 if it is none."""
     return value if isinstance(value, int) else 0
+
+
+def calls_of(record: Fields) -> tuple[ToolCall, ...]:
+    """Return the calls of an answer; those that no tool may get have arguments that are not JSON, as they had."""
+    calls = [call_of(fields_of(call)) for call in list_of(record["tool_calls"])]
+    for place in list_of(record.get("unfit")):
+        calls[int_of(place)] = ToolCall(calls[int_of(place)].id, calls[int_of(place)].name, {"": math.nan})
+    return tuple(calls)

@@ -6,7 +6,6 @@ given to the resumed run again, with the results that its calls have had, instea
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from agentctl.journal.reader import read_with_origin
 from agentctl.journal.record_parts import (
     Fields,
     call_of,
+    calls_of,
     error_of,
     fields_of,
     int_of,
@@ -65,6 +65,14 @@ class PastTurn(NamedTuple):
     results: tuple[Message, ...]
 
 
+class PastReport(NamedTuple):
+    """What a provider counted for the messages that a turn sent; ``way`` is how agentctl counted then."""
+
+    sent: tuple[Message, ...]
+    usage: Usage
+    way: str
+
+
 @dataclass(frozen=True, slots=True)
 class PastRun:
     """A run as its journal has it: ``started`` and ``result`` are the records of its start and last end.
@@ -73,7 +81,8 @@ class PastRun:
     ``answers`` were received after them and not acted on to the end, and the tool calls of the last one are in
     ``calls``, by id. ``history`` are the complete turns with tool calls, ``asked_at`` is how many of them came before
     the user's last words. ``redacted`` messages are not as the model had them. ``replaced``: a fallback or another
-    provider took over. ``flags`` and ``digests`` are those of its last part. ``words`` are yet to be said.
+    provider took over. ``flags`` and ``digests`` are those of its last part. ``words`` are yet to be said. ``reports``
+    came for complete turns. ``cut`` is the last one: the turn before whose request it was made, and the tokens left.
     """
 
     run_id: str
@@ -96,6 +105,8 @@ class PastRun:
     labels: Mapping[str, str] = field(default_factory=dict)
     words: str = ""
     asked_at: int = 0
+    reports: tuple[PastReport, ...] = ()
+    cut: tuple[int, int] = (0, 0)
 
     def without_closing(self) -> PastRun:
         """Return the run without an answer that was asked for because no turn was to follow."""
@@ -199,6 +210,9 @@ class _Replay:
     holds: dict[str, Fields] = field(default_factory=dict)
     calls: dict[str, PastCall] = field(default_factory=dict)
     history: list[PastTurn] = field(default_factory=list)
+    reports: dict[int, PastReport] = field(default_factory=dict)
+    cut: tuple[int, int] = 0, 0  # its turn, and the tokens that it left
+    way: str = ""  # how the last request was counted
     flags: Fields = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
     limits: dict[str, int | None] = field(default_factory=dict)
@@ -255,8 +269,10 @@ class _Replay:
             case "provider_replaced":
                 self.replaced = True
             case "run_finished":
-                self.result = fields_of(record["result"])
-                self.status = str(self.result.get("status") or "failed")
+                self.result = result = fields_of(record["result"])
+                self.status = str(result.get("status") or "failed")
+            case "context_measured":
+                self.way = str(record.get("counted_by") or "")
             case _:
                 pass
 
@@ -284,6 +300,8 @@ class _Replay:
     def _add_message(self, message: Message) -> None:
         if message.role == "assistant" and self.is_asking:
             self.assistant, self.used, self.answers, self.is_asking = len(self.messages), self.answers, [], False
+            if self.used and (usage := self.used[-1].completion.usage) is not None:
+                self.reports[self.turn] = PastReport(tuple(self.messages), usage, self.way)
         elif message.role == "assistant":
             self.closed, self.closing, self.answers = len(self.messages), self.answers, []
         elif message.role == "user":  # whatever was received for another conversation is no answer to this one
@@ -302,6 +320,7 @@ class _Replay:
         if not left:
             raise ValueError("the conversation after the cut is not in the record")
         self.redacted += bool(record.get("redacted"))
+        self.cut = self.turn, int_of(record.get("tokens_after"))
         self.messages = [self.messages[item] if isinstance(item, int) else message_of(fields_of(item)) for item in left]
         self.answers = [answer for answer in self.answers if answer.purpose != "summary"]
         self.assistant = None
@@ -330,6 +349,8 @@ class _Replay:
             labels=cast("Mapping[str, str]", self.labels or {}),
             words=self.words,
             asked_at=self.asked_at,
+            reports=tuple(report for turn, report in self.reports.items() if turn <= turns),
+            cut=self.cut,
         )
 
     def _standing(self) -> tuple[list[Message], int, list[PastAnswer]]:
@@ -359,7 +380,7 @@ def _answer(record: Fields, hold: Fields) -> PastAnswer:
     nano, usage = hold.get("hold_nano"), record.get("usage")
     completion = Completion(
         str(record["text"]),
-        _calls_of(record),
+        calls_of(record),
         usage=None if usage is None else Usage(**cast("dict[str, int]", dict(fields_of(usage)))),
         model=None if record.get("model") is None else str(record["model"]),
         stop=cast("Stop", str(record["stop"])),
@@ -376,11 +397,3 @@ def _answer(record: Fields, hold: Fields) -> PastAnswer:
         int_of(hold.get("hold_tokens")),
         hold.get("probe") is True,
     )
-
-
-def _calls_of(record: Fields) -> tuple[ToolCall, ...]:
-    """Return the calls of an answer; those that no tool may get have arguments that are not JSON, as they had."""
-    calls = [call_of(fields_of(call)) for call in list_of(record["tool_calls"])]
-    for place in list_of(record.get("unfit")):
-        calls[int_of(place)] = ToolCall(calls[int_of(place)].id, calls[int_of(place)].name, {"": math.nan})
-    return tuple(calls)

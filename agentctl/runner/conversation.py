@@ -15,7 +15,7 @@ from agentctl.context.pruning import count_shortened, too_small
 from agentctl.context.tokens import PLAIN, Measure
 from agentctl.core.errors import ContextOverflow
 from agentctl.core.events import ContextMeasured, ContextPruned, Emit, MessageAdded, Noted
-from agentctl.core.messages import AnswerFormat, Completion, Message, ToolSpec
+from agentctl.core.messages import AnswerFormat, Completion, Message, ToolSpec, Usage
 from agentctl.protocols import Pruner
 
 if TYPE_CHECKING:  # used only by runs with a language model
@@ -65,7 +65,7 @@ class Conversation:
         self.answer_format: AnswerFormat | None = None
         self._messages: tuple[Message, ...] = ()
         self._sent: tuple[Message, ...] = ()
-        self._was_cut = False
+        self._was_cut = self._is_cut_already = False  # by the last request, and for the next one by an earlier part
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -105,17 +105,28 @@ class Conversation:
         self._messages = (*self._messages, message)
         await self._emit(MessageAdded(message))
 
-    def restore(self, past: PastRun, cached: int, *, ids: IdForm | None = None) -> None:
-        """Go on with the messages of an earlier part of the run, whose answers reported ``cached`` cached tokens.
+    async def restore(
+        self, past: PastRun, spent: Usage, offered: tuple[ToolSpec, ...], *, ids: IdForm | None = None
+    ) -> None:
+        """Go on with the messages of an earlier part of the run, and with what it knew of their size.
 
-        ``ids``: its messages came from another provider, so they are changed as ``adopt`` does.
+        ``ids``: its messages came from another provider, so they are changed as ``adopt`` does, and its counts are not
+        this one's.
         """
         messages = past.messages
         if ids is not None:
             messages = tuple(_for_another(message, ids) for message in messages)
+        elif self._counter is not None:
+            for report in past.reports:
+                await self._counter.learn_again(report.sent, self._beside(offered), report.usage, report.way)
         places = [place for place, message in enumerate(messages) if message.role == "assistant"]
         self._messages, self._sent = messages, messages if past.answers or not places else messages[: places[-1]]
-        self._economics = self._economics._replace(answers=past.turns, since=past.turns, cached=cached)
+        cached, asked = spent.cached_input_tokens + spent.cache_write_tokens, past.turns + past.has_answer
+        cut_turn, left = past.cut
+        self._was_cut, self._is_cut_already = 0 < cut_turn == asked, cut_turn > asked
+        since = past.turns - max(0, cut_turn - 1)
+        economics = self._economics._replace(answers=past.turns, since=max(0, since), cached=cached)
+        self._economics = economics._replace(left=left)
 
     async def prepare(self, offered: tuple[ToolSpec, ...]) -> tuple[Message, ...]:
         """Return the messages to send with the schemas of ``offered``, cut if they do not fit.
@@ -135,7 +146,7 @@ class Conversation:
             await self._emit(self._cut(before, fitted, offered, is_summarized=is_summarized))
             self._messages = fitted
         is_first = not self._sent
-        self._was_cut, self._sent = is_cut, fitted
+        self._was_cut, self._sent, self._is_cut_already = is_cut or self._is_cut_already, fitted, False
         if self._limit:
             tokens, most = measure.request(fitted, self._beside(offered)), min(self._limit, self._most or self._limit)
             near = not self._is_warned and not is_cut and 100 * tokens >= self._warn_percent * most

@@ -251,8 +251,8 @@ class Orchestrator:
             behind = circumstances(agent, plan, said, run.started_at, tools=run_tools.toolbox.names) if said else ""
         if (resumed := self._resumption) is not None:
             dispatch.restore(resumed.past)
-            cached = spent.usage.cached_input_tokens + spent.usage.cache_write_tokens
-            conversation.restore(resumed.past, cached, ids=resumed.other_ids(self._provider.facts))
+            offered, ids = dispatch.offered_tools(), resumed.other_ids(self._provider.facts)
+            await conversation.restore(resumed.past, spent.usage, offered, ids=ids)
             words, is_new = resumed.next_words, bool(resumed.said)
             return (await run.loop.run("", words, behind, resumed.past, is_new_task=is_new)).error
         return (await run.loop.run(agent.instructions + note_of(run_tools.toolbox), run.task, behind)).error

@@ -30,6 +30,8 @@ BY_LITELLM = "litellm"
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make a test two: one by the usual client, one by litellm."""
+    if metafunc.definition.get_closest_marker("own_clients"):
+        return
     marked = metafunc.definition.get_closest_marker("both_clients")
     if marked or metafunc.config.getoption("full"):
         metafunc.parametrize("_client", ["auto", BY_LITELLM], indirect=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -14,70 +16,108 @@ from agentctl.core.messages import Message
 from agentctl.journal.replay import read_past
 from agentctl.runner.tool_calls import UNKNOWN
 from tests.support.bill.book import book_of
-from tests.support.bill.parts import KEY, PAID, reaching
+from tests.support.bill.parts import CLIENT_VARIABLE, KEY, PAID, priced, reaching
 from tests.support.command_line import Commands
 from tests.support.wire.script import Call, WireRequest
 from tests.support.wire.server import Answer, WireServer
 
-WIRED = PAID["openai"]
 LIMIT = 4_000_000_000
-FLAGS = ("--json", "--agent", "system", "--tools", "read_file,write_file", "--max-cost", "4")
+FLAGS = ("--json", "--agent", "system", "--tools", "read_file,write_file", "--max-cost", "4", "--max-tokens", "none")
+CUTS = ("--max-context-tokens", "2400", "--max-result-tokens", "700", "--summaries", "always")
 STEPS = (
-    (Call("read_file", {"path": "a.txt"}), Call("read_file", {"path": "b.txt"})),
-    (Call("write_file", {"path": "c.txt", "text": "one\n"}),),
-    (Call("write_file", {"path": "d.txt", "text": "two\n"}), Call("read_file", {"path": "e.txt"})),
-    (Call("read_file", {"path": "f.txt"}),),
+    (Call("read_file", {"path": "a.txt"}, "call_a"), Call("read_file", {"path": "b.txt"}, "call_b")),
+    (Call("write_file", {"path": "c.txt", "text": "one\n"}, "call_c"),),
+    (Call("write_file", {"path": "d.txt", "text": "two\n"}, "call_d"), Call("read_file", {"path": "e.txt"}, "call_e")),
+    (Call("read_file", {"path": "f.txt"}, "call_f"),),
 )
 _CLOCK = re.compile(r"It is \d{4}-\d\d-\d\d \d\d:\d\d UTC\.")
-_QUICK, _WHOLE = 6, 200
+_STEP = re.compile(r"Step (\d)\.")
+
+
+class Kind(NamedTuple):
+    """Runs of one kind: on which wire, by which client; whether their context is cut, whether they go on in forks.
+
+    ``quick`` are the runs that are killed in each run of the tests, ``whole`` those with ``--full``.
+    """
+
+    format: str
+    quick: int
+    whole: int
+    client: str = "auto"
+    is_cut: bool = False
+    forks: bool = False
+
+    @property
+    def name(self) -> str:
+        named = (self.format, self.client, "cut" if self.is_cut else "", "forks" if self.forks else "")
+        return "-".join(word for word in named if word not in ("", "auto"))
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        return (*FLAGS, *(CUTS if self.is_cut else ()))
+
+
+KINDS = (
+    Kind("openai", 1, 80),
+    Kind("openai", 1, 40, is_cut=True),
+    Kind("anthropic", 1, 25, is_cut=True),
+    Kind("ollama", 1, 20, forks=True),
+    Kind("openai", 0, 15, client="litellm"),
+    Kind("anthropic", 0, 10, client="litellm", is_cut=True),
+    Kind("openai", 0, 10, is_cut=True, forks=True),
+)
 
 
 def mind(asked: WireRequest) -> Answer:
-    """Make the steps in their order, then answer."""
-    step = sum(said.role == "assistant" for said in asked.messages)
-    said = f"Step {step + 1}." if step < len(STEPS) else "All is done."
-    return WIRED.answer(said, STEPS[step] if step < len(STEPS) else (), gap_s=0.004)
-
-
-@pytest.fixture
-def unwatched() -> Iterator[WireServer]:
-    """A server that serves many ledgers, so that the audit of one cannot watch it."""
-    with WireServer(mind, rates=WIRED.rates, keys=[KEY]) as server:
-        yield server
+    """Make the steps in their order, then answer; asked for a summary, give one."""
+    done = max((int(step) for said in asked.messages for step in _STEP.findall(said.text)), default=0)
+    if "Stop here for once" in asked.messages[-1].text:
+        return Answer(f"The steps up to number {done} are done.", gap_s=0.004)
+    said = f"Step {done + 1}." if done < len(STEPS) else "All is done."
+    return Answer(said, STEPS[done] if done < len(STEPS) else (), gap_s=0.004)
 
 
 class Case:
-    """One run in a folder and with a ledger of its own."""
+    """One run in a folder and with a ledger of its own, and its forks."""
 
-    def __init__(self, shell: Commands, server: WireServer, folder: Path) -> None:
-        self.shell, self.server, self.state = shell, server, folder / "state"
+    def __init__(self, shell: Commands, server: WireServer, kind: Kind, folder: Path) -> None:
+        self.shell, self.server, self.kind, self.state = shell, server, kind, folder / "state"
         self.work = folder / "work"
         self.work.mkdir(parents=True)
         for name in ("a.txt", "b.txt", "e.txt", "f.txt"):
-            (self.work / name).write_text(f"this is {name}\n")
-        own = {"AGENTCTL_STATE_DIR": str(self.state), "AGENTCTL_WORKDIR": str(self.work)}
-        self.env = {**reaching(server, "openai"), **own}
+            more = "".join(f"line {number} of it\n" for number in range(250)) if kind.is_cut else ""
+            (self.work / name).write_text(f"this is {name}\n{more}")
+        own = {
+            "AGENTCTL_STATE_DIR": str(self.state),
+            "AGENTCTL_CACHE_DIR": str(folder / "cache"),
+            "AGENTCTL_WORKDIR": str(self.work),
+        }
+        self.env = {**reaching(server, kind.format), **own, CLIENT_VARIABLE: kind.client}
+        self.config = priced(folder)
 
     @property
     def journal(self) -> Path | None:
+        """The journal that was written to last."""
         found = (self.state / "runs").glob("*.jsonl")
         return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
 
     @property
-    def has_begun(self) -> bool:
-        """Whether the task is in the journal; before that nothing is sent, and the run cannot be resumed."""
-        return (path := self.journal) is not None and b'"role":"user"' in path.read_bytes()
+    def last_begun(self) -> str | None:
+        """The last run with a conversation to go on with; before the first nothing is sent."""
+        found = sorted((self.state / "runs").glob("*.jsonl"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+        begun = (path.stem for path in found if {b'"role":"user"', b'"event":"run_resumed"'} & _marks(path))
+        return next(begun, None)
 
     @property
     def is_over(self) -> bool:
         """Whether the run has recorded its end: a kill after that changes nothing."""
-        return (path := self.journal) is not None and b'"event":"run_finished"' in path.read_bytes()[-20_000:]
+        return (path := self.journal) is not None and b'"event":"run_finished"' in path.read_bytes()[-40_000:]
 
     def size(self) -> int:
-        return 0 if (path := self.journal) is None else path.stat().st_size
+        return sum(path.stat().st_size for path in (self.state / "runs").glob("*.jsonl"))
 
     def part(self, *words: str, until: int | None) -> int | None:
-        """Run one part; kill it once its journal has so many bytes, None: never. Return its exit code."""
+        """Run one part; kill it once its journals have so many bytes, None: never. Return its exit code."""
         process = self.shell.start(*words, env=self.env)
         try:
             while until is not None and process.poll() is None and self.size() < until:
@@ -90,11 +130,24 @@ class Case:
         assert b"Traceback" not in err, err.decode()
         return process.returncode
 
+    def begin(self, *, until: int | None) -> int | None:
+        return self.part("run", "Do the steps", *self.kind.flags, "--config", str(self.config), until=until)
+
+    def go_on(self, *, until: int | None) -> int | None:
+        if (run_id := self.last_begun) is None:
+            return self.begin(until=until)
+        return self.part("runs", "resume", run_id, "--json", *(("--fork",) if self.kind.forks else ()), until=until)
+
     def conversation(self) -> list[Message]:
         assert self.journal is not None
         past = read_past(self.journal)
         assert past.status == "done", past.result
         return [*past.messages]
+
+
+def _marks(path: Path) -> set[bytes]:
+    text = path.read_bytes()
+    return {mark for mark in (b'"role":"user"', b'"event":"run_resumed"') if mark in text}
 
 
 def texts(messages: list[Message]) -> list[tuple[str, str, tuple[str, ...]]]:
@@ -107,26 +160,66 @@ def check_calls_answered(messages: list[Message]) -> None:
         assert [one.tool_call_id for one in messages[place + 1 : place + 1 + len(ids)]] == ids
 
 
+def around_cuts(journal: Path) -> list[int]:
+    """Return the sizes of a journal at which a context was being cut."""
+    found, size = list[int](), 0
+    for line in journal.read_text().splitlines(keepends=True):
+        size += len(line)
+        record = json.loads(line)
+        if record["event"] == "context_pruned" or record.get("purpose") == "summary":
+            found.append(size)
+    return found
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Kind], WireServer]]:
+    """Open servers that serve many ledgers, so that the audit of one cannot watch them."""
+    opened: list[WireServer] = []
+
+    def of(kind: Kind) -> WireServer:
+        paid = PAID[kind.format]
+        server = WireServer(mind, rates=paid.rates, keys=[] if kind.format == "ollama" else [KEY])
+        server.__enter__()
+        opened.append(server)
+        return server
+
+    yield of
+    for server in opened:
+        server.__exit__(None, None, None)
+
+
+@pytest.mark.own_clients
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_runs_killed_at_random_points_are_resumed_to_their_twins_end(
-    shell: Commands, unwatched: WireServer, tmp_path: Path, pytestconfig: pytest.Config
+    shell: Commands,
+    serve: Callable[[Kind], WireServer],
+    tmp_path: Path,
+    pytestconfig: pytest.Config,
+    kind: Kind,
 ) -> None:
-    server = unwatched
-    twin = Case(shell, server, tmp_path / "twin")
-    assert twin.part("run", "Do the steps", *FLAGS, until=None) == 0
+    runs = kind.whole if pytestconfig.getoption("full") else kind.quick
+    if not runs:
+        pytest.skip("with --full only")
+    server = serve(kind)
+    twin = Case(shell, server, kind, tmp_path / "twin")
+    assert twin.begin(until=None) == 0
     wanted, length, asked = texts(twin.conversation()), twin.size(), len(server.books.chat_requests)
-    assert asked == len(STEPS) + 1
-    dice = random.Random(1)
+    assert twin.journal is not None
+    cuts = around_cuts(twin.journal)
+    assert asked >= len(STEPS) + 1
+    assert bool(cuts) == kind.is_cut
+    dice = random.Random(kind.name)
     kills = in_flight = unknown = 0
-    for number in range(_WHOLE if pytestconfig.getoption("full") else _QUICK):
+    for number in range(runs):
         before, billed = len(server.books.chat_requests), server.books.billed_nano
-        case = Case(shell, server, tmp_path / f"case{number}")
-        code, parts = case.part("run", "Do the steps", *FLAGS, until=dice.randrange(1, length)), 1
+        case = Case(shell, server, kind, tmp_path / f"case{number}")
+        near = dice.choice(cuts) + dice.randrange(-300, 300) if cuts and number % 2 == 0 else dice.randrange(1, length)
+        code, parts = case.begin(until=near), 1
         while code != 0 and not case.is_over:
             kills += code == -9
             assert code in (0, -9), case.journal
             until = case.size() + dice.randrange(1, length) if parts < 3 else None
-            words = ("runs", "resume", "--last", "--json") if case.has_begun else ("run", "Do the steps", *FLAGS)
-            code, parts = case.part(*words, until=until), parts + 1
+            code, parts = case.go_on(until=until), parts + 1
         book, heard = book_of(case.state), len(server.books.chat_requests) - before
         doubts = book.phases.count("doubt")
         in_flight += doubts
@@ -137,9 +230,9 @@ def test_runs_killed_at_random_points_are_resumed_to_their_twins_end(
         messages = case.conversation()
         check_calls_answered(messages)
         found = texts(messages)
-        assert len(found) == len(wanted)
+        assert len(found) == len(wanted), case.journal
         differing = [one for one, other in zip(found, wanted, strict=True) if one != other]
-        assert all(text == f"error: {UNKNOWN}" for _, text, _ in differing), differing
+        assert all(text == f"error: {UNKNOWN}" for _, text, _ in differing), (case.journal, differing)
         unknown += len(differing)
     print(f"{kills} kills, {in_flight} calls in doubt, {unknown} changes of which it is unknown whether they ran")
     assert kills

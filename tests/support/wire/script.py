@@ -13,10 +13,11 @@ CutAt = Literal["headers", "first", "middle", "before_finish", "before_usage", "
 
 
 class Call(NamedTuple):
-    """A tool call that the model makes."""
+    """A tool call that the model makes; ``id`` "" is one by the number of the request."""
 
     name: str
     arguments: Mapping[str, object] = {}
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

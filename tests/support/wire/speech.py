@@ -171,7 +171,7 @@ def speak(answer: Answer, asked: WireRequest, prefix: str) -> Speech:
     for at, (call, arguments) in enumerate(zip(answer.calls, written, strict=True)):
         if left <= 0:
             break
-        name = identity(prefix, asked.number, at)
+        name = call.id or identity(prefix, asked.number, at)
         calls.append(SaidCall(name, call.name, arguments[:left], left >= len(arguments)))
         left -= len(arguments)
     model = answer.model or asked.model
