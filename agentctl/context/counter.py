@@ -160,7 +160,7 @@ class TokenCounter:
             self._heard.append((messages, tools, usage.input_tokens))
 
     async def learn_again(
-        self, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...], usage: Usage, way: str
+        self, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...], usage: Usage | None, way: str
     ) -> None:
         """Learn from a report of an earlier part of the run, whose request was counted in this ``way``."""
         if self._load is not None and self._exact is not None and way.startswith(self._exact.way):

@@ -66,10 +66,10 @@ class PastTurn(NamedTuple):
 
 
 class PastReport(NamedTuple):
-    """What a provider counted for the messages that a turn sent; ``way`` is how agentctl counted then."""
+    """What a provider counted for the messages that a turn sent (None: not known); ``way`` is how agentctl counted."""
 
     sent: tuple[Message, ...]
-    usage: Usage
+    usage: Usage | None
     way: str
 
 
@@ -82,7 +82,7 @@ class PastRun:
     ``calls``, by id. ``history`` are the complete turns with tool calls, ``asked_at`` is how many of them came before
     the user's last words. ``redacted`` messages are not as the model had them. ``replaced``: a fallback or another
     provider took over. ``flags`` and ``digests`` are those of its last part. ``words`` are yet to be said. ``reports``
-    came for complete turns. ``cut`` is the last one: the turn before whose request it was made, and the tokens left.
+    are those of the complete turns, and of the last request. ``cut`` has the turn of the last cut, and the tokens left.
     """
 
     run_id: str
@@ -349,7 +349,7 @@ class _Replay:
             labels=cast("Mapping[str, str]", self.labels or {}),
             words=self.words,
             asked_at=self.asked_at,
-            reports=tuple(report for turn, report in self.reports.items() if turn <= turns),
+            reports=(*(one for turn, one in self.reports.items() if turn <= turns), PastReport((), None, self.way)),
             cut=self.cut,
         )
 

@@ -119,9 +119,10 @@ class Conversation:
         elif self._counter is not None:
             for report in past.reports:
                 await self._counter.learn_again(report.sent, self._beside(offered), report.usage, report.way)
+        is_answered = any(answer.purpose == "turn" for answer in past.answers)  # what was sent last is all of it
         places = [place for place, message in enumerate(messages) if message.role == "assistant"]
-        self._messages, self._sent = messages, messages if past.answers or not places else messages[: places[-1]]
-        cached, asked = spent.cached_input_tokens + spent.cache_write_tokens, past.turns + past.has_answer
+        self._messages, self._sent = messages, messages if is_answered or not places else messages[: places[-1]]
+        cached, asked = spent.cached_input_tokens + spent.cache_write_tokens, past.turns + is_answered
         cut_turn, left = past.cut
         self._was_cut, self._is_cut_already = 0 < cut_turn == asked, cut_turn > asked
         since = past.turns - max(0, cut_turn - 1)
