@@ -188,8 +188,13 @@ def serve() -> Iterator[Callable[[Kind], WireServer]]:
         server.__exit__(None, None, None)
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make a test for each kind of runs, without ``--full`` for some."""
+    kinds = [kind for kind in KINDS if kind.quick or metafunc.config.getoption("full")]
+    metafunc.parametrize("kind", kinds, ids=[kind.name for kind in kinds])
+
+
 @pytest.mark.own_clients
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_runs_killed_at_random_points_are_resumed_to_their_twins_end(
     shell: Commands,
     serve: Callable[[Kind], WireServer],
@@ -198,8 +203,6 @@ def test_runs_killed_at_random_points_are_resumed_to_their_twins_end(
     kind: Kind,
 ) -> None:
     runs = kind.whole if pytestconfig.getoption("full") else kind.quick
-    if not runs:
-        pytest.skip("with --full only")
     server = serve(kind)
     twin = Case(shell, server, kind, tmp_path / "twin")
     assert twin.begin(until=None) == 0
