@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +16,13 @@ from agentctl.cli.documents import run_document
 from agentctl.core.answer_schema import AnswerSchema, read_answer_schema
 from agentctl.journal.lock import lock_journal
 from agentctl.journal.replay import read_past
-from agentctl.runner.assemble import assemble, plan_of
+from agentctl.ledger.forecast import forecast_first_call
+from agentctl.runner.assemble import assemble, make_provider, plan_of
+from agentctl.runner.estimate import Estimate, estimate
 from agentctl.runner.resumption import Resumption
-from agentctl.settings import choose_provider, load_settings
+from agentctl.runner.routing import load_agents
+from agentctl.runner.toolset import toolset_for
+from agentctl.settings import Loaded, choose_provider, load_settings
 from tests.support.bill.parts import (
     CLIENT_VARIABLE,
     KEY,
@@ -34,7 +40,7 @@ from tests.support.bill.parts import (
 )
 from tests.support.output_schemas import validate
 from tests.support.wire.plugin import OpenWire
-from tests.support.wire.server import Answer, Call, Fault, Step, WireRequest, WireServer
+from tests.support.wire.server import Answer, Call, Fault, Rates, Step, WireRequest, WireServer
 
 SCHEMA = read_answer_schema("used:int,note:string")
 RIGHT = '{"used": 7, "note": "half"}'
@@ -78,16 +84,7 @@ class User(Here):
         **flags: object,
     ) -> Document:
         """Run a task in this process, or go on with the run of id ``goes_on``; return its document."""
-        self.folder.mkdir(exist_ok=True)
-        folders = {f"AGENTCTL_{kind.upper()}_DIR": str(self.folder / kind) for kind in ("state", "config", "cache")}
-        environ = {"AGENTCTL_SANDBOX": "none", CLIENT_VARIABLE: this_client(), **folders}
-        loaded = load_settings(
-            flags=flags,
-            environ={**environ, **reaching(server, paid.format), "LLM_MODEL": paid.model},
-            cwd=self.folder,
-            config=priced(self.folder),
-            remember=False,
-        )
+        loaded = self.settings(server, paid, flags)
         choice = choose_provider(loaded)
         plan = plan_of(loaded, choice, labels={})._replace(answer_schema=schema, schema_retries=retries)
         path = loaded.settings.runs_dir / f"{goes_on}.jsonl"
@@ -99,6 +96,36 @@ class User(Here):
         document = dict(run_document(await run.run(task)))
         validate(document)
         return document
+
+    def settings(self, server: WireServer, paid: Paid, flags: Mapping[str, object]) -> Loaded:
+        """Return the settings of a user of one provider, which is the server."""
+        self.folder.mkdir(exist_ok=True)
+        folders = {f"AGENTCTL_{kind.upper()}_DIR": str(self.folder / kind) for kind in ("state", "config", "cache")}
+        environ = {"AGENTCTL_SANDBOX": "none", CLIENT_VARIABLE: this_client(), **folders}
+        return load_settings(
+            flags=flags,
+            environ={**environ, **reaching(server, paid.format), "LLM_MODEL": paid.model},
+            cwd=self.folder,
+            config=priced(self.folder),
+            remember=False,
+        )
+
+    async def estimate(self, server: WireServer, paid: Paid) -> Estimate:
+        """Estimate the run that ``ask`` makes, with the facts of its provider."""
+        loaded = self.settings(server, paid, {})
+        choice = choose_provider(loaded)
+        plan = plan_of(loaded, choice, labels={})._replace(answer_schema=SCHEMA)
+        return await estimate(
+            TASK,
+            plan=plan,
+            agents=load_agents(),
+            facts=make_provider(loaded, choice, plan.limits).facts,
+            make_tools=toolset_for(loaded, plan.permissions, require_sandbox=False),
+            forecast_call=lambda ask, agent: forecast_first_call(
+                loaded.settings.ledger_path, ask, plan.limits, agent=agent
+            ),
+            now=lambda: datetime.now(UTC),
+        )
 
 
 @pytest.fixture
@@ -125,14 +152,18 @@ def bodies(server: WireServer) -> list[Mapping[str, Any]]:
 
 def fields_of(server: WireServer, case: Case) -> list[tuple[bool, bool]]:
     """Return of each request whether it offers tools, and whether its answer is held to the schema by the provider."""
-    names = ("response_format", "output_config", "format")
-    return [(offers_tools(body), any(name in body for name in names)) for body in bodies(server)]
+    return [(offers_tools(body), is_held(body)) for body in bodies(server)]
 
 
 def last_text(server: WireServer) -> str:
     """Return the text of the last message of the last request."""
     asked = [heard.asked for heard in server.books.chat_requests if heard.asked is not None][-1]
     return asked.messages[-1].text
+
+
+def is_held(body: Mapping[str, Any]) -> bool:
+    """Return whether a request asks the provider to hold its answer to a schema; litellm has another name for it."""
+    return any(name in body for name in ("response_format", "output_config", "output_format", "format"))
 
 
 def offers_tools(body: Mapping[str, Any]) -> bool:
@@ -217,14 +248,14 @@ REFUSALS = {
 }
 
 
+@pytest.mark.both_clients
 @pytest.mark.parametrize("name", list(REFUSALS))
 async def test_refused_schema_is_asked_for_in_words_and_costs_nothing(someone: User, wire: OpenWire, name: str) -> None:
     case = CASES[name]._replace(paid=CASES[name].paid._replace(input_tokens=500))
     refusal, rest = Fault(400, body=REFUSALS[name]), mind(case.paid, "Half of it.", RIGHT)
 
     def step(asked: WireRequest) -> Step:
-        names = ("response_format", "output_config", "format")
-        return refusal if any(field in asked.body for field in names) else rest(asked)
+        return refusal if is_held(asked.body) else rest(asked)
 
     server = wire(step, rates=case.paid.rates, keys=[KEY])
     found = await someone.ask(server, case.paid, max_tokens_per_task=None)
@@ -389,3 +420,43 @@ async def test_rows_of_a_lookup_that_do_not_fit_are_a_failure(someone: User, wir
     assert (found["exit_code"], found["error"]["kind"], found["structured"]) == (1, "schema", None)
     assert found["error"]["hint"].startswith("its columns are memory, total, used")
     assert found["answer"].startswith("memory ")
+
+
+@pytest.mark.usefixtures("litellm_is_loaded")
+async def test_model_of_the_responses_format_is_held_to_the_schema(someone: User, wire: OpenWire) -> None:
+    codex = Paid("openai", "gpt-5-codex", Rates(Decimal("1.25"), Decimal(10)), 1000, 300)
+    server = wire(mind(codex, RIGHT), rates=codex.rates, keys=[KEY])
+    found = await someone.ask(server, codex)
+    assert (found["status"], found["structured"]) == ("done", VALUE)
+    asked = [heard.body for heard in server.books.requests if heard.path.endswith("/responses") and heard.body]
+    assert [body["text"]["format"]["schema"] for body in asked] == [SCHEMA.document] * 2
+    assert_told(found, someone.book)
+
+
+@each_wire
+async def test_estimate_is_the_bound_of_the_first_request(someone: User, wire: OpenWire, case: Case) -> None:
+    server = wire(mind(case.paid, RIGHT), rates=case.paid.rates, keys=[KEY])
+    told = await someone.estimate(server, case.paid)
+    await someone.ask(server, case.paid)
+    assert told.most == someone.book.attempts[0].input_bound
+    assert 0 < told.likely < told.most
+
+
+@pytest.mark.parametrize(
+    ("paid", "answers", "first"),
+    [(PAID["openai"], ["Half.", RIGHT], 2), (PENNY, [RIGHT], 0)],
+    ids=["in words", "native"],
+)
+async def test_schema_counts_from_the_first_request_on_that_carries_it(
+    someone: User, wire: OpenWire, paid: Paid, answers: list[str], first: int
+) -> None:
+    small = paid._replace(input_tokens=900, output_tokens=30)
+    server = wire(mind(small, *answers, *answers), rates=paid.rates, keys=[KEY])
+    long = read_answer_schema({**SCHEMA.document, "description": "x" * 1500})
+    for schema in (SCHEMA, long):
+        assert (await someone.ask(server, small, schema=schema))["status"] == "done"
+    bounds = [one.input_bound for one in someone.book.attempts]
+    half = len(bounds) // 2
+    more = [late - early for early, late in zip(bounds[:half], bounds[half:], strict=True)]
+    assert more[first] >= 1500
+    assert all(abs(one) < 50 for one in more[:first])

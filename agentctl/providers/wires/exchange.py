@@ -34,7 +34,9 @@ def _letters(word: str) -> str:
 
 _BY_LETTERS: Mapping[str, Stop] = MappingProxyType({_letters(word): stop for word, stop in _FINISH_REASONS.items()})
 #: The fields that hold an answer to a JSON schema, of every wire.
-FORMAT_FIELDS = frozenset({"response_format", "output_config", "format", "text"})
+FORMAT_FIELDS = frozenset(
+    {"response_format", "output_config", "output_format", "format", "text"}
+)  # the third is litellm's
 ANSWER_FORMAT = "answer_format"  # stands for them in ``Refusals.left_out``
 _CLAMPS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "num_predict")
 
