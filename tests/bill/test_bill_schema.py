@@ -294,6 +294,8 @@ async def test_calls_in_the_turn_without_tools_are_not_made(someone: User, wire:
     found = await someone.ask(server, paid, max_tokens_per_task=None)
     assert (found["status"], found["structured"]) == ("done", VALUE)
     assert found["tools"] == [{"name": "system_memory", "calls": 1, "failed": 0}]
+    asked = sum(bool(message.get("tool_calls")) for message in bodies(server)[-1]["messages"])
+    assert asked == 1, "no call stays in the conversation without a result"
 
 
 async def test_turns_for_the_schema_are_beyond_the_turn_limit(someone: User, wire: OpenWire) -> None:
@@ -314,6 +316,7 @@ async def test_model_that_repeats_a_read_is_asked_for_the_schema_after_its_answe
     server = wire(step, rates=PENNY.rates, keys=[KEY])
     found = await someone.ask(server, PENNY, max_tokens_per_task=None)
     assert (found["status"], found["structured"], found["answer"]) == ("done", VALUE, LINE)
+    assert last_text(server).startswith("Give your final answer"), "its answer in words is no try"
     assert_accounted(server.books, someone.book)
 
 
@@ -455,8 +458,21 @@ async def test_schema_counts_from_the_first_request_on_that_carries_it(
     long = read_answer_schema({**SCHEMA.document, "description": "x" * 1500})
     for schema in (SCHEMA, long):
         assert (await someone.ask(server, small, schema=schema))["status"] == "done"
+    for journal in (someone.state / "runs").glob("*.jsonl"):
+        assert "x" * 1500 not in journal.read_text(), "the schema is no part of the conversation"
     bounds = [one.input_bound for one in someone.book.attempts]
     half = len(bounds) // 2
     more = [late - early for early, late in zip(bounds[:half], bounds[half:], strict=True)]
     assert more[first] >= 1500
     assert all(abs(one) < 50 for one in more[:first])
+
+
+async def test_schema_counts_in_the_context(someone: User, wire: OpenWire) -> None:
+    small, sizes = PENNY._replace(input_tokens=900, output_tokens=30), list[list[int]]()
+    server = wire(mind(small, RIGHT), rates=PENNY.rates, keys=[KEY])
+    for schema in (SCHEMA, read_answer_schema({**SCHEMA.document, "description": "word " * 300})):
+        found = await someone.ask(server, small, schema=schema, max_context_tokens=20_000)
+        lines = (someone.state / "runs" / f"{found['run_id']}.jsonl").read_text().splitlines()
+        events = [json.loads(line) for line in lines]
+        sizes.append([event["tokens"] for event in events if event["event"] == "context_measured"])
+    assert [late - early > 250 for early, late in zip(*sizes, strict=True)] == [True, True]
