@@ -9,13 +9,14 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import anyio
 import anyio.to_thread
 from anyio.lowlevel import RunVar
 
 from agentctl.api.cost_tracker import CostTracker
+from agentctl.api.structured import StructuredForm, read_form
 from agentctl.context.manager import ContextManager
 from agentctl.core.background import run_in_thread
 from agentctl.core.errors import UsageError
@@ -28,6 +29,9 @@ from agentctl.providers.llm_provider import FixedPriceProvider
 from agentctl.settings.labels import check_labels
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from agentctl.core.answer_schema import AnswerSchema
     from agentctl.protocols import Approver, Observer
     from agentctl.runner.orchestrator import Orchestrator
     from agentctl.runner.plan import Plan
@@ -95,15 +99,22 @@ class DockerAgent:
         self._labels = check_labels(labels or {})
         self._observers = tuple(observers)
 
-    def execute(self, task: str) -> RunResult:
+    def execute(
+        self, task: str, *, schema: type[BaseModel] | Mapping[str, Any] | str | Path | None = None
+    ) -> RunResult:
         """Run ``task`` and return its result, with or without a running event loop; ``str()`` of it is the answer.
 
         The end of a run is never raised: if it is out of budget, denied or its provider fails, the result says so in
         ``status``, ``error`` (message and hint), ``breaker`` and ``cost``. Ctrl-C stops the run, which is recorded,
         and is raised when it has ended; a second Ctrl-C does not wait for that.
 
+        With ``schema`` the answer is JSON that is valid by it: a pydantic model, a JSON Schema (2020-12), or a text as
+        of ``--schema``. ``structured`` of the result is then the object of the model, or the plain value; None if the
+        run did not end well. Answers that are not valid are sent back (the setting ``schema_retries``, 2).
+
         Raises:
-            UsageError: there is no task, a setting is invalid, or a dollar limit is set and the price is unknown.
+            UsageError: there is no task, a setting or the schema is invalid, or a dollar limit is set and the price is
+                unknown.
             ActionDenied: this process runs inside the sandbox of a run, where that run's ledger is not visible.
             AuthFailed: the key of the chosen provider is missing.
 
@@ -111,17 +122,28 @@ class DockerAgent:
         >>> result = DockerAgent(ScriptedProvider([Completion("Two: web and db.")])).execute("List all containers")
         >>> result.status, str(result)
         ('done', 'Two: web and db.')
+        >>> from pydantic import BaseModel
+        >>> class Containers(BaseModel):
+        ...     names: list[str]
+        >>> model = ScriptedProvider([Completion('{"names": ["web", "db"]}')])
+        >>> result = DockerAgent(model).execute("List all containers", schema=Containers)
+        >>> result.structured, str(result)
+        (Containers(names=['web', 'db']), '{"names":["web","db"]}')
         """
         running = _ActiveRun()
-        return run_in_thread(partial(self._perform, task, running), name="agentctl execute", stop=running.interrupt)
+        work = partial(self._perform, task, running, read_form(schema))
+        return run_in_thread(work, name="agentctl execute", stop=running.interrupt)
 
-    async def execute_async(self, task: str) -> RunResult:
+    async def execute_async(
+        self, task: str, *, schema: type[BaseModel] | Mapping[str, Any] | str | Path | None = None
+    ) -> RunResult:
         """Run ``task`` in the running event loop (asyncio or trio), and return the same as ``execute``.
 
         When cancelled, it first closes the run in journal and ledger (requests that were sent count).
 
         Raises:
-            UsageError: there is no task, a setting is invalid, or a dollar limit is set and the price is unknown.
+            UsageError: there is no task, a setting or the schema is invalid, or a dollar limit is set and the price is
+                unknown.
             ActionDenied: this process runs inside the sandbox of a run, where that run's ledger is not visible.
             AuthFailed: the key of the chosen provider is missing.
 
@@ -131,16 +153,18 @@ class DockerAgent:
         >>> print(anyio.run(agent.execute_async, "List all containers"))
         Two: web and db.
         """
-        return await self._perform(task, _ActiveRun())
+        return await self._perform(task, _ActiveRun(), read_form(schema))
 
-    async def _perform(self, task: str, running: _ActiveRun) -> RunResult:
+    async def _perform(self, task: str, running: _ActiveRun, form: StructuredForm | None) -> RunResult:
         _refuse_no_task(task)
-        made = await anyio.to_thread.run_sync(self._prepare_run)  # settings are files, and an Ollama may be asked
+        # settings are files, and an Ollama may be asked
+        made = await anyio.to_thread.run_sync(self._prepare_run, None if form is None else form.schema)
         async with shared_provider(made.provider):
             running.orchestrator = made.orchestrator
-            return await made.orchestrator.run(task)
+            result = await made.orchestrator.run(task)
+            return result if form is None else form.convert(result)
 
-    def _prepare_run(self) -> _PreparedRun:
+    def _prepare_run(self, schema: AnswerSchema | None) -> _PreparedRun:
         """Return one run, ready to start.
 
         Raises:
@@ -180,6 +204,7 @@ class DockerAgent:
             plan=plan,
             ledger_path=tracker.ledger if tracker else None,
             warn=partial(_LOG.warning, "%s"),
+            schema=schema,
         )
         return _PreparedRun(orchestrator, shared)
 

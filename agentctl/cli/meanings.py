@@ -70,6 +70,7 @@ _FLAGS: tuple[tuple[str, str, str], ...] = (
     ("", "--estimate", "cost-estimate preview"),
     ("", "--env-file", "dotenv env"),
     ("", "--config", "profile settings config-file"),
+    ("run", "--schema", "json-schema output-schema response-schema response-format"),
     ("", "--task-file", "prompt-file message-file instructions instruction-file"),
     ("", "--input", "file files attach attachment read"),
     ("", "--input -", "stdin"),

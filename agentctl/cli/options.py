@@ -31,6 +31,17 @@ EnvFile = Annotated[
     list[str] | None, typer.Option("--env-file", metavar="FILE", help="Also read this .env file (may be repeated).")
 ]
 
+Schema = Annotated[
+    str | None,
+    typer.Option(
+        "--schema",
+        metavar="SCHEMA",
+        help="Answer as JSON by this schema: a file, JSON, or name:type",
+        show_default=False,
+        rich_help_panel=OUTPUT,
+    ),
+]
+
 WINDOW, WHAT = "Window", "Selection"
 
 

@@ -38,7 +38,7 @@ class AnswerProblem(NamedTuple):
     message: str
 
     def __str__(self) -> str:
-        return f"{self.pointer or 'the answer'}: {self.message}"
+        return f"{self.pointer}: {self.message}" if self.pointer else self.message
 
 
 class AnswerProblems(ValueError):
@@ -128,6 +128,8 @@ def read_answer_schema(
         UsageError: the file cannot be read, the JSON or a field is malformed, the schema is above 64 kB, or it is not
             taken for a reason that ``find_fault`` lists; the message has the JSON pointer.
     """
+    if isinstance(given, str) and not given.strip():
+        raise UsageError(f"{name} is empty", hint=_HOW)
     if isinstance(given, Mapping):
         document = _read_document(_write_mapping(given, name), name)
     elif isinstance(given, Path) or is_schema_file(given):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from agentctl.core.errors import LimitName, Unit
 from agentctl.core.impact import DeniedCall
@@ -139,7 +139,7 @@ class RunResult:
     ``model`` are those that were chosen. ``resumed_from`` is the run that this one goes on with, itself unless it is a
     fork; amounts, tokens, turns and tool calls are those of all parts. ``pending`` calls wait for approval,
     ``denied_calls`` says what the denied ones would have done. ``structured`` is the value of a whole answer by a
-    schema, as JSON has it; ``answer`` is the same on one line.
+    schema, from Python the object of its model; ``answer`` is the same as JSON on one line.
 
     >>> from agentctl import DockerAgent, ScriptedProvider
     >>> from agentctl.core.messages import Completion, Usage
@@ -185,7 +185,7 @@ class RunResult:
     fallbacks: tuple[Takeover, ...] = ()
     denied_calls: tuple[DeniedCall, ...] = ()
     pending: tuple[PendingCall, ...] = ()
-    structured: Mapping[str, object] | None = None
+    structured: Any = None  # an object of JSON, or of the model that Python named
 
     def __str__(self) -> str:
         return self.answer

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
-from agentctl.context.tokens import PLAIN, Measure
 from agentctl.core.errors import LIMIT_NAMES
 from agentctl.core.limits import CostLimit
 from agentctl.core.pricing import ModelFacts, Price, PriceOf, no_price
@@ -27,13 +26,14 @@ from agentctl.runner.orchestrator import Orchestrator
 from agentctl.runner.plan import Plan
 from agentctl.runner.routing import find_agent, load_agents
 from agentctl.runner.streaming import client_of
+from agentctl.runner.token_counting import counter_of, measure_of, vocabulary_loader
 from agentctl.runner.toolset import container_finder, container_lister, toolset_for
 from agentctl.settings import Loaded, ProviderChoice
 from agentctl.settings.labels import check_labels, run_labels
 from agentctl.settings.lineage import child_variables, refuse_incomplete
 
 if TYPE_CHECKING:
-    from agentctl.context.counter import Load, TokenCounter
+    from agentctl.core.answer_schema import AnswerSchema
     from agentctl.permissions.hook_rules import HookRule
     from agentctl.runner.estimate import Estimate
     from agentctl.runner.fallbacks import Fallback
@@ -103,9 +103,17 @@ def check_startable(loaded: Loaded, choice: ProviderChoice) -> ModelFacts:
 
 
 async def estimate_run(
-    loaded: Loaded, choice: ProviderChoice, task: str, *, labels: Mapping[str, str], data: str = ""
+    loaded: Loaded,
+    choice: ProviderChoice,
+    task: str,
+    *,
+    labels: Mapping[str, str],
+    data: str = "",
+    schema: AnswerSchema | None = None,
 ) -> Estimate:
     """Estimate the first request and the cost of a run of ``task`` with ``data`` behind it; nothing is sent or written.
+
+    ``schema`` is what its answer must be valid by.
 
     Raises:
         UsageError: as ``assemble``.
@@ -114,7 +122,7 @@ async def estimate_run(
     from agentctl.ledger.forecast import forecast_first_call  # noqa: PLC0415
     from agentctl.runner.estimate import estimate  # noqa: PLC0415 - a run needs none
 
-    plan, settings = plan_of(loaded, choice, labels=labels), loaded.settings
+    plan, settings = plan_of(loaded, choice, labels=labels)._replace(answer_schema=schema), loaded.settings
     provider = _builtin(loaded) if choice.provider == "builtin" else _limited_provider(loaded, choice, plan.limits)
     return await estimate(
         task,
@@ -127,9 +135,9 @@ async def estimate_run(
             settings.ledger_path, ask, plan.limits, agent=agent, parent=plan.parent
         ),
         now=lambda: datetime.now(UTC),
-        measure=_measure(loaded, provider.facts),
+        measure=measure_of(loaded, provider.facts),
         price_of=_prices_for(provider, loaded),
-        load_count=_load_count(provider),
+        load_count=vocabulary_loader(provider),
         find_containers=container_finder(loaded, plan.permissions),
     )
 
@@ -149,48 +157,6 @@ def _prices_for(provider: LLMProvider, loaded: Loaded) -> PriceOf:
     return price_of
 
 
-def _measure(loaded: Loaded, facts: ModelFacts) -> Measure:
-    """Return how a model's tokens are counted, calibrated by earlier runs."""
-    if not facts.metered:
-        return PLAIN
-    from agentctl.providers.tokenizers import measure_for  # noqa: PLC0415
-    from agentctl.runner.learned_counts import LearnedCounts  # noqa: PLC0415 - not for builtin
-
-    known = LearnedCounts(loaded.settings.cache_dir).known(facts.provider, facts.model)
-    return measure_for(facts.provider, facts.model, known=known)
-
-
-def _counter_for(
-    loaded: Loaded, facts: ModelFacts
-) -> tuple[TokenCounter | None, tuple[Callable[[], Awaitable[object]], ...]]:
-    """Return a run's token counter, and the function that stores at its end what it has learned."""
-    if not facts.metered:
-        return None, ()
-    from agentctl.providers.tokenizers import counter_for  # noqa: PLC0415
-    from agentctl.runner.learned_counts import LearnedCounts  # noqa: PLC0415 - not for builtin
-
-    learned, provider, model = LearnedCounts(loaded.settings.cache_dir), facts.provider, facts.model
-    counter = counter_for(provider, model, known=learned.known(provider, model))
-    if counter is None:
-        return None, ()
-    return counter, (lambda: learned.remember(provider, model, counter.new_calibrations),)
-
-
-def _load_count(provider: LLMProvider) -> Load | None:
-    """Return the loader of the vocabulary of a provider's model, None if it is not known for certain."""
-    name = getattr(provider, "vocabulary", None)
-    if not isinstance(name, str):
-        return None
-
-    def load() -> Callable[[str], int] | None:
-        from agentctl.providers.tokenizers import load_vocabulary  # noqa: PLC0415 - only where a bound by bytes is in the way
-
-        found = load_vocabulary(name)
-        return None if found is None else found.at_most
-
-    return load
-
-
 def _optional_hook(provider: LLMProvider, name: str) -> tuple[Callable[[], Awaitable[object]], ...]:
     """Return a provider's optional method as a tuple, empty if it has none; the protocol does not require it."""
     found = getattr(provider, name, None)
@@ -207,9 +173,9 @@ def _fallback(loaded: Loaded, limits: CostLimit, choice: ProviderChoice) -> Fall
     from agentctl.runner.reservation import CallTerms  # noqa: PLC0415
 
     plan, provider = plan_of(loaded, choice, labels={}), _limited_provider(loaded, choice, limits)
-    prices, count = _prices_for(provider, loaded), _load_count(provider)
+    prices, count = _prices_for(provider, loaded), vocabulary_loader(provider)
     terms = CallTerms(prices, count, plan.silence_s, plan.waits_for_load, plan.fallback_wait_s)
-    return Fallback(provider, terms, _counter_for(loaded, provider.facts)[0])
+    return Fallback(provider, terms, counter_of(loaded, provider.facts)[0])
 
 
 def fallbacks_of(
@@ -268,6 +234,7 @@ def plan_of(loaded: Loaded, choice: ProviderChoice, *, labels: Mapping[str, str]
         version=__version__,
         parent=loaded.parent,
         hooks=_hook_rules(loaded),
+        schema_retries=settings.schema_retries,
     )
 
 
@@ -303,6 +270,7 @@ def assemble(
     locked: int | None = None,
     flags: Mapping[str, object] = MappingProxyType({}),
     describe_end: DescribeEnd | None = None,
+    schema: AnswerSchema | None = None,
 ) -> Orchestrator:
     """Return an orchestrator for one run, whose journal and ledger are opened in the state folder when it starts.
 
@@ -310,8 +278,8 @@ def assemble(
     there is none. ``plan`` and ``ledger_path`` replace the settings. ``warn`` receives one sentence about each problem
     that does not stop the run. ``resumption`` is the run that goes on, with its journal ``locked`` (a descriptor that
     the orchestrator closes; None for a fork), and ``flags`` are kept for the next time. ``describe_end`` returns the
-    last record of the run as hooks get it; None: as the journal has it. Commands without a sandbox get
-    the variables that make their runs children of this one.
+    last record of the run as hooks get it; None: as the journal has it. ``schema`` is what the answer must be valid by.
+    Commands without a sandbox get the variables that make their runs children of this one.
 
     Raises:
         UsageError: the chosen provider is not available, or a named tool or agent does not exist.
@@ -328,6 +296,8 @@ def assemble(
     settings = loaded.settings
     if plan is None:
         plan = plan_of(loaded, choice, labels=labels or {})
+    if schema is not None:
+        plan = plan._replace(answer_schema=schema)
     if resumption is not None:
         plan = resumption.plan(plan)
     agents = load_agents()
@@ -347,7 +317,7 @@ def assemble(
     fallbacks, unusable = fallbacks_of(loaded, choice, plan.limits)
     for said in unusable:
         warn(said)
-    counter, remember = _counter_for(loaded, answering.facts)
+    counter, remember = counter_of(loaded, answering.facts)
     capability = loaded.capability if settings.sandbox in ("none", "external") else ""  # unusable in a sandbox
     return Orchestrator(
         plan=plan,
@@ -372,7 +342,7 @@ def assemble(
         redactor=loaded.redactor,
         price_of=_prices_for(answering, loaded),
         counter=counter,
-        load_count=_load_count(answering),
+        load_count=vocabulary_loader(answering),
         opening=(*copying, *_optional_hook(answering, "prepare")),
         fallbacks=fallbacks,
         closing=(

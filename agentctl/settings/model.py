@@ -210,6 +210,9 @@ class Settings(BaseSettings):
     max_identical_calls: AtLeastOne = setting(
         3, "MAX_IDENTICAL_CALLS", "work", "limit repeats of the same tool call",
         Flag(LIMITS, "N"))
+    schema_retries: NoneOrMore = setting(
+        2, "SCHEMA_RETRIES", "work", "send an answer that is not valid by its schema back N times",
+        Flag(LIMITS, "N"))
     timeout: Seconds = setting(
         1800.0, "TIMEOUT", "work", "limit the duration of a run", Flag(LIMITS, "TIME"), written="30m")
     llm_timeout: Seconds = setting(

@@ -25,6 +25,7 @@ LOWERABLE = (
     "summary_tokens",
     "max_turns",
     "max_identical_calls",
+    "schema_retries",
     "timeout",
 )
 #: Settings with one value that can only tighten: change nothing, pay for no summary.

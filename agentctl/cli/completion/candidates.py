@@ -208,7 +208,7 @@ def _windows(_params: dict[str, Any], _begun: str) -> Iterable[Word]:
 
 #: Flags, and arguments with their command, whose value is a file or folder: the shell lists them best.
 _KINDS = {
-    **dict.fromkeys(("--config", "--env-file", "--input", "--task-file", "--table", "--from"), FILES),
+    **dict.fromkeys(("--config", "--env-file", "--input", "--task-file", "--schema", "--table", "--from"), FILES),
     **dict.fromkeys(("--workdir", "trust DIR"), FOLDERS),
 }
 #: Flags whose value is a list with commas.

@@ -26,7 +26,7 @@ TOPIC_MEANINGS: Mapping[str, str] = {
     **dict.fromkeys(("env", "variables", "settings", "configuration", "dotenv"), "environment"),
     **dict.fromkeys(("exit", "exit-code", "exitcodes", "codes", "errors", "status"), "exit-codes"),
     **dict.fromkeys(("color", "colour", "colors", "output", "stdout"), "formatting"),
-    **dict.fromkeys(("jq", "jsonl", "events"), "json"),
+    **dict.fromkeys(("jq", "jsonl", "events", "structured", "structured-output"), "json"),
     **dict.fromkeys(("github", "gitlab", "actions", "pipeline", "scripts"), "ci"),
     **dict.fromkeys(("api", "library", "sdk"), "python"),
     **dict.fromkeys(("faq", "problems", "debug"), "troubleshooting"),

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from agentctl.cli.options import COMMON, INPUT, LIMITS, OUTPUT, with_setting_flags
+from agentctl.cli.options import COMMON, INPUT, LIMITS, OUTPUT, Schema, with_setting_flags
 
 
 @with_setting_flags
@@ -45,6 +45,7 @@ def run(
             rich_help_panel=INPUT,
         ),
     ] = None,
+    schema: Schema = None,
     resume: Annotated[
         str | None,
         typer.Option(
@@ -108,6 +109,7 @@ def run(
         agentctl run --allow 'docker_restart(name=web)' "Fix web"
         agentctl run --estimate "Which containers are unhealthy?"
         agentctl run --json -y "Prune old images" | jq .cost
+        agentctl run --schema n:int "How many images are there?"
 
     Exit codes: agentctl help exit-codes
     Permissions: agentctl help permission
@@ -129,6 +131,7 @@ def run(
         verbose=verbose,
         estimate=estimate,
         task_file=task_file,
+        schema=schema,
         resume=resume_request(resume, go_on=go_on, fork=fork, accept_changes=accept_changes),
     )
     raise typer.Exit(perform(context.obj, request))

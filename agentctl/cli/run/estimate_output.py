@@ -15,6 +15,7 @@ from agentctl.cli.invocation import Form
 from agentctl.cli.ui.columns import Column, Page, stdout_page
 from agentctl.cli.ui.format import Paint, amount, limit, money, seconds
 from agentctl.cli.ui.summary import is_retry_hint, retry_command
+from agentctl.core.answer_schema import AnswerSchema
 from agentctl.core.errors import Unit
 from agentctl.core.limits import WINDOWS
 from agentctl.core.pricing import ModelFacts, Price
@@ -38,6 +39,7 @@ def print_estimate(
     *,
     data: str = "",
     labels: Mapping[str, str],
+    schema: AnswerSchema | None = None,
     form: Form,
     paint: Paint,
     command: Sequence[str] = (),
@@ -49,7 +51,7 @@ def print_estimate(
     from agentctl.cli.signals import run_cancellable
     from agentctl.runner.assemble import estimate_run, fallbacks_of, plan_of
 
-    found = run_cancellable(partial(estimate_run, loaded, choice, task, data=data, labels=labels))
+    found = run_cancellable(partial(estimate_run, loaded, choice, task, data=data, labels=labels, schema=schema))
     usable, unusable = fallbacks_of(loaded, choice, plan_of(loaded, choice, labels={}).limits)
     fallbacks = [fallback.provider.facts for fallback in usable]
     for said in unusable:

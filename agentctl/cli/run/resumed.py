@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _ADDED = ("allow", "deny")  # lists that grow; any other flag given now replaces an earlier one
 _CONFIG, _ENV_FILES = "config", "env_files"  # kept beside the flags of settings, with absolute paths
 _MORE_TURNS = "more_turns"  # kept once a part was given more turns, which its agent's own limit does not lower
+_SCHEMA = "schema"  # kept as text: its file may change
 
 
 class ResumeRequest(NamedTuple):
@@ -124,6 +125,8 @@ class OpenedRun:
             self.has_more_turns = bool(self.flags.pop(_MORE_TURNS, False)) or "max_turns" in given
             self.config = None if config is None else str(config)
             self.env_files = tuple(map(str, env_files)) if isinstance(env_files, (list, tuple)) else ()
+            schema = self.flags.pop(_SCHEMA, None)
+            self.schema = None if schema is None else str(schema)
             self._require_files(given)
             if request.is_fork:
                 self.release()

@@ -25,6 +25,7 @@ from agentctl.core.text import safe_text
 if TYPE_CHECKING:
     from agentctl.cli.run.resumed import OpenedRun, ResumeRequest, StoppedRun
     from agentctl.cli.run.run_output import Presenter
+    from agentctl.core.answer_schema import AnswerSchema
     from agentctl.core.results import RunResult
     from agentctl.runner.orchestrator import Orchestrator
     from agentctl.settings import Loaded
@@ -44,6 +45,7 @@ class RunRequest(NamedTuple):
     verbose: bool
     estimate: bool = False
     task_file: str | None = None
+    schema: str | None = None
     resume: ResumeRequest | None = None
 
 
@@ -107,6 +109,7 @@ def _resume(call: Invocation, request: RunRequest, known: _Beginning) -> int:
             config=opened.config,
             env_files=opened.env_files,
             input=data if words else "none",
+            schema=opened.schema if request.schema is None else request.schema,
         )
         return _perform(call, request, known, opened)
     finally:
@@ -124,6 +127,7 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning, opened: O
     from agentctl.settings.own_files import PipeWait
 
     loaded = _settle_settings(request, known, PipeWait(since=began, notify=notify))
+    schema = _read_schema(request.schema)
     try:
         choice = resolve_provider(loaded)
     except AgentctlError as error:
@@ -134,7 +138,7 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning, opened: O
     for note in loaded.notes:
         notify(note)
     loaded = loaded.for_provider(choice.provider)
-    more: dict[str, Any] = {"flags": kept_flags(request)}
+    more: dict[str, Any] = {"flags": kept_flags(request, schema), "schema": schema}
     if opened is not None:
         more["flags"] = opened.keep(more["flags"])
         more["resumption"] = opened.resumption(loaded)
@@ -156,6 +160,7 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning, opened: O
             task,
             data=data_block(data),
             labels=request.labels,
+            schema=schema,
             form=known.form,
             paint=known.paint,
             command=command,
@@ -293,8 +298,11 @@ def _print_safe(text: str) -> None:
     print_stderr(safe_text(text))
 
 
-def kept_flags(request: RunRequest) -> dict[str, object]:
-    """Return the flags that the next part of a run keeps; how it is printed is each part's own."""
+def kept_flags(request: RunRequest, schema: AnswerSchema | None = None) -> dict[str, object]:
+    """Return the flags that the next part of a run keeps; how it is printed is each part's own.
+
+    Of the schema its text is kept: its file may change.
+    """
     from agentctl.settings.merge import absolute
 
     flags = dict(request.flags)
@@ -302,7 +310,22 @@ def kept_flags(request: RunRequest) -> dict[str, object]:
         flags["config"] = str(absolute(request.config, Path.cwd()))
     if request.env_files:
         flags["env_files"] = [str(absolute(name, Path.cwd())) for name in request.env_files]
+    if schema is not None:
+        flags["schema"] = schema.text
     return {name: value for name, value in flags.items() if name not in ("output", "color") and value is not None}
+
+
+def _read_schema(given: str | None) -> AnswerSchema | None:
+    """Return the schema that ``--schema`` gives, None without one.
+
+    Raises:
+        UsageError: it is not taken.
+    """
+    if given is None:
+        return None
+    from agentctl.core.answer_schema import read_answer_schema
+
+    return read_answer_schema(given)
 
 
 def _quiet(text: str) -> None:

@@ -187,6 +187,13 @@ SETTING_FLAGS: dict[str, Any] = {
         panel="Limits",
         help="Limit repeats of the same tool call (default 3).",
     ),
+    "schema_retries": _flag(
+        str | None,
+        "--schema-retries",
+        metavar="N",
+        panel="Limits",
+        help="Send an answer that is not valid by its schema back N times (default 2).",
+    ),
     "timeout": _flag(
         str | None, "--timeout", metavar="TIME", panel="Limits", help="Limit the duration of a run (default 30m)."
     ),

@@ -6,9 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
-from agentctl.cli.options import COMMON, INPUT, OUTPUT, approval_mode, output_form, with_setting_flags
+from agentctl.cli.options import COMMON, INPUT, OUTPUT, Schema, approval_mode, output_form, with_setting_flags
 
-_FLAGS = ("max_cost_per_task", "max_tokens_per_task", "max_turns", "timeout", "allow", "approve", "output")
+_FLAGS = (
+    *("max_cost_per_task", "max_tokens_per_task", "max_turns", "schema_retries"),
+    *("timeout", "allow", "approve", "output"),
+)
 
 
 def _resume(
@@ -48,6 +51,7 @@ def _resume(
             rich_help_panel=INPUT,
         ),
     ] = None,
+    schema: Schema = None,
     json: Annotated[bool, typer.Option("--json", help="Same as -o json.", rich_help_panel=OUTPUT)] = False,
     quiet: Annotated[
         bool, typer.Option("-q", "--quiet", help="Print only errors on stderr.", rich_help_panel=OUTPUT)
@@ -87,6 +91,7 @@ def _resume(
         config=None,
         quiet=quiet,
         verbose=verbose,
+        schema=schema,
         resume=ResumeRequest(run_id, is_fork=fork, accepts=accept_changes),
     )
     raise typer.Exit(perform(context.obj, request))

@@ -151,6 +151,7 @@ def test_a_pipe_is_read_as_a_file_is() -> None:
     ("schema", "message"),
     [
         ("a:strin", "--schema /properties/a: strin is not a type"),
+        (" ", "--schema is empty"),
         ("a:string,a:int", "--schema has the field a twice"),
         ("a:string,,b:int", "--schema has '', which is not a field NAME:TYPE"),
         ("missing.json", "--schema missing.json cannot be read: No such file or directory"),
@@ -299,7 +300,7 @@ def test_a_check_of_the_caller_finds_what_else_is_wrong() -> None:
 
     schema = replace(read_answer_schema("a:int"), check=check)
     assert schema.validate('{"a": 1}') == {"a": 1}
-    for answer, told in (('{"a": 2}', "/a: it is not 1"), ("{}", "the answer: 'a' is a required property")):
+    for answer, told in (('{"a": 2}', "/a: it is not 1"), ("{}", "'a' is a required property")):
         with pytest.raises(AnswerProblems) as caught:
             schema.validate(answer)
         assert str(caught.value) == told
