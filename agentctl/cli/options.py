@@ -36,7 +36,7 @@ Schema = Annotated[
     typer.Option(
         "--schema",
         metavar="SCHEMA",
-        help="Answer as JSON by this schema: a file, JSON, or name:type",
+        help="Answer as JSON by this schema: a file, JSON, or name:type.",
         show_default=False,
         rich_help_panel=OUTPUT,
     ),
