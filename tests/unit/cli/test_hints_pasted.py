@@ -28,6 +28,7 @@ NOT_READ = (
         for name in ("docker_lookups", "engine_lookups", "system_lookups", "text_lookups", "lexicon")
     ),
     "permissions/known_programs.py",  # names of programs
+    "core/synonyms.py",  # the same, and what they do
 )
 COMMANDS = "|".join(getattr(ROOT_COMMAND, "commands", {}))
 OURS = rf"agentctl (?:{COMMANDS})\b|sudo "
