@@ -288,6 +288,35 @@ async def test_answer_in_a_fence_is_taken(someone: User, wire: OpenWire) -> None
     assert (found["answer"], len(server.books.chat_requests)) == (LINE, 2)
 
 
+LIKE_A_CALL = read_answer_schema(
+    {
+        "type": "object",
+        "properties": {"name": {"type": "string"}, "arguments": {"type": "object", "additionalProperties": False}},
+        "required": ["name"],
+    }
+)
+
+
+@pytest.mark.parametrize("name", list(CASES))
+@pytest.mark.parametrize(
+    ("schema", "answer"),
+    [
+        (SCHEMA, '{"used": 0, "note": "see system_memory"}'),
+        (LIKE_A_CALL, '{"name": "system_memory", "arguments": {}}'),
+    ],
+    ids=["names a tool", "looks like a call"],
+)
+async def test_valid_answer_that_speaks_of_a_tool_is_the_answer(
+    someone: User, wire: OpenWire, name: str, schema: AnswerSchema, answer: str
+) -> None:
+    case = CASES[name]
+    said = [answer] if schema.fits("openai") and case.with_tools else ["Half of the memory is used.", answer]
+    server = wire(mind(case.paid, *said), rates=case.paid.rates, keys=[KEY])
+    found = await someone.ask(server, case.paid, schema=schema, max_tokens_per_task=None)
+    assert (found["status"], found["structured"]) == ("done", json.loads(answer)), found["error"]
+    assert found["tools"] == [{"name": "system_memory", "calls": 1, "failed": 0}]
+
+
 async def test_calls_in_the_turn_without_tools_are_not_made(someone: User, wire: OpenWire) -> None:
     paid = PAID["openai"]
     server = wire(mind(paid, "Half.", paid.answer("", MEMORY), RIGHT), rates=paid.rates, keys=[KEY])

@@ -226,8 +226,8 @@ def test_a_secret_leaves_neither_by_stdout_nor_by_stderr(agentctl: Commands, tmp
 
 
 FIELDS = json.loads("""[
-    "schema", "version", "run_id", "status", "exit_code", "complete", "answer", "task", "agent", "provider",
-    "provider_chosen_by", "model", "models", "client", "fallbacks", "turns", "started_at", "finished_at",
+    "schema", "version", "run_id", "status", "exit_code", "complete", "answer", "structured", "task", "agent",
+    "provider", "provider_chosen_by", "model", "models", "client", "fallbacks", "turns", "started_at", "finished_at",
     "duration_s", "labels", "resumed_from", "usage", "cost", "limits", "ledger", "breaker", "tools", "denied",
     "denied_calls", "pending", "sandbox", "sandbox_failures", "left_out", "changed_files_run_later", "input",
     "warnings", "error"

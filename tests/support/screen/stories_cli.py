@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from agentctl.__main__ import main
+from agentctl.core.answer_schema import AnswerSchema
 from agentctl.journal.writer import Journal
 from agentctl.ledger import SqliteLedger
 from agentctl.protocols import Approver, Observer, RunTools
@@ -38,8 +39,9 @@ def playing(story: str) -> Callable[..., Orchestrator]:
         approver: Approver | None = None,
         warn: Callable[[str], None],
         flags: Mapping[str, object] | None = None,
+        schema: AnswerSchema | None = None,
     ) -> Orchestrator:
-        plan = plan_of(loaded, choice, labels=labels)
+        plan = plan_of(loaded, choice, labels=labels)._replace(answer_schema=schema)
         run_id = os.urandom(6).hex()
         ledger = SqliteLedger(loaded.settings.ledger_path)
         journal = Journal(loaded.settings.runs_dir, run_id, secrets=loaded.secrets)

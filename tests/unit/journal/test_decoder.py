@@ -33,7 +33,7 @@ def sample(hint: Any) -> Any:  # noqa: ANN401 - any annotation, and a value of i
         return (sample(parts[0]),) if parts[-1] is Ellipsis else tuple(sample(part) for part in parts)
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return {"name": sample(parts[1])}
-    if hint is object:
+    if hint in (object, Any):
         return {"deep": [1, None, "x", {"true": False}]}
     if hint in PLAIN:
         return PLAIN[hint]

@@ -20,12 +20,14 @@ from agentctl.journal.writer import encode_record
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=20)
 ZONES = st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=45)), timezone(-timedelta(hours=9))])
 VALUES = st.none() | st.booleans() | st.integers() | st.floats() | ANY_TEXT | st.decimals()
+ANY_VALUE = VALUES | st.lists(VALUES, max_size=2) | st.dictionaries(ANY_TEXT, VALUES, max_size=2)
 LEAVES: dict[object, st.SearchStrategy[Any]] = {
     str: ANY_TEXT,
     bool: st.booleans(),
     int: st.integers(),
     float: st.floats(),
-    object: VALUES | st.lists(VALUES, max_size=2) | st.dictionaries(ANY_TEXT, VALUES, max_size=2),
+    object: ANY_VALUE,
+    Any: ANY_VALUE,
     type(None): st.none(),
     datetime: st.datetimes(datetime(1970, 1, 2), datetime(9999, 12, 30), timezones=ZONES),
 }

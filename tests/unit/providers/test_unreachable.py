@@ -177,7 +177,8 @@ async def failure_in(monkeypatch: pytest.MonkeyPatch, url: str, **variables: str
 async def test_wrong_ssl_cert_file_is_named_and_is_a_setting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None, why: str
 ) -> None:
-    file = tmp_path / "authorities.pem"
+    monkeypatch.chdir(tmp_path)
+    file = Path("authorities.pem")
     if content is not None:
         file.write_text(content)
     error = await failure_in(monkeypatch, "https://llm.invalid/v1", SSL_CERT_FILE=str(file))
