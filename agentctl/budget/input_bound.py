@@ -11,8 +11,10 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from math import ceil
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from agentctl.context.tokens import PLAIN
+from agentctl.core.json_values import split_pointer
 from agentctl.core.messages import Completion, Message, MessageMemo, Request, RunningTotal, ToolSpec, Usage
 
 FIXED = 1024
@@ -44,8 +46,11 @@ def _inline_refs(schema: object, root: Mapping[str, object], seen: tuple[str, ..
         ref = schema.get("$ref")
         if isinstance(ref, str) and ref.startswith("#/") and ref not in seen:
             target: object = root
-            for part in ref[2:].split("/"):
-                target = target.get(part, {}) if isinstance(target, Mapping) else {}
+            for part in split_pointer(unquote(ref[1:])):
+                if isinstance(target, (list, tuple)):
+                    target = target[int(part)] if part.isdecimal() and int(part) < len(target) else {}
+                else:
+                    target = target.get(part, {}) if isinstance(target, Mapping) else {}
             rest = {k: v for k, v in schema.items() if k != "$ref"}
             inlined = _inline_refs(target, root, (*seen, ref))
             return {**inlined, **rest} if isinstance(inlined, Mapping) else inlined

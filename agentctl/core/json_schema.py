@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from urllib.parse import unquote
 
 from agentctl.core.json_values import JSON, join_pointer, split_pointer
@@ -14,6 +14,8 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 MOST_SCHEMA_LEVELS = 48  # of nesting of the document: some 20 objects in each other
 MOST_IN_PLACE = 32  # schemas for one and the same value, each within the last
 MOST_ALTERNATIVES = 5_000  # schemas that one value may have to be held against
+MOST_WRITTEN_OUT = 20_000  # values in a schema whose references are written out
+MOST_LEVELS_WRITTEN_OUT = 200
 MOST_REPEATS = 10_000  # what the counts of a regular expression, {n} within {m}, multiply to
 
 _ONE = frozenset(
@@ -142,7 +144,8 @@ def find_fault(document: Mapping[str, JSON]) -> SchemaFault | None:
     root describes an object, by its ``type`` or that of the schema its ``$ref`` leads to; each ``$ref`` is local
     (``#`` or ``#/…``), leads to a schema, and not back to itself for the same value (a schema that contains itself
     further down is fine); only the root has an ``$id``, and nothing has an anchor; it is not nested deeper than 48
-    levels; one value is never held against more than 5,000 schemas, nor 32 within each other;
+    levels; with its references written out, as some providers send it to a model, it has no more than 20,000 values
+    and 200 levels; one value is never held against more than 5,000 schemas, nor 32 within each other;
     ``unevaluatedProperties`` and ``patternProperties`` are not both used; each regular expression compiles, and its
     counts do not multiply to more than 10,000. ``format`` is taken, and not checked in answers.
     """
@@ -152,7 +155,13 @@ def find_fault(document: Mapping[str, JSON]) -> SchemaFault | None:
         hint = f'write the schema for "{DIALECT}"'
         return SchemaFault("/$schema", f"{str(dialect)[:80]} is not the JSON Schema of 2020-12", hint)
     tree = SchemaTree(document)
-    return _find_unsound(document) or _find_bad_ref(tree) or _find_bad_root(tree) or _find_too_much(tree)
+    return (
+        _find_unsound(document)
+        or _find_bad_ref(tree)
+        or _find_bad_root(tree)
+        or _find_too_much(tree)
+        or _find_long_written_out(tree)
+    )
 
 
 def _find_unsound(document: Mapping[str, JSON]) -> SchemaFault | None:
@@ -197,6 +206,26 @@ def _find_bad_root(tree: SchemaTree) -> SchemaFault | None:
         return None
     fact = "the root has no type" if found is None else f"the root is of type {str(found)[:80]}"
     return SchemaFault("/type", f"{fact}; an answer is an object", 'give the root "type": "object"')
+
+
+def _find_long_written_out(tree: SchemaTree) -> SchemaFault | None:
+    """Return whether the schema is too long or deep with its references written out; in a cycle they stay."""
+    count, ahead = 0, [(cast("JSON", tree.document), frozenset[str](), 0)]
+    while ahead:
+        value, seen, level = ahead.pop()
+        count += 1
+        if count > MOST_WRITTEN_OUT or level > MOST_LEVELS_WRITTEN_OUT:
+            most = f"{MOST_WRITTEN_OUT:,} values" if count > MOST_WRITTEN_OUT else f"{MOST_LEVELS_WRITTEN_OUT} levels"
+            return SchemaFault("", f"with its $refs written out the schema has more than {most}", "use fewer $refs")
+        if isinstance(value, Mapping):
+            ref = value.get("$ref")
+            target = tree.target(ref) if isinstance(ref, str) and ref not in seen else None
+            if isinstance(ref, str) and target is not None:
+                ahead.append((tree.schemas[target], seen | {ref}, level + 1))
+            ahead.extend((each, seen, level + 1) for each in value.values())
+        elif isinstance(value, Sequence) and not isinstance(value, str):
+            ahead.extend((each, seen, level + 1) for each in value)
+    return None
 
 
 def _find_too_much(tree: SchemaTree) -> SchemaFault | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -52,9 +53,14 @@ def test_thoughts_that_are_given_back_are_bounded(text: str, signature: str, dat
     assert added >= sum(len(one.encode("utf-8", "surrogatepass")) for one in (text, signature, data))
 
 
-def test_references_in_a_schema_count_as_if_written_out() -> None:
+@pytest.mark.parametrize(
+    ("defs", "ref"),
+    [(lambda big: {"Big": big}, "Big"), (lambda big: {"a/b~c d": big}, "a~1b~0c%20d"), (lambda big: [{}, big], "1")],
+    ids=["plain", "escaped", "by number"],
+)
+def test_references_in_a_schema_count_as_if_written_out(defs: Callable[[object], object], ref: str) -> None:
     big = {"type": "object", "properties": {f"p{i}": {"type": "string"} for i in range(50)}}
-    schema = {"$defs": {"Big": big}, "properties": {f"a{i}": {"$ref": "#/$defs/Big"} for i in range(10)}}
+    schema = {"$defs": defs(big), "properties": {f"a{i}": {"$ref": f"#/$defs/{ref}"} for i in range(10)}}
     weight = plain_bound(Request("m", (), (ToolSpec("t", "does", schema),)))
     assert weight > 10 * len(json.dumps(big, separators=(",", ":")))
 

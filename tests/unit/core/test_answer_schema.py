@@ -224,6 +224,15 @@ def test_schemas_that_multiply_for_one_value_are_refused() -> None:
     assert refusal(chained) == "--schema /$defs/d8: more than 32 schemas for one value are within each other"
 
 
+@pytest.mark.parametrize(("links", "said"), [(1, "200 levels"), (2, "20,000 values")])
+def test_a_schema_that_is_long_with_its_references_written_out_is_refused(links: int, said: str) -> None:
+    """Counting what a provider makes of it would take for ever, or pass the depth of calls that Python allows."""
+    names = [f"a{n}" for n in range(links)]
+    defs = {f"d{n}": {"properties": {key: {"$ref": f"#/$defs/d{n + 1}"} for key in names}} for n in range(100)}
+    long = {"type": "object", "properties": {"a": {"$ref": "#/$defs/d0"}}, "$defs": {**defs, "d100": {}}}
+    assert refusal(long) == f"--schema (the root): with its $refs written out the schema has more than {said}"
+
+
 def test_an_answer_that_would_take_for_ever_is_refused() -> None:
     twice = read_answer_schema({"type": "object", "properties": {"a": {"allOf": [{"$ref": "#"}] * 2}}})
     value: dict[str, Any] = {}
