@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 from agentctl.core.errors import UsageError
 from agentctl.journal.writer import ENDING, journal_error
@@ -22,7 +24,7 @@ def lock_journal(path: Path) -> int:
 
     Raises:
         UsageError: the run is alive, with its process.
-        StateError: the journal cannot be opened for writing.
+        StateError: the journal cannot be opened for writing, or was removed meanwhile.
     """
     try:
         file = os.open(path, _FLAGS)
@@ -34,8 +36,17 @@ def lock_journal(path: Path) -> int:
     for _ in range(_TRIES):
         with suppress(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return file
+            break
         time.sleep(0.001)
+    else:
+        _refuse_living(file, path)
+    if os.fstat(file).st_nlink == 0:  # what is written to it from here on would be lost
+        os.close(file)
+        raise journal_error(FileNotFoundError(errno.ENOENT, "it was removed"), f"the journal {path} cannot be written")
+    return file
+
+
+def _refuse_living(file: int, path: Path) -> NoReturn:
     holder = _holder_of(file)
     os.close(file)
     raise UsageError(
