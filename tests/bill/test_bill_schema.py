@@ -297,14 +297,34 @@ LIKE_A_CALL = read_answer_schema(
 )
 
 
+def call_shaped(*more: str) -> AnswerSchema:
+    """Return a schema that each provider takes, of objects that look like a tool call, with ``more`` texts."""
+    return read_answer_schema(
+        {
+            "type": "object",
+            "properties": {
+                "name": {"type": "string"},
+                "arguments": {"type": "object", "properties": {}, "required": [], "additionalProperties": False},
+                **{name: {"type": "string"} for name in more},
+            },
+            "required": ["name", "arguments", *more],
+            "additionalProperties": False,
+        }
+    )
+
+
+A_CALL = '{"name": "system_memory", "arguments": {}}'
+
+
 @pytest.mark.parametrize("name", list(CASES))
 @pytest.mark.parametrize(
     ("schema", "answer"),
     [
         (SCHEMA, '{"used": 0, "note": "see system_memory"}'),
-        (LIKE_A_CALL, '{"name": "system_memory", "arguments": {}}'),
+        (LIKE_A_CALL, A_CALL),
+        (call_shaped(), A_CALL),
     ],
-    ids=["names a tool", "looks like a call"],
+    ids=["names a tool", "looks like a call", "looks like a call in each subset"],
 )
 async def test_valid_answer_that_speaks_of_a_tool_is_the_answer(
     someone: User, wire: OpenWire, name: str, schema: AnswerSchema, answer: str
@@ -315,6 +335,31 @@ async def test_valid_answer_that_speaks_of_a_tool_is_the_answer(
     found = await someone.ask(server, case.paid, schema=schema, max_tokens_per_task=None)
     assert (found["status"], found["structured"]) == ("done", json.loads(answer)), found["error"]
     assert found["tools"] == [{"name": "system_memory", "calls": 1, "failed": 0}]
+
+
+@each_wire
+@pytest.mark.parametrize(
+    "wrong", [A_CALL, f"I will look. {A_CALL}", "<tool_call>\n{"], ids=["call", "beside", "broken"]
+)
+async def test_wrong_answer_that_looks_like_a_call_is_sent_back_and_not_made(
+    someone: User, wire: OpenWire, case: Case, wrong: str
+) -> None:
+    right = '{"name": "system_memory", "arguments": {}, "why": "asked"}'
+    said = [wrong, wrong, right] if case.with_tools else ["Half of the memory is used.", wrong, wrong, right]
+    server = wire(mind(case.paid, *said), rates=case.paid.rates, keys=[KEY])
+    found = await someone.ask(server, case.paid, schema=call_shaped("why"), max_tokens_per_task=None)
+    assert (found["status"], found["structured"]) == ("done", json.loads(right)), found["error"]
+    assert found["tools"] == [{"name": "system_memory", "calls": 1, "failed": 0}]
+    assert last_text(server).startswith("That is not an answer by the schema:")
+
+
+@each_wire
+async def test_answer_that_stays_a_broken_call_fails_by_the_schema(someone: User, wire: OpenWire, case: Case) -> None:
+    said = ["<tool_call>\n{"] if case.with_tools else ["Half of it.", "<tool_call>\n{"]
+    server = wire(mind(case.paid, *said), rates=case.paid.rates, keys=[KEY])
+    found = await someone.ask(server, case.paid, retries=1, max_tokens_per_task=None)
+    assert (found["exit_code"], found["error"]["kind"], found["structured"]) == (1, "schema", None)
+    assert "after 1 retry" in found["error"]["message"]
 
 
 async def test_calls_in_the_turn_without_tools_are_not_made(someone: User, wire: OpenWire) -> None:
