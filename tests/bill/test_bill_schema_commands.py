@@ -7,21 +7,25 @@ import os
 import shlex
 import subprocess
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
-from tests.bill.test_bill_schema import CASES, LINE, RIGHT, VALUE, WRONG, Case, mind
+from agentctl.core.answer_schema import read_answer_schema
+from tests.bill.test_bill_schema import CASES, LINE, RIGHT, VALUE, WRONG, Case, bodies, is_held, mind
+from tests.support import fork_server
 from tests.support.bill.book import book_of
-from tests.support.bill.parts import KEY, TASK, assert_accounted, priced, reaching
-from tests.support.command_line import ROOT, Commands, Ended
+from tests.support.bill.parts import KEY, TASK, assert_accounted, priced, reaching, this_client
+from tests.support.command_line import Ended
 from tests.support.wire.plugin import OpenWire
 from tests.support.wire.server import WireServer
 
 FIELDS = "used:int,note:string"
 ROOM = ("--max-tokens", "none", "--max-output-tokens", "4096")
 CUT = '{"used": 7, "no'
+LIMIT_NANO = 200_000_000
 
 
 class Way(NamedTuple):
@@ -39,7 +43,7 @@ WAYS = {
     "right at the second try": Way((WRONG, RIGHT), 0),
     "never right": Way((WRONG,), 1, "schema"),
     "cut": Way((CUT,), 1, "schema", is_cut=True),
-    "trip": Way((WRONG,), 3, "budget", ("--max-cost", "0.30", "--schema-retries", "50")),
+    "trip": Way((WRONG,), 3, "budget", ("--max-cost", "0.20", "--schema-retries", "50")),
 }
 
 
@@ -75,34 +79,85 @@ def test_stdout_has_the_value_alone_or_nothing(
     assert_accounted(server.books, book_of(state))
 
 
+class Line(NamedTuple):
+    """A line of a script: the provider, whether it is held to the schema by its own means, and how the run ends."""
+
+    provider: str
+    is_native: bool
+    way: str
+
+    @property
+    def case(self) -> Case:
+        case = CASES[self.provider]
+        case = case._replace(paid=case.paid._replace(input_tokens=900))  # the turn without tools is short
+        return case if self.is_native else case._replace(with_tools="", without="")
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """A schema that each provider takes, or, with its lookahead, none does."""
+        note = {"type": "string"} if self.is_native else {"type": "string", "pattern": "^(?! ).*$"}
+        required = "used" if self.way == BROKEN else ["used", "note"]
+        types = {"used": {"type": "integer"}, "note": note}
+        return {"type": "object", "properties": types, "required": required, "additionalProperties": False}
+
+    def __str__(self) -> str:
+        return f"{self.provider} {'native' if self.is_native else 'in words'}: {self.way}"
+
+
+BROKEN = "broken schema"
+LINES = [Line(*one) for one in product(("openai", "anthropic", "ollama"), (True, False), (*WAYS, BROKEN))]
+QUICK = {
+    "openai native: right at the second try",
+    "openai in words: trip",
+    "anthropic native: never right",
+    "anthropic in words: right at once",
+    "anthropic in words: cut",
+    "ollama native: cut",
+    "ollama native: trip",
+    "ollama in words: right at the second try",
+    "ollama in words: broken schema",
+}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Take the lines that have each provider both ways and each end once; with ``--full``, all."""
+    if "line" in metafunc.fixturenames:
+        lines = [line for line in LINES if metafunc.config.getoption("full") or str(line) in QUICK]
+        metafunc.parametrize("line", lines, ids=str)
+
+
 @pytest.mark.needs("jq")
-@pytest.mark.parametrize("name", ["right at the second try", "never right", "trip", "broken schema"])
-def test_a_line_with_jq_fails_if_the_run_does(shell: Commands, wire: OpenWire, name: str) -> None:
+def test_a_line_with_jq_fails_if_the_run_does(tmp_path: Path, state: Path, wire: OpenWire, line: Line) -> None:
     """jq -e ends with 4 where it gets no value, from its version 1.7 on, and with 0 before."""
-    case, way = CASES["openai"], WAYS.get(name, Way((RIGHT,), 2))
-    server = opened(wire, case, way)
-    types = {"used": {"type": "integer"}, "note": {"type": "string"}}
-    required = "used" if name == "broken schema" else list(types)
-    schema = {"type": "object", "properties": types, "required": required, "additionalProperties": False}
-    (shell.folder / "s.json").write_text(json.dumps(schema))
-    flags = ("--config", str(priced(shell.folder)), "--schema", "s.json", *ROOM, *way.flags)
-    line = shlex.join(shell.argv(("run", *flags, TASK), None))
+    way = WAYS.get(line.way, Way((RIGHT,), 2))
+    server = opened(wire, line.case, way)
+    (tmp_path / "s.json").write_text(json.dumps(line.schema))
+    agentctl = fork_server.command(loads="agentctl" if this_client() == "auto" else "litellm")
+    words = ("run", "--config", str(priced(tmp_path)), "--schema", "s.json", *ROOM, *way.flags, TASK)
     told = "trap 'echo \"ended ${PIPESTATUS[*]}\" >&2' ERR"
     ended = subprocess.run(
-        ["bash", "-c", f"set -euo pipefail\n{told}\n{line} | jq -ec .\n"],
-        cwd=shell.folder,
-        env=os.environ | shell.environ | environ_of(server, case) | {"PYTHONPATH": str(ROOT)},
+        ["bash", "-c", f"set -euo pipefail\n{told}\n{agentctl} {shlex.join(words)} | jq -e .\n"],
+        cwd=tmp_path,
+        env=os.environ | fork_server.ENVIRON | environ_of(server, line.case),
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=60,
     )
     statuses = [tuple(said.split()[1:]) for said in ended.stderr.splitlines() if said.startswith("ended ")]
     if way.code == 0:
-        assert (ended.stdout, ended.returncode, statuses) == (f"{LINE}\n", 0, []), ended.stderr
-        return
-    ((run, jq),) = statuses
-    assert (ended.stdout, run) == ("", str(way.code)), ended.stderr
-    assert ended.returncode == (4 if jq == "4" else way.code)
-    if name == "broken schema":
+        assert (ended.returncode, statuses) == (0, []), ended.stderr
+        assert json.loads(ended.stdout) == VALUE
+    else:
+        ((run, jq),) = statuses
+        assert (ended.stdout, run) == ("", str(way.code)), ended.stderr
+        assert ended.returncode == (4 if jq == "4" else way.code)
+    if line.way == BROKEN:
         assert "--schema s.json /required: " in ended.stderr
         assert not server.books.chat_requests
+        return
+    text, asked = read_answer_schema(line.schema).text, [heard.asked for heard in server.books.chat_requests]
+    assert any(map(is_held, bodies(server))) is line.is_native
+    assert line.is_native or any(one and one.messages[-1].text.endswith(f"\n{text}") for one in asked)
+    assert_accounted(server.books, book_of(state))
+    assert way.code != 3 or server.books.billed_nano <= book_of(state).most_nano <= LIMIT_NANO
