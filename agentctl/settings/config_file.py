@@ -79,6 +79,10 @@ def check_settable(field: str, path: Path) -> None:
         )
     if field == "hook":
         raise UsageError(f"hooks are tables: write [[hook]] into {path} by hand", hint="agentctl help hooks")
+    if field == "mcp":
+        raise UsageError(
+            f"mcp is a table: write [mcp.servers.NAME] into {path} by hand, or use mcp.json", hint="agentctl help mcp"
+        )
     if field in TABLE_FIELDS:
         raise UsageError(
             f"{field} is a table: set the price of one model",

@@ -21,10 +21,12 @@ SECTIONS = {
     "folders": "folders of agentctl's own files",
     "hooks": "hooks: commands of yours that run before a tool call or at the end of a run",
     "providers": "providers of your own: any server that speaks a known format, with its address, price and key",
+    "mcp": "MCP servers: programs and addresses with tools for the model",
     "prices": "prices that replace or add to litellm's: dollars per million tokens, 0 is free",
 }
 
-COMMON, LIMITS, CONTEXT, REACH, OUTPUT = "Common options", "Limits", "Context", "Permissions", "Output"
+COMMON, LIMITS, CONTEXT, REACH = "Common options", "Limits", "Context", "Permissions"
+INPUT, OUTPUT = "Input", "Output"
 
 
 class Flag(NamedTuple):

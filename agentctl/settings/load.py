@@ -29,8 +29,10 @@ from agentctl.settings.names import NEEDS
 from agentctl.settings.own_files import PipeWait, is_folder, is_there, read_own_file
 from agentctl.settings.own_folders import folder_problems
 from agentctl.settings.project_files import (
+    MCP_FILE,
     FoundProjectFile,
     apply_project_files,
+    find_project_file,
     find_project_files,
     trusted_layers,
     with_trust_states,
@@ -233,7 +235,14 @@ def _load(
     passed_on = {name: environ[name] for name in settings.sandbox_env if name in environ}
     keys = [name for name, value in passed_on.items() if value.strip() in secrets]
     notes += [f"{name} is not given to commands: its value is a key" for name in keys]
-    project = apply_project_files(settings, sources, found, remember=remember and not _stopping(problems, needs))
+    remember = remember and not _stopping(problems, needs)
+    project = apply_project_files(settings, sources, found, remember=remember)
+    wants_servers = not settings.mcp_config and not {"run", "mcp"}.isdisjoint(needs)
+    mcp_file = find_project_file(folder / MCP_FILE, cwd=cwd) if wants_servers else None
+    if mcp_file is not None:
+        from agentctl.settings.mcp_project import with_mcp_file  # noqa: PLC0415 - most projects have none
+
+        mcp_file, project = with_mcp_file(mcp_file, project, remember=remember)
     loaded = Loaded(
         settings=project.settings,
         sources=project.sources,
@@ -252,6 +261,8 @@ def _load(
         set_aside=tuple(problems),
         other_keys=other_keys(environ),
         passed_on={name: value for name, value in passed_on.items() if name not in keys},
+        variables=tuple(layer.variables for layer in read.layers if layer.variables),
+        mcp_project=mcp_file,
     )
     return loaded, problems, read
 

@@ -11,6 +11,8 @@ from agentctl.core.errors import UsageError
 from agentctl.core.limits import Parent
 from agentctl.core.redaction import Redactor
 from agentctl.settings.model import Settings
+from agentctl.settings.own_files import is_there
+from agentctl.settings.project_files import FoundProjectFile
 from agentctl.settings.sources import Problem, Source
 from agentctl.settings.untrusted_files import IgnoredLine, TrustPrompt
 
@@ -40,7 +42,8 @@ class Loaded:
     until then. ``set_aside`` are the problems of settings that this command does not need; these fields have their
     defaults.
     ``other_keys`` are the providers whose key only litellm reads, with the variable that holds it. ``passed_on`` are
-    the variables that the user lets commands have.
+    the variables that the user lets commands have. ``variables`` are all variables of the environment and of each
+    .env, the strongest source first; ``mcp_project`` is the ``.mcp.json`` of the workspace.
     """
 
     settings: Settings
@@ -60,6 +63,8 @@ class Loaded:
     set_aside: tuple[Problem, ...] = ()
     other_keys: Mapping[str, str] = field(default_factory=dict)
     passed_on: Mapping[str, str] = field(default_factory=dict, repr=False)
+    variables: tuple[Mapping[str, str], ...] = field(default=(), repr=False, compare=False)
+    mcp_project: FoundProjectFile | None = field(default=None, repr=False)
     capability: str = field(default="", repr=False)
     redactor: Redactor | None = field(default=None, repr=False, compare=False)
 
@@ -88,6 +93,14 @@ class Loaded:
             settings=self.settings.model_copy(update=changes),
             sources={**self.sources, **dict.fromkeys(changes, source)},
         )
+
+    @property
+    def has_mcp(self) -> bool:
+        """Whether MCP servers may be configured: a flag, a table of config.toml, or a file that exists; reads none."""
+        settings = self.settings
+        if settings.mcp_config or settings.mcp or self.mcp_project is not None:
+            return True
+        return is_there(settings.config_dir / "mcp.json")
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from agentctl.core.late_modules import late_modules
 from agentctl.settings import parsers, sandbox_access
-from agentctl.settings.declaration import COMMON, CONTEXT, LIMITS, OUTPUT, REACH, Flag, setting
+from agentctl.settings.declaration import COMMON, CONTEXT, INPUT, LIMITS, OUTPUT, REACH, Flag, setting
 from agentctl.settings.prices import PriceLine, price_lines
 
 if TYPE_CHECKING:
@@ -55,6 +55,18 @@ def _hooks(value: object) -> object:
 
 
 Hooks = Annotated[tuple[Any, ...], PlainValidator(_hooks)]
+
+
+def _mcp_table(value: object) -> object:
+    """Return the table [mcp] as it is: `mcp_servers` reads each entry by itself."""
+    servers = value.get("servers", {}) if isinstance(value, Mapping) else None
+    if not isinstance(value, Mapping) or not isinstance(servers, Mapping) or value.keys() - {"servers"}:
+        raise ValueError('a table for each server, such as [mcp.servers.git] with command = "uvx"')
+    return value
+
+
+McpTable = Annotated[Mapping[str, Any], PlainValidator(_mcp_table)]
+McpSources = Annotated[tuple[str, ...], NoDecode, BeforeValidator(parsers.sources)]
 
 _PERMISSION = ("run", "policy")
 
@@ -259,6 +271,14 @@ class Settings(BaseSettings):
         False, "NETWORK", "reach", "true: let shell commands use the network", Flag(REACH, kind="yes_no"),
         needed_by=_PERMISSION)
 
+    mcp_config: McpSources = setting(
+        (), "MCP_CONFIG", "mcp",
+        "use these MCP servers: a file, - (stdin) or JSON; unset: those of mcp.json",
+        Flag(INPUT, "FILE|-|JSON", "list"), needed_by=("run", "mcp"), in_toml=False, repr=False)
+    mcp_also_user: YesNo = setting(
+        False, "MCP_ALSO_USER", "mcp", "true: use your own MCP servers besides those of --mcp-config",
+        Flag(INPUT, kind="switch"), needed_by=("run", "mcp"), in_toml=False)
+
     output: Annotated[Literal["text", "json", "jsonl"], parsers.OneOf] = setting(
         "text", "OUTPUT", "look", "print text (the answer), json or jsonl",
         Flag(OUTPUT, "FORMAT", "choice", ("-o", "--output")))
@@ -283,6 +303,9 @@ class Settings(BaseSettings):
     providers: Providers = setting(
         lambda: MappingProxyType({}), (), "providers", "providers of your own, by name; unset: none",
         needed_by=("model",), exclude=True, repr=False)
+    mcp: McpTable = setting(
+        lambda: MappingProxyType({}), (), "mcp", "MCP servers, by name; unset: those of mcp.json",
+        needed_by=("run",), exclude=True, repr=False)
     prices: Prices = setting(
         lambda: MappingProxyType({}), (), "prices", "prices of models; unset: litellm's",
         needed_by=("model", "prices"), exclude=True)

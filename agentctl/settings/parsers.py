@@ -232,6 +232,14 @@ def rules(value: object) -> tuple[str, ...]:
     return tuple(found)
 
 
+def sources(value: object) -> tuple[str, ...]:
+    """Return places to read from, each a path, ``-`` or JSON, as they are: a comma is part of one."""
+    items = (value,) if isinstance(value, str) else value
+    if not isinstance(items, list | tuple) or not all(isinstance(item, str) and item.strip() for item in items):
+        raise ValueError("a file, or JSON")
+    return tuple(item if item.lstrip().startswith("{") else item.strip() for item in items)
+
+
 def secret(value: object) -> SecretStr:
     """Return a key that is valid in an HTTP header."""
     text = value.get_secret_value() if isinstance(value, SecretStr) else value

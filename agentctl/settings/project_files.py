@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 #: The stronger first, as with the user's own.
 PROJECT_FILES = (".env", ".agentctl.toml")
+#: The project's MCP servers, as other hosts read them; not a file of settings, and without effect until trusted.
+MCP_FILE = ".mcp.json"
 
 #: Sources that a trusted project file would have overridden.
 _WEAKER = frozenset({"user .env", "user config", "docker context", "default"})
@@ -59,13 +61,20 @@ class Project(NamedTuple):
 
 def find_project_files(folder: Path, *, cwd: Path, own_files: Sequence[Path]) -> tuple[FoundProjectFile, ...]:
     """Read ``.env`` and ``.agentctl.toml`` of ``folder``, unless they are files that the user named or owns."""
-    found = []
+    found: list[FoundProjectFile] = []
     for name in PROJECT_FILES:
         path = folder / name
-        file = None if any(_is_same(path, own) for own in own_files) else read_project_file(path)
-        if file is not None:
-            found.append(FoundProjectFile(file, f"./{name}" if folder == cwd else os.fspath(path)))
+        one = None if any(_is_same(path, own) for own in own_files) else find_project_file(path, cwd=cwd)
+        found += [one] if one is not None else []
     return tuple(found)
+
+
+def find_project_file(path: Path, *, cwd: Path) -> FoundProjectFile | None:
+    """Read one file of a project, None if there is none."""
+    file = read_project_file(path)
+    if file is None:
+        return None
+    return FoundProjectFile(file, f"./{path.name}" if path.parent == cwd else os.fspath(path))
 
 
 def with_trust_states(

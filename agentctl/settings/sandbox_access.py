@@ -92,6 +92,18 @@ def wrong_beside(settings: Settings, *, workspace: Path) -> Mapping[str, str]:
     return {field: said for field, said in found.items() if said is not None}
 
 
+def check_writable(path: str, settings: Settings, workspace: Path) -> None:
+    """Check that a program may be let to change ``path``, an absolute one outside of the workspace.
+
+    Raises:
+        ValueError: it may not, as a path of ``sandbox_write`` may not; the text says what is allowed.
+    """
+    paths = writable_paths((path,))
+    said = _own_folder_in(paths, settings) or _why_never_written(paths, workspace)
+    if said is not None:
+        raise ValueError(said)
+
+
 def _own_folder_in(paths: Sequence[str], settings: Settings) -> str | None:
     """Return why one of the paths would open agentctl's own folders; a command could read keys and ledger there."""
     for path in paths:

@@ -87,6 +87,10 @@ def _value(name: str, value: object) -> str:
         return f"{value:f}"
     if isinstance(value, float):
         return f"{value:g} s" if value < 1e6 else f"{value:.0f} s"
+    if name == "mcp_config" and isinstance(value, tuple):
+        return ", ".join("JSON" if one.lstrip().startswith("{") else format_value(one) for one in value)
+    if name == "mcp" and isinstance(value, Mapping):
+        return format_value(", ".join(value.get("servers", ())))
     if isinstance(value, tuple):
         return ", ".join(value) if name != "hook" else "; ".join(format_value(str(one)) for one in value)
     if isinstance(value, Mapping):
@@ -102,7 +106,7 @@ def format_for_set(name: str, value: object) -> str | None:
         return None
     if isinstance(value, float):
         return f"{value:g}" if value < 1e6 else f"{value:.0f}"
-    if isinstance(value, tuple):
+    if isinstance(value, tuple) and name != "mcp_config":
         return ",".join(value) if name != "hook" else "; ".join(map(str, value))
     if isinstance(value, str):
         return re.sub(r"//\S*@", "//***@", value)
@@ -116,6 +120,7 @@ def paths(loaded: Loaded) -> Sequence[Place]:
         Place(name, path, is_there(path))
         for name, path in (
             ("config file", loaded.config_file),
+            ("MCP servers", settings.config_dir / "mcp.json"),
             (".env", settings.config_dir / ".env"),
             ("config folder", settings.config_dir),
             ("state folder", settings.state_dir),

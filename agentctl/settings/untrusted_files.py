@@ -33,8 +33,13 @@ ONE_WAY: Mapping[str, object] = MappingProxyType({"read_only": True, "summaries"
 TIGHTENING = frozenset({*LOWERABLE, *ONE_WAY, "deny", "ask"})
 
 #: Settings that no project file decides, trusted or not: our own folders (with the list of trusted files), the working
-#: directory, and where the user's own providers are.
-NEVER = frozenset({"state_dir", "config_dir", "cache_dir", "workdir", "providers"})
+#: directory, where the user's own providers are, and the MCP servers, which a project has in its .mcp.json.
+NEVER = frozenset(
+    {"state_dir", "config_dir", "cache_dir", "workdir", "providers", "mcp", "mcp_config", "mcp_also_user"}
+)
+
+#: The name of a project's MCP servers among the ignored lines; no setting has it.
+MCP_FIELD = "mcpServers"
 
 #: The consequences of trusting a file that sets one of these.
 CONSEQUENCES: tuple[tuple[frozenset[str], str], ...] = (
@@ -68,7 +73,10 @@ class IgnoredLine(NamedTuple):
         """The command that uses the file anyway; a provider, and where it is, is only the user's own to decide."""
         if self.field == "providers":
             return "copy the lines to your own config.toml, if you trust that server with your tasks and files"
+        if self.field == "mcp":
+            return "write these servers into .mcp.json, or copy the lines to your own config.toml"
         flag = "--config" if self.path.suffix == ".toml" else "--env-file"
+        flag = "--mcp-config" if self.field == MCP_FIELD else flag
         once = f"agentctl run {flag} {shlex.quote(self.place.removeprefix('./'))}"
         if self.field in NEVER:
             return once

@@ -66,6 +66,14 @@ _TOML_PROVIDERS = """\
 # - context_window = 8192 (unset: the server is asked) and output_ceiling = 4096
 """
 
+_TOML_MCP = """\
+# [mcp.servers.git]  # a table for each: keep them below all other lines
+# command = "uvx"
+# args = ["mcp-server-git"]
+# agentctl = { network = false, required = false }
+# The keys are those of mcp.json in the config folder, which other programs read, too: agentctl help mcp
+"""
+
 _TOML_HOOKS = """\
 # [[hook]]  # a table for each: keep them below all other lines
 # on = "pre_tool"  # before a call that may run; exit 0: it runs, 2: it is denied for the reason on stderr
@@ -167,6 +175,8 @@ def config_text() -> str:
         fields = [field for field, one in DECLARED.items() if one.section == section and one.in_toml]
         if section == "prices":
             parts.append(f"# --- {title} ---\n{_TOML_PRICES}")
+        elif section == "mcp":
+            parts.append(f"# --- {title} ---\n{_TOML_MCP}")
         elif section == "hooks":
             parts.append(f"# --- {title} ---\n{_TOML_HOOKS}")
         elif section == "providers":

@@ -251,6 +251,16 @@ SETTING_FLAGS: dict[str, Any] = {
         panel="Permissions",
         help="Let shell commands use the network (default no).",
     ),
+    "mcp_config": _flag(
+        list[str] | None,
+        "--mcp-config",
+        metavar="FILE|-|JSON",
+        panel="Input",
+        help="Use these MCP servers: a file, - (stdin) or JSON (default: those of mcp.json, may be repeated).",
+    ),
+    "mcp_also_user": _flag(
+        bool | None, "--mcp-also-user", panel="Input", help="Use your own MCP servers besides those of --mcp-config."
+    ),
     "output": _flag(
         Literal["text", "json", "jsonl"] | None,
         "-o",

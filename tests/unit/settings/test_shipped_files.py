@@ -26,6 +26,7 @@ def test_the_default_configuration_is_the_default(tmp_path: Path) -> None:
 def test_the_default_configuration_names_every_setting() -> None:
     text = (ROOT / "configs" / "default.toml").read_text()
     text = re.sub(r"(?:^# \[\[hook\]\].*\n(?:# [a-z]+ = .*\n)+)+", "# [hook]\n", text, flags=re.MULTILINE)
+    text = re.sub(r"^# \[mcp\..*\n(?:# [a-z]+ = .*\n)+", "# [mcp]\n", text, flags=re.MULTILINE)
     lines = re.findall(r"^(?:# )?([a-z_]+) = ", text, re.MULTILINE)
     tables = re.findall(r"^# \[([a-z_]+)\]", text, re.MULTILINE)
     assert tables == list(TABLE_FIELDS)

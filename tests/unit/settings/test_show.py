@@ -56,6 +56,7 @@ def test_the_paths_say_whether_they_are_there(tmp_path: Path) -> None:
     desk.user_toml("")
     assert tuple(paths(desk.load())) == (
         Place("config file", desk.config / "config.toml", exists=True),
+        Place("MCP servers", desk.config / "mcp.json", exists=False),
         Place(".env", desk.config / ".env", exists=False),
         Place("config folder", desk.config, exists=True),
         Place("state folder", desk.state, exists=False),
