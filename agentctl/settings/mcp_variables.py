@@ -89,10 +89,10 @@ class Expansion:
         return _REFERENCE.sub(value, text)
 
     def add_secret(self, text: str) -> None:
-        """Redact ``text`` in all output, and what follows the scheme of a header (``Bearer``)."""
-        for one in (text.strip(), _SCHEME.sub("", text.strip())):
-            if len(one) >= LEAST_SECRET and one not in self.secrets:
-                self.secrets.append(one)
+        """Redact ``text`` in all output, without the scheme of a header (``Bearer``)."""
+        bare = _SCHEME.sub("", text.strip())
+        if len(bare) >= LEAST_SECRET and bare not in self.secrets:
+            self.secrets.append(bare)
 
     def add_address(self, url: str) -> None:
         """Redact the password of an address, and each part of its query that is a key by its name."""

@@ -274,10 +274,10 @@ class Settings(BaseSettings):
     mcp_config: McpSources = setting(
         (), "MCP_CONFIG", "mcp",
         "use these MCP servers: a file, - (stdin) or JSON; unset: those of mcp.json",
-        Flag(INPUT, "FILE|-|JSON", "list"), needed_by=("run", "mcp"), in_toml=False, repr=False)
+        Flag(INPUT, "FILE|-|JSON", "list"), in_toml=False, repr=False)
     mcp_also_user: YesNo = setting(
         False, "MCP_ALSO_USER", "mcp", "true: use your own MCP servers besides those of --mcp-config",
-        Flag(INPUT, kind="switch"), needed_by=("run", "mcp"), in_toml=False)
+        Flag(INPUT, kind="switch"), in_toml=False)
 
     output: Annotated[Literal["text", "json", "jsonl"], parsers.OneOf] = setting(
         "text", "OUTPUT", "look", "print text (the answer), json or jsonl",

@@ -111,6 +111,7 @@ def test_the_list_of_models_loads_the_price_table_and_no_library_of_providers() 
 def test_a_run_loads_no_screen_library_and_no_engine() -> None:
     loaded = loaded_modules("run", "How much memory is used?")
     assert not any("hook" in name for name in loaded if name.startswith("agentctl")), "this user has no hooks"
+    assert not any("mcp" in name for name in loaded), "this user has no MCP servers"
     assert "agentctl.runner.assemble" in loaded
     assert loaded & {"rich", "litellm", "aiodocker", "aiohttp", "openai", "httpx"} == set()
 

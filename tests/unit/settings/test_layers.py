@@ -84,7 +84,13 @@ def _sample(field: str, folder: Path) -> str:
         return str(folder)
     special = {"llm_provider": "ollama", "doubt": "strict", "output": "json", "color": "never", "read_only": "yes"}
     special |= {"approve": "deny", "llm_client": "lean", "sandbox": "none", "network": "on", "auto_labels": "off"}
-    special |= {"summaries": "never", "max_result_tokens": "300", "summary_tokens": "200", "context_cut_percent": "20"}
+    special |= {
+        "mcp_also_user": "yes",
+        "summaries": "never",
+        "max_result_tokens": "300",
+        "summary_tokens": "200",
+        "context_cut_percent": "20",
+    }
     special |= {"temperature": "0.5", "sandbox_env": "EDITOR"}
     if field in ("sandbox_read", "sandbox_write"):
         (folder / "data").mkdir()
