@@ -273,10 +273,10 @@ class Settings(BaseSettings):
 
     mcp_config: McpSources = setting(
         (), "MCP_CONFIG", "mcp",
-        "use these MCP servers: a file, - (stdin) or JSON; unset: those of mcp.json",
+        "use these MCP servers: a file, - or JSON; unset: yours",
         Flag(INPUT, "FILE|-|JSON", "list"), in_toml=False, repr=False)
     mcp_also_user: YesNo = setting(
-        False, "MCP_ALSO_USER", "mcp", "true: use your own MCP servers besides those of --mcp-config",
+        False, "MCP_ALSO_USER", "mcp", "true: use your own MCP servers, too",
         Flag(INPUT, kind="switch"), in_toml=False)
 
     output: Annotated[Literal["text", "json", "jsonl"], parsers.OneOf] = setting(

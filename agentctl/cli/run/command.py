@@ -41,7 +41,7 @@ def run(
             "-f",
             "--task-file",
             metavar="FILE|-",
-            help="Read the task from a file, at most 1 MiB (-: stdin).",
+            help="Read the task from a file, at most 1 MiB.",
             rich_help_panel=INPUT,
         ),
     ] = None,

@@ -256,11 +256,9 @@ SETTING_FLAGS: dict[str, Any] = {
         "--mcp-config",
         metavar="FILE|-|JSON",
         panel="Input",
-        help="Use these MCP servers: a file, - (stdin) or JSON (default: those of mcp.json, may be repeated).",
+        help="Use these MCP servers: a file, - or JSON (default: yours, may be repeated).",
     ),
-    "mcp_also_user": _flag(
-        bool | None, "--mcp-also-user", panel="Input", help="Use your own MCP servers besides those of --mcp-config."
-    ),
+    "mcp_also_user": _flag(bool | None, "--mcp-also-user", panel="Input", help="Use your own MCP servers, too."),
     "output": _flag(
         Literal["text", "json", "jsonl"] | None,
         "-o",
