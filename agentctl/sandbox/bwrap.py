@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import stat
+import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
+from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
@@ -18,7 +22,7 @@ from agentctl.core.results import FileNotice
 from agentctl.protocols import CommandResult
 from agentctl.sandbox.confinement import NO_SCOPES, WALLS
 from agentctl.sandbox.mount_plan import HOME, NO_SIZES, MountPlan, SandboxConfig, bwrap_options, plan_mounts
-from agentctl.sandbox.process import child_environment, run_process
+from agentctl.sandbox.process import Streams, child_environment, run_process
 from agentctl.sandbox.process_tree import run_aside
 from agentctl.sandbox.resource_limits import (
     MOST_GROWTH_BYTES,
@@ -31,6 +35,7 @@ from agentctl.sandbox.resource_limits import (
     wait_until_full,
     watch_space,
 )
+from agentctl.sandbox.server_access import ServerAccess
 from agentctl.sandbox.socket_files import SocketFiles
 from agentctl.sandbox.standby import ExitReport, Standby
 from agentctl.sandbox.system_calls import machine_here, seccomp_filter
@@ -54,9 +59,10 @@ command ulimit -c 0 2>/dev/null
 command ulimit -f {MOST_FILE_BYTES // 512} 2>/dev/null
 command ulimit -v {MOST_ADDRESSES_KIB} 2>/dev/null
 command ulimit -u {MOST_PROCESSES} 2>/dev/null || command ulimit -p {MOST_PROCESSES} 2>/dev/null
-[ -z "$2" ] || command ulimit -d "$2" 2>/dev/null
+[ -z "$1" ] || command ulimit -d "$1" 2>/dev/null
 {{ echo {OOM_SCORE} >/proc/self/oom_score_adj; }} 2>/dev/null
-/bin/sh -c "$1"
+shift
+"$@"
 exit $?
 """
 
@@ -74,6 +80,16 @@ class _Prepared(NamedTuple):
 
     plan: MountPlan
     look: Callable[[], str | None] | None
+
+
+class SandboxedProgram(NamedTuple):
+    """What runs: its argv, for how many seconds at most, with longer output or with ``streams``, and its variables."""
+
+    argv: Sequence[str]
+    timeout: float
+    more: bool = False
+    streams: Streams | None = None
+    environment: Mapping[str, str] = MappingProxyType({})
 
 
 class Bwrap:
@@ -102,11 +118,13 @@ class Bwrap:
         self._program, self._known, self._config, self._find_private = program, known, config, find_private
         self._guard, self._denied = guard, denied
         self._one_at_a_time = anyio.Lock()  # comparing the workspace before and after needs one command at a time
+        self._looking = threading.Lock()  # shared with the sandboxes of servers, as what looks keeps what it has seen
         self._sockets = (
             SocketFiles(config.workspace, *config.readable, *config.writable) if sockets is None else sockets
         )
         self._most_growth = most_growth
         self._most_memory = memory_bound() if most_memory is None else most_memory
+        self._protected: tuple[str, ...] = ()  # of a server
         self._unreported: list[FileNotice] = []
         self._standby: Standby | None = None
         self._open = ExitStack()
@@ -127,6 +145,15 @@ class Bwrap:
         """Return the notices of interrupted commands that have no result; each is returned once."""
         notices, self._unreported = tuple(self._unreported), []
         return notices
+
+    @property
+    def server_base(self) -> tuple[SandboxConfig, Path | None]:
+        """What commands reach, and the folder of the run's files, to decide what a server may reach."""
+        return self._config, None if self._guard is None else self._guard.files
+
+    def report(self, notices: Sequence[FileNotice]) -> None:
+        """Keep the notices of a server for ``unreported``."""
+        self._unreported += notices
 
     def close(self) -> None:
         """End what the commands have shared since the first one, or the last that was ended by force; a further command
@@ -153,7 +180,8 @@ class Bwrap:
         if self._denied is None:
             return self._config
         return self._config._replace(
-            hidden=(*self._config.hidden, *self._denied.to_cover()), frozen=self._denied.find_frozen()
+            hidden=(*self._config.hidden, *self._denied.to_cover()),
+            frozen=(*self._config.frozen, *self._denied.find_frozen()),
         )
 
     async def run(
@@ -169,19 +197,34 @@ class Bwrap:
         Raises:
             ToolError: the sandbox could not be set up, or the command could not be started.
         """
+        program = SandboxedProgram(("/bin/sh", "-c", command), timeout, more)
         async with self._one_at_a_time:
             if self._guard is None:
-                return await self._run(command, timeout=timeout, more=more)
-            return await self._run_guarded(self._guard, command, timeout=timeout, more=more)
+                return await self._run(program)
+            return await self._run_guarded(self._guard, program)
 
-    async def _run_guarded(
-        self,
-        guard: WorkspaceGuard,
-        command: str,
-        *,
-        timeout: float,  # noqa: ASYNC109
-        more: bool,
-    ) -> CommandResult:
+    def for_server(self, access: ServerAccess) -> Bwrap:
+        """Return a sandbox for one server beside this one, without a guard of the workspace."""
+        made = Bwrap(
+            *(self._program, self._known, access.config, self._find_private, None, self._denied, self._sockets),
+            most_growth=self._most_growth,
+            most_memory=self._most_memory,
+        )
+        made._looking, made._protected = self._looking, access.mounts
+        return made
+
+    async def serve(self, argv: Sequence[str], environment: Mapping[str, str], streams: Streams) -> CommandResult:
+        """Run a server until it ends or this is cancelled; all that it started ends with it.
+
+        ``environment`` is its own, over the fixed one.
+
+        Raises:
+            ToolError: the sandbox could not be set up, or the server could not be started.
+        """
+        server = SandboxedProgram(argv, math.inf, streams=streams, environment=environment)
+        return await self._run(server, self._protected)
+
+    async def _run_guarded(self, guard: WorkspaceGuard, program: SandboxedProgram) -> CommandResult:
         try:
             protected, prepared = await run_aside(self._look, guard)
         except OSError as error:
@@ -190,7 +233,7 @@ class Bwrap:
         notices: list[FileNotice] = []
         result: CommandResult | None = None
         try:
-            result = await self._run(command, timeout=timeout, more=more, protected=protected, prepared=prepared)
+            result = await self._run(program, protected, prepared)
         finally:
             with anyio.CancelScope(shield=True):
                 try:
@@ -202,20 +245,12 @@ class Bwrap:
         return result._replace(notes=(*result.notes, *notes), notices=tuple(notices))
 
     async def _run(
-        self,
-        command: str,
-        *,
-        timeout: float,  # noqa: ASYNC109
-        more: bool,
-        protected: Sequence[str] = (),
-        prepared: _Prepared | None = None,
+        self, program: SandboxedProgram, protected: Sequence[str] = (), prepared: _Prepared | None = None
     ) -> CommandResult:
         for tries_left in reversed(range(_TRIES)):
             if prepared is None:
                 prepared = await run_aside(self._prepare)
-            result, has_ended = await self._run_once(
-                command, timeout=timeout, more=more, by=prepared, protected=protected
-            )
+            result, has_ended = await self._run_once(program, by=prepared, protected=protected)
             if result.exit_code <= 0 or result.timed_out or has_ended:
                 return result
             if not (tries_left and any(sign in result.stderr for sign in _VANISHED)):
@@ -225,13 +260,7 @@ class Bwrap:
         raise ToolError(f"the sandbox could not be set up: {said_last}", hint="complete the task without run_shell")
 
     async def _run_once(
-        self,
-        command: str,
-        *,
-        timeout: float,  # noqa: ASYNC109
-        more: bool,
-        by: _Prepared,
-        protected: Sequence[str],
+        self, program: SandboxedProgram, *, by: _Prepared, protected: Sequence[str]
     ) -> tuple[CommandResult, bool]:
         """Return bubblewrap's exit, and whether it reported the command's own exit."""
         workspace = self._config.workspace
@@ -251,20 +280,22 @@ class Bwrap:
             argv = [self._program, "--json-status-fd", str(report.writer)]
             argv += bwrap_options(self._config, by.plan, self._known, protected)
             argv += [] if calls is None else ["--seccomp", str(calls)]
-            argv += ["--args", str(gate[0]), "--", "/bin/sh", "-c", _FIRST, "sh", command, data_kib]
+            argv += ["--args", str(gate[0]), "--", "/bin/sh", "-c", _FIRST, "sh", data_kib, *program.argv]
             passed = [report.writer, gate[0], *([] if calls is None else [calls])]
+            own = (word for pair in program.environment.items() for word in ("--setenv", *pair))
             try:
                 result = await run_process(
                     argv,
-                    timeout=timeout,
+                    timeout=program.timeout,
                     env={**environment_inside(), **self._config.environment},
-                    more=more,
+                    more=program.more,
                     pass_fds=passed,
                     user=self._config.user,
-                    launch=partial(standby.start, gate),
+                    launch=partial(standby.start, gate, b"".join(os.fsencode(word) + b"\0" for word in own)),
                     until=None if by.look is None else partial(wait_until_full, by.look),
                     beside=standby.guard,
                     have_ended=report.has_ended,
+                    streams=program.streams,
                 )
                 notes = tuple(self._notes(standby, result.exit_code))
             finally:
@@ -288,10 +319,13 @@ class Bwrap:
     def _prepare(self) -> _Prepared:
         if self._standby is not None and not self._standby.is_fit:
             self.close()
-        plan = self._mount_plan()
-        if self._config.read_only:
+        with self._looking:
+            plan = self._mount_plan()
+        if not self._config.roots:
             return _Prepared(plan, None)
-        written = {self._config.workspace: "the workspace"} | {place: place for place in plan.writable}
+        written = {place: place for place in (*(self._config.parts or ()), *plan.writable)}
+        if self._config.parts is None:
+            written[self._config.workspace] = "the workspace"
         if self._guard is not None and self._guard.place:
             written[self._guard.place] = "its copy of the git folder"
         return _Prepared(plan, watch_space(written, most_growth=self._most_growth))

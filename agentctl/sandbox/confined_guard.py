@@ -102,8 +102,17 @@ class ConfinedGuard:
         """Set what the next command may do."""
         self._confinement = confinement
 
-    def start(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path | None) -> GuardedLeader:
-        """Start a command in a session of its own, with nothing on stdin. Takes some milliseconds.
+    def start(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        cwd: Path | None,
+        stdin: int | None = None,
+        stdout: int | None = None,
+    ) -> GuardedLeader:
+        """Start a command in a session of its own. Takes some milliseconds.
+
+        ``stdin`` and ``stdout`` are open files of the caller's; None: nothing, and a pipe.
 
         Raises:
             OSError: it could not be started.
@@ -114,14 +123,15 @@ class ConfinedGuard:
         self.has_ended_all = self.has_left_some = False
         self._control.settimeout(_START_S)
         self.is_fit = False  # until it is over
-        out, err = os.pipe(), os.pipe()
-        self.pipes = [os.fdopen(out[0], "rb", buffering=0), os.fdopen(err[0], "rb", buffering=0)]
+        made = [os.pipe() for _ in range(1 if stdout is not None else 2)]
+        self.pipes = [os.fdopen(reader, "rb", buffering=0) for reader, _ in made]
         try:
+            writers = [*([] if stdout is None else [stdout]), *(writer for _, writer in made)]
             request = self._request(given, argv, env, cwd)
-            self._send(request, [out[1], err[1], given.ruleset])
+            self._send(request, [*writers, given.ruleset, *([] if stdin is None else [stdin])])
         finally:
-            os.close(out[1])
-            os.close(err[1])
+            for _, writer in made:
+                os.close(writer)
         try:
             word, rest, listener = self._answer()
             if word == b"failed":

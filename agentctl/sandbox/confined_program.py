@@ -6,8 +6,9 @@ started by a new thread, which first takes its own rights away: credentials, Lan
 belong to a thread and are inherited by what it starts. No code runs between fork and exec, and the main thread, which
 no command can signal, keeps its rights to end all of them. The rest is as in ``guard_program``.
 
-Each request is marshalled (``Request``) and brings three open files: the command's stdout and stderr, and its ruleset
-of Landlock. The answers are lines: ``started PID KEYRING`` with the listener of its seccomp filter, ``failed ERRNO``,
+Each request is marshalled (``Request``) and brings open files: the command's stdout and stderr, its ruleset of
+Landlock, and its stdin unless it reads nothing. The answers are lines: ``started PID KEYRING`` with the listener of its
+seccomp filter, ``failed ERRNO``,
 ``ended CODE``, and after a dismissal ``over CODE``. If agentctl dies while a command runs, this program kills every
 process below it, and then becomes the program that the last request named, to undo what the command left half done.
 """
@@ -33,7 +34,7 @@ else:  # by its path, as no folder of agentctl is one to import from: its names 
     guard = module_from_spec(_spec)
     _spec.loader.exec_module(guard)
 
-_LENGTH, _HANDLES = 12, 3
+_LENGTH, _HANDLES = 12, (3, 4)
 _CLOSE_ON_EXEC = 0x40000000  # MSG_CMSG_CLOEXEC
 _KILLED_COMMAND_SCORE = b"500"
 _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 4, 36
@@ -110,7 +111,7 @@ def main(agentctl: int) -> int:
 def _receive(control: socket) -> tuple[Request | None, list[int]]:
     """Return the next request and its open files; None if agentctl is gone."""
     try:
-        length, ancillary, _, _ = control.recvmsg(_LENGTH, CMSG_SPACE(4 * _HANDLES), _CLOSE_ON_EXEC)
+        length, ancillary, _, _ = control.recvmsg(_LENGTH, CMSG_SPACE(4 * max(_HANDLES)), _CLOSE_ON_EXEC)
     except OSError:
         return None, []
     handles = array("i")
@@ -118,7 +119,7 @@ def _receive(control: socket) -> tuple[Request | None, list[int]]:
         if kind == SCM_RIGHTS:
             handles.frombytes(data)
     rest = guard._receive(_LENGTH - len(length)) if len(length) < _LENGTH else b""
-    if not length or len(handles) != _HANDLES:
+    if not length or len(handles) not in _HANDLES:
         return None, []
     body = guard._receive(int(length + rest))
     return (marshal.loads(body) if body else None), list(handles)  # noqa: S302 - from agentctl, by a socket of ours
@@ -169,13 +170,14 @@ class _Started:
     def _start(self) -> None:
         try:
             self._confine()
-            out, err, _ = self._handles
+            out, err, _, *stdin = self._handles
             self.pid = os.posix_spawn(
                 self._argv[0],
                 self._argv,
                 self._environment,
                 file_actions=[
-                    (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                    *((os.POSIX_SPAWN_DUP2, file, 0) for file in stdin),
+                    *([] if stdin else [(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0)]),
                     (os.POSIX_SPAWN_DUP2, out, 1),
                     (os.POSIX_SPAWN_DUP2, err, 2),
                 ],

@@ -13,6 +13,8 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from functools import reduce
+from operator import and_
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,13 +66,21 @@ def plan_access(
     split: list[str] = []
     allowed = dict.fromkeys(map(os.path.realpath, (*SYSTEM, *KERNEL, *required_paths(config))), _READ_ONLY)
     allowed |= dict.fromkeys(config.readable, _READ_ONLY) | dict.fromkeys(config.writable, write)
-    for place, right in {**allowed, config.workspace: write}.items():
-        for path, granted in _grants(place, right, exceptions, split):
+    allowed |= {config.workspace: write if config.parts is None else _READ_ONLY}
+    wanted = [*allowed.items()]
+    for part in config.parts or ():
+        above = (left for path, left in exceptions.items() if is_beneath(part, path))
+        wanted.append((part, reduce(and_, above, write)))
+    for place, right in wanted:
+        lessened = {path: left for path, left in exceptions.items() if right & ~left}
+        for path, granted in _grants(place, right, lessened, split):
             rights[path] = rights.get(path, 0) | granted
     rights |= dict.fromkeys(DEVICES, landlock.DEVICE)
     rights |= dict.fromkeys(own, landlock.WRITE)
-    roots = () if config.read_only else (config.workspace, *config.writable)
-    return PathAccess(rights, tuple(folder for folder in split if is_beneath(folder, config.workspace)), (*roots, *own))
+    divided = (folder for folder in split if is_beneath(folder, config.workspace))
+    if config.parts is not None:
+        divided = (folder for folder in divided if any(is_beneath(folder, root) for root in config.roots))
+    return PathAccess(rights, tuple(dict.fromkeys(divided)), (*config.roots, *own))
 
 
 def temporary_above(config: SandboxConfig) -> Path:

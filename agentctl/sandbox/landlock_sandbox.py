@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -16,7 +18,7 @@ import anyio
 from agentctl.core.errors import ToolError
 from agentctl.core.results import FileNotice
 from agentctl.protocols import CommandResult
-from agentctl.sandbox.bwrap import MOST_ADDRESSES_KIB, MOST_FILE_BYTES, mode_of, restore_mode
+from agentctl.sandbox.bwrap import MOST_ADDRESSES_KIB, MOST_FILE_BYTES, SandboxedProgram, mode_of, restore_mode
 from agentctl.sandbox.confined_guard import ConfinedGuard, Confinement
 from agentctl.sandbox.confinement import NO_KEYRING
 from agentctl.sandbox.file_attributes import AttributeChanges
@@ -26,7 +28,7 @@ from agentctl.sandbox.landlock import SCOPES_SINCE, TRUNCATE_SINCE, make_ruleset
 from agentctl.sandbox.landlock_calls import landlock_filter
 from agentctl.sandbox.landlock_paths import PathAccess, TooManyEntries, plan_access, temporary_above
 from agentctl.sandbox.mount_plan import SandboxConfig
-from agentctl.sandbox.process import child_environment, run_process
+from agentctl.sandbox.process import Streams, child_environment, run_process
 from agentctl.sandbox.process_tree import run_aside
 from agentctl.sandbox.resource_limits import (
     MOST_GROWTH_BYTES,
@@ -40,6 +42,7 @@ from agentctl.sandbox.resource_limits import (
     wait_until_full,
     watch_space,
 )
+from agentctl.sandbox.server_access import ServerAccess
 
 if TYPE_CHECKING:
     from agentctl.sandbox.denied_paths import DeniedPaths
@@ -52,9 +55,10 @@ _FIRST = f"""
 command ulimit -c 0 2>/dev/null
 command ulimit -f {MOST_FILE_BYTES // 512} 2>/dev/null
 command ulimit -v {MOST_ADDRESSES_KIB} 2>/dev/null
-command ulimit -u "$3" 2>/dev/null || command ulimit -p "$3" 2>/dev/null
-[ -z "$2" ] || command ulimit -d "$2" 2>/dev/null
-exec /bin/sh -c "$1"
+command ulimit -u "$2" 2>/dev/null || command ulimit -p "$2" 2>/dev/null
+[ -z "$1" ] || command ulimit -d "$1" 2>/dev/null
+shift 2
+exec "$@"
 """
 
 
@@ -93,6 +97,7 @@ class Landlock:
         self._config, self._machine, self._abi = config, machine, abi
         self._find_private, self._undo, self._denied = find_private, undo, denied
         self._one_at_a_time = anyio.Lock()  # comparing the workspace before and after needs one command at a time
+        self._looking = threading.Lock()  # shared with the sandboxes of servers, as what looks keeps what it has seen
         self._most_growth = most_growth
         self._most_memory = memory_bound() if most_memory is None else most_memory
         self._unreported: list[FileNotice] = []
@@ -122,6 +127,15 @@ class Landlock:
         notices, self._unreported = tuple(self._unreported), []
         return notices
 
+    @property
+    def server_base(self) -> tuple[SandboxConfig, Path | None]:
+        """What commands reach, and the folder of the run's files, to decide what a server may reach."""
+        return self._config, None if self._undo is None else self._undo.files
+
+    def report(self, notices: Sequence[FileNotice]) -> None:
+        """Keep the notices of a server for ``unreported``."""
+        self._unreported += notices
+
     def close(self) -> None:
         """End what the commands have shared; a further command would begin it anew."""
         self._end_shared()
@@ -145,6 +159,31 @@ class Landlock:
         Raises:
             ToolError: the sandbox could not be set up, or the command could not be started.
         """
+        return await self._run_settled(SandboxedProgram(("/bin/sh", "-c", command), timeout, more))
+
+    def for_server(self, access: ServerAccess) -> Landlock:
+        """Return a sandbox for one server beside this one, without comparing the workspace."""
+        made = Landlock(
+            *(access.config, self._machine, self._abi),
+            find_private=self._find_private,
+            denied=self._denied,
+            most_growth=self._most_growth,
+            most_memory=self._most_memory,
+        )
+        made._looking = self._looking
+        return made
+
+    async def serve(self, argv: Sequence[str], environment: Mapping[str, str], streams: Streams) -> CommandResult:
+        """Run a server until it ends or this is cancelled; all that it started ends with it.
+
+        ``environment`` is its own, over the fixed one.
+
+        Raises:
+            ToolError: the sandbox could not be set up, or the server could not be started.
+        """
+        return await self._run_settled(SandboxedProgram(argv, math.inf, streams=streams, environment=environment))
+
+    async def _run_settled(self, program: SandboxedProgram) -> CommandResult:
         async with self._one_at_a_time:
             try:
                 prepared = await run_aside(self._prepare)
@@ -155,7 +194,7 @@ class Landlock:
             notices: list[FileNotice] = []
             result: CommandResult | None = None
             try:
-                result = await self._run(command, prepared, timeout=timeout, more=more)
+                result = await self._run(program, prepared)
             finally:
                 with anyio.CancelScope(shield=True):
                     notes, notices = await run_aside(self._settle, prepared)
@@ -163,14 +202,7 @@ class Landlock:
                     self._unreported += notices
             return result._replace(notes=(*result.notes, *notes), notices=tuple(notices))
 
-    async def _run(
-        self,
-        command: str,
-        prepared: _Prepared,
-        *,
-        timeout: float,  # noqa: ASYNC109
-        more: bool,
-    ) -> CommandResult:
+    async def _run(self, program: SandboxedProgram, prepared: _Prepared) -> CommandResult:
         guard, group = self._stand_by()
         with ExitStack() as opened:
             try:
@@ -190,14 +222,15 @@ class Landlock:
             guard.afterwards = () if self._undo is None else self._undo.after_death
             try:
                 result = await run_process(
-                    ["/bin/sh", "-c", _FIRST, "sh", command, data_kib, str(processes)],
-                    timeout=timeout,
-                    env=self._environment(prepared.folder),
+                    ["/bin/sh", "-c", _FIRST, "sh", data_kib, str(processes), *program.argv],
+                    timeout=program.timeout,
+                    env={**self._environment(prepared.folder), **program.environment},
                     cwd=Path(self._config.given),
-                    more=more,
+                    more=program.more,
                     until=partial(wait_until_full, prepared.look),
                     above=guard,
                     have_ended=guard.has_ended,
+                    streams=program.streams,
                 )
             finally:
                 if not guard.is_alive:
@@ -235,25 +268,31 @@ class Landlock:
         if self._undo is not None and not config.read_only:
             self._undo.look()
             config = config._replace(read_only=self._undo.why_read_only != "")
-        if self._denied is not None:
-            hidden = (*config.hidden, *self._denied.to_cover())
-            config = config._replace(hidden=hidden, frozen=self._denied.find_frozen())
+        with self._looking:
+            config, private = self._look(config)
         guarded = () if config.read_only else own_program(config.workspace)
         folder, mode = self._new_folder(), mode_of(config.workspace)
         own = _parts(folder)
         try:
-            access = plan_access(config, own, private=self._find_private(), guarded=guarded)
+            access = plan_access(config, own, private=private, guarded=guarded)
         except TooManyEntries as error:
             raise ToolError(
                 f"files in {error} must be hidden, and it holds too many others to allow each",
                 hint="complete the task without run_shell",
             ) from error
         temporary = watch_space({folder: "its temporary folder"}, most_growth=MOST_TEMPORARY_BYTES)
-        if not config.read_only:
-            written = {config.workspace: "the workspace"} | {place: place for place in config.writable}
+        if config.roots:
+            written = {root: "the workspace" if root == config.workspace else root for root in config.roots}
             lasting = watch_space(written, most_growth=self._most_growth)
             return _Prepared(folder, mode, access, self._excluded(config, guarded), lambda: lasting() or temporary())
         return _Prepared(folder, mode, access, self._excluded(config, guarded), temporary)
+
+    def _look(self, config: SandboxConfig) -> tuple[SandboxConfig, Sequence[str]]:
+        """Return the configuration with the paths that deny rules hide or protect now, and what only root may read."""
+        if self._denied is not None:
+            hidden = (*config.hidden, *self._denied.to_cover())
+            config = config._replace(hidden=hidden, frozen=(*config.frozen, *self._denied.find_frozen()))
+        return config, self._find_private()
 
     @staticmethod
     def _excluded(config: SandboxConfig, guarded: Sequence[str]) -> tuple[str, ...]:

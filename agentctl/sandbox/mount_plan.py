@@ -33,6 +33,8 @@ class SandboxConfig(NamedTuple):
     ``why_read_only``: why commands may not write to this workspace although that was requested. ``frozen`` are the real
     paths in the workspace that a deny rule protects from writing.
 
+    ``parts`` are the real paths that alone may be changed in the workspace; None: all of it.
+
     ``readable`` and ``writable`` are real paths outside the workspace that commands may read, and change (only read if
     ``read_only``). What other programs run or obey is not protected there. ``environment`` is added to that of
     commands.
@@ -50,6 +52,14 @@ class SandboxConfig(NamedTuple):
     readable: tuple[str, ...] = ()
     writable: tuple[str, ...] = ()
     environment: Mapping[str, str] = MappingProxyType({})
+    parts: tuple[str, ...] | None = None
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """The paths that may be changed, with all that is in them."""
+        if self.read_only:
+            return ()
+        return (*((self.workspace,) if self.parts is None else self.parts), *self.writable)
 
 
 class MountPlan(NamedTuple):
@@ -113,7 +123,7 @@ def plan_mounts(config: SandboxConfig, private: Collection[str] = (), sockets: C
         shown=(*(place for place in required if _under(place, covered)), *_existing(config.readable)),
         writable=_existing(config.writable),
         guarded=tuple(place for place in (*_own_program(config), *frozen) if not _under(place, within)),
-        pinned=_folders_to_pin((workspace, *config.writable), (*within, *frozen)),
+        pinned=_folders_to_pin(config.roots, (*within, *frozen)),
     )
 
 
@@ -142,8 +152,9 @@ def bwrap_options(
         said += ["--ro-bind" if config.read_only else "--bind", place, place]
     for file in (place for place in ("/proc/kcore", "/proc/keys") if os.path.exists(place)):  # noqa: PTH110
         said += ["--ro-bind", "/dev/null", file]
-    said += ["--ro-bind" if config.read_only else "--bind", config.workspace, config.workspace]
-    for place in plan.pinned:
+    is_whole = not config.read_only and config.parts is None
+    said += ["--bind" if is_whole else "--ro-bind", config.workspace, config.workspace]
+    for place in (*(config.parts or ()), *plan.pinned):
         said += ["--ro-bind" if config.read_only else "--bind", place, place]
     for place in plan.guarded:
         said += ["--ro-bind", place, place]

@@ -75,6 +75,10 @@ class Output:
         missing = self.total - len(head) - len(tail)
         return f"\n[... {missing} bytes left out ...]\n".join(map(_text, (head, tail))), missing
 
+    def end_text(self) -> str:
+        """Return the kept bytes of the end as text."""
+        return _text(_whole_at_start(bytes(self._tail[-self._most_tail :])))
+
 
 def _text(data: bytes) -> str:
     return data.decode("utf-8", "backslashreplace").replace("\0", "\\x00")

@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _GRACE_S = 0.5  # for output that is still in the pipes when the command has ended
 _PIPE_BYTES = 256 * 1024
 _READS_IN_A_ROW = 8
+_PAUSE_S = 0.01  # between reads from a server: it runs as long as the run, and a flood must not take a core meanwhile
 
 
 def child_environment() -> dict[str, str]:
@@ -55,6 +56,17 @@ Launch = Callable[[Callable[[], "subprocess.Popen[bytes]"]], "subprocess.Popen[b
 """Takes a function that starts a process, calls it once, and returns its result."""
 
 
+class Streams(NamedTuple):
+    """What a command reads and writes, if not nothing and into memory: two open files of the caller's, which it closes
+    when the command has ended. ``stderr`` keeps the other stream. ``started`` is called when the command is started.
+    """
+
+    stdin: int
+    stdout: int
+    stderr: Output
+    started: Callable[[], object]
+
+
 def _directly(popen: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
     return popen()
 
@@ -77,6 +89,7 @@ async def run_process(
     above: ConfinedGuard | None = None,
     have_ended: Callable[[], bool] | None = None,
     stdin: int | None = None,
+    streams: Streams | None = None,
 ) -> CommandResult:
     """Run ``argv`` in a session of its own, with nothing on stdin; return when it and all it started have ended.
 
@@ -93,13 +106,16 @@ async def run_process(
     command gets its own. ``above`` is a guard that starts the command itself, and serves several; as with
     ``subreaper``. ``have_ended`` is for a command whose processes the kernel ends with its own one; it returns
     whether that has happened. Otherwise they are searched for. ``stdin`` is an open file that the command reads; with
-    ``above`` it is ignored.
+    ``above`` it is ignored. ``streams`` are instead of it and of the pipes; then the result has no output.
 
     Raises:
         ToolError: the command could not be started.
     """
     marker = new_marker(of_a_run=of_a_run) if beside is None else beside.marker
     outputs = (Output(*MORE), Output(*MORE)) if more else (Output(), Output())
+    stdout: int | None = None
+    if streams is not None:
+        stdin, stdout, outputs = streams.stdin, streams.stdout, (Output(), streams.stderr)
     notes: list[str] = []
     with ExitStack() as stack:
         try:
@@ -108,10 +124,10 @@ async def run_process(
             if above is not None:
                 guard = above
                 with anyio.CancelScope(shield=True):
-                    leader = await run_aside(above.start, argv, {MARKER: marker, **env}, cwd)
+                    leader = await run_aside(above.start, argv, {MARKER: marker, **env}, cwd, stdin, stdout)
                 pipes = [stack.enter_context(pipe) for pipe in above.pipes]
             elif subreaper and has_subreaper():
-                guard = stack.enter_context(SubreaperGuard(stdin))
+                guard = stack.enter_context(SubreaperGuard(stdin, stdout))
                 pipes = [stack.enter_context(pipe) for pipe in guard.pipes]
                 with anyio.CancelScope(shield=True):  # a command that is started is always ended below
                     leader = await run_aside(guard.start, argv, {MARKER: marker, **env}, cwd)
@@ -125,7 +141,7 @@ async def run_process(
                     lambda: subprocess.Popen(  # noqa: S603 - a millisecond; the caller decides what runs
                         argv,
                         stdin=subprocess.DEVNULL if stdin is None else stdin,
-                        stdout=subprocess.PIPE,
+                        stdout=subprocess.PIPE if stdout is None else stdout,
                         stderr=subprocess.PIPE,
                         bufsize=0,
                         cwd=cwd,
@@ -145,9 +161,13 @@ async def run_process(
             raise _not_started(exc, argv, cwd) from exc
         tree = ProcessTree(leader, marker, guard.pid, is_contained=have_ended is not None)
         try:
+            if streams is not None:
+                streams.started()
             drained = anyio.Event()
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_drain_all, [pipe.fileno() for pipe in pipes], outputs, spool, drained)
+                read = [pipe.fileno() for pipe in pipes]  # only stderr, if the caller reads stdout
+                pause_s = 0.0 if streams is None else _PAUSE_S
+                tasks.start_soon(_drain_all, read, outputs[-len(read) :], spool, drained, pause_s)
                 with anyio.move_on_after(timeout) as limit, anyio.CancelScope() as early:
                     if until is not None:
                         tasks.start_soon(_end_early, until, early, notes)
@@ -172,11 +192,11 @@ async def run_process(
         notes.append("the process that guards the command was ended from outside; the exit code is not known")
     if guard.has_left_some or (tree.unkilled and not guard.has_ended_all):
         notes.append("a process hangs in the kernel and could not be ended")
-    (stdout, cut_from_stdout), (stderr, cut_from_stderr) = (output.text() for output in outputs)
+    (out, cut_from_stdout), (err, cut_from_stderr) = (output.text() for output in outputs)
     return CommandResult(
         exit_code=-signal.SIGKILL if leader.returncode is None else leader.returncode,
-        stdout=stdout,
-        stderr=stderr,
+        stdout=out,
+        stderr=err,
         timed_out=limit.cancelled_caught,
         truncated_bytes=cut_from_stdout + cut_from_stderr,
         notes=tuple(notes),
@@ -194,16 +214,16 @@ async def _end_early(until: Callable[[], Awaitable[str]], early: anyio.CancelSco
 
 
 async def _drain_all(
-    pipes: Sequence[int], outputs: Sequence[Output], spool: OutputFile | None, drained: anyio.Event
+    pipes: Sequence[int], outputs: Sequence[Output], spool: OutputFile | None, drained: anyio.Event, pause_s: float
 ) -> None:
     async with anyio.create_task_group() as tasks:
         for pipe, output in zip(pipes, outputs, strict=True):
-            tasks.start_soon(_drain, pipe, output, spool)
+            tasks.start_soon(_drain, pipe, output, spool, pause_s)
     drained.set()
 
 
-async def _drain(pipe: int, output: Output, spool: OutputFile | None) -> None:
-    """Read a pipe to its end; after a bounded number of pieces the other tasks get a turn."""
+async def _drain(pipe: int, output: Output, spool: OutputFile | None, pause_s: float) -> None:
+    """Read a pipe to its end; after a bounded number of pieces the other tasks get a turn, of ``pause_s`` at least."""
     os.set_blocking(pipe, False)
     if hasattr(fcntl, "F_SETPIPE_SZ"):
         with suppress(OSError):  # fewer, larger reads; not every user may set this
@@ -220,6 +240,8 @@ async def _drain(pipe: int, output: Output, spool: OutputFile | None) -> None:
             output.add(chunk)
             if spool is not None:
                 await run_aside(spool.add, chunk)
+        if pause_s:
+            await anyio.sleep(pause_s)
 
 
 def _not_started(error: OSError, argv: Sequence[str], cwd: Path | None) -> ToolError:

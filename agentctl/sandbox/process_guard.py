@@ -148,13 +148,14 @@ class GuardedLeader:
 class SubreaperGuard:
     """A guard that starts the command and stays the ancestor of all its processes (Linux).
 
-    ``stdin`` is the descriptor that the command reads; None: nothing.
+    ``stdin`` is the descriptor that the command reads; None: nothing. ``stdout`` is the one that it writes to; None: a
+    pipe.
 
     Raises:
         OSError: no process can be started.
     """
 
-    def __init__(self, stdin: int | None = None) -> None:
+    def __init__(self, stdin: int | None = None, stdout: int | None = None) -> None:
         self._control, theirs = socket.socketpair()
         program, passed = os.path.realpath(guard_program.__file__), () if stdin is None else (stdin,)
         try:
@@ -162,7 +163,7 @@ class SubreaperGuard:
                 [sys.executable, "-I", "-S", program, str(os.getpid()), _NAME, *map(str, passed)],
                 stdin=theirs.fileno(),
                 pass_fds=passed,
-                stdout=subprocess.PIPE,
+                stdout=subprocess.PIPE if stdout is None else stdout,
                 stderr=subprocess.PIPE,
                 bufsize=0,
                 env={},  # none of our variables can be read from it
@@ -196,7 +197,7 @@ class SubreaperGuard:
 
     @property
     def pipes(self) -> list[IO[bytes]]:
-        """The command's output: stdout and stderr."""
+        """The command's output: stdout, unless it was given, and stderr."""
         return [pipe for pipe in (self._process.stdout, self._process.stderr) if pipe is not None]
 
     def start(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path | None) -> GuardedLeader:

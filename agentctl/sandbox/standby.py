@@ -50,25 +50,34 @@ class Standby:
         self.launcher.__exit__()
         self.group.close()
 
-    def start(self, gate: tuple[int, int], popen: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+    def start(
+        self, gate: tuple[int, int], options: bytes, popen: Callable[[], subprocess.Popen[bytes]]
+    ) -> subprocess.Popen[bytes]:
         """Start bubblewrap, put it into the control group beside it, and then close ``gate``, both ends of a pipe.
 
-        Until then bubblewrap waits: it reads more options from the pipe, of which there are none. The kernel may need
-        some time to change a group.
+        Until then bubblewrap waits: it reads more ``options`` from the pipe, each with a NUL at its end, mostly none.
+        The kernel may need some time to change a group.
         """
         try:
             process = self.launcher.start(popen)
         except BaseException:
             _close(gate)
             raise
-        self.launcher.begin(partial(self._admit, process.pid, gate))
+        self.launcher.begin(partial(self._admit, process.pid, gate, options))
         return process
 
-    def _admit(self, process: int, gate: tuple[int, int]) -> None:
+    def _admit(self, process: int, gate: tuple[int, int], options: bytes) -> None:
+        reader, writer = gate
         try:
             self.group.enter(process)
         finally:
-            _close(gate)
+            os.close(reader)  # bubblewrap's end is the last one: writing fails if it has ended
+            try:
+                with suppress(OSError):
+                    while options:
+                        options = options[os.write(writer, options) :]
+            finally:
+                os.close(writer)
 
 
 def _close(gate: tuple[int, int]) -> None:

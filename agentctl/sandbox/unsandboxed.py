@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from agentctl.core.results import FileNotice
 from agentctl.protocols import CommandResult
+
+if TYPE_CHECKING:
+    from agentctl.sandbox.process import Streams
 
 
 class Unsandboxed:
@@ -57,3 +61,22 @@ class Unsandboxed:
         argv, env = ["/bin/sh", "-c", command], {**child_environment(), **self._environment}
         result = await run_process(argv, timeout=timeout, env=env, cwd=self._workspace, more=more, subreaper=True)
         return result._replace(stdout=mask(result.stdout, self._secrets), stderr=mask(result.stderr, self._secrets))
+
+    async def serve(self, argv: Sequence[str], environment: Mapping[str, str], streams: Streams) -> CommandResult:
+        """Run a server until it ends or this is cancelled; its processes end with it, as those of a command.
+
+        ``environment`` is its own, over the fixed one; what is added to that of commands is not for servers.
+
+        Raises:
+            ToolError: it could not be started.
+        """
+        from agentctl.sandbox.process import child_environment, run_process  # noqa: PLC0415 - it brings subprocess
+
+        return await run_process(
+            ["/bin/sh", "-c", 'exec "$@"', "sh", *argv],
+            timeout=math.inf,
+            env={**child_environment(), **environment},
+            cwd=self._workspace,
+            subreaper=True,
+            streams=streams,
+        )

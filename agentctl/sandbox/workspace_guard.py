@@ -59,7 +59,7 @@ class WorkspaceGuard:
     def __init__(
         self, config: SandboxConfig, files: Path | None = None, *, imports: Callable[[str], bool] = lambda _: False
     ) -> None:
-        self._config, self._files, self._imports = config, files, imports
+        self._config, self.files, self._imports = config, files, imports
         self._workspace = config.workspace
         self._configured: dict[str, NamedPath] = {}  # paths that git's configuration and hooks name
         self._index = FolderIndex(self._workspace, skipped=self._hidden_folders(), also=self._imported_by_agentctl)
@@ -212,9 +212,9 @@ class WorkspaceGuard:
         """Return a folder for copies that is removed with the run; commands of another user have access, too."""
         if not self._place:
             above = Path(tempfile.gettempdir())
-            if self._config.user is None and self._files is not None:
-                self._files.mkdir(mode=0o700, parents=True, exist_ok=True)
-                above = self._files
+            if self._config.user is None and self.files is not None:
+                self.files.mkdir(mode=0o700, parents=True, exist_ok=True)
+                above = self.files
             own = OwnFolder(above, self._config.user)
             self._place = own.path
             weakref.finalize(self, own.remove)

@@ -54,7 +54,7 @@ class WorkspaceUndo:
         self._before: dict[str, AutorunEntry] = {}
         self._own: OwnFolder | None = None
         self._protected: ProtectedFiles | None = None
-        self._files = files
+        self.files = files
         self._quarantine = Quarantine(self._workspace, files)
         self._said: set[str] = set()
         self.why_read_only = config.why_read_only
@@ -82,7 +82,7 @@ class WorkspaceUndo:
         self._before |= self._look_at_configured()
         if self._own is None or self._protected is None:
             self._own = OwnFolder(temporary_above(self._config), None, prefix=_PREFIX, rescue=recover)
-            self._protected = ProtectedFiles(self._workspace, self._own.path, self._files)
+            self._protected = ProtectedFiles(self._workspace, self._own.path, self.files)
         self.why_read_only = why_unprotectable(self._workspace) or ""
         try:
             self._protected.look(path for path, found in self._before.items() if found.autorun.policy != "reported")
