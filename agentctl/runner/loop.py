@@ -71,7 +71,7 @@ class Loop:
         has_data = run_input is not None and bool(run_input.data)
         self._unseen = UnseenGate(find_unseen if metered and not has_data else None, emit)
         self._structured, self._answer = structured, Completion()
-        self._was_asked = self._is_valid = False  # for, and by the schema: the last request, and its answer
+        self._was_asked = False  # for an answer by the schema, by the last request
         self._reads = None
         if metered:
             from agentctl.permissions.repeated_reads import ReadHistory  # noqa: PLC0415 - not for builtin
@@ -248,10 +248,8 @@ class Loop:
         if is_closing:
             answer = replace(answer, tool_calls=())
         self._was_asked = self._requests.carry_schema(offered)
-        structured = self._structured if self._was_asked and not answer.tool_calls else None
-        self._is_valid = structured is not None and await structured.fits(answer.text)
-        if self._is_valid:
-            self._text_calls = None  # an answer by the schema is no call, whatever it looks like
+        if self._was_asked:
+            self._text_calls = None  # the text is an answer by the schema, right or wrong, and no call
         elif offered and not answer.tool_calls and (self._text_calls or set("{<[(") & set(answer.text)):
             from agentctl.runner.text_calls import TextCallGuard  # noqa: PLC0415 - few answers look like a call
 
@@ -375,7 +373,7 @@ class Loop:
         raise self._troubles.denied or failure
 
     def _tells_of_tools_only(self, text: str, offered: tuple[ToolSpec, ...]) -> bool:
-        if self._is_valid or not self._troubles.last_result or not any(tool.name in text for tool in offered):
+        if self._was_asked or not self._troubles.last_result or not any(tool.name in text for tool in offered):
             return False
         from agentctl.runner.answer_gate import tells_of_tools_only  # noqa: PLC0415 - few answers name a tool
 

@@ -112,14 +112,6 @@ class StructuredAnswer:
         """Return whether a request with these tools asks the model for the answer by the schema."""
         return facts.metered and carries_format(facts, self.format, tools)
 
-    async def fits(self, text: str) -> bool:
-        """Return whether a text is valid by the schema."""
-        try:
-            await self._validate(text)
-        except AnswerProblems:
-            return False
-        return True
-
     async def next_words(self, answer: Completion, *, was_asked: bool) -> str:
         """Return what the model is told after its answer, "" once that is valid.
 
