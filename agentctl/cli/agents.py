@@ -12,7 +12,7 @@ from agentctl.cli.options import Json, Output, wants_json
 if TYPE_CHECKING:
     from agentctl.cli.documents import Document
     from agentctl.cli.ui.columns import Page
-    from agentctl.runner.routing import AgentSpec
+    from agentctl.runner.agent_spec import AgentSpec
 
 SCHEMA = "agentctl.agents/1"
 
@@ -24,7 +24,7 @@ def list_(output: Output = None, json: Json = False) -> None:
         agentctl agents list
         agentctl agents list --json
     """
-    from agentctl.runner.routing import load_agents
+    from agentctl.runner.agent_spec import load_agents
 
     as_json = wants_json(output, json=json)
     agents = load_agents()
@@ -55,7 +55,7 @@ def show(
         agentctl agents show --task "Is the container web up?"
     """
     from agentctl.core.errors import UsageError
-    from agentctl.runner.routing import find_agent, load_agents
+    from agentctl.runner.agent_spec import find_agent, load_agents
 
     as_json = wants_json(output, json=json)
     agents = load_agents()
@@ -97,7 +97,8 @@ def _offered_tools(agent: AgentSpec, task: str, agents: Sequence[AgentSpec]) -> 
     from agentctl.cli.error_output import print_stderr
     from agentctl.core.text import safe_text
     from agentctl.permissions.decision import permissions_of
-    from agentctl.runner.routing import MOST_TOOLS, ranked_tools
+    from agentctl.runner.agent_spec import MOST_TOOLS
+    from agentctl.runner.routing import ranked_tools
     from agentctl.runner.toolset import toolset_for
     from agentctl.settings import load_settings
 

@@ -249,7 +249,7 @@ def _refuse_unknown_names(field: str, words: list[str]) -> None:
         UsageError: there is one, with the nearest name.
     """
     if field == "agent":
-        from agentctl.runner.routing import find_agent, load_agents
+        from agentctl.runner.agent_spec import find_agent, load_agents
 
         find_agent(words[0].strip(), load_agents())
     elif field in ("tools", "allow", "ask", "deny"):

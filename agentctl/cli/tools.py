@@ -95,7 +95,7 @@ def _catalog(config: str | None, env_file: list[str] | None) -> ToolCatalog:
 
 def _agents() -> Mapping[str, frozenset[str]]:
     """Return the names of the tools of each agent."""
-    from agentctl.runner.routing import load_agents
+    from agentctl.runner.agent_spec import load_agents
 
     return {agent.name: frozenset((*agent.tools, *agent.more)) for agent in load_agents()}
 

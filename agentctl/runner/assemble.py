@@ -22,9 +22,9 @@ from agentctl.ledger import SqliteLedger
 from agentctl.permissions.decision import permissions_of
 from agentctl.permissions.guards import LoopLimits
 from agentctl.protocols import Approver, LLMProvider, Observer
+from agentctl.runner.agent_spec import find_agent, load_agents
 from agentctl.runner.orchestrator import Orchestrator
 from agentctl.runner.plan import Plan
-from agentctl.runner.routing import find_agent, load_agents
 from agentctl.runner.streaming import client_of
 from agentctl.runner.token_counting import counter_of, measure_of, vocabulary_loader
 from agentctl.runner.toolset import container_finder, container_lister, toolset_for

@@ -22,11 +22,12 @@ from agentctl.core.pricing import ModelFacts, Price, PriceOf, charge_nano, no_pr
 from agentctl.core.results import BreakerInfo
 from agentctl.ledger.forecast import Forecast
 from agentctl.permissions.admission import Admission
+from agentctl.runner.agent_spec import MOST_TOOLS, AgentSpec
 from agentctl.runner.opening import circumstances
 from agentctl.runner.orchestrator import FindContainers, MakeTools
 from agentctl.runner.plan import Plan, hint_at_data
 from agentctl.runner.reservation import InputCounter
-from agentctl.runner.routing import MOST_TOOLS, AgentSpec, answer_schema_of, choose_agent, choose_tools
+from agentctl.runner.routing import answer_schema_of, choose_agent, choose_tools
 from agentctl.runner.structured_answer import first_format, formatted
 from agentctl.runner.tool_calls import ToolDispatcher
 from agentctl.tools.deferred import note_of

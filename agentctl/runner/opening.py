@@ -12,8 +12,9 @@ from collections.abc import Collection
 from datetime import datetime
 
 from agentctl.core.text import safe_text
+from agentctl.runner.agent_spec import AgentSpec
 from agentctl.runner.plan import Plan
-from agentctl.runner.routing import AgentSpec, words
+from agentctl.runner.routing import words
 
 _FILE_TOOLS = frozenset(("read_file", "list_files", "search_files", "write_file", "run_shell", "git_status"))
 _ASKS_WHY = re.compile(

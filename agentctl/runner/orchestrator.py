@@ -29,11 +29,12 @@ from agentctl.core.results import LimitUse, RunResult
 from agentctl.journal.recorder import Recorder, as_agentctl_error
 from agentctl.permissions.admission import Admission
 from agentctl.protocols import Approver, ArtifactStore, Ledger, LLMProvider, Observer, RunTools
+from agentctl.runner.agent_spec import MOST_TOOLS, AgentSpec
 from agentctl.runner.conversation import open_conversation
 from agentctl.runner.loop import Loop
 from agentctl.runner.model_calls import ModelCalls
 from agentctl.runner.plan import Plan, RunInput
-from agentctl.runner.routing import MOST_TOOLS, AgentSpec, answer_schema_of, choose_agent, choose_tools
+from agentctl.runner.routing import answer_schema_of, choose_agent, choose_tools
 from agentctl.runner.run_state import (
     RunState,
     add_next_step,

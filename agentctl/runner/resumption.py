@@ -15,8 +15,8 @@ from agentctl.core.limits import CostLimit
 from agentctl.core.messages import ToolSpec
 from agentctl.core.pricing import ModelFacts, to_usd
 from agentctl.journal.replay import PastRun
+from agentctl.runner.agent_spec import AgentSpec
 from agentctl.runner.plan import Plan
-from agentctl.runner.routing import AgentSpec
 from agentctl.runner.structured_answer import tries_of
 
 if TYPE_CHECKING:
@@ -168,11 +168,10 @@ def digests_of(
     schema: AnswerSchema | None = None,
 ) -> Mapping[str, str]:
     """Return a digest of each thing that a resumed run should find as it was."""
-    described = {name: value for name, value in agent._asdict().items() if name != "answer_schema"}
     return {
         **({} if schema is None else {"schema": _digest(schema.text)}),
         "tools": _digest([tool._asdict() for tool in tools]),
-        "agent": _digest(described),
+        "agent": _digest(agent.digested),
         "model": _digest([facts.provider, facts.model, facts.base_url]),
         "prices": _digest(None if facts.price is None else facts.price.as_row()),
         "sandbox": sandbox or "none",

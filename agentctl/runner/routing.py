@@ -10,26 +10,18 @@ engine. A run and its estimate use the same choice of agent and tools.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
-from types import MappingProxyType
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from agentctl.core.errors import UsageError
 from agentctl.core.ranking import Field, Ranker
-from agentctl.core.text import did_you_mean, safe_text
+from agentctl.runner.agent_spec import MOST_TOOLS, AgentSpec, find_agent
 from agentctl.tools.deferred import SEPARATOR
 from agentctl.tools.toolbox import CHANGES
 
 if TYPE_CHECKING:
     from agentctl.core.answer_schema import AnswerSchema
     from agentctl.runner.plan import Plan
-
-MOST_TOOLS = 8  # schemas are in every request's bound and bill
-
-_TEXTS = {"name", "description", "instructions"}
-_LISTS = {"examples", "tools"}
-_OTHERS = {"max_turns", "more", "schema", "why", "why_about"}
 
 FALLBACK = "system"
 _FILE_SIGN, _CONTAINER_SIGN = "read_file", "docker_ps"  # the tool that an agent for files, or for containers, has
@@ -65,26 +57,6 @@ _SILENT = frozenset((
     "up", "was", "we", "were", "what", "when", "where", "which", "who", "why", "will", "with", "would", "you",
     "your",
 ))  # fmt: skip
-
-
-class AgentSpec(NamedTuple):
-    """A named kind of worker; ``max_turns`` lowers the run's own limit when set.
-
-    ``tools`` are always offered to its model; ``more`` maps further tools to the words of a task that call for them.
-    ``why`` is advice for tasks that ask for a cause, ``why_about`` the words that they must have (none: any).
-    ``answer_schema`` is the schema of its answers, unless the run has one of its own.
-    """
-
-    name: str
-    description: str
-    instructions: str
-    examples: tuple[str, ...] = ()
-    tools: tuple[str, ...] = ()
-    max_turns: int | None = None
-    more: Mapping[str, tuple[str, ...]] = MappingProxyType({})
-    why: str = ""
-    why_about: tuple[str, ...] = ()
-    answer_schema: AnswerSchema | None = None
 
 
 class RoutingResult(NamedTuple):
@@ -257,110 +229,6 @@ def _singular(word: str) -> str:
     return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")) else word
 
 
-def load_agents(folder: Path | None = None) -> tuple[AgentSpec, ...]:
-    """Return every agent of ``folder`` (by default the package's own), sorted by name.
-
-    Raises:
-        UsageError: a file cannot be read or does not describe an agent.
-    """
-    files = sorted((folder or Path(__file__).parent / "agent_files").glob("*.toml"))
-    return tuple(sorted((_load(file) for file in files), key=lambda agent: agent.name))
-
-
-#: What users of other tools call an agent.
-_MEANINGS: Mapping[str, str] = {
-    **dict.fromkeys(("containers", "container", "docker-agent", "podman", "ops"), "docker"),
-    **dict.fromkeys(("shell", "linux", "files", "host", "machine", "general", "default", "coder"), "system"),
-}
-
-
-def find_agent(name: str, agents: Sequence[AgentSpec]) -> AgentSpec:
-    """Return the agent called ``name``.
-
-    Raises:
-        UsageError: there is no such agent; the hint has the nearest name.
-    """
-    for agent in agents:
-        if agent.name == name:
-            return agent
-    known = [agent.name for agent in agents]
-    hint = did_you_mean(name, known, _MEANINGS) or f"known agents: {', '.join(known)}"
-    raise UsageError(f'no agent is called "{safe_text(name)}"', hint=hint)
-
-
 def answer_schema_of(agent: AgentSpec, plan: Plan) -> AnswerSchema | None:
     """Return the schema of a run's answer: the plan's own, else the agent's, None if its answer is in words."""
     return plan.answer_schema or agent.answer_schema
-
-
-def _load(file: Path) -> AgentSpec:
-    import tomllib  # noqa: PLC0415 - only a run reads agents
-
-    try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as exc:
-        raise UsageError(
-            f"{file} cannot be read as an agent: {exc}", hint="compare it with agents/system.toml"
-        ) from exc
-    for key in table:
-        if key not in _TEXTS | _LISTS | _OTHERS:
-            hint = did_you_mean(key, _TEXTS | _LISTS | _OTHERS)
-            raise UsageError(f'{file}: unknown key "{safe_text(key)}"', hint=hint)
-    texts = {key: _text(file, table, key) for key in _TEXTS}
-    lists = {key: _list(file, table, key) for key in _LISTS}
-    if len(lists["tools"]) > MOST_TOOLS:
-        raise UsageError(f"{file}: {len(lists['tools'])} tools; an agent has at most {MOST_TOOLS}")
-    turns = table.get("max_turns")
-    if turns is not None and (type(turns) is not int or turns < 1):
-        raise UsageError(f"{file}: max_turns must be a whole number of at least 1, not {turns!r}")
-    return AgentSpec(
-        name=texts["name"],
-        description=texts["description"],
-        instructions=texts["instructions"],
-        examples=lists["examples"],
-        tools=lists["tools"],
-        max_turns=turns,
-        more=_more(file, table),
-        why=_text(file, table, "why") if "why" in table else "",
-        why_about=_list(file, table, "why_about"),
-        answer_schema=_schema(file, table["schema"]) if "schema" in table else None,
-    )
-
-
-def _schema(file: Path, given: object) -> AnswerSchema:
-    """Return the schema of an agent's answers: a table, or a text as of ``--schema``; files are in the agent's folder.
-
-    Raises:
-        UsageError: it is no schema, or the file is outside the folder, also by way of a symbolic link.
-    """
-    from agentctl.core.answer_schema import is_schema_file, read_answer_schema  # noqa: PLC0415 - few agents have one
-
-    name = f"{file}: schema"
-    if not isinstance(given, (str, dict)):
-        raise UsageError(f"{name} is neither a table nor a string", hint='write schema = "name:string,count:int"')
-    if isinstance(given, str) and is_schema_file(given):
-        folder = file.parent.resolve()
-        if not (folder / given).resolve().is_relative_to(folder):
-            raise UsageError(f"{name} {safe_text(given)} is outside the folder of the agent", hint="move it there")
-    return read_answer_schema(given, name=name, folder=file.parent)
-
-
-def _text(file: Path, table: dict[str, object], key: str) -> str:
-    value = table.get(key)
-    if not isinstance(value, str) or not value.strip():
-        raise UsageError(f"{file}: {key} is missing, empty or not a string")
-    return value.strip()
-
-
-def _list(file: Path, table: dict[str, object], key: str) -> tuple[str, ...]:
-    value = table.get(key, [])
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise UsageError(f"{file}: {key} is not a list of strings")
-    return tuple(value)
-
-
-def _more(file: Path, table: dict[str, object]) -> Mapping[str, tuple[str, ...]]:
-    found = table.get("more", {})
-    if not isinstance(found, dict):
-        raise UsageError(f"{file}: more is not a table of tools, each with a list of words")
-    return MappingProxyType({str(name): _list(file, found, str(name)) for name in found})

@@ -16,10 +16,10 @@ from agentctl.core.results import BreakerInfo, FileNotice, LimitUse, RunResult
 from agentctl.journal.recorder import Recorder, describe_error
 from agentctl.permissions.admission import ActionDeferred
 from agentctl.protocols import LLMProvider, RunTools
+from agentctl.runner.agent_spec import AgentSpec
 from agentctl.runner.loop import Loop
 from agentctl.runner.model_calls import ModelCalls
 from agentctl.runner.plan import Plan, RunInput
-from agentctl.runner.routing import AgentSpec
 from agentctl.runner.streaming import client_of, describe_unknown
 from agentctl.runner.troubles import LoopOutcome
 

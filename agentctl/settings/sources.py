@@ -43,6 +43,7 @@ Kind = Literal[
     "environment",
     "your answer",
     "env file",
+    "agent file",
     "trusted project file",
     "project file",
     "user .env",

@@ -55,13 +55,10 @@ from agentctl.providers.tokenizers import (  # noqa: E402
     measure_for,
     published_vocabulary,
 )
+from agentctl.runner.agent_spec import find_agent, load_agents  # noqa: E402 - the tests are no package of the path
 from agentctl.runner.orchestrator import Orchestrator  # noqa: E402
 from agentctl.runner.plan import Plan  # noqa: E402
-from agentctl.runner.routing import (  # noqa: E402 - the tests are no package of the path
-    find_agent,
-    load_agents,
-    ranked_tools,
-)
+from agentctl.runner.routing import ranked_tools  # noqa: E402
 from agentctl.tools.toolbox import toolbox  # noqa: E402
 from tests.support.loop import Box, Deed, Diary  # noqa: E402
 

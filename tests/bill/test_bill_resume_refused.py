@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agentctl.journal.lock import lock_journal
-from agentctl.runner.routing import AgentSpec, load_agents
+from agentctl.runner.agent_spec import AgentSpec, load_agents
 from tests.support.bill.book import book_of
 from tests.support.bill.parts import KEY, PAID, TASK, lookup
 from tests.support.command_line import Ended

@@ -17,10 +17,10 @@ from agentctl.core.answer_schema import AnswerSchema, read_answer_schema
 from agentctl.journal.lock import lock_journal
 from agentctl.journal.replay import read_past
 from agentctl.ledger.forecast import forecast_first_call
+from agentctl.runner.agent_spec import load_agents
 from agentctl.runner.assemble import assemble, make_provider, plan_of
 from agentctl.runner.estimate import Estimate, estimate
 from agentctl.runner.resumption import Resumption
-from agentctl.runner.routing import load_agents
 from agentctl.runner.toolset import toolset_for
 from agentctl.settings import Loaded, choose_provider, load_settings
 from tests.support.bill.parts import (

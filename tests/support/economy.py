@@ -16,9 +16,9 @@ from agentctl.ledger import SqliteLedger
 from agentctl.permissions.guards import LoopLimits
 from agentctl.protocols import LLMProvider, RunTools
 from agentctl.providers.remote import RemoteProvider
+from agentctl.runner.agent_spec import load_agents
 from agentctl.runner.orchestrator import Orchestrator
 from agentctl.runner.plan import Plan
-from agentctl.runner.routing import load_agents
 from tests.support.formats import KEY, provider_at
 from tests.support.loop import Box, Deed, Diary
 from tests.support.wire.server import Answer, Call, WireRequest, WireServer

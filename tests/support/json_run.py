@@ -17,9 +17,9 @@ from agentctl.cli.app import main
 from agentctl.ledger import SqliteLedger
 from agentctl.protocols import Observer
 from agentctl.providers.scripted import ScriptedProvider
+from agentctl.runner.agent_spec import AgentSpec
 from agentctl.runner.assemble import assemble, plan_of
 from agentctl.runner.orchestrator import Orchestrator
-from agentctl.runner.routing import AgentSpec
 from agentctl.runner.toolset import make_run_tools
 from agentctl.sandbox.select import open_sandbox
 from agentctl.settings import Loaded, ProviderChoice

@@ -124,7 +124,7 @@ def _qualified_models(_params: dict[str, Any], begun: str) -> Iterator[Word]:
 
 
 def _agents(_params: dict[str, Any], _begun: str) -> Iterator[Word]:
-    from agentctl.runner.routing import load_agents
+    from agentctl.runner.agent_spec import load_agents
 
     yield from ((agent.name, agent.description) for agent in load_agents())
 

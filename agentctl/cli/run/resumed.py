@@ -19,8 +19,8 @@ from agentctl.journal.reader import find_journal, journals
 from agentctl.journal.replay import PastRun, read_past
 from agentctl.journal.writer import ENDING
 from agentctl.ledger.report import first_outermost, spending_of
+from agentctl.runner.agent_spec import load_agents
 from agentctl.runner.resumption import Resumption
-from agentctl.runner.routing import load_agents
 
 if TYPE_CHECKING:
     from agentctl.settings import Loaded

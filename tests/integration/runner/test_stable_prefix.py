@@ -15,9 +15,9 @@ import pytest
 from agentctl.core.limits import CostLimit
 from agentctl.ledger import SqliteLedger
 from agentctl.permissions.decision import Permissions
+from agentctl.runner.agent_spec import load_agents
 from agentctl.runner.orchestrator import Orchestrator
 from agentctl.runner.plan import Plan
-from agentctl.runner.routing import load_agents
 from agentctl.runner.toolset import toolset_for
 from agentctl.settings import load_settings
 from tests.support.economy import marks_in, written

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.runner.routing import AgentSpec
+from agentctl.runner.agent_spec import AgentSpec
 from tests.support.json_run import JsonRun
 from tests.support.scripted_cli import answer, call
 

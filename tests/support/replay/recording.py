@@ -18,9 +18,9 @@ from agentctl.ledger import SqliteLedger
 from agentctl.permissions.guards import LoopLimits
 from agentctl.protocols import RunTools
 from agentctl.providers.scripted import ScriptedProvider
+from agentctl.runner.agent_spec import load_agents
 from agentctl.runner.orchestrator import Orchestrator
 from agentctl.runner.plan import Plan
-from agentctl.runner.routing import load_agents
 from agentctl.tools.toolbox import toolbox
 from tests.support.loop import Diary
 

@@ -20,9 +20,9 @@ from agentctl.journal.writer import Journal
 from agentctl.ledger import SqliteLedger
 from agentctl.protocols import Approver, Observer, RunTools
 from agentctl.providers.scripted import ScriptedProvider
+from agentctl.runner.agent_spec import load_agents
 from agentctl.runner.assemble import plan_of
 from agentctl.runner.orchestrator import Orchestrator
-from agentctl.runner.routing import load_agents
 from agentctl.settings import Loaded, ProviderChoice
 from tests.support.screen.played import FACTS, STORIES, Box
 

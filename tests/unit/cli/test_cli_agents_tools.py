@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agentctl.runner.routing import MOST_TOOLS, AgentSpec, load_agents, ranked_tools, route
+from agentctl.runner.agent_spec import MOST_TOOLS, AgentSpec, load_agents
+from agentctl.runner.routing import ranked_tools, route
 from agentctl.runner.toolset import NEED_SANDBOX
 from agentctl.tools.toolbox import TOOLS, arguments_of
 from tests.support.command_line import Here

@@ -12,8 +12,8 @@ import pytest
 from agentctl.cli.help.pages import TOPIC_MEANINGS, topics
 from agentctl.cli.meanings import _COMMANDS, _FLAGS
 from agentctl.core.text import WIDENING, is_widening
-from agentctl.runner.routing import _MEANINGS as AGENT_MEANINGS
-from agentctl.runner.routing import load_agents
+from agentctl.runner.agent_spec import _MEANINGS as AGENT_MEANINGS
+from agentctl.runner.agent_spec import load_agents
 from agentctl.settings.names import SETTING_MEANINGS, TOML_FIELDS
 from agentctl.settings.provider_names import _MEANINGS as PROVIDER_MEANINGS
 from agentctl.settings.provider_names import KNOWN_PROVIDERS, OTHER_PROVIDERS

@@ -8,8 +8,9 @@ import pytest
 
 from agentctl.core.answer_schema import read_answer_schema
 from agentctl.core.errors import UsageError
+from agentctl.runner.agent_spec import MOST_TOOLS, AgentSpec, find_agent, load_agents
 from agentctl.runner.plan import Plan
-from agentctl.runner.routing import MOST_TOOLS, AgentSpec, answer_schema_of, find_agent, load_agents
+from agentctl.runner.routing import answer_schema_of
 from agentctl.tools.toolbox import TOOLS
 
 

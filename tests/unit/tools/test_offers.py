@@ -12,7 +12,8 @@ from agentctl.context.tokens import PLAIN
 from agentctl.core.errors import ToolError
 from agentctl.core.messages import ToolSpec
 from agentctl.protocols import OfferAware
-from agentctl.runner.routing import MOST_TOOLS, find_agent, load_agents, ranked_tools, route
+from agentctl.runner.agent_spec import MOST_TOOLS, find_agent, load_agents
+from agentctl.runner.routing import ranked_tools, route
 from agentctl.tools.tool import BoundTool, check
 from agentctl.tools.toolbox import TOOLS, toolbox
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agentctl.runner.routing import load_agents
+from agentctl.runner.agent_spec import load_agents
 from tests.unit.providers.builtin.labelled import Labelled, load, outcome
 
 pytestmark = pytest.mark.usefixtures("berlin")

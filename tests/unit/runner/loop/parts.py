@@ -10,9 +10,9 @@ from agentctl.core.results import RunResult
 from agentctl.ledger import SqliteLedger
 from agentctl.protocols import RunTools
 from agentctl.providers.scripted import ScriptedProvider, Step
+from agentctl.runner.agent_spec import load_agents
 from agentctl.runner.orchestrator import FindContainers, ListContainers, Orchestrator
 from agentctl.runner.plan import Plan
-from agentctl.runner.routing import load_agents
 from tests.support.loop import Box, Deed, Diary
 
 START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

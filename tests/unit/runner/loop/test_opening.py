@@ -11,9 +11,9 @@ from agentctl.context.relevance import message_words
 from agentctl.core.messages import Completion, Message
 from agentctl.ledger import SqliteLedger
 from agentctl.providers.scripted import ScriptedProvider
+from agentctl.runner.agent_spec import find_agent, load_agents
 from agentctl.runner.opening import circumstances
 from agentctl.runner.plan import Plan
-from agentctl.runner.routing import find_agent, load_agents
 from tests.unit.runner.loop.conftest import UNMETERED
 from tests.unit.runner.loop.parts import House
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from agentctl.runner.agent_spec import MOST_TOOLS, load_agents
 from agentctl.runner.plan import Plan
-from agentctl.runner.routing import MOST_TOOLS, choose_agent, choose_tools, load_agents, read_signs
+from agentctl.runner.routing import choose_agent, choose_tools, read_signs
 from agentctl.tools.toolbox import CHANGES, TOOLS
 
 AGENTS = load_agents()
