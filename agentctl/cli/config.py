@@ -249,9 +249,10 @@ def _refuse_unknown_names(field: str, words: list[str]) -> None:
         UsageError: there is one, with the nearest name.
     """
     if field == "agent":
-        from agentctl.runner.agent_spec import find_agent, load_agents
+        from agentctl.runner.assemble import find_named
+        from agentctl.settings import load_settings
 
-        find_agent(words[0].strip(), load_agents())
+        find_named(words[0].strip(), load_settings(flags={}, remember=False, needs=("report",)))
     elif field in ("tools", "allow", "ask", "deny"):
         from agentctl.permissions.decision import parse_known_rules, refuse_unknown_tools
         from agentctl.settings.config_file import parse_value

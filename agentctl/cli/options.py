@@ -218,6 +218,19 @@ def parse_labels(given: Sequence[str] | None) -> dict[str, str]:
     return check_labels(labels)
 
 
+def parse_params(given: Sequence[str] | None) -> dict[str, str]:
+    """Return ``k=v`` words of ``--param`` as a mapping.
+
+    Raises:
+        UsageError: a word is not NAME=VALUE, stands twice, or is too long.
+    """
+    if not given:
+        return {}
+    from agentctl.runner.agent_choice import parse_values
+
+    return parse_values(given)
+
+
 def parse_groups(by: str) -> tuple[str, ...]:
     """Return the groups that ``--by`` names, without duplicates.
 

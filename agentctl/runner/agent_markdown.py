@@ -60,12 +60,12 @@ def parse_markdown_agent(
         if missing:
             named = safe_text(list_names(missing, 8))
             notes.append(f"{said}: agentctl has no tool like {named}: left out (agentctl tools list)")
-    model = _one(fields, "model", said)
+    model: str | None = _one(fields, "model", said) or None
     if model and model.lower() in _NO_MODELS:
         if model.lower() != "inherit":
             notes.append(f'{said}: model "{safe_text(model)}" names no model here; the one of the run is used')
         model = None
-    terms = AgentTerms(model=model or None)
+    terms = AgentTerms(model=model)
     agent = AgentSpec(name, description, instructions, tools=tools, more=more, terms=terms, origin=origin, place=place)
     return MarkdownAgent(agent, tuple(notes))
 

@@ -22,7 +22,7 @@ from agentctl.ledger import SqliteLedger
 from agentctl.permissions.decision import permissions_of
 from agentctl.permissions.guards import LoopLimits
 from agentctl.protocols import Approver, LLMProvider, Observer
-from agentctl.runner.agent_spec import find_agent, load_agents
+from agentctl.runner.agent_spec import AgentSpec, find_agent, load_agents
 from agentctl.runner.orchestrator import Orchestrator
 from agentctl.runner.plan import Plan
 from agentctl.runner.streaming import client_of
@@ -35,6 +35,7 @@ from agentctl.settings.lineage import child_variables, refuse_incomplete
 if TYPE_CHECKING:
     from agentctl.core.answer_schema import AnswerSchema
     from agentctl.permissions.hook_rules import HookRule
+    from agentctl.runner.agent_choice import AgentChoice
     from agentctl.runner.estimate import Estimate
     from agentctl.runner.fallbacks import Fallback
     from agentctl.runner.hooks import DescribeEnd, Hooks
@@ -96,7 +97,7 @@ def check_startable(loaded: Loaded, choice: ProviderChoice) -> ModelFacts:
     """
     plan = plan_of(loaded, choice, labels={})
     if plan.agent is not None:
-        find_agent(plan.agent, load_agents())
+        find_named(plan.agent, loaded)
     provider = _builtin(loaded) if choice.provider == "builtin" else _limited_provider(loaded, choice, plan.limits)
     fallbacks_of(loaded, choice, plan.limits)
     return provider.facts
@@ -110,10 +111,11 @@ async def estimate_run(
     labels: Mapping[str, str],
     data: str = "",
     schema: AnswerSchema | None = None,
+    chosen: AgentChoice | None = None,
 ) -> Estimate:
     """Estimate the first request and the cost of a run of ``task`` with ``data`` behind it; nothing is sent or written.
 
-    ``schema`` is what its answer must be valid by.
+    ``schema`` is what its answer must be valid by, ``chosen`` the agent that was chosen already.
 
     Raises:
         UsageError: as ``assemble``.
@@ -123,12 +125,14 @@ async def estimate_run(
     from agentctl.runner.estimate import estimate  # noqa: PLC0415 - a run needs none
 
     plan, settings = plan_of(loaded, choice, labels=labels)._replace(answer_schema=schema), loaded.settings
+    if chosen is not None:
+        plan = _with_agent(plan, chosen)
     provider = _builtin(loaded) if choice.provider == "builtin" else _limited_provider(loaded, choice, plan.limits)
     return await estimate(
         task,
         data=data,
         plan=plan,
-        agents=load_agents(),
+        agents=load_agents() if chosen is None else chosen.agents,
         facts=provider.facts,
         make_tools=toolset_for(loaded, plan.permissions, require_sandbox=settings.requires_sandbox),
         forecast_call=lambda ask, agent: forecast_first_call(
@@ -255,6 +259,27 @@ def _hooks(loaded: Loaded, plan: Plan, run_id: str, describe_end: DescribeEnd | 
     return Hooks(plan.hooks, context if describe_end is None else context._replace(describe_end=describe_end))
 
 
+def _with_agent(plan: Plan, chosen: AgentChoice) -> Plan:
+    """Return the plan of a run whose agent was chosen already, if it was."""
+    if chosen.agent is None:
+        return plan
+    return plan._replace(agent=chosen.agent.name, agent_chosen_by=chosen.chosen_by)
+
+
+def find_named(name: str, loaded: Loaded) -> AgentSpec:
+    """Return the agent that a setting or a flag names, one of the package or of the user's own.
+
+    Raises:
+        UsageError: there is none, or its file cannot be used.
+    """
+    agents = load_agents()
+    if any(agent.name == name for agent in agents):
+        return find_agent(name, agents)
+    from agentctl.runner.agent_catalog import load_catalog  # noqa: PLC0415 - most users have the package's only
+
+    return load_catalog(loaded).find(name)
+
+
 def assemble(
     loaded: Loaded,
     choice: ProviderChoice,
@@ -271,6 +296,7 @@ def assemble(
     flags: Mapping[str, object] = MappingProxyType({}),
     describe_end: DescribeEnd | None = None,
     schema: AnswerSchema | None = None,
+    chosen: AgentChoice | None = None,
 ) -> Orchestrator:
     """Return an orchestrator for one run, whose journal and ledger are opened in the state folder when it starts.
 
@@ -279,6 +305,7 @@ def assemble(
     that does not stop the run. ``resumption`` is the run that goes on, with its journal ``locked`` (a descriptor that
     the orchestrator closes; None for a fork), and ``flags`` are kept for the next time. ``describe_end`` returns the
     last record of the run as hooks get it; None: as the journal has it. ``schema`` is what the answer must be valid by.
+    ``chosen`` is the agent that was chosen already, with the settings that it has changed; None: one of the package.
     Commands without a sandbox get the variables that make their runs children of this one.
 
     Raises:
@@ -298,9 +325,11 @@ def assemble(
         plan = plan_of(loaded, choice, labels=labels or {})
     if schema is not None:
         plan = plan._replace(answer_schema=schema)
+    if chosen is not None:
+        plan = _with_agent(plan, chosen)
     if resumption is not None:
         plan = resumption.plan(plan)
-    agents = load_agents()
+    agents = load_agents() if chosen is None else chosen.agents
     if plan.agent is not None:
         find_agent(plan.agent, agents)
     run_id = os.urandom(6).hex() if resumption is None or resumption.is_fork else resumption.past.run_id

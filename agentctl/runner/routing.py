@@ -2,15 +2,15 @@
 
 Each agent is a TOML file in ``agent_files``. Its examples, description and name are one document, and the ranker that
 finds tools (``core.ranking``) ranks these documents by the task. A path or a file's name is a sign of its own: it goes
-to the agent that reads files, unless the task speaks of containers, too: then their agent gets tools of both. On a tie,
-and for a task without any known word, the choice is ``system``: it looks at the machine itself and needs no container
-engine. A run and its estimate use the same choice of agent and tools.
+to the agent that reads files, unless the task speaks of containers, too: then their agent gets tools of both. Where two
+are close, and for a task without any known word, the choice is ``system``: it looks at the machine itself and needs no
+container engine. A run and its estimate use the same choice of agent and tools.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from agentctl.core.errors import UsageError
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 FALLBACK = "system"
 _FILE_SIGN, _CONTAINER_SIGN = "read_file", "docker_ps"  # the tool that an agent for files, or for containers, has
+MARGIN = 0.1  # how far the best agent must be before the next one, as a share of its score
+_PLAIN = re.compile(r"[^\W_][\w-]*")
 _STRONG = 3.0  # how far a sign puts an agent before the next one
 _WORD = re.compile(r"[^\s\"'`()<>\[\]{},;]+")
 _ENDING = re.compile(r"(?<=[\w)*-])\.([A-Za-z][A-Za-z0-9]{0,9})\Z")
@@ -66,6 +68,18 @@ class RoutingResult(NamedTuple):
     score: float
     runner_up: str | None = None
     chosen_by: str = "task words"
+
+
+class AgentScores(NamedTuple):
+    """The score of each agent for a task, the best first, and what the best one has it from.
+
+    ``words`` are words of the task, and how far each puts the best agent before the best of the others. ``signs`` are
+    what else was seen in the task.
+    """
+
+    scores: Mapping[str, float]
+    words: Mapping[str, float]
+    signs: tuple[str, ...] = ()
 
 
 def choose_agent(
@@ -113,21 +127,55 @@ def choose_tools(
 def route(task: str, agents: Sequence[AgentSpec], *, containers: Collection[str] = ()) -> RoutingResult:
     """Return the agent that fits the words of ``task`` best; ``agents`` must not be empty.
 
-    A path or file name goes to the agent that reads files, unless it is one of the ``containers``; if the task speaks
-    of containers as well, to their agent, which then gets tools of both.
+    A path or file name goes to an agent that reads files, unless it is one of the ``containers``; if the task speaks
+    of containers as well, to an agent for those, and that of the package then gets tools of both. If the best one is
+    no more than a tenth before the next, ``system`` is chosen, and ``chosen_by`` says which other one was close.
     """
-    signs = read_signs(task, containers)
-    documents = ([Field(" ".join((*agent.examples, agent.description, agent.name)))] for agent in agents)
-    scores = {agent.name: 0.0 for agent in agents}
-    scores |= {agents[place].name: score for place, score in Ranker(documents).rank(signs.text)}
-    sign = _CONTAINER_SIGN if signs.containers else _FILE_SIGN
-    is_sure = signs.files or signs.named or (not signs.containers and _THIS_MACHINE.search(signs.text))
-    strong = _agent_with(sign, agents) if is_sure else None
-    if strong is not None:
-        scores[strong.name] = max(scores.values()) + _STRONG
+    scores = _score(read_signs(task, containers), agents)
     ranked = sorted(scores, key=lambda name: (-round(scores[name], 9), name != FALLBACK, name))
     best, runner_up = ranked[0], ranked[1] if len(ranked) > 1 else None
-    return RoutingResult(best, scores[best] / (sum(scores.values()) or 1.0), runner_up)
+    total = sum(scores.values()) or 1.0
+    if runner_up is not None and scores[best] > 0 and scores[best] - scores[runner_up] < MARGIN * scores[best]:
+        other = best if best != FALLBACK else runner_up
+        if FALLBACK in scores:
+            best = FALLBACK
+            return RoutingResult(best, scores[best] / total, other, f"task words, {other} is close")
+    return RoutingResult(best, scores[best] / total, runner_up)
+
+
+def explain(task: str, agents: Sequence[AgentSpec], *, containers: Collection[str] = ()) -> AgentScores:
+    """Return what ``route`` decides by."""
+    signs = read_signs(task, containers)
+    scores = _score(signs, agents)
+    ranked = dict(sorted(scores.items(), key=lambda item: (-round(item[1], 9), item[0] != FALLBACK, item[0])))
+    best = next(iter(ranked))
+    ranker, leads = _ranker(agents), {}
+    for word in dict.fromkeys(_PLAIN.findall(signs.text)):
+        found = {agents[place].name: score for place, score in ranker.rank(word)}
+        lead = found.get(best, 0.0) - max((score for name, score in found.items() if name != best), default=0.0)
+        if lead > 0:
+            leads[word] = lead
+    said = [f"names a file: {name}" for name in signs.files] + [f"names a container: {name}" for name in signs.named]
+    said += ["speaks of containers"] if signs.containers else []
+    said += ["speaks of this machine"] if _THIS_MACHINE.search(signs.text) else []
+    return AgentScores(ranked, dict(sorted(leads.items(), key=lambda item: -item[1])), tuple(said))
+
+
+def _ranker(agents: Sequence[AgentSpec]) -> Ranker:
+    return Ranker([Field(" ".join((*agent.examples, agent.description, agent.name)))] for agent in agents)
+
+
+def _score(signs: TaskSigns, agents: Sequence[AgentSpec]) -> dict[str, float]:
+    """Return each agent's score: by the words of the task, and far before the others if it has the tool of a sign."""
+    scores = {agent.name: 0.0 for agent in agents}
+    scores |= {agents[place].name: score for place, score in _ranker(agents).rank(signs.text)}
+    sign = _CONTAINER_SIGN if signs.containers else _FILE_SIGN
+    is_sure = signs.files or signs.named or (not signs.containers and _THIS_MACHINE.search(signs.text))
+    strong = [agent.name for agent in agents if sign in agent.tools] if is_sure else []
+    top = max(scores.values())
+    if len(strong) == 1:
+        return {**scores, strong[0]: top + _STRONG}
+    return {name: score + top + _STRONG if name in strong else score for name, score in scores.items()}
 
 
 def ranked_tools(
@@ -141,8 +189,9 @@ def ranked_tools(
     """
     signs = read_signs(task, containers)
     team = [agent]
-    if signs.files and signs.containers:
-        others = (_agent_with(sign, agents) for sign in (_CONTAINER_SIGN, _FILE_SIGN))
+    if agent.origin == "package" and signs.files and signs.containers:
+        packaged = [one for one in agents if one.origin == "package"]
+        others = (_agent_with(sign, packaged) for sign in (_CONTAINER_SIGN, _FILE_SIGN))
         team += [other for other in others if other is not None and other.name != agent.name]
     own_order = tuple(dict.fromkeys(name for one in team for name in (*one.tools, *one.more)))
     said = words(signs.text)

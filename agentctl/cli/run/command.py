@@ -46,6 +46,21 @@ def run(
         ),
     ] = None,
     schema: Schema = None,
+    agent_file: Annotated[
+        str | None,
+        typer.Option(
+            "--agent-file",
+            metavar="FILE",
+            help="Use the agent of this file (agentctl help agents).",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--param", metavar="K=V", help="Put V in place of {{K}} in the task and the agent.", rich_help_panel=INPUT
+        ),
+    ] = None,
     resume: Annotated[
         str | None,
         typer.Option(
@@ -115,7 +130,7 @@ def run(
     Permissions: agentctl help permission
     """
     gc.disable()  # until all imports are done: collecting earlier costs more than it frees
-    from agentctl.cli.options import approval_mode, output_form, parse_labels, resume_request
+    from agentctl.cli.options import approval_mode, output_form, parse_labels, parse_params, resume_request
     from agentctl.cli.run.session import RunRequest, perform
 
     flags["approve"] = approval_mode(flags.get("approve"), yes=yes)
@@ -132,6 +147,8 @@ def run(
         estimate=estimate,
         task_file=task_file,
         schema=schema,
+        agent_file=agent_file,
+        params=parse_params(param),
         resume=resume_request(resume, go_on=go_on, fork=fork, accept_changes=accept_changes),
     )
     raise typer.Exit(perform(context.obj, request))

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import ROUND_DOWN, Decimal
 from functools import partial
+from typing import TYPE_CHECKING
 
 from agentctl.budget.rules import LimitState, Wait, WorstCase
 from agentctl.cli.documents import Document, as_json, breaker_document, error_info, in_unit, moment, usd
@@ -24,6 +25,9 @@ from agentctl.ledger.forecast import DAYS, LEAST_RUNS, Percentiles, RunStatistic
 from agentctl.runner.estimate import RUN, Estimate, remaining_of
 from agentctl.settings import Loaded, ProviderChoice
 
+if TYPE_CHECKING:
+    from agentctl.runner.agent_choice import AgentChoice
+
 SCHEMA = "agentctl.estimate/1"
 _ROOMS = (
     *(Column("limit"), Column("ceiling", right=True), Column("spent", drop=1, right=True)),
@@ -40,6 +44,7 @@ def print_estimate(
     data: str = "",
     labels: Mapping[str, str],
     schema: AnswerSchema | None = None,
+    chosen: AgentChoice | None = None,
     form: Form,
     paint: Paint,
     command: Sequence[str] = (),
@@ -51,7 +56,9 @@ def print_estimate(
     from agentctl.cli.signals import run_cancellable
     from agentctl.runner.assemble import estimate_run, fallbacks_of, plan_of
 
-    found = run_cancellable(partial(estimate_run, loaded, choice, task, data=data, labels=labels, schema=schema))
+    found = run_cancellable(
+        partial(estimate_run, loaded, choice, task, data=data, labels=labels, schema=schema, chosen=chosen)
+    )
     usable, unusable = fallbacks_of(loaded, choice, plan_of(loaded, choice, labels={}).limits)
     fallbacks = [fallback.provider.facts for fallback in usable]
     for said in unusable:

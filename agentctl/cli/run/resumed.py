@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,7 +19,7 @@ from agentctl.journal.reader import find_journal, journals
 from agentctl.journal.replay import PastRun, read_past
 from agentctl.journal.writer import ENDING
 from agentctl.ledger.report import first_outermost, spending_of
-from agentctl.runner.agent_spec import load_agents
+from agentctl.runner.agent_spec import AgentSpec, load_agents
 from agentctl.runner.resumption import Resumption
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ _ADDED = ("allow", "deny")  # lists that grow; any other flag given now replaces
 _CONFIG, _ENV_FILES = "config", "env_files"  # kept beside the flags of settings, with absolute paths
 _MORE_TURNS = "more_turns"  # kept once a part was given more turns, which its agent's own limit does not lower
 _SCHEMA = "schema"  # kept as text: its file may change
+_AGENT_FILE, _PARAMS = "agent_file", "params"
 
 
 class ResumeRequest(NamedTuple):
@@ -127,6 +128,9 @@ class OpenedRun:
             self.env_files = tuple(map(str, env_files)) if isinstance(env_files, (list, tuple)) else ()
             schema = self.flags.pop(_SCHEMA, None)
             self.schema = None if schema is None else str(schema)
+            agent_file, params = self.flags.pop(_AGENT_FILE, None), self.flags.pop(_PARAMS, None)
+            self.agent_file = None if agent_file is None else str(agent_file)
+            self.params = {str(k): str(v) for k, v in params.items()} if isinstance(params, Mapping) else {}
             self._require_files(given)
             if request.is_fork:
                 self.release()
@@ -143,6 +147,7 @@ class OpenedRun:
         """
         kept = [("--config", self.config)] if self.config is not None and _CONFIG not in given else []
         kept += [("--env-file", name) for name in self.env_files if _ENV_FILES not in given]
+        kept += [("--agent-file", self.agent_file)] if self.agent_file is not None and _AGENT_FILE not in given else []
         for flag, name in kept:
             if not Path(name).is_file():
                 other = shlex.quote(Path(name).name)
@@ -151,8 +156,8 @@ class OpenedRun:
                     hint=f"name another one: agentctl run --resume {self.past.run_id} {flag} {other}",
                 )
 
-    def resumption(self, loaded: Loaded) -> Resumption:
-        """Return how the run goes on.
+    def resumption(self, loaded: Loaded, agents: Sequence[AgentSpec] | None = None) -> Resumption:
+        """Return how the run goes on; ``agents`` are those that it chooses from, None: those of the package.
 
         Raises:
             UsageError: there is nothing to go on with.
@@ -169,7 +174,7 @@ class OpenedRun:
             given=frozenset(self._given),
         )
         name = loaded.settings.agent or self.past.text("agent")
-        agent = next((one for one in load_agents() if one.name == name), None)
+        agent = next((one for one in (load_agents() if agents is None else agents) if one.name == name), None)
         resumption.refuse_pointless(resumption.most_turns(loaded.settings.max_turns, agent))
         return resumption
 

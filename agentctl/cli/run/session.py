@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agentctl.cli.error_output import PLAIN, print_stderr, report_error
@@ -47,6 +48,8 @@ class RunRequest(NamedTuple):
     task_file: str | None = None
     schema: str | None = None
     resume: ResumeRequest | None = None
+    agent_file: str | None = None
+    params: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -100,6 +103,7 @@ def _resume(call: Invocation, request: RunRequest, known: _Beginning) -> int:
     wanted = request.resume or ResumeRequest()
     known.stopped = find_stopped(wanted, request.flags)
     given = {**request.flags, "config": request.config, "env_files": request.env_files or None}
+    given |= {"agent_file": request.agent_file, "params": dict(request.params) or None}
     opened = OpenedRun(known.stopped, wanted, words, {name: one for name, one in given.items() if one is not None})
     try:
         known.task = opened.past.text("task")
@@ -110,6 +114,8 @@ def _resume(call: Invocation, request: RunRequest, known: _Beginning) -> int:
             env_files=opened.env_files,
             input=data if words else "none",
             schema=opened.schema if request.schema is None else request.schema,
+            agent_file=opened.agent_file,
+            params=opened.params,
         )
         return _perform(call, request, known, opened)
     finally:
@@ -128,6 +134,15 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning, opened: O
 
     loaded = _settle_settings(request, known, PipeWait(since=began, notify=notify))
     schema = _read_schema(request.schema)
+    given = TaskInput(since=began, timeout_s=loaded.settings.timeout, notify=notify)
+    task, chosen = words, None
+    if request.agent_file is not None or request.params or _has_own_agents(loaded):
+        from agentctl.cli.run.own_agents import choose_agent
+
+        if task is None:
+            task = given.read_task(task_file, source=source)
+        chosen = choose_agent(loaded, request, task, None if opened is None else opened.past.text("agent"), notify)
+        loaded, task = chosen.loaded, chosen.task
     try:
         choice = resolve_provider(loaded)
     except AgentctlError as error:
@@ -139,13 +154,14 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning, opened: O
         notify(note)
     loaded = loaded.for_provider(choice.provider)
     more: dict[str, Any] = {"flags": kept_flags(request, schema), "schema": schema}
+    if chosen is not None:
+        more["chosen"] = chosen
     if opened is not None:
         more["flags"] = opened.keep(more["flags"])
-        more["resumption"] = opened.resumption(loaded)
-    has_model = choice.provider != "builtin"
+        more["resumption"] = opened.resumption(loaded, None if chosen is None else chosen.agents)
+    has_model = given.has_model = choice.provider != "builtin"
     end_waiting_at(began + loaded.settings.timeout)
-    given = TaskInput(since=began, timeout_s=loaded.settings.timeout, notify=notify, has_model=has_model)
-    task = known.task = given.read_task(task_file, source=source) if words is None else words
+    task = known.task = given.read_task(task_file, source=source) if task is None else task
     data = given.read_data(source, is_task_on_stdin=words is None and task_file in (None, "-"))
     command = _repeat_command(call)
     if command and source is None and data is not None:  # where it is pasted, nothing is asked without its data
@@ -161,6 +177,7 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning, opened: O
             data=data_block(data),
             labels=request.labels,
             schema=schema,
+            chosen=chosen,
             form=known.form,
             paint=known.paint,
             command=command,
@@ -197,6 +214,14 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning, opened: O
     )
     given.data = data_block(data)
     return _drive(orchestrator, presenter, task, given, loading=has_model)
+
+
+def _has_own_agents(loaded: Loaded) -> bool:
+    """Return whether agents may lie in the config folder or in the project, by two system calls and no import."""
+    from agentctl.settings.own_files import is_there
+
+    project = loaded.settings.workdir or Path.cwd()
+    return is_there(loaded.settings.config_dir / "agents") or is_there(project / ".agentctl")
 
 
 def _settle_settings(request: RunRequest, known: _Beginning, wait: PipeWait) -> Loaded:
@@ -312,6 +337,10 @@ def kept_flags(request: RunRequest, schema: AnswerSchema | None = None) -> dict[
         flags["env_files"] = [str(absolute(name, Path.cwd())) for name in request.env_files]
     if schema is not None:
         flags["schema"] = schema.text
+    if request.agent_file is not None:
+        flags["agent_file"] = str(absolute(request.agent_file, Path.cwd()))
+    if request.params:
+        flags["params"] = dict(request.params)
     return {name: value for name, value in flags.items() if name not in ("output", "color") and value is not None}
 
 

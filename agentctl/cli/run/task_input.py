@@ -143,12 +143,12 @@ class TaskInput:
     """Reads the task and its data within the time limit of the run, and watches what else comes on stdin.
 
     ``timeout_s`` counts from ``since``, a time of ``time.monotonic``. ``notify`` gets what is waited for and what was
-    taken. Without a model (``has_model``) data is read, but not used. ``data`` is what is sent behind the task, set by
-    the owner.
+    taken. The owner sets ``has_model`` (without a model data is read, but not used), and ``data``, which is what is
+    sent behind the task.
     """
 
     def __init__(self, *, since: float, timeout_s: float, notify: Notify, has_model: bool = True) -> None:
-        self._since, self._timeout_s, self._notify, self._has_model = since, timeout_s, notify, has_model
+        self._since, self._timeout_s, self._notify, self.has_model = since, timeout_s, notify, has_model
         self._is_silent = False
         self.data = ""
         self.taken: InputTaken | None = None
@@ -211,7 +211,7 @@ class TaskInput:
         Raises:
             UsageError: data has come after the wait for it.
         """
-        if self._is_silent and self._has_model and (unread := unread_bytes()):
+        if self._is_silent and self.has_model and (unread := unread_bytes()):
             self._is_silent = False
             raise UsageError(
                 f"{_bytes(unread)} came on stdin after the wait of {WAIT_S:g} s; nothing was sent",
@@ -245,7 +245,7 @@ class TaskInput:
         if len(data) > MOST_BYTES:
             end = f"tail -c 1000000 {shlex.quote(path)}" if path else "tail -c 1000000"
             raise UsageError(f"{named} is longer than 1 MiB; nothing was sent", hint=f"pipe its end to agentctl: {end}")
-        if data and not self._has_model:
+        if data and not self.has_model:
             what = f"stdin: {_bytes(len(data))} ignored" if turn_off else "--input is ignored"
             self.warn(f"{what}: builtin has no model to read it{turn_off}")
             return None
