@@ -52,9 +52,14 @@ _GROUPS = {
         ),
     ),
     "agents": (
-        "agentctl.cli.agents",
-        "List and inspect agents.",
-        ("agentctl agents list", "agentctl agents show docker"),
+        "agentctl.cli.agents.command",
+        "List, inspect, write and check agents; route a task to one.",
+        (
+            "agentctl agents list",
+            "agentctl agents show docker",
+            "agentctl agents new reviewer",
+            'agentctl agents route "Is the container web up?"',
+        ),
     ),
     "tools": (
         "agentctl.cli.tools",

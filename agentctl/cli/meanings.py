@@ -149,6 +149,9 @@ _COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("tools", "list", "all search"),
     ("agents", "show", "info get describe view inspect help"),
     ("agents", "list", "all search"),
+    ("agents", "new", "create add init write"),
+    ("agents", "check", "validate lint verify test"),
+    ("agents", "route", "explain which choose"),
     ("policy", "check", "test explain show try verify"),
 )
 

@@ -32,7 +32,7 @@ def list_(config: Config = None, env_file: EnvFile = None, output: Output = None
     """
     as_json = wants_json(output, json=json)
     catalog = _catalog(config, env_file)
-    agents = _agents()
+    agents = _agents(catalog.loaded)
     if as_json:
         _print({"tools": [_document(tool, catalog, agents) for tool in catalog.tools.values()]})
         return
@@ -70,7 +70,7 @@ def show(
     if name not in TOOLS:
         raise UsageError(safe_text(f'unknown tool "{name}"'), hint=nearest_tool(name))
     catalog = _catalog(config, env_file)
-    tool, agents = catalog.tools[name], _agents()
+    tool, agents = catalog.tools[name], _agents(catalog.loaded)
     if as_json:
         _print({"tool": _document(tool, catalog, agents)})
         return
@@ -93,11 +93,11 @@ def _catalog(config: str | None, env_file: list[str] | None) -> ToolCatalog:
     return load_tool_catalog(loaded)
 
 
-def _agents() -> Mapping[str, frozenset[str]]:
-    """Return the names of the tools of each agent."""
-    from agentctl.runner.agent_spec import load_agents
+def _agents(loaded: Loaded) -> Mapping[str, frozenset[str]]:
+    """Return the names of the tools of each agent, also of the user's own."""
+    from agentctl.runner.agent_catalog import load_catalog
 
-    return {agent.name: frozenset((*agent.tools, *agent.more)) for agent in load_agents()}
+    return {agent.name: frozenset((*agent.tools, *agent.more)) for agent in load_catalog(loaded).agents}
 
 
 def _used_by(name: str, agents: Mapping[str, frozenset[str]]) -> list[str]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agentctl.cli.documents import Document
+    from agentctl.settings.project_documents import ProjectDocument
     from agentctl.settings.project_files import FoundProjectFile
     from agentctl.settings.sources import SettingEntry
 
@@ -21,7 +22,7 @@ SCHEMA = "agentctl.trust/1"
 
 def trust(
     place: Annotated[
-        str | None, typer.Argument(metavar="DIR", help="Folder, or one of the two files (default: the current folder).")
+        str | None, typer.Argument(metavar="DIR", help="Folder, or one of its files (default: the current folder).")
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="List the trusted files and whether they still match.")] = False,
     revoke: Annotated[
@@ -32,9 +33,10 @@ def trust(
     output: Output = None,
     json: Json = False,
 ) -> None:
-    """Trust the .env and .agentctl.toml of a folder with their current content.
+    """Trust the .env, .agentctl.toml and agents (.agentctl/agents) of a folder with their current content.
 
-    Untrusted files can only tighten settings. A file that changes is no longer trusted.
+    Untrusted files can only tighten settings, and untrusted agents are not used. A file that changes is no longer
+    trusted.
 
     Examples:
         agentctl trust
@@ -79,46 +81,85 @@ def _trust(place: Path, typed: str, *, yes: bool, as_json: bool) -> None:
     from agentctl.core.errors import ActionDenied, UsageError
     from agentctl.core.text import safe_text
     from agentctl.settings.load import read_sources
+    from agentctl.settings.project_documents import find_documents, with_trust
     from agentctl.settings.trust_store import TrustStore
 
     folder, only = _folder(place)
     here = read_sources(folder=folder)
     files = [found for found in here.found if only in ("", found.file.path.name)]
-    if not files:
-        raise UsageError(f"no project .env or .agentctl.toml in {folder / only if only else folder}")
+    found = with_trust(find_documents(folder, cwd=Path.cwd()), here.state_dir)
+    documents = [_preview(one) for one in found if only in ("", str(one.file.path.relative_to(folder)))]
+    if not files and not documents:
+        raise UsageError(f"no project .env, .agentctl.toml or agents in {folder / only if only else folder}")
     seen = [_compare(found, here.merged.entries) for found in files]
-    for one in seen:
-        for line in _describe(one):
-            print_stderr(safe_text(line))
+    for line in (*(line for one in seen for line in _describe(one)), *(line for one in documents for line in one.said)):
+        print_stderr(safe_text(line))
     fresh = [one for one in seen if one.found.trust_state != "trusted" and (one.used or one.beaten)]
-    if fresh and not yes:
+    added = [one.document for one in documents if one.is_new]
+    if (fresh or added) and not yes:
         if not can_ask():
             command = " ".join(["agentctl trust", *([shlex.quote(typed)] if typed else []), "--yes"])
             raise UsageError("confirmation needs a terminal; nothing was changed", hint=command)
         if not ask_yes_no("Trust this content until it changes?"):
             raise ActionDenied("not trusted; nothing was changed")
     store = TrustStore(here.state_dir)
-    if fresh:
-        store.grant([one.found.file for one in fresh], now=datetime.now(UTC))
-    for one in fresh:
-        print_stderr(safe_text(f"trusted {one.found.file.path}"))
+    granted = [one.found.file for one in fresh] + [one.file for one in added]
+    if granted:
+        store.grant(granted, now=datetime.now(UTC))
+    for file in granted:
+        print_stderr(safe_text(f"trusted {file.path}"))
     if as_json:
-        granted = {one.found.file.path for one in fresh}
+        paths = {file.path for file in granted}
         listed = [
             {
                 "path": str(one.found.file.path),
                 "sha256": one.found.file.sha256,
                 "names": [*one.names],
                 "overruled": [*one.beaten],
-                "trusted": one.found.trust_state == "trusted" or one.found.file.path in granted,
+                "trusted": one.found.trust_state == "trusted" or one.found.file.path in paths,
             }
             for one in seen
         ]
-        _print({"folder": str(folder), "files": listed, "changed": bool(fresh)})
+        listed += [
+            {
+                "path": str(one.document.file.path),
+                "sha256": one.document.file.sha256,
+                "names": [one.name],
+                "overruled": [],
+                "trusted": one.document.trust_state == "trusted" or one.document.file.path in paths,
+            }
+            for one in documents
+        ]
+        _print({"folder": str(folder), "files": listed, "changed": bool(granted)})
+
+
+class _Preview(NamedTuple):
+    """A document of the project: what it is called, what trusting it does, and whether it would be trusted now."""
+
+    document: ProjectDocument
+    name: str
+    said: tuple[str, ...]
+    is_new: bool = False
+
+
+def _preview(document: ProjectDocument) -> _Preview:
+    """Return what trusting a document would do; one that cannot be used is not trusted."""
+    from agentctl.runner.agent_catalog import preview
+
+    path, read = document.file.path, preview(document)
+    if read.agent is None:
+        why = document.file.unread or document.file.doubt or (read.error.message if read.error else "")
+        return _Preview(document, read.name, (f"{path} cannot be trusted: {why}",))
+    if document.trust_state == "trusted":
+        return _Preview(document, read.name, (f"{path} is already trusted",))
+    changed = " has changed since it was trusted, and" if document.trust_state == "changed" else ""
+    tools = ", ".join((*read.agent.tools, *read.agent.more)) or "no tools"
+    said = (f"{path}{changed} would add the agent {read.name}, with its instructions and {tools}", *read.notes)
+    return _Preview(document, read.name, said, is_new=True)
 
 
 def _folder(place: Path) -> tuple[Path, str]:
-    """Return the real folder, and the file in it that was named ("" for both files).
+    """Return the real folder, and the file in it that was named ("" for all files).
 
     Raises:
         UsageError: the folder does not exist or cannot be read.
@@ -126,6 +167,7 @@ def _folder(place: Path) -> tuple[Path, str]:
     import os
 
     from agentctl.core.errors import UsageError
+    from agentctl.settings.project_documents import PROJECT_FOLDER
     from agentctl.settings.project_files import PROJECT_FILES
 
     try:
@@ -133,6 +175,10 @@ def _folder(place: Path) -> tuple[Path, str]:
             return Path(os.path.realpath(place)), ""
         if place.name in PROJECT_FILES and place.parent.is_dir():
             return Path(os.path.realpath(place.parent)), place.name
+        whole = place.absolute()
+        if PROJECT_FOLDER in whole.parts[:-1] and whole.parent.is_dir():
+            at = len(whole.parts) - 1 - whole.parts[::-1].index(PROJECT_FOLDER)
+            return Path(os.path.realpath(Path(*whole.parts[:at]))), str(Path(*whole.parts[at:]))
     except (OSError, ValueError) as error:
         raise UsageError(f"{place} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     meant = {"list": "--list", "ls": "--list", "revoke": "--revoke", "remove": "--revoke"}.get(str(place))

@@ -112,6 +112,13 @@ def load_catalog(loaded: Loaded, *, file: str | None = None, strict: bool = True
     return AgentCatalog(tuple(sorted(found.values(), key=lambda agent: agent.name)), tuple(files))
 
 
+def preview(document: ProjectDocument) -> AgentFile:
+    """Return what a document of the project would describe if it were trusted."""
+    packaged = load_agents()
+    found = {agent.name: agent for agent in packaged}
+    return _read_project(document._replace(trust_state="trusted"), find_agent("system", packaged), found)
+
+
 def _take(read: AgentFile, found: dict[str, AgentSpec], files: Sequence[AgentFile]) -> AgentFile:
     """Add the agent of a file to those that were found, unless another file of the same folder has its name."""
     if read.agent is None:

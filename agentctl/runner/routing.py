@@ -131,22 +131,22 @@ def route(task: str, agents: Sequence[AgentSpec], *, containers: Collection[str]
     of containers as well, to an agent for those, and that of the package then gets tools of both. If the best one is
     no more than a tenth before the next, ``system`` is chosen, and ``chosen_by`` says which other one was close.
     """
-    scores = _score(read_signs(task, containers), agents)
+    scores, ahead = _score(read_signs(task, containers), agents)
     ranked = sorted(scores, key=lambda name: (-round(scores[name], 9), name != FALLBACK, name))
     best, runner_up = ranked[0], ranked[1] if len(ranked) > 1 else None
     total = sum(scores.values()) or 1.0
-    if runner_up is not None and scores[best] > 0 and scores[best] - scores[runner_up] < MARGIN * scores[best]:
-        other = best if best != FALLBACK else runner_up
-        if FALLBACK in scores:
-            best = FALLBACK
-            return RoutingResult(best, scores[best] / total, other, f"task words, {other} is close")
+    if runner_up is not None and FALLBACK in scores:
+        by_words = scores[best] - min(ahead.get(best, 0.0), ahead.get(runner_up, 0.0))
+        if by_words > 0 and scores[best] - scores[runner_up] < MARGIN * by_words:
+            other = best if best != FALLBACK else runner_up
+            return RoutingResult(FALLBACK, scores[FALLBACK] / total, other, f"task words, {other} is close")
     return RoutingResult(best, scores[best] / total, runner_up)
 
 
 def explain(task: str, agents: Sequence[AgentSpec], *, containers: Collection[str] = ()) -> AgentScores:
     """Return what ``route`` decides by."""
     signs = read_signs(task, containers)
-    scores = _score(signs, agents)
+    scores, _ = _score(signs, agents)
     ranked = dict(sorted(scores.items(), key=lambda item: (-round(item[1], 9), item[0] != FALLBACK, item[0])))
     best = next(iter(ranked))
     ranker, leads = _ranker(agents), {}
@@ -165,8 +165,8 @@ def _ranker(agents: Sequence[AgentSpec]) -> Ranker:
     return Ranker([Field(" ".join((*agent.examples, agent.description, agent.name)))] for agent in agents)
 
 
-def _score(signs: TaskSigns, agents: Sequence[AgentSpec]) -> dict[str, float]:
-    """Return each agent's score: by the words of the task, and far before the others if it has the tool of a sign."""
+def _score(signs: TaskSigns, agents: Sequence[AgentSpec]) -> tuple[dict[str, float], dict[str, float]]:
+    """Return each agent's score, and how much of it those agents have that are put ahead: they have the sign's tool."""
     scores = {agent.name: 0.0 for agent in agents}
     scores |= {agents[place].name: score for place, score in _ranker(agents).rank(signs.text)}
     sign = _CONTAINER_SIGN if signs.containers else _FILE_SIGN
@@ -174,8 +174,9 @@ def _score(signs: TaskSigns, agents: Sequence[AgentSpec]) -> dict[str, float]:
     strong = [agent.name for agent in agents if sign in agent.tools] if is_sure else []
     top = max(scores.values())
     if len(strong) == 1:
-        return {**scores, strong[0]: top + _STRONG}
-    return {name: score + top + _STRONG if name in strong else score for name, score in scores.items()}
+        return {**scores, strong[0]: top + _STRONG}, {}
+    ahead = dict.fromkeys(strong, top + _STRONG)
+    return {name: score + ahead.get(name, 0.0) for name, score in scores.items()}, ahead
 
 
 def ranked_tools(

@@ -79,7 +79,9 @@ class TrustStore:
             self._write({**self.records(), **added})
 
     def revoke(self, place: Path | None) -> tuple[Path, ...]:
-        """Stop trusting the file at ``place``, or the files in it, existing or not (None: all); return their paths.
+        """Stop trusting the file at ``place``, or those of a project there (None: all); return their paths.
+
+        They need not exist.
 
         Raises:
             StateError: the list cannot be written; all files stay trusted.
@@ -89,7 +91,7 @@ class TrustStore:
         target = None if place is None else Path(os.path.realpath(place))
         with file_lock(self._path, _WHAT):
             records = {} if target is None and self._is_damaged() else self.records()
-            gone = [path for path in records if target is None or target in (path, path.parent)]
+            gone = [path for path in records if target is None or _covers(target, path)]
             if gone or target is None:
                 self._write({path: record for path, record in records.items() if path not in gone})
             return tuple(sorted(gone))
@@ -125,6 +127,11 @@ class TrustStore:
             safe_text(f"{_WHAT} {self._path} is not used: {why}"),
             hint="agentctl trust --revoke --all   starts a new one",
         )
+
+
+def _covers(target: Path, path: Path) -> bool:
+    """Return whether a trusted file is ``target``, or one of the project in that folder."""
+    return target in (path, path.parent) or target / ".agentctl" in path.parents
 
 
 def trust_state(file: ProjectFile, records: Mapping[Path, TrustRecord]) -> TrustState:

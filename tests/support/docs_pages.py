@@ -61,7 +61,7 @@ _SCHEMAS = (
     ("agentctl.cli.runs.cleanup", "SCHEMA", "`runs rm`, `runs prune`"),
     ("agentctl.cli.runs.context_chart", "SCHEMA", "`runs show --context`"),
     ("agentctl.cli.runs.export.document", "SCHEMA", "`runs export --format json`"),
-    ("agentctl.cli.agents", "SCHEMA", "`agents list`, `agents show`"),
+    ("agentctl.cli.agents.agent_document", "SCHEMA", "`agents`: `list`, `show`, `new`, `check`, `route`"),
     (
         "agentctl.cli.tools",
         "SCHEMA",

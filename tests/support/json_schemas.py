@@ -26,6 +26,7 @@ from typing import (
     is_typeddict,
 )
 
+from agentctl.cli.agents.agent_types import AgentsDocument
 from agentctl.cli.document_types import CostsDocument, ErrorDocument, Keywords, Moment, PreToolDocument, RunDocument
 from agentctl.cli.runs.run_documents import RunsDiffDocument, RunsRemovedDocument, TranscriptDocument
 from agentctl.core.events import Event
@@ -46,6 +47,7 @@ def schema_files() -> Mapping[Path, str]:
         "transcript": Definitions().document(TranscriptDocument),
         "runs-diff": Definitions().document(RunsDiffDocument),
         "runs-removed": Definitions().document(RunsRemovedDocument),
+        "agents": Definitions().document(AgentsDocument),
         "pre-tool": Definitions().document(PreToolDocument),
         "error": Definitions().document(ErrorDocument),
         "events": events_schema(),

@@ -124,9 +124,16 @@ def _qualified_models(_params: dict[str, Any], begun: str) -> Iterator[Word]:
 
 
 def _agents(_params: dict[str, Any], _begun: str) -> Iterator[Word]:
+    from agentctl.core.text import safe_text
+    from agentctl.runner.agent_catalog import load_catalog
     from agentctl.runner.agent_spec import load_agents
+    from agentctl.settings import load_settings
 
-    yield from ((agent.name, agent.description) for agent in load_agents())
+    try:
+        found = load_catalog(load_settings(flags={}, remember=False, needs=("config_dir",))).agents
+    except AgentctlError:  # settings that cannot be read hide only the user's own
+        found = load_agents()
+    yield from ((agent.name, safe_text(agent.description)) for agent in found)
 
 
 def _tools(_params: dict[str, Any], _begun: str) -> Iterator[Word]:
@@ -209,6 +216,7 @@ def _windows(_params: dict[str, Any], _begun: str) -> Iterable[Word]:
 #: Flags, and arguments with their command, whose value is a file or folder: the shell lists them best.
 _KINDS = {
     **dict.fromkeys(("--config", "--env-file", "--input", "--task-file", "--schema", "--table", "--from"), FILES),
+    "--agent-file": FILES,
     **dict.fromkeys(("--workdir", "trust DIR"), FOLDERS),
 }
 #: Flags whose value is a list with commas.
@@ -219,7 +227,7 @@ _FINDERS: dict[str, Callable[[dict[str, Any], str], Iterable[Word]]] = {
     "providers set-key NAME": _providers_with_keys,
     **dict.fromkeys(("--model", "--fallbacks", "models PATTERN"), _models),
     **dict.fromkeys(("--clear-overrun", "--clear-substitute", "--clear-miscount"), _qualified_models),
-    **dict.fromkeys(("--agent", "agents show NAME"), _agents),
+    **dict.fromkeys(("--agent", "agents show NAME", "agents check NAME", "--copy"), _agents),
     **dict.fromkeys(("--tools", "--allow", "--deny", "tools show NAME", "policy check CALL"), _tools),
     "--by": _groups,
     **dict.fromkeys(("--run", "runs show ID", "runs resume ID", "runs export ID", "runs rm ID..."), _run_ids),

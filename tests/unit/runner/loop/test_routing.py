@@ -102,7 +102,36 @@ def test_a_misspelled_task_reaches_its_agent(task: str, agent: str) -> None:
 def test_a_tie_goes_to_the_machine() -> None:
     same = ("look around",)
     agents = (AgentSpec("docker", "x", "i", same), AgentSpec("system", "x", "i", same))
-    assert route("look around", agents) == RoutingResult("system", 0.5, "docker")
+    assert route("look around", agents) == RoutingResult("system", 0.5, "docker", "task words, docker is close")
+
+
+def test_an_agent_that_is_hardly_ahead_is_second_to_the_machine() -> None:
+    agents = (
+        AgentSpec("other", "x", "i", ("look around the house",)),
+        AgentSpec("system", "x", "i", ("look around the yard again",)),
+    )
+    assert route("look around", agents)[:1] == ("system",)
+    assert route("look around", agents)[2:] == ("other", "task words, other is close")
+    assert route("look around the house", agents).agent == "other"
+
+
+def test_an_agent_of_the_users_with_the_tool_of_a_sign_is_ranked_by_its_words() -> None:
+    mine = AgentSpec("mine", "d", "i", ("Review the code",), ("read_file",), origin="config", place="mine.toml")
+    agents = (*load_agents(), mine)
+    assert route("Review main.py", agents).agent == "mine"
+    assert route("Show the first 20 lines of main.py", agents).agent == "system"
+    found = explain("Review main.py", agents)
+    assert (next(iter(found.scores)), list(found.words), found.signs) == (
+        "mine",
+        ["Review"],
+        ("names a file: main.py",),
+    )
+
+
+def test_an_agent_of_the_users_gets_no_tools_of_another_one() -> None:
+    mine = AgentSpec("mine", "d", "i", (), ("read_file",), origin="config")
+    task = "write the list of running containers into containers.txt"
+    assert ranked_tools(mine, task, (*load_agents(), mine)) == ("read_file",)
 
 
 def test_the_order_of_the_agents_does_not_matter() -> None:

@@ -1,20 +1,21 @@
-"""``agentctl agents``: list the agents, show one of them, and the tools it would offer for a task."""
+"""List the agents, show one of them, and the tools it would offer for a task."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agentctl.cli.agents.agent_check import check
+from agentctl.cli.agents.agent_document import SCHEMA, agent_document, catalog_here, left_out_documents
+from agentctl.cli.agents.new_agent import new
+from agentctl.cli.agents.route_output import route_
 from agentctl.cli.options import Json, Output, wants_json
 
 if TYPE_CHECKING:
-    from agentctl.cli.documents import Document
     from agentctl.cli.ui.columns import Page
     from agentctl.runner.agent_spec import AgentSpec
-
-SCHEMA = "agentctl.agents/1"
 
 
 def list_(output: Output = None, json: Json = False) -> None:
@@ -24,17 +25,23 @@ def list_(output: Output = None, json: Json = False) -> None:
         agentctl agents list
         agentctl agents list --json
     """
-    from agentctl.runner.agent_spec import load_agents
+    from agentctl.cli.documents import print_document
 
     as_json = wants_json(output, json=json)
-    agents = load_agents()
+    _, catalog = catalog_here(notes=not as_json)
     if as_json:
-        _print({"agents": [_document(agent) for agent in agents]})
+        agents = [agent_document(agent) for agent in catalog.agents]
+        print_document(SCHEMA, {"agents": agents, "left_out": left_out_documents(catalog)})
         return
     from agentctl.cli.ui.columns import Column, stdout_page
 
-    rows = [(agent.name, str(len(agent.tools) + len(agent.more)), agent.description) for agent in agents]
-    print(stdout_page().table((Column("agent"), Column("tools", drop=1, right=True), Column("for", "text")), rows))
+    head = [Column("agent"), Column("tools", drop=1, right=True), Column("for", "text")]
+    rows = [[agent.name, str(len(agent.tools) + len(agent.more)), agent.description] for agent in catalog.agents]
+    if catalog.files:
+        head.insert(2, Column("file", "line", drop=2))
+        for row, agent in zip(rows, catalog.agents, strict=True):
+            row.insert(2, agent.place or "agentctl")
+    print(stdout_page().table(head, rows))
 
 
 def show(
@@ -54,15 +61,15 @@ def show(
         agentctl agents show docker
         agentctl agents show --task "Is the container web up?"
     """
+    from agentctl.cli.documents import print_document
     from agentctl.core.errors import UsageError
-    from agentctl.runner.agent_spec import find_agent, load_agents
 
     as_json = wants_json(output, json=json)
-    agents = load_agents()
+    _, catalog = catalog_here()
+    agents = catalog.agents
     if name is None and task is None:
-        raise UsageError(
-            "the name of the agent is missing", hint=f"agentctl agents show NAME, one of: {_names(agents)}"
-        )
+        names = ", ".join(agent.name for agent in agents)
+        raise UsageError("the name of the agent is missing", hint=f"agentctl agents show NAME, one of: {names}")
     if task is not None and not task.strip():
         raise UsageError("--task is empty", hint='for example: --task "Is the container web up?"')
     chosen_from = agents if name is None else ()
@@ -70,18 +77,24 @@ def show(
         from agentctl.runner.routing import route
 
         name = route(task or "", agents).agent
-    agent = find_agent(name, agents)
+    agent = catalog.find(name)
     offered, left_out = (None, {}) if task is None else _offered_tools(agent, task, chosen_from)
     if as_json:
         for_task = {} if offered is None else {"task": task, "offered": list(offered), "left_out": left_out}
-        _print({"agent": {**_document(agent), **for_task}})
+        print_document(SCHEMA, {"agent": {**agent_document(agent), **for_task}})
         return
     from agentctl.cli.ui.columns import stdout_page
 
     print("\n".join(_describe(agent, task, offered, left_out, stdout_page())))
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"list": list_, "show": show}
+COMMANDS: dict[str, Callable[..., None]] = {
+    "list": list_,
+    "show": show,
+    "new": new,
+    "check": check,
+    "route": route_,
+}
 
 
 def _offered_tools(agent: AgentSpec, task: str, agents: Sequence[AgentSpec]) -> tuple[tuple[str, ...], dict[str, str]]:
@@ -97,6 +110,7 @@ def _offered_tools(agent: AgentSpec, task: str, agents: Sequence[AgentSpec]) -> 
     from agentctl.cli.error_output import print_stderr
     from agentctl.core.text import safe_text
     from agentctl.permissions.decision import permissions_of
+    from agentctl.runner.agent_choice import with_terms
     from agentctl.runner.agent_spec import MOST_TOOLS
     from agentctl.runner.routing import ranked_tools
     from agentctl.runner.toolset import toolset_for
@@ -105,6 +119,7 @@ def _offered_tools(agent: AgentSpec, task: str, agents: Sequence[AgentSpec]) -> 
     loaded = load_settings(flags={}, remember=False, needs=("policy",))
     for note in loaded.notes:
         print_stderr(safe_text(note))
+    loaded, _ = with_terms(loaded, agent)
     permissions = permissions_of(loaded)
     ranked = ranked_tools(agent, task, agents) if permissions.only is None else permissions.only
     build = toolset_for(loaded, permissions, require_sandbox=loaded.settings.requires_sandbox)
@@ -113,7 +128,7 @@ def _offered_tools(agent: AgentSpec, task: str, agents: Sequence[AgentSpec]) -> 
 
 
 def _describe(
-    agent: AgentSpec, task: str | None, offered: Sequence[str] | None, left_out: dict[str, str], page: Page
+    agent: AgentSpec, task: str | None, offered: Sequence[str] | None, left_out: Mapping[str, str], page: Page
 ) -> Iterator[str]:
     from agentctl.core.text import safe_text
 
@@ -129,6 +144,10 @@ def _describe(
         yield page.prose("\noffered instead, if the task has one of these words:")
         yield page.fields((f"  {name}", ", ".join(keys)) for name, keys in agent.more.items())
     yield "\n" + (f"turns: at most {agent.max_turns}" if agent.max_turns else "turns: up to the limit of the run")
+    if lines := list(_terms(agent)):
+        yield f"\nits runs have, unless a flag or the environment says otherwise:\n{listed(lines)}"
+    if agent.place:
+        yield page.prose(f"\nfile: {agent.place}")
     yield f"\ninstructions:\n{listed(agent.instructions.splitlines())}"
     yield f"\nexamples:\n{listed(agent.examples)}"
     if agent.examples:
@@ -136,23 +155,13 @@ def _describe(
         yield f'agentctl run --agent {agent.name} "{safe_text(agent.examples[0])}"'
 
 
-def _document(agent: AgentSpec) -> Document:
-    return {
-        "name": agent.name,
-        "description": agent.description,
-        "tools": list(agent.tools),
-        "tools_by_words": {name: list(words) for name, words in agent.more.items()},
-        "max_turns": agent.max_turns,
-        "examples": list(agent.examples),
-        "instructions": agent.instructions,
-    }
-
-
-def _names(agents: Sequence[AgentSpec]) -> str:
-    return ", ".join(agent.name for agent in agents)
-
-
-def _print(document: Document) -> None:
-    from agentctl.cli.documents import print_document
-
-    print_document(SCHEMA, document)
+def _terms(agent: AgentSpec) -> Iterator[str]:
+    terms = agent.terms
+    yield from (f"{name} = {'none' if value is None else value}" for name, value in terms.limits.items())
+    for name in ("model", "sandbox", "network"):
+        if (value := getattr(terms, name)) is not None:
+            yield f"{name} = {str(value).lower() if isinstance(value, bool) else value}"
+    if terms.read_only:
+        yield "read_only = true"
+    for name in ("allow", "ask", "deny", "mcp"):
+        yield from (f"{name} {rule}" for rule in getattr(terms, name))
