@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from agentctl.core.errors import UsageError
 from agentctl.core.limits import WINDOWS
-from agentctl.core.text import did_you_mean, list_names, safe_text
+from agentctl.core.text import did_you_mean, safe_text
 from agentctl.runner.agent_catalog import AgentCatalog
 from agentctl.runner.agent_spec import AgentSpec
 from agentctl.runner.routing import route
@@ -57,7 +57,7 @@ def choose_own_agent(
     """
     name, by = loaded.settings.agent or resumed, str(loaded.sources["agent"])
     task, used = _fill(task, params, "the task") if params and resumed is None else (task, frozenset())
-    if catalog.given is not None and (name is None or loaded.sources["agent"].kind in _WEAKER):
+    if catalog.given is not None and (name is None or loaded.sources["agent"].kind != "flag"):
         name, by = catalog.given.name, "flag --agent-file"
     notes: tuple[str, ...] = ()
     if name is None:
@@ -117,11 +117,9 @@ def _fill(text: str, params: Mapping[str, str], where: str) -> tuple[str, frozen
     """
     names = dict.fromkeys(_PARAMETER.findall(text))
     if missing := [name for name in names if name not in params]:
+        named = ", ".join(f"{{{{{name}}}}}" for name in missing)
         flags = " ".join(f"--param {name}=VALUE" for name in missing)
-        near = did_you_mean(missing[0], params)
-        raise UsageError(
-            f"{where} needs {list_names(missing)}", hint=f"{near} {flags}".strip() if near else f"add {flags}"
-        )
+        raise UsageError(f"{named} in {where} {'has' if len(missing) == 1 else 'have'} no value", hint=f"add {flags}")
     return _PARAMETER.sub(lambda match: params[match[1]], text), frozenset(names)
 
 

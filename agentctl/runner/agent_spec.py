@@ -26,6 +26,7 @@ _TERMS = {"limits", "model", "sandbox", "network", "read_only", "allow", "ask", 
 _KNOWN = _TEXTS | _LISTS | _OTHERS | _TERMS
 #: The settings that the table ``limits`` may have.
 LIMIT_KEYS = (*LIMIT_NAMES, "max_turns", "max_output_tokens", "max_context_tokens", "timeout")
+_SHORT_LIMITS = {"max_cost": "max_cost_per_task", "max_tokens": "max_tokens_per_task", "turns": "max_turns"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _KEY_LIKE = re.compile(r"(?i)(?:^|_)(?:api_?keys?|keys?|secrets?|tokens?|passwords?|env|base_url)$")
 
@@ -191,7 +192,8 @@ def _read_terms(said: str, table: Mapping[str, object]) -> AgentTerms:
         )
     for name in limits:
         if name not in LIMIT_KEYS:
-            raise UsageError(f'{said}: unknown limit "{safe_text(name)}"', hint=did_you_mean(name, LIMIT_KEYS))
+            hint = did_you_mean(name, LIMIT_KEYS, _SHORT_LIMITS) or f"known limits: {', '.join(LIMIT_KEYS)}"
+            raise UsageError(f'{said}: unknown limit "{safe_text(name)}"', hint=hint)
     words = {"model": "llm_model", "sandbox": "sandbox", "network": "network"}
     given = {**limits, **{words[name]: table[name] for name in words if name in table}}
     for name in ("network", "read_only"):

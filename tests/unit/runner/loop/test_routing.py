@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agentctl.runner.agent_spec import MOST_TOOLS, AgentSpec, load_agents
-from agentctl.runner.routing import RoutingResult, ranked_tools, read_signs, route
+from agentctl.runner.routing import RoutingResult, explain, ranked_tools, read_signs, route
 from agentctl.tools.toolbox import CHANGES
 
 TASKS = {
