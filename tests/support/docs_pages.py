@@ -86,10 +86,11 @@ first of these places that has a value wins:
 1. the flag
 2. the environment
 3. `--env-file FILE`
-4. the project's `.env`, then its `.agentctl.toml`, if you trust them (`agentctl trust`)
-5. your `.env` in the config folder
-6. your `config.toml` in the config folder
-7. the default
+4. the file of the run's [agent](agents.md)
+5. the project's `.env`, then its `.agentctl.toml`, if you trust them (`agentctl trust`)
+6. your `.env` in the config folder
+7. your `config.toml` in the config folder
+8. the default
 
 A variable without the prefix `AGENTCTL_` also works with it; the prefixed one wins. An empty variable counts as unset,
 except that an empty key variable keeps agentctl from falling back to Ollama or `builtin`.

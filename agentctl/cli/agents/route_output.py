@@ -76,9 +76,9 @@ def route_(
 
 def _named(loaded: Loaded, catalog: AgentCatalog) -> tuple[str, str] | None:
     """Return the agent that a run would have without routing, and why; None: its task is routed."""
-    if loaded.settings.agent is not None:
-        return loaded.settings.agent, str(loaded.sources["agent"])
-    return None if catalog.given is None else (catalog.given.name, "flag --agent-file")
+    if catalog.given is not None:
+        return catalog.given.name, "flag --agent-file"
+    return None if loaded.settings.agent is None else (loaded.settings.agent, str(loaded.sources["agent"]))
 
 
 def _tools(

@@ -35,6 +35,7 @@ TOPIC_MEANINGS: Mapping[str, str] = {
         ("record", "journal", "history", "list", "watch", "diff", "compare", "prune", "transcript"), "runs"
     ),
     **dict.fromkeys(("tokens", "window", "pruning", "compaction"), "context"),
+    **dict.fromkeys(("agent", "subagents", "subagent", "personas", "modes", "routing", "param", "params"), "agents"),
     **dict.fromkeys(("client", "via", "lean", "litellm", "transport"), "clients"),
 }
 
