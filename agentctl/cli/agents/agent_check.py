@@ -26,8 +26,8 @@ def check(
 
     Examples:
         agentctl agents check
-        agentctl agents check reviewer
-        agentctl agents check ~/.claude/agents/reviewer.md
+        agentctl agents check docker
+        agentctl agents check ./reviewer.md
     """
     from pathlib import Path
 

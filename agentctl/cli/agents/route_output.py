@@ -29,7 +29,7 @@ def route_(
     """Say which agent a task would get: scores, the words that decided, its tools. Nothing is sent or started.
 
     Examples:
-        agentctl agents route "Why does the web container restart?"
+        agentctl agents route "Is the container web up?"
         agentctl agents route "Review main.py" --json
     """
     from agentctl.cli.agents.agent_document import SCHEMA, catalog_here

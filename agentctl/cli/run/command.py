@@ -51,14 +51,14 @@ def run(
         typer.Option(
             "--agent-file",
             metavar="FILE",
-            help="Use the agent of this file (agentctl help agents).",
+            help="Use the agent of this file.",
             rich_help_panel=INPUT,
         ),
     ] = None,
     param: Annotated[
         list[str] | None,
         typer.Option(
-            "--param", metavar="K=V", help="Put V in place of {{K}} in the task and the agent.", rich_help_panel=INPUT
+            "--param", metavar="K=V", help="Fill {{K}} in the task and its agent with V.", rich_help_panel=INPUT
         ),
     ] = None,
     resume: Annotated[

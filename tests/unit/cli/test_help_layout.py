@@ -32,6 +32,7 @@ NEED_MORE = (
     "may.csv",
     "prices.json",
     "app.log",
+    "./reviewer.md",
 )
 
 

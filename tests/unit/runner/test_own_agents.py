@@ -398,7 +398,7 @@ def test_an_agent_file_of_another_host_loads_with_a_line_for_what_has_no_effect(
     assert "no tool like Bash(git log:*)" in opencode.notes[1]
 
 
-def test_tools_of_a_markdown_file_are_those_that_it_names_and_without_a_line_those_of_system() -> None:
+def test_a_markdown_file_has_the_tools_that_it_names_or_those_of_system() -> None:
     def tools(line: str) -> tuple[str, ...]:
         text = f"---\nname: a\n{line}\n---\nx"
         agent: AgentSpec = parse_markdown_agent(text, Path("a.md"), origin="config", defaults=SYSTEM).agent
