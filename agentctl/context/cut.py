@@ -43,6 +43,7 @@ _LESS = {
     "assistant messages": "shorten the last messages of the assistant",
     "tool results": "shorten the last tool results",
     "schemas of tools": "offer fewer tools",
+    "the schema of the answer": "shorten the schema",
 }
 
 
@@ -137,12 +138,13 @@ def cut(
     return Cut(tuple(draft.left.items()), draft.tokens)
 
 
-def name_the_large(kept: Iterable[tuple[Message, int]], tools_tokens: int) -> tuple[str, str]:
+def name_the_large(kept: Iterable[tuple[Message, int]], tools_tokens: int, answer_tokens: int = 0) -> tuple[str, str]:
     """Return which messages of a conversation that does not fit take the most tokens, and what would help.
 
-    ``kept`` are its messages, each with its tokens. What takes less than a tenth is not named.
+    ``kept`` are its messages, each with its tokens; ``answer_tokens``, included in ``tools_tokens``, are those of the
+    answer's schema. What takes less than a tenth is not named.
     """
-    totals = Counter({"schemas of tools": tools_tokens})
+    totals = Counter({"schemas of tools": tools_tokens - answer_tokens, "the schema of the answer": answer_tokens})
     is_task = True
     for message, tokens in kept:
         name = _KINDS[message.role]

@@ -23,6 +23,7 @@ def prune(
     keep_user: int,
     keep_assistant: int,
     tools_tokens: int = 0,
+    answer_tokens: int = 0,
     cut_to_percent: int = 50,
     measure: Measure = PLAIN,
     summary: str = "",
@@ -35,8 +36,9 @@ def prune(
     loses its middle, the least relevant groups are removed, and messages to keep lose their middles: tool results
     first, then the assistant's texts and, as the last resort, the user's messages after the task, as some agents' tools
     answer in these. The task is never cut. Two user messages may become adjacent; providers read them as one.
-    ``summary``, if given, is put after the task instead of the lines about what was cut.
-    ``cache`` saves time for a conversation that continues; the result is the same without it.
+    ``summary``, if given, is put after the task instead of the lines about what was cut. ``answer_tokens``, included in
+    ``tools_tokens``, are those of the answer's schema, which an error names. ``cache`` saves time for a conversation
+    that continues; the result is the same without it.
 
     Raises:
         ContextOverflow: not even the shortened messages fit; the hint names the setting to raise.
@@ -62,7 +64,9 @@ def prune(
     )
     if (needed := found.tokens + tools_tokens) > max_tokens:
         fewer = would_fewer_fit(found.kept, room, max(keep_user, keep_assistant), measure)
-        large, less = name_the_large([(one, measure.message(one)) for _, one in found.kept], tools_tokens)
+        large, less = name_the_large(
+            [(one, measure.message(one)) for _, one in found.kept], tools_tokens, answer_tokens
+        )
         less = "lower KEEP_LAST_N_USER_MESSAGES and KEEP_LAST_N_ASSISTANT_MESSAGES" if fewer else less
         said = f"the conversation needs about {needed:,} tokens even when cut; max_context_tokens is {max_tokens:,}"
         raise ContextOverflow(
@@ -85,14 +89,20 @@ def would_fewer_fit(kept: Iterable[tuple[int, Message]], room: int, keep: int, m
     return keep > 1 and measure.conversation([*systems, *users[:1], *messages[-1:]]) <= room
 
 
-def too_small(messages: Iterable[Message], tools_tokens: int, max_tokens: int, measure: Measure) -> str:
-    """Return a sentence if system messages and schemas alone take more than two fifths of ``max_tokens``, else ""."""
+def too_small(
+    messages: Iterable[Message], tools_tokens: int, max_tokens: int, measure: Measure, *, has_answer: bool = False
+) -> str:
+    """Return a sentence if system messages and schemas alone take more than two fifths of ``max_tokens``, else "".
+
+    ``has_answer``: the schema of the answer is among the schemas.
+    """
     system = measure.conversation([message for message in messages if message.role == "system"])
     always = system + tools_tokens
     if 5 * always <= 2 * max_tokens:
         return ""
+    schemas = "the schemas of the tools and the answer" if has_answer else "the schemas of the tools"
     return (
-        f"a context of {max_tokens:,} tokens is small: the instructions ({system:,}) and the schemas of the tools"
+        f"a context of {max_tokens:,} tokens is small: the instructions ({system:,}) and {schemas}"
         f" ({tools_tokens:,}) leave {max(0, max_tokens - always):,} of it, so cuts will come often;"
         f" MAX_CONTEXT_TOKENS={-(-5 * always // 2000) * 1000} would do"
     )

@@ -137,13 +137,19 @@ class ToolSpec(NamedTuple):
         return str(required[0]) if isinstance(required, (list, tuple)) and required else None
 
 
+class AnswerSpec(ToolSpec):
+    """The schema of an answer, which is described and counted like a tool's."""
+
+    __slots__ = ()
+
+
 class AnswerFormat(NamedTuple):
     """The form that an answer must have: ``spec.parameters`` is its JSON schema, described and weighed like a tool's.
 
     ``fits`` names the subsets of JSON Schema, as providers take them, that the schema keeps to.
     """
 
-    spec: ToolSpec
+    spec: AnswerSpec
     fits: frozenset[str] = frozenset()
 
 

@@ -153,9 +153,21 @@ class Conversation:
             near = not self._is_warned and not is_cut and 100 * tokens >= self._warn_percent * most
             self._is_warned = self._is_warned or near or is_cut
             await self._emit(ContextMeasured(len(fitted), tokens, most, measure.way, near))
-            if is_first and (small := too_small(fitted, measure.beside(self._beside(offered)), most, measure)):
+            always, has_answer = measure.beside(self._beside(offered)), self.answer_format is not None
+            if is_first and (small := too_small(fitted, always, most, measure, has_answer=has_answer)):
                 await self._emit(Noted(small))
         return fitted
+
+    async def check_room(self, spec: ToolSpec) -> None:
+        """Check that a request without tools that asks for the answer by a schema would fit.
+
+        Raises:
+            ContextOverflow: it would not, even when cut.
+        """
+        measure = self._measure
+        if self._counter is not None:
+            measure = await self._counter.choose_measure(self._messages, (spec,), self._earliest_cut())
+        self._prune(self._messages, (spec,), measure=measure, most=self._most, trial=True)
 
     def _beside(self, offered: tuple[ToolSpec, ...]) -> tuple[ToolSpec, ...]:
         """Return what goes with the messages, in the form in which it is counted: tools, and the answer's schema."""

@@ -28,7 +28,7 @@ from agentctl.runner.orchestrator import FindContainers, MakeTools
 from agentctl.runner.plan import Plan, hint_at_data
 from agentctl.runner.reservation import InputCounter
 from agentctl.runner.routing import answer_schema_of, choose_agent, choose_tools
-from agentctl.runner.structured_answer import first_format, formatted
+from agentctl.runner.structured_answer import first_format, format_by, formatted
 from agentctl.runner.tool_calls import ToolDispatcher
 from agentctl.tools.deferred import note_of
 
@@ -121,6 +121,8 @@ async def estimate(
     asked = None if schema is None else first_format(facts, schema, tools)
     beside = tools if asked is None else (*tools, asked.spec)
     try:
+        if schema is not None and asked is None:
+            plan.fit(facts, opening, (format_by(schema).spec,), measure=measure, trial=True)
         messages = plan.fit(facts, opening, beside, measure=measure)
     except ContextOverflow as error:
         if data:

@@ -13,7 +13,7 @@ from agentctl.context.pruning import prune
 from agentctl.context.tokens import PLAIN, Measure
 from agentctl.core.errors import AgentctlError, ContextOverflow
 from agentctl.core.limits import CostLimit, Parent
-from agentctl.core.messages import Message, ToolSpec
+from agentctl.core.messages import AnswerSpec, Message, ToolSpec
 from agentctl.core.pricing import ModelFacts
 from agentctl.core.results import InputTaken
 from agentctl.permissions.decision import Permissions
@@ -201,6 +201,7 @@ class Plan(NamedTuple):
                 keep_user=own.keep_last_n_user_messages if own else self.keep_user,
                 keep_assistant=own.keep_last_n_assistant_messages if own else self.keep_assistant,
                 tools_tokens=measure.beside(tools),
+                answer_tokens=measure.schemas([tool for tool in tools if isinstance(tool, AnswerSpec)]),
                 cut_to_percent=own.cut_to_percent if own else self.cut_to_percent,
                 measure=measure,
                 cache=cache,

@@ -17,7 +17,7 @@ import anyio.to_thread
 
 from agentctl.core.answer_schema import AnswerProblem, AnswerProblems, AnswerSchema, SchemaMismatch
 from agentctl.core.events import Emit, Noted
-from agentctl.core.messages import AnswerFormat, Completion, Message, Request, ToolSpec
+from agentctl.core.messages import AnswerFormat, AnswerSpec, Completion, Message, Request, ToolSpec
 from agentctl.core.pricing import ModelFacts
 from agentctl.core.schema_subsets import SchemaSubset
 from agentctl.core.text import escape_in_json
@@ -34,7 +34,7 @@ _MOST_SAID = 200  # characters of a problem in a line for people
 
 def format_by(schema: AnswerSchema) -> AnswerFormat:
     """Return the form of an answer by a schema."""
-    spec = ToolSpec(_NAME, "The answer to the task.", schema.document)
+    spec = AnswerSpec(_NAME, "The answer to the task.", schema.document)
     return AnswerFormat(spec, frozenset(subset for subset in get_args(SchemaSubset) if schema.fits(subset)))
 
 

@@ -59,6 +59,8 @@ class TurnRequests:
             messages = self._conversation.messages
             return messages, await ask(messages)
         try:
+            if turn == 1 and self._structured is not None and asked is None:  # later on it would be paid for in vain
+                await self._conversation.check_room(self._structured.format.spec)
             messages = await self._conversation.prepare(offered)
         except ContextOverflow as error:
             if turn == 1 and self._input is not None and self._input.data:

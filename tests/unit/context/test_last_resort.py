@@ -99,6 +99,13 @@ def test_an_overflow_names_what_is_large(messages: tuple[Message, ...], tools: i
         assert caught.value.hint.endswith(f", or {less}")
 
 
+def test_an_overflow_names_the_schema_of_the_answer() -> None:
+    with pytest.raises(ContextOverflow) as caught:
+        prune((SYSTEM, TASK), max_tokens=2_000, keep_user=1, keep_assistant=1, tools_tokens=5_000, answer_tokens=4_000)
+    assert "(the schema of the answer: 4,000 tokens, schemas of tools: 1,000 tokens)" in caught.value.message
+    assert caught.value.hint.endswith(", or shorten the schema")
+
+
 def test_an_overflow_by_images_counts_them_where_they_are() -> None:
     image = {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}
     with pytest.raises(ContextOverflow) as caught:

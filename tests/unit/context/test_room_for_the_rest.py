@@ -61,3 +61,6 @@ def test_a_context_that_instructions_and_schemas_fill_is_called_small() -> None:
         " it, so cuts will come often; MAX_CONTEXT_TOKENS=5000 would do"
     )
     assert too_small(head, 1_001, 5_000, PLAIN) == "", "what it says would do does"
+    assert "and the schemas of the tools and the answer (1,001) leave" in too_small(
+        head, 1_001, 4_000, PLAIN, has_answer=True
+    )
