@@ -6,6 +6,9 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
+from agentctl import create_llm_provider
 from agentctl.budget.input_bound import plain_bound
 from agentctl.core.answer_schema import read_answer_schema
 from agentctl.core.messages import Message, Request
@@ -83,3 +86,29 @@ def test_model_without_tools_is_asked_with_its_calls_as_text() -> None:
     assert {message.role for message in request.messages} == {"system", "user", "assistant"}
     assert Message("user", "Result of docker_ps:\nweb") in request.messages
     assert json.dumps({"tool": "docker_ps", "arguments": {"all": True}}, separators=(",", ":")) in str(request.messages)
+
+
+HERE, ELSEWHERE = "http://127.0.0.1:8000/v1", "https://gateway.example/v1"
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "base_url", "native"),
+    [
+        ("openai", "gpt-4o", "", "openai"),
+        ("openai", "gpt-4o", HERE, "openai"),
+        ("openai", "gpt-4o", ELSEWHERE, None),
+        ("openai", "gpt-4-turbo", "", None),
+        ("azure", "gpt-4o", "https://resource.openai.azure.com", None),
+        ("anthropic", "claude-opus-4-5", "", "anthropic"),
+        ("anthropic", "claude-opus-4-1", "", None),
+        ("ollama", "llama3.1", "", "ollama"),
+        ("ollama", "llama3.1", ELSEWHERE, None),
+        ("openrouter", "openai/gpt-4o", "", None),
+        ("gemini", "gemini-2.5-pro", "", None),
+    ],
+)
+def test_schema_is_sent_natively_as_docs_json_says(
+    provider: str, model: str, base_url: str, native: str | None
+) -> None:
+    facts = create_llm_provider(provider, model=model, base_url=base_url or None, api_key="sk-example").facts
+    assert (facts.native_format and facts.native_format.subset) == native
