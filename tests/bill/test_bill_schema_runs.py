@@ -202,6 +202,29 @@ def test_fallback_is_asked_by_its_own_means_and_tries_go_on(
     assert ended.document["cost"]["nano_usd"] == book.nano("settled")
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "said", "held"),
+    [
+        ("openai", "ollama", ["Half of it.", RIGHT], [False, True]),
+        ("openai in words", "anthropic", [RIGHT], [True]),
+    ],
+    ids=["to words", "to native"],
+)
+def test_fallback_in_a_turn_with_tools_answers_by_its_own_means(
+    command: Callable[..., Ended], wire: OpenWire, first: str, second: str, said: list[str], held: list[bool]
+) -> None:
+    """What the second says in its own words is no try; if it is held to the schema, its first answer counts."""
+    case, other = CASES[first], CASES[second]._replace(paid=CASES[second].paid._replace(input_tokens=900))
+    failing = wire(mind(case.paid, Fault(code="insufficient_quota")), rates=case.paid.rates, keys=[KEY])
+    server = wire(mind(other.paid, *said), rates=other.paid.rates, keys=[KEY])
+    environ = reaching(server, other.paid.format) | reaching(failing, "openai") | {"LLM_PROVIDER": "openai"}
+    environ |= {"LLM_MODEL": case.paid.model, "LLM_FALLBACKS": f"{other.paid.format}/{other.paid.model}"}
+    ended = command("--schema", FIELDS, "--json", "--max-cost", "2", "--max-tokens", "none", env=environ)
+    assert (ended.code, ended.document["structured"]) == (0, VALUE), ended.err
+    assert "asking again" not in ended.err
+    assert [is_held(body) for body in bodies(server)] == held
+
+
 def test_run_with_a_schema_inside_a_run_spends_from_the_limit_of_both(
     shell: Commands, state: Path, tmp_path: Path, wire: OpenWire
 ) -> None:
