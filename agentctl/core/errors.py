@@ -333,13 +333,13 @@ class ActionDenied(AgentctlError):
     """An action was refused, or needed approval without a person to ask; or a nested run has no parent to draw on.
 
     ``impact`` is what the refused call would have done, as far as that was looked up. ``hook`` is the program of the
-    hook that denied it, "" if none did.
+    hook that denied it, "" if none did; ``is_past``: the denial is of an earlier part of a resumed run.
     """
 
     status = "denied"
     kind = "denied"
     impact: Impact = Impact()
-    hook = ""
+    hook, is_past = "", False
 
 
 class SandboxUnavailable(AgentctlError):

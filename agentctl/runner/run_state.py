@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from agentctl.budget.breaker import breaker_info
 from agentctl.budget.rules import PastSpending
-from agentctl.core.errors import AgentctlError, BudgetExceeded
+from agentctl.core.errors import ActionDenied, AgentctlError, BudgetExceeded
 from agentctl.core.events import Event, Noted, RunResumed, RunStarted
 from agentctl.core.results import BreakerInfo, FileNotice, LimitUse, RunResult
 from agentctl.journal.recorder import Recorder, describe_error
@@ -201,4 +201,7 @@ def add_next_step(
         rules = [f"--allow {shlex.quote(call.rule_to_allow)}" for call in error.pending]
         said = " ".join(dict.fromkeys(rules))
         error.hint = f"to allow it and go on: agentctl runs resume {run.recorder.run_id} {said}"
+    elif isinstance(error, ActionDenied) and error.is_past and resumed is not None and resumed.allowed:
+        error.message = f"the model did not make the denied call again: {error.message}"
+        error.hint = f'agentctl runs resume {run.recorder.run_id} "Make that call now"'
     return None

@@ -99,6 +99,8 @@ def restore_guards(
         last = troubles.error
         troubles.note(results, times)
         denials.check_denials(turn.calls, results, nothing_since=isinstance(last, ActionDenied))
+    if troubles.denied is not None:
+        troubles.denied.is_past = True
 
 
 class UnseenGate:

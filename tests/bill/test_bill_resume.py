@@ -208,6 +208,23 @@ def test_a_denied_call_goes_on_once_it_is_allowed(cli: Cli, wire: OpenWire) -> N
     assert "Now allowed: write_file(path=.envrc)." in told(server)[2][-1][1]
 
 
+def test_the_model_that_does_not_make_the_allowed_call_again_is_asked_to(cli: Cli, wire: OpenWire) -> None:
+    def forgets(asked: WireRequest) -> Answer:
+        is_allowed = asked.messages[-1].text.startswith("Now allowed")
+        return WIRED.answer("It is allowed now.") if is_allowed else writes(asked)
+
+    server = wire(forgets, rates=WIRED.rates, keys=[KEY])
+    words = ("--agent", "system", "--tools", "write_file,read_file")
+    run_id = cli(server, "run", "Write .envrc", "--json", *words).document["run_id"]
+    found = cli(server, "runs", "resume", run_id, "--json", "--allow", "write_file(path=.envrc)")
+    error = found.document["error"]
+    assert (found.code, error["kind"]) == (5, "denied")
+    assert error["message"].startswith("the model did not make the denied call again: write_file needs approval")
+    assert error["hint"] == f'agentctl runs resume {run_id} "Make that call now"'
+    done = cli(server, "runs", "resume", run_id, "Make that call now", "--json")
+    assert (done.code, Path(".envrc").read_text()) == (0, "x=1\n"), done.err
+
+
 def test_a_run_that_died_before_its_first_request_is_run_again_instead(cli: Cli, state: Path, wire: OpenWire) -> None:
     server = wire(WIRED.brief, rates=WIRED.rates, keys=[KEY])
     run_id = cli(server, "run", TASK, "--json").document["run_id"]
