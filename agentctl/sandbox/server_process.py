@@ -21,9 +21,10 @@ from agentctl.core.text import safe_text
 from agentctl.protocols import CommandResult, Sandbox
 from agentctl.sandbox.mount_plan import SandboxConfig
 from agentctl.sandbox.output import Output
-from agentctl.sandbox.process import Streams
+from agentctl.sandbox.process import Streams, child_environment
 from agentctl.sandbox.process_tree import run_aside
 from agentctl.sandbox.server_access import ServerAccess, WrittenFiles, server_access
+from agentctl.sandbox.server_program import ServerProgram, find_program
 from agentctl.sandbox.unsandboxed import Unsandboxed
 from agentctl.settings.names import CHILD_MARK, PARENT_CAPABILITY, PARENT_RUN
 
@@ -184,20 +185,12 @@ class ServerProcess:
         said = next((line.strip() for line in reversed(self.stderr_tail.splitlines()) if line.strip()), "")
         return how + (f": {safe_text(said)[:_MOST_REASON]}" if said else "")
 
-    async def _run(
-        self,
-        host: ServerHost,
-        argv: Sequence[str],
-        environment: Mapping[str, str],
-        pipes: _Pipes,
-        its_ends: ExitStack,
-        scope: anyio.CancelScope,
-    ) -> None:
+    async def _run(self, prepared: _Prepared, pipes: _Pipes, its_ends: ExitStack, scope: anyio.CancelScope) -> None:
         """Run it to its end. ``its_ends`` are open until then, since a sandbox may need a second try."""
         streams = Streams(pipes.its_stdin, pipes.its_stdout, self._stderr, self._ready.set)
         try:
             with scope, its_ends:
-                self._result = await host.serve(argv, environment, streams)
+                self._result = await prepared.host.serve(prepared.argv, prepared.environment, streams)
                 self._notes += self._result.notes
         except ToolError as error:
             self._failure = error
@@ -249,19 +242,17 @@ async def start_server(
     Raises:
         ToolError: it could not be started, or it may not write where it is to.
     """
-    words, environment = _command(argv, env)
-    host, written, opening_notes = await run_aside(
-        partial(_host, sandbox, workspace, write, network=network, tier=tier)
-    )
+    preparing = partial(_prepare, sandbox, argv, env, workspace, write, network=network, tier=tier)
+    prepared = await run_aside(preparing)
     caught: BaseException | None = None
     server: ServerProcess | None = None
     its_ends = ExitStack()
     try:
         pipes = _Pipes.make(its_ends)
-        server = ServerProcess(host.tier, pipes.stdin, pipes.stdout, opening_notes)
+        server = ServerProcess(prepared.host.tier, pipes.stdin, pipes.stdout, prepared.notes)
         async with anyio.create_task_group() as tasks:
             scope, grace_s = anyio.CancelScope(shield=True), _SHORT_GRACE_S
-            tasks.start_soon(server._run, host, words, environment, pipes, its_ends, scope)
+            tasks.start_soon(server._run, prepared, pipes, its_ends, scope)
             try:
                 await server._ready.wait()
                 if server._failure is not None:
@@ -280,9 +271,9 @@ async def start_server(
     finally:
         its_ends.close()
         with anyio.CancelScope(shield=True):
-            await run_aside(host.close)
-            if written is not None:
-                notes, notices = await run_aside(written.settle)
+            await run_aside(prepared.host.close)
+            if prepared.written is not None:
+                notes, notices = await run_aside(prepared.written.settle)
                 if server is not None:
                     server._notes += notes
                 if isinstance(sandbox, ServerSandbox):
@@ -291,29 +282,49 @@ async def start_server(
         raise caught
 
 
-def _host(
+class _Prepared(NamedTuple):
+    """What a server runs in, how it is started, who looks after what it writes, and notes."""
+
+    host: ServerHost
+    argv: list[str]
+    environment: dict[str, str]
+    written: WrittenFiles | None
+    notes: tuple[str, ...]
+
+
+def _prepare(
     sandbox: Sandbox | None,
+    argv: Sequence[str],
+    env: Mapping[str, str],
     workspace: Path,
     write: Sequence[Path],
     *,
     network: bool,
     tier: Literal["run", "none"],
-) -> tuple[ServerHost, WrittenFiles | None, tuple[str, ...]]:
-    """Return what the server runs in, who looks after what it writes, and notes."""
+) -> _Prepared:
+    own = _own_environment(argv, env)
     if tier == "none" or isinstance(sandbox, Unsandboxed):
         kind: Literal["none", "external"] = "none"
         if tier == "run" and sandbox is not None and sandbox.tier == "external":
             kind = "external"
-        return Unsandboxed(workspace, tier=kind), None, (_UNSANDBOXED,)
+        program = find_program(argv, own, str(workspace))
+        return _Prepared(Unsandboxed(workspace, tier=kind), *_started_by(program, own), None, (_UNSANDBOXED,))
     if not isinstance(sandbox, ServerSandbox):
         raise ToolError("there is no sandbox for a server here", hint="run it without one, if you trust it")
     config, files = sandbox.server_base
+    program = find_program(argv, own, config.workspace).shown_in(config, write)
     access = server_access(config, write, network=network, files=files, has_mounts=sandbox.tier == "bwrap")
-    return sandbox.for_server(access), access.written, access.notes
+    access = access._replace(config=access.config._replace(readable=(*access.config.readable, *program.shown)))
+    notes = (*access.notes, *program.notes)
+    return _Prepared(sandbox.for_server(access), *_started_by(program, own), access.written, notes)
 
 
-def _command(argv: Sequence[str], env: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
-    """Return what to start, and its own environment without what only it may see."""
+def _own_environment(argv: Sequence[str], env: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that a server gets.
+
+    Raises:
+        ToolError: one of them, or a word of ``argv``, cannot be given to a program.
+    """
     own = {name: value for name, value in env.items() if name not in _OURS}
     for text in (*argv, *own, *own.values()):
         if "\0" in text:
@@ -321,5 +332,14 @@ def _command(argv: Sequence[str], env: Mapping[str, str]) -> tuple[list[str], di
     for name in own:
         if not name or "=" in name:
             raise ToolError(f"{safe_text(name) or 'an empty name'} is no name of an environment variable")
-    late = [f"{name}={own.pop(name)}" for name in list(own) if name.startswith("LD_") or name in _OF_LOADERS]
-    return [*(["env", *late] if late else []), *argv], own
+    return own
+
+
+def _started_by(program: ServerProgram, own: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
+    """Return the argv of a server and its variables, without those that only itself may see."""
+    early = {name: value for name, value in own.items() if not (name.startswith("LD_") or name in _OF_LOADERS)}
+    late = [f"{name}={value}" for name, value in own.items() if name not in early]
+    fixed = child_environment()["PATH"].split(":")
+    if program.folder and program.folder not in fixed and "PATH" not in own:
+        early["PATH"] = ":".join((program.folder, *fixed))
+    return [*(["env", *late] if late else []), *program.argv], early

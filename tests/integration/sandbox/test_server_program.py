@@ -1,0 +1,107 @@
+"""The program of a server: where it is found, and what of its installation the sandbox shows."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from agentctl.sandbox.select import open_sandbox
+from agentctl.sandbox.server_process import start_server
+
+
+@pytest.fixture
+def workspace(config: Path) -> Path:
+    """A folder below /tmp, which the sandbox hides but for this one."""
+    (config / "work").mkdir()
+    return config / "work"
+
+
+def script(place: Path, text: str) -> Path:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(text)
+    place.chmod(0o755)
+    return place
+
+
+async def ran(
+    tier: str, workspace: Path, argv: Sequence[str], env: Mapping[str, str] | None = None, hidden: Sequence[Path] = ()
+) -> tuple[str, tuple[str, ...]]:
+    """Return what a server writes or why it ended, and its notes."""
+    sandbox = await open_sandbox(tier, workspace=workspace, network=False, read_only=False, hidden=hidden)  # type: ignore[arg-type]
+    said = b""
+    async with start_server(argv, env=env or {}, workspace=workspace, sandbox=sandbox) as server:
+        while piece := await server.receive():
+            said += piece
+    sandbox.close()
+    return said.decode() or server.why_ended, server.notes
+
+
+@pytest.fixture
+def environment(config: Path) -> Path:
+    """A virtual environment with one program, which names its module."""
+    folder = config / "environment"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    packages = next(folder.glob("lib/python*/site-packages"))
+    (packages / "served.py").write_text("import sys; print(sys.prefix)")
+    script(folder / "bin/served", f"#!{folder}/bin/python\nimport served\n")
+    return folder
+
+
+@pytest.mark.parametrize("named", ["by its path", "on the user's PATH", "by a link", "its Python"])
+async def test_a_program_of_a_virtual_environment_runs_where_the_environment_is_hidden(
+    wanted: str, named: str, workspace: Path, environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (environment / "beside").touch()
+    argv = [str(environment / "bin/served")]
+    if named == "on the user's PATH":
+        monkeypatch.setenv("PATH", f"relative:{environment}/bin:{os.environ['PATH']}")
+        argv = ["served"]
+    elif named == "by a link":
+        (environment.parent / "links").mkdir()
+        (environment.parent / "links/tool").symlink_to("../environment/bin/served")
+        argv = [str(environment.parent / "links/tool")]
+    elif named == "its Python":
+        argv = [str(environment / "bin/python"), "-m", "served"]
+    assert await ran(wanted, workspace, argv) == (f"{environment}\n", ())
+
+
+async def test_a_program_finds_others_of_its_folder_and_nothing_else_is_shown(
+    wanted: str, workspace: Path, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script(config / "node/bin/node", "#!/bin/sh\necho node; cat ../secret ../node/lib/other")
+    script(config / "node/lib/node_modules/npm/npx", "#!/usr/bin/env node\n")
+    (config / "node/lib/other").write_text("shown\n")
+    (config / "secret").write_text("not for servers\n")
+    (config / "node/bin/npx").symlink_to("../lib/node_modules/npm/npx")
+    monkeypatch.setenv("PATH", f"{config}/node/bin:/usr/bin:/bin")
+    assert await ran(wanted, workspace, ["npx"]) == ("node\nshown\n", ())
+    script(config / "alone/tool", "#!/bin/sh\ncat ../alone/beside; echo alone\n")
+    (config / "alone/beside").write_text("not for servers\n")
+    assert await ran(wanted, workspace, [f"{config}/alone/tool"]) == ("alone\n", ())
+
+
+async def test_what_is_agentctls_own_or_hidden_stays_hidden_and_a_note_says_what_an_argument_names(
+    wanted: str, workspace: Path, config: Path
+) -> None:
+    own = script(config / "state/bin/tool", "#!/bin/sh\necho own\n")
+    said, notes = await ran(wanted, workspace, [str(own), str(config), str(workspace), "/etc"], hidden=[own.parents[1]])
+    assert ("own" not in said, notes) == (True, (f"{config} is hidden from it: name it in read of [sandbox]",))
+
+
+async def test_a_program_in_the_workspace_runs_by_its_path_only(
+    workspace: Path, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The environment beside it was written by whoever wrote it, and could name any folder as its Python's."""
+    script(workspace / "bin/tool", "#!/bin/sh\necho here; cat ../python/lib/python3.11/os.py\n")
+    script(config / "python/bin/python3", "")
+    script(config / "python/lib/python3.11/os.py", "not for servers\n")
+    (workspace / "pyvenv.cfg").write_text(f"home = {config}/python/bin\n")
+    monkeypatch.setenv("PATH", f"{workspace}/bin:/usr/bin:/bin")
+    said, _ = await ran("bwrap", workspace, ["tool"])
+    assert "not found" in said
+    assert await ran("bwrap", workspace, ["bin/tool"]) == ("here\n", ())
