@@ -53,7 +53,7 @@ def environment(config: Path) -> Path:
 
 
 @pytest.mark.parametrize("named", ["by its path", "on the user's PATH", "by a link", "its Python"])
-async def test_a_program_of_a_virtual_environment_runs_where_the_environment_is_hidden(
+async def test_a_program_of_a_hidden_virtual_environment_runs(
     wanted: str, named: str, workspace: Path, environment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (environment / "beside").touch()
@@ -70,7 +70,7 @@ async def test_a_program_of_a_virtual_environment_runs_where_the_environment_is_
     assert await ran(wanted, workspace, argv) == (f"{environment}\n", ())
 
 
-async def test_a_program_finds_others_of_its_folder_and_nothing_else_is_shown(
+async def test_a_program_finds_others_of_its_folder_and_sees_nothing_else(
     wanted: str, workspace: Path, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script(config / "node/bin/node", "#!/bin/sh\necho node; cat ../secret ../node/lib/other")
@@ -85,7 +85,7 @@ async def test_a_program_finds_others_of_its_folder_and_nothing_else_is_shown(
     assert await ran(wanted, workspace, [f"{config}/alone/tool"]) == ("alone\n", ())
 
 
-async def test_what_is_agentctls_own_or_hidden_stays_hidden_and_a_note_says_what_an_argument_names(
+async def test_what_belongs_to_agentctl_stays_hidden_and_hidden_arguments_are_named(
     wanted: str, workspace: Path, config: Path
 ) -> None:
     own = script(config / "state/bin/tool", "#!/bin/sh\necho own\n")
