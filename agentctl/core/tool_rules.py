@@ -20,6 +20,13 @@ _NAME = re.compile(r"[A-Za-z0-9_*?-]{1,100}")
 _ARGUMENT = re.compile(r"\s*([A-Za-z0-9_]{1,100})\s*=")
 SHELL_ARGUMENTS = {"run_shell": "command"}
 """The tools that run a shell command, each with the argument that holds it."""
+OTHER_NAMES = {
+    "compose_projects": "docker_compose_ls",
+    "compose_ps": "docker_compose_ps",
+    "compose_logs": "docker_compose_logs",
+    "compose_drift": "docker_compose_drift",
+}
+"""The tools that have a second name, with it: rules cover them by either, so ``docker_*`` is about them, too."""
 _JOINS = re.compile(r"[;&|\n\r()`{}]+|\$\(")
 
 
@@ -35,7 +42,8 @@ class Rule(NamedTuple):
 
     def covers(self, name: str) -> bool:
         """Return whether the rule is about the tool ``name``, whatever its arguments."""
-        return glob(self.tool).fullmatch(name) is not None
+        named = glob(self.tool)
+        return named.fullmatch(name) is not None or named.fullmatch(OTHER_NAMES.get(name, name)) is not None
 
     def forbids(self, name: str, arguments: Mapping[str, object]) -> bool:
         """Return whether this rule denies a call; each part of a shell command counts, too."""

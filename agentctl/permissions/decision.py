@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from agentctl.core.errors import UsageError
 from agentctl.core.targets import PATH_TOOLS, Subject, fits, hidden_pattern
 from agentctl.core.text import did_you_mean
-from agentctl.core.tool_rules import SHELL_ARGUMENTS, Rule, parse_rule
+from agentctl.core.tool_rules import OTHER_NAMES, SHELL_ARGUMENTS, Rule, parse_rule
 from agentctl.settings import Loaded
 from agentctl.tools.toolbox import CALL_TOOL, FIND_TOOLS, TOOLS, arguments_of, nearest_tool
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 
 _WRITES = {"write_file": "path"}
+_OWN_NAMES = {other: name for name, other in OTHER_NAMES.items()}
 
 
 class Decision(NamedTuple):
@@ -169,12 +170,13 @@ def permissions_of(loaded: Loaded) -> Permissions:
         UsageError: a rule or ``tools`` names a tool or an argument that does not exist, with the nearest name.
     """
     settings = loaded.settings
-    refuse_unknown_tools(settings.tools or (), f"tools ({loaded.sources['tools']})")
+    only = settings.tools and tuple(_OWN_NAMES.get(name, name) for name in settings.tools)
+    refuse_unknown_tools(only or (), f"tools ({loaded.sources['tools']})")
     rules = {
         setting: parse_known_rules(getattr(settings, setting), f"{setting} ({loaded.sources[setting]})")
         for setting in ("deny", "ask", "allow")
     }
-    return Permissions(read_only=settings.read_only, only=settings.tools, **rules)
+    return Permissions(read_only=settings.read_only, only=only, **rules)
 
 
 def refuse_unknown_tools(names: Iterable[str], where: str) -> None:
@@ -184,7 +186,7 @@ def refuse_unknown_tools(names: Iterable[str], where: str) -> None:
         UsageError: there is one, with the nearest name.
     """
     for name in names:
-        if name not in TOOLS:
+        if _OWN_NAMES.get(name, name) not in TOOLS:
             raise _unknown(f'{where} names "{name}"', name)
 
 

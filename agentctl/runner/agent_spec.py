@@ -21,7 +21,7 @@ MOST_TOOLS = 8  # schemas are in every request's bound and bill
 
 _TEXTS = {"name", "description", "instructions"}
 _LISTS = {"examples", "tools"}
-_OTHERS = {"max_turns", "more", "schema", "why", "why_about"}
+_OTHERS = {"max_turns", "more", "only_about", "schema", "why", "why_about"}
 _TERMS = {"limits", "model", "sandbox", "network", "read_only", "allow", "ask", "deny", "mcp"}
 _KNOWN = _TEXTS | _LISTS | _OTHERS | _TERMS
 #: The settings that the table ``limits`` may have.
@@ -53,6 +53,7 @@ class AgentSpec(NamedTuple):
 
     ``tools`` are always offered to its model; ``more`` maps further tools to the words of a task that call for them.
     ``why`` is advice for tasks that ask for a cause, ``why_about`` the words that they must have (none: any).
+    ``only_about`` are words of which a task must have one to be routed to this agent (none: any task).
     ``answer_schema`` is the schema of its answers, unless the run has one of its own. ``place`` names its file in
     messages, "" for an agent of the package.
     """
@@ -67,6 +68,7 @@ class AgentSpec(NamedTuple):
     why: str = ""
     why_about: tuple[str, ...] = ()
     answer_schema: AnswerSchema | None = None
+    only_about: tuple[str, ...] = ()
     terms: AgentTerms = AgentTerms()
     origin: Origin = "package"
     place: str = ""
@@ -75,6 +77,7 @@ class AgentSpec(NamedTuple):
     def digested(self) -> Mapping[str, object]:
         """What makes the agent what it is, for a digest: not where its file lies, nor what it leaves at its default."""
         apart = {"answer_schema", "origin", "place", *(() if self.terms != AgentTerms() else ("terms",))}
+        apart |= set() if self.only_about else {"only_about"}
         return {name: value for name, value in self._asdict().items() if name not in apart}
 
 
@@ -160,6 +163,7 @@ def parse_agent(text: str, file: Path, *, origin: Origin = "package", place: str
         more=_more(said, table),
         why=_text(said, table, "why") if "why" in table else "",
         why_about=_list(said, table, "why_about"),
+        only_about=_list(said, table, "only_about"),
         answer_schema=_schema(file, said, table["schema"], origin) if "schema" in table else None,
         terms=_read_terms(said, table) if _TERMS & table.keys() else AgentTerms(),
         origin=origin,

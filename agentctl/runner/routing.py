@@ -9,6 +9,7 @@ container engine. A run and its estimate use the same choice of agent and tools.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -129,15 +130,21 @@ def route(task: str, agents: Sequence[AgentSpec], *, containers: Collection[str]
 
     A path or file name goes to an agent that reads files, unless it is one of the ``containers``; if the task speaks
     of containers as well, to an agent for those, and that of the package then gets tools of both. If the best one is
-    no more than a tenth before the next, ``system`` is chosen, and ``chosen_by`` says which other one was close.
+    no more than a tenth before the next, ``system`` is chosen, and ``chosen_by`` says which other one was close; of one
+    that is only about some words and another one, that other.
     """
-    scores, ahead = _score(read_signs(task, containers), agents)
+    signs = read_signs(task, containers)
+    scores, ahead = _score(signs, _candidates(signs, agents))
     ranked = sorted(scores, key=lambda name: (-round(scores[name], 9), name != FALLBACK, name))
     best, runner_up = ranked[0], ranked[1] if len(ranked) > 1 else None
-    total = sum(scores.values()) or 1.0
+    total = math.fsum(scores.values()) or 1.0
     if runner_up is not None and FALLBACK in scores:
         by_words = scores[best] - min(ahead.get(best, 0.0), ahead.get(runner_up, 0.0))
         if by_words > 0 and scores[best] - scores[runner_up] < MARGIN * by_words:
+            special = {agent.name for agent in agents if agent.only_about}
+            if FALLBACK not in (best, runner_up) and (best in special) != (runner_up in special):
+                chosen, other = (runner_up, best) if best in special else (best, runner_up)
+                return RoutingResult(chosen, scores[chosen] / total, other, f"task words, {other} is close")
             other = best if best != FALLBACK else runner_up
             return RoutingResult(FALLBACK, scores[FALLBACK] / total, other, f"task words, {other} is close")
     return RoutingResult(best, scores[best] / total, runner_up)
@@ -146,6 +153,7 @@ def route(task: str, agents: Sequence[AgentSpec], *, containers: Collection[str]
 def explain(task: str, agents: Sequence[AgentSpec], *, containers: Collection[str] = ()) -> AgentScores:
     """Return what ``route`` decides by."""
     signs = read_signs(task, containers)
+    agents = _candidates(signs, agents)
     scores, _ = _score(signs, agents)
     ranked = dict(sorted(scores.items(), key=lambda item: (-round(item[1], 9), item[0] != FALLBACK, item[0])))
     best = next(iter(ranked))
@@ -159,6 +167,12 @@ def explain(task: str, agents: Sequence[AgentSpec], *, containers: Collection[st
     said += ["speaks of containers"] if signs.containers else []
     said += ["speaks of this machine"] if _THIS_MACHINE.search(signs.text) else []
     return AgentScores(ranked, dict(sorted(leads.items(), key=lambda item: -item[1])), tuple(said))
+
+
+def _candidates(signs: TaskSigns, agents: Sequence[AgentSpec]) -> Sequence[AgentSpec]:
+    """Return the agents that a task may be routed to; all if there were none."""
+    said = words(signs.text)
+    return [agent for agent in agents if not agent.only_about or said & words(" ".join(agent.only_about))] or agents
 
 
 def _ranker(agents: Sequence[AgentSpec]) -> Ranker:

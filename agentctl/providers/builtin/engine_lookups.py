@@ -58,7 +58,7 @@ ENGINE_LOOKUPS = (
         causes="why does docker use so much disk space | why does docker use so much space",
     ),
     Lookup(
-        "docker_compose_ls",
+        "compose_projects",
         "the compose projects, and which of their services are down",
         "docker ps -a --filter label=com.docker.compose.project",
         """
@@ -75,7 +75,7 @@ ENGINE_LOOKUPS = (
         commands="docker compose ls | docker compose ls -a | docker compose ls --all",
     ),
     Lookup(
-        "docker_compose_ps",
+        "compose_ps",
         "the compose services and their containers",
         "docker ps -a --filter label=com.docker.compose.project[={project}]",
         """
@@ -107,7 +107,7 @@ ENGINE_LOOKUPS = (
         """,
     ),
     Lookup(
-        "docker_compose_ps",
+        "compose_ps",
         "the compose services that are down, paused or restarting",
         "docker ps -a --filter label=com.docker.compose.project[={project}] --filter status={state}",
         """
@@ -126,7 +126,7 @@ ENGINE_LOOKUPS = (
         causes="why are services {state} | why is a service {state}",
     ),
     Lookup(
-        "docker_compose_ps",
+        "compose_ps",
         "the compose services whose health check fails",
         "docker ps --filter label=com.docker.compose.project[={project}] --filter health={state}",
         """

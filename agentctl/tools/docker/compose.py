@@ -1,6 +1,7 @@
 """Compose's projects and services, read from the labels of their containers; and the tools that list them.
 
-The compose file itself is not read: a service without any container has no label, and the answers say so.
+No program of compose is needed. The compose file is not read here: a service without any container has no label, and
+the answers say so.
 """
 
 from __future__ import annotations
@@ -11,7 +12,15 @@ from typing import Literal, NamedTuple
 from pydantic import Field
 
 from agentctl.core.errors import ToolError
-from agentctl.tools.docker.listings import MOST_ROWS, ContainerState, in_state, list_containers, ports, with_count
+from agentctl.tools.docker.listings import (
+    MOST_NAMES,
+    MOST_ROWS,
+    ContainerState,
+    in_state,
+    list_containers,
+    ports,
+    with_count,
+)
 from agentctl.tools.docker.responses import (
     Doc,
     fields,
@@ -31,7 +40,7 @@ _FOLDERS = ("com.docker.compose.project.working_dir", "io.podman.compose.project
 
 
 class ListServices(Arguments):
-    """The arguments of docker_compose_ps."""
+    """The arguments of compose_ps."""
 
     offered = offer_as(project="", state="")
 
@@ -73,8 +82,25 @@ def projects_of(listed: Iterable[Doc]) -> list[ComposeProject]:
     return [ComposeProject(name, dict(sorted(found[name].items())), folders[name]) for name in sorted(found)]
 
 
+def find_project(projects: Sequence[ComposeProject], name: str | None) -> ComposeProject:
+    """Return the project called ``name``, or the only one that there is.
+
+    Raises:
+        ToolError: there is none, or there are several and none is named; the hint has their names.
+    """
+    found = [project for project in projects if name in (None, project.name)]
+    if len(found) == 1:
+        return found[0]
+    known = [project.name for project in projects]
+    more = ", …" if len(known) > MOST_NAMES else ""
+    there = f"there are: {cell(', '.join(known[:MOST_NAMES]), 600)}{more}" if known else "there are no compose projects"
+    if name is None:
+        raise ToolError(f"the project is missing: there are {len(known)}", hint=there if known else "")
+    raise ToolError(f"no container belongs to a compose project {cell(name, 80)!r}", hint=nearest(name, known) or there)
+
+
 @define_tool(NoArguments)
-async def docker_compose_ls(context: ToolContext, _: NoArguments) -> str:
+async def compose_projects(context: ToolContext, _: NoArguments) -> str:
     """List compose projects: services, which of them are down, folder."""
     projects = projects_of(await list_containers(context))
     if not projects:
@@ -93,19 +119,11 @@ async def docker_compose_ls(context: ToolContext, _: NoArguments) -> str:
 
 
 @define_tool(ListServices)
-async def docker_compose_ps(context: ToolContext, arguments: ListServices) -> str:
+async def compose_ps(context: ToolContext, arguments: ListServices) -> str:
     """List compose services and their containers: status, ports."""
     projects = projects_of(await list_containers(context))
     if arguments.project is not None:
-        known = [project.name for project in projects]
-        there = f"there are: {cell(', '.join(known[:20]), 600)}" if known else "there are no compose projects"
-        if arguments.project not in known:
-            near = nearest(arguments.project, known)
-            raise ToolError(
-                f"no container belongs to a compose project {cell(arguments.project, 80)!r}",
-                hint=near or there,
-            )
-        projects = [project for project in projects if project.name == arguments.project]
+        projects = [find_project(projects, arguments.project)]
     if not projects:
         return "There are no compose services: no container has the labels of one."
     every = [entry for project in projects for entries in project.services.values() for entry in entries]

@@ -18,7 +18,7 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from agentctl.core.errors import EngineUnavailable, ToolError
-from agentctl.core.targets import Target
+from agentctl.core.targets import Subject, Target, fits
 from agentctl.tools.docker.client import EngineNotFound
 from agentctl.tools.docker.listings import ago, ports, short_image
 from agentctl.tools.docker.responses import (
@@ -180,6 +180,17 @@ async def _names(context: ToolContext, arguments: OnContainer) -> Target:
 
 
 CONTAINER = TargetLookup("name", "container", _names)
+
+
+def is_restricted(context: ToolContext, entry: Doc, tool: str, *, whole: bool = False) -> bool:
+    """Return whether a deny or ask rule is about calls of ``tool`` for this listed container.
+
+    Then a call that names no container must not show it. ``whole``: a rule about every call of that tool counts, too.
+    """
+    name = names_of(entry)[0]
+    target = Target("container", (name, *service_names(fields(entry, "Labels"))), text(entry, "Id"))
+    subject = Subject({"name": name}, {"name": target})
+    return any((whole or rule.arguments) and fits(rule, tool, {}, subject) for rule in context.restricting)
 
 
 def path_of(container: Doc, *more: str) -> str:

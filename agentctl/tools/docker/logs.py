@@ -63,14 +63,18 @@ def log_capacity(context: ToolContext) -> int:
     return KEPT_BYTES if context.run_files is None else MORE_KEPT_BYTES
 
 
-async def last_lines(context: ToolContext, container: Doc, asked: Mapping[str, str]) -> LastLines:
+async def last_lines(
+    context: ToolContext, container: Doc, asked: Mapping[str, str], most: int | None = None
+) -> LastLines:
     """Return the last lines of a container's log that ``asked`` (``tail``, ``since``) selects, as many as may be kept.
+
+    That is ``most`` bytes; None: ``log_capacity``.
 
     Raises:
         EngineUnavailable: the log cannot be read; if that is due to its driver, the hint says where the lines are.
     """
     lines, stream = (
-        LastLines(log_capacity(context)),
+        LastLines(log_capacity(context) if most is None else most),
         LogStream(framed=fields(container, "Config").get("Tty") is not True),
     )
     path = f"containers/{quote(text(container, 'Id'))}/logs"

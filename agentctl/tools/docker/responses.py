@@ -158,7 +158,7 @@ def has_ended(state: str) -> bool:
     return state in ENDED
 
 
-def parse_since(since: str | None, now: datetime) -> float | None:
+def parse_since(since: str | None, now: datetime, tool: str = "docker_logs") -> float | None:
     """Parse ``10m``, ``2h``, a time or a date; return seconds since 1970. A time without a zone is local.
 
     Raises:
@@ -176,7 +176,7 @@ def parse_since(since: str | None, now: datetime) -> float | None:
         return max(0.0, found.timestamp())
     except (ValueError, OverflowError):
         raise ToolError(
-            f'docker_logs: "since" is {since[:60]!r}, which is not a time',
+            f'{tool}: "since" is {since[:60]!r}, which is not a time',
             hint='write "10m", "2h", "1d" or 2026-01-31T08:00',
         ) from None
 

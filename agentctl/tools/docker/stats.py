@@ -10,9 +10,15 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from agentctl.core.errors import EngineUnavailable
-from agentctl.core.targets import Subject, Target, fits
 from agentctl.tools.docker.client import EngineNotFound
-from agentctl.tools.docker.containers import CONTAINER, OnContainer, inspect_resolved, name_of, resolve_container
+from agentctl.tools.docker.containers import (
+    CONTAINER,
+    OnContainer,
+    inspect_resolved,
+    is_restricted,
+    name_of,
+    resolve_container,
+)
 from agentctl.tools.docker.responses import (
     Doc,
     document,
@@ -22,7 +28,6 @@ from agentctl.tools.docker.responses import (
     many,
     names_of,
     number,
-    service_names,
     text,
 )
 from agentctl.tools.tables import cell, plural, size, table
@@ -65,7 +70,7 @@ async def docker_stats(context: ToolContext, arguments: ContainerStats) -> str:
         ]
         if not listed:
             return "No containers are running."
-        allowed = [entry for entry in listed if not _is_restricted(context, entry)]
+        allowed = [entry for entry in listed if not is_restricted(context, entry, "docker_stats")]
         left_out = len(listed) - len(allowed)
         running = [(names_of(entry)[0], text(entry, "Id")) for entry in allowed]
     else:
@@ -125,16 +130,6 @@ async def _measure(context: ToolContext, identity: str) -> Doc:
     await anyio.sleep(_APART_S)
     second = document(await context.engine.get(path, stream="false"))
     return {**second, "precpu_stats": fields(first, "cpu_stats")}
-
-
-def _is_restricted(context: ToolContext, entry: Doc) -> bool:
-    """Return whether a deny or ask rule is about this container's use: then a call that names no container must not
-    show it.
-    """
-    name = names_of(entry)[0]
-    target = Target("container", (name, *service_names(fields(entry, "Labels"))), text(entry, "Id"))
-    subject = Subject({"name": name}, {"name": target})
-    return any(rule.arguments and fits(rule, "docker_stats", {}, subject) for rule in context.restricting)
 
 
 def cpu_use(stats: Doc) -> float | None:

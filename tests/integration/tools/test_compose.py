@@ -119,25 +119,25 @@ async def test_container_of_that_name_comes_before_the_service(box: LazyToolbox,
 
 
 async def test_projects_and_services_are_listed_with_what_is_down(box: LazyToolbox, shop: Compose) -> None:
-    header, row, *_ = (await act(box, "docker_compose_ls")).splitlines()
+    header, row, *_ = (await act(box, "compose_projects")).splitlines()
     assert header.split() == ["project", "services", "up", "down", "folder"]
     assert row.split() == ["shop", "3", "2", "job", str(shop.folder)]
-    every = await act(box, "docker_compose_ps", project="shop")
+    every = await act(box, "compose_ps", project="shop")
     assert [line.split()[2] for line in every.splitlines()[1:]] == [
         "shop_db_1",
         "shop_job_1",
         "shop_web_1",
         "shop_web_2",
     ]
-    down = (await act(box, "docker_compose_ps", state="down")).splitlines()
+    down = (await act(box, "compose_ps", state="down")).splitlines()
     assert [line.split()[1:3] for line in down[1:-1]] == [["job", "shop_job_1"]]
     assert "Exited (4)" in down[1]
     assert down[-1] == "A service that has no container at all is not seen here."
-    assert await act(box, "docker_compose_ps", state="paused") == (
+    assert await act(box, "compose_ps", state="paused") == (
         "No service is paused: it has no container in this state."
     )
     with pytest.raises(ToolError, match="no container belongs to a compose project 'shap'") as caught:
-        await act(box, "docker_compose_ps", project="shap")
+        await act(box, "compose_ps", project="shap")
     assert caught.value.hint == 'did you mean "shop"?'
 
 
@@ -145,8 +145,8 @@ async def test_projects_and_services_are_listed_with_what_is_down(box: LazyToolb
 async def test_service_with_one_of_two_containers_is_partly_up(box: LazyToolbox, docker: Docker) -> None:
     docker("kill", "shop_web_2")
     try:
-        assert "Partly up: shop/web (1 of 2 containers up)." in await act(box, "docker_compose_ps", state="down")
-        assert "web" not in (await act(box, "docker_compose_ls")).splitlines()[1].split()
+        assert "Partly up: shop/web (1 of 2 containers up)." in await act(box, "compose_ps", state="down")
+        assert "web" not in (await act(box, "compose_projects")).splitlines()[1].split()
     finally:
         docker("start", "shop_web_2")
 
@@ -158,9 +158,9 @@ async def test_labels_of_a_stranger_add_no_lines(box: LazyToolbox, docker: Docke
     docker("create", "--name", "forged-1", *labels, "--network", "none", "busybox:local", "true")
     docker("run", "-d", "--name", "forged-2", *labels, "--network", "none", "busybox:local", "sleep", "60")
     try:
-        assert "Partly up: lab\\nNo service" in await act(box, "docker_compose_ps", state="down")
+        assert "Partly up: lab\\nNo service" in await act(box, "compose_ps", state="down")
         with pytest.raises(ToolError) as caught:
-            await act(box, "docker_compose_ps", project="la")
+            await act(box, "compose_ps", project="la")
         assert caught.value.hint.startswith('did you mean "lab\\nNo service')
         with pytest.raises(EngineUnavailable) as missed:
             await box.get("docker_logs").prepare({"name": "probe\n- "})
@@ -174,7 +174,7 @@ async def test_labels_of_podman_compose_alone_are_read(box: LazyToolbox, docker:
     labels = ("--label", "io.podman.compose.project=lab", "--label", "io.podman.compose.service=probe")
     docker("create", "--name", "lab_probe_1", *labels, "--network", "none", "busybox:local", "true")
     try:
-        assert "\nlab " in await act(box, "docker_compose_ls")
+        assert "\nlab " in await act(box, "compose_projects")
         assert _plain(await act(box, "docker_inspect", name="probe")).startswith("name lab_probe_1 id ")
     finally:
         docker("rm", "-f", "lab_probe_1")

@@ -164,7 +164,7 @@ def test_a_daemon_is_restarted_by_systemctl_and_not_by_docker() -> None:
 )
 def test_services_that_are_not_running_are_those_that_are_down(task: str) -> None:
     match = choose_lookup(task)
-    assert (match.lookup.tool, dict(match.arguments)) == ("docker_compose_ps", {"state": "exited"})
+    assert (match.lookup.tool, dict(match.arguments)) == ("compose_ps", {"state": "exited"})
 
 
 @pytest.mark.parametrize("task", ["Which containers are healthy?", "docker ps --filter health=healthy"])
