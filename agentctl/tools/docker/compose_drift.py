@@ -60,7 +60,7 @@ class Member(NamedTuple):
     created: int = 0
 
 
-class Finding(NamedTuple):
+class Difference(NamedTuple):
     """One difference: of a service, or of one of its containers ("": of the service)."""
 
     service: str
@@ -149,43 +149,43 @@ def plain_tag(image: str) -> str:
     return name if ":" in name.rpartition("/")[2] or "@" in name else f"{name}:latest"
 
 
-def compare(members: Sequence[Member], images: Mapping[str, str]) -> Iterator[Finding]:
+def compare(members: Sequence[Member], images: Mapping[str, str]) -> Iterator[Difference]:
     """Yield how containers differ from the newest one of their service, and from ``images``: ids by their tags."""
     newest_of_all = max(members, key=lambda member: member.created, default=None)
     by_service: dict[str, list[Member]] = {}
     for member in members:
         by_service.setdefault(member.service, []).append(member)
         if newest_of_all is not None and member.files != newest_of_all.files:
-            yield Finding(member.service, member.name, f"made from other files: {member.files or 'not known'}")
+            yield Difference(member.service, member.name, f"made from other files: {member.files or 'not known'}")
         if not member.is_up:
-            yield Finding(member.service, member.name, f"not running: {member.state}")
+            yield Difference(member.service, member.name, f"not running: {member.state}")
         yield from _image_moved(member, images)
     for service, group in by_service.items():
         newest = max(group, key=lambda member: (member.created, member.config_hash != ""))
         for member in group:
             if member.config_hash != newest.config_hash:
-                yield Finding(service, member.name, f"another configuration than {newest.name}, which is newer")
+                yield Difference(service, member.name, f"another configuration than {newest.name}, which is newer")
             if member.image and newest.image and plain_tag(member.image) != plain_tag(newest.image):
-                yield Finding(service, member.name, f"image {member.image}; {newest.name} has {newest.image}")
+                yield Difference(service, member.name, f"image {member.image}; {newest.name} has {newest.image}")
         yield from _numbers(service, group)
 
 
-def _image_moved(member: Member, images: Mapping[str, str]) -> Iterator[Finding]:
+def _image_moved(member: Member, images: Mapping[str, str]) -> Iterator[Difference]:
     if not member.image or "@" in member.image or not member.image_id:
         return
     now = images.get(plain_tag(member.image))
     runs = _short_id(member.image_id)
     if now is None:
-        yield Finding(member.service, member.name, f"runs {runs}; no image here is called {member.image} any more")
+        yield Difference(member.service, member.name, f"runs {runs}; no image here is called {member.image} any more")
     elif now != member.image_id:
-        yield Finding(member.service, member.name, f"runs {runs}; {member.image} is {_short_id(now)} now")
+        yield Difference(member.service, member.name, f"runs {runs}; {member.image} is {_short_id(now)} now")
 
 
 def _short_id(identity: str) -> str:
     return identity.removeprefix("sha256:")[:_SHORT]
 
 
-def _numbers(service: str, group: Sequence[Member]) -> Iterator[Finding]:
+def _numbers(service: str, group: Sequence[Member]) -> Iterator[Difference]:
     """Yield the numbers that a service's containers leave out, or have twice."""
     taken: dict[int, list[str]] = {}
     for member in group:
@@ -195,13 +195,13 @@ def _numbers(service: str, group: Sequence[Member]) -> Iterator[Finding]:
     if missing:
         more = ", …" if len(missing) > 10 else ""
         said = f"{', '.join(map(str, missing[:10]))}{more}"
-        yield Finding(service, "", f"no container has the number {said} (they go up to {max(taken)})")
+        yield Difference(service, "", f"no container has the number {said} (they go up to {max(taken)})")
     for count, names in taken.items():
         if len(names) > 1:
-            yield Finding(service, "", f"the number {count} is that of {', '.join(names)}")
+            yield Difference(service, "", f"the number {count} is that of {', '.join(names)}")
 
 
-def compare_with_file(members: Sequence[Member], file: ComposeFile) -> Iterator[Finding]:
+def compare_with_file(members: Sequence[Member], file: ComposeFile) -> Iterator[Difference]:
     """Yield the services that only the file has, or only the engine, and images and numbers that differ."""
     by_service: dict[str, list[Member]] = {}
     for member in members:
@@ -209,15 +209,15 @@ def compare_with_file(members: Sequence[Member], file: ComposeFile) -> Iterator[
     for name, service in file.services.items():
         group = by_service.get(name, [])
         if not group and service.replicas != 0 and not service.is_optional:
-            yield Finding(name, "", "in the file, but without a container")
+            yield Difference(name, "", "in the file, but without a container")
         elif service.replicas is not None and group and service.replicas != len(group):
-            yield Finding(name, "", f"{plural(len(group), 'container')}, and {service.replicas} in the file")
+            yield Difference(name, "", f"{plural(len(group), 'container')}, and {service.replicas} in the file")
         for member in group:
             if service.image and member.image and plain_tag(service.image) != plain_tag(member.image):
-                yield Finding(name, member.name, f"image {member.image}, and {service.image} in the file")
+                yield Difference(name, member.name, f"image {member.image}, and {service.image} in the file")
     for name, group in by_service.items():
         if name not in file.services and file.is_whole:
-            yield from (Finding(name, member.name, "orphan: the file has no such service") for member in group)
+            yield from (Difference(name, member.name, "orphan: the file has no such service") for member in group)
 
 
 def _file_of(context: ToolContext, project: ComposeProject, given: str | None) -> tuple[ComposeFile | None, str]:

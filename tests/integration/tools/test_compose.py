@@ -16,6 +16,7 @@ from agentctl.permissions.admission import Admission
 from agentctl.permissions.decision import Permissions
 from agentctl.permissions.guards import LoopLimits
 from agentctl.runner.tool_calls import Result, ToolDispatcher
+from agentctl.tools.docker.client import DockerEngine
 from agentctl.tools.toolbox import LazyToolbox, toolbox
 from tests.support.command_line import Here
 from tests.support.docker_parts import Compose, Docker, act, command_line, inspected
@@ -40,6 +41,8 @@ services:
     network_mode: none
     command: sh -c 'echo no table >&2; exit 4'
 """
+
+WEB_LINES = {"web-1 | page served", "web-2 | page served"}
 
 #: For what does not depend on the engine: Docker's alone.
 AT_DOCKER = pytest.mark.parametrize("shop", ["docker_host"], indirect=True)
@@ -133,9 +136,7 @@ async def test_projects_and_services_are_listed_with_what_is_down(box: LazyToolb
     assert [line.split()[1:3] for line in down[1:-1]] == [["job", "shop_job_1"]]
     assert "Exited (4)" in down[1]
     assert down[-1] == "A service that has no container at all is not seen here."
-    assert await act(box, "compose_ps", state="paused") == (
-        "No service is paused: it has no container in this state."
-    )
+    assert await act(box, "compose_ps", state="paused") == ("No service is paused: it has no container in this state.")
     with pytest.raises(ToolError, match="no container belongs to a compose project 'shap'") as caught:
         await act(box, "compose_ps", project="shap")
     assert caught.value.hint == 'did you mean "shop"?'
@@ -199,6 +200,183 @@ async def test_deny_rule_by_service_holds_for_its_container_and_an_allow_rule_do
         assert isinstance(await ask(name, deny=["docker_restart(name=db)"], allow="docker_restart"), ActionDenied)
     assert isinstance(await ask("db", allow="docker_restart(name=db)"), ActionDenied)  # another may have its label
     assert inspected(docker, "shop_db_1")["State"]["StartedAt"] == before
+
+
+async def test_logs_of_a_project_are_one_in_the_order_of_time(box: LazyToolbox) -> None:
+    every = await act(box, "compose_logs")
+    assert {*every.splitlines()} == {"db-1  | db is open", "job-1 | no table", *WEB_LINES}
+    of_web = await act(box, "compose_logs", project="shop", service="web")
+    assert {*of_web.splitlines()} == WEB_LINES
+    assert await act(box, "compose_logs", service="web", tail=1) == of_web.splitlines()[-1]
+    assert await act(box, "compose_logs", since="2099-01-01") == "The containers have written nothing since 2099-01-01."
+    with pytest.raises(ToolError) as caught:
+        await act(box, "compose_logs", service="wob")
+    assert caught.value.message == "the project shop has no container of a service 'wob'"
+    assert caught.value.hint == 'did you mean "web"?'
+
+
+@AT_DOCKER
+async def test_lines_of_several_containers_are_merged_by_their_time(box: LazyToolbox, docker: Docker) -> None:
+    labels = ("--label", "com.docker.compose.project=turns", "--label", "com.docker.compose.container-number=1")
+    for name, first in (("ping", 0), ("pong", 1)):
+        say = (
+            f"for i in 0 2 4; do while [ $(($(date +%s) % 6)) -ne $((i + {first})) ]; do sleep 0.1; done; echo $i; done"
+        )
+        service = f"com.docker.compose.service={name}"
+        docker(
+            "run",
+            "-d",
+            "--name",
+            name,
+            *labels,
+            "--label",
+            service,
+            "--network",
+            "none",
+            "busybox:local",
+            "sh",
+            "-c",
+            say,
+        )
+    try:
+        docker("wait", "ping", "pong")
+        said = (await act(box, "compose_logs", project="turns")).splitlines()
+        stamps = [docker("logs", "-t", line.split("-")[0]).splitlines()[int(line[-1]) // 2].split()[0] for line in said]
+        assert len(said) == 6
+        assert stamps == sorted(stamps)
+        assert said != sorted(said)
+    finally:
+        docker("rm", "-f", "ping", "pong")
+
+
+@AT_DOCKER
+async def test_deny_rule_about_the_log_of_a_container_holds_for_the_log_of_its_project(
+    shop: Compose, tmp_path: Path
+) -> None:
+    for rule in ("docker_logs(name=db)", "docker_logs(name=shop/d*)", "*_logs(name=shop_db_1)"):
+        async with toolbox(workspace=tmp_path, docker_host=shop.host, restricting=[parse_rule(rule)]) as box:
+            said = await act(box, "compose_logs", project="shop")
+        assert "db is open" not in said, rule
+        assert said.endswith("\n1 container left out by a user rule.")
+    async with toolbox(workspace=tmp_path, docker_host=shop.host, restricting=[parse_rule("docker_logs")]) as box:
+        assert await act(box, "compose_logs") == "4 containers left out by a user rule."
+
+
+@AT_DOCKER
+async def test_rule_about_a_project_holds_for_the_only_one_and_by_the_tools_other_name(box: LazyToolbox) -> None:
+    logs = box.get("compose_logs")
+    prepared = await logs.prepare({})
+    assert prepared == {"project": "shop"}
+    for rule in ("compose_logs(project=shop)", "docker_compose_logs(project=s*)", "docker_*"):
+        deny = Permissions(deny=(parse_rule(rule),))
+        assert deny.decide("compose_logs", logs.effect, {}, resolved=prepared).kind == "deny", rule
+
+
+async def test_project_that_is_as_it_was_made_has_drifted_only_where_it_is_down(shop: Compose) -> None:
+    async with toolbox(workspace=shop.folder, docker_host=shop.host) as box:
+        head, _, row, *limits = (await act(box, "compose_drift")).splitlines()
+    assert head == (
+        "shop: 4 containers of 3 services, compared with one another, with the tags of this engine's images, "
+        "and with docker-compose.yml."
+    )
+    assert re.fullmatch(r"job +shop_job_1 +not running: Exited \(4\).*", row)
+    assert limits[0] == (
+        "Of the file, only services, images without variables and numbers of containers were compared."
+    )
+    assert re.search(r"docker compose config --hash='\*'; here: db [0-9a-f]{64}, job ", limits[1])
+
+
+@AT_DOCKER
+async def test_hashes_that_drift_names_are_those_of_compose(shop: Compose) -> None:
+    async with toolbox(workspace=shop.folder, docker_host=shop.host) as box:
+        said = await act(box, "compose_drift")
+    for line in shop("config", "--hash=*").splitlines():
+        assert line in said
+
+
+@AT_DOCKER
+async def test_file_outside_the_workspace_is_not_compared_and_drift_says_so(box: LazyToolbox) -> None:
+    said = await act(box, "compose_drift")
+    assert "No compose file was compared: /" in said
+    assert said.count("is outside the workspace") == 1
+    assert "a service that has no container and one that the file no longer has are not seen." in said
+
+
+@AT_DOCKER
+async def test_drift_names_what_has_changed_since_the_containers_were_made(
+    shop: Compose, tmp_path: Path, docker: Docker
+) -> None:
+    docker("tag", "busybox:local", "drifting:1")
+    lab = Compose(shop.host, tmp_path, "lab")
+    file = tmp_path / "docker-compose.yml"
+    service = "image: drifting:1\n    network_mode: none\n    command: sleep 1000\n"
+    file.write_text(f'version: "2.4"\nservices:\n  api:\n    {service}  cron:\n    {service}')
+    lab("up", "-d")
+    try:
+        file.write_text(
+            f'version: "2.4"\nservices:\n  api:\n    {service}    environment: [MODE=new]\n  mail:\n    {service}'
+        )
+        lab("up", "-d", "--no-recreate", "--no-deps", "--scale", "api=3", "api")
+        docker("rm", "-f", "lab_api_2")
+        docker("rmi", "drifting:1")
+        docker("commit", "lab_api_1", "drifting:1")
+        async with toolbox(workspace=tmp_path, docker_host=shop.host) as box:
+            said = (await act(box, "compose_drift", project="lab")).splitlines()
+        rows = [" ".join(line.split()) for line in said[2:-2]]
+        runs, now = (
+            docker("inspect", "-f", "{{.Id}}", name)[7:19] for name in (_image_of(docker, "lab_api_1"), "drifting:1")
+        )
+        moved = f"runs {runs}; drifting:1 is {now} now"
+        assert sorted(rows) == [
+            "api - no container has the number 2 (they go up to 3)",
+            "api lab_api_1 another configuration than lab_api_3, which is newer",
+            f"api lab_api_1 {moved}",
+            f"api lab_api_3 {moved}",
+            "cron lab_cron_1 orphan: the file has no such service",
+            f"cron lab_cron_1 {moved}",
+            "mail - in the file, but without a container",
+        ]
+    finally:
+        docker("rm", "-f", "lab_api_1", "lab_api_2", "lab_api_3", "lab_cron_1", check=False)
+        docker("rmi", "-f", "drifting:1", check=False)
+
+
+def _image_of(docker: Docker, name: str) -> str:
+    return str(inspected(docker, name)["Image"])
+
+
+@AT_DOCKER
+async def test_labels_of_a_megabyte_with_escapes_make_no_lines_and_no_long_answers(
+    shop: Compose, tmp_path: Path
+) -> None:
+    long = "lab\x1b[31m\nNo difference was found." + "y" * 1_000_000
+    labels = {
+        "project": long,
+        "service": long[:9_000],
+        "container-number": long[:9_000],
+        "config-hash": long[:9_000],
+        "project.config_files": long[:9_000],
+    }
+    named = {f"com.docker.compose.{name}": value for name, value in labels.items()}
+    async with toolbox(workspace=tmp_path, docker_host=shop.host) as box:
+        engine = DockerEngine(shop.host)
+        body = {"Image": "busybox:local", "Labels": named, "Cmd": ["true"], "HostConfig": {"NetworkMode": "none"}}
+        made = (await engine.change("POST", "containers/create", body=body, name="forged-3"))[1]
+        try:
+            for tool in ("compose_projects", "compose_ps"):
+                assert max(map(len, (await act(box, tool)).splitlines())) < 1_000
+            for tool in ("compose_logs", "compose_drift"):
+                with pytest.raises(ToolError) as caught:
+                    await act(box, tool)
+                assert "\n" not in caught.value.hint
+                assert len(caught.value.hint) < 1_000
+                said = await act(box, tool, project=long)
+                assert len(said) < 5_000
+                assert "\x1b" not in said
+            assert "No difference was found." not in said.splitlines()[0][80:]
+        finally:
+            await engine.change("DELETE", f"containers/{made['Id']}", force="1")
+            await engine.aclose()
 
 
 ANSWERS = {

@@ -23,7 +23,8 @@ BEFORE = {
     "system_info": 69, "read_file": 186, "list_files": 214, "search_files": 174, "write_file": 112, "run_shell": 103,
     "git_status": 75, "docker_ps": 126, "docker_images": 48, "docker_logs": 121, "docker_inspect": 70,
     "docker_stats": 66, "docker_system_df": 51, "docker_networks": 45, "docker_volumes": 45, "docker_start": 50,
-    "compose_projects": 47, "compose_ps": 114, "docker_pause": 61, "docker_unpause": 51,
+    "compose_projects": 47, "compose_ps": 114, "compose_logs": 158, "compose_drift": 109,
+    "docker_pause": 61, "docker_unpause": 51,
     "docker_stop": 78, "docker_restart": 91, "docker_run": 282, "docker_exec": 130, "docker_pull": 52,
     "docker_rm": 94, "docker_rmi": 71,
 }  # fmt: skip
@@ -51,6 +52,8 @@ CALLS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("docker_images", {"name": "nginx"}),
     ("docker_restart", {"name": "web"}),
     ("compose_ps", {"project": "shop", "state": "down"}),
+    ("compose_logs", {"project": "shop", "service": "web", "tail": 50, "since": "1h"}),
+    ("compose_drift", {"project": "shop", "path": "docker-compose.yml"}),
     ("docker_exec", {"name": "web", "command": ["sh", "-c", "ls /"], "user": "root"}),
     ("docker_run", {"image": "redis:7", "name": "cache", "detach": True, "ports": ["6379:6379"], "env": {"A": "b"}}),
     ("docker_run", {"image": "alpine", "command": ["ls", "-l"], "network": True, "workspace": True}),

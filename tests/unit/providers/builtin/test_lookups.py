@@ -56,7 +56,7 @@ def test_every_row_fits_its_tool(lookup: Lookup) -> None:
     assert set(lookup.needs) <= set(lookup.slots.values())
     assert set(_required(lookup)) <= {*lookup.fixed, *lookup.needs}
     assert lookup.tool in {"git_status", "read_file", "list_files", "search_files"} or lookup.tool.startswith(
-        ("docker_", "system_")
+        ("compose_", "docker_", "system_")
     )
 
 
