@@ -141,6 +141,51 @@ ENGINE_LOOKUPS = (
         causes="why are services {health} | why is a service {health}",
     ),
     Lookup(
+        "compose_logs",
+        "the logs of a compose project, all its containers in one",
+        "docker compose[ -p {project}] logs[ --since {since}] --tail {tail|100}",
+        """
+        compose logs | logs of compose | logs of the compose project | logs of all services |
+        logs of all compose services | logs of project {name} | logs of the project {name} |
+        logs of the {name} project | logs of the compose project {name} | logs of compose project {name} |
+        {name} project logs | project {name} logs | logs of project {name} {since} |
+        logs of the project {name} {since} | logs of the {name} project {since} |
+        logs of the compose project {name} {since} | last {number} log lines of project {name} |
+        last {number} log lines of the project {name} | last {number} log lines of the {name} project |
+        last {number} log lines of the compose project {name} | last {number} lines of the logs of project {name} |
+        last {number} lines of the logs of the project {name} | last log lines of the {name} project |
+        last log lines of the project {name} | what did project {name} log {since} |
+        what did the {name} project log {since} | what has the project {name} logged
+        """,
+        slots={"name": "project", "number": "tail", "since": "since"},
+        must=("log", "project/compose/service"),
+        commands="""
+        docker compose logs | docker compose -p {name} logs | docker compose logs --tail {number} |
+        docker compose -p {name} logs --tail={number} | docker compose logs -n {number}
+        """,
+        causes="""
+        any errors in the logs of project {name} | any errors in the logs of the project {name} |
+        errors in the logs of the {name} project | any errors in the logs of the {name} project {since} |
+        errors in the logs of project {name} {since}
+        """,
+    ),
+    Lookup(
+        "compose_drift",
+        "how a compose project's containers differ from one another, their images and its file",
+        "docker ps -a --no-trunc --filter label=com.docker.compose.project[={project}]",
+        """
+        compose drift | drift of the compose project | has the compose project drifted | did the compose project drift |
+        which compose services have drifted | which services have drifted | has anything drifted in compose |
+        has project {name} drifted | has the project {name} drifted | has the {name} project drifted |
+        has the compose project {name} drifted | did project {name} drift | did the {name} project drift |
+        drift of project {name} | drift of the project {name} | drift of the {name} project | {name} project drift |
+        which services of project {name} have drifted | which services of the {name} project have drifted |
+        which containers of project {name} have drifted | which containers of the {name} project have drifted
+        """,
+        slots={"name": "project"},
+        must=("drift/drifted",),
+    ),
+    Lookup(
         "docker_networks",
         "the engine's networks",
         "docker network ls",

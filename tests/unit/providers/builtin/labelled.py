@@ -22,6 +22,7 @@ NOW = datetime(2026, 3, 29, 10, tzinfo=UTC)  # in Europe/Berlin the day on which
 DEFAULTS: Mapping[str, Mapping[str, object]] = {
     "docker_ps": {"all": False},
     "docker_logs": {"tail": 100},
+    "compose_logs": {"tail": 100},
     "system_processes": {"sort": "cpu", "limit": 10},
     "system_info": {"about": "all"},
     "read_file": {"count_lines": False},
