@@ -94,6 +94,7 @@ def load_agents(folder: Path | None = None) -> tuple[AgentSpec, ...]:
 #: What users of other tools call an agent.
 _MEANINGS: Mapping[str, str] = {
     **dict.fromkeys(("containers", "container", "docker-agent", "podman", "ops"), "docker"),
+    **dict.fromkeys(("docker-compose", "podman-compose", "stack", "project"), "compose"),
     **dict.fromkeys(("shell", "linux", "files", "host", "machine", "general", "default", "coder"), "system"),
 }
 

@@ -47,7 +47,7 @@ def words(ended: Ended) -> list[str]:
         ("agentctl providers test mistr", ["mistral"]),
         ("agentctl providers set-key a", ["anthropic"]),
         ("agentctl ledger reconcile --provider groq", ["groq"]),
-        ("agentctl run --agent ", ["docker", "system"]),
+        ("agentctl run --agent ", ["compose", "docker", "system"]),
         ("agentctl agents show s", ["system"]),
         ("agentctl tools show docker_ps", ["docker_ps"]),
         ("agentctl run --tools docker_ps,docker_ps", []),

@@ -14,8 +14,8 @@ from agentctl.runner.routing import answer_schema_of
 from agentctl.tools.toolbox import TOOLS
 
 
-def test_the_package_has_an_agent_for_containers_and_one_for_the_machine() -> None:
-    assert [agent.name for agent in load_agents()] == ["docker", "system"]
+def test_the_package_has_agents_for_compose_containers_and_the_machine() -> None:
+    assert [agent.name for agent in load_agents()] == ["compose", "docker", "system"]
 
 
 @pytest.mark.parametrize("agent", load_agents(), ids=lambda agent: agent.name)

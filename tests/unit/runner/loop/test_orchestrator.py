@@ -112,10 +112,10 @@ async def test_complete_run_emits_its_events_and_returns_its_result(house: House
     assert set(house.diary.events[0].digests) == {"tools", "agent", "model", "prices", "sandbox"}
     assert [record.seq for record in house.diary.records] == list(range(1, len(house.diary.records) + 1))
     assert {record.run_id for record in house.diary.records} == {"7f3a"}
-    assert house.asked_for == [ranked_tools(load_agents()[0], "List all containers")[:MOST_TOOLS]]
+    assert house.asked_for == [ranked_tools(find_agent("docker", load_agents()), "List all containers")[:MOST_TOOLS]]
     assert (house.box.closed, house.closed) == (1, ["ledger"])
     system, user = provider.heard[0].messages
-    assert system.text == load_agents()[0].instructions
+    assert system.text == find_agent("docker", load_agents()).instructions
     assert user.text == "List all containers\n\n[It is 2026-11-22 12:00 UTC.]"
 
 

@@ -46,7 +46,7 @@ TASKS = {
         "is every service of the stack up",
         "have the containers of the lab project drifted",
         "are there orphans in the compose project lab",
-        "status of the shop project",
+        "status of the shop stack",
     ),
     "system": (
         "summarize this project",
