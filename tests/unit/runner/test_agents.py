@@ -40,7 +40,7 @@ def test_an_unknown_agent_gets_the_nearest_name() -> None:
 def test_unknown_agent_without_a_near_name_gets_the_whole_list() -> None:
     with pytest.raises(UsageError) as caught:
         find_agent("\x1b[2Jzz", load_agents())
-    assert caught.value.hint == "known agents: docker, system"
+    assert caught.value.hint == "known agents: compose, docker, system"
     assert "\x1b" not in caught.value.message
 
 

@@ -74,7 +74,7 @@ def test_agents_are_those_of_package_config_project_and_file_in_this_order(load:
     catalog = load_catalog(load(), file=str(write("c.toml", GOOD.replace('"d"', '"of file"'))))
     found = {agent.name: (agent.origin, agent.description) for agent in catalog.agents if agent.origin != "package"}
     assert found == {"a": ("config", "of config"), "b": ("project", "of project"), "c": ("file", "of file")}
-    assert [agent.name for agent in catalog.agents] == ["a", "b", "c", "docker", "system"]
+    assert [agent.name for agent in catalog.agents] == ["a", "b", "c", "compose", "docker", "system"]
     assert [file.notes for file in catalog.files][-2:] == [
         (),
         (f'{Path.cwd().parent}/c.toml: agent "c" replaces the one of this project',),
@@ -131,7 +131,7 @@ def test_of_two_files_with_one_name_in_a_folder_the_second_is_left_out(load: Loa
 def test_a_file_that_is_wrong_is_left_out_and_an_error_for_who_names_it(load: Load, text: str, says: str) -> None:
     write("conf/agents/x.toml", text)
     catalog = load_catalog(load())
-    assert [agent.name for agent in catalog.agents] == ["docker", "system"]
+    assert [agent.name for agent in catalog.agents] == ["compose", "docker", "system"]
     assert says in why(catalog, "x")
     assert "sk-1" not in why(catalog, "x")
     assert len(list(catalog.notes())) == 1
@@ -164,7 +164,7 @@ def test_a_project_can_name_no_file_outside_of_its_folder(load: Load, kind: str)
         os.mkfifo(place) if kind == "fifo" else place.symlink_to(outside)
     trust(outside)
     catalog = load_catalog(load())
-    assert [agent.name for agent in catalog.agents] == ["docker", "system"]
+    assert [agent.name for agent in catalog.agents] == ["compose", "docker", "system"]
     assert "no" in why(catalog, "x")
 
 
@@ -302,7 +302,7 @@ def test_a_task_is_routed_among_all_agents_and_else_left_to_those_of_the_package
     chosen = choose(load(), "Write a poem on autumn")
     assert (chosen.agent and chosen.agent.name, chosen.chosen_by) == ("poet", "task words")
     other = choose(load(), "How much memory is used?")
-    assert (other.agent, [agent.name for agent in other.agents]) == (None, ["system"])
+    assert (other.agent, [agent.name for agent in other.agents]) == (None, ["compose", "system"])
 
 
 def test_the_agent_of_a_named_file_is_used_unless_a_flag_names_another(load: Load) -> None:

@@ -37,7 +37,7 @@ from agentctl.ledger.clock import ClockReading, system_clock
 from agentctl.permissions.decision import Permissions
 from agentctl.permissions.guards import LoopLimits
 from agentctl.providers.scripted import Part, ScriptedProvider, Step
-from agentctl.runner.agent_spec import MOST_TOOLS, load_agents
+from agentctl.runner.agent_spec import MOST_TOOLS, find_agent, load_agents
 from agentctl.runner.routing import ranked_tools
 from tests.support.loop import Box, Deed, Diary, asks, call, fails, says
 from tests.unit.runner.loop.conftest import UNMETERED
