@@ -15,7 +15,7 @@ from agentctl.context.pruning import count_shortened, too_small
 from agentctl.context.tokens import PLAIN, Measure
 from agentctl.core.errors import ContextOverflow
 from agentctl.core.events import ContextMeasured, ContextPruned, Emit, MessageAdded, Noted
-from agentctl.core.messages import AnswerFormat, Completion, Message, ToolSpec, Usage
+from agentctl.core.messages import AnswerSpec, Completion, Message, ToolSpec, Usage
 from agentctl.protocols import Pruner
 
 if TYPE_CHECKING:  # used only by runs with a language model
@@ -39,7 +39,8 @@ class Conversation:
     usage; without one ``measure`` counts. ``detector`` checks whether the server reads all of a request; None: no
     check. ``summaries`` asks the model for summaries of removed messages; None: agentctl's own notes are used, and
     ``no_summaries`` says why at the first cut, if that is not as the user wants it. ``economics`` weighs what a cut
-    costs and saves; None: the price is unknown. ``answer_format`` is the schema that goes with the next request.
+    costs and saves; None: the price is unknown. ``answer_specs`` is the schema of the answer, as often as the model
+    reads it in the next request.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Conversation:
         self._economics = economics or CacheEconomics()
         self._warn_percent, self._is_warned = warn_percent, False
         self._most: int | None = None
-        self.answer_format: AnswerFormat | None = None
+        self.answer_specs: tuple[AnswerSpec, ...] = ()
         self._messages: tuple[Message, ...] = ()
         self._sent: tuple[Message, ...] = ()
         self._was_cut = self._is_cut_already = False  # by the last request, and for the next one by an earlier part
@@ -153,12 +154,12 @@ class Conversation:
             near = not self._is_warned and not is_cut and 100 * tokens >= self._warn_percent * most
             self._is_warned = self._is_warned or near or is_cut
             await self._emit(ContextMeasured(len(fitted), tokens, most, measure.way, near))
-            always, has_answer = measure.beside(self._beside(offered)), self.answer_format is not None
+            always, has_answer = measure.beside(self._beside(offered)), bool(self.answer_specs)
             if is_first and (small := too_small(fitted, always, most, measure, has_answer=has_answer)):
                 await self._emit(Noted(small))
         return fitted
 
-    async def check_room(self, spec: ToolSpec) -> None:
+    async def check_room(self, spec: AnswerSpec) -> None:
         """Check that a request without tools that asks for the answer by a schema would fit.
 
         Raises:
@@ -171,7 +172,7 @@ class Conversation:
 
     def _beside(self, offered: tuple[ToolSpec, ...]) -> tuple[ToolSpec, ...]:
         """Return what goes with the messages, in the form in which it is counted: tools, and the answer's schema."""
-        return offered if self.answer_format is None else (*offered, self.answer_format.spec)
+        return (*offered, *self.answer_specs)
 
     def _earliest_cut(self) -> int:
         """Return the tokens from which on a request may be cut: the limit, or less where a summary needs room."""

@@ -112,6 +112,17 @@ class StructuredAnswer:
         """Return whether a request with these tools asks the model for the answer by the schema."""
         return facts.metered and carries_format(facts, self.format, tools)
 
+    def specs_read(self, facts: ModelFacts, tools: Sequence[ToolSpec]) -> tuple[AnswerSpec, ...]:
+        """Return the schema as often as the model reads it in a request with these tools.
+
+        That is twice in one without tools, if the provider shows the schema to the model itself: it is in words, too.
+        """
+        if not self.is_carried(facts, tools):
+            return ()
+        native, spec = facts.native_format, self.format.spec
+        is_twice = not tools and native is not None and native.with_tools and native.subset in self.format.fits
+        return (spec, spec) if is_twice else (spec,)
+
     async def next_words(self, answer: Completion, *, was_asked: bool) -> str:
         """Return what the model is told after its answer, "" once that is valid.
 

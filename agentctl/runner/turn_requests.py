@@ -53,7 +53,8 @@ class TurnRequests:
 
     async def _ask_fitting(self, offered: tuple[ToolSpec, ...], turn: int) -> tuple[tuple[Message, ...], Completion]:
         asked = self._structured.format if self._structured and self.carry_schema(offered) else None
-        self._conversation.answer_format = asked
+        structured = self._structured
+        self._conversation.answer_specs = structured.specs_read(self._calls.facts, offered) if structured else ()
         ask = partial(self._calls.ask, tools=offered, with_reserve=turn > 1, answer_format=asked)
         if self._calls.past.begin_turn(turn):  # it was sent, and answered, as it is
             messages = self._conversation.messages

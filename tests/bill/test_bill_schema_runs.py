@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -73,6 +74,17 @@ def by_bytes(case: Case, *answers: str) -> Callable[[WireRequest], Step]:
     return step
 
 
+def counted(answer: Callable[[WireRequest], Step]) -> Callable[[WireRequest], Step]:
+    """Report as many tokens as a request and its answer are likely to have."""
+
+    def step(asked: WireRequest) -> Step:
+        said = answer(asked)
+        assert isinstance(said, Answer)
+        return replace(said, input_tokens=None, output_tokens=None)
+
+    return step
+
+
 @each_wire
 async def test_large_schema_is_bounded_to_the_last_retry(someone: User, wire: OpenWire, case: Case) -> None:  # noqa: F811
     assert 60_000 < len(LARGE.text.encode()) <= MOST_BYTES
@@ -99,6 +111,26 @@ async def test_large_schema_is_bounded_to_the_last_retry(someone: User, wire: Op
     assert_accounted(server.books, someone.book)
     assert_within(server.books, someone.book, limit)
     assert_told(found, someone.book)
+
+
+async def test_retry_counts_a_schema_twice_that_the_provider_shows_to_the_model(
+    someone: User,  # noqa: F811
+    wire: OpenWire,
+) -> None:
+    """In a turn without tools it is in words, too."""
+    sizes = list[list[int]]()
+    server = wire([], rates=PENNY.rates, keys=[KEY])
+    for schema in (SCHEMA, read_answer_schema({**SCHEMA.document, "description": "word " * 800})):
+        server.play(counted(mind(PENNY, WRONG, RIGHT)))
+        found = await someone.ask(server, PENNY, schema=schema, max_tokens_per_task="none")
+        assert found["status"] == "done", found["error"]
+        lines = (someone.state / "runs" / f"{found['run_id']}.jsonl").read_text().splitlines()
+        events = [json.loads(line) for line in lines]
+        sizes.append([event["tokens"] for event in events if event["event"] == "context_measured"])
+    looking, answering, again = [late - early for early, late in zip(*sizes, strict=True)]
+    assert looking > 800
+    assert round(answering / looking, 1) == 1.0
+    assert round(again / looking, 1) == 2.0
 
 
 async def test_large_schema_that_no_turn_has_room_for_costs_nothing(

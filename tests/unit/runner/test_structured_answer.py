@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from agentctl.budget.input_bound import FORMAT, BoundBasis, accept_report, bound, estimate_input, plain_bound
 from agentctl.context.tokens import PLAIN
 from agentctl.core.answer_schema import AnswerSchema, SchemaMismatch, read_answer_schema
-from agentctl.core.events import Event, Noted
+from agentctl.core.events import Event, Noted, discard_event
 from agentctl.core.messages import AnswerFormat, Completion, Message, Request, ToolCall, ToolSpec, Usage
 from agentctl.core.pricing import ModelFacts, NativeFormat, Price
 from agentctl.core.text import escape_in_json, safe_text
@@ -66,6 +66,17 @@ def test_request_asks_natively_where_the_schema_fits(
     assert last.messages[-1].text.startswith("How much?\n\nAnswer with one JSON value")
     assert json.loads(last.messages[-1].text.splitlines()[-1]) == asked.spec.parameters
     assert last.answer_format is (asked if alone else None)
+
+
+@pytest.mark.parametrize(
+    ("facts", "beside", "alone"),
+    [(WORDS, 0, 1), (BESIDE, 1, 2), (ALONE, 0, 1), (replace(BESIDE, metered=False), 0, 0)],
+    ids=["in words", "beside tools", "as a grammar", "builtin"],
+)
+def test_schema_is_counted_as_often_as_the_model_reads_it(facts: ModelFacts, beside: int, alone: int) -> None:
+    structured = StructuredAnswer(SCHEMA, 2, discard_event)
+    assert structured.specs_read(facts, (PS,)) == (structured.format.spec,) * beside
+    assert structured.specs_read(facts, ()) == (structured.format.spec,) * alone
 
 
 def test_request_without_a_schema_stays_as_it_is() -> None:
