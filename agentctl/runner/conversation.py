@@ -21,7 +21,7 @@ from agentctl.protocols import Pruner
 if TYPE_CHECKING:  # used only by runs with a language model
     from agentctl.context.counter import TokenCounter
     from agentctl.context.window_check import TruncationDetector
-    from agentctl.journal.replay import PastRun
+    from agentctl.journal.past_run import PastRun
     from agentctl.runner.model_calls import ModelCalls
     from agentctl.runner.plan import Plan
     from agentctl.runner.summaries import Summarizer

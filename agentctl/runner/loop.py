@@ -31,7 +31,7 @@ from agentctl.runner.troubles import FindUnseen, LoopOutcome, Troubles, UnseenGa
 from agentctl.runner.turn_requests import TurnRequests
 
 if TYPE_CHECKING:  # used only by runs with a language model
-    from agentctl.journal.replay import PastRun
+    from agentctl.journal.past_run import PastRun
     from agentctl.runner.structured_answer import StructuredAnswer
     from agentctl.runner.text_calls import TextCallGuard
 

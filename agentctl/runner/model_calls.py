@@ -40,7 +40,7 @@ from agentctl.runner.streaming import AttemptProgress, StreamTimeouts, client_of
 
 if TYPE_CHECKING:
     from agentctl.context.counter import Load
-    from agentctl.journal.replay import PastAnswer
+    from agentctl.journal.past_run import PastAnswer
 
 FIRST_PAUSE_S = 0.5
 MOST_PAUSE_S = 60.0

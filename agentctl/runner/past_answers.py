@@ -12,7 +12,7 @@ from agentctl.core.messages import Completion
 _OVER = datetime.min.replace(tzinfo=UTC)  # the deadline of a hold that is not waited for
 
 if TYPE_CHECKING:  # used only by resumed runs
-    from agentctl.journal.replay import PastAnswer
+    from agentctl.journal.past_run import PastAnswer
 
 
 class PastAnswers:

@@ -14,7 +14,7 @@ from agentctl.core.errors import UsageError
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import ToolSpec
 from agentctl.core.pricing import ModelFacts, to_usd
-from agentctl.journal.replay import PastRun
+from agentctl.journal.past_run import PastRun
 from agentctl.runner.agent_spec import AgentSpec
 from agentctl.runner.plan import Plan
 from agentctl.runner.structured_answer import tries_of

@@ -37,7 +37,7 @@ from agentctl.tools.deferred import DeferringToolbox
 from agentctl.tools.toolbox import CALL_TOOL
 
 if TYPE_CHECKING:  # used only by runs with a language model
-    from agentctl.journal.replay import PastCall, PastRun
+    from agentctl.journal.past_run import PastCall, PastRun
     from agentctl.permissions.repeated_reads import ReadHistory
 
 Result = str | AgentctlError

@@ -21,7 +21,7 @@ from agentctl.permissions.guards import empty_answer_error
 from agentctl.runner.tool_calls import Result, ToolDispatcher, format_for_model, past_result
 
 if TYPE_CHECKING:  # used only by resumed runs, and by runs with a language model
-    from agentctl.journal.replay import PastRun, PastTurn
+    from agentctl.journal.past_run import PastRun, PastTurn
     from agentctl.permissions.guards import DenialGuard, RepeatGuard
     from agentctl.permissions.repeated_reads import ReadHistory
     from agentctl.runner.unseen import Unseen

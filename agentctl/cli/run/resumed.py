@@ -15,8 +15,9 @@ from agentctl.cli.documents import usage_fields, usd
 from agentctl.cli.ui.terminal import is_person_here
 from agentctl.core.errors import AgentctlError, StateError, UsageError
 from agentctl.journal.lock import lock_journal
+from agentctl.journal.past_run import PastRun
 from agentctl.journal.reader import find_journal, journals
-from agentctl.journal.replay import PastRun, read_past
+from agentctl.journal.replay import read_past
 from agentctl.journal.writer import ENDING
 from agentctl.ledger.report import first_outermost, spending_of
 from agentctl.runner.agent_spec import AgentSpec, load_agents

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agentctl.core.messages import Completion
-from agentctl.journal.replay import PastAnswer
+from agentctl.journal.past_run import PastAnswer
 from agentctl.runner.past_answers import PastAnswers
 
 

@@ -13,7 +13,7 @@ from agentctl.core.events import MessageAdded, ModelAnswered, ToolDenied, ToolFi
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Completion, Message, Request, ToolCall, ToolSpec
 from agentctl.core.tool_rules import parse_rule
-from agentctl.journal.replay import PastRun, PastTurn
+from agentctl.journal.past_run import PastRun, PastTurn
 from agentctl.ledger import SqliteLedger
 from agentctl.permissions.admission import Admission
 from agentctl.permissions.decision import Permissions
