@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from agentctl.core.impact import DeniedCall
 from agentctl.core.messages import Completion, Message, ToolCall, Usage
 from agentctl.core.results import ErrorInfo, FileNotice
 from agentctl.journal.record_parts import Fields
@@ -62,6 +63,8 @@ class PastRun:
     the user's last words. ``redacted`` messages are not as the model had them. ``replaced``: a fallback or another
     provider took over. ``flags`` and ``digests`` are those of its last part. ``words`` are yet to be said. ``reports``
     are those of the complete turns, and of the last request. ``cut`` has the turn of the last cut, and the tokens left.
+    ``denied`` are the calls that were refused, by id; ``reminders`` is what agentctl told the model, as the user, since
+    the user's last words.
     """
 
     run_id: str
@@ -86,6 +89,8 @@ class PastRun:
     asked_at: int = 0
     reports: tuple[PastReport, ...] = ()
     cut: tuple[int, int] = (0, 0)
+    denied: Mapping[str, DeniedCall] = field(default_factory=dict)
+    reminders: tuple[str, ...] = ()
 
     def without_closing(self) -> PastRun:
         """Return the run without an answer that was asked for because no turn was to follow."""
@@ -107,6 +112,19 @@ class PastRun:
         return self.status == "denied"
 
     @property
+    def is_unfinished(self) -> bool:
+        """Whether its last part stopped before the run came to its end: it died, or something from outside ended it."""
+        return self.status not in ("done", "failed", "denied")
+
+    @property
+    def ends_with_turn(self) -> bool:
+        """Whether the results of its last complete turn are the last thing that happened, a closing answer aside."""
+        if not self.history or any(answer.purpose == "turn" for answer in self.answers):
+            return False
+        last, result = self.messages[-1], self.history[-1].results[-1]
+        return (last.role, last.tool_call_id) == (result.role, result.tool_call_id)
+
+    @property
     def has_answer(self) -> bool:
         """Whether what comes next is an answer that was received."""
         return any(answer.purpose in ("turn", "closing") for answer in self.answers)
@@ -116,6 +134,12 @@ class PastRun:
         """Whether the last message is the model's answer, so that the user's words must come next."""
         last = self.messages[-1] if self.messages else None
         return not self.has_answer and last is not None and last.role == "assistant" and not last.tool_calls
+
+    @property
+    def last_text(self) -> str:
+        """The last text of the model, "" if it has written none."""
+        said = (message.text for message in reversed(self.messages) if message.role == "assistant")
+        return next((text for text in said if text.strip()), "")
 
     @property
     def closing_tool(self) -> str:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import cast
 
+from agentctl.core.impact import DeniedCall
 from agentctl.core.messages import Message, Role, Thought, ToolCall
 from agentctl.core.results import ErrorInfo, FileNotice
 
@@ -56,6 +57,14 @@ def error_of(value: object) -> ErrorInfo | None:
         return None
     error = fields_of(value)
     return ErrorInfo(str(error["kind"]), str(error["message"]), str(error["hint"]))
+
+
+def denied_of(record: Fields) -> DeniedCall:
+    """Return the call that a record says was refused."""
+    impact = fields_of(record.get("impact") or {})
+    details, dangers = (tuple(map(str, list_of(impact.get(name)))) for name in ("details", "dangers"))
+    said = str(record["reason"]), str(impact.get("does") or ""), details, dangers, str(record.get("hook") or "")
+    return DeniedCall(str(fields_of(record["call"])["name"]), *said)
 
 
 def fields_of(value: object) -> Fields:

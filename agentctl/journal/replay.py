@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import cast
 
 from agentctl.core.errors import StateError, UsageError
+from agentctl.core.impact import DeniedCall
 from agentctl.core.messages import Completion, Message, Stop, Usage
 from agentctl.core.results import FileNotice
 from agentctl.journal.past_run import PastAnswer, PastCall, PastReport, PastRun, PastTurn
@@ -20,6 +21,7 @@ from agentctl.journal.record_parts import (
     Fields,
     call_of,
     calls_of,
+    denied_of,
     error_of,
     fields_of,
     int_of,
@@ -31,7 +33,8 @@ from agentctl.journal.record_parts import (
 from agentctl.journal.writer import ENDING
 
 JOURNAL_VERSION = 1
-_CUT_OFF = (None, "interrupted", "timeout")  # how a part ends that might have done its next step
+#: How a part ends that might have done its next step; the last three also before it has done any.
+_CUT_OFF = (None, "interrupted", "timeout", "usage", "state", "internal")
 
 
 def read_past(path: Path) -> PastRun:
@@ -107,6 +110,8 @@ class _Replay:
     redacted: int = 0
     replaced: bool = False
     changed_files: list[FileNotice] = field(default_factory=list)
+    denied: dict[str, DeniedCall] = field(default_factory=dict)
+    reminders: list[str] = field(default_factory=list)
 
     def add(self, record: Fields) -> None:
         """Take one record."""
@@ -152,6 +157,8 @@ class _Replay:
             case "tool_finished":
                 call = call_of(fields_of(record["call"]))
                 self.calls[call.id] = PastCall(call, str(record["text"]), error_of(record.get("error")))
+            case "tool_denied":
+                self.denied[str(fields_of(record["call"])["id"])] = denied_of(record)
             case "obeyed_files_changed":
                 self.changed_files += [notice_of(fields_of(one)) for one in list_of(record["files"])]
             case "provider_replaced":
@@ -194,8 +201,10 @@ class _Replay:
             self.closed, self.closing, self.answers = len(self.messages), self.answers, []
         elif message.role == "user":  # whatever was received for another conversation is no answer to this one
             self.answers, self.closing, self.closed = [], [], None
-            if self.words:
-                self.words, self.asked_at = "", len(self.history)
+            if self.words or len(self.messages) < 2:  # the user's own words, or the task
+                self.words, self.asked_at, self.reminders = "", len(self.history), []
+            else:
+                self.reminders.append(message.text)
         self.messages.append(message)
         if (place := self.assistant) is None or message.role != "tool":
             return
@@ -239,6 +248,8 @@ class _Replay:
             asked_at=self.asked_at,
             reports=(*(one for turn, one in self.reports.items() if turn <= turns), PastReport((), None, self.way)),
             cut=self.cut,
+            denied=self.denied,
+            reminders=tuple(self.reminders),
         )
 
     def _standing(self) -> tuple[list[Message], int, list[PastAnswer]]:

@@ -8,7 +8,7 @@ has changed something, as that may still be settling (a container that starts).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import NamedTuple
 
 from agentctl.core.messages import Message, ToolCall
@@ -100,6 +100,16 @@ class ReadHistory:
         """Return how often the call's result has been repeated now; 0: it is no repeat."""
         look = self._looks.get(call_id)
         return look.seen.repeats + 1 if look and look.seen and look.seen.result == result else 0
+
+    def too_often(self, calls: Sequence[ToolCall], times: Sequence[int], refused: Container[str]) -> str:
+        """Return the name of a call of a turn that only repeated, too often, what it has; "" if there is none.
+
+        ``times`` is how often each call was a repeat, ``refused`` the ids of those that were not run for it.
+        """
+        most = max(times)
+        if most < self.most or not all(n or call.id in refused for n, call in zip(times, calls, strict=True)):
+            return ""
+        return calls[times.index(most)].name
 
     def mark(self, text: str) -> str:
         """Return a repeated result with the line that tells the model to answer."""

@@ -63,13 +63,11 @@ class Loop:
     ) -> None:
         self._conversation, self._input = conversation, run_input
         self._calls, self._emit, self._limits, self._metered = calls, emit, limits, metered
-        self._dispatch = dispatch
+        self._dispatch, self._is_stuck = dispatch, False
         self._requests = TurnRequests(calls, conversation, run_input, fall_back, structured)
         self._repeats, self._denials = RepeatGuard(limits.identical_calls), DenialGuard()
-        self._is_stuck = False
         self._text_calls: TextCallGuard | None = None
-        has_data = run_input is not None and bool(run_input.data)
-        self._unseen = UnseenGate(find_unseen if metered and not has_data else None, emit)
+        self._unseen = UnseenGate(find_unseen if metered and not (run_input and run_input.data) else None, emit)
         self._structured, self._answer = structured, Completion()
         self._was_asked = False  # for an answer by the schema, by the last request
         self._reads = None
@@ -78,8 +76,7 @@ class Loop:
 
             self._reads = ReadHistory(limits.identical_calls)
         self._notices = BudgetNotices()
-        self._call_ids = set[str]()
-        self._turn = 0
+        self._call_ids, self._turn = set[str](), 0
         self._words = self._found = self._later = ""
         self._troubles = Troubles()
 
@@ -154,11 +151,12 @@ class Loop:
 
     async def _go_on(self, past: PastRun, words: str, behind: str, *, is_new_task: bool) -> None:
         """Go on from the last complete step of an earlier part; the user's words follow the results of that turn."""
-        self._turn = past.turns
-        self._call_ids |= {call.id for turn in past.history for call in turn.calls}
+        self._turn, self._call_ids = past.turns, {call.id for turn in past.history for call in turn.calls}
         self._notices.restore(past.messages)
+        ends: tuple[str, ActionDenied | None] = ("", None)
         if past.status != "failed" and not is_new_task:  # a failed run was ended by its guards
-            restore_guards(past, self._troubles, self._repeats, self._denials, self._reads, self._dispatch)
+            self._words, self._unseen.told = past.last_text, past.reminders
+            ends = restore_guards(past, self._troubles, self._repeats, self._denials, self._reads, self._dispatch)
         said = f"{words}{self._input.data if self._input else ''}{behind}" if words else ""
         answer = next((one.completion for one in past.answers if one.purpose == "turn"), None)
         if said and answer is not None and answer.tool_calls:
@@ -169,7 +167,12 @@ class Loop:
                 self._turn += 1
             self._calls.past.clear()
             await self._conversation.add(Message("user", said))
-        await self._come_to_an_answer("" if said or self._turn >= self._limits.max_turns else past.closing_tool)
+        repeated, denied = ends if past.ends_with_turn and not said else ("", None)
+        if denied is not None:
+            self._is_stuck = True
+            raise denied
+        closing = "" if said or self._turn >= self._limits.max_turns else past.closing_tool
+        await self._come_to_an_answer(repeated or closing)
 
     async def _come_to_an_answer(self, repeated: str = "") -> None:
         """Take turns until there is an answer; one by a schema is validated, and asked for again while it is wrong.
@@ -253,7 +256,8 @@ class Loop:
         elif offered and not answer.tool_calls and (self._text_calls or set("{<[(") & set(answer.text)):
             from agentctl.runner.text_calls import TextCallGuard  # noqa: PLC0415 - few answers look like a call
 
-            self._text_calls = self._text_calls or TextCallGuard(self._emit, self._dispatch.unasked_tools)
+            told = self._unseen.told
+            self._text_calls = self._text_calls or TextCallGuard(self._emit, self._dispatch.unasked_tools, told)
             answer = await self._text_calls.read(answer, offered, messages)
         calls, refused = limit_tool_calls(
             answer.tool_calls, self._limits, turn=self._turn, known=self._dispatch.names, taken=self._call_ids
@@ -319,8 +323,8 @@ class Loop:
         if again is not None:
             self._is_stuck = True
             raise again
-        if reads and max(times) >= reads.most and all(n or c.id in repeated for n, c in zip(times, calls, strict=True)):
-            return await self._close_repeated(calls[times.index(max(times))].name)
+        if reads and (name := reads.too_often(calls, times, repeated)):
+            return await self._close_repeated(name)
         if self._metered:
             return False
         self._words = "\n\n".join([result for result in results if isinstance(result, str)])

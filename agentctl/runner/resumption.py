@@ -111,7 +111,7 @@ class Resumption(NamedTuple):
                 f"run {run_id} has ended well, and there are no new words for it",
                 hint=f'agentctl runs resume {run_id} "And now?"',
             )
-        goes_on = not self.said and (past.has_answer or tries_of(past.messages) is not None)
+        goes_on = not self.said and (past.has_answer or past.is_unfinished or tries_of(past.messages) is not None)
         if past.turns >= most_turns and not goes_on:
             raise UsageError(
                 f"run {run_id} has used its {most_turns} turns",

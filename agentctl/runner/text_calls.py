@@ -50,11 +50,12 @@ class TextCallGuard:
     """Takes the calls in the text of a run's answers as calls, or says why not: ``flaw``, "" without any.
 
     Once the model was told, calls that need no approval are taken beside other words, too: some models always add some.
+    ``told`` is what an earlier part of the run has told it.
     """
 
-    def __init__(self, emit: Emit, unasked_tools: Callable[[], Collection[str]]) -> None:
+    def __init__(self, emit: Emit, unasked_tools: Callable[[], Collection[str]], told: Sequence[str] = ()) -> None:
         self._emit, self._unasked_tools = emit, unasked_tools
-        self._is_told = False
+        self._is_told = any(said.startswith(_TOLD.partition("{")[0]) for said in told)
         self.flaw = ""
 
     async def read(self, answer: Completion, offered: Sequence[ToolSpec], messages: Iterable[Message]) -> Completion:

@@ -126,6 +126,8 @@ class ToolDispatcher:
             else:
                 self._past[call_id] = made
         self._changed = {(notice.path, notice.moved_to): notice for notice in past.changed_files}
+        denied = [one for call_id, one in past.denied.items() if call_id in known]
+        self._denied, self._denied_calls = Counter(one.name for one in denied), tuple(denied[:_MOST_DENIED])
 
     def find(self, name: str) -> Tool | None:
         """Return the tool called ``name``, None if the run has none."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from agentctl.context.truncation import find_mark
 from agentctl.core.errors import (
     ActionDenied,
     AgentctlError,
@@ -80,12 +81,17 @@ def restore_guards(
     denials: DenialGuard,
     reads: ReadHistory | None,
     dispatch: ToolDispatcher,
-) -> None:
-    """Tell the guards of a resumed run what its complete turns have called, and what came of it."""
+) -> tuple[str, ActionDenied | None]:
+    """Tell the guards of a resumed run what its complete turns have called, and what came of it.
+
+    Return what they would do behind the last turn: ask for the answer as the named tool was called too often, or end
+    the run with a denial.
+    """
+    too_often, ends = "", None
     turns = past.history[past.asked_at :]  # whoever asks anew wants things looked up anew
     for turn in (turn._replace(calls=dispatch.real_calls(turn.calls)) for turn in turns):
         at_hand = reads.begin_turn(turn.calls, turn.sent) if reads else None
-        repeats.check_repeats(turn.calls, at_hand=at_hand)
+        refused = repeats.check_repeats(turn.calls, at_hand=at_hand) or {}
         results = _results_of(past, turn)
         repeats.add_results([format_for_model(result) for result in results])
         times: list[int] = []
@@ -93,21 +99,28 @@ def restore_guards(
             made, tool = past.calls.get(call.id), dispatch.find(call.name)
             if reads and made is not None and tool is not None:
                 reads.look_up(call, made.call, tool)
+                if find_mark(made.text or "") is not None:
+                    reads.forget(call.id)  # as a result that was cut does not stand whole anywhere
             times.append(reads.repeats_of(call.id, result) if reads else 0)
             if reads:
                 reads.record(call.id, result, message)
         last = troubles.error
         troubles.note(results, times)
-        denials.check_denials(turn.calls, results, nothing_since=isinstance(last, ActionDenied))
+        ends = denials.check_denials(turn.calls, results, nothing_since=isinstance(last, ActionDenied))
+        too_often = reads.too_often(turn.calls, times, refused) if reads else ""
     if troubles.denied is not None:
         troubles.denied.is_past = True
+    return too_often, ends
 
 
 class UnseenGate:
     """Sends an answer back that came without any tool call, if it should have looked at something; once.
 
     ``find`` finds what that is, given the text and the tools that need no approval; None: every answer is accepted.
+    ``told`` is what an earlier part of the run has told the model.
     """
+
+    told: Sequence[str] = ()
 
     def __init__(self, find: FindUnseen | None, emit: Emit) -> None:
         self._find, self._emit = find, emit
@@ -121,14 +134,18 @@ class UnseenGate:
         """
         if self._find is None:
             return None
-        if self._unseen is not None:
-            said = f"the model answered twice without looking at {self._unseen.name}"
-            raise Unverified(said, hint=f"choose another model, or {self._unseen.advice}")
-        self._unseen = await self._find(text, usable()) if has_turns else None
-        if self._unseen is None:
+        was_told, found = self._unseen is not None, self._unseen
+        if found is None and (has_turns or self.told):
+            found = await self._find(text, usable())
+            was_told = found is not None and found.request in self.told
+        if found is None:
             return None
-        await self._emit(Noted(f"the answer came without a look at {self._unseen.name}: asking for one"))
-        return Message("user", self._unseen.request)
+        if was_told:
+            said = f"the model answered twice without looking at {found.name}"
+            raise Unverified(said, hint=f"choose another model, or {found.advice}")
+        self._unseen = found
+        await self._emit(Noted(f"the answer came without a look at {found.name}: asking for one"))
+        return Message("user", found.request)
 
 
 def check_answer(answer: Completion, troubles: Troubles) -> None:
