@@ -34,6 +34,9 @@ def watch(
     verbose: Annotated[
         bool, typer.Option("-v", "--verbose", help="Print tool calls and holds, too.", rich_help_panel=OUTPUT)
     ] = False,
+    with_status: Annotated[
+        bool, typer.Option("--exit-status", help="Exit with the exit code of the run; 1 if its process died.")
+    ] = False,
 ) -> None:
     """Follow a run until it ends: print what it has done so far, and what it does.
 
@@ -43,6 +46,7 @@ def watch(
     Examples:
         agentctl runs watch
         agentctl runs watch 01KB2 -o jsonl | jq -r .event
+        agentctl runs watch 01KB2 --exit-status && echo done
     """
     import gc
 
@@ -57,12 +61,22 @@ def watch(
     gc.enable()  # it was turned off at start-up, for short commands
     try:
         with JournalTail(path, warn=print_warning) as tail:
-            if output == "jsonl":
-                _watch_json(tail)
-            else:
-                _watch_text(tail, loaded, verbose=verbose)
+            end = _watch_json(tail) if output == "jsonl" else _watch_text(tail, loaded, verbose=verbose)
+            code = exit_code_of(end, is_live=tail.is_live)
     except KeyboardInterrupt:
         raise typer.Exit(exit_status(interruption()).value) from None
+    if with_status:
+        raise typer.Exit(code)
+
+
+def exit_code_of(last: Fields, *, is_live: bool) -> int:
+    """Return the exit code of the run whose last record was read; while it lives, that of a reader that went away."""
+    from agentctl.cli.exit_codes import ExitStatus, status_named
+
+    result = last.get("result")
+    if last.get("event") == "run_finished" and isinstance(result, dict):
+        return status_named(str(result.get("status"))).value
+    return (ExitStatus.reader_gone if is_live else ExitStatus.failed).value
 
 
 def _journal(folder: Path, run_id: str | None, *, last: bool) -> Path:
@@ -116,22 +130,25 @@ def death_line(run_id: str) -> str:
     return f"killed · run {run_id} · its process is gone, and its journal has no end"
 
 
-def _watch_json(tail: JournalTail) -> None:
+def _watch_json(tail: JournalTail) -> Fields:
+    """Print the records, and return the last one."""
     from agentctl.cli.documents import as_json
     from agentctl.cli.error_output import print_stderr
 
-    is_over = False
+    last: Fields = {}
     for record in follow_journal(tail, wait=_wait):
         if record is None:
             sys.stdout.flush()
         else:
-            is_over = record.get("event") == "run_finished"
+            last = record
             sys.stdout.write(as_json(record, line=True) + "\n")
-    if not is_over and not tail.is_live:
+    if last.get("event") != "run_finished" and not tail.is_live:
         print_stderr(death_line(tail.path.stem))
+    return last
 
 
-def _watch_text(tail: JournalTail, loaded: Loaded, *, verbose: bool) -> None:
+def _watch_text(tail: JournalTail, loaded: Loaded, *, verbose: bool) -> Fields:
+    """Show the records, and return the last one."""
     from agentctl.cli.runs.watch_screen import WatchScreen
     from agentctl.cli.ui.format import painter
     from agentctl.cli.ui.terminal import can_style
@@ -139,10 +156,13 @@ def _watch_text(tail: JournalTail, loaded: Loaded, *, verbose: bool) -> None:
     styles = can_style(sys.stdout, loaded.term)
     paint = painter(loaded.settings.color, terminal=styles)
     screen = WatchScreen(tail.path.stem, sys.stdout, paint=paint, styles=styles, verbose=verbose)
+    last: Fields = {}
     for record in follow_journal(tail, wait=_wait):
         if record is None:
             sys.stdout.flush()
         else:
+            last = record
             screen.show(record)
     if not screen.is_over and not tail.is_live:
         screen.show_death()
+    return last

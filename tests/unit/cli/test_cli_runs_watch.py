@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.cli.runs.watch import follow_journal
+from agentctl.cli.runs.watch import exit_code_of, follow_journal
 from agentctl.cli.runs.watch_screen import WatchScreen
 from agentctl.cli.ui.format import painter
 from agentctl.core.errors import StateError
@@ -145,6 +145,24 @@ def test_a_run_whose_process_died_is_said_to_be_killed(here: Here, state: Path, 
     lines = here("runs", "watch", "aaa1", "-o", "jsonl")
     assert lines.lines[-1]["event"] == "message_added"
     assert lines.err == "killed · run aaa1 · its process is gone, and its journal has no end\n"
+
+
+@pytest.mark.parametrize("form", ["text", "jsonl"])
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [("done", 0), ("budget", 3), ("timeout", 124), ("terminated", 143), ("of a later version", 70), (None, 1)],
+)
+def test_exit_status_is_that_of_the_run(here: Here, state: Path, status: str | None, code: int, form: str) -> None:
+    journal = JournalFile(state).start().turn("system_memory").end("failed").resume("go on").turn(text="x")
+    if status is not None:
+        journal.end(status)
+    assert here("runs", "watch", "aaa1", "-o", form, "--exit-status").code == code
+    assert here("runs", "watch", "aaa1", "-o", form).code == 0
+
+
+def test_exit_status_is_no_success_while_the_end_is_unknown(state: Path) -> None:
+    (record,) = JournalFile(state).start(prompt=None).path.read_text().splitlines()
+    assert exit_code_of(json.loads(record), is_live=True) == 141, "the reader of stdout went away"
 
 
 def test_a_resumed_run_is_shown_to_its_last_end(here: Here, state: Path) -> None:
