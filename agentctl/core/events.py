@@ -19,8 +19,8 @@ class RunStarted(NamedTuple):
     """A run was opened: its task, the chosen provider, model and agent, and what decided each choice.
 
     ``token_turns``: about how many turns with a full context (at least, at most) fit the token limit, if that limit
-    stops the run first. ``client`` sends the requests: "lean", "litellm", or None for a model that has none.
-    ``journal`` is the version of its form. A resumed run keeps ``flags``; ``digests`` name what must be the same then.
+    stops the run first. ``client`` sends the requests: "lean", "litellm", or None for a model that has none. A fork is
+    ``forked_from`` a run. ``journal`` is a version. A resumed run keeps ``flags``, and ``digests`` are compared then.
     """
 
     task: str
@@ -40,6 +40,7 @@ class RunStarted(NamedTuple):
     journal: int = 1
     flags: Mapping[str, object] = MappingProxyType({})
     digests: Mapping[str, str] = MappingProxyType({})
+    forked_from: str | None = None
 
 
 class RunResumed(NamedTuple):

@@ -57,6 +57,9 @@ def read_past(path: Path) -> PastRun:
     if not replay.started:
         raise UsageError(f"run {run_id} never began, so it cannot be resumed", hint="start it again: agentctl run")
     if not any(message.role == "user" for message in replay.messages):
+        if source := replay.started.get("forked_from"):
+            said = f"run {run_id}, a fork of run {source}, stopped before it had begun"
+            raise UsageError(said, hint=f"fork that one again: agentctl runs resume {source} --fork")
         said = f"run {run_id} stopped before its first request, so there is nothing to go on with"
         raise UsageError(said, hint="run the task again: nothing was sent")
     return replay.close(run_id, path)

@@ -335,10 +335,10 @@ def assemble(
     run_id = os.urandom(6).hex() if resumption is None or resumption.is_fork else resumption.past.run_id
     journal = Journal(settings.runs_dir, run_id, secrets=loaded.secrets, locked=locked)
     run_files = settings.runs_dir / run_id
-    copying: list[Callable[[], Awaitable[object]]] = []  # once the run is open: a refused one leaves nothing behind
     if resumption is not None and resumption.is_fork:
         source = settings.runs_dir / resumption.past.run_id
-        copying = [partial(anyio.to_thread.run_sync, copy_artifacts, source, run_files)]
+        copy_files = partial(anyio.to_thread.run_sync, copy_artifacts, source, run_files)
+        resumption = resumption._replace(copy_files=copy_files)
     ledger = SqliteLedger(ledger_path or settings.ledger_path)
     answering = provider or make_provider(loaded, choice, plan.limits)
     if (sampling := getattr(answering, "sampling", None)) and (unsent := sampling.note(answering.facts.model)):
@@ -372,7 +372,7 @@ def assemble(
         price_of=_prices_for(answering, loaded),
         counter=counter,
         load_count=vocabulary_loader(answering),
-        opening=(*copying, *_optional_hook(answering, "prepare")),
+        opening=_optional_hook(answering, "prepare"),
         fallbacks=fallbacks,
         closing=(
             *remember,

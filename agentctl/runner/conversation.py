@@ -97,7 +97,7 @@ class Conversation:
         self._prune, self._limit, self._measure = other._prune, other._limit, other._measure
         self._counter, self._detector, self._summaries = other._counter, other._detector, other._summaries
         self._economics, self._most, self._sent = other._economics, None, ()
-        self._messages = tuple(_for_another(message, ids) for message in self._messages)
+        self._messages = tuple(translate(message, ids) for message in self._messages)
 
     async def add(self, message: Message) -> None:
         """Append a message; a text that ends like agentctl's notes on a cut gets a newline, to tell them apart."""
@@ -106,18 +106,10 @@ class Conversation:
         self._messages = (*self._messages, message)
         await self._emit(MessageAdded(message))
 
-    async def restore(
-        self, past: PastRun, spent: Usage, offered: tuple[ToolSpec, ...], *, ids: IdForm | None = None
-    ) -> None:
-        """Go on with the messages of an earlier part of the run, and with what it knew of their size.
-
-        ``ids``: its messages came from another provider, so they are changed as ``adopt`` does, and its counts are not
-        this one's.
-        """
+    async def restore(self, past: PastRun, spent: Usage, offered: tuple[ToolSpec, ...]) -> None:
+        """Go on with the messages of an earlier part of the run, and with what it knew of their size."""
         messages = past.messages
-        if ids is not None:
-            messages = tuple(_for_another(message, ids) for message in messages)
-        elif self._counter is not None:
+        if self._counter is not None:
             for report in past.reports:
                 await self._counter.learn_again(report.sent, self._beside(offered), report.usage, report.way)
         is_answered = any(answer.purpose == "turn" for answer in past.answers)  # what was sent last is all of it
@@ -289,7 +281,7 @@ def _places(before: tuple[Message, ...], after: tuple[Message, ...]) -> tuple[in
     return tuple(known.get(id(message), message) for message in after)
 
 
-def _for_another(message: Message, ids: IdForm) -> Message:
+def translate(message: Message, ids: IdForm) -> Message:
     """Return a message without signed thoughts, and with the ids of calls in another form."""
     calls = tuple(call if ids(call.id) == call.id else replace(call, id=ids(call.id)) for call in message.tool_calls)
     answered = message.tool_call_id and ids(message.tool_call_id)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from agentctl.budget.breaker import ClampExceeded, DoubtExceeded, NotRecovered
@@ -23,12 +24,14 @@ from agentctl.core.errors import (
     UsageError,
 )
 from agentctl.core.events import Emit, Noted, ProviderReplaced
+from agentctl.core.messages import Message, ToolCall
 from agentctl.core.pricing import ModelFacts
 from agentctl.core.results import Takeover
 from agentctl.core.text import safe_text
+from agentctl.journal.past_run import PastRun, PastTurn
 from agentctl.protocols import LLMProvider
 from agentctl.providers.fallback_choice import choose_fallbacks
-from agentctl.runner.conversation import Conversation, IdForm, open_conversation
+from agentctl.runner.conversation import Conversation, IdForm, open_conversation, translate
 from agentctl.runner.model_calls import ModelCalls
 from agentctl.runner.plan import Plan
 from agentctl.runner.reservation import CallTerms
@@ -136,6 +139,38 @@ class Fallbacks:
 def id_form(facts: ModelFacts) -> IdForm:
     """Return the form that a provider takes for the ids of tool calls that another one has made."""
     return _short_id if facts.provider == "mistral" else str
+
+
+def translate_past(past: PastRun, ids: IdForm) -> PastRun:
+    """Return what another provider has answered as ``Conversation.adopt`` does, without that one's reports.
+
+    A message that stands in several places is one object afterwards, too.
+    """
+    made: dict[int, Message] = {}
+
+    def all_of(messages: Sequence[Message]) -> tuple[Message, ...]:
+        return tuple(made.setdefault(id(message), translate(message, ids)) for message in messages)
+
+    def renamed(calls: Sequence[ToolCall]) -> tuple[ToolCall, ...]:
+        return tuple(replace(call, id=ids(call.id)) for call in calls)
+
+    answers = [
+        answer._replace(
+            completion=replace(
+                answer.completion, thoughts=(), usage=None, tool_calls=renamed(answer.completion.tool_calls)
+            )
+        )
+        for answer in past.answers
+    ]
+    return replace(
+        past,
+        messages=all_of(past.messages),
+        answers=tuple(answers),
+        calls={ids(id): made._replace(call=renamed((made.call,))[0]) for id, made in past.calls.items()},
+        history=tuple(PastTurn(all_of(one.sent), renamed(one.calls), all_of(one.results)) for one in past.history),
+        denied={ids(id): one for id, one in past.denied.items()},
+        reports=(),
+    )
 
 
 def may_fall_back(error: AgentctlError, *, is_fallback: bool) -> bool:

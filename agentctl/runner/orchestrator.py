@@ -194,8 +194,9 @@ class Orchestrator:
             load_count=self._load_count,
             provider_wait_s=plan.fallback_wait_s if self._fallbacks else None,
         )
-        if self._resumption is not None:
-            await run.calls.begin_with(spent, self._resumption.past.answers, self._resumption.past.turns + 1)
+        resumed = None if self._resumption is None else self._resumption.translate(facts)
+        if resumed is not None:
+            await run.calls.begin_with(spent, resumed.past.answers, resumed.past.turns + 1)
         emit, limits = run.recorder.emit, plan.loop
         limits = limits._replace(max_turns=self._most_turns(agent))
         admission = Admission(
@@ -248,12 +249,11 @@ class Orchestrator:
         if facts.metered:
             from agentctl.runner.opening import circumstances  # noqa: PLC0415 - not for builtin
 
-            said = run.task if self._resumption is None else self._resumption.said
+            said = run.task if resumed is None else resumed.said
             behind = circumstances(agent, plan, said, run.started_at, tools=run_tools.toolbox.names) if said else ""
-        if (resumed := self._resumption) is not None:
+        if resumed is not None:
             dispatch.restore(resumed.past)
-            offered, ids = dispatch.offered_tools(), resumed.other_ids(self._provider.facts)
-            await conversation.restore(resumed.past, spent.usage, offered, ids=ids)
+            await conversation.restore(resumed.past, spent.usage, dispatch.offered_tools())
             words, is_new = resumed.next_words, bool(resumed.said)
             return (await run.loop.run("", words, behind, resumed.past, is_new_task=is_new)).error
         return (await run.loop.run(agent.instructions + note_of(run_tools.toolbox), run.task, behind)).error
@@ -298,7 +298,7 @@ class Orchestrator:
             )
         run.opened, run.spent = True, spent
         run.limits = await self._measure_limits(run)
-        for event in start_events(
+        async for event in start_events(
             run,
             plan=plan,
             provider=self._provider,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from agentctl.budget.rules import PastSpending
 from agentctl.core.answer_schema import AnswerSchema
@@ -18,9 +18,6 @@ from agentctl.journal.past_run import PastRun
 from agentctl.runner.agent_spec import AgentSpec
 from agentctl.runner.plan import Plan
 from agentctl.runner.structured_answer import tries_of
-
-if TYPE_CHECKING:
-    from agentctl.runner.conversation import IdForm
 
 _GO_ON = "Go on with the task."
 _TASK_LIMITS = ("max_cost_per_task", "max_tokens_per_task")
@@ -40,6 +37,7 @@ class Resumption(NamedTuple):
 
     ``words`` are what the user says next, "" if nothing. ``is_fork``: in a new run with limits of its own. ``spent`` is
     what it had spent before, as far as the ledger says. ``has_more_turns``: its turns were raised by a flag.
+    ``copy_files`` copies the files of the run for a fork.
     ``accepts``: changes since the start are accepted, by a flag or because a person reads of them. ``allowed`` are the
     rules given now, ``given`` the names of all settings that flags set now. ``flags`` are kept for a next time.
     """
@@ -53,6 +51,7 @@ class Resumption(NamedTuple):
     flags: Mapping[str, object] = MappingProxyType({})
     spent: PastSpending = PastSpending()
     has_more_turns: bool = False
+    copy_files: Callable[[], Awaitable[object]] | None = None
 
     def most_turns(self, most: int, agent: AgentSpec | None) -> int:
         """Return how many turns all parts may have: at most the agent's own, unless a flag has raised them."""
@@ -86,13 +85,13 @@ class Resumption(NamedTuple):
             changes[name] = old if now is None else min(old, now)
         return limits.model_copy(update=changes)
 
-    def other_ids(self, facts: ModelFacts) -> IdForm | None:
-        """Return the form of ids for messages that came from another provider; None: they came from this one."""
+    def translate(self, facts: ModelFacts) -> Resumption:
+        """Return the resumption with a past that the provider of ``facts`` can take, if another one has answered."""
         if not self.past.replaced and self.past.text("provider") == facts.provider:
-            return None
-        from agentctl.runner.fallbacks import id_form  # noqa: PLC0415 - few runs change their provider
+            return self
+        from agentctl.runner.fallbacks import id_form, translate_past  # noqa: PLC0415 - few runs change their provider
 
-        return id_form(facts)
+        return self._replace(past=translate_past(self.past, id_form(facts)))
 
     def refuse_pointless(self, most_turns: int) -> None:
         """Check that there is something to go on with, before anything is loaded or opened.

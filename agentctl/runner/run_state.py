@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -46,7 +46,7 @@ class RunState:
     fallbacks: Fallbacks | None = None
 
 
-def start_events(
+async def start_events(
     run: RunState,
     *,
     plan: Plan,
@@ -58,8 +58,11 @@ def start_events(
     digests: Mapping[str, str],
     resumed: Resumption | None,
     changes: Sequence[str],
-) -> Iterator[Event]:
-    """Yield the events of a run that was opened: a fork is started and resumed; a change is said aloud."""
+) -> AsyncIterator[Event]:
+    """Yield the events of a run that was opened: a fork is started and resumed; a change is said aloud.
+
+    The files of a fork are copied once its journal is begun, and before it goes on.
+    """
     facts, tier = provider.facts, run.run_tools.sandbox if run.run_tools else None
     if resumed is None or resumed.is_fork:
         yield RunStarted(
@@ -79,9 +82,12 @@ def start_events(
             client=client_of(provider),
             flags=flags,
             digests=digests,
+            forked_from=None if resumed is None else resumed.past.run_id,
         )
     if resumed is None:
         return
+    if resumed.copy_files is not None:
+        await resumed.copy_files()
     past = resumed.past
     yield RunResumed(
         source=past.run_id,

@@ -118,13 +118,11 @@ class ToolDispatcher:
     def restore(self, past: PastRun) -> None:
         """Go on from an earlier part of the run: its count of calls, and the calls of its last, incomplete turn."""
         self._number = sum(len(turn.calls) for turn in past.history)
-        known = {call.id for turn in past.history for call in turn.calls}
-        for call_id, made in past.calls.items():
-            if call_id in known:
-                self._called[made.call.name] += 1
-                self._failed[made.call.name] += made.error is not None
-            else:
-                self._past[call_id] = made
+        known = dict.fromkeys(call.id for turn in past.history for call in turn.calls)
+        self._past = {call_id: made for call_id, made in past.calls.items() if call_id not in known}
+        for made in (past.calls[call_id] for call_id in known if call_id in past.calls):
+            self._called[made.call.name] += 1
+            self._failed[made.call.name] += made.error is not None
         self._changed = {(notice.path, notice.moved_to): notice for notice in past.changed_files}
         denied = [one for call_id, one in past.denied.items() if call_id in known]
         self._denied, self._denied_calls = Counter(one.name for one in denied), tuple(denied[:_MOST_DENIED])

@@ -154,3 +154,30 @@ def test_turns_of_an_agent_are_a_total_that_a_flag_raises(
     end = max(place for place, one in enumerate(lines) if json.loads(one)["event"] == "run_resumed")
     path.write_text("".join(lines[: end + 1]))
     assert cli(server, "runs", "resume", run_id, "--json").document["turns"] == 4, "a part that died keeps it"
+
+
+def test_a_fork_killed_before_it_was_resumed_is_forked_again(cli: Cli, state: Path, wire: OpenWire) -> None:
+    server = wire(WIRED.brief, rates=WIRED.rates, keys=[KEY])
+    first = cli(server, "run", TASK, "--json").document["run_id"]
+    fork = cli(server, "runs", "resume", first, "--fork", "--json", "And now?").document["run_id"]
+    path = state / "runs" / f"{fork}.jsonl"
+    path.write_text(path.read_text().split("\n")[0] + "\n")
+    asked = len(server.books.chat_requests)
+    refused = cli(server, "runs", "resume", "--last", "--json")
+    assert (refused.code, len(server.books.chat_requests)) == (2, asked), refused.err
+    assert f"run {fork}, a fork of run {first}, stopped before it had begun" in refused.err
+    line = refused.document["error"]["hint"].partition("agentctl ")[2]
+    again = cli(server, *line.split(), "--json", "And now?")
+    assert (again.code, again.document["resumed_from"]) == (0, first), again.err
+
+
+def test_a_fork_whose_files_cannot_be_copied_ends_before_it_goes_on(cli: Cli, state: Path, wire: OpenWire) -> None:
+    server = wire(WIRED.brief, rates=WIRED.rates, keys=[KEY])
+    run_id = cli(server, "run", TASK, "--json").document["run_id"]
+    (state / "runs" / run_id).mkdir(mode=0o700)
+    (state / "runs" / run_id / "1-system_memory.txt").mkdir()
+    asked = len(server.books.chat_requests)
+    ended = cli(server, "runs", "resume", run_id, "--fork", "--json", "And now?")
+    assert (ended.code, len(server.books.chat_requests)) == (74, asked), ended.err
+    assert "the files of the run cannot be copied" in ended.err
+    assert "run_resumed" not in (state / "runs" / f"{ended.document['run_id']}.jsonl").read_text()

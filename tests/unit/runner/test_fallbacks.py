@@ -26,12 +26,14 @@ from agentctl.core.errors import (
     Unreachable,
 )
 from agentctl.core.events import CallHeld, Event
+from agentctl.core.impact import DeniedCall
 from agentctl.core.messages import Completion, Message, Request, Thought, ToolCall, Usage
 from agentctl.core.pricing import Price, charge_nano, no_price
+from agentctl.journal.past_run import PastAnswer, PastCall, PastReport, PastRun, PastTurn
 from agentctl.ledger import SqliteLedger
 from agentctl.providers.scripted import ScriptedProvider
 from agentctl.runner.conversation import Conversation
-from agentctl.runner.fallbacks import _short_id, may_fall_back
+from agentctl.runner.fallbacks import _short_id, may_fall_back, translate_past
 from agentctl.runner.reservation import CallTerms
 from agentctl.settings.parsers import model_names
 from tests.support.model_calls import FACTS, PRICE, Desk
@@ -76,6 +78,33 @@ async def test_another_provider_gets_no_signed_thoughts_and_ids_that_it_takes() 
     assert (result.tool_call_id or "").isalnum()
     assert _short_id("abcDEF123") == "abcDEF123"
     assert conversation.limit == 5
+
+
+def test_the_past_of_another_provider_has_no_signed_thoughts_and_ids_that_it_takes() -> None:
+    thought = (Thought("hm", "signed", "", 0, 0),)
+    one, two = (ToolCall(f"toolu_{number}", "look", {}) for number in (1, 2))
+    asked, result = Message("assistant", "", (one,), None, thought), Message("tool", "seen", (), one.id)
+    answer = Completion("", (two,), usage=Usage(9, 1), thoughts=thought, stop="tool_calls")
+    past = PastRun(
+        *("run", Path("run.jsonl"), 9, {}, None, {}, (Message("user", "go"), asked, result), 1),
+        answers=(PastAnswer(answer, "a"),),
+        calls={one.id: PastCall(one, "seen"), two.id: PastCall(two)},
+        history=(PastTurn((Message("user", "go"),), (one,), (result,)),),
+        flags={},
+        digests={},
+        limits={},
+        denied={two.id: DeniedCall("look", "no")},
+        reports=(PastReport((), Usage(9, 1), "their own"),),
+    )
+    first, second = _short_id(one.id), _short_id(two.id)
+    found = translate_past(past, _short_id)
+    assert found.messages[1] == Message("assistant", "", (replace(one, id=first),))
+    assert (found.messages[2].tool_call_id, found.history[0].calls[0].id) == (first, first)
+    assert found.history[0].results[0] is found.messages[2], "it is looked for by identity"
+    assert found.answers[0].completion == Completion("", (replace(two, id=second),), stop="tool_calls")
+    assert [(id, made.call.id) for id, made in found.calls.items()] == [(first, first), (second, second)]
+    assert (list(found.denied), found.reports) == ([second], ())
+    assert translate_past(found, _short_id).messages == found.messages
 
 
 @pytest.mark.parametrize(
