@@ -33,10 +33,10 @@ def trust(
     output: Output = None,
     json: Json = False,
 ) -> None:
-    """Trust the .env, .agentctl.toml and agents (.agentctl/agents) of a folder with their current content.
+    """Trust the .env, .agentctl.toml, .mcp.json and agents (.agentctl/agents) of a folder with their current content.
 
-    Untrusted files can only tighten settings, and untrusted agents are not used. A file that changes is no longer
-    trusted.
+    Untrusted files can only tighten settings; untrusted agents and MCP servers are not used. A file that changes is no
+    longer trusted.
 
     Examples:
         agentctl trust
@@ -60,16 +60,16 @@ def trust(
 
 
 class _Comparison(NamedTuple):
-    """A file with the names that it would set, by field; those overridden; and those that it must not set."""
+    """A file with the names that it would set, or the MCP servers that it would add; those overridden; what it cannot.
+
+    ``effects`` has a sentence for each thing that trusting it permits.
+    """
 
     found: FoundProjectFile
-    used: Mapping[str, str]
-    beaten: tuple[str, ...]
-    never: tuple[str, ...]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(self.used.values())
+    names: tuple[str, ...]
+    effects: tuple[str, ...]
+    beaten: tuple[str, ...] = ()
+    never: tuple[str, ...] = ()
 
 
 def _trust(place: Path, typed: str, *, yes: bool, as_json: bool) -> None:
@@ -82,19 +82,23 @@ def _trust(place: Path, typed: str, *, yes: bool, as_json: bool) -> None:
     from agentctl.core.text import safe_text
     from agentctl.settings.load import read_sources
     from agentctl.settings.project_documents import find_documents, with_trust
+    from agentctl.settings.project_files import MCP_FILE
     from agentctl.settings.trust_store import TrustStore
 
     folder, only = _folder(place)
     here = read_sources(folder=folder)
     files = [found for found in here.found if only in ("", found.file.path.name)]
+    servers = here.mcp_file if only in ("", MCP_FILE) else None
     found = with_trust(find_documents(folder, cwd=Path.cwd()), here.state_dir)
     documents = [_preview(one) for one in found if only in ("", str(one.file.path.relative_to(folder)))]
-    if not files and not documents:
-        raise UsageError(f"no project .env, .agentctl.toml or agents in {folder / only if only else folder}")
+    if not files and not documents and servers is None:
+        places = ".env, .agentctl.toml, .mcp.json or agents"
+        raise UsageError(f"no project {places} in {folder / only if only else folder}")
     seen = [_compare(found, here.merged.entries) for found in files]
+    seen += [] if servers is None else [_compare_servers(servers)]
     for line in (*(line for one in seen for line in _describe(one)), *(line for one in documents for line in one.said)):
         print_stderr(safe_text(line))
-    fresh = [one for one in seen if one.found.trust_state != "trusted" and (one.used or one.beaten)]
+    fresh = [one for one in seen if one.found.trust_state != "trusted" and (one.names or one.beaten)]
     added = [one.document for one in documents if one.is_new]
     if (fresh or added) and not yes:
         if not can_ask():
@@ -168,12 +172,12 @@ def _folder(place: Path) -> tuple[Path, str]:
 
     from agentctl.core.errors import UsageError
     from agentctl.settings.project_documents import PROJECT_FOLDER
-    from agentctl.settings.project_files import PROJECT_FILES
+    from agentctl.settings.project_files import MCP_FILE, PROJECT_FILES
 
     try:
         if place.is_dir():
             return Path(os.path.realpath(place)), ""
-        if place.name in PROJECT_FILES and place.parent.is_dir():
+        if place.name in (*PROJECT_FILES, MCP_FILE) and place.parent.is_dir():
             return Path(os.path.realpath(place.parent)), place.name
         whole = place.absolute()
         if PROJECT_FOLDER in whole.parts[:-1] and whole.parent.is_dir():
@@ -194,11 +198,10 @@ def _compare(found: FoundProjectFile, entries: Mapping[str, SettingEntry]) -> _C
     from agentctl.core.errors import UsageError
     from agentctl.settings.project_files import problems_of, read_layer, weaker_than
     from agentctl.settings.provider_names import own_names
+    from agentctl.settings.untrusted_files import consequences
 
     file = found.file
-    if file.unread or file.doubt:
-        hint = file.hint or "only a text file that you own can be trusted"
-        raise UsageError(f"{file.path} cannot be trusted: {file.unread or file.doubt}", hint=hint)
+    _refuse_doubtful(found)
     layer, never = read_layer(file, "trusted project file")
     own = own_names(entries["providers"].value) if "providers" in entries else ()
     if wrong := problems_of(layer, own):
@@ -210,21 +213,54 @@ def _compare(found: FoundProjectFile, entries: Mapping[str, SettingEntry]) -> _C
         if name in entries and entries[name].source.kind not in weaker
     }
     used = {name: entry.name for name, entry in layer.entries.items() if name not in beaten}
-    return _Comparison(found, used, tuple(f"{layer.entries[name].name} ({by})" for name, by in beaten.items()), never)
+    overridden = tuple(f"{layer.entries[name].name} ({by})" for name, by in beaten.items())
+    return _Comparison(found, tuple(used.values()), consequences(used), overridden, never)
+
+
+def _compare_servers(found: FoundProjectFile) -> _Comparison:
+    """Return the MCP servers of a file.
+
+    Raises:
+        UsageError: the file cannot be trusted, or it is not JSON.
+    """
+    from agentctl.core.errors import UsageError
+    from agentctl.settings import load_settings
+    from agentctl.settings.mcp_project import servers_in, warnings_of
+
+    _refuse_doubtful(found)
+    try:
+        servers = servers_in(found)
+        loaded = load_settings(flags={}, remember=False, needs=())
+        warnings = warnings_of(found, loaded)
+    except UsageError as error:
+        raise UsageError(f"{found.file.path} cannot be trusted as it is: {error.message}", hint=error.hint) from error
+    return _Comparison(found, servers.names, (*servers.consequences, *warnings))
+
+
+def _refuse_doubtful(found: FoundProjectFile) -> None:
+    from agentctl.core.errors import UsageError
+
+    file = found.file
+    if file.unread or file.doubt:
+        hint = file.hint or "only a text file that you own can be trusted"
+        raise UsageError(f"{file.path} cannot be trusted: {file.unread or file.doubt}", hint=hint)
 
 
 def _describe(seen: _Comparison) -> list[str]:
-    from agentctl.settings.untrusted_files import consequences
+    from agentctl.settings.project_files import MCP_FILE
 
     path, trust_state = seen.found.file.path, seen.found.trust_state
     if trust_state == "trusted":
         return [f"{path} is already trusted"]
-    if not seen.used and not seen.beaten:
-        lines = [f"{path} has no settings of agentctl: nothing to trust"]
+    is_servers = path.name == MCP_FILE
+    if not seen.names and not seen.beaten:
+        what = "MCP servers" if is_servers else "settings of agentctl"
+        lines = [f"{path} has no {what}: nothing to trust"]
     else:
         changed = " has changed since it was trusted, and" if trust_state == "changed" else ""
-        lines = [f"{path}{changed} would set: {', '.join(seen.names) or 'nothing now'}"]
-        lines += [f"  {said}" for said in consequences(seen.used)]
+        would = "add the MCP servers" if is_servers else "set"
+        lines = [f"{path}{changed} would {would}: {', '.join(seen.names) or 'nothing now'}"]
+        lines += [f"  {said}" for said in seen.effects]
     if seen.beaten:
         lines.append(f"  overridden by another source: {', '.join(seen.beaten)}")
     if seen.never:

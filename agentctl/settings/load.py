@@ -82,6 +82,7 @@ class SourcesReport(NamedTuple):
     state_dir: Path
     config_file: Path
     found: tuple[FoundProjectFile, ...]
+    mcp_file: FoundProjectFile | None = None
 
 
 def read_sources(
@@ -102,8 +103,11 @@ def read_sources(
     read = _read_layers({}, environ, cwd, (), None, [])
     merged = merge(read.layers, cwd=cwd)
     state_dir = _state_dir(merged.entries)
-    found = find_project_files(cwd if folder is None else folder, cwd=cwd, own_files=read.own_files)
-    return SourcesReport(merged, state_dir, read.config_file, with_trust_states(found, state_dir)[0])
+    folder = cwd if folder is None else folder
+    found = find_project_files(folder, cwd=cwd, own_files=read.own_files)
+    servers = find_project_file(folder / MCP_FILE, cwd=cwd)
+    mcp_file = None if servers is None else with_trust_states((servers,), state_dir)[0][0]
+    return SourcesReport(merged, state_dir, read.config_file, with_trust_states(found, state_dir)[0], mcp_file)
 
 
 def load_settings(

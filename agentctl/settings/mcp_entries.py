@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from agentctl.core.redaction import has_mark
+from agentctl.core.redaction import PLAIN_MARK, has_mark
 from agentctl.core.text import did_you_mean, safe_text
 from agentctl.settings.host import is_loopback
 from agentctl.settings.mcp_options import OPTION_KEYS, canonical_key, read_options
@@ -148,8 +148,9 @@ class _Entry:
             raise _Wrong(f"it asks for {names}, which {whose} gets")
         for reference in dict.fromkeys(found.foreign):
             self._warn(f"{reference} is not replaced: only ${{VAR}} and ${{VAR:-default}} are")
-        if mark := has_mark([server.command, *server.args, server.url, dict(server.env), dict(server.headers)]):
-            raise _Wrong(f"{mark} stands where a key was", "give --mcp-config again, with ${VAR} in place of the key")
+        texts = (server.command, *server.args, server.url, *server.env.values(), *server.headers.values())
+        if any(PLAIN_MARK in text or has_mark(text) for text in texts):
+            raise _Wrong("a key in it is redacted", "give --mcp-config again, with ${VAR} in place of the key")
         return server
 
     def _is_remote(self, entry: Mapping[str, object]) -> bool:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from agentctl.core.errors import UsageError
 from agentctl.core.redaction import redact
 from agentctl.core.text import list_names, safe_text
+from agentctl.settings.mcp_entries import EntryPlace, read_entry
 from agentctl.settings.mcp_servers import servers_of
 from agentctl.settings.mcp_variables import references
 from agentctl.settings.project_files import FoundProjectFile, Project, with_trust_states
 from agentctl.settings.untrusted_files import MCP_FIELD, IgnoredLine, NoticeMemory, TrustPrompt
+
+if TYPE_CHECKING:
+    from agentctl.settings.loaded import Loaded
 
 _WIDEST = 200  # characters of a command line in a question
 
@@ -41,6 +45,20 @@ def servers_in(found: FoundProjectFile) -> ProjectServers:
     variables = dict.fromkeys(name for entry in servers.values() for text in _texts(entry) for name in references(text))
     lines = tuple(safe_text(redact(_line(name, entry), ())) for name, entry in servers.items())
     return ProjectServers(tuple(safe_text(name[:60]) for name in servers), lines, tuple(variables))
+
+
+def warnings_of(found: FoundProjectFile, loaded: Loaded) -> tuple[str, ...]:
+    """Return what of a project's servers would have no effect once the file is trusted, and why.
+
+    Raises:
+        UsageError: it is not JSON, or has no ``mcpServers``.
+    """
+    place = EntryPlace(found.place, {}, loaded.settings, found.file.path.parent, is_users_own=False)
+    said: list[str] = []
+    for name, entry in servers_of(found.file.text, found.place).items():
+        read = read_entry(name, entry, place)
+        said += [*read.warnings, *([str(read.skipped)] if read.skipped is not None else [])]
+    return tuple(said)
 
 
 def with_mcp_file(found: FoundProjectFile, project: Project, *, remember: bool) -> tuple[FoundProjectFile, Project]:

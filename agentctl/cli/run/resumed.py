@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _ADDED = ("allow", "deny")  # lists that grow; any other flag given now replaces an earlier one
 _CONFIG, _ENV_FILES = "config", "env_files"  # kept beside the flags of settings, with absolute paths
 _MORE_TURNS = "more_turns"  # kept once a part was given more turns, which its agent's own limit does not lower
+_SERVERS = "mcp_config"
 _SCHEMA = "schema"  # kept as text: its file may change
 _AGENT_FILE, _PARAMS = "agent_file", "params"
 
@@ -149,6 +150,9 @@ class OpenedRun:
         kept = [("--config", self.config)] if self.config is not None and _CONFIG not in given else []
         kept += [("--env-file", name) for name in self.env_files if _ENV_FILES not in given]
         kept += [("--agent-file", self.agent_file)] if self.agent_file is not None and _AGENT_FILE not in given else []
+        servers = () if _SERVERS in given else self.flags.get(_SERVERS) or ()
+        if isinstance(servers, (list, tuple)):  # a file of each, or JSON
+            kept += [("--mcp-config", str(one)) for one in servers if not str(one).lstrip().startswith("{")]
         for flag, name in kept:
             if not Path(name).is_file():
                 other = shlex.quote(Path(name).name)

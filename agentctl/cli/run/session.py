@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -129,12 +129,22 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning, opened: O
     if opened is None:
         words = known.task = task_of_words(request.words, task_file=task_file, source=source)
 
+    if "mcp_config" in request.flags:
+        from agentctl.cli.run.mcp_input import without_stdin_as_data
+
+        request = without_stdin_as_data(request, words=words)
+        source = dash_for_stdin(request.input)
+
     from agentctl.providers.selection import resolve_provider
     from agentctl.settings.own_files import PipeWait
 
     loaded = _settle_settings(request, known, PipeWait(since=began, notify=notify))
     schema = _read_schema(request.schema)
     given = TaskInput(since=began, timeout_s=loaded.settings.timeout, notify=notify)
+    if "mcp_config" in request.flags:
+        from agentctl.cli.run.mcp_input import with_servers_of_stdin
+
+        loaded, request = with_servers_of_stdin(loaded, request, given)
     task, chosen = words, None
     if request.agent_file is not None or request.params or _has_own_agents(loaded):
         from agentctl.cli.run.own_agents import choose_agent
@@ -335,6 +345,10 @@ def kept_flags(request: RunRequest, schema: AnswerSchema | None = None) -> dict[
         flags["config"] = str(absolute(request.config, Path.cwd()))
     if request.env_files:
         flags["env_files"] = [str(absolute(name, Path.cwd())) for name in request.env_files]
+    if isinstance(places := flags.get("mcp_config"), Sequence):
+        from agentctl.cli.run.mcp_input import kept_servers
+
+        flags["mcp_config"] = kept_servers(places)
     if schema is not None:
         flags["schema"] = schema.text
     if request.agent_file is not None:

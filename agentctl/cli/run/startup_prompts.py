@@ -11,6 +11,7 @@ from agentctl.core.errors import AgentctlError
 from agentctl.core.text import safe_text
 from agentctl.providers.selection import catalogue_owners
 from agentctl.settings import DEFAULT_MODELS, Loaded, Source, competing_keys
+from agentctl.settings.project_files import MCP_FILE
 
 if TYPE_CHECKING:
     from agentctl.settings.untrusted_files import TrustPrompt
@@ -62,8 +63,9 @@ def _ask_about_files(loaded: Loaded, again: Callable[[], Loaded]) -> Loaded:
 
 def _question(offer: TrustPrompt) -> str:
     why = "has changed since you trusted it" if offer.changed else "is not trusted"
+    would = "add the MCP servers" if offer.file.path.name == MCP_FILE else "set"
     lines = [
-        f"{offer.place} {why}. It would set: {', '.join(offer.names)}",
+        f"{offer.place} {why}. It would {would}: {', '.join(offer.names)}",
         *(f"  {said}" for said in offer.consequences),
     ]
     return "\n".join(

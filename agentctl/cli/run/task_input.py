@@ -203,6 +203,20 @@ class TaskInput:
             self.warn(f"{_bytes(unread)} on stdin were not read: --input {source} is the data")
         return found
 
+    def read_servers(self) -> str:
+        """Return the JSON of MCP servers that is on stdin.
+
+        Raises:
+            UsageError: it cannot be read, is too large, or is not a JSON object.
+            RunTimeout: its end has not come in time.
+        """
+        data = self._from_stdin("the MCP servers")
+        text = _text(data)
+        if len(data) > MOST_BYTES or not text.lstrip().startswith("{"):
+            said = "is longer than 1 MiB" if len(data) > MOST_BYTES else "is not a JSON object"
+            raise UsageError(f"stdin {said}, which --mcp-config - reads; nothing was sent", hint="agentctl help mcp")
+        return text
+
     def warn(self, text: str) -> None:
         """Print a warning, and keep it for the result."""
         self.warnings = (*self.warnings, text)

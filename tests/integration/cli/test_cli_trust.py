@@ -151,7 +151,7 @@ def test_file_of_another_user_is_refused_with_a_hint(here: Here, tmp_path: Path)
     [
         (["trust", "nowhere"], "error: no such folder: nowhere\n"),
         (["trust", "list"], "error: no such folder: list\nhint: did you mean: agentctl trust --list\n"),
-        (["trust", "-y"], "no project .env or .agentctl.toml in "),
+        (["trust", "-y"], "no project .env, .agentctl.toml, .mcp.json or agents in "),
         (
             ["trust", "--list", "--revoke"],
             "error: --list cannot be combined with DIR, --revoke or --yes\nhint: agentctl trust --list\n",
