@@ -31,7 +31,7 @@ Topics: agentctl help
 """
 
 _ORDER = (
-    *("run", "costs", "ledger", "runs", "agents", "tools", "policy", "providers", "models"),
+    *("run", "costs", "ledger", "runs", "agents", "tools", "mcp", "policy", "providers", "models"),
     *("config", "trust", "doctor", "schema", "completion", "help"),
 )
 #: The groups: the module of each one's commands, what they do, and examples.
@@ -65,6 +65,11 @@ _GROUPS = {
         "agentctl.cli.tools",
         "List and inspect the tools that a model can call.",
         ("agentctl tools list", "agentctl tools show docker_restart"),
+    ),
+    "mcp": (
+        "agentctl.cli.mcp.command",
+        "List, inspect, add and remove MCP servers.",
+        ("agentctl mcp list", "agentctl mcp add git -- uvx mcp-server-git"),
     ),
     "policy": (
         "agentctl.cli.policy",

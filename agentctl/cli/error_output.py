@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from agentctl.settings import Loaded
 
 PLAIN: Paint = painter("never", terminal=False)
-_GROUPS = {"ledger", "runs", "providers", "config", "agents", "tools", "policy"}
+_GROUPS = {"ledger", "runs", "providers", "config", "agents", "tools", "policy", "mcp"}
 
 
 def print_stderr(text: str) -> None:

@@ -15,6 +15,7 @@ _SET_KEY = "agentctl providers set-key NAME"
 _TASK = 'write the task as words: agentctl run "TASK"'
 _ASKING = "agentctl help permission   says what runs, what asks and what is denied"
 _RESUME = "agentctl runs resume   goes on with the last run; agentctl runs list   shows the others"
+_BEHIND = "write the program and its flags behind --: agentctl mcp add NAME -- COMMAND"
 _ADDRESS = "agentctl help setup   says how to name a server: OPENAI_BASE_URL, ANTHROPIC_BASE_URL, OLLAMA_HOST"
 
 #: By command ("" is any): a flag that exists here, or a hint, and the flags of other tools that mean it.
@@ -34,6 +35,13 @@ _FLAGS: tuple[tuple[str, str, str], ...] = (
     ("runs list", "--limit", "n last max max-count count number tail top"),
     ("providers test", "--free", "offline dry-run no-cost"),
     ("doctor", "--offline", "no-network local"),
+    ("mcp add", "--env", "environment variable var envs"),
+    ("mcp add", "--header", "headers http-header"),
+    ("mcp add", "--url", "address endpoint uri server-url http"),
+    ("mcp add", "--force", "f overwrite replace"),
+    ("mcp add", "leave it out: a program is started, an --url is reached by http", "t transport type"),
+    ("mcp add", "leave it out: it is added to your own mcp.json", "s scope global user project g"),
+    ("mcp add", _BEHIND, "args arg command cmd c y yes"),
     ("config set", "--unset", "delete rm clear reset"),
     ("models", "write the provider as a pattern: agentctl models anthropic/", "provider p"),
     ("", "--since", "from start after begin"),
@@ -116,6 +124,7 @@ _COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("", "agentctl providers list", "whoami account"),
     ("", "agentctl providers test", "ping"),
     ("", "agentctl tools list", "functions capabilities"),
+    ("", "agentctl mcp list", "servers mcp-servers plugins extensions"),
     ("", "agentctl help permission", "permissions approvals rules"),
     ("", "agentctl run --agent docker TASK", "docker podman containers"),
     ("", "agentctl completion bash", "completions autocomplete autocompletion"),
@@ -147,6 +156,10 @@ _COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("ledger", "reprice", "price prices"),
     ("tools", "show", "info get describe view inspect help"),
     ("tools", "list", "all search"),
+    ("mcp", "add", "add-json install new create register set enable"),
+    ("mcp", "rm", "remove delete uninstall unset disable"),
+    ("mcp", "show", "get info describe view inspect cat"),
+    ("mcp", "list", "all status servers"),
     ("agents", "show", "info get describe view inspect help"),
     ("agents", "list", "all search"),
     ("agents", "new", "create add init write"),
@@ -191,7 +204,8 @@ def flag_hint(option: str, command: str, known: Iterable[str], synonyms: Mapping
         return ""
     table = _flag_table().items()
     led = {f"--{word}": meant[0] for where in ("", command) for (place, word), meant in table if place == where}
-    return did_you_mean(option, (flag for flag in flags if flag.startswith("--")), led)
+    near = did_you_mean(option, (flag for flag in flags if flag.startswith("--")), led)
+    return near or (_BEHIND if command == "mcp add" else "")
 
 
 def command_hint(word: str, group: str, words: Sequence[str], known: Iterable[str]) -> str:
@@ -200,7 +214,7 @@ def command_hint(word: str, group: str, words: Sequence[str], known: Iterable[st
     ``words`` are the arguments that are no flags. Words that no command explains are a task, to be quoted after
     ``run``. What follows a command about keys is not repeated: it may be one.
     """
-    from agentctl.cli.run.task_input import COMMAND_WORDS
+    from agentctl.cli.run.command_words import COMMAND_WORDS
     from agentctl.settings.names import KEY_NAMES
 
     names = tuple(known)

@@ -62,6 +62,15 @@ def remove_server(path: Path, name: str) -> None:
     _edit(path, change)
 
 
+def names_in(path: Path) -> tuple[str, ...]:
+    """Return the names of the entries in the mcp.json at ``path``, none if it does not exist.
+
+    Raises:
+        UsageError: the file cannot be used.
+    """
+    return tuple(servers_of(json.dumps(_document(read_exact(path, _WHAT).removeprefix("\ufeff"), path)), str(path)))
+
+
 def _edit(path: Path, change: Callable[[_Servers], None]) -> None:
     """Apply ``change`` to the entries of the file, and write it."""
     with file_lock(path, _WHAT):

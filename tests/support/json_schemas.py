@@ -28,6 +28,7 @@ from typing import (
 
 from agentctl.cli.agents.agent_types import AgentsDocument
 from agentctl.cli.document_types import CostsDocument, ErrorDocument, Keywords, Moment, PreToolDocument, RunDocument
+from agentctl.cli.mcp.server_documents import McpServersDocument
 from agentctl.cli.runs.run_documents import RunsDiffDocument, RunsRemovedDocument, TranscriptDocument
 from agentctl.core.events import Event
 from agentctl.journal.writer import event_name
@@ -48,6 +49,7 @@ def schema_files() -> Mapping[Path, str]:
         "runs-diff": Definitions().document(RunsDiffDocument),
         "runs-removed": Definitions().document(RunsRemovedDocument),
         "agents": Definitions().document(AgentsDocument),
+        "mcp": Definitions().document(McpServersDocument),
         "pre-tool": Definitions().document(PreToolDocument),
         "error": Definitions().document(ErrorDocument),
         "events": events_schema(),

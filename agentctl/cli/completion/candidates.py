@@ -142,6 +142,16 @@ def _tools(_params: dict[str, Any], _begun: str) -> Iterator[Word]:
     yield from ((name, "") for name in TOOLS)
 
 
+def _servers(_params: dict[str, Any], _begun: str) -> Iterator[Word]:
+    from agentctl.cli.mcp.server_output import server_line
+    from agentctl.settings import load_settings
+    from agentctl.settings.mcp_servers import read_mcp_config
+
+    found = read_mcp_config(load_settings(flags={}, remember=False, needs=("mcp",)), strict=False)
+    yield from ((server.name, server_line(server, found.secrets)[:60]) for server in found.servers)
+    yield from ((skipped.name, "left out") for skipped in found.skipped)
+
+
 def _groups(_params: dict[str, Any], _begun: str) -> Iterator[Word]:
     from agentctl.ledger.grouping import GROUPS, LABEL
 
@@ -216,7 +226,7 @@ def _windows(_params: dict[str, Any], _begun: str) -> Iterable[Word]:
 #: Flags, and arguments with their command, whose value is a file or folder: the shell lists them best.
 _KINDS = {
     **dict.fromkeys(("--config", "--env-file", "--input", "--task-file", "--schema", "--table", "--from"), FILES),
-    "--agent-file": FILES,
+    **dict.fromkeys(("--agent-file", "--mcp-config"), FILES),
     **dict.fromkeys(("--workdir", "trust DIR"), FOLDERS),
 }
 #: Flags whose value is a list with commas.
@@ -229,6 +239,7 @@ _FINDERS: dict[str, Callable[[dict[str, Any], str], Iterable[Word]]] = {
     **dict.fromkeys(("--clear-overrun", "--clear-substitute", "--clear-miscount"), _qualified_models),
     **dict.fromkeys(("--agent", "agents show NAME", "agents check NAME", "--copy"), _agents),
     **dict.fromkeys(("--tools", "--allow", "--deny", "tools show NAME", "policy check CALL"), _tools),
+    **dict.fromkeys(("mcp show NAME", "mcp rm NAME"), _servers),
     "--by": _groups,
     **dict.fromkeys(("--run", "runs show ID", "runs resume ID", "runs export ID", "runs rm ID..."), _run_ids),
     **dict.fromkeys(("runs diff A", "runs diff B", "runs watch ID"), _run_ids),

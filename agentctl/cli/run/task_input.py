@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from agentctl.cli.run.command_words import COMMAND_WORDS
 from agentctl.cli.ui.terminal import is_terminal
 from agentctl.core.bounded_read import read_to_end, wait_readable
 from agentctl.core.errors import RunTimeout, UsageError
@@ -26,78 +27,6 @@ MOST_BYTES = 1024 * 1024
 WAIT_S = 1.0  # seconds to wait for the first byte of data that no flag has announced
 _END_OF_DATA = re.compile(r"</data(\s*)>", re.IGNORECASE)
 _EXAMPLE = 'agentctl run "How much disk is free?"'
-
-#: Tasks of one or two words that are almost certainly a mistyped command -> the intended command.
-COMMAND_WORDS = {
-    "list": "agentctl runs list",
-    "ls": "agentctl runs list",
-    "show": "agentctl runs show",
-    "runs": "agentctl runs list",
-    "history": "agentctl runs list",
-    "runs list": "agentctl runs list",
-    "runs show": "agentctl runs show",
-    "runs export": "agentctl runs export",
-    "runs diff": "agentctl runs list",
-    "runs watch": "agentctl runs watch",
-    "runs rm": "agentctl runs list",
-    "runs prune": "agentctl runs prune --older 30d --dry-run",
-    "resume": "agentctl runs resume",
-    "runs resume": "agentctl runs resume",
-    "agents": "agentctl agents list",
-    "agents list": "agentctl agents list",
-    "agents show": "agentctl agents show NAME",
-    "agents new": "agentctl agents new NAME",
-    "agents check": "agentctl agents check",
-    "agents route": "agentctl agents route TASK",
-    "tools": "agentctl tools list",
-    "tools list": "agentctl tools list",
-    "tools show": "agentctl tools show NAME",
-    "policy": "agentctl policy check CALL",
-    "policy check": "agentctl policy check CALL",
-    "doctor": "agentctl doctor",
-    "providers": "agentctl providers list",
-    "providers list": "agentctl providers list",
-    "providers test": "agentctl providers test",
-    "set-key": "agentctl providers set-key NAME",
-    "login": "agentctl providers set-key NAME",
-    "auth": "agentctl providers set-key NAME",
-    "auth login": "agentctl providers set-key NAME",
-    "logs": "agentctl runs show",
-    "sessions": "agentctl runs list",
-    "models": "agentctl models",
-    "models list": "agentctl models",
-    "costs": "agentctl costs",
-    "cost": "agentctl costs",
-    "ledger": "agentctl ledger check",
-    "ledger check": "agentctl ledger check",
-    "ledger reconcile": "agentctl ledger reconcile",
-    "reconcile": "agentctl ledger reconcile",
-    "ledger reprice": "agentctl ledger reprice",
-    "reprice": "agentctl ledger reprice",
-    "config": "agentctl config show",
-    "config show": "agentctl config show",
-    "config path": "agentctl config path",
-    "config check": "agentctl config check",
-    "config get": "agentctl config get NAME",
-    "config set": "agentctl config set NAME VALUE",
-    "config init": "agentctl config init",
-    "trust": "agentctl trust",
-    "trust list": "agentctl trust --list",
-    "path": "agentctl config path",
-    "check": "agentctl config check",
-    "completion": "agentctl completion bash",
-    "schema": "agentctl schema",
-    "help": "agentctl help",
-    "exit-codes": "agentctl help exit-codes",
-    "setup": "agentctl help setup",
-    "environment": "agentctl help environment",
-    "formatting": "agentctl help formatting",
-    "budget": "agentctl help budget",
-    "context": "agentctl help context",
-    "permission": "agentctl help permission",
-    "version": "agentctl --version",
-    "run": "agentctl run TASK",
-}
 
 Notify = Callable[[str], object]
 _WITHOUT = "raise --timeout, or run without data: --input none"

@@ -8,7 +8,9 @@ from typing import Annotated, Literal
 
 import typer
 
-SchemaName = Literal["run", "events", "costs", "transcript", "runs-diff", "runs-removed", "agents", "pre-tool", "error"]
+SchemaName = Literal[
+    "run", "events", "costs", "transcript", "runs-diff", "runs-removed", "agents", "mcp", "pre-tool", "error"
+]
 
 #: What prints a document that is valid by the schema.
 PRINTED_BY = {
@@ -19,6 +21,7 @@ PRINTED_BY = {
     "runs-diff": "runs diff --json",
     "runs-removed": "runs rm --json and runs prune --json",
     "agents": "agents list, show, new, check and route with --json",
+    "mcp": "mcp list, show, add and rm, with --json",
     "pre-tool": "stdin of a hook before a tool call",
     "error": "any other command with --json that failed",
 }

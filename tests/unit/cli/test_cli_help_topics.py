@@ -11,7 +11,8 @@ import typer  # noqa: TID251 - its parser is what reads the lines
 from agentctl.cli.exit_codes import SENTENCES
 from agentctl.cli.help.pages import topics
 from agentctl.cli.options import approval_mode
-from agentctl.cli.run.task_input import COMMAND_WORDS, task_of_words
+from agentctl.cli.run.command_words import COMMAND_WORDS
+from agentctl.cli.run.task_input import task_of_words
 from agentctl.core.errors import UsageError
 from agentctl.core.tool_rules import parse_rule
 from agentctl.settings import DOCUMENTED_NAMES, ENV_NAMES, Settings
