@@ -57,7 +57,7 @@ def server_fields(server: McpServer, found: McpConfig) -> Iterator[tuple[str, st
     yield "tools", tools + (f", without {', '.join(options.exclude)}" if options.exclude else "")
     effects = [f"{name}: {effect}" for name, effect in options.effects.items()]
     trusted = "; else as it says itself" if options.trust_annotations else ""
-    yield "effects", (", ".join(effects) or "destructive, unless a rule allows the call") + trusted
+    yield "effects", (", ".join(effects) or "destructive, every call") + trusted
     if options.defer is not None:
         yield "defer", "yes: its tools are found when needed" if options.defer else "no: its tools are offered first"
     yield "required", "yes: a run ends without it" if options.required else "no"

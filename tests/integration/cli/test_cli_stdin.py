@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from agentctl.journal.replay import read_past
 from tests.integration.cli.parts import wait_for_file
 from tests.support import fork_server
 from tests.support.bill.parts import KEY, PAID, reaching
@@ -391,3 +392,37 @@ def test_data_alone_beside_a_silent_stdin_says_what_it_waits_for(agentctl: Comma
 def test_run_document_has_input_and_warnings_also_before_a_start(agentctl: Commands) -> None:
     document = json.loads(agentctl("run", "-f", "none.md", "--json").out)
     assert (document["input"], document["warnings"]) == (None, [])
+
+
+SERVERS = '{"mcpServers": {"git": {"command": "uvx"}}}'
+
+
+def test_mcp_servers_come_from_stdin_and_a_part_that_goes_on_keeps_them(agentctl: Commands, state: Path) -> None:
+    (agentctl.folder / "own.json").write_text(SERVERS)
+    words = ("run", "--json", "--mcp-config", "-", "--mcp-config", "own.json", "count them")
+    done = agentctl(*words, script="answer", stdin=f"\n{SERVERS}")
+    assert (done.code, done.document["input"]) == (0, None), done.err
+    (journal,) = (state / "runs").glob("*.jsonl")
+    assert read_past(journal).flags["mcp_config"] == [f"\n{SERVERS}", str(agentctl.folder / "own.json")]
+    (agentctl.folder / "own.json").unlink()
+    again = agentctl("runs", "resume", "--last", "more")
+    assert (again.code, "own.json is missing, which run " in again.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "stdin", "said"),
+    [
+        (("--mcp-config", "-"), SERVERS, "the task and --mcp-config cannot both come from stdin"),
+        (("--mcp-config", "/dev/stdin", "-f", "-"), SERVERS, "the task and --mcp-config cannot both come from stdin"),
+        (("--mcp-config", "-", "-i", "-", "why?"), SERVERS, "--input and --mcp-config cannot both come from stdin"),
+        (("--mcp-config", "-", "--mcp-config", "-", "why?"), SERVERS, "--mcp-config reads stdin twice"),
+        (("--mcp-config", "-", "why?"), "mcp.json", "stdin is not a JSON object, which --mcp-config - reads"),
+        (("--mcp-config", "-", "why?"), "{" + "x" * MIB, "stdin is longer than 1 MiB, which --mcp-config - reads"),
+    ],
+)
+def test_stdin_that_is_wanted_twice_or_is_no_json_is_refused(
+    agentctl: Commands, words: tuple[str, ...], stdin: str, said: str
+) -> None:
+    done = agentctl("run", *words, script="answer", stdin=stdin)
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
