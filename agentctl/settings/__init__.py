@@ -6,7 +6,8 @@ pydantic-settings (`sources`), takes the strongest value of each setting and che
 value stops the commands that need it; for the others it is a warning (`loaded`). An untrusted file of the working
 directory can only tighten (`project_files`, `untrusted_files`, `trust_store`). `provider_choice` chooses the provider;
 `named_providers` reads those of the user's own, `named_choice` finds their keys and models. `hook_tables` reads the
-hooks; a project's file adds to the user's.
+hooks; a project's file adds to the user's. `mcp_servers` loads the MCP servers: `mcp_entries` and `mcp_options` read an
+entry, `mcp_variables` replaces `${VAR}` in it, `mcp_project` judges a project's file, `mcp_file` changes the user's.
 `config_file` and `key_file` write the user's own files; `show` lists every value. `labels` and `lineage` say which
 repository, CI job and parent run a run belongs to.
 

@@ -198,6 +198,7 @@ def _setting_item(field: str, declared: Declaration) -> str:
     names += [f"`{flag}`" for flag in flags]
     names += [f"`{name}`" for name in declared.documented]
     pages = {"prices": "[Prices](budget.md#prices)", "providers": "[Set-up](providers.md#a-provider-of-your-own)"}
+    pages |= dict.fromkeys(("mcp", "mcp_config"), "[MCP servers](mcp.md)")
     more = f"; see {pages[field]}" if field in pages else ""
     return _item(f"{', '.join(names)}: {_condition(declared.help)}{more}")
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import stat
 from pathlib import Path
 
 import pytest
 
-from tests.support.command_line import KEY, Here, loaded_by_all
+from agentctl.settings.mcp_options import OPTION_KEYS
+from agentctl.settings.mcp_values import McpOptions
+from tests.support.command_line import KEY, ROOT, Here, loaded_by_all
 
 TOKEN = "ghp_" + "abcdefghijklmnopqrstuvwxyz0123456789"[:36]
 
@@ -294,3 +298,43 @@ def test_a_projects_file_that_cannot_be_used_is_not_trusted(here: Here, tmp_path
     ended = here("trust", "-y")
     assert said in ended.err
     assert here("trust", "--list", "--json").document["trusted"] == []
+
+
+PAGE = (ROOT / "docs" / "mcp.md").read_text()
+(TYPED,) = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
+(AS_JSON,) = re.findall(r"```text\n(\{.*?)```", PAGE, re.DOTALL)
+(AS_TOML,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+
+
+def test_the_commands_of_the_page_set_servers_up(here: Here, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCS_TOKEN", KEY)
+    for line in TYPED.splitlines():
+        ended = here(*shlex.split(line.removeprefix("$ agentctl ")))
+        assert ended.code == 0, ended.err
+        assert "warning: " not in ended.err
+    assert list(entries(config / "mcp.json")) == ["git", "docs"]
+
+
+def test_the_files_of_the_page_are_one_configuration(here: Here, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCS_TOKEN", KEY)
+    own_file(config, AS_JSON)
+    first = here("mcp", "list", "--json").document
+    (config / "mcp.json").unlink()
+    (config / "config.toml").write_text(AS_TOML)
+    second = here("mcp", "list", "--json").document
+    for document in (first, second):
+        assert (document["skipped"], document["warnings"]) == ([], [])
+        for server in document["servers"]:
+            server.pop("source")
+    assert first["servers"] == second["servers"]
+    assert len(first["servers"]) == 2
+
+
+def test_the_page_names_every_option() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", PAGE, re.MULTILINE))
+    assert set(rows) == set(OPTION_KEYS)
+    read = McpOptions()
+    assert (rows["connect_timeout"], rows["call_timeout"]) == (
+        f"{read.connect_timeout_s:g}s", f"{read.call_timeout_s:g}s",
+    )  # fmt: skip
+    assert rows["max_result"] == f"{read.max_result // 1024} KiB"
