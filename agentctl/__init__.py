@@ -6,8 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from agentctl.api.agent import Agent
     from agentctl.api.cost_tracker import CostTracker
-    from agentctl.api.docker_agent import DockerAgent
+    from agentctl.api.docker_agent import DockerAgent, SystemAgent
     from agentctl.context.manager import ContextManager
     from agentctl.context.tokens import Measure
     from agentctl.core.errors import AgentctlError, BudgetExceeded
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
     from agentctl.runner.assemble import assemble
     from agentctl.settings import ProviderChoice, load_settings
     from agentctl.tools.files.write import write_file_async
+    from agentctl.tools.function_tool import tool
     from agentctl.tools.shell import run_shell_async
 
 _HOME = {
+    "Agent": "agentctl.api.agent",
     "AgentctlError": "agentctl.core.errors",
     "AnthropicProvider": "agentctl.providers.factory",
     "BudgetExceeded": "agentctl.core.errors",
@@ -43,6 +46,7 @@ _HOME = {
     "ProviderChoice": "agentctl.settings",
     "RunResult": "agentctl.core.results",
     "ScriptedProvider": "agentctl.providers.scripted",
+    "SystemAgent": "agentctl.api.docker_agent",
     "ToolCall": "agentctl.core.messages",
     "Usage": "agentctl.core.messages",
     "assemble": "agentctl.runner.assemble",
@@ -50,10 +54,12 @@ _HOME = {
     "load_settings": "agentctl.settings",
     "measure_for": "agentctl.providers.tokenizers",
     "run_shell_async": "agentctl.tools.shell",
+    "tool": "agentctl.tools.function_tool",
     "write_file_async": "agentctl.tools.files.write",
 }
 
 __all__ = [
+    "Agent",
     "AgentctlError",
     "AnthropicProvider",
     "BudgetExceeded",
@@ -71,6 +77,7 @@ __all__ = [
     "ProviderChoice",
     "RunResult",
     "ScriptedProvider",
+    "SystemAgent",
     "ToolCall",
     "Usage",
     "assemble",
@@ -78,6 +85,7 @@ __all__ = [
     "load_settings",
     "measure_for",
     "run_shell_async",
+    "tool",
     "write_file_async",
 ]
 

@@ -60,16 +60,18 @@ def show(
     """
     from agentctl.core.errors import UsageError
     from agentctl.core.text import safe_text
-    from agentctl.tools.toolbox import TOOLS, nearest_tool
+    from agentctl.tools.toolbox import TOOLS, is_tool, nearest_tool
 
     as_json = wants_json(output, json=json)
     if name is None:
         raise UsageError(
             "the name of the tool is missing", hint=f"agentctl tools show NAME, one of: {', '.join(TOOLS)}"
         )
-    if name not in TOOLS:
+    if not is_tool(name):
         raise UsageError(safe_text(f'unknown tool "{name}"'), hint=nearest_tool(name))
     catalog = _catalog(config, env_file)
+    if name not in catalog.tools:
+        raise UsageError(safe_text(f"the tool {name} cannot be loaded"), hint="agentctl tools list   says why")
     tool, agents = catalog.tools[name], _agents(catalog.loaded)
     if as_json:
         _print({"tool": _document(tool, catalog, agents)})
@@ -239,13 +241,19 @@ def load_tool_catalog(loaded: Loaded) -> ToolCatalog:
 
     import anyio
 
+    from agentctl.cli.error_output import print_stderr
     from agentctl.permissions.decision import Permissions, permissions_of
     from agentctl.runner.toolset import toolset_for
+    from agentctl.tools.package_tools import broken_tools, package_tool_names
     from agentctl.tools.toolbox import TOOLS, toolbox
 
     permissions = permissions_of(loaded)
-    build = partial(toolset_for(loaded, Permissions(), require_sandbox=False), list(TOOLS), len(TOOLS))
+    broken = broken_tools(package_tool_names(), {})
+    for problem in broken.values():
+        print_stderr(f"warning: {problem}")
+    names = [*TOOLS, *(name for name in package_tool_names() if name not in broken)]
+    build = partial(toolset_for(loaded, Permissions(), require_sandbox=False), names, len(names))
     toolset = anyio.run(build)
     bare = toolbox(workspace=loaded.settings.workdir or Path.cwd(), names=list(toolset.left_out))
-    tools = {name: (bare if name in toolset.left_out else toolset.toolbox).get(name) for name in TOOLS}
+    tools = {name: (bare if name in toolset.left_out else toolset.toolbox).get(name) for name in names}
     return ToolCatalog(tools, permissions, toolset.left_out, loaded)

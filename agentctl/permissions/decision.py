@@ -12,14 +12,15 @@ a person, inside the workspace too.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from agentctl.core.errors import UsageError
+from agentctl.core.errors import ToolError, UsageError
 from agentctl.core.targets import PATH_TOOLS, Subject, fits, hidden_pattern
 from agentctl.core.text import did_you_mean
 from agentctl.core.tool_rules import OTHER_NAMES, SHELL_ARGUMENTS, Rule, parse_rule
 from agentctl.settings import Loaded
-from agentctl.tools.toolbox import CALL_TOOL, FIND_TOOLS, TOOLS, arguments_of, nearest_tool
+from agentctl.tools.toolbox import CALL_TOOL, FIND_TOOLS, TOOLS, arguments_of, is_tool, nearest_tool
 
 if TYPE_CHECKING:
     from agentctl.core.autorun_files import AutorunFile
@@ -169,48 +170,65 @@ def permissions_of(loaded: Loaded) -> Permissions:
     Raises:
         UsageError: a rule or ``tools`` names a tool or an argument that does not exist, with the nearest name.
     """
-    settings = loaded.settings
+    settings, own = loaded.settings, loaded.own_tools
     only = settings.tools and tuple(_OWN_NAMES.get(name, name) for name in settings.tools)
-    refuse_unknown_tools(only or (), f"tools ({loaded.sources['tools']})")
+    refuse_unknown_tools(only or (), f"tools ({loaded.sources['tools']})", own)
     rules = {
-        setting: parse_known_rules(getattr(settings, setting), f"{setting} ({loaded.sources[setting]})")
+        setting: parse_known_rules(getattr(settings, setting), f"{setting} ({loaded.sources[setting]})", own)
         for setting in ("deny", "ask", "allow")
     }
     return Permissions(read_only=settings.read_only, only=only, **rules)
 
 
-def refuse_unknown_tools(names: Iterable[str], where: str) -> None:
+def refuse_unknown_tools(names: Iterable[str], where: str, own: Mapping[str, Any] = MappingProxyType({})) -> None:
     """Refuse the name of a tool that does not exist; ``where`` says where the names come from.
+
+    ``own`` are the tools of Python code, by name.
 
     Raises:
         UsageError: there is one, with the nearest name.
     """
     for name in names:
-        if _OWN_NAMES.get(name, name) not in TOOLS:
+        if not is_tool(_OWN_NAMES.get(name, name), own):
             raise _unknown(f'{where} names "{name}"', name)
 
 
-def parse_known_rules(texts: Iterable[str], where: str) -> tuple[Rule, ...]:
-    """Return the rules; ``where`` says where their texts come from.
+def parse_known_rules(
+    texts: Iterable[str], where: str, own: Mapping[str, Any] = MappingProxyType({})
+) -> tuple[Rule, ...]:
+    """Return the rules; ``where`` says where their texts come from. ``own`` are the tools of Python code, by name.
 
     Raises:
         UsageError: one is no rule, or names a tool or an argument that does not exist, with the nearest name.
     """
     rules = tuple(map(parse_rule, texts))
     for rule in rules:
-        covered = [name for name in TOOLS if rule.covers(name)]
+        covered = [name for name in (*TOOLS, *own) if rule.covers(name)]
+        if not covered:
+            covered = _covered_of_packages(rule)
         if not covered:
             raise _unknown(f'{where} names "{rule.tool}"', rule.tool)
-        _refuse_unknown_arguments(rule, covered, where)
+        _refuse_unknown_arguments(rule, covered, where, own)
     return rules
+
+
+def _covered_of_packages(rule: Rule) -> list[str]:
+    from agentctl.tools.package_tools import package_tool_names  # noqa: PLC0415 - few rules are about such a tool
+
+    return [name for name in package_tool_names() if rule.covers(name)]
 
 
 def _unknown(said: str, name: str) -> UsageError:
     return UsageError(f"{said}, and there is no such tool", hint=nearest_tool(name))
 
 
-def _refuse_unknown_arguments(rule: Rule, covered: Sequence[str], where: str) -> None:
-    known = {argument for name in covered for argument in arguments_of(name)} if rule.arguments else set()
+def _refuse_unknown_arguments(rule: Rule, covered: Sequence[str], where: str, own: Mapping[str, Any]) -> None:
+    if not rule.arguments:
+        return
+    try:
+        known = {argument for name in covered for argument in arguments_of(name, own)}
+    except ToolError:
+        return  # the tool of a package that cannot be loaded, and so is never called
     for argument, _ in rule.arguments:
         if argument not in known:
             near = did_you_mean(argument, known)

@@ -31,7 +31,7 @@ from agentctl.settings.project_documents import (
 )
 from agentctl.settings.sources import Problem
 from agentctl.settings.untrusted_files import MOST_BYTES, NoticeMemory
-from agentctl.tools.toolbox import TOOLS, nearest_tool
+from agentctl.tools.toolbox import is_tool, nearest_tool
 
 _ARTICLE = {"config": "of yours", "project": "of this project", "file": "of --agent-file"}
 
@@ -227,7 +227,7 @@ def _check(agent: AgentSpec, place: str) -> None:
         if _without_hidden(text)[1]:  # written with an escape of TOML
             raise UsageError(f"{place}: a text of the agent has control or invisible characters")
     for name in (*agent.tools, *agent.more):
-        if name not in TOOLS:
+        if not is_tool(name):
             raise UsageError(f'{place} names "{safe_text(name)}", and there is no such tool', hint=nearest_tool(name))
     for setting in ("allow", "ask", "deny"):
         parse_known_rules(getattr(agent.terms, setting), f"{setting} ({place})")

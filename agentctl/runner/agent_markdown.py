@@ -14,7 +14,7 @@ from typing import NamedTuple
 from agentctl.core.errors import UsageError
 from agentctl.core.text import list_names, safe_text
 from agentctl.runner.agent_spec import MOST_TOOLS, AgentSpec, AgentTerms, Origin
-from agentctl.tools.toolbox import TOOLS, real_name
+from agentctl.tools.toolbox import is_tool, real_name
 
 _USED = ("name", "description", "tools", "model")
 _LINE = re.compile(r"([A-Za-z_][\w.-]*):(?:[ \t]+(.*))?")
@@ -79,7 +79,7 @@ def _known_tools(names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]
     missing = []
     for name in names:
         ours = _SAME.get(name.lower(), real_name(name)) if "(" not in name else name
-        if ours in TOOLS:
+        if is_tool(ours):
             found[ours] = None
         else:
             missing.append(name)

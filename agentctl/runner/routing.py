@@ -18,7 +18,7 @@ from agentctl.core.errors import UsageError
 from agentctl.core.ranking import Field, Ranker
 from agentctl.runner.agent_spec import MOST_TOOLS, AgentSpec, find_agent
 from agentctl.tools.deferred import SEPARATOR
-from agentctl.tools.toolbox import CHANGES
+from agentctl.tools.toolbox import CHANGES, TOOLS
 
 if TYPE_CHECKING:
     from agentctl.core.answer_schema import AnswerSchema
@@ -110,13 +110,15 @@ def choose_tools(
     agents: Sequence[AgentSpec] = (),
     containers: Collection[str] = (),
 ) -> tuple[str, ...] | None:
-    """Return the tools to choose from, the most needed first; None: all (the provider is not a language model).
+    """Return the tools to choose from, the most needed first; None: all.
+
+    All are for a provider that is not a language model, with an agent of the package; another agent has only its own.
 
     Raises:
         UsageError: more tools are named than are offered to a model.
     """
     if not metered:
-        return None
+        return None if agent.origin == "package" else (*agent.tools, *agent.more)
     names = plan.permissions.only
     if names is None:
         return ranked_tools(agent, task, () if plan.agent is not None else agents, containers=containers)
@@ -221,7 +223,7 @@ def ranked_tools(
         brought["write_file"] = brought.get("write_file", 0) + 1
     first = [one.tools[0] for one in team if one.tools] if len(team) > 1 else list(agent.tools)
     fixed = [name for one in team for name in one.tools]
-    reads = [name for name in own_order if name not in CHANGES]
+    reads = [name for name in own_order if name in TOOLS and name not in CHANGES]
     needed = (*first, *sorted(brought, key=lambda name: -brought[name]), *fixed, *reads)
     ranked = tuple(dict.fromkeys(needed))
     return (*sorted(ranked[:MOST_TOOLS], key=own_order.index), *ranked[MOST_TOOLS:])

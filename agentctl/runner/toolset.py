@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agentctl.core.errors import EngineUnavailable, SandboxUnavailable
 from agentctl.core.results import TierFailure
@@ -15,7 +15,7 @@ from agentctl.protocols import RunTools, Sandbox
 from agentctl.runner.orchestrator import FindContainers, ListContainers, MakeTools
 from agentctl.runner.routing import read_signs
 from agentctl.settings import Loaded, Settings
-from agentctl.tools.toolbox import LazyToolbox, toolbox
+from agentctl.tools.toolbox import TOOLS, LazyToolbox, toolbox
 
 if TYPE_CHECKING:
     from agentctl.sandbox.denied_paths import DeniedPaths
@@ -63,7 +63,9 @@ def toolset_for(
             restricting=(*permissions.deny, *permissions.ask),
             denied=denied,
             redactor=loaded.redactor,
+            own=loaded.own_tools,
         ),
+        own=loaded.own_tools,
         permissions=permissions,
         open_sandbox=partial(
             _open_sandbox, loaded, workspace, child_variables, _capabilities(loaded), run_files, denied
@@ -131,11 +133,13 @@ async def make_run_tools(
     open_sandbox: OpenSandbox,
     require_sandbox: bool = False,
     sweep: bool = False,
+    own: Mapping[str, Any] = MappingProxyType({}),
 ) -> RunTools:
     """Return the first ``most`` of the ``ranked`` tools that a run may use and that work here; None: all, for lookups.
 
     A sandbox is opened only if one of these tools needs it. If none is available, such tools are left out, the next
-    ones move up, and ``left_out`` names the missing ones.
+    ones move up, and ``left_out`` names the missing ones. ``own`` are the tools of Python code, by name; that of a
+    package which cannot be loaded is left out with a warning.
 
     Raises:
         SandboxUnavailable: ``require_sandbox`` is set (by its name), or the user named a tool that needs a sandbox.
@@ -146,6 +150,12 @@ async def make_run_tools(
         await open_sandbox(said.append, failures.append)
     if ranked is None:
         return _run_tools(make(names=None), None, {}, sweep=sweep)
+    if not own.keys() | TOOLS.keys() >= set(ranked):
+        from agentctl.tools.package_tools import broken_tools  # noqa: PLC0415 - few runs have tools of packages
+
+        broken = broken_tools(ranked, own)
+        said += [f"{problem}; it is left out" for problem in broken.values()]
+        ranked = [name for name in ranked if name not in broken]
     left_out: dict[str, SandboxUnavailable] = {}
     sandbox: Sandbox | None = None
     if require_sandbox or any(

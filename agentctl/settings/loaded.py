@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from agentctl.core.errors import UsageError
 from agentctl.core.limits import Parent
@@ -65,6 +66,7 @@ class Loaded:
     passed_on: Mapping[str, str] = field(default_factory=dict, repr=False)
     variables: tuple[Mapping[str, str], ...] = field(default=(), repr=False, compare=False)
     mcp_project: FoundProjectFile | None = field(default=None, repr=False)
+    own_tools: Mapping[str, Any] = field(default_factory=dict, repr=False)
     capability: str = field(default="", repr=False)
     redactor: Redactor | None = field(default=None, repr=False, compare=False)
 

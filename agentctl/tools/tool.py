@@ -327,7 +327,7 @@ def schema_of(model: type[Arguments]) -> dict[str, Any]:
     full = model.model_json_schema()
     properties = {name: _shorten(entry) for name, entry in full.get("properties", {}).items()}
     required = {"required": full["required"]} if full.get("required") else {}
-    return {"type": "object", "properties": properties, **required, "additionalProperties": False}
+    return {"type": "object", "properties": properties, **required, **_defs(full), "additionalProperties": False}
 
 
 @cache
@@ -349,7 +349,12 @@ def offered_schema(model: type[Arguments]) -> dict[str, Any]:
         elif said is not None:
             properties[name] = dict(said)
     required = {"required": full["required"]} if "required" in full else {}
-    return {"type": "object", "properties": properties, **required}
+    return {"type": "object", "properties": properties, **required, **_defs(full)}
+
+
+def _defs(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schemas that others refer to; none of our own tools has any."""
+    return {"$defs": schema["$defs"]} if "$defs" in schema else {}
 
 
 def _shorten(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Self
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import anyio.to_thread
 
@@ -160,9 +160,15 @@ _NAME_END = r"(?s:<\|.*)|:\d+\Z|\(\s*\)\Z"  # a chat template's mark, a call's n
 
 
 class LazyToolbox:
-    """The tools of one run; a tool's module is imported when the tool is first asked for."""
+    """The tools of one run; a tool's module is imported when the tool is first asked for.
 
-    def __init__(self, names: Sequence[str], context: ToolContext) -> None:
+    ``own`` are the tools of Python code (``TypedTool``), by name.
+    """
+
+    def __init__(
+        self, names: Sequence[str], context: ToolContext, own: Mapping[str, Any] = MappingProxyType({})
+    ) -> None:
+        self._own = own
         self._names = tuple(dict.fromkeys(names))
         self._context = context
         self._made: dict[str, Tool] = {}
@@ -182,8 +188,7 @@ class LazyToolbox:
         if name not in self._names:
             raise ToolError(f'there is no tool "{name}" here', hint=nearest_tool(name, self._names))
         if name not in self._made:
-            module, _, attribute = TOOLS[name].partition(":")
-            self._made[name] = getattr(import_module(module), attribute).at(self._context)
+            self._made[name] = _definition(name, self._own).at(self._context)
         return self._made[name]
 
     def sweep(self) -> None:
@@ -231,6 +236,7 @@ def toolbox(
     restricting: Sequence[Rule] = (),
     denied: DeniedPaths | None = None,
     redactor: Redactor | None = None,
+    own: Mapping[str, Any] = MappingProxyType({}),
 ) -> LazyToolbox:
     """Return the tools called ``names`` (None: all), bound to ``workspace``.
 
@@ -238,25 +244,54 @@ def toolbox(
     about it names. No tool reads or writes in the folders ``private``; files of the run, in ``run_files``, can be read.
     ``restricting`` are the deny and ask rules: their targets are left out of results that show several things.
     ``denied`` are the files that rules about paths hide. ``redactor`` replaces its marks in written text by their
-    secrets.
+    secrets. ``own`` are tools of Python code, by name; those of packages are looked up.
 
     Raises:
         UsageError: ``names`` contains an unknown tool.
     """
     for name in names or ():
-        if name not in TOOLS:
+        if not is_tool(name, own):
             raise UsageError(f'there is no tool "{name}"', hint=nearest_tool(name, TOOLS))
     engine = DockerEngine(docker_host, named_by=docker_host_from)
     context = ToolContext(
         workspace.absolute(), engine, now, sandbox, tuple(private), run_files, tuple(restricting), denied, redactor
     )
-    return LazyToolbox(tuple(TOOLS) if names is None else names, context)
+    return LazyToolbox(tuple(TOOLS) if names is None else names, context, own)
 
 
-def arguments_of(name: str) -> tuple[str, ...]:
-    """Return the names of a tool's arguments."""
-    module, _, attribute = TOOLS[name].partition(":")
-    return tuple(getattr(import_module(module), attribute).arguments.model_fields)
+def is_tool(name: str, own: Mapping[str, Any] = MappingProxyType({})) -> bool:
+    """Return whether there is a tool called ``name``: one of ours, of Python code (``own``), or of a package."""
+    if name in TOOLS or name in own:
+        return True
+    from agentctl.tools.package_tools import package_tool_names  # noqa: PLC0415 - few runs name such a tool
+
+    return name in package_tool_names()
+
+
+def _definition(name: str, own: Mapping[str, Any]) -> Any:  # noqa: ANN401 - TypedTool is loaded with the first tool
+    """Return the definition of a tool: one of ours, of Python code, or of a package.
+
+    Raises:
+        ToolError: its package cannot be loaded.
+    """
+    if name in TOOLS:
+        module, _, attribute = TOOLS[name].partition(":")
+        return getattr(import_module(module), attribute)
+    from agentctl.tools.package_tools import find_tool, load_package_tool  # noqa: PLC0415 - few runs have such a tool
+
+    found = find_tool(name, own)
+    if found is None:
+        raise ToolError(load_package_tool(name).problem)
+    return found
+
+
+def arguments_of(name: str, own: Mapping[str, Any] = MappingProxyType({})) -> tuple[str, ...]:
+    """Return the names of a tool's arguments.
+
+    Raises:
+        ToolError: it is the tool of a package that cannot be loaded.
+    """
+    return tuple(_definition(name, own).arguments.model_fields)
 
 
 def check_arguments(name: str, arguments: Mapping[str, object]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from agentctl.api.docker_agent import _LogObserver
+from agentctl.api.agent import _LogObserver
 from agentctl.cli.runs.transcript import transcript
 from agentctl.cli.ui.lines import changed_file_lines
 from agentctl.core.events import ObeyedFilesChanged, Record
