@@ -299,7 +299,7 @@ class Bwrap:
                 )
                 notes = tuple(self._notes(standby, result.exit_code))
             finally:
-                restored = restore_mode(workspace, mode)
+                restored = restore_mode(workspace, mode) if workspace in self._config.roots else ()
                 if not (standby.guard.is_idle and report.has_ended()):  # what could not be ended is killed now
                     with anyio.CancelScope(shield=True):
                         await run_aside(self.close)

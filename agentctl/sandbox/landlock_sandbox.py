@@ -326,7 +326,8 @@ class Landlock:
         notes: list[str] = []
         notices: list[FileNotice] = []
         remove_tree(prepared.folder)
-        notes += restore_mode(self._config.workspace, prepared.mode)
+        if self._config.workspace in self._config.roots:
+            notes += restore_mode(self._config.workspace, prepared.mode)
         if self._undo is not None:
             try:
                 found, notices = self._undo.settle()

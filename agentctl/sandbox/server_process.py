@@ -303,20 +303,26 @@ def _prepare(
     tier: Literal["run", "none"],
 ) -> _Prepared:
     own = _own_environment(argv, env)
+    hosting = sandbox if isinstance(sandbox, ServerSandbox) else None
     if tier == "none" or isinstance(sandbox, Unsandboxed):
         kind: Literal["none", "external"] = "none"
         if tier == "run" and sandbox is not None and sandbox.tier == "external":
             kind = "external"
         program = find_program(argv, own, str(workspace))
+        if not isinstance(sandbox, Unsandboxed):  # the run's commands have a sandbox, or there are none
+            changed = () if hosting is None else hosting.server_base[0].writable
+            program.refuse_changeable((str(workspace), *changed))
+            if "-m" in argv:  # Python would take the workspace for the first place of its modules
+                own.setdefault("PYTHONSAFEPATH", "1")
         return _Prepared(Unsandboxed(workspace, tier=kind), *_started_by(program, own), None, (_UNSANDBOXED,))
-    if not isinstance(sandbox, ServerSandbox):
+    if hosting is None:
         raise ToolError("there is no sandbox for a server here", hint="run it without one, if you trust it")
-    config, files = sandbox.server_base
+    config, files = hosting.server_base
     program = find_program(argv, own, config.workspace).shown_in(config, write)
-    access = server_access(config, write, network=network, files=files, has_mounts=sandbox.tier == "bwrap")
+    access = server_access(config, write, network=network, files=files, has_mounts=hosting.tier == "bwrap")
     access = access._replace(config=access.config._replace(readable=(*access.config.readable, *program.shown)))
     notes = (*access.notes, *program.notes)
-    return _Prepared(sandbox.for_server(access), *_started_by(program, own), access.written, notes)
+    return _Prepared(hosting.for_server(access), *_started_by(program, own), access.written, notes)
 
 
 def _own_environment(argv: Sequence[str], env: Mapping[str, str]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from agentctl.core.errors import ToolError
 from agentctl.core.system_folders import HIDDEN_FOLDERS, SYSTEM_FOLDERS, is_beneath
 from agentctl.sandbox.mount_plan import SandboxConfig
 from agentctl.settings.sandbox_access import readable_paths
@@ -30,6 +31,23 @@ class ServerProgram(NamedTuple):
     folder: str = ""
     shown: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def refuse_changeable(self, roots: Sequence[str]) -> None:
+        """Refuse to start it, outside of a sandbox, from a file that commands of a model can change.
+
+        Raises:
+            ToolError: it is such a file, or one of its arguments names one.
+        """
+        reals = [os.path.realpath(root) for root in roots]
+        for word in self.argv:
+            for named in {word, word.partition("=")[2]} - {""}:
+                place = os.path.join(roots[0], named)  # noqa: PTH118
+                for form in (os.path.abspath(place), os.path.realpath(place)):  # noqa: PTH100 - a link must stay one
+                    if os.path.isfile(form) and any(is_beneath(form, root) for root in (*roots, *reals)):  # noqa: PTH113
+                        raise ToolError(
+                            f"without a sandbox no server is started from {named}: a model's commands can change it",
+                            hint="move it out of the workspace, or let the server run in the sandbox",
+                        )
 
     def shown_in(self, config: SandboxConfig, write: Sequence[Path] = ()) -> ServerProgram:
         """Return how to start it in a sandbox whose commands have ``config``; ``write`` is shown anyway."""

@@ -294,6 +294,7 @@ async def test_what_other_programs_obey_stays_and_what_is_new_is_moved(wanted: s
     script = [f"(echo changed >{path}) 2>/dev/null && echo {path}; rm -rf {path} 2>/dev/null" for path in PROTECTED]
     renamed = "python3 -c 'import os, sys; os.rename(*sys.argv[1:])' {} moved 2>/dev/null && echo moved {}"
     script += [renamed.format(path, path) for path in ("sub", "sub/.vscode", ".git")]
+    script += [f"ln {path} sub/deep/name{n} 2>/dev/null && echo a new name {path}" for n, path in enumerate(PROTECTED)]
     script += ["echo x >sub/deep/.envrc; echo x >sub/deep/plain; git init -q sub/deep/repository 2>/dev/null"]
     assert await said(sandbox, workspace, "; ".join(script), ".") == []
     assert [(workspace / path).read_text() for path in PROTECTED] == ["before"] * len(PROTECTED)

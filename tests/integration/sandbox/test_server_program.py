@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from agentctl.core.errors import ToolError
 from agentctl.sandbox.select import open_sandbox
 from agentctl.sandbox.server_process import start_server
 
@@ -91,6 +92,29 @@ async def test_what_belongs_to_agentctl_stays_hidden_and_hidden_arguments_are_na
     own = script(config / "state/bin/tool", "#!/bin/sh\necho own\n")
     said, notes = await ran(wanted, workspace, [str(own), str(config), str(workspace), "/etc"], hidden=[own.parents[1]])
     assert ("own" not in said, notes) == (True, (f"{config} is hidden from it: name it in read of [sandbox]",))
+
+
+@pytest.mark.parametrize("words", [["bin/tool"], ["sh", "bin/tool"], ["sh", "--file={}/bin/tool"], ["sh", "{}/link"]])
+async def test_no_server_without_a_sandbox_is_started_from_what_a_model_can_change(
+    words: list[str], workspace: Path, config: Path
+) -> None:
+    script(workspace / "bin/tool", "#!/bin/sh\necho here\n")
+    (workspace / "link").symlink_to("/bin/true")
+    argv = [word.format(workspace) for word in words]
+    for sandbox in (None, await open_sandbox("bwrap", workspace=workspace, network=False, read_only=False)):
+        with pytest.raises(ToolError, match="a model's commands can change it"):
+            async with start_server(argv, env={}, workspace=workspace, sandbox=sandbox, tier="none"):
+                pass
+    unsandboxed = await open_sandbox("none", workspace=workspace, network=False, read_only=False)
+    async with start_server(argv, env={}, workspace=workspace, sandbox=unsandboxed):
+        pass
+
+
+async def test_no_python_server_without_a_sandbox_imports_from_the_workspace(workspace: Path) -> None:
+    (workspace / "json.py").write_text("print('of the model')")
+    argv = [sys.executable, "-m", "json.tool", "--help"]
+    async with start_server(argv, env={}, workspace=workspace, sandbox=None, tier="none") as server:
+        assert b"of the model" not in await server.receive()
 
 
 async def test_a_program_in_the_workspace_runs_by_its_path_only(
