@@ -276,10 +276,14 @@ async def start_server(
                 notes, notices = await run_aside(prepared.written.settle)
                 if server is not None:
                     server._notes += notes
-                if isinstance(sandbox, ServerSandbox):
-                    sandbox.report(notices)
+                if (hosting := _hosting(sandbox)) is not None:
+                    hosting.report(notices)
     if caught is not None:
         raise caught
+
+
+def _hosting(sandbox: object) -> ServerSandbox | None:
+    return sandbox if isinstance(sandbox, ServerSandbox) else None
 
 
 class _Prepared(NamedTuple):
@@ -303,7 +307,7 @@ def _prepare(
     tier: Literal["run", "none"],
 ) -> _Prepared:
     own = _own_environment(argv, env)
-    hosting = sandbox if isinstance(sandbox, ServerSandbox) else None
+    hosting = _hosting(sandbox)
     if tier == "none" or isinstance(sandbox, Unsandboxed):
         kind: Literal["none", "external"] = "none"
         if tier == "run" and sandbox is not None and sandbox.tier == "external":
