@@ -10,9 +10,10 @@ a server that talks over its pipes, beside the commands: `server_access` decides
 its program.
 
 Enter: `select.open_sandbox` for a run, `select.examine` to report what is available; `process.run_process` for one
-command outside of a sandbox; `server_process.start_server` for a server of a run. Always: a sandbox is tested before it is returned (`self_test`). All processes that a
-command started end with it, also when agentctl is killed (the exceptions without a sandbox: `process_tree`). A
-protection that is missing here is reported. No file that a command made is deleted without a note. May import: core,
-settings, protocols. Never: decides whether a call may run, asks a model or the user, or keeps state beyond a run.
+command outside of a sandbox; `server_process.start_server` for a server of a run. Always: a sandbox is tested before it
+is returned (`self_test`). All processes that a command started end with it, also when agentctl is killed (the
+exceptions without a sandbox: `process_tree`). A protection that is missing here is reported. No file that a command
+made is deleted without a note. May import: core, settings, protocols. Never: decides whether a call may run, asks a
+model or the user, or keeps state beyond a run.
 `guard_program` is run by its path and imports nothing from agentctl.
 """
