@@ -25,7 +25,6 @@ from tests.bill.test_bill_schema import (
     Case,
     User,
     bodies,
-    each_wire,
     is_held,
     last_text,
     mind,
@@ -85,7 +84,13 @@ def counted(answer: Callable[[WireRequest], Step]) -> Callable[[WireRequest], St
     return step
 
 
-@each_wire
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Take one wire in words and one that is held to the schema; with ``--full``, each."""
+    if "case" in metafunc.fixturenames:
+        names = list(CASES) if metafunc.config.getoption("full") else ["openai in words", "anthropic"]
+        metafunc.parametrize("case", [CASES[name] for name in names], ids=names)
+
+
 async def test_large_schema_is_bounded_to_the_last_retry(someone: User, wire: OpenWire, case: Case) -> None:  # noqa: F811
     assert 60_000 < len(LARGE.text.encode()) <= MOST_BYTES
     wrong = '{"benützt": "viel", "備考": "halb"}'
