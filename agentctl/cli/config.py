@@ -124,7 +124,7 @@ def check(config: Config = None, env_file: EnvFile = None, output: Output = None
 
     as_json = wants_json(output, json=json)
     checked = check_settings(flags={}, config=config, env_files=env_file or ())
-    problems, chosen, code = list(checked.problems), "", 2
+    problems, notes, chosen, code = list(checked.problems), list(checked.notes), "", 2
     if checked.loaded is not None:
         from agentctl.cli.exit_codes import exit_status
         from agentctl.providers.selection import resolve_provider
@@ -132,6 +132,11 @@ def check(config: Config = None, env_file: EnvFile = None, output: Output = None
 
         try:
             choice = resolve_provider(checked.loaded)
+            if checked.loaded.has_mcp:
+                from agentctl.settings.mcp_servers import load_mcp_config
+
+                servers = load_mcp_config(checked.loaded)
+                notes += [*servers.warnings, *map(str, servers.skipped)]
             assemble(checked.loaded, choice)  # opens nothing; raises what a run would raise
             chosen = f"{choice.provider}/{choice.model}" if choice.model else choice.provider
             chosen += f" ({choice.chosen_by})"
@@ -139,9 +144,9 @@ def check(config: Config = None, env_file: EnvFile = None, output: Output = None
             problems.append(f"{error.message} ({error.hint})" if error.hint else error.message)
             code = exit_status(error).value
     if as_json:
-        _print({"ok": not problems, "problems": problems, "notes": list(checked.notes), "provider": chosen or None})
+        _print({"ok": not problems, "problems": problems, "notes": notes, "provider": chosen or None})
     else:
-        _notes(checked.notes)
+        _notes(tuple(notes))
         from agentctl.cli.error_output import print_error
 
         for problem in problems:

@@ -164,7 +164,7 @@ def check_settings(
     config: str | Path | None = None,
 ) -> SettingsCheck:
     """Load as ``load_settings`` does, but return the problems, including those of values that are overridden."""
-    loaded, problems, read = _load(flags, environ, cwd, env_files, config, remember=False)
+    loaded, problems, read = _load(flags, environ, cwd, env_files, config, remember=False, needs=("run",))
     shadowed: list[str] = []
     known = {problem.text for problem in problems}
     own = () if loaded is None else tuple(loaded.settings.providers)

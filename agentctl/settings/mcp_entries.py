@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from agentctl.core.redaction import PLAIN_MARK, has_mark
-from agentctl.core.text import did_you_mean, safe_text
+from agentctl.core.text import did_you_mean
 from agentctl.settings.host import is_loopback
 from agentctl.settings.mcp_options import OPTION_KEYS, canonical_key, read_options
-from agentctl.settings.mcp_values import McpServer, SkippedServer, UnsetVariable
+from agentctl.settings.mcp_values import McpServer, SkippedServer, UnsetVariable, one_line
 from agentctl.settings.mcp_variables import OWN_VARIABLES, Expansion, is_secret_header, names_a_secret
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class _Wrong(Exception):
 
 class _Entry:
     def __init__(self, name: str, entry: object, place: EntryPlace) -> None:
-        self._name, self._given, self._place = safe_text(name[:60]), entry, place
+        self._name, self._given, self._place = one_line(name[:60]), entry, place
         self._expansion = Expansion(
             place.variables, server=self._name, source=place.source, is_users_own=place.is_users_own
         )
@@ -108,7 +108,7 @@ class _Entry:
         try:
             server = self._server()
         except _Wrong as wrong:
-            skipped = SkippedServer(self._name, safe_text(wrong.why), safe_text(wrong.hint), self._place.source)
+            skipped = SkippedServer(self._name, one_line(wrong.why), one_line(wrong.hint), self._place.source)
         found = self._expansion
         unset = tuple(dict.fromkeys(found.unset)) if server is not None else ()
         secrets = tuple(found.secrets)
@@ -227,7 +227,7 @@ class _Entry:
             raise _Wrong(f"{key} is not an object", f'"{key}": {{"NAME": "value"}}')
         for word, value in table.items():
             name = str(word)
-            shown = f"{key}.{safe_text(name[:60])}"
+            shown = f"{key}.{one_line(name[:60])}"
             text = self._text(shown, value, lenient=True, holds_secrets=True)
             check(name, text, shown)
             if names_a_secret(name) or (key == "headers" and is_secret_header(name)):
@@ -245,14 +245,14 @@ class _Entry:
                 hint = f'move {option} into "agentctl": {{}}'
             elif not hint and (near := did_you_mean(key[:60], OPTION_KEYS)):
                 hint = f'{near.removesuffix("?")} in "agentctl"?'
-            self._warn(safe_text(f'unknown key "{key[:60]}"') + (f" ({hint})" if hint else ""))
+            self._warn(one_line(f'unknown key "{key[:60]}"') + (f" ({hint})" if hint else ""))
 
     def _warn(self, said: str) -> None:
-        self._warnings.append(safe_text(f'MCP server "{self._name}" ({self._place.source}): {said}'))
+        self._warnings.append(one_line(f'MCP server "{self._name}" ({self._place.source}): {said}'))
 
 
 def _shown(value: object) -> str:
-    return safe_text(str(value)[:60])
+    return one_line(str(value)[:60])
 
 
 def _check_variable(name: str, text: str, shown: str) -> None:

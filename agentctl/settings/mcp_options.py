@@ -9,9 +9,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from agentctl.core.text import did_you_mean, safe_text
+from agentctl.core.text import did_you_mean
 from agentctl.settings import parsers
-from agentctl.settings.mcp_values import MCP_EFFECTS, McpEffect, McpOptions, McpSandbox
+from agentctl.settings.mcp_values import MCP_EFFECTS, McpEffect, McpOptions, McpSandbox, one_line
 from agentctl.settings.sandbox_access import check_writable
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def _by_key(table: Mapping[Any, object]) -> tuple[dict[str, object], list[str], 
         key = canonical_key(str(word))
         if not key:
             hint = did_you_mean(str(word)[:60], OPTION_KEYS, _OPTION_MEANINGS)
-            said = safe_text(f'"agentctl" has an unknown key "{str(word)[:60]}"')
+            said = one_line(f'"agentctl" has an unknown key "{str(word)[:60]}"')
             unknown.append(f"{said} ({hint})" if hint else said)
         elif key in given:
             wrong.append(f'"agentctl" has {key} twice')
@@ -161,7 +161,7 @@ class _Reader:
         try:
             return parse(self._given[key])
         except ValueError as wrong:
-            shown = safe_text(str(self._given[key])[:60])
+            shown = one_line(str(self._given[key])[:60])
             self._wrong.append(f'{key} cannot be "{shown}"; allowed: {wrong}')
             return default
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from agentctl.core.errors import UsageError
+from agentctl.core.lookalikes import escape_lookalikes
 from agentctl.core.redaction import redact
 from agentctl.core.text import list_names, safe_text
 from agentctl.settings.mcp_entries import EntryPlace, read_entry
@@ -18,7 +19,7 @@ from agentctl.settings.untrusted_files import MCP_FIELD, IgnoredLine, NoticeMemo
 if TYPE_CHECKING:
     from agentctl.settings.loaded import Loaded
 
-_WIDEST = 200  # characters of a command line in a question
+_WIDEST = 2000  # characters of a command line in a question
 
 
 class ProjectServers(NamedTuple):
@@ -43,8 +44,8 @@ def servers_in(found: FoundProjectFile) -> ProjectServers:
     """
     servers = servers_of(found.file.text, found.place)
     variables = dict.fromkeys(name for entry in servers.values() for text in _texts(entry) for name in references(text))
-    lines = tuple(safe_text(redact(_line(name, entry), ())) for name, entry in servers.items())
-    return ProjectServers(tuple(safe_text(name[:60]) for name in servers), lines, tuple(variables))
+    lines = tuple(escape_lookalikes(redact(_line(name, entry), ())) for name, entry in servers.items())
+    return ProjectServers(tuple(escape_lookalikes(name[:60]) for name in servers), lines, tuple(variables))
 
 
 def warnings_of(found: FoundProjectFile, loaded: Loaded) -> tuple[str, ...]:
@@ -121,9 +122,14 @@ def _line(name: str, entry: object) -> str:
     table = entry if isinstance(entry, Mapping) else {}
     command, args, url = table.get("command"), table.get("args"), table.get("url")
     if isinstance(url, str) and command is None:
-        return f"{name[:60]} sends the arguments of its calls to {url[:_WIDEST]}"
+        return f"{name[:60]} sends the arguments of its calls to {_cut(url)}"
     words = [command, *(args if isinstance(args, Sequence) and not isinstance(args, str) else ())]
     line = shlex.join(str(word) for word in words if word is not None)
     env = table.get("env")
     variables = f", with {', '.join(map(str, env))}" if isinstance(env, Mapping) and env else ""
-    return f"{name[:60]} starts in the sandbox: {line[:_WIDEST] + ('…' if len(line) > _WIDEST else '')}{variables}"
+    return f"{name[:60]} starts in the sandbox of the run: {_cut(line)}{variables}"
+
+
+def _cut(text: str) -> str:
+    """Return a text whole, or its beginning and how much is not shown."""
+    return text if len(text) <= _WIDEST else f"{text[:_WIDEST]}… and {len(text) - _WIDEST} more characters"

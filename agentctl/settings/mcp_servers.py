@@ -6,14 +6,16 @@ Loaded only where one of them exists (``Loaded.has_mcp``). Nothing is started or
 from __future__ import annotations
 
 import os
+import shlex
+import stat
 from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from agentctl.core.errors import UsageError
 from agentctl.core.json_values import read_object
-from agentctl.core.text import did_you_mean, list_names, safe_text
+from agentctl.core.text import did_you_mean, list_names
 from agentctl.settings.mcp_entries import EntryPlace, EntryRead, read_entry
 from agentctl.settings.mcp_values import (
     MCP_EFFECTS,
@@ -24,6 +26,7 @@ from agentctl.settings.mcp_values import (
     McpServer,
     SkippedServer,
     UnsetVariable,
+    one_line,
 )
 from agentctl.settings.merge import absolute
 from agentctl.settings.own_files import is_there, read_own_file
@@ -58,7 +61,9 @@ class _Listed(NamedTuple):
 
     source: str
     entries: Mapping[str, object]
-    kind: str
+    kind: Literal["flag", "user", "project"]
+    text: str = ""
+    path: Path | None = None
 
 
 def load_mcp_config(loaded: Loaded, *, cwd: Path | None = None) -> McpConfig:
@@ -94,6 +99,7 @@ def read_mcp_config(loaded: Loaded, *, cwd: Path | None = None, strict: bool = T
     taken: dict[str, _Listed] = {}
     for listed in _places(loaded, cwd):
         place = EntryPlace(listed.source, variables, loaded.settings, workspace, is_users_own=listed.kind != "project")
+        holds_keys = False
         for name, entry in listed.entries.items():
             if name in taken:
                 _note_shadowed(name, taken[name], listed, skipped, warnings)
@@ -108,7 +114,10 @@ def read_mcp_config(loaded: Loaded, *, cwd: Path | None = None, strict: bool = T
             skipped += [read.skipped] if read.skipped is not None else []
             warnings += read.warnings
             secrets += read.secrets
+            holds_keys = holds_keys or any(secret in listed.text for secret in read.secrets)
             unset += read.unset
+        if holds_keys and listed.path is not None and (said := _exposure(listed.path)):
+            warnings.append(said)
     return McpConfig(
         tuple(servers), tuple(skipped), tuple(warnings), tuple(dict.fromkeys(secrets)), tuple(dict.fromkeys(unset))
     )
@@ -124,14 +133,14 @@ def servers_of(text: str, what: str) -> Mapping[str, object]:
         document = read_object(text)
     except ValueError as error:
         hint = "JSON has no comments: remove them" if "//" in text or "/*" in text else f"for example: {_EXAMPLE}"
-        raise UsageError(safe_text(f"{what} is not JSON: {error}"), hint=hint) from error
+        raise UsageError(one_line(f"{what} is not JSON: {error}"), hint=hint) from error
     if SERVERS_KEY not in document:
         near = did_you_mean
         hints = (near(key[:60], (SERVERS_KEY,), dict.fromkeys(("servers", "mcp"), SERVERS_KEY)) for key in document)
-        raise UsageError(safe_text(f'{what} has no "{SERVERS_KEY}"'), hint=next(filter(None, hints), _EXAMPLE))
+        raise UsageError(one_line(f'{what} has no "{SERVERS_KEY}"'), hint=next(filter(None, hints), _EXAMPLE))
     servers = document[SERVERS_KEY]
     if not isinstance(servers, Mapping):
-        raise UsageError(safe_text(f'"{SERVERS_KEY}" of {what} is not an object'), hint=f"for example: {_EXAMPLE}")
+        raise UsageError(one_line(f'"{SERVERS_KEY}" of {what} is not an object'), hint=f"for example: {_EXAMPLE}")
     return servers
 
 
@@ -144,7 +153,8 @@ def _places(loaded: Loaded, cwd: Path) -> Iterator[_Listed]:
         return
     own = settings.config_dir / USER_FILE
     if is_there(own):
-        yield _Listed(os.fspath(own), servers_of(_text_of(own), os.fspath(own)), "user")
+        text = _text_of(own)
+        yield _Listed(os.fspath(own), servers_of(text, os.fspath(own)), "user", text, own)
     if settings.mcp:
         yield _Listed(f"{loaded.config_file} [mcp.servers]", settings.mcp.get("servers", {}), "user")
     found = loaded.mcp_project
@@ -169,14 +179,26 @@ def _text_of(path: Path, flag: str = "") -> str:
     return text
 
 
+def _exposure(path: Path) -> str:
+    """Return a warning if other users can read a file with keys in it, else ""."""
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError:
+        return ""
+    if not mode & 0o077:
+        return ""
+    quoted = shlex.quote(os.fspath(path))
+    return one_line(f"{path} contains keys and other users can read it (mode {mode:04o}): chmod 600 {quoted}")
+
+
 def _note_shadowed(name: str, by: _Listed, listed: _Listed, skipped: list[SkippedServer], warnings: list[str]) -> None:
     """Note that an entry has no effect because a stronger place has its name; a flag replaces without a word."""
-    shown = safe_text(name[:60])
+    shown = one_line(name[:60])
     if listed.kind == "project":
         why = f"{by.source} has a server with this name, and yours comes first"
-        skipped.append(SkippedServer(shown, safe_text(why), "rename one of them", listed.source))
+        skipped.append(SkippedServer(shown, one_line(why), "rename one of them", listed.source))
     elif by.kind == "user":
-        warnings.append(safe_text(f'MCP server "{shown}" ({listed.source}) has no effect: {by.source} has it, too'))
+        warnings.append(one_line(f'MCP server "{shown}" ({listed.source}) has no effect: {by.source} has it, too'))
 
 
 def _required_error(read: EntryRead) -> UsageError:
@@ -193,8 +215,8 @@ def _unset_error(unset: Sequence[UnsetVariable]) -> UsageError:
     default = f", or write a default: ${{{names[0]}:-}}"
     hint = f"set {list_names(names)} in the environment or in your .env{default}"
     if len(unset) == 1:
-        return UsageError(safe_text(str(unset[0])), hint=hint)
-    lines = [safe_text(str(one)) for one in unset[:_MOST_PROBLEMS]]
+        return UsageError(one_line(str(unset[0])), hint=hint)
+    lines = [one_line(str(one)) for one in unset[:_MOST_PROBLEMS]]
     if len(unset) > _MOST_PROBLEMS:
         lines[-1] = f"and {len(unset) - _MOST_PROBLEMS + 1} more"
     return UsageError("\n  ".join((f"{len(unset)} variables of MCP servers are not set:", *lines)), hint=hint)

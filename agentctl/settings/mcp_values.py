@@ -10,6 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
+from agentctl.core.text import safe_text
+
 McpEffect = Literal["read", "write", "destructive", "network"]
 McpSandbox = Literal["run", "none"]
 
@@ -22,6 +24,11 @@ DEFAULT_MAX_RESULT = 64 * 1024
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 _NO_EFFECTS: Mapping[str, McpEffect] = MappingProxyType({})
+
+
+def one_line(text: str) -> str:
+    """Return a text of a file safe to print, as one line: it must not pose as a line of agentctl's own."""
+    return safe_text(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 class McpOptions(NamedTuple):

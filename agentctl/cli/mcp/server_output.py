@@ -23,10 +23,10 @@ SCHEMA: Literal["agentctl.mcp/1"] = "agentctl.mcp/1"
 def server_line(server: McpServer, secrets: Sequence[str]) -> str:
     """Return the command line or the address of a server, redacted."""
     from agentctl.core.redaction import redact
-    from agentctl.core.text import safe_text
+    from agentctl.settings.mcp_values import one_line
 
     line = server.url if server.is_remote else shlex.join((server.command, *server.args))
-    return safe_text(redact(line, secrets))
+    return one_line(redact(line, secrets))
 
 
 def state_of(server: McpServer, found: McpConfig) -> str:

@@ -246,6 +246,17 @@ def test_a_broken_file_is_never_written(here: Here, config: Path, words: tuple[s
     assert (ended.code, "is a symbolic link; agentctl writes only a regular file" in ended.err) == (2, True)
 
 
+def test_config_check_reads_the_servers_as_a_run_would(here: Here, config: Path) -> None:
+    own_file(config, {"mcpServers": {"a": {"command": "x", "env": {"T": "${A_TOKEN}"}}, "b": {}}})
+    document = here("config", "check", "--json").document
+    assert (document["ok"], len(document["problems"])) == (False, 1)
+    assert "env.T needs A_TOKEN, which is not set" in document["problems"][0]
+    own_file(config, {"mcpServers": {"a": {"command": "x"}, "b": {}}})
+    document = here("config", "check", "--json").document
+    assert document["ok"]
+    assert any("it has neither command nor url" in note for note in document["notes"])
+
+
 def test_a_lone_command_is_no_task(here: Here) -> None:
     for words in (("mcp",), ("mcp", "list"), ("mcp", "add")):
         ended = here("run", *words)
@@ -267,7 +278,7 @@ def test_trust_shows_what_a_projects_file_would_start(here: Here, tmp_path: Path
     assert (ended.code, ended.out) == (0, "")
     assert ended.err == (
         f"{path} would add the MCP servers: git, docs\n"
-        "  git starts in the sandbox: uvx x [redacted], with T\n"
+        "  git starts in the sandbox of the run: uvx x [redacted], with T\n"
         "  docs sends the arguments of its calls to https://docs.example/mcp\n"
         "  gives them A_TOKEN\n"
         '  MCP server "git" (./.mcp.json): network: a project\'s file cannot set it, so it has no effect\n'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -47,6 +48,7 @@ def words(ended: Ended) -> list[str]:
         ("agentctl providers test mistr", ["mistral"]),
         ("agentctl providers set-key a", ["anthropic"]),
         ("agentctl ledger reconcile --provider groq", ["groq"]),
+        ("agentctl mcp ", ["list", "show", "add", "rm"]),
         ("agentctl run --agent ", ["compose", "docker", "system"]),
         ("agentctl agents show s", ["system"]),
         ("agentctl tools show docker_ps", ["docker_ps"]),
@@ -178,3 +180,11 @@ def test_scripts_of_older_versions_get_words_as_before(here: Here, monkeypatch: 
 
 def test_version_before_the_cursor_is_not_printed_as_a_word(offer: Offer) -> None:
     assert words(offer("agentctl --version ru")) == ["run", "runs"]
+
+
+def test_servers_are_offered_by_name_with_what_they_start(offer: Offer, config: Path) -> None:
+    config.mkdir(exist_ok=True)
+    entries = {"git": {"command": "uvx", "args": ["mcp-server-git"]}, "gone": {}}
+    (config / "mcp.json").write_text(json.dumps({"mcpServers": entries}))
+    assert offer("agentctl mcp show g").out.splitlines() == ["git\tuvx mcp-server-git", "gone\tleft out"]
+    assert words(offer("agentctl mcp rm gi")) == ["git"]

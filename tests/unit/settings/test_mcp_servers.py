@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agentctl.core.errors import UsageError
-from agentctl.settings import Loaded, load_settings
+from agentctl.settings import Loaded, Settings, load_settings
+from agentctl.settings.mcp_entries import ENTRY_KEYS, EntryPlace, read_entry
+from agentctl.settings.mcp_options import OPTION_KEYS
 from agentctl.settings.mcp_servers import (
     McpConfig,
     McpOptions,
@@ -380,7 +384,7 @@ def test_a_projects_file_counts_only_once_it_is_trusted(desk: Desk) -> None:
     (offer,) = loaded.offers
     assert (offer.names, offer.changed) == (("git", "docs"), False)
     assert offer.consequences == (
-        "git starts in the sandbox: uvx mcp-server-git, with T",
+        "git starts in the sandbox of the run: uvx mcp-server-git, with T",
         "docs sends the arguments of its calls to https://docs.example/mcp",
         "gives them T_TOKEN",
     )
@@ -481,6 +485,66 @@ def test_a_projects_file_that_cannot_be_used_is_a_note(desk: Desk, text: str, no
     loaded = desk.load()
     assert [said.startswith(note) for said in loaded.notes] == ([True] if note else [])
     assert (loaded.offers, load_mcp_config(loaded).servers) == ((), ())
+
+
+def test_a_projects_file_cannot_pose_as_a_line_of_agentctl(desk: Desk) -> None:
+    entry = {"command": "uvx\ntrusted", "args": ["\x1b[2J", "p\u0430y"], "env": {"A\nB": "c"}, "u\nv": 1}
+    path = write_project(desk, **{"a\nb": entry, "git": {**GIT, "x\ny": 1, "agentctl": {"z\nz": 1}}})
+    (offer,) = desk.load().offers
+    assert offer.names == ("a\\nb", "git")
+    assert offer.consequences[0].endswith("'uvx\\ntrusted' '\\u001b[2J' 'p\\u0430y', with A\\nB")
+    trust(desk, path)
+    found = read(desk)
+    for said in (*found.warnings, *map(str, found.skipped), *offer.consequences, *offer.names):
+        assert "\n" not in said
+
+
+def test_a_file_with_keys_that_others_can_read_is_a_warning(desk: Desk) -> None:
+    path = write_own(desk, git={**GIT, "env": {"A_TOKEN": "a-literal-key"}})
+    path.chmod(0o640)
+    assert read(desk).warnings == (f"{path} contains keys and other users can read it (mode 0640): chmod 600 {path}",)
+    path.chmod(0o600)
+    assert read(desk).warnings == ()
+    path = write_own(desk, git={**GIT, "env": {"A_TOKEN": "${A_TOKEN}"}})
+    path.chmod(0o644)
+    assert read(desk, {"A_TOKEN": "not-in-the-file"}).warnings == ()
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-5, 10**7)
+    | st.floats(allow_nan=False)
+    | st.text(max_size=8)
+    | st.just("${A}"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+PARTS = st.sampled_from([*ENTRY_KEYS, "disabled", "cwd"])
+OPTIONS = st.dictionaries(st.sampled_from(OPTION_KEYS), VALUES, max_size=4)
+ENTRIES = VALUES | st.dictionaries(PARTS, VALUES, max_size=5).flatmap(
+    lambda entry: OPTIONS.map(lambda options: {"command": "x", **entry, "agentctl": options})
+)
+
+
+@given(st.dictionaries(st.text(max_size=6), ENTRIES, max_size=4), st.booleans())
+def test_every_entry_becomes_a_server_or_is_left_out_whatever_it_is(
+    tmp_path_factory: pytest.TempPathFactory, entries: dict[str, object], is_users_own: bool
+) -> None:
+    place = EntryPlace("mcp.json", {"A": "/"}, Settings(), tmp_path_factory.getbasetemp(), is_users_own)
+    for name, entry in entries.items():
+        found = read_entry(name, entry, place)
+        assert (found.server is None) != (found.skipped is None)
+        if found.server is not None:
+            options = found.server.options
+            assert bool(found.server.command) != bool(found.server.url)
+            assert is_users_own or (options.sandbox, options.network, options.trust_annotations) == (
+                "run",
+                False,
+                False,
+            )
+            assert is_users_own or {*options.effects.values()} <= {"destructive"}
+        assert all("\n" not in said for said in found.warnings)
 
 
 def test_no_settings_file_of_a_project_names_servers(desk: Desk) -> None:
