@@ -16,7 +16,10 @@ from agentctl.journal.writer import ENDING, journal_error
 
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LOCKS = Path("/proc/locks")
+_WORDS = 8  # of a line of _LOCKS about a lock that is held; of one that is waited for the second is an arrow
 _TRIES = 50  # milliseconds: a reader may be checking the lock
+_OWNED = "go on as the user that owns it, or have it made yours with chown"
+_HINTS = {errno.EACCES: _OWNED, errno.EPERM: _OWNED, errno.EROFS: "make its disk writable, and try again"}
 
 
 def lock_journal(path: Path) -> int:
@@ -29,7 +32,9 @@ def lock_journal(path: Path) -> int:
     try:
         file = os.open(path, _FLAGS)
     except OSError as exc:
-        raise journal_error(exc, f"the journal {path} cannot be written") from exc
+        error = journal_error(exc, f"the journal {path} cannot be written")
+        error.hint = _HINTS.get(exc.errno or 0, error.hint)
+        raise error from exc
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
         raise journal_error(OSError(22, "not a regular file"), f"the journal {path} cannot be written")
@@ -62,6 +67,19 @@ def _holder_of(file: int) -> str:
     with suppress(OSError):
         for line in _LOCKS.read_text().splitlines():
             words = line.split()
-            if "FLOCK" in words[:3] and name in words and "->" not in words:
-                return f"process {words[words.index(name) - 1]}"
+            if words[1:2] != ["FLOCK"] or len(words) < _WORDS:
+                continue
+            # some file systems (btrfs) show another device there than in the file's status
+            if words[5] == name or (words[5].endswith(f":{found.st_ino}") and _has_open(words[4], found)):
+                return f"process {words[4]}"
     return "another process"
+
+
+def _has_open(pid: str, found: os.stat_result) -> bool:
+    """Return whether a process has a file open; False if that cannot be seen."""
+    with suppress(OSError), os.scandir(f"/proc/{pid}/fd") as entries:
+        for entry in entries:
+            with suppress(OSError):
+                if os.path.samestat(entry.stat(), found):
+                    return True
+    return False

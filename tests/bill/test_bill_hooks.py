@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -240,3 +241,50 @@ def test_policy_check_doctor_and_config_check_name_the_hooks(
     checked = cli(server, "config", "check")
     assert checked.code == 2
     assert "is in a folder that commands of a model can change" in checked.err
+
+
+READS = ("--agent", "system", "--tools", "read_file,list_files", "--json")
+
+
+def reads(asked: WireRequest) -> Answer:
+    """Read a file, then answer."""
+    if any(said.role == "tool" for said in asked.messages):
+        return WIRED.answer("It is fine.")
+    return WIRED.answer("I look.", (Call("read_file", {"path": "a.txt"}),))
+
+
+@pytest.mark.parametrize("last", ["message_added", "tool_started"])
+def test_a_read_that_is_made_again_meets_its_hook_again(
+    cli: Cli, hooks: Hooks, state: Path, wire: OpenWire, last: str
+) -> None:
+    Path("a.txt").write_text("fine")
+    hooks.add("pre_tool", 'test ! -e "$1/closed" || { echo "closed by now" >&2; exit 2; }', "read_file")
+    server = wire(reads, keys=[KEY])
+    first = cli(server, "run", "Read a.txt", *READS)
+    assert (first.code, len(hooks.seen)) == (0, 1)
+    path = state / "runs" / f"{first.document['run_id']}.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    begun = next(place for place, line in enumerate(lines) if json.loads(line)["event"] == "tool_started")
+    path.write_text("".join(lines[: begun + (last == "tool_started")]))
+    (hooks._folder / "closed").touch()
+    ended = cli(server, "runs", "resume", first.document["run_id"], "--json")
+    assert (ended.code, ended.document["denied"]) == (5, ["read_file"]), ended.err
+    assert len(hooks.seen) == 2
+    assert "closed by now" in ended.document["error"]["message"]
+    assert len(server.books.chat_requests) == 3
+
+
+def test_a_hook_changes_nothing_in_the_ledger_and_starts_no_run(
+    cli: Cli, hooks: Hooks, state: Path, wire: OpenWire, tmp_path: Path
+) -> None:
+    server = wire(WIRED.brief, keys=[KEY])
+    earlier = cli(server, "run", TASK, "--json").document["run_id"]
+    said = tmp_path / "said"
+    tool = f"AGENTCTL_STATE_DIR={state} {sys.executable} -m agentctl"
+    for words in (f"ledger reconcile --run {earlier} --actual 0 --yes", f"runs resume {earlier} And now?"):
+        hooks.add("run_finished", f"{tool} {words} >>{said} 2>&1; echo exit $? >>{said}")
+    before = book_of(state).counted_nano
+    assert cli(server, "run", TASK, "--json").code == 0
+    assert "the ledger cannot be changed from inside a run" in said.read_text()
+    assert said.read_text().count("exit 5") == 2, said.read_text()
+    assert book_of(state).counted_nano == 2 * before

@@ -105,3 +105,57 @@ def test_new_words_make_no_use_of_an_answer_to_earlier_ones(cli: Cli, state: Pat
     server.play([WIRED.answer("Since noon.")])
     again = cli(server, "runs", "resume", run_id, "--json", "And since when?")
     assert (again.code, again.document["answer"]) == (0, "Since noon."), again.err
+
+
+@pytest.mark.parametrize("end", ["repeated", "turns"])
+def test_a_closing_answer_outlives_a_part_that_failed_before_it(
+    cli: Cli, state: Path, wire: OpenWire, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    mind, flags, code = ENDS[end]
+    server = wire(mind, rates=WIRED.rates, keys=[KEY])
+    run_id = cli(server, "run", TASK, "--json", *flags).document["run_id"]
+    cut(state, run_id, last="answer_received")
+    asked = len(server.books.chat_requests)
+
+    def fails(*_: object) -> None:
+        raise OSError("no")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("agentctl.runner.plan.Plan.window_note", fails)
+        assert cli(server, "runs", "resume", run_id, "--json").code == 70
+    again = cli(server, "runs", "resume", run_id, "--json")
+    assert (again.code, again.document["answer"], len(server.books.chat_requests)) == (code, LAST, asked), again.err
+
+
+@pytest.mark.parametrize("form", ["openai", "anthropic"])
+def test_a_summary_that_was_paid_for_is_not_paid_again(cli: Cli, state: Path, wire: OpenWire, form: str) -> None:
+    paid = PAID[form]
+
+    def mind(asked: WireRequest) -> Answer:
+        if "Stop here for once" in asked.messages[-1].text:
+            return Answer("What was read so far is fine.")
+        read = sum(said.role == "assistant" for said in asked.messages) + 7 * ("is fine" in asked.messages[1].text)
+        return Answer(f"Look {read}.", (Call("read_file", {"path": f"{read}.txt"}),)) if read < 9 else Answer(LAST)
+
+    for number in range(9):
+        Path(f"{number}.txt").write_text("".join(f"line {one} of {number}\n" for one in range(150)))
+    server = wire(mind, rates=paid.rates, keys=[KEY])
+    flags = ("--tools", "read_file", "--max-context-tokens", "2400", "--max-result-tokens", "700")
+    first = cli(server, "run", TASK, "--json", "--max-cost", "4", *flags, "--summaries", "always", paid=paid)
+    run_id = first.document["run_id"]
+    lines = journal(state, run_id).read_text().splitlines(keepends=True)
+    records = [json.loads(line) for line in lines]
+    summaries = {one["attempt_id"] for one in records if one["event"] == "call_held" and one["purpose"] == "summary"}
+    assert summaries, first.err
+    end = next(
+        place
+        for place, one in enumerate(records)
+        if one["event"] == "answer_received" and one["attempt_id"] in summaries
+    )
+    journal(state, run_id).write_text("".join(lines[: end + 1]))
+    asked = len(server.books.chat_requests)
+    again = cli(server, "runs", "resume", run_id, "--json", paid=paid)
+    assert again.code == 0, again.err
+    (heard, *_) = [one.asked for one in server.books.chat_requests[asked:] if one.asked is not None]
+    assert "Stop here for once" not in heard.messages[-1].text
+    assert "What was read so far is fine." in heard.messages[1].text

@@ -116,11 +116,11 @@ def find_stopped(request: ResumeRequest, given: Mapping[str, object]) -> Stopped
 class OpenedRun:
     """A run that goes on: its past, and its locked journal (None for a fork), until that is handed on.
 
-    ``flags`` are those of the run and those given now, ``config`` and ``env_files`` likewise.
+    ``flags`` are those of the run and those given now, ``config`` and ``env_files`` likewise. ``file`` is the journal.
     """
 
     def __init__(self, stopped: StoppedRun, request: ResumeRequest, words: str, given: Mapping[str, object]) -> None:
-        self._file: int | None = lock_journal(stopped.journal)
+        self.file: int | None = lock_journal(stopped.journal)
         try:
             self.past = read_past(stopped.journal)
             self.flags = _merged(self.past, given)
@@ -187,14 +187,14 @@ class OpenedRun:
         """Return the flags that the next part keeps, given those of this one."""
         return {**flags, **({_MORE_TURNS: True} if self.has_more_turns else {})}
 
-    def hand_on(self) -> int | None:
-        """Return the locked journal, which belongs to the caller from now on; None for a fork."""
-        file, self._file = self._file, None
-        return file
+    def hand_on(self) -> None:
+        """Leave the locked journal to the run that goes on, which closes it."""
+        self.file = None
 
     def release(self) -> None:
         """Unlock the journal, unless it was handed on."""
-        if (file := self.hand_on()) is not None:
+        file, self.file = self.file, None
+        if file is not None:
             with suppress(OSError):
                 os.close(file)
 

@@ -212,7 +212,7 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning, opened: O
 
         more["describe_end"] = finished_record
     if opened is not None:
-        more["locked"] = opened.hand_on()
+        more["locked"] = opened.file
     orchestrator = assemble(
         loaded,
         choice,
@@ -222,6 +222,8 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning, opened: O
         warn=presenter.warn,
         **more,
     )
+    if opened is not None:
+        opened.hand_on()
     given.data = data_block(data)
     return _drive(orchestrator, presenter, task, given, loading=has_model)
 
