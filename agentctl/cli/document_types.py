@@ -14,7 +14,17 @@ from agentctl.cli.exit_codes import ExitStatus
 from agentctl.core.errors import LIMIT_NAMES
 from agentctl.core.impact import DeniedCall
 from agentctl.core.messages import ToolCall
-from agentctl.core.results import ErrorInfo, FileNotice, InputTaken, PendingCall, Takeover, TierFailure, ToolCount
+from agentctl.core.results import (
+    ErrorInfo,
+    FileNotice,
+    InputTaken,
+    McpSkipped,
+    McpStatus,
+    PendingCall,
+    Takeover,
+    TierFailure,
+    ToolCount,
+)
 from agentctl.protocols import Effect
 
 
@@ -85,6 +95,13 @@ class BreakerFields(TypedDict):
     run_id: NotRequired[Annotated[str, "the run above this one that the limit belongs to"]]
 
 
+class McpFields(TypedDict):
+    """The MCP servers of a run: how they fared, and the entries of the configuration that are none."""
+
+    servers: Annotated[list[dict[str, Any]], McpStatus]
+    skipped: Annotated[list[dict[str, Any]], McpSkipped]
+
+
 class RunDocument(TypedDict):
     """How a run ended: ``agentctl run --json``. A run that failed before it began has a ``run_id`` of null.
 
@@ -125,6 +142,7 @@ class RunDocument(TypedDict):
     sandbox: Annotated[str | None, "where commands ran: bwrap, landlock, none or external"]
     sandbox_failures: Annotated[list[dict[str, Any]], TierFailure]
     left_out: Annotated[list[str], "the tools that were not offered, as there is no sandbox for them"]
+    mcp: Annotated[McpFields | None, "null without MCP servers"]
     changed_files_run_later: Annotated[list[dict[str, Any]], FileNotice]
     input: Annotated[dict[str, Any] | None, InputTaken]
     warnings: list[str]

@@ -12,12 +12,19 @@ from agentctl.cli.exit_codes import exit_status, status_named
 from agentctl.core.errors import AgentctlError
 from agentctl.core.events import Record, RunFinished
 from agentctl.core.pricing import NANO_PER_USD
-from agentctl.core.results import BreakerInfo, ErrorInfo, LimitUse, RunResult
+from agentctl.core.results import BreakerInfo, ErrorInfo, LimitUse, McpUse, RunResult
 from agentctl.core.text import map_texts, replace_lone_escapes
 from agentctl.core.version import __version__
 
 if TYPE_CHECKING:
-    from agentctl.cli.document_types import BreakerFields, ErrorDocument, LimitAmounts, RunDocument, UsageFields
+    from agentctl.cli.document_types import (
+        BreakerFields,
+        ErrorDocument,
+        LimitAmounts,
+        McpFields,
+        RunDocument,
+        UsageFields,
+    )
     from agentctl.core.messages import Usage
 
 RUN_SCHEMA: Literal["agentctl.run/1"] = "agentctl.run/1"
@@ -121,10 +128,18 @@ def run_document(result: RunResult) -> RunDocument:
         "sandbox": result.sandbox,
         "sandbox_failures": [failure._asdict() for failure in result.sandbox_failures],
         "left_out": list(result.left_out),
+        "mcp": None if result.mcp is None else _mcp(result.mcp),
         "changed_files_run_later": [notice._asdict() for notice in result.changed_files_run_later],
         "input": None if result.input is None else result.input._asdict(),
         "warnings": list(result.warnings),
         "error": None if result.error is None else result.error._asdict(),
+    }
+
+
+def _mcp(use: McpUse) -> McpFields:
+    return {
+        "servers": [{**status._asdict(), "asked": list(status.asked)} for status in use.servers],
+        "skipped": [skipped._asdict() for skipped in use.skipped],
     }
 
 
@@ -165,6 +180,7 @@ def unstarted_document(error: ErrorInfo, status: str, *, task: str | None = None
         "sandbox": None,
         "sandbox_failures": [],
         "left_out": [],
+        "mcp": None,
         "changed_files_run_later": [],
         "input": None,
         "warnings": [],

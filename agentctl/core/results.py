@@ -98,6 +98,37 @@ class TierFailure(NamedTuple):
     hint: str
 
 
+class McpStatus(NamedTuple):
+    """How an MCP server fared. ``status``: "connected", "failed", "slow", or "changed" if it is not as pinned.
+
+    ``sandbox`` is the tier that it runs in, None for a remote one. ``why`` says what is wrong, ``asked`` are its
+    requests to agentctl, which were refused.
+    """
+
+    name: str
+    status: str
+    tools: int = 0
+    sandbox: str | None = None
+    protocol: str | None = None
+    why: str = ""
+    asked: tuple[str, ...] = ()
+
+
+class McpSkipped(NamedTuple):
+    """An entry of the configuration that is no MCP server, and why."""
+
+    name: str
+    why: str
+    source: str
+
+
+class McpUse(NamedTuple):
+    """The MCP servers of a run."""
+
+    servers: tuple[McpStatus, ...] = ()
+    skipped: tuple[McpSkipped, ...] = ()
+
+
 class FileNotice(NamedTuple):
     """A file of the workspace that a tool made or changed, and that another program runs or obeys later.
 
@@ -139,7 +170,8 @@ class RunResult:
     ``model`` are those that were chosen. ``resumed_from`` is the run that this one goes on with, itself unless it is a
     fork; amounts, tokens, turns and tool calls are those of all parts. ``pending`` calls wait for approval,
     ``denied_calls`` says what the denied ones would have done. ``structured`` is the value of a whole answer by a
-    schema, from Python the object of its model; ``answer`` is the same as JSON on one line.
+    schema, from Python the object of its model; ``answer`` is the same as JSON on one line. ``mcp`` says how the MCP
+    servers of the run fared, None without any.
 
     >>> from agentctl import DockerAgent, ScriptedProvider
     >>> from agentctl.core.messages import Completion, Usage
@@ -185,6 +217,7 @@ class RunResult:
     fallbacks: tuple[Takeover, ...] = ()
     denied_calls: tuple[DeniedCall, ...] = ()
     pending: tuple[PendingCall, ...] = ()
+    mcp: McpUse | None = None
     structured: Any = None  # an object of JSON, or of the model that Python named
 
     def __str__(self) -> str:

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from agentctl.core.errors import ToolError, UsageError
 from agentctl.core.targets import PATH_TOOLS, Subject, fits, hidden_pattern
 from agentctl.core.text import did_you_mean
-from agentctl.core.tool_rules import OTHER_NAMES, SHELL_ARGUMENTS, Rule, parse_rule
+from agentctl.core.tool_rules import OTHER_NAMES, SHELL_ARGUMENTS, Rule, glob, parse_rule
 from agentctl.settings import Loaded
-from agentctl.tools.toolbox import CALL_TOOL, FIND_TOOLS, TOOLS, arguments_of, is_tool, nearest_tool
+from agentctl.tools.toolbox import CALL_TOOL, FIND_TOOLS, SEPARATOR, TOOLS, arguments_of, is_tool, nearest_tool
 
 if TYPE_CHECKING:
     from agentctl.core.autorun_files import AutorunFile
@@ -172,31 +172,68 @@ def permissions_of(loaded: Loaded) -> Permissions:
     """
     settings, own = loaded.settings, loaded.own_tools
     only = settings.tools and tuple(_OWN_NAMES.get(name, name) for name in settings.tools)
-    refuse_unknown_tools(only or (), f"tools ({loaded.sources['tools']})", own)
+    refuse_unknown_tools(only or (), f"tools ({loaded.sources['tools']})", own, _servers(loaded, "tools"))
     rules = {
-        setting: parse_known_rules(getattr(settings, setting), f"{setting} ({loaded.sources[setting]})", own)
+        setting: parse_known_rules(
+            getattr(settings, setting), f"{setting} ({loaded.sources[setting]})", own, _servers(loaded, setting)
+        )
         for setting in ("deny", "ask", "allow")
     }
     return Permissions(read_only=settings.read_only, only=only, **rules)
 
 
-def refuse_unknown_tools(names: Iterable[str], where: str, own: Mapping[str, Any] = MappingProxyType({})) -> None:
+def _servers(loaded: Loaded, setting: str) -> tuple[str, ...] | None:
+    """Return the MCP servers that a setting can name; None: any, as a line of a file may be about another run's."""
+    if not any(SEPARATOR in text for text in getattr(loaded.settings, setting) or ()):
+        return ()
+    if loaded.sources[setting].kind != "flag":
+        return None
+    return loaded.server_names
+
+
+def _is_of_server(name: str, said: str, servers: Sequence[str] | None) -> bool:
+    """Return whether a name is that of tools of an MCP server.
+
+    Raises:
+        UsageError: there is no such server.
+    """
+    server, separator, _ = name.partition(SEPARATOR)
+    if not separator:
+        return False
+    if servers is None or any(glob(server).fullmatch(known) for known in servers):
+        return True
+    hint = did_you_mean(server, servers) or "agentctl mcp list   lists the servers"
+    raise UsageError(f'{said}, and there is no MCP server "{server}"', hint=hint)
+
+
+def refuse_unknown_tools(
+    names: Iterable[str],
+    where: str,
+    own: Mapping[str, Any] = MappingProxyType({}),
+    servers: Sequence[str] | None = None,
+) -> None:
     """Refuse the name of a tool that does not exist; ``where`` says where the names come from.
 
-    ``own`` are the tools of Python code, by name.
+    ``own`` are the tools of Python code, by name, ``servers`` the MCP servers that names can be about; None: any.
 
     Raises:
         UsageError: there is one, with the nearest name.
     """
     for name in names:
-        if not is_tool(_OWN_NAMES.get(name, name), own):
-            raise _unknown(f'{where} names "{name}"', name)
+        said = f'{where} names "{name}"'
+        if not is_tool(_OWN_NAMES.get(name, name), own) and not _is_of_server(name, said, servers):
+            raise _unknown(said, name)
 
 
 def parse_known_rules(
-    texts: Iterable[str], where: str, own: Mapping[str, Any] = MappingProxyType({})
+    texts: Iterable[str],
+    where: str,
+    own: Mapping[str, Any] = MappingProxyType({}),
+    servers: Sequence[str] | None = None,
 ) -> tuple[Rule, ...]:
     """Return the rules; ``where`` says where their texts come from. ``own`` are the tools of Python code, by name.
+
+    ``servers`` are the MCP servers that rules can be about; None: any. What tools these have is not known yet.
 
     Raises:
         UsageError: one is no rule, or names a tool or an argument that does not exist, with the nearest name.
@@ -206,8 +243,11 @@ def parse_known_rules(
         covered = [name for name in (*TOOLS, *own) if rule.covers(name)]
         if not covered:
             covered = _covered_of_packages(rule)
+        said = f'{where} names "{rule.tool}"'
+        if not covered and _is_of_server(rule.tool, said, servers):
+            continue
         if not covered:
-            raise _unknown(f'{where} names "{rule.tool}"', rule.tool)
+            raise _unknown(said, rule.tool)
         _refuse_unknown_arguments(rule, covered, where, own)
     return rules
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from agentctl.core.errors import UsageError
 from agentctl.core.limits import WINDOWS
@@ -22,6 +22,9 @@ from agentctl.runner.agent_spec import AgentSpec
 from agentctl.runner.routing import route
 from agentctl.settings import Loaded, Settings, Source
 from agentctl.settings.untrusted_files import tighten
+
+if TYPE_CHECKING:
+    from agentctl.runner.plan import Plan
 
 _PARAMETER = re.compile(r"\{\{[ \t]*([A-Za-z_][A-Za-z0-9_-]{0,63})[ \t]*\}\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
@@ -43,6 +46,17 @@ class AgentChoice(NamedTuple):
     agent: AgentSpec | None = None
     chosen_by: str = ""
     notes: tuple[str, ...] = ()
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """The MCP servers that the agent names, the only ones of its runs; none: it names none."""
+        return () if self.agent is None else self.agent.terms.mcp
+
+    def apply(self, plan: Plan) -> Plan:
+        """Return the plan of a run whose agent was chosen already, if it was."""
+        if self.agent is None:
+            return plan
+        return plan._replace(agent=self.agent.name, agent_chosen_by=self.chosen_by)
 
 
 def choose_own_agent(

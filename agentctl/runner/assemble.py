@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 
@@ -125,8 +125,7 @@ async def estimate_run(
     from agentctl.runner.estimate import estimate  # noqa: PLC0415 - a run needs none
 
     plan, settings = plan_of(loaded, choice, labels=labels)._replace(answer_schema=schema), loaded.settings
-    if chosen is not None:
-        plan = _with_agent(plan, chosen)
+    plan = plan if chosen is None else chosen.apply(plan)
     provider = _builtin(loaded) if choice.provider == "builtin" else _limited_provider(loaded, choice, plan.limits)
     return await estimate(
         task,
@@ -143,6 +142,7 @@ async def estimate_run(
         price_of=_prices_for(provider, loaded),
         load_count=vocabulary_loader(provider),
         find_containers=container_finder(loaded, plan.permissions),
+        servers=loaded.server_names,
     )
 
 
@@ -259,13 +259,6 @@ def _hooks(loaded: Loaded, plan: Plan, run_id: str, describe_end: DescribeEnd | 
     return Hooks(plan.hooks, context if describe_end is None else context._replace(describe_end=describe_end))
 
 
-def _with_agent(plan: Plan, chosen: AgentChoice) -> Plan:
-    """Return the plan of a run whose agent was chosen already, if it was."""
-    if chosen.agent is None:
-        return plan
-    return plan._replace(agent=chosen.agent.name, agent_chosen_by=chosen.chosen_by)
-
-
 def find_named(name: str, loaded: Loaded) -> AgentSpec:
     """Return the agent that a setting or a flag names, one of the package or of the user's own.
 
@@ -325,8 +318,7 @@ def assemble(
         plan = plan_of(loaded, choice, labels=labels or {})
     if schema is not None:
         plan = plan._replace(answer_schema=schema)
-    if chosen is not None:
-        plan = _with_agent(plan, chosen)
+    plan = plan if chosen is None else chosen.apply(plan)
     if resumption is not None:
         plan = resumption.plan(plan)
     agents = load_agents() if chosen is None else chosen.agents
@@ -348,7 +340,8 @@ def assemble(
         warn(said)
     counter, remember = counter_of(loaded, answering.facts)
     capability = loaded.capability if settings.sandbox in ("none", "external") else ""  # unusable in a sandbox
-    return Orchestrator(
+    make, served = _served(loaded, chosen)
+    return make(
         plan=plan,
         agents=agents,
         provider=answering,
@@ -362,6 +355,7 @@ def assemble(
             run_files=run_files,
             child_variables=child_variables(run_id, capability, settings.state_dir) if capability else {},
             sweep=True,
+            **served,
         ),
         observers=(journal, *observers, *_history_observer(loaded, warn)),
         now=lambda: datetime.now(UTC),
@@ -385,6 +379,15 @@ def assemble(
         flags=flags,
         hooks=_hooks(loaded, plan, run_id, describe_end),
     )
+
+
+def _served(loaded: Loaded, chosen: AgentChoice | None) -> tuple[Callable[..., Orchestrator], Mapping[str, Any]]:
+    """Return what makes the orchestrator of a run, and what its tools need for MCP servers."""
+    if loaded.servers is None and (chosen is None or not chosen.servers):
+        return Orchestrator, {}
+    from agentctl.runner.server_tools import served_parts  # noqa: PLC0415 - most runs have no servers
+
+    return served_parts(loaded, None if chosen is None else chosen.agent)
 
 
 def _history_observer(loaded: Loaded, warn: Callable[[str], None]) -> tuple[Observer, ...]:

@@ -17,7 +17,7 @@ from agentctl.context.tokens import PLAIN, Measure
 from agentctl.core.errors import AgentctlError, BudgetExceeded, ContextOverflow, LimitName, Verdict
 from agentctl.core.events import discard_event
 from agentctl.core.limits import WINDOWS
-from agentctl.core.messages import Message, Request, Usage
+from agentctl.core.messages import Message, Request, ToolSpec, Usage
 from agentctl.core.pricing import ModelFacts, Price, PriceOf, charge_nano, no_price
 from agentctl.core.results import BreakerInfo
 from agentctl.ledger.forecast import Forecast
@@ -30,12 +30,13 @@ from agentctl.runner.reservation import InputCounter
 from agentctl.runner.routing import answer_schema_of, choose_agent, choose_tools
 from agentctl.runner.structured_answer import first_format, format_by, formatted
 from agentctl.runner.tool_calls import ToolDispatcher
-from agentctl.tools.deferred import note_of
+from agentctl.tools.deferred import MOST_BYTES, note_of
 
 ForecastCall = Callable[[Ask, str], Forecast]
 """Asks the ledger how it would decide on the first call of an agent's run, without writing to it."""
 
 RUN = "estimate"  # never the id of a real run: those are hexadecimal
+_UNKNOWN = "tools of MCP servers"
 _SHORT_S = 3600  # seconds: most runs end within it
 _NANO_PER_TOKEN = 1000  # nano-dollars, for each dollar per million tokens
 
@@ -51,6 +52,8 @@ class Cost(NamedTuple):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
     """The estimate of a run. Tokens: ``likely`` is an estimate of the first request, ``most`` its bound.
+
+    ``unstarted`` are MCP servers whose tools are not known without starting them.
 
     ``refusal`` is the error that would stop the first call, None if it would be sent.
     """
@@ -72,6 +75,7 @@ class Estimate:
     forecast: Forecast
     refusal: AgentctlError | None
     breaker: BreakerInfo | None
+    unstarted: tuple[str, ...] = ()
 
 
 async def estimate(
@@ -88,10 +92,13 @@ async def estimate(
     price_of: PriceOf = no_price,
     load_count: Load | None = None,
     find_containers: FindContainers | None = None,
+    servers: Sequence[str] = (),
 ) -> Estimate:
     """Compose and judge the first request of a run; ``measure`` counts the likely size, ``load_count`` the bound.
 
-    ``data`` is sent behind the task. ``price_of`` prices the models that have answered in place of this one.
+    ``servers`` are the MCP servers of the run. They are not started: their tools count with the most bytes that a run
+    with servers offers. ``data`` is sent behind the task. ``price_of`` prices the models that have answered in place of
+    this one.
 
     Raises:
         UnknownPrice: a dollar limit is set, and one of them has no known price.
@@ -104,13 +111,14 @@ async def estimate(
     if find_containers is not None and facts.metered and plan.agent is None:
         containers = await find_containers(task)
     agent, agent_chosen_by = choose_agent(task, plan, agents, containers=containers)
-    run_tools = await make_tools(
-        choose_tools(agent, task, plan, metered=facts.metered, agents=agents, containers=containers), MOST_TOOLS
-    )
+    names = choose_tools(agent, task, plan, metered=facts.metered, agents=agents, containers=containers)
+    run_tools = await make_tools(names, MOST_TOOLS, task)
     try:
         admission = Admission(permissions=plan.permissions, emit=discard_event)
         offers = ToolDispatcher(toolbox=run_tools.toolbox, admission=admission, emit=discard_event, limits=plan.loop)
         tools = offers.offered_tools() if facts.metered else ()
+        if servers and tools:
+            tools = (*tools, _unknown_tools(tools))
     finally:
         await run_tools.toolbox.aclose()
     names = run_tools.toolbox.names
@@ -163,7 +171,7 @@ async def estimate(
         agent_chosen_by=agent_chosen_by,
         provider_chosen_by=plan.provider_chosen_by,
         facts=facts,
-        tools=tuple(tool.name for tool in tools),
+        tools=tuple(tool.name for tool in tools if tool.name != _UNKNOWN),
         sandbox=run_tools.sandbox,
         left_out=tuple(run_tools.left_out),
         labels=plan.labels,
@@ -175,7 +183,14 @@ async def estimate(
         forecast=found,
         refusal=refusal,
         breaker=breaker,
+        unstarted=tuple(servers) if tools else (),
     )
+
+
+def _unknown_tools(tools: Sequence[ToolSpec]) -> ToolSpec:
+    """Return what stands for the tools of servers: as long as all that a run with servers offers."""
+    known = sum(len(f"{tool.name} {tool.description} {dict(tool.parameters)}") for tool in tools)
+    return ToolSpec(_UNKNOWN, "x " * (max(0, MOST_BYTES - known) // 2), {})
 
 
 def _refusal(found: Forecast, plan: Plan, facts: ModelFacts) -> AgentctlError | None:

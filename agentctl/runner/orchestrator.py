@@ -59,8 +59,8 @@ CLOSING_S = 5.0  # how long an engine's client may take to close
 _NOTHING = Spend(Amounts(), Amounts(), Amounts())
 
 
-MakeTools = Callable[[Sequence[str] | None, int], Awaitable[RunTools]]
-"""Makes the tools of a run: the first ``most`` of those named that are available and allowed; None: all."""
+MakeTools = Callable[[Sequence[str] | None, int, str], Awaitable[RunTools]]
+"""Makes the tools of a run of a task: the first ``most`` of those named that are available and allowed; None: all."""
 
 FindContainers = Callable[[str], Awaitable[Collection[str]]]
 """Returns the names in a task that look like files and are containers of the engine."""
@@ -167,7 +167,7 @@ class Orchestrator:
         run.agent = agent.name
         run_tools = run.run_tools = await self._make_tools(
             choose_tools(agent, run.task, plan, metered=facts.metered, agents=self._agents, containers=containers),
-            MOST_TOOLS,
+            *(MOST_TOOLS, run.task),
         )
         spent = await self._open(run, agent, agent_chosen_by)
         await run.recorder.warn(run_tools.warnings)

@@ -13,7 +13,7 @@ from agentctl.context.truncation import Excerpt, Origin, SplitText, find_mark, s
 from agentctl.core.errors import AgentctlError
 from agentctl.core.events import Emit, Noted
 from agentctl.core.messages import ToolSpec
-from agentctl.protocols import ArtifactStore
+from agentctl.protocols import ArtifactStore, Tool
 
 _LONGEST_TOKEN = 64  # characters: a text with more of them per allowed token is too long, and is not counted
 _ROUNDS = 8
@@ -73,6 +73,11 @@ class ResultBudget:
         if len(text) > self._each * _LONGEST_TOKEN:
             return len(text)
         return self._measure().text(text)
+
+    def room_of(self, tool: Tool | None, room: int) -> int:
+        """Return how many tokens a result of ``tool`` may take: ``room``, or less for a tool with a ``most_result``."""
+        most = getattr(tool, "most_result", None)
+        return room if most is None else min(room, max(LEAST_LEFT, int(most / BYTES_PER_TOKEN)))
 
     def short(self, text: str, room: int) -> str:
         """Return ``text``, with its middle cut if it is too long; nothing is stored."""

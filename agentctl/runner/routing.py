@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from agentctl.core.errors import UsageError
 from agentctl.core.ranking import Field, Ranker
 from agentctl.runner.agent_spec import MOST_TOOLS, AgentSpec, find_agent
-from agentctl.tools.deferred import SEPARATOR
-from agentctl.tools.toolbox import CHANGES, TOOLS
+from agentctl.tools.toolbox import CHANGES, SEPARATOR, TOOLS
 
 if TYPE_CHECKING:
     from agentctl.core.answer_schema import AnswerSchema

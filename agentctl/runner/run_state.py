@@ -177,6 +177,7 @@ def make_result(
         sandbox=run.run_tools.sandbox if run.run_tools else None,
         sandbox_failures=run.run_tools.sandbox_failures if run.run_tools else (),
         left_out=tuple(run.run_tools.left_out) if run.run_tools else (),
+        mcp=run.run_tools.mcp() if run.run_tools else None,
         error=describe_error(error),
         changed_files_run_later=tuple(dict.fromkeys((*outcome.changed_files, *unreported))),
         input=run.input.taken if run.input else None,

@@ -349,6 +349,7 @@ class ToolDispatcher:
             done.message, done.hint = (self._result_budget.short(text, room // 2) for text in (done.message, done.hint))
             return done
         number, call, result, duration, size, reported = done
+        room = self._result_budget.room_of(self.find(call.name), room)
         turn.take(min(size, room))
         if reported:
             self._failed[call.name] += isinstance(result, AgentctlError)

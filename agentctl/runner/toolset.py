@@ -19,6 +19,7 @@ from agentctl.tools.toolbox import TOOLS, LazyToolbox, toolbox
 
 if TYPE_CHECKING:
     from agentctl.sandbox.denied_paths import DeniedPaths
+    from agentctl.tools.mcp.server_group import McpConnections
 
 
 _LOOK_S = 1.0
@@ -39,8 +40,13 @@ def toolset_for(
     run_files: Path | None = None,
     child_variables: Mapping[str, str] = MappingProxyType({}),
     sweep: bool = False,
+    connections: McpConnections | None = None,
+    of_all_agents: bool = True,
 ) -> MakeTools:
     """Return the function that makes the tools of a run; ``require_sandbox``: it fails without a sandbox.
+
+    ``connections`` are the MCP servers of the run, None without any. With servers, the tools ``of_all_agents`` of the
+    package can be found, unless the run's agent is one of the user's own.
 
     ``sweep``: it begins to remove the containers that killed runs left, too.
 
@@ -51,7 +57,7 @@ def toolset_for(
     workspace, engine = settings.workdir or Path.cwd(), loaded.sources["docker_host"]
     denied = _denied_paths(workspace, permissions)
     named_by = str(engine) if engine.kind == "docker context" else "DOCKER_HOST"
-    return partial(
+    make_own = partial(
         make_run_tools,
         make=partial(
             toolbox,
@@ -72,6 +78,19 @@ def toolset_for(
         ),
         require_sandbox=require_sandbox,
         sweep=sweep,
+    )
+    if connections is None:
+        return make_own
+    from agentctl.runner.agent_spec import load_agents  # noqa: PLC0415 - only a run with servers
+    from agentctl.runner.server_tools import make_served_tools  # noqa: PLC0415
+
+    return partial(
+        make_served_tools,
+        make=make_own,
+        connections=connections,
+        permissions=permissions,
+        agents=load_agents() if of_all_agents else (),
+        workspace=workspace,
     )
 
 
@@ -127,19 +146,21 @@ def _names_of_no_file(task: str, workspace: Path) -> set[str]:
 async def make_run_tools(
     ranked: Sequence[str] | None,
     most: int,
+    task: str = "",
     *,
     make: MakeToolbox,
     permissions: Permissions,
     open_sandbox: OpenSandbox,
     require_sandbox: bool = False,
+    needs_sandbox: bool = False,
     sweep: bool = False,
     own: Mapping[str, Any] = MappingProxyType({}),
 ) -> RunTools:
     """Return the first ``most`` of the ``ranked`` tools that a run may use and that work here; None: all, for lookups.
 
-    A sandbox is opened only if one of these tools needs it. If none is available, such tools are left out, the next
-    ones move up, and ``left_out`` names the missing ones. ``own`` are the tools of Python code, by name; that of a
-    package which cannot be loaded is left out with a warning.
+    A sandbox is opened only if one of these tools needs it, or something else does (``needs_sandbox``). If none is
+    available, such tools are left out, the next ones move up, and ``left_out`` names the missing ones. ``own`` are the
+    tools of Python code, by name; that of a package which cannot be loaded is left out with a warning.
 
     Raises:
         SandboxUnavailable: ``require_sandbox`` is set (by its name), or the user named a tool that needs a sandbox.
@@ -158,8 +179,10 @@ async def make_run_tools(
         ranked = [name for name in ranked if name not in broken]
     left_out: dict[str, SandboxUnavailable] = {}
     sandbox: Sandbox | None = None
-    if require_sandbox or any(
-        name in NEED_SANDBOX for name in _first_usable(ranked, most, make(names=ranked), permissions)
+    if (
+        require_sandbox
+        or needs_sandbox
+        or any(name in NEED_SANDBOX for name in _first_usable(ranked, most, make(names=ranked), permissions))
     ):
         try:
             sandbox = await open_sandbox(said.append, failures.append)

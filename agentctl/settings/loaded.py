@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agentctl.core.errors import UsageError
 from agentctl.core.limits import Parent
@@ -16,6 +16,9 @@ from agentctl.settings.own_files import is_there
 from agentctl.settings.project_files import FoundProjectFile
 from agentctl.settings.sources import Problem, Source
 from agentctl.settings.untrusted_files import IgnoredLine, TrustPrompt
+
+if TYPE_CHECKING:
+    from agentctl.settings.mcp_values import McpConfig
 
 MOST_PROBLEMS = 10
 
@@ -44,7 +47,8 @@ class Loaded:
     defaults.
     ``other_keys`` are the providers whose key only litellm reads, with the variable that holds it. ``passed_on`` are
     the variables that the user lets commands have. ``variables`` are all variables of the environment and of each
-    .env, the strongest source first; ``mcp_project`` is the ``.mcp.json`` of the workspace.
+    .env, the strongest source first; ``mcp_project`` is the ``.mcp.json`` of the workspace. ``servers`` are the MCP
+    servers of a run, None before ``for_a_run`` and without any.
     """
 
     settings: Settings
@@ -67,14 +71,26 @@ class Loaded:
     variables: tuple[Mapping[str, str], ...] = field(default=(), repr=False, compare=False)
     mcp_project: FoundProjectFile | None = field(default=None, repr=False)
     own_tools: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    servers: McpConfig | None = field(default=None, repr=False, compare=False)
     capability: str = field(default="", repr=False)
     redactor: Redactor | None = field(default=None, repr=False, compare=False)
 
-    def for_a_run(self) -> Loaded:
-        """Return a copy for one run: with a capability for its children (a new secret of 256 bits) and a redactor."""
-        capability = os.urandom(32).hex()
+    def for_a_run(self, *, with_servers: bool = False) -> Loaded:
+        """Return a copy for one run: with a capability for its children (a new secret of 256 bits) and a redactor.
+
+        ``with_servers``: and with its MCP servers, if any are configured.
+
+        Raises:
+            UsageError: the configuration of the servers cannot be used.
+        """
+        capability, servers = os.urandom(32).hex(), None
         secrets = (*self.secrets, capability)
-        return replace(self, capability=capability, secrets=secrets, redactor=Redactor(secrets))
+        if with_servers and self.has_mcp:
+            from agentctl.settings.mcp_servers import load_mcp_config  # noqa: PLC0415 - most runs have no servers
+
+            servers = load_mcp_config(self)
+            secrets += servers.secrets
+        return replace(self, capability=capability, secrets=secrets, redactor=Redactor(secrets), servers=servers)
 
     def for_provider(self, name: str) -> Loaded:
         """Return a copy with the time-outs of the user's own provider ``name``, where no stronger source sets them.
@@ -103,6 +119,15 @@ class Loaded:
         if settings.mcp_config or settings.mcp or self.mcp_project is not None:
             return True
         return is_there(settings.config_dir / "mcp.json")
+
+    @property
+    def server_names(self) -> tuple[str, ...]:
+        """The names of the MCP servers that are configured, also of those whose entry cannot be used."""
+        if not self.has_mcp:
+            return ()
+        from agentctl.settings.mcp_servers import read_mcp_config  # noqa: PLC0415 - most users have no servers
+
+        return (self.servers or read_mcp_config(self, strict=False)).names
 
     @property
     def warnings(self) -> tuple[str, ...]:

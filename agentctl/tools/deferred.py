@@ -21,13 +21,12 @@ from agentctl.core.errors import ToolError
 from agentctl.core.messages import ToolCall, ToolSpec
 from agentctl.core.text import did_you_mean, safe_text
 from agentctl.protocols import Effect, OfferAware, OpenToolbox, Tool, Toolbox
-from agentctl.tools.toolbox import CALL_TOOL, FIND_TOOLS, real_name
+from agentctl.tools.toolbox import CALL_TOOL, FIND_TOOLS, SEPARATOR, real_name
 
 if TYPE_CHECKING:  # a run with few tools searches for none
     from agentctl.tools.tool_index import IndexedTool, ToolIndex
 
 MOST_OFFERED, MOST_BYTES = 8, 6_000  # with the two fixed tools
-SEPARATOR = "__"  # between a server's name and its tool's
 _FOUND, _WITH_SCHEMA = 5, 3
 _LONGEST_SCHEMA, _LONGEST_LINE = 4_000, 300  # characters
 _MOST_SERVERS = 20  # that the system message names
@@ -69,17 +68,22 @@ def defer_tools(
     servers: Mapping[str, str],
     is_usable: Callable[[Tool], bool],
     first: Collection[str] = (),
+    later: Collection[str] = (),
 ) -> OpenToolbox:
     """Return the tools with those deferred that are too many for a model; ``toolbox`` itself if they all fit.
 
     ``servers`` maps each tool to the server, or the agent, that it comes from. ``first`` are offered before others, as
-    far as they fit; then those come that fit ``task`` best, then the others in the order of the toolbox. What is not
-    ``is_usable`` is neither offered nor found.
+    far as they fit; then those come that fit ``task`` best, then the others in the order of the toolbox. Those of
+    ``later`` are never offered, only found. What is not ``is_usable`` is neither offered nor found.
     """
     from agentctl.tools.tool_index import IndexedTool, ToolIndex  # noqa: PLC0415 - only with servers
 
     tools = {name: tool for name in toolbox.names if is_usable(tool := toolbox.get(name))}
-    if len(tools) <= MOST_OFFERED and sum(map(_size, tools.values())) <= MOST_BYTES:
+    if (
+        not any(name in later for name in tools)
+        and len(tools) <= MOST_OFFERED
+        and sum(map(_size, tools.values())) <= MOST_BYTES
+    ):
         return toolbox
     indexed = {name: IndexedTool(tool.spec, servers.get(name, "")) for name, tool in tools.items()}
     index = ToolIndex(indexed.values())
@@ -87,6 +91,8 @@ def defer_tools(
     offered: list[str] = []
     left = MOST_BYTES - _bytes_of(FIND_SPEC) - _bytes_of(CALL_SPEC)
     for name in dict.fromkeys((*(name for name in first if name in tools), *fitting, *tools)):
+        if name in later:
+            continue
         if len(offered) < MOST_OFFERED - 2 and (size := _size(tools[name])) <= left:
             offered.append(name)
             left -= size

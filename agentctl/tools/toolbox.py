@@ -96,6 +96,8 @@ TOOLS: Mapping[str, str] = {
 #: The tools that find and call those that are not offered to the model (``deferred``).
 FIND_TOOLS, CALL_TOOL = "find_tools", "call_tool"
 
+SEPARATOR = "__"  # between the name of an MCP server and that of its tool
+
 #: Exact synonyms, as models write them: a call by one is a call of the tool itself, for rules, questions and records.
 ALIASES: Mapping[str, str] = {
     **dict.fromkeys(("docker_list", "docker_ls", "docker_containers", "list_containers", "containers"), "docker_ps"),
@@ -178,6 +180,11 @@ class LazyToolbox:
     def names(self) -> tuple[str, ...]:
         """The names of the available tools."""
         return self._names
+
+    @property
+    def sandbox(self) -> Sandbox | None:
+        """The sandbox of its commands, None if there is none."""
+        return self._context.sandbox
 
     def get(self, name: str) -> Tool:
         """Return the tool.

@@ -282,7 +282,7 @@ async def one_run(folder: Path, facts: ModelFacts, model: Model, kind: str, numb
     mind, diary = Mind(model, turns, measure_for(model.provider, model.name)), Diary()
     ledger = SqliteLedger(folder / f"{kind}-{number}.db")
 
-    async def equip(_: Sequence[str] | None, most: int) -> RunTools:
+    async def equip(_: Sequence[str] | None, most: int, task: str = "") -> RunTools:
         return RunTools(tools)
 
     orchestrator = Orchestrator(

@@ -188,7 +188,7 @@ def test_question_in_readme_is_the_one_that_is_asked() -> None:
     assert all(text.endswith(f"{_PROMPT.strip()}\n") for text in shown)
 
 
-@pytest.mark.parametrize("lock", ["requirements.lock", "tests/requirements.lock"])
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-mcp.lock", "tests/requirements.lock"])
 def test_lock_pins_every_package_with_hashes_and_names_no_host(lock: str) -> None:
     text = (ROOT / lock).read_text()
     assert not re.search(r"https?:|--index|--find-links|file:", text)
@@ -197,12 +197,12 @@ def test_lock_pins_every_package_with_hashes_and_names_no_host(lock: str) -> Non
     assert all("==" in entry and "--hash=sha256:" in entry for entry in entries)
 
 
-def test_both_locks_pin_the_same_versions() -> None:
-    own, tests = (
+def test_all_locks_pin_the_same_versions() -> None:
+    own, extra, tests = (
         dict(re.findall(r"^([\w.-]+)==([^ ;]+)", (ROOT / name).read_text(), re.MULTILINE))
-        for name in ("requirements.lock", "tests/requirements.lock")
+        for name in ("requirements.lock", "requirements-mcp.lock", "tests/requirements.lock")
     )
-    assert own.items() <= tests.items()
+    assert own.items() <= extra.items() <= tests.items()
 
 
 def test_pictures_of_the_readme_exist_and_have_words() -> None:

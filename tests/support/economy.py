@@ -81,7 +81,7 @@ async def run_of(
     """Run a task with the real loop; return how it went and all that was told of it."""
     diary = Diary()
 
-    async def equip(names: Sequence[str] | None, most: int) -> RunTools:
+    async def equip(names: Sequence[str] | None, most: int, task: str = "") -> RunTools:
         return RunTools(box)
 
     usual = {"agent": "system", "limits": NO_DOLLARS, "loop": LoopLimits(max_turns=60), "retries": 0}

@@ -171,6 +171,22 @@ def _aimock() -> str | None:
     return _fails(*AIMOCK, "--help") if Path(AIMOCK[1]).exists() else "bash tests/run installs it"
 
 
+_MCP_SERVERS = Path(sys.prefix, "mcp-servers")
+#: MCP servers that others wrote, as tests/run installs them: the packages of those in Python, and the commands of the
+#: others.
+MCP_PACKAGES = _MCP_SERVERS / "python"
+MCP_EVERYTHING, MCP_FILESYSTEM = (
+    (str(_NODE), str(_MCP_SERVERS / "node_modules" / "@modelcontextprotocol" / f"server-{name}" / "dist" / "index.js"))
+    for name in ("everything", "filesystem")
+)
+
+
+def _mcp_servers() -> str | None:
+    if not Path(MCP_EVERYTHING[1]).exists() or not MCP_PACKAGES.exists():
+        return "bash tests/run installs them"
+    return _fails(str(_NODE), "--version")
+
+
 PARTS: dict[str, Callable[[], str | None]] = {
     "Linux": _linux,
     "root": _root,
@@ -190,6 +206,7 @@ PARTS: dict[str, Callable[[], str | None]] = {
     "engine": _engine,
     "Podman's engine": _podman,
     "aimock": _aimock,
+    "MCP servers": _mcp_servers,
 }
 
 #: Parts that no package brings: other users can run Python and agentctl if they may read the folders of both. The tests

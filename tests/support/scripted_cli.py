@@ -41,6 +41,12 @@ def call(name: str, **arguments: object) -> Completion:
     )
 
 
+def indirect(name: str, arguments: dict[str, object]) -> Completion:
+    """Call a tool that is not offered."""
+    found = ToolCall("1", "call_tool", {"name": name, "arguments": arguments})
+    return Completion("", (found,), USED, "tool_calls")
+
+
 def noisy(number: int) -> Completion:
     """Give long answers that fill the context; the provider counts a hundred tokens more at each turn."""
     name = ("system_memory", "system_info", "system_load", "system_disks")[number % 4]
@@ -160,6 +166,28 @@ SCRIPTS: dict[str, list[Any]] = {
     "until released": [until_released],
     "begun when released": [echo],
     "dot file": [call("write_file", path=".envrc", text="x"), answer("not written")],
+    "repository": [call("git__git_log", repo_path=".", max_count=1), answer("The first commit.")],
+    "repository, found": [
+        call("find_tools", query="show the history of commits"),
+        indirect("git__git_log", {"repo_path": ".", "max_count": 1}),
+        answer("The first commit."),
+    ],
+    "branch": [
+        indirect("git__git_create_branch", {"repo_path": ".", "branch_name": "b"}),
+        answer("Not made."),
+    ],
+    "three servers": [
+        indirect("time__get_current_time", {"timezone": "Etc/UTC"}),
+        indirect("everything__get-sum", {"a": 19, "b": 23}),
+        indirect("files__write_file", {"path": "made", "content": "x"}),
+        indirect("fetch__fetch", {"url": "https://example.com/"}),
+        answer("Looked."),
+    ],
+    "hostile": [indirect("h__echo", {"text": "hi"}), answer("It says hi.")],
+    "hostile, directly": [call("h__echo", text="hi"), answer("It says hi.")],
+    "large": [indirect("h__large", {}), answer("Large.")],
+    "daemon": [indirect("h__daemon", {}), answer("Started.")],
+    "daemon, then hang": [indirect("h__daemon", {}), hang],
     "auth": [AuthFailed("the key was rejected", hint="set another", billed="no")],
     "cut": [ProviderUnavailable("the answer broke off")] * 9,
     "bug": [refuse],

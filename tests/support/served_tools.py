@@ -12,8 +12,9 @@ from agentctl.core.messages import ToolSpec
 from agentctl.core.schema_validation import find_problems
 from agentctl.permissions.decision import Permissions
 from agentctl.protocols import Effect, OpenToolbox, Tool
-from agentctl.tools.deferred import SEPARATOR, defer_tools
+from agentctl.tools.deferred import defer_tools
 from agentctl.tools.tool_index import IndexedTool
+from agentctl.tools.toolbox import SEPARATOR
 from tests.support.loop import Box
 
 PUBLISHED = Path(__file__).parent / "published_tools.txt"

@@ -193,6 +193,9 @@ def _remarks(found: Estimate) -> Iterator[str]:
         yield f"{name} is paused after failed calls: the first call would wait {seconds(found.forecast.pause_s)}."
     if found.forecast.price != found.facts.price:
         yield "Another model has answered instead: calls are held at the highest price seen there."
+    if found.unstarted:
+        names = ", ".join(found.unstarted)
+        yield f"MCP servers are not started for an estimate ({names}); their tools count at their largest."
     if found.breaker is not None:
         whose = f" of run {found.breaker.run_id}" if found.breaker.run_id else ""
         yield f"The first call would be refused now: {found.breaker.limit}{whose}."
@@ -259,6 +262,7 @@ def _document(found: Estimate, fallbacks: Sequence[ModelFacts]) -> Document:
         "ledger": {"scope": "machine"},
         "sandbox": found.sandbox,
         "left_out": list(found.left_out),
+        "mcp_servers": list(found.unstarted),
         "breaker": None if found.breaker is None else breaker_document(found.breaker),
         "error": None if error is None else error._asdict(),
     }

@@ -196,7 +196,9 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning, opened: O
         from agentctl.settings.key_exposure import protect_keys
 
         protect_keys()
-    loaded = loaded.for_a_run()
+    elif loaded.settings.mcp_config:
+        notify("builtin looks things up without a model, and uses no MCP servers")
+    loaded = loaded.for_a_run(with_servers=has_model)
     task, data = _redact(loaded, request, task, data, notify=notify)
     known.task = task
     presenter = _open_presenter(request, known, loaded, command)

@@ -55,7 +55,7 @@ async def test_a_run_hides_by_its_settings_what_its_deny_rules_are_about(workspa
     loaded = load_settings(flags={"workdir": workspace, "deny": list(DENY)}, environ={}, cwd=workspace)
     permissions = permissions_of(loaded)
     make_tools = toolset_for(loaded, permissions, require_sandbox=False)
-    run_tools = await make_tools(["list_files", "run_shell"], 2)
+    run_tools = await make_tools(["list_files", "run_shell"], 2, "")
     listed = await run_tools.toolbox.get("list_files")({})
     said = await run_tools.toolbox.get("run_shell")({"command": f"grep -rs {WORD} .; echo done"})
     assert "src/app.py" in listed

@@ -87,7 +87,7 @@ async def record(folder: Path, turns: int, size: Size) -> Recording:
     provider, diary = ScriptedProvider(script, facts=model), Diary()
     ledger = SqliteLedger(folder / "ledger.db")
 
-    async def equip(names: Sequence[str] | None, most: int) -> RunTools:
+    async def equip(names: Sequence[str] | None, most: int, task: str = "") -> RunTools:
         return RunTools(toolbox(workspace=folder, names=NAMES))
 
     orchestrator = Orchestrator(

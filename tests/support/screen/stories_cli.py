@@ -46,7 +46,7 @@ def playing(story: str) -> Callable[..., Orchestrator]:
         ledger = SqliteLedger(loaded.settings.ledger_path)
         journal = Journal(loaded.settings.runs_dir, run_id, secrets=loaded.secrets)
 
-        async def equip(names: Sequence[str] | None, most: int) -> RunTools:
+        async def equip(names: Sequence[str] | None, most: int, task: str = "") -> RunTools:
             return RunTools(Box(Path(plan.workdir)))
 
         return Orchestrator(

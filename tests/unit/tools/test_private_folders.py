@@ -82,7 +82,7 @@ async def test_run_excludes_its_own_folders(tmp_path: Path, monkeypatch: pytest.
         (folder / "secret").write_text("x")
         monkeypatch.setenv(f"AGENTCTL_{kind}_DIR", str(folder))
     loaded = load_settings(flags={"workdir": str(tmp_path)})
-    kit = await toolset_for(loaded, Permissions(), require_sandbox=False)(["read_file"], 8)
+    kit = await toolset_for(loaded, Permissions(), require_sandbox=False)(["read_file"], 8, "")
     for kind in ("state", "config", "cache"):
         with pytest.raises(ToolError, match="belongs to agentctl"):
             await kit.toolbox.get("read_file").prepare({"path": f"{kind}/secret"})

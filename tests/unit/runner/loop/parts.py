@@ -41,7 +41,7 @@ class House:
     ) -> tuple[Orchestrator, ScriptedProvider]:
         provider = provider or ScriptedProvider(script)
 
-        async def equip(names: Sequence[str] | None, most: int) -> RunTools:
+        async def equip(names: Sequence[str] | None, most: int, task: str = "") -> RunTools:
             self.asked_for.append(None if names is None else tuple(names[:most]))
             return RunTools(self.box)
 
