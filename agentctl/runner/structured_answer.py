@@ -152,9 +152,9 @@ class StructuredAnswer:
         first = str(error.problems[0])[:_MOST_SAID]
         more = f" (and {len(error.problems) - 1} more)" if len(error.problems) > 1 else ""
         if self._tries >= self._retries:
-            times = f"after {self._tries} retries " if self._tries > 1 else "after 1 retry " if self._tries else ""
+            times = f" after {self._tries} retries" if self._tries > 1 else " after 1 retry" if self._tries else ""
             raise SchemaMismatch(
-                f"the answer is {times}not valid by the schema: {first}{more}",
+                f"the answer is not valid by the schema{times}: {first}{more}",
                 hint="raise --schema-retries, loosen the schema, or choose another model",
             )
         self._tries += 1

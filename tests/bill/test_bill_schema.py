@@ -202,7 +202,7 @@ async def test_answer_that_is_never_right_fails_with_its_last_text(someone: User
     found = await someone.ask(server, case.paid, retries=1, max_tokens_per_task=None)
     assert (found["exit_code"], found["error"]["kind"], found["structured"]) == (1, "schema", None)
     assert (found["complete"], found["answer"]) == (False, WRONG)
-    assert "after 1 retry not valid by the schema: /used: " in found["error"]["message"]
+    assert "not valid by the schema after 1 retry: /used: " in found["error"]["message"]
     first = 1 if case.with_tools else 2  # of the answers, that was asked for by the schema
     assert len(server.books.chat_requests) == 1 + first + 1
     assert_accounted(server.books, someone.book)

@@ -153,7 +153,7 @@ async def test_problems_go_back_with_their_pointers_until_no_retry_is_left() -> 
     assert "\n- /used: " in first
     assert first == await found.answer.next_words(wrong, was_asked=True)
     assert [isinstance(event, Noted) and event.level for event in found.events] == ["warning", "warning"]
-    with pytest.raises(SchemaMismatch, match="after 2 retries not valid by the schema"):
+    with pytest.raises(SchemaMismatch, match="not valid by the schema after 2 retries"):
         await found.answer.next_words(wrong, was_asked=True)
     assert found.answer.value is None
 
