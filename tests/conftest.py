@@ -39,6 +39,7 @@ hypothesis.settings.load_profile("usual")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="also run the long forms of the tests")
     parser.addoption("--few", action="store_true", help="draw few examples, and leave slow tests out")
+    parser.addoption("--first-cases", action="store_true", help="of each test with parameters run the first case only")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -67,6 +68,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         slow = [item for item in items if item.get_closest_marker("slow")]
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item not in slow]
+    if config.getoption("first_cases"):
+        _deselect_later_cases(config, items)
     if config.getoption("full") and not config.getoption("few"):
         return
     most = FEW if config.getoption("few") else USUAL
@@ -78,6 +81,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             drawn = getattr(holder, name, None)
             if isinstance(drawn, hypothesis.settings) and drawn.max_examples > most:
                 setattr(holder, name, hypothesis.settings(drawn, max_examples=most))
+
+
+def _deselect_later_cases(config: pytest.Config, items: list[pytest.Item]) -> None:
+    first: dict[tuple[object, str], pytest.Item] = {}
+    for item in items:
+        first.setdefault((item.parent, getattr(item, "originalname", item.name)), item)
+    kept = set(first.values())
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = [item for item in items if item in kept]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
