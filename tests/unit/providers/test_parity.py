@@ -21,12 +21,18 @@ from tests.support.parity.meant import MEANT
 from tests.support.parity.seeing import Seen, see
 from tests.support.wire.server import WireServer
 
-#: The rows that a case has used so far.
-_USED: set[Meant] = set()
+#: Where the cases that were sent so far differ: the same every time, so that each is sent once.
+_FOUND: dict[str, tuple[Difference, ...]] = {}
 
 
 async def found(name: str) -> tuple[Difference, ...]:
-    """Send a case by both clients; return where they differ."""
+    """Send a case by both clients, if it has not been sent yet; return where they differ."""
+    if name not in _FOUND:
+        _FOUND[name] = await sent(name)
+    return _FOUND[name]
+
+
+async def sent(name: str) -> tuple[Difference, ...]:
     case, format = CASES[name], name.partition(":")[0]
     lean, litellm = await see(case, format, "lean"), await see(case, format, "litellm")
     assert (lean["client"], litellm["client"]) == ("lean", "litellm")
