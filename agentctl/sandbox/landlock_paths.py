@@ -28,6 +28,7 @@ KERNEL = ("/proc", "/sys/devices/system", "/sys/fs/cgroup", "/sys/kernel/mm")
 """What runtimes ask the kernel: processors, memory, limits. Landlock bars the processes outside behind /proc."""
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 _TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - the folders made in them are new and private
+NOTHING_NEW = "no new file can be made directly in {}: something in it is hidden or protected"
 _MOST_ENTRIES = 20_000
 _LIST = landlock.READ_DIR
 _READ_ONLY = landlock.READ

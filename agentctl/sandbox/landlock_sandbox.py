@@ -26,7 +26,7 @@ from agentctl.sandbox.git_folder import OwnFolder, remove_tree
 from agentctl.sandbox.import_path import own_program
 from agentctl.sandbox.landlock import SCOPES_SINCE, TRUNCATE_SINCE, make_ruleset
 from agentctl.sandbox.landlock_calls import landlock_filter
-from agentctl.sandbox.landlock_paths import PathAccess, TooManyEntries, plan_access, temporary_above
+from agentctl.sandbox.landlock_paths import NOTHING_NEW, PathAccess, TooManyEntries, plan_access, temporary_above
 from agentctl.sandbox.mount_plan import SandboxConfig
 from agentctl.sandbox.process import Streams, child_environment, run_process
 from agentctl.sandbox.process_tree import run_aside
@@ -348,7 +348,7 @@ class Landlock:
         for folder in prepared.access.split:
             if folder not in self._said_split:
                 self._said_split.add(folder)
-                yield f"no new file can be made directly in {folder}: something in it is hidden or protected"
+                yield NOTHING_NEW.format(folder)
         if killed := group.count_killed():
             processes = "a process" if killed == 1 else f"{killed} processes"
             yield f"the kernel ended {processes}: the command used more memory than {mebibytes(self._most_memory)}"

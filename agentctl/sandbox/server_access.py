@@ -23,6 +23,7 @@ from agentctl.sandbox.folder_index import AutorunEntry, FolderIndex
 from agentctl.sandbox.git_files import is_git_name
 from agentctl.sandbox.git_folder import OwnFolder
 from agentctl.sandbox.import_path import import_folders, is_importable
+from agentctl.sandbox.landlock_paths import NOTHING_NEW
 from agentctl.sandbox.mount_plan import SandboxConfig, links_along
 from agentctl.sandbox.quarantine import Placeholder, Quarantine
 from agentctl.sandbox.workspace_guard import NamedPath, configured_in, link_targets
@@ -54,8 +55,8 @@ def server_access(
     )
     if config.read_only or not write:
         why = config.why_read_only or "so is the whole run"
-        notes = [f"{path} is read-only to it: {why}" for path in map(str, write)]
-        return ServerAccess(config._replace(read_only=True), notes=tuple(notes))
+        notes = tuple(f"{path} is read-only to it: {why}" for path in write)
+        return ServerAccess(config._replace(read_only=True), notes=notes)
     inside: list[str] = []
     outside: list[str] = []
     for path in (os.path.normpath(os.path.join(config.given, path)) for path in write):  # noqa: PTH118
@@ -77,7 +78,8 @@ def server_access(
             hint="name smaller folders in its write",
         )
     mounts = written.cover_git() if has_mounts else ()
-    return ServerAccess(config._replace(frozen=(*config.frozen, *frozen)), mounts, written)
+    notes = () if has_mounts else tuple(map(NOTHING_NEW.format, _folders_around(frozen, config.roots)[:_MOST_NOTES]))
+    return ServerAccess(config._replace(frozen=(*config.frozen, *frozen)), mounts, written, notes)
 
 
 def _why_not(path: str, real: str, config: SandboxConfig) -> str | None:
@@ -111,6 +113,17 @@ def _why_not(path: str, real: str, config: SandboxConfig) -> str | None:
     except ValueError as error:
         return str(error).rpartition("; ")[2]
     return None
+
+
+def _folders_around(places: Sequence[str], roots: Sequence[str]) -> list[str]:
+    """Return the folders between the ``roots`` and the places in them, where Landlock lets nothing new be made."""
+    found = set()
+    for place in places:
+        above = os.path.dirname(place)  # noqa: PTH120
+        while any(is_beneath(above, root) for root in roots):
+            found.add(above)
+            above = os.path.dirname(above)  # noqa: PTH120
+    return sorted(found)
 
 
 def _outermost(paths: Sequence[str]) -> tuple[str, ...]:

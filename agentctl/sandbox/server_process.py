@@ -191,7 +191,7 @@ class ServerProcess:
         try:
             with scope, its_ends:
                 self._result = await prepared.host.serve(prepared.argv, prepared.environment, streams)
-                self._notes += self._result.notes
+                self._notes += (note for note in self._result.notes if note not in self._notes)
         except ToolError as error:
             self._failure = error
         finally:

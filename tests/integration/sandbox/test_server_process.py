@@ -305,6 +305,24 @@ async def test_what_other_programs_obey_stays_and_what_is_new_is_moved(wanted: s
     sandbox.close()
 
 
+@pytest.mark.needs("landlock")
+async def test_landlock_says_where_nothing_new_can_be_made(workspace: Path) -> None:
+    for path in ("sub/.envrc", "free/file"):
+        (workspace / path).parent.mkdir(parents=True)
+        (workspace / path).touch()
+    sandbox = await opened("landlock", workspace)
+    script = "(true >new; true >sub/new; true >free/new; echo x >>free/file) 2>/dev/null; cat"
+    async with start_server(
+        ["sh", "-c", script], env={}, workspace=workspace, sandbox=sandbox, write=[Path()]
+    ) as server:
+        said_first = server.notes
+    new = "no new file can be made directly in {}: something in it is hidden or protected"
+    assert said_first == server.notes == (new.format(workspace), new.format(workspace / "sub"))
+    made = sorted(str(path.relative_to(workspace)) for path in workspace.rglob("new"))
+    assert (made, (workspace / "free/file").read_text()) == (["free/new"], "x\n")
+    sandbox.close()
+
+
 async def test_a_git_folder_that_a_server_makes_is_not_seen_outside(workspace: Path) -> None:
     sandbox = await opened("bwrap", workspace, files=workspace.parent / "files")
     script = "git init -q . && echo made; cat"
