@@ -14,6 +14,7 @@ from typing import cast
 from agentctl.core.errors import StateError, UsageError
 from agentctl.core.impact import DeniedCall
 from agentctl.core.messages import Completion, Message, Stop, Usage
+from agentctl.core.redaction import PLAIN_MARK
 from agentctl.core.results import FileNotice
 from agentctl.journal.past_run import PastAnswer, PastCall, PastReport, PastRun, PastTurn
 from agentctl.journal.reader import read_with_origin
@@ -110,7 +111,7 @@ class _Replay:
     flags: Fields = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
     limits: dict[str, int | None] = field(default_factory=dict)
-    redacted: int = 0
+    is_redacted: bool = False
     replaced: bool = False
     changed_files: list[FileNotice] = field(default_factory=list)
     denied: dict[str, DeniedCall] = field(default_factory=dict)
@@ -146,12 +147,12 @@ class _Replay:
                 if record.get("stop") != "broken":
                     hold = self.holds.get(str(record["attempt_id"]), {})
                     self.answers.append(_answer(record, hold)._replace(purpose=self._purpose(hold)))
-                self.redacted += bool(record.get("redacted"))
+                self.is_redacted |= bool(record.get("redacted"))
             case "call_doubted":
                 self._forget_usage(str(record["attempt_id"]))
             case "message_added":
                 self._add_message(message_of(fields_of(record["message"])))
-                self.redacted += bool(record.get("redacted"))
+                self.is_redacted |= bool(record.get("redacted"))
             case "context_pruned":
                 self._prune(record)
             case "tool_started":
@@ -219,7 +220,7 @@ class _Replay:
         left = list_of(record.get("left"))
         if not left:
             raise ValueError("the conversation after the cut is not in the record")
-        self.redacted += bool(record.get("redacted"))
+        self.is_redacted |= bool(record.get("redacted"))
         self.cut = self.turn, int_of(record.get("tokens_after"))
         self.messages = [self.messages[item] if isinstance(item, int) else message_of(fields_of(item)) for item in left]
         self.answers = [answer for answer in self.answers if answer.purpose != "summary"]
@@ -228,6 +229,8 @@ class _Replay:
     def close(self, run_id: str, path: Path) -> PastRun:
         """Return the run as it stands after the last record."""
         messages, turns, answers = self._standing()
+        next_ones = [answer.completion.as_message() for answer in answers if answer.purpose == "turn"]
+        left_out = [one for one in (*messages, *next_ones) if self.is_redacted and PLAIN_MARK in str(one)]
         return PastRun(
             run_id=run_id,
             path=path,
@@ -243,7 +246,7 @@ class _Replay:
             flags=self.flags,
             digests=self.digests,
             limits=self.limits,
-            redacted=self.redacted,
+            redacted=len(left_out),
             replaced=self.replaced,
             changed_files=tuple(self.changed_files),
             labels=cast("Mapping[str, str]", self.labels or {}),

@@ -181,3 +181,22 @@ def test_a_fork_whose_files_cannot_be_copied_ends_before_it_goes_on(cli: Cli, st
     assert (ended.code, len(server.books.chat_requests)) == (74, asked), ended.err
     assert "the files of the run cannot be copied" in ended.err
     assert "run_resumed" not in (state / "runs" / f"{ended.document['run_id']}.jsonl").read_text()
+
+
+def test_each_message_without_its_secret_is_counted_once(cli: Cli, state: Path, wire: OpenWire) -> None:
+    def mind(asked: WireRequest) -> Answer:
+        step = sum(said.role == "assistant" for said in asked.messages)
+        return WIRED.answer(f"I look with {KEY}.", (lookup(step),)) if step < 2 else WIRED.answer("Half.")
+
+    server = wire(mind, rates=WIRED.rates, keys=[KEY])
+    run_id = cli(server, "run", TASK, "--json", "--max-cost", "3").document["run_id"]
+    path = state / "runs" / f"{run_id}.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    place = [place for place, line in enumerate(lines) if json.loads(line)["event"] == "tool_started"][1]
+    path.write_text("".join(lines[: place + 1]))
+    for _ in range(2):
+        again = cli(server, "runs", "resume", run_id, "--json")
+        assert again.code == 0, again.err
+        assert "warning: 2 messages have [redacted]" in again.err
+        kept = [line for line in path.read_text().splitlines(keepends=True) if '"run_finished"' not in line]
+        path.write_text("".join(kept[:-1]))
