@@ -20,7 +20,16 @@ from agentctl.core.targets import PATH_TOOLS, Subject, fits, hidden_pattern
 from agentctl.core.text import did_you_mean
 from agentctl.core.tool_rules import OTHER_NAMES, SHELL_ARGUMENTS, Rule, glob, parse_rule
 from agentctl.settings import Loaded
-from agentctl.tools.toolbox import CALL_TOOL, FIND_TOOLS, SEPARATOR, TOOLS, arguments_of, is_tool, nearest_tool
+from agentctl.tools.toolbox import (
+    CALL_TOOL,
+    FIND_TOOLS,
+    READ_SKILL,
+    SEPARATOR,
+    TOOLS,
+    arguments_of,
+    is_tool,
+    nearest_tool,
+)
 
 if TYPE_CHECKING:
     from agentctl.core.autorun_files import AutorunFile
@@ -240,7 +249,7 @@ def parse_known_rules(
     """
     rules = tuple(map(parse_rule, texts))
     for rule in rules:
-        covered = [name for name in (*TOOLS, *own) if rule.covers(name)]
+        covered = [name for name in (*TOOLS, READ_SKILL, *own) if rule.covers(name)]
         if not covered:
             covered = _covered_of_packages(rule)
         said = f'{where} names "{rule.tool}"'

@@ -102,7 +102,7 @@ def load_catalog(loaded: Loaded, *, file: str | None = None, strict: bool = True
         files.append(_take(_read_own(path, "config", fallback), found, files))
     folder, cwd = loaded.settings.workdir or Path.cwd(), Path.cwd()
     if has_documents(folder):
-        for document in with_trust(find_documents(folder, cwd=cwd), loaded.settings.state_dir):
+        for document in with_trust(find_documents(folder, cwd=cwd, kinds=("agent",)), loaded.settings.state_dir):
             files.append(_take(_read_project(document, fallback, found), found, files))
     if file is not None:
         read = _read_own(Path(file).expanduser(), "file", fallback)
@@ -178,7 +178,7 @@ def _parse(text: str, path: Path, origin: Origin, place: str, fallback: AgentSpe
     try:
         if path.suffix not in AGENT_SUFFIXES:
             raise UsageError(f"agent file {place} ends neither in .toml nor in .md", hint=f"rename it: {name}.toml")
-        text, hidden = _without_hidden(text)
+        text, hidden = without_hidden(text)
         if hidden:
             notes.append(f"{place}: {hidden} invisible or control characters were left out")
         if path.suffix == ".md":
@@ -200,7 +200,7 @@ def _has_tools(text: str) -> bool:
     return "tools" in tomllib.loads(text)
 
 
-def _without_hidden(text: str) -> tuple[str, int]:
+def without_hidden(text: str) -> tuple[str, int]:
     """Return a text without characters that no one sees, and their number."""
     text = text.replace("\r\n", "\n")
     lines = [(line, safe_text(line)) for line in text.split("\n")]
@@ -224,7 +224,7 @@ def _check(agent: AgentSpec, place: str) -> None:
             hint="use up to 64 letters, digits, hyphens, dots and underscores",
         )
     for text in (agent.description, agent.instructions, agent.why, *agent.examples):
-        if _without_hidden(text)[1]:  # written with an escape of TOML
+        if without_hidden(text)[1]:  # written with an escape of TOML
             raise UsageError(f"{place}: a text of the agent has control or invisible characters")
     for name in (*agent.tools, *agent.more):
         if not is_tool(name):

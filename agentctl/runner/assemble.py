@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from agentctl.runner.estimate import Estimate
     from agentctl.runner.fallbacks import Fallback
     from agentctl.runner.hooks import DescribeEnd, Hooks
+    from agentctl.runner.project_notes import ProjectNotes
     from agentctl.runner.resumption import Resumption
 
 
@@ -112,10 +113,11 @@ async def estimate_run(
     data: str = "",
     schema: AnswerSchema | None = None,
     chosen: AgentChoice | None = None,
+    notes: ProjectNotes | None = None,
 ) -> Estimate:
     """Estimate the first request and the cost of a run of ``task`` with ``data`` behind it; nothing is sent or written.
 
-    ``schema`` is what its answer must be valid by, ``chosen`` the agent that was chosen already.
+    ``schema`` is what its answer must be valid by, ``chosen`` its agent, ``notes`` those of the project.
 
     Raises:
         UsageError: as ``assemble``.
@@ -124,8 +126,8 @@ async def estimate_run(
     from agentctl.ledger.forecast import forecast_first_call  # noqa: PLC0415
     from agentctl.runner.estimate import estimate  # noqa: PLC0415 - a run needs none
 
-    plan, settings = plan_of(loaded, choice, labels=labels)._replace(answer_schema=schema), loaded.settings
-    plan = plan if chosen is None else chosen.apply(plan)
+    plan = plan_of(loaded, choice, labels=labels)._replace(answer_schema=schema, notes=notes)
+    settings, plan = loaded.settings, plan if chosen is None else chosen.apply(plan)
     provider = _builtin(loaded) if choice.provider == "builtin" else _limited_provider(loaded, choice, plan.limits)
     return await estimate(
         task,
@@ -290,6 +292,7 @@ def assemble(
     describe_end: DescribeEnd | None = None,
     schema: AnswerSchema | None = None,
     chosen: AgentChoice | None = None,
+    notes: ProjectNotes | None = None,
 ) -> Orchestrator:
     """Return an orchestrator for one run, whose journal and ledger are opened in the state folder when it starts.
 
@@ -316,8 +319,7 @@ def assemble(
     settings = loaded.settings
     if plan is None:
         plan = plan_of(loaded, choice, labels=labels or {})
-    if schema is not None:
-        plan = plan._replace(answer_schema=schema)
+    plan = plan._replace(answer_schema=schema or plan.answer_schema, notes=notes)
     plan = plan if chosen is None else chosen.apply(plan)
     if resumption is not None:
         plan = resumption.plan(plan)

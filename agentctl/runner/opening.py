@@ -43,7 +43,8 @@ def circumstances(agent: AgentSpec, plan: Plan, task: str, at: datetime, *, tool
     about = words(" ".join(agent.why_about))
     if agent.why and _ASKS_WHY.search(task) and (not about or about & words(task)):
         said.append(" ".join(agent.why.split()))
-    return f"\n\n[{' '.join(said)}]"
+    notes = plan.notes.text if plan.notes else ""
+    return f"{notes}\n\n[{' '.join(said)}]"
 
 
 def _one_line(path: str) -> str:

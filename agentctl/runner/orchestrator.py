@@ -279,7 +279,7 @@ class Orchestrator:
             from agentctl.runner.resumption import digests_of  # noqa: PLC0415 - not for builtin
 
             specs, schema = [box.get(name).spec for name in box.names], answer_schema_of(agent, plan)
-            digests = digests_of(agent, specs, facts, sandbox, schema)
+            digests = digests_of(agent, specs, facts, sandbox, schema, plan.notes)
         spent, run_id = PastSpending(), run.recorder.run_id
         if resumed is not None and not resumed.is_fork:
             run.spent, run.limits = resumed.spent, await self._measure_limits(run)

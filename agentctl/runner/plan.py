@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from agentctl.context.manager import ContextManager
     from agentctl.core.answer_schema import AnswerSchema
     from agentctl.permissions.hook_rules import HookRule
+    from agentctl.runner.project_notes import ProjectNotes
 
 
 class RunInput(Protocol):
@@ -73,7 +74,8 @@ class Plan(NamedTuple):
     questions are answered. ``fallback_wait_s`` is how long a call waits for a provider that is paused after failed
     calls if another one can take over. ``waits_for_load``: ``silence_s`` does not bind the first token of a server that
     may have to load its model. ``parent`` is the run that a nested one belongs to. ``answer_schema`` is what the answer
-    must be valid by, instead of the agent's own; at most ``schema_retries`` answers are sent back.
+    must be valid by, instead of the agent's own; at most ``schema_retries`` answers are sent back. ``notes`` are those
+    of the project.
     """
 
     limits: CostLimit = CostLimit.model_construct()
@@ -110,6 +112,7 @@ class Plan(NamedTuple):
     answer_schema: AnswerSchema | None = None
     schema_retries: int = 2
     hooks: tuple[HookRule, ...] = ()
+    notes: ProjectNotes | None = None
 
     @property
     def measure(self) -> Measure | None:

@@ -29,6 +29,7 @@ _CHANGES = {
     "prices": "the prices of the model have changed",
     "sandbox": "the sandbox has changed",
     "schema": "the schema of the answer has changed",
+    "notes": "the notes or skills of the project have changed",
 }
 
 
@@ -63,7 +64,7 @@ class Resumption(NamedTuple):
 
         A fork keeps no limit.
         """
-        past, kept = self.past, plan
+        past, kept = self.past, plan._replace(notes=plan.notes and plan.notes.without_text)
         if "agent" not in self.given:
             kept = kept._replace(
                 agent=past.text("agent") or plan.agent,
@@ -165,10 +166,12 @@ def digests_of(
     facts: ModelFacts,
     sandbox: str | None,
     schema: AnswerSchema | None = None,
+    notes: ProjectNotes | None = None,
 ) -> Mapping[str, str]:
     """Return a digest of each thing that a resumed run should find as it was."""
     return {
         **({} if schema is None else {"schema": _digest(schema.text)}),
+        **({"notes": notes.digest} if notes and notes.digest else {}),
         "tools": _digest([tool._asdict() for tool in tools]),
         "agent": _digest(agent.digested),
         "model": _digest([facts.provider, facts.model, facts.base_url]),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from agentctl.core.errors import UsageError
 from agentctl.core.ranking import Field, Ranker
 from agentctl.runner.agent_spec import MOST_TOOLS, AgentSpec, find_agent
-from agentctl.tools.toolbox import CHANGES, SEPARATOR, TOOLS
+from agentctl.tools.toolbox import CHANGES, READ_SKILL, SEPARATOR, TOOLS
 
 if TYPE_CHECKING:
     from agentctl.core.answer_schema import AnswerSchema
@@ -120,7 +120,10 @@ def choose_tools(
         return None if agent.origin == "package" else (*agent.tools, *agent.more)
     names = plan.permissions.only
     if names is None:
-        return ranked_tools(agent, task, () if plan.agent is not None else agents, containers=containers)
+        ranked = ranked_tools(agent, task, () if plan.agent is not None else agents, containers=containers)
+        if not ranked or plan.notes is None or not plan.notes.skills:
+            return ranked
+        return (*ranked[: MOST_TOOLS - 1], READ_SKILL, *ranked[MOST_TOOLS - 1 :])
     if sum(SEPARATOR not in name for name in names) > MOST_TOOLS:  # those of servers are found when they are needed
         raise UsageError(f"{len(names)} tools are too many for a model", hint=f"name at most {MOST_TOOLS} of them")
     return names

@@ -95,6 +95,8 @@ TOOLS: Mapping[str, str] = {
 
 #: The tools that find and call those that are not offered to the model (``deferred``).
 FIND_TOOLS, CALL_TOOL = "find_tools", "call_tool"
+#: The tool that reads the skills of a run, if it has any (``skills``).
+READ_SKILL = "read_skill"
 
 SEPARATOR = "__"  # between the name of an MCP server and that of its tool
 
@@ -268,7 +270,7 @@ def toolbox(
 
 def is_tool(name: str, own: Mapping[str, Any] = MappingProxyType({})) -> bool:
     """Return whether there is a tool called ``name``: one of ours, of Python code (``own``), or of a package."""
-    if name in TOOLS or name in own:
+    if name in TOOLS or name in own or name == READ_SKILL:
         return True
     from agentctl.tools.package_tools import package_tool_names  # noqa: PLC0415 - few runs name such a tool
 
@@ -298,6 +300,8 @@ def arguments_of(name: str, own: Mapping[str, Any] = MappingProxyType({})) -> tu
     Raises:
         ToolError: it is the tool of a package that cannot be loaded.
     """
+    if name == READ_SKILL:
+        return ("name",)
     return tuple(_definition(name, own).arguments.model_fields)
 
 
