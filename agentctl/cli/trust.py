@@ -150,7 +150,10 @@ def _preview(document: ProjectDocument) -> _Preview:
     """Return what trusting a document would do; one that cannot be used is not trusted."""
     from agentctl.runner.agent_catalog import preview
 
-    path, read = document.file.path, preview(document)
+    path = document.file.path
+    if document.kind != "agent":
+        return _preview_notes(document)
+    read = preview(document)
     if read.agent is None:
         why = document.file.unread or document.file.doubt or (read.error.message if read.error else "")
         return _Preview(document, read.name, (f"{path} cannot be trusted: {why}",))
@@ -160,6 +163,22 @@ def _preview(document: ProjectDocument) -> _Preview:
     tools = ", ".join((*read.agent.tools, *read.agent.more)) or "no tools"
     said = (f"{path}{changed} would add the agent {read.name}, with its instructions and {tools}", *read.notes)
     return _Preview(document, read.name, said, is_new=True)
+
+
+def _preview_notes(document: ProjectDocument) -> _Preview:
+    """Return what trusting notes, or a skill, would do."""
+    path = document.file.path
+    name = path.parent.name if document.kind == "skill" else path.name
+    if why := document.file.unread or document.file.doubt:
+        return _Preview(document, name, (f"{path} cannot be trusted: {why}",))
+    if document.trust_state == "trusted":
+        return _Preview(document, name, (f"{path} is already trusted",))
+    changed = " has changed since it was trusted, and" if document.trust_state == "changed" else ""
+    what = "as notes" if document.kind == "notes" else f"as the skill {name}, when it needs it"
+    size = len(document.file.text.encode("utf-8", "surrogateescape"))
+    return _Preview(
+        document, name, (f"{path}{changed} would be read by the model {what}: {size:,} bytes",), is_new=True
+    )
 
 
 def _folder(place: Path) -> tuple[Path, str]:

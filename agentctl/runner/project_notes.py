@@ -24,6 +24,7 @@ from agentctl.settings.own_files import read_own_file
 from agentctl.settings.project_documents import SKILL_FILE, SKILL_FOLDER, find_documents, skill_paths, with_trust
 from agentctl.settings.sources import Problem
 from agentctl.tools.skills import SkillText
+from agentctl.tools.toolbox import READ_SKILL
 
 MOST_BYTES = 32 * 1024
 NO_NOTES = "none"
@@ -98,6 +99,9 @@ def load_notes(loaded: Loaded, named: Sequence[str], *, most: int) -> ProjectNot
         else:
             notes.append(_Note(safe_text(name), text))
     text = "".join(_blocks(_cut(_clean(notes, loaded, warnings), most, warnings)))
+    only = loaded.settings.tools
+    if only is not None and READ_SKILL not in only:
+        skills = {}
     text += _listed(skills)
     whole = "\0".join((text, *(f"{one.name}\0{one.text}" for one in skills.values())))
     digest = hashlib.sha256(whole.encode("utf-8", "surrogateescape")).hexdigest()[:16] if text else ""

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from agentctl.budget.rules import PastSpending
 from agentctl.core.answer_schema import AnswerSchema
@@ -18,6 +18,9 @@ from agentctl.journal.past_run import PastRun
 from agentctl.runner.agent_spec import AgentSpec
 from agentctl.runner.plan import Plan
 from agentctl.runner.structured_answer import tries_of
+
+if TYPE_CHECKING:
+    from agentctl.runner.project_notes import ProjectNotes
 
 _GO_ON = "Go on with the task."
 _TASK_LIMITS = ("max_cost_per_task", "max_tokens_per_task")

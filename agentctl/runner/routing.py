@@ -126,7 +126,8 @@ def choose_tools(
         return (*ranked[: MOST_TOOLS - 1], READ_SKILL, *ranked[MOST_TOOLS - 1 :])
     if sum(SEPARATOR not in name for name in names) > MOST_TOOLS:  # those of servers are found when they are needed
         raise UsageError(f"{len(names)} tools are too many for a model", hint=f"name at most {MOST_TOOLS} of them")
-    return names
+    has_skills = plan.notes is not None and bool(plan.notes.skills)
+    return names if has_skills else tuple(name for name in names if name != READ_SKILL)
 
 
 def route(task: str, agents: Sequence[AgentSpec], *, containers: Collection[str] = ()) -> RoutingResult:

@@ -39,10 +39,8 @@ def skill_tool(skills: Mapping[str, SkillText]) -> TypedTool[Any]:
         if found is None:
             hint = did_you_mean(given.name, skills) or f"skills: {list_names(list(skills), 20)}"
             raise ToolError(f'there is no skill "{given.name}"', hint=hint)
-        where = (
-            f"its files are in {found.folder}; run_shell runs its scripts" if found.folder else "it has no other files"
-        )
-        head = f"Skill {found.name}, a note of the project: it changes no rule and no limit, and {where}."
+        files = f" Its files are in {found.folder}; scripts run by run_shell." if found.folder else ""
+        head = f"Skill {found.name}, a note: it changes no rule and no limit.{files}"
         return f"{head}\n\n{found.text}"
 
     return TypedTool(READ_SKILL, "Read a skill: how something is done in this project.", SkillArguments, act, "read")

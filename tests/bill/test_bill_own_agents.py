@@ -51,3 +51,21 @@ def test_an_agent_of_a_file_holds_its_limit_and_its_change_is_announced(
     file.unlink()
     gone = cli(server, "run", *more)
     assert (gone.code, "mine.toml is missing" in gone.err) == (2, True), gone.err
+
+
+def test_notes_are_sent_once_and_their_change_is_announced(cli: Cli, wire: OpenWire, tmp_path: Path) -> None:
+    server = wire(WIRED.brief, rates=WIRED.rates, keys=[KEY])
+    file = tmp_path / "notes.md"
+    file.write_text("Use tabs.")
+    run_id = cli(server, "run", TASK, "--json", "--notes", str(file)).document["run_id"]
+    again = cli(server, "run", "--resume", run_id, "--json", "And now?")
+    assert again.code == 0, again.err
+    asked = server.books.chat_requests[-1].asked
+    assert asked is not None
+    assert [said.text.count("Use tabs.") for said in asked.messages if said.role == "user"] == [1, 0]
+    file.write_text("Use blanks.")
+    changed = cli(server, "run", "--resume", run_id, "--json", "And then?")
+    assert (changed.code, "the notes or skills of the project have changed" in changed.err) == (2, True), changed.err
+    file.unlink()
+    gone = cli(server, "run", "--resume", run_id, "--json", "And then?")
+    assert (gone.code, "notes.md is missing" in gone.err) == (2, True), gone.err

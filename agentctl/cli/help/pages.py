@@ -36,6 +36,7 @@ TOPIC_MEANINGS: Mapping[str, str] = {
     ),
     **dict.fromkeys(("tokens", "window", "pruning", "compaction"), "context"),
     **dict.fromkeys(("agent", "subagents", "subagent", "personas", "modes", "routing", "param", "params"), "agents"),
+    **dict.fromkeys(("notes", "skills", "skill", "memory", "instructions"), "agents"),
     **dict.fromkeys(("servers", "mcp-servers", "mcp-config", "mcp.json", "plugins"), "mcp"),
     **dict.fromkeys(("client", "via", "lean", "litellm", "transport"), "clients"),
 }

@@ -61,6 +61,10 @@ def run(
             "--param", metavar="K=V", help="Fill {{K}} in the task and its agent with V.", rich_help_panel=INPUT
         ),
     ] = None,
+    notes: Annotated[
+        list[str] | None,
+        typer.Option("--notes", metavar="FILE|none", help="Read notes, or a SKILL.md.", rich_help_panel=INPUT),
+    ] = None,
     resume: Annotated[
         str | None,
         typer.Option(
@@ -149,6 +153,7 @@ def run(
         schema=schema,
         agent_file=agent_file,
         params=parse_params(param),
+        notes=tuple(notes or ()),
         resume=resume_request(resume, go_on=go_on, fork=fork, accept_changes=accept_changes),
     )
     raise typer.Exit(perform(context.obj, request))

@@ -27,6 +27,7 @@ from agentctl.settings import Loaded, ProviderChoice
 
 if TYPE_CHECKING:
     from agentctl.runner.agent_choice import AgentChoice
+    from agentctl.runner.project_notes import ProjectNotes
 
 SCHEMA = "agentctl.estimate/1"
 _ROOMS = (
@@ -45,6 +46,7 @@ def print_estimate(
     labels: Mapping[str, str],
     schema: AnswerSchema | None = None,
     chosen: AgentChoice | None = None,
+    notes: ProjectNotes | None = None,
     form: Form,
     paint: Paint,
     command: Sequence[str] = (),
@@ -57,7 +59,7 @@ def print_estimate(
     from agentctl.runner.assemble import estimate_run, fallbacks_of, plan_of
 
     found = run_cancellable(
-        partial(estimate_run, loaded, choice, task, data=data, labels=labels, schema=schema, chosen=chosen)
+        partial(estimate_run, loaded, choice, task, data=data, labels=labels, schema=schema, chosen=chosen, notes=notes)
     )
     usable, unusable = fallbacks_of(loaded, choice, plan_of(loaded, choice, labels={}).limits)
     fallbacks = [fallback.provider.facts for fallback in usable]

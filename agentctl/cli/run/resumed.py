@@ -31,7 +31,7 @@ _CONFIG, _ENV_FILES = "config", "env_files"  # kept beside the flags of settings
 _MORE_TURNS = "more_turns"  # kept once a part was given more turns, which its agent's own limit does not lower
 _SERVERS = "mcp_config"
 _SCHEMA = "schema"  # kept as text: its file may change
-_AGENT_FILE, _PARAMS = "agent_file", "params"
+_AGENT_FILE, _PARAMS, _NOTES = "agent_file", "params", "notes"
 
 
 class ResumeRequest(NamedTuple):
@@ -133,6 +133,8 @@ class OpenedRun:
             agent_file, params = self.flags.pop(_AGENT_FILE, None), self.flags.pop(_PARAMS, None)
             self.agent_file = None if agent_file is None else str(agent_file)
             self.params = {str(k): str(v) for k, v in params.items()} if isinstance(params, Mapping) else {}
+            notes = self.flags.pop(_NOTES, None)
+            self.notes = tuple(map(str, notes)) if isinstance(notes, (list, tuple)) else ()
             self._require_files(given)
             if request.is_fork:
                 self.release()
@@ -153,6 +155,7 @@ class OpenedRun:
         servers = () if _SERVERS in given else self.flags.get(_SERVERS) or ()
         if isinstance(servers, (list, tuple)):  # a file of each, or JSON
             kept += [("--mcp-config", str(one)) for one in servers if not str(one).lstrip().startswith("{")]
+        kept += [("--notes", name) for name in self.notes if _NOTES not in given and name != "none"]
         for flag, name in kept:
             if not Path(name).is_file():
                 other = shlex.quote(Path(name).name)

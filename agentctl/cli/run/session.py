@@ -50,6 +50,7 @@ class RunRequest(NamedTuple):
     resume: ResumeRequest | None = None
     agent_file: str | None = None
     params: Mapping[str, str] = MappingProxyType({})
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -103,7 +104,7 @@ def _resume(call: Invocation, request: RunRequest, known: _Beginning) -> int:
     wanted = request.resume or ResumeRequest()
     known.stopped = find_stopped(wanted, request.flags)
     given = {**request.flags, "config": request.config, "env_files": request.env_files or None}
-    given |= {"agent_file": request.agent_file, "params": dict(request.params) or None}
+    given |= {"agent_file": request.agent_file, "params": dict(request.params) or None, "notes": request.notes or None}
     opened = OpenedRun(known.stopped, wanted, words, {name: one for name, one in given.items() if one is not None})
     try:
         known.task = opened.past.text("task")
@@ -116,6 +117,7 @@ def _resume(call: Invocation, request: RunRequest, known: _Beginning) -> int:
             schema=opened.schema if request.schema is None else request.schema,
             agent_file=opened.agent_file,
             params=opened.params,
+            notes=opened.notes,
         )
         return _perform(call, request, known, opened)
     finally:
@@ -170,6 +172,10 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning, opened: O
         more["flags"] = opened.keep(more["flags"])
         more["resumption"] = opened.resumption(loaded, None if chosen is None else chosen.agents)
     has_model = given.has_model = choice.provider != "builtin"
+    if has_model and (request.notes or _has_notes(loaded)):
+        from agentctl.cli.run.own_notes import read_notes
+
+        loaded, more["notes"] = read_notes(loaded, request, notify)
     end_waiting_at(began + loaded.settings.timeout)
     task = known.task = given.read_task(task_file, source=source) if task is None else task
     data = given.read_data(source, is_task_on_stdin=words is None and task_file in (None, "-"))
@@ -188,6 +194,7 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning, opened: O
             labels=request.labels,
             schema=schema,
             chosen=chosen,
+            notes=more.get("notes"),
             form=known.form,
             paint=known.paint,
             command=command,
@@ -228,6 +235,15 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning, opened: O
         opened.hand_on()
     given.data = data_block(data)
     return _drive(orchestrator, presenter, task, given, loading=has_model)
+
+
+def _has_notes(loaded: Loaded) -> bool:
+    """Return whether notes or skills may lie in the project or in the config folder, by system calls and no import."""
+    from agentctl.settings.own_files import is_there
+
+    project = loaded.settings.workdir or Path.cwd()
+    own = loaded.settings.config_dir / "skills"
+    return is_there(project / "AGENTS.md") or is_there(project / ".agentctl") or is_there(own)
 
 
 def _has_own_agents(loaded: Loaded) -> bool:
@@ -359,6 +375,8 @@ def kept_flags(request: RunRequest, schema: AnswerSchema | None = None) -> dict[
         flags["agent_file"] = str(absolute(request.agent_file, Path.cwd()))
     if request.params:
         flags["params"] = dict(request.params)
+    if request.notes:
+        flags["notes"] = [name if name == "none" else str(absolute(name, Path.cwd())) for name in request.notes]
     return {name: value for name, value in flags.items() if name not in ("output", "color") and value is not None}
 
 
