@@ -73,9 +73,7 @@ def run(
     ] = None,
     go_on: Annotated[
         bool,
-        typer.Option(
-            "-c", "--continue", help="Go on with the last run of this working directory.", rich_help_panel=INPUT
-        ),
+        typer.Option("-c", "--continue", help="Go on with the last run of this folder.", rich_help_panel=INPUT),
     ] = False,
     fork: Annotated[
         bool,
@@ -85,7 +83,7 @@ def run(
         bool,
         typer.Option(
             "--accept-changes",
-            help="Go on although tools, agent, model or prices have changed.",
+            help="Go on although tools, agent or model changed.",
             rich_help_panel=INPUT,
         ),
     ] = False,
