@@ -254,7 +254,7 @@ def _refuse_unknown_names(field: str, words: list[str]) -> None:
         UsageError: there is one, with the nearest name.
     """
     if field == "agent":
-        from agentctl.runner.assemble import find_named
+        from agentctl.runner.agent_spec import find_named
         from agentctl.settings import load_settings
 
         find_named(words[0].strip(), load_settings(flags={}, remember=False, needs=("report",)))

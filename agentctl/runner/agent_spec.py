@@ -13,6 +13,7 @@ from agentctl.core.text import did_you_mean, safe_text
 
 if TYPE_CHECKING:
     from agentctl.core.answer_schema import AnswerSchema
+    from agentctl.settings import Loaded
 
 Origin = Literal["package", "config", "project", "file"]
 """Where an agent comes from, the weakest first: a later one replaces an earlier one of the same name."""
@@ -111,6 +112,20 @@ def find_agent(name: str, agents: Sequence[AgentSpec]) -> AgentSpec:
     known = [agent.name for agent in agents]
     hint = did_you_mean(name, known, _MEANINGS) or f"known agents: {', '.join(known)}"
     raise UsageError(f'no agent is called "{safe_text(name)}"', hint=hint)
+
+
+def find_named(name: str, loaded: Loaded) -> AgentSpec:
+    """Return the agent that a setting or a flag names, one of the package or of the user's own.
+
+    Raises:
+        UsageError: there is none, or its file cannot be used.
+    """
+    agents = load_agents()
+    if any(agent.name == name for agent in agents):
+        return find_agent(name, agents)
+    from agentctl.runner.agent_catalog import load_catalog  # noqa: PLC0415 - most users have the package's only
+
+    return load_catalog(loaded).find(name)
 
 
 def _load(file: Path) -> AgentSpec:

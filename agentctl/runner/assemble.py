@@ -22,7 +22,7 @@ from agentctl.ledger import SqliteLedger
 from agentctl.permissions.decision import permissions_of
 from agentctl.permissions.guards import LoopLimits
 from agentctl.protocols import Approver, LLMProvider, Observer
-from agentctl.runner.agent_spec import AgentSpec, find_agent, load_agents
+from agentctl.runner.agent_spec import find_agent, find_named, load_agents
 from agentctl.runner.orchestrator import Orchestrator
 from agentctl.runner.plan import Plan
 from agentctl.runner.streaming import client_of
@@ -259,20 +259,6 @@ def _hooks(loaded: Loaded, plan: Plan, run_id: str, describe_end: DescribeEnd | 
 
     context = HookContext(run_id, plan.workdir, lambda: datetime.now(UTC), loaded.secrets, loaded.passed_on)
     return Hooks(plan.hooks, context if describe_end is None else context._replace(describe_end=describe_end))
-
-
-def find_named(name: str, loaded: Loaded) -> AgentSpec:
-    """Return the agent that a setting or a flag names, one of the package or of the user's own.
-
-    Raises:
-        UsageError: there is none, or its file cannot be used.
-    """
-    agents = load_agents()
-    if any(agent.name == name for agent in agents):
-        return find_agent(name, agents)
-    from agentctl.runner.agent_catalog import load_catalog  # noqa: PLC0415 - most users have the package's only
-
-    return load_catalog(loaded).find(name)
 
 
 def assemble(

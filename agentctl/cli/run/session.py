@@ -148,7 +148,7 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning, opened: O
 
         loaded, request = with_servers_of_stdin(loaded, request, given)
     task, chosen = words, None
-    if request.agent_file is not None or request.params or _has_own_agents(loaded):
+    if request.agent_file is not None or request.params or _has_any(loaded, (".agentctl",), "agents"):
         from agentctl.cli.run.own_agents import choose_agent
 
         if task is None:
@@ -172,7 +172,7 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning, opened: O
         more["flags"] = opened.keep(more["flags"])
         more["resumption"] = opened.resumption(loaded, None if chosen is None else chosen.agents)
     has_model = given.has_model = choice.provider != "builtin"
-    if has_model and (request.notes or _has_notes(loaded)):
+    if has_model and (request.notes or _has_any(loaded, ("AGENTS.md", ".agentctl"), "skills")):
         from agentctl.cli.run.own_notes import read_notes
 
         loaded, more["notes"] = read_notes(loaded, request, notify)
@@ -237,21 +237,12 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning, opened: O
     return _drive(orchestrator, presenter, task, given, loading=has_model)
 
 
-def _has_notes(loaded: Loaded) -> bool:
-    """Return whether notes or skills may lie in the project or in the config folder, by system calls and no import."""
+def _has_any(loaded: Loaded, in_project: tuple[str, ...], in_config: str) -> bool:
+    """Return whether a file of the project, or of the config folder, is there: by system calls, without an import."""
     from agentctl.settings.own_files import is_there
 
     project = loaded.settings.workdir or Path.cwd()
-    own = loaded.settings.config_dir / "skills"
-    return is_there(project / "AGENTS.md") or is_there(project / ".agentctl") or is_there(own)
-
-
-def _has_own_agents(loaded: Loaded) -> bool:
-    """Return whether agents may lie in the config folder or in the project, by two system calls and no import."""
-    from agentctl.settings.own_files import is_there
-
-    project = loaded.settings.workdir or Path.cwd()
-    return is_there(loaded.settings.config_dir / "agents") or is_there(project / ".agentctl")
+    return any(is_there(project / name) for name in in_project) or is_there(loaded.settings.config_dir / in_config)
 
 
 def _settle_settings(request: RunRequest, known: _Beginning, wait: PipeWait) -> Loaded:

@@ -14,8 +14,7 @@ from agentctl.core.errors import UsageError
 from agentctl.runner.agent_catalog import AgentCatalog, load_catalog
 from agentctl.runner.agent_choice import AgentChoice, choose_own_agent, parse_values
 from agentctl.runner.agent_markdown import parse_markdown_agent
-from agentctl.runner.agent_spec import AgentSpec, find_agent, load_agents
-from agentctl.runner.assemble import find_named
+from agentctl.runner.agent_spec import AgentSpec, find_agent, find_named, load_agents
 from agentctl.settings import Loaded, load_settings
 from agentctl.settings.trust_store import TrustStore
 from agentctl.settings.untrusted_files import MOST_BYTES, NoticeMemory, read_project_file
