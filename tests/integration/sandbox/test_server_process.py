@@ -10,6 +10,7 @@ import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from itertools import product
 from pathlib import Path
 
 import anyio
@@ -26,12 +27,14 @@ from agentctl.sandbox.server_process import ServerProcess, start_server
 from tests.integration.sandbox.conftest import REPOSITORY
 from tests.integration.sandbox.matrix import NEEDS, TIERS
 from tests.integration.sandbox.parts import wait_until
-from tests.support import fork_server
+from tests.support import fork_server, machine
 from tests.support.processes import Trace
 
 EACH_TIER = pytest.mark.parametrize(
     "tier", [pytest.param(tier, marks=pytest.mark.needs(*NEEDS[tier][0])) for tier in TIERS]
 )
+#: Landlock takes half a second to be tested, and starts servers by the same guard as none.
+TWO_TIERS = pytest.mark.parametrize("tier", [pytest.param("bwrap", marks=pytest.mark.needs("sandbox")), "none"])
 #: Forks a daemon that ignores SIGTERM and has lost its parent and its session, and behaves like cat.
 DAEMON = """trap '' TERM; (setsid sh -c 'trap "" TERM; sleep $N & sleep $N' >/dev/null 2>&1 <&- &); echo ready; cat"""
 PLAIN = "echo ready; exec cat"
@@ -40,7 +43,7 @@ BEHAVIOURS = {"plain": PLAIN, "daemon": DAEMON}
 
 @pytest.fixture(autouse=True)
 def _short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait less for servers that do not end: in each test but those of the grace it makes no difference."""
+    """Wait less for servers that do not end."""
     monkeypatch.setattr(server_process, "_GRACE_S", 0.3)
     monkeypatch.setattr(server_process, "_SHORT_GRACE_S", 0.1)
     monkeypatch.setattr(process_tree, "_TERM_S", 0.3)
@@ -86,9 +89,10 @@ async def said(sandbox: Sandbox, workspace: Path, script: str, *write: str, netw
 # Its pipes.
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
-@EACH_TIER
-async def test_servers_and_commands_of_a_run_work_side_by_side(sandbox: Sandbox, workspace: Path) -> None:
+@pytest.mark.parametrize(("anyio_backend", "tier"), [*(("asyncio", tier) for tier in TIERS), ("trio", "none")])
+async def test_servers_and_commands_of_a_run_work_side_by_side(tier: str, workspace: Path) -> None:
+    machine.need(*NEEDS[tier][0])
+    sandbox = await opened(tier, workspace)
     heard: dict[int, bytes] = {}
 
     async def talk(number: int, others: anyio.Event) -> None:
@@ -111,7 +115,7 @@ async def test_servers_and_commands_of_a_run_work_side_by_side(sandbox: Sandbox,
     sandbox.close()
 
 
-@EACH_TIER
+@TWO_TIERS
 async def test_how_a_server_ended_is_known_when_its_output_ends(sandbox: Sandbox, workspace: Path) -> None:
     async with start_server(
         ["sh", "-c", "head -c 100000 /dev/zero >&2; echo >&2; echo why >&2; echo last; exit 3"],
@@ -169,9 +173,9 @@ async def test_a_message_that_was_cancelled_half_sent_goes_out_whole_before_the_
 # Its end.
 
 
-@EACH_TIER
-@pytest.mark.parametrize("way", ["end", "error", "cancel"])
+@pytest.mark.parametrize(("tier", "way"), [*product(TIERS, ["end", "cancel"]), ("none", "error")])
 async def test_no_process_of_a_server_is_left(tier: str, way: str, trace: Trace, workspace: Path) -> None:
+    machine.need(*NEEDS[tier][0])
     sandbox = await opened(tier, workspace)
     env = {**trace.env, "N": f"{trace.token}.5"}
     error = pytest.raises(LookupError) if way == "error" else nullcontext()
@@ -188,7 +192,19 @@ async def test_no_process_of_a_server_is_left(tier: str, way: str, trace: Trace,
     sandbox.close()
 
 
-@EACH_TIER
+async def test_a_server_ends_by_itself_when_its_stdin_is_closed(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it writes then is read, though by nobody: else it would not come to its end."""
+    monkeypatch.setattr(server_process, "_GRACE_S", 20)
+    sandbox = await opened("none", workspace)
+    script = "cat; head -c 300000 /dev/zero; echo done >done"
+    async with start_server(["sh", "-c", script], env={}, workspace=workspace, sandbox=sandbox) as server:
+        pass
+    assert (server.exit_code, (workspace / "done").read_text()) == (0, "done\n")
+
+
+@TWO_TIERS
 async def test_a_server_that_neither_reads_nor_ends_is_ended(tier: str, trace: Trace, workspace: Path) -> None:
     sandbox = await opened(tier, workspace)
     script = "trap '' TERM HUP PIPE; exec 0<&-; echo ready; while :; do sleep 60; done"
