@@ -87,9 +87,12 @@ def _installation(place: str) -> tuple[str, list[str]]:
         folder = os.path.realpath(folder)
         place = f"{folder}/{name}"
         prefix = os.path.dirname(folder)  # noqa: PTH120
-        if os.path.isfile(f"{prefix}/pyvenv.cfg"):  # noqa: PTH113
+        modules = f"{prefix}/lib/node_modules"
+        if is_beneath(os.path.realpath(place), modules) or (name == "node" and os.path.isdir(modules)):  # noqa: PTH112
+            return place, [folder, modules]
+        if os.path.isfile(f"{prefix}/pyvenv.cfg") and os.path.basename(prefix) != _NO_INSTALLATION:  # noqa: PTH113, PTH119
             return place, [prefix, *_python_of(prefix)]
-        if os.path.isdir(f"{prefix}/lib/node_modules") or _is_python(prefix):  # noqa: PTH112
+        if _is_python(prefix):
             return place, [prefix]
         if not os.path.islink(place):  # noqa: PTH114
             break

@@ -63,9 +63,11 @@ async def test_a_program_of_a_hidden_virtual_environment_runs(
         monkeypatch.setenv("PATH", f"relative:{environment}/bin:{os.environ['PATH']}")
         argv = ["served"]
     elif named == "by a link":
-        (environment.parent / "links").mkdir()
-        (environment.parent / "links/tool").symlink_to("../environment/bin/served")
-        argv = [str(environment.parent / "links/tool")]
+        local = environment.parent / ".local"
+        (local / "bin").mkdir(parents=True)
+        (local / "lib/node_modules").mkdir(parents=True)
+        (local / "bin/tool").symlink_to("../../environment/bin/served")
+        argv = [str(local / "bin/tool")]
     elif named == "its Python":
         argv = [str(environment / "bin/python"), "-m", "served"]
     assert await ran(wanted, workspace, argv) == (f"{environment}\n", ())
@@ -74,10 +76,15 @@ async def test_a_program_of_a_hidden_virtual_environment_runs(
 async def test_a_program_finds_others_of_its_folder_and_sees_nothing_else(
     wanted: str, workspace: Path, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    script(config / "node/bin/node", "#!/bin/sh\necho node; cat ../secret ../node/lib/other")
+    script(
+        config / "node/bin/node",
+        "#!/bin/sh\necho node; cat ../secret ../node/lib/node_modules/other ../node/share/state",
+    )
     script(config / "node/lib/node_modules/npm/npx", "#!/usr/bin/env node\n")
-    (config / "node/lib/other").write_text("shown\n")
-    (config / "secret").write_text("not for servers\n")
+    (config / "node/lib/node_modules/other").write_text("shown\n")
+    (config / "node/share").mkdir()
+    for place in ("node/share/state", "secret"):
+        (config / place).write_text("not for servers\n")
     (config / "node/bin/npx").symlink_to("../lib/node_modules/npm/npx")
     monkeypatch.setenv("PATH", f"{config}/node/bin:/usr/bin:/bin")
     assert await ran(wanted, workspace, ["npx"]) == ("node\nshown\n", ())
