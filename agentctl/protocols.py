@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkab
 from agentctl.budget.conclusions import Charge, Conclusion, Settlement
 from agentctl.budget.rules import Ask, Hold, PastSpending, Spend, Wait
 from agentctl.context.tokens import Measure
-from agentctl.core.errors import LimitName, SandboxUnavailable, Verdict
+from agentctl.core.errors import AgentctlError, LimitName, Verdict
 from agentctl.core.events import Record
 from agentctl.core.impact import Impact
 from agentctl.core.limits import CostLimit, Parent
@@ -138,7 +138,7 @@ class OpenToolbox(Toolbox, Protocol):
 class RunTools(NamedTuple):
     """The tools of a run, and the name of its sandbox tier where a tool needs a sandbox.
 
-    ``left_out`` are the tools that are missing because no sandbox is available, with the reason. ``unreported``
+    ``left_out`` are the tools that are missing because no sandbox, or no systemd, is there, with the reason. ``unreported``
     returns the notices of commands that were interrupted and so have no result, ``notes`` what else is to be said at
     the end of the run. ``opening_notes`` are warnings said once at the start, ``sandbox_failures`` the stronger tiers
     that are not available here. ``mcp`` returns how its MCP servers fared.
@@ -146,7 +146,7 @@ class RunTools(NamedTuple):
 
     toolbox: OpenToolbox
     sandbox: str | None = None
-    left_out: Mapping[str, SandboxUnavailable] = MappingProxyType({})
+    left_out: Mapping[str, AgentctlError] = MappingProxyType({})
     unreported: Callable[[], tuple[FileNotice, ...]] = tuple
     notes: Callable[[], tuple[str, ...]] = tuple
     opening_notes: tuple[str, ...] = ()

@@ -141,7 +141,7 @@ class RunDocument(TypedDict):
     pending: Annotated[list[dict[str, Any]], PendingCall]
     sandbox: Annotated[str | None, "where commands ran: bwrap, landlock, none or external"]
     sandbox_failures: Annotated[list[dict[str, Any]], TierFailure]
-    left_out: Annotated[list[str], "the tools that were not offered, as there is no sandbox for them"]
+    left_out: Annotated[list[str], "the tools that were not offered, as there is no sandbox, or no systemd, for them"]
     mcp: Annotated[McpFields | None, "null without MCP servers"]
     changed_files_run_later: Annotated[list[dict[str, Any]], FileNotice]
     input: Annotated[dict[str, Any] | None, InputTaken]

@@ -104,7 +104,9 @@ def check(
     preview = catalog.preview(tool, tool_call.arguments)
     command = catalog.permissions.judge_command(tool_call.name, tool_call.arguments)
     hooks = _hooks_before(tool_call, tool, loaded) if preview.outcome in ("runs", "asks") else ()
-    status = {"runs": "done", "left_out": "sandbox"}.get(preview.outcome, "denied")
+    missing = catalog.left_out.get(tool_call.name)
+    left_out = "sandbox" if missing is None else missing.status
+    status = {"runs": "done", "left_out": left_out}.get(preview.outcome, "denied")
     if as_json:
         from agentctl.cli.documents import as_json as dumped
 
@@ -178,7 +180,7 @@ _WORDS = {
     "runs": "runs",
     "asks": "needs approval (denied without a terminal)",
     "denied": "denied",
-    "left_out": "left out, because no sandbox is available for it here",
+    "left_out": "left out, because what it needs is not there",
 }
 
 

@@ -13,7 +13,7 @@ from agentctl.cli.options import Config, EnvFile, Json, Output, wants_json
 if TYPE_CHECKING:
     from agentctl.cli.documents import Document
     from agentctl.cli.ui.columns import Page
-    from agentctl.core.errors import SandboxUnavailable
+    from agentctl.core.errors import AgentctlError
     from agentctl.permissions.decision import Permissions
     from agentctl.permissions.preview import CallPreview
     from agentctl.protocols import Tool
@@ -215,11 +215,11 @@ def _print(document: Document) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ToolCatalog:
-    """The tools by name, the permissions, and the tools that are left out because they need a sandbox."""
+    """The tools by name, the permissions, and the tools that are left out because they need a sandbox, or systemd."""
 
     tools: Mapping[str, Tool]
     permissions: Permissions
-    left_out: Mapping[str, SandboxUnavailable]
+    left_out: Mapping[str, AgentctlError]
     loaded: Loaded
 
     def preview(self, tool: Tool, arguments: Mapping[str, object] | None = None) -> CallPreview:

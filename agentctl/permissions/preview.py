@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Collection, Mapping
 from typing import Literal, NamedTuple
 
-from agentctl.core.errors import SandboxUnavailable, UsageError
+from agentctl.core.errors import AgentctlError, UsageError
 from agentctl.core.messages import ToolSpec
 from agentctl.core.text import did_you_mean, nearest, safe_text
 from agentctl.core.tool_rules import Rule, parse_rule, rule_for
@@ -29,7 +29,7 @@ _WORD = re.compile(r"[A-Za-z0-9_]{1,100}")
 class CallPreview(NamedTuple):
     """The decision on a call, and why; ``asks``: it needs a person, and is denied if there is none.
 
-    ``left_out``: the tool is not offered to a model, because the sandbox that it needs is not available.
+    ``left_out``: the tool is not offered to a model, because the sandbox, or systemd, that it needs is not there.
     """
 
     outcome: PreviewOutcome
@@ -50,11 +50,11 @@ def preview_call(
     tool: Tool,
     arguments: Mapping[str, object] | None = None,
     *,
-    missing: SandboxUnavailable | None = None,
+    missing: AgentctlError | None = None,
 ) -> CallPreview:
     """Return what would happen to a call; without ``arguments``: to one that no rule about arguments matches.
 
-    ``missing`` says why the sandbox that the tool needs is not available.
+    ``missing`` says why the sandbox, or systemd, that the tool needs is not there.
     """
     subject = None if arguments is None or not isinstance(tool, TargetAware) else tool.subject(arguments)
     decision = permissions.decide(

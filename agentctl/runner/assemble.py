@@ -72,7 +72,10 @@ def _builtin(loaded: Loaded) -> LLMProvider:
     from agentctl.providers.builtin.provider import BuiltinProvider  # noqa: PLC0415 - its table is long
     from agentctl.tools.docker.client import likely_program  # noqa: PLC0415 - a run has it already, costs does not
 
-    return BuiltinProvider(engine_program=likely_program(loaded.settings.docker_host))
+    return BuiltinProvider(
+        engine_program=likely_program(loaded.settings.docker_host),
+        is_unit=is_unit if loaded.settings.tools is None else lambda _: False,
+    )
 
 
 def _limited_provider(

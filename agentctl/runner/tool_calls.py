@@ -78,7 +78,7 @@ class _FinishedCall(NamedTuple):
 class ToolDispatcher:
     """Runs the tool calls of one run through admission; counts calls, failures and denials.
 
-    ``left_out`` says why tools that need a sandbox are missing. ``shares`` are the tokens of one result and of all
+    ``left_out`` says why tools that need a sandbox, or systemd, are missing. ``shares`` are the tokens of one result and of all
     results of a turn (0: no limit), counted by ``measure``; ``artifact_store`` stores cut results in full.
     ``redactor`` removes secrets from every result, before it is measured, stored or shown.
     """
@@ -90,7 +90,7 @@ class ToolDispatcher:
         admission: Admission,
         emit: Emit,
         limits: LoopLimits,
-        left_out: Mapping[str, SandboxUnavailable] | None = None,
+        left_out: Mapping[str, AgentctlError] | None = None,
         shares: tuple[int, int] | None = None,
         measure: Callable[[], Measure] = lambda: PLAIN,
         artifact_store: ArtifactStore | None = None,

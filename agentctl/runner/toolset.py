@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from agentctl.core.errors import EngineUnavailable, SandboxUnavailable
+from agentctl.core.errors import AgentctlError, EngineUnavailable, SandboxUnavailable
 from agentctl.core.results import TierFailure
 from agentctl.permissions.decision import Permissions
 from agentctl.protocols import RunTools, Sandbox
 from agentctl.runner.orchestrator import FindContainers, ListContainers, MakeTools
 from agentctl.runner.routing import read_signs
 from agentctl.settings import Loaded, Settings
-from agentctl.tools.toolbox import TOOLS, LazyToolbox, toolbox
+from agentctl.tools.toolbox import NEED_SYSTEMD, TOOLS, LazyToolbox, no_systemd, systemd_runs, toolbox
 
 if TYPE_CHECKING:
     from agentctl.sandbox.denied_paths import DeniedPaths
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 _LOOK_S = 1.0
 NEED_SANDBOX = ("run_shell",)
+_UNIT_FOLDERS = ("/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 
 MakeToolbox = Callable[..., LazyToolbox]
 """``tools.toolbox.toolbox`` with every argument but ``names`` and ``sandbox``."""
@@ -143,6 +146,14 @@ def _names_of_no_file(task: str, workspace: Path) -> set[str]:
     return {name for name in read_signs(task).files if "/" not in name and not (workspace / name).exists()}
 
 
+def is_unit(name: str) -> bool:
+    """Return whether systemd manages this machine and has the file of a service called ``name``."""
+    if not systemd_runs() or re.fullmatch(r"[A-Za-z0-9][\w.@-]{0,100}", name, re.ASCII) is None:
+        return False
+    file = f"{name.removesuffix('.service')}.service"
+    return any(os.path.lexists(os.path.join(folder, file)) for folder in _UNIT_FOLDERS)  # noqa: PTH118
+
+
 async def make_run_tools(
     ranked: Sequence[str] | None,
     most: int,
@@ -159,8 +170,9 @@ async def make_run_tools(
     """Return the first ``most`` of the ``ranked`` tools that a run may use and that work here; None: all, for lookups.
 
     A sandbox is opened only if one of these tools needs it, or something else does (``needs_sandbox``). If none is
-    available, such tools are left out, the next ones move up, and ``left_out`` names the missing ones. ``own`` are the
-    tools of Python code, by name; that of a package which cannot be loaded is left out with a warning.
+    available, such tools are left out, the next ones move up, and ``left_out`` names the missing ones; so it is with
+    tools that need systemd, where it does not run. ``own`` are the tools of Python code, by name; that of a package
+    which cannot be loaded is left out with a warning.
 
     Raises:
         SandboxUnavailable: ``require_sandbox`` is set (by its name), or the user named a tool that needs a sandbox.
@@ -177,7 +189,11 @@ async def make_run_tools(
         broken = broken_tools(ranked, own)
         said += [f"{problem}; it is left out" for problem in broken.values()]
         ranked = [name for name in ranked if name not in broken]
-    left_out: dict[str, SandboxUnavailable] = {}
+    left_out: dict[str, AgentctlError] = {}
+    if not systemd_runs() and any(name in NEED_SYSTEMD for name in ranked):
+        wanted = _first_usable(ranked, most, make(names=ranked), permissions)
+        left_out = {name: no_systemd() for name in wanted if name in NEED_SYSTEMD}
+        ranked = [name for name in ranked if name not in NEED_SYSTEMD]
     sandbox: Sandbox | None = None
     if (
         require_sandbox
@@ -189,7 +205,7 @@ async def make_run_tools(
         except SandboxUnavailable as error:
             if require_sandbox or permissions.only is not None:
                 raise
-            left_out = dict.fromkeys((name for name in ranked if name in NEED_SANDBOX), error)
+            left_out |= dict.fromkeys((name for name in ranked if name in NEED_SANDBOX), error)
     there = [name for name in ranked if name not in left_out]
     chosen = _first_usable(there, most, make(names=there, sandbox=sandbox), permissions)
     if sandbox is None:
@@ -199,7 +215,7 @@ async def make_run_tools(
 
 
 def _run_tools(
-    box: LazyToolbox, sandbox: Sandbox | None, left_out: Mapping[str, SandboxUnavailable], *, sweep: bool
+    box: LazyToolbox, sandbox: Sandbox | None, left_out: Mapping[str, AgentctlError], *, sweep: bool
 ) -> RunTools:
     notes: Callable[[], tuple[str, ...]] = tuple
     if sweep:

@@ -61,6 +61,8 @@ TOOLS: Mapping[str, str] = {
     "system_processes": "agentctl.tools.system:system_processes",
     "system_ports": "agentctl.tools.system:system_ports",
     "system_info": "agentctl.tools.system:system_info",
+    "service_status": "agentctl.tools.services:service_status",
+    "journal_tail": "agentctl.tools.services:journal_tail",
     "read_file": "agentctl.tools.files.read:read_file",
     "list_files": "agentctl.tools.files.list:list_files",
     "search_files": "agentctl.tools.files.search:search_files",
@@ -93,6 +95,10 @@ TOOLS: Mapping[str, str] = {
 """Name to ``module:attribute``; the attribute is a ``TypedTool``."""
 
 
+#: The tools that ask systemd, and the folder that exists where it runs as the system's first process.
+NEED_SYSTEMD = ("service_status", "journal_tail")
+_SYSTEMD = "/run/systemd/system"
+
 #: The tools that find and call those that are not offered to the model (``deferred``).
 FIND_TOOLS, CALL_TOOL = "find_tools", "call_tool"
 #: The tool that reads the skills of a run, if it has any (``skills``).
@@ -124,6 +130,8 @@ ALIASES: Mapping[str, str] = {
     **dict.fromkeys(("ss", "netstat", "ports", "listening"), "system_ports"),
     **dict.fromkeys(("bash", "shell", "sh", "terminal", "run_command", "execute_command", "exec_command"), "run_shell"),
     **dict.fromkeys(("shell_command", "execute_shell", "run_bash", "execute_bash", "run_terminal_cmd"), "run_shell"),
+    **dict.fromkeys(("systemctl", "systemctl_status", "services", "list_services", "systemd_status"), "service_status"),
+    **dict.fromkeys(("journalctl", "journal", "journal_logs", "service_logs", "systemd_journal"), "journal_tail"),
     **dict.fromkeys(("write", "file_write", "create_file", "save_file", "write_to_file"), "write_file"),
     **dict.fromkeys(("start_container", "docker_container_start", "docker_start_container"), "docker_start"),
     **dict.fromkeys(("stop_container", "docker_container_stop", "docker_stop_container"), "docker_stop"),
@@ -161,6 +169,16 @@ _MEANINGS: Mapping[str, str] = {
 _NAMESPACE = r"(?i:(?:functions?|tools?|default_api|multi_tool_use)[.:/])+"
 _AROUND = " \t\r\n\"'`"
 _NAME_END = r"(?s:<\|.*)|:\d+\Z|\(\s*\)\Z"  # a chat template's mark, a call's number, brackets
+
+
+def systemd_runs() -> bool:
+    """Return whether systemd manages this machine, as its own programs find it out."""
+    return os.path.isdir(_SYSTEMD)  # noqa: PTH112 - no exception for a folder that may not be read
+
+
+def no_systemd() -> ToolError:
+    """Return the error of a tool that needs systemd, where it does not run."""
+    return ToolError("systemd does not run on this machine", hint="look at its processes: system_processes")
 
 
 class LazyToolbox:

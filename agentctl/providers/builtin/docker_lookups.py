@@ -129,6 +129,7 @@ DOCKER_LOOKUPS = (
         slots={"name": "name"},
         needs=("name",),
         must=("container/running/healthy/health/{state}/{health}/service",),
+        of_unit="service_status",
         commands="docker ps -a --filter name={name} | docker ps --filter name={name}",
     ),
     Lookup(
@@ -173,6 +174,7 @@ DOCKER_LOOKUPS = (
         slots={"name": "name", "number": "tail", "since": "since"},
         needs=("name",),
         must=("log/stdout/say/container",),
+        of_unit="journal_tail",
         commands="""
         docker logs {name} | docker container logs {name} | docker logs {name} --tail {number} |
         docker logs --tail {number} {name} | docker logs --tail={number} {name} |

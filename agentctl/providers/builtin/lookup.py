@@ -24,6 +24,7 @@ class Lookup:
     ``needs`` are arguments that the lookup requires, ``must`` words (or ``one/or/other``) that it requires.
     ``commands`` are command lines that mean the same; ``causes`` are questions whose facts the lookup can show, where
     ``state_first`` says that ``docker_inspect`` of the same container comes first, and only the last lines after it.
+    ``of_unit`` is the tool that shows the same of a systemd unit, where one has the name.
     In ``same_as`` a part in brackets is left out if its argument is absent; the text after ``|`` replaces it, and
     ``{limit+1}`` is one more, for the heading of a table.
     """
@@ -39,6 +40,7 @@ class Lookup:
     commands: str = ""
     causes: str = ""
     state_first: bool = False
+    of_unit: str = ""
 
     def command(self, arguments: Mapping[str, object]) -> str:
         """Return the command line that would show the same, with ``arguments`` filled in."""

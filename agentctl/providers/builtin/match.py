@@ -39,11 +39,14 @@ from agentctl.providers.builtin.parse import (
     stem,
     table_word,
 )
+from agentctl.providers.builtin.service_lookups import SERVICE_LOOKUPS
 from agentctl.providers.builtin.system_lookups import SYSTEM_LOOKUPS
 from agentctl.providers.builtin.text_lookups import TEXT_LOOKUPS
 
 #: All lookups, in the order of the help.
-LOOKUPS: tuple[Lookup, ...] = DOCKER_LOOKUPS + ENGINE_LOOKUPS + SYSTEM_LOOKUPS + FILE_LOOKUPS + TEXT_LOOKUPS
+LOOKUPS: tuple[Lookup, ...] = (
+    DOCKER_LOOKUPS + ENGINE_LOOKUPS + SYSTEM_LOOKUPS + SERVICE_LOOKUPS + FILE_LOOKUPS + TEXT_LOOKUPS
+)
 
 LEAST_SCORE = 0.55  # of 1: how similar a task must be to its nearest example
 LEAST_MARGIN = 0.03  # how much more similar than to the nearest example of another call
@@ -65,6 +68,7 @@ RANGES: Mapping[str, tuple[int, int]] = {
     "limit": (1, 1000),
 }
 _LAST_LINES = 20  # of a log below the state of its container
+_OF_CONTAINERS = word_set("container docker compose image healthy health {health}")
 _COMPARING = word_set("more than bigger most")  # words that do not make a lookup near by themselves
 _LIGHT = frozenset(stem(word) for word in LIGHT)
 _NO_VALUE = POLITE | LIGHT | {"it", "them", "everything"}
@@ -74,12 +78,16 @@ Sequence = tuple[str, ...]
 
 
 class Match(NamedTuple):
-    """A lookup with the arguments from the task's words; ``score`` is between 0 and 1."""
+    """A lookup with the arguments from the task's words; ``score`` is between 0 and 1.
+
+    ``note`` is what else the words could mean.
+    """
 
     lookup: Lookup
     arguments: Mapping[str, object]
     score: float
     is_cause: bool = False
+    note: str = ""
 
     @property
     def calls(self) -> tuple[tuple[str, Mapping[str, object]], ...]:
@@ -228,6 +236,18 @@ def _arguments(entry: _Entry, words: tuple[Word, ...], sequence: Sequence) -> di
             filled.add(name)
             arguments[name] = int(word.value) if word.kind == "number" else word.value
     return arguments if all(name in arguments for name in lookup.needs) else None
+
+
+def as_unit(match: Match, words: Iterable[str]) -> Match | None:
+    """Return a match about a name as one about the systemd unit of that name; None if it cannot be about one."""
+    tool, name = match.lookup.of_unit, match.arguments.get("name")
+    if not tool or not isinstance(name, str) or match.is_cause or _OF_CONTAINERS.intersection(words):
+        return None
+    lookup = next(lookup for lookup in LOOKUPS if lookup.tool == tool and "unit" in lookup.needs)
+    kept = {key: value for key, value in match.arguments.items() if key in lookup.slots.values()}
+    what = "is the container {} running?" if tool == "service_status" else "logs of the container {}"
+    note = f'systemd has a unit of this name; a container is asked for so: "{what.format(name)}"'
+    return Match(lookup, {"unit": name, **kept}, match.score, note=note)
 
 
 def range_of(tool: str, name: str) -> tuple[int, int]:

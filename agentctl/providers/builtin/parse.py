@@ -47,6 +47,7 @@ _AFTER_QUOTE = word_set("in inside within anywhere")
 _NO_TEXT_AFTER = word_set("file files called named folder directory in inside under of container")
 _AFTER_TEXT = word_set("in inside within under across ignoring case ignore regardless used mentioned defined")
 _OWNED = (["log"], ["logs"], ["stats"], ["output"], ["status"], ["health"])
+_NO_DAEMON = word_set("containers logs image images")  # before these its name is that of a container
 _SHORT = word_set("what how where who that there it which")  # what's: what is
 _TOKEN = re.compile(r"\"([^\"\n]+)\"|(?<!\S)'([^'\n]+)'(?=[\s.,;:!?)]|$)|`([^`\n]+)`|(\S+)")
 _QUOTES = str.maketrans(dict.fromkeys("\u201c\u201d\u201e\u00ab\u00bb", '"') | dict.fromkeys("\u2018\u2019\u00b4", "'"))
@@ -218,7 +219,8 @@ def _word(words: Words, at: int, word: str, lower: str, is_quoted: bool, followi
     is_named = _is_named(words, at, known)
     if lower in ADJECTIVES and is_named and _ends_order(words, at):
         return Word("{name}", word, "name")
-    if lower in DAEMONS and not is_named and following not in {"containers", "logs", "image", "images"}:
+    is_kind = lower == "systemd" and following in {"unit", "units", "service", "services", "journal"}
+    if lower in DAEMONS and not is_named and not is_kind and following not in _NO_DAEMON:
         return Word("{daemon}", word, "name")
     if stemmed in known.table or stemmed in POLITE or (stemmed in known.words and not is_named):
         return Word(stemmed, word)

@@ -13,7 +13,7 @@ from agentctl.core.pricing import FREE, ModelFacts
 from agentctl.core.text import safe_text
 from agentctl.providers.builtin.change_requests import find_change, manual_command, misspelt_change, needs_thought
 from agentctl.providers.builtin.lookup import Lookup, for_engine
-from agentctl.providers.builtin.match import LOOKUPS, Match, find_lookup, match_command, range_of
+from agentctl.providers.builtin.match import LOOKUPS, Match, as_unit, find_lookup, match_command, range_of
 from agentctl.providers.builtin.parse import Word, normalize
 from agentctl.providers.builtin.since import resolve_since
 from agentctl.providers.llm_provider import LLMProvider
@@ -40,9 +40,13 @@ class BuiltinProvider(LLMProvider):
     """
 
     def __init__(
-        self, *, now: Callable[[], datetime] = lambda: datetime.now(UTC), engine_program: str = "docker"
+        self,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        engine_program: str = "docker",
+        is_unit: Callable[[str], bool] = lambda _: False,
     ) -> None:
-        self._now, self._engine_program = now, engine_program
+        self._now, self._engine_program, self._is_unit = now, engine_program, is_unit
 
     @property
     def facts(self) -> ModelFacts:
@@ -62,7 +66,7 @@ class BuiltinProvider(LLMProvider):
             yield Completion(text="\n\n".join([message.text for message in results][::-1]))
             return
         task = next((message.text for message in reversed(request.messages) if message.role == "user"), "")
-        match = choose_lookup(task, self._now(), engine_program=self._engine_program)
+        match = choose_lookup(task, self._now(), engine_program=self._engine_program, is_unit=self._is_unit)
         offered = {tool.name for tool in request.tools}
         calls = match.calls
         missing = [tool for tool, _ in calls if offered and tool not in offered]
@@ -76,9 +80,16 @@ class BuiltinProvider(LLMProvider):
         yield Completion(text=announce(match, self._engine_program), tool_calls=asked, stop="tool_calls")
 
 
-def choose_lookup(task: str, now: datetime | None = None, *, engine_program: str = "docker") -> Match:
+def choose_lookup(
+    task: str,
+    now: datetime | None = None,
+    *,
+    engine_program: str = "docker",
+    is_unit: Callable[[str], bool] = lambda _: False,
+) -> Match:
     """Return the lookup that ``task`` asks for; only its words decide, and ``now`` what a word like yesterday means.
 
+    A name that the words leave open is that of a unit of systemd where ``is_unit`` knows one, else of a container.
     Commands in an error are those of ``engine_program``: docker, or podman.
 
     Raises:
@@ -100,7 +111,10 @@ def choose_lookup(task: str, now: datetime | None = None, *, engine_program: str
         raise _unsure(words, result.nearest, result.words, engine_program)
     if result.match is None or needs_thought(words):
         raise _unsure(words, result.nearest, result.words, engine_program)
-    return _checked(result.match, now or datetime.now(UTC))
+    match = result.match
+    if match.lookup.of_unit and is_unit(str(match.arguments.get("name"))):
+        match = as_unit(match, (word.text for word in result.words)) or match
+    return _checked(match, now or datetime.now(UTC))
 
 
 def _without_not(task: str) -> str:
@@ -132,6 +146,7 @@ def _checked(match: Match, now: datetime) -> Match:
 def announce(match: Match, engine_program: str = "docker") -> str:
     """Return the sentence that says how the task was understood."""
     sentence = f"builtin matched your words to a read-only lookup: {describe(match, engine_program)}."
+    sentence += f"\n{match.note}" if match.note else ""
     return f"{sentence}\n{NEEDS_A_MODEL}" if match.is_cause else sentence
 
 

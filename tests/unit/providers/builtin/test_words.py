@@ -16,7 +16,6 @@ from agentctl.providers.builtin.provider import choose_lookup
         "please show me the build log",
         "list removed containers",
         "show commit history",
-        "systemctl status docker",
         "apt list --installed",
         "pip list",
         "docker ps -a --format json",
