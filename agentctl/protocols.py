@@ -138,10 +138,10 @@ class OpenToolbox(Toolbox, Protocol):
 class RunTools(NamedTuple):
     """The tools of a run, and the name of its sandbox tier where a tool needs a sandbox.
 
-    ``left_out`` are the tools that are missing because no sandbox, or no systemd, is there, with the reason. ``unreported``
-    returns the notices of commands that were interrupted and so have no result, ``notes`` what else is to be said at
-    the end of the run. ``opening_notes`` are warnings said once at the start, ``sandbox_failures`` the stronger tiers
-    that are not available here. ``mcp`` returns how its MCP servers fared.
+    ``left_out`` are the tools that are missing because no sandbox, or no systemd, is there, with the reason.
+    ``unreported`` returns the notices of commands that were interrupted and so have no result, ``notes`` what else is
+    to be said at the end of the run. ``opening_notes`` are warnings said once at the start, ``sandbox_failures`` the
+    stronger tiers that are not available here. ``mcp`` returns how its MCP servers fared.
     """
 
     toolbox: OpenToolbox

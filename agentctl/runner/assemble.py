@@ -70,6 +70,7 @@ def make_provider(
 
 def _builtin(loaded: Loaded) -> LLMProvider:
     from agentctl.providers.builtin.provider import BuiltinProvider  # noqa: PLC0415 - its table is long
+    from agentctl.runner.toolset import is_unit  # noqa: PLC0415 - a run has it already, costs does not
     from agentctl.tools.docker.client import likely_program  # noqa: PLC0415 - a run has it already, costs does not
 
     return BuiltinProvider(

@@ -78,8 +78,8 @@ class _FinishedCall(NamedTuple):
 class ToolDispatcher:
     """Runs the tool calls of one run through admission; counts calls, failures and denials.
 
-    ``left_out`` says why tools that need a sandbox, or systemd, are missing. ``shares`` are the tokens of one result and of all
-    results of a turn (0: no limit), counted by ``measure``; ``artifact_store`` stores cut results in full.
+    ``left_out`` says why tools that need a sandbox, or systemd, are missing. ``shares`` are the tokens of one result
+    and of all results of a turn (0: no limit), counted by ``measure``; ``artifact_store`` stores cut results in full.
     ``redactor`` removes secrets from every result, before it is measured, stored or shown.
     """
 

@@ -29,6 +29,7 @@ from agentctl.tools.toolbox import ToolContext, no_systemd, systemd_runs
 _PATIENCE_S = 20.0
 _MOST_ROWS = 300
 _KEPT_BYTES = 60 * 1024
+_LONGEST = 8 * 1024  # characters of a message
 _QUIET = {"LC_ALL": "C.UTF-8", "TZ": "UTC", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": "", "SYSTEMD_URLIFY": "0"}
 _NAME = re.compile(r"[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]{0,254}")
 _KINDS = ("service", "socket", "timer", "target", "path", "mount", "automount", "swap", "slice", "scope", "device")
@@ -161,10 +162,8 @@ async def journal_tail(context: ToolContext, arguments: JournalTail) -> str:
             raise await _no_such_unit(unit_name(arguments.unit))
     newer = f" since {cell(arguments.since)}" if arguments.since else ""
     worse = f" of priority {arguments.priority} or worse" if arguments.priority else ""
-    where = f"of {arguments.unit} " if arguments.unit else ""
-    said = list(lines.kept) or (
-        [] if hidden else [f"The journal has no line {where}{worse.strip()}{newer}".strip() + "."]
-    )
+    where = f" of {cell(arguments.unit)}" if arguments.unit else ""
+    said = list(lines.kept) or ([] if hidden else [f"The journal has no line{where}{worse}{newer}."])
     lost = lines.lost + unread
     head = [f"… {plural(lost, 'earlier line')} left out …"] if lost or answer.truncated_bytes else []
     notes = [f"{plural(hidden, 'line')} left out by a user rule."] if hidden else []
@@ -274,7 +273,9 @@ def entry_line(entry: Mapping[str, str]) -> str:
     pid = f"[{entry['_PID']}]" if entry.get("_PID") else ""
     level = entry.get("PRIORITY", "")
     worse = f" ({_PRIORITIES[int(level)]})" if level in ("0", "1", "2", "3", "4") else ""
-    message = entry.get("MESSAGE", "").replace("\r", "").rstrip("\n").replace("\n", "\n    ")
+    message = entry.get("MESSAGE", "")
+    cut = f"… ({len(message):,} characters)" if len(message) > _LONGEST else ""
+    message = message[:_LONGEST].replace("\r", "").rstrip("\n").replace("\n", "\n    ") + cut
     return f"{when} {cell(who, 60)}{cell(pid, 20) if pid else ''}{worse}: {message}"
 
 

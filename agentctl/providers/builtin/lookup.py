@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 _OPTIONAL = re.compile(r"\[([^\]]*)\]")
 _ARGUMENT = re.compile(r"\{(\w+)(\+1)?(?:\|([^}]*))?\}")
@@ -54,11 +55,21 @@ class Lookup:
                 return match[3] or ""
             found = arguments[match[1]]
             text = str(found + 1 if match[2] and isinstance(found, int) else found)
+            if match[1] == "since" and self.tool == "journal_tail":
+                return _journal_time(text)
             if match[1] == "text" and text[:1] == "-":
                 return f"-e {quote(text)}"
             return quote_path(text) if match[1] == "path" else quote(text)
 
         return _ARGUMENT.sub(value, _OPTIONAL.sub(part, self.same_as)).strip()
+
+
+def _journal_time(since: str) -> str:
+    """Return a span as journalctl takes it (``-2h``), and a time with its zone as seconds since 1970."""
+    try:
+        return f"@{datetime.fromisoformat(since).timestamp():.0f}"
+    except (ValueError, OverflowError):
+        return quote(f"-{since}")
 
 
 def for_engine(command: str, program: str) -> str:

@@ -68,7 +68,7 @@ SERVICE_LOOKUPS = (
     Lookup(
         "journal_tail",
         "the journal of a systemd unit",
-        "journalctl -u {unit} -n {tail|100}[ --since {since}]",
+        "journalctl -u {unit} -n {tail|100}[ --since={since}]",
         """
         journal of {name} | journal of the {name} unit | journal of unit {name} | journal of the unit {name} |
         journal of the {name} service | journal of service {name} | {name} journal | {name} unit journal |
@@ -94,7 +94,7 @@ SERVICE_LOOKUPS = (
     Lookup(
         "journal_tail",
         "the last lines of the journal",
-        "journalctl -n {tail|100}[ --since {since}]",
+        "journalctl -n {tail|100}[ --since={since}]",
         """
         journal | system journal | systemd journal | journal of the system | journal of this machine |
         last lines of the journal | last journal lines | last {number} lines of the journal |
@@ -109,7 +109,7 @@ SERVICE_LOOKUPS = (
     Lookup(
         "journal_tail",
         "errors in the journal",
-        "journalctl -p err -n {tail|100}[ --since {since}]",
+        "journalctl -p err -n {tail|100}[ --since={since}]",
         """
         errors in the journal | errors in the journal {since} | any errors in the journal |
         any errors in the journal {since} | are there errors in the journal | are there errors in the journal {since} |

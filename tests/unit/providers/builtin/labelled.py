@@ -23,6 +23,7 @@ DEFAULTS: Mapping[str, Mapping[str, object]] = {
     "docker_ps": {"all": False},
     "docker_logs": {"tail": 100},
     "compose_logs": {"tail": 100},
+    "journal_tail": {"tail": 100},
     "system_processes": {"sort": "cpu", "limit": 10},
     "system_info": {"about": "all"},
     "read_file": {"count_lines": False},
