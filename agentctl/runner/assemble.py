@@ -27,7 +27,7 @@ from agentctl.runner.orchestrator import Orchestrator
 from agentctl.runner.plan import Plan
 from agentctl.runner.streaming import client_of
 from agentctl.runner.token_counting import counter_of, measure_of, vocabulary_loader
-from agentctl.runner.toolset import container_finder, container_lister, toolset_for
+from agentctl.runner.toolset import container_finder, container_lister, toolset_for, unit_finder
 from agentctl.settings import Loaded, ProviderChoice
 from agentctl.settings.labels import check_labels, run_labels
 from agentctl.settings.lineage import child_variables, refuse_incomplete
@@ -70,13 +70,10 @@ def make_provider(
 
 def _builtin(loaded: Loaded) -> LLMProvider:
     from agentctl.providers.builtin.provider import BuiltinProvider  # noqa: PLC0415 - its table is long
-    from agentctl.runner.toolset import is_unit  # noqa: PLC0415 - a run has it already, costs does not
     from agentctl.tools.docker.client import likely_program  # noqa: PLC0415 - a run has it already, costs does not
 
-    return BuiltinProvider(
-        engine_program=likely_program(loaded.settings.docker_host),
-        is_unit=is_unit if loaded.settings.tools is None else lambda _: False,
-    )
+    program = likely_program(loaded.settings.docker_host)
+    return BuiltinProvider(engine_program=program, is_unit=unit_finder(loaded))
 
 
 def _limited_provider(

@@ -146,6 +146,11 @@ def _names_of_no_file(task: str, workspace: Path) -> set[str]:
     return {name for name in read_signs(task).files if "/" not in name and not (workspace / name).exists()}
 
 
+def unit_finder(loaded: Loaded) -> Callable[[str], bool]:
+    """Return the function that tells whether a name in a task is that of a unit; none is where the tools are chosen."""
+    return is_unit if loaded.settings.tools is None else lambda _: False
+
+
 def is_unit(name: str) -> bool:
     """Return whether systemd manages this machine and has the file of a service called ``name``."""
     if not systemd_runs() or re.fullmatch(r"[A-Za-z0-9][\w.@-]{0,100}", name, re.ASCII) is None:

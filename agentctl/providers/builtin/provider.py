@@ -112,7 +112,7 @@ def choose_lookup(
     if result.match is None or needs_thought(words):
         raise _unsure(words, result.nearest, result.words, engine_program)
     match = result.match
-    if match.lookup.of_unit and is_unit(str(match.arguments.get("name"))):
+    if match.lookup.of_unit and result.words and is_unit(str(match.arguments.get("name"))):
         match = as_unit(match, (word.text for word in result.words)) or match
     return _checked(match, now or datetime.now(UTC))
 

@@ -24,7 +24,7 @@ BEFORE = {
     "git_status": 75, "docker_ps": 126, "docker_images": 48, "docker_logs": 121, "docker_inspect": 70,
     "docker_stats": 66, "docker_system_df": 51, "docker_networks": 45, "docker_volumes": 45, "docker_start": 50,
     "compose_projects": 47, "compose_ps": 114, "compose_logs": 158, "compose_drift": 109,
-    "docker_pause": 61, "docker_unpause": 51,
+    "service_status": 111, "journal_tail": 153, "docker_pause": 61, "docker_unpause": 51,
     "docker_stop": 78, "docker_restart": 91, "docker_run": 282, "docker_exec": 130, "docker_pull": 52,
     "docker_rm": 94, "docker_rmi": 71,
 }  # fmt: skip
@@ -73,6 +73,9 @@ CALLS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("git_status", {"path": "."}),
     ("system_processes", {"sort": "memory", "limit": 1, "name": "sshd"}),
     ("system_ports", {"port": 443}),
+    ("service_status", {"unit": "nginx"}),
+    ("service_status", {"state": "failed"}),
+    ("journal_tail", {"unit": "ssh", "tail": 50, "since": "1h", "priority": "err"}),
 )
 #: What is accepted without being offered, with a value for each.
 NOT_OFFERED: dict[str, dict[str, Any]] = {

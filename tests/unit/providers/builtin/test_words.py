@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from agentctl.core.errors import ActionDenied, TaskFailed
-from agentctl.providers.builtin.provider import choose_lookup
+from agentctl.providers.builtin.provider import announce, choose_lookup
 
 
 @pytest.mark.parametrize(
@@ -175,3 +177,61 @@ def test_healthy_containers_are_asked_for_by_their_health(task: str) -> None:
 def test_health_that_no_engine_knows_is_no_lookup() -> None:
     with pytest.raises(TaskFailed):
         choose_lookup("docker ps --filter health=zork")
+
+
+def is_unit(name: str) -> bool:
+    return name in ("ssh", "nginx", "web.service")
+
+
+@pytest.mark.parametrize(
+    ("task", "tool", "arguments"),
+    [
+        ("is nginx running?", "service_status", {"unit": "nginx"}),
+        ("is the nginx service up", "service_status", {"unit": "nginx"}),
+        ("show the last log lines of the ssh service", "journal_tail", {"unit": "ssh"}),
+        ("last 20 log lines of ssh", "journal_tail", {"unit": "ssh", "tail": 20}),
+        ("logs of nginx since an hour ago", "journal_tail", {"unit": "nginx", "since": "1h", "tail": 10_000}),
+        ("is the container nginx running?", "docker_ps", {"name": "nginx", "all": True}),
+        ("logs of the nginx container", "docker_logs", {"name": "nginx"}),
+        ("is the compose service nginx running", "docker_ps", {"name": "nginx", "all": True}),
+        ("is nginx healthy", "docker_ps", {"name": "nginx", "all": True}),
+        ("is web running?", "docker_ps", {"name": "web", "all": True}),
+        ("docker logs nginx", "docker_logs", {"name": "nginx"}),
+    ],
+)
+def test_name_of_a_unit_is_looked_up_in_systemd_unless_the_words_say_container(
+    task: str, tool: str, arguments: dict[str, object]
+) -> None:
+    match = choose_lookup(task, is_unit=is_unit)
+    assert (match.lookup.tool, dict(match.arguments)) == (tool, arguments)
+    assert ("a container is asked for so" in announce(match)) == (tool in ("service_status", "journal_tail"))
+
+
+@pytest.mark.parametrize(
+    "task", ["restart nginx", "systemctl restart nginx", "stop the ssh unit", "disable the cups unit"]
+)
+def test_change_of_a_unit_is_denied(task: str) -> None:
+    with pytest.raises(ActionDenied):
+        choose_lookup(task, is_unit=is_unit)
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        "which services have failed",
+        "is the unit running",
+        "units per second",
+        "journal of dreams club",
+        "why is nginx slow",
+    ],
+)
+def test_question_that_may_be_about_something_else_than_systemd_is_left_alone(task: str) -> None:
+    with pytest.raises(TaskFailed):
+        choose_lookup(task, is_unit=is_unit)
+
+
+def test_command_line_has_the_time_as_journalctl_takes_it() -> None:
+    assert announce(choose_lookup("journal of ssh since 2 hours ago")).endswith(
+        'same as "journalctl -u ssh -n 10000 --since=-2h".'
+    )
+    assert re.search(r"--since=@\d+\"", announce(choose_lookup("journal of ssh since yesterday")))

@@ -52,6 +52,8 @@ TASKS = {
         "summarize this project",
         "what changed in this project",
         "build this project",
+        "which systemd units are in failed state",
+        "show me the journal of cron since an hour ago",
         "how much free space is left on this disk",
         "is / nearly full",
         "how much RAM is in use",
@@ -200,6 +202,9 @@ WANTED = {
     "find the word timeout in the source code": {"search_files"},
     "what changed in this git working tree": {"git_status"},
     "how much disk is free": {"system_disks"},
+    "is the nginx unit of systemd running": {"service_status", "journal_tail"},
+    "show the last lines of the journal": {"journal_tail"},
+    "which systemd services have failed": {"service_status"},
 }
 
 
