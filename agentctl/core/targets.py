@@ -20,7 +20,7 @@ Kind = Literal["text", "path", "container", "image"]
 
 HIDING_TOOLS = ("read_file", "list_files", "search_files")
 """A deny rule on the path of one of these tools hides the path from every tool and from sandboxed commands."""
-PATH_TOOLS = (*HIDING_TOOLS, "git_status", "write_file")
+PATH_TOOLS = (*HIDING_TOOLS, "git_status", "write_file", "compose_drift")
 
 _HEXADECIMAL = re.compile(r"(?:sha256:)?([0-9a-f]{4,64})")
 _SHORT_ID = 12

@@ -70,7 +70,7 @@ class ServiceStatus(Arguments):
     )
 
 
-class JournalTail(Arguments):
+class TailJournal(Arguments):
     """The arguments of journal_tail."""
 
     offered = offer_as(unit="", tail="", since="like 2h or 2026-01-31T08:00", priority="and worse")
@@ -83,7 +83,7 @@ class JournalTail(Arguments):
     )
 
 
-A = TypeVar("A", ServiceStatus, JournalTail)
+A = TypeVar("A", ServiceStatus, TailJournal)
 
 
 async def _resolve(context: ToolContext, arguments: A) -> A:
@@ -98,7 +98,7 @@ async def _resolve(context: ToolContext, arguments: A) -> A:
     return arguments.model_copy(update={"unit": found.get("Id") or unit_name(arguments.unit)})
 
 
-async def _names(_: ToolContext, arguments: ServiceStatus | JournalTail) -> Target:
+async def _names(_: ToolContext, arguments: ServiceStatus | TailJournal) -> Target:
     """Return all names of a resolved unit, each also without ``.service``."""
     name = unit_name(arguments.unit or "")
     [found] = await _show([name], ("Names",))
@@ -133,8 +133,8 @@ async def service_status(_: ToolContext, arguments: ServiceStatus) -> str:
     return f"{shown}\n{_MOST_ROWS} of {len(chosen)} shown." if len(chosen) > _MOST_ROWS else shown
 
 
-@define_tool(JournalTail, resolve=_resolve, target=_UNIT)
-async def journal_tail(context: ToolContext, arguments: JournalTail) -> str:
+@define_tool(TailJournal, resolve=_resolve, target=_UNIT)
+async def journal_tail(context: ToolContext, arguments: TailJournal) -> str:
     """Show the last 100 (or tail) lines of systemd's journal, or of one unit."""
     since = parse_since(arguments.since, context.now(), tool="journal_tail")
     options = ["--output=json", "--all", f"--output-fields={_FIELDS}", f"--lines={arguments.tail}"]

@@ -22,6 +22,7 @@ from agentctl.tools.docker.compose_file import ComposeFile, default_file, read_c
 from agentctl.tools.docker.containers import path_of
 from agentctl.tools.docker.listings import MOST_ROWS, list_containers, short_image, with_count
 from agentctl.tools.docker.responses import Doc, document, documents, fields, names_of, number, text, texts
+from agentctl.tools.files.paths import PATH, resolve_path
 from agentctl.tools.tables import cell, plural, table
 from agentctl.tools.tool import Arguments, define_tool, offer_as
 from agentctl.tools.toolbox import ToolContext
@@ -69,16 +70,16 @@ class Difference(NamedTuple):
 
 
 async def _resolve(context: ToolContext, arguments: ComposeDrift) -> ComposeDrift:
-    """Return the arguments with the project's name, so that rules about it hold for the only one, too.
+    """Return the arguments with the project's name, so that rules about it hold for the only one, too, and a real path.
 
     Raises:
-        ToolError: there is no such project, or there are several and none is named.
+        ToolError: there is no such project, or there are several and none is named; the path is outside the workspace.
     """
     project = find_project(projects_of(await list_containers(context)), arguments.project)
-    return arguments.model_copy(update={"project": project.name})
+    return (await resolve_path(context, arguments)).model_copy(update={"project": project.name})
 
 
-@define_tool(ComposeDrift, resolve=_resolve)
+@define_tool(ComposeDrift, resolve=_resolve, target=PATH)
 async def compose_drift(context: ToolContext, arguments: ComposeDrift) -> str:
     """Show how a compose project's containers differ from one another, from their images' tags, and from its file."""
     project = find_project(projects_of(await list_containers(context)), arguments.project)

@@ -10,6 +10,7 @@ import anyio
 from pydantic import Field
 
 from agentctl.core.errors import EngineUnavailable, ToolError
+from agentctl.core.targets import Subject, Target, fits
 from agentctl.tools.docker.client import EngineNotFound, EngineRefused
 from agentctl.tools.docker.compose import ComposeProject, find_project, projects_of
 from agentctl.tools.docker.containers import is_restricted, path_of
@@ -24,10 +25,11 @@ from agentctl.tools.docker.responses import (
     names_of,
     nearest,
     parse_since,
+    service_of,
     text,
 )
 from agentctl.tools.tables import cell, plural
-from agentctl.tools.tool import Arguments, define_tool, offer_as
+from agentctl.tools.tool import Arguments, TargetLookup, define_tool, offer_as
 from agentctl.tools.toolbox import ToolContext
 
 _MOST_CONTAINERS = 25
@@ -90,13 +92,32 @@ def _entries(project: ComposeProject, service: str | None) -> list[Doc]:
     return [entry for name, entries in project.services.items() if service in (None, name) for entry in entries]
 
 
-@define_tool(ComposeLogs, resolve=_resolve)
+def _service_target(project: str, service: str) -> Target:
+    return Target("text", (service, f"{project}/{service}"))
+
+
+async def _names(_: ToolContext, arguments: ComposeLogs) -> Target:
+    """Return the names by which rules may mean the service."""
+    return _service_target(arguments.project or "", arguments.service or "")
+
+
+def _is_restricted(context: ToolContext, project: str, entry: Doc) -> bool:
+    """Return whether a deny or ask rule is about the log of a listed container, or about that of its service."""
+    part = service_of(fields(entry, "Labels"))
+    service = "" if part is None else part.service
+    subject = Subject({"project": project, "service": service}, {"service": _service_target(project, service)})
+    return is_restricted(context, entry, "docker_logs", whole=True) or any(
+        rule.arguments and fits(rule, "compose_logs", {}, subject) for rule in context.restricting
+    )
+
+
+@define_tool(ComposeLogs, resolve=_resolve, target=TargetLookup("service", "text", _names))
 async def compose_logs(context: ToolContext, arguments: ComposeLogs) -> str:
     """Show the last 100 (or tail) log lines of a compose project, or of one service: in the order of time."""
     since = parse_since(arguments.since, context.now(), tool="compose_logs")
     project = find_project(projects_of(await list_containers(context)), arguments.project)
     entries = _entries(project, arguments.service)
-    allowed = [entry for entry in entries if not is_restricted(context, entry, "docker_logs", whole=True)]
+    allowed = [entry for entry in entries if not _is_restricted(context, project.name, entry)]
     chosen = allowed[:_MOST_CONTAINERS]
     asked = {"tail": str(arguments.tail), "timestamps": "1"} | ({} if since is None else {"since": f"{since:.6f}"})
     logs: dict[int, _Log] = {}

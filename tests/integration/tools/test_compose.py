@@ -253,7 +253,13 @@ async def test_lines_of_several_containers_are_merged_by_their_time(box: LazyToo
 async def test_deny_rule_about_the_log_of_a_container_holds_for_the_log_of_its_project(
     shop: Compose, tmp_path: Path
 ) -> None:
-    for rule in ("docker_logs(name=db)", "docker_logs(name=shop/d*)", "*_logs(name=shop_db_1)"):
+    rules = (
+        "docker_logs(name=db)",
+        "docker_logs(name=shop/d*)",
+        "*_logs(name=shop_db_1)",
+        "compose_logs(service=shop/db)",
+    )
+    for rule in rules:
         async with toolbox(workspace=tmp_path, docker_host=shop.host, restricting=[parse_rule(rule)]) as box:
             said = await act(box, "compose_logs", project="shop")
         assert "db is open" not in said, rule

@@ -177,6 +177,6 @@ def test_builtin_answers_about_units_and_takes_secrets_out(
         assert done.returncode == 0, (task, done.stderr)
         assert re.search(said, done.stdout, re.DOTALL), (task, done.stdout)
     done = systemd.run(
-        "env", "-i", *environ, sys.executable, "-m", "agentctl", "run", "--input", "none", "journal of the broken unit"
+        "env", "-i", *environ, sys.executable, "-m", "agentctl", "run", "--input", "none", "journalctl -u broken"
     )
     assert "token [redacted:github-token" in done.stdout
