@@ -30,11 +30,15 @@ class PastAnswer(NamedTuple):
 
 
 class PastCall(NamedTuple):
-    """A tool call that had started, with its arguments resolved; ``text`` is its result, None if it has none."""
+    """A tool call that had started, with its arguments resolved; ``text`` is its result, None if it has none.
+
+    ``may_change``: it was let through to a tool that can change something, or by a person.
+    """
 
     call: ToolCall
     text: str | None = None
     error: ErrorInfo | None = None
+    may_change: bool = False
 
 
 class PastTurn(NamedTuple):

@@ -115,6 +115,7 @@ class _Replay:
     replaced: bool = False
     changed_files: list[FileNotice] = field(default_factory=list)
     denied: dict[str, DeniedCall] = field(default_factory=dict)
+    allowed: set[str] = field(default_factory=set)
     reminders: list[str] = field(default_factory=list)
 
     def add(self, record: Fields) -> None:
@@ -157,10 +158,12 @@ class _Replay:
                 self._prune(record)
             case "tool_started":
                 call = call_of(fields_of(record["call"]))
-                self.calls[call.id] = PastCall(call)
+                self.calls[call.id] = PastCall(call, may_change=call.id in self.allowed)
             case "tool_finished":
                 call = call_of(fields_of(record["call"]))
                 self.calls[call.id] = PastCall(call, str(record["text"]), error_of(record.get("error")))
+            case "tool_allowed":
+                self.allowed.add(str(fields_of(record["call"])["id"]))
             case "tool_denied":
                 self.denied[str(fields_of(record["call"])["id"])] = denied_of(record)
             case "obeyed_files_changed":

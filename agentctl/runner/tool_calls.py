@@ -1,7 +1,8 @@
 """Execute the tool calls of one turn, each result cut to its share of the context (``result_budget``).
 
 A call that may not run gets the reason instead of a result. A call that an earlier part of the run has made keeps its
-result; one that had started without a result is made again if it reads, else the model is told that it may have run.
+result; one that had started without a result is made again if it reads or never reached its tool, else the model is
+told that it may have run.
 """
 
 from __future__ import annotations
@@ -260,7 +261,8 @@ class ToolDispatcher:
     async def _run_one(self, number: int, asked: ToolCall, tool: Tool | AgentctlError) -> _FinishedCall | ActionDenied:
         """Run one call if it is admitted, else return the denial."""
         made = self._past.pop(asked.id, None)
-        if made is not None and (made.text is not None or isinstance(tool, AgentctlError) or tool.effect != "read"):
+        is_read = not isinstance(tool, AgentctlError) and tool.effect == "read"
+        if made is not None and (made.text is not None or (made.may_change and not is_read)):
             return self._made_before(number, asked, made, tool)
         tool = _marks_refusal(asked) or tool
         admitted = tool if isinstance(tool, AgentctlError) else await self._admission.admit(asked, tool)

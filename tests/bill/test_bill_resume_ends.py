@@ -123,5 +123,26 @@ def test_a_run_killed_before_it_was_ended_ends_as_its_twin(
         assert len(server.books.chat_requests) - before == asked - received, found
 
 
+def unfit(asked: WireRequest) -> Answer:
+    """Make calls that reach no tool: of one that there is not, with arguments that it does not take."""
+    calls = (Call("no_such"), Call("write_file", {"pth": 1}), Call("write_file", {"path": "../out", "text": "x"}))
+    return Answer("It is fine.") if step_of(asked) else Answer("Looking.", calls)
+
+
+@pytest.mark.parametrize("begun", [1, 2, 3])
+def test_a_call_that_reached_no_tool_is_not_said_to_have_run_perhaps(
+    cli: Cli, state: Path, wire: OpenWire, begun: int
+) -> None:
+    server = wire(unfit, rates=PAID["openai"].rates, keys=[KEY])
+    twin = cli(server, "run", "Write it", *FLAGS[:-2], "--yes")
+    path = state / "runs" / f"{twin.document['run_id']}.jsonl"
+    lines, past = path.read_text().splitlines(keepends=True), read_past(path)
+    started = [place for place, line in enumerate(lines) if '"event":"tool_started"' in line]
+    path.write_text("".join(lines[: started[begun - 1] + 1]))
+    ended = cli(server, "runs", "resume", twin.document["run_id"], "--json")
+    assert ended.document["tools"] == twin.document["tools"], ended.err
+    assert conversation(read_past(path)) == conversation(past)
+
+
 def conversation(past: PastRun) -> list[tuple[str, str, tuple[Call, ...]]]:
     return texts(past.messages)

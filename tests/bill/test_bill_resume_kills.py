@@ -64,7 +64,6 @@ KINDS = (
     Kind("ollama", 1, 20, forks=True),
     Kind("ollama", 1, 15, is_cut=True),
     Kind("ollama", 1, 10, client="litellm"),
-    Kind("ollama", 0, 10, client="litellm", is_cut=True),
     Kind("openai", 0, 15, client="litellm"),
     Kind("anthropic", 0, 10, client="litellm", is_cut=True),
     Kind("openai", 0, 10, is_cut=True, forks=True),
