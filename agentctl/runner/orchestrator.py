@@ -42,7 +42,7 @@ from agentctl.runner.run_state import (
     last_warnings,
     make_result,
     no_user_reason,
-    start_events,
+    record_start,
 )
 from agentctl.runner.tool_calls import ToolDispatcher
 from agentctl.tools.deferred import note_of
@@ -298,7 +298,7 @@ class Orchestrator:
             )
         run.opened, run.spent = True, spent
         run.limits = await self._measure_limits(run)
-        async for event in start_events(
+        await record_start(
             run,
             plan=plan,
             provider=self._provider,
@@ -309,8 +309,7 @@ class Orchestrator:
             digests=digests,
             resumed=resumed,
             changes=changes,
-        ):
-            await run.recorder.emit(event)
+        )
         return spent
 
     async def _find_unseen(self, task: str, answer: str, usable: Collection[str]) -> Unseen | None:

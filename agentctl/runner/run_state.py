@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from agentctl.budget.breaker import breaker_info
 from agentctl.budget.rules import PastSpending
 from agentctl.core.errors import ActionDenied, AgentctlError, BudgetExceeded
-from agentctl.core.events import Event, Noted, RunResumed, RunStarted
+from agentctl.core.events import Noted, RunResumed, RunStarted
 from agentctl.core.results import BreakerInfo, FileNotice, LimitUse, RunResult
 from agentctl.journal.recorder import Recorder, describe_error
 from agentctl.permissions.admission import ActionDeferred
@@ -46,7 +46,7 @@ class RunState:
     fallbacks: Fallbacks | None = None
 
 
-async def start_events(
+async def record_start(
     run: RunState,
     *,
     plan: Plan,
@@ -58,14 +58,14 @@ async def start_events(
     digests: Mapping[str, str],
     resumed: Resumption | None,
     changes: Sequence[str],
-) -> AsyncIterator[Event]:
-    """Yield the events of a run that was opened: a fork is started and resumed; a change is said aloud.
+) -> None:
+    """Emit the events of a run that was opened: a fork is started and resumed; a change is said aloud.
 
     The files of a fork are copied once its journal is begun, and before it goes on.
     """
     facts, tier = provider.facts, run.run_tools.sandbox if run.run_tools else None
     if resumed is None or resumed.is_fork:
-        yield RunStarted(
+        started = RunStarted(
             task=run.task,
             agent=agent.name,
             agent_chosen_by=chosen_by,
@@ -84,12 +84,13 @@ async def start_events(
             digests=digests,
             forked_from=None if resumed is None else resumed.past.run_id,
         )
+        await run.recorder.emit(started)
     if resumed is None:
         return
     if resumed.copy_files is not None:
         await resumed.copy_files()
     past = resumed.past
-    yield RunResumed(
+    again = RunResumed(
         source=past.run_id,
         until=past.seq,
         kept=len(past.messages),
@@ -105,8 +106,9 @@ async def start_events(
         provider_chosen_by=plan.provider_chosen_by,
         model=facts.model,
     )
+    await run.recorder.emit(again)
     for said in (*changes, *resumed.notes):
-        yield Noted(said, "warning")
+        await run.recorder.emit(Noted(said, "warning"))
 
 
 def last_notes(run: RunState, provider: LLMProvider) -> Iterator[Noted]:
