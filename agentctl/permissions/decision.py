@@ -20,6 +20,7 @@ from agentctl.core.targets import PATH_TOOLS, Subject, fits, hidden_pattern
 from agentctl.core.text import did_you_mean
 from agentctl.core.tool_rules import OTHER_NAMES, SHELL_ARGUMENTS, Rule, glob, parse_rule
 from agentctl.settings import Loaded
+from agentctl.settings.untrusted_files import MCP_FIELD
 from agentctl.tools.toolbox import (
     CALL_TOOL,
     FIND_TOOLS,
@@ -173,12 +174,23 @@ def _denial(name: str, rule: Rule) -> str:
     return f"{name} is denied by a user rule ({rule}); continue without it"
 
 
+class _UnknownServer(UsageError):
+    """A rule is about an MCP server that is not configured, or is in a project's file that is not trusted."""
+
+
 def permissions_of(loaded: Loaded) -> Permissions:
     """Return the permissions of a run by the settings.
 
     Raises:
         UsageError: a rule or ``tools`` names a tool or an argument that does not exist, with the nearest name.
     """
+    try:
+        return _read_permissions(loaded)
+    except _UnknownServer as error:
+        raise UsageError(error.message, hint=loaded.cause(MCP_FIELD) or error.hint) from error
+
+
+def _read_permissions(loaded: Loaded) -> Permissions:
     settings, own = loaded.settings, loaded.own_tools
     only = settings.tools and tuple(_OWN_NAMES.get(name, name) for name in settings.tools)
     refuse_unknown_tools(only or (), f"tools ({loaded.sources['tools']})", own, _servers(loaded, "tools"))
@@ -212,7 +224,7 @@ def _is_of_server(name: str, said: str, servers: Sequence[str] | None) -> bool:
     if servers is None or any(glob(server).fullmatch(known) for known in servers):
         return True
     hint = did_you_mean(server, servers) or "agentctl mcp list   lists the servers"
-    raise UsageError(f'{said}, and there is no MCP server "{server}"', hint=hint)
+    raise _UnknownServer(f'{said}, and there is no MCP server "{server}"', hint=hint)
 
 
 def refuse_unknown_tools(

@@ -296,6 +296,18 @@ def test_trust_shows_what_a_projects_file_would_start(here: Here, tmp_path: Path
     assert here("trust", "--revoke", ".mcp.json").err == f"no longer trusted: {path}\n"
 
 
+def test_a_rule_about_a_server_that_is_not_trusted_names_the_cause(here: Here, tmp_path: Path) -> None:
+    (tmp_path / ".mcp.json").write_text('{"mcpServers": {"git": {"command": "uvx"}}}')
+    for _ in range(2):  # the note is shown once, the cause whenever the run fails for it
+        ended = here("run", "--allow", "git__*", "look", script="answer")
+        assert ended.code == 2
+        assert 'and there is no MCP server "git"' in ended.err
+        assert ended.err.endswith(
+            "hint: ./.mcp.json has MCP server git, but is not trusted: "
+            "agentctl run --mcp-config .mcp.json   or for good: agentctl trust\n"
+        )
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
