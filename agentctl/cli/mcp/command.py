@@ -114,8 +114,8 @@ def add(
 
     Examples:
         agentctl mcp add git -- uvx mcp-server-git
-        agentctl mcp add github --env 'GITHUB_TOKEN=${GITHUB_TOKEN}' --network -- npx -y server-github
-        agentctl mcp add docs --url https://docs.example/mcp --header 'Authorization=Bearer ${DOCS_TOKEN}'
+        agentctl mcp add gh -e 'TOKEN=${TOKEN}' -- npx gh-server
+        agentctl mcp add docs --url https://docs.example/mcp
     """
     from agentctl.cli.error_output import print_stderr
     from agentctl.core.text import safe_text

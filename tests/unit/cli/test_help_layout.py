@@ -90,6 +90,9 @@ def test_every_example_that_can_be_run_here_is_no_wrong_usage(
 ) -> None:
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     (tmp_path / ".env").write_text("AGENTCTL_MAX_TURNS=5\n")
+    (tmp_path / ".mcp.json").write_text('{"mcpServers": {}}')
+    if words := [word for word in ("show git", "rm git") if f"mcp {word}" in line]:
+        here("mcp", "add", words[0].split()[1], "--", "uvx")
     here("run", "look around", script="answer")
     for words in commands_of(line):
         ended = here(*words, *(["--offline"] if words == ["doctor"] else []), script="answer")
