@@ -6,13 +6,14 @@ needs them (``tools.deferred``). Loaded only by a run with servers.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.to_thread
 
 from agentctl.core.results import RunResult
 from agentctl.permissions.decision import Permissions
@@ -20,6 +21,7 @@ from agentctl.protocols import OpenToolbox, RunTools, Sandbox, Tool
 from agentctl.runner.agent_spec import AgentSpec
 from agentctl.runner.orchestrator import Orchestrator
 from agentctl.runner.plan import RunInput
+from agentctl.runner.toolset import open_server_sandbox
 from agentctl.sandbox.server_process import start_server
 from agentctl.settings.mcp_values import McpConfig, McpServer
 from agentctl.tools.deferred import defer_tools
@@ -97,6 +99,34 @@ class ServedToolbox:
             await self._connections.aclose()
         finally:
             await self._own.aclose()
+
+
+@asynccontextmanager
+async def open_servers(loaded: Loaded, config: McpConfig, warn: Callable[[str], None]) -> AsyncIterator[McpConnections]:
+    """Open servers as a run has them, for a command that needs no run.
+
+    Raises:
+        UsageError: the SDK is not installed.
+        SandboxUnavailable: they need a sandbox, and there is none.
+    """
+    check_installed()
+    connections = McpConnections(config, find_pinned=partial(find_pinned, loaded.settings.state_dir))
+    workspace = loaded.settings.workdir or Path.cwd()
+    sandbox: Sandbox | None = None
+    if connections.needs_sandbox:
+        sandbox = await open_server_sandbox(loaded, Permissions(), warn)
+    try:
+        async with connections.running():
+            try:
+                await connections.open(starter(sandbox, workspace), None if sandbox is None else sandbox.tier)
+                yield connections
+            finally:
+                with anyio.move_on_after(_CLOSING_S, shield=True):
+                    await connections.aclose()
+    finally:
+        if sandbox is not None:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(sandbox.close)
 
 
 async def make_served_tools(

@@ -252,6 +252,17 @@ def _denied_paths(workspace: Path, permissions: Permissions) -> DeniedPaths | No
     return DeniedPaths(workspace, permissions.deny) or None
 
 
+async def open_server_sandbox(loaded: Loaded, permissions: Permissions, warn: Callable[[str], None]) -> Sandbox:
+    """Return the sandbox that MCP servers have in a run, for a command that starts them without one.
+
+    Raises:
+        SandboxUnavailable: it is not available here.
+    """
+    workspace = loaded.settings.workdir or Path.cwd()
+    denied = _denied_paths(workspace, permissions)
+    return await _open_sandbox(loaded, workspace, {}, _capabilities(loaded), None, denied, warn, lambda failure: None)
+
+
 async def _open_sandbox(
     loaded: Loaded,
     workspace: Path,

@@ -14,6 +14,7 @@ from agentctl.core.text import did_you_mean, list_names, safe_text
 from agentctl.settings.mcp_servers import SERVERS_KEY, servers_of
 from agentctl.settings.own_files import is_there, read_exact
 
+OPTIONS_KEY = "agentctl"
 _WHAT = "file of MCP servers"
 _Servers = dict[str, object]
 
@@ -59,6 +60,25 @@ def remove_server(path: Path, name: str) -> None:
 
     if not is_there(path):
         raise UsageError(safe_text(f'no MCP server "{name[:60]}": {path} does not exist'), hint="agentctl mcp list")
+    _edit(path, change)
+
+
+def save_pin(path: Path, name: str, pin: str) -> None:
+    """Set the pin of one entry of the mcp.json at ``path``, or remove it ("").
+
+    Raises:
+        UsageError: there is no such entry, or the file cannot be used.
+        StateError: the file cannot be written; it stays as it was.
+    """
+
+    def change(servers: _Servers) -> None:
+        entry = servers.get(name)
+        if not isinstance(entry, Mapping):
+            raise UsageError(safe_text(f'no MCP server "{name[:60]}" in {path}'), hint="agentctl mcp list")
+        options = entry.get(OPTIONS_KEY)
+        kept = {key: value for key, value in options.items() if key != "pin"} if isinstance(options, Mapping) else {}
+        servers[name] = {**entry, OPTIONS_KEY: {**kept, **({"pin": pin} if pin else {})}}
+
     _edit(path, change)
 
 

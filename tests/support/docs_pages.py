@@ -68,6 +68,8 @@ _SCHEMAS = (
         "`tools list`, `tools show`: JSON schemas (`offered`: as a model sees it)",
     ),
     ("agentctl.cli.mcp.server_output", "SCHEMA", "`mcp list`, `mcp show`, `mcp add`, `mcp rm`"),
+    ("agentctl.cli.mcp.live_servers", "TOOLS_SCHEMA", "`mcp test`, `mcp tools`, `mcp pin`"),
+    ("agentctl.cli.mcp.live_servers", "CALL_SCHEMA", "`mcp call`"),
     ("agentctl.cli.policy", "SCHEMA", "`policy check`"),
     ("agentctl.cli.providers.command", "SCHEMA", "`providers list`, `providers set-key`"),
     ("agentctl.cli.providers.models", "SCHEMA", "`models`: each model with window, prices, and whether there is a key"),

@@ -28,6 +28,7 @@ from typing import (
 
 from agentctl.cli.agents.agent_types import AgentsDocument
 from agentctl.cli.document_types import CostsDocument, ErrorDocument, Keywords, Moment, PreToolDocument, RunDocument
+from agentctl.cli.mcp.live_documents import McpCallDocument, McpToolsDocument
 from agentctl.cli.mcp.server_documents import McpServersDocument
 from agentctl.cli.runs.run_documents import RunsDiffDocument, RunsRemovedDocument, TranscriptDocument
 from agentctl.core.events import Event
@@ -50,6 +51,8 @@ def schema_files() -> Mapping[Path, str]:
         "runs-removed": Definitions().document(RunsRemovedDocument),
         "agents": Definitions().document(AgentsDocument),
         "mcp": Definitions().document(McpServersDocument),
+        "mcp-tools": Definitions().document(McpToolsDocument),
+        "mcp-call": Definitions().document(McpCallDocument),
         "pre-tool": Definitions().document(PreToolDocument),
         "error": Definitions().document(ErrorDocument),
         "events": events_schema(),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agentctl.cli.mcp.configured import McpFiles, ServerName, find_server, read_servers
+from agentctl.cli.mcp.live_servers import COMMANDS as LIVE
 from agentctl.cli.options import Config, EnvFile, Json, Output, wants_json
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def rm(name: ServerName = None, output: Output = None, json: Json = False) -> No
         _print(servers_document(configured.path, configured.found, servers=[], changed=name))
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"list": list_, "show": show, "add": add, "rm": rm}
+COMMANDS: dict[str, Callable[..., None]] = {"list": list_, "show": show, "add": add, "rm": rm, **LIVE}
 
 
 def _own_file() -> ConfiguredServers:

@@ -9,7 +9,18 @@ from typing import Annotated, Literal
 import typer
 
 SchemaName = Literal[
-    "run", "events", "costs", "transcript", "runs-diff", "runs-removed", "agents", "mcp", "pre-tool", "error"
+    "run",
+    "events",
+    "costs",
+    "transcript",
+    "runs-diff",
+    "runs-removed",
+    "agents",
+    "mcp",
+    "mcp-tools",
+    "mcp-call",
+    "pre-tool",
+    "error",
 ]
 
 #: What prints a document that is valid by the schema.
@@ -22,6 +33,8 @@ PRINTED_BY = {
     "runs-removed": "runs rm --json and runs prune --json",
     "agents": "agents list, show, new, check and route with --json",
     "mcp": "mcp list, show, add and rm, with --json",
+    "mcp-tools": "mcp test, tools and pin, with --json",
+    "mcp-call": "mcp call --json",
     "pre-tool": "stdin of a hook before a tool call",
     "error": "any other command with --json that failed",
 }

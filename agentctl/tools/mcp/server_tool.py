@@ -51,6 +51,11 @@ class ServerTool:
         self.most_result = session.server.options.max_result
 
     @property
+    def own_name(self) -> str:
+        """What the server calls it."""
+        return self._tool.said.name
+
+    @property
     def server(self) -> str:
         """The name of its server."""
         return self._session.server.name
