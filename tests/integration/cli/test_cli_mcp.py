@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.support.command_line import Ended, Here
-from tests.support.mcp.opened import HOSTILE
-from tests.support.mcp.other_peoples import PYTHON, READABLE, config_of, node_server, python_server
+from tests.support.mcp_servers.opened import HOSTILE
+from tests.support.mcp_servers.other_peoples import PYTHON, READABLE, config_of, node_server, python_server
 
 TASK = "what changed last in this repository?"
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.support.command_line import Here
-from tests.support.mcp.opened import HOSTILE
-from tests.support.mcp.other_peoples import PYTHON, READABLE, config_of
+from tests.support.mcp_servers.opened import HOSTILE
+from tests.support.mcp_servers.other_peoples import PYTHON, READABLE, config_of
 
 pytestmark = pytest.mark.needs("sandbox")
 

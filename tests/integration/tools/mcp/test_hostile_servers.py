@@ -13,8 +13,8 @@ from agentctl.core.errors import ToolError
 from agentctl.tools.mcp.catalogue import SaidTool
 from agentctl.tools.mcp.catalogue_pin import canonical, digest_of
 from agentctl.tools.mcp.server_group import McpConnections, McpUnavailable
-from tests.support.mcp.hostile_server import LISTS
-from tests.support.mcp.opened import hostile, opened
+from tests.support.mcp_servers.hostile_server import LISTS
+from tests.support.mcp_servers.opened import hostile, opened
 
 pytestmark = pytest.mark.anyio
 

@@ -9,8 +9,8 @@ import pytest
 from agentctl.core.errors import ToolError
 from agentctl.settings.mcp_values import McpOptions, McpServer
 from agentctl.tools.mcp.server_group import McpConnections
-from tests.support.mcp.http_server import KEY, FaultyApp, serving
-from tests.support.mcp.opened import opened
+from tests.support.mcp_servers.http_server import KEY, FaultyApp, serving
+from tests.support.mcp_servers.opened import opened
 
 pytestmark = pytest.mark.anyio
 

@@ -12,7 +12,7 @@ from agentctl.settings.mcp_values import McpOptions, McpServer
 from agentctl.tools.mcp.catalogue import MOST_DESCRIPTION_BYTES, SaidTool, clean_names, cut_description, make_catalogue
 from agentctl.tools.mcp.catalogue_pin import canonical, differences, digest_of
 from agentctl.tools.mcp.server_tool import effect_of
-from tests.support.mcp.hostile_server import LISTS, OBJECT
+from tests.support.mcp_servers.hostile_server import LISTS, OBJECT
 
 READS, HARMS = {"readOnlyHint": True}, {"readOnlyHint": False, "destructiveHint": True}
 CHANGES = {"readOnlyHint": False, "destructiveHint": False}
