@@ -33,6 +33,7 @@ NEED_MORE = (
     "prices.json",
     "app.log",
     "./reviewer.md",
+    "mcp",
 )
 
 
@@ -55,11 +56,11 @@ EXAMPLES = [example for context in COMMANDS.values() for example in help_text(co
 
 def commands_of(line: str) -> list[list[str]]:
     """Return the words of each agentctl in a line of a shell: those before a pipe, a redirection or a bracket."""
-    lexer = shlex.shlex(line, posix=True, punctuation_chars="|<>();")
+    lexer = shlex.shlex(line, posix=True, punctuation_chars="|<>();&")
     lexer.whitespace_split, lexer.commenters = True, "#"
     found: list[list[str]] = [[]]
     for word in lexer:
-        if word[0] in "|<>();":
+        if word[0] in "|<>();&":
             found.append([])
         else:
             found[-1].append(word)
