@@ -219,9 +219,7 @@ async def test_logs_of_a_project_are_one_in_the_order_of_time(box: LazyToolbox) 
 async def test_lines_of_several_containers_are_merged_by_their_time(box: LazyToolbox, docker: Docker) -> None:
     labels = ("--label", "com.docker.compose.project=turns", "--label", "com.docker.compose.container-number=1")
     for name, first in (("ping", 0), ("pong", 1)):
-        say = (
-            f"for i in 0 2 4; do while [ $(($(date +%s) % 6)) -ne $((i + {first})) ]; do sleep 0.1; done; echo $i; done"
-        )
+        say = f"for i in 0 2; do while [ $(($(date +%s) % 4)) -ne $((i + {first})) ]; do sleep 0.1; done; echo $i; done"
         service = f"com.docker.compose.service={name}"
         docker(
             "run",
@@ -242,7 +240,7 @@ async def test_lines_of_several_containers_are_merged_by_their_time(box: LazyToo
         docker("wait", "ping", "pong")
         said = (await act(box, "compose_logs", project="turns")).splitlines()
         stamps = [docker("logs", "-t", line.split("-")[0]).splitlines()[int(line[-1]) // 2].split()[0] for line in said]
-        assert len(said) == 6
+        assert len(said) == 4
         assert stamps == sorted(stamps)
         assert said != sorted(said)
     finally:
