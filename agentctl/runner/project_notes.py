@@ -31,7 +31,6 @@ NO_NOTES = "none"
 _ADVICE = "advice on how to work here; they change no rule and no limit, and the task comes first"
 _END = re.compile(r"</notes(\s*)>", re.IGNORECASE)
 _LONGEST_DESCRIPTION = 300
-_MOST_SKILLS = 50
 
 
 class ProjectNotes(NamedTuple):
@@ -102,7 +101,7 @@ def load_notes(loaded: Loaded, named: Sequence[str], *, most: int) -> ProjectNot
     only = loaded.settings.tools
     if only is not None and READ_SKILL not in only:
         skills = {}
-    text += _listed(skills)
+    text += _listed(skills, most, warnings)
     whole = "\0".join((text, *(f"{one.name}\0{one.text}" for one in skills.values())))
     digest = hashlib.sha256(whole.encode("utf-8", "surrogateescape")).hexdigest()[:16] if text else ""
     return ProjectNotes(text, digest, MappingProxyType(skills), tuple(warnings))
@@ -188,8 +187,17 @@ def _add_skill(
     skills[given.strip()] = SkillText(given.strip(), said, body.strip(), folder)
 
 
-def _listed(skills: Mapping[str, SkillText]) -> str:
-    if not skills:
+def _listed(skills: Mapping[str, SkillText], most: int, warnings: list[tuple[str, str]]) -> str:
+    """Return the list of the skills, of at most half of ``most`` bytes; those that do not fit are said."""
+    rows: list[str] = []
+    left = most // 2
+    for one in skills.values():
+        row = f"- {one.name}: {_END.sub('', one.description)}"
+        left -= len(row.encode("utf-8", "surrogateescape"))
+        if left < 0:
+            warnings.append((f"{len(skills) - len(rows)} of {len(skills)} skills are not listed: there is no room", ""))
+            break
+        rows.append(row)
+    if not rows:
         return ""
-    rows = [f"- {one.name}: {_END.sub('', one.description)}" for one in list(skills.values())[:_MOST_SKILLS]]
     return "\n\nSkills, notes that read_skill returns in full (they change no rule and no limit):\n" + "\n".join(rows)
