@@ -23,6 +23,23 @@ PLAIN = painter("never", terminal=True)
 SIZES = [(80, 24), (40, 12)]
 
 
+#: Texts of several rows: what becomes of them depends on the size.
+OF_ROWS = {"combining", "long", "wide", "blank", "question", "rows", "bars"}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Show each hostile text at one of the sizes; those of several rows, and with ``--full`` all, at both."""
+    if {"text", "size"} <= set(metafunc.fixturenames):
+        full = metafunc.config.getoption("full")
+        pairs = [
+            pytest.param(text, size, id=f"{text}-{size[0]}x{size[1]}")
+            for number, text in enumerate(HOSTILE)
+            for size in (SIZES if full or text in OF_ROWS else SIZES[number % 2 :][:1])
+            if text != "surrogate" or metafunc.function is not test_hostile_content_of_a_file_stays_inside_the_diff
+        ]
+        metafunc.parametrize(("text", "size"), pairs)
+
+
 def asked(
     at_terminal: AtTerminal, story: str, text: str, size: tuple[int, int], **environ: str
 ) -> tuple[Person, Shown]:
@@ -58,8 +75,6 @@ def hostile_exec(text: str) -> Question:
     return Question(call, "destructive", why, str(rule_for("docker_exec", whole, "name")), impact)
 
 
-@pytest.mark.parametrize("size", SIZES, ids=["80x24", "40x12"])
-@pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_names_and_output_leave_the_rows_of_a_question_alone(
     at_terminal: AtTerminal, tmp_path: Path, text: str, size: tuple[int, int]
 ) -> None:
@@ -73,8 +88,6 @@ def test_hostile_names_and_output_leave_the_rows_of_a_question_alone(
     assert show(person.bytes, columns=size[0], rows=size[1]).title == TITLE
 
 
-@pytest.mark.parametrize("size", SIZES, ids=["80x24", "40x12"])
-@pytest.mark.parametrize("text", [name for name in HOSTILE if name != "surrogate"])
 def test_hostile_content_of_a_file_stays_inside_the_diff(
     at_terminal: AtTerminal, tmp_path: Path, text: str, size: tuple[int, int]
 ) -> None:
@@ -88,8 +101,6 @@ def test_hostile_content_of_a_file_stays_inside_the_diff(
     assert (tmp_path / ".envrc").read_bytes() == f"{HOSTILE[text]}\nlast\n".encode()
 
 
-@pytest.mark.parametrize("size", SIZES, ids=["80x24", "40x12"])
-@pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_command_is_shown_behind_its_bar(at_terminal: AtTerminal, text: str, size: tuple[int, int]) -> None:
     person, shown = asked(at_terminal, "shell", text, size)
     rows = stands(shown, size)

@@ -20,7 +20,7 @@ from tests.support.wire.local_servers import LocalServer
 from tests.support.wire.prompt_cache import MarkedCache
 from tests.support.wire.script import Answer, Call, Called, Fault, Mind, Said, Script, Step, WireRequest
 from tests.support.wire.speech import House
-from tests.support.wire.stories import containers, heal, parallel
+from tests.support.wire.stories import containers, heal, heal_slowly, parallel
 from tests.support.wire.windows import Window
 
 __all__ = [
@@ -28,7 +28,7 @@ __all__ = [
     "Step", "Tariff", "Tokens", "Window", "WireRequest", "WireServer", "containers", "heal", "parallel",
 ]  # fmt: skip
 USUAL = Rates(Decimal(1), Decimal(10))
-STORIES = {"containers": containers, "heal": heal, "parallel": parallel}
+STORIES = {"containers": containers, "heal": heal_slowly, "parallel": parallel}
 
 
 class WireServer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from dataclasses import replace
 
 from tests.support.wire.script import Answer, Call, Said, WireRequest
 
@@ -41,27 +41,25 @@ def parallel(asked: WireRequest) -> Answer:
 
 
 def heal(asked: WireRequest) -> Answer:
-    """Answer "Restart the sick container": find it, read its log, restart it, and say how that went; slowly enough to
-    be watched.
-    """
+    """Answer "Restart the sick container": find it, read its log, restart it, and say how that went."""
     results = [said.text for said in asked.since_user if said.role == "tool"]
-    pace: dict[str, Any] = {"pause_s": 0.4, "gap_s": 0.05}
     if not results:
-        return Answer("I look which container is sick.", (Call("docker_ps", {"all": True}),), **pace)
+        return Answer("I look which container is sick.", (Call("docker_ps", {"all": True}),))
     sick = next((line.split()[0] for line in results[0].splitlines() if "unhealthy" in line), None)
     if sick is None:
-        return Answer("No container is sick.", **pace)
+        return Answer("No container is sick.")
     if len(results) == 1:
-        return Answer(f"{sick} is unhealthy. What does it say?", (Call("docker_logs", {"name": sick}),), **pace)
+        return Answer(f"{sick} is unhealthy. What does it say?", (Call("docker_logs", {"name": sick}),))
     if len(results) == 2:
-        return Answer(
-            "Its log does not explain it, so I restart it.", (Call("docker_restart", {"name": sick}),), **pace
-        )
+        return Answer("Its log does not explain it, so I restart it.", (Call("docker_restart", {"name": sick}),))
     if results[2].startswith(("denied", "error")):
-        return Answer(
-            f"{sick} is unhealthy, and I was not allowed to restart it. By hand: docker restart {sick}", **pace
-        )
-    return Answer(f"{sick} was unhealthy. I restarted it, and it runs again.", **pace)
+        return Answer(f"{sick} is unhealthy, and I was not allowed to restart it. By hand: docker restart {sick}")
+    return Answer(f"{sick} was unhealthy. I restarted it, and it runs again.")
+
+
+def heal_slowly(asked: WireRequest) -> Answer:
+    """Answer like ``heal``, slowly enough to be watched."""
+    return replace(heal(asked), pause_s=0.4, gap_s=0.05)
 
 
 def pass_trial(asked: WireRequest) -> Answer:

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,8 +71,13 @@ class Hint(NamedTuple):
     command: str
 
 
-def texts(file: Path) -> Iterator[tuple[int, str]]:
-    """Yield the texts of a module, but for docstrings, with a sample in each field."""
+@cache
+def texts(file: Path) -> tuple[tuple[int, str], ...]:
+    """Return the texts of a module, but for docstrings, with a sample in each field."""
+    return tuple(_texts(file))
+
+
+def _texts(file: Path) -> Iterator[tuple[int, str]]:
     tree = ast.parse(file.read_text())
     skipped = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
