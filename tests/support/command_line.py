@@ -22,6 +22,10 @@ ROOT = Path(__file__).parents[2]
 DRIVER = Path(__file__).with_name("scripted_cli.py")
 #: What a quick command must not load.
 HEAVY_MODULES = {
+    "mcp",
+    "mcp_types",
+    "httpx2",
+    "agentctl.tools.mcp",
     "litellm",
     "aiodocker",
     "aiohttp",

@@ -150,3 +150,22 @@ def test_the_records_have_the_real_name_of_a_call(here: Here, state: Path) -> No
     journal = next((state / "runs").glob("*.jsonl")).read_text()
     named = {json.loads(line).get("call", {}).get("name") for line in journal.splitlines()} - {None}
     assert named == {"h__echo"}
+
+
+@pytest.mark.needs("sandbox")
+def test_a_run_that_goes_on_connects_again_and_says_if_the_tools_have_changed(here: Here, tmp_path: Path) -> None:
+    file = tmp_path / "servers.json"
+    file.write_text(config_of(h=hostile_entry()))
+    model = ("--provider", "ollama", "--model", "m")
+    words = ("--json", *model, "--allow", "h__*", "--mcp-config", str(file))
+    first = here("run", *words, TASK, script="hostile, directly")
+    assert first.code == 0, first.err
+    run_id = first.document["run_id"]
+    again = here("run", "--resume", run_id, "--json", *model, "And now?", script="hostile, directly")
+    assert again.code == 0, again.document["error"]
+    assert (again.code, again.document["mcp"]["servers"][0]["status"]) == (0, "connected"), again.err
+    file.write_text(config_of(h=hostile_entry("changed")))
+    changed = here("run", "--resume", run_id, "--json", *model, "And now?", script="hostile, directly")
+    assert changed.code == 2
+    assert "the tools that the model is offered have changed" in changed.document["error"]["message"]
+    assert "--accept-changes" in changed.document["error"]["hint"]

@@ -42,6 +42,7 @@ ALLOWED = {
     *("h2", "hpack", "hyperframe", "trio", "outcome", "sortedcontainers", "attr", "attrs"),
 }
 FORBIDDEN = {
+    *("mcp", "mcp_types", "httpx2", "agentctl.tools.mcp", "agentctl.settings.mcp_servers"),
     *("litellm", "openai", "anthropic", "tiktoken", "aiohttp", "aiodocker", "psutil", "dotenv", "tomlkit"),
     *("httpx._main", "click", "rich", "rich.markdown", "pygments", "pydantic.plugin._loader", "importlib.metadata"),
     *("agentctl.providers.litellm_client", "agentctl.providers.builtin.match", "agentctl.cli.ui.live"),
