@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,9 +27,10 @@ def hostile(*words: str, name: str = "h", **options: Any) -> McpServer:  # noqa:
 async def opened(*servers: McpServer, find_pinned: FindPinned = lambda _: None) -> AsyncIterator[McpConnections]:
     """Open servers without a sandbox, and end them."""
     connections = McpConnections(McpConfig(servers), find_pinned=find_pinned)
-    async with connections.running():
-        try:
-            await connections.open(starter(None, Path.cwd()), "none")
-            yield connections
-        finally:
-            await connections.aclose()
+    with tempfile.TemporaryDirectory() as workspace:  # nothing is started from a file that a run could change
+        async with connections.running():
+            try:
+                await connections.open(starter(None, Path(workspace)), "none")
+                yield connections
+            finally:
+                await connections.aclose()
