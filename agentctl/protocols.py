@@ -15,7 +15,7 @@ from agentctl.core.impact import Impact
 from agentctl.core.limits import CostLimit, Parent
 from agentctl.core.messages import Completion, Delta, Message, Reported, Request, ToolCall, ToolSpec
 from agentctl.core.pricing import ModelFacts
-from agentctl.core.results import FileNotice, McpUse, TierFailure
+from agentctl.core.results import DelegatedRun, FileNotice, McpUse, TierFailure
 from agentctl.core.substitutes import Substitute
 from agentctl.core.targets import Subject
 
@@ -141,7 +141,7 @@ class RunTools(NamedTuple):
     ``left_out`` are the tools that are missing because no sandbox, or no systemd, is there, with the reason.
     ``unreported`` returns the notices of commands that were interrupted and so have no result, ``notes`` what else is
     to be said at the end of the run. ``opening_notes`` are warnings said once at the start, ``sandbox_failures`` the
-    stronger tiers that are not available here. ``mcp`` returns how its MCP servers fared.
+    stronger tiers that are not available here. ``mcp`` says how its MCP servers fared, ``delegated`` its runs.
     """
 
     toolbox: OpenToolbox
@@ -152,6 +152,7 @@ class RunTools(NamedTuple):
     opening_notes: tuple[str, ...] = ()
     sandbox_failures: tuple[TierFailure, ...] = ()
     mcp: Callable[[], McpUse | None] = lambda: None
+    delegated: Callable[[], tuple[DelegatedRun, ...]] = tuple
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -102,6 +102,23 @@ class McpFields(TypedDict):
     skipped: Annotated[list[dict[str, Any]], McpSkipped]
 
 
+class DelegatedCost(TypedDict):
+    """What a delegated run cost alone."""
+
+    usd: Annotated[float | None, "null if the price is unknown"]
+    nano_usd: int | None
+    in_doubt_usd: float | None
+
+
+class DelegatedFields(TypedDict):
+    """A run that the tool ``delegate`` started."""
+
+    run_id: str
+    agent: str
+    status: Status
+    cost: DelegatedCost
+
+
 class RunDocument(TypedDict):
     """How a run ended: ``agentctl run --json``. A run that failed before it began has a ``run_id`` of null.
 
@@ -143,6 +160,7 @@ class RunDocument(TypedDict):
     sandbox_failures: Annotated[list[dict[str, Any]], TierFailure]
     left_out: Annotated[list[str], "the tools that were not offered, as there is no sandbox, or no systemd, for them"]
     mcp: Annotated[McpFields | None, "null without MCP servers"]
+    delegated: Annotated[list[DelegatedFields], "the runs that its tool delegate started"]
     changed_files_run_later: Annotated[list[dict[str, Any]], FileNotice]
     input: Annotated[dict[str, Any] | None, InputTaken]
     warnings: list[str]

@@ -12,13 +12,14 @@ from agentctl.cli.exit_codes import exit_status, status_named
 from agentctl.core.errors import AgentctlError
 from agentctl.core.events import Record, RunFinished
 from agentctl.core.pricing import NANO_PER_USD
-from agentctl.core.results import BreakerInfo, ErrorInfo, LimitUse, McpUse, RunResult
+from agentctl.core.results import BreakerInfo, DelegatedRun, ErrorInfo, LimitUse, McpUse, RunResult
 from agentctl.core.text import map_texts, replace_lone_escapes
 from agentctl.core.version import __version__
 
 if TYPE_CHECKING:
     from agentctl.cli.document_types import (
         BreakerFields,
+        DelegatedFields,
         ErrorDocument,
         LimitAmounts,
         McpFields,
@@ -129,6 +130,7 @@ def run_document(result: RunResult) -> RunDocument:
         "sandbox_failures": [failure._asdict() for failure in result.sandbox_failures],
         "left_out": list(result.left_out),
         "mcp": None if result.mcp is None else _mcp(result.mcp),
+        "delegated": [_delegated(run) for run in result.delegated],
         "changed_files_run_later": [notice._asdict() for notice in result.changed_files_run_later],
         "input": None if result.input is None else result.input._asdict(),
         "warnings": list(result.warnings),
@@ -140,6 +142,15 @@ def _mcp(use: McpUse) -> McpFields:
     return {
         "servers": [{**status._asdict(), "asked": list(status.asked)} for status in use.servers],
         "skipped": [skipped._asdict() for skipped in use.skipped],
+    }
+
+
+def _delegated(run: DelegatedRun) -> DelegatedFields:
+    return {
+        "run_id": run.run_id,
+        "agent": run.agent,
+        "status": status_named(run.status).shown,
+        "cost": {"usd": usd(run.cost_nano), "nano_usd": run.cost_nano, "in_doubt_usd": usd(run.in_doubt_nano)},
     }
 
 
@@ -181,6 +192,7 @@ def unstarted_document(error: ErrorInfo, status: str, *, task: str | None = None
         "sandbox_failures": [],
         "left_out": [],
         "mcp": None,
+        "delegated": [],
         "changed_files_run_later": [],
         "input": None,
         "warnings": [],

@@ -245,15 +245,16 @@ def load_tool_catalog(loaded: Loaded) -> ToolCatalog:
     from agentctl.permissions.decision import Permissions, permissions_of
     from agentctl.runner.toolset import toolset_for
     from agentctl.tools.package_tools import broken_tools, package_tool_names
-    from agentctl.tools.toolbox import TOOLS, toolbox
+    from agentctl.tools.toolbox import DELEGATE, TOOLS, toolbox
 
     permissions = permissions_of(loaded)
     broken = broken_tools(package_tool_names(), {})
     for problem in broken.values():
         print_stderr(f"warning: {problem}")
     names = [*TOOLS, *(name for name in package_tool_names() if name not in broken)]
-    build = partial(toolset_for(loaded, Permissions(), require_sandbox=False), names, len(names))
+    here = [name for name in names if name != DELEGATE]  # which a run has if its agent lists it
+    build = partial(toolset_for(loaded, Permissions(), require_sandbox=False), here, len(here))
     toolset = anyio.run(build)
-    bare = toolbox(workspace=loaded.settings.workdir or Path.cwd(), names=list(toolset.left_out))
-    tools = {name: (bare if name in toolset.left_out else toolset.toolbox).get(name) for name in names}
+    bare = toolbox(workspace=loaded.settings.workdir or Path.cwd(), names=[*toolset.left_out, DELEGATE])
+    tools = {name: (bare if name in bare.names else toolset.toolbox).get(name) for name in names}
     return ToolCatalog(tools, permissions, toolset.left_out, loaded)

@@ -102,10 +102,15 @@ class CostLimit(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Parent:
-    """The run that a nested one belongs to, and the secret (capability) that lets it draw on that run's limits."""
+    """The run that a nested one belongs to, and the secret (capability) that lets it draw on that run's limits.
+
+    ``most_runs`` may be on the path to the nested run, itself and the outermost included; None: as many as the ledger
+    takes.
+    """
 
     run_id: str
     capability: str = field(repr=False)
+    most_runs: int | None = None
 
 
 def has_dollar_limit(limits: CostLimit) -> bool:

@@ -90,6 +90,16 @@ class Takeover(NamedTuple):
     taken: str
 
 
+class DelegatedRun(NamedTuple):
+    """A run that the tool ``delegate`` started: how it ended, and its own cost in nano-dollars (None: unknown)."""
+
+    run_id: str
+    agent: str
+    status: str
+    cost_nano: int | None
+    in_doubt_nano: int | None
+
+
 class TierFailure(NamedTuple):
     """A tier of the sandbox that is not available here: why, and what to do about it."""
 
@@ -171,7 +181,8 @@ class RunResult:
     fork; amounts, tokens, turns and tool calls are those of all parts. ``pending`` calls wait for approval,
     ``denied_calls`` says what the denied ones would have done. ``structured`` is the value of a whole answer by a
     schema, from Python the object of its model; ``answer`` is the same as JSON on one line. ``mcp`` says how the MCP
-    servers of the run fared, None without any.
+    servers of the run fared, None without any. ``delegated`` are the runs below this one that its tool ``delegate``
+    started; amounts and tokens do not include theirs, ``limits`` do.
 
     >>> from agentctl import DockerAgent, ScriptedProvider
     >>> from agentctl.core.messages import Completion, Usage
@@ -218,6 +229,7 @@ class RunResult:
     denied_calls: tuple[DeniedCall, ...] = ()
     pending: tuple[PendingCall, ...] = ()
     mcp: McpUse | None = None
+    delegated: tuple[DelegatedRun, ...] = ()
     structured: Any = None  # an object of JSON, or of the model that Python named
 
     def __str__(self) -> str:

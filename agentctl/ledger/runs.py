@@ -163,8 +163,9 @@ def refusal_below(tx: Transaction, parent: Parent, is_gone: IsGone, path: Path) 
         )
     if (ended_id := _first_ended(tx, parent.run_id, is_gone, from_depth=0)) is not None:
         return _ended(ended_id)
-    if tx.db.execute(_DEPTH, (parent.run_id,)).fetchone()[0] >= MOST_DEPTH:
-        return ActionDenied(f"{named} is already {MOST_DEPTH} runs deep", hint="start this run from an outer run")
+    most = MOST_DEPTH if parent.most_runs is None else min(MOST_DEPTH, parent.most_runs)
+    if tx.db.execute(_DEPTH, (parent.run_id,)).fetchone()[0] >= most:
+        return ActionDenied(f"{named} is already {most} runs deep", hint="start this run from an outer run")
     return None
 
 

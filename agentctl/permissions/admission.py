@@ -16,7 +16,7 @@ from agentctl.core.results import PendingCall
 from agentctl.core.targets import Subject
 from agentctl.core.tool_rules import SHELL_ARGUMENTS, Rule, rule_for
 from agentctl.permissions.decision import Permissions
-from agentctl.permissions.guards import arguments_text
+from agentctl.permissions.guards import arguments_text, only_reads
 from agentctl.protocols import Approver, AutorunAware, Question, TargetAware, Tool
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class Admission:
             return resolved
         if self._hooks is not None:
             self._hooks.record(call, resolved, subject or Subject(resolved.arguments))
-        if tool.effect != "read" or decided.was_in_question:
+        if not only_reads(tool) or decided.was_in_question:
             await self._emit(ToolAllowed(resolved, tool.effect, decided.by))
         return resolved
 

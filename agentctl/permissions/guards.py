@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from agentctl.core.errors import ActionDenied, TaskFailed
 from agentctl.core.messages import Completion, ToolCall
-from agentctl.tools.toolbox import real_name
+from agentctl.protocols import Tool
+from agentctl.tools.toolbox import DELEGATE, real_name
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
 _MOST_LEVELS = 20
@@ -87,8 +88,22 @@ def are_fit(arguments: Mapping[str, object]) -> bool:
 
 
 def call_key(call: ToolCall) -> str:
-    """Return the text that identical calls share: name and arguments."""
-    return f"{call.name} {arguments_text(call.arguments)}"
+    """Return the text that identical calls share: name and arguments.
+
+    The same task for the same agent is an identical call, whatever it may cost.
+    """
+    given = call.arguments
+    if call.name == DELEGATE:
+        given = {name: " ".join(str(given.get(name, "")).split()) for name in ("agent", "task")}
+    return f"{call.name} {arguments_text(given)}"
+
+
+def only_reads(tool: Tool) -> bool:
+    """Return whether nothing can be different after a call: a delegated run may change things, though the call reads.
+
+    What such a run may do is judged at its own calls.
+    """
+    return tool.effect == "read" and tool.spec.name != DELEGATE
 
 
 class _Made(NamedTuple):

@@ -12,7 +12,7 @@ from collections.abc import Container, Mapping, Sequence
 from typing import NamedTuple
 
 from agentctl.core.messages import Message, ToolCall
-from agentctl.permissions.guards import LoopLimits, arguments_text, call_key
+from agentctl.permissions.guards import LoopLimits, arguments_text, call_key, only_reads
 from agentctl.protocols import TargetAware, Tool
 
 #: The tools whose value moves by itself, and the shell, which may do anything.
@@ -81,7 +81,7 @@ class ReadHistory:
 
     def look_up(self, asked: ToolCall, call: ToolCall, tool: Tool) -> str | None:
         """Return the stored result of ``call``, which is ``asked`` with its arguments resolved; None: execute it."""
-        is_change = tool.effect != "read"
+        is_change = not only_reads(tool)
         key = read_key(call, tool)
         seen, moves = self._standing(key), self._moves(call.name)
         self._changes += is_change

@@ -22,11 +22,13 @@ from agentctl.runner.agent_spec import AgentSpec
 from agentctl.runner.routing import route
 from agentctl.settings import Loaded, Settings, Source
 from agentctl.settings.untrusted_files import tighten
+from agentctl.tools.toolbox import DELEGATE
 
 if TYPE_CHECKING:
     from agentctl.runner.plan import Plan
 
 _PARAMETER = re.compile(r"\{\{[ \t]*([A-Za-z_][A-Za-z0-9_-]{0,63})[ \t]*\}\}")
+DEEPEST = 2  # delegated runs, one below the other
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _LONGEST_VALUE = 32 * 1024
 #: Sources that an agent's file overrides.
@@ -37,7 +39,8 @@ class AgentChoice(NamedTuple):
     """The settings with the agent's terms, the agents that the run chooses from, and its task, filled in.
 
     ``agent`` is the one that was chosen here, None if the orchestrator is to choose among those of the package.
-    ``chosen_by`` says why.
+    ``chosen_by`` says why. ``others`` are the agents that it can delegate to (none: those of the package), and
+    ``depth`` is how many runs have delegated one below the other to this one.
     """
 
     loaded: Loaded
@@ -46,6 +49,13 @@ class AgentChoice(NamedTuple):
     agent: AgentSpec | None = None
     chosen_by: str = ""
     notes: tuple[str, ...] = ()
+    others: tuple[AgentSpec, ...] = ()
+    depth: int = 0
+
+    @property
+    def delegates(self) -> bool:
+        """Whether the agent lists the tool that delegates, and the run is not too deep for it."""
+        return self.agent is not None and DELEGATE in (*self.agent.tools, *self.agent.more) and self.depth < DEEPEST
 
     @property
     def servers(self) -> tuple[str, ...]:
@@ -87,7 +97,7 @@ def choose_own_agent(
         return AgentChoice(loaded, packaged, task)
     notes += tuple(note for file in catalog.files if file.agent is chosen for note in file.notes)
     loaded, said = with_terms(loaded, agent)
-    return AgentChoice(loaded, (agent,), task, agent, by, (*notes, *said))
+    return AgentChoice(loaded, (agent,), task, agent, by, (*notes, *said), others=catalog.agents)
 
 
 def parse_values(given: Sequence[str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
@@ -27,7 +27,7 @@ from agentctl.runner.orchestrator import Orchestrator
 from agentctl.runner.plan import Plan
 from agentctl.runner.streaming import client_of
 from agentctl.runner.token_counting import counter_of, measure_of, vocabulary_loader
-from agentctl.runner.toolset import container_finder, container_lister, toolset_for, unit_finder
+from agentctl.runner.toolset import container_finder, container_lister, listing, serving, toolset_for, unit_finder
 from agentctl.settings import Loaded, ProviderChoice
 from agentctl.settings.labels import check_labels, run_labels
 from agentctl.settings.lineage import child_variables, refuse_incomplete
@@ -136,7 +136,7 @@ async def estimate_run(
         plan=plan,
         agents=load_agents() if chosen is None else chosen.agents,
         facts=provider.facts,
-        make_tools=toolset_for(loaded, plan.permissions, require_sandbox=settings.requires_sandbox),
+        make_tools=toolset_for(loaded, plan.permissions, delegate=listing(chosen)),
         forecast_call=lambda ask, agent: forecast_first_call(
             settings.ledger_path, ask, plan.limits, agent=agent, parent=plan.parent
         ),
@@ -329,7 +329,14 @@ def assemble(
         warn(said)
     counter, remember = counter_of(loaded, answering.facts)
     capability = loaded.capability if settings.sandbox in ("none", "external") else ""  # unusable in a sandbox
-    make, served = _served(loaded, chosen)
+    artifacts, delegation = ArtifactFolder(run_files, secrets=loaded.secrets), None
+    if chosen is not None and chosen.delegates and answering.facts.metered:
+        from agentctl.runner.delegation import Delegation  # noqa: PLC0415 - few agents delegate
+
+        start = partial(assemble, labels=labels, provider=provider, ledger_path=ledger_path, warn=warn, notes=notes)
+        delegation = Delegation(start, loaded, choice, chosen, run_id, ledger, store=artifacts, approver=approver)
+        approver = delegation.approver
+    make, served = serving(loaded, chosen)
     return make(
         plan=plan,
         agents=agents,
@@ -340,17 +347,17 @@ def assemble(
         make_tools=toolset_for(
             loaded,
             plan.permissions,
-            require_sandbox=settings.requires_sandbox,
             run_files=run_files,
             child_variables=child_variables(run_id, capability, settings.state_dir) if capability else {},
             sweep=True,
+            delegate=delegation,
             **served,
         ),
         observers=(journal, *observers, *_history_observer(loaded, warn)),
         now=lambda: datetime.now(UTC),
         new_id=lambda: run_id,
         approver=approver,
-        artifact_store=ArtifactFolder(run_files, secrets=loaded.secrets),
+        artifact_store=artifacts,
         redactor=loaded.redactor,
         price_of=_prices_for(answering, loaded),
         counter=counter,
@@ -363,20 +370,11 @@ def assemble(
             *(hook for fallback in fallbacks for hook in _optional_hook(fallback.provider, "aclose")),
             *(ledger.aclose, journal.aclose),
         ),
-        capability=capability,
+        capability=loaded.capability if delegation else capability,
         resumption=resumption,
         flags=flags,
         hooks=_hooks(loaded, plan, run_id, describe_end),
     )
-
-
-def _served(loaded: Loaded, chosen: AgentChoice | None) -> tuple[Callable[..., Orchestrator], Mapping[str, Any]]:
-    """Return what makes the orchestrator of a run, and what its tools need for MCP servers."""
-    if loaded.servers is None and (chosen is None or not chosen.servers):
-        return Orchestrator, {}
-    from agentctl.runner.server_tools import served_parts  # noqa: PLC0415 - most runs have no servers
-
-    return served_parts(loaded, None if chosen is None else chosen.agent)
 
 
 def _history_observer(loaded: Loaded, warn: Callable[[str], None]) -> tuple[Observer, ...]:

@@ -180,6 +180,7 @@ def make_result(
         sandbox_failures=run.run_tools.sandbox_failures if run.run_tools else (),
         left_out=tuple(run.run_tools.left_out) if run.run_tools else (),
         mcp=run.run_tools.mcp() if run.run_tools else None,
+        delegated=run.run_tools.delegated() if run.run_tools else (),
         error=describe_error(error),
         changed_files_run_later=tuple(dict.fromkeys((*outcome.changed_files, *unreported))),
         input=run.input.taken if run.input else None,

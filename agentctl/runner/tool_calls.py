@@ -31,7 +31,7 @@ from agentctl.core.redaction import Redactor, has_mark
 from agentctl.core.results import ErrorInfo, FileNotice, Reply, ToolCount
 from agentctl.core.text import escape_notices
 from agentctl.permissions.admission import ActionDeferred, Admission
-from agentctl.permissions.guards import LoopLimits, are_fit
+from agentctl.permissions.guards import LoopLimits, are_fit, only_reads
 from agentctl.protocols import ArtifactStore, OfferAware, Tool, Toolbox
 from agentctl.runner.result_budget import ResultBudget, TurnBudget
 from agentctl.tools.deferred import DeferringToolbox
@@ -261,7 +261,7 @@ class ToolDispatcher:
     async def _run_one(self, number: int, asked: ToolCall, tool: Tool | AgentctlError) -> _FinishedCall | ActionDenied:
         """Run one call if it is admitted, else return the denial."""
         made = self._past.pop(asked.id, None)
-        is_read = not isinstance(tool, AgentctlError) and tool.effect == "read"
+        is_read = not isinstance(tool, AgentctlError) and only_reads(tool)
         if made is not None and (made.text is not None or (made.may_change and not is_read)):
             return self._made_before(number, asked, made, tool)
         tool = _marks_refusal(asked) or tool

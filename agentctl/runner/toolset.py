@@ -14,19 +14,22 @@ from agentctl.core.errors import AgentctlError, EngineUnavailable, SandboxUnavai
 from agentctl.core.results import TierFailure
 from agentctl.permissions.decision import Permissions
 from agentctl.protocols import RunTools, Sandbox
-from agentctl.runner.orchestrator import FindContainers, ListContainers, MakeTools
+from agentctl.runner.orchestrator import FindContainers, ListContainers, MakeTools, Orchestrator
 from agentctl.runner.routing import read_signs
 from agentctl.settings import Loaded, Settings
-from agentctl.tools.toolbox import NEED_SYSTEMD, TOOLS, LazyToolbox, no_systemd, systemd_runs, toolbox
+from agentctl.tools.toolbox import DELEGATE, NEED_SYSTEMD, TOOLS, LazyToolbox, no_systemd, systemd_runs, toolbox
 
 if TYPE_CHECKING:
+    from agentctl.runner.agent_choice import AgentChoice
     from agentctl.sandbox.denied_paths import DeniedPaths
+    from agentctl.tools.delegate import Delegate
     from agentctl.tools.mcp.server_group import McpConnections
 
 
 _LOOK_S = 1.0
 NEED_SANDBOX = ("run_shell",)
 _UNIT_FOLDERS = ("/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
+CANNOT_DELEGATE = "delegate is left out: only an agent that lists it delegates, and at most two runs below another"
 
 MakeToolbox = Callable[..., LazyToolbox]
 """``tools.toolbox.toolbox`` with every argument but ``names`` and ``sandbox``."""
@@ -39,14 +42,17 @@ def toolset_for(
     loaded: Loaded,
     permissions: Permissions,
     *,
-    require_sandbox: bool,
+    require_sandbox: bool | None = None,
     run_files: Path | None = None,
     child_variables: Mapping[str, str] = MappingProxyType({}),
     sweep: bool = False,
     connections: McpConnections | None = None,
     of_all_agents: bool = True,
+    delegate: Delegate | None = None,
 ) -> MakeTools:
-    """Return the function that makes the tools of a run; ``require_sandbox``: it fails without a sandbox.
+    """Return the function that makes the tools of a run.
+
+    ``require_sandbox``: it fails without a sandbox; None: as the settings say.
 
     ``connections`` are the MCP servers of the run, None without any. With servers, the tools ``of_all_agents`` of the
     package can be found, unless the run's agent is one of the user's own.
@@ -54,7 +60,7 @@ def toolset_for(
     ``sweep``: it begins to remove the containers that killed runs left, too.
 
     ``run_files`` is the folder of the run's own files; ``child_variables`` are added to the environment of commands
-    that run without a sandbox.
+    that run without a sandbox. ``delegate`` runs the tasks of other agents, None if the run's agent cannot delegate.
     """
     settings = loaded.settings
     workspace, engine = settings.workdir or Path.cwd(), loaded.sources["docker_host"]
@@ -73,13 +79,15 @@ def toolset_for(
             denied=denied,
             redactor=loaded.redactor,
             own=loaded.own_tools,
+            delegate=delegate,
         ),
+        delegate=delegate,
         own=loaded.own_tools,
         permissions=permissions,
         open_sandbox=partial(
             _open_sandbox, loaded, workspace, child_variables, _capabilities(loaded), run_files, denied
         ),
-        require_sandbox=require_sandbox,
+        require_sandbox=settings.requires_sandbox if require_sandbox is None else require_sandbox,
         sweep=sweep,
     )
     if connections is None:
@@ -95,6 +103,24 @@ def toolset_for(
         agents=load_agents() if of_all_agents else (),
         workspace=workspace,
     )
+
+
+def serving(loaded: Loaded, chosen: AgentChoice | None) -> tuple[Callable[..., Orchestrator], Mapping[str, Any]]:
+    """Return what makes the orchestrator of a run, and what its tools need for MCP servers."""
+    if loaded.servers is None and (chosen is None or not chosen.servers):
+        return Orchestrator, {}
+    from agentctl.runner.server_tools import served_parts  # noqa: PLC0415 - most runs have no servers
+
+    return served_parts(loaded, None if chosen is None else chosen.agent)
+
+
+def listing(chosen: AgentChoice | None) -> Delegate | None:
+    """Return what describes the tool ``delegate`` where no run begins; None if the agent cannot delegate."""
+    if chosen is None or not chosen.delegates:
+        return None
+    from agentctl.runner.delegation import ListedAgents  # noqa: PLC0415 - few agents delegate
+
+    return ListedAgents(chosen)
 
 
 def container_finder(loaded: Loaded, permissions: Permissions) -> FindContainers | None:
@@ -171,13 +197,14 @@ async def make_run_tools(
     needs_sandbox: bool = False,
     sweep: bool = False,
     own: Mapping[str, Any] = MappingProxyType({}),
+    delegate: Delegate | None = None,
 ) -> RunTools:
     """Return the first ``most`` of the ``ranked`` tools that a run may use and that work here; None: all, for lookups.
 
     A sandbox is opened only if one of these tools needs it, or something else does (``needs_sandbox``). If none is
     available, such tools are left out, the next ones move up, and ``left_out`` names the missing ones; so it is with
     tools that need systemd, where it does not run. ``own`` are the tools of Python code, by name; that of a package
-    which cannot be loaded is left out with a warning.
+    which cannot be loaded is left out with a warning. So is the tool that delegates, without ``delegate``.
 
     Raises:
         SandboxUnavailable: ``require_sandbox`` is set (by its name), or the user named a tool that needs a sandbox.
@@ -194,6 +221,9 @@ async def make_run_tools(
         broken = broken_tools(ranked, own)
         said += [f"{problem}; it is left out" for problem in broken.values()]
         ranked = [name for name in ranked if name not in broken]
+    if delegate is None and DELEGATE in ranked:
+        ranked = [name for name in ranked if name != DELEGATE]
+        said.append(CANNOT_DELEGATE)
     left_out: dict[str, AgentctlError] = {}
     if not systemd_runs() and any(name in NEED_SYSTEMD for name in ranked):
         wanted = _first_usable(ranked, most, make(names=ranked), permissions)
@@ -216,6 +246,9 @@ async def make_run_tools(
     if sandbox is None:
         chosen = [name for name in chosen if name not in NEED_SANDBOX]
     tools = _run_tools(make(names=chosen, sandbox=sandbox), sandbox, left_out, sweep=sweep)
+    if delegate is not None:
+        of_commands = tools.unreported
+        tools = tools._replace(delegated=delegate.runs, unreported=lambda: (*of_commands(), *delegate.unreported()))
     return tools._replace(opening_notes=tuple(said), sandbox_failures=tuple(failures))
 
 

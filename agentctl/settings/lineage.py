@@ -28,7 +28,8 @@ def find_parent(environ: Mapping[str, str]) -> Parent | None:
     """Return the run that this process belongs to, or None; missing parts of its identity are ""."""
     if not is_inside_a_run(environ):
         return None
-    return Parent(*(environ.get(name, "").strip() for name in _BOTH))
+    run_id, capability = (environ.get(name, "").strip() for name in _BOTH)
+    return Parent(run_id, capability)
 
 
 def refuse_incomplete(parent: Parent | None) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from agentctl.core.tool_rules import Rule
     from agentctl.protocols import Sandbox, Tool
     from agentctl.sandbox.denied_paths import DeniedPaths
+    from agentctl.tools.delegate import Delegate
     from agentctl.tools.docker.orphans import OrphanSweep
 
 
@@ -35,7 +36,7 @@ class ToolContext(NamedTuple):
 
     ``run_files`` is the folder of the run's files. ``restricting`` are the deny and ask rules, for tools that show
     several things in one call; ``denied`` finds the files that rules about paths hide. ``redactor`` made the marks that
-    a model reads in place of secrets.
+    a model reads in place of secrets. ``delegate`` runs the tasks of other agents, None if this run cannot.
     """
 
     workspace: Path
@@ -47,6 +48,7 @@ class ToolContext(NamedTuple):
     restricting: tuple[Rule, ...] = ()
     denied: DeniedPaths | None = None
     redactor: Redactor | None = None
+    delegate: Delegate | None = None
 
     @property
     def most_bytes(self) -> int:
@@ -69,6 +71,7 @@ TOOLS: Mapping[str, str] = {
     "write_file": "agentctl.tools.files.write:write_file",
     "run_shell": "agentctl.tools.shell:run_shell",
     "git_status": "agentctl.tools.git:git_status",
+    "delegate": "agentctl.tools.delegate:delegate",
     "docker_ps": "agentctl.tools.docker.listings:docker_ps",
     "docker_images": "agentctl.tools.docker.listings:docker_images",
     "docker_logs": "agentctl.tools.docker.logs:docker_logs",
@@ -98,6 +101,9 @@ TOOLS: Mapping[str, str] = {
 #: The tools that ask systemd, and the folder that exists where it runs as the system's first process.
 NEED_SYSTEMD = ("service_status", "journal_tail")
 _SYSTEMD = "/run/systemd/system"
+
+#: The tool that hands a task to another agent.
+DELEGATE = "delegate"
 
 #: The tools that find and call those that are not offered to the model (``deferred``).
 FIND_TOOLS, CALL_TOOL = "find_tools", "call_tool"
@@ -264,6 +270,7 @@ def toolbox(
     denied: DeniedPaths | None = None,
     redactor: Redactor | None = None,
     own: Mapping[str, Any] = MappingProxyType({}),
+    delegate: Delegate | None = None,
 ) -> LazyToolbox:
     """Return the tools called ``names`` (None: all), bound to ``workspace``.
 
@@ -271,7 +278,8 @@ def toolbox(
     about it names. No tool reads or writes in the folders ``private``; files of the run, in ``run_files``, can be read.
     ``restricting`` are the deny and ask rules: their targets are left out of results that show several things.
     ``denied`` are the files that rules about paths hide. ``redactor`` replaces its marks in written text by their
-    secrets. ``own`` are tools of Python code, by name; those of packages are looked up.
+    secrets. ``own`` are tools of Python code, by name; those of packages are looked up. ``delegate`` runs the tasks of
+    other agents.
 
     Raises:
         UsageError: ``names`` contains an unknown tool.
@@ -282,7 +290,7 @@ def toolbox(
     engine = DockerEngine(docker_host, named_by=docker_host_from)
     context = ToolContext(
         workspace.absolute(), engine, now, sandbox, tuple(private), run_files, tuple(restricting), denied, redactor
-    )
+    )._replace(delegate=delegate)
     return LazyToolbox(tuple(TOOLS) if names is None else names, context, own)
 
 

@@ -110,10 +110,10 @@ def _offered_tools(agent: AgentSpec, task: str, agents: Sequence[AgentSpec]) -> 
     from agentctl.cli.error_output import print_stderr
     from agentctl.core.text import safe_text
     from agentctl.permissions.decision import permissions_of
-    from agentctl.runner.agent_choice import with_terms
+    from agentctl.runner.agent_choice import AgentChoice, with_terms
     from agentctl.runner.agent_spec import MOST_TOOLS
     from agentctl.runner.routing import ranked_tools
-    from agentctl.runner.toolset import toolset_for
+    from agentctl.runner.toolset import listing, toolset_for
     from agentctl.settings import load_settings
 
     loaded = load_settings(flags={}, remember=False, needs=("policy",))
@@ -122,7 +122,7 @@ def _offered_tools(agent: AgentSpec, task: str, agents: Sequence[AgentSpec]) -> 
     loaded, _ = with_terms(loaded, agent)
     permissions = permissions_of(loaded)
     ranked = ranked_tools(agent, task, agents) if permissions.only is None else permissions.only
-    build = toolset_for(loaded, permissions, require_sandbox=loaded.settings.requires_sandbox)
+    build = toolset_for(loaded, permissions, delegate=listing(AgentChoice(loaded, (agent,), task, agent)))
     toolset = anyio.run(partial(build, ranked, MOST_TOOLS))
     return toolset.toolbox.names, {name: error.message for name, error in toolset.left_out.items()}
 
