@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.ledger.trees import grown
+from tests.support.ledger.trees import delegated, grown
 
 
 @pytest.mark.parametrize("ten", range(4))
@@ -19,6 +19,16 @@ def test_tree_of_runs_passes_no_limit_above_and_sends_nothing_below_an_ended_run
     assert sum(tree.held for tree in trees) > 50
     assert sum(tree.refused for tree in trees) > 10
     assert sum(tree.denied for tree in trees) > 10
+
+
+@pytest.mark.parametrize("part", range(10))
+def test_random_tree_of_delegated_runs_never_passes_the_limit_of_a_run_above(part: int, is_full: bool) -> None:
+    """Ten thousand trees with ``--full``."""
+    each = 1_000 if is_full else 1
+    trees = [delegated(seed) for seed in range(part * each, (part + 1) * each)]
+    assert [wrong for tree in trees for wrong in tree.wrong] == []
+    assert sum(len(tree.nodes) for tree in trees) >= each
+    assert sum(tree.held for tree in trees) >= each
 
 
 def test_kill_9_in_a_tree_of_runs_passes_no_limit_and_sends_nothing_below_the_dead() -> None:

@@ -146,7 +146,12 @@ def expected(oracle: Oracle, asked: Ask, now_us: int) -> Expected:
 
 
 class Tree:
-    """One random tree; ``wrong`` has a sentence for each difference from the oracle."""
+    """One random tree; ``wrong`` has a sentence for each difference from the oracle.
+
+    ``most_runs`` is how many runs on a path each run allows; None: as many as the ledger takes.
+    """
+
+    most_runs: int | None = None
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.path, self.seed = folder / "ledger.db", seed
@@ -190,9 +195,9 @@ class Tree:
         if len(self.nodes) < MOST_RUNS and below.depth < DEEPEST and below.children < WIDEST:
             self.open_below(below.name)
 
-    def open_below(self, parent: str) -> None:
-        name, dice = f"run{len(self.nodes)}", self.dice
-        limits: dict[str, int] = {}
+    def limits_below(self, parent: str) -> dict[str, int]:
+        """Return the limits of a new run."""
+        dice, limits = self.dice, dict[str, int]()
         for limit, values in (
             ("max_cost_per_task", [150_000_000, 600_000_000, 2_000_000_000]),
             ("max_tokens_per_task", [400, 2_500]),
@@ -201,11 +206,19 @@ class Tree:
         ):
             if dice.random() < (0.8 if limit == "max_cost_per_task" else 0.2):
                 limits[limit] = dice.choice(values)
+        return limits
+
+    def is_too_deep(self, parent: str) -> bool:
+        """Whether a run below ``parent`` would be one too many on its path."""
+        return self.most_runs is not None and self.nodes[parent].depth >= self.most_runs
+
+    def open_below(self, parent: str) -> None:
+        name, limits = f"run{len(self.nodes)}", self.limits_below(parent)
         process = Process(self.path, self.clock, limits.get("max_cost_per_hour"))
         none = dict.fromkeys(("max_cost_per_task", "max_cost_per_hour", "max_tokens_per_task"))
         dollars = {name: Decimal(most) / 10**9 if "cost" in name else most for name, most in limits.items()}
-        shown = Parent(parent, f"secret of {parent}") if parent else None
-        may = not parent or not (self.ended_above(parent) or not self.nodes[parent].open)
+        shown = Parent(parent, f"secret of {parent}", self.most_runs) if parent else None
+        may = not parent or not (self.ended_above(parent) or not self.nodes[parent].open or self.is_too_deep(parent))
         try:
             process.session.open_run(
                 name,
@@ -221,7 +234,7 @@ class Tree:
             self.expect(not may, f"{name} was refused below {parent}")
             process.kill()
             return
-        self.expect(may, f"{name} was opened below {parent}, which has ended or has an end above it")
+        self.expect(may, f"{name} was opened below {parent}, which is too deep, has ended or has an end above it")
         self.oracle.parents[name], self.oracle.limits[name] = parent, limits
         depth = self.nodes[parent].depth + 1 if parent else 1
         self.nodes[name] = Node(name, parent, depth, limits, process)
@@ -368,6 +381,45 @@ def grown(seed: int, steps: int = 60) -> Tree:
     with tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder:
         tree = Tree(Path(folder), seed)
         tree.use(steps)
+        return tree
+
+
+class DelegatedTree(Tree):
+    """A tree of runs that delegate: two levels, each run with at most what the one above it has left."""
+
+    most_runs = 3
+
+    def limits_below(self, parent: str) -> dict[str, int]:
+        """Return the limits that a delegated run has: the least of what was asked for and what is left."""
+        if not parent:
+            return {"max_cost_per_task": self.dice.choice([300_000_000, 1_000_000_000]), "max_tokens_per_task": 2_500}
+        limits = dict(self.nodes[parent].limits)
+        for limit, most in limits.items():
+            spent, in_doubt, _ = self.oracle.sums(Ceiling(parent, limit, most), self.now_us)
+            limits[limit] = max(0, most - spent - in_doubt)
+        asked = self.dice.choice([0, 100_000_000, 400_000_000, 9_000_000_000])
+        return limits | {"max_cost_per_task": min(asked, limits["max_cost_per_task"])}
+
+    def grow(self) -> None:
+        """Delegate a task from any run that there is, unless as many work below it as may; one too deep is refused."""
+        above = self.dice.choice(list(self.nodes.values()))
+        at_work = sum(node.open and self.oracle.parents[node.name] == above.name for node in self.nodes.values())
+        if at_work < (4 if above.depth == 1 else 1):
+            self.open_below(above.name)
+
+    def passed(self) -> list[str]:
+        """Return each limit of a run that what it and those below it spent and have in doubt is above."""
+        ceilings = [one for run in self.nodes for one in self.oracle.ceilings(run)]
+        sums = {one: sum(self.oracle.sums(one, self.now_us)[:2]) for one in ceilings}
+        return [f"tree {self.seed}: {one} is at {total}" for one, total in sums.items() if total > one.most]
+
+
+def delegated(seed: int, steps: int = 40) -> DelegatedTree:
+    """Grow a tree of delegated runs and use it."""
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder:
+        tree = DelegatedTree(Path(folder), seed)
+        tree.use(steps)
+        tree.wrong += tree.passed()
         return tree
 
 

@@ -26,7 +26,7 @@ BEFORE = {
     "compose_projects": 47, "compose_ps": 114, "compose_logs": 158, "compose_drift": 109,
     "service_status": 111, "journal_tail": 153, "docker_pause": 61, "docker_unpause": 51,
     "docker_stop": 78, "docker_restart": 91, "docker_run": 282, "docker_exec": 130, "docker_pull": 52,
-    "docker_rm": 94, "docker_rmi": 71,
+    "docker_rm": 94, "docker_rmi": 71, "delegate": 162,
 }  # fmt: skip
 TASKS = (
     "List all containers",
