@@ -34,11 +34,11 @@ def test_a_test_says_how_each_server_fares_and_ends_with_4_if_one_fails(here: He
     ended = here("mcp", "test", *servers, "--json")
     assert ended.code == 4
     assert [(one["name"], one["status"], one["tools"]) for one in ended.document["servers"]] == [
-        ("good", "connected", 16),
+        ("good", "connected", 17),
         ("gone", "failed", 0),
     ]
     ended = here("mcp", "test", "good", *servers)
-    assert (ended.code, ended.out.splitlines()[-1].split()) == (0, ["good", "connected", "16", "bwrap", "2025-11-25"])
+    assert (ended.code, ended.out.splitlines()[-1].split()) == (0, ["good", "connected", "17", "bwrap", "2025-11-25"])
 
 
 def test_tools_are_listed_with_their_effect(here: Here) -> None:

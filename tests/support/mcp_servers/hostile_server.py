@@ -71,7 +71,8 @@ LISTS: dict[str, Callable[[], list[dict[str, Any]]]] = {
                 "progress",
                 "malformed",
                 "where",
-                "late",
+                "answers",
+                "notices",
             ),
         ),
     ],
@@ -171,6 +172,10 @@ def call(number: object, name: str, given: dict[str, Any], token: object) -> Non
         answers = [json.loads(sys.stdin.readline()) for _ in range(3)]
         say(id=number, result=text(" ".join("refused" if "error" in answer else "given" for answer in answers)))
         return
+    elif name in ("answers", "notices"):
+        for other in range(20_000):
+            message = {"id": 10**6 + other, "result": {}} if name == "answers" else {"method": "notifications/message"}
+            sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
     elif name == "other":
         say(id=999_999, result=text("for another one"))
     elif name == "progress":

@@ -96,6 +96,13 @@ async def test_a_result_without_end_ends_its_server_and_fills_no_memory() -> Non
         assert await tool({"text": "still here"}) == "still here"
 
 
+@pytest.mark.parametrize("name", ["answers", "notices"])
+async def test_messages_without_end_that_nobody_waits_for_end_their_server(name: str) -> None:
+    async with opened(hostile()) as servers:
+        with pytest.raises(ToolError, match="it sends messages without end that nobody waits for"):
+            await call(servers, name)
+
+
 @pytest.mark.parametrize(
     ("words", "status", "why"),
     [
@@ -110,7 +117,7 @@ async def test_a_server_that_cannot_be_used_is_left_out_with_a_line(
 ) -> None:
     async with opened(hostile(*words, connect_timeout_s=1.0), hostile(name="good")) as servers:
         bad, good = servers.statuses
-        assert (bad.status, bad.tools, good.status, good.tools) == (status, 0, "connected", 16)
+        assert (bad.status, bad.tools, good.status, good.tools) == (status, 0, "connected", 17)
         assert why in bad.why
         assert [line for line in servers.lines if "h is left out" in line] == list(servers.lines)
 
