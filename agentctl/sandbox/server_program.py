@@ -58,8 +58,11 @@ class ServerProgram(NamedTuple):
         if not place.startswith("/") or of_the_system or _is_changeable(real, config):
             return self._replace(notes=_hidden_arguments(words, config, visible))
         start, installation = _installation(place)
-        shown = tuple(found for found in (start, *installation) if _may_be_shown(found, config))
         folder = self.folder and os.path.dirname(start)  # noqa: PTH120
+        if _local_modules(start) in installation and (node := _node_of_user(config.workspace)) is not None:
+            folder = os.path.dirname(node[0])  # noqa: PTH120
+            installation += (node[0], *node[1])
+        shown = tuple(found for found in (start, *installation) if _may_be_shown(found, config))
         return ServerProgram([start, *words], folder, shown, _hidden_arguments(words, config, [*visible, *shown]))
 
 
@@ -90,6 +93,8 @@ def _installation(place: str) -> tuple[str, list[str]]:
         modules = f"{prefix}/lib/node_modules"
         if is_beneath(os.path.realpath(place), modules) or (name == "node" and os.path.isdir(modules)):  # noqa: PTH112
             return place, [folder, modules]
+        if (local := _local_modules(place)) is not None:
+            return place, [local]
         if os.path.isfile(f"{prefix}/pyvenv.cfg") and os.path.basename(prefix) != _NO_INSTALLATION:  # noqa: PTH113, PTH119
             return place, [prefix, *_python_of(prefix)]
         if _is_python(prefix):
@@ -99,6 +104,21 @@ def _installation(place: str) -> tuple[str, list[str]]:
         place = os.path.normpath(os.path.join(folder, os.readlink(place)))  # noqa: PTH115, PTH118
     beside = _BESIDE.get(os.path.basename(place))  # noqa: PTH119
     return place, [] if beside is None else [os.path.realpath(f"{os.path.dirname(place)}/{beside}")]  # noqa: PTH120
+
+
+def _local_modules(place: str) -> str | None:
+    """Return the outermost folder ``node_modules`` in which a program and its file lie, None if there is none."""
+    before, found, _ = os.path.realpath(place).partition("/node_modules/")
+    modules = f"{before}/node_modules"
+    return modules if found and is_beneath(place, modules) else None
+
+
+def _node_of_user(workspace: str) -> tuple[str, list[str]] | None:
+    """Return the Node.js on the user's PATH, with its installation; None if that is the system's, or there is none."""
+    found = find_program(["node"], {}, workspace).argv[0]
+    if "/" not in found or any(is_beneath(os.path.realpath(found), folder) for folder in SYSTEM_FOLDERS):
+        return None
+    return _installation(found)
 
 
 def _python_of(environment: str) -> Iterator[str]:

@@ -93,6 +93,34 @@ async def test_a_program_finds_others_of_its_folder_and_sees_nothing_else(
     assert await ran(wanted, workspace, [f"{config}/alone/tool"]) == ("alone\n", ())
 
 
+@pytest.mark.parametrize("named", ["by its path", "by a link", "on the user's PATH"])
+async def test_a_program_of_a_hidden_node_modules_runs_with_the_node_of_the_user(
+    wanted: str, named: str, workspace: Path, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script(
+        config / "node/bin/node",
+        '#!/bin/sh\necho node; cd "$(dirname "$(readlink -f "$1")")" && cat ../../other/it ../../../secret',
+    )
+    (config / "node/lib/node_modules").mkdir(parents=True)
+    monkeypatch.setenv("PATH", f"{config}/node/bin:/usr/bin:/bin")
+    modules = config / "servers/node_modules"
+    program = script(modules / "@them/tool/dist/index.js", "#!/usr/bin/env node\n")
+    for place, text in ((modules / "@them/other/it", "shown\n"), (config / "servers/secret", "not for servers\n")):
+        place.parent.mkdir(exist_ok=True)
+        place.write_text(text)
+    (modules / ".bin").mkdir()
+    (modules / ".bin/tool").symlink_to("../@them/tool/dist/index.js")
+    argv = [str(program)]
+    if named == "by a link":
+        (config / "link").symlink_to("servers/node_modules/.bin/tool")
+        argv = [f"{config}/link"]
+    elif named == "on the user's PATH":
+        monkeypatch.setenv("PATH", f"{config}/node/bin:{modules}/.bin:/usr/bin:/bin")
+        argv = ["tool"]
+    said, notes = await ran(wanted, workspace, argv)
+    assert (said, notes) == ("node\nshown\n", ())
+
+
 async def test_what_belongs_to_agentctl_stays_hidden_and_hidden_arguments_are_named(
     wanted: str, workspace: Path, config: Path
 ) -> None:
