@@ -69,7 +69,7 @@ _GROUPS = {
     "mcp": (
         "agentctl.cli.mcp.command",
         "List, inspect, add and remove MCP servers.",
-        ("agentctl mcp list", "agentctl mcp add git -- uvx mcp-server-git"),
+        ("agentctl mcp list", "agentctl mcp add git -- mcp-server-git"),
     ),
     "policy": (
         "agentctl.cli.policy",

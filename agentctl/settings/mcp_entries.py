@@ -170,16 +170,16 @@ class _Entry:
         if word in _HTTP and "url" not in entry:
             raise _Wrong(f'it has no url, which type "{word}" needs', '"url": "https://mcp.example.com/mcp"')
         if word in _STDIO and "command" not in entry:
-            raise _Wrong(f'it has no command, which type "{word}" needs', '"command": "uvx"')
+            raise _Wrong(f'it has no command, which type "{word}" needs', '"command": "mcp-server-git"')
         if "command" not in entry and "url" not in entry:
             found = (did_you_mean(key[:60], ("command", "url"), _ENTRY_MEANINGS) for key in entry)
-            raise _Wrong("it has neither command nor url", next(filter(None, found), '"command": "uvx"'))
+            raise _Wrong("it has neither command nor url", next(filter(None, found), '"command": "mcp-server-git"'))
         return "url" in entry
 
     def _local(self, server: McpServer, entry: Mapping[str, object]) -> McpServer:
         command = self._text("command", entry["command"]).strip()
         if not command:
-            raise _Wrong("command is empty", '"command": "uvx"')
+            raise _Wrong("command is empty", '"command": "mcp-server-git"')
         args = entry.get("args", ())
         if isinstance(args, str) or not isinstance(args, Sequence):
             raise _Wrong("args is not a list", '"args": ["mcp-server-git"]')

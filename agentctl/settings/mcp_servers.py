@@ -51,7 +51,7 @@ __all__ = [
 
 SERVERS_KEY = "mcpServers"
 USER_FILE = "mcp.json"
-_EXAMPLE = '{"mcpServers": {"git": {"command": "uvx", "args": ["mcp-server-git"]}}}'
+_EXAMPLE = '{"mcpServers": {"git": {"command": "mcp-server-git"}}}'
 _MOST_SERVERS = 100
 _MOST_PROBLEMS = 10
 

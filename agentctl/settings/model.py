@@ -61,7 +61,7 @@ def _mcp_table(value: object) -> object:
     """Return the table [mcp] as it is: `mcp_servers` reads each entry by itself."""
     servers = value.get("servers", {}) if isinstance(value, Mapping) else None
     if not isinstance(value, Mapping) or not isinstance(servers, Mapping) or value.keys() - {"servers"}:
-        raise ValueError('a table for each server, such as [mcp.servers.git] with command = "uvx"')
+        raise ValueError('a table for each server, such as [mcp.servers.git] with command = "mcp-server-git"')
     return value
 
 

@@ -114,7 +114,7 @@ def add(
     """Add an MCP server to your mcp.json: a program to start, or an address.
 
     Examples:
-        agentctl mcp add git -- uvx mcp-server-git
+        agentctl mcp add git -- mcp-server-git
         agentctl mcp add gh -e 'TOKEN=${TOKEN}' -- npx gh-server
         agentctl mcp add docs --url https://docs.example/mcp
     """

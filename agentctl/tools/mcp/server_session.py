@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import PurePath
 from typing import Any, Protocol
 
 import anyio
@@ -39,6 +40,7 @@ _MOST_PAGES = 100
 _TO_END_S = 0.5
 _NOT_FOUND = 127  # a shell's exit code for a program that it does not find
 _LONGEST_SAID = 300  # characters of a server's own words in a message
+_FETCHERS = frozenset({"npx", "pnpx", "bunx", "uvx", "uv", "pipx"})
 _RESULT: TypeAdapter[CallToolResult | InputRequiredResult] = TypeAdapter(CallToolResult | InputRequiredResult)
 
 
@@ -115,13 +117,13 @@ class ServerSession:
                     await self._closing.wait()
         except Exception as error:
             if not is_connected:
-                raise ConnectFailed(self._why(error)) from error
+                raise ConnectFailed(self._with_advice(self._why(error))) from error
         finally:
             self._session = None
             self._ended.set()
         if not is_connected:
             waited = f"it was not ready within {options.connect_timeout_s:g} s{self._skipped()}"
-            raise ConnectFailed(self._with_stderr(waited), is_late=True)
+            raise ConnectFailed(self._with_advice(self._with_stderr(waited)), is_late=True)
 
     async def close(self) -> None:
         """End the server, and wait until all its processes are gone."""
@@ -235,6 +237,13 @@ class ServerSession:
     def _with_stderr(self, said: str) -> str:
         tail = "" if self._process is None else _short(self._process.stderr_tail, from_end=True)
         return f"{said}; its last words: {tail}" if tail else said
+
+    def _with_advice(self, said: str) -> str:
+        """Return why a server could not be connected, and what to do if its program has to be fetched first."""
+        name, options = PurePath(self.server.command).name, self.server.options
+        if name not in _FETCHERS or options.network or options.sandbox == "none":
+            return said
+        return f'{said}; {name} fetches it at each start: install it and name its program, or set "network": true'
 
     def _why(self, error: BaseException) -> str:
         """Return why a server could not be connected."""

@@ -335,7 +335,7 @@ def test_the_commands_of_the_page_set_servers_up(here: Here, config: Path, monke
         ended = here(*shlex.split(line.removeprefix("$ agentctl ")))
         assert ended.code == 0, ended.err
         assert "warning: " not in ended.err
-    assert list(entries(config / "mcp.json")) == ["git", "docs"]
+    assert list(entries(config / "mcp.json")) == ["git", "files", "docs"]
 
 
 def test_the_files_of_the_page_are_one_configuration(here: Here, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import resource
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
 from agentctl.core.errors import ToolError
+from agentctl.sandbox.server_process import start_server
+from agentctl.settings.mcp_values import McpOptions, McpServer
 from agentctl.tools.mcp.catalogue import SaidTool
 from agentctl.tools.mcp.catalogue_pin import canonical, digest_of
 from agentctl.tools.mcp.server_group import McpConnections, McpUnavailable
+from agentctl.tools.mcp.server_session import ConnectFailed, RunningServer, ServerSession
 from tests.support.mcp_servers.hostile_server import LISTS
 from tests.support.mcp_servers.opened import hostile, opened
 
@@ -120,6 +125,25 @@ async def test_a_server_that_cannot_be_used_is_left_out_with_a_line(
         assert (bad.status, bad.tools, good.status, good.tools) == (status, 0, "connected", 17)
         assert why in bad.why
         assert [line for line in servers.lines if "h is left out" in line] == list(servers.lines)
+
+
+@pytest.mark.parametrize(("has_network", "advises"), [(False, True), (True, False)])
+async def test_a_program_that_fetches_its_server_is_told_of_the_network(
+    has_network: bool, advises: bool, tmp_path: Path
+) -> None:
+    program = tmp_path / "npx"
+    program.write_text("#!/bin/sh\necho ENOTFOUND >&2; exit 1\n")
+    program.chmod(0o755)
+    server = McpServer("f", str(program), ("-y", "it"), options=McpOptions(network=has_network))
+
+    def start(one: McpServer) -> AbstractAsyncContextManager[RunningServer]:
+        (tmp_path / "work").mkdir()
+        return start_server([one.command], env={}, workspace=tmp_path / "work", sandbox=None, tier="none")
+
+    with pytest.raises(ConnectFailed) as failed:
+        await ServerSession(server, start=start).serve(task_status=anyio.TASK_STATUS_IGNORED)
+    assert str(failed.value).startswith("it ended at once (exit 1); its last words: ENOTFOUND")
+    assert str(failed.value).endswith('install it and name its program, or set "network": true') is advises
 
 
 @pytest.mark.parametrize("words", [("rubbish",), ("loud",), ("plain", "mute"), ("long",), ("none",)])
