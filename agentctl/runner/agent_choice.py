@@ -21,6 +21,7 @@ from agentctl.runner.agent_catalog import AgentCatalog
 from agentctl.runner.agent_spec import AgentSpec
 from agentctl.runner.routing import route
 from agentctl.settings import Loaded, Settings, Source
+from agentctl.settings.provider_names import BUILT_IN_NAMES
 from agentctl.settings.untrusted_files import tighten
 from agentctl.tools.toolbox import DELEGATE
 
@@ -186,6 +187,14 @@ def with_terms(loaded: Loaded, agent: AgentSpec) -> tuple[Loaded, tuple[str, ...
             notes.append(f"{agent.place}: sandbox = {wanted} has no effect: it is {settings.sandbox} already")
         elif _is_weaker(loaded, name) or (name == "network" and wanted is False):
             changes[name] = wanted
+    if (name := str(changes.get("llm_model", ""))) and (pair := _provider_of(name, settings)):
+        provider, model = pair
+        if provider == settings.llm_provider or _is_weaker(loaded, "llm_provider"):
+            changes |= {"llm_provider": provider, "llm_model": model}
+        else:
+            del changes["llm_model"]
+            given_by = loaded.sources["llm_provider"]
+            notes.append(f"{agent.place}: model = {name} is not used with {settings.llm_provider} ({given_by})")
     if not changes:
         return loaded, tuple(notes)
     return replace(
@@ -194,6 +203,13 @@ def with_terms(loaded: Loaded, agent: AgentSpec) -> tuple[Loaded, tuple[str, ...
         sources={**loaded.sources, **dict.fromkeys(changes, source)},
         tightened={**loaded.tightened, **dict.fromkeys(step.changes, Path(agent.place))},
     ), tuple(notes)
+
+
+def _provider_of(name: str, settings: Settings) -> tuple[str, str] | None:
+    """Return provider and model of a name such as ``openai/gpt-4o``, None if it names no provider."""
+    head, _, tail = name.partition("/")
+    is_known = head.lower() in BUILT_IN_NAMES or settings.named(head.lower()) is not None
+    return (head.lower(), tail) if tail and is_known else None
 
 
 def _is_weaker(loaded: Loaded, name: str) -> bool:

@@ -143,7 +143,8 @@ class Delegation(ListedAgents):
         child = AgentChoice(loaded, (agent,), task, agent, by, others=self._specs, depth=depth)
         more: dict[str, Any] = {}
         choice = self._choice
-        if loaded.settings.llm_model != self._loaded.settings.llm_model:
+        now, before = loaded.settings, self._loaded.settings
+        if (now.llm_provider, now.llm_model) != (before.llm_provider, before.llm_model):
             from agentctl.providers.selection import resolve_provider  # noqa: PLC0415 - for an agent with its own model
 
             choice = resolve_provider(loaded)
@@ -159,8 +160,9 @@ class Delegation(ListedAgents):
         """
         given, terms = self._loaded, agent.terms
         sources = {**given.sources, "agent": Source("agent file", agent.place)}
-        if sources["llm_model"].kind == "agent file":  # that of this run's agent, which the other agent's replaces
-            sources["llm_model"] = Source("default")
+        for name in ("llm_provider", "llm_model"):  # those of this run's agent are replaced by the other agent's
+            if sources[name].kind == "agent file":
+                sources[name] = Source("default")
         approve = "deny" if given.settings.approve == "defer" else given.settings.approve  # it is not resumed
         settings = given.settings.model_copy(update={"agent": agent.name, "approve": approve})
         parent = Parent(self._run_id, given.capability, most_runs=DEEPEST + 1)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import sqlite3
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -56,6 +59,37 @@ def test_four_delegated_runs_at_once_share_the_limit_of_the_run_above(
     assert round(document["limits"]["max_cost_per_task"]["used"] * 10**9) == server.books.billed_nano
     shown = cli(server, "runs", "show", document["run_id"], "--json").document
     assert {one["run_id"] for one in shown["tree"]} == {document["run_id"], *children}
+
+
+def test_a_delegated_run_has_the_model_of_its_agent_else_that_of_the_run_above(
+    cli: Cli, state: Path, wire: OpenWire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(os.environ["AGENTCTL_CONFIG_DIR"]) / "agents"
+    folder.mkdir(parents=True)
+    (folder / "lead.toml").write_text(LEAD + 'model = "openai/gpt-4o"\n')
+    (folder / "small.toml").write_text('instructions = "You look."\ntools = []\nmodel = "openai/gpt-4-turbo"\n')
+    (folder / "plain.toml").write_text('instructions = "You look."\ntools = []\n')
+    two = tuple(Call("delegate", {"agent": agent, "task": "Look."}) for agent in ("small", "plain"))
+    models: list[str] = []
+
+    def answers(asked: WireRequest) -> Answer:
+        models.append(asked.model)
+        if leads(asked) and not any(said.role == "tool" for said in asked.messages):
+            return PENNY.answer("", two)
+        return PENNY.answer("It is fine.", model=asked.model)
+
+    server = wire(answers, keys=[KEY])
+    for name, value in reaching(server, "openai").items():
+        monkeypatch.setenv(name, value)
+    for name in ("LLM_MODEL", "AGENTCTL_AGENT"):
+        monkeypatch.delenv(name)
+    from agentctl.cli.app import main
+
+    assert main(("run", "--agent", "lead", TASK)) == 0
+    assert (models[0], sorted(models[1:3]), models[3]) == ("gpt-4o", ["gpt-4-turbo", "gpt-4o"], "gpt-4o")
+    with closing(sqlite3.connect(state / "ledger.db")) as db:
+        asked = dict(db.execute("SELECT s.agent, a.model FROM attempts AS a JOIN scopes AS s ON s.id = a.run_id"))
+    assert asked == {"lead": "gpt-4o", "small": "gpt-4-turbo", "plain": "gpt-4o"}
 
 
 @pytest.fixture

@@ -430,7 +430,8 @@ async def test_a_long_result_is_cut_and_the_whole_is_a_file_of_the_run(house: Ho
         path.append(result.rpartition("The whole is in ")[2].split()[0])
         return calls(ToolCall("r", "read_file", {"path": path[0]}))
 
-    result = await house.run(lead=[calls(hands("worker")), reads, said("Well.")], worker=[said(answer)])
+    lead: list[Step] = [calls(hands("worker")), reads, said("Well.")]
+    result = await house.run(lead=lead, worker=[said(answer)], flags={"max_context_tokens": 100_000})
     file = house.state / "runs" / result.run_id / path[0].removeprefix("run:")
     assert answer in file.read_text()
     assert "line 1 of the answer" in house.told()

@@ -445,3 +445,23 @@ def test_invisible_characters_of_a_file_are_left_out_and_counted(load: Load) -> 
     assert file.agent is not None
     assert file.agent.instructions == "Look.[2J ::notice::x"
     assert "4 invisible or control characters were left out" in file.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected", "said"),
+    [
+        ({}, ("openai", "gpt-4o-mini"), ""),
+        ({"llm_provider": "openai"}, ("openai", "gpt-4o-mini"), ""),
+        ({"llm_provider": "anthropic"}, ("anthropic", None), "is not used with anthropic (flag"),
+        ({"llm_model": "anthropic/claude-opus-4-5"}, ("anthropic", "claude-opus-4-5"), ""),
+    ],
+)
+def test_a_model_with_its_provider_in_a_file_sets_both_unless_another_one_is_named(
+    load: Load, flags: dict[str, object], expected: tuple[str, str | None], said: str
+) -> None:
+    file = write("x.toml", GOOD + 'model = "openai/gpt-4o-mini"\n')
+    loaded = load(flags)
+    chosen = choose_own_agent(loaded, load_catalog(loaded, file=str(file)), "t", params={})
+    settings = chosen.loaded.settings
+    assert (settings.llm_provider, settings.llm_model) == expected
+    assert said in " ".join(chosen.notes)
