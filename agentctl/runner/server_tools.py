@@ -167,7 +167,8 @@ async def make_served_tools(
             await run_tools.toolbox.aclose()
         raise
     notes = (*run_tools.opening_notes, *connections.lines)
-    return run_tools._replace(toolbox=box, opening_notes=notes, mcp=lambda: connections.use)
+    missed = {name: why for name, why in run_tools.left_out.items() if name in ranked[:most]}  # not found is not missed
+    return run_tools._replace(toolbox=box, left_out=missed, opening_notes=notes, mcp=lambda: connections.use)
 
 
 def _deferred(

@@ -49,6 +49,7 @@ def test_a_call_that_a_rule_allows_runs_without_a_terminal_in_the_sandbox(here: 
     document = ended.document
     assert (ended.code, document["answer"], document["sandbox"]) == (0, "The first commit.", "bwrap"), ended.err
     assert {"name": "git__git_log", "calls": 1, "failed": 0} in document["tools"]
+    assert document["left_out"] == [], "of tools that are only found when needed nobody is told that they are missing"
     assert document["mcp"] == {
         "servers": [
             {
