@@ -184,7 +184,7 @@ def systemd_runs() -> bool:
 
 def no_systemd() -> ToolError:
     """Return the error of a tool that needs systemd, where it does not run."""
-    return ToolError("systemd does not run on this machine", hint="look at its processes: system_processes")
+    return ToolError("systemd does not run on this machine", hint="look at its processes instead")
 
 
 class LazyToolbox:

@@ -24,7 +24,7 @@ MODEL = ModelFacts("openai", "gpt-4-turbo", Price(Decimal(0), Decimal(1_000)), o
 FIELDS = (
     *("schema", "version", "status", "exit_code", "as_of", "task", "agent", "agent_chosen_by", "provider"),
     *("provider_chosen_by", "model", "fallbacks", "labels", "price", "first_call", "cost", "like_runs", "limits"),
-    *("ledger", "sandbox", "left_out", "breaker", "error"),
+    *("ledger", "sandbox", "left_out", "mcp_servers", "breaker", "error"),
 )
 
 

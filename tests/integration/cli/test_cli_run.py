@@ -229,6 +229,6 @@ FIELDS = json.loads("""[
     "schema", "version", "run_id", "status", "exit_code", "complete", "answer", "structured", "task", "agent",
     "provider", "provider_chosen_by", "model", "models", "client", "fallbacks", "turns", "started_at", "finished_at",
     "duration_s", "labels", "resumed_from", "usage", "cost", "limits", "ledger", "breaker", "tools", "denied",
-    "denied_calls", "pending", "sandbox", "sandbox_failures", "left_out", "changed_files_run_later", "input",
-    "warnings", "error"
+    "denied_calls", "pending", "sandbox", "sandbox_failures", "left_out", "mcp", "delegated",
+    "changed_files_run_later", "input", "warnings", "error"
 ]""")
