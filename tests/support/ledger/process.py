@@ -74,6 +74,10 @@ class Process:
             with suppress(OSError):
                 os.close(alive._fd)
             self.session._owner_lock = None
+        spool = self.session._spool
+        spare, spool._spare = spool._spare, None
+        if spare is not None:
+            os.close(spare)  # the file stays, as after kill -9
         self._database.close()
 
 
