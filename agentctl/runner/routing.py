@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 FALLBACK = "system"
 _FILE_SIGN, _CONTAINER_SIGN = "read_file", "docker_ps"  # the tool that an agent for files, or for containers, has
+_TIE = 1e-9  # scores that differ by less are the same
 MARGIN = 0.1  # how far the best agent must be before the next one, as a share of its score
 _PLAIN = re.compile(r"[^\W_][\w-]*")
 _STRONG = 3.0  # how far a sign puts an agent before the next one
@@ -136,7 +137,8 @@ def route(task: str, agents: Sequence[AgentSpec], *, containers: Collection[str]
     A path or file name goes to an agent that reads files, unless it is one of the ``containers``; if the task speaks
     of containers as well, to an agent for those, and that of the package then gets tools of both. If the best one is
     no more than a tenth before the next, ``system`` is chosen, and ``chosen_by`` says which other one was close; of one
-    that is only about some words and another one, that other.
+    that is only about some words and another one, that other. An agent for containers that is ahead keeps a task that
+    speaks of them.
     """
     signs = read_signs(task, containers)
     scores, ahead = _score(signs, _candidates(signs, agents))
@@ -145,6 +147,9 @@ def route(task: str, agents: Sequence[AgentSpec], *, containers: Collection[str]
     total = math.fsum(scores.values()) or 1.0
     if runner_up is not None and FALLBACK in scores:
         by_words = scores[best] - min(ahead.get(best, 0.0), ahead.get(runner_up, 0.0))
+        is_sign = signs.containers and any(one.name == best and _CONTAINER_SIGN in one.tools for one in agents)
+        if runner_up == FALLBACK and is_sign and scores[best] - scores[runner_up] > _TIE:
+            by_words = 0.0
         if by_words > 0 and scores[best] - scores[runner_up] < MARGIN * by_words:
             special = {agent.name for agent in agents if agent.only_about}
             if FALLBACK not in (best, runner_up) and (best in special) != (runner_up in special):

@@ -19,6 +19,7 @@ from agentctl.core.tool_rules import parse_rule
 from agentctl.tools.toolbox import toolbox
 from tests.support import machine
 
+ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("systemd.sh")
 PROGRAMS = ("systemctl", "journalctl", "nsenter", "unshare")
 
@@ -76,7 +77,7 @@ class Systemd:
     def call(self, *calls: tuple[str, dict[str, Any]], deny: tuple[str, ...] = ()) -> list[str]:
         """Return what tools answer there, an error as its message and hint; ``deny`` are rules of the user's."""
         given = json.dumps({"calls": calls, "deny": deny})
-        done = self.run(sys.executable, "-m", __name__, given=given)
+        done = self.run("env", f"PYTHONPATH={ROOT}", sys.executable, "-m", __name__, given=given)
         assert done.returncode == 0, done.stderr
         found: list[str] = json.loads(done.stdout)
         return found
