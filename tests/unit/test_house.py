@@ -32,7 +32,7 @@ ONLY_IN = {
     "litellm": {"providers"},
     "tiktoken": {"providers"},
     "aiodocker": {"tools"},
-    "mcp": {"tools"},
+    "mcp": {"tools", "cli"},
     "mcp_types": {"tools"},
     "httpx2": {"tools"},
     "psutil": {"tools"},

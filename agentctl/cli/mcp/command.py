@@ -9,6 +9,7 @@ import typer
 
 from agentctl.cli.mcp.configured import McpFiles, ServerName, find_server, read_servers
 from agentctl.cli.mcp.live_servers import COMMANDS as LIVE
+from agentctl.cli.mcp.serve import serve
 from agentctl.cli.options import Config, EnvFile, Json, Output, wants_json
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def rm(name: ServerName = None, output: Output = None, json: Json = False) -> No
         _print(servers_document(configured.path, configured.found, servers=[], changed=name))
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"list": list_, "show": show, "add": add, "rm": rm, **LIVE}
+COMMANDS: dict[str, Callable[..., None]] = {"list": list_, "show": show, "add": add, "rm": rm, **LIVE, "serve": serve}
 
 
 def _own_file() -> ConfiguredServers:

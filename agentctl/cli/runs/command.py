@@ -125,21 +125,13 @@ def show(
             print("\n" + draw_tree(tree, path.stem, stdout_page()))
         return
     from agentctl.cli.documents import as_json as dumped
-    from agentctl.cli.runs.run_parts import part_document, read_part
-    from agentctl.cli.runs.run_tree import tree_node
-    from agentctl.core.version import __version__
+    from agentctl.cli.runs.run_parts import records_document
 
     if wanted == "jsonl":
         for record in records:
             print(dumped(record, line=True))
         return
-    found = list(records)
-    document: Document = {"schema": SCHEMA, "version": __version__, "run_id": path.stem, "records": found}
-    if parts := [part_document(read_part(one, path.stem)) for one in found if one.get("event") == "run_resumed"]:
-        document["parts"] = parts
-    if tree := find_tree(settings.ledger_path, path.stem):
-        document["tree"] = [tree_node(branch) for branch in tree]
-    print(dumped({**document, "error": None}))
+    print(dumped(records_document(records, path.stem, settings.ledger_path)))
 
 
 def _show_context(records: Iterable[dict[str, object]], run_id: str, wanted: str) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from agentctl.cli.documents import in_unit
+from agentctl.cli.documents import Document, in_unit
 from agentctl.cli.runs.context_usage import Fields, local_time, number, text
 from agentctl.cli.ui.format import amount, limit, plural
 from agentctl.core.text import safe_text
+from agentctl.core.version import __version__
 
 if TYPE_CHECKING:
     from agentctl.cli.runs.run_documents import RunPartFields
+
+SCHEMA = "agentctl.runs/1"
 
 
 class PartLimit(NamedTuple):
@@ -95,3 +99,16 @@ def part_document(part: RunPart) -> RunPartFields:
         },
         "changes": list(part.changes),
     }
+
+
+def records_document(records: Iterable[Document], run_id: str, ledger_path: Path) -> Document:
+    """Return the document of one run: its records, its parts if it was resumed, and the tree that it belongs to."""
+    from agentctl.cli.runs.run_tree import find_tree, tree_node
+
+    found = list(records)
+    document: Document = {"schema": SCHEMA, "version": __version__, "run_id": run_id, "records": found}
+    if parts := [part_document(read_part(one, run_id)) for one in found if one.get("event") == "run_resumed"]:
+        document["parts"] = parts
+    if tree := find_tree(ledger_path, run_id):
+        document["tree"] = [tree_node(branch) for branch in tree]
+    return {**document, "error": None}

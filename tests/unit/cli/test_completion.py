@@ -48,7 +48,7 @@ def words(ended: Ended) -> list[str]:
         ("agentctl providers test mistr", ["mistral"]),
         ("agentctl providers set-key a", ["anthropic"]),
         ("agentctl ledger reconcile --provider groq", ["groq"]),
-        ("agentctl mcp ", ["list", "show", "add", "rm", "test", "tools", "call", "pin"]),
+        ("agentctl mcp ", ["list", "show", "add", "rm", "test", "tools", "call", "pin", "serve"]),
         ("agentctl run --agent ", ["compose", "docker", "system"]),
         ("agentctl agents show s", ["system"]),
         ("agentctl tools show docker_ps", ["docker_ps"]),
