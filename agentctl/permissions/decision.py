@@ -128,6 +128,8 @@ class Permissions(NamedTuple):
         if name in _WRITES:
             return Decision("ask", "the workspace is not a project folder: it holds other files too")
         why = f"{name} would change something outside the workspace"
+        if SEPARATOR in name:
+            why = f"{name} may change whatever its MCP server can reach"
         return Decision("ask", why if command is None else f"{why}; {command.why}")
 
     def judge_command(self, name: str, arguments: Mapping[str, object]) -> CommandVerdict | None:

@@ -22,6 +22,7 @@ WEB = {"name": "web"}
     [
         (Permissions(), "ps", "read", False, "allow", "it only reads"),
         (Permissions(), "rm", "destructive", False, "ask", "rm would change something outside the workspace"),
+        (Permissions(), "a__b", "destructive", False, "ask", "a__b may change whatever its MCP server can reach"),
         (Permissions(), "write_file", "write", True, "allow", "it stays inside the workspace"),
         (Permissions(read_only=True), "ps", "read", False, "allow", "it only reads"),
         (
