@@ -68,8 +68,7 @@ _TOML_PROVIDERS = """\
 
 _TOML_MCP = """\
 # [mcp.servers.git]  # a table for each: keep them below all other lines
-# command = "uvx"
-# args = ["mcp-server-git"]
+# command = "mcp-server-git"
 # agentctl = { network = false, required = false }
 # The keys are those of mcp.json in the config folder, which other programs read, too: agentctl help mcp
 """
