@@ -16,6 +16,9 @@ NO_RUN = "-no-run"  # the end of the mark on a command without a run: run_shell_
 PARENT_RUN = "AGENTCTL_PARENT_RUN"
 PARENT_CAPABILITY = "AGENTCTL_PARENT_CAPABILITY"
 
+#: The token that hosts of ``agentctl mcp serve --http`` show; not a setting.
+SERVE_TOKEN = "AGENTCTL_MCP_SERVE_TOKEN"  # noqa: S105 - the name of a variable
+
 LEAST_SECRET = 8
 
 DECLARED: Mapping[str, Declaration] = MappingProxyType(

@@ -29,6 +29,7 @@ from agentctl.settings.names import (
     PARENT_RUN,
     SANDBOX_LINES,
     SECRET_FIELDS,
+    SERVE_TOKEN,
     SETTING_MEANINGS,
     TABLE_FIELDS,
     TOML_FIELDS,
@@ -57,7 +58,7 @@ STRENGTH: tuple[Kind, ...] = get_args(Kind)
 
 _ALL_NAMES = frozenset(name for names in ENV_NAMES.values() for name in names)
 _FIELDS: Mapping[str, str] = {name: field for field, names in ENV_NAMES.items() for name in (*names, field)}
-_NO_SETTINGS = frozenset({CHILD_MARK, PARENT_RUN, PARENT_CAPABILITY})
+_NO_SETTINGS = frozenset({CHILD_MARK, PARENT_RUN, PARENT_CAPABILITY, SERVE_TOKEN})
 _LIKE_OURS = r"[A-Z]{2,12}_[A-Z0-9_]{2,40}"
 
 #: The commands that a problem stops: all, those that need a TOML file, or those that need a .env.

@@ -57,6 +57,15 @@ def serve(
     read_only: Annotated[
         bool, typer.Option("--read-only", help="Change nothing, whatever a call says.", rich_help_panel=_RUNS)
     ] = False,
+    http: Annotated[
+        str | None,
+        typer.Option(
+            "--http",
+            metavar="HOST:PORT",
+            help="Serve at this address of this machine instead, for hosts that show the token.",
+            rich_help_panel=_RUNS,
+        ),
+    ] = None,
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print the mcpServers JSON for a host, and serve nothing.")
     ] = False,
@@ -85,11 +94,18 @@ def serve(
     }
     flags = {name: value for name, value in given.items() if value is not None}
     by_default = None if default_max_cost is None else _dollars("--default-max-cost", default_max_cost)
+    if http is not None:
+        from agentctl.cli.mcp.served_http import parse_address
+
+        parse_address(http)  # report a wrong one before anything else
     terms = ServeTerms(flags, None, by_default, config, tuple(env_file or ()))
     loaded = load(terms)
     most = loaded.settings.max_cost_per_task if max_cost is None else _dollars("--max-cost", max_cost, can_lift=True)
     terms = terms._replace(max_cost=most)
     check_installed()
+    if print_config and http is not None:
+        _print_address(http)
+        return
     if print_config:
         words = {"--max-cost": max_cost, "--default-max-cost": default_max_cost, "--provider": provider}
         words |= {
@@ -99,11 +115,11 @@ def serve(
         }
         _print_config(loaded, words, workdir, read_only=read_only, env_files=env_file or ())
         return
-    _serve(terms, loaded)
+    _serve(terms, loaded, http)
 
 
-def _serve(terms: ServeTerms, loaded: Loaded) -> None:
-    """Serve the host on stdin and stdout until it goes away."""
+def _serve(terms: ServeTerms, loaded: Loaded, http: str | None) -> None:
+    """Serve the host on stdin and stdout until it goes away, or hosts at an address until a signal comes."""
     import sys
 
     from agentctl.cli.error_output import print_stderr
@@ -116,7 +132,7 @@ def _serve(terms: ServeTerms, loaded: Loaded) -> None:
     from agentctl.settings.key_exposure import protect_keys
     from agentctl.tools.mcp.sdk_loader import load_sdk
 
-    if sys.stdin.isatty():
+    if http is None and sys.stdin.isatty():
         print_stderr("agentctl waits for a host on stdin; to set one up: agentctl mcp serve --print-config")
     protect_keys()  # a command of a model could read them
 
@@ -127,7 +143,21 @@ def _serve(terms: ServeTerms, loaded: Loaded) -> None:
         await load_sdk()
         async with open_scope(loaded, terms.max_cost) as scope:
             notify(f"agentctl serves MCP; what its runs cost: agentctl costs --run {scope.parent.run_id}")
-            await serve_stdio(ServedTools(terms, ServedRuns(terms, scope, notify)), wire)
+            tools = ServedTools(terms, ServedRuns(terms, scope, notify))
+            if http is None:
+                await serve_stdio(tools, wire)
+                return
+            from agentctl.cli.mcp.served_http import parse_address, read_token, serve_http
+            from agentctl.settings.names import SERVE_TOKEN
+
+            given = next((found[SERVE_TOKEN] for found in loaded.variables if found.get(SERVE_TOKEN)), None)
+            token, place = read_token(given, loaded.settings.state_dir)
+            await serve_http(
+                tools,
+                parse_address(http),
+                token,
+                lambda at: notify(f"listens at {at.url}; hosts show the token of {place}"),
+            )
 
     with kept_aside() as wire:
         run_cancellable(lambda: within(wire))
@@ -161,6 +191,17 @@ def _print_config(
         if loaded.sources[name].kind != "default"
     }
     print(as_json({"mcpServers": {"agentctl": {**entry, **({"env": moved} if moved else {})}}}))
+
+
+def _print_address(http: str) -> None:
+    """Print what a host needs to reach this server at an address."""
+    from agentctl.cli.documents import as_json
+    from agentctl.cli.mcp.served_http import parse_address
+    from agentctl.settings.names import SERVE_TOKEN
+
+    headers = {"Authorization": f"Bearer ${{{SERVE_TOKEN}}}"}
+    entry = {"type": "http", "url": parse_address(http).url, "headers": headers}
+    print(as_json({"mcpServers": {"agentctl": entry}}))
 
 
 def _dollars(flag: str, text: str, *, can_lift: bool = False) -> Decimal | None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import select
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import anyio
 import anyio.from_thread
@@ -21,7 +21,7 @@ import anyio.to_thread
 from anyio.lowlevel import EventLoopToken, current_token
 
 from agentctl.cli.mcp.served_arguments import ServedToolSpec
-from agentctl.cli.mcp.served_tools import ServedTools
+from agentctl.cli.mcp.served_tools import ServedResult, ServedTools
 from agentctl.core.version import __version__
 
 MOST_BYTES = 16 * 1024 * 1024  # of a message
@@ -44,7 +44,7 @@ async def serve_stdio(tools: ServedTools, wire: Wire) -> None:
             out.stop()
 
 
-def make_server(tools: ServedTools) -> Any:  # noqa: ANN401 - a type of the extra
+def make_server(tools: Served) -> Any:  # noqa: ANN401 - a type of the extra
     """Return the SDK's server of ``tools``."""
     from mcp import types
     from mcp.server.lowlevel import Server
@@ -67,6 +67,16 @@ def make_server(tools: ServedTools) -> Any:  # noqa: ANN401 - a type of the extr
         )
 
     return Server("agentctl", version=__version__, on_list_tools=list_tools, on_call_tool=call_tool)
+
+
+class Served(Protocol):
+    """What answers the calls of hosts."""
+
+    specs: tuple[ServedToolSpec, ...]
+
+    async def call(self, name: str, given: Mapping[str, Any]) -> ServedResult:
+        """Return the result of one call."""
+        ...
 
 
 class Wire(NamedTuple):

@@ -182,9 +182,18 @@ def test_the_printed_configuration_works_as_it_is(here: Here, monkeypatch: pytes
 
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
     printed = here("mcp", "serve", "--provider", "builtin", "--max-cost", "2", "--print-config")
-    assert printed.code == 0
+    assert printed.document["mcpServers"]["agentctl"]["agentctl"] == {"sandbox": "none"}
     ended = here("mcp", "test", "--mcp-config", printed.out, "--json")
     assert (ended.code, [(one["status"], one["tools"]) for one in ended.document["servers"]]) == (
         0,
         [("connected", 4)],
     ), ended.err
+
+
+def test_the_printed_configuration_of_an_address_names_no_token(here: Here) -> None:
+    printed = here("mcp", "serve", "--http", "8765", "--print-config").document["mcpServers"]["agentctl"]
+    assert printed == {
+        "type": "http",
+        "url": "http://127.0.0.1:8765/mcp",
+        "headers": {"Authorization": "Bearer ${AGENTCTL_MCP_SERVE_TOKEN}"},
+    }
