@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -84,7 +85,10 @@ def test_the_runs_of_a_host_share_the_limit_of_the_server(
     ] * 3
     for run, document in zip(found["runs"], documents, strict=True):
         said, breaker = run.content[0].text, document["breaker"]
-        assert (f"(limit ${breaker['ceiling']}, with the next call ${breaker['would_be']})") in said
+        numbers = re.search(r" is \$([\d.]+)[:;] .*could make it \$([\d.]+)", said)
+        assert numbers is not None, said
+        assert float(numbers[1]) == breaker["ceiling"]
+        assert float(numbers[2]) == pytest.approx(breaker["would_be"], abs=0.0001)
         assert "does not get free" in said
     (scope,) = (one for one, above in scopes(state).items() if above is None)
     assert scopes(state) == {scope: None, **{one["run_id"]: scope for one in documents}}

@@ -119,9 +119,6 @@ def _result(result: RunResult, document: Document) -> ServedResult:
     breaker = result.breaker
     said = document["error"]["message"]
     if breaker is not None:
-        ceiling, would_be = in_unit(breaker.ceiling, breaker.unit), in_unit(breaker.would_be, breaker.unit)
-        if breaker.unit == "nano_usd":
-            said = f"{said} (limit ${ceiling}, with the next call ${would_be})"
         free = moment(breaker.free_at)
         said = f"{said}; {f'free at {free}' if free else 'this limit does not get free'}"
     return ServedResult(document, _sentence(said, document["error"]["hint"]))
