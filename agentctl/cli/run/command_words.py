@@ -36,6 +36,7 @@ COMMAND_WORDS = {
     "mcp tools": "agentctl mcp tools",
     "mcp call": "agentctl mcp call NAME TOOL",
     "mcp pin": "agentctl mcp pin NAME",
+    "mcp serve": "agentctl mcp serve",
     "policy": "agentctl policy check CALL",
     "policy check": "agentctl policy check CALL",
     "doctor": "agentctl doctor",
