@@ -13,7 +13,7 @@ import os
 import stat
 import struct
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
 from typing import Self, TypeVar
 
@@ -26,6 +26,7 @@ _NO_NEW_PRIVS = 38
 _CREATE_RULESET, _RESTRICT_SELF = 444, 446  # the same on every machine
 _VERSION_FLAG = 1
 _SCOPES_SINCE = 6
+_END_S = 5.0  # for what ``begin`` has begun: moving a process into a control group
 _SCOPES = 0b11  # abstract unix sockets and signals, both of processes outside
 
 NO_FILTER = (
@@ -48,6 +49,7 @@ class Launcher:
     def __init__(self, program: str) -> None:
         self._program = program
         self._thread = ThreadPoolExecutor(1, "agentctl-launcher")
+        self._last: Future[object] | None = None
         self._is_scoped: bool | None = None  # a thread can be restricted a few times only, and once is enough
         self.missing: tuple[str, ...] = ()
 
@@ -55,7 +57,11 @@ class Launcher:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._thread.shutdown()
+        # A sandbox that nobody closed is collected at any moment, also while a thread starts. Joining one then waits
+        # for a lock of the interpreter that the collecting thread holds itself.
+        if self._last is not None:
+            wait((self._last,), timeout=_END_S)
+        self._thread.shutdown(wait=False)
 
     def start(self, action: Callable[[], _Started]) -> _Started:
         """Call ``action`` in the confined thread; return or raise what it does.
@@ -71,7 +77,7 @@ class Launcher:
 
     def begin(self, action: Callable[[], object]) -> None:
         """Call ``action`` in the thread after what was started before, and do not wait for it."""
-        self._thread.submit(action)
+        self._last = self._thread.submit(action)
 
     def _call_confined(self, action: Callable[[], _Started]) -> _Started:
         kernel = _kernel()
