@@ -74,7 +74,7 @@ def test_why_a_container_keeps_restarting_is_answered_with_state_and_last_lines(
         assert time.monotonic() < until
         time.sleep(0.1)
     code, out, lines = ask(here, f"Why does {name} keep restarting?")
-    assert code == 0
+    assert code == 0, (name, out, lines)
     assert re.search(r"^state +(?:restarting|running|exited)", out, re.MULTILINE)
     assert re.search(r"^restarts +[2-9]\d* \(policy: always\)$", out, re.MULTILINE)
     assert out.endswith("no config in /etc/app\n")
