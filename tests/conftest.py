@@ -8,7 +8,7 @@ from pathlib import Path
 import hypothesis  # loaded after trio, it warns of trio's random numbers, which is an error here
 import pytest
 
-from agentctl.providers import early_connection
+from agentctl.providers import early_connection, litellm_loader
 from tests.support import machine
 
 pytest_plugins = [
@@ -55,6 +55,17 @@ def no_early_connections() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(early_connection, "open_early", lambda url: None)
         yield
+
+
+@pytest.fixture(autouse=True)
+def litellm_loads_within_a_test() -> Iterator[None]:
+    """Wait at the end of a test for the import of litellm that it started.
+
+    A package that litellm needs sets a warnings filter while it is imported. pytest puts the filters of the whole process
+    back after each test: in the middle of the import, the warning that was to be ignored would be an error.
+    """
+    yield
+    litellm_loader.join()
 
 
 def pytest_report_header() -> list[str]:

@@ -61,6 +61,12 @@ def start_loading() -> None:
             _LOADING.thread.start()
 
 
+def join() -> None:
+    """Wait until the import has ended, if it was started."""
+    if _LOADING.thread is not None:
+        _LOADING.thread.join()
+
+
 def resume_gc() -> None:
     """Turn the garbage collector on again and freeze the loaded objects, after the first piece of an answer."""
     with _LOADING.lock:
@@ -80,7 +86,7 @@ async def wait_for_litellm() -> ModuleType:
 
     start_loading()
     if _LOADING.thread is not None and _LOADING.thread.is_alive():
-        await anyio.to_thread.run_sync(_LOADING.thread.join, abandon_on_cancel=True)
+        await anyio.to_thread.run_sync(join, abandon_on_cancel=True)
     if _LOADING.error is not None:
         raise _LOADING.error
     if _LOADING.module is None:
