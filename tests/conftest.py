@@ -61,8 +61,8 @@ def no_early_connections() -> Iterator[None]:
 def litellm_loads_within_a_test() -> Iterator[None]:
     """Wait at the end of a test for the import of litellm that it started.
 
-    A package that litellm needs sets a warnings filter while it is imported. pytest puts the filters of the whole process
-    back after each test: in the middle of the import, the warning that was to be ignored would be an error.
+    A package that litellm needs sets a warnings filter while it is imported. pytest puts the filters of the whole
+    process back after each test: in the middle of the import, the warning that was to be ignored would be an error.
     """
     yield
     litellm_loader.join()
