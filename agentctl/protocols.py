@@ -12,6 +12,7 @@ from agentctl.context.tokens import Measure
 from agentctl.core.errors import AgentctlError, LimitName, Verdict
 from agentctl.core.events import Record
 from agentctl.core.impact import Impact
+from agentctl.core.leases import Lease
 from agentctl.core.limits import CostLimit, Parent
 from agentctl.core.messages import Completion, Delta, Message, Reported, Request, ToolCall, ToolSpec
 from agentctl.core.pricing import ModelFacts
@@ -237,10 +238,7 @@ class Sandbox(Protocol):
 
 
 class Ledger(Protocol):
-    """The durable record of holds and charges; every method is on disk when it returns.
-
-    Every method raises StateError when the ledger cannot be written or trusted.
-    """
+    """The durable record of holds and charges. Each method is on disk when it returns, or raises StateError."""
 
     async def open_run(
         self,
@@ -250,22 +248,23 @@ class Ledger(Protocol):
         task: str,
         agent: str,
         labels: Mapping[str, str],
-        parent: Parent | None = None,
+        parent: Parent | Lease | None = None,
         capability: str = "",
     ) -> None:
         """Record a run and its limits, below ``parent`` if it has one: each hold counts in every run above it.
 
-        ``capability`` is the secret that the run's own children present; only a hash of it is stored.
+        A ``Lease`` is registered at its first use. ``capability`` is the secret that the run's own children present.
 
         Raises:
             ActionDenied: no run may be opened below that parent.
+            LeaseError: the lease is not valid now, was closed, or has other terms here; or a run above has not got it.
         """
         ...
 
     async def reopen_run(
-        self, run_id: str, limits: CostLimit, *, parent: Parent | None = None, capability: str = ""
+        self, run_id: str, limits: CostLimit, *, parent: Parent | Lease | None = None, capability: str = ""
     ) -> PastSpending:
-        """Open an ended run again; what all its parts spent and have in doubt counts against ``limits``.
+        """Open an ended run again, below its own lease; what all its parts spent and have in doubt counts.
 
         Raises UsageError if it is alive or unknown, and ActionDenied if it, or this process, belongs to another run.
         """
@@ -278,7 +277,7 @@ class Ledger(Protocol):
         the ask wait or be refused. If it is not known yet, return ``Wait("bound")``; nothing is held or queued then.
 
         Raises:
-            ActionDenied: a run above this one has ended.
+            ActionDenied: a run above this one has ended. LeaseError: its lease has expired or was closed.
             UnknownPrice: a run above this one has a dollar limit that cannot be kept with this model.
         """
         ...

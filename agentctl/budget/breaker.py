@@ -26,6 +26,7 @@ from agentctl.core.substitutes import Substitute
 
 _FLAGS = {"max_cost_per_task": "--max-cost", "max_tokens_per_task": "--max-tokens"}
 _MOST_TO_PASTE = 200
+_LEASE_IS_FIXED = "a lease cannot be raised: give the job a larger share with agentctl budget split"
 RUN_AGAIN = "run the task again with "
 OR_WAIT = "   (or wait until "
 UNITS: Mapping[LimitName, Unit] = {"max_tokens_per_task": "tokens", "max_calls_per_minute": "calls"}
@@ -91,8 +92,12 @@ def _format_ceiling(verdict: Verdict, above: str = "") -> str:
 
 
 def _run_above(verdict: Verdict, run_id: str) -> str:
-    """Return the run above ``run_id`` whose limit refused, "" if the limit is its own or the asking run is unknown."""
-    return "" if verdict.run_id == run_id or not run_id else verdict.run_id
+    """Return the run above ``run_id`` whose limit refused, "" if the limit is its own or the asking run is unknown.
+
+    A lease is no run.
+    """
+    is_own = verdict.run_id == run_id or not run_id or verdict.limit == "max_cost_per_lease"
+    return "" if is_own else verdict.run_id
 
 
 def refuse_unbounded(facts: ModelFacts, limits: CostLimit, *, near: str = "") -> None:
@@ -148,18 +153,20 @@ def refusal_error(verdict: Verdict, facts: ModelFacts, so_far: RefusalContext = 
     said = f"{_format_ceiling(verdict, above)}; the next call could make it {would_be}"
     flag = f"{_flag_of(verdict.limit)} of run {above}, which this run belongs to" if above else _flag_of(verdict.limit)
     if verdict.doubtful:
+        raised = "" if verdict.limit == "max_cost_per_lease" else f" or raise {flag}"
         last, doubt = _quote_failure(so_far.last_failure), format_amount(verdict.in_doubt, verdict.unit)
         said += f", of which {doubt} is in doubt"
         if verdict.ceiling is not None and verdict.would_be <= verdict.ceiling:  # it fits: there is too much doubt
             said = f"{_format_ceiling(verdict, above)}; half or more of it, {doubt}, is in doubt"
         return DoubtExceeded(
             f"{said} after failed calls{last}",
-            hint=f"check that {facts.name_and_address} works again, then retry or raise {flag}; "
+            hint=f"check that {facts.name_and_address} works again, then retry{raised}; "
             + _release_hint(facts.provider, so_far.run_id, of_others=_is_of_others(verdict, so_far)),
             billed="no",
         )
     free = f", or wait until {verdict.free_at:%Y-%m-%d %H:%M:%S} UTC" if verdict.free_at else ""
-    return BudgetExceeded(said, verdict=verdict, hint=f"raise {flag}{free}")
+    hint = _LEASE_IS_FIXED if verdict.limit == "max_cost_per_lease" else f"raise {flag}{free}"
+    return BudgetExceeded(said, verdict=verdict, hint=hint)
 
 
 def wait_error(waited: Wait, facts: ModelFacts, so_far: RefusalContext = NO_CONTEXT) -> AgentctlError:
@@ -314,6 +321,8 @@ def breaker_info(
     flag = _FLAGS.get(verdict.limit, _flag_of(verdict.limit))
     if verdict.charge is not None:  # an overrun: a higher limit would not help
         hint = error.hint
+    elif verdict.limit == "max_cost_per_lease":
+        hint = _LEASE_IS_FIXED
     elif above:  # no flag of this run would help
         hint = f"restart run {above} with {flag} {_higher_limit(verdict)}: this run draws on its limit{wait}"
     elif set_by is not None and verdict.ceiling is not None:

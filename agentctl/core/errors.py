@@ -1,10 +1,9 @@
-"""All errors in one tree; each class has the exit status, and the kind that a script reads.
-
-The numbers are those of ``cli.exit_codes.ExitStatus``; the ``status`` of a new class must be one of its names.
+"""All errors in one tree; each has a kind, which scripts read, and a status: a name of ``cli.exit_codes.ExitStatus``.
 
 AgentctlError                   status (the name of the exit code), message, hint
 ├── UsageError                  2   usage: bad flag, bad setting
-│   └── UnknownPrice                a dollar limit, but no price to enforce it
+│   ├── UnknownPrice                a dollar limit, but no price to enforce it
+│   └── LeaseError                  a lease is missing, invalid, expired or of another job (core/leases)
 ├── BudgetExceeded              3   budget: a breaker tripped; carries the verdict
 ├── TaskFailed                  1   failed: the agent gave up
 │   ├── SchemaMismatch              the answer is not valid by the user's schema (core/answer_schema)
@@ -55,8 +54,9 @@ LimitName = Literal[
     "max_cost_per_month",
     "max_tokens_per_task",
     "max_calls_per_minute",
+    "max_cost_per_lease",
 ]
-LIMIT_NAMES: tuple[LimitName, ...] = get_args(LimitName)
+LIMIT_NAMES: tuple[LimitName, ...] = get_args(LimitName)[:-1]  # those that a user sets; a lease has its own
 Unit = Literal["nano_usd", "tokens", "calls"]
 
 
@@ -361,7 +361,7 @@ class LedgerBusy(StateError):
 
 
 class LedgerGone(StateError):
-    """The ledger was moved, deleted or replaced while it was in use, so no other process counts its holds."""
+    """The ledger was moved, deleted or replaced while in use: no other process counts its holds."""
 
 
 class RunTimeout(AgentctlError):

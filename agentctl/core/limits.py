@@ -105,12 +105,13 @@ class Parent:
     """The run that a nested one belongs to, and the secret (capability) that lets it draw on that run's limits.
 
     ``most_runs`` may be on the path to the nested run, itself and the outermost included; None: as many as the ledger
-    takes.
+    takes. ``lease_id`` is the lease that must be above it; "": any lease; None: none is required.
     """
 
     run_id: str
     capability: str = field(repr=False)
     most_runs: int | None = None
+    lease_id: str | None = None
 
 
 def has_dollar_limit(limits: CostLimit) -> bool:

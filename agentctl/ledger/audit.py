@@ -208,7 +208,7 @@ class Replay:
             while sent and sent[0] <= at_us - MINUTE_US:
                 sent.popleft()
             return len(sent) + len(self._held[run_id])
-        at = {"max_cost_per_task": 0, "max_tokens_per_task": 1}.get(limit)
+        at = {"max_cost_per_task": 0, "max_cost_per_lease": 0, "max_tokens_per_task": 1}.get(limit)
         return None if at is None else self._runs.get(run_id, (0, 0))[at]
 
     def _count_call(self, step: HistoryEntry, run_id: str) -> None:

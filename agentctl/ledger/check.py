@@ -20,7 +20,7 @@ from agentctl.ledger.inspection import read_view
 from agentctl.ledger.locks import liveness
 from agentctl.ledger.provider_health import ModelMiscount, ModelSubstitute, uncleared_miscounts, uncleared_substitutes
 from agentctl.ledger.spool import Spool, SpoolFile
-from agentctl.ledger.sums import exact_sum, find_drift, whole
+from agentctl.ledger.sums import NANO_LIMITS, exact_sum, find_drift, whole
 
 PAGE = 20_000  # rows read in one view; between views others can empty the write-ahead log
 _MOST_WRONG = 100
@@ -37,7 +37,7 @@ FROM attempts AS a LEFT JOIN entries AS e ON e.id = (SELECT max(id) FROM entries
 WHERE a.rowid > ? ORDER BY a.rowid LIMIT ?
 """.format(columns=", ".join(f"a.{name}" for name in COLUMNS))  # noqa: S608 - our own names
 _PATHS = """
-SELECT p.scope_id, s.id, s.limit_nano, s.limit_tokens, s.limits
+SELECT p.scope_id, s.id, s.limit_nano, s.limit_tokens, s.limits, s.kind
 FROM scope_paths AS p JOIN scopes AS s ON s.id = p.above_id WHERE p.depth > 0 ORDER BY p.scope_id, p.depth
 """
 # Each run whose stored path differs from the chain of its parents.
@@ -215,8 +215,8 @@ def check(path: Path, *, clock: ReadClock | None = None, page: int = PAGE) -> Le
 def _read_ceilings(tx: Transaction) -> dict[str, tuple[RunCeilings, ...]]:
     """Return the runs above each nested run, the nearest first, with their present limits."""
     found: dict[str, tuple[RunCeilings, ...]] = {}
-    for scope_id, above_id, nano, tokens, limits in tx.db.execute(_PATHS):
-        ceilings = {"max_cost_per_task": nano, "max_tokens_per_task": tokens, **json.loads(limits)}
+    for scope_id, above_id, nano, tokens, limits, kind in tx.db.execute(_PATHS):
+        ceilings = {NANO_LIMITS[kind]: nano, "max_tokens_per_task": tokens, **json.loads(limits)}
         known = {name: most for name, most in ceilings.items() if most is not None}
         found[scope_id] = (*found.get(scope_id, ()), RunCeilings(above_id, known))
     return found

@@ -14,9 +14,10 @@ from typing import NamedTuple, TypeVar
 
 from agentctl.budget.rules import Ask, LimitState, Wait, WorstCase, ceiling_of
 from agentctl.core.errors import StateError, Verdict
+from agentctl.core.leases import Lease
 from agentctl.core.limits import CostLimit, Parent
 from agentctl.core.pricing import ModelFacts, Price
-from agentctl.ledger import provider_health, runs
+from agentctl.ledger import lease_scopes, provider_health, runs
 from agentctl.ledger.attempts import storable
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
 from agentctl.ledger.database import Transaction
@@ -72,17 +73,17 @@ def forecast_first_call(
     limits: CostLimit,
     *,
     agent: str,
-    parent: Parent | None = None,
+    parent: Parent | Lease | None = None,
     clock: ReadClock | None = None,
     pause_s: float = PAUSE_S,
 ) -> Forecast:
     """Return the answer to ``ask`` as the first call of a run with these limits; a missing ledger counts as empty.
 
-    ``parent`` is the run that it would belong to, if any. Holds of processes that were not yet found dead still count
-    here; a real call would conclude them first.
+    ``parent`` is the run or the lease that it would belong to, if any. Holds of processes that were not yet found dead
+    still count here; a real call would conclude them first.
 
     Raises:
-        ActionDenied: no run may be opened below that parent.
+        ActionDenied: no run may be opened below that parent. LeaseError: nor below that lease.
         UnknownPrice: a run above has a dollar limit, and there is no price or no bound for the model; or under a dollar
             limit, a model of unknown price has answered instead of this one.
         StateError: the ledger cannot be read, is foreign, or newer than this program.
@@ -117,13 +118,13 @@ def forecast_first_call(
     return _read_unchanged(path, look, clock or system_clock())
 
 
-def _add_unsaved_run(tx: Transaction, ask: Ask, limits: CostLimit, parent: Parent | None) -> None:
+def _add_unsaved_run(tx: Transaction, ask: Ask, limits: CostLimit, parent: Parent | Lease | None) -> None:
     """Add the run to temporary tables of this connection, which hide the ledger's own from the sums.
 
-    They hold the run, the runs above it, and all runs below those.
+    They hold the run, the runs above it, and all runs below those; and its lease, also before the first use.
     """
     above = "(SELECT above_id FROM scope_paths WHERE scope_id = ?1)"
-    run_id, parent_id = ask.run_id, "" if parent is None else parent.run_id
+    run_id, parent_id = ask.run_id, runs.parent_id_of(parent) or ""
     tx.db.execute(f"CREATE TEMP TABLE unseen AS SELECT * FROM scopes WHERE id IN {above}", (parent_id,))  # noqa: S608
     below = f"SELECT scope_id, above_id, depth FROM scope_paths WHERE above_id IN {above}"  # noqa: S608 - our own names
     own = "SELECT ?2, above_id, depth + 1 FROM scope_paths WHERE scope_id = ?1 UNION ALL SELECT ?2, ?2, 0"
@@ -136,6 +137,12 @@ def _add_unsaved_run(tx: Transaction, ask: Ask, limits: CostLimit, parent: Paren
         " VALUES (?, 'run', ?, ?, '{}', ?)",
         (run_id, ceiling_of(limits, "max_cost_per_task"), limits.max_tokens_per_task, tx.now_us),
     )
+    if isinstance(parent, Lease) and lease_scopes.find(tx, parent) is None:
+        tx.db.execute(
+            "INSERT INTO temp.scopes (id, kind, limit_nano, limits, opened_us) VALUES (?, 'lease', ?, '{}', ?)",
+            (parent_id, parent.nano, tx.now_us),
+        )
+        tx.db.execute("INSERT INTO temp.scope_paths VALUES (?, ?, 1), (?, ?, 0)", (run_id, *(parent_id,) * 3))
 
 
 def _read_unchanged(path: Path, look: Callable[[Transaction], T], clock: ReadClock) -> T:

@@ -10,11 +10,12 @@ from functools import partial
 from pathlib import Path
 
 from agentctl.budget.conclusions import Charge, Conclusion, Doubt, Settlement
-from agentctl.budget.rules import Ask, Hold, LimitState, PastSpending, Spend, Wait, WorstCase, worst_case
-from agentctl.core.errors import ActionDenied, InternalError, LimitName, StateError, Verdict
+from agentctl.budget.rules import Amounts, Ask, Hold, LimitState, PastSpending, Spend, Wait, WorstCase, worst_case
+from agentctl.core.errors import AgentctlError, InternalError, LimitName, StateError, Verdict
+from agentctl.core.leases import Lease
 from agentctl.core.limits import WINDOWS, CostLimit, Parent
 from agentctl.core.substitutes import Substitute
-from agentctl.ledger import attempts, grants, provider_health, runs
+from agentctl.ledger import attempts, grants, lease_scopes, provider_health, runs
 from agentctl.ledger.clock import as_datetime, read_boot_id
 from agentctl.ledger.database import Database, Transaction, retry_failed_commit
 from agentctl.ledger.grants import add_free_time, judge_request
@@ -72,7 +73,7 @@ class LedgerSession:
         task: str,
         agent: str,
         labels: Mapping[str, str],
-        parent: Parent | None = None,
+        parent: Parent | Lease | None = None,
         capability: str = "",
     ) -> None:
         """Insert a run and its limits, below ``parent`` if it has one.
@@ -81,6 +82,7 @@ class LedgerSession:
 
         Raises:
             ActionDenied: no run may be opened below that parent.
+            LeaseError: no run may be opened below that lease, or the parent does not belong to it.
         """
         self.apply_spooled()
         with self._database.write() as tx:
@@ -93,7 +95,7 @@ class LedgerSession:
             raise refused
 
     def reopen_run(
-        self, run_id: str, limits: CostLimit, *, parent: Parent | None = None, capability: str = ""
+        self, run_id: str, limits: CostLimit, *, parent: Parent | Lease | None = None, capability: str = ""
     ) -> PastSpending:
         """Open a run that has ended again, with limits that count all of its parts; return what it has spent.
 
@@ -106,7 +108,8 @@ class LedgerSession:
             self._register(tx)
             runs.conclude_dead_owners(tx, self._owners, but=self._owner_id)
             run = runs.NewRun(run_id, self._owner_id, "", "", {}, parent, capability)
-            refused = runs.reopen(tx, run, limits, self._is_gone(tx))
+            entered = lease_scopes.refusal_to_enter(tx, parent) if isinstance(parent, Lease) else None
+            refused = entered or runs.reopen(tx, run, limits, self._is_gone(tx))
             past = runs.past_spending(tx, run_id)
         if refused is not None:
             raise refused
@@ -128,16 +131,16 @@ class LedgerSession:
         rest is void.
 
         Raises:
-            ActionDenied: a run above has ended.
+            ActionDenied: a run above has ended. LeaseError: the lease has expired, or was closed.
             UnknownPrice: a run above has a dollar limit, and there is no price or no bound for the model.
         """
         answer = self._answer(ask)
-        if isinstance(answer, ActionDenied):  # raised after the commit, which keeps what was written so far
+        if isinstance(answer, AgentctlError):  # raised after the commit, which keeps what was written so far
             raise answer
         return answer
 
     @retry_failed_commit
-    def _answer(self, ask: Ask) -> Hold | Wait | Verdict | ActionDenied:
+    def _answer(self, ask: Ask) -> Hold | Wait | Verdict | AgentctlError:
         self._has_paid_calls |= ask.facts.metered
         with self._database.write() as tx:
             self._register(tx)
@@ -316,9 +319,7 @@ class LedgerSession:
         with self._database.read() as tx:
             nano, _ = run_amounts(tx, run_id, "nano")
             tokens, _ = run_amounts(tx, run_id, "tokens")
-            others = {
-                name: window_amounts(tx, name)[0] if name in WINDOWS else calls_a_minute(tx, run_id) for name in further
-            }
+            others = {name: _amounts_of(tx, run_id, name) for name in further}
             return Spend(nano, tokens, window_amounts(tx)[0], others)
 
     def _enter_queue(self, tx: Transaction, ask: Ask, *, at_ceiling: bool) -> None:
@@ -332,6 +333,15 @@ class LedgerSession:
     @staticmethod
     def _leave_queue(tx: Transaction, attempt_id: str) -> None:
         tx.db.execute("DELETE FROM waiters WHERE attempt_id = ?", (attempt_id,))
+
+
+def _amounts_of(tx: Transaction, run_id: str, limit: LimitName) -> Amounts:
+    """Return the amounts that count against an optional limit of a run."""
+    if limit in WINDOWS:
+        return window_amounts(tx, limit)[0]
+    if limit == "max_cost_per_lease":
+        return run_amounts(tx, lease_scopes.scope_above(tx, run_id), "nano")[0]
+    return calls_a_minute(tx, run_id)
 
 
 def settle_spooled(path: Path, *, patience_s: float = 1.0) -> None:

@@ -37,7 +37,7 @@ _WHICH = {
 }
 _KNOWN = {
     "attempt": "SELECT id FROM attempts WHERE id >= ? AND id < ? ORDER BY id LIMIT 2",
-    "run": "SELECT id FROM scopes WHERE id >= ? AND id < ? ORDER BY id LIMIT 2",
+    "run": "SELECT id FROM scopes WHERE kind = 'run' AND id >= ? AND id < ? ORDER BY id LIMIT 2",
 }
 
 

@@ -37,8 +37,13 @@ _NONE = CostSums()
 _FOREVER_US = 2**62
 _BEHIND_ALL = "\U0010ffff"
 RUNNING = "running"
-_PARENT = "SELECT parent_id FROM scopes WHERE id = ?"
-_OUTERMOST = "SELECT above_id FROM scope_paths WHERE scope_id = ? ORDER BY depth DESC LIMIT 1"
+_PARENT = """
+SELECT p.id FROM scopes AS s LEFT JOIN scopes AS p ON p.id = s.parent_id AND p.kind = 'run' WHERE s.id = ?
+"""
+_OUTERMOST = """
+SELECT p.above_id FROM scope_paths AS p JOIN scopes AS s ON s.id = p.above_id
+WHERE p.scope_id = ? AND s.kind = 'run' ORDER BY p.depth DESC LIMIT 1
+"""
 _BELOW = """
 SELECT s.id, s.parent_id, s.task, s.agent, s.status, s.closed_us IS NULL, s.opened_by, s.limit_nano
 FROM scope_paths AS p JOIN scopes AS s ON s.id = p.scope_id WHERE p.above_id = ? ORDER BY s.opened_us, s.rowid
@@ -49,7 +54,7 @@ FROM attempts WHERE run_id = ? AND phase <> 'void' GROUP BY phase
 """  # noqa: S608 - our own names
 
 _OPEN_RUNS = "SELECT id, opened_by FROM scopes WHERE kind = 'run' AND closed_us IS NULL"
-_TREE = "SELECT scope_id FROM scope_paths WHERE above_id IN (SELECT above_id FROM scope_paths WHERE scope_id = ?)"
+_TREE = f"SELECT scope_id FROM scope_paths WHERE above_id = ({_OUTERMOST})"  # noqa: S608 - our own names
 _COUNTED = """
 SELECT DISTINCT run_id FROM attempts WHERE phase IN ('kept', 'held', 'sent')
 UNION SELECT DISTINCT run_id FROM attempts

@@ -14,10 +14,11 @@ from typing import NamedTuple
 
 from agentctl.budget.rules import Ask, LimitState, PastSpending, ceiling_of, extra_ceilings
 from agentctl.core.errors import ActionDenied, AgentctlError, UnknownPrice, UsageError
+from agentctl.core.leases import Lease
 from agentctl.core.limits import CostLimit, Parent
 from agentctl.core.messages import Usage
 from agentctl.core.pricing import price_command
-from agentctl.ledger import attempts
+from agentctl.ledger import attempts, lease_scopes
 from agentctl.ledger.clock import HOUR_US
 from agentctl.ledger.database import Transaction
 from agentctl.ledger.locks import is_dead, liveness, owner_ids
@@ -26,10 +27,12 @@ UNFINISHED = "unfinished"  # the status of a run whose process died
 MOST_DEPTH = 16  # runs on one path, the outermost included
 
 _PARENT = "SELECT capability_hash FROM scopes WHERE id = ? AND kind = 'run'"
-_DEPTH = "SELECT max(depth) + 1 FROM scope_paths WHERE scope_id = ?"
+_DEPTH = """
+SELECT count(*) FROM scope_paths AS p JOIN scopes AS s ON s.id = p.above_id WHERE p.scope_id = ? AND s.kind = 'run'
+"""
 _PATH = """
 SELECT s.id, s.opened_by, s.closed_us IS NOT NULL FROM scope_paths AS p JOIN scopes AS s ON s.id = p.above_id
-WHERE p.scope_id = ? AND p.depth >= ? ORDER BY p.depth
+WHERE p.scope_id = ? AND p.depth >= ? AND s.kind = 'run' ORDER BY p.depth
 """
 
 IsGone = Callable[[str], bool]
@@ -57,16 +60,25 @@ class NewRun(NamedTuple):
     task: str
     agent: str
     labels: Mapping[str, str]
-    parent: Parent | None = None
+    parent: Parent | Lease | None = None
     capability: str = ""
 
 
+def parent_id_of(parent: Parent | Lease | None) -> str | None:
+    """Return the id of the scope that a run is directly below; None: it is at the top."""
+    if isinstance(parent, Lease):
+        return parent.scope_id
+    return None if parent is None else parent.run_id
+
+
 def insert(tx: Transaction, run: NewRun, limits: CostLimit) -> None:
-    """Insert a run and all of its limits, which bind the runs below it, too."""
+    """Insert a run and all of its limits, which bind the runs below it, too; register its lease at the first use."""
+    if isinstance(run.parent, Lease) and lease_scopes.find(tx, run.parent) is None:
+        lease_scopes.register(tx, run.parent)
     values = {
         "id": run.id,
         "kind": "run",
-        "parent_id": None if run.parent is None else run.parent.run_id,
+        "parent_id": parent_id_of(run.parent),
         "capability_hash": digest_of(run.capability) if run.capability else None,
         "opened_by": run.owner_id,
         "limit_nano": ceiling_of(limits, "max_cost_per_task"),
@@ -81,7 +93,10 @@ def insert(tx: Transaction, run: NewRun, limits: CostLimit) -> None:
     tx.db.execute(f"INSERT INTO scopes ({columns}) VALUES ({marks})", values)  # noqa: S608 - our own names
 
 
-_PARENT_OF = "SELECT parent_id, opened_by, closed_us IS NOT NULL FROM scopes WHERE id = ? AND kind = 'run'"
+_PARENT_OF = """
+SELECT s.parent_id, s.opened_by, s.closed_us IS NOT NULL, CASE WHEN p.kind = 'run' THEN 1 ELSE 0 END
+FROM scopes AS s LEFT JOIN scopes AS p ON p.id = s.parent_id WHERE s.id = ? AND s.kind = 'run'
+"""
 _UNPRICED = "SELECT 1 FROM attempts WHERE run_id = ? AND phase IN ('settled', 'doubt') AND nano IS NULL LIMIT 1"
 _PAST = """
 SELECT phase, nano, input_tokens, output_tokens, cached_input_tokens, cache_write_tokens, reasoning_tokens,
@@ -102,10 +117,13 @@ def reopen(tx: Transaction, run: NewRun, limits: CostLimit, is_gone: IsGone) -> 
             f"run {run.id} is not in the ledger, so what it has spent is unknown",
             hint="use the state folder that it ran with: AGENTCTL_STATE_DIR",
         )
-    parent_id, owner_id, is_closed = row
-    if parent_id is not None or run.parent is not None:
+    parent_id, owner_id, is_closed, is_below_run = row
+    if not is_below_run and (run.parent is None or isinstance(run.parent, Lease)):
+        if (refused := lease_scopes.refusal_to_resume(run.parent, run.id, parent_id)) is not None:
+            return refused
+    else:
         # Below another parent, or none, its calls would no longer count where they must.
-        where = "this command was started by another run" if parent_id is None else f"it belongs to run {parent_id}"
+        where = f"it belongs to run {parent_id}" if is_below_run else "this command was started by another run"
         return ActionDenied(
             f"run {run.id} cannot be resumed: {where}",
             hint=f"go on in a run of its own: agentctl runs resume {run.id} --fork",
@@ -145,8 +163,10 @@ def past_spending(tx: Transaction, run_id: str) -> PastSpending:
     return past
 
 
-def refusal_below(tx: Transaction, parent: Parent, is_gone: IsGone, path: Path) -> ActionDenied | None:
+def refusal_below(tx: Transaction, parent: Parent | Lease, is_gone: IsGone, path: Path) -> AgentctlError | None:
     """Return the error if no run may be opened below ``parent`` in the ledger at ``path``, None if one may."""
+    if isinstance(parent, Lease):
+        return lease_scopes.refusal_to_enter(tx, parent)
     import hmac  # noqa: PLC0415 - most runs have no parent
 
     named = f"run {parent.run_id}, which this run belongs to,"
@@ -166,13 +186,16 @@ def refusal_below(tx: Transaction, parent: Parent, is_gone: IsGone, path: Path) 
     most = MOST_DEPTH if parent.most_runs is None else min(MOST_DEPTH, parent.most_runs)
     if tx.db.execute(_DEPTH, (parent.run_id,)).fetchone()[0] >= most:
         return ActionDenied(f"{named} is already {most} runs deep", hint="start this run from an outer run")
-    return None
+    if parent.lease_id is not None:
+        missing = lease_scopes.missing_above(tx, parent.run_id, parent.lease_id)
+        return missing or lease_scopes.refusal_above(tx, parent.run_id)
+    return lease_scopes.refusal_above(tx, parent.run_id)
 
 
-def refusal_above(tx: Transaction, run_id: str, is_gone: IsGone) -> ActionDenied | None:
-    """Return the error if a run above this one has ended, so that nothing more may be sent; None if all are open."""
+def refusal_above(tx: Transaction, run_id: str, is_gone: IsGone) -> AgentctlError | None:
+    """Return the error if a run above this one has ended, or its lease, so that nothing more may be sent; else None."""
     ended_id = _first_ended(tx, run_id, is_gone, from_depth=1)
-    return None if ended_id is None else _ended(ended_id)
+    return lease_scopes.refusal_above(tx, run_id) if ended_id is None else _ended(ended_id)
 
 
 def is_gone(tx: Transaction, owners: Path, owner_id: str, *, but: str) -> bool:
@@ -210,12 +233,13 @@ def require_bounded_cost(ask: Ask, rooms: tuple[LimitState, ...]) -> None:
         return
     for room in rooms:
         if room.unit == "nano_usd" and room.ceiling is not None and room.run_id not in ("", ask.run_id):
+            whose = "its lease has" if room.limit == "max_cost_per_lease" else f"run {room.run_id} above this one has"
             name = f"{facts.provider}/{facts.model}"
             bounded = facts.unbounded is None
             reason = f"the price of {name} is unknown" if bounded else f"{name} has no bound ({facts.unbounded})"
             prices = f", or set its real prices: {price_command(name)}" if bounded else ""
             raise UnknownPrice(
-                f"{reason}, and run {room.run_id} above this one has a dollar limit",
+                f"{reason}, and {whose} a dollar limit",
                 hint=f"choose another model{prices}",
             )
 

@@ -13,6 +13,7 @@ import anyio.to_thread
 from agentctl.budget.conclusions import Charge, Conclusion, Doubt, Settlement, Void
 from agentctl.budget.rules import Ask, Hold, PastSpending, Spend, Wait
 from agentctl.core.errors import LimitName, Verdict
+from agentctl.core.leases import Lease
 from agentctl.core.limits import CostLimit, Parent
 from agentctl.core.substitutes import Substitute
 from agentctl.ledger.clock import ReadClock
@@ -66,7 +67,7 @@ class SqliteLedger:
         task: str,
         agent: str,
         labels: Mapping[str, str],
-        parent: Parent | None = None,
+        parent: Parent | Lease | None = None,
         capability: str = "",
     ) -> None:
         """Insert a run and its limits, below ``parent`` if it has one."""
@@ -77,7 +78,7 @@ class SqliteLedger:
         )
 
     async def reopen_run(
-        self, run_id: str, limits: CostLimit, *, parent: Parent | None = None, capability: str = ""
+        self, run_id: str, limits: CostLimit, *, parent: Parent | Lease | None = None, capability: str = ""
     ) -> PastSpending:
         """Open a run that has ended again, with new limits, and return what it has spent."""
         return await self._do(lambda ledger: ledger.reopen_run(run_id, limits, parent=parent, capability=capability))

@@ -25,6 +25,9 @@ MINUTE_US = 60 * SECOND_US
 WAITER_SILENCE_US = 10 * SECOND_US
 WIDTHS_US = (SECOND_US, 60 * SECOND_US, 3600 * SECOND_US, 24 * 3600 * SECOND_US)
 
+#: The name of the dollar limit of each kind of scope.
+NANO_LIMITS: Mapping[str, LimitName] = {"run": "max_cost_per_task", "lease": "max_cost_per_lease"}
+
 _KIND = {"settled": "spent", "doubt": "in_doubt", "held": "held", "sent": "held", "kept": "held"}
 _MOVABLE = ("held", "sent")
 
@@ -110,7 +113,7 @@ WHERE width_us = {width} AND (nano_hi, nano_lo) <> (0, 0)
 """
 
 _PATH = f"""
-SELECT s.id, s.limit_nano, s.limit_tokens, s.limits, s.closed_us IS NOT NULL AND s.status IS NOT '{UNFINISHED}'
+SELECT s.id, s.limit_nano, s.limit_tokens, s.limits, s.closed_us IS NOT NULL AND s.status IS NOT '{UNFINISHED}', s.kind
 FROM scope_paths AS p JOIN scopes AS s ON s.id = p.above_id WHERE p.scope_id = ? ORDER BY p.depth
 """  # noqa: S608 - our own word
 _QUEUED = f"""
@@ -205,9 +208,10 @@ def _different(tx: Transaction, wanted: str, kept: str) -> list[str | int]:
 
 
 class RunLimits(NamedTuple):
-    """The limits of a run that an attempt falls under: its own run, or one above it. ``further`` are ceilings by limit.
+    """The limits of a run that an attempt falls under: its own run, one above it, or the lease at the top.
 
-    ``is_closed``: the run has ended; False for one that was only taken for dead.
+    ``further`` are ceilings by limit. ``is_closed``: the run has ended; False for one that was only taken for dead.
+    ``nano_name`` is the limit that ``limit_nano`` is.
     """
 
     id: str
@@ -215,13 +219,14 @@ class RunLimits(NamedTuple):
     limit_tokens: int | None
     further: Mapping[LimitName, int]
     is_closed: bool
+    nano_name: LimitName = "max_cost_per_task"
 
 
 def path_of(tx: Transaction, run_id: str) -> tuple[RunLimits, ...]:
     """Return the run and those above it, itself first; empty for a run that was never opened."""
     return tuple(
-        RunLimits(scope_id, nano, tokens, json.loads(limits), bool(closed))
-        for scope_id, nano, tokens, limits, closed in tx.db.execute(_PATH, (run_id,))
+        RunLimits(scope_id, nano, tokens, json.loads(limits), bool(closed), NANO_LIMITS[kind])
+        for scope_id, nano, tokens, limits, closed, kind in tx.db.execute(_PATH, (run_id,))
     )
 
 
@@ -298,7 +303,7 @@ def _of_run(tx: Transaction, ask: Ask, scope: RunLimits) -> tuple[LimitState, Li
     queued_nano, queued_tokens = _queued(tx, ask, scope.id)
     nano, tokens = run_amounts(tx, scope.id, "nano"), run_amounts(tx, scope.id, "tokens")
     return (
-        LimitState("max_cost_per_task", "nano_usd", scope.limit_nano, *nano, queued_nano, scope.id),
+        LimitState(scope.nano_name, "nano_usd", scope.limit_nano, *nano, queued_nano, scope.id),
         LimitState("max_tokens_per_task", "tokens", scope.limit_tokens, *tokens, queued_tokens, scope.id),
     )
 

@@ -28,6 +28,7 @@ _SHORT_NAMES: Mapping[LimitName, str] = {
     "max_cost_per_day": "day",
     "max_cost_per_month": "month",
     "max_calls_per_minute": "calls",
+    "max_cost_per_lease": "lease",
 }
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from agentctl.budget.breaker import breaker_info, refusal_error
+from agentctl.budget.breaker import RefusalContext, breaker_info, refusal_error
 from agentctl.core.errors import BudgetExceeded, LimitName, Unit, Verdict
 from agentctl.core.pricing import ModelFacts
 from agentctl.core.results import BreakerInfo
@@ -62,4 +62,18 @@ def test_an_overrun_hints_at_no_higher_limit() -> None:
     hint = "look at the price"
     assert breaker_info(error, task="go") == BreakerInfo(
         "max_cost_per_task", "nano_usd", 50, 9, 0, 9, None, hint, hold=5, charge=9
+    )
+
+
+@pytest.mark.parametrize("in_doubt", [0, 90])
+def test_the_limit_of_a_lease_is_no_runs_and_cannot_be_raised(in_doubt: int) -> None:
+    verdict = Verdict("max_cost_per_lease", "nano_usd", 100, 0, in_doubt, 0, 200, in_doubt > 0, run_id="lease-a-1")
+    error = refusal_error(verdict, ModelFacts("p", "m"), RefusalContext("run"))
+    assert error.message.startswith("max_cost_per_lease is $0.0000001; the next call could make it $0.000001")
+    assert "raise " not in error.hint.replace("cannot be raised", "")
+    trip = BudgetExceeded(error.message, verdict=verdict, hint=error.hint)
+    info = breaker_info(trip, task="go", run_id="run")
+    assert (info.hint, info.run_id) == (
+        "a lease cannot be raised: give the job a larger share with agentctl budget split",
+        "",
     )
