@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, NotRequired, TypedDict, get_args
 
 from agentctl.cli.exit_codes import ExitStatus
-from agentctl.core.errors import LIMIT_NAMES
+from agentctl.core.errors import LimitName
 from agentctl.core.impact import DeniedCall
 from agentctl.core.messages import ToolCall
 from agentctl.core.results import (
@@ -46,7 +46,7 @@ ExitCode = Annotated[int, Keywords(enum=[status.value for status in ExitStatus])
 Dollars = Annotated[float, "US dollars"]
 Error = Annotated[dict[str, Any], ErrorInfo]
 
-BY_LIMIT = Keywords(propertyNames={"enum": list(LIMIT_NAMES)})
+BY_LIMIT = Keywords(propertyNames={"enum": list(get_args(LimitName))})
 
 
 class UsageFields(TypedDict):
