@@ -30,6 +30,10 @@ def main(*, assemble: Assemble | None = None) -> NoReturn:
     gc.disable()
     import signal  # noqa: PLC0415 - the collector is off before anything loads
 
+    if os.getpid() == 1:
+        from agentctl.cli.first_process import leave_to_child  # noqa: PLC0415 - only in containers
+
+        leave_to_child()
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):  # until a command handles them
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _exit)  # an import may hide a KeyboardInterrupt
