@@ -12,7 +12,7 @@ from agentctl.core.errors import InternalError
 from agentctl.core.limits import WINDOWS
 from agentctl.core.pricing import MOST_AMOUNT
 from agentctl.ledger.clock import HOUR_US
-from agentctl.ledger.database import Transaction
+from agentctl.ledger.transaction import Transaction
 
 
 def storable(text: str) -> str:
@@ -90,8 +90,9 @@ def record_overrun(tx: Transaction, attempt_id: str, row: AttemptRow, charge: Ch
     tx.db.execute(
         "INSERT INTO overruns (attempt_id, provider, model, at_us, input_tokens, output_tokens, nano)"
         " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (attempt_id) DO UPDATE SET"
-        " input_tokens = max(input_tokens, excluded.input_tokens),"
-        " output_tokens = max(output_tokens, excluded.output_tokens), nano = max(nano, excluded.nano)",
+        " input_tokens = max(overruns.input_tokens, excluded.input_tokens),"
+        " output_tokens = max(overruns.output_tokens, excluded.output_tokens),"
+        " nano = max(overruns.nano, excluded.nano)",
         (attempt_id, row.provider, row.model or "", tx.now_us, *seen),
     )
 

@@ -14,13 +14,12 @@ from agentctl.budget.conclusions import Charge, Conclusion, Void, conclusion_kin
 from agentctl.core.errors import StateError
 from agentctl.ledger.audit import COLUMNS, NAMES, ChargeRow, HistoryEntry, Replay, RunCeilings, WhyNot, disagreement
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
-from agentctl.ledger.database import Transaction
 from agentctl.ledger.errors import move_aside_hint, translate_errors
 from agentctl.ledger.inspection import read_view
-from agentctl.ledger.locks import liveness
 from agentctl.ledger.provider_health import ModelMiscount, ModelSubstitute, uncleared_miscounts, uncleared_substitutes
 from agentctl.ledger.spool import Spool, SpoolFile
 from agentctl.ledger.sums import NANO_LIMITS, exact_sum, find_drift, whole
+from agentctl.ledger.transaction import Transaction
 
 PAGE = 20_000  # rows read in one view; between views others can empty the write-ahead log
 _MOST_WRONG = 100
@@ -276,7 +275,6 @@ def _describe(state: tuple[object, ...]) -> str:
 
 
 def _add_open_items(found: LedgerCheck, path: Path, clock: ReadClock) -> LedgerCheck:
-    owners = path.with_suffix(".owners")
     with read_view(path, clock) as tx:
         if tx is None:
             return found
@@ -285,8 +283,8 @@ def _add_open_items(found: LedgerCheck, path: Path, clock: ReadClock) -> LedgerC
         (expected_us,) = tx.db.execute("SELECT max(highest_wall_us) FROM clock").fetchone()
         substitutes, miscounts = uncleared_substitutes(tx), uncleared_miscounts(tx)
         unsettled = tuple(_match_spooled(tx, spooled) for spooled in Spool(path).read())
-    owner_ids = {*(row[7] for row in held), *(row[5] for row in doubts)}
-    living = {owner_id: liveness(owners, owner_id) for owner_id in owner_ids}
+        owner_ids = {*(row[7] for row in held), *(row[5] for row in doubts)}
+        living = {owner_id: tx.owners.liveness(owner_id) for owner_id in owner_ids}
     sums: dict[tuple[str, str, str, bool | None], InDoubt] = {}
     for run_id, provider, base_url, count, since_us, owner_id, over_us, *nano in doubts:
         since, over = as_datetime(since_us), as_datetime(over_us)

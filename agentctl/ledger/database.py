@@ -15,14 +15,15 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import wraps
 from pathlib import Path
-from typing import NamedTuple, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from agentctl.core.errors import LedgerGone, StateError
 from agentctl.core.files import hand_over, make_folder, sync_folder
 from agentctl.ledger.clock import ReadClock, read_time, system_clock
 from agentctl.ledger.errors import refuse_remnant, state_error, translate_errors
-from agentctl.ledger.locks import queue_lock
+from agentctl.ledger.locks import FileOwners, queue_lock
 from agentctl.ledger.schema import MIGRATIONS, migrate, schema_version
+from agentctl.ledger.transaction import Transaction
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -59,14 +60,6 @@ def retry_failed_commit(operation: Callable[P, T]) -> Callable[P, T]:
     return run
 
 
-class Transaction(NamedTuple):
-    """An open transaction: the connection, and the ledger's time and the wall clock at its beginning."""
-
-    db: sqlite3.Connection
-    now_us: int
-    wall_us: int
-
-
 class Database:
     """One connection to one ledger file; every write is one short ``BEGIN IMMEDIATE`` transaction.
 
@@ -87,6 +80,9 @@ class Database:
             make_folder(path.parent)
             self._db = self._open()
             self._files = self._identities()
+
+    def __str__(self) -> str:
+        return str(self.path)
 
     def _open(self) -> sqlite3.Connection:
         """Open the file. It is created and filled under one queue lock, so an empty file has lost its content."""
@@ -193,7 +189,7 @@ class Database:
             )
 
     @contextmanager
-    def write(self, *, soon: bool = False) -> Iterator[Transaction]:
+    def write(self, *, soon: bool = False, run_id: str = "") -> Iterator[Transaction]:
         """Queue, begin a transaction at the ledger's time, and commit; any exception rolls back.
 
         ``soon``: wait for the queue only as long as for another program's lock, for callers that try again.
@@ -240,7 +236,7 @@ class Database:
             " boot_us = excluded.boot_us, boot_id = excluded.boot_id, highest_wall_us = excluded.highest_wall_us",
             row,
         )
-        return Transaction(self._db, row.now_us, row.wall_us)
+        return Transaction(self._db, row.now_us, row.wall_us, FileOwners.beside(self.path))
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
@@ -251,7 +247,7 @@ class Database:
             try:
                 self._refuse_another_schema()
                 row = read_time(self._db, self._clock)
-                yield Transaction(self._db, row.now_us, row.wall_us)
+                yield Transaction(self._db, row.now_us, row.wall_us, FileOwners.beside(self.path))
             finally:
                 self._db.execute("ROLLBACK")
 

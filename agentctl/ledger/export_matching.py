@@ -18,8 +18,8 @@ from agentctl.core.messages import Usage
 from agentctl.core.pricing import Price, charge_nano
 from agentctl.ledger import attempts
 from agentctl.ledger.clock import ReadClock, as_datetime
-from agentctl.ledger.database import Transaction
 from agentctl.ledger.reconcile import Correction, LeftInDoubt, Reconciliation, open_for_correction, reasons_to_wait
+from agentctl.ledger.transaction import Transaction
 from agentctl.ledger.usage_export import ExportRow
 
 _AROUND_US = 2 * 86_400 * 1_000_000  # the ledger's time and the wall clock's may differ
@@ -76,7 +76,7 @@ def reconcile_export(
         sent = _sent(tx, export)
         open_now = {one.id: one for one in sent.values() if one.phase in ("doubt", "sent") or one.by_hand}
         deadlines = ((one.id, one.owner_id, one.deadline_us) for one in open_now.values())
-        waiting = reasons_to_wait(tx, path, deadlines)
+        waiting = reasons_to_wait(tx, deadlines)
         tried = [_as_candidate(one, uncertain=one.id in open_now and one.id not in waiting) for one in sent.values()]
         matched = match(export, tried)
         done: list[Correction] = []

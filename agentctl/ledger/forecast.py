@@ -20,15 +20,14 @@ from agentctl.core.pricing import ModelFacts, Price
 from agentctl.ledger import lease_scopes, provider_health, runs
 from agentctl.ledger.attempts import storable
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
-from agentctl.ledger.database import Transaction
 from agentctl.ledger.errors import refuse_remnant, translate_errors
 from agentctl.ledger.grants import add_free_time, judge_request
 from agentctl.ledger.inspection import view_of
 from agentctl.ledger.ledger_session import PAUSE_S
-from agentctl.ledger.locks import liveness
 from agentctl.ledger.provider_health import pause_or_probe, uncleared_overrun
 from agentctl.ledger.schema import MIGRATIONS, migrate, schema_version
 from agentctl.ledger.sums import exact_sum, limits_of, whole
+from agentctl.ledger.transaction import Transaction
 
 T = TypeVar("T")
 DAYS = 90
@@ -44,7 +43,7 @@ WITH calls AS (
 ), runs AS (
     SELECT DISTINCT run_id FROM calls WHERE model IS :model LIMIT :runs
 )
-SELECT max(a.nano IS NULL), {nano}, {tokens}
+SELECT max(CASE WHEN a.nano IS NULL THEN 1 ELSE 0 END), {nano}, {tokens}
 FROM runs JOIN scopes AS s ON s.id = runs.run_id AND s.agent = :agent AND s.status = 'done'
 JOIN attempts AS a ON a.run_id = s.id AND a.phase <> 'void'
 GROUP BY s.id
@@ -88,12 +87,11 @@ def forecast_first_call(
             limit, a model of unknown price has answered instead of this one.
         StateError: the ledger cannot be read, is foreign, or newer than this program.
     """
-    owners = path.with_suffix(".owners")
 
     def look(tx: Transaction) -> Forecast:
         statistics = run_statistics(tx, ask.facts, agent) if ask.facts.metered else RunStatistics()
         if parent is not None:
-            refused = runs.refusal_below(tx, parent, lambda owner_id: liveness(owners, owner_id) is not True, path)
+            refused = runs.refusal_below(tx, parent, lambda owner_id: tx.owners.liveness(owner_id) is not True, path)
             if refused is not None:
                 raise refused
         _add_unsaved_run(tx, ask, limits, parent)
@@ -155,7 +153,7 @@ def _read_unchanged(path: Path, look: Callable[[Transaction], T], clock: ReadClo
         refuse_remnant(path)
         before = _stamp(path)
         if before is None:
-            return _read_empty(look, clock)
+            return _read_empty(path, look, clock)
         address = f"{path.absolute().as_uri()}?mode=ro"
         if not before[-1]:
             try:
@@ -190,13 +188,13 @@ def _read_at(address: str, path: Path, look: Callable[[Transaction], T], clock: 
         db.execute("BEGIN")  # one view: another process may be creating the ledger
         version = schema_version(db, path)
         if version:
-            return look(view_of(db, version, clock))
-    return _read_empty(look, clock)
+            return look(view_of(db, version, clock, path))
+    return _read_empty(path, look, clock)
 
 
-def _read_empty(look: Callable[[Transaction], T], clock: ReadClock) -> T:
+def _read_empty(path: Path, look: Callable[[Transaction], T], clock: ReadClock) -> T:
     with closing(migrate(sqlite3.connect(":memory:", isolation_level=None))) as db:
-        return look(view_of(db, len(MIGRATIONS), clock))
+        return look(view_of(db, len(MIGRATIONS), clock, path))
 
 
 class Percentiles(NamedTuple):

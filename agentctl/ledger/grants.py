@@ -13,9 +13,9 @@ from agentctl.budget.rules import Ask, LimitState, Wait, WorstCase, judge, worst
 from agentctl.core.errors import Verdict
 from agentctl.core.limits import WINDOWS
 from agentctl.ledger import attempts
-from agentctl.ledger.database import Transaction
 from agentctl.ledger.provider_health import may_count
 from agentctl.ledger.sums import free_at, path_of
+from agentctl.ledger.transaction import Transaction
 
 
 def _judge_with_reserve(

@@ -12,8 +12,8 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from agentctl.core.errors import UsageError
 from agentctl.core.text import did_you_mean, safe_text
 from agentctl.ledger.clock import as_datetime
-from agentctl.ledger.database import Transaction
 from agentctl.ledger.sums import exact_sum, whole
+from agentctl.ledger.transaction import Transaction
 
 GROUPS = ("hour", "day", "model", "provider", "agent", "run", "purpose")
 LABEL = "label:"
@@ -127,7 +127,7 @@ SELECT g.*, s.agent, s.labels FROM (
         count(*) FILTER (WHERE phase <> 'kept'),
         count(*) FILTER (WHERE phase IN ('settled', 'doubt') AND nano IS NULL),
         {amounts}
-    FROM ({source}) GROUP BY run_id, provider, model, purpose, at
+    FROM ({source}) AS w GROUP BY run_id, provider, model, purpose, at
 ) AS g CROSS JOIN scopes AS s ON s.id = g.run_id
 """
 _BEFORE_AMOUNTS = 8  # columns of _SUMS

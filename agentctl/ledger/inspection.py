@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agentctl.ledger.clock import ReadClock, as_datetime, read_time
-from agentctl.ledger.database import BUSY_S, Transaction
+from agentctl.ledger.database import BUSY_S
 from agentctl.ledger.errors import refuse_remnant, translate_errors
+from agentctl.ledger.locks import FileOwners
 from agentctl.ledger.schema import MIGRATIONS, migrate, schema_version
 from agentctl.ledger.sums import WIDTHS_US
+from agentctl.ledger.transaction import Transaction
 
 _NO_LOG = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 _SUM_NANO = "sum(coalesce(nano, 0) >> 32) AS nano_hi, sum(coalesce(nano, 0) & 4294967295) AS nano_lo"
@@ -52,15 +54,15 @@ def read_view(path: Path, clock: ReadClock) -> Iterator[Transaction | None]:
             if not version:
                 yield None  # created, but never written to
                 return
-            yield view_of(db, version, clock)
+            yield view_of(db, version, clock, path)
 
 
-def view_of(db: sqlite3.Connection, version: int, clock: ReadClock) -> Transaction:
+def view_of(db: sqlite3.Connection, version: int, clock: ReadClock, path: Path) -> Transaction:
     """Return the view of a ledger of schema ``version`` by the names of this schema; a transaction is open."""
     if version < len(MIGRATIONS):
         add_views(db)
     row = read_time(db, clock)
-    return Transaction(db, row.now_us, row.wall_us)
+    return Transaction(db, row.now_us, row.wall_us, FileOwners.beside(path))
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 from agentctl.core.leases import Lease, LeaseError
 from agentctl.ledger import lease_scopes, runs
 from agentctl.ledger.clock import ReadClock, as_datetime
-from agentctl.ledger.database import Database, Transaction
+from agentctl.ledger.database import Database
 from agentctl.ledger.ledger_session import LedgerSession
 from agentctl.ledger.sums import run_amounts
+from agentctl.ledger.transaction import Transaction
 
 _ROW = "SELECT closed_us, bound_to, opened_us FROM scopes WHERE id = ? AND kind = 'lease'"
 _COUNTS = """
@@ -57,7 +58,7 @@ def close_lease(path: Path, lease: Lease, *, unused: bool = False, clock: ReadCl
     try:
         LedgerSession(database, owner_id="", pid=os.getpid()).apply_spooled()
         with database.write() as tx:
-            runs.conclude_dead_owners(tx, path.with_suffix(".owners"), but="")
+            runs.conclude_dead_owners(tx, but="")
             if lease_scopes.find(tx, lease) is None:
                 if not unused:
                     raise _unknown(lease, path)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from agentctl.core.errors import AgentctlError
 from agentctl.core.leases import CLOCK_SKEW_US, Lease, LeaseError
 from agentctl.ledger.clock import as_datetime
-from agentctl.ledger.database import Transaction
+from agentctl.ledger.transaction import Transaction
 
 _COLUMNS = "id, expires_us, closed_us, bound_to"
 _ROW = f"SELECT {_COLUMNS} FROM scopes WHERE id = ? AND kind = 'lease'"  # noqa: S608 - our own names

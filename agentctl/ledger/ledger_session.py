@@ -17,12 +17,13 @@ from agentctl.core.limits import WINDOWS, CostLimit, Parent
 from agentctl.core.substitutes import Substitute
 from agentctl.ledger import attempts, grants, lease_scopes, provider_health, runs
 from agentctl.ledger.clock import as_datetime, read_boot_id
-from agentctl.ledger.database import Database, Transaction, retry_failed_commit
+from agentctl.ledger.database import Database, retry_failed_commit
 from agentctl.ledger.grants import add_free_time, judge_request
 from agentctl.ledger.locks import OwnerLock
 from agentctl.ledger.provider_health import pause_or_probe, uncleared_overrun
 from agentctl.ledger.spool import Spool
 from agentctl.ledger.sums import calls_a_minute, limits_of, run_amounts, window_amounts
+from agentctl.ledger.transaction import LedgerDatabase, Transaction
 
 PAUSE_S = 2.0
 
@@ -30,13 +31,13 @@ PAUSE_S = 2.0
 class LedgerSession:
     """The ledger as one process uses it; every method is one transaction, and is on disk when it returns."""
 
-    def __init__(self, database: Database, *, owner_id: str, pid: int, pause_s: float = PAUSE_S) -> None:
+    def __init__(self, database: LedgerDatabase, *, owner_id: str, pid: int, pause_s: float = PAUSE_S) -> None:
         self._database = database
         self._owner_id = owner_id
         self._pid = pid
         self._pause_s = pause_s
-        self._owners = database.path.with_suffix(".owners")
         self._owner_lock: OwnerLock | None = None
+        self._is_registered = False
         self._boot_id = read_boot_id()
         self._spool = Spool(database.path, owner_id=owner_id)
         self._has_paid_calls = False
@@ -45,21 +46,32 @@ class LedgerSession:
         """End this owner: its holds become void, its sent attempts are left in doubt."""
         if os.getpid() != self._pid:
             return  # the copy of a fork: the parent still uses it
-        owner_lock, self._owner_lock = self._owner_lock, None
+        was_registered, self._is_registered = self._is_registered, False
         try:
-            if owner_lock is not None:
+            if was_registered:
                 with self._database.write() as tx:
                     runs.conclude_dead_owner(tx, self._owner_id)
         finally:
             self._spool.close()
-            if owner_lock is not None:
-                owner_lock.close()
+            self._end_life()
             self._database.close()
 
+    def _begin_life(self, tx: Transaction) -> None:
+        """Make other processes see that this owner lives."""
+        path = self._database.path
+        self._owner_lock = OwnerLock(path.with_suffix(".owners"), self._owner_id, ledger=path)
+        runs.remove_dead_locks(tx, but=self._owner_id)
+
+    def _end_life(self) -> None:
+        """Let other processes see that this owner has ended."""
+        owner_lock, self._owner_lock = self._owner_lock, None
+        if owner_lock is not None:
+            owner_lock.close()
+
     def _register(self, tx: Transaction) -> None:
-        if self._owner_lock is None:
-            self._owner_lock = OwnerLock(self._owners, self._owner_id, ledger=self._database.path)
-            runs.remove_dead_locks(tx, self._owners, but=self._owner_id)
+        if not self._is_registered:
+            self._begin_life(tx)
+            self._is_registered = True
         tx.db.execute(  # each time: an earlier one may have been rolled back
             "INSERT OR IGNORE INTO owners (id, pid, host, boot_id, started_us) VALUES (?, ?, ?, ?, ?)",
             (self._owner_id, self._pid, socket.gethostname(), self._boot_id, tx.now_us),
@@ -87,7 +99,7 @@ class LedgerSession:
         self.apply_spooled()
         with self._database.write() as tx:
             self._register(tx)
-            refused = None if parent is None else runs.refusal_below(tx, parent, self._is_gone(tx), self._database.path)
+            refused = None if parent is None else runs.refusal_below(tx, parent, self._is_gone(tx), self._database)
             if refused is None:
                 run = runs.NewRun(run_id, self._owner_id, task, agent, labels, parent, capability)
                 runs.insert(tx, run, limits)
@@ -106,7 +118,7 @@ class LedgerSession:
         self.apply_spooled()
         with self._database.write() as tx:
             self._register(tx)
-            runs.conclude_dead_owners(tx, self._owners, but=self._owner_id)
+            runs.conclude_dead_owners(tx, but=self._owner_id)
             run = runs.NewRun(run_id, self._owner_id, "", "", {}, parent, capability)
             entered = lease_scopes.refusal_to_enter(tx, parent) if isinstance(parent, Lease) else None
             refused = entered or runs.reopen(tx, run, limits, self._is_gone(tx))
@@ -116,7 +128,7 @@ class LedgerSession:
         return past
 
     def _is_gone(self, tx: Transaction) -> runs.IsGone:
-        return partial(runs.is_gone, tx, self._owners, but=self._owner_id)
+        return partial(runs.is_gone, tx, but=self._owner_id)
 
     @retry_failed_commit
     def close_run(self, run_id: str, status: str) -> None:
@@ -142,9 +154,9 @@ class LedgerSession:
     @retry_failed_commit
     def _answer(self, ask: Ask) -> Hold | Wait | Verdict | AgentctlError:
         self._has_paid_calls |= ask.facts.metered
-        with self._database.write() as tx:
+        with self._database.write(run_id=ask.run_id) as tx:
             self._register(tx)
-            runs.conclude_dead_owners(tx, self._owners, but=self._owner_id)
+            runs.conclude_dead_owners(tx, but=self._owner_id)
             if (refused := runs.refusal_above(tx, ask.run_id, self._is_gone(tx))) is not None:
                 self._leave_queue(tx, ask.attempt_id)
                 return refused
@@ -227,6 +239,8 @@ class LedgerSession:
         with self._database.write() as tx:
             if runs.refusal_above(tx, attempts.run_of(tx, hold_id), self._is_gone(tx)) is not None:
                 return False
+            if not self._may_send(tx, hold_id):
+                return False
             marked = tx.db.execute(
                 "UPDATE attempts SET phase = 'sent', sent_us = ?"
                 " WHERE id = ? AND owner_id = ? AND phase = 'held' AND deadline_us > ?"
@@ -237,6 +251,10 @@ class LedgerSession:
                 row = tx.db.execute("SELECT nano, tokens FROM attempts WHERE id = ?", (hold_id,)).fetchone()
                 attempts.append_entry(tx, hold_id, "sent", *row)
             return bool(marked)
+
+    def _may_send(self, tx: Transaction, hold_id: str) -> bool:
+        """Return whether this owner may still send what it holds; its lock says so as long as it runs."""
+        return True
 
     @retry_failed_commit
     def settle(self, hold_id: str, charge: Charge) -> Settlement:
@@ -326,7 +344,8 @@ class LedgerSession:
         need = worst_case(ask, ask.least, at_ceiling=at_ceiling)
         tx.db.execute(
             "INSERT INTO waiters VALUES (?, ?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT (attempt_id) DO UPDATE SET seen_us = excluded.seen_us",
+            " ON CONFLICT (attempt_id) DO UPDATE SET seen_us = excluded.seen_us,"
+            " since_us = CASE WHEN waiters.seen_us < 0 THEN excluded.since_us ELSE waiters.since_us END",
             (ask.attempt_id, self._owner_id, ask.run_id, tx.now_us, tx.now_us, need.nano or 0, need.tokens),
         )
 

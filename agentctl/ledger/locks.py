@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from agentctl.core.errors import LedgerBusy
 from agentctl.core.files import hand_over, hand_over_locks, is_bare_lock, open_lock
@@ -28,6 +29,29 @@ def _release(fd: int) -> None:
     """Unlock before closing: a child that was forked meanwhile has the same lock open."""
     fcntl.flock(fd, fcntl.LOCK_UN)
     os.close(fd)
+
+
+class FileOwners(NamedTuple):
+    """The owners of a ledger file, by the lock files in a folder beside it."""
+
+    folder: Path
+
+    @classmethod
+    def beside(cls, ledger: Path) -> FileOwners:
+        """Return the owners of the ledger at this path."""
+        return cls(ledger.with_suffix(".owners"))
+
+    def is_dead(self, owner_id: str) -> bool:
+        """Return whether the owner's lock is free; the lock file of a dead owner is removed."""
+        return is_dead(self.folder, owner_id)
+
+    def liveness(self, owner_id: str) -> bool | None:
+        """Return whether the owner's lock is held, None if that is unknown."""
+        return liveness(self.folder, owner_id)
+
+    def ids(self) -> tuple[str, ...]:
+        """Return the owners that have a lock file."""
+        return owner_ids(self.folder)
 
 
 class OwnerLock:

@@ -25,8 +25,8 @@ from agentctl.core.substitutes import Substitute, dearest_of
 from agentctl.ledger import attempts
 from agentctl.ledger.attempts import storable
 from agentctl.ledger.clock import as_datetime
-from agentctl.ledger.database import Transaction
 from agentctl.ledger.sums import limits_of
+from agentctl.ledger.transaction import Transaction
 
 DOUBTS_IN_A_ROW = 2
 MOST_PAUSE_S = 30.0
@@ -54,10 +54,12 @@ INSERT INTO substitutes (provider, base_url, model, answered_model, tier, prices
     price_digest, attempt_id, at_us)
 SELECT provider, base_url, coalesce(model, ''), :answered, :tier, :prices, :source, :version, :digest, id, :now
 FROM attempts WHERE id = :attempt
-ON CONFLICT DO UPDATE SET prices = excluded.prices, price_source = excluded.price_source,
-    price_version = excluded.price_version, price_digest = excluded.price_digest, attempt_id = excluded.attempt_id,
-    at_us = iif(cleared_us IS NULL, at_us, excluded.at_us), cleared_us = NULL
-WHERE cleared_us IS NOT NULL OR prices IS NOT excluded.prices
+ON CONFLICT (provider, base_url, model, answered_model, tier) DO UPDATE SET
+    prices = excluded.prices, price_source = excluded.price_source, price_version = excluded.price_version,
+    price_digest = excluded.price_digest, attempt_id = excluded.attempt_id,
+    at_us = CASE WHEN substitutes.cleared_us IS NULL THEN substitutes.at_us ELSE excluded.at_us END,
+    cleared_us = NULL
+WHERE substitutes.cleared_us IS NOT NULL OR substitutes.prices IS NOT excluded.prices
 """
 _SUBSTITUTES_OF_ONE = """
 SELECT answered_model, tier, prices, price_source, price_version, price_digest FROM substitutes
@@ -132,7 +134,7 @@ def uncleared_miscounts(tx: Transaction) -> tuple[ModelMiscount, ...]:
     """Return the models with an uncleared miscount."""
     found = tx.db.execute(
         "SELECT provider, base_url, model, count(*), max(ended_us)"  # noqa: S608 - our own words
-        f" FROM ({_MISCOUNTED}) WHERE miscount_cleared_us IS NULL GROUP BY 1, 2, 3 ORDER BY 1, 3, 2"
+        f" FROM ({_MISCOUNTED}) AS m WHERE miscount_cleared_us IS NULL GROUP BY 1, 2, 3 ORDER BY 1, 3, 2"
     )
     return tuple(
         ModelMiscount(provider, base_url, model, count, as_datetime(at_us))
@@ -142,7 +144,7 @@ def uncleared_miscounts(tx: Transaction) -> tuple[ModelMiscount, ...]:
 
 def miscounts(tx: Transaction) -> list[tuple[str, str, str, bool]]:
     """Return each miscount: the attempt's id, provider and model, and whether it is uncleared."""
-    sql = f"SELECT id, provider, model, miscount_cleared_us IS NULL FROM ({_MISCOUNTED})"  # noqa: S608 - our own words
+    sql = f"SELECT id, provider, model, miscount_cleared_us IS NULL FROM ({_MISCOUNTED}) AS m"  # noqa: S608 - our own words
     return [
         (attempt_id, provider, model, bool(is_uncleared))
         for attempt_id, provider, model, is_uncleared in tx.db.execute(sql)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,12 +14,12 @@ from agentctl.core.text import did_you_mean
 from agentctl.ledger import attempts, runs
 from agentctl.ledger.attempts import storable
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
-from agentctl.ledger.database import Database, Transaction
+from agentctl.ledger.database import Database
 from agentctl.ledger.errors import translate_errors
 from agentctl.ledger.inspection import read_view
 from agentctl.ledger.ledger_session import LedgerSession
-from agentctl.ledger.locks import liveness, owner_ids
 from agentctl.ledger.provider_health import miscounts
+from agentctl.ledger.transaction import Transaction
 
 By = Literal["attempt", "run", "provider"]
 
@@ -125,29 +124,29 @@ def open_for_correction(path: Path, *, clock: ReadClock | None, dry_run: bool) -
     try:
         LedgerSession(database, owner_id="", pid=os.getpid()).apply_spooled()
         with database.write() as tx:
-            runs.conclude_dead_owners(tx, path.with_suffix(".owners"), but="")
+            runs.conclude_dead_owners(tx, but="")
             yield tx
     finally:
         database.close()
 
 
 def split_settleable(
-    tx: Transaction, path: Path, condition: str, value: str
+    tx: Transaction, condition: str, value: str
 ) -> tuple[list[UncertainAttempt], tuple[LeftInDoubt, ...]]:
     """Return the rows of ``condition`` (SQL of this module) that no process will settle, and the others."""
     found = [UncertainAttempt(*row) for row in tx.db.execute(_SQL + condition, (value,))]
-    why = reasons_to_wait(tx, path, ((row.id, row.owner_id, row.deadline_us) for row in found))
+    why = reasons_to_wait(tx, ((row.id, row.owner_id, row.deadline_us) for row in found))
     left = tuple(LeftInDoubt(row.id, row.run_id, why[row.id]) for row in found if row.id in why)
     return [row for row in found if row.id not in why], left
 
 
-def reasons_to_wait(tx: Transaction, path: Path, attempts: Iterable[tuple[str, str, int]]) -> Mapping[str, str]:
+def reasons_to_wait(tx: Transaction, attempts: Iterable[tuple[str, str, int]]) -> Mapping[str, str]:
     """Return the reasons why attempts (id, owner, deadline) may still be settled by their own process, by id.
 
     If it is unknown whether the process lives, the call ends at its deadline in any case.
     """
     attempts = tuple(attempts)
-    living = {owner: liveness(path.with_suffix(".owners"), owner) for owner in {owner for _, owner, _ in attempts}}
+    living = {owner: tx.owners.liveness(owner) for owner in {owner for _, owner, _ in attempts}}
     return {
         attempt_id: LIVES if living[owner_id] else MAY_LIVE
         for attempt_id, owner_id, deadline_us in attempts
@@ -182,7 +181,7 @@ def reconcile(
                 f"the ledger has no {by} {value}: it does not exist yet", hint=f"check the ledger's path: {path}"
             )
         name = _resolve(tx, by, value)
-        found, left = split_settleable(tx, path, _WHICH[by], name)
+        found, left = split_settleable(tx, _WHICH[by], name)
         if by == "attempt" and not found and not left:
             _refuse_settled(tx, name)
         found = [row for row in found if row.phase != "settled" or row.nano != actual_nano]
@@ -209,9 +208,8 @@ def _unsettleable_error(tx: Transaction, by: By, name: str, left: Collection[Lef
             hint="wait until it has ended; agentctl ledger check   names it",
         )
     ids = [one.attempt_id for one in left]
-    (last_us,) = tx.db.execute(
-        "SELECT max(deadline_us) FROM attempts WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(ids),)
-    ).fetchone()
+    marks = ", ".join("?" * len(ids))
+    (last_us,) = tx.db.execute(f"SELECT max(deadline_us) FROM attempts WHERE id IN ({marks})", ids).fetchone()  # noqa: S608
     over = as_datetime(tx.wall_us + last_us - tx.now_us).astimezone()
     return ActionDenied(
         f"the lock file of {by} {name} cannot be opened, so its process may be alive",
@@ -285,7 +283,7 @@ def reset_clock(path: Path, *, dry_run: bool = False, clock: ReadClock | None = 
     with open_for_correction(path, clock=clock, dry_run=dry_run) as tx:
         if tx is None:
             raise UsageError(f"there is no ledger yet: {path}", hint="agentctl ledger check")
-        _refuse_under_way(tx, path)
+        _refuse_under_way(tx)
         (highest_us,) = tx.db.execute("SELECT max(highest_wall_us) FROM clock").fetchone()
         is_behind = highest_us is not None and tx.wall_us < highest_us
         if is_behind and not dry_run:
@@ -294,11 +292,10 @@ def reset_clock(path: Path, *, dry_run: bool = False, clock: ReadClock | None = 
         return ClockReset(as_datetime(was_us), as_datetime(tx.wall_us), is_behind)
 
 
-def _refuse_under_way(tx: Transaction, path: Path) -> None:
-    owners = path.with_suffix(".owners")
+def _refuse_under_way(tx: Transaction) -> None:
     busy = {name for (name,) in tx.db.execute("SELECT owner_id FROM attempts WHERE leaves_hour_us IS NULL")}
-    for owner_id in {*owner_ids(owners), *busy}:
-        living = liveness(owners, owner_id)
+    for owner_id in {*tx.owners.ids(), *busy}:
+        living = tx.owners.liveness(owner_id)
         if living or (living is None and owner_id in busy):
             found = tx.db.execute("SELECT pid, host FROM owners WHERE id = ?", (owner_id,)).fetchone()
             process = "a process" if found is None else f"process {found[0]} on {found[1]}"

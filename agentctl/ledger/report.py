@@ -14,7 +14,6 @@ from agentctl.core.errors import LimitName, UsageError
 from agentctl.core.limits import WINDOWS
 from agentctl.core.text import safe_text
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
-from agentctl.ledger.database import Transaction
 from agentctl.ledger.grouping import (
     MACHINE_ZONE,
     CostRow,
@@ -27,9 +26,9 @@ from agentctl.ledger.grouping import (
     window,
 )
 from agentctl.ledger.inspection import read_view
-from agentctl.ledger.locks import liveness
 from agentctl.ledger.runs import UNFINISHED, past_spending
 from agentctl.ledger.sums import exact_sum, fold_phases, run_amounts, window_amounts
+from agentctl.ledger.transaction import Transaction
 
 _EPOCH = as_datetime(0)
 _NOTHING = Amounts()
@@ -292,8 +291,8 @@ def tree_of(path: Path, run_id: str, *, clock: ReadClock | None = None) -> tuple
         if tx is None or outermost is None:
             return ()
         found = [_RunRow(*row) for row in tx.db.execute(_BELOW, outermost).fetchall()]
-        owners = path.with_suffix(".owners")
-        return tuple(_walk_tree(tx, found, lambda owner_id: liveness(owners, owner_id) is not False))
+        owners = tx.owners
+        return tuple(_walk_tree(tx, found, lambda owner_id: owners.liveness(owner_id) is not False))
 
 
 def spending_of(path: Path, run_id: str, *, clock: ReadClock | None = None) -> PastSpending | None:
@@ -335,12 +334,11 @@ def runs_in_use(path: Path, *, window_s: int, clock: ReadClock | None = None) ->
     with read_view(path, clock or system_clock()) as tx:
         if tx is None:
             return found
-        owners = path.with_suffix(".owners")
         after_us = tx.now_us - (window_s - WINDOWS["max_cost_per_hour"]) * 1_000_000
         for (run_id,) in tx.db.execute(_COUNTED, (after_us,)):
             found[run_id] = "its calls still count in a limit's window"
         for run_id, owner_id in tx.db.execute(_OPEN_RUNS).fetchall():
-            if owner_id is not None and liveness(owners, owner_id) is not False:
+            if owner_id is not None and tx.owners.liveness(owner_id) is not False:
                 for (other,) in tx.db.execute(_TREE, (run_id,)):
                     found[other] = f"run {run_id} is still running"
     return found

@@ -19,7 +19,6 @@ from agentctl.core.messages import Completion
 from agentctl.core.pricing import ModelFacts, PriceOf
 from agentctl.ledger.audit import COLUMNS, ChargeRow, WhyNot
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
-from agentctl.ledger.database import Transaction
 from agentctl.ledger.grouping import (
     OF_ALL,
     OF_ONE,
@@ -33,6 +32,7 @@ from agentctl.ledger.grouping import (
 from agentctl.ledger.inspection import read_view
 from agentctl.ledger.provider_health import is_unpriced
 from agentctl.ledger.report import CostQuery, find_run, span_of, unknown_run, window_start
+from agentctl.ledger.transaction import Transaction
 
 #: Why a call is not repriced. ``unknown_price``: the given prices have none for it. ``open``: it is still running.
 NotRepriced = WhyNot | Literal["open"]

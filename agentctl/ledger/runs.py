@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 from agentctl.budget.rules import Ask, LimitState, PastSpending, ceiling_of, extra_ceilings
@@ -20,8 +19,7 @@ from agentctl.core.messages import Usage
 from agentctl.core.pricing import price_command
 from agentctl.ledger import attempts, lease_scopes
 from agentctl.ledger.clock import HOUR_US
-from agentctl.ledger.database import Transaction
-from agentctl.ledger.locks import is_dead, liveness, owner_ids
+from agentctl.ledger.transaction import Transaction
 
 UNFINISHED = "unfinished"  # the status of a run whose process died
 MOST_DEPTH = 16  # runs on one path, the outermost included
@@ -163,7 +161,7 @@ def past_spending(tx: Transaction, run_id: str) -> PastSpending:
     return past
 
 
-def refusal_below(tx: Transaction, parent: Parent | Lease, is_gone: IsGone, path: Path) -> AgentctlError | None:
+def refusal_below(tx: Transaction, parent: Parent | Lease, is_gone: IsGone, path: object) -> AgentctlError | None:
     """Return the error if no run may be opened below ``parent`` in the ledger at ``path``, None if one may."""
     if isinstance(parent, Lease):
         return lease_scopes.refusal_to_enter(tx, parent)
@@ -198,14 +196,14 @@ def refusal_above(tx: Transaction, run_id: str, is_gone: IsGone) -> AgentctlErro
     return lease_scopes.refusal_above(tx, run_id) if ended_id is None else _ended(ended_id)
 
 
-def is_gone(tx: Transaction, owners: Path, owner_id: str, *, but: str) -> bool:
+def is_gone(tx: Transaction, owner_id: str, *, but: str) -> bool:
     """Return whether an owner other than ``but`` is not known to be alive; a dead one is concluded."""
     if owner_id == but:
         return False
-    if is_dead(owners, owner_id):
+    if tx.owners.is_dead(owner_id):
         conclude_dead_owner(tx, owner_id)
         return True
-    return liveness(owners, owner_id) is not True
+    return tx.owners.liveness(owner_id) is not True
 
 
 def _first_ended(tx: Transaction, run_id: str, is_gone: IsGone, *, from_depth: int) -> str | None:
@@ -285,18 +283,18 @@ def close(tx: Transaction, run_id: str, status: str) -> None:
     tx.db.execute(f"DELETE FROM waiters WHERE {below}", (run_id,))  # noqa: S608 - our own words
 
 
-def conclude_dead_owners(tx: Transaction, owners: Path, *, but: str) -> None:
+def conclude_dead_owners(tx: Transaction, *, but: str) -> None:
     """Conclude every owner of an open amount or run whose lock is free, and void the holds past their deadline."""
     found = tx.db.execute(
         "SELECT owner_id FROM attempts WHERE leaves_hour_us IS NULL AND owner_id <> ?1"
-        " UNION SELECT owner_id FROM waiters WHERE owner_id <> ?1"
+        " UNION SELECT owner_id FROM waiters WHERE owner_id <> ?1 AND seen_us >= 0"
         " UNION SELECT opened_by FROM scopes WHERE closed_us IS NULL AND opened_by <> ?1",
         (but,),
     ).fetchall()
     for (owner_id,) in found:
-        if is_dead(owners, owner_id):
+        if tx.owners.is_dead(owner_id):
             conclude_dead_owner(tx, owner_id)
-        elif liveness(owners, owner_id) is None:
+        elif tx.owners.liveness(owner_id) is None:
             _conclude_overdue(tx, owner_id)
     void_held(tx, "deadline_us <= ?", tx.now_us, reason="not sent before its deadline")
 
@@ -328,8 +326,8 @@ def void_held(tx: Transaction, condition: str, value: object, *, reason: str, ke
         attempts.void(tx, attempt_id, reason)
 
 
-def remove_dead_locks(tx: Transaction, owners: Path, *, but: str) -> None:
+def remove_dead_locks(tx: Transaction, *, but: str) -> None:
     """Remove the lock files of dead owners, and conclude what they left."""
-    for owner_id in owner_ids(owners):
-        if owner_id != but and is_dead(owners, owner_id):
+    for owner_id in tx.owners.ids():
+        if owner_id != but and tx.owners.is_dead(owner_id):
             conclude_dead_owner(tx, owner_id)

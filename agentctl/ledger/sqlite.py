@@ -23,37 +23,20 @@ from agentctl.ledger.ledger_session import PAUSE_S, LedgerSession
 T = TypeVar("T")
 
 
-class SqliteLedger:
-    """A ``Ledger`` in one SQLite file, shared by all processes of a user.
+class ThreadedLedger:
+    """A ``Ledger`` whose transactions run in worker threads, on a session that is made at the first of them."""
 
-    No file is created before the first call. ``pause_s`` is the pause for a provider after two doubts in a row;
-    ``patience_s`` is how long to queue for writing, ``busy_s`` how long to wait for another program's lock.
-    Every method may raise StateError.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        *,
-        clock: ReadClock | None = None,
-        pause_s: float = PAUSE_S,
-        patience_s: float = 30.0,
-        busy_s: float = BUSY_S,
-    ) -> None:
-        self.path = path
-        self._clock = clock
-        self._pause_s = pause_s
-        self._patience_s, self._busy_s = patience_s, busy_s
+    def __init__(self) -> None:
         self._opening = threading.Lock()
         self._session: LedgerSession | None = None
+
+    def _make_session(self) -> LedgerSession:
+        raise NotImplementedError
 
     def _open(self) -> LedgerSession:
         with self._opening:
             if self._session is None:
-                database = Database(self.path, clock=self._clock, patience_s=self._patience_s, busy_s=self._busy_s)
-                self._session = LedgerSession(
-                    database, owner_id=os.urandom(16).hex(), pid=os.getpid(), pause_s=self._pause_s
-                )
+                self._session = self._make_session()
             return self._session
 
     async def _do(self, operation: Callable[[LedgerSession], T]) -> T:
@@ -135,3 +118,31 @@ class SqliteLedger:
             if self._session is not None:
                 session, self._session = self._session, None
                 await anyio.to_thread.run_sync(session.close)
+
+
+class SqliteLedger(ThreadedLedger):
+    """A ``Ledger`` in one SQLite file, shared by all processes of a user.
+
+    No file is created before the first call. ``pause_s`` is the pause for a provider after two doubts in a row;
+    ``patience_s`` is how long to queue for writing, ``busy_s`` how long to wait for another program's lock.
+    Every method may raise StateError.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: ReadClock | None = None,
+        pause_s: float = PAUSE_S,
+        patience_s: float = 30.0,
+        busy_s: float = BUSY_S,
+    ) -> None:
+        super().__init__()
+        self.path = path
+        self._clock = clock
+        self._pause_s = pause_s
+        self._patience_s, self._busy_s = patience_s, busy_s
+
+    def _make_session(self) -> LedgerSession:
+        database = Database(self.path, clock=self._clock, patience_s=self._patience_s, busy_s=self._busy_s)
+        return LedgerSession(database, owner_id=os.urandom(16).hex(), pid=os.getpid(), pause_s=self._pause_s)

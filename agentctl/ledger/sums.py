@@ -17,8 +17,8 @@ from agentctl.budget.rules import Amounts, Ask, LimitState
 from agentctl.core.errors import InternalError, LimitName, Verdict
 from agentctl.core.limits import WINDOWS
 from agentctl.ledger.clock import HOUR_US, as_datetime
-from agentctl.ledger.database import Transaction
 from agentctl.ledger.runs import UNFINISHED
+from agentctl.ledger.transaction import Transaction
 
 SECOND_US = 1_000_000
 MINUTE_US = 60 * SECOND_US
@@ -83,29 +83,28 @@ ORDER BY leaves_hour_us
 _NEVER_US = 2**62
 
 _SUM_OF_ROWS = "sum(coalesce(a.nano, 0) >> 32) AS nh, sum(coalesce(a.nano, 0) & 4294967295) AS nl"
-_NOT_NOTHING = "HAVING (nh, nl) <> (0, 0)"
 #: Each sub-total that differs from its parts: a run's from its rows, a bucket's from the next finer ones.
 _OF_RUNS = f"""
-SELECT p.above_id AS place, a.phase AS phase, {_SUM_OF_ROWS},
+SELECT * FROM (SELECT p.above_id AS place, a.phase AS phase, {_SUM_OF_ROWS},
     sum(a.tokens >> 32) AS th, sum(a.tokens & 4294967295) AS tl
-FROM attempts AS a JOIN scope_paths AS p ON p.scope_id = a.run_id WHERE a.phase <> 'void' GROUP BY 1, 2
-HAVING (nh, nl, th, tl) <> (0, 0, 0, 0)
+FROM attempts AS a JOIN scope_paths AS p ON p.scope_id = a.run_id WHERE a.phase <> 'void' GROUP BY 1, 2) AS w
+WHERE (nh, nl, th, tl) <> (0, 0, 0, 0)
 """  # noqa: S608 - our own words
 _KEPT_OF_RUNS = """
 SELECT scope_id AS place, phase, nano_hi, nano_lo, tokens_hi, tokens_lo FROM scope_totals
 WHERE (nano_hi, nano_lo, tokens_hi, tokens_lo) <> (0, 0, 0, 0)
 """
 _OF_OPEN = f"""
-SELECT 0 AS place, a.phase AS phase, {_SUM_OF_ROWS} FROM attempts AS a
-WHERE a.leaves_hour_us IS NULL AND a.phase <> 'void' GROUP BY 1, 2 {_NOT_NOTHING}
+SELECT * FROM (SELECT 0 AS place, a.phase AS phase, {_SUM_OF_ROWS} FROM attempts AS a
+WHERE a.leaves_hour_us IS NULL AND a.phase <> 'void' GROUP BY 1, 2) AS w WHERE (nh, nl) <> (0, 0)
 """  # noqa: S608
 _OF_SECONDS = f"""
-SELECT a.leaves_hour_us / {SECOND_US} AS place, a.phase AS phase, {_SUM_OF_ROWS} FROM attempts AS a
-WHERE a.leaves_hour_us IS NOT NULL AND a.phase <> 'void' GROUP BY 1, 2 {_NOT_NOTHING}
+SELECT * FROM (SELECT a.leaves_hour_us / {SECOND_US} AS place, a.phase AS phase, {_SUM_OF_ROWS} FROM attempts AS a
+WHERE a.leaves_hour_us IS NOT NULL AND a.phase <> 'void' GROUP BY 1, 2) AS w WHERE (nh, nl) <> (0, 0)
 """  # noqa: S608
 _OF_FINER = """
-SELECT bucket / ({width} / {finer}) AS place, phase, sum(nano_hi) AS nh, sum(nano_lo) AS nl FROM window_totals
-WHERE width_us = {finer} GROUP BY 1, 2 HAVING (nh, nl) <> (0, 0)
+SELECT * FROM (SELECT bucket / ({width} / {finer}) AS place, phase, sum(nano_hi) AS nh, sum(nano_lo) AS nl
+FROM window_totals WHERE width_us = {finer} GROUP BY 1, 2) AS w WHERE (nh, nl) <> (0, 0)
 """
 _KEPT_OF_WIDTH = """
 SELECT bucket AS place, phase, nano_hi, nano_lo FROM window_totals
@@ -261,7 +260,9 @@ def _queued(tx: Transaction, ask: Ask, scope_id: str | None = None) -> tuple[int
 
     A process that has not retried for a while (it is stopped) loses its place until it retries.
     """
-    row = tx.db.execute("SELECT since_us FROM waiters WHERE attempt_id = ?", (ask.attempt_id,)).fetchone()
+    row = tx.db.execute(
+        "SELECT since_us FROM waiters WHERE attempt_id = ? AND seen_us >= 0", (ask.attempt_id,)
+    ).fetchone()
     values = {
         "heard": tx.now_us - WAITER_SILENCE_US,
         "since": tx.now_us if row is None else row[0],

@@ -28,6 +28,7 @@ ONLY_IN = {
     "rich": {"cli"},
     "typer": {"cli"},
     "jinja2": {"cli"},
+    "psycopg": {"ledger"},
     "sqlite3": {"ledger"},
     "litellm": {"providers"},
     "tiktoken": {"providers"},

@@ -140,16 +140,18 @@ class Strings:
 
     def stay_in_the_queue(self) -> None:
         """Hang while holding the queue."""
-        clock = self._session._database._clock
+        database = self._session._database
+        assert isinstance(database, Database)
+        clock = database._clock
 
         def hanging() -> ClockReading:
             print(json.dumps("in the queue"), flush=True)
             sys.stdin.readline()
             return clock()
 
-        self._session._database._clock = hanging
+        database._clock = hanging
         self._session.close_run("nothing", "done")
-        self._session._database._clock = clock
+        database._clock = clock
 
     def syncs(self, failures: int, error: int) -> None:
         """Let so many syncs of the disk fail."""

@@ -22,6 +22,7 @@ from agentctl.ledger.database import Database
 from agentctl.ledger.inspection import read_view
 from agentctl.ledger.report import costs_window
 from agentctl.ledger.schema import APPLICATION_ID, migrate
+from agentctl.ledger.transaction import SqlConnection
 from tests.support.ledger.corrections import CALL, begin, change, left_in_doubt, opened, send
 from tests.support.ledger.many_rows import fill
 from tests.support.ledger.older_schemas import (
@@ -34,7 +35,7 @@ from tests.support.ledger.older_schemas import (
 from tests.support.ledger.parts import HandClock, ask, read_only
 
 
-def contents(db: sqlite3.Connection, table: str, columns: str = "*") -> list[tuple[object, ...]]:
+def contents(db: SqlConnection, table: str, columns: str = "*") -> list[tuple[object, ...]]:
     return sorted(db.execute(f"SELECT {columns} FROM {table}").fetchall(), key=repr)  # noqa: S608 - our own names
 
 

@@ -19,10 +19,12 @@ from agentctl.core.errors import LimitName, Verdict
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
 from agentctl.ledger.check import check
-from agentctl.ledger.database import Database, Transaction
+from agentctl.ledger.database import Database
 from agentctl.ledger.ledger_session import LedgerSession
+from agentctl.ledger.locks import FileOwners
 from agentctl.ledger.schema import migrate
 from agentctl.ledger.sums import SECOND_US, WIDTHS_US, amounts_after, find_drift, run_amounts, time_of
+from agentctl.ledger.transaction import Transaction
 from tests.support.ledger.corrections import CALL, begin, change, left_in_doubt, opened, rows, send
 from tests.support.ledger.many_rows import BIG, fill
 from tests.support.ledger.parts import FACTS, HandClock, ask
@@ -37,7 +39,7 @@ def tick() -> Iterator[Transaction]:
     with closing(migrate(sqlite3.connect(":memory:", isolation_level=None))) as db:
         db.execute("INSERT INTO scopes (id, kind, opened_us) VALUES ('run', 'run', 0)")
         db.execute("INSERT INTO owners (id, pid, host, boot_id, started_us) VALUES ('owner', 1, '', '', 0)")
-        yield Transaction(db, 0, 0)
+        yield Transaction(db, 0, 0, FileOwners(Path("/")))
 
 
 def put(tick: Transaction, number: int, leaves_us: int | None, nano: int, phase: str = "settled") -> None:
@@ -74,7 +76,7 @@ def test_a_window_and_when_it_is_free_are_those_of_the_rows(
     with closing(migrate(sqlite3.connect(":memory:", isolation_level=None))) as db:
         db.execute("INSERT INTO scopes (id, kind, opened_us) VALUES ('run', 'run', 0)")
         db.execute("INSERT INTO owners (id, pid, host, boot_id, started_us) VALUES ('owner', 1, '', '', 0)")
-        tick = Transaction(db, 0, 0)
+        tick = Transaction(db, 0, 0, FileOwners(Path("/")))
         for number, (leaves_us, amount, phase) in enumerate(found):
             put(tick, number, leaves_us, amount, phase)
         put(tick, -1, None, 5, "sent")
@@ -203,7 +205,9 @@ def steps_counted(session: LedgerSession) -> Iterator[list[int]]:
         count[0] += 1
         return 0
 
-    db = session._database._db
+    database = session._database
+    assert isinstance(database, Database)
+    db = database._db
     db.set_progress_handler(one_more, 10)
     yield count
     db.set_progress_handler(None, 0)

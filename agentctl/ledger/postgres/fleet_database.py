@@ -1,0 +1,173 @@
+"""One connection to a fleet's ledger; every write is one transaction at READ COMMITTED, which locks the hour first."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from agentctl.core.errors import StateError
+from agentctl.ledger.postgres.dialect import adapt, translate
+from agentctl.ledger.postgres.server import LIMITS, REACH_S, connect, refuse_another_schema, translated
+from agentctl.ledger.transaction import Rows, Transaction
+from agentctl.settings.ledger_address import PostgresAddress
+
+if TYPE_CHECKING:
+    import psycopg
+
+_BEGIN = f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL synchronous_commit = on; {LIMITS}"
+_BEGIN_VIEW = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {LIMITS} SET LOCAL statement_timeout = 0"
+_BEGIN_TRIAL = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE; {LIMITS} SET LOCAL statement_timeout = 0"
+_LOCK = "SELECT now_us, wall_us, version, timeline, replicas, synchronous_names, last_entry FROM lock_ledger(%s)"
+_TIME = "SELECT ledger_time_us(), server_time_us(), (SELECT version FROM ledger_info)"
+_LIVING = "SELECT id FROM owners WHERE ended_us IS NULL AND lease_until_us > %s"
+
+
+class TranslatedConnection:
+    """A connection of psycopg that takes the ledger's statements, which are in SQLite's words."""
+
+    def __init__(self, db: psycopg.Connection) -> None:
+        self._db = db
+
+    def execute(self, sql: str, parameters: Any = (), /) -> Rows:  # noqa: ANN401 - a sequence or a mapping
+        """Run one statement."""
+        return self._db.execute(translate(sql).encode(), adapt(sql, parameters))
+
+    def executemany(self, sql: str, parameters: Iterable[Any], /) -> Rows:
+        """Run one statement for each of the parameters."""
+        cursor = self._db.cursor()
+        cursor.executemany(translate(sql).encode(), [adapt(sql, values) for values in parameters])
+        return cursor
+
+
+class LeaseOwners:
+    """The owners of a fleet's ledger: those live whose lease has not expired."""
+
+    def __init__(self, db: psycopg.Connection, now_us: int) -> None:
+        self._db, self._now_us = db, now_us
+        self._living: frozenset[str] | None = None
+
+    def ids(self) -> tuple[str, ...]:
+        """Return the owners that live."""
+        if self._living is None:
+            self._living = frozenset(row[0] for row in self._db.execute(_LIVING, (self._now_us,)))
+        return tuple(self._living)
+
+    def is_dead(self, owner_id: str) -> bool:
+        """Return whether an owner's lease has expired, or it has ended."""
+        return owner_id not in self.ids()
+
+    def liveness(self, owner_id: str) -> bool | None:
+        """Return whether an owner's lease is valid."""
+        return owner_id in self.ids()
+
+
+class LockedState(NamedTuple):
+    """What a server says within a transaction that has locked the ledger."""
+
+    now_us: int
+    wall_us: int
+    version: int
+    timeline: str
+    replicas: int
+    synchronous_names: str
+    last_entry: int
+
+
+class FleetDatabase:
+    """A ledger on PostgreSQL as one thread at a time uses it; it connects at the first transaction, and again if lost.
+
+    ``path`` is the place beside which files of this machine are kept. Every method raises StateError.
+    """
+
+    def __init__(self, address: PostgresAddress, *, reach_s: float = REACH_S) -> None:
+        self.address = address
+        self.path = address.beside
+        self._reach_s = reach_s
+        self._mutex = threading.Lock()
+        self._pid = os.getpid()
+        self._db: psycopg.Connection | None = None
+
+    def __str__(self) -> str:
+        return str(self.address)
+
+    def _connected(self) -> psycopg.Connection:
+        if os.getpid() != self._pid:
+            raise StateError("the ledger was opened before a fork", hint="open it in the process that uses it")
+        if self._db is not None and (self._db.closed or self._db.broken):
+            self._drop()
+        if self._db is None:
+            self._db = connect(self.address, timeout_s=self._reach_s)
+        return self._db
+
+    def _drop(self) -> None:
+        db, self._db = self._db, None
+        if db is not None:
+            db.close()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Translate errors, and give up a connection whose state is unknown."""
+        import psycopg
+
+        try:
+            yield
+        except psycopg.Error as error:
+            found = translated(error, self.address)
+            self._drop()
+            raise found from error
+        except BaseException:
+            if self._db is not None:
+                with suppress(psycopg.Error):
+                    self._db.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def write(self, *, soon: bool = False, run_id: str = "") -> Iterator[Transaction]:
+        """Begin a transaction, lock the hour and the path of ``run_id``, and commit; any exception rolls back.
+
+        Raises:
+            TransactionAborted: others were in the way; nothing was written.
+            ConnectionLost: the transaction may have been written; look it up by its id.
+        """
+        with self._mutex:
+            db = self._connected()
+            with self._errors():
+                db.execute(_BEGIN)
+                row = db.execute(_LOCK, (run_id,)).fetchone()
+                state = LockedState(*(row or ()))
+                refuse_another_schema(state.version)
+                yield Transaction(TranslatedConnection(db), state.now_us, state.wall_us, LeaseOwners(db, state.now_us))
+                done = db.execute("COMMIT").statusmessage
+                if done != "COMMIT":
+                    raise StateError(f"the ledger {self} did not commit: {done}", hint="check the server's log")
+
+    @contextmanager
+    def read(self) -> Iterator[Transaction]:
+        """Give a consistent view at the ledger's time; nothing is written."""
+        with self._view(_BEGIN_VIEW) as tx:
+            yield tx
+
+    @contextmanager
+    def trial(self) -> Iterator[Transaction]:
+        """Give a view in which rows can be added that are not kept."""
+        with self._view(_BEGIN_TRIAL) as tx:
+            yield tx
+
+    @contextmanager
+    def _view(self, begin: str) -> Iterator[Transaction]:
+        with self._mutex:
+            db = self._connected()
+            with self._errors():
+                db.execute(begin)
+                now_us, wall_us, version = db.execute(_TIME).fetchone() or (0, 0, 0)
+                refuse_another_schema(version)
+                yield Transaction(TranslatedConnection(db), now_us, wall_us, LeaseOwners(db, now_us))
+                db.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Close the connection."""
+        with self._mutex:
+            self._drop()

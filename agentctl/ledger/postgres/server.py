@@ -1,0 +1,156 @@
+"""Connect to the server of a fleet's ledger, with bounded waits, and translate its errors."""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from agentctl.core.errors import LedgerBusy, StateError
+from agentctl.ledger.database import CommitFailed
+from agentctl.ledger.postgres.ddl import MIGRATE, MIGRATIONS, newer_error, older_error
+from agentctl.settings.ledger_address import PostgresAddress
+
+if TYPE_CHECKING:
+    import psycopg
+
+LEAST_SERVER = 14
+REACH_S = 5.0  # until a server counts as unreachable
+ANSWER_S = 6.0  # the longest wait for one answer; the server gives up before
+LOCK_MS, STATEMENT_MS, IDLE_MS = 2_000, 4_000, 5_000
+LIMITS = (
+    f"SET LOCAL lock_timeout = {LOCK_MS}; SET LOCAL statement_timeout = {STATEMENT_MS};"
+    f" SET LOCAL idle_in_transaction_session_timeout = {IDLE_MS};"
+    " SET LOCAL search_path = agentctl, pg_catalog, pg_temp;"
+)
+_BUSY = {"40001", "40P01", "55P03", "57014", "53300"}
+"""Serialization failure, deadlock, lock timeout, statement timeout, too many connections: tried again."""
+_HINTS = {
+    "42501": f"grant the rights that a run needs: {MIGRATE} --grant ROLE",
+    "53100": "free some space on the server's disk",
+    "28P01": "correct the password in AGENTCTL_LEDGER",
+    "28000": "correct the user in AGENTCTL_LEDGER, or allow it in pg_hba.conf",
+    "3D000": "create the database, or correct its name in AGENTCTL_LEDGER",
+}
+_STANDBY = "name the primary in AGENTCTL_LEDGER, such as host1,host2 with target_session_attrs=read-write"
+
+
+class TransactionAborted(LedgerBusy):
+    """The server rolled a transaction back because of others: nothing was written, and it may be tried again."""
+
+
+class ConnectionLost(CommitFailed):
+    """The connection ended within a transaction. If COMMIT was sent, it may have been written: look it up by its id."""
+
+
+class ServerUnreachable(StateError):
+    """No connection could be made in time."""
+
+
+def pause(tried: int) -> float:
+    """Return the seconds to wait before a transaction is tried again: longer each time, at random."""
+    return random.uniform(0.2, 1.0) * min(0.02 * float(2 ** min(tried, 10)), 1.0)  # noqa: S311 - not a secret
+
+
+def connect(address: PostgresAddress, *, timeout_s: float = REACH_S) -> psycopg.Connection:
+    """Return a connection in autocommit mode without prepared statements, as PgBouncer's transaction mode needs.
+
+    Raises:
+        ServerUnreachable: no server answers in time.
+        StateError: psycopg is missing, or the server refuses.
+    """
+    connection, failure = _bounded()
+    try:
+        db: psycopg.Connection = connection.connect(
+            address.url,
+            autocommit=True,
+            prepare_threshold=None,
+            connect_timeout=max(1, int(timeout_s) - 1),
+            keepalives_idle=5,
+            keepalives_interval=2,
+            keepalives_count=2,
+            tcp_user_timeout=int(REACH_S * 1000),
+            fallback_application_name="agentctl",
+        )
+    except failure as error:
+        raise translated(error, address, connecting=True) from error
+    _adapt(db)
+    try:
+        if db.info.server_version < LEAST_SERVER * 10_000:
+            said = f"{address} is PostgreSQL {db.info.server_version // 10_000}, which is too old"
+            raise StateError(said, hint=f"use PostgreSQL {LEAST_SERVER} or newer")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+@cache
+def _bounded() -> tuple[Any, type[psycopg.Error]]:
+    """Return the class of connections that give up on a server that does not answer, and psycopg's own error."""
+    try:
+        import psycopg
+    except ImportError as error:
+        raise StateError(
+            "a ledger on PostgreSQL needs psycopg, which is not installed",
+            hint="pip install 'agentctl[postgres]'",
+        ) from error
+
+    class BoundedConnection(psycopg.Connection):
+        def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:  # noqa: ANN401
+            try:
+                return super().wait(gen, interval, ANSWER_S if timeout is None else timeout)
+            except psycopg.errors._WaitTimeout as error:
+                self.close()
+                raise psycopg.OperationalError(f"no answer within {ANSWER_S:g} s") from error
+
+    return BoundedConnection, psycopg.Error
+
+
+def _adapt(db: psycopg.Connection) -> None:
+    """Load sums as whole numbers, and send each number as the 64 bits that the columns have."""
+    from psycopg.adapt import Loader
+    from psycopg.types.numeric import Int8Dumper
+
+    class WholeLoader(Loader):
+        def load(self, data: bytes | bytearray | memoryview) -> int:
+            return int(bytes(data))
+
+    db.adapters.register_loader("numeric", WholeLoader)
+    db.adapters.register_dumper(int, Int8Dumper)
+
+
+def translated(error: psycopg.Error, address: PostgresAddress, *, connecting: bool = False) -> StateError:
+    """Return an error of psycopg or the server as one of ours, without the password."""
+    code = error.sqlstate or ""
+    said = address.redact(" ".join(str(error).split()))
+    about = f"the ledger {address} cannot be used: {said}"
+    if code in _BUSY and not (connecting and code != "53300"):
+        return TransactionAborted(about, hint="try again; --budget-wait says how long to wait for others")
+    if code in ("25006", "57P03") or "read-only" in said or "recovery" in said:
+        if code == "57P03":
+            return ServerUnreachable(about, hint="wait until the server has started")
+        return StateError(f"{address} is a standby, or read-only: {said}", hint=_STANDBY)
+    if code in ("3F000", "42P01", "42883"):
+        return older_error(0)
+    if code == "22003":
+        return StateError(about, hint="the number is too large for the ledger")
+    if not connecting and (not code or code.startswith(("08", "57P"))):
+        return ConnectionLost(about, hint="check that the server runs, and the network to it")
+    if connecting and (not code or code.startswith(("08", "57P"))):
+        password = "password" in said.lower()
+        hint = "put the password into AGENTCTL_LEDGER" if password else "check that the server runs: pg_isready"
+        return ServerUnreachable(about, hint=hint)
+    return StateError(about, hint=_HINTS.get(code, "check the server's log"))
+
+
+def refuse_another_schema(version: int) -> None:
+    """Refuse a ledger whose schema is not the one of this program.
+
+    Raises:
+        StateError: it is older, and must be migrated, or newer.
+    """
+    if version < len(MIGRATIONS):
+        raise older_error(version)
+    if version > len(MIGRATIONS):
+        raise newer_error(version)

@@ -1,0 +1,110 @@
+"""The address of a fleet's ledger on PostgreSQL: checked, and shown without its password."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+SCHEMES = ("postgresql", "postgres")
+ALLOWED = "postgresql://USER@HOST/DATABASE"
+_LEAST_PASSWORD = 4  # a shorter one is not searched for in texts: it would hide innocent ones
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresAddress:
+    """A ledger on PostgreSQL. ``url`` holds the password; ``str()`` and ``repr()`` do not.
+
+    ``state_dir`` keeps what belongs to the ledger on this machine: what could not be written to it, and how far it was
+    seen. ``accept_lost_holds``: go on where a fail-over can lose a commit. ``budget_wait_s`` is how long to try again
+    what other processes were in the way of.
+    """
+
+    url: str = field(repr=False)
+    state_dir: Path
+    accept_lost_holds: bool = False
+    budget_wait_s: float = 60.0
+    user_name: str = ""
+    ci_run: str = ""
+
+    def __str__(self) -> str:
+        return shown(self.url)
+
+    @property
+    def beside(self) -> Path:
+        """The path beside which files of this machine are kept: the same for each password and option."""
+        parts = urlsplit(self.url)
+        place = f"{parts.netloc.rpartition('@')[2]}{parts.path}{dict(parse_qsl(parts.query)).get('host', '')}"
+        return self.state_dir / f"ledger-{hashlib.sha256(place.encode()).hexdigest()[:12]}.db"
+
+    @property
+    def passwords(self) -> tuple[str, ...]:
+        """The texts to redact: the password as it is written and as it is meant, and the whole address with it."""
+        return passwords_in(self.url)
+
+    def redact(self, text: str) -> str:
+        """Return a text without the password."""
+        for secret in self.passwords:
+            text = text.replace(secret, "[redacted]")
+        return text
+
+
+def passwords_in(url: str) -> tuple[str, ...]:
+    """Return the texts to redact for an address: its password as it is written, and as it is meant."""
+    parts = urlsplit(url)
+    written = [parts.netloc.rpartition("@")[0].partition(":")[2]]
+    pairs = (pair.partition("=") for pair in parts.query.split("&"))
+    written += [value for name, _, value in pairs if name in ("password", "sslpassword")]
+    found = {text for one in written for text in (one, unquote(one)) if len(text) >= _LEAST_PASSWORD}
+    return tuple(sorted(found, key=len, reverse=True))
+
+
+def shown(url: str) -> str:
+    """Return an address without its password and options."""
+    parts = urlsplit(url)
+    user, at, place = parts.netloc.rpartition("@")
+    host = dict(parse_qsl(parts.query)).get("host", "") if not place else ""
+    return f"postgresql://{user.partition(':')[0]}{at}{place or host}{parts.path}"
+
+
+def checked(url: object) -> str:
+    """Return the address of a ledger as it was given.
+
+    Raises:
+        ValueError: it is not an address of PostgreSQL; the error has no part of it.
+    """
+    if not isinstance(url, str) or not url.strip() or not url.strip().isprintable() or " " in url.strip():
+        raise ValueError(ALLOWED)
+    url = url.strip()
+    try:
+        parts = urlsplit(url)
+        hosts = [one.rpartition("]")[2] for one in parts.netloc.rpartition("@")[2].split(",")]
+        ports = [one.rpartition(":")[2] for one in hosts if ":" in one]
+    except ValueError:
+        raise ValueError(ALLOWED) from None
+    if parts.scheme not in SCHEMES or parts.fragment or not all(one.isdigit() for one in ports):
+        raise ValueError(ALLOWED)
+    return url
+
+
+def is_exposed(url: str, environ: Mapping[str, str]) -> bool:
+    """Return whether the connection goes to another host without a check of its certificate and name."""
+    parts = urlsplit(url)
+    options = dict(parse_qsl(parts.query))
+    mode = options.get("sslmode") or environ.get("PGSSLMODE", "") or "prefer"
+    if mode == "verify-full":
+        return False
+    place = parts.netloc.rpartition("@")[2]
+    named = options.get("hostaddr") or options.get("host") or place or environ.get("PGHOST", "")
+    return not all(_is_local(one) for one in unquote(named).split(","))
+
+
+def _is_local(host: str) -> bool:
+    host = host.strip()
+    if host.startswith("["):
+        host = host[1:].partition("]")[0]
+    elif host.count(":") == 1:
+        host = host.partition(":")[0]
+    return host in ("", "localhost", "::1") or host.startswith(("/", "@", "127."))
