@@ -21,6 +21,7 @@ pytest_plugins = [
     "tests.support.ledger.fixtures",
     "tests.support.ledger.older_schemas",
     "tests.support.machine_walk",
+    "tests.support.postgres.fixtures",
     "tests.support.processes",
     "tests.support.screen.terminals",
     "tests.support.wire.plugin",

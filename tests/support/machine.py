@@ -187,6 +187,18 @@ def _mcp_servers() -> str | None:
     return _fails(str(_NODE), "--version")
 
 
+#: Where packages put it, which is not on everybody's PATH.
+_PGBOUNCER = shutil.which("pgbouncer", path=os.environ.get("PATH", "") + ":/usr/sbin")
+
+
+def _postgresql() -> str | None:
+    from tests.support.postgres.programs import SERVER
+
+    if why := (None if os.geteuid() else _fails("setpriv", "--version")):
+        return why
+    return _fails(str(SERVER), "--version")
+
+
 PARTS: dict[str, Callable[[], str | None]] = {
     "Linux": _linux,
     "root": _root,
@@ -207,6 +219,8 @@ PARTS: dict[str, Callable[[], str | None]] = {
     "Podman's engine": _podman,
     "aimock": _aimock,
     "MCP servers": _mcp_servers,
+    "PostgreSQL": _postgresql,
+    "PgBouncer": lambda: None if _PGBOUNCER else "not installed",
 }
 
 #: Parts that no package brings: other users can run Python and agentctl if they may read the folders of both. The tests

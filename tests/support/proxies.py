@@ -79,6 +79,19 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
+def wait_for_port(started: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    """Wait until a program listens on a port of 127.0.0.1; its log says why it has ended instead."""
+    until = time.monotonic() + _START_S
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            assert started.poll() is None, log.read_text()
+            assert time.monotonic() < until, log.read_text()
+            time.sleep(0.02)
+
+
 @contextmanager
 def program(folder: Path, port: int, *words: str | Path, environ: Mapping[str, str] | None = None) -> Iterator[None]:
     """Run a program until the end of the block, from the moment on when it listens."""
@@ -94,15 +107,7 @@ def program(folder: Path, port: int, *words: str | Path, environ: Mapping[str, s
             start_new_session=True,
         )
     try:
-        until = time.monotonic() + _START_S
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                assert started.poll() is None, log.read_text()
-                assert time.monotonic() < until, log.read_text()
-                time.sleep(0.1)
+        wait_for_port(started, port, log)
         yield
     finally:
         started.terminate()
