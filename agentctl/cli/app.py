@@ -186,6 +186,16 @@ def main(argv: Sequence[str] | None = None, *, assemble: Assemble | None = None)
 
 
 def _report(error: AgentctlError, call: Invocation) -> int:
+    """Print the error, tell a CI system of it if it ended a run, and return the exit code."""
+    code = _print_error(error, call)
+    if call.command == "run" or call.argv[:2] == ("runs", "resume"):
+        from agentctl.cli.ci.ci_flags import report_early_end
+
+        report_early_end(error, call.argv)
+    return code
+
+
+def _print_error(error: AgentctlError, call: Invocation) -> int:
     """Print the error and return the exit code; nothing is said of a Ctrl-C, unless JSON was asked for."""
     from agentctl.cli.error_output import report_error
 

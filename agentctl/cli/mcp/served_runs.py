@@ -23,7 +23,7 @@ from agentctl.core.pricing import to_usd
 
 if TYPE_CHECKING:
     from agentctl.cli.mcp.served_arguments import RunTaskArguments
-    from agentctl.cli.run.session import RunRequest
+    from agentctl.cli.run.run_request import RunRequest
     from agentctl.core.results import RunResult
     from agentctl.protocols import Ledger
     from agentctl.runner.orchestrator import Orchestrator
@@ -158,7 +158,7 @@ class ServedRuns:
         """
         from agentctl.cli.run.own_agents import choose_agent
         from agentctl.cli.run.own_notes import read_notes
-        from agentctl.cli.run.session import RunRequest
+        from agentctl.cli.run.run_request import RunRequest
         from agentctl.core.answer_schema import read_answer_schema
         from agentctl.core.redaction import Redactor
         from agentctl.providers.selection import resolve_provider

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from agentctl.cli.options import COMMON, INPUT, LIMITS, OUTPUT, Schema, with_setting_flags
+from agentctl.cli.options import COMMON, INPUT, LIMITS, OUTPUT, Dotenv, Junit, NoCi, Schema, with_setting_flags
 
 
 @with_setting_flags
@@ -116,6 +116,9 @@ def run(
             "-v", "--verbose", help="Print tool calls, holds and the table of limits.", rich_help_panel=OUTPUT
         ),
     ] = False,
+    no_ci: NoCi = False,
+    junit: Junit = None,
+    dotenv: Dotenv = None,
 ) -> None:
     """Run one task and print its answer.
 
@@ -132,8 +135,10 @@ def run(
     Permissions: agentctl help permission
     """
     gc.disable()  # until all imports are done: collecting earlier costs more than it frees
+    from agentctl.cli.ci.ci_flags import CiFlags
     from agentctl.cli.options import approval_mode, output_form, parse_labels, parse_params, resume_request
-    from agentctl.cli.run.session import RunRequest, perform
+    from agentctl.cli.run.run_request import RunRequest
+    from agentctl.cli.run.session import perform
 
     flags["approve"] = approval_mode(flags.get("approve"), yes=yes)
     flags["output"] = output_form(flags.get("output"), json=json)
@@ -153,5 +158,6 @@ def run(
         params=parse_params(param),
         notes=tuple(notes or ()),
         resume=resume_request(resume, go_on=go_on, fork=fork, accept_changes=accept_changes),
+        ci=CiFlags(no_ci, junit, dotenv, quiet=quiet, verbose=verbose),
     )
     raise typer.Exit(perform(context.obj, request))

@@ -11,7 +11,7 @@ from agentctl.cli.run.task_input import dash_for_stdin
 from agentctl.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from agentctl.cli.run.session import RunRequest
+    from agentctl.cli.run.run_request import RunRequest
     from agentctl.cli.run.task_input import TaskInput
     from agentctl.settings import Loaded
 

@@ -11,7 +11,7 @@ from agentctl.runner.agent_choice import AgentChoice, choose_own_agent
 from agentctl.settings.untrusted_files import NoticeMemory
 
 if TYPE_CHECKING:
-    from agentctl.cli.run.session import RunRequest
+    from agentctl.cli.run.run_request import RunRequest
     from agentctl.settings import Loaded
 
 

@@ -14,7 +14,7 @@ from agentctl.tools.skills import skill_tool
 from agentctl.tools.toolbox import READ_SKILL
 
 if TYPE_CHECKING:
-    from agentctl.cli.run.session import RunRequest
+    from agentctl.cli.run.run_request import RunRequest
     from agentctl.settings import Loaded
 
 

@@ -36,6 +36,7 @@ from agentctl.core.text import safe_text
 from agentctl.protocols import Approver, Observer
 
 if TYPE_CHECKING:
+    from agentctl.cli.ci.reports import RunReports
     from agentctl.cli.ui.approval_prompt import TerminalApprover
     from agentctl.cli.ui.columns import Page
     from agentctl.cli.ui.live import LiveScreen
@@ -143,7 +144,9 @@ class Presenter:
         secrets: tuple[str, ...] = (),
         term: str = "",
         styles: bool = True,
+        reports: RunReports | None = None,
     ) -> None:
+        self._reports = reports
         self._form: Form = form
         self._paint = paint
         self._quiet = quiet
@@ -228,18 +231,23 @@ class Presenter:
         self._screen.print_lines(ScreenLine(text, "yellow", "warning:"))
 
     def close(self) -> None:
-        """Remove what the screen drew."""
+        """Remove what the screen drew, and end the last section of a CI system's log."""
         self._screen.close()
+        if self._reports is not None:
+            self._reports.close()
 
     @property
     def observers(self) -> tuple[Observer, ...]:
         """The observers that receive the records of the run."""
         lines = (self._lines,) if self._form == "jsonl" else ()
         tag = () if self._tag is None else (self._tag,)
-        return (*tag, self._screen, *lines, self._watch)
+        sections = (self._reports,) if self._reports is not None and self._reports.observes else ()
+        return (*tag, *sections, self._screen, *lines, self._watch)
 
     def present(self, result: RunResult) -> int:
         """Print the result of a run and return its exit code: error, what to do, answer so far, table, summary."""
+        if self._reports is not None:
+            self._reports.take(result, meter=self._screen.meter, steps=next_steps(result, self._command))
         self._to_stdout(result)
         tripped = result.breaker is not None
         tabled = not self._quiet and (tripped or self._verbose)

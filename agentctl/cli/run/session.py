@@ -5,14 +5,16 @@ from __future__ import annotations
 import gc
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from agentctl.cli.ci.ci_flags import open_reports
+from agentctl.cli.documents import error_info
 from agentctl.cli.error_output import PLAIN, print_stderr, report_error
 from agentctl.cli.invocation import Form, Invocation
+from agentctl.cli.run.run_request import RunRequest, kept_flags
 from agentctl.cli.run.task_input import InputData, TaskInput, dash_for_stdin, data_block, task_of_words
 from agentctl.cli.signals import interruption, run_to_end
 from agentctl.cli.streams import end_waiting_at
@@ -24,33 +26,14 @@ from agentctl.core.redaction import Redactor
 from agentctl.core.text import safe_text
 
 if TYPE_CHECKING:
-    from agentctl.cli.run.resumed import OpenedRun, ResumeRequest, StoppedRun
+    from agentctl.cli.ci.reports import RunReports
+    from agentctl.cli.run.resumed import OpenedRun, StoppedRun
     from agentctl.cli.run.run_output import Presenter
     from agentctl.core.answer_schema import AnswerSchema
     from agentctl.core.results import RunResult
     from agentctl.runner.orchestrator import Orchestrator
     from agentctl.settings import Loaded
     from agentctl.settings.own_files import PipeWait
-
-
-class RunRequest(NamedTuple):
-    """The flags and words of ``agentctl run``; ``flags`` by the names of settings."""
-
-    words: tuple[str, ...]
-    flags: Mapping[str, object]
-    labels: Mapping[str, str]
-    input: str | None
-    env_files: tuple[str, ...]
-    config: str | None
-    quiet: bool
-    verbose: bool
-    estimate: bool = False
-    task_file: str | None = None
-    schema: str | None = None
-    resume: ResumeRequest | None = None
-    agent_file: str | None = None
-    params: Mapping[str, str] = MappingProxyType({})
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -61,10 +44,18 @@ class _Beginning:
     task: str | None = None
     paint: Paint = PLAIN
     stopped: StoppedRun | None = None
+    reports: RunReports | None = None
+
+    def mask(self, secrets: Iterable[str]) -> None:
+        """Have the CI system blank the secrets, before anything else is printed."""
+        if self.reports is not None:
+            self.reports.mask(secrets)
 
     def report(self, error: AgentctlError) -> int:
         """Print an error before the run began; the document says what a run that does not go on has cost."""
         past = None if self.stopped is None else self.stopped.fields
+        if self.reports is not None:
+            self.reports.fail(*error_info(error), past)
         return report_error(error, form=self.form, command="run", task=self.task, past=past, paint=self.paint)
 
 
@@ -72,13 +63,17 @@ def perform(call: Invocation, request: RunRequest) -> int:
     """Run the task and return the exit code; report an error before its start in the requested output format."""
     known = _Beginning(call.form)
     try:
-        return _perform(call, request, known) if request.resume is None else _resume(call, request, known)
+        known.reports = open_reports(request.ci)
+        code = _perform(call, request, known) if request.resume is None else _resume(call, request, known)
     except AgentctlError as error:
-        return known.report(error)
+        code = known.report(error)
     except KeyboardInterrupt:
         early = interruption()
         early.message = f"{early.status.replace('_', ' ')} before the run began; nothing was sent"
-        return known.report(early)
+        code = known.report(early)
+    if known.reports is not None:
+        known.reports.finish()
+    return code
 
 
 def _resume(call: Invocation, request: RunRequest, known: _Beginning) -> int:
@@ -206,6 +201,7 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning, opened: O
     elif loaded.settings.mcp_config:
         notify("builtin looks things up without a model, and uses no MCP servers")
     loaded = loaded.for_a_run(with_servers=has_model)
+    known.mask(loaded.secrets)
     task, data = _redact(loaded, request, task, data, notify=notify)
     known.task = task
     presenter = _open_presenter(request, known, loaded, command)
@@ -252,6 +248,7 @@ def _settle_settings(request: RunRequest, known: _Beginning, wait: PipeWait) -> 
     from agentctl.settings.lineage import refuse_incomplete
 
     loaded = _load(request, wait)
+    known.mask(loaded.secrets)
     known.form = loaded.settings.output
     refuse_incomplete(loaded.parent)
     if not request.estimate and (
@@ -280,6 +277,7 @@ def _open_presenter(request: RunRequest, known: _Beginning, loaded: Loaded, comm
         secrets=loaded.secrets,
         term=loaded.term,
         styles=loaded.settings.color != "never",
+        reports=known.reports,
     )
 
 
@@ -342,33 +340,6 @@ def _load_event_loop() -> None:
 
 def _print_safe(text: str) -> None:
     print_stderr(safe_text(text))
-
-
-def kept_flags(request: RunRequest, schema: AnswerSchema | None = None) -> dict[str, object]:
-    """Return the flags that the next part of a run keeps; how it is printed is each part's own.
-
-    Of the schema its text is kept: its file may change.
-    """
-    from agentctl.settings.merge import absolute
-
-    flags = dict(request.flags)
-    if request.config is not None:
-        flags["config"] = str(absolute(request.config, Path.cwd()))
-    if request.env_files:
-        flags["env_files"] = [str(absolute(name, Path.cwd())) for name in request.env_files]
-    if isinstance(places := flags.get("mcp_config"), Sequence):
-        from agentctl.cli.run.mcp_input import kept_servers
-
-        flags["mcp_config"] = kept_servers(places)
-    if schema is not None:
-        flags["schema"] = schema.text
-    if request.agent_file is not None:
-        flags["agent_file"] = str(absolute(request.agent_file, Path.cwd()))
-    if request.params:
-        flags["params"] = dict(request.params)
-    if request.notes:
-        flags["notes"] = [name if name == "none" else str(absolute(name, Path.cwd())) for name in request.notes]
-    return {name: value for name, value in flags.items() if name not in ("output", "color") and value is not None}
 
 
 def _read_schema(given: str | None) -> AnswerSchema | None:

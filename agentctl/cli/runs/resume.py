@@ -6,7 +6,18 @@ from typing import Annotated, Any
 
 import typer
 
-from agentctl.cli.options import COMMON, INPUT, OUTPUT, Schema, approval_mode, output_form, with_setting_flags
+from agentctl.cli.options import (
+    COMMON,
+    INPUT,
+    OUTPUT,
+    Dotenv,
+    Junit,
+    NoCi,
+    Schema,
+    approval_mode,
+    output_form,
+    with_setting_flags,
+)
 
 _FLAGS = (
     *("max_cost_per_task", "max_tokens_per_task", "max_turns", "schema_retries"),
@@ -62,6 +73,9 @@ def _resume(
             "-v", "--verbose", help="Print tool calls, holds and the table of limits.", rich_help_panel=OUTPUT
         ),
     ] = False,
+    no_ci: NoCi = False,
+    junit: Junit = None,
+    dotenv: Dotenv = None,
 ) -> None:
     """Go on with a run: after a limit, Ctrl-C, a timeout, a denial or a crash, or with more words.
 
@@ -74,8 +88,10 @@ def _resume(
 
     More: agentctl help resume
     """
+    from agentctl.cli.ci.ci_flags import CiFlags
     from agentctl.cli.run.resumed import ResumeRequest
-    from agentctl.cli.run.session import RunRequest, perform
+    from agentctl.cli.run.run_request import RunRequest
+    from agentctl.cli.run.session import perform
 
     words = list(more or ())
     if last and run_id is not None:
@@ -93,6 +109,7 @@ def _resume(
         verbose=verbose,
         schema=schema,
         resume=ResumeRequest(run_id, is_fork=fork, accepts=accept_changes),
+        ci=CiFlags(no_ci, junit, dotenv, quiet=quiet, verbose=verbose),
     )
     raise typer.Exit(perform(context.obj, request))
 
