@@ -71,7 +71,7 @@ def step(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     gc.unfreeze()
 
 
-def annotations(ended: Ended) -> list[RunnerCommand]:
+def annotated(ended: Ended) -> list[RunnerCommand]:
     """Return the annotations that the runner makes of a step's output."""
     found = (*commands_of(ended.out), *commands_of(ended.err))
     return [one for one in found if one.name in ("notice", "warning", "error")]
@@ -91,14 +91,14 @@ def test_outputs_are_those_that_the_documentation_names(step: Step) -> None:
         "answer": "Two lines:\nall is well.",
         "structured": "",
     }
-    assert annotations(ended) == []
+    assert annotated(ended) == []
 
 
 def test_structured_is_the_line_that_stdout_has(step: Step) -> None:
     ended = step([answer('{"used": 7, "name": "a\\n##[error]b"}')], "--schema", "used:int,name:string", "Look")
     assert step.outputs["structured"] + "\n" == ended.out
     assert "##[" not in ended.out
-    assert annotations(ended) == []
+    assert annotated(ended) == []
 
 
 def test_an_answer_cannot_set_another_output(step: Step) -> None:
@@ -136,7 +136,7 @@ def test_a_long_answer_is_cut_with_a_note_and_stays_an_environment_variable(step
 FAILURES: list[tuple[list[Any], tuple[str, ...], str, str]] = [
     ([AuthFailed("no such key")], (), "auth", "error"),
     ([ProviderUnavailable("it is down")] * 9, (), "unavailable", "error"),
-    ([call("write_file", path=".envrc", text="b"), answer("I may not.")], (), "denied", "error"),
+    ([call("write_file", path=".envrc", text="b"), answer("I may not.")], ("--agent", "docker"), "denied", "error"),
     ([call("system_memory"), answer("x")], ("--max-cost", "0.0001"), "budget", "error"),
     ([call("system_memory")] * 3, ("--max-turns", "1"), "failed", "error"),
     ([], ("--max-turns", "none"), "usage", "error"),
@@ -150,7 +150,7 @@ def test_each_end_has_one_annotation_last_and_its_outputs(
     step: Step, script: list[Any], words: tuple[str, ...], status: str, level: str
 ) -> None:
     ended = step(script, *words, "Look")
-    (found,) = annotations(ended)
+    (found,) = annotated(ended)
     assert (found.name, found.properties) == (level, {"title": f"agentctl: {status}"})
     assert commands_of(ended.err.splitlines()[-1]) == [found]
     outputs = step.outputs
@@ -171,8 +171,8 @@ def test_no_ci_writes_nothing(step: Step) -> None:
 def test_a_run_that_is_done_is_a_warning_only_where_something_is_to_be_seen(step: Step) -> None:
     ended = step([call("write_file", path="Makefile", text="all:\n"), answer("Made.")], "Write", "-q")
     assert ended.code == 0
-    assert annotations(ended) == []
-    (found,) = annotations(step([call("write_file", path="Makefile", text="all:\n"), answer("Made.")], "Write"))
+    assert annotated(ended) == []
+    (found,) = annotated(step([call("write_file", path="Makefile", text="all:\n"), answer("Made.")], "Write"))
     assert (found.name, found.data) == ("warning", "changed files that other programs run later: Makefile")
 
 
