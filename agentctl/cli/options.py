@@ -42,26 +42,14 @@ Schema = Annotated[
     ),
 ]
 
-NoCi = Annotated[
-    bool,
-    typer.Option(
-        "--no-ci", help="Write no annotations, outputs, summary or sections for a CI system.", rich_help_panel=OUTPUT
-    ),
-]
+NoCi = Annotated[bool, typer.Option("--no-ci", help="Write no annotation or summary in CI.", rich_help_panel=OUTPUT)]
 Junit = Annotated[
     str | None,
-    typer.Option(
-        "--junit", metavar="FILE", help="Write a JUnit XML report of the run to FILE.", rich_help_panel=OUTPUT
-    ),
+    typer.Option("--junit", metavar="FILE", help="Write a JUnit XML report to FILE.", rich_help_panel=OUTPUT),
 ]
 Dotenv = Annotated[
     str | None,
-    typer.Option(
-        "--dotenv",
-        metavar="FILE",
-        help="Write status, cost and id to FILE, as a dotenv report of GitLab.",
-        rich_help_panel=OUTPUT,
-    ),
+    typer.Option("--dotenv", metavar="FILE", help="Write a dotenv report for GitLab.", rich_help_panel=OUTPUT),
 ]
 
 WINDOW, WHAT = "Window", "Selection"

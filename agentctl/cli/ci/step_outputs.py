@@ -44,7 +44,7 @@ def _cut(text: str, run_id: str) -> str:
     data = text.rstrip("\n").encode()
     if len(data) <= _MOST_BYTES:
         return data.decode()
-    note = f"\n[cut: {len(data):,} bytes in all; agentctl runs show {run_id} has them]"
+    note = f"\n[cut, {len(data):,} bytes in all: agentctl runs show {run_id}]"
     return data[: _MOST_BYTES - len(note)].decode("utf-8", "ignore") + note
 
 

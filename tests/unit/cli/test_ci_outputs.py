@@ -129,14 +129,14 @@ def test_a_later_run_overwrites_the_outputs_of_an_earlier_one(step: Step) -> Non
 def test_a_long_answer_is_cut_with_a_note_and_stays_an_environment_variable(step: Step) -> None:
     step([answer("é" * 90_000)], "Look")
     value = step.outputs["answer"]
-    assert value.endswith(f"\n[cut: 180,000 bytes in all; agentctl runs show {step.outputs['run_id']} has them]")
+    assert value.endswith(f"\n[cut, 180,000 bytes in all: agentctl runs show {step.outputs['run_id']}]")
     assert len(value.encode()) <= 100_000
 
 
 FAILURES: list[tuple[list[Any], tuple[str, ...], str, str]] = [
     ([AuthFailed("no such key")], (), "auth", "error"),
     ([ProviderUnavailable("it is down")] * 9, (), "unavailable", "error"),
-    ([call("write_file", path=".envrc", text="b"), answer("I may not.")], ("--agent", "docker"), "denied", "error"),
+    ([call("write_file", path=".envrc", text="b"), answer("I may not.")], ("Write",), "denied", "error"),
     ([call("system_memory"), answer("x")], ("--max-cost", "0.0001"), "budget", "error"),
     ([call("system_memory")] * 3, ("--max-turns", "1"), "failed", "error"),
     ([], ("--max-turns", "none"), "usage", "error"),
@@ -234,7 +234,7 @@ def test_each_line_of_a_secret_is_one_mask_as_it_stands(secret: str) -> None:
     assert all(one.name == "add-mask" for one in found)
 
 
-@given(st.text(), st.text(min_size=1))
+@given(st.text(), st.text().map(str.strip).filter(bool))
 def test_a_command_is_read_as_it_was_written(data: str, title: str) -> None:
     (found,) = commands_of(command("error", data, {"title": title}))
     assert found == RunnerCommand("error", data, {"title": title})
