@@ -121,12 +121,13 @@ def _add_unsaved_run(tx: Transaction, ask: Ask, limits: CostLimit, parent: Paren
 
     They hold the run, the runs above it, and all runs below those; and its lease, also before the first use.
     """
-    above = "(SELECT above_id FROM scope_paths WHERE scope_id = ?1)"
+    above = "(SELECT above_id FROM scope_paths WHERE scope_id = :parent)"
     run_id, parent_id = ask.run_id, runs.parent_id_of(parent) or ""
-    tx.db.execute(f"CREATE TEMP TABLE unseen AS SELECT * FROM scopes WHERE id IN {above}", (parent_id,))  # noqa: S608
+    ids = {"run": run_id, "parent": parent_id}
+    tx.db.execute(f"CREATE TEMP TABLE unseen AS SELECT * FROM scopes WHERE id IN {above}", ids)  # noqa: S608
     below = f"SELECT scope_id, above_id, depth FROM scope_paths WHERE above_id IN {above}"  # noqa: S608 - our own names
-    own = "SELECT ?2, above_id, depth + 1 FROM scope_paths WHERE scope_id = ?1 UNION ALL SELECT ?2, ?2, 0"
-    tx.db.execute(f"CREATE TEMP TABLE unseen_paths AS {below} UNION ALL {own}", (parent_id, run_id))
+    own = "SELECT :run, above_id, depth + 1 FROM scope_paths WHERE scope_id = :parent UNION ALL SELECT :run, :run, 0"
+    tx.db.execute(f"CREATE TEMP TABLE unseen_paths AS {below} UNION ALL {own}", ids)
     for name, unseen in (("scopes", "unseen"), ("scope_paths", "unseen_paths")):
         tx.db.execute(f"DROP VIEW IF EXISTS temp.{name}")  # of an older schema
         tx.db.execute(f"CREATE TEMP TABLE {name} AS SELECT * FROM temp.{unseen}")  # noqa: S608 - our own names

@@ -40,13 +40,13 @@ FROM overruns AS o JOIN attempts AS a ON a.id = o.attempt_id
 WHERE a.counted = 1 AND o.input_tokens > a.input_bound
 """
 _MISCOUNTS_OF_ONE = """
-SELECT 1 FROM attempts AS a WHERE a.provider = ?1 AND a.base_url = ?2 AND coalesce(a.model, '') = ?3
+SELECT 1 FROM attempts AS a WHERE a.provider = :provider AND a.base_url = :url AND coalesce(a.model, '') = :model
     AND a.counted = 1 AND a.input_tokens > a.input_bound AND a.miscount_cleared_us IS NULL
 UNION ALL SELECT 1 FROM overruns AS o JOIN attempts AS a ON a.id = o.attempt_id
-    WHERE a.provider = ?1 AND a.base_url = ?2 AND coalesce(a.model, '') = ?3
+    WHERE a.provider = :provider AND a.base_url = :url AND coalesce(a.model, '') = :model
     AND a.counted = 1 AND o.input_tokens > a.input_bound AND a.miscount_cleared_us IS NULL
 UNION ALL SELECT 1 FROM substitutes
-    WHERE provider = ?1 AND base_url = ?2 AND model = ?3 AND cleared_us IS NULL
+    WHERE provider = :provider AND base_url = :url AND model = :model AND cleared_us IS NULL
 LIMIT 1
 """
 _RECORD_SUBSTITUTE = """
@@ -126,7 +126,11 @@ def may_count(tx: Transaction, facts: ModelFacts) -> bool:
 
     It may not after a report above such a bound, or an answer by another model, until that is cleared.
     """
-    asked = (storable(facts.provider), storable(facts.base_url), storable(facts.model or ""))
+    asked = {
+        "provider": storable(facts.provider),
+        "url": storable(facts.base_url),
+        "model": storable(facts.model or ""),
+    }
     return tx.db.execute(_MISCOUNTS_OF_ONE, asked).fetchone() is None
 
 

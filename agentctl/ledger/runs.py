@@ -286,10 +286,10 @@ def close(tx: Transaction, run_id: str, status: str) -> None:
 def conclude_dead_owners(tx: Transaction, *, but: str) -> None:
     """Conclude every owner of an open amount or run whose lock is free, and void the holds past their deadline."""
     found = tx.db.execute(
-        "SELECT owner_id FROM attempts WHERE leaves_hour_us IS NULL AND owner_id <> ?1"
-        " UNION SELECT owner_id FROM waiters WHERE owner_id <> ?1 AND seen_us >= 0"
-        " UNION SELECT opened_by FROM scopes WHERE closed_us IS NULL AND opened_by <> ?1",
-        (but,),
+        "SELECT owner_id FROM attempts WHERE leaves_hour_us IS NULL AND owner_id <> :but"
+        " UNION SELECT owner_id FROM waiters WHERE owner_id <> :but AND seen_us >= 0"
+        " UNION SELECT opened_by FROM scopes WHERE closed_us IS NULL AND opened_by <> :but",
+        {"but": but},
     ).fetchall()
     for (owner_id,) in found:
         if tx.owners.is_dead(owner_id):
