@@ -151,6 +151,18 @@ def test_sql_stands_only_in_the_ledger() -> None:
     assert found == []
 
 
+def test_sql_has_no_numbered_placeholders() -> None:
+    # From Python 3.14 on they are names, for which sqlite3 takes no sequence: :name, or a plain ?.
+    found = [
+        f"{relative(path)}:{node.lineno}"
+        for path in files()
+        if package_of(path) == "ledger"
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.search(r"[ (=]\?\d", node.value)
+    ]
+    assert found == []
+
+
 def test_no_module_is_longer_than_400_lines() -> None:
     assert {relative(path) for path in files() if len(path.read_text().splitlines()) > 400} == set()
 
