@@ -126,7 +126,9 @@ def test_a_clock_that_was_set_back_changes_no_sum_and_no_limit(cli: Cli, state: 
     path = journal_of(state, tripped["run_id"])
     path.write_text(re.sub(r'"at":"2026', '"at":"2031', path.read_text()))
     with closing(sqlite3.connect(state / "ledger.db")) as book:
-        book.execute("UPDATE clock SET now_us = now_us + :us, wall_us = wall_us + :us", {"us": 5 * 365 * 86_400_000_000})
+        book.execute(
+            "UPDATE clock SET now_us = now_us + :us, wall_us = wall_us + :us", {"us": 5 * 365 * 86_400_000_000}
+        )
         book.commit()
     server.play(WIRED.brief)
     again = cli(server, "runs", "resume", tripped["run_id"], "--json", "--max-cost", "1")

@@ -76,7 +76,8 @@ def fill(
         db.execute(_SCOPES, {"runs": -(-rows // RUN_OF)})
         db.execute(_ATTEMPTS.format(at=at), {**named, "rows": rows, "last": last})
         db.execute(
-            "INSERT INTO clock (id, now_us, wall_us, boot_us, boot_id) VALUES (1, :now, :now - 1, 0, 'boot')", {"now": last}
+            "INSERT INTO clock (id, now_us, wall_us, boot_us, boot_id) VALUES (1, :now, :now - 1, 0, 'boot')",
+            {"now": last},
         )
         if history:
             db.execute(_ENTRIES)

@@ -67,7 +67,8 @@ def as_text(value: object) -> str:
             return str(int(value))
         case str() | int() | float():
             return str(value)
-    return "Object" if isinstance(value, Mapping) else "Array"
+        case _:
+            return "Object" if isinstance(value, Mapping) else "Array"
 
 
 def _truth(value: object) -> bool:

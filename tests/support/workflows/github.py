@@ -1,4 +1,4 @@
-"""Runs the jobs of a GitHub workflow, or a composite action, as a runner would: its steps in order, with real shells."""
+"""Runs the jobs of a GitHub workflow, or a composite action, as a runner would: step by step, with real shells."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class Machine:
             made.mkdir(parents=True, exist_ok=True)
         self._actions, self._secrets, self._done = dict(actions or {}), dict(secrets or {}), dict(done or {})
         self._numbers = itertools.count()
-        github = {
+        github: Json = {
             "repository": "someone/project",
             "run_id": "4711",
             "run_attempt": "1",
@@ -295,7 +295,7 @@ def entries(text: str) -> dict[str, str]:
             assert sign, f"a runner refuses this line: {line!r}"
             found[name] = value
             continue
-        value = "".join(itertools.takewhile(lambda one, end=block[2]: one.rstrip("\n") != end, lines))
+        value = "".join(iter(lambda: next(lines), f"{block[2]}\n"))
         found[block[1]] = value.removesuffix("\n")
     return found
 
