@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -77,7 +78,8 @@ def test_timeout_with_k_leaves_nothing_that_the_next_run_does_not_clean(
         wait_for_new(docker, before, runner=process)
         for number in (signal.SIGTERM, signal.SIGKILL):
             os.kill(process.pid, number)
-            os.killpg(process.pid, number)
+            with suppress(ProcessLookupError):  # the group is gone as soon as the killed process is reaped
+                os.killpg(process.pid, number)
         process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
     assert agentctl("run", "count them", script="answer").code == 0
