@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
+from agentctl.budget.rules import PastSpending
+from agentctl.core.leases import Lease
+from agentctl.core.limits import CostLimit, Parent
 from agentctl.ledger import attempts, runs
 from agentctl.ledger.ledger_session import PAUSE_S, LedgerSession
 from agentctl.ledger.postgres.ddl import LEASE_US
 from agentctl.ledger.postgres.fleet_database import FleetDatabase
 from agentctl.ledger.postgres.owner_lease import LeaseRenewal
+from agentctl.ledger.postgres.server import ConnectionLost
 from agentctl.ledger.transaction import Transaction
 
 _REGISTER = """
@@ -23,6 +29,7 @@ _MAY_SEND = """
 SELECT 1 FROM attempts AS a JOIN owners AS o ON o.id = a.owner_id
 WHERE a.id = ? AND o.id = ? AND o.ended_us IS NULL AND o.lease_until_us > ? AND a.epoch = o.epoch
 """
+_OPENED = "SELECT 1 FROM scopes WHERE id = ? AND opened_by = ? AND closed_us IS NULL"
 
 
 class FleetSession(LedgerSession):
@@ -37,6 +44,7 @@ class FleetSession(LedgerSession):
     def __init__(self, database: FleetDatabase, *, owner_id: str, pause_s: float = PAUSE_S) -> None:
         super().__init__(database, owner_id=owner_id, pid=os.getpid(), pause_s=pause_s)
         self._renewal: LeaseRenewal | None = None
+        self._maybe_opened: set[str] = set()
 
     def _begin_life(self, tx: Transaction) -> None:
         self._renewal = LeaseRenewal(self._database.address, self._owner_id)
@@ -59,6 +67,51 @@ class FleetSession(LedgerSession):
                 *(*whose, tx.now_us),
             ),
         )
+
+    def open_run(
+        self,
+        run_id: str,
+        limits: CostLimit,
+        *,
+        task: str,
+        agent: str,
+        labels: Mapping[str, str],
+        parent: Parent | Lease | None = None,
+        capability: str = "",
+    ) -> None:
+        """Insert a run and its limits; a second try finds what the first one has written."""
+        if not self._was_opened(run_id):
+            with self._noting_lost_commit(run_id):
+                super().open_run(
+                    run_id, limits, task=task, agent=agent, labels=labels, parent=parent, capability=capability
+                )
+
+    def reopen_run(
+        self, run_id: str, limits: CostLimit, *, parent: Parent | Lease | None = None, capability: str = ""
+    ) -> PastSpending:
+        """Open a run that has ended again; a second try finds what the first one has written."""
+        if self._was_opened(run_id):
+            with self._database.read() as tx:
+                return runs.past_spending(tx, run_id)
+        with self._noting_lost_commit(run_id):
+            return super().reopen_run(run_id, limits, parent=parent, capability=capability)
+
+    @contextmanager
+    def _noting_lost_commit(self, run_id: str) -> Iterator[None]:
+        try:
+            yield
+        except ConnectionLost:
+            self._maybe_opened.add(run_id)
+            raise
+
+    def _was_opened(self, run_id: str) -> bool:
+        """Return whether an earlier try, whose COMMIT had no answer, has opened a run."""
+        if run_id not in self._maybe_opened:
+            return False
+        with self._database.read() as tx:
+            found = tx.db.execute(_OPENED, (run_id, self._owner_id)).fetchone()
+        self._maybe_opened.discard(run_id)
+        return found is not None
 
     def _may_send(self, tx: Transaction, hold_id: str) -> bool:
         if tx.db.execute(_MAY_SEND, (hold_id, self._owner_id, tx.now_us)).fetchone() is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:  # psycopg takes a while to load, and few tests need it
+    from tests.support.postgres.fleet import Fleet
     from tests.support.postgres.server import Server
 
 
@@ -36,3 +37,21 @@ def database(postgres: Server) -> Iterator[str]:
 
     with database_of(postgres) as name:
         yield name
+
+
+@pytest.fixture(scope="session")
+def fleet_template_name(postgres: Server) -> Iterator[str]:
+    """The name of a database with an empty ledger, to copy from."""
+    from tests.support.postgres.fleet import fleet_on
+
+    with fleet_on(postgres) as made:
+        yield made.database
+
+
+@pytest.fixture
+def own_fleet(postgres: Server, fleet_template_name: str) -> Iterator[Fleet]:
+    """A ledger of the test's own, by the server's clock."""
+    from tests.support.postgres.fleet import fleet_on
+
+    with fleet_on(postgres, fleet_template_name) as made:
+        yield made

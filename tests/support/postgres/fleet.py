@@ -1,0 +1,50 @@
+"""Ledgers on the tests' PostgreSQL, with the server's own clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import LiteralString, NamedTuple
+
+from agentctl.ledger.postgres import migrate
+from agentctl.settings.ledger_address import PostgresAddress
+from tests.support.postgres.server import RUNNER, Server, database_of
+
+
+class Fleet(NamedTuple):
+    """A database with a ledger; runs connect as the role that may only select, insert and update."""
+
+    server: Server
+    database: str
+
+    def address(self, state_dir: Path, *, port: int = 0, **changes: object) -> PostgresAddress:
+        """Return the address for the runs of one machine, whose own files are in ``state_dir``."""
+        url = self.server.dsn(self.database, user=RUNNER, port=port)
+        return PostgresAddress(url, state_dir, **changes)  # type: ignore[arg-type]
+
+    def query(self, sql: LiteralString, *values: object) -> list[tuple[object, ...]]:
+        """Run a statement as the superuser and return its rows."""
+        return self.server.execute(sql, *values, database=self.database)
+
+    def phases(self) -> dict[object, object]:
+        """Return the phase of each attempt."""
+        return dict(self.query("SELECT id, phase FROM agentctl.attempts"))  # type: ignore[arg-type]
+
+    def entries(self) -> list[tuple[object, ...]]:
+        """Return what was written of each attempt, in order."""
+        return self.query("SELECT attempt_id, phase, nano, tokens FROM agentctl.entries ORDER BY id")
+
+
+def make_ledger(server: Server, database: str) -> None:
+    """Create a ledger in a database, as its owner may."""
+    migrate(PostgresAddress(server.dsn(database), Path("/nonexistent")), role=RUNNER)
+
+
+@contextmanager
+def fleet_on(server: Server, template: str = "template0") -> Iterator[Fleet]:
+    """Create a ledger on a server, by default in a new database, and drop it at the end."""
+    with database_of(server, template=template) as database:
+        if template == "template0":
+            make_ledger(server, database)
+        yield Fleet(server, database)
