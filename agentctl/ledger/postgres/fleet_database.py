@@ -10,14 +10,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agentctl.core.errors import StateError
 from agentctl.ledger.postgres.dialect import adapt, translate
-from agentctl.ledger.postgres.server import LIMITS, REACH_S, connect, refuse_another_schema, translated
+from agentctl.ledger.postgres.server import (
+    LIMITS,
+    REACH_S,
+    ConnectionLost,
+    connect,
+    refuse_another_schema,
+    translated,
+)
 from agentctl.ledger.transaction import Rows, Transaction
 from agentctl.settings.ledger_address import PostgresAddress
 
 if TYPE_CHECKING:
     import psycopg
 
-_BEGIN = f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL synchronous_commit = on; {LIMITS}"
+# Not READ WRITE: a database that was made read-only stays so.
+_BEGIN = f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = on; {LIMITS}"
 _BEGIN_VIEW = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {LIMITS} SET LOCAL statement_timeout = 0"
 _BEGIN_TRIAL = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE; {LIMITS} SET LOCAL statement_timeout = 0"
 _LOCK = "SELECT now_us, wall_us, version, timeline, replicas, synchronous_names, last_entry FROM lock_ledger(%s)"
@@ -89,6 +97,7 @@ class FleetDatabase:
         self._mutex = threading.Lock()
         self._pid = os.getpid()
         self._db: psycopg.Connection | None = None
+        self._warnings: list[str] = []
 
     def __str__(self) -> str:
         return str(self.address)
@@ -100,7 +109,28 @@ class FleetDatabase:
             self._drop()
         if self._db is None:
             self._db = connect(self.address, timeout_s=self._reach_s)
+            self._db.add_notice_handler(self._note_warning)
         return self._db
+
+    def _note_warning(self, notice: psycopg.errors.Diagnostic) -> None:
+        if notice.severity_nonlocalized == "WARNING":
+            self._warnings.append(str(notice.message_primary))
+
+    def _commit(self, db: psycopg.Connection) -> None:
+        """Commit, or raise ConnectionLost if the server warns: a wait for its standby may have been given up.
+
+        A statement timeout, or an administrator, ends that wait, and then COMMIT succeeds with a warning.
+        """
+        self._warnings.clear()
+        done = db.execute("COMMIT").statusmessage
+        if done != "COMMIT":
+            raise StateError(f"the ledger {self} did not commit: {done}", hint="check the server's log")
+        if self._warnings:
+            self._drop()
+            raise ConnectionLost(
+                f"the ledger {self} may not have reached its standby: {self._warnings[-1]}",
+                hint="check that the standby runs: SELECT * FROM pg_stat_replication",
+            )
 
     def _drop(self) -> None:
         db, self._db = self._db, None
@@ -140,9 +170,7 @@ class FleetDatabase:
                 state = LockedState(*(row or ()))
                 refuse_another_schema(state.version)
                 yield Transaction(TranslatedConnection(db), state.now_us, state.wall_us, LeaseOwners(db, state.now_us))
-                done = db.execute("COMMIT").statusmessage
-                if done != "COMMIT":
-                    raise StateError(f"the ledger {self} did not commit: {done}", hint="check the server's log")
+                self._commit(db)
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:

@@ -23,8 +23,10 @@ LIMITS = (
     f" SET LOCAL idle_in_transaction_session_timeout = {IDLE_MS};"
     " SET LOCAL search_path = agentctl, pg_catalog, pg_temp;"
 )
-_BUSY = {"40001", "40P01", "55P03", "57014", "53300"}
-"""Serialization failure, deadlock, lock timeout, statement timeout, too many connections: tried again."""
+_BUSY = {"40001", "40P01", "55P03", "57014"}
+"""Serialization failure, deadlock, lock timeout, statement timeout: tried again."""
+_NO_SLOT = ("too many clients", "remaining connection slots", "too many connections", "no more connections allowed")
+"""What a server says that has no free connection (53300: libpq does not tell the code of a refusal): tried again."""
 _HINTS = {
     "42501": f"grant the rights that a run needs: {MIGRATE} --grant ROLE",
     "53100": "free some space on the server's disk",
@@ -125,7 +127,9 @@ def translated(error: psycopg.Error, address: PostgresAddress, *, connecting: bo
     code = error.sqlstate or ""
     said = address.redact(" ".join(str(error).split()))
     about = f"the ledger {address} cannot be used: {said}"
-    if code in _BUSY and not (connecting and code != "53300"):
+    if connecting and any(words in said for words in _NO_SLOT):
+        return TransactionAborted(about, hint="raise max_connections, or put PgBouncer between")
+    if code in _BUSY and not connecting:
         return TransactionAborted(about, hint="try again; --budget-wait says how long to wait for others")
     if code in ("25006", "57P03") or "read-only" in said or "recovery" in said:
         if code == "57P03":

@@ -19,7 +19,7 @@ from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
 from agentctl.ledger.postgres import PostgresLedger
 from tests.support.ledger.parts import ask
-from tests.support.postgres.fleet import Fleet, fleet_on
+from tests.support.postgres.fleet import Fleet, fleet_copied
 from tests.support.postgres.proxy import POINTS, Point, Proxy
 from tests.support.postgres.server import Server
 
@@ -98,7 +98,7 @@ async def test_each_operation_is_done_once_wherever_its_connection_is_cut(
     postgres: Server, fleet_template_name: str, tmp_path: Path, is_full: bool
 ) -> None:
     for step, point in set(ALL_CASES) - set(CASES) if is_full else ():
-        with fleet_on(postgres, fleet_template_name) as fleet:
+        with fleet_copied(postgres, fleet_template_name) as fleet:
             await make_with_cut(fleet, tmp_path, step, point)
 
 

@@ -40,18 +40,17 @@ def database(postgres: Server) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def fleet_template_name(postgres: Server) -> Iterator[str]:
+def fleet_template_name(postgres: Server) -> str:
     """The name of a database with an empty ledger, to copy from."""
-    from tests.support.postgres.fleet import fleet_on
+    from tests.support.postgres.fleet import new_fleet
 
-    with fleet_on(postgres) as made:
-        yield made.database
+    return new_fleet(postgres).database
 
 
 @pytest.fixture
 def own_fleet(postgres: Server, fleet_template_name: str) -> Iterator[Fleet]:
     """A ledger of the test's own, by the server's clock."""
-    from tests.support.postgres.fleet import fleet_on
+    from tests.support.postgres.fleet import fleet_copied
 
-    with fleet_on(postgres, fleet_template_name) as made:
+    with fleet_copied(postgres, fleet_template_name) as made:
         yield made

@@ -36,15 +36,15 @@ class Fleet(NamedTuple):
         return self.query("SELECT attempt_id, phase, nano, tokens FROM agentctl.entries ORDER BY id")
 
 
-def make_ledger(server: Server, database: str) -> None:
-    """Create a ledger in a database, as its owner may."""
+def new_fleet(server: Server) -> Fleet:
+    """Create a ledger in a new database."""
+    database = server.create_database()
     migrate(PostgresAddress(server.dsn(database), Path("/nonexistent")), role=RUNNER)
+    return Fleet(server, database)
 
 
 @contextmanager
-def fleet_on(server: Server, template: str = "template0") -> Iterator[Fleet]:
-    """Create a ledger on a server, by default in a new database, and drop it at the end."""
+def fleet_copied(server: Server, template: str) -> Iterator[Fleet]:
+    """Copy the database of an empty ledger, and drop the copy at the end."""
     with database_of(server, template=template) as database:
-        if template == "template0":
-            make_ledger(server, database)
         yield Fleet(server, database)

@@ -1,0 +1,173 @@
+"""A server that is full, busy, read-only, gone, or was replaced by its standby: nothing is granted that may be lost."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager, closing
+from decimal import Decimal
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from agentctl.budget.conclusions import Charge, Settlement
+from agentctl.budget.rules import Hold
+from agentctl.core.errors import StateError
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Usage
+from agentctl.ledger.postgres import PostgresLedger
+from agentctl.settings.ledger_address import PostgresAddress
+from tests.support.ledger.parts import ask
+from tests.support.postgres.fleet import Fleet, new_fleet
+from tests.support.postgres.server import RUNNER, Server
+
+GAVE_UP = "canceling wait for synchronous replication"
+CHARGE = Charge(Usage(10, 100), 100_000_000, "m")
+
+
+@asynccontextmanager
+async def opened(address: PostgresAddress, run: str = "run") -> AsyncIterator[PostgresLedger]:
+    """Open a ledger with a run that has two dollars."""
+    ledger = PostgresLedger(address, pause_s=0.0)
+    await ledger.open_run(run, CostLimit(max_cost_per_task=Decimal(2)), task="t", agent="a", labels={})
+    try:
+        yield ledger
+    finally:
+        await ledger.aclose()
+
+
+#: Raise an error in the transaction of a hold; a sequence counts, which no rollback takes back.
+_RAISE = """
+CREATE SEQUENCE agentctl.raised;
+GRANT USAGE ON SEQUENCE agentctl.raised TO ledger_runner;
+CREATE FUNCTION agentctl.raise_now() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF nextval('agentctl.raised') <= {times} THEN RAISE EXCEPTION 'provoked' USING ERRCODE = '{code}'; END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER raise_now BEFORE INSERT ON agentctl.attempts FOR EACH ROW EXECUTE FUNCTION agentctl.raise_now();
+"""
+
+
+def provoke(fleet: Fleet, code: str, times: int) -> None:
+    """Let so many holds fail with an error of the server."""
+    with fleet.server.connect(fleet.database) as db:
+        db.execute(_RAISE.format(code=code, times=times).encode())
+
+
+@pytest.mark.parametrize("code", ["40001", "40P01", "55P03"])
+async def test_hold_that_others_were_in_the_way_of_is_tried_again(own_fleet: Fleet, tmp_path: Path, code: str) -> None:
+    async with opened(own_fleet.address(tmp_path)) as ledger:
+        provoke(own_fleet, code, 2)
+        assert isinstance(await ledger.reserve(ask("a")), Hold)
+    assert own_fleet.entries() == [("a", "held", 256_000_000, 266), ("a", "void", 0, 0)]
+
+
+async def test_hold_is_refused_when_others_are_in_the_way_for_too_long(own_fleet: Fleet, tmp_path: Path) -> None:
+    async with opened(own_fleet.address(tmp_path, budget_wait_s=0.1)) as ledger:
+        provoke(own_fleet, "40001", 10**6)
+        with pytest.raises(StateError, match="provoked") as raised:
+            await ledger.reserve(ask("a"))
+    assert "budget-wait" in raised.value.hint
+    assert own_fleet.entries() == []
+
+
+async def test_full_disk_refuses_the_hold_and_says_where(own_fleet: Fleet, tmp_path: Path) -> None:
+    async with opened(own_fleet.address(tmp_path)) as ledger:
+        provoke(own_fleet, "53100", 1)
+        with pytest.raises(StateError) as raised:
+            await ledger.reserve(ask("a"))
+        assert "server's disk" in raised.value.hint
+        assert isinstance(await ledger.reserve(ask("b")), Hold)
+    assert own_fleet.phases() == {"b": "void"}
+
+
+async def test_deadlock_with_a_statement_by_hand_is_resolved_without_a_second_hold(
+    own_fleet: Fleet, tmp_path: Path
+) -> None:
+    """Somebody locks the run and then the hour: the other way round than every transaction of ours."""
+    async with opened(own_fleet.address(tmp_path)) as ledger:
+        with own_fleet.server.connect(own_fleet.database) as db:
+            db.execute("SET deadlock_timeout = '60s'")  # ours notices first
+            db.execute("BEGIN")
+            db.execute("SELECT 1 FROM agentctl.scopes WHERE id = 'run' FOR UPDATE")
+            async with anyio.create_task_group() as tasks:
+
+                async def lock_the_hour() -> None:
+                    await anyio.to_thread.run_sync(
+                        own_fleet.server.wait_for, "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                    )
+                    await anyio.to_thread.run_sync(
+                        lambda: db.execute("SELECT 1 FROM agentctl.clock FOR UPDATE; ROLLBACK")
+                    )
+
+                tasks.start_soon(lock_the_hour)
+                assert isinstance(await ledger.reserve(ask("a")), Hold)
+    assert own_fleet.entries() == [("a", "held", 256_000_000, 266), ("a", "void", 0, 0)]
+    assert "deadlock detected" in own_fleet.server.log
+
+
+async def test_server_without_a_free_connection_is_waited_for_and_then_refused(tmp_path: Path) -> None:
+    with Server(settings={"max_connections": "6"}) as server, ExitStack() as stack:
+        fleet = new_fleet(server)
+        taken = [stack.enter_context(server.connect(user=RUNNER)) for _ in range(3)]  # and three are the superuser's
+        ledger = PostgresLedger(fleet.address(tmp_path, budget_wait_s=0.3))
+        with pytest.raises(StateError, match="remaining connection slots"):
+            await ledger.open_run("run", CostLimit(), task="t", agent="a", labels={})
+        taken[0].close()
+        await ledger.open_run("run", CostLimit(), task="t", agent="a", labels={})
+        await ledger.aclose()
+
+
+async def test_database_that_was_made_read_only_is_refused(own_fleet: Fleet, tmp_path: Path) -> None:
+    with own_fleet.server.connect() as db:
+        db.execute(f"ALTER DATABASE {own_fleet.database} SET default_transaction_read_only = on".encode())
+    ledger = PostgresLedger(own_fleet.address(tmp_path))
+    with pytest.raises(StateError, match="read-only"):
+        await ledger.open_run("run", CostLimit(), task="t", agent="a", labels={})
+    await ledger.aclose()
+
+
+async def test_commit_that_gave_up_waiting_for_its_standby_is_not_certain(tmp_path: Path) -> None:
+    """An administrator, or a statement timeout, ends the wait, and COMMIT succeeds with a warning."""
+    with Server() as server, closing(server.standby(synchronous=True)) as standby:
+        fleet = new_fleet(server)
+        async with opened(fleet.address(tmp_path)) as ledger, anyio.create_task_group() as tasks:
+            for name in "abc":
+                assert isinstance(await ledger.reserve(ask(name)), Hold)
+            assert await ledger.mark_sent("a")
+
+            def cancel(times: int) -> None:
+                server.wait_for("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+                while server.log.count(GAVE_UP) < times:
+                    time.sleep(0.005)
+                standby.signal_all(signal.SIGCONT)
+
+            standby.signal_all(signal.SIGSTOP)
+            tasks.start_soon(anyio.to_thread.run_sync, cancel, 1)
+            assert not await ledger.mark_sent("b")
+            standby.signal_all(signal.SIGSTOP)
+            tasks.start_soon(anyio.to_thread.run_sync, cancel, 2)
+            assert await ledger.settle("a", CHARGE) == Settlement("settled", 100_000_000, 110)
+            assert await ledger.mark_sent("c")
+        assert fleet.phases() == {"a": "settled", "b": "void", "c": "doubt"}
+        assert server.log.count(GAVE_UP) == 2
+
+
+async def test_mark_without_an_answer_of_the_standby_is_voided_later(tmp_path: Path, is_full: bool) -> None:
+    if not is_full:
+        return  # it waits for timeouts of seconds
+    with Server() as server, closing(server.standby(synchronous=True)) as standby:
+        fleet = new_fleet(server)
+        address = fleet.address(tmp_path, budget_wait_s=0.1)
+        async with opened(address) as ledger:
+            assert isinstance(await ledger.reserve(ask("a")), Hold)
+            standby.signal_all(signal.SIGSTOP)
+            with pytest.raises(StateError):
+                await ledger.mark_sent("a")
+            standby.signal_all(signal.SIGCONT)
+        async with opened(address, "next"):
+            assert fleet.phases() == {"a": "void"}
