@@ -367,3 +367,10 @@ def reason_line(error: BaseException) -> str:
     if not isinstance(error, Exception):
         return "interrupted"
     return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def error_kind(error: BaseException) -> str:
+    """Return the kind of an error as events have it; "interrupted" for anything but an ``Exception``."""
+    if isinstance(error, AgentctlError):
+        return error.kind
+    return "internal" if isinstance(error, Exception) else "interrupted"

@@ -21,6 +21,7 @@ class RunStarted(NamedTuple):
     ``token_turns``: about how many turns with a full context (at least, at most) fit the token limit, if that limit
     stops the run first. ``client`` sends the requests: "lean", "litellm", or None for a model that has none. A fork is
     ``forked_from`` a run. ``journal`` is a version. A resumed run keeps ``flags``, and ``digests`` are compared then.
+    ``trace_parent`` is the span that the run is part of: TRACEPARENT, and TRACESTATE behind a space.
     """
 
     task: str
@@ -41,14 +42,14 @@ class RunStarted(NamedTuple):
     flags: Mapping[str, object] = MappingProxyType({})
     digests: Mapping[str, str] = MappingProxyType({})
     forked_from: str | None = None
+    trace_parent: str = ""
 
 
 class RunResumed(NamedTuple):
     """A run goes on from its journal, or (a fork) from record ``until`` of the journal of ``source``.
 
     The first ``kept`` messages remain, after ``turns`` whole turns; ``words`` are the user's new ones. ``changes`` say
-    what has changed since it started. ``limits`` are totals.
-    """
+    what has changed since it started. ``limits`` are totals."""
 
     source: str
     until: int
@@ -65,6 +66,7 @@ class RunResumed(NamedTuple):
     provider_chosen_by: str = ""
     model: str | None = None
     journal: int = 1
+    trace_parent: str = ""
 
 
 class TurnStarted(NamedTuple):
@@ -109,8 +111,7 @@ class CallHeld(NamedTuple):
 class CallWaited(NamedTuple):
     """A call has no room yet: it waits for the holds of others ("holds"), or for a model to recover ("provider").
 
-    ``seconds`` until the first retry, ``at_most_s`` until the call is given up. ``base_url`` "": the provider's own.
-    """
+    ``seconds`` until the first retry, ``at_most_s`` until the call is given up. ``base_url`` "": the provider's own."""
 
     reason: str
     seconds: float
@@ -130,8 +131,7 @@ class CallSent(NamedTuple):
 class AnswerReceived(NamedTuple):
     """The whole answer of an attempt, as it came and before its cost is written: a resumed run does not ask again.
 
-    ``unfit`` are the places of calls whose arguments no tool may get; they are left out.
-    """
+    ``unfit`` are the places of calls whose arguments no tool may get; they are left out."""
 
     attempt_id: str
     text: str
@@ -168,8 +168,7 @@ class CallUnsettled(NamedTuple):
     """The end of an attempt cannot be written to the ledger yet; the run waits for a lock, at most ``seconds``.
 
     ``nano`` and ``tokens`` are its cost, or its worst case if in doubt; ``usage`` as reported. ``text`` and
-    ``tool_calls`` are its answer. ``file`` holds the conclusion until the ledger has it, "" if that failed, too.
-    """
+    ``tool_calls`` are its answer. ``file`` holds the conclusion until the ledger has it, "" if that failed, too."""
 
     attempt_id: str
     reason: str
@@ -184,19 +183,21 @@ class CallUnsettled(NamedTuple):
 
 
 class CallVoided(NamedTuple):
-    """An attempt certainly cost nothing."""
+    """An attempt certainly cost nothing; ``error`` is the kind of error that ended it, if one did."""
 
     attempt_id: str
     reason: str
+    error: str = ""
 
 
 class CallDoubted(NamedTuple):
-    """The cost of an attempt is unknown; it counts as spent at the worst case."""
+    """The cost of an attempt is unknown; it counts as spent at the worst case. ``error``: as in ``CallVoided``."""
 
     attempt_id: str
     nano: int | None
     tokens: int
     reason: str
+    error: str = ""
 
 
 class CallRetried(NamedTuple):
@@ -239,8 +240,7 @@ class BreakerTripped(NamedTuple):
 class AnswerStreamed(NamedTuple):
     """A piece of an answer; a slow screen may drop it.
 
-    "unsure": it may turn out to be reasoning. "restart": the pieces before were reasoning; the answer begins here.
-    """
+    "unsure": it may turn out to be reasoning. "restart": the pieces before were reasoning; the answer begins here."""
 
     text: str
     kind: Literal["answer", "unsure", "restart"] = "answer"
@@ -316,8 +316,7 @@ class ContextPruned(NamedTuple):
     those words: agentctl itself ("lines"), or the model, whose text is ``words``. In estimated nano-dollars, None if
     the price is unknown: the cut costs ``cost_nano`` (the discarded cache, the summary), and makes each later turn
     ``saves_nano`` cheaper; ``turns`` are expected to follow. ``left`` is the conversation after the cut: the place
-    that a message had before it, or the message, if it is new.
-    """
+    that a message had before it, or the message, if it is new."""
 
     tokens_before: int
     tokens_after: int

@@ -240,6 +240,7 @@ def plan_of(loaded: Loaded, choice: ProviderChoice, *, labels: Mapping[str, str]
         else own,
         version=__version__,
         parent=loaded.parent,
+        trace_parent=loaded.trace_parent,
         hooks=_hook_rules(loaded),
         schema_retries=settings.schema_retries,
     )

@@ -75,7 +75,7 @@ class Plan(NamedTuple):
     calls if another one can take over. ``waits_for_load``: ``silence_s`` does not bind the first token of a server that
     may have to load its model. ``parent`` is the run that a nested one belongs to. ``answer_schema`` is what the answer
     must be valid by, instead of the agent's own; at most ``schema_retries`` answers are sent back. ``notes`` are those
-    of the project.
+    of the project. ``trace_parent`` is the span of another program that the run is part of, "" if it is part of none.
     """
 
     limits: CostLimit = CostLimit.model_construct()
@@ -113,6 +113,7 @@ class Plan(NamedTuple):
     schema_retries: int = 2
     hooks: tuple[HookRule, ...] = ()
     notes: ProjectNotes | None = None
+    trace_parent: str = ""
 
     @property
     def measure(self) -> Measure | None:

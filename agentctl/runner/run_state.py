@@ -13,6 +13,7 @@ from agentctl.budget.rules import PastSpending
 from agentctl.core.errors import ActionDenied, AgentctlError, BudgetExceeded
 from agentctl.core.events import Noted, RunResumed, RunStarted
 from agentctl.core.results import BreakerInfo, FileNotice, LimitUse, RunResult
+from agentctl.core.trace_context import current_trace
 from agentctl.journal.recorder import Recorder, describe_error
 from agentctl.permissions.admission import ActionDeferred
 from agentctl.protocols import LLMProvider, RunTools
@@ -64,6 +65,7 @@ async def record_start(
     The files of a fork are copied once its journal is begun, and before it goes on.
     """
     facts, tier = provider.facts, run.run_tools.sandbox if run.run_tools else None
+    trace_parent = str(current_trace.get() or plan.trace_parent)
     if resumed is None or resumed.is_fork:
         started = RunStarted(
             task=run.task,
@@ -83,6 +85,7 @@ async def record_start(
             flags=flags,
             digests=digests,
             forked_from=None if resumed is None else resumed.past.run_id,
+            trace_parent=trace_parent,
         )
         await run.recorder.emit(started)
     if resumed is None:
@@ -105,6 +108,7 @@ async def record_start(
         provider=facts.provider,
         provider_chosen_by=plan.provider_chosen_by,
         model=facts.model,
+        trace_parent=trace_parent,
     )
     await run.recorder.emit(again)
     for said in (*changes, *resumed.notes):

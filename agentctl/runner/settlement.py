@@ -13,7 +13,7 @@ from typing import Literal, cast
 
 import anyio
 
-from agentctl.budget.breaker import Overrun, format_amount, limit_uses, overrun_error, reason_line
+from agentctl.budget.breaker import Overrun, error_kind, format_amount, limit_uses, overrun_error, reason_line
 from agentctl.budget.conclusions import Charge, Conclusion, Doubt, Settlement, Void, conclusion_kind
 from agentctl.budget.input_bound import BoundBasis, SettledRequest
 from agentctl.budget.rules import Amounts, Hold, PastSpending, Spend, extra_ceilings, is_warning_due
@@ -232,7 +232,7 @@ class AttemptSettler:
             if sent.outcome == "unsent" and not isinstance(error, ProviderError):
                 reason = f"not sent: {reason}"
             await self._write(hold, Void(reason))
-            await self._emit(CallVoided(hold.id, reason))
+            await self._emit(CallVoided(hold.id, reason, error_kind(error)))
             return
         self._basis = self._basis.without_report()
         fault = sent.failed or isinstance(error, ProviderError)
@@ -242,7 +242,7 @@ class AttemptSettler:
         substitute = substitute_of(facts, sent.model, self._price_of, tier=begun.tier)
         has_fee = begun.fee is not None
         doubt = Doubt(reason_line(error), sent.ran_past or has_fee, fault, least, substitute)
-        left = await self._leave_in_doubt(hold, doubt)
+        left = await self._leave_in_doubt(hold, doubt, kind=error_kind(error))
         await self._report_substitute(substitute, hold, facts)
         if (left.overrun or has_fee) and isinstance(error, Exception):
             raise self._overrun(hold, left, begun, facts, least, substitute) from error
@@ -254,10 +254,12 @@ class AttemptSettler:
             return True
         return (free or outcome == "refused") and facts.known_endpoint and self._doubt == "normal"
 
-    async def _leave_in_doubt(self, hold: Hold, doubt: Doubt, answer: Completion | None = None) -> Settlement:
+    async def _leave_in_doubt(
+        self, hold: Hold, doubt: Doubt, answer: Completion | None = None, *, kind: str = ""
+    ) -> Settlement:
         left = await self._write(hold, doubt, answer)
         self._add_doubt(left.nano)
-        await self._emit(CallDoubted(hold.id, left.nano, left.tokens, doubt.reason))
+        await self._emit(CallDoubted(hold.id, left.nano, left.tokens, doubt.reason, kind))
         await self._warn()
         return left
 

@@ -267,8 +267,18 @@ def _load(
         passed_on={name: value for name, value in passed_on.items() if name not in keys},
         variables=tuple(layer.variables for layer in read.layers if layer.variables),
         mcp_project=mcp_file,
+        trace_parent=_trace_parent(environ),
     )
     return loaded, problems, read
+
+
+def _trace_parent(environ: Mapping[str, str]) -> str:
+    """Return the span that this process is part of, "" if its environment names no valid one."""
+    if "TRACEPARENT" not in environ:
+        return ""
+    from agentctl.core.trace_context import read_trace_context  # noqa: PLC0415 - few runs are part of a trace
+
+    return str(read_trace_context(environ["TRACEPARENT"], environ.get("TRACESTATE", "")) or "")
 
 
 def _places(settings: Settings, workdir: SettingEntry | None, needs_env: tuple[str, ...]) -> tuple[Problem, ...]:

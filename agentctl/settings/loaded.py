@@ -48,7 +48,8 @@ class Loaded:
     ``other_keys`` are the providers whose key only litellm reads, with the variable that holds it. ``passed_on`` are
     the variables that the user lets commands have. ``variables`` are all variables of the environment and of each
     .env, the strongest source first; ``mcp_project`` is the ``.mcp.json`` of the workspace. ``servers`` are the MCP
-    servers of a run, None before ``for_a_run`` and without any.
+    servers of a run, None before ``for_a_run`` and without any. ``trace_parent`` is the span of TRACEPARENT and
+    TRACESTATE, "" without a valid one.
     """
 
     settings: Settings
@@ -70,6 +71,7 @@ class Loaded:
     passed_on: Mapping[str, str] = field(default_factory=dict, repr=False)
     variables: tuple[Mapping[str, str], ...] = field(default=(), repr=False, compare=False)
     mcp_project: FoundProjectFile | None = field(default=None, repr=False)
+    trace_parent: str = ""
     own_tools: Mapping[str, Any] = field(default_factory=dict, repr=False)
     servers: McpConfig | None = field(default=None, repr=False, compare=False)
     capability: str = field(default="", repr=False)

@@ -28,7 +28,7 @@ FIXED_VARIABLES = frozenset(
     {
         *("PATH", "HOME", "TMPDIR", "TMP", "TEMP", "SHELL", "LANG", "TERM", "NO_COLOR", "CI", "PAGER", "GIT_PAGER"),
         *("GIT_TERMINAL_PROMPT", "GIT_ASKPASS", "GIT_SSH_COMMAND", "SSH_ASKPASS_REQUIRE", "DEBIAN_FRONTEND"),
-        *("PIP_NO_INPUT", "GIT_CONFIG_COUNT", "GIT_CONFIG_KEY_0", "GIT_CONFIG_VALUE_0"),
+        *("TRACEPARENT", "TRACESTATE", "PIP_NO_INPUT", "GIT_CONFIG_COUNT", "GIT_CONFIG_KEY_0", "GIT_CONFIG_VALUE_0"),
     }
 )
 # They load code into the program that makes the sandbox, run a file before its limits are set, or lead to a daemon
@@ -66,6 +66,10 @@ def variable_names(value: object) -> tuple[str, ...]:
     for name in found:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,99}", name):
             raise ValueError(_NAMES_ALLOWED)
+        if name.startswith("OTEL_"):
+            raise ValueError(
+                f"{_NAMES_ALLOWED}; {name} is for agentctl alone; no OTEL_ variable is passed on"
+            )
         if name in FIXED_VARIABLES or name.startswith("AGENTCTL_"):
             raise ValueError(f"{_NAMES_ALLOWED}; {name} is set by agentctl itself")
         if _UNSAFE_VARIABLE.fullmatch(name):

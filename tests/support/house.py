@@ -25,6 +25,7 @@ FLOORS: Mapping[str, int] = MappingProxyType(
         "protocols": 4,
         "ledger": 5,
         "journal": 6,
+        "telemetry": 7,
         "sandbox": 7,
         "providers": 7,
         "tools": 8,
