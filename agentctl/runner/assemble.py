@@ -25,6 +25,7 @@ from agentctl.protocols import Approver, LLMProvider, Observer
 from agentctl.runner.agent_spec import find_agent, find_named, load_agents
 from agentctl.runner.orchestrator import Orchestrator
 from agentctl.runner.plan import Plan
+from agentctl.runner.run_observers import history_observer, open_telemetry, span_observers
 from agentctl.runner.streaming import client_of
 from agentctl.runner.token_counting import counter_of, measure_of, vocabulary_loader
 from agentctl.runner.toolset import container_finder, container_lister, listing, serving, toolset_for, unit_finder
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from agentctl.runner.hooks import DescribeEnd, Hooks
     from agentctl.runner.project_notes import ProjectNotes
     from agentctl.runner.resumption import Resumption
+    from agentctl.telemetry.span_observer import LiveTelemetry
 
 
 def make_provider(
@@ -281,6 +283,7 @@ def assemble(
     schema: AnswerSchema | None = None,
     chosen: AgentChoice | None = None,
     notes: ProjectNotes | None = None,
+    telemetry: LiveTelemetry | None = None,
 ) -> Orchestrator:
     """Return an orchestrator for one run, whose journal and ledger are opened in the state folder when it starts.
 
@@ -289,7 +292,7 @@ def assemble(
     that does not stop the run. ``resumption`` is the run that goes on, with its journal ``locked`` (a descriptor that
     the orchestrator closes; None for a fork), and ``flags`` are kept for the next time. ``describe_end`` returns the
     last record of the run as hooks get it; None: as the journal has it. ``schema`` is what the answer must be valid by.
-    ``chosen`` is the agent that was chosen already, with the settings that it has changed; None: one of the package.
+    ``telemetry`` is that of the run that delegates to this one. ``chosen`` is the agent that was chosen already, with the settings that it has changed; None: one of the package.
     Commands without a sandbox get the variables that make their runs children of this one.
 
     Raises:
@@ -330,11 +333,13 @@ def assemble(
         warn(said)
     counter, remember = counter_of(loaded, answering.facts)
     capability = loaded.capability if settings.sandbox in ("none", "external") else ""  # unusable in a sandbox
+    live = telemetry or open_telemetry(loaded, run_id, warn)
     artifacts, delegation = ArtifactFolder(run_files, secrets=loaded.secrets), None
     if chosen is not None and chosen.delegates and answering.facts.metered:
         from agentctl.runner.delegation import Delegation  # noqa: PLC0415 - few agents delegate
 
         start = partial(assemble, labels=labels, provider=provider, ledger_path=ledger_path, warn=warn, notes=notes)
+        start = partial(start, telemetry=live)
         delegation = Delegation(start, loaded, choice, chosen, run_id, ledger, store=artifacts, approver=approver)
         approver = delegation.approver
     make, served = serving(loaded, chosen)
@@ -354,7 +359,7 @@ def assemble(
             delegate=delegation,
             **served,
         ),
-        observers=(journal, *observers, *_history_observer(loaded, warn)),
+        observers=(journal, *observers, *history_observer(loaded, warn), *span_observers(live, loaded, run_id)),
         now=lambda: datetime.now(UTC),
         new_id=lambda: run_id,
         approver=approver,
@@ -370,19 +375,10 @@ def assemble(
             *(() if provider else _optional_hook(answering, "aclose")),
             *(hook for fallback in fallbacks for hook in _optional_hook(fallback.provider, "aclose")),
             *(ledger.aclose, journal.aclose),
+            *(() if live is None or telemetry else live.closing),
         ),
         capability=loaded.capability if delegation else capability,
         resumption=resumption,
         flags=flags,
         hooks=_hooks(loaded, plan, run_id, describe_end),
     )
-
-
-def _history_observer(loaded: Loaded, warn: Callable[[str], None]) -> tuple[Observer, ...]:
-    """Return the observer that mirrors a run's calls in the history file, if one is named."""
-    path = loaded.settings.cost_history_file
-    if path is None:
-        return ()
-    from agentctl.journal.cost_history import CostHistory  # noqa: PLC0415 - most runs have none
-
-    return (CostHistory(path, secrets=loaded.secrets, warn=warn),)

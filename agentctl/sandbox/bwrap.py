@@ -19,6 +19,7 @@ import anyio
 
 from agentctl.core.errors import ToolError
 from agentctl.core.results import FileNotice
+from agentctl.core.trace_context import trace_variables
 from agentctl.protocols import CommandResult
 from agentctl.sandbox.confinement import NO_SCOPES, WALLS
 from agentctl.sandbox.mount_plan import HOME, NO_SIZES, MountPlan, SandboxConfig, bwrap_options, plan_mounts
@@ -197,7 +198,7 @@ class Bwrap:
         Raises:
             ToolError: the sandbox could not be set up, or the command could not be started.
         """
-        program = SandboxedProgram(("/bin/sh", "-c", command), timeout, more)
+        program = SandboxedProgram(("/bin/sh", "-c", command), timeout, more, environment=trace_variables())
         async with self._one_at_a_time:
             if self._guard is None:
                 return await self._run(program)

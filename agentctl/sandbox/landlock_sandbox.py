@@ -17,6 +17,7 @@ import anyio
 
 from agentctl.core.errors import ToolError
 from agentctl.core.results import FileNotice
+from agentctl.core.trace_context import trace_variables
 from agentctl.protocols import CommandResult
 from agentctl.sandbox.bwrap import MOST_ADDRESSES_KIB, MOST_FILE_BYTES, SandboxedProgram, mode_of, restore_mode
 from agentctl.sandbox.confined_guard import ConfinedGuard, Confinement
@@ -159,7 +160,8 @@ class Landlock:
         Raises:
             ToolError: the sandbox could not be set up, or the command could not be started.
         """
-        return await self._run_settled(SandboxedProgram(("/bin/sh", "-c", command), timeout, more))
+        argv = ("/bin/sh", "-c", command)
+        return await self._run_settled(SandboxedProgram(argv, timeout, more, environment=trace_variables()))
 
     def for_server(self, access: ServerAccess) -> Landlock:
         """Return a sandbox for one server beside this one, without comparing the workspace."""

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from agentctl.core.results import FileNotice
+from agentctl.core.trace_context import trace_variables
 from agentctl.protocols import CommandResult
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Unsandboxed:
         from agentctl.core.redaction import mask  # noqa: PLC0415 - few runs have no sandbox
         from agentctl.sandbox.process import child_environment, run_process  # noqa: PLC0415 - it brings subprocess
 
-        argv, env = ["/bin/sh", "-c", command], {**child_environment(), **self._environment}
+        argv, env = ["/bin/sh", "-c", command], {**child_environment(), **self._environment, **trace_variables()}
         result = await run_process(argv, timeout=timeout, env=env, cwd=self._workspace, more=more, subreaper=True)
         return result._replace(stdout=mask(result.stdout, self._secrets), stderr=mask(result.stderr, self._secrets))
 

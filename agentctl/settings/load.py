@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from agentctl.core.errors import UsageError
 from agentctl.core.text import safe_text
@@ -52,6 +52,9 @@ from agentctl.settings.sources import (
     from_flags,
     from_toml,
 )
+
+if TYPE_CHECKING:
+    from agentctl.settings.telemetry import TelemetrySettings
 
 
 class SettingsCheck(NamedTuple):
@@ -268,6 +271,7 @@ def _load(
         variables=tuple(layer.variables for layer in read.layers if layer.variables),
         mcp_project=mcp_file,
         trace_parent=_trace_parent(environ),
+        telemetry=_telemetry(environ),
     )
     return loaded, problems, read
 
@@ -279,6 +283,15 @@ def _trace_parent(environ: Mapping[str, str]) -> str:
     from agentctl.core.trace_context import read_trace_context  # noqa: PLC0415 - few runs are part of a trace
 
     return str(read_trace_context(environ["TRACEPARENT"], environ.get("TRACESTATE", "")) or "")
+
+
+def _telemetry(environ: Mapping[str, str]) -> TelemetrySettings | None:
+    """Return what the variables of OpenTelemetry say, None if there are none."""
+    if not any(name.startswith("OTEL_") for name in environ):
+        return None
+    from agentctl.settings.telemetry import read_telemetry  # noqa: PLC0415 - most users have none
+
+    return read_telemetry(environ)
 
 
 def _places(settings: Settings, workdir: SettingEntry | None, needs_env: tuple[str, ...]) -> tuple[Problem, ...]:

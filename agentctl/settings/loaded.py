@@ -19,6 +19,7 @@ from agentctl.settings.untrusted_files import IgnoredLine, TrustPrompt
 
 if TYPE_CHECKING:
     from agentctl.settings.mcp_values import McpConfig
+    from agentctl.settings.telemetry import TelemetrySettings
 
 MOST_PROBLEMS = 10
 
@@ -49,7 +50,7 @@ class Loaded:
     the variables that the user lets commands have. ``variables`` are all variables of the environment and of each
     .env, the strongest source first; ``mcp_project`` is the ``.mcp.json`` of the workspace. ``servers`` are the MCP
     servers of a run, None before ``for_a_run`` and without any. ``trace_parent`` is the span of TRACEPARENT and
-    TRACESTATE, "" without a valid one.
+    TRACESTATE, "" without a valid one. ``telemetry`` is what the variables of OpenTelemetry say, None without any.
     """
 
     settings: Settings
@@ -72,6 +73,7 @@ class Loaded:
     variables: tuple[Mapping[str, str], ...] = field(default=(), repr=False, compare=False)
     mcp_project: FoundProjectFile | None = field(default=None, repr=False)
     trace_parent: str = ""
+    telemetry: TelemetrySettings | None = None
     own_tools: Mapping[str, Any] = field(default_factory=dict, repr=False)
     servers: McpConfig | None = field(default=None, repr=False, compare=False)
     capability: str = field(default="", repr=False)

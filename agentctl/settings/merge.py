@@ -281,7 +281,8 @@ def _line_stops(one: Wrong, stops: tuple[str, ...]) -> tuple[str, ...]:
 
 def secret_texts(layers: Sequence[Layer], settings: Settings, environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return the texts to redact: every key in any layer, passwords in addresses, and variables of the environment that
-    are keys by their name (of other providers, which litellm reads itself) or open a run's budget.
+    are keys by their name (of other providers, which litellm reads itself), open a run's budget, or are headers of
+    OpenTelemetry's exporters.
     """
     keys = [entry.value for layer in layers for name, entry in layer.entries.items() if name in SECRET_FIELDS]
     texts = [value.get_secret_value() if isinstance(value, SecretStr) else str(value) for value in keys]
@@ -296,4 +297,8 @@ def secret_texts(layers: Sequence[Layer], settings: Settings, environ: Mapping[s
         for name, value in environ.items()
         if (name.upper().endswith(SECRET_ENDINGS) or name == PARENT_CAPABILITY) and len(value.strip()) >= LEAST_SECRET
     ]
+    if any(name.startswith("OTEL_") for name in environ):
+        from agentctl.settings.telemetry import header_secrets  # noqa: PLC0415 - most users have none
+
+        texts += header_secrets(environ)
     return tuple(dict.fromkeys(texts))

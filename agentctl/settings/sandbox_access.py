@@ -67,9 +67,7 @@ def variable_names(value: object) -> tuple[str, ...]:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,99}", name):
             raise ValueError(_NAMES_ALLOWED)
         if name.startswith("OTEL_"):
-            raise ValueError(
-                f"{_NAMES_ALLOWED}; {name} is for agentctl alone; no OTEL_ variable is passed on"
-            )
+            raise ValueError(f"{_NAMES_ALLOWED}; {name} is for agentctl alone; no OTEL_ variable is passed on")
         if name in FIXED_VARIABLES or name.startswith("AGENTCTL_"):
             raise ValueError(f"{_NAMES_ALLOWED}; {name} is set by agentctl itself")
         if _UNSAFE_VARIABLE.fullmatch(name):

@@ -125,7 +125,7 @@ class SpanBuilder:
         agent = _text(record, "agent") or _text(self._started, "agent")
         found: dict[str, AttributeValue] = {
             names.OPERATION: names.INVOKE_AGENT,
-            names.PROVIDER: _text(record, "provider") or _text(self._started, "provider") or "unknown",
+            names.PROVIDER: _provider(record, self._started),
             names.CONVERSATION: self._run_id,
             names.RUN: self._run_id,
         }
@@ -197,7 +197,7 @@ class SpanBuilder:
         model = _text(hold, "model")
         found: dict[str, AttributeValue] = {
             names.OPERATION: names.CHAT,
-            names.PROVIDER: _text(hold, "provider") or "unknown",
+            names.PROVIDER: _provider(hold, self._started),
             names.CONVERSATION: self._run_id,
             names.ATTEMPT: attempt,
             names.PURPOSE: _text(hold, "purpose") or "turn",
@@ -329,6 +329,12 @@ def spans_of(run_id: str, records: Iterable[Fields], *, with_content: bool = Fal
     builder = SpanBuilder(run_id, with_content=with_content)
     built = [one for record in records for one in builder.add(record)]
     return [one for one in (*built, *builder.close()) if isinstance(one, FinishedSpan)]
+
+
+def _provider(*records: Fields) -> str:
+    """Return the provider that the first of the records names, as the conventions call it."""
+    found = next((name for record in records if (name := _text(record, "provider"))), "unknown")
+    return names.PROVIDERS.get(found, found)
 
 
 def _text(fields: Fields, name: str) -> str:

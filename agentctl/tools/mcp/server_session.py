@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import PurePath
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import anyio
 from anyio.abc import TaskStatus
@@ -29,6 +29,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from agentctl.core.errors import AgentctlError, ToolError
 from agentctl.core.text import safe_text
+from agentctl.core.trace_context import trace_variables
 from agentctl.core.version import __version__
 from agentctl.settings.mcp_values import McpServer
 from agentctl.tools.mcp.call_results import text_of
@@ -139,7 +140,8 @@ class ServerSession:
         server, session, options = self.server.name, self._session, self.server.options
         if session is None:
             raise ToolError(self._end_of(server), hint="continue without it")
-        request = CallToolRequest(params=CallToolRequestParams(name=name, arguments=dict(arguments)))
+        meta = cast("Any", {name.lower(): value for name, value in trace_variables().items()} or None)
+        request = CallToolRequest(params=CallToolRequestParams(name=name, arguments=dict(arguments), _meta=meta))
         try:
             result = await session.send_request(request, _RESULT, options.call_timeout_s, None, on_progress)
         except MCPError as error:

@@ -1,4 +1,4 @@
-"""``agentctl runs export``: write a run as Markdown, HTML or JSON."""
+"""``agentctl runs export``: write a run as Markdown, HTML or JSON, or its spans as OTLP JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from agentctl.cli.runs.export.document import TurnRange
     from agentctl.cli.runs.run_documents import TranscriptDocument
 
-ExportForm = Literal["md", "html", "json"]
+ExportForm = Literal["md", "html", "json", "otlp"]
 
 _BY_SUFFIX: dict[str, ExportForm] = {".md": "md", ".markdown": "md", ".html": "html", ".htm": "html", ".json": "json"}
 _TURNS = re.compile(r"(?P<first>\d{1,9})?(?P<to>-)?(?P<last>\d{1,9})?")
@@ -42,21 +42,31 @@ def export(
         typer.Option("--redact", metavar="REGEX", help="Replace what matches (Python's syntax) by [redacted]."),
     ] = None,
 ) -> None:
-    """Export a run as one file: Markdown, HTML or JSON.
+    """Export a run as one file: Markdown, HTML or JSON, or its OpenTelemetry spans (otlp).
 
     A fork has the turns of the run that it goes on from, too, marked as such.
     HTML is one file without scripts and without requests, below 2 MB. JSON is agentctl.transcript/1.
+    otlp is OTLP JSON on one line, with the spans of the run itself.
 
     Examples:
         agentctl runs export -o run.html
         agentctl runs export 01KB2 --turns 3-7 --no-results
         agentctl runs export --format json --redact 'db-\\d+'
+        agentctl runs export --format otlp -o spans.json
     """
     from pathlib import Path
 
     form = format or _BY_SUFFIX.get(Path(output).suffix.lower(), "md")
     refuse_id_with_last(run_id, last=last)
-    written, cut = _write(_document(run_id, turns, results=not no_results, redact=redact), form)
+    if form == "otlp":
+        if turns is not None or no_results:
+            flag = "--no-results" if turns is None else "--turns"
+            raise _not_with_otlp(flag)
+        from agentctl.cli.runs.export.span_export import export_spans
+
+        written, cut = export_spans(run_id, _pattern(redact)), ""
+    else:
+        written, cut = _write(_document(run_id, turns, results=not no_results, redact=redact), form)
     if output == "-":
         print(written, end="" if written.endswith("\n") else "\n")
     else:
@@ -65,6 +75,15 @@ def export(
         from agentctl.cli.error_output import print_warning
 
         print_warning(f"{cut} to keep the page below 2 MB; --format json has everything")
+
+
+def _not_with_otlp(flag: str) -> Exception:
+    from agentctl.core.errors import UsageError
+
+    return UsageError(
+        f"{flag} cannot be combined with --format otlp",
+        hint=f"leave {flag} out: spans have no texts of the run, unless OpenTelemetry's own switch says so",
+    )
 
 
 def _document(run_id: str | None, turns: str | None, *, results: bool, redact: str | None) -> TranscriptDocument:
