@@ -292,7 +292,8 @@ def assemble(
     that does not stop the run. ``resumption`` is the run that goes on, with its journal ``locked`` (a descriptor that
     the orchestrator closes; None for a fork), and ``flags`` are kept for the next time. ``describe_end`` returns the
     last record of the run as hooks get it; None: as the journal has it. ``schema`` is what the answer must be valid by.
-    ``telemetry`` is that of the run that delegates to this one. ``chosen`` is the agent that was chosen already, with the settings that it has changed; None: one of the package.
+    ``chosen`` is the agent that was chosen already, with the settings that it has changed; None: one of the package.
+    ``telemetry`` is that of the run that delegates to this one.
     Commands without a sandbox get the variables that make their runs children of this one.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Write spans as OTLP JSON: one object ``resourceSpans``, as an OTLP/HTTP endpoint and the collector's files have it."""
+"""Write spans as OTLP JSON: one object ``resourceSpans``, as an OTLP/HTTP endpoint and a collector's file have it."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Sender:
         self._queue: SimpleQueue[FinishedSpan | Measurement | None] = SimpleQueue()
         self._faults: ExportFaults | None = None
         self._failed = False
-        self._done = threading.Event()
+        self._loaded, self._done = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="agentctl-telemetry", daemon=True)
         self._thread.start()
 
@@ -50,8 +50,12 @@ class Sender:
                 self._queue.put(one)
 
     def finish(self, within_s: float) -> str:
-        """Wait until all is sent, at most ``within_s`` seconds; return why some was not, "" if all was."""
+        """Wait until all is sent, at most ``within_s`` seconds; return why some was not, "" if all was.
+
+        A short run may end before the SDK is loaded; that is waited for, and does not count.
+        """
         self._queue.put(None)
+        self._loaded.wait()
         end = time.monotonic() + within_s
         while not self._done.wait(_LOOK_S) and time.monotonic() < end:
             if self._faults is not None and self._faults.is_hopeless:
@@ -66,12 +70,15 @@ class Sender:
         try:
             from agentctl.telemetry.sdk_exporters import SdkExporters  # noqa: PLC0415 - it takes a while
 
-            self._serve(SdkExporters(self._settings, self._given, self._instance, faults))
+            exporters = SdkExporters(self._settings, self._given, self._instance, faults)
+            self._loaded.set()
+            self._serve(exporters)
         except Exception as error:  # noqa: BLE001 - telemetry never ends a run
             faults.add(error)
             self._failed = True
         finally:
             self._done.set()
+            self._loaded.set()
             faults.remove()
 
     def _serve(self, work: SdkExporters) -> None:
