@@ -29,7 +29,7 @@ _DEFAULT_SAMPLER = "parentbased_always_on"
 _LEAST_SECRET = 8
 
 
-class Sampling(NamedTuple):
+class TraceShare(NamedTuple):
     """Which traces are recorded: a share of them, or what their parent says if ``follows_parent``."""
 
     share: float = 1.0
@@ -45,7 +45,7 @@ class TelemetrySettings(NamedTuple):
 
     endpoints: Mapping[Signal, str] = MappingProxyType({})
     resource: Mapping[str, str] = MappingProxyType({})
-    sampling: Sampling = Sampling()
+    sampling: TraceShare = TraceShare()
     with_content: bool = False
     problems: tuple[str, ...] = ()
 
@@ -144,11 +144,11 @@ def _resource(given: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def _sampling(given: Mapping[str, str]) -> tuple[Sampling, list[str]]:
+def _sampling(given: Mapping[str, str]) -> tuple[TraceShare, list[str]]:
     name = given.get("OTEL_TRACES_SAMPLER", _DEFAULT_SAMPLER).lower()
     bare = name.removeprefix("parentbased_")
     if bare not in _SAMPLERS:
-        return Sampling(), [f"OTEL_TRACES_SAMPLER={safe_text(name)} is unknown; every trace is recorded"]
+        return TraceShare(), [f"OTEL_TRACES_SAMPLER={safe_text(name)} is unknown; every trace is recorded"]
     share = {"always_on": 1.0, "always_off": 0.0}.get(bare)
     if share is None:
         try:
@@ -156,5 +156,5 @@ def _sampling(given: Mapping[str, str]) -> tuple[Sampling, list[str]]:
         except ValueError:
             share = -1.0
         if not 0 <= share <= 1:
-            return Sampling(), ["OTEL_TRACES_SAMPLER_ARG is not a number from 0 to 1; every trace is recorded"]
-    return Sampling(share, bare != name), []
+            return TraceShare(), ["OTEL_TRACES_SAMPLER_ARG is not a number from 0 to 1; every trace is recorded"]
+    return TraceShare(share, bare != name), []

@@ -82,7 +82,7 @@ class SpanBuilder:
             return ()
         if at is None:
             return ()
-        self._last_ns, event = at, record.get("event")
+        self._last_ns, event = at, _text(record, "event")
         if event in _CONCLUSIONS:
             return tuple(self._conclude(record, at))
         match event:

@@ -20,7 +20,7 @@ from agentctl.core.version import __version__
 from agentctl.journal.reader import read_with_origin
 from agentctl.journal.writer import ENDING, encode_record
 from agentctl.protocols import Observer
-from agentctl.settings.telemetry import GRPC_PORT, HTTP_PORT, Sampling, TelemetrySettings
+from agentctl.settings.telemetry import GRPC_PORT, HTTP_PORT, TelemetrySettings, TraceShare
 from agentctl.telemetry.message_content import Fields
 from agentctl.telemetry.otlp_document import resource_attributes
 from agentctl.telemetry.sender import Sender
@@ -130,7 +130,7 @@ def _has_extra() -> bool:
         return False
 
 
-def _is_sampled(sampling: Sampling, trace_id: str, parent: TraceContext | None) -> bool:
+def _is_sampled(sampling: TraceShare, trace_id: str, parent: TraceContext | None) -> bool:
     """Return whether a trace is recorded; a share of all is chosen by the trace's id, as the SDKs do."""
     if sampling.follows_parent and parent is not None:
         return parent.is_sampled

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 
-from google.protobuf.json_format import MessageToDict, Parse
+from google.protobuf.json_format import MessageToDict, ParseDict  # type: ignore[import-untyped]
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
@@ -132,7 +132,9 @@ def read_otlp_json(text: str) -> ExportTraceServiceRequest:
             for name, one in value.items()
         }
 
-    return Parse(json.dumps(by_bytes(json.loads(text))), ExportTraceServiceRequest())
+    request = ExportTraceServiceRequest()
+    ParseDict(by_bytes(json.loads(text)), request)
+    return request
 
 
 def _attributes(pairs: Any) -> dict[str, Any]:  # noqa: ANN401 - protobuf's own container
