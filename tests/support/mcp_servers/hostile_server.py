@@ -134,7 +134,7 @@ def text(said: str) -> dict[str, Any]:
     return {"content": [{"type": "text", "text": said}]}
 
 
-def call(number: object, name: str, given: dict[str, Any], token: object) -> None:
+def call(number: object, name: str, given: dict[str, Any], meta: dict[str, Any]) -> None:
     if name == "never":
         return
     if name == "exit":
@@ -182,7 +182,7 @@ def call(number: object, name: str, given: dict[str, Any], token: object) -> Non
         for part in range(20):
             say(
                 method="notifications/progress",
-                params={"progressToken": token, "progress": part, "total": 20, "message": "on it"},
+                params={"progressToken": meta.get("progressToken"), "progress": part, "total": 20, "message": "on it"},
             )
             time.sleep(0.2 if given.get("text") else 0)
     elif name == "fail":
@@ -212,7 +212,8 @@ def call(number: object, name: str, given: dict[str, Any], token: object) -> Non
     elif name == "write":
         Path(given["path"]).write_text("written")
     elif name == "where":
-        say(id=number, result=text(json.dumps({"cwd": str(Path.cwd()), "env": dict(os.environ), "pid": os.getpid()})))
+        found = {"cwd": str(Path.cwd()), "env": dict(os.environ), "pid": os.getpid(), "meta": meta}
+        say(id=number, result=text(json.dumps(found)))
         return
     say(id=number, result=text(given.get("text", "done") if name in ("echo", "twice") else "done"))
     if name == "twice":
@@ -261,7 +262,7 @@ def main(words: list[str]) -> None:
                 extra["nextCursor"] = "again"
             say(id=number, result={"tools": tools, **extra})
         elif method == "tools/call":
-            call(number, params["name"], params.get("arguments") or {}, params.get("_meta", {}).get("progressToken"))
+            call(number, params["name"], params.get("arguments") or {}, params.get("_meta", {}))
         elif number is not None:
             say(id=number, error={"code": -32601, "message": "Method not found"})
 
