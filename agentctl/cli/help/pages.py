@@ -30,6 +30,7 @@ TOPIC_MEANINGS: Mapping[str, str] = {
     **dict.fromkeys(("github", "gitlab", "actions", "pipeline", "scripts"), "ci"),
     **dict.fromkeys(("api", "library", "sdk"), "python"),
     **dict.fromkeys(("faq", "problems", "debug"), "troubleshooting"),
+    **dict.fromkeys(("otel", "opentelemetry", "traces", "tracing", "spans", "metrics", "otlp"), "telemetry"),
     **dict.fromkeys(("continue", "fork", "defer", "pause"), "resume"),
     **dict.fromkeys(
         ("record", "journal", "history", "list", "watch", "diff", "compare", "prune", "transcript"), "runs"

@@ -187,7 +187,7 @@ def test_what_is_not_sent_is_said_in_one_line(
 def test_without_the_extra_one_line_says_how_to_install_it(
     here: Here, endpoint: OtlpEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http", None)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http", None)
     done: Ended = here("run", "look around", script="answer")
     assert (done.code, endpoint.paths) == (0, [])
     assert done.err.count("pip install 'agentctl[otel]'") == done.err.count("warning:") == 1

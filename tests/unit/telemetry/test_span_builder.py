@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ from agentctl.telemetry.message_content import MOST_ATTRIBUTE, MOST_TEXT
 from agentctl.telemetry.span_builder import SpanBuilder, spans_of
 from agentctl.telemetry.spans import FinishedSpan, Measurement, time_of, trace_id_of
 
+ROOT = Path(__file__).parents[3]
 AT = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
 USE = LimitUse("max_cost_per_task", "nano_usd", 50, 13)
 STARTED = events.RunStarted(
@@ -298,11 +301,12 @@ def test_measurements_are_tokens_duration_and_cost() -> None:
 
 
 def test_names_outside_our_own_are_those_of_the_conventions() -> None:
-    known = {*vars(gen_ai_attributes).values(), *vars(error_attributes).values(), *vars(gen_ai_metrics).values()}
+    modules = (gen_ai_attributes, error_attributes, gen_ai_metrics)
+    known = {value for module in modules for value in vars(module).values() if isinstance(value, str)}
     used = [value for value in vars(names).values() if isinstance(value, str)]
     foreign = [value for value in used if "." in value and value.startswith(("gen_ai.", "error."))]
     assert len(foreign) > 20
-    assert [name for name in foreign if name not in {str(one) for one in known if isinstance(one, str)}] == []
+    assert [name for name in foreign if name not in known] == []
 
 
 def test_every_event_of_a_span_is_one_that_a_run_emits() -> None:
@@ -328,3 +332,15 @@ def test_a_record_that_no_version_writes_does_no_harm(odd: dict[str, object]) ->
     for record in (odd, *records(*WHOLE[:-1]), odd):
         builder.add(record)
     assert builder.close() or odd.get("event") == "run_finished"
+
+
+def test_the_page_names_every_attribute_and_no_other() -> None:
+    page = (ROOT / "docs/telemetry.md").read_text()
+    named = set(re.findall(r"`((?:gen_ai|agentctl|error)\.[\w.]+)`", page))
+    events_only = {name for wanted in names.EVENTS.values() for name in wanted.values()}
+    own = {value for name, value in vars(names).items() if name.isupper() and isinstance(value, str) and "." in value}
+    ours = {value.rstrip(".") for value in own if value.startswith(("gen_ai.", "agentctl.", "error."))}
+    known = {name.split(".NAME")[0].removesuffix(".") for name in named}
+    assert ours - known == set()
+    assert known - ours - events_only == set()
+    assert names.CONVENTIONS_VERSION in page
