@@ -14,6 +14,8 @@ from tests.support.probe_host import Host, page
 
 #: OpenSSL, which takes 5 MB, and what loads it.
 OPENSSL = {"_ssl", "ssl", "_hashlib", "hashlib", "hmac", "secrets"}
+#: What sends spans.
+TELEMETRY = ("opentelemetry", "google.protobuf", "requests")
 #: Modules that a builtin answer must not load: pydantic's plugins, Typer's adapters, those that handle the
 #: conversation of a language model, and those for connections.
 NOT_FOR_BUILTIN = {
@@ -48,8 +50,10 @@ def test_command_without_a_run_loads_no_heavy_library() -> None:
 
 def test_an_export_loads_the_template_library_for_html_alone(here: Here) -> None:
     assert here("run", "-q", "look around", script="tools").code == 0
-    forms = (("runs", "show"), ("runs", "export"), ("runs", "export", "--format", "json"))
-    assert not loaded_by_all(*forms) & {"jinja2", "markupsafe", "asyncio"}
+    forms = [("runs", "show"), *(("runs", "export", "--format", form) for form in ("md", "json", "otlp"))]
+    loaded = loaded_by_all(*forms)
+    assert not loaded & {"jinja2", "markupsafe", "asyncio"}
+    assert not any(name.startswith(TELEMETRY) for name in loaded)
     assert "jinja2" in loaded_modules("runs", "export", "--format", "html")
 
 
@@ -112,6 +116,7 @@ def test_a_run_loads_no_screen_library_and_no_engine() -> None:
     loaded = loaded_modules("run", "How much memory is used?")
     assert not any("hook" in name for name in loaded if name.startswith("agentctl")), "this user has no hooks"
     assert not any("mcp" in name for name in loaded), "this user has no MCP servers"
+    assert not any("telemetry" in name or name.startswith(TELEMETRY) for name in loaded), "no variable asks for it"
     assert "agentctl.runner.assemble" in loaded
     assert loaded & {"rich", "litellm", "aiodocker", "aiohttp", "openai", "httpx"} == set()
 

@@ -22,6 +22,7 @@ from agentctl.core.text import safe_text
 from tests.support.command_line import Ended
 from tests.support.hostile_run import Page, corpus, hostile_script
 from tests.support.json_run import JsonRun
+from tests.support.otlp_endpoint import read_otlp_json, spans_of_request
 from tests.support.output_schemas import validate
 
 Here = Callable[..., Ended]
@@ -350,3 +351,24 @@ def test_a_page_that_is_small_enough_is_not_cut() -> None:
     page = html_page(document_of(journal(3, "y" * 500_000)))
     assert (page.cut, page.text.count("y" * 500_000)) == ("", 3)
     assert "below 2 MB" not in page.text
+
+
+def test_the_spans_of_a_run_are_otlp_json_on_one_line(ran: Here, tmp_path: Path) -> None:
+    done = ran("runs", "export", "--format", "otlp", "--redact", "web|system_memory")
+    assert (done.code, done.err, done.out.count("\n")) == (0, "", 1)
+    spans = list(spans_of_request(read_otlp_json(done.out)))
+    assert [span.name for span in spans] == [
+        *("chat priced", "execute_tool [redacted]", "chat priced", "execute_tool nosuch_tool", "chat priced"),
+        "invoke_agent system",
+    ]
+    assert spans[-1].attributes["agentctl.label.team"] == "[redacted]"
+    assert "look around" not in done.out
+    assert ran("runs", "export", "--format", "otlp", "-o", "spans.json").code == 0
+    assert len(list(spans_of_request(read_otlp_json((tmp_path / "spans.json").read_text())))) == 6
+
+
+@pytest.mark.parametrize("flags", [("--turns", "1"), ("--no-results",)])
+def test_what_leaves_out_texts_does_not_go_with_spans(ran: Here, flags: tuple[str, ...]) -> None:
+    done = ran("runs", "export", "--format", "otlp", *flags)
+    assert (done.code, done.out) == (2, "")
+    assert f"{flags[0]} cannot be combined with --format otlp" in done.err
