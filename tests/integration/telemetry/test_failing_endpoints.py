@@ -42,7 +42,9 @@ def test_a_run_ends_as_without_telemetry_and_says_in_one_line_what_was_wrong(
     assert KEY not in done.err + journals
 
 
-@pytest.mark.parametrize(("manner", "why"), [("is busy", "Service Unavailable"), ("talks nonsense", "it gave no valid answer")])
+@pytest.mark.parametrize(
+    ("manner", "why"), [("is busy", "Service Unavailable"), ("talks nonsense", "it gave no valid answer")]
+)
 def test_the_last_fault_is_named_when_the_time_is_over(endpoint: OtlpEndpoint, manner: Manner, why: str) -> None:
     endpoint.manner = manner
     sender = Sender(read_telemetry(endpoint.environ), {}, instance="r1")
