@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -14,12 +14,14 @@ from agentctl.budget.conclusions import Charge, Conclusion, Void, conclusion_kin
 from agentctl.core.errors import StateError
 from agentctl.ledger.audit import COLUMNS, NAMES, ChargeRow, HistoryEntry, Replay, RunCeilings, WhyNot, disagreement
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
+from agentctl.ledger.engines import exists, files_of
 from agentctl.ledger.errors import move_aside_hint, translate_errors
 from agentctl.ledger.inspection import read_view
 from agentctl.ledger.provider_health import ModelMiscount, ModelSubstitute, uncleared_miscounts, uncleared_substitutes
 from agentctl.ledger.spool import Spool, SpoolFile
 from agentctl.ledger.sums import NANO_LIMITS, exact_sum, find_drift, whole
 from agentctl.ledger.transaction import Transaction
+from agentctl.settings.ledger_address import LedgerAddress
 
 PAGE = 20_000  # rows read in one view; between views others can empty the write-ahead log
 _MOST_WRONG = 100
@@ -46,10 +48,10 @@ WITH RECURSIVE chain (scope_id, above_id, depth) AS (
     UNION ALL SELECT chain.scope_id, s.parent_id, chain.depth + 1 FROM chain JOIN scopes AS s ON s.id = chain.above_id
         WHERE s.parent_id IS NOT NULL AND chain.depth < 100
 )
-SELECT scope_id FROM (SELECT * FROM chain EXCEPT SELECT scope_id, above_id, depth FROM scope_paths)
-UNION SELECT scope_id FROM (SELECT scope_id, above_id, depth FROM scope_paths EXCEPT SELECT * FROM chain)
+SELECT scope_id FROM (SELECT * FROM chain EXCEPT SELECT scope_id, above_id, depth FROM scope_paths) AS extra
+UNION SELECT scope_id FROM (SELECT scope_id, above_id, depth FROM scope_paths EXCEPT SELECT * FROM chain) AS missing
 """
-_NAMES = "SELECT 1 FROM attempts WHERE instr(admitted, ?) LIMIT 1"
+_NAMES = "SELECT 1 FROM attempts WHERE instr(admitted, ?) > 0 LIMIT 1"
 _OPEN = """
 SELECT a.id, a.run_id, a.phase, a.provider, coalesce(a.model, ''), a.nano, a.held_us, a.owner_id, o.pid, o.host
 FROM attempts AS a JOIN owners AS o ON o.id = a.owner_id WHERE a.leaves_hour_us IS NULL ORDER BY a.held_us
@@ -162,30 +164,22 @@ class LedgerCheck(NamedTuple):
         return self.wall is not None and self.expected_wall is not None and self.expected_wall - self.wall > _FAR_BEHIND
 
 
-def check(path: Path, *, clock: ReadClock | None = None, page: int = PAGE) -> LedgerCheck:
+def check(path: LedgerAddress, *, clock: ReadClock | None = None, page: int = PAGE) -> LedgerCheck:
     """Verify the whole ledger while others may write; nothing is changed. Each view reads ``page`` rows.
 
     Raises:
         StateError: it cannot be opened or read, is damaged, or is not a ledger of this program.
     """
     clock = clock or system_clock()
-    with translate_errors(path):
-        try:
-            path.stat()
-        except FileNotFoundError:
+    with translate_errors(files_of(path)):
+        if not exists(path):
             return LedgerCheck(there=False)
     with read_view(path, clock) as tx:
         if tx is None:
             return LedgerCheck(there=False)
-        said = str(tx.db.execute("PRAGMA integrity_check(1)").fetchone()[0])
-        if said != "ok":
-            raise StateError(
-                f"the ledger {path} is damaged: {' '.join(said.split())}",
-                hint=move_aside_hint(path),
-            )
+        broken = _check_file(tx, path) if isinstance(path, Path) else ()
         names = [name for name in NAMES if tx.db.execute(_NAMES, (name,)).fetchone()]
         most = tx.db.execute("SELECT coalesce(max(id), 0) FROM entries").fetchone()[0]
-        broken = tx.db.execute("PRAGMA foreign_key_check").fetchall()
         above = _read_ceilings(tx)
         chains = tx.db.execute(_BROKEN_PATHS).fetchall()
         differing = find_drift(tx)
@@ -211,6 +205,18 @@ def check(path: Path, *, clock: ReadClock | None = None, page: int = PAGE) -> Le
     return _add_open_items(found, path, clock)
 
 
+def _check_file(tx: Transaction, path: Path) -> Sequence[tuple[object, ...]]:
+    """Verify the file itself, which a server does for its own; return the rows that refer to a missing one.
+
+    Raises:
+        StateError: the file is damaged.
+    """
+    said = str(tx.db.execute("PRAGMA integrity_check(1)").fetchone()[0])
+    if said != "ok":
+        raise StateError(f"the ledger {path} is damaged: {' '.join(said.split())}", hint=move_aside_hint(path))
+    return tx.db.execute("PRAGMA foreign_key_check").fetchall()
+
+
 def _read_ceilings(tx: Transaction) -> dict[str, tuple[RunCeilings, ...]]:
     """Return the runs above each nested run, the nearest first, with their present limits."""
     found: dict[str, tuple[RunCeilings, ...]] = {}
@@ -221,7 +227,7 @@ def _read_ceilings(tx: Transaction) -> dict[str, tuple[RunCeilings, ...]]:
     return found
 
 
-def _read_history(path: Path, clock: ReadClock, most: int, size: int) -> Iterator[HistoryEntry]:
+def _read_history(path: LedgerAddress, clock: ReadClock, most: int, size: int) -> Iterator[HistoryEntry]:
     """Yield the entries up to ``most`` in order, ``size`` in one view: an entry never changes."""
     last = 0
     while True:
@@ -256,7 +262,7 @@ class _RowCheck:
             self.wrong.append(wrong)
 
 
-def _check_rows(path: Path, clock: ReadClock, size: int) -> _RowCheck:
+def _check_rows(path: LedgerAddress, clock: ReadClock, size: int) -> _RowCheck:
     """Compare the rows of all attempts, ``size`` read in one view."""
     found, last = _RowCheck(), 0
     while True:
@@ -274,7 +280,7 @@ def _describe(state: tuple[object, ...]) -> str:
     return "nothing" if phase is None else f"{phase} at {nano} nano-dollars and {tokens} tokens"
 
 
-def _add_open_items(found: LedgerCheck, path: Path, clock: ReadClock) -> LedgerCheck:
+def _add_open_items(found: LedgerCheck, path: LedgerAddress, clock: ReadClock) -> LedgerCheck:
     with read_view(path, clock) as tx:
         if tx is None:
             return found
@@ -282,7 +288,7 @@ def _add_open_items(found: LedgerCheck, path: Path, clock: ReadClock) -> LedgerC
         overruns = tx.db.execute(_OVERRUNS).fetchall()
         (expected_us,) = tx.db.execute("SELECT max(highest_wall_us) FROM clock").fetchone()
         substitutes, miscounts = uncleared_substitutes(tx), uncleared_miscounts(tx)
-        unsettled = tuple(_match_spooled(tx, spooled) for spooled in Spool(path).read())
+        unsettled = tuple(_match_spooled(tx, spooled) for spooled in Spool(files_of(path)).read())
         owner_ids = {*(row[7] for row in held), *(row[5] for row in doubts)}
         living = {owner_id: tx.owners.liveness(owner_id) for owner_id in owner_ids}
     sums: dict[tuple[str, str, str, bool | None], InDoubt] = {}

@@ -10,7 +10,6 @@ import re
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from agentctl.budget.conclusions import Charge
@@ -21,6 +20,7 @@ from agentctl.ledger.clock import ReadClock, as_datetime
 from agentctl.ledger.reconcile import Correction, LeftInDoubt, Reconciliation, open_for_correction, reasons_to_wait
 from agentctl.ledger.transaction import Transaction
 from agentctl.ledger.usage_export import ExportRow
+from agentctl.settings.ledger_address import LedgerAddress
 
 _AROUND_US = 2 * 86_400 * 1_000_000  # the ledger's time and the wall clock's may differ
 
@@ -54,7 +54,7 @@ class _Sent(NamedTuple):
 
 
 def reconcile_export(
-    path: Path,
+    path: LedgerAddress,
     export: Sequence[ExportRow],
     *,
     who: str,

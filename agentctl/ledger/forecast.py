@@ -28,6 +28,7 @@ from agentctl.ledger.provider_health import pause_or_probe, uncleared_overrun
 from agentctl.ledger.schema import MIGRATIONS, migrate, schema_version
 from agentctl.ledger.sums import exact_sum, limits_of, whole
 from agentctl.ledger.transaction import Transaction
+from agentctl.settings.ledger_address import LedgerAddress, PostgresAddress
 
 T = TypeVar("T")
 DAYS = 90
@@ -67,7 +68,7 @@ class Forecast(NamedTuple):
 
 
 def forecast_first_call(
-    path: Path,
+    path: LedgerAddress,
     ask: Ask,
     limits: CostLimit,
     *,
@@ -94,7 +95,10 @@ def forecast_first_call(
             refused = runs.refusal_below(tx, parent, lambda owner_id: tx.owners.liveness(owner_id) is not True, path)
             if refused is not None:
                 raise refused
-        _add_unsaved_run(tx, ask, limits, parent)
+        if isinstance(path, PostgresAddress):
+            _add_trial_run(tx, ask, limits, parent)
+        else:
+            _add_unsaved_run(tx, ask, limits, parent)
         wanted = provider_health.at_dearest_price(tx, ask) if ask.facts.metered else ask
         price = wanted.facts.price
         rooms, pause = limits_of(tx, ask), 0.0
@@ -144,12 +148,22 @@ def _add_unsaved_run(tx: Transaction, ask: Ask, limits: CostLimit, parent: Paren
         tx.db.execute("INSERT INTO temp.scope_paths VALUES (?, ?, 1), (?, ?, 0)", (run_id, *(parent_id,) * 3))
 
 
-def _read_unchanged(path: Path, look: Callable[[Transaction], T], clock: ReadClock) -> T:
+def _add_trial_run(tx: Transaction, ask: Ask, limits: CostLimit, parent: Parent | Lease | None) -> None:
+    """Add the run to a transaction that is rolled back."""
+    runs.insert(tx, runs.NewRun(ask.run_id, "", "", "", {}, parent), limits)
+
+
+def _read_unchanged(path: LedgerAddress, look: Callable[[Transaction], T], clock: ReadClock) -> T:
     """Read a ledger without creating a file.
 
     A reader uses the write-ahead log if there is one, and would create one otherwise: then the file is read alone, and
     read again if another process wrote meanwhile.
     """
+    if isinstance(path, PostgresAddress):
+        from agentctl.ledger.postgres.fleet_database import FleetDatabase  # noqa: PLC0415 - most ledgers are files
+
+        with closing(FleetDatabase(path)) as database, database.trial() as tx:
+            return look(tx)
     with translate_errors(path):
         refuse_remnant(path)
         before = _stamp(path)

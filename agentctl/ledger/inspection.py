@@ -18,11 +18,13 @@ from typing import NamedTuple
 
 from agentctl.ledger.clock import ReadClock, as_datetime, read_time
 from agentctl.ledger.database import BUSY_S
+from agentctl.ledger.engines import open_database
 from agentctl.ledger.errors import refuse_remnant, translate_errors
 from agentctl.ledger.locks import FileOwners
 from agentctl.ledger.schema import MIGRATIONS, migrate, schema_version
 from agentctl.ledger.sums import WIDTHS_US
 from agentctl.ledger.transaction import Transaction
+from agentctl.settings.ledger_address import LedgerAddress, PostgresAddress
 
 _NO_LOG = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 _SUM_NANO = "sum(coalesce(nano, 0) >> 32) AS nano_hi, sum(coalesce(nano, 0) & 4294967295) AS nano_lo"
@@ -35,12 +37,16 @@ WHERE ended_us IS NOT NULL AND phase = 'settled' ORDER BY ended_us DESC LIMIT 1
 
 
 @contextmanager
-def read_view(path: Path, clock: ReadClock) -> Iterator[Transaction | None]:
+def read_view(path: LedgerAddress, clock: ReadClock) -> Iterator[Transaction | None]:
     """Open a ledger read-only, for one consistent view; None if there is no ledger yet.
 
     Raises:
         StateError: the file is damaged, foreign, newer than this program, or rebuilt without its version.
     """
+    if isinstance(path, PostgresAddress):
+        with _read_server(path) as tx:
+            yield tx
+        return
     with translate_errors(path):
         refuse_remnant(path)
         try:
@@ -55,6 +61,12 @@ def read_view(path: Path, clock: ReadClock) -> Iterator[Transaction | None]:
                 yield None  # created, but never written to
                 return
             yield view_of(db, version, clock, path)
+
+
+@contextmanager
+def _read_server(address: PostgresAddress) -> Iterator[Transaction]:
+    with closing(open_database(address)) as database, database.read() as tx:
+        yield tx
 
 
 def view_of(db: sqlite3.Connection, version: int, clock: ReadClock, path: Path) -> Transaction:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import os
 from datetime import datetime
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from agentctl.core.leases import Lease, LeaseError
 from agentctl.ledger import lease_scopes, runs
 from agentctl.ledger.clock import ReadClock, as_datetime
-from agentctl.ledger.database import Database
+from agentctl.ledger.engines import exists, open_database
 from agentctl.ledger.ledger_session import LedgerSession
 from agentctl.ledger.sums import run_amounts
 from agentctl.ledger.transaction import Transaction
+from agentctl.settings.ledger_address import LedgerAddress
 
 _ROW = "SELECT closed_us, bound_to, opened_us FROM scopes WHERE id = ? AND kind = 'lease'"
 _COUNTS = """
@@ -42,7 +42,9 @@ class LeaseBook(NamedTuple):
     closed_at: datetime
 
 
-def close_lease(path: Path, lease: Lease, *, unused: bool = False, clock: ReadClock | None = None) -> LeaseBook:
+def close_lease(
+    path: LedgerAddress, lease: Lease, *, unused: bool = False, clock: ReadClock | None = None
+) -> LeaseBook:
     """Close a lease in the ledger at ``path`` for good, and return what it has spent there.
 
     Nothing more is sent below it; what was only held is void. Closing it again returns the same book, unless an amount
@@ -52,9 +54,9 @@ def close_lease(path: Path, lease: Lease, *, unused: bool = False, clock: ReadCl
         LeaseError: the ledger does not know the lease, or has another one of the same id.
         StateError: the ledger cannot be used.
     """
-    if not unused and not path.exists():
+    if not unused and not exists(path):
         raise _unknown(lease, path)
-    database = Database(path, clock=clock)
+    database = open_database(path, clock=clock)
     try:
         LedgerSession(database, owner_id="", pid=os.getpid()).apply_spooled()
         with database.write() as tx:
@@ -91,7 +93,7 @@ def _book(tx: Transaction, lease: Lease) -> LeaseBook:
     )
 
 
-def _unknown(lease: Lease, path: Path) -> LeaseError:
+def _unknown(lease: Lease, path: LedgerAddress) -> LeaseError:
     return LeaseError(
         f"lease {lease.id} was not used in the ledger {path}: without an account it counts in full",
         hint="use the AGENTCTL_STATE_DIR of its runs; if there was none: agentctl budget close --unused",

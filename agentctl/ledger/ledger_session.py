@@ -7,7 +7,6 @@ import socket
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 
 from agentctl.budget.conclusions import Charge, Conclusion, Doubt, Settlement
 from agentctl.budget.rules import Amounts, Ask, Hold, LimitState, PastSpending, Spend, Wait, WorstCase, worst_case
@@ -17,13 +16,15 @@ from agentctl.core.limits import WINDOWS, CostLimit, Parent
 from agentctl.core.substitutes import Substitute
 from agentctl.ledger import attempts, grants, lease_scopes, provider_health, runs
 from agentctl.ledger.clock import as_datetime, read_boot_id
-from agentctl.ledger.database import Database, retry_failed_commit
+from agentctl.ledger.database import retry_failed_commit
+from agentctl.ledger.engines import exists, open_database
 from agentctl.ledger.grants import add_free_time, judge_request
 from agentctl.ledger.locks import OwnerLock
 from agentctl.ledger.provider_health import pause_or_probe, uncleared_overrun
 from agentctl.ledger.spool import Spool
 from agentctl.ledger.sums import calls_a_minute, limits_of, run_amounts, window_amounts
 from agentctl.ledger.transaction import LedgerDatabase, Transaction
+from agentctl.settings.ledger_address import LedgerAddress
 
 PAUSE_S = 2.0
 
@@ -363,11 +364,12 @@ def _amounts_of(tx: Transaction, run_id: str, limit: LimitName) -> Amounts:
     return calls_a_minute(tx, run_id)
 
 
-def settle_spooled(path: Path, *, patience_s: float = 1.0) -> None:
+def settle_spooled(path: LedgerAddress, *, patience_s: float = 1.0) -> None:
     """Apply the spool of a ledger if that is possible within ``patience_s`` seconds; else leave it."""
     with suppress(StateError, OSError):
-        path.stat()  # opening would make a new ledger
-        database = Database(path, patience_s=patience_s, busy_s=patience_s)
+        if not exists(path):  # opening would make a new ledger
+            return
+        database = open_database(path, patience_s=patience_s, busy_s=patience_s)
         try:
             LedgerSession(database, owner_id="", pid=os.getpid()).apply_spooled()
         finally:

@@ -6,7 +6,6 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 from agentctl.core.errors import ActionDenied, UsageError
@@ -14,12 +13,13 @@ from agentctl.core.text import did_you_mean
 from agentctl.ledger import attempts, runs
 from agentctl.ledger.attempts import storable
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
-from agentctl.ledger.database import Database
+from agentctl.ledger.engines import exists, files_of, open_database
 from agentctl.ledger.errors import translate_errors
 from agentctl.ledger.inspection import read_view
 from agentctl.ledger.ledger_session import LedgerSession
 from agentctl.ledger.provider_health import miscounts
 from agentctl.ledger.transaction import Transaction
+from agentctl.settings.ledger_address import LedgerAddress
 
 By = Literal["attempt", "run", "provider"]
 
@@ -105,22 +105,20 @@ MAY_LIVE = "its process may be alive (its lock file cannot be opened), and its d
 
 
 @contextmanager
-def open_for_correction(path: Path, *, clock: ReadClock | None, dry_run: bool) -> Iterator[Transaction | None]:
+def open_for_correction(path: LedgerAddress, *, clock: ReadClock | None, dry_run: bool) -> Iterator[Transaction | None]:
     """Open a transaction in which dead owners are already concluded, with ``dry_run`` a view; None: no ledger yet.
 
     The spool is applied before: usage overrides a correction.
     """
-    with translate_errors(path):
-        try:
-            path.stat()
-        except FileNotFoundError:
+    with translate_errors(files_of(path)):
+        if not exists(path):
             yield None
             return
     if dry_run:
         with read_view(path, clock or system_clock()) as tx:
             yield tx
         return
-    database = Database(path, clock=clock)
+    database = open_database(path, clock=clock)
     try:
         LedgerSession(database, owner_id="", pid=os.getpid()).apply_spooled()
         with database.write() as tx:
@@ -155,7 +153,7 @@ def reasons_to_wait(tx: Transaction, attempts: Iterable[tuple[str, str, int]]) -
 
 
 def reconcile(
-    path: Path,
+    path: LedgerAddress,
     by: By,
     value: str,
     *,
@@ -246,7 +244,7 @@ def _refuse_settled(tx: Transaction, attempt_id: str) -> None:
         raise UsageError(f"attempt {attempt_id} cost nothing and is not in doubt")
 
 
-def clear_overrun(path: Path, provider: str, model: str, *, dry_run: bool = False) -> bool:
+def clear_overrun(path: LedgerAddress, provider: str, model: str, *, dry_run: bool = False) -> bool:
     """Clear the overruns of a model, so that its holds are at the usual worst case again; return False if there were
     none.
 
@@ -269,7 +267,7 @@ def clear_overrun(path: Path, provider: str, model: str, *, dry_run: bool = Fals
         return None in ours
 
 
-def reset_clock(path: Path, *, dry_run: bool = False, clock: ReadClock | None = None) -> ClockReset:
+def reset_clock(path: LedgerAddress, *, dry_run: bool = False, clock: ReadClock | None = None) -> ClockReset:
     """Accept the wall clock as it is, after it was wrongly ahead: time while off counts from its present reading.
 
     The ledger's own time does not change, so no amount is freed. If the wall clock is wrong now, and behind, the next
@@ -305,7 +303,7 @@ def _refuse_under_way(tx: Transaction) -> None:
             )
 
 
-def clear_substitutes(path: Path, provider: str, model: str, *, dry_run: bool = False) -> bool:
+def clear_substitutes(path: LedgerAddress, provider: str, model: str, *, dry_run: bool = False) -> bool:
     """Clear the substitutes of a model, so that its holds are at its own price again; return False if there were none.
 
     Raises:
@@ -328,7 +326,7 @@ def clear_substitutes(path: Path, provider: str, model: str, *, dry_run: bool = 
         return None in ours
 
 
-def clear_miscounts(path: Path, provider: str, model: str, *, dry_run: bool = False) -> bool:
+def clear_miscounts(path: LedgerAddress, provider: str, model: str, *, dry_run: bool = False) -> bool:
     """Clear the miscounts of a model, so that its bounds are counted again; return False if there were none.
 
     Raises:

@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import NamedTuple
 
 from agentctl.budget.rules import Amounts, PastSpending
@@ -29,6 +28,7 @@ from agentctl.ledger.inspection import read_view
 from agentctl.ledger.runs import UNFINISHED, past_spending
 from agentctl.ledger.sums import exact_sum, fold_phases, run_amounts, window_amounts
 from agentctl.ledger.transaction import Transaction
+from agentctl.settings.ledger_address import LedgerAddress
 
 _EPOCH = as_datetime(0)
 _NOTHING = Amounts()
@@ -133,7 +133,7 @@ class CostReport:
         return replace(self, since=_EPOCH, until=_EPOCH, slots=(), rows=rows)
 
 
-def costs_window(path: Path, *, seconds: int, clock: ReadClock | None = None) -> CostReport:
+def costs_window(path: LedgerAddress, *, seconds: int, clock: ReadClock | None = None) -> CostReport:
     """Report the calls that ended in the last ``seconds``, and those still open; empty without a ledger.
 
     Raises:
@@ -144,7 +144,7 @@ def costs_window(path: Path, *, seconds: int, clock: ReadClock | None = None) ->
     return costs_report(path, CostQuery(since=since), clock=clock)
 
 
-def costs_report(path: Path, query: CostQuery, *, clock: ReadClock | None = None) -> CostReport:
+def costs_report(path: LedgerAddress, query: CostQuery, *, clock: ReadClock | None = None) -> CostReport:
     """Report the calls that ended in a window, and those still open if it reaches now; empty without a ledger.
 
     The bounds are turned into ledger time, which may be ahead of a wall clock that was set back.
@@ -280,7 +280,7 @@ class _RunRow(NamedTuple):
     limit_nano: int | None
 
 
-def tree_of(path: Path, run_id: str, *, clock: ReadClock | None = None) -> tuple[RunNode, ...]:
+def tree_of(path: LedgerAddress, run_id: str, *, clock: ReadClock | None = None) -> tuple[RunNode, ...]:
     """Return all runs of the tree that contains ``run_id``, each after its parent; empty for an unknown run.
 
     Raises:
@@ -295,7 +295,7 @@ def tree_of(path: Path, run_id: str, *, clock: ReadClock | None = None) -> tuple
         return tuple(_walk_tree(tx, found, lambda owner_id: owners.liveness(owner_id) is not False))
 
 
-def spending_of(path: Path, run_id: str, *, clock: ReadClock | None = None) -> PastSpending | None:
+def spending_of(path: LedgerAddress, run_id: str, *, clock: ReadClock | None = None) -> PastSpending | None:
     """Return what a run itself has spent and has in doubt so far; None if the ledger does not know the run.
 
     Raises:
@@ -307,7 +307,7 @@ def spending_of(path: Path, run_id: str, *, clock: ReadClock | None = None) -> P
         return past_spending(tx, run_id)
 
 
-def first_outermost(path: Path, run_ids: Iterable[str], *, clock: ReadClock | None = None) -> str | None:
+def first_outermost(path: LedgerAddress, run_ids: Iterable[str], *, clock: ReadClock | None = None) -> str | None:
     """Return the first of these runs that no other run started; one that the ledger does not know counts as such.
 
     Raises:
@@ -321,7 +321,7 @@ def first_outermost(path: Path, run_ids: Iterable[str], *, clock: ReadClock | No
     return None
 
 
-def runs_in_use(path: Path, *, window_s: int, clock: ReadClock | None = None) -> Mapping[str, str]:
+def runs_in_use(path: LedgerAddress, *, window_s: int, clock: ReadClock | None = None) -> Mapping[str, str]:
     """Return the runs that the ledger still needs, each with the reason.
 
     They are the trees of runs that are open in a living process, and the runs with calls that are open or count in a

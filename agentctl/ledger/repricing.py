@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from agentctl.budget.conclusions import Charge, dearest_charge
@@ -33,6 +32,7 @@ from agentctl.ledger.inspection import read_view
 from agentctl.ledger.provider_health import is_unpriced
 from agentctl.ledger.report import CostQuery, find_run, span_of, unknown_run, window_start
 from agentctl.ledger.transaction import Transaction
+from agentctl.settings.ledger_address import LedgerAddress
 
 #: Why a call is not repriced. ``unknown_price``: the given prices have none for it. ``open``: it is still running.
 NotRepriced = WhyNot | Literal["open"]
@@ -120,7 +120,7 @@ class RepriceReport(NamedTuple):
 
 
 def reprice(
-    path: Path,
+    path: LedgerAddress,
     query: CostQuery,
     prices_at: PricesAt,
     *,

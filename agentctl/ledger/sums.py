@@ -73,7 +73,7 @@ _WINDOW = " UNION ALL ".join(
 )
 _BY_BUCKET = """
 SELECT bucket * width_us, sum(nano_hi), sum(nano_lo) FROM window_totals
-WHERE width_us = ? AND bucket >= ? AND bucket < ? GROUP BY bucket ORDER BY bucket
+WHERE width_us = ? AND bucket >= ? AND bucket < ? GROUP BY width_us, bucket ORDER BY bucket
 """
 _BY_ROW = """
 SELECT leaves_hour_us, coalesce(nano, 0) >> 32, coalesce(nano, 0) & 4294967295 FROM attempts
@@ -200,8 +200,8 @@ def _different(tx: Transaction, wanted: str, kept: str) -> list[str | int]:
     """Return the places of the rows that only one of two queries returns."""
     sql = f"""
     WITH wanted AS ({wanted}), kept AS ({kept})
-    SELECT place FROM (SELECT * FROM wanted EXCEPT SELECT * FROM kept)
-    UNION SELECT place FROM (SELECT * FROM kept EXCEPT SELECT * FROM wanted) ORDER BY place
+    SELECT place FROM (SELECT * FROM wanted EXCEPT SELECT * FROM kept) AS more
+    UNION SELECT place FROM (SELECT * FROM kept EXCEPT SELECT * FROM wanted) AS less ORDER BY place
     """  # noqa: S608 - our own words
     return [place for (place,) in tx.db.execute(sql)]
 

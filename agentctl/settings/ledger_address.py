@@ -51,6 +51,10 @@ class PostgresAddress:
         return text
 
 
+#: Where a ledger is: a SQLite file, or a server.
+LedgerAddress = Path | PostgresAddress
+
+
 def passwords_in(url: str) -> tuple[str, ...]:
     """Return the texts to redact for an address: its password as it is written, and as it is meant."""
     parts = urlsplit(url)

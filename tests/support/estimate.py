@@ -11,7 +11,7 @@ from agentctl.budget.rules import Hold
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
 from agentctl.core.pricing import ModelFacts
-from agentctl.ledger import SqliteLedger
+from agentctl.ledger.sqlite import ThreadedLedger
 from tests.support.ledger.parts import FACTS, ask
 
 FREE_HAND = CostLimit(max_cost_per_task=None, max_cost_per_hour=None, max_tokens_per_task=None)
@@ -30,7 +30,9 @@ def as_it_stands(folder: Path) -> dict[str, tuple[int, int, bytes]]:
     }
 
 
-async def hold(book: SqliteLedger, run: str, *, tokens: int = 100, facts: ModelFacts = FACTS, agent: str = "a") -> Hold:
+async def hold(
+    book: ThreadedLedger, run: str, *, tokens: int = 100, facts: ModelFacts = FACTS, agent: str = "a"
+) -> Hold:
     """Open a run and hold a call of it: a thousandth of a dollar for each token."""
     await book.open_run(run, FREE_HAND, task="t", agent=agent, labels={})
     held = await book.reserve(ask(f"call of {run}", run, tokens=tokens)._replace(facts=facts))
@@ -40,7 +42,7 @@ async def hold(book: SqliteLedger, run: str, *, tokens: int = 100, facts: ModelF
 
 
 async def spend(
-    book: SqliteLedger,
+    book: ThreadedLedger,
     run: str,
     *,
     tokens: int = 100,

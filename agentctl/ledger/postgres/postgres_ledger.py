@@ -41,6 +41,11 @@ class PostgresLedger(ThreadedLedger):
         self.address = address
         self._pause_s = pause_s
 
+    @property
+    def path(self) -> PostgresAddress:
+        """The address."""
+        return self.address
+
     def _make_session(self) -> LedgerSession:
         return FleetSession(FleetDatabase(self.address), owner_id=os.urandom(16).hex(), pause_s=self._pause_s)
 

@@ -125,7 +125,7 @@ def _adapt(db: psycopg.Connection) -> None:
 def translated(error: psycopg.Error, address: PostgresAddress, *, connecting: bool = False) -> StateError:
     """Return an error of psycopg or the server as one of ours, without the password."""
     code = error.sqlstate or ""
-    said = address.redact(" ".join(str(error).split()))
+    said = address.redact(" ".join((error.diag.message_primary or str(error)).split()))
     about = f"the ledger {address} cannot be used: {said}"
     if connecting and any(words in said for words in _NO_SLOT):
         return TransactionAborted(about, hint="raise max_connections, or put PgBouncer between")

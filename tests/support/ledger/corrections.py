@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -11,19 +10,18 @@ from typing import Any
 from agentctl.budget.rules import Hold
 from agentctl.core.limits import CostLimit
 from agentctl.ledger.clock import ReadClock
-from agentctl.ledger.database import Database
 from agentctl.ledger.ledger_session import LedgerSession
+from agentctl.settings.ledger_address import LedgerAddress, PostgresAddress
+from tests.support.ledger.engines import database_at, end_lease, session_at
 from tests.support.ledger.parts import ask
 
 CALL = 256_000_000
 NO_LIMITS = CostLimit(max_cost_per_task=None, max_cost_per_hour=None, max_tokens_per_task=None)
 
 
-def opened(path: Path, clock: ReadClock | None = None, *, owner: str = "") -> LedgerSession:
+def opened(path: LedgerAddress, clock: ReadClock | None = None, *, owner: str = "") -> LedgerSession:
     """Open the ledger as one more owner."""
-    return LedgerSession(
-        Database(path, clock=clock), owner_id=owner or os.urandom(8).hex(), pid=os.getpid(), pause_s=0.0
-    )
+    return session_at(path, clock=clock, owner=owner or os.urandom(8).hex(), pause_s=0.0)
 
 
 def begin(session: LedgerSession, run: str, limits: CostLimit = NO_LIMITS) -> None:
@@ -48,20 +46,23 @@ def left_in_doubt(path: Path, *names: str, run: str = "run", clock: ReadClock | 
     session.close()
 
 
-def dies(session: LedgerSession, path: Path, owner: str) -> None:
+def dies(session: LedgerSession, path: LedgerAddress, owner: str) -> None:
     """End an owner as kill -9 would: nobody holds its lock, and nothing was written."""
+    if isinstance(path, PostgresAddress):
+        end_lease(path, owner)
+        return
     (path.with_suffix(".owners") / owner).unlink()
 
 
 ALL = "SELECT id, phase, nano, tokens, settled_by FROM attempts ORDER BY id"
 
 
-def rows(path: Path, sql: str = ALL, *values: object) -> list[tuple[Any, ...]]:
-    with closing(sqlite3.connect(path)) as db:
+def rows(path: LedgerAddress, sql: str = ALL, *values: object) -> list[tuple[Any, ...]]:
+    with closing(database_at(path)) as db:
         return db.execute(sql, values).fetchall()
 
 
-def change(path: Path, sql: str, *values: object) -> None:
+def change(path: LedgerAddress, sql: str, *values: object) -> None:
     """Write into the file behind the program's back."""
-    with closing(sqlite3.connect(path)) as db, db:
+    with closing(database_at(path)) as db, db:
         db.execute(sql, values)

@@ -12,8 +12,8 @@ from agentctl.budget.conclusions import Charge
 from agentctl.budget.rules import Hold
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
-from agentctl.ledger import SqliteLedger
-from tests.support.ledger.parts import FACTS, HandClock, ask
+from tests.support.ledger.engines import clock_at, ledger_at
+from tests.support.ledger.parts import FACTS, ask
 
 NO_LIMIT = CostLimit(max_cost_per_task=None, max_cost_per_hour=None, max_tokens_per_task=None)
 
@@ -22,8 +22,9 @@ class Spender:
     """Writes calls at non-decreasing wall times; close it so that its owner counts as dead."""
 
     def __init__(self, path: Path, first: datetime) -> None:
-        self.clock = HandClock(wall_s=first.timestamp())
-        self.ledger = SqliteLedger(path, clock=self.clock)
+        self.clock = clock_at(path, first.timestamp())
+        self.path = path
+        self.ledger = ledger_at(path, clock=self.clock)
         self._calls = 0
 
     def at(self, when: datetime) -> None:

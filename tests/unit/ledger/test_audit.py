@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import tempfile
 from contextlib import closing
 from dataclasses import replace
@@ -24,6 +23,7 @@ from agentctl.ledger.reconcile import reconcile
 from agentctl.ledger.schema import APPLICATION_ID, MIGRATIONS
 from tests.support.ledger.charging import Call, calls, settle
 from tests.support.ledger.corrections import CALL, begin, change, opened, rows, send
+from tests.support.ledger.engines import database_at
 from tests.support.ledger.parts import HandClock
 
 LONG = Price(Decimal(6), Decimal(20), cache_write=Decimal(7))
@@ -201,7 +201,7 @@ def test_amount_beyond_64_bits_is_recomputed_with_the_cap_it_was_recorded_with(p
 
 def test_a_ledger_of_the_schema_before_is_checked_before_and_after_its_migration(path: Path, clock: HandClock) -> None:
     path.parent.mkdir(mode=0o700)
-    with closing(sqlite3.connect(path)) as db:
+    with closing(database_at(path)) as db:
         db.executescript(MIGRATIONS[0])
         db.executescript(f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version=1; PRAGMA journal_mode=WAL;")
         db.executescript(OLD)

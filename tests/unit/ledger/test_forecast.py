@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from contextlib import closing
 from decimal import Decimal
@@ -17,11 +16,11 @@ from agentctl.budget.rules import Amounts, AnswerReserve, Hold, Wait, WorstCase
 from agentctl.core.errors import StateError, Verdict
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
-from agentctl.ledger import SqliteLedger
 from agentctl.ledger.clock import ClockReading
 from agentctl.ledger.forecast import Forecast, forecast_first_call
 from agentctl.ledger.schema import APPLICATION_ID, MIGRATIONS
 from tests.support.estimate import FREE_HAND, as_it_stands, dollars, hold, spend
+from tests.support.ledger.engines import database_at, ledger_at
 from tests.support.ledger.parts import DOLLAR, HandClock, ask
 
 HOUR = Decimal(1)
@@ -55,7 +54,7 @@ def test_forecast_without_a_ledger_has_every_limit_free_and_makes_none(path: Pat
 
 
 async def test_closed_ledger_is_left_byte_for_byte(path: Path, clock: HandClock) -> None:
-    session = SqliteLedger(path, clock=clock)
+    session = ledger_at(path, clock=clock)
     await spend(session, "before", tokens=300)
     await session.aclose()
     before = as_it_stands(path.parent)
@@ -65,7 +64,7 @@ async def test_closed_ledger_is_left_byte_for_byte(path: Path, clock: HandClock)
 
 
 async def test_holds_of_others_are_seen_and_their_files_stay(path: Path, clock: HandClock) -> None:
-    session = SqliteLedger(path, clock=clock)
+    session = ledger_at(path, clock=clock)
     await hold(session, "other", tokens=300)
     before = as_it_stands(path.parent)
     assert before["ledger.db-wal"][2]
@@ -83,7 +82,7 @@ async def test_holds_of_others_are_seen_and_their_files_stay(path: Path, clock: 
 @pytest.mark.parametrize("most", [256, 400])
 async def test_forecast_agrees_with_the_ledger(path: Path, clock: HandClock, spent: int, most: int) -> None:
     """The hour's limit is 1,000 tokens of a thousandth each; the least that would do is 256 of them."""
-    session = SqliteLedger(path, clock=clock)
+    session = ledger_at(path, clock=clock)
     if spent:
         await spend(session, "before", tokens=spent)
     clock.pass_by(60)
@@ -111,7 +110,7 @@ async def test_limits_of_the_run_itself_refuse_too(path: Path, clock: HandClock)
 
 
 async def test_holds_of_others_in_the_way_forecast_a_wait(path: Path, clock: HandClock) -> None:
-    session = SqliteLedger(path, clock=clock)
+    session = ledger_at(path, clock=clock)
     await hold(session, "other", tokens=900)
     found = look(path, clock).answer
     assert isinstance(found, Wait)
@@ -120,7 +119,7 @@ async def test_holds_of_others_in_the_way_forecast_a_wait(path: Path, clock: Han
 
 
 async def test_reserves_of_others_give_way_as_in_the_ledger(path: Path, clock: HandClock) -> None:
-    session = SqliteLedger(path, clock=clock)
+    session = ledger_at(path, clock=clock)
     await session.open_run("other", FREE_HAND, task="t", agent="a", labels={})
     held = await session.reserve(ask("one", "other", tokens=100, keep=AnswerReserve(10, 700)))
     assert isinstance(held, Hold)
@@ -135,7 +134,7 @@ async def test_reserves_of_others_give_way_as_in_the_ledger(path: Path, clock: H
 
 
 async def test_a_provider_in_doubt_rests_and_is_then_probed(path: Path, clock: HandClock) -> None:
-    session = SqliteLedger(path, clock=clock)
+    session = ledger_at(path, clock=clock)
     for name in ("one", "two"):
         held = await hold(session, name)
         await session.doubt(held.id, "cut")
@@ -149,7 +148,7 @@ async def test_a_provider_in_doubt_rests_and_is_then_probed(path: Path, clock: H
 
 
 async def test_a_model_that_broke_its_clamp_is_judged_at_its_ceiling(path: Path, clock: HandClock) -> None:
-    session = SqliteLedger(path, clock=clock)
+    session = ledger_at(path, clock=clock)
     held = await hold(session, "one")
     await session.doubt(held.id, "ran past", ceiling=True)
     found = look(path, clock, dollars("15")).answer
@@ -185,7 +184,7 @@ async def test_forecast_reads_while_others_write(path: Path, clock: HandClock) -
     reader.start()
     try:
         for number in range(30):
-            session = SqliteLedger(path, clock=clock)
+            session = ledger_at(path, clock=clock)
             await spend(session, f"run {number}", tokens=10)
             await session.aclose()
     finally:
@@ -198,13 +197,13 @@ async def test_forecast_reads_while_others_write(path: Path, clock: HandClock) -
 
 def test_rows_written_during_the_read_are_seen(path: Path, clock: HandClock) -> None:
     """The reader asks for the time in the middle of its read: at that moment another process spends, and stays open."""
-    books = [SqliteLedger(path, clock=clock)]
+    books = [ledger_at(path, clock=clock)]
     anyio.run(partial(spend, books[0], "before", tokens=100))
     anyio.run(books[0].aclose)
 
     def interrupted() -> ClockReading:
         if len(books) == 1:
-            books.append(SqliteLedger(path, clock=clock))
+            books.append(ledger_at(path, clock=clock))
             anyio.run(partial(spend, books[1], "meanwhile", tokens=200))
         return clock()
 
@@ -215,7 +214,7 @@ def test_rows_written_during_the_read_are_seen(path: Path, clock: HandClock) -> 
 
 async def test_foreign_file_is_reported_and_left(path: Path, clock: HandClock) -> None:
     path.parent.mkdir()
-    with closing(sqlite3.connect(path)) as db:
+    with closing(database_at(path)) as db:
         db.execute("CREATE TABLE theirs (x)")
     before = as_it_stands(path.parent)
     with pytest.raises(StateError, match="is a database of another program"):
@@ -231,7 +230,7 @@ async def test_foreign_file_is_reported_and_left(path: Path, clock: HandClock) -
 @pytest.mark.parametrize("version", range(len(MIGRATIONS)))
 def test_ledger_of_an_older_schema_is_read_without_migration(path: Path, clock: HandClock, version: int) -> None:
     path.parent.mkdir()
-    with closing(sqlite3.connect(path)) as db:
+    with closing(database_at(path)) as db:
         for script in MIGRATIONS[:version]:
             db.executescript(script)
         db.executescript(f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={version}")
@@ -241,7 +240,7 @@ def test_ledger_of_an_older_schema_is_read_without_migration(path: Path, clock: 
 
 
 async def test_emptied_ledger_is_not_taken_for_an_unused_one(path: Path, clock: HandClock) -> None:
-    session = SqliteLedger(path, clock=clock)
+    session = ledger_at(path, clock=clock)
     await spend(session, "before")
     await session.aclose()
     path.write_bytes(b"")
@@ -250,10 +249,10 @@ async def test_emptied_ledger_is_not_taken_for_an_unused_one(path: Path, clock: 
 
 
 async def test_a_ledger_of_a_newer_schema_is_not_guessed_at(path: Path, clock: HandClock) -> None:
-    session = SqliteLedger(path, clock=clock)
+    session = ledger_at(path, clock=clock)
     await spend(session, "before")
     await session.aclose()
-    with closing(sqlite3.connect(path)) as db:
+    with closing(database_at(path)) as db:
         db.executescript("PRAGMA user_version=99")
     with pytest.raises(StateError, match="was written by a newer agentctl"):
         look(path, clock)

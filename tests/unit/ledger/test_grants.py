@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from decimal import Decimal
@@ -17,7 +16,8 @@ from agentctl.core.errors import StateError, Verdict
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
 from agentctl.core.pricing import FREE
-from agentctl.ledger import SqliteLedger
+from agentctl.ledger.sqlite import ThreadedLedger
+from tests.support.ledger.engines import database_at
 from tests.support.ledger.parts import DOLLAR, FACTS, HandClock, ask
 
 FREE_HAND = CostLimit(max_cost_per_task=None, max_tokens_per_task=None)
@@ -32,24 +32,25 @@ def answer(name: str, tokens: int, run: str = "run", *, hour: Decimal | None = N
     return ask(name, run, tokens=tokens, hour=hour)._replace(purpose="answer", keep=AnswerReserve(10, tokens))
 
 
-async def opened(ledger: SqliteLedger, run: str = "mine", dollars: str | None = "1") -> None:
+async def opened(ledger: ThreadedLedger, run: str = "mine", dollars: str | None = "1") -> None:
     most = None if dollars is None else Decimal(dollars)
     limits = CostLimit(max_cost_per_task=most, max_tokens_per_task=None)
     await ledger.open_run(run, limits, task="", agent="", labels={})
 
 
-async def settled(ledger: SqliteLedger, held: object, tokens: int) -> None:
+async def settled(ledger: ThreadedLedger, held: object, tokens: int) -> None:
     assert isinstance(held, Hold), held
     assert await ledger.mark_sent(held.id)
     await ledger.settle(held.id, Charge(Usage(10, tokens), tokens * 1_000_000))
 
 
 def rows(path: Path, columns: str, table: str = "attempts") -> list[tuple[object, ...]]:
-    with closing(sqlite3.connect(path)) as db:
-        return db.execute(f"SELECT {columns} FROM {table} ORDER BY rowid").fetchall()  # noqa: S608
+    with closing(database_at(path)) as db:
+        order = "id" if table == "entries" else "rowid"
+        return db.execute(f"SELECT {columns} FROM {table} ORDER BY {order}").fetchall()  # noqa: S608
 
 
-async def test_reserve_counts_as_held_and_is_never_sent_itself(ledger: SqliteLedger, path: Path) -> None:
+async def test_reserve_counts_as_held_and_is_never_sent_itself(ledger: ThreadedLedger, path: Path) -> None:
     await opened(ledger)
     assert isinstance(await ledger.reserve(keeping("one", 300, 100, "mine")), Hold)
     assert (await ledger.spend("mine")).run_nano == Amounts(held=400_000_000)
@@ -61,7 +62,7 @@ async def test_reserve_counts_as_held_and_is_never_sent_itself(ledger: SqliteLed
     assert refused.verdict.would_be == 1_001_000_000
 
 
-async def test_grant_leaves_room_for_the_reserve_and_both_reach_the_limit_exactly(ledger: SqliteLedger) -> None:
+async def test_grant_leaves_room_for_the_reserve_and_both_reach_the_limit_exactly(ledger: ThreadedLedger) -> None:
     await opened(ledger)
     held = await ledger.reserve(keeping("one", 300, 100, "mine")._replace(most=9_999))
     assert isinstance(held, Hold)
@@ -69,7 +70,7 @@ async def test_grant_leaves_room_for_the_reserve_and_both_reach_the_limit_exactl
     assert (await ledger.spend("mine")).run_nano == Amounts(held=DOLLAR)
 
 
-async def test_each_hold_resizes_the_reserve_in_the_same_row(ledger: SqliteLedger, path: Path) -> None:
+async def test_each_hold_resizes_the_reserve_in_the_same_row(ledger: ThreadedLedger, path: Path) -> None:
     await opened(ledger)
     await settled(ledger, await ledger.reserve(keeping("one", 200, 100, "mine")), 200)
     await settled(ledger, await ledger.reserve(keeping("two", 200, 150, "mine")), 200)
@@ -80,14 +81,14 @@ async def test_each_hold_resizes_the_reserve_in_the_same_row(ledger: SqliteLedge
     assert len({row[0] for row in kept}) == 1
 
 
-async def test_reserve_grows_no_further_than_there_is_room(ledger: SqliteLedger) -> None:
+async def test_reserve_grows_no_further_than_there_is_room(ledger: ThreadedLedger) -> None:
     await opened(ledger)
     await settled(ledger, await ledger.reserve(keeping("one", 500, 100, "mine")), 500)
     assert isinstance(await ledger.reserve(keeping("two", 400, 150, "mine")), Hold)
     assert (await ledger.spend("mine")).run_nano == Amounts(spent=500_000_000, held=DOLLAR // 2)
 
 
-async def test_limit_too_small_for_both_gets_no_reserve(ledger: SqliteLedger, path: Path) -> None:
+async def test_limit_too_small_for_both_gets_no_reserve(ledger: ThreadedLedger, path: Path) -> None:
     await opened(ledger)
     held = await ledger.reserve(keeping("one", 950, 100, "mine"))
     assert isinstance(held, Hold)
@@ -95,7 +96,7 @@ async def test_limit_too_small_for_both_gets_no_reserve(ledger: SqliteLedger, pa
 
 
 async def test_turn_that_needs_the_reserve_is_refused_and_the_reserve_is_exchanged(
-    ledger: SqliteLedger, path: Path
+    ledger: ThreadedLedger, path: Path
 ) -> None:
     await opened(ledger)
     await settled(ledger, await ledger.reserve(keeping("one", 700, 200, "mine")), 700)
@@ -110,14 +111,16 @@ async def test_turn_that_needs_the_reserve_is_refused_and_the_reserve_is_exchang
     ]
 
 
-async def test_a_last_answer_above_what_is_left_is_refused_like_any_call(ledger: SqliteLedger) -> None:
+async def test_a_last_answer_above_what_is_left_is_refused_like_any_call(ledger: ThreadedLedger) -> None:
     await opened(ledger)
     await settled(ledger, await ledger.reserve(keeping("one", 700, 200, "mine")), 700)
     assert isinstance(await ledger.reserve(answer("last", 301, "mine")), Verdict)
     assert (await ledger.spend("mine")).run_nano == Amounts(spent=700_000_000, held=200_000_000)
 
 
-async def test_turn_of_another_run_comes_before_the_reserve(ledger: SqliteLedger, path: Path, clock: HandClock) -> None:
+async def test_turn_of_another_run_comes_before_the_reserve(
+    ledger: ThreadedLedger, path: Path, clock: HandClock
+) -> None:
     """Both runs have the hourly limit; the youngest reserve is evicted first, and no more than is needed."""
     hour = Decimal(1)
     for run in ("first", "second", "third"):
@@ -132,7 +135,7 @@ async def test_turn_of_another_run_comes_before_the_reserve(ledger: SqliteLedger
     assert (await ledger.spend("third")).hour_nano == Amounts(spent=200_000_000, held=750_000_000)
 
 
-async def test_dropped_reserve_can_be_made_again(ledger: SqliteLedger) -> None:
+async def test_dropped_reserve_can_be_made_again(ledger: ThreadedLedger) -> None:
     hour = Decimal(1)
     await opened(ledger, "first", None)
     await opened(ledger, "second", None)
@@ -143,7 +146,7 @@ async def test_dropped_reserve_can_be_made_again(ledger: SqliteLedger) -> None:
     assert (await ledger.spend("first")).run_nano == Amounts(spent=100_000_000, held=300_000_000)
 
 
-async def test_reserve_ends_with_its_run_and_with_its_process(ledger: SqliteLedger, path: Path) -> None:
+async def test_reserve_ends_with_its_run_and_with_its_process(ledger: ThreadedLedger, path: Path) -> None:
     await opened(ledger, "closed")
     await opened(ledger, "left")
     await settled(ledger, await ledger.reserve(keeping("a", 100, 100, "closed")), 100)
@@ -154,14 +157,14 @@ async def test_reserve_ends_with_its_run_and_with_its_process(ledger: SqliteLedg
     assert [row for row in rows(path, "phase, nano") if row[0] not in ("settled",)] == [("void", 0), ("void", 0)]
 
 
-async def test_reserve_is_dropped_when_it_would_be_too_small(ledger: SqliteLedger) -> None:
+async def test_reserve_is_dropped_when_it_would_be_too_small(ledger: ThreadedLedger) -> None:
     await opened(ledger)
     await settled(ledger, await ledger.reserve(keeping("one", 100, 100, "mine")), 100)
     assert isinstance(await ledger.reserve(ask("two", "mine", tokens=100)._replace(keep=AnswerReserve(0, 0))), Hold)
     assert (await ledger.spend("mine")).run_nano == Amounts(spent=100_000_000, held=100_000_000)
 
 
-async def test_reserves_of_others_give_no_room_under_a_runs_own_limit(ledger: SqliteLedger) -> None:
+async def test_reserves_of_others_give_no_room_under_a_runs_own_limit(ledger: ThreadedLedger) -> None:
     await opened(ledger, "other", None)
     assert isinstance(await ledger.reserve(keeping("theirs", 100, 200, "other")), Hold)
     await opened(ledger)
@@ -171,7 +174,7 @@ async def test_reserves_of_others_give_no_room_under_a_runs_own_limit(ledger: Sq
     assert (await ledger.spend("other")).run_nano == Amounts(held=300_000_000)
 
 
-async def test_a_hold_stores_what_stood_beside_it_when_it_was_admitted(ledger: SqliteLedger, path: Path) -> None:
+async def test_a_hold_stores_what_stood_beside_it_when_it_was_admitted(ledger: ThreadedLedger, path: Path) -> None:
     hour = Decimal(1)
     await opened(ledger, "first", None)
     await opened(ledger, "second", None)
@@ -184,7 +187,7 @@ async def test_a_hold_stores_what_stood_beside_it_when_it_was_admitted(ledger: S
     assert hours["c"] == [DOLLAR, 600_000_000]  # what the first kept is gone, and nothing is kept in its place
 
 
-async def test_provider_in_doubt_is_not_asked_for_a_last_answer(ledger: SqliteLedger, clock: HandClock) -> None:
+async def test_provider_in_doubt_is_not_asked_for_a_last_answer(ledger: ThreadedLedger, clock: HandClock) -> None:
     await opened(ledger, "mine", None)
     for name in ("one", "two"):
         assert isinstance(await ledger.reserve(keeping(name, 100, 100, "mine")), Hold)
@@ -195,7 +198,7 @@ async def test_provider_in_doubt_is_not_asked_for_a_last_answer(ledger: SqliteLe
     assert isinstance(await ledger.reserve(keeping("probe", 100, 100, "mine")), Hold)
 
 
-async def test_hold_that_needs_reserves_and_sent_calls_of_others_waits(ledger: SqliteLedger, path: Path) -> None:
+async def test_hold_that_needs_reserves_and_sent_calls_of_others_waits(ledger: ThreadedLedger, path: Path) -> None:
     hour = Decimal(1)
     for run in ("first", "second"):
         await opened(ledger, run, None)
@@ -210,7 +213,7 @@ async def test_hold_that_needs_reserves_and_sent_calls_of_others_waits(ledger: S
     assert isinstance(await ledger.reserve(asked), Hold)
 
 
-async def test_reserves_of_others_are_not_in_the_figures_of_a_refusal(ledger: SqliteLedger, clock: HandClock) -> None:
+async def test_reserves_of_others_are_not_in_the_figures_of_a_refusal(ledger: ThreadedLedger, clock: HandClock) -> None:
     hour = Decimal(1)
     for run in ("first", "second"):
         await opened(ledger, run, None)
@@ -223,7 +226,7 @@ async def test_reserves_of_others_are_not_in_the_figures_of_a_refusal(ledger: Sq
     assert isinstance(await ledger.reserve(ask("b", "second", tokens=900, hour=hour)), Hold)
 
 
-async def test_free_reserve_is_not_evicted_for_another_runs_dollars(ledger: SqliteLedger, path: Path) -> None:
+async def test_free_reserve_is_not_evicted_for_another_runs_dollars(ledger: ThreadedLedger, path: Path) -> None:
     hour = Decimal(1)
     for run in ("first", "free", "second"):
         await opened(ledger, run, None)
@@ -234,7 +237,7 @@ async def test_free_reserve_is_not_evicted_for_another_runs_dollars(ledger: Sqli
     assert [row[0] for row in rows(path, "run_id, reason") if row[1] == "another run needed the room"] == ["first"]
 
 
-async def test_reserve_dearer_in_one_unit_and_cheaper_in_another_refuses_no_turn(ledger: SqliteLedger) -> None:
+async def test_reserve_dearer_in_one_unit_and_cheaper_in_another_refuses_no_turn(ledger: ThreadedLedger) -> None:
     """Fewer tokens, as the conversation was cut, and more dollars, as an answer was long: the old reserve is enough."""
     await opened(ledger)
     first = keeping("one", 500, 100, "mine")._replace(keep=AnswerReserve(1_000, 100))
@@ -243,7 +246,9 @@ async def test_reserve_dearer_in_one_unit_and_cheaper_in_another_refuses_no_turn
     assert (await ledger.spend("mine")).run_nano == Amounts(spent=500_000_000, held=DOLLAR // 2)
 
 
-async def test_reserve_stays_where_the_hold_that_evicts_it_cannot_be_written(ledger: SqliteLedger, path: Path) -> None:
+async def test_reserve_stays_where_the_hold_that_evicts_it_cannot_be_written(
+    ledger: ThreadedLedger, path: Path
+) -> None:
     """An id that is in the ledger already fails at the last step: the exchange and the eviction are undone."""
     hour = Decimal(1)
     for run in ("first", "second"):

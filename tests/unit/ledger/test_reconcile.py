@@ -19,7 +19,7 @@ from agentctl.budget.rules import Hold, Wait
 from agentctl.core.errors import ActionDenied, UsageError, Verdict
 from agentctl.core.messages import Usage
 from agentctl.ledger.check import check
-from agentctl.ledger.database import Database
+from agentctl.ledger.engines import open_database
 from agentctl.ledger.provider_health import pause_or_probe
 from agentctl.ledger.reconcile import By, Correction, LeftInDoubt, Reconciliation, clear_overrun, reconcile
 from tests.support.ledger.corrections import CALL, begin, change, dies, left_in_doubt, opened, rows, send
@@ -154,7 +154,7 @@ def test_manual_amount_says_nothing_about_the_providers_health(path: Path, clock
     left_in_doubt(path, "a", "b", "c", clock=clock)
     clock.pass_by(1)
     gives_back(path, "attempt", "a", 7, clock=clock)
-    store = Database(path, clock=clock)
+    store = open_database(path, clock=clock)
     with store.read() as tick:
         assert isinstance(pause_or_probe(tick, FACTS, pause_s=2.0), Wait)
     store.close()

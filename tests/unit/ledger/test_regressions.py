@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -19,13 +18,14 @@ from agentctl.budget.rules import Amounts, Ask, Hold, Wait
 from agentctl.core.errors import InternalError, StateError, UsageError
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
-from agentctl.ledger import SqliteLedger
 from agentctl.ledger.database import Database
 from agentctl.ledger.errors import translate_errors
 from agentctl.ledger.ledger_session import LedgerSession
 from agentctl.ledger.locks import is_dead, queue_lock
 from agentctl.ledger.report import costs_window
+from agentctl.ledger.sqlite import ThreadedLedger
 from agentctl.ledger.sums import WAITER_SILENCE_US
+from tests.support.ledger.engines import database_at, ledger_at
 from tests.support.ledger.parts import HandClock, ask
 
 FREE_HAND = CostLimit(max_cost_per_task=None, max_tokens_per_task=None)
@@ -34,19 +34,19 @@ LONE = "\ud800"  # half of a pair: JSON and file names can carry it, UTF-8 canno
 
 
 @pytest.fixture
-async def two_runs(ledger: SqliteLedger) -> SqliteLedger:
+async def two_runs(ledger: ThreadedLedger) -> ThreadedLedger:
     """Give the runs x and y on one ledger; only the hour binds them."""
     for run in ("x", "y"):
         await ledger.open_run(run, FREE_HAND, task="", agent="", labels={})
     return ledger
 
 
-async def send(ledger: SqliteLedger, asked: Ask) -> None:
+async def send(ledger: ThreadedLedger, asked: Ask) -> None:
     assert isinstance(await ledger.reserve(asked), Hold)
     assert await ledger.mark_sent(asked.attempt_id)
 
 
-async def spent(ledger: SqliteLedger, asked: Ask, *, tokens: int) -> None:
+async def spent(ledger: ThreadedLedger, asked: Ask, *, tokens: int) -> None:
     await send(ledger, asked)
     await ledger.settle(asked.attempt_id, Charge(Usage(10, tokens), tokens * 1_000_000, "m"))
 
@@ -56,7 +56,7 @@ def of_provider(provider: str, asked: Ask) -> Ask:
 
 
 def look(path: Path, sql: str) -> list[tuple[object, ...]]:
-    with closing(sqlite3.connect(path)) as db:
+    with closing(database_at(path)) as db:
         return db.execute(sql).fetchall()
 
 
@@ -64,7 +64,7 @@ def look(path: Path, sql: str) -> list[tuple[object, ...]]:
 
 
 async def test_first_step_that_fails_does_not_affect_the_next(path: Path) -> None:
-    ledger = SqliteLedger(path)
+    ledger = ledger_at(path)
     with pytest.raises(InternalError, match="not open"):
         await ledger.reserve(ask("a", "nowhere"))
     await ledger.open_run("run", CostLimit(), task="", agent="", labels={})
@@ -72,7 +72,7 @@ async def test_first_step_that_fails_does_not_affect_the_next(path: Path) -> Non
     await ledger.aclose()
 
 
-async def test_a_hold_that_was_not_sent_in_time_gives_its_room_back(ledger: SqliteLedger, clock: HandClock) -> None:
+async def test_a_hold_that_was_not_sent_in_time_gives_its_room_back(ledger: ThreadedLedger, clock: HandClock) -> None:
     await ledger.reserve(ask("late", tokens=900))
     clock.pass_by(601)
     assert isinstance(await ledger.reserve(ask("next", tokens=900)), Hold)
@@ -80,14 +80,16 @@ async def test_a_hold_that_was_not_sent_in_time_gives_its_room_back(ledger: Sqli
     assert (await ledger.spend("run")).run_nano == Amounts(held=900_000_000)
 
 
-async def test_a_hold_that_was_sent_keeps_its_room_after_its_deadline(two_runs: SqliteLedger, clock: HandClock) -> None:
+async def test_a_hold_that_was_sent_keeps_its_room_after_its_deadline(
+    two_runs: ThreadedLedger, clock: HandClock
+) -> None:
     await send(two_runs, ask("sent", "x", tokens=900))
     clock.pass_by(601)
     assert isinstance(await two_runs.reserve(ask("next", "y", tokens=200, hour=HOUR)), Wait)
 
 
 async def test_a_run_that_ends_gives_back_what_it_never_sent_and_leaves_the_queue(
-    two_runs: SqliteLedger, path: Path
+    two_runs: ThreadedLedger, path: Path
 ) -> None:
     await send(two_runs, ask("sent", "x", tokens=200))
     await two_runs.reserve(ask("held", "x", tokens=700))
@@ -99,11 +101,11 @@ async def test_a_run_that_ends_gives_back_what_it_never_sent_and_leaves_the_queu
         ("other", "held"),
         ("sent", "sent"),
     ]
-    assert look(path, "SELECT * FROM waiters") == []
+    assert look(path, "SELECT * FROM waiters WHERE seen_us >= 0") == []
 
 
 async def test_waiter_that_leaves_the_queue_gives_up_an_unsent_grant_but_nothing_sent(
-    ledger: SqliteLedger,
+    ledger: ThreadedLedger,
 ) -> None:
     await ledger.reserve(ask("unheard", tokens=900))
     await ledger.leave_queue("unheard")
@@ -116,7 +118,7 @@ async def test_waiter_that_leaves_the_queue_gives_up_an_unsent_grant_but_nothing
 # --- the queue --------------------------------------------------------------------------------------------------
 
 
-async def test_run_that_pauses_for_a_provider_does_not_block_the_queue(two_runs: SqliteLedger) -> None:
+async def test_run_that_pauses_for_a_provider_does_not_block_the_queue(two_runs: ThreadedLedger) -> None:
     await send(two_runs, of_provider("q", ask("a", "x", tokens=900)))
     for name in ("d1", "d2"):
         await send(two_runs, ask(name, "x", tokens=1))
@@ -131,7 +133,7 @@ async def test_run_that_pauses_for_a_provider_does_not_block_the_queue(two_runs:
 
 
 async def test_a_stopped_process_loses_its_place_in_the_queue_until_it_asks_again(
-    two_runs: SqliteLedger, clock: HandClock
+    two_runs: ThreadedLedger, clock: HandClock
 ) -> None:
     await send(two_runs, ask("a", "x", tokens=900))
     old, young = ask("old", "x", tokens=300, hour=HOUR), ask("young", "y", tokens=90, hour=HOUR)
@@ -145,7 +147,7 @@ async def test_a_stopped_process_loses_its_place_in_the_queue_until_it_asks_agai
     assert isinstance(await two_runs.reserve(young), Hold)
 
 
-async def test_waiter_for_the_queue_alone_gets_a_number_above_the_ceiling(two_runs: SqliteLedger) -> None:
+async def test_waiter_for_the_queue_alone_gets_a_number_above_the_ceiling(two_runs: ThreadedLedger) -> None:
     await send(two_runs, ask("a", "x", tokens=900))
     assert isinstance(await two_runs.reserve(ask("old", "x", tokens=300, hour=HOUR)), Wait)
     await two_runs.void("a", "refused")
@@ -155,7 +157,7 @@ async def test_waiter_for_the_queue_alone_gets_a_number_above_the_ceiling(two_ru
     assert (waiting.verdict.ceiling, waiting.verdict.would_be) == (1_000_000_000, 1_100_000_000)
 
 
-async def test_waiter_gets_the_time_when_the_hour_is_free(two_runs: SqliteLedger, clock: HandClock) -> None:
+async def test_waiter_gets_the_time_when_the_hour_is_free(two_runs: ThreadedLedger, clock: HandClock) -> None:
     await spent(two_runs, ask("a", "x", tokens=500), tokens=500)
     await send(two_runs, ask("b", "x", tokens=400))
     waiting = await two_runs.reserve(ask("c", "y", tokens=300, hour=HOUR))
@@ -165,7 +167,7 @@ async def test_waiter_gets_the_time_when_the_hour_is_free(two_runs: SqliteLedger
     assert waiting.verdict.free_at.timestamp() == clock.wall_s + 3600
 
 
-async def test_after_an_overrun_holds_of_others_are_waited_for_and_the_queue_is_kept(two_runs: SqliteLedger) -> None:
+async def test_after_an_overrun_holds_of_others_are_waited_for_and_the_queue_is_kept(two_runs: ThreadedLedger) -> None:
     """The ceiling of the model that broke its clamp is $10."""
     await spent(two_runs, ask("a", "x", tokens=100), tokens=900)
     await send(two_runs, ask("b", "x", tokens=1))
@@ -184,7 +186,7 @@ async def test_after_an_overrun_holds_of_others_are_waited_for_and_the_queue_is_
 
 
 async def test_lone_surrogate_anywhere_is_written_as_a_question_mark(path: Path) -> None:
-    ledger = SqliteLedger(path)
+    ledger = ledger_at(path)
     await ledger.open_run("run", CostLimit(), task=f"t{LONE}", agent=f"a{LONE}", labels={"l": LONE})
     await send(ledger, ask("settled", tokens=1))
     await ledger.settle("settled", Charge(Usage(10, 1), 1_000_000, f"m{LONE}"))
@@ -202,7 +204,7 @@ async def test_lone_surrogate_anywhere_is_written_as_a_question_mark(path: Path)
     assert look(path, "SELECT reason FROM entries WHERE reason IS NOT NULL") == [("d?",), ("v?",)]
 
 
-async def test_the_highest_limits_there_can_be_fit_into_the_ledger(ledger: SqliteLedger) -> None:
+async def test_the_highest_limits_there_can_be_fit_into_the_ledger(ledger: ThreadedLedger) -> None:
     with pytest.raises(UsageError):
         CostLimit(max_tokens_per_task=10**15 + 1)
     highest = CostLimit(max_cost_per_task=Decimal("999999.999999999"), max_tokens_per_task=10**15)
@@ -235,7 +237,7 @@ def test_a_ledger_that_was_made_and_not_yet_written_to_is_an_empty_report(tmp_pa
 
 async def test_the_lock_files_of_the_dead_are_removed_by_the_next_to_come(path: Path) -> None:
     owners = path.with_suffix(".owners")
-    living, next_one = SqliteLedger(path), SqliteLedger(path)
+    living, next_one = ledger_at(path), ledger_at(path)
     await living.open_run("living", CostLimit(), task="", agent="", labels={})
     (theirs,) = owners.iterdir()
     for stray in ("killed-early", "killed-late"):
@@ -265,7 +267,7 @@ def test_disk_without_space_for_the_queue_has_the_hint_of_a_full_disk(path: Path
 
 async def test_foreign_entry_among_the_lock_files_stops_no_run(path: Path) -> None:
     (path.parent / "ledger.owners" / "a-folder").mkdir(parents=True)
-    ledger = SqliteLedger(path)
+    ledger = ledger_at(path)
     await ledger.open_run("run", CostLimit(), task="t", agent="a", labels={})
     await send(ledger, ask("a", tokens=1))
     await ledger.aclose()

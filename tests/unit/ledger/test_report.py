@@ -18,6 +18,7 @@ from agentctl.core.limits import CostLimit
 from agentctl.ledger import inspection
 from agentctl.ledger.grouping import MACHINE_ZONE, SQL, CostRow, CostSums, TimeZone, find_time_zone
 from agentctl.ledger.report import CostQuery, CostReport, RunBudget, costs_report, costs_window
+from tests.support.ledger.engines import database_at
 from tests.support.ledger.spending import Spender
 
 NOON = datetime(2026, 11, 2, 12, 0, tzinfo=UTC)
@@ -45,7 +46,7 @@ def machine_in_berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def report(spender: Spender, query: CostQuery) -> CostReport:
-    return costs_report(spender.ledger.path, query, clock=spender.clock)
+    return costs_report(spender.path, query, clock=spender.clock)
 
 
 def groups(found: CostReport, *names: str) -> list[tuple[object, ...]]:
@@ -222,7 +223,7 @@ async def test_call_of_unknown_price_does_not_hide_the_known_sum(spender: Spende
 async def test_reserve_is_held_and_is_not_a_call(spender: Spender) -> None:
     await spender.run("r")
     await spender.call("r", 100, end="sent")
-    with closing(sqlite3.connect(spender.ledger.path)) as db, db:
+    with closing(database_at(spender.path)) as db, db:
         db.execute("UPDATE attempts SET phase = 'kept', sent_us = NULL")
     total = report(spender, CostQuery()).total
     assert (total.calls, total.held_nano) == (0, 100_000_000)
@@ -272,7 +273,7 @@ async def test_report_of_a_window_does_not_read_the_whole_ledger(spender: Spende
     await spender.run("r")
     await spender.call("r", 1)
     values = dict.fromkeys(("since", "until", "reaches_now", "now", "ahead"), 1) | {"slot": 300, "run": "r"}
-    with closing(sqlite3.connect(spender.ledger.path)) as db:
+    with closing(database_at(spender.path)) as db:
         plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {SQL[of]}", values)]
     index = "attempts_ended (ended_us>? AND ended_us<?)" if of == "all" else "attempts_run (run_id=?)"
     assert f"SEARCH attempts USING INDEX {index}" in plan
@@ -295,7 +296,7 @@ async def test_locked_ledger_is_never_read_without_its_log(
     await spender.run("r")
     await spender.call("r", 1)
     await spender.ledger.aclose()
-    with closing(sqlite3.connect(path)) as other:
+    with closing(database_at(path)) as other:
         other.execute("PRAGMA locking_mode=EXCLUSIVE")
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StateError, match="locked"):

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from agentctl.ledger import SqliteLedger
 from agentctl.ledger import forecast as likeness
 from agentctl.ledger.forecast import Percentiles, RunStatistics, forecast_first_call, percentiles
 from tests.support.estimate import FREE_HAND, spend
+from tests.support.ledger.engines import database_at, ledger_at
 from tests.support.ledger.parts import DOLLAR, FACTS, HandClock, ask
 
 MILLI = DOLLAR // 1000
@@ -31,7 +30,7 @@ def statistics(path: Path, clock: HandClock) -> RunStatistics:
 
 async def test_percentiles_50_and_90_are_of_finished_runs(path: Path) -> None:
     clock = HandClock()
-    session = SqliteLedger(path, clock=clock)
+    session = ledger_at(path, clock=clock)
     for tokens in range(10, 110, 10):
         await spend(session, f"run {tokens}", tokens=tokens)
     for number in range(6):  # none of these is alike
@@ -45,7 +44,7 @@ async def test_percentiles_50_and_90_are_of_finished_runs(path: Path) -> None:
 
 async def test_fewer_than_five_runs_are_counted_and_no_ground_for_a_guess(path: Path) -> None:
     clock = HandClock()
-    session = SqliteLedger(path, clock=clock)
+    session = ledger_at(path, clock=clock)
     for number in range(4):
         await spend(session, f"run {number}")
     assert statistics(path, clock) == RunStatistics(4)
@@ -56,7 +55,7 @@ async def test_fewer_than_five_runs_are_counted_and_no_ground_for_a_guess(path: 
 
 async def test_runs_older_than_90_days_are_left_out(path: Path) -> None:
     clock = HandClock()
-    session = SqliteLedger(path, clock=clock)
+    session = ledger_at(path, clock=clock)
     for number in range(5):
         await spend(session, f"run {number}")
     clock.pass_by(89 * 86_400)
@@ -68,7 +67,7 @@ async def test_runs_older_than_90_days_are_left_out(path: Path) -> None:
 
 async def test_runs_of_unknown_cost_count_for_tokens_only(path: Path) -> None:
     clock = HandClock()
-    session = SqliteLedger(path, clock=clock)
+    session = ledger_at(path, clock=clock)
     for number in range(5):
         await spend(session, f"run {number}", facts=UNPRICED)
     assert statistics(path, clock) == RunStatistics(5, None, Percentiles(110, 110))
@@ -82,11 +81,11 @@ def test_percentiles_are_amounts_that_were_spent() -> None:
 
 
 async def test_statistics_read_no_whole_table(path: Path) -> None:
-    session = SqliteLedger(path)
+    session = ledger_at(path)
     await spend(session, "run")
     await session.aclose()
     names = dict.fromkeys(("provider", "model", "agent", "since", "calls", "runs"), "1")
-    with closing(sqlite3.connect(path)) as db:
+    with closing(database_at(path)) as db:
         plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {likeness._COSTS_OF_RUNS}", names)]
     assert any("attempts_provider" in step for step in plan)
     assert any("attempts_run" in step for step in plan)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from decimal import Decimal
@@ -18,10 +17,11 @@ from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Completion, Usage
 from agentctl.core.pricing import FREE, ModelFacts, Price, PriceOf, no_price, worst_nano
 from agentctl.core.substitutes import Substitute, dearest_of
-from agentctl.ledger import SqliteLedger
 from agentctl.ledger.check import check
 from agentctl.ledger.forecast import forecast_first_call
 from agentctl.ledger.reconcile import clear_substitutes
+from agentctl.ledger.sqlite import ThreadedLedger
+from tests.support.ledger.engines import database_at, ledger_at
 from tests.support.ledger.parts import HandClock, ask
 
 CHEAP, DEAR = Price(Decimal(0), Decimal(1)), Price(Decimal(1), Decimal(100), source="dear", version="1", digest="d")
@@ -39,14 +39,14 @@ def wanted(name: str, *, facts: ModelFacts = FACTS, **more: Any) -> Ask:  # noqa
     return ask(name, tokens=100, facts=facts, **more)
 
 
-async def held(ledger: SqliteLedger, name: str, **more: Any) -> Hold:  # noqa: ANN401
+async def held(ledger: ThreadedLedger, name: str, **more: Any) -> Hold:  # noqa: ANN401
     hold = await ledger.reserve(wanted(name, **more))
     assert isinstance(hold, Hold)
     return hold
 
 
 async def answer(
-    ledger: SqliteLedger,
+    ledger: ThreadedLedger,
     name: str,
     by: str | None,
     *,
@@ -67,18 +67,18 @@ def worst(*prices: Price) -> int:
 
 
 def row(path: Path, name: str, columns: str) -> tuple[Any, ...]:
-    with closing(sqlite3.connect(path)) as db:
+    with closing(database_at(path)) as db:
         return tuple(db.execute(f"SELECT {columns} FROM attempts WHERE id = ?", (name,)).fetchone())  # noqa: S608
 
 
 async def test_price_of_a_dearer_answering_model_is_held_from_then_on_in_every_process(
-    ledger: SqliteLedger, path: Path, clock: HandClock
+    ledger: ThreadedLedger, path: Path, clock: HandClock
 ) -> None:
     dear = table(big=DEAR)
     assert (await held(ledger, "before")).nano == worst(CHEAP)
     await answer(ledger, "a", "big", price_of=dear)
     assert (await held(ledger, "b", price_of=dear)).nano == worst(DEAR)
-    other = SqliteLedger(path, clock=clock)
+    other = ledger_at(path, clock=clock)
     assert (await held(other, "c")).nano == worst(DEAR)  # it knows no such model: the price that was recorded counts
     await other.aclose()
     assert row(path, "c", "hold_nano, ceiling_nano") == (
@@ -87,7 +87,7 @@ async def test_price_of_a_dearer_answering_model_is_held_from_then_on_in_every_p
     )
 
 
-async def test_a_record_binds_one_model_name_at_one_address_of_one_provider(ledger: SqliteLedger) -> None:
+async def test_a_record_binds_one_model_name_at_one_address_of_one_provider(ledger: ThreadedLedger) -> None:
     await answer(ledger, "a", "big", price_of=table(big=DEAR))
     others = (
         replace(FACTS, provider="q"),
@@ -98,7 +98,7 @@ async def test_a_record_binds_one_model_name_at_one_address_of_one_provider(ledg
         assert (await held(ledger, f"b{number}", facts=other)).nano == worst(CHEAP)
 
 
-async def test_hold_takes_the_dearest_class_of_several_models(ledger: SqliteLedger) -> None:
+async def test_hold_takes_the_dearest_class_of_several_models(ledger: ThreadedLedger) -> None:
     wide = Price(Decimal(1000), Decimal(0))
     prices = table(big=DEAR, wide=wide, small=FREE)
     for name in ("big", "wide", "small"):
@@ -107,7 +107,7 @@ async def test_hold_takes_the_dearest_class_of_several_models(ledger: SqliteLedg
 
 
 async def test_a_release_at_the_asked_price_and_a_cheaper_model_change_no_hold(
-    ledger: SqliteLedger, path: Path
+    ledger: ThreadedLedger, path: Path
 ) -> None:
     prices = table(**{"asked-2024-08-06": replace(CHEAP, source="other"), "small": FREE})
     await answer(ledger, "a", "asked-2024-08-06", price_of=prices)
@@ -118,7 +118,7 @@ async def test_a_release_at_the_asked_price_and_a_cheaper_model_change_no_hold(
     assert [one.answered.model for one in check(path).substitutes] == ["small"]
 
 
-async def test_a_price_that_changes_in_the_table_is_held_as_it_is_now(ledger: SqliteLedger) -> None:
+async def test_a_price_that_changes_in_the_table_is_held_as_it_is_now(ledger: ThreadedLedger) -> None:
     await answer(ledger, "a", "big", price_of=table(big=DEAR))
     dearer = replace(DEAR, output=Decimal(200))
     assert (await held(ledger, "b", price_of=table(big=dearer))).nano == worst(dearer)
@@ -127,7 +127,7 @@ async def test_a_price_that_changes_in_the_table_is_held_as_it_is_now(ledger: Sq
 
 
 async def test_hold_after_an_answer_of_unknown_price_is_refused_until_it_has_a_price(
-    ledger: SqliteLedger, path: Path
+    ledger: ThreadedLedger, path: Path
 ) -> None:
     assert await answer(ledger, "a", "mystery") == Settlement("doubt", worst(CHEAP), 30)
     with pytest.raises(UnknownPrice, match=r"^p/asked was answered by mystery, whose price is unknown") as caught:
@@ -144,7 +144,7 @@ async def test_hold_after_an_answer_of_unknown_price_is_refused_until_it_has_a_p
 
 
 async def test_answer_of_unknown_price_counts_at_the_asked_price_if_that_is_more(
-    ledger: SqliteLedger,
+    ledger: ThreadedLedger,
 ) -> None:
     settled = await answer(ledger, "a", "mystery", usage=Usage(10, 200))
     assert settled == Settlement("doubt", 200_000, 210, overrun=True)
@@ -154,7 +154,7 @@ async def test_answer_of_unknown_price_counts_at_the_asked_price_if_that_is_more
 
 
 async def test_unlimited_calls_after_an_answer_of_unknown_price_have_unknown_costs(
-    ledger: SqliteLedger, path: Path
+    ledger: ThreadedLedger, path: Path
 ) -> None:
     await ledger.open_run("free", NO_DOLLARS, task="t", agent="a", labels={})
     first = await ledger.reserve(wanted("a", run="free"))
@@ -172,14 +172,14 @@ async def test_unlimited_calls_after_an_answer_of_unknown_price_have_unknown_cos
     assert (found.wrong, dict(found.not_recomputed)) == ((), {"unknown_price": 1})
 
 
-async def test_free_model_that_a_paid_one_answered_for_is_no_longer_free(ledger: SqliteLedger) -> None:
+async def test_free_model_that_a_paid_one_answered_for_is_no_longer_free(ledger: ThreadedLedger) -> None:
     free = replace(FACTS, price=FREE)
     await answer(ledger, "a", "big", facts=free, price_of=table(big=DEAR))
     assert (await held(ledger, "b", facts=free)).nano == worst(DEAR)
 
 
 async def test_charge_above_its_hold_by_price_alone_stops_but_marks_no_broken_clamp(
-    ledger: SqliteLedger, path: Path
+    ledger: ThreadedLedger, path: Path
 ) -> None:
     settled = await answer(ledger, "a", "big", price_of=table(big=DEAR))
     assert (settled.overrun, check(path).overruns) == (True, ())
@@ -192,7 +192,7 @@ async def test_charge_above_its_hold_by_price_alone_stops_but_marks_no_broken_cl
 
 
 async def test_a_record_stands_until_it_is_cleared_and_comes_back_with_the_next_answer(
-    ledger: SqliteLedger, path: Path
+    ledger: ThreadedLedger, path: Path
 ) -> None:
     dear = table(big=DEAR)
     await answer(ledger, "a", "big", price_of=dear)
@@ -209,7 +209,7 @@ async def test_a_record_stands_until_it_is_cleared_and_comes_back_with_the_next_
 
 
 async def test_records_are_listed_with_their_prices_and_since_when(
-    ledger: SqliteLedger, path: Path, clock: HandClock
+    ledger: ThreadedLedger, path: Path, clock: HandClock
 ) -> None:
     there, prices = replace(FACTS, base_url="http://box/v1"), table(big=DEAR)
     await answer(ledger, "a", "big", facts=there, price_of=prices)
@@ -224,7 +224,7 @@ async def test_records_are_listed_with_their_prices_and_since_when(
 
 
 async def test_an_estimate_is_judged_at_the_dearest_price_and_refused_where_it_is_unknown(
-    ledger: SqliteLedger, path: Path, clock: HandClock
+    ledger: ThreadedLedger, path: Path, clock: HandClock
 ) -> None:
     await answer(ledger, "a", "big", price_of=table(big=DEAR))
     limits = CostLimit(max_cost_per_task=Decimal(1))
@@ -239,16 +239,16 @@ async def test_an_estimate_is_judged_at_the_dearest_price_and_refused_where_it_i
     assert forecast_first_call(path, wanted("b", run="new"), NO_DOLLARS, agent="a", clock=clock).price is None
 
 
-async def test_a_record_that_cannot_be_read_is_of_unknown_price(ledger: SqliteLedger, path: Path) -> None:
+async def test_a_record_that_cannot_be_read_is_of_unknown_price(ledger: ThreadedLedger, path: Path) -> None:
     await answer(ledger, "a", "big", price_of=table(big=DEAR))
-    with closing(sqlite3.connect(path)) as db, db:
+    with closing(database_at(path)) as db, db:
         db.execute("UPDATE substitutes SET prices = '[1]'")
     with pytest.raises(UnknownPrice):
         await ledger.reserve(wanted("b"))
 
 
 async def test_answer_in_doubt_counts_at_the_price_of_its_model_and_is_recorded(
-    ledger: SqliteLedger, path: Path
+    ledger: ThreadedLedger, path: Path
 ) -> None:
     await held(ledger, "a")
     assert await ledger.mark_sent("a")
@@ -266,7 +266,7 @@ async def test_answer_in_doubt_counts_at_the_price_of_its_model_and_is_recorded(
         await ledger.reserve(wanted("d"))
 
 
-async def test_settling_a_charge_above_its_hold_by_price_again_reports_it_again(ledger: SqliteLedger) -> None:
+async def test_settling_a_charge_above_its_hold_by_price_again_reports_it_again(ledger: ThreadedLedger) -> None:
     first = await answer(ledger, "a", "big", price_of=table(big=DEAR))
     charge = dearest_charge(USAGE, Completion(model="big"), FACTS, table(big=DEAR))
     assert charge is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -221,7 +220,7 @@ def steps(path: Path, amount: int, settled_by: str) -> dict[str, int]:
         begin(other, f"keeper {number}")
         other.reserve(ask(f"k{number}", f"keeper {number}", keep=AnswerReserve(10, 5)))
         other.void(f"k{number}", "refused")
-    session = LedgerSession(Database(path, clock=clock), owner_id="me", pid=os.getpid(), pause_s=0.0)
+    session = opened(path, clock, owner="me")
     begin(session, "other", CostLimit(max_cost_per_task=None, max_tokens_per_task=None))
     reserve(session, "first")
     taken = {}
