@@ -13,7 +13,7 @@ from agentctl.core.errors import AgentctlError
 from agentctl.core.events import Record, RunFinished
 from agentctl.core.pricing import NANO_PER_USD
 from agentctl.core.results import BreakerInfo, DelegatedRun, ErrorInfo, LimitUse, McpUse, RunResult
-from agentctl.core.text import map_texts, replace_lone_escapes
+from agentctl.core.text import break_commands_in_json, map_texts, replace_lone_escapes
 from agentctl.core.version import __version__
 
 if TYPE_CHECKING:
@@ -233,8 +233,12 @@ def error_info(error: AgentctlError) -> tuple[ErrorInfo, str]:
 
 
 def as_json(document: Mapping[str, object], *, line: bool = False) -> str:
-    """Return JSON in ASCII, on one line or indented; half of a UTF-16 pair, which jq refuses, becomes U+FFFD."""
-    return replace_lone_escapes(json.dumps(document, ensure_ascii=True, indent=None if line else 2, default=str))
+    """Return JSON in ASCII, on one line or indented.
+
+    Half of a UTF-16 pair, which jq refuses, becomes U+FFFD; what a CI system would take for a command is escaped.
+    """
+    encoded = json.dumps(document, ensure_ascii=True, indent=None if line else 2, default=str)
+    return break_commands_in_json(replace_lone_escapes(encoded))
 
 
 def redact_document(document: Mapping[str, object], secrets: tuple[str, ...]) -> Document:

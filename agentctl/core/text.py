@@ -63,6 +63,14 @@ def escape_in_json(encoded: str) -> str:
     """Return a JSON document on one line that ``safe_text`` leaves as it is: the same value, with more escapes."""
     if not (encoded.isascii() and encoded.isprintable()):
         encoded = _unsafe().sub(_escape_for_json, encoded)
+    return break_commands_in_json(encoded)
+
+
+def break_commands_in_json(encoded: str) -> str:
+    """Return a JSON document of the same value in which a CI system finds no command: ``##[`` is ``\\u0023#[``.
+
+    No line of it begins with ``::``: JSON has no line that begins with the text of a string.
+    """
     return _ci_command().sub("\\\\u0023", encoded) if "##" in encoded else encoded
 
 

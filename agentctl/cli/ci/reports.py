@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,9 +78,16 @@ class RunReports:
             self._section = ""
             self._write([ends])
 
-    def without_headings(self, text: str) -> str:
+    def for_log(self, text: str) -> str:
         """Return whole lines for the log, without a heading of Buildkite's."""
         return without_headings(text) if self._system.name == "buildkite" else text
+
+    def for_stdout(self, answer: str) -> str:
+        """Return an answer as stdout gets it: as the log does only if that is the same file as stderr.
+
+        Into a file or a pipe of its own it goes as it is: a heading is also a line of a diff.
+        """
+        return self.for_log(answer) if _is_one_file() else answer
 
     def take(self, result: RunResult, *, meter: Meter, steps: Sequence[str]) -> None:
         """Take the result of a run; ``steps`` are what to do about its error."""
@@ -89,9 +98,11 @@ class RunReports:
         message = describe_failure(result) if result.error is not None else ""
         self._end = end_of(result, message=message, steps=steps, table=table, clean=self._clean)
 
-    def fail(self, error: ErrorInfo, status: str, past: Mapping[str, object] | None = None) -> None:
+    def fail(
+        self, error: ErrorInfo, status: str, past: Mapping[str, object] | None = None, *, task: str | None = None
+    ) -> None:
         """Take the error that ended the command; ``past`` are the facts of a run that was to go on."""
-        end = end_of_error(error, status, clean=self._clean, before=self._end)
+        end = end_of_error(error, status, clean=self._clean, task=task or "", before=self._end)
         if past and self._end is None:
             cost = past.get("cost")
             nano = cost.get("nano_usd") if isinstance(cost, Mapping) else None
@@ -122,7 +133,9 @@ class RunReports:
         """Write each report; yield the name of one that cannot be written, and why."""
         for what, place, write in (
             ("GITHUB_OUTPUT", self._system.outputs, _write_outputs),
+            ("GITHUB_STEP_SUMMARY", self._system.summary, _write_summary),
             ("--dotenv", self._flags.dotenv, _write_dotenv),
+            ("--junit", self._flags.junit, _write_junit),
         ):
             if place:
                 try:
@@ -161,6 +174,14 @@ class RunReports:
         return safe_text(redact(text, self._secrets))
 
 
+def _is_one_file() -> bool:
+    """Return whether stdout and stderr are the same file, pipe or terminal."""
+    try:
+        return os.path.sameopenfile(sys.stdout.fileno(), sys.stderr.fileno())
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
 def _now() -> int:
     return int(time.time())
 
@@ -174,5 +195,17 @@ def _write_outputs(path: str, end: RunEnd) -> None:
     append_whole(path, lambda size: block)
 
 
+def _write_summary(path: str, end: RunEnd) -> None:
+    from agentctl.cli.ci.step_summary import summary_block
+
+    append_whole(path, lambda size: summary_block(end, size=size))
+
+
 def _write_dotenv(path: str, end: RunEnd) -> None:
     replace_whole(Path(path), dotenv_report(end))
+
+
+def _write_junit(path: str, end: RunEnd) -> None:
+    from agentctl.cli.ci.junit import junit_report
+
+    replace_whole(Path(path), junit_report(end, now=datetime.now(UTC)))

@@ -105,7 +105,7 @@ def end_of(result: RunResult, *, message: str, steps: Sequence[str], table: str,
         turns=result.turns,
         duration_s=result.duration_s,
         started_at=result.started_at,
-        limits=tuple(map(_limit_row, result.limits)),
+        limits=tuple(map(_limit_row, result.limits)) if result.metered else (),
         tools=tuple(tool._replace(name=clean(tool.name)) for tool in result.tools),
         denied=tuple(map(clean, result.denied)),
         changed_files=tuple(clean(notice.path) for notice in result.changed_files_run_later),
@@ -116,9 +116,11 @@ def end_of(result: RunResult, *, message: str, steps: Sequence[str], table: str,
     )
 
 
-def end_of_error(error: ErrorInfo, status: str, *, clean: Clean, before: RunEnd | None = None) -> RunEnd:
+def end_of_error(
+    error: ErrorInfo, status: str, *, clean: Clean, task: str = "", before: RunEnd | None = None
+) -> RunEnd:
     """Return the end that an error made; ``before`` is the end of a run whose output then failed."""
-    known = RunEnd(ExitStatus.internal) if before is None else before
+    known = RunEnd(ExitStatus.internal, task=clean(task)) if before is None else before
     return known._replace(
         status=status_named(status),
         message=clean(error.message),

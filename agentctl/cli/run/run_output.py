@@ -306,6 +306,7 @@ class Presenter:
         match self._form:
             case "text":
                 text = self._answer(result) if result.status == "done" else ""
+                text = text if self._reports is None else self._reports.for_stdout(text)
             case "json":
                 text = as_json(redact_document(run_document(result), self._secrets))
             case "jsonl":
@@ -353,6 +354,7 @@ class Presenter:
 
     def _write(self, text: str) -> None:
         text = self._clean(text)
+        text = text if self._reports is None else self._reports.for_log(text)
         sys.stderr.write(text if self._tag is None else self._tag.put_before(text))
         sys.stderr.flush()
 

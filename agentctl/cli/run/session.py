@@ -55,7 +55,7 @@ class _Beginning:
         """Print an error before the run began; the document says what a run that does not go on has cost."""
         past = None if self.stopped is None else self.stopped.fields
         if self.reports is not None:
-            self.reports.fail(*error_info(error), past)
+            self.reports.fail(*error_info(error), past, task=self.task)
         return report_error(error, form=self.form, command="run", task=self.task, past=past, paint=self.paint)
 
 
