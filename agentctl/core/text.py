@@ -33,7 +33,7 @@ def _unsafe() -> re.Pattern[str]:
 @cache
 def _ci_command() -> re.Pattern[str]:
     """Match commands of a CI system: ``::name …::`` at a line's start, the others anywhere."""
-    return re.compile(r"^([^\S\n]*):(?=:[A-Za-z][^\n]*::)|#(?=#(?:vso|teamcity)?\[)", re.MULTILINE)
+    return re.compile(r"^([^\S\n]*):(?=:[A-Za-z][^\n]*::)|#(?=#(?i:vso|teamcity)?\[)", re.MULTILINE)
 
 
 def _escape(match: re.Match[str]) -> str:
