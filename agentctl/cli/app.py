@@ -170,7 +170,7 @@ def main(argv: Sequence[str] | None = None, *, assemble: Assemble | None = None)
     from agentctl.cli.signals import handle_signals, let_output_end
     from agentctl.cli.streams import own_streams
 
-    call = Invocation(tuple(sys.argv[1:] if argv is None else argv), assemble)
+    call = Invocation(tuple(sys.argv[1:] if argv is None else argv), assemble, [])
     with own_streams(), handle_signals():
         try:
             code = _run_command(call)
@@ -188,7 +188,7 @@ def main(argv: Sequence[str] | None = None, *, assemble: Assemble | None = None)
 def _report(error: AgentctlError, call: Invocation) -> int:
     """Print the error, tell a CI system of it if it ended a run, and return the exit code."""
     code = _print_error(error, call)
-    if call.command == "run" or call.argv[:2] == ("runs", "resume"):
+    if not call.ended and (call.command == "run" or call.argv[:2] == ("runs", "resume")):
         from agentctl.cli.ci.ci_flags import report_early_end
 
         report_early_end(error, call.argv)

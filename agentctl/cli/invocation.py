@@ -15,10 +15,14 @@ _VALUED = ("-o", "--output", "--format")
 
 
 class Invocation(NamedTuple):
-    """The arguments of the command line; ``assemble`` replaces the function that assembles a run, None keeps it."""
+    """The arguments of the command line; ``assemble`` replaces the function that assembles a run, None keeps it.
+
+    ``ended`` gets the exit code of a run whose end was told to the CI system.
+    """
 
     argv: tuple[str, ...]
     assemble: Assemble | None = None
+    ended: list[int] | None = None
 
     @property
     def command(self) -> str | None:

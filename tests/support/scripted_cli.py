@@ -145,6 +145,7 @@ SCRIPTS: dict[str, list[Any]] = {
     "answer": [answer("42 containers\nof which 7 run")],
     "newline": [answer("ends with a newline\n")],
     "escapes": [answer("red \x1b[31mtext\x1b[0m and a bell \x07")],
+    "heading": [answer("--- a/x\n+++ b/x")],
     "unicode": [answer("naïve café, 日本語")],
     "long": [answer("x" * 100_000)],
     "long, when told": [(until_told, answer("x" * 100_000))],

@@ -73,6 +73,8 @@ def perform(call: Invocation, request: RunRequest) -> int:
         code = known.report(early)
     if known.reports is not None:
         known.reports.finish()
+        if call.ended is not None:
+            call.ended.append(code)
     return code
 
 

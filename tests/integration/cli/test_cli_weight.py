@@ -26,6 +26,7 @@ NOT_FOR_BUILTIN = {
     "dotenv.main",
     "psutil",
     "ctypes",
+    "agentctl.cli.ci.reports",
     "agentctl.context.counter",
     "agentctl.context.window_check",
     "agentctl.providers.probe",

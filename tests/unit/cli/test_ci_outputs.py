@@ -109,6 +109,14 @@ def test_each_end_has_one_annotation_last_and_its_outputs(
     assert said in found.data
 
 
+def test_a_ledger_that_cannot_be_opened_has_its_annotation_and_outputs(step: Step, state: Path) -> None:
+    (state / "ledger.db").mkdir(parents=True)
+    ended = step([answer("Never.")], "Look")
+    (found,) = annotated(ended)
+    assert (ended.code, found.name, found.properties) == (74, "error", {"title": "agentctl: state"})
+    assert (step.outputs["status"], step.outputs["exit_code"], step.outputs["answer"]) == ("state", "74", "")
+
+
 def test_no_ci_writes_nothing(step: Step) -> None:
     ended = step([AuthFailed("no such key")], "--no-ci", "-v", "Look")
     assert (ended.code, step.output.read_text(), step.summary.read_text()) == (77, "", "")
