@@ -26,6 +26,8 @@ ALSO_READ: Mapping[str, str] = MappingProxyType(
         "COLUMNS": "width of lists on a terminal that is wider, or whose width is not known",
         "TERM": "dumb or empty: no colour, and plain lines instead of the live view",
         "CI": "set: refuse to run without a key or a chosen provider (exit 77)",
+        "GITHUB_ACTIONS, GITLAB_CI, BUILDKITE": "set: reports for the CI system (not with --no-ci)",
+        "GITHUB_OUTPUT, GITHUB_STEP_SUMMARY": "files in which GitHub takes the outputs and the summary of a step",
         "AGENTCTL_PARENT_RUN": "id of the parent of runs started here; a run sets it for its commands",
         "AGENTCTL_PARENT_CAPABILITY": "secret that lets these runs draw on their parent's limits",
         "DOCKER_CONTEXT, DOCKER_CONFIG": "docker's context and configuration folder (where DOCKER_HOST is unset)",

@@ -11,6 +11,8 @@ import pytest
 import typer  # noqa: TID251 - its parser is what reads the lines
 import yaml
 
+from agentctl.cli.ci.run_end import RunEnd
+from agentctl.cli.ci.step_outputs import output_values
 from agentctl.cli.exit_codes import ExitStatus
 from agentctl.providers.builtin.match import LOOKUPS
 from tests.support.command_parser import parse_command
@@ -38,9 +40,16 @@ def lines_to_type() -> Iterator[tuple[str, str]]:
 
 
 def run_steps(block: Block) -> list[str]:
-    """Return the lines that a workflow runs."""
-    jobs = yaml.safe_load(block.text)["jobs"].values()
-    return [step["run"] for job in jobs for step in job["steps"] if "run" in step]
+    """Return the lines that a workflow of GitHub's or a job of GitLab's runs."""
+    document = yaml.safe_load(block.text)
+    jobs = document.get("jobs", document).values()
+    steps = [step["run"] for job in jobs for step in job.get("steps", ()) if "run" in step]
+    return [*steps, *(line for job in jobs for line in job.get("script", ()))]
+
+
+def is_workflow(block: Block) -> bool:
+    """Whether a block is a whole workflow of GitHub's: "on" is a truth value in YAML 1.1."""
+    return True in yaml.safe_load(block.text)
 
 
 def test_every_block_has_a_language_that_a_test_knows() -> None:
@@ -118,10 +127,21 @@ def test_toml_in_docs_is_valid(block: Block) -> None:
     assert tomllib.loads(block.text)
 
 
-@pytest.mark.parametrize("block", blocks("yaml"), ids=lambda block: block.place)
+@pytest.mark.parametrize(
+    "block", [one for one in blocks("yaml") if not is_workflow(one)], ids=lambda block: block.place
+)
+def test_part_of_a_workflow_in_docs_names_outputs_and_reports_that_exist(block: Block) -> None:
+    for name in re.findall(r"outputs\.(\w+)", block.text):
+        assert name in output_values(RunEnd(ExitStatus.done))
+    for job in yaml.safe_load(block.text).values():
+        for kind, file in job.get("artifacts", {}).get("reports", {}).items():
+            assert f"--{kind} {file} " in job["script"][0]
+
+
+@pytest.mark.parametrize("block", [one for one in blocks("yaml") if is_workflow(one)], ids=lambda block: block.place)
 def test_workflow_in_docs_installs_and_runs_agentctl(block: Block) -> None:
     document = yaml.safe_load(block.text)
-    assert set(document) <= {"name", True, "jobs"}  # "on" is a truth value in YAML 1.1
+    assert set(document) <= {"name", True, "jobs"}
     install, *commands = run_steps(block)
     assert install.startswith("pipx install ")
     assert any(command.startswith("agentctl run ") for command in commands)
