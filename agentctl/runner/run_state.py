@@ -13,7 +13,7 @@ from agentctl.budget.rules import PastSpending
 from agentctl.core.errors import ActionDenied, AgentctlError, BudgetExceeded
 from agentctl.core.events import Noted, RunResumed, RunStarted
 from agentctl.core.results import BreakerInfo, FileNotice, LimitUse, RunResult
-from agentctl.core.trace_context import current_trace
+from agentctl.core.trace_context import current_trace, parse_trace_context
 from agentctl.journal.recorder import Recorder, describe_error
 from agentctl.permissions.admission import ActionDeferred
 from agentctl.protocols import LLMProvider, RunTools
@@ -65,7 +65,9 @@ async def record_start(
     The files of a fork are copied once its journal is begun, and before it goes on.
     """
     facts, tier = provider.facts, run.run_tools.sandbox if run.run_tools else None
-    trace_parent = str(current_trace.get() or plan.trace_parent)
+    if current_trace.get() is None:  # if nothing records spans here, commands get the one that agentctl got
+        current_trace.set(parse_trace_context(plan.trace_parent))
+    trace_parent = str(current_trace.get() or "")
     if resumed is None or resumed.is_fork:
         started = RunStarted(
             task=run.task,

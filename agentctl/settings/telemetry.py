@@ -7,6 +7,7 @@ anywhere. The exporter reads the rest of them (headers, certificates, compressio
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -20,6 +21,8 @@ PROTOCOL = "http/protobuf"
 DEFAULT_ENDPOINT = "http://localhost:4318"
 GRPC_PORT, HTTP_PORT = 4317, 4318
 PREFIX = "OTEL_"
+INSTALL = "pip install 'agentctl[otel]'"
+_EXTRA = "opentelemetry.exporter.otlp.proto.http"
 CONTENT_SWITCH = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 _HEADERS = ("OTEL_EXPORTER_OTLP_", "HEADERS")  # how the names of variables with headers begin and end
 _WITH_CONTENT = frozenset({"true", "1", "span_only", "span_and_event"})
@@ -86,6 +89,14 @@ def read_telemetry(environ: Mapping[str, str]) -> TelemetrySettings:
     if endpoints and captured not in _WITH_CONTENT | _WITHOUT_CONTENT:
         problems.append(f"{CONTENT_SWITCH} is neither true nor false, so no content is sent")
     return TelemetrySettings(endpoints, resource, sampling, captured in _WITH_CONTENT, tuple(dict.fromkeys(problems)))
+
+
+def has_extra() -> bool:
+    """Return whether the extra is installed; it is not loaded."""
+    try:
+        return find_spec(_EXTRA) is not None
+    except ModuleNotFoundError:  # not even its parent
+        return False
 
 
 def header_secrets(environ: Mapping[str, str]) -> tuple[str, ...]:

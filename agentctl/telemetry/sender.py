@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
-from agentctl.settings.telemetry import TelemetrySettings
+from agentctl.settings.telemetry import Signal, TelemetrySettings
 from agentctl.telemetry.export_faults import ExportFaults
 from agentctl.telemetry.spans import Attributes, FinishedSpan, Measurement
 
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 _PAUSE_S = 5.0  # between batches of spans
 _METRICS_S = 60.0  # between two sendings of the metrics
-_MOST_SPANS = 2048  # that wait; a collector that hangs for hours does not fill the memory
+_MOST_WAITING = 4096  # of both together; a collector that hangs for hours does not fill the memory
 _BATCH = 512
 _LOOK_S = 0.05
+_LOADING_S = 20.0  # for the SDK, on a busy machine
 
 
 class Sender:
@@ -43,11 +44,13 @@ class Sender:
     def put(self, built: Iterable[FinishedSpan | Measurement]) -> None:
         """Take spans and measurements to send; those of a signal without an endpoint are dropped."""
         for one in built:
-            if isinstance(one, Measurement):
-                if "metrics" in self._settings.endpoints:
-                    self._queue.put(one)
-            elif "traces" in self._settings.endpoints and one.context.is_sampled:
+            signal: Signal = "metrics" if isinstance(one, Measurement) else "traces"
+            if signal not in self._settings.endpoints or (isinstance(one, FinishedSpan) and not one.context.is_sampled):
+                continue
+            if self._queue.qsize() < _MOST_WAITING:
                 self._queue.put(one)
+            else:
+                self._failed = True
 
     def finish(self, within_s: float) -> str:
         """Wait until all is sent, at most ``within_s`` seconds; return why some was not, "" if all was.
@@ -55,7 +58,7 @@ class Sender:
         A short run may end before the SDK is loaded; that is waited for, and does not count.
         """
         self._queue.put(None)
-        self._loaded.wait()
+        self._loaded.wait(_LOADING_S)
         end = time.monotonic() + within_s
         while not self._done.wait(_LOOK_S) and time.monotonic() < end:
             if self._faults is not None and self._faults.is_hopeless:
@@ -92,10 +95,8 @@ class Sender:
                 one, is_last = None, False
             if isinstance(one, Measurement):
                 work.record(one)
-            elif one is not None and len(waiting) < _MOST_SPANS:
-                waiting.append(one)
             elif one is not None:
-                self._failed = True
+                waiting.append(one)
             now = time.monotonic()
             if is_last or now >= sent_at + _PAUSE_S or len(waiting) >= _BATCH:
                 while waiting:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 import anyio.to_thread
@@ -20,15 +19,13 @@ from agentctl.core.version import __version__
 from agentctl.journal.reader import read_with_origin
 from agentctl.journal.writer import ENDING, encode_record
 from agentctl.protocols import Observer
-from agentctl.settings.telemetry import GRPC_PORT, HTTP_PORT, TelemetrySettings, TraceShare
+from agentctl.settings.telemetry import GRPC_PORT, HTTP_PORT, INSTALL, TelemetrySettings, TraceShare, has_extra
 from agentctl.telemetry.message_content import Fields
 from agentctl.telemetry.otlp_document import resource_attributes
 from agentctl.telemetry.sender import Sender
 from agentctl.telemetry.span_builder import SpanBuilder
 
-INSTALL = "pip install 'agentctl[otel]'"
 LAST_S = 2.0  # how long a run may take longer for telemetry at its end
-_EXTRA = "opentelemetry.exporter.otlp.proto.http"
 
 
 class LiveTelemetry:
@@ -46,7 +43,7 @@ class LiveTelemetry:
             return ()
         self._run_id = self._run_id or run_id
         builder = SpanBuilder(
-            run_id, with_content=self._settings.with_content, sample=partial(_is_sampled, self._settings.sampling)
+            run_id, with_content=self._settings.with_content, sample=partial(is_recorded, self._settings.sampling)
         )
         return (SpanObserver(builder, self._sender, runs_dir / f"{run_id}{ENDING}", self._secrets),)
 
@@ -116,21 +113,14 @@ def open_telemetry(
     sender = None
     for problem in settings.problems:
         warn(problem)
-    if settings.sends and not _has_extra():
+    if settings.sends and not has_extra():
         warn(f"spans and metrics are not sent: the extra otel is not installed ({INSTALL})")
     elif settings.sends:
         sender = Sender(settings, resource_attributes(settings.resource, __version__), instance=run_id)
     return LiveTelemetry(settings, sender, secrets, warn)
 
 
-def _has_extra() -> bool:
-    try:
-        return find_spec(_EXTRA) is not None
-    except ModuleNotFoundError:  # not even its parent
-        return False
-
-
-def _is_sampled(sampling: TraceShare, trace_id: str, parent: TraceContext | None) -> bool:
+def is_recorded(sampling: TraceShare, trace_id: str, parent: TraceContext | None) -> bool:
     """Return whether a trace is recorded; a share of all is chosen by the trace's id, as the SDKs do."""
     if sampling.follows_parent and parent is not None:
         return parent.is_sampled

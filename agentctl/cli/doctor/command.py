@@ -58,7 +58,7 @@ def doctor(
         flags={"llm_provider": provider, "llm_model": model}, config=config, env_files=env_file or ()
     )
     loaded = checked.incomplete
-    caller_findings = (_terminal(loaded), _versions())
+    caller_findings = (*_telemetry(loaded), _terminal(loaded), _versions())
     report = examine(
         checked,
         check_startable=check_startable,
@@ -135,6 +135,23 @@ def _document(report: DoctorReport) -> Document:
         ],
         "error": None,
     }
+
+
+def _telemetry(loaded: Loaded | None) -> Iterator[Finding]:
+    """Report where spans and metrics go, and what keeps them from that; nothing if nobody asks for them."""
+    found = None if loaded is None else loaded.telemetry
+    if found is None:
+        return
+    from agentctl.cli.doctor.findings import ok, warning
+    from agentctl.settings.telemetry import INSTALL, has_extra
+
+    for problem in found.problems:
+        yield warning("telemetry", problem, "agentctl help telemetry")
+    if found.sends and not has_extra():
+        yield warning("telemetry", "nothing is sent: the extra otel is not installed", INSTALL)
+    elif found.sends:
+        places = ", ".join(f"{signal} to {address}" for signal, address in found.endpoints.items())
+        yield ok("telemetry", f"{places}; texts of a run are {'sent, too' if found.with_content else 'not sent'}")
 
 
 def _terminal(loaded: Loaded | None) -> Finding:

@@ -22,6 +22,7 @@ from anyio.lowlevel import EventLoopToken, current_token
 
 from agentctl.cli.mcp.served_arguments import ServedToolSpec
 from agentctl.cli.mcp.served_tools import ServedResult, ServedTools
+from agentctl.core.trace_context import TRACE_PARENT, TRACE_STATE, current_trace, read_trace_context
 from agentctl.core.version import __version__
 
 MOST_BYTES = 16 * 1024 * 1024  # of a message
@@ -59,6 +60,10 @@ def make_server(tools: Served) -> Any:  # noqa: ANN401 - a type of the extra
         return types.ListToolsResult(tools=[described(spec) for spec in tools.specs])
 
     async def call_tool(context: object, params: types.CallToolRequestParams) -> types.CallToolResult:
+        meta = params.meta or {}
+        parent, state = (meta.get(name.lower()) for name in (TRACE_PARENT, TRACE_STATE))
+        if isinstance(parent, str):  # the call has a task of its own
+            current_trace.set(read_trace_context(parent, state if isinstance(state, str) else ""))
         result = await tools.call(params.name, params.arguments or {})
         return types.CallToolResult(
             content=[types.TextContent(type="text", text=text) for text in result.texts],

@@ -21,6 +21,7 @@ from agentctl.providers.scripted import ScriptedProvider
 from agentctl.runner.assemble import assemble
 from tests.support.command_line import Here
 
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 TERMS = ServeTerms({"llm_provider": "builtin", "sandbox": "none"}, Decimal("0.50"), Decimal("0.10"))
 
 
@@ -36,7 +37,8 @@ def served(
         async with open_scope(loaded, terms.max_cost) as scope:
             tools = ServedTools(terms, ServedRuns(terms, scope, print, make))
             async with Client(make_server(tools)) as client:
-                return [await client.call_tool(name, given) for name, given in calls]
+                meta: Any = {"traceparent": TRACEPARENT}
+                return [await client.call_tool(name, given, meta=meta) for name, given in calls]
 
     return anyio.run(drive)
 
@@ -52,6 +54,12 @@ def test_a_run_of_a_host_gives_the_result_document() -> None:
     assert (result.is_error, document["schema"], document["status"]) == (False, "agentctl.run/1", "done")
     assert document["limits"]["max_cost_per_task"]["limit"] == 0.1
     assert json.loads(result.content[0].text) == document
+
+
+def test_a_run_is_part_of_the_trace_that_its_host_names() -> None:
+    served([("run_task", {"task": "How much memory is used?"})])
+    (journal,) = Path(load(TERMS).settings.runs_dir).glob("*.jsonl")
+    assert f'"trace_parent":"{TRACEPARENT}"' in journal.read_text()
 
 
 def test_an_answer_by_a_schema_of_the_call() -> None:

@@ -123,6 +123,16 @@ def test_a_command_gets_the_span_of_its_tool_and_no_variable_of_ours(
     assert f"00-{TRACE}-{tool.id}-01 vendor=x\n0" in json_run.last_result
 
 
+def test_a_command_of_a_run_that_sends_no_spans_gets_the_parent_that_the_run_got(
+    json_run: JsonRun, here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACEPARENT", f"00-{TRACE}-{SPAN}-01")
+    shell = asks("run_shell", command="echo $TRACEPARENT")
+    json_run.run([shell, Completion("ok", usage=USED)], "--tools", "run_shell", "--yes", "--sandbox", "none")
+    assert f"00-{TRACE}-{SPAN}-01" in json_run.last_result
+    assert exported(here)[-1].parent == SPAN
+
+
 def test_a_server_gets_the_span_of_its_tool_in_meta(json_run: JsonRun, endpoint: OtlpEndpoint, tmp_path: Path) -> None:
     server = {"command": sys.executable, "args": ["-S", str(HOSTILE)], "agentctl": {"sandbox": "none"}}
     (tmp_path / "servers.json").write_text(json.dumps({"mcpServers": {"h": server}}))
@@ -135,7 +145,7 @@ def test_a_server_gets_the_span_of_its_tool_in_meta(json_run: JsonRun, endpoint:
 
 
 def test_a_delegated_run_is_below_the_tool_that_started_it(
-    json_run: JsonRun, endpoint: OtlpEndpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    json_run: JsonRun, here: Here, endpoint: OtlpEndpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("AGENTCTL_CONFIG_DIR", str(tmp_path / "config"))
     (tmp_path / "config/agents").mkdir(parents=True)
@@ -154,6 +164,7 @@ def test_a_delegated_run_is_below_the_tool_that_started_it(
     )
     assert (delegate.parent, worker.parent, worker.trace) == (lead.id, delegate.id, lead.trace)
     assert named(endpoint, "execute_tool system_memory").parent == worker.id
+    assert in_order(endpoint.spans) == in_order(exported(here, json_run.document["run_id"]))
     assert lead.start <= delegate.start <= worker.start <= worker.end <= delegate.end <= lead.end
 
 
@@ -182,6 +193,30 @@ def test_what_is_not_sent_is_said_in_one_line(
     done = here("run", "look around", script="answer")
     warnings = [line for line in done.err.splitlines() if line.startswith("warning:")]
     assert (done.code, len(warnings), words in "".join(warnings), endpoint.paths) == (0, bool(words), True, [])
+
+
+@pytest.mark.parametrize(
+    ("variables", "state", "said"),
+    [
+        ({}, "ok", "traces to URL, metrics to URL; texts of a run are not sent"),
+        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "warning", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc is not supported"),
+    ],
+)
+def test_doctor_says_where_spans_go(
+    here: Here,
+    endpoint: OtlpEndpoint,
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    state: str,
+    said: str,
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    checks = here("doctor", "--offline", "--json").document["checks"]
+    (found,) = (check for check in checks if check["about"] == "telemetry")
+    assert (found["state"], found["stops_run"]) == (state, False)
+    assert said.replace("URL", endpoint.url) in found["said"]
+    assert endpoint.paths == []
 
 
 def test_without_the_extra_one_line_says_how_to_install_it(
