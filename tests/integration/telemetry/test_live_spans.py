@@ -196,7 +196,7 @@ def test_what_is_not_sent_is_said_in_one_line(
 
 
 @pytest.mark.parametrize(
-    ("variables", "state", "said"),
+    ("given", "state", "said"),
     [
         ({}, "ok", "traces to URL, metrics to URL; texts of a run are not sent"),
         ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "warning", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc is not supported"),
