@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from opentelemetry.sdk.trace.sampling import Decision, TraceIdRatioBased
 
-from agentctl.core.events import Record, RunFinished, RunStarted, ToolStarted
+from agentctl.core.events import Event, Record, RunFinished, RunStarted, ToolStarted
 from agentctl.core.messages import ToolCall
 from agentctl.core.trace_context import TraceContext, current_trace
 from agentctl.settings.telemetry import TelemetrySettings, TraceShare
@@ -40,7 +40,9 @@ async def test_what_is_current_is_the_tool_then_the_agent_then_what_was_before()
     observer = SpanObserver(builder, Sender(TelemetrySettings(), {}, instance="r1"), Path("r1.jsonl"), ())
     token = current_trace.set(QUIET)
     found = []
-    for seq, event in enumerate((STARTED, ToolStarted(ToolCall("1", "t", {})), RunFinished(None)), 1):  # type: ignore[arg-type]
+    finished = RunFinished(None)  # type: ignore[arg-type]
+    happened: tuple[Event, ...] = (STARTED, ToolStarted(ToolCall("1", "t", {})), finished)
+    for seq, event in enumerate(happened, 1):
         await observer.observe(Record("r1", seq, datetime.now(UTC), event))
         found.append((current_trace.get(), builder.current))
     current_trace.reset(token)
