@@ -206,11 +206,11 @@ def test_doctor_says_where_spans_go(
     here: Here,
     endpoint: OtlpEndpoint,
     monkeypatch: pytest.MonkeyPatch,
-    variables: dict[str, str],
+    given: dict[str, str],
     state: str,
     said: str,
 ) -> None:
-    for name, value in variables.items():
+    for name, value in given.items():
         monkeypatch.setenv(name, value)
     checks = here("doctor", "--offline", "--json").document["checks"]
     (found,) = (check for check in checks if check["about"] == "telemetry")
