@@ -70,10 +70,13 @@ def test_long_run_without_a_cut_ends_as_done(command: Command, wire: OpenWire, f
 def test_cache_entries_of_another_run_are_not_a_cut(command: Command, wire: OpenWire, format: str) -> None:
     server = wire(reader(3), window=Window(20_000, "half", counts="new"), repeat=True)
     task = "Read the files. " + "They tell of hours. " * 830
-    for _ in range(2):
+    for _ in range(3):  # a first request names the minute: two runs that begin in the same one send the same
         ended = command(server, format, task=task)
         assert (ended.code, ended.out) == (0, "All of them tell of the same hour.\n")
-    assert server.books.entries[4].tokens.input < 5_000 < sent(server)[4][0]
+        first = [heard.asked.messages for heard in server.books.chat_requests[::4] if heard.asked]
+        if first[-1] in first[:-1]:
+            break
+    assert server.books.entries[-4].tokens.input < 5_000 < sent(server)[-4][0]
     assert ended.err.count("it may have cut the prompt, or read the rest from its cache") == 1
 
 
