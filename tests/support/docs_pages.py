@@ -1,4 +1,4 @@
-"""Write what is generated from the code: pages of ``docs/``, tables within a written page, and the JSON Schemas.
+"""Write what is generated from the code: pages of ``docs/``, tables within a written page, JSON Schemas, action.yml.
 
 ``python -m tests.support.docs_pages`` writes them, with ``--check`` it names those that differ and exits with 1.
 """
@@ -21,6 +21,7 @@ from agentctl.settings.names import DECLARED, ENV_NAMES, flag_name
 from agentctl.settings.show import ALSO_READ
 from tests.support.json_schemas import schema_files
 from tests.support.settings_files import written_default
+from tests.support.workflows.action_inputs import with_inputs
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -172,6 +173,8 @@ def pages() -> Mapping[Path, str]:
     for name, table in tables:
         path = DOCS / f"{name}.md"
         found[path] = _with_table(path.read_text(encoding="utf-8"), table)
+    action = ROOT / "action.yml"
+    found[action] = with_inputs(action.read_text(encoding="utf-8"))
     return {**found, **schema_files()}
 
 

