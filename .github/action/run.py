@@ -59,7 +59,7 @@ def main() -> None:
         with Path(os.environ["GITHUB_OUTPUT"]).open("a", encoding="utf-8") as outputs:
             outputs.write("status=usage\nexit_code=2\n")
         raise SystemExit(2) from None
-    os.execv(sys.executable, [sys.executable, "-I", "-m", "agentctl", *words])
+    os.execv(sys.executable, [sys.executable, "-I", "-m", "agentctl", *words])  # noqa: S606 - no shell reads an input
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The action: its inputs reach the run as they are, its outputs and its exit code are the run's, nothing stays behind."""
+"""The action: its inputs reach the run as they are, outputs and exit code are the run's, nothing stays behind."""
 
 from __future__ import annotations
 

