@@ -11,6 +11,7 @@ from xml.etree import ElementTree as Xml
 import pytest
 import yaml
 
+from tests.support.docs_blocks import blocks
 from tests.support.wire.plugin import OpenWire
 from tests.support.wire.server import Answer, Fault, WireServer
 from tests.support.workflows import gitlab
@@ -203,6 +204,17 @@ def test_gitlab_job_fails_for_what_is_its_own_fault_only(
 def test_gitlab_job_runs_for_merge_requests_only(tmp_path: Path, server: WireServer) -> None:
     assert merge_request(tmp_path, server, CI_PIPELINE_SOURCE="push").result is None
     assert server.books.requests == ()
+
+
+def test_action_of_docs_runs(tmp_path: Path, server: WireServer) -> None:
+    (block,) = [one for one in blocks("yaml") if "OWNER/agentctl" in one.text]
+    (tmp_path / "docs.yml").write_text(f"on: push\n{block.text}")
+    source, _ = repository(tmp_path / "project")
+    done = {"install": {"folder": str(installed(tmp_path / "installed"))}}
+    place = machine(tmp_path / "machine", server, secrets={"OPENAI_API_KEY": KEY}, done=done)
+    place.actions |= {"actions/checkout": fake_checkout(source, place.workspace), "OWNER/agentctl": ROOT}
+    job = place.run(tmp_path / "docs.yml")["explain"]
+    assert (job.result, job.step("Use the answer").log) == ("success", "app.py:1: it prints two.\n"), job.log
 
 
 def test_scripts_can_be_run() -> None:

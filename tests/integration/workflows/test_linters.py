@@ -26,7 +26,10 @@ jobs:
 
 def test_workflows_pass_actionlint() -> None:
     texts = {str(path.relative_to(ROOT)): path.read_text() for path in WORKFLOWS}
-    texts |= {block.place: block.text for block in blocks("yaml") if "jobs" in yaml.safe_load(block.text)}
+    for block in blocks("yaml"):
+        document = yaml.safe_load(block.text)
+        if "jobs" in document:
+            texts[block.place] = block.text if True in document else f"on: push\n{block.text}"
     found = actionlint({**texts, "wrong.yml": WRONG})
     assert [line for line in found if not line.startswith("wrong.yml:")] == []
     assert len(found) == 2
