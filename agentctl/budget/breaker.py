@@ -26,7 +26,7 @@ from agentctl.core.substitutes import Substitute
 
 _FLAGS = {"max_cost_per_task": "--max-cost", "max_tokens_per_task": "--max-tokens"}
 _MOST_TO_PASTE = 200
-_LEASE_IS_FIXED = "a lease cannot be raised: give the job a larger share with agentctl budget split"
+_LEASE_IS_FIXED = "a lease cannot be raised; how a job gets a larger share: agentctl help fleet"
 RUN_AGAIN = "run the task again with "
 OR_WAIT = "   (or wait until "
 UNITS: Mapping[LimitName, Unit] = {"max_tokens_per_task": "tokens", "max_calls_per_minute": "calls"}

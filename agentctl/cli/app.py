@@ -31,11 +31,19 @@ Topics: agentctl help
 """
 
 _ORDER = (
-    *("run", "costs", "ledger", "runs", "agents", "tools", "mcp", "policy", "providers", "models"),
+    *("run", "costs", "budget", "ledger", "runs", "agents", "tools", "mcp", "policy", "providers", "models"),
     *("config", "trust", "doctor", "schema", "completion", "help"),
 )
 #: The groups: the module of each one's commands, what they do, and examples.
 _GROUPS = {
+    "budget": (
+        "agentctl.cli.budget.command",
+        "Split one budget over the jobs of a CI matrix by signed leases, and merge their accounts.",
+        (
+            "agentctl budget split --total 3 --jobs 12 --bind github",
+            "agentctl budget merge split.json book*.json",
+        ),
+    ),
     "ledger": (
         "agentctl.cli.ledger.command",
         "Verify the ledger, reconcile amounts in doubt, reprice past calls.",

@@ -22,7 +22,7 @@ _ROW = f"SELECT {_COLUMNS} FROM scopes WHERE id = ? AND kind = 'lease'"  # noqa:
 _ABOVE = f"""
 SELECT {_COLUMNS} FROM scopes WHERE kind = 'lease' AND id IN (SELECT above_id FROM scope_paths WHERE scope_id = ?)
 """  # noqa: S608 - our own names
-_NEW_SPLIT = "give the job a new lease: agentctl budget split"
+_NEW_SPLIT = "give the job a lease of a new split: agentctl help fleet"
 
 
 class LeaseRow(NamedTuple):
@@ -98,7 +98,7 @@ def missing_above(tx: Transaction, run_id: str, lease_id: str) -> LeaseError | N
     named = f"lease {lease_id}" if lease_id else "a lease"
     return LeaseError(
         f"run {run_id}, which this run belongs to, was not started with {named}",
-        hint="give the outermost run the lease: agentctl run --lease",
+        hint="give the outermost run the lease: agentctl run --lease FILE",
     )
 
 
@@ -109,7 +109,8 @@ def refusal_to_resume(lease: Lease | None, run_id: str, parent_id: str | None) -
     if lease is None:
         named = str(parent_id).removeprefix("lease-")
         return LeaseError(
-            f"run {run_id} belongs to lease {named}", hint="give that lease again: agentctl runs resume --lease"
+            f"run {run_id} belongs to lease {named}",
+            hint=f"give that lease again: agentctl runs resume {run_id} --lease FILE",
         )
     return LeaseError(
         f"run {run_id} was not started with lease {lease.id}, and its calls so far would not count in it",

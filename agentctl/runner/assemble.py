@@ -23,6 +23,7 @@ from agentctl.permissions.decision import permissions_of
 from agentctl.permissions.guards import LoopLimits
 from agentctl.protocols import Approver, LLMProvider, Observer
 from agentctl.runner.agent_spec import find_agent, find_named, load_agents
+from agentctl.runner.lease_terms import scope_above
 from agentctl.runner.orchestrator import Orchestrator
 from agentctl.runner.plan import Plan
 from agentctl.runner.run_observers import history_observer, open_telemetry, span_observers
@@ -31,7 +32,7 @@ from agentctl.runner.token_counting import counter_of, measure_of, vocabulary_lo
 from agentctl.runner.toolset import container_finder, container_lister, listing, serving, toolset_for, unit_finder
 from agentctl.settings import Loaded, ProviderChoice
 from agentctl.settings.labels import check_labels, run_labels
-from agentctl.settings.lineage import child_variables, refuse_incomplete
+from agentctl.settings.lineage import child_variables
 
 if TYPE_CHECKING:
     from agentctl.core.answer_schema import AnswerSchema
@@ -208,8 +209,9 @@ def plan_of(loaded: Loaded, choice: ProviderChoice, *, labels: Mapping[str, str]
     Raises:
         UsageError: a label is invalid.
         ActionDenied: a run started this process, and that run's ledger is not visible from here.
+        LeaseError: a lease is required and missing, or it is not valid for this job.
     """
-    refuse_incomplete(loaded.parent)
+    above = scope_above(loaded)
     loaded = loaded.for_provider(choice.provider)
     settings, own = loaded.settings, check_labels(labels)
     workdir = str(settings.workdir or Path.cwd())
@@ -241,7 +243,7 @@ def plan_of(loaded: Loaded, choice: ProviderChoice, *, labels: Mapping[str, str]
         if settings.auto_labels
         else own,
         version=__version__,
-        parent=loaded.parent,
+        parent=above,
         trace_parent=loaded.trace_parent,
         hooks=_hook_rules(loaded),
         schema_retries=settings.schema_retries,

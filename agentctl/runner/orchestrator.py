@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from agentctl.budget.breaker import limit_uses
-from agentctl.budget.rules import Amounts, PastSpending, Spend, extra_ceilings
+from agentctl.budget.rules import Amounts, PastSpending, Spend
 from agentctl.core.errors import (
     AgentctlError,
     InternalError,
@@ -31,6 +31,7 @@ from agentctl.permissions.admission import Admission
 from agentctl.protocols import Approver, ArtifactStore, Ledger, LLMProvider, Observer, RunTools
 from agentctl.runner.agent_spec import MOST_TOOLS, AgentSpec
 from agentctl.runner.conversation import open_conversation
+from agentctl.runner.lease_terms import further_limits, lease_uses
 from agentctl.runner.loop import Loop
 from agentctl.runner.model_calls import ModelCalls
 from agentctl.runner.plan import Plan, RunInput
@@ -322,10 +323,10 @@ class Orchestrator:
         return self._resumption.most_turns(most, agent) if self._resumption else min(most, agent.max_turns or most)
 
     async def _measure_limits(self, run: RunState) -> tuple[LimitUse, ...]:
-        return self._uses(await self._ledger.spend(run.recorder.run_id, extra_ceilings(self._plan.limits)))
+        return self._uses(await self._ledger.spend(run.recorder.run_id, further_limits(self._plan)))
 
     def _uses(self, spend: Spend) -> tuple[LimitUse, ...]:
-        uses = limit_uses(self._plan.limits, spend)
+        uses = (*limit_uses(self._plan.limits, spend), *lease_uses(self._plan.parent, spend))
         return tuple(use._replace(set_by=self._plan.limits_set_by.get(use.name)) for use in uses)
 
     async def _finish(self, run: RunState, error: AgentctlError | None) -> RunResult:

@@ -12,6 +12,7 @@ from agentctl.context.message_cache import MessageCache
 from agentctl.context.pruning import prune
 from agentctl.context.tokens import PLAIN, Measure
 from agentctl.core.errors import AgentctlError, ContextOverflow
+from agentctl.core.leases import Lease
 from agentctl.core.limits import CostLimit, Parent
 from agentctl.core.messages import AnswerSpec, Message, ToolSpec
 from agentctl.core.pricing import ModelFacts
@@ -108,7 +109,7 @@ class Plan(NamedTuple):
     workdir: str = "."
     labels: Mapping[str, str] = MappingProxyType({})
     version: str = ""
-    parent: Parent | None = None
+    parent: Parent | Lease | None = None
     answer_schema: AnswerSchema | None = None
     schema_retries: int = 2
     hooks: tuple[HookRule, ...] = ()

@@ -13,6 +13,7 @@ import anyio.to_thread
 from agentctl.budget.breaker import ClampExceeded, Overrun
 from agentctl.core.errors import AgentctlError, ProviderUnavailable, UsageError
 from agentctl.core.events import AnswerStreamed, CallHeld, Event
+from agentctl.core.leases import Lease
 from agentctl.core.limits import CostLimit, Parent
 from agentctl.core.messages import Completion, Message, ToolSpec
 from agentctl.core.pricing import contradiction
@@ -187,7 +188,7 @@ async def run_provider_tests(
     *,
     limits: CostLimit,
     new_id: Callable[[], str],
-    parent: Parent | None = None,
+    parent: Parent | Lease | None = None,
     check_call: Callable[[], object] = lambda: None,
 ) -> tuple[ProviderTestResult, ...]:
     """Test providers concurrently and return the findings; without a ledger only the free request is sent.
@@ -236,12 +237,12 @@ async def run_model_test(
     *,
     run_id: str,
     limits: CostLimit,
-    parent: Parent | None = None,
+    parent: Parent | Lease | None = None,
     check_call: Callable[[], object] = lambda: None,
 ) -> ModelTestResult:
     """Ask for an answer, for a tool call, and for more than the clamp allows; errors are part of the findings.
 
-    ``parent`` is the run that these calls belong to, if any. ``check_call`` is called before each call.
+    ``parent`` is the run or lease that these calls belong to, if any. ``check_call`` is called before each call.
     """
     facts = provider.facts
     found = ModelTestResult(facts.provider, facts.model, price_known=facts.price is not None)

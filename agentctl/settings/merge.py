@@ -292,6 +292,7 @@ def secret_texts(layers: Sequence[Layer], settings: Settings, environ: Mapping[s
     for url in (*own, *(one.base_url for one in named)):
         user = re.search(r"//[^/:]*:(\S+)@", url or "")
         texts += [user[1]] if user else []
+    texts += [settings.lease] if settings.lease and settings.lease.startswith("agentctl-lease-") else []
     texts += [
         value.strip()
         for name, value in environ.items()

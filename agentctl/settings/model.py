@@ -183,6 +183,17 @@ class Settings(BaseSettings):
         written="60s")
     doubt: Annotated[Literal["normal", "strict"], parsers.OneOf] = setting(
         "normal", "DOUBT", "cost", "strict: count refused calls as in doubt, too")
+    lease: Annotated[str | None, BeforeValidator(parsers.maybe(parsers.lease))] = setting(
+        None, "LEASE", "cost", "draw on this lease (agentctl help fleet); unset: none",
+        Flag(LIMITS, "TEXT|FILE|env:NAME"), in_toml=False, repr=False)
+    require_lease: YesNo = setting(
+        False, "REQUIRE_LEASE", "cost", "true: start no run without a lease", Flag(LIMITS, kind="switch"))
+    lease_keys: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parsers.lease_keys)] = setting(
+        (), "LEASE_KEYS", "cost", "public keys whose leases are accepted, comma-separated; unset: none",
+        example="agentctl-lease-public-1:X1hvdpLS5lJ5u9e3AvNjR3MhTjEUYp1IFB3vE0yYKzs")
+    lease_signing_key: Key = setting(
+        None, "LEASE_SIGNING_KEY", "cost", "key that signs leases, for budget split; unset: a file",
+        needed_by=("report",), in_toml=False, repr=False)
 
     max_context_tokens: AtLeastOne = setting(
         8000, "MAX_CONTEXT_TOKENS", "context",

@@ -19,6 +19,9 @@ PARENT_CAPABILITY = "AGENTCTL_PARENT_CAPABILITY"
 #: The token that hosts of ``agentctl mcp serve --http`` show; not a setting.
 SERVE_TOKEN = "AGENTCTL_MCP_SERVE_TOKEN"  # noqa: S105 - the name of a variable
 
+#: The place of a job in the matrix of its workflow, from 0: the workflow sets it for leases; not a setting.
+JOB_INDEX = "AGENTCTL_JOB_INDEX"
+
 LEAST_SECRET = 8
 
 DECLARED: Mapping[str, Declaration] = MappingProxyType(

@@ -25,6 +25,7 @@ YES_ALLOWED = "true or false"
 NAMES_ALLOWED = "comma-separated names, or a TOML list of names"
 MODELS_ALLOWED = 'models separated by commas, such as openai/gpt-4o,ollama/llama3.1, or "none" alone (TOML: a list)'
 RULES_ALLOWED = "comma-separated rules, or a TOML list of rules, such as docker_restart(name=web)"
+LEASE_KEYS_ALLOWED = "public keys as budget keygen prints them, separated by commas (TOML: a list)"
 URL_ALLOWED = "an address such as https://host:8080/v1"
 
 MOST_COUNT = 10**12
@@ -249,6 +250,25 @@ def secret(value: object) -> SecretStr:
     if not text.isascii() or not text.isprintable() or " " in text:
         raise ValueError("a key of visible ASCII characters without blanks (was it copied in full?)")
     return SecretStr(text)
+
+
+def lease(value: object) -> str:
+    """Return a lease as it was given: its text, a file or ``env:NAME``; reading it comes later."""
+    text = value.strip() if isinstance(value, str) else ""
+    if not text or not text.isprintable() or len(text) > 4096:
+        raise ValueError("the text of a lease, a file that holds it, or env:NAME")
+    return text
+
+
+def lease_keys(value: object) -> tuple[str, ...]:
+    """Return public keys of leases, each once; strings are split at commas and blanks."""
+    items = [value] if isinstance(value, str) else value
+    if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
+        raise ValueError(LEASE_KEYS_ALLOWED)
+    found = [part for item in items for part in item.replace(",", " ").split()]
+    if not all(re.fullmatch(r"agentctl-lease-public-1:[A-Za-z0-9_-]{43}", part) for part in found):
+        raise ValueError(LEASE_KEYS_ALLOWED)
+    return tuple(dict.fromkeys(found))
 
 
 def folder(value: object) -> Path:

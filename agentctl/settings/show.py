@@ -30,6 +30,7 @@ ALSO_READ: Mapping[str, str] = MappingProxyType(
         "GITHUB_OUTPUT, GITHUB_STEP_SUMMARY": "files in which GitHub takes the outputs and the summary of a step",
         "AGENTCTL_PARENT_RUN": "id of the parent of runs started here; a run sets it for its commands",
         "AGENTCTL_PARENT_CAPABILITY": "secret that lets these runs draw on their parent's limits",
+        "AGENTCTL_JOB_INDEX": "place of this job in its matrix, from 0; a workflow sets it for leases",
         "DOCKER_CONTEXT, DOCKER_CONFIG": "docker's context and configuration folder (where DOCKER_HOST is unset)",
         "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY": "proxies for requests to providers; never used for this host",
         "SSL_CERT_FILE": "certificates to trust in addition to the usual ones",

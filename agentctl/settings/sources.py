@@ -24,6 +24,7 @@ from agentctl.settings.names import (
     CHILD_MARK,
     DECLARED,
     ENV_NAMES,
+    JOB_INDEX,
     KEY_NAMES,
     PARENT_CAPABILITY,
     PARENT_RUN,
@@ -58,7 +59,7 @@ STRENGTH: tuple[Kind, ...] = get_args(Kind)
 
 _ALL_NAMES = frozenset(name for names in ENV_NAMES.values() for name in names)
 _FIELDS: Mapping[str, str] = {name: field for field, names in ENV_NAMES.items() for name in (*names, field)}
-_NO_SETTINGS = frozenset({CHILD_MARK, PARENT_RUN, PARENT_CAPABILITY, SERVE_TOKEN})
+_NO_SETTINGS = frozenset({CHILD_MARK, PARENT_RUN, PARENT_CAPABILITY, SERVE_TOKEN, JOB_INDEX})
 _LIKE_OURS = r"[A-Z]{2,12}_[A-Z0-9_]{2,40}"
 
 #: The commands that a problem stops: all, those that need a TOML file, or those that need a .env.

@@ -28,15 +28,16 @@ LOWERABLE = (
     "schema_retries",
     "timeout",
 )
-#: Settings with one value that can only tighten: change nothing, pay for no summary.
-ONE_WAY: Mapping[str, object] = MappingProxyType({"read_only": True, "summaries": "never"})
+#: Settings with one value that can only tighten: change nothing, pay for no summary, run only with a lease.
+ONE_WAY: Mapping[str, object] = MappingProxyType({"read_only": True, "summaries": "never", "require_lease": True})
 TIGHTENING = frozenset({*LOWERABLE, *ONE_WAY, "deny", "ask"})
 
 #: Settings that no project file decides, trusted or not: our own folders (with the list of trusted files), the working
-#: directory, where the user's own providers are, and the MCP servers, which a project has in its .mcp.json.
-NEVER = frozenset(
-    {"state_dir", "config_dir", "cache_dir", "workdir", "providers", "mcp", "mcp_config", "mcp_also_user"}
-)
+#: directory, where the user's own providers are, the MCP servers, which a project has in its .mcp.json, and leases.
+NEVER = frozenset({
+    *("state_dir", "config_dir", "cache_dir", "workdir", "providers", "mcp", "mcp_config", "mcp_also_user"),
+    *("lease", "lease_keys", "lease_signing_key"),
+})  # fmt: skip
 
 #: The name of a project's MCP servers among the ignored lines; no setting has it.
 MCP_FIELD = "mcpServers"

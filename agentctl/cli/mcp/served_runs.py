@@ -75,11 +75,13 @@ async def open_scope(loaded: Loaded, max_cost: Decimal | None) -> AsyncIterator[
         ActionDenied: that run has ended, or its capability is wrong.
     """
     from agentctl.ledger.sqlite import SqliteLedger
+    from agentctl.runner.lease_terms import scope_above
 
     ledger = SqliteLedger(loaded.settings.ledger_path)
     parent = Parent(os.urandom(6).hex(), os.urandom(32).hex())
     limits = CostLimit(max_cost_per_task=max_cost, max_cost_per_hour=None, max_tokens_per_task=None)
-    above = loaded.parent if loaded.parent is not None and loaded.parent.capability else None
+    can_run = loaded.parent is None or loaded.parent.capability
+    above = scope_above(loaded) if can_run else None
     try:
         await ledger.open_run(
             parent.run_id, limits, task=_TASK, agent="", labels={}, parent=above, capability=parent.capability

@@ -140,11 +140,12 @@ def _run_tests(
     from agentctl.cli.streams import require_reader
     from agentctl.core.limits import CostLimit
     from agentctl.ledger import SqliteLedger
+    from agentctl.runner.lease_terms import scope_above
     from agentctl.runner.provider_trial import run_provider_tests
-    from agentctl.settings.lineage import refuse_incomplete
 
+    above = None
     if not free:
-        refuse_incomplete(loaded.parent)
+        above = scope_above(loaded)
         require_reader()
     settings = loaded.settings
     limits = CostLimit(
@@ -158,7 +159,7 @@ def _run_tests(
         try:
             new_id = lambda: os.urandom(6).hex()  # noqa: E731
             return await run_provider_tests(
-                under_test, ledger, limits=limits, new_id=new_id, parent=loaded.parent, check_call=require_reader
+                under_test, ledger, limits=limits, new_id=new_id, parent=above, check_call=require_reader
             )
         finally:
             if ledger is not None:

@@ -35,6 +35,9 @@ class RunRequest(NamedTuple):
     ci: CiFlags = CiFlags()
 
 
+_NOT_KEPT = ("output", "color", "lease")  # a lease is given again: it belongs to a job, not to a run
+
+
 def kept_flags(request: RunRequest, schema: AnswerSchema | None = None) -> dict[str, object]:
     """Return the flags that the next part of a run keeps; how it is printed is each part's own.
 
@@ -59,4 +62,4 @@ def kept_flags(request: RunRequest, schema: AnswerSchema | None = None) -> dict[
         flags["params"] = dict(request.params)
     if request.notes:
         flags["notes"] = [name if name == "none" else str(absolute(name, Path.cwd())) for name in request.notes]
-    return {name: value for name, value in flags.items() if name not in ("output", "color") and value is not None}
+    return {name: value for name, value in flags.items() if name not in _NOT_KEPT and value is not None}

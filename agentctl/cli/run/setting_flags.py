@@ -107,6 +107,14 @@ SETTING_FLAGS: dict[str, Any] = {
         panel="Limits",
         help="Wait for money held by other runs (default 60s).",
     ),
+    "lease": _flag(
+        str | None,
+        "--lease",
+        metavar="TEXT|FILE|env:NAME",
+        panel="Limits",
+        help="Draw on this lease (agentctl help fleet; default: none).",
+    ),
+    "require_lease": _flag(bool | None, "--require-lease", panel="Limits", help="Start no run without a lease."),
     "max_context_tokens": _flag(
         str | None,
         "--max-context-tokens",

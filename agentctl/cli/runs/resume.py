@@ -21,7 +21,7 @@ from agentctl.cli.options import (
 
 _FLAGS = (
     *("max_cost_per_task", "max_tokens_per_task", "max_turns", "schema_retries"),
-    *("timeout", "allow", "approve", "output"),
+    *("lease", "timeout", "allow", "approve", "output"),
 )
 
 

@@ -74,6 +74,6 @@ def test_the_limit_of_a_lease_is_no_runs_and_cannot_be_raised(in_doubt: int) -> 
     trip = BudgetExceeded(error.message, verdict=verdict, hint=error.hint)
     info = breaker_info(trip, task="go", run_id="run")
     assert (info.hint, info.run_id) == (
-        "a lease cannot be raised: give the job a larger share with agentctl budget split",
+        "a lease cannot be raised; how a job gets a larger share: agentctl help fleet",
         "",
     )

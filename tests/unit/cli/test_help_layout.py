@@ -34,6 +34,7 @@ NEED_MORE = (
     "app.log",
     "./reviewer.md",
     "mcp",
+    "budget",
 )
 
 

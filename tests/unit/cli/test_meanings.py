@@ -92,7 +92,7 @@ def commands() -> Iterator[tuple[str, set[str]]]:
         (["run", "--num-ctx", "9", "x"], 'did you mean "--max-context-tokens"?'),
         (["docker", "ps"], "did you mean: agentctl run 'docker ps'"),  # not doctor
         (["docker"], 'did you mean "agentctl run --agent docker TASK"?'),
-        (["budget", "split", "1.00"], 'did you mean "agentctl help budget"?'),  # not a paid task of these words
+        (["budget", "split", "1.00"], "agentctl help fleet"),  # not a paid task of these words
         (["providers", "use", "openai"], 'did you mean "agentctl config set llm_provider NAME"?'),
         (["help", "permisions"], 'did you mean "permission"?'),
         (["help", "keys"], 'did you mean "setup"?'),

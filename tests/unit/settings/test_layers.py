@@ -91,7 +91,8 @@ def _sample(field: str, folder: Path) -> str:
         "summary_tokens": "200",
         "context_cut_percent": "20",
     }
-    special |= {"temperature": "0.5", "sandbox_env": "EDITOR"}
+    special |= {"temperature": "0.5", "sandbox_env": "EDITOR", "require_lease": "yes"}
+    special |= {"lease_keys": f"agentctl-lease-public-1:{'A' * 43}"}
     if field in ("sandbox_read", "sandbox_write"):
         (folder / "data").mkdir()
         return f"{folder}/data"
