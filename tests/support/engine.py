@@ -18,11 +18,15 @@ SCRIPT = Path(__file__).parents[1] / "engine.sh"
 
 @dataclass(frozen=True, slots=True)
 class PrivateEngine:
-    """An engine of one's own, in ``folder``; ``tests/engine.sh`` says what it consists of."""
+    """An engine of one's own, in ``folder``; ``tests/engine.sh`` says what it consists of.
+
+    With the ``network`` of the host, a container of ``--network host`` reaches this machine's loopback.
+    """
 
     folder: Path
     samples: bool = True
     kind: Literal["docker", "podman"] = "docker"
+    network: Literal["own", "host"] = "own"
 
     @property
     def host(self) -> str:
@@ -34,6 +38,7 @@ class PrivateEngine:
         """What the script has to know."""
         mine = {"ENGINE_DIR": str(self.folder), "ENGINE_OWNER": str(os.getpid()), "ENGINE_TTL": "1800"}
         mine |= {"ENGINE_SAMPLES": str(int(self.samples)), "ENGINE_KIND": self.kind}
+        mine["ENGINE_NET"] = self.network
         return {**os.environ, **mine}
 
     def start(self) -> None:

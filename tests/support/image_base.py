@@ -1,7 +1,7 @@
 """A small Debian to build the image from, made in seconds of the packages that this machine has, without a network.
 
-``write_base`` makes what ``debootstrap --variant=minbase`` makes, from the files of the installed packages: all that are
-essential, apt, the wanted ones, and what they depend on. As in the slim images of Debian, there is no documentation.
+``write_base`` makes what ``debootstrap --variant=minbase`` makes, from the files of the installed packages: the essential
+ones, apt, those that are wanted, and what they depend on. As in Debian's slim images, there is no documentation.
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ def write_base(folder: Path) -> None:
 def write_pip(folder: Path) -> None:
     """Write pip below ``folder``: this Python's own, as files."""
     here = Path(sys.base_prefix, "bin", "python3")
-    said = subprocess.run([here, "-c", "import pip; print(pip.__path__[0])"], check=True, capture_output=True, text=True)
+    said = subprocess.run(
+        [here, "-c", "import pip; print(pip.__path__[0])"], check=True, capture_output=True, text=True
+    )
     there = folder / f"usr/local/lib/python{python_version()}/dist-packages/pip"
     shutil.copytree(said.stdout.strip(), there, ignore=shutil.ignore_patterns("__pycache__"))
 
@@ -89,7 +91,7 @@ def _copy(places: Iterable[str], folder: Path) -> None:
 
 def _files(names: Iterable[str]) -> Iterator[str]:
     """Yield the files and folders of packages, where they really are, and the compiled files beside Python's."""
-    seen = set()
+    seen, tag = set(), f"cpython-{python_version().replace('.', '')}"
     for name in names:
         for place in _lists(name):
             if place.suffix != ".list":
@@ -98,20 +100,21 @@ def _files(names: Iterable[str]) -> Iterator[str]:
                 if line in ("", "/.") or _SLIM.match(line) or line.lstrip("/") in _MERGED:
                     continue
                 above, _, last = line.rpartition("/")
-                real = f"{os.path.realpath(above or '/').rstrip('/')}/{last}"
+                folder = os.path.realpath(above or "/").rstrip("/")
+                real = f"{folder}/{last}"
                 if real in seen or not os.path.lexists(real):
                     continue
                 seen.add(real)
                 yield real
-                if last.endswith(".py"):
-                    compiled = f"{os.path.dirname(real)}/__pycache__/{last[:-3]}.cpython-{python_version().replace('.', '')}.pyc"
-                    if os.path.exists(compiled):
-                        yield compiled
+                compiled = f"{folder}/__pycache__/{last[:-3]}.{tag}.pyc"
+                if last.endswith(".py") and Path(compiled).exists():
+                    yield compiled
 
 
 def _lists(name: str) -> list[Path]:
     """Return what dpkg keeps of a package."""
-    return [place for place in (DPKG / "info").glob(f"{name}[.:]*") if re.fullmatch(rf"{re.escape(name)}(:\w+)?\.\w+", place.name)]
+    pattern = re.compile(rf"{re.escape(name)}(:\w+)?\.\w+")
+    return [place for place in (DPKG / "info").glob(f"{name}[.:]*") if pattern.fullmatch(place.name)]
 
 
 def _closure() -> set[str]:
@@ -146,7 +149,7 @@ def _names(dependencies: str) -> Iterator[list[str]]:
 @cache
 def _installed() -> Mapping[str, Stanza]:
     """Return the fields of each installed package, by its name; ``""`` is its whole text."""
-    found = {}
+    found: dict[str, Stanza] = {}
     for text in (DPKG / "status").read_text().split("\n\n"):
         stanza: Stanza = {"": text.strip()}
         for line in text.splitlines():

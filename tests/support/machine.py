@@ -145,6 +145,12 @@ def _engine() -> str | None:
     return None if os.environ.get("DOCKER_HOST") else _own_engine("dockerd")
 
 
+def _image_base() -> str | None:
+    from tests.support.image_base import why_no_base
+
+    return _root() or why_no_base()
+
+
 def _podman() -> str | None:
     init = next(filter(None, (shutil.which("catatonit"), shutil.which("catatonit", path="/usr/libexec/podman"))), None)
     return _own_engine("podman", "runc") or (None if init else "not installed: catatonit")
@@ -228,6 +234,7 @@ PARTS: dict[str, Callable[[], str | None]] = {
     "filter of system calls": _seccomp,
     "engine": _engine,
     "Podman's engine": _podman,
+    "image base": _image_base,
     "aimock": _aimock,
     "MCP servers": _mcp_servers,
     "workflow linters": _workflow_linters,
