@@ -7,10 +7,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import pytest
 
 from tests.support import machine
 from tests.support.command_line import ROOT, Ended
@@ -52,11 +51,10 @@ class Image:
         return {**os.environ, "DOCKER_HOST": self.engine.host, "DOCKER_BUILDKIT": "0"}
 
 
-@pytest.fixture(scope="session")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
-    """Give the image, built for this session. Its containers with ``--network host`` reach this machine's loopback."""
+@contextmanager
+def built(folder: Path) -> Iterator[Image]:
+    """Build the image in ``folder``. Its containers with ``--network host`` reach this machine's loopback."""
     machine.need("engine", "image base")
-    folder = tmp_path_factory.mktemp("image")
     engine = PrivateEngine(Path(f"/tmp/agentctl-engine-{os.getpid()}-image"), samples=False, network="host")
     engine.start()
     try:

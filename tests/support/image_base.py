@@ -1,6 +1,6 @@
 """A small Debian to build the image from, made in seconds of the packages that this machine has, without a network.
 
-``write_base`` makes what ``debootstrap --variant=minbase`` makes, from the files of the installed packages: the essential
+``write_base`` makes what ``debootstrap --variant=minbase`` makes, from the files of installed packages: the essential
 ones, apt, those that are wanted, and what they depend on. As in Debian's slim images, there is no documentation.
 """
 

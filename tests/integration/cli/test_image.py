@@ -8,11 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from agentctl.core.version import __version__
-from tests.support.image import NAME, Image
+from tests.support.image import NAME, Image, built
 from tests.support.wire.plugin import OpenWire
 from tests.support.wire.server import Answer, Call
-
-pytest_plugins = ["tests.support.image"]
 
 pytestmark = pytest.mark.slow
 
@@ -23,6 +21,13 @@ HARDENED = ("--network", "none", "--read-only", "--cap-drop", "ALL", "--security
 RANDOM_UID = ("--user", "1000650000:0")  # as OpenShift gives one
 # Both, as bubblewrap makes namespaces and mounts a /proc.
 NAMESPACES = ("--security-opt", "seccomp=unconfined", "--security-opt", "systempaths=unconfined")
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
+    """Give the image, built for this file."""
+    with built(tmp_path_factory.mktemp("image")) as found:
+        yield found
 
 
 @pytest.fixture
