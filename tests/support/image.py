@@ -19,6 +19,7 @@ from tests.support.image_base import python_version, write_base, write_pip
 #: What the tests call it.
 NAME = "agentctl:test"
 BASE, BUILD_BASE = "agentctl-base:test", "agentctl-build-base:test"
+_ROOM_BYTES = 4 * 1024**3
 LOCKS = tuple(sorted(ROOT.glob("requirements*.lock")))
 
 
@@ -55,7 +56,7 @@ class Image:
 def built(folder: Path) -> Iterator[Image]:
     """Build the image in ``folder``. Its containers with ``--network host`` reach this machine's loopback."""
     machine.need("engine", "image base")
-    engine = PrivateEngine(Path(f"/tmp/agentctl-engine-{os.getpid()}-image"), samples=False, network="host")
+    engine = PrivateEngine(_place() / f"agentctl-engine-{os.getpid()}-image", samples=False, network="host")
     engine.start()
     try:
         found = Image(engine)
@@ -64,6 +65,13 @@ def built(folder: Path) -> Iterator[Image]:
         yield found
     finally:
         engine.stop()
+
+
+def _place() -> Path:
+    """Return a folder in memory if there is room, which halves the time: an image has some 20,000 files."""
+    memory = Path("/dev/shm")
+    found = os.statvfs(memory) if memory.is_dir() else None
+    return memory if found is not None and found.f_bavail * found.f_frsize > _ROOM_BYTES else Path("/tmp")
 
 
 def import_base(image: Image, folder: Path) -> None:
