@@ -1,6 +1,6 @@
 # agentctl as an image. docs/containers.md says how to build and run it:
 #
-#   docker build -t agentctl .
+#   docker build . -t agentctl
 #
 # BASE is a Debian with apt-get. With a digest (debian:trixie-slim@sha256:...) it is the same one in each build.
 # BUILD_BASE may be another one of the same release, such as one that has pip already.

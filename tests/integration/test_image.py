@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from agentctl.core.version import __version__
+from tests.support.docs_blocks import blocks
 from tests.support.image import NAME, Image, built
 from tests.support.wire.plugin import OpenWire
 from tests.support.wire.server import Answer, Call
@@ -18,6 +21,12 @@ MOST_BYTES = 450 * 10**6
 DISK = "How much disk is free?"
 RUN = ("run", "--provider", "builtin", DISK)
 HARDENED = ("--network", "none", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
+LINES = [
+    line.removeprefix("$ ")
+    for block in blocks("console")
+    for line in block.text.replace("\\\n", " ").splitlines()
+    if block.page == "docs/containers.md" and line.startswith("$ docker run ")
+]
 RANDOM_UID = ("--user", "1000650000:0")  # as OpenShift gives one
 # Both, as bubblewrap makes namespaces and mounts a /proc.
 NAMESPACES = ("--security-opt", "seccomp=unconfined", "--security-opt", "systempaths=unconfined")
@@ -152,3 +161,21 @@ def test_docker_stop_ends_a_call_and_settles_it_and_no_zombie_is_left(
     assert (checked.code, json.loads(checked.out)["ok"]) == (0, True), checked
     costs = json.loads(kept("costs", "--last-hour", "--json").out)
     assert costs["total"]["in_doubt_usd"] > 0
+
+
+def test_each_line_of_the_page_works(image: Image, wire: OpenWire, tmp_path: Path) -> None:
+    server = wire(Answer("It is fine."), repeat=True)
+    (tmp_path / "app.log").write_text("out of memory\n")
+    tmp_path.chmod(0o755)
+    more = f"docker run --network host -e OPENAI_BASE_URL={server.openai_url} "
+    socket = image.engine.host.removeprefix("unix://")
+    environ = {**image.environ, "OPENAI_API_KEY": "sk-image-0123456789abcdef"}
+    for line in LINES:
+        script = line.replace("docker run ", more, 1)
+        script = script.replace("/var/run/docker.sock:", f"{socket}:")
+        script = script.replace("%g /var/run/docker.sock", f"%g {socket}")
+        done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environ, capture_output=True, text=True)
+        assert done.returncode == 0, f"{line}: {done.stderr}"
+        assert done.stdout.strip()
+    assert len(LINES) == 8
+    assert len(server.books.chat_requests) == sum("OPENAI_API_KEY" in line for line in LINES)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 #: How a block is tested: run line by line, run with a model, run as it is, parsed, or shown only.
-LANGUAGES = ("bash", "shell", "sh", "python", "py", "console", "yaml", "toml", "text")
+LANGUAGES = ("bash", "shell", "sh", "python", "py", "console", "yaml", "yml", "toml", "text")
 
 _FENCED = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 

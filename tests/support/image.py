@@ -17,8 +17,8 @@ from tests.support.engine import PrivateEngine
 from tests.support.image_base import python_version, write_base, write_pip
 
 #: What the tests call it.
-NAME = "agentctl:test"
-BASE, BUILD_BASE = "agentctl-base:test", "agentctl-build-base:test"
+NAME = "agentctl"
+BASE, BUILD_BASE = "debian-base", "debian-build-base"
 _ROOM_BYTES = 4 * 1024**3
 LOCKS = tuple(sorted(ROOT.glob("requirements*.lock")))
 

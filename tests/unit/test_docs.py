@@ -31,7 +31,8 @@ def lines_to_type() -> Iterator[tuple[str, str]]:
     """Return where each line with agentctl stands in a block, and the line."""
     for block in all_blocks():
         if block.language in {"bash", "shell", "console"}:
-            yield from ((block.place, line.removeprefix("$ ")) for line in block.text.splitlines())
+            lines = block.text.replace("\\\n", " ").splitlines()
+            yield from ((block.place, line.removeprefix("$ ")) for line in lines)
         elif block.language == "yaml":
             yield from ((block.place, line) for line in run_steps(block))
     for page, text in pages().items():

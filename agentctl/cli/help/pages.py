@@ -40,6 +40,7 @@ TOPIC_MEANINGS: Mapping[str, str] = {
     **dict.fromkeys(("notes", "skills", "skill", "memory", "instructions"), "agents"),
     **dict.fromkeys(("servers", "mcp-servers", "mcp-config", "mcp.json", "plugins"), "mcp"),
     **dict.fromkeys(("client", "via", "lean", "litellm", "transport"), "clients"),
+    **dict.fromkeys(("image", "container", "docker", "dockerfile", "kubernetes", "k8s", "cronjob"), "containers"),
 }
 
 
