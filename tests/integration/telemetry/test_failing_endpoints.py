@@ -66,3 +66,9 @@ def test_ctrl_c_ends_a_run_whose_endpoint_hangs(agentctl: Commands, tmp_path: Pa
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
     assert (process.returncode, err.count(b"not all spans")) == (130, 1)
+
+
+def test_what_the_exporter_logs_is_not_on_the_screen(agentctl: Commands) -> None:
+    with otlp_endpoint("refuses") as serving:
+        done = agentctl("run", "look around", script="answer", **serving.environ)
+    assert (done.code, done.err.count("401 Unauthorized"), "Failed to export" in done.err) == (0, 1, False)

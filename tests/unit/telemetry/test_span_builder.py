@@ -186,6 +186,7 @@ def test_each_attempt_is_a_span_and_one_that_was_never_sent_is_none() -> None:
     spans = spans_of("r1", records(STARTED, *tried, *unsent, *asked(), events.RunFinished(result())))
     assert [span.name for span in spans] == ["chat m1", "chat m1", "invoke_agent system"]
     assert [span.is_error for span in spans] == [True, False, False]
+    assert len({span.context.span_id for span in spans}) == 3
     event = spans[-1].events[0]
     assert (event.name, event.attributes) == (
         "agentctl.call_retried",
