@@ -194,6 +194,8 @@ class SpanBuilder:
     def _send(self, record: Fields, at: int) -> None:
         attempt = _text(record, "attempt_id")
         hold = self._holds.pop(attempt, {})
+        if self._started.get("metered") is False:  # builtin looks things up without a model
+            return
         model = _text(hold, "model")
         found: dict[str, AttributeValue] = {
             names.OPERATION: names.CHAT,

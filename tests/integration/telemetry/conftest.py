@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.command_line import agentctl, here, state
+from tests.support.command_line import agentctl, config, here, state
 from tests.support.json_run import json_run
 from tests.support.otlp_endpoint import OtlpEndpoint, otlp_endpoint
 
-__all__ = ["agentctl", "here", "json_run", "state"]
+__all__ = ["agentctl", "config", "here", "json_run", "state"]
 
 
 @pytest.fixture

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from agentctl.core.trace_context import TraceContext
 from agentctl.settings.telemetry import read_telemetry
 from agentctl.telemetry.sender import Sender
-from agentctl.telemetry.spans import Measurement
+from agentctl.telemetry.spans import FinishedSpan, Measurement
 from tests.support.command_line import Commands, Here
 from tests.support.otlp_endpoint import Manner, OtlpEndpoint, otlp_endpoint
 
@@ -50,6 +51,18 @@ def test_the_last_fault_is_named_when_the_time_is_over(endpoint: OtlpEndpoint, m
     sender = Sender(read_telemetry(endpoint.environ), {}, instance="r1")
     sender.put([MEASURED])
     assert sender.finish(0.5).startswith(why)
+
+
+def test_a_full_batch_is_sent_while_the_run_goes_on_and_nothing_is_lost(endpoint: OtlpEndpoint) -> None:
+    sender = Sender(read_telemetry(endpoint.environ), {"service.name": "x"}, instance="r1")
+    ids = [f"{number:016x}" for number in range(1, 601)]
+    for id in ids:
+        sender.put([FinishedSpan("x", "internal", TraceContext("ab" * 16, id), None, 1, 2, {})])
+    while not endpoint.traces:
+        time.sleep(0.01)
+    assert len(endpoint.traces[0].resource_spans[0].scope_spans[0].spans) == 512
+    assert sender.finish(20) == ""
+    assert [span.id for span in endpoint.spans] == ids
 
 
 def test_nobody_at_the_address_is_not_waited_for(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:

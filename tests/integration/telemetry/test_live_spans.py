@@ -133,6 +133,19 @@ def test_a_command_of_a_run_that_sends_no_spans_gets_the_parent_that_the_run_got
     assert exported(here)[-1].parent == SPAN
 
 
+def test_a_hook_gets_no_variable_of_ours(
+    json_run: JsonRun, endpoint: OtlpEndpoint, tmp_path: Path, config: Path
+) -> None:
+    config.mkdir(parents=True, exist_ok=True)
+    command = f'["/bin/sh", "-c", "env > {tmp_path / "seen"}"]'
+    (config / "config.toml").write_text(f'[[hook]]\non = "run_finished"\ncommand = {command}\n')
+    json_run.run([Completion("ok", usage=USED)])
+    seen = (tmp_path / "seen").read_text()
+    assert json_run.code == 0, json_run.document["error"]
+    assert "PATH=" in seen
+    assert "OTEL_" not in seen
+
+
 def test_a_server_gets_the_span_of_its_tool_in_meta(json_run: JsonRun, endpoint: OtlpEndpoint, tmp_path: Path) -> None:
     server = {"command": sys.executable, "args": ["-S", str(HOSTILE)], "agentctl": {"sandbox": "none"}}
     (tmp_path / "servers.json").write_text(json.dumps({"mcpServers": {"h": server}}))

@@ -220,6 +220,17 @@ def test_a_tripped_breaker_and_a_denied_call_are_events_of_the_agent() -> None:
     assert "the " not in str(agent)
 
 
+def test_a_run_without_a_model_has_no_model_calls() -> None:
+    builder = SpanBuilder("r1")
+    happened = (STARTED._replace(provider="builtin", metered=False), *WHOLE[1:])
+    built = [one for record in records(*happened) for one in builder.add(record)]
+    assert [one.name for one in built if isinstance(one, FinishedSpan)] == [
+        "execute_tool read_file",
+        "invoke_agent system",
+    ]
+    assert len(built) == 2, "and nothing is measured"
+
+
 def test_a_run_that_failed_before_it_began_is_one_span() -> None:
     failed = result(status="usage", error=ErrorInfo("usage", "no such agent"), agent="")
     (agent,) = spans_of("r1", records(events.Noted("x"), events.RunFinished(failed)))
