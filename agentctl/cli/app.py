@@ -31,7 +31,20 @@ Topics: agentctl help
 """
 
 _ORDER = (
-    *("run", "costs", "budget", "ledger", "runs", "agents", "tools", "mcp", "policy", "providers", "models"),
+    *(
+        "run",
+        "costs",
+        "budget",
+        "ledger",
+        "runs",
+        "cassette",
+        "agents",
+        "tools",
+        "mcp",
+        "policy",
+        "providers",
+        "models",
+    ),
     *("config", "trust", "doctor", "schema", "completion", "help"),
 )
 #: The groups: the module of each one's commands, what they do, and examples.
@@ -58,6 +71,11 @@ _GROUPS = {
             "agentctl runs resume --last",
             "agentctl runs export -o run.html",
         ),
+    ),
+    "cassette": (
+        "agentctl.cli.cassette.command",
+        "Show and check recorded runs.",
+        ("agentctl cassette show run.cassette", "agentctl cassette check run.cassette"),
     ),
     "agents": (
         "agentctl.cli.agents.command",

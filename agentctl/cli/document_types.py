@@ -65,6 +65,7 @@ class RunCost(TypedDict):
     nano_usd: int | None
     in_doubt_usd: Annotated[Dollars | None, "counts as spent, at the worst case"]
     price_source: str | None
+    replayed_usd: NotRequired[Annotated[Dollars | None, "of a replayed run: what its calls cost by their recording"]]
 
 
 class LimitAmounts(TypedDict):
@@ -147,6 +148,7 @@ class RunDocument(TypedDict):
     duration_s: Annotated[float, Keywords(minimum=0)]
     labels: dict[str, str]
     resumed_from: str | None
+    replayed: Annotated[bool, "answered by a cassette: nothing was sent, and it cost nothing"]
     usage: UsageFields
     cost: RunCost
     limits: Annotated[dict[str, LimitAmounts], BY_LIMIT]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         ErrorDocument,
         LimitAmounts,
         McpFields,
+        RunCost,
         RunDocument,
         UsageFields,
     )
@@ -109,13 +110,9 @@ def run_document(result: RunResult) -> RunDocument:
         "duration_s": round(result.duration_s, 3),
         "labels": dict(result.labels),
         "resumed_from": result.resumed_from,
+        "replayed": result.replayed,
         "usage": usage_fields(result.usage),
-        "cost": {
-            "usd": usd(result.cost_nano),
-            "nano_usd": result.cost_nano,
-            "in_doubt_usd": usd(result.in_doubt_nano),
-            "price_source": result.price_source,
-        },
+        "cost": _cost(result),
         "limits": {use.name: _limit(use) for use in result.limits},
         "ledger": {"scope": "machine"},
         "breaker": None if result.breaker is None else breaker_document(result.breaker),
@@ -136,6 +133,18 @@ def run_document(result: RunResult) -> RunDocument:
         "warnings": list(result.warnings),
         "error": None if result.error is None else result.error._asdict(),
     }
+
+
+def _cost(result: RunResult) -> RunCost:
+    cost: RunCost = {
+        "usd": usd(result.cost_nano),
+        "nano_usd": result.cost_nano,
+        "in_doubt_usd": usd(result.in_doubt_nano),
+        "price_source": result.price_source,
+    }
+    if result.replayed:
+        cost["replayed_usd"] = usd(result.replayed_nano)
+    return cost
 
 
 def _mcp(use: McpUse) -> McpFields:
@@ -179,6 +188,7 @@ def unstarted_document(error: ErrorInfo, status: str, *, task: str | None = None
         "duration_s": 0.0,
         "labels": {},
         "resumed_from": None,
+        "replayed": False,
         "usage": {"input_tokens": 0, "cached_input_tokens": 0, "output_tokens": 0, "reasoning_tokens": 0},
         "cost": {"usd": 0.0, "nano_usd": 0, "in_doubt_usd": 0.0, "price_source": None},
         "limits": {},

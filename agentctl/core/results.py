@@ -182,7 +182,8 @@ class RunResult:
     ``denied_calls`` says what the denied ones would have done. ``structured`` is the value of a whole answer by a
     schema, from Python the object of its model; ``answer`` is the same as JSON on one line. ``mcp`` says how the MCP
     servers of the run fared, None without any. ``delegated`` are the runs below this one that its tool ``delegate``
-    started; amounts and tokens do not include theirs, ``limits`` do.
+    started; amounts and tokens do not include theirs, ``limits`` do. A ``replayed`` run cost nothing;
+    ``replayed_nano`` is what its calls cost by the recording, by which its limits were judged.
 
     >>> from agentctl import DockerAgent, ScriptedProvider
     >>> from agentctl.core.messages import Completion, Usage
@@ -230,6 +231,8 @@ class RunResult:
     pending: tuple[PendingCall, ...] = ()
     mcp: McpUse | None = None
     delegated: tuple[DelegatedRun, ...] = ()
+    replayed: bool = False
+    replayed_nano: int | None = 0
     structured: Any = None  # an object of JSON, or of the model that Python named
 
     def __str__(self) -> str:

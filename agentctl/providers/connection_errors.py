@@ -135,7 +135,7 @@ def _explain(broken: Exception | None, context: ErrorContext, *, in_tunnel: bool
     proxy = proxy_for(context.base_url)
     through = f" (through the proxy {format_value(proxy)})" if proxy else ""
     hint = _PROXY_HINT if proxy else context.hint_unreachable or "check the address and the network"
-    found = tuple(_root_causes(broken))
+    found = tuple(root_causes(broken))
     causes = tuple(cause for cause in found if getattr(cause, "errno", None) not in _NO_SUCH_FAMILY) or found
     first = causes[0] if causes else None
     match first:
@@ -228,7 +228,7 @@ def _is_any_address(url: str) -> bool:
     return urlsplit(url).hostname in ("0.0.0.0", "::")  # noqa: S104 - nothing is bound
 
 
-def _root_causes(error: BaseException | None) -> Iterator[BaseException]:
+def root_causes(error: BaseException | None) -> Iterator[BaseException]:
     """Yield the errors behind ``error`` that have no cause themselves: one for each address that was tried."""
     if error is None:
         return
@@ -239,4 +239,4 @@ def _root_causes(error: BaseException | None) -> Iterator[BaseException]:
     if not behind:
         yield error
     for cause in behind:
-        yield from _root_causes(cause)
+        yield from root_causes(cause)

@@ -6,11 +6,13 @@ httpx takes a while to load: import this module only when something is to be sen
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpcore
 import httpx
 
 from agentctl.providers.early_connection import IDLE_S, find
+from agentctl.settings.host import proxy_for
 
 
 class NetworkTransport(httpx.AsyncHTTPTransport):
@@ -52,6 +54,12 @@ class NetworkTransport(httpx.AsyncHTTPTransport):
             if connection.is_idle() and _has_rest(connection):
                 await connection.aclose()
         return await super().handle_async_request(request)
+
+
+def open_network(url: str) -> NetworkTransport:
+    """Return the connections to ``url``, by its proxy if it has one."""
+    plain, proxy = urlsplit(url).scheme == "http", proxy_for(url)
+    return NetworkTransport(verify=not plain, proxy=proxy, url=url)
 
 
 def _has_rest(connection: Any) -> bool:  # noqa: ANN401 - httpcore's, of several kinds

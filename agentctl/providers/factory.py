@@ -227,12 +227,18 @@ class OllamaProvider(_PresetProvider):
         """
         from agentctl.providers.probe import capabilities_in_card, served_card, window_in_card  # noqa: PLC0415
 
-        card = served_card(self._base_url, self._api_key, self.model)
-        capabilities = capabilities_in_card(card)
-        self._is_card_read = card is not None
+        nothing: tuple[bool, list[str] | None, int | None] = (False, None, None)
+
+        def ask() -> tuple[bool, list[str] | None, int | None]:
+            card = served_card(self._base_url, self._api_key, self.model)
+            listed = capabilities_in_card(card)
+            return card is not None, None if listed is None else list(listed), window_in_card(card)
+
+        name = f"card of {self.provider}/{self.model}"
+        self._is_card_read, capabilities, window = self.network.ask(name, ask, missing=nothing)
         self.sampling.thinks = self.sampling.thinks or "thinking" in (capabilities or ())
         self._lacks_tools = capabilities is not None and "tools" not in capabilities
-        self.num_ctx = min(self.num_ctx, window_in_card(card) or self.num_ctx)
+        self.num_ctx = min(self.num_ctx, window or self.num_ctx)
 
     def _fields(self) -> Mapping[str, object]:
         return {"truncate": False}

@@ -153,10 +153,9 @@ class Attempt:
         self._departed = True
 
     def fail(self, error: Exception) -> None:
-        """Record the network's error before an answer began."""
-        self.broken = error
-        if isinstance(error, _UNSENT):
-            self._traced = True
+        """Record the network's error before an answer began; one of ours is a refusal."""
+        self.broken, self.refusal = error, error if isinstance(error, AgentctlError) else self.refusal
+        self._traced = self._traced or isinstance(error, _UNSENT)
 
     async def read_late(self) -> bool:
         """Read on after the answer's end, as its usage may follow, or more of it; return whether anything came.

@@ -9,7 +9,6 @@ from dataclasses import replace
 from functools import cached_property, partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import anyio
 import anyio.to_thread
@@ -35,13 +34,13 @@ from agentctl.providers.endpoints import (
     public_url,
 )
 from agentctl.providers.llm_provider import LLMProvider
+from agentctl.providers.network import LIVE
 from agentctl.providers.routes import ROUTES, Client, Outgoing, Route, Via, choose_client
 from agentctl.providers.sampling import Sampling
 from agentctl.providers.stream_readers import OpenAIReader
 from agentctl.providers.tokenizers import published_vocabulary
 from agentctl.providers.wires.exchange import ANSWER_FORMAT, BodyFacts, Refusals
 from agentctl.settings import PriceLine, foreign_model_error
-from agentctl.settings.host import proxy_for
 from agentctl.settings.merge import check_address_argument, check_key_argument
 from agentctl.settings.names import KEY_NAMES
 from agentctl.settings.provider_names import DEFAULT_MODELS, MAKERS, nearest_provider
@@ -68,7 +67,7 @@ class RemoteProvider(LLMProvider):
     ``base_url`` "": the provider's own address. ``prices`` take precedence over litellm's table. ``via`` is the client
     that sends the requests: "lean", "litellm", or "auto" for the lean one where it can; ``client`` is the one chosen.
     ``own`` is a provider of the user's own: its requests carry its own key or none, whatever keys the environment has.
-    ``sampling`` decides the temperature of requests.
+    ``sampling`` decides the temperature of requests. ``network`` may be that of a cassette.
     ``unknown`` counts, by name, what the answers held and agentctl does not know: events, fields, reasons of an end.
 
     Raises:
@@ -110,7 +109,8 @@ class RemoteProvider(LLMProvider):
                 raise missing
             usual = "litellm"
         self._via, self._usual_client = via, usual
-        self._network: RunVar[httpx.AsyncHTTPTransport] = RunVar(f"connections to {provider}")
+        self.network = LIVE
+        self._network: RunVar[httpx.AsyncBaseTransport] = RunVar(f"connections to {provider}")
 
     @cached_property
     def client(self) -> Client:
@@ -249,7 +249,8 @@ class RemoteProvider(LLMProvider):
     def _ask_window(self) -> None:
         from agentctl.providers.probe import served_window  # noqa: PLC0415 - only for a server of the user's choice
 
-        self._window = served_window(self.kind, self._base_url, self._api_key, self.model)
+        ask = partial(served_window, self.kind, self._base_url, self._api_key, self.model)
+        self._window = self.network.ask(f"window of {self.provider}/{self.model}", ask, missing=None)
 
     async def _failure(self, error: BaseException | None, attempt: Attempt) -> AgentctlError:
         """Return our error for a failed attempt, and remember what the server refuses."""
@@ -306,6 +307,8 @@ class RemoteProvider(LLMProvider):
                         yield KeepAlive("")
                 await attempt.finish()
             except Exception as error:
+                if (recorded := getattr(attempt.broken, "outcome", None)) is not None:  # of a cassette
+                    raise recorded from error
                 failure = await self._failure(error, attempt)
                 if reader.reported is not None:
                     yield Reported(reader.reported)
@@ -366,18 +369,14 @@ class RemoteProvider(LLMProvider):
         price = self.facts.price if self.provider == "openrouter" else None
         return None if price is None or price.is_free else price
 
-    def _connections(self) -> httpx.AsyncHTTPTransport:
+    def _connections(self) -> httpx.AsyncBaseTransport:
         """Return the connections of this event loop."""
-        from agentctl.providers.connections import NetworkTransport  # noqa: PLC0415 - httpx comes with the client
-
         try:
             return self._network.get()
         except LookupError:
-            url = self._base_url or self._found_url or _SOMEWHERE
-            plain, proxy = urlsplit(url).scheme == "http", proxy_for(url)
-            network = NetworkTransport(verify=not plain, proxy=proxy, url=url)
-            self._network.set(network)
-            return network
+            opened = self.network.connect(self._base_url or self._found_url or _SOMEWHERE)
+            self._network.set(opened)
+            return opened
 
     async def aclose(self) -> None:
         """Close the connections of this event loop."""
@@ -389,12 +388,13 @@ class RemoteProvider(LLMProvider):
         from agentctl.providers.probe import other_models  # noqa: PLC0415
 
         ask = partial(other_models, self.provider, self.model, self._base_url, self._api_key, kind=self.kind)
+        served = partial(self.network.ask, f"models beside {self.provider}/{self.model}", ask, missing="")
         return ErrorContext(
             self.provider,
             self.model,
             public_url(self._base_url) if self._base_url else "",
             key_name=KEY_NAMES.get(self.provider, "") if self._own is None else self._own.key_name,
             near=partial(self.catalog.near, self.provider, self.model),
-            served=ask if self._is_elsewhere or self.kind == "ollama" else str,
+            served=served if self._is_elsewhere or self.kind == "ollama" else str,
             key=self._api_key or "",
         )

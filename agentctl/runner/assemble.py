@@ -26,7 +26,7 @@ from agentctl.runner.agent_spec import find_agent, find_named, load_agents
 from agentctl.runner.lease_terms import scope_above
 from agentctl.runner.orchestrator import Orchestrator
 from agentctl.runner.plan import Plan
-from agentctl.runner.run_observers import history_observer, open_telemetry, span_observers
+from agentctl.runner.run_observers import mirrors, open_telemetry, span_observers
 from agentctl.runner.streaming import client_of
 from agentctl.runner.token_counting import counter_of, measure_of, vocabulary_loader
 from agentctl.runner.toolset import container_finder, container_lister, listing, serving, toolset_for, unit_finder
@@ -37,6 +37,7 @@ from agentctl.settings.lineage import child_variables
 if TYPE_CHECKING:
     from agentctl.core.answer_schema import AnswerSchema
     from agentctl.permissions.hook_rules import HookRule
+    from agentctl.providers.cassettes.lane import Lane
     from agentctl.runner.agent_choice import AgentChoice
     from agentctl.runner.estimate import Estimate
     from agentctl.runner.fallbacks import Fallback
@@ -67,7 +68,7 @@ def make_provider(
         from agentctl.providers.endpoints import reached_at  # noqa: PLC0415 - not for builtin
         from agentctl.providers.lean_client import start_loading  # noqa: PLC0415
 
-        start_loading(reached_at(provider.facts))
+        start_loading("" if loaded.access else reached_at(provider.facts))
     return provider
 
 
@@ -85,7 +86,8 @@ def _limited_provider(
     from agentctl.budget.breaker import refuse_unbounded  # noqa: PLC0415 - not for builtin
     from agentctl.providers.factory import create_llm_provider  # noqa: PLC0415
 
-    provider = create_llm_provider(choice.provider, choice.model, settings=loaded.settings)
+    key, url = loaded.access.get(choice.provider, (None, None))
+    provider = create_llm_provider(choice.provider, choice.model, api_key=key, base_url=url, settings=loaded.settings)
     if price is not None:
         from agentctl.providers.llm_provider import FixedPriceProvider  # noqa: PLC0415 - only where Python sets one
 
@@ -286,6 +288,7 @@ def assemble(
     chosen: AgentChoice | None = None,
     notes: ProjectNotes | None = None,
     telemetry: LiveTelemetry | None = None,
+    cassette: Lane | None = None,
 ) -> Orchestrator:
     """Return an orchestrator for one run, whose journal and ledger are opened in the state folder when it starts.
 
@@ -295,7 +298,7 @@ def assemble(
     the orchestrator closes; None for a fork), and ``flags`` are kept for the next time. ``describe_end`` returns the
     last record of the run as hooks get it; None: as the journal has it. ``schema`` is what the answer must be valid by.
     ``chosen`` is the agent that was chosen already, with the settings that it has changed; None: one of the package.
-    ``telemetry`` is that of the run that delegates to this one.
+    ``telemetry`` is that of the run that delegates to this one. ``cassette`` records or replays the run.
     Commands without a sandbox get the variables that make their runs children of this one.
 
     Raises:
@@ -313,7 +316,7 @@ def assemble(
     settings = loaded.settings
     if plan is None:
         plan = plan_of(loaded, choice, labels=labels or {})
-    plan = plan._replace(answer_schema=schema or plan.answer_schema, notes=notes)
+    plan = plan._replace(answer_schema=schema or plan.answer_schema, notes=notes, cassette=cassette)
     plan = plan if chosen is None else chosen.apply(plan)
     if resumption is not None:
         plan = resumption.plan(plan)
@@ -334,6 +337,10 @@ def assemble(
     fallbacks, unusable = fallbacks_of(loaded, choice, plan.limits)
     for said in unusable:
         warn(said)
+    if cassette is not None:
+        from agentctl.runner.cassette_parts import insert  # noqa: PLC0415 - most runs have none
+
+        ledger = insert(cassette, run_id, loaded, (answering, *(one.provider for one in fallbacks)), ledger)
     counter, remember = counter_of(loaded, answering.facts)
     capability = loaded.capability if settings.sandbox in ("none", "external") else ""  # unusable in a sandbox
     live = telemetry or open_telemetry(loaded, run_id, warn)
@@ -343,7 +350,8 @@ def assemble(
 
         start = partial(assemble, labels=labels, provider=provider, ledger_path=ledger_path, warn=warn, notes=notes)
         start = partial(start, telemetry=live)
-        delegation = Delegation(start, loaded, choice, chosen, run_id, ledger, store=artifacts, approver=approver)
+        parts = (start, loaded, choice, chosen, run_id, ledger)
+        delegation = Delegation(*parts, store=artifacts, approver=approver, cassette=cassette)
         approver = delegation.approver
     make, served = serving(loaded, chosen)
     return make(
@@ -362,7 +370,7 @@ def assemble(
             delegate=delegation,
             **served,
         ),
-        observers=(journal, *observers, *history_observer(loaded, warn), *span_observers(live, loaded, run_id)),
+        observers=(journal, *observers, *mirrors(cassette, loaded, warn), *span_observers(live, loaded, run_id)),
         now=lambda: datetime.now(UTC),
         new_id=lambda: run_id,
         approver=approver,

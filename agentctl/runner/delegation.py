@@ -31,6 +31,7 @@ from agentctl.settings import Loaded, ProviderChoice, Source
 from agentctl.tools.tool import cut_middle
 
 if TYPE_CHECKING:
+    from agentctl.providers.cassettes.lane import Lane
     from agentctl.runner.orchestrator import Orchestrator
 
 AT_ONCE = 4  # of one run; a delegated run has one at a time, so that no more than these work at once
@@ -71,6 +72,7 @@ class Delegation(ListedAgents):
 
     ``start`` makes an orchestrator (``assemble`` with the parts that both runs share). ``chosen`` is the agent of the
     run that delegates, ``loaded`` its settings and ``choice`` its model. ``store`` keeps whole results in its files.
+    ``cassette`` is that of the run.
     """
 
     def __init__(
@@ -84,8 +86,10 @@ class Delegation(ListedAgents):
         *,
         store: ArtifactStore,
         approver: Approver | None,
+        cassette: Lane | None = None,
     ) -> None:
         super().__init__(chosen)
+        self._cassette = cassette
         self._start, self._loaded, self._choice, self._chosen = start, loaded, choice, chosen
         self._run_id, self._ledger, self._store = run_id, ledger, store
         self._at_once = anyio.Semaphore(1 if chosen.depth else AT_ONCE)
@@ -118,17 +122,18 @@ class Delegation(ListedAgents):
             ToolError: the run could not begin, or failed.
             ActionDenied: a call was denied that it needed.
         """
+        lane = None if self._cassette is None else self._cassette.child(agent, task)
         async with self._at_once:
             try:
                 loaded = await self._settings_for(find_agent(agent, self._specs), max_cost)
-                orchestrator = await anyio.to_thread.run_sync(self._assemble, loaded, agent, task)
+                orchestrator = await anyio.to_thread.run_sync(self._assemble, loaded, agent, task, lane)
             except AgentctlError as error:
                 raise ToolError(f"{agent} could not begin: {error.message}", hint=error.hint) from error
             result = await orchestrator.run(task)
         return await self._told(result)
 
-    def _assemble(self, loaded: Loaded, name: str, task: str) -> Orchestrator:
-        """Return the run of an agent, ready to start.
+    def _assemble(self, loaded: Loaded, name: str, task: str, lane: Lane | None) -> Orchestrator:
+        """Return the run of an agent, ready to start; ``lane`` is its part of the cassette.
 
         Raises:
             AgentctlError: its model is not available, has no known price, or its instructions need a parameter.
@@ -150,6 +155,8 @@ class Delegation(ListedAgents):
             choice = resolve_provider(loaded)
             loaded, more = loaded.for_provider(choice.provider), {"provider": None}
             child = child._replace(loaded=loaded)
+        if self._cassette is not None:
+            more["cassette"] = lane
         asker = None if self._approver is None else _InTurn(self._approver, self._asking, agent.name)
         return self._start(loaded, choice, observers=(self,), approver=asker, chosen=child, **more)
 
@@ -197,7 +204,8 @@ class Delegation(ListedAgents):
             ToolError: it did not.
             ActionDenied: a call was denied that it needed.
         """
-        cost = "an unknown cost" if result.cost_nano is None else f"${to_usd(result.cost_nano).normalize():f}"
+        nano = result.replayed_nano if result.replayed else result.cost_nano  # the model reads what was recorded
+        cost = "an unknown cost" if nano is None else f"${to_usd(nano).normalize():f}"
         said = [f"{result.agent}: {result.status}, {cost}, run {result.run_id}"]
         if result.error is not None:
             said.append(result.error.message)

@@ -26,7 +26,8 @@ from agentctl.permissions.guards import DenialGuard, LoopLimits, RepeatGuard, li
 from agentctl.runner.conversation import Conversation
 from agentctl.runner.model_calls import ModelCalls
 from agentctl.runner.plan import FallBack, RunInput
-from agentctl.runner.tool_calls import ToolDispatcher, format_for_model
+from agentctl.runner.tool_calls import ToolDispatcher
+from agentctl.runner.tool_results import format_for_model
 from agentctl.runner.troubles import FindUnseen, LoopOutcome, Troubles, UnseenGate, check_answer, restore_guards
 from agentctl.runner.turn_requests import TurnRequests
 

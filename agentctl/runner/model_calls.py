@@ -7,7 +7,7 @@ after that, the hold is concluded once: charged by its usage, void if it certain
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
@@ -56,7 +56,8 @@ class ModelCalls:
     ``retries`` are further attempts, each with a hold of its own. ``price_of`` returns the prices of the provider's
     other models and service tiers, in case another one answers; the default is the provider's own. ``load_count`` loads
     the vocabulary of the model's own provider, in case a bound by bytes is too high. ``unfinished`` is the text of the
-    last attempt, also if it was cut off. ``asked_last`` says whether the request for a last answer was sent.
+    last attempt, also if it was cut off. ``asked_last`` says whether the request for a last answer was sent. ``pause``
+    waits before a retry.
     """
 
     def __init__(
@@ -79,11 +80,12 @@ class ModelCalls:
         load_count: Load | None = None,
         price_of: PriceOf | None = None,
         provider_wait_s: float | None = None,
+        pause: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
         self._ledger = ledger
         self._run_id = run_id
         self._limits = limits
-        self._emit = emit
+        self._emit, self._pause = emit, pause
         self._silence_s, self._deadline_s, self._waits = silence_s, deadline_s, waits_for_load
         self._max_output_tokens = max_output_tokens
         self._retries = retries
@@ -344,7 +346,7 @@ class ModelCalls:
                 if not error.retryable or tried > self._retries or too_long:
                     raise
                 await self._emit(CallRetried(attempt.attempt_id, error.message, round(pause, 3)))
-                await anyio.sleep(pause)
+                await self._pause(pause)
 
     async def _attempt(
         self, request: Request, wanted: OutputRange, purpose: Purpose, *, then: AnswerReserve | None = None

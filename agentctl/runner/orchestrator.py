@@ -194,12 +194,12 @@ class Orchestrator:
             price_of=self._price_of,
             load_count=self._load_count,
             provider_wait_s=plan.fallback_wait_s if self._fallbacks else None,
+            pause=plan.pause,
         )
         resumed = None if self._resumption is None else self._resumption.translate(facts)
         if resumed is not None:
             await run.calls.begin_with(spent, resumed.past.answers, resumed.past.turns + 1)
-        emit, limits = run.recorder.emit, plan.loop
-        limits = limits._replace(max_turns=self._most_turns(agent))
+        emit, limits = run.recorder.emit, plan.loop._replace(max_turns=self._most_turns(agent))
         admission = Admission(
             permissions=plan.permissions,
             emit=emit,
@@ -219,6 +219,7 @@ class Orchestrator:
             measure=lambda: conversation.measure,
             artifact_store=self._artifact_store,
             redactor=self._redactor,
+            replay=plan.replay_tool,
         )
         if facts.metered:
             dispatch.resize(plan.result_shares(facts, dispatch.schema_tokens()))
@@ -352,7 +353,7 @@ class Orchestrator:
                         await run.recorder.emit(Noted(said, "warning"))
             except Exception as failure:  # noqa: BLE001 - every ending is a result
                 error = error or as_agentctl_error(failure)
-            for note in last_notes(run, self._provider):
+            for note in last_notes(run, self._provider, self._plan):
                 with suppress(Exception):
                     await run.recorder.emit(note)
             unreported = run.run_tools.unreported() if run.run_tools else ()

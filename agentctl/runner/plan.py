@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
+import anyio
+
 from agentctl.budget.last_answer import SHARE
 from agentctl.budget.output_range import choose_output
 from agentctl.context.message_cache import MessageCache
@@ -14,7 +16,7 @@ from agentctl.context.tokens import PLAIN, Measure
 from agentctl.core.errors import AgentctlError, ContextOverflow
 from agentctl.core.leases import Lease
 from agentctl.core.limits import CostLimit, Parent
-from agentctl.core.messages import AnswerSpec, Message, ToolSpec
+from agentctl.core.messages import AnswerSpec, Message, ToolCall, ToolSpec
 from agentctl.core.pricing import ModelFacts
 from agentctl.core.results import InputTaken
 from agentctl.permissions.decision import Permissions
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from agentctl.context.manager import ContextManager
     from agentctl.core.answer_schema import AnswerSchema
     from agentctl.permissions.hook_rules import HookRule
+    from agentctl.providers.cassettes.lane import Lane, RecordedResult
     from agentctl.runner.project_notes import ProjectNotes
 
 
@@ -77,6 +80,7 @@ class Plan(NamedTuple):
     may have to load its model. ``parent`` is the run that a nested one belongs to. ``answer_schema`` is what the answer
     must be valid by, instead of the agent's own; at most ``schema_retries`` answers are sent back. ``notes`` are those
     of the project. ``trace_parent`` is the span of another program that the run is part of, "" if it is part of none.
+    ``cassette`` records or replays the run.
     """
 
     limits: CostLimit = CostLimit.model_construct()
@@ -115,6 +119,20 @@ class Plan(NamedTuple):
     hooks: tuple[HookRule, ...] = ()
     notes: ProjectNotes | None = None
     trace_parent: str = ""
+    cassette: Lane | None = None
+
+    @property
+    def pause(self) -> Callable[[float], Awaitable[None]]:
+        """How to wait between two attempts, in seconds."""
+        return anyio.sleep if self.cassette is None else self.cassette.pause
+
+    def replay_tool(self, call: ToolCall) -> RecordedResult | None:
+        """Return the recorded result of a tool call, None for one that is to run.
+
+        Raises:
+            CassetteError: it was not recorded.
+        """
+        return None if self.cassette is None else self.cassette.take_tool(call)
 
     @property
     def measure(self) -> Measure | None:

@@ -9,17 +9,21 @@ from agentctl.protocols import Observer
 from agentctl.settings import Loaded
 
 if TYPE_CHECKING:
+    from agentctl.providers.cassettes.lane import Lane
     from agentctl.telemetry.span_observer import LiveTelemetry
 
 
-def history_observer(loaded: Loaded, warn: Callable[[str], None]) -> tuple[Observer, ...]:
-    """Return the observer that mirrors a run's calls in the history file, if one is named."""
-    path = loaded.settings.cost_history_file
-    if path is None:
-        return ()
+def mirrors(cassette: Lane | None, loaded: Loaded, warn: Callable[[str], None]) -> tuple[Observer, ...]:
+    """Return the cassette of a run, and what mirrors its calls in the history file, if one is named.
+
+    A replay makes no calls that a history could mirror.
+    """
+    path, own = loaded.settings.cost_history_file, () if cassette is None else (cassette,)
+    if path is None or (cassette is not None and cassette.replays):
+        return own
     from agentctl.journal.cost_history import CostHistory  # noqa: PLC0415 - most runs have none
 
-    return (CostHistory(path, secrets=loaded.secrets, warn=warn),)
+    return (*own, CostHistory(path, secrets=loaded.secrets, warn=warn))
 
 
 def open_telemetry(loaded: Loaded, run_id: str, warn: Callable[[str], None]) -> LiveTelemetry | None:

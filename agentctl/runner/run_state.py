@@ -117,8 +117,10 @@ async def record_start(
         await run.recorder.emit(Noted(said, "warning"))
 
 
-def last_notes(run: RunState, provider: LLMProvider) -> Iterator[Noted]:
+def last_notes(run: RunState, provider: LLMProvider, plan: Plan) -> Iterator[Noted]:
     """Yield what is said at the end of a run, whichever way it ended."""
+    for said in plan.cassette.notes() if plan.cassette else ():
+        yield Noted(said, "warning")
     if late := run.input and run.input.late_warning():
         yield Noted(late, "warning")
     for note in run.run_tools.notes() if run.run_tools else ():
@@ -155,6 +157,10 @@ def make_result(
     turns = past.turns if past else 0
     nowhere = LoopOutcome(error.status if error else "done", "", error is None, turns, error, (), ())
     outcome = run.loop.outcome(error) if run.loop else nowhere
+    spent = (
+        run.spent if calls is None else PastSpending(calls.usage, calls.cost_nano, calls.in_doubt_nano, calls.models)
+    )
+    is_replayed = plan.cassette is not None and plan.cassette.replays  # then nothing was sent
     return RunResult(
         run_id=run.recorder.run_id,
         status=outcome.status,
@@ -165,14 +171,16 @@ def make_result(
         provider=facts.provider,
         provider_chosen_by=plan.provider_chosen_by,
         model=facts.model,
-        models=calls.models if calls else run.spent.models,
+        models=spent.models,
         turns=outcome.turns,
         started_at=run.started_at,
         finished_at=at,
         duration_s=max(0.0, (at - run.started_at).total_seconds()),
-        usage=calls.usage if calls else run.spent.usage,
-        cost_nano=calls.cost_nano if calls else run.spent.cost_nano,
-        in_doubt_nano=calls.in_doubt_nano if calls else run.spent.in_doubt_nano,
+        usage=spent.usage,
+        cost_nano=0 if is_replayed else spent.cost_nano,
+        in_doubt_nano=0 if is_replayed else spent.in_doubt_nano,
+        replayed=is_replayed,
+        replayed_nano=spent.cost_nano if is_replayed else 0,
         price_source=facts.price.source if facts.price else "unknown",
         limits=run.limits,
         metered=facts.metered,

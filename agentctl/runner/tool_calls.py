@@ -16,14 +16,7 @@ import anyio.to_thread
 
 from agentctl.context.tokens import PLAIN, Measure
 from agentctl.context.truncation import find_mark
-from agentctl.core.errors import (
-    ActionDenied,
-    AgentctlError,
-    EngineUnavailable,
-    InternalError,
-    SandboxUnavailable,
-    ToolError,
-)
+from agentctl.core.errors import ActionDenied, AgentctlError, InternalError, ToolError
 from agentctl.core.events import Emit, ObeyedFilesChanged, ToolDenied, ToolFinished, ToolStarted
 from agentctl.core.impact import DeniedCall
 from agentctl.core.messages import ToolCall, ToolSpec
@@ -34,35 +27,19 @@ from agentctl.permissions.admission import ActionDeferred, Admission
 from agentctl.permissions.guards import LoopLimits, are_fit, only_reads
 from agentctl.protocols import ArtifactStore, OfferAware, Tool, Toolbox
 from agentctl.runner.result_budget import ResultBudget, TurnBudget
+from agentctl.runner.tool_results import Result, format_for_model, past_result, rebuild
 from agentctl.tools.deferred import DeferringToolbox
 from agentctl.tools.toolbox import CALL_TOOL
 
 if TYPE_CHECKING:  # used only by runs with a language model
     from agentctl.journal.past_run import PastCall, PastRun
     from agentctl.permissions.repeated_reads import ReadHistory
+    from agentctl.providers.cassettes.lane import RecordedResult
 
-Result = str | AgentctlError
 _LARGE = 32 * 1024  # characters; a longer text is cleaned in a thread
 _TAKES_MARKS = {"write_file": "text"}  # the one argument in which a mark is replaced by its secret
-_ERRORS: tuple[type[AgentctlError], ...] = (EngineUnavailable, SandboxUnavailable, InternalError)
 UNKNOWN = "unknown whether it ran: agentctl was stopped meanwhile, so look at what it has changed before you repeat it"
 _MOST_DENIED = 50
-
-
-def format_for_model(result: Result) -> str:
-    """Return a result as the text that the model reads."""
-    if isinstance(result, str):
-        return result
-    word = "denied" if isinstance(result, ActionDenied) else "error"
-    return f"{word}: {result.message}" + (f"\nhint: {result.hint}" if result.hint else "")
-
-
-def past_result(made: PastCall) -> Result:
-    """Return the result of a call that an earlier part of the run made."""
-    if made.error is None:
-        return made.text or ""
-    kind = next((kind for kind in _ERRORS if kind.kind == made.error.kind), ToolError)
-    return kind(made.error.message, hint=made.error.hint)
 
 
 class _FinishedCall(NamedTuple):
@@ -81,7 +58,8 @@ class ToolDispatcher:
 
     ``left_out`` says why tools that need a sandbox, or systemd, are missing. ``shares`` are the tokens of one result
     and of all results of a turn (0: no limit), counted by ``measure``; ``artifact_store`` stores cut results in full.
-    ``redactor`` removes secrets from every result, before it is measured, stored or shown.
+    ``redactor`` removes secrets from every result, before it is measured, stored or shown. ``replay`` returns the
+    recorded result of a call, None for one that is to run.
     """
 
     def __init__(
@@ -96,8 +74,9 @@ class ToolDispatcher:
         measure: Callable[[], Measure] = lambda: PLAIN,
         artifact_store: ArtifactStore | None = None,
         redactor: Redactor | None = None,
+        replay: Callable[[ToolCall], RecordedResult | None] = lambda call: None,
     ) -> None:
-        self._redactor = redactor or Redactor()
+        self._redactor, self._replay = redactor or Redactor(), replay
         self._toolbox, self._admission, self._emit, self._limits = toolbox, admission, emit, limits
         self._left_out = left_out or {}
         each, together = shares or (limits.result_tokens, 0)
@@ -264,19 +243,14 @@ class ToolDispatcher:
         is_read = not isinstance(tool, AgentctlError) and only_reads(tool)
         if made is not None and (made.text is not None or (made.may_change and not is_read)):
             return self._made_before(number, asked, made, tool)
+        if (kept := self._replay(asked)) is not None:
+            return await self._replayed(number, asked, rebuild(kept.text, kept.error))
         tool = _marks_refusal(asked) or tool
         admitted = tool if isinstance(tool, AgentctlError) else await self._admission.admit(asked, tool)
         if isinstance(admitted, ActionDeferred):
             return admitted
         if isinstance(admitted, ActionDenied):
-            self._denied[asked.name] += 1
-            admitted.message, admitted.hint = map(self._redactor.redact, (admitted.message, admitted.hint))
-            impact = admitted.impact
-            said = (impact.does, impact.details, impact.dangers, admitted.hook)
-            denied = DeniedCall(asked.name, admitted.message, *said)
-            self._denied_calls = (*self._denied_calls, denied)[:_MOST_DENIED]
-            await self._emit(ToolDenied(asked, admitted.message, impact, admitted.hook))
-            return admitted
+            return await self._deny(asked, admitted)
         call = asked if isinstance(admitted, AgentctlError) else admitted
         self._called[call.name] += 1
         await self._emit(ToolStarted(call))
@@ -291,6 +265,23 @@ class ToolDispatcher:
             result = str(result)
         result = await self._clean_result(result)
         return _FinishedCall(number, call, result, duration, self._result_budget.size(format_for_model(result)))
+
+    async def _deny(self, asked: ToolCall, denial: ActionDenied) -> ActionDenied:
+        self._denied[asked.name] += 1
+        denial.message, denial.hint = map(self._redactor.redact, (denial.message, denial.hint))
+        impact = denial.impact
+        denied = DeniedCall(asked.name, denial.message, impact.does, impact.details, impact.dangers, denial.hook)
+        self._denied_calls = (*self._denied_calls, denied)[:_MOST_DENIED]
+        await self._emit(ToolDenied(asked, denial.message, impact, denial.hook))
+        return denial
+
+    async def _replayed(self, number: int, asked: ToolCall, result: Result) -> _FinishedCall | ActionDenied:
+        """Return a call with its recorded result, in place of running it: nobody is asked for it."""
+        if isinstance(result, ActionDenied):
+            return await self._deny(asked, result)
+        self._called[asked.name] += 1
+        await self._emit(ToolStarted(asked))
+        return _FinishedCall(number, asked, result, 0.0, self._result_budget.size(format_for_model(result)))
 
     def _made_before(self, number: int, asked: ToolCall, made: PastCall, tool: Tool | AgentctlError) -> _FinishedCall:
         """Return a call that an earlier part of the run made, with its result, or with the error that it has none."""

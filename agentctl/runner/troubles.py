@@ -19,7 +19,8 @@ from agentctl.core.impact import DeniedCall
 from agentctl.core.messages import Completion, Message
 from agentctl.core.results import FileNotice, ToolCount
 from agentctl.permissions.guards import empty_answer_error
-from agentctl.runner.tool_calls import Result, ToolDispatcher, format_for_model, past_result
+from agentctl.runner.tool_calls import ToolDispatcher
+from agentctl.runner.tool_results import Result, format_for_model, past_result
 
 if TYPE_CHECKING:  # used only by resumed runs, and by runs with a language model
     from agentctl.journal.past_run import PastRun, PastTurn

@@ -51,6 +51,8 @@ class Loaded:
     .env, the strongest source first; ``mcp_project`` is the ``.mcp.json`` of the workspace. ``servers`` are the MCP
     servers of a run, None before ``for_a_run`` and without any. ``trace_parent`` is the span of TRACEPARENT and
     TRACESTATE, "" without a valid one. ``telemetry`` is what the variables of OpenTelemetry say, None without any.
+    ``access`` has, for each provider of a cassette that is replayed, what stands in place of its key, and its address;
+    then no connection is opened.
     """
 
     settings: Settings
@@ -78,6 +80,7 @@ class Loaded:
     servers: McpConfig | None = field(default=None, repr=False, compare=False)
     capability: str = field(default="", repr=False)
     redactor: Redactor | None = field(default=None, repr=False, compare=False)
+    access: Mapping[str, tuple[str, str]] = field(default_factory=dict, repr=False)
 
     def for_a_run(self, *, with_servers: bool = False) -> Loaded:
         """Return a copy for one run: with a capability for its children (a new secret of 256 bits) and a redactor.

@@ -62,6 +62,7 @@ _SCHEMAS = (
     ("agentctl.cli.runs.cleanup", "SCHEMA", "`runs rm`, `runs prune`"),
     ("agentctl.cli.runs.context_chart", "SCHEMA", "`runs show --context`"),
     ("agentctl.cli.runs.export.document", "SCHEMA", "`runs export --format json`"),
+    ("agentctl.cli.cassette.command", "SCHEMA", "`cassette show`, `cassette check`"),
     ("agentctl.cli.agents.agent_document", "SCHEMA", "`agents`: `list`, `show`, `new`, `check`, `route`"),
     (
         "agentctl.cli.tools",

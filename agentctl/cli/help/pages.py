@@ -32,6 +32,7 @@ TOPIC_MEANINGS: Mapping[str, str] = {
     **dict.fromkeys(("faq", "problems", "debug"), "troubleshooting"),
     **dict.fromkeys(("otel", "opentelemetry", "traces", "tracing", "spans", "metrics", "otlp"), "telemetry"),
     **dict.fromkeys(("continue", "fork", "defer", "pause"), "resume"),
+    **dict.fromkeys(("cassette", "replay", "recording", "offline", "vcr"), "cassettes"),
     **dict.fromkeys(
         ("record", "journal", "history", "list", "watch", "diff", "compare", "prune", "transcript"), "runs"
     ),

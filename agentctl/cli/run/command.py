@@ -3,7 +3,7 @@
 # No postponed annotations here: evaluating them as text at every start would cost 3 ms.
 
 import gc
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -87,6 +87,31 @@ def run(
             rich_help_panel=INPUT,
         ),
     ] = False,
+    record: Annotated[
+        str | None,
+        typer.Option(
+            "--record", metavar="FILE", help="Record requests and answers to a new cassette.", rich_help_panel=INPUT
+        ),
+    ] = None,
+    replay: Annotated[
+        str | None,
+        typer.Option(
+            "--replay",
+            metavar="FILE",
+            help="Answer from a cassette: no network, no key, no cost.",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    replay_time: Annotated[
+        Literal["real", "none"] | None,
+        typer.Option(
+            "--replay-time", help="Wait as the recording did (default none).", show_default=False, rich_help_panel=INPUT
+        ),
+    ] = None,
+    replay_tools: Annotated[
+        bool,
+        typer.Option("--replay-tools", help="Take the results of tools from it, too.", rich_help_panel=INPUT),
+    ] = False,
     label: Annotated[
         list[str] | None,
         typer.Option("--label", metavar="K=V", help="Label the run (may be repeated).", rich_help_panel=INPUT),
@@ -142,6 +167,14 @@ def run(
 
     flags["approve"] = approval_mode(flags.get("approve"), yes=yes)
     flags["output"] = output_form(flags.get("output"), json=json)
+    resumed = resume_request(resume, go_on=go_on, fork=fork, accept_changes=accept_changes)
+    cassette = None
+    if (record, replay, replay_time, replay_tools) != (None, None, None, False):
+        from agentctl.cli.run.cassette_flags import cassette_request
+
+        cassette = cassette_request(
+            record, replay, timing=replay_time, with_tools=replay_tools, estimate=estimate, resume=resumed
+        )
     request = RunRequest(
         words=tuple(task or ()),
         flags=flags,
@@ -157,7 +190,8 @@ def run(
         agent_file=agent_file,
         params=parse_params(param),
         notes=tuple(notes or ()),
-        resume=resume_request(resume, go_on=go_on, fork=fork, accept_changes=accept_changes),
+        resume=resumed,
         ci=CiFlags(no_ci, junit, dotenv, quiet=quiet, verbose=verbose),
+        cassette=cassette,
     )
     raise typer.Exit(perform(context.obj, request))

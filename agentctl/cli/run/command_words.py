@@ -18,6 +18,8 @@ COMMAND_WORDS = {
     "runs prune": "agentctl runs prune --older 30d --dry-run",
     "resume": "agentctl runs resume",
     "runs resume": "agentctl runs resume",
+    **dict.fromkeys(("cassette", "cassettes", "cassette show"), "agentctl cassette show FILE"),
+    "cassette check": "agentctl cassette check FILE",
     "agents": "agentctl agents list",
     "agents list": "agentctl agents list",
     "agents show": "agentctl agents show NAME",

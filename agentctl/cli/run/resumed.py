@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from agentctl.budget.rules import PastSpending
 from agentctl.cli.documents import usage_fields, usd
+from agentctl.cli.run.cassette_flags import REPLAY
 from agentctl.cli.ui.terminal import is_person_here
 from agentctl.core.errors import AgentctlError, StateError, UsageError
 from agentctl.journal.lock import lock_journal
@@ -135,6 +136,10 @@ class OpenedRun:
             self.params = {str(k): str(v) for k, v in params.items()} if isinstance(params, Mapping) else {}
             notes = self.flags.pop(_NOTES, None)
             self.notes = tuple(map(str, notes)) if isinstance(notes, (list, tuple)) else ()
+            if self.flags.pop(REPLAY, None) is not None and not request.is_fork:
+                raise UsageError(
+                    f"run {self.past.run_id} was a replay, and does not go on", hint="add --fork, or replay it again"
+                )
             self._require_files(given)
             if request.is_fork:
                 self.release()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from agentctl.cli.ci.ci_flags import CiFlags
 
 if TYPE_CHECKING:
+    from agentctl.cli.run.cassette_flags import CassetteRequest
     from agentctl.cli.run.resumed import ResumeRequest
     from agentctl.core.answer_schema import AnswerSchema
 
@@ -33,6 +34,7 @@ class RunRequest(NamedTuple):
     params: Mapping[str, str] = MappingProxyType({})
     notes: tuple[str, ...] = ()
     ci: CiFlags = CiFlags()
+    cassette: CassetteRequest | None = None
 
 
 _NOT_KEPT = ("output", "color", "lease")  # a lease is given again: it belongs to a job, not to a run

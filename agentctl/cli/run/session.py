@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from agentctl.cli.run.run_output import Presenter
     from agentctl.core.answer_schema import AnswerSchema
     from agentctl.core.results import RunResult
+    from agentctl.providers.cassettes.lane import Lane
     from agentctl.runner.orchestrator import Orchestrator
-    from agentctl.settings import Loaded
+    from agentctl.settings import Loaded, ProviderChoice
     from agentctl.settings.own_files import PipeWait
 
 
@@ -152,8 +153,14 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning, opened: O
             task = given.read_task(task_file, source=source)
         chosen = choose_agent(loaded, request, task, None if opened is None else opened.past.text("agent"), notify)
         loaded, task = chosen.loaded, chosen.task
+    named: ProviderChoice | None = None
+    cassette: Lane | None = None
+    if request.cassette is not None:
+        from agentctl.cli.run.cassette_flags import insert_cassette
+
+        cassette, loaded, named = insert_cassette(request.cassette, loaded)
     try:
-        choice = resolve_provider(loaded)
+        choice = named or resolve_provider(loaded)
     except AgentctlError as error:
         for note in loaded.notes:
             if error.message not in note:  # it is said once, as the error
@@ -165,6 +172,8 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning, opened: O
     more: dict[str, Any] = {"flags": kept_flags(request, schema), "schema": schema}
     if chosen is not None:
         more["chosen"] = chosen
+    if cassette is not None and request.cassette is not None:
+        more["cassette"], more["flags"] = cassette, {**more["flags"], **request.cassette.kept_flags}
     if opened is not None:
         more["flags"] = opened.keep(more["flags"])
         more["resumption"] = opened.resumption(loaded, None if chosen is None else chosen.agents)

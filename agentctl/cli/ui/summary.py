@@ -63,6 +63,9 @@ def _spent(result: RunResult) -> list[str]:
     limits = {use.name: use for use in result.limits}
     task, hour = limits.get("max_cost_per_task"), limits.get("max_cost_per_hour")
     cost = "cost unknown" if result.cost_nano is None else money(result.cost_nano)
+    if result.replayed:
+        recorded = "an unknown cost" if result.replayed_nano is None else money(result.replayed_nano)
+        return [f"replayed, $0 (recorded: {recorded}{_of(task)})"]
     parts = [cost + _of(task)]
     if result.in_doubt_nano:
         parts.append(f"{money(result.in_doubt_nano)} in doubt")
@@ -138,7 +141,7 @@ def hint_text(hint: str, page: Page) -> str:
 def resume_step(result: RunResult) -> str:
     """Return the command that goes on with a run that stopped before its end, "" if it has nothing to go on with."""
     has_begun = result.usage.total_tokens or result.in_doubt_nano or result.tools
-    if not result.metered or not has_begun or not result.limits or result.pending:
+    if not result.metered or not has_begun or not result.limits or result.pending or result.replayed:
         return ""
     command, breaker = f"agentctl runs resume {short_id(result.run_id)}", result.breaker
     if breaker is not None:

@@ -15,7 +15,8 @@ from agentctl.core.tool_rules import parse_rule
 from agentctl.permissions.admission import Admission
 from agentctl.permissions.decision import Permissions
 from agentctl.permissions.guards import LoopLimits
-from agentctl.runner.tool_calls import Result, ToolDispatcher
+from agentctl.runner.tool_calls import ToolDispatcher
+from agentctl.runner.tool_results import Result
 from agentctl.tools.docker.client import DockerEngine
 from agentctl.tools.toolbox import LazyToolbox, toolbox
 from tests.support.command_line import Here

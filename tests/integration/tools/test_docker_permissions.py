@@ -16,7 +16,8 @@ from agentctl.permissions.admission import Admission
 from agentctl.permissions.decision import Permissions
 from agentctl.permissions.guards import LoopLimits
 from agentctl.protocols import Approval, Question
-from agentctl.runner.tool_calls import Result, ToolDispatcher
+from agentctl.runner.tool_calls import ToolDispatcher
+from agentctl.runner.tool_results import Result
 from agentctl.tools.toolbox import LazyToolbox, toolbox
 from tests.support.docker_parts import Docker, Make, inspected
 

@@ -60,7 +60,7 @@ def test_help_lists_the_commands_in_the_order_of_need(here: Here, monkeypatch: p
     listed = text.split("Commands:\n")[1].split("\n\n")[0]
     found = [line.split()[0] for line in listed.splitlines() if line[:2] == "  " and line[2] != " "]
     assert found == [
-        *("run", "costs", "budget", "ledger", "runs", "agents", "tools", "mcp", "policy"),
+        *("run", "costs", "budget", "ledger", "runs", "cassette", "agents", "tools", "mcp", "policy"),
         *("providers", "models", "config", "trust", "doctor", "schema", "completion", "help"),
     ]
     assert "install-completion" not in text

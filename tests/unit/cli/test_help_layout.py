@@ -14,6 +14,7 @@ from typer.core import TyperArgument, TyperGroup  # noqa: TID251
 
 from agentctl.cli.commands import help_text
 from agentctl.cli.completion.manual import manual
+from tests.support.cassettes import write_cassette
 from tests.support.command_line import ROOT, Ended
 from tests.support.command_parser import ROOT_COMMAND, parse_command
 
@@ -93,6 +94,7 @@ def test_every_example_that_can_be_run_here_is_no_wrong_usage(
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     (tmp_path / ".env").write_text("AGENTCTL_MAX_TURNS=5\n")
     (tmp_path / ".mcp.json").write_text('{"mcpServers": {}}')
+    write_cassette(tmp_path / "run.cassette")
     if words := [word for word in ("show git", "rm git") if f"mcp {word}" in line]:
         here("mcp", "add", words[0].split()[1], "--", "uvx")
     here("run", "look around", script="answer")

@@ -163,7 +163,7 @@ async def test_lines_that_are_no_piece_of_an_answer_are_a_sign_of_life(via: Via,
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             return httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=body)
 
-    provider._connections = lambda: Network()  # type: ignore[method-assign,assignment,return-value]
+    provider._connections = lambda: Network()  # type: ignore[method-assign]
     await provider.prepare()
     heard: list[Event] = []
 
@@ -204,6 +204,6 @@ async def test_a_call_by_hand_waits_for_a_model_to_load() -> None:
             await anyio.sleep(60)
             return httpx.Response(200, stream=body)
 
-    provider._connections = lambda: Network()  # type: ignore[method-assign,assignment,return-value]
+    provider._connections = lambda: Network()  # type: ignore[method-assign]
     with pytest.raises(ProviderUnavailable, match=r"sent nothing for 0\.3 s"):
         await provider.ainvoke("hello")

@@ -49,7 +49,7 @@ class Nowhere(httpx.AsyncBaseTransport):
 async def body_of(model: str, via: Via) -> dict[str, object]:
     provider = RemoteProvider("openai", model, api_key=KEY, base_url="http://gateway.invalid/v1", via=via)
     network = Nowhere()
-    provider._connections = lambda: network  # type: ignore[method-assign,assignment,return-value]
+    provider._connections = lambda: network  # type: ignore[method-assign]
     with pytest.raises(ProviderUnavailable):
         await answer_of(provider, asked())
     return network.body

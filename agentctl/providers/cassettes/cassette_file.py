@@ -1,0 +1,229 @@
+"""The file of a cassette, ``agentctl.cassette/1``: JSON lines, a head first, which hold no key.
+
+A line is an object with a ``kind``: the head, a ``run``, a ``provider`` of it, a ``fact`` that a server told of a
+model, an ``attempt`` (one request and its answer), a ``tool`` (one call and its result), or the ``end`` of a run. Each
+but the head names its ``lane``, the run that it belongs to: "" is the first one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from agentctl.core.errors import ProviderError, UsageError
+from agentctl.core.key_shapes import find_keys
+from agentctl.core.text import safe_text
+from agentctl.providers.cassettes.answer_redaction import joined_texts
+from agentctl.providers.cassettes.normal_form import digest
+
+FORMAT = "agentctl.cassette/1"
+_FAMILY = "agentctl.cassette/"
+MOST_BYTES = 256 * 1024 * 1024
+
+Line = Mapping[str, object]
+
+
+class CassetteError(ProviderError):
+    """A request, or a tool call, that the cassette does not hold; nothing is sent in its place."""
+
+    status = "unavailable"
+    kind = "cassette"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint, billed="no", unsent=True)
+
+
+class Cassette(NamedTuple):
+    """A cassette that was read: its lines by kind, and what is wrong with its end, "" if nothing is."""
+
+    path: Path
+    head: Line
+    lines: tuple[Line, ...]
+    flaw: str = ""
+
+    def of(self, kind: str) -> Iterator[Line]:
+        """Yield the lines of one kind, in their order."""
+        return (line for line in self.lines if line["kind"] == kind)
+
+    @property
+    def end(self) -> Line | None:
+        """How the recorded run ended, None if that is not known."""
+        return next((line for line in self.of("end") if line["lane"] == ""), None)
+
+
+def read_cassette(name: str | Path) -> Cassette:
+    """Return the cassette in a file. One that was cut off is used up to there, and has a ``flaw``.
+
+    Raises:
+        UsageError: there is no such file, it is no cassette, a newer one, damaged, or it holds a key.
+    """
+    path = Path(name)
+    text = _read(path)
+    *whole, rest = text.split("\n")
+    lines = [_parse(line, number, path) for number, line in enumerate(whole, 1) if line.strip()]
+    head = lines[0] if lines else _object(rest)
+    _check_head(head, path)
+    for number, line in enumerate(whole, 1):
+        _refuse_keys(line, number, path)
+    flaw = f"line {len(whole) + 1} is cut off" if rest.strip() else ""
+    found = Cassette(path, head or {}, tuple(_checked(line, number, path) for number, line in enumerate(lines, 1))[1:])
+    if not flaw and found.end is None:
+        flaw = "the end of the run is missing: it was killed, or its recording was stopped"
+    return found._replace(flaw=flaw)
+
+
+def _read(path: Path) -> str:
+    named = safe_text(str(path))
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise UsageError(f"the cassette {named} cannot be read: {why}", hint=f"record it: --record {named}") from error
+    facts = os.fstat(file)
+    if not stat.S_ISREG(facts.st_mode):
+        os.close(file)
+        raise UsageError(f"the cassette {named} is not a regular file", hint="name a file that --record wrote")
+    with os.fdopen(file, "rb") as opened:
+        if facts.st_size > MOST_BYTES:
+            raise UsageError(
+                f"the cassette {named} is larger than {MOST_BYTES // 1024**2} MiB", hint="record a shorter run"
+            )
+        data = opened.read(MOST_BYTES + 1)
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise _no_cassette(path) from error
+
+
+def _no_cassette(path: Path) -> UsageError:
+    return UsageError(f"{safe_text(str(path))} is no cassette", hint="name a file that --record wrote")
+
+
+def _object(text: str) -> Line | None:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _parse(text: str, number: int, path: Path) -> Line:
+    found = _object(text)
+    if found is None:
+        if number == 1:
+            raise _no_cassette(path)
+        raise _damaged(path, number, "it holds no JSON object")
+    return found
+
+
+def _check_head(head: Line | None, path: Path) -> None:
+    found = None if head is None else head.get("format")
+    if not isinstance(found, str) or not found.startswith(_FAMILY):
+        raise _no_cassette(path)
+    if found != FORMAT:
+        said = (
+            f"the cassette {safe_text(str(path))} has the format {safe_text(found[:60])}; this agentctl reads {FORMAT}"
+        )
+        raise UsageError(said, hint="update agentctl, or record it again")
+
+
+_FIELDS: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
+    "run": {"lane": str},
+    "provider": {"lane": str, "provider": str, "model": str, "base_url": str},
+    "fact": {"lane": str, "name": str},
+    "attempt": {"lane": str, "request": dict, "sha256": str, "headers": dict, "chunks": list, "end": str},
+    "tool": {"lane": str, "tool": str, "arguments": dict, "text": str},
+    "end": {"lane": str, "status": str},
+}
+
+
+def _checked(line: Line, number: int, path: Path) -> Line:
+    """Return a line whose fields have their types; one of an unknown kind is left to later versions.
+
+    Raises:
+        UsageError: a field is missing, or of another type.
+    """
+    kind = line.get("kind")
+    if number == 1:
+        return line
+    if not isinstance(kind, str):
+        raise _damaged(path, number, "it has no kind")
+    for name, wanted in _FIELDS.get(kind, {"lane": str}).items():
+        if not isinstance(line.get(name), wanted):
+            raise _damaged(path, number, f"{name} is missing or wrong")
+    if kind == "attempt":
+        status, error = line.get("status"), line.get("error")
+        if not (status is None or (isinstance(status, int) and 100 <= status <= 999)):
+            raise _damaged(path, number, "status is wrong")
+        if not (error is None or isinstance(error, dict)) or (status is None and not error and line["end"] != "closed"):
+            raise _damaged(path, number, "it has neither an answer nor an error")
+        if line["sha256"] != digest(line["request"]):
+            raise _damaged(path, number, "its SHA-256 is not that of its request")
+        for chunk in chunks_of(line):
+            if chunk is None:
+                raise _damaged(path, number, "a chunk is wrong")
+    return line
+
+
+def _damaged(path: Path, number: int, why: str) -> UsageError:
+    named = safe_text(str(path))
+    return UsageError(f"the cassette {named} is damaged: line {number}: {why}", hint=f"record it again: rm {named}")
+
+
+class Chunk(NamedTuple):
+    """A piece of an answer's body, and when it came, in milliseconds after its request."""
+
+    ms: int
+    data: bytes
+
+
+def chunks_of(attempt: Line) -> Iterator[Chunk | None]:
+    """Yield the pieces of an attempt's answer; None for one that is damaged."""
+    chunks = attempt["chunks"]
+    for chunk in chunks if isinstance(chunks, list) else ():
+        match chunk:
+            case [int(ms), str(text)] if ms >= 0:
+                yield Chunk(ms, text.encode("utf-8", "surrogatepass"))
+            case [int(ms), {"base64": str(text)}] if ms >= 0:
+                yield _from_base64(ms, text)
+            case _:
+                yield None
+
+
+def _from_base64(ms: int, text: str) -> Chunk | None:
+    from base64 import b64decode  # noqa: PLC0415 - few answers are no text
+
+    try:
+        return Chunk(ms, b64decode(text, validate=True))
+    except ValueError:
+        return None
+
+
+def key_in(text: str) -> str:
+    """Return the kind of the first key of a well-known shape in a line of a cassette, "" if there is none.
+
+    Text that came in many pieces is searched as a whole, too.
+    """
+    found = next(find_keys(text), None)
+    if found is not None:
+        return found.kind
+    line = _object(text)
+    if line is None or line.get("kind") != "attempt":
+        return ""
+    for whole in joined_texts(b"".join(chunk.data for chunk in chunks_of(line) if chunk)):
+        if (found := next(find_keys(whole), None)) is not None:
+            return found.kind
+    return ""
+
+
+def _refuse_keys(text: str, number: int, path: Path) -> None:
+    if kind := key_in(text):
+        named = safe_text(str(path))
+        raise UsageError(
+            f"line {number} of the cassette {named} holds what looks like a key ({kind}), and is not used",
+            hint=f"replace that key with a new one, as others may have read it, and record again: rm {named}",
+        )
