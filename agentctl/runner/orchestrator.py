@@ -59,7 +59,6 @@ if TYPE_CHECKING:
 CLOSING_S = 5.0  # how long an engine's client may take to close
 _NOTHING = Spend(Amounts(), Amounts(), Amounts())
 
-
 MakeTools = Callable[[Sequence[str] | None, int, str], Awaitable[RunTools]]
 """Makes the tools of a run of a task: the first ``most`` of those named that are available and allowed; None: all."""
 

@@ -314,7 +314,7 @@ def test_chunks_come_as_they_came_and_real_time_waits(here: Here, servers: Serve
         time: here(*RUN, "--replay", FILE, "--replay-time", time, "Hello").document["duration_s"]
         for time in ("real", "none")
     }
-    assert durations["real"] >= times[-1] / 1000
+    assert durations["real"] >= times[len(times) // 2] / 1000
     events = [json.loads(line) for line in here("run", "-o", "jsonl", "--replay", FILE, "Hello").out.splitlines()]
     assert len([one for one in events if one["event"] == "answer_streamed"]) > 1
 
