@@ -4,8 +4,8 @@
 name: `run/`, `costs/`, `ledger/`, `runs/`, `providers/`, `doctor/`, `help/`, `completion/`, `agents`, `tools`,
 `policy`, `config`, `trust`. Shared by all of them: `commands` (their classes, and the layout of their help),
 `options` (flags and their values), `documents` (JSON), `exit_codes`, `error_output` (errors and notes on
-stderr), `streams` (stdout and stderr), `signals` (what stops a command), `prompts` (questions to the user), and
-`ui/` (screens, tables, colours).
+stderr), `streams` (stdout and stderr), `signals` (what stops a command), `prompts` (questions to the user),
+`ui/` (screens, tables, colours), and `ci/` (what a CI system gets of a run).
 
 Enter: `app.main(argv)`, which `agentctl.__main__` and the console script call; `app.build_app` for the
     application alone.

@@ -213,11 +213,16 @@ def main(argv: Sequence[str] | None = None, *, assemble: Assemble | None = None)
 
 def _report(error: AgentctlError, call: Invocation) -> int:
     """Print the error, tell a CI system of it if it ended a run, and return the exit code."""
-    code = _print_error(error, call)
-    if not call.ended and (call.command == "run" or call.argv[:2] == ("runs", "resume")):
-        from agentctl.cli.ci.ci_flags import report_early_end
+    if call.ended or not (call.command == "run" or call.argv[:2] == ("runs", "resume")):
+        return _print_error(error, call)
+    from agentctl.cli.ci.ci_flags import open_early
+    from agentctl.cli.documents import error_info
 
-        report_early_end(error, call.argv)
+    reports = open_early(call.argv)
+    code = _print_error(error, call)
+    if reports is not None:
+        reports.fail(*error_info(error))
+        reports.finish()
     return code
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from agentctl.core.errors import AgentctlError, UsageError
+from agentctl.core.errors import UsageError
 
 if TYPE_CHECKING:
     from agentctl.cli.ci.reports import RunReports
@@ -54,12 +54,6 @@ def open_reports(flags: CiFlags) -> RunReports | None:
     return reports
 
 
-def report_early_end(error: AgentctlError, argv: tuple[str, ...]) -> None:
-    """Tell a CI system of an error that ended the command before its flags were read, or a bug."""
-    reports = open_reports(flags_in(argv))
-    if reports is None:
-        return
-    from agentctl.cli.documents import error_info
-
-    reports.fail(*error_info(error))
-    reports.finish()
+def open_early(argv: tuple[str, ...]) -> RunReports | None:
+    """Return the reports of a run whose flags were not read, as one was wrong, or whose command had a bug."""
+    return open_reports(flags_in(argv))

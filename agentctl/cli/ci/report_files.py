@@ -17,10 +17,11 @@ _PATIENCE_S = 2.0  # for other runs that write the same file; then an append alo
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 
 
-def append_whole(path: str, make: Callable[[int], bytes]) -> None:
+def append_whole(path: str, make: Callable[[int], bytes], *, patience_s: float = _PATIENCE_S) -> None:
     """Add to a file that its system has made: all that ``make`` returns, or nothing.
 
-    ``make`` gets the size of the file before, in bytes. A last line without an end is ended first.
+    ``make`` gets the size of the file before, in bytes. A last line without an end is ended first. ``patience_s`` is
+    how long to wait for another run that writes it.
 
     Raises:
         OSError: it is not there, cannot be written, or is full; it is as it was.
@@ -29,7 +30,7 @@ def append_whole(path: str, make: Callable[[int], bytes]) -> None:
     try:
         if stat.S_ISDIR(mode := os.fstat(file).st_mode) or stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
             raise OSError(errno.EINVAL, "not a regular file")
-        _lock(file)
+        _lock(file, patience_s)
         size = os.fstat(file).st_size
         end = b"\n" if size and os.pread(file, 1, size - 1) != b"\n" else b""
         data = make(size + len(end))
@@ -51,9 +52,9 @@ def replace_whole(path: Path, text: str) -> None:
     write_atomically(path, text, mode=0o666 & ~mask, for_folder=True)
 
 
-def _lock(file: int) -> None:
+def _lock(file: int, patience_s: float) -> None:
     """Lock a file against other runs; without its lock, after a while or where there are none, go on."""
-    until = time.monotonic() + _PATIENCE_S
+    until = time.monotonic() + patience_s
     with suppress(OSError):
         while True:
             try:

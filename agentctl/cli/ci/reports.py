@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,7 +46,7 @@ class RunReports:
         self._has_sections = flags.verbose and not flags.quiet and system.name in ("github", "gitlab")
         self._secrets: tuple[str, ...] = ()
         self._section = ""
-        self._end: RunEnd | None = None
+        self._make: Callable[[], RunEnd] | None = None
 
     def mask(self, secrets: Iterable[str]) -> None:
         """Have GitHub blank the secrets in the log, each once, if stderr is the log; redact them in the reports."""
@@ -91,35 +91,40 @@ class RunReports:
 
     def take(self, result: RunResult, *, meter: Meter, steps: Sequence[str]) -> None:
         """Take the result of a run; ``steps`` are what to do about its error."""
-        from agentctl.cli.error_output import PLAIN
-        from agentctl.cli.ui.run_table import describe_failure, render_run_table
 
-        table = render_run_table(result, meter, PLAIN) if self._system.summary else ""
-        message = describe_failure(result) if result.error is not None else ""
-        self._end = end_of(result, message=message, steps=steps, table=table, clean=self._clean)
+        def make() -> RunEnd:
+            from agentctl.cli.error_output import PLAIN
+            from agentctl.cli.ui.run_table import describe_failure, render_run_table
+
+            table = render_run_table(result, meter, PLAIN) if self._system.summary else ""
+            message = describe_failure(result) if result.error is not None else ""
+            return end_of(result, message=message, steps=steps, table=table, clean=self._clean)
+
+        self._make = make
 
     def fail(
         self, error: ErrorInfo, status: str, past: Mapping[str, object] | None = None, *, task: str | None = None
     ) -> None:
         """Take the error that ended the command; ``past`` are the facts of a run that was to go on."""
-        end = end_of_error(error, status, clean=self._clean, task=task or "", before=self._end)
-        if past and self._end is None:
-            cost = past.get("cost")
-            nano = cost.get("nano_usd") if isinstance(cost, Mapping) else None
-            run_id = past.get("run_id")
-            end = end._replace(run_id=str(run_id or ""), cost_nano=nano if isinstance(nano, int) else None)
-        self._end = end
+        before = self._make
+
+        def make() -> RunEnd:
+            known = _end_of_past(past or {}, self._clean(task or "")) if before is None else before()
+            return end_of_error(error, status, clean=self._clean, before=known)
+
+        self._make = make
 
     def finish(self) -> None:
         """Write the reports and the annotation, once; without a result or an error nothing.
 
         Raises nothing: no report changes how a run ends.
         """
-        end, self._end = self._end, None
+        make, self._make = self._make, None
         self.close()
-        if end is None:
+        if make is None:
             return
         try:
+            end = make()
             failed = [f"{what}: {said}" for what, said in self._write_files(end)]
             said = self._annotation(end) if self._system.name == "github" else ""
         except Exception as error:  # noqa: BLE001 - a bug here must not end a run that is done
@@ -172,6 +177,16 @@ class RunReports:
 
     def _clean(self, text: str) -> str:
         return safe_text(redact(text, self._secrets))
+
+
+def _end_of_past(past: Mapping[str, object], task: str) -> RunEnd:
+    """Return the end of a run that did not begin, or did not go on: then ``past`` has its id and its cost."""
+    if not past:
+        return RunEnd(ExitStatus.internal, task=task)
+    cost = past.get("cost")
+    nano = cost.get("nano_usd") if isinstance(cost, Mapping) else None
+    run_id = str(past.get("run_id") or "")
+    return RunEnd(ExitStatus.internal, run_id=run_id, task=task, cost_nano=nano if isinstance(nano, int) else None)
 
 
 def _is_one_file() -> bool:

@@ -116,12 +116,9 @@ def end_of(result: RunResult, *, message: str, steps: Sequence[str], table: str,
     )
 
 
-def end_of_error(
-    error: ErrorInfo, status: str, *, clean: Clean, task: str = "", before: RunEnd | None = None
-) -> RunEnd:
-    """Return the end that an error made; ``before`` is the end of a run whose output then failed."""
-    known = RunEnd(ExitStatus.internal, task=clean(task)) if before is None else before
-    return known._replace(
+def end_of_error(error: ErrorInfo, status: str, *, clean: Clean, before: RunEnd) -> RunEnd:
+    """Return the end that an error made of ``before``, which is that of a run whose output then failed, or of none."""
+    return before._replace(
         status=status_named(status),
         message=clean(error.message),
         kind=error.kind,

@@ -8,16 +8,22 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agentctl.cli.app import main
+from agentctl.cli.ci.ci_flags import CiFlags
 from agentctl.cli.ci.log_commands import command, is_step_log, mask_commands
 from agentctl.cli.ci.report_files import append_whole
+from agentctl.cli.ci.reports import RunReports
 from agentctl.cli.ci.step_outputs import output_block
+from agentctl.cli.ui.meter import Meter
 from agentctl.core.errors import AuthFailed, ProviderUnavailable
+from agentctl.core.results import RunResult
+from agentctl.settings.ci_system import CiSystem
 from tests.support.ci_step import Step, annotated
 from tests.support.command_line import Ended
 from tests.support.github_runner import RunnerCommand, commands_of, read_file_command
@@ -152,6 +158,27 @@ def test_a_step_without_the_variables_gets_no_files_and_no_warning(step: Step, m
     assert "warning" not in ended.err
 
 
+def test_a_run_that_does_not_go_on_has_its_id_and_what_it_has_cost(
+    step: Step, capsys: pytest.CaptureFixture[str]
+) -> None:
+    step([call("system_memory"), answer("Well.")], "Look")
+    run_id = step.outputs["run_id"]
+    code = main(("runs", "resume", run_id))  # without words: there is nothing to go on with
+    ended = Ended(code, *capsys.readouterr())
+    assert [one.properties for one in annotated(ended)] == [{"title": "agentctl: usage"}]
+    outputs = step.outputs
+    assert (code, outputs["run_id"], outputs["cost_usd"], outputs["status"]) == (2, run_id, "0.026", "usage")
+    code = main(("runs", "resume", "nosuch", "--bad"))
+    assert (code, step.outputs["run_id"], step.outputs["cost_usd"]) == (2, "", "0")
+
+
+def test_a_bug_in_a_report_is_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    reports = RunReports(CiSystem("github"), CiFlags())
+    reports.take(cast("RunResult", None), meter=Meter(), steps=())
+    reports.finish()
+    assert capsys.readouterr().err == "warning: not written: reports: AttributeError\n"
+
+
 # --- masks ------------------------------------------------------------------------------------------------------
 
 
@@ -252,13 +279,10 @@ def test_a_block_that_does_not_fit_is_taken_back(tmp_path: Path) -> None:
     assert file.read_text() == "mine=1\n"
 
 
-def test_a_lock_that_nobody_gives_back_delays_a_block_and_loses_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("agentctl.cli.ci.report_files._PATIENCE_S", 0.05)
+def test_a_lock_that_nobody_gives_back_delays_a_block_and_loses_nothing(tmp_path: Path) -> None:
     file = tmp_path / "output"
     file.touch()
     with file.open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        append_whole(str(file), lambda size: b"a=1\n")
+        append_whole(str(file), lambda size: b"a=1\n", patience_s=0.05)
     assert file.read_text() == "a=1\n"
