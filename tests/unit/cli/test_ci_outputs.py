@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -183,9 +184,10 @@ def test_a_bug_in_a_report_is_a_warning(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def masked(ended: Ended) -> list[str]:
-    """Return what the runner masks, which must come before any other line."""
+    """Return what the runner masks before any other line; the run makes the last secret itself, later."""
     found = commands_of(ended.err)
-    masks = [one.data for one in found if one.name == "add-mask"]
+    *masks, own = [one.data for one in found if one.name == "add-mask"]
+    assert re.fullmatch(r"[0-9a-f]{64}", own)
     lines = ended.err.splitlines()
     assert all(line.startswith("::add-mask::") for line in lines[: len(masks)])
     return masks
@@ -195,6 +197,7 @@ def test_every_key_is_masked_before_anything_else(step: Step, monkeypatch: pytes
     monkeypatch.setenv("OPENAI_API_KEY", "sk-100%25-of-it")
     monkeypatch.setenv("DEPLOY_TOKEN", "-----BEGIN KEY-----\nline-of-the-key\n{\n-----END KEY-----")
     monkeypatch.setenv("SHORT_TOKEN", "abc")
+    monkeypatch.setenv("AGENTCTL_NOSUCH", "x")  # of which a note tells at once
     monkeypatch.setenv("OLLAMA_HOST", "http://me:pass-of-ollama@127.0.0.1:9")
     config = Path(os.environ["AGENTCTL_CONFIG_DIR"])
     config.mkdir(mode=0o700)
@@ -205,6 +208,7 @@ def test_every_key_is_masked_before_anything_else(step: Step, monkeypatch: pytes
     masks = masked(ended)
     assert ended.code == 0
     assert masks[:4] == ["sk-100%25-of-it", "-----BEGIN KEY-----", "line-of-the-key", "-----END KEY-----"]
+    assert "AGENTCTL_NOSUCH" in ended.err
     assert {"pass-of-ollama", "sk-ant-of-the-user", "gsk-of-the-env-file"} <= set(masks)
     assert not {"abc", "{"} & set(masks)
     assert len(masks) == len(set(masks))
