@@ -33,6 +33,8 @@ ONLY_IN = {
     "litellm": {"providers"},
     "tiktoken": {"providers"},
     "aiodocker": {"tools"},
+    "opentelemetry": {"telemetry", "tools"},  # the SDK of MCP brings its API
+    "requests": {"telemetry"},
     "mcp": {"tools", "cli"},
     "mcp_types": {"tools"},
     "httpx2": {"tools"},

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import PurePath
 from typing import Any, Protocol, cast
 
@@ -25,11 +25,13 @@ from mcp_types import (
     PaginatedRequestParams,
     Tool,
 )
+from opentelemetry.context import attach, detach
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, TraceState, set_span_in_context
 from pydantic import TypeAdapter, ValidationError
 
 from agentctl.core.errors import AgentctlError, ToolError
 from agentctl.core.text import safe_text
-from agentctl.core.trace_context import trace_variables
+from agentctl.core.trace_context import current_trace, trace_variables
 from agentctl.core.version import __version__
 from agentctl.settings.mcp_values import McpServer
 from agentctl.tools.mcp.call_results import text_of
@@ -143,7 +145,8 @@ class ServerSession:
         meta = cast("Any", {name.lower(): value for name, value in trace_variables().items()} or None)
         request = CallToolRequest(params=CallToolRequestParams(name=name, arguments=dict(arguments), _meta=meta))
         try:
-            result = await session.send_request(request, _RESULT, options.call_timeout_s, None, on_progress)
+            with _within_current_span():
+                result = await session.send_request(request, _RESULT, options.call_timeout_s, None, on_progress)
         except MCPError as error:
             if error.code == CONNECTION_CLOSED:
                 await self._wait_for_end()
@@ -269,6 +272,23 @@ def _said(tool: Tool) -> SaidTool:
     claims = tool.annotations.model_dump(by_alias=True, exclude_none=True) if tool.annotations else {}
     schema: Any = tool.input_schema
     return SaidTool(tool.name, tool.description or "", schema, claims, tool.output_schema)
+
+
+@contextmanager
+def _within_current_span() -> Iterator[None]:
+    """Let the SDK, which writes a parent of its own into ``_meta`` if it finds one, find the current span."""
+    current = current_trace.get()
+    if current is None:
+        yield
+        return
+    flags = TraceFlags(TraceFlags.SAMPLED if current.is_sampled else TraceFlags.DEFAULT)
+    state = TraceState.from_header([current.state]) if current.state else None
+    context = SpanContext(int(current.trace_id, 16), int(current.span_id, 16), True, flags, state)
+    token = attach(set_span_in_context(NonRecordingSpan(context)))
+    try:
+        yield
+    finally:
+        detach(token)
 
 
 def _first(error: BaseException) -> BaseException:

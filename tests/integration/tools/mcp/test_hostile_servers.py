@@ -10,8 +10,11 @@ from typing import Any
 
 import anyio
 import pytest
+from opentelemetry.context import attach, detach
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
 from agentctl.core.errors import ToolError
+from agentctl.core.trace_context import TraceContext, current_trace
 from agentctl.sandbox.server_process import start_server
 from agentctl.settings.mcp_values import McpOptions, McpServer
 from agentctl.tools.mcp.catalogue import SaidTool
@@ -65,6 +68,22 @@ async def test_sampling_elicitation_and_roots_are_refused_and_told() -> None:
     async with opened(hostile()) as servers:
         assert await call(servers, "ask") == "refused refused refused"
         assert servers.statuses[0].asked == ("elicitation/create", "roots/list", "sampling/createMessage")
+
+
+async def test_a_call_names_the_current_span_and_not_one_of_another_tracer() -> None:
+    ours, others = TraceContext("ab" * 16, "cd" * 8, state="a=b"), SpanContext(1, 2, True, TraceFlags(1))
+    foreign = attach(set_span_in_context(NonRecordingSpan(others)))
+    token = current_trace.set(ours)
+    try:
+        async with opened(hostile(), hostile("modern", name="m")) as servers:
+            for name in ("h__where", "m__where"):
+                tool = servers.tool(name)
+                assert tool is not None
+                meta = json.loads(await tool({}))["meta"]
+                assert (meta["traceparent"], meta["tracestate"]) == (ours.traceparent, "a=b")
+    finally:
+        current_trace.reset(token)
+        detach(foreign)
 
 
 async def test_arguments_are_checked_before_the_server_gets_them() -> None:
