@@ -110,7 +110,7 @@ def test_of_a_trace_that_is_not_recorded_only_metrics_are_sent(
     assert endpoint.paths == ["/v1/metrics"]
 
 
-@pytest.mark.parametrize("tier", ["none", "auto"])
+@pytest.mark.parametrize("tier", ["none", pytest.param("auto", marks=pytest.mark.needs("sandbox"))])
 def test_a_command_gets_the_span_of_its_tool_and_no_variable_of_ours(
     json_run: JsonRun, endpoint: OtlpEndpoint, monkeypatch: pytest.MonkeyPatch, tier: str
 ) -> None:
