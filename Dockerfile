@@ -52,14 +52,16 @@ LABEL org.opencontainers.image.title="agentctl" \
     org.opencontainers.image.licenses="MIT" \
     org.opencontainers.image.version="${VERSION}" \
     org.opencontainers.image.base.name="${BASE}"
-# Any user may use the image: each makes a folder of its own in /state, which is not open to others.
+# Any user may use the image: each makes a folder of its own in /state, which is not open to others. The mark tells what
+# runs here that it is in a container, as some engines do not.
 RUN set -eu; \
     apt-get update; \
     apt-get install -y --no-install-recommends bubblewrap ca-certificates $(command -v python3 >/dev/null || echo python3); \
     rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/ldconfig/* /var/log/*; \
     echo "agentctl:x:65532:65532::/home/agentctl:/bin/sh" >>/etc/passwd; \
     echo "agentctl:x:65532:" >>/etc/group; \
-    mkdir -p /config /home/agentctl; \
+    mkdir -p /config /home/agentctl /run/systemd; \
+    echo oci >/run/systemd/container; \
     mkdir -m 1777 /state /work; \
     chown 65532:65532 /home/agentctl
 COPY --from=build /opt/agentctl /opt/agentctl

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agentctl.core.errors import SandboxUnavailable, ToolError
-from agentctl.core.system_folders import is_beneath
+from agentctl.core.system_folders import is_beneath, is_container
 from agentctl.sandbox.mount_plan import SandboxConfig, exposed_paths
 from agentctl.sandbox.process import run_process
 
@@ -39,7 +39,6 @@ _SWITCHES = (  # name, the value that forbids user namespaces, the value that al
     ("user.max_user_namespaces", "0", "15000"),
     ("kernel.apparmor_restrict_unprivileged_userns", "1", "0"),
 )
-_CONTAINER_MARKS = (".dockerenv", "run/.containerenv", "run/systemd/container")
 # No options for the engine here: those that allow bubblewrap also disable the container's own seccomp filter, AppArmor
 # profile and masked paths, for everything that runs in it.
 IN_CONTAINER = "run agentctl outside the container, or start the container with user namespaces allowed"
@@ -103,7 +102,7 @@ def hint_for(message: str, root: Path = Path("/")) -> str:
     ``root`` is the folder that contains ``proc/sys`` and the files that mark a container.
     """
     # Check for a container first: a kernel switch belongs to the host, and sysctl fails here.
-    if any((root / mark).exists() for mark in _CONTAINER_MARKS):
+    if is_container(root):
         return IN_CONTAINER
     for name, forbids, allows in _SWITCHES:
         try:

@@ -113,13 +113,15 @@ def test_a_volume_keeps_the_record_and_a_read_only_one_is_refused(image: Image, 
 
 @pytest.mark.needs("landlock")
 def test_the_doctor_says_which_sandbox_a_container_has(image: Image) -> None:
-    said = {}
+    said, engine = {}, ""
     for name, options in {"usual": HARDENED, "with namespaces": (*HARDENED, *NAMESPACES)}.items():
         found = image.with_options(*options, "--tmpfs", "/tmp")("doctor", "--offline", "--json")
-        (said[name],) = (row["said"] for row in json.loads(found.out)["checks"] if row["about"] == "sandbox")
+        rows = {row["about"]: row for row in json.loads(found.out)["checks"]}
+        said[name], engine = rows["sandbox"]["said"], rows["engine"]["hint"]
     assert said["usual"].startswith("landlock works; ")
     assert "; not bwrap: " in said["usual"]
     assert said["with namespaces"].startswith("bwrap works; ")
+    assert engine.startswith("start this container with -v /var/run/docker.sock:")
 
 
 @pytest.mark.needs("landlock")

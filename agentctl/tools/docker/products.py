@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple
 
+from agentctl.core.system_folders import is_container
 from agentctl.tools.docker.client import likely_program
 from agentctl.tools.docker.responses import many, text
 
 _PODMAN_SOCKET = "unix:///run/podman/podman.sock"
+_MOUNT_SOCKET = (
+    "start this container with -v /var/run/docker.sock:/var/run/docker.sock   (see agentctl help containers)"
+)
 
 
 class Product(NamedTuple):
@@ -62,8 +67,13 @@ def likely_product(path: str | None) -> Product:
     return _podman_at(path) if path and likely_program(path) == "podman" else DOCKER
 
 
-def start_hint(path: str | None, *, is_default: bool) -> str:
-    """Return how to start an engine; where only Podman is installed, also how to make it the one that is used."""
+def start_hint(path: str | None, *, is_default: bool, root: Path = Path("/")) -> str:
+    """Return how to start an engine; where only Podman is installed, also how to make it the one that is used.
+
+    In a container, whose files are below ``root``, return how to reach the engine that runs it.
+    """
+    if is_default and is_container(root):
+        return _MOUNT_SOCKET
     if is_default and shutil.which("docker") is None and shutil.which("podman") is not None:
         return f"sudo systemctl start podman.socket   then: export DOCKER_HOST={_PODMAN_SOCKET}"
     return likely_product(path).start

@@ -34,12 +34,23 @@ def test_a_silent_engine_is_what_its_socket_or_its_target_is_called(tmp_path: Pa
 
 def test_where_only_podman_is_installed_its_socket_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert start_hint("/var/run/docker.sock", is_default=True) == DOCKER.start
+
+    def hint() -> str:
+        return start_hint("/var/run/docker.sock", is_default=True, root=tmp_path)
+
+    assert hint() == DOCKER.start
     (tmp_path / "podman").touch(0o755)
-    hint = "sudo systemctl start podman.socket   then: export DOCKER_HOST=unix:///run/podman/podman.sock"
-    assert start_hint("/var/run/docker.sock", is_default=True) == hint
+    named = "sudo systemctl start podman.socket   then: export DOCKER_HOST=unix:///run/podman/podman.sock"
+    assert hint() == named
     (tmp_path / "docker").touch(0o755)
-    assert start_hint("/var/run/docker.sock", is_default=True) == DOCKER.start
+    assert hint() == DOCKER.start
+
+
+def test_in_a_container_the_engine_that_runs_it_is_reached_by_its_socket(tmp_path: Path) -> None:
+    (tmp_path / ".dockerenv").touch()
+    hint = start_hint("/var/run/docker.sock", is_default=True, root=tmp_path)
+    assert hint.startswith("start this container with -v /var/run/docker.sock:/var/run/docker.sock ")
+    assert start_hint("/srv/docker.sock", is_default=False, root=tmp_path) == DOCKER.start, "it was named"
 
 
 @pytest.mark.parametrize(
