@@ -116,6 +116,8 @@ def test_jobs_have_the_least_rights_and_the_agent_alone_has_the_key() -> None:
     assert document["permissions"] == {}
     rights = {name: job["permissions"] for name, job in document["jobs"].items()}
     assert rights == {"review": {"contents": "read"}, "comment": {"pull-requests": "write"}}
+    held = {name: re.findall(r"secrets\.\w+|github\.token", str(job)) for name, job in document["jobs"].items()}
+    assert held == {"review": ["secrets.OPENAI_API_KEY"], "comment": ["github.token"]}
     for name in ("github-review", "github-nightly"):
         jobs = yaml.safe_load((CONFIGS / f"{name}.yml").read_text())["jobs"]
         assert not any("env" in job for job in jobs.values())
