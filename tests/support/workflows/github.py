@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from tests.support.workflows.expressions import as_text, fill, is_met
+from tests.support.workflows.expressions import as_text, evaluate, expressions_in, fill, is_met
 
 Json = dict[str, Any]
 _STEP = {"name", "id", "if", "uses", "with", "run", "shell", "env", "working-directory", "continue-on-error"}
@@ -61,6 +61,7 @@ class Job:
     result: str
     outputs: Mapping[str, str]
     steps: tuple[Step, ...]
+    id: str = ""
 
     @property
     def log(self) -> str:
@@ -111,6 +112,7 @@ class Machine:
         event: Json | None = None,
         event_name: str = "push",
         done: Mapping[str, Mapping[str, str]] | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder
         self.workspace, self.temp, self.home = folder / "workspace", folder / "temp", folder / "home"
@@ -133,10 +135,11 @@ class Machine:
         self.contexts: Json = {
             "github": github,
             "secrets": self._secrets,
-            "vars": {},
+            "vars": dict(variables or {}),
             "runner": {"temp": str(self.temp), "os": "Linux"},
             "inputs": {},
             "matrix": {},
+            "strategy": {},
             "steps": {},
             "needs": {},
         }
@@ -163,29 +166,30 @@ class Machine:
             name = next(name for name, job in waiting.items() if not set(_list(job.get("needs"))) & set(waiting))
             job = waiting.pop(name)
             _known(job, _JOB, name)
-            for cell in _cells(job.get("strategy", {}).get("matrix", {})):
-                title = f"{name} ({', '.join(cell.values())})" if cell else name
-                ended[title] = self._run_job(title, job, workflow, cell, ended)
+            needs = {one: _whole(one, ended) for one in _list(job.get("needs"))}
+            matrix = job.get("strategy", {}).get("matrix", {})
+            is_known = not isinstance(matrix, str) or all(need["result"] == "success" for need in needs.values())
+            cells = list(_cells(matrix, {**self.contexts, "needs": needs})) if is_known else [{}]
+            for number, cell in enumerate(cells):
+                short = ", ".join(value for value in cell.values() if len(value) < 40)
+                title = f"{name} ({short})" if cell else name
+                strategy = {"job-index": number, "job-total": len(cells)}
+                contexts = {**self.contexts, "matrix": cell, "strategy": strategy, "steps": {}, "needs": needs}
+                ended[title] = replace(self._run_job(title, job, workflow, contexts), id=name)
         return ended
 
-    def _run_job(self, name: str, job: Json, workflow: Json, cell: Mapping[str, str], before: Mapping[str, Job]) -> Job:
-        needs = {one: before[one] for one in _list(job.get("needs"))}
-        failed = any(need.result != "success" for need in needs.values())
-        contexts = {
-            **self.contexts,
-            "matrix": cell,
-            "steps": {},
-            "needs": {one: {"result": need.result, "outputs": need.outputs} for one, need in needs.items()},
-        }
+    def _run_job(self, name: str, job: Json, workflow: Json, contexts: Json) -> Job:
+        failed = any(need["result"] != "success" for need in contexts["needs"].values())
         state = _State(dict(self.environ), contexts, "failure" if failed else "success")
         if not is_met(job.get("if"), state.seen()):
             return Job(name, "skipped", {}, ())
-        shutil.rmtree(self.workspace)  # each job has a machine of its own
-        self.workspace.mkdir()
+        for folder in (self.workspace, self.home):  # each job has a machine of its own
+            shutil.rmtree(folder)
+            folder.mkdir()
         state.status = "success"
         for level in (workflow, job):
             state.environ |= {key: fill(as_text(value), state.seen()) for key, value in level.get("env", {}).items()}
-        state.environ["GITHUB_JOB"] = name
+        state.environ["GITHUB_JOB"] = name.partition(" (")[0]
         steps = self._run_steps(job["steps"], state)
         outputs = {key: fill(value, state.seen()) for key, value in job.get("outputs", {}).items()}
         return Job(name, state.status, outputs, steps)
@@ -332,13 +336,34 @@ def fake_artifacts(store: Path, workspace: Path) -> dict[str, Action]:
 
     def download(call: Call) -> Mapping[str, str]:
         target = workspace / call.inputs.get("path", ".")
-        shutil.copytree(store / call.inputs["name"], target, dirs_exist_ok=True)
+        if "name" in call.inputs:
+            shutil.copytree(store / call.inputs["name"], target, dirs_exist_ok=True)
+            return {}
+        merged = call.inputs.get("merge-multiple") == "true"
+        for found in sorted(store.glob(call.inputs["pattern"])):
+            shutil.copytree(found, target if merged else target / found.name, dirs_exist_ok=True)
         return {}
 
     return {"actions/upload-artifact": upload, "actions/download-artifact": download}
 
 
-def _cells(matrix: Mapping[str, list[object]]) -> Iterator[dict[str, str]]:
+def _whole(name: str, ended: Mapping[str, Job]) -> Json:
+    """Return a job that others need: the worst result of its cells, and the outputs of the last one."""
+    cells = [job for job in ended.values() if job.id == name]
+    results = {cell.result for cell in cells}
+    worst = next((one for one in ("failure", "skipped") if one in results), "success")
+    return {"result": worst, "outputs": cells[-1].outputs if cells else {}}
+
+
+def _cells(matrix: Mapping[str, list[Any]] | str, contexts: Json) -> Iterator[dict[str, str]]:
+    if isinstance(matrix, str):
+        (expression,) = expressions_in(matrix)
+        matrix = evaluate(expression, contexts)
+    assert isinstance(matrix, Mapping)
+    if "include" in matrix:
+        assert set(matrix) == {"include"}, "include beside other keys is not known to this interpreter"
+        yield from ({key: as_text(value) for key, value in cell.items()} for cell in matrix["include"])
+        return
     for values in itertools.product(*matrix.values()):
         yield dict(zip(matrix, map(as_text, values), strict=True))
 

@@ -12,7 +12,10 @@ from typing import Any
 
 import yaml
 
-_JOB = {"stage", "image", "timeout", "variables", "rules", "before_script", "script", "allow_failure", "artifacts"}
+_JOB = {
+    *("stage", "image", "timeout", "variables", "rules", "before_script", "script", "after_script", "allow_failure"),
+    *("artifacts", "parallel", "retry", "when"),
+}
 _ARTIFACTS = {"when", "expire_in", "paths", "reports"}
 _RULE = re.compile(r'\$(\w+) == "([^"]*)"')
 _MOST_DOTENV = 5 * 1024
@@ -59,13 +62,17 @@ def run_job(path: Path, name: str, folder: Path, environ: Mapping[str, str]) -> 
         stderr=subprocess.STDOUT,
         timeout=PATIENCE_S,
     )
+    if "after_script" in job:  # in a shell of its own, whatever became of the script
+        after = "\n".join(job["after_script"])
+        subprocess.run(["bash"], input=after.encode(), cwd=folder, env=variables, timeout=PATIENCE_S, check=True)
     allowed = (job.get("allow_failure") or {}).get("exit_codes", [])
     result = "success" if done.returncode == 0 else "warning" if done.returncode in allowed else "failed"
     artifacts = job.get("artifacts", {})
     assert set(artifacts) <= _ARTIFACTS, set(artifacts) - _ARTIFACTS
     reports = artifacts.get("reports", {})
     names = [*artifacts.get("paths", ()), *reports.values()]
-    kept = {one: (folder / one).read_text() for one in names if (folder / one).exists()}
+    found = [path for one in names for path in sorted(folder.glob(one))]
+    kept = {str(path.relative_to(folder)): path.read_text() for path in found}
     log = done.stdout.decode("utf-8", "replace")
     return Job(result, done.returncode, log, _dotenv(kept.get(reports.get("dotenv", ""), "")), kept)
 
