@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,9 +34,11 @@ class PostgresAddress:
     @property
     def beside(self) -> Path:
         """The path beside which files of this machine are kept: the same for each password and option."""
+        from hashlib import sha256  # noqa: PLC0415 - it loads OpenSSL
+
         parts = urlsplit(self.url)
         place = f"{parts.netloc.rpartition('@')[2]}{parts.path}{dict(parse_qsl(parts.query)).get('host', '')}"
-        return self.state_dir / f"ledger-{hashlib.sha256(place.encode()).hexdigest()[:12]}.db"
+        return self.state_dir / f"ledger-{sha256(place.encode()).hexdigest()[:12]}.db"
 
     @property
     def passwords(self) -> tuple[str, ...]:
