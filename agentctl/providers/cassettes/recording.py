@@ -75,6 +75,11 @@ class Recording:
             ) from error
         head = {"kind": "head", "format": FORMAT, "agentctl": __version__, "recorded_at": f"{datetime.now(UTC):%FT%TZ}"}
         self.write(head)
+        if self.trouble:
+            self.close()
+            raise StateError(
+                f"the cassette {named} cannot be written: {self.trouble}", hint="name a file on another disk"
+            )
 
     def write(self, line: Mapping[str, object]) -> None:
         """Write one line, without the user's secrets; a line that holds a key, or cannot be written, is the end."""
