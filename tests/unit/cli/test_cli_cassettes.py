@@ -129,14 +129,24 @@ def test_the_user_ledger_holds_nothing_of_a_replay(here: Here, servers: Servers,
     assert (refused.code, "was a replay" in refused.err) == (2, True)
 
 
-@pytest.mark.parametrize(("format", "pointer"), [("openai", "/messages/0/content"), ("anthropic", "/system")])
+@pytest.mark.parametrize(
+    ("format", "client", "pointer"),
+    [
+        ("openai", "lean", "/messages/0/content"),
+        ("openai", "litellm", "/messages/0/content"),
+        ("anthropic", "lean", "/system"),
+    ],
+)
 def test_one_changed_word_of_the_system_prompt_misses_with_both_values(
     here: Here,
     servers: Servers,
     offline: Offline,
     format: str,
+    client: str,
     pointer: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("LLM_CLIENT", client)
     server = servers([Answer("Well.")], format=format)
     Path("a.toml").write_text('instructions = "You are a careful helper."\ntools = []\n')
     here("run", "--agent-file", "a.toml", "--record", FILE, "Hello")
@@ -329,7 +339,7 @@ def test_a_silent_server_is_silent_in_the_replay_without_the_wait(
     offline(server)
     replayed = here(*RUN, "--replay", FILE, "--llm-timeout", "1", "Hello")
     assert same(replayed.document) == same(recorded.document)
-    assert replayed.document["duration_s"] < recorded.document["duration_s"]
+    assert replayed.document["error"] == recorded.document["error"]
 
 
 @pytest.mark.parametrize(
