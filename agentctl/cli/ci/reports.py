@@ -24,7 +24,7 @@ from agentctl.cli.ci.report_files import append_whole, replace_whole
 from agentctl.cli.ci.run_end import RunEnd, end_of, end_of_error
 from agentctl.cli.ci.step_outputs import dotenv_report, output_block, output_values
 from agentctl.cli.exit_codes import ExitStatus
-from agentctl.core.events import Record, RunFinished, TurnStarted
+from agentctl.core.events import Record, TurnStarted
 from agentctl.core.redaction import redact
 from agentctl.core.results import ErrorInfo, RunResult
 from agentctl.core.text import safe_text
@@ -56,15 +56,11 @@ class RunReports:
             self._write(line for secret in new for line in mask_commands(secret))
 
     async def observe(self, record: Record) -> None:
-        """Begin a section of the log with each turn, and end the last one with the run."""
-        match record.event:
-            case TurnStarted(turn=turn):
-                self.close()
-                self._open(f"turn {turn}", f"agentctl_{record.run_id}_turn_{turn}")
-            case RunFinished():
-                self.close()
-            case _:
-                pass
+        """Begin a section of the log with each turn; ``close`` ends the last one."""
+        if isinstance(record.event, TurnStarted):
+            turn = record.event.turn
+            self.close()
+            self._open(f"turn {turn}", f"agentctl_{record.run_id}_turn_{turn}")
 
     @property
     def observes(self) -> bool:

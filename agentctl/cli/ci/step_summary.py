@@ -38,9 +38,11 @@ def run_summary(end: RunEnd) -> str:
     answer_bytes = MOST_BYTES
     while answer_bytes:
         text = "\n".join(_lines(end, answer_bytes))
-        if len(text.encode()) <= MOST_BYTES:
+        excess = len(text.encode()) - MOST_BYTES
+        if excess <= 0:
             return text
-        answer_bytes //= 2  # a fence is longer than any run of backticks inside: no sum tells what fits
+        # a fence is longer than any run of backticks inside: no sum tells what fits
+        answer_bytes = max(answer_bytes - excess, answer_bytes // 2)
     return "\n".join(_head(end))
 
 

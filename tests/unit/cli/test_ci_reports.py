@@ -188,6 +188,14 @@ def test_a_summary_is_never_above_64_kb_nor_open(words: str, times: int, status:
     assert f"### agentctl: {status.shown}" in summary
 
 
+def test_a_long_answer_is_cut_where_the_summary_is_full() -> None:
+    end = RunEnd(ExitStatus.done, run_id="a1b2c3", answer="é" * 90_000, table="the table")
+    summary = run_summary(end)
+    assert MOST_BYTES - 100 < len(summary.encode()) <= MOST_BYTES
+    assert "é\n[cut, 180,000 bytes in all: agentctl runs show a1b2c3]\n```\n" in summary
+    assert "the table" in summary
+
+
 @pytest.mark.parametrize(("room", "said"), [(3000, "The answer"), (400, "has no room for more"), (20, "")])
 def test_all_runs_of_a_step_stay_within_what_github_takes(step: Step, room: int, said: str) -> None:
     step.summary.write_bytes(b"x" * (STEP_BYTES - room - 1) + b"\n")
