@@ -101,6 +101,7 @@ def test_text_of_a_model_commands_no_runner(step: Step, form: str) -> None:
     only_ours(ended)
     groups = [command.name for command in commands_of(ended.err) if command.name.endswith("group")]
     assert groups == ["group", "endgroup"] * 2
+    assert ended.err.rindex("::endgroup::") < ended.err.index("\ntool "), "what is said of the run is in no group"
     if form == "text":
         assert ended.out == f"{SAFE}\n"
     else:
