@@ -117,7 +117,7 @@ def test_the_doctor_says_which_sandbox_a_container_has(image: Image) -> None:
     for name, options in {"usual": HARDENED, "with namespaces": (*HARDENED, *NAMESPACES)}.items():
         found = image.with_options(*options, "--tmpfs", "/tmp")("doctor", "--offline", "--json")
         rows = {row["about"]: row for row in json.loads(found.out)["checks"]}
-        said[name], engine = rows["sandbox"]["said"], rows["engine"]["hint"]
+        said[name], engine = rows["sandbox"]["said"], rows["engine"]["cure"]
     assert said["usual"].startswith("landlock works; ")
     assert "; not bwrap: " in said["usual"]
     assert said["with namespaces"].startswith("bwrap works; ")
