@@ -174,7 +174,7 @@ class CostTracker:
         from agentctl.ledger.report import costs_window  # noqa: PLC0415 - it loads SQLite
         from agentctl.settings import load_settings  # noqa: PLC0415
 
-        path = self.ledger or load_settings(flags={}, remember=False, needs=("report",)).settings.ledger_path
+        path = self.ledger or load_settings(flags={}, remember=False, needs=("report",)).settings.ledger_address
         hour = costs_window(path, seconds=3600).hour
         return to_usd(hour.spent + hour.in_doubt)
 

@@ -153,6 +153,7 @@ _COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("ledger", "check", "verify status fsck validate"),
     ("ledger", "agentctl costs", "show list report"),
     ("ledger", "reprice", "price prices"),
+    ("ledger", "migrate", "create init upgrade setup"),
     ("tools", "show", "info get describe view inspect help"),
     ("tools", "list", "all search"),
     ("mcp", "add", "add-json install new create register set enable"),

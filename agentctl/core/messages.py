@@ -6,6 +6,7 @@ What a model said holds whole characters only: half of a UTF-16 pair is joined t
 
 from __future__ import annotations
 
+import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -196,7 +197,8 @@ class Request:
 
     ``followed``: another request that begins with this one is expected, so writing the provider's cache is worth it.
     ``writes``: a cache write may be requested even if it costs more than input, because its price is known.
-    ``answer_format`` is the form that the provider itself is asked to give the answer.
+    ``answer_format`` is the form that the provider itself is asked to give the answer. ``send_by`` is when its first
+    byte must have left, by ``boot_s``; later it may not be sent any more.
     """
 
     model: str | None
@@ -208,6 +210,16 @@ class Request:
     followed: bool = True
     writes: bool = True
     answer_format: AnswerFormat | None = None
+    send_by: float | None = None
+
+    def is_late(self) -> bool:
+        """Return whether the time by which its first byte must have left is over."""
+        return self.send_by is not None and boot_s() > self.send_by
+
+
+def boot_s() -> float:
+    """Return the seconds since this machine started, those that it was suspended included."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class Delta(NamedTuple):

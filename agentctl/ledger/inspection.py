@@ -168,7 +168,7 @@ class LedgerStatus(NamedTuple):
     last_model: str = ""
 
 
-def inspect_ledger(path: Path, *, patience_s: float = 1.0) -> LedgerStatus:
+def inspect_ledger(path: LedgerAddress, *, patience_s: float = 1.0) -> LedgerStatus:
     """Check whether a ledger can be opened, is sound, and can be written, without writing.
 
     ``patience_s`` bounds the check, and the wait for the write lock, each.
@@ -176,6 +176,9 @@ def inspect_ledger(path: Path, *, patience_s: float = 1.0) -> LedgerStatus:
     Raises:
         StateError: it cannot be opened, read or written, or is not a ledger that this program knows.
     """
+    if isinstance(path, PostgresAddress):
+        with _read_server(path) as tx:
+            return _with_last_charge(LedgerStatus(there=True), tx.db.execute(_LAST_CHARGE).fetchone())
     with translate_errors(path):
         refuse_remnant(path)
         try:
@@ -193,12 +196,16 @@ def inspect_ledger(path: Path, *, patience_s: float = 1.0) -> LedgerStatus:
             if not version:
                 return LedgerStatus(there=False)
             last = db.execute(_LAST_CHARGE).fetchone()
-            found = LedgerStatus(there=True, busy=_is_busy(db))
-            if last is not None:
-                ended_us, nano, provider, model = last
-                name = f"{provider}/{model}" if model else provider
-                found = found._replace(last_at=as_datetime(ended_us), last_nano=nano, last_model=name)
+            found = _with_last_charge(LedgerStatus(there=True, busy=_is_busy(db)), last)
             return _quick_check(db, found, patience_s)
+
+
+def _with_last_charge(found: LedgerStatus, last: tuple[int, int | None, str, str | None] | None) -> LedgerStatus:
+    if last is None:
+        return found
+    ended_us, nano, provider, model = last
+    name = f"{provider}/{model}" if model else provider
+    return found._replace(last_at=as_datetime(ended_us), last_nano=nano, last_model=name)
 
 
 def _is_busy(db: sqlite3.Connection) -> bool:

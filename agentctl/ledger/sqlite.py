@@ -19,6 +19,7 @@ from agentctl.core.substitutes import Substitute
 from agentctl.ledger.clock import ReadClock
 from agentctl.ledger.database import BUSY_S, Database
 from agentctl.ledger.ledger_session import PAUSE_S, LedgerSession
+from agentctl.settings.ledger_address import LedgerAddress, PostgresAddress
 
 T = TypeVar("T")
 
@@ -118,6 +119,15 @@ class ThreadedLedger:
             if self._session is not None:
                 session, self._session = self._session, None
                 await anyio.to_thread.run_sync(session.close)
+
+
+def make_ledger(address: LedgerAddress) -> ThreadedLedger:
+    """Return the ledger at an address as a run uses it: a file, or a server, whose code is loaded only then."""
+    if not isinstance(address, PostgresAddress):
+        return SqliteLedger(address)
+    from agentctl.ledger.postgres.postgres_ledger import PostgresLedger  # noqa: PLC0415 - most ledgers are files
+
+    return PostgresLedger(address)
 
 
 class SqliteLedger(ThreadedLedger):

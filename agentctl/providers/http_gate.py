@@ -50,7 +50,7 @@ _CLAMPS = frozenset(
 class RequestTerms(NamedTuple):
     """The terms for a request to pass the gate: its output clamp, size and address, and whether it asks for usage.
 
-    ``auth`` are the only headers that may identify the user, and replace all others; None: those of the library.
+    ``auth`` are the only headers that may identify the user, None: the library's. ``is_late``: it may leave no more.
     """
 
     max_output_tokens: int
@@ -58,6 +58,7 @@ class RequestTerms(NamedTuple):
     base_url: str
     asks_for_usage: bool
     auth: Mapping[str, str] | None = None
+    is_late: Callable[[], bool] = bool
 
 
 class Attempt:
@@ -148,7 +149,7 @@ class Attempt:
             self._in_tunnel = request.method == b"CONNECT"  # this goes to a proxy, without the key and the conversation
         if event.startswith(_EVENTS_BEFORE_REQUEST) or self._in_tunnel:
             return
-        if self.withdrawn:
+        if self.withdrawn or self.terms.is_late():
             raise httpx.ConnectError("the request was withdrawn")
         self._departed = True
 

@@ -283,9 +283,9 @@ class RemoteProvider(LLMProvider):
             raise cannot_be_limited(self._refused)
 
         clamp = request.max_output_tokens or choose_output(self.facts).most
-        outgoing = Outgoing(request, self._body_facts(request, clamp, base_url), key, base_url)
+        sending = Outgoing(request, self._body_facts(request, clamp, base_url), key, base_url)
         auth = None if self._own is None else auth_headers(self.kind, key, base_url)
-        terms = RequestTerms(clamp, plain_bound(request), base_url, outgoing.facts.asks_for_usage, auth)
+        terms = RequestTerms(clamp, plain_bound(request), base_url, sending.facts.asks_for_usage, auth, request.is_late)
         attempt = self._sender.attempt(terms)
         answer = self._habit.begin(request, is_official=not self._is_elsewhere, kind=self.kind)
         attempts.add(attempt)
@@ -293,7 +293,7 @@ class RemoteProvider(LLMProvider):
         pieces: LeanAnswer | LiteLLMAnswer | None = None
         try:
             try:
-                pieces = self._sender.send(outgoing, attempt, self._connections())
+                pieces = self._sender.send(sending, attempt, self._connections())
                 async for piece in pieces:
                     text = answer.add(piece)
                     if reader.blocks > blocks and reader.reported is not None:

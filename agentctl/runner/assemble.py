@@ -18,7 +18,7 @@ from agentctl.core.pricing import ModelFacts, Price, PriceOf, no_price
 from agentctl.core.version import __version__
 from agentctl.journal.artifacts import ArtifactFolder, copy_artifacts
 from agentctl.journal.writer import Journal
-from agentctl.ledger import SqliteLedger
+from agentctl.ledger.sqlite import make_ledger
 from agentctl.permissions.decision import permissions_of
 from agentctl.permissions.guards import LoopLimits
 from agentctl.protocols import Approver, LLMProvider, Observer
@@ -143,7 +143,7 @@ async def estimate_run(
         facts=provider.facts,
         make_tools=toolset_for(loaded, plan.permissions, delegate=listing(chosen)),
         forecast_call=lambda ask, agent: forecast_first_call(
-            settings.ledger_path, ask, plan.limits, agent=agent, parent=plan.parent
+            settings.ledger_address, ask, plan.limits, agent=agent, parent=plan.parent
         ),
         now=lambda: datetime.now(UTC),
         measure=measure_of(loaded, provider.facts),
@@ -330,7 +330,7 @@ def assemble(
         source = settings.runs_dir / resumption.past.run_id
         copy_files = partial(anyio.to_thread.run_sync, copy_artifacts, source, run_files)
         resumption = resumption._replace(copy_files=copy_files)
-    ledger = SqliteLedger(ledger_path or settings.ledger_path)
+    ledger = make_ledger(ledger_path or loaded.ledger_address)
     answering = provider or make_provider(loaded, choice, plan.limits)
     if (sampling := getattr(answering, "sampling", None)) and (unsent := sampling.note(answering.facts.model)):
         warn(unsent)

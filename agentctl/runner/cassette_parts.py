@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agentctl.core.errors import UsageError
-from agentctl.ledger import SqliteLedger
 from agentctl.ledger.ledger_session import PAUSE_S
 from agentctl.ledger.replay_ledger import ReplayLedger
+from agentctl.ledger.sqlite import SqliteLedger, ThreadedLedger
 from agentctl.protocols import LLMProvider
 from agentctl.providers.cassettes.lane import Lane
 from agentctl.providers.cassettes.replaying import ReplayLane
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 
 def insert(
-    cassette: Lane, run_id: str, loaded: Loaded, providers: Iterable[LLMProvider], ledger: SqliteLedger
-) -> SqliteLedger:
+    cassette: Lane, run_id: str, loaded: Loaded, providers: Iterable[LLMProvider], ledger: ThreadedLedger
+) -> ThreadedLedger:
     """Let a run's providers reach the network through the cassette, and return the run's ledger.
 
     That is the given one, unless the run is replayed: then the first run has one of its own, which those that it

@@ -385,7 +385,8 @@ class ModelCalls:
                 await self._emit(self._notice)
             await self._emit(CallSent(hold.id, client_of(self._provider)))
             sent = AttemptProgress()
-            clamped = replace(request, max_output_tokens=hold.granted_output if facts.metered else None)
+            clamp = hold.granted_output if facts.metered else None
+            clamped = replace(request, max_output_tokens=clamp, send_by=self._reservations.send_by(hold.id))
             await read_stream(self._provider, clamped, sent, timeouts, self._emit if is_answer else discard_event)
         except BaseException as error:
             self.unfinished = "".join(sent.pieces) if sent and is_answer else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import anyio
 import anyio.to_thread
@@ -63,6 +63,15 @@ class CallTerms(NamedTuple):
     provider_wait_s: float
 
 
+@runtime_checkable
+class LeasedLedger(Protocol):
+    """A ledger that gives away the room of a process that stopped: what is marked is sent soon or never."""
+
+    def send_by(self, hold_id: str) -> float:
+        """Return when the first byte of a marked request must have left, by ``boot_s``."""
+        ...
+
+
 class Reservations:
     """Reserves the worst case of each request of one run.
 
@@ -90,6 +99,10 @@ class Reservations:
         """Reserve for another provider from here on."""
         self._price_of, self._counter = terms.price_of, InputCounter(terms.load_count)
         self._wait_s["provider"] = terms.provider_wait_s
+
+    def send_by(self, hold_id: str) -> float | None:
+        """Return when the first byte of a marked request must have left, by ``boot_s``; None: at any time."""
+        return self._ledger.send_by(hold_id) if isinstance(self._ledger, LeasedLedger) else None
 
     async def reserve(
         self,

@@ -125,6 +125,8 @@ async def read_stream(
     try:
         with anyio.fail_after(timeouts.deadline - anyio.current_time()):
             await anyio.lowlevel.checkpoint()  # an earlier cancellation takes effect here, before anything is sent
+            if request.is_late():
+                raise ProviderUnavailable(f"a request to {name} was not sent: this process stopped", hint="try again")
             sent.outcome = "unknown"
             stream = provider.stream(request)
             try:

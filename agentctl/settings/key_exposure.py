@@ -20,7 +20,9 @@ from typing import NamedTuple
 
 from agentctl.settings.names import ENV_NAMES, PARENT_CAPABILITY, SECRET_FIELDS
 
-_OURS = frozenset({PARENT_CAPABILITY, *(name for field in SECRET_FIELDS for name in ENV_NAMES[field])})
+_OURS = frozenset(
+    {PARENT_CAPABILITY, *ENV_NAMES["ledger"], *(name for field in SECRET_FIELDS for name in ENV_NAMES[field])}
+)
 # Secrets of other programs: keys of litellm's other providers, of a cloud, a database or a registry.
 _SECRET_NAME = re.compile(
     r"(?:^|_)(?:\w*KEY|KEY_\w+|TOKENS?|\w*SECRETS?\w*|PASS|\w*PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|AUTH|PAT|DSN)(?:_|$)|_PWD$|OTLP_\w*HEADERS$",

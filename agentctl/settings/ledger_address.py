@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 SCHEMES = ("postgresql", "postgres")
@@ -106,6 +107,14 @@ def is_exposed(url: str, environ: Mapping[str, str]) -> bool:
     return not all(_is_local(one) for one in unquote(named).split(","))
 
 
+def exposure_problem(url: str, environ: Mapping[str, str]) -> tuple[str, str] | None:
+    """Return what is wrong with a connection that ``is_exposed``, and a hint; None if it is not."""
+    if not is_exposed(url, environ):
+        return None
+    said = f"the ledger {shown(url)} is on another host, and the connection does not verify its certificate"
+    return said, "add sslmode=verify-full to AGENTCTL_LEDGER"
+
+
 def _is_local(host: str) -> bool:
     host = host.strip()
     if host.startswith("["):
@@ -113,3 +122,17 @@ def _is_local(host: str) -> bool:
     elif host.count(":") == 1:
         host = host.partition(":")[0]
     return host in ("", "localhost", "::1") or host.startswith(("/", "@", "127."))
+
+
+#: The variables by which CI systems name a run of a pipeline, as agentctl's leases do, and the user behind it.
+_CI_RUNS = ("GITHUB_RUN_ID", "CI_PIPELINE_ID", "BUILDKITE_BUILD_ID", "CIRCLE_WORKFLOW_ID", "BUILD_TAG", "BUILD_BUILDID")
+_USERS = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILDKITE_BUILD_CREATOR", "USER", "LOGNAME")
+
+
+def who_runs(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return who runs this process: the user, and the run of a CI system, "" where that is not known."""
+    named = {"user_name": _USERS, "ci_run": _CI_RUNS}
+    return {
+        part: next((environ[name].strip()[:200] for name in names if environ.get(name, "").strip()), "")
+        for part, names in named.items()
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -51,6 +52,7 @@ from agentctl.settings.sources import (
     from_environment,
     from_flags,
     from_toml,
+    without_ledger,
 )
 
 if TYPE_CHECKING:
@@ -238,6 +240,14 @@ def _load(
         if engine.host:
             settings = settings.model_copy(update={"docker_host": engine.host})
             sources["docker_host"] = Source("docker context", engine.context)
+    if settings.ledger is not None:
+        from agentctl.settings.ledger_address import exposure_problem, who_runs  # noqa: PLC0415 - most ledgers are files
+
+        if exposed := exposure_problem(settings.ledger.get_secret_value(), environ):
+            if settings.strict:
+                problems.append(Problem(*exposed, ("run", "report", "ledger")))
+            else:
+                notes.append("warning: {} ({})".format(*exposed))
     secrets = secret_texts(read.layers, settings, environ)
     passed_on = {name: environ[name] for name in settings.sandbox_env if name in environ}
     keys = [name for name, value in passed_on.items() if value.strip() in secrets]
@@ -273,6 +283,8 @@ def _load(
         trace_parent=_trace_parent(environ),
         telemetry=_telemetry(environ),
     )
+    if settings.ledger is not None:
+        loaded = replace(loaded, **who_runs(environ))
     return loaded, problems, read
 
 
@@ -333,7 +345,7 @@ def _read_layers(
         if isinstance(text, Problem):
             problems.append(text)
         else:
-            layers.append(from_dotenv(text, kind="env file", path=path))
+            layers.append(without_ledger(from_dotenv(text, kind="env file", path=path), problems))
     outer = len(layers)
     config_dir = _config_dir(layers, cwd)
     own_env = config_dir / ".env"

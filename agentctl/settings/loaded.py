@@ -18,6 +18,7 @@ from agentctl.settings.sources import Problem, Source
 from agentctl.settings.untrusted_files import IgnoredLine, TrustPrompt
 
 if TYPE_CHECKING:
+    from agentctl.settings.ledger_address import LedgerAddress
     from agentctl.settings.mcp_values import McpConfig
     from agentctl.settings.telemetry import TelemetrySettings
 
@@ -52,7 +53,7 @@ class Loaded:
     servers of a run, None before ``for_a_run`` and without any. ``trace_parent`` is the span of TRACEPARENT and
     TRACESTATE, "" without a valid one. ``telemetry`` is what the variables of OpenTelemetry say, None without any.
     ``access`` has, for each provider of a cassette that is replayed, what stands in place of its key, and its address;
-    then no connection is opened.
+    then no connection is opened. ``user_name`` and ``ci_run`` say who runs this, for a ledger that many share.
     """
 
     settings: Settings
@@ -78,6 +79,8 @@ class Loaded:
     telemetry: TelemetrySettings | None = None
     own_tools: Mapping[str, Any] = field(default_factory=dict, repr=False)
     servers: McpConfig | None = field(default=None, repr=False, compare=False)
+    user_name: str = ""
+    ci_run: str = ""
     capability: str = field(default="", repr=False)
     redactor: Redactor | None = field(default=None, repr=False, compare=False)
     access: Mapping[str, tuple[str, str]] = field(default_factory=dict, repr=False)
@@ -118,6 +121,12 @@ class Loaded:
             settings=self.settings.model_copy(update=changes),
             sources={**self.sources, **dict.fromkeys(changes, source)},
         )
+
+    @property
+    def ledger_address(self) -> LedgerAddress:
+        """Where runs are recorded; a shared ledger is told who runs this."""
+        address = self.settings.ledger_address
+        return address if isinstance(address, Path) else replace(address, user_name=self.user_name, ci_run=self.ci_run)
 
     @property
     def has_mcp(self) -> bool:

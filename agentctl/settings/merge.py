@@ -248,7 +248,7 @@ def _problems(name: str, entry: SettingEntry, wrong: Exception | str) -> tuple[P
             )
             for one in wrong.wrong
         )
-    if name in SECRET_FIELDS:
+    if name in SECRET_FIELDS or name == "ledger":
         return (Problem(f"{name} ({entry.origin}) cannot be used; allowed: {wrong}", "", stops),)
     return (problem_of(name, entry, str(wrong)),)
 
@@ -288,6 +288,10 @@ def secret_texts(layers: Sequence[Layer], settings: Settings, environ: Mapping[s
     texts = [value.get_secret_value() if isinstance(value, SecretStr) else str(value) for value in keys]
     named = settings.providers.values()
     texts += [one.key.get_secret_value() for one in named if one.key is not None]
+    for url in (str(layer.entries["ledger"].value) for layer in layers if "ledger" in layer.entries):
+        from agentctl.settings.ledger_address import passwords_in  # noqa: PLC0415 - most ledgers are files
+
+        texts += passwords_in(url)
     own = (settings.openai_base_url, settings.anthropic_base_url, settings.ollama_host, settings.docker_host)
     for url in (*own, *(one.base_url for one in named)):
         user = re.search(r"//[^/:]*:(\S+)@", url or "")

@@ -20,6 +20,7 @@ from agentctl.settings.declaration import COMMON, CONTEXT, INPUT, LIMITS, OUTPUT
 from agentctl.settings.prices import PriceLine, price_lines
 
 if TYPE_CHECKING:
+    from agentctl.settings.ledger_address import LedgerAddress
     from agentctl.settings.named_providers import NamedProvider
 
 Dollars = Annotated[Decimal | None, BeforeValidator(parsers.dollars)]
@@ -194,6 +195,16 @@ class Settings(BaseSettings):
     lease_signing_key: Key = setting(
         None, "LEASE_SIGNING_KEY", "cost", "key that signs leases, for budget split; unset: a file",
         needed_by=("report",), in_toml=False, repr=False)
+    ledger: Annotated[SecretStr | None, BeforeValidator(parsers.maybe(parsers.ledger_url))] = setting(
+        None, "LEDGER", "cost", "share one ledger on PostgreSQL by its address; unset: a file in the state folder",
+        needed_by=("run", "report"), in_toml=False, example="postgresql://agentctl@db.example.com/agentctl?sslmode=verify-full",
+        repr=False)
+    strict: YesNo = setting(
+        False, "STRICT", "cost", "true: refuse a shared ledger whose certificate is not verified",
+        needed_by=("run", "report"))
+    accept_lost_holds: YesNo = setting(
+        False, "ACCEPT_LOST_HOLDS", "cost",
+        "true: spend although a fail-over of the shared ledger can lose holds")
 
     max_context_tokens: AtLeastOne = setting(
         8000, "MAX_CONTEXT_TOKENS", "context",
@@ -358,8 +369,19 @@ class Settings(BaseSettings):
 
     @property
     def ledger_path(self) -> Path:
-        """The path of the user's ledger."""
+        """The path of the user's own ledger, a file."""
         return self.state_dir / "ledger.db"
+
+    @property
+    def ledger_address(self) -> "LedgerAddress":
+        """Where runs are recorded: the user's own ledger, or the one on a server that is named."""
+        if self.ledger is None:
+            return self.ledger_path
+        from agentctl.settings.ledger_address import PostgresAddress  # noqa: PLC0415 - most ledgers are files
+
+        return PostgresAddress(
+            self.ledger.get_secret_value(), self.state_dir, self.accept_lost_holds, budget_wait_s=self.budget_wait
+        )
 
     @property
     def runs_dir(self) -> Path:

@@ -271,6 +271,13 @@ def lease_keys(value: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def ledger_url(value: object) -> SecretStr:
+    """Return the address of a ledger on PostgreSQL, which may hold a password."""
+    from agentctl.settings.ledger_address import checked  # noqa: PLC0415 - most ledgers are files
+
+    return SecretStr(checked(value.get_secret_value() if isinstance(value, SecretStr) else value))
+
+
 def folder(value: object) -> Path:
     """Return an absolute path; relative ones are resolved before they come here."""
     path = Path(value).expanduser() if isinstance(value, str | Path) and str(value).strip() else None

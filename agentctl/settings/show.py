@@ -12,6 +12,7 @@ from typing import NamedTuple
 from pydantic import SecretStr
 
 from agentctl.settings.declaration import Declaration
+from agentctl.settings.ledger_address import shown
 from agentctl.settings.loaded import Loaded
 from agentctl.settings.merge import format_value
 from agentctl.settings.model import Settings
@@ -83,7 +84,7 @@ def _value(name: str, value: object) -> str:
     if value is None:
         return "none" if name in _LIFTED else ""
     if isinstance(value, SecretStr):
-        return MASK
+        return MASK if name != "ledger" else shown(value.get_secret_value())
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Decimal):
@@ -127,7 +128,7 @@ def paths(loaded: Loaded) -> Sequence[Place]:
             (".env", settings.config_dir / ".env"),
             ("config folder", settings.config_dir),
             ("state folder", settings.state_dir),
-            ("ledger", settings.ledger_path),
+            *((("ledger", settings.ledger_path),) if settings.ledger is None else ()),
             ("runs", settings.runs_dir),
             ("cache", settings.cache_dir),
         )

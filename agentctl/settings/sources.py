@@ -382,3 +382,14 @@ def _nearest(name: str) -> str:
     meant = next((known for known in ENV_NAMES.get(field, ()) if known.startswith(PREFIX) == bool(prefix)), "")
     near = did_you_mean(name, _ALL_NAMES, {name.lower(): meant})
     return f" ({near})" if near else ""
+
+
+def without_ledger(layer: Layer, problems: list[Problem]) -> Layer:
+    """Return an env file's layer without the shared ledger: a file that lies anywhere does not decide where it is."""
+    entry = layer.entries.get("ledger")
+    if entry is None:
+        return layer
+    said = f"{entry.name} ({entry.origin}) has no effect there"
+    hint = "set it in the environment, or in your own .env: agentctl config path"
+    problems.append(Problem(said, hint, ("run", "report", "ledger")))
+    return layer._replace(entries={name: one for name, one in layer.entries.items() if name != "ledger"})

@@ -33,10 +33,11 @@ ONE_WAY: Mapping[str, object] = MappingProxyType({"read_only": True, "summaries"
 TIGHTENING = frozenset({*LOWERABLE, *ONE_WAY, "deny", "ask"})
 
 #: Settings that no project file decides, trusted or not: our own folders (with the list of trusted files), the working
-#: directory, where the user's own providers are, the MCP servers, which a project has in its .mcp.json, and leases.
+#: directory, where the user's own providers are, the MCP servers, which a project has in its .mcp.json, leases, and
+#: where a shared ledger is.
 NEVER = frozenset({
     *("state_dir", "config_dir", "cache_dir", "workdir", "providers", "mcp", "mcp_config", "mcp_also_user"),
-    *("lease", "lease_keys", "lease_signing_key"),
+    *("lease", "lease_keys", "lease_signing_key", "ledger", "strict", "accept_lost_holds"),
 })  # fmt: skip
 
 #: The name of a project's MCP servers among the ignored lines; no setting has it.

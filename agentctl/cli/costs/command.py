@@ -111,10 +111,12 @@ def costs(
     resolve_window(request, now=datetime.now(UTC), zone=place)  # report wrong flags before reading the ledger
     loaded = report_settings()
     settings = loaded.settings
-    if any(settings.ledger_path.with_suffix(".unsettled").glob("*.json")):
+    from agentctl.ledger.engines import files_of
+
+    if any(files_of(settings.ledger_address).with_suffix(".unsettled").glob("*.json")):
         from agentctl.ledger.ledger_session import settle_spooled
 
-        settle_spooled(settings.ledger_path)
+        settle_spooled(settings.ledger_address)
     again = _again(request.words, run=run, labels=label or (), timezone=timezone)
     further = tuple(name for name in WINDOWS if name != "max_cost_per_hour" and getattr(settings, name) is not None)
 
@@ -122,7 +124,7 @@ def costs(
         wanted = resolve_window(request, now=now, zone=place)
         bounds = {"since": wanted.since, "until": wanted.until}
         query = CostQuery(**bounds, run=run, labels=labels, by=groups, zone=place, further=further)
-        report = costs_report(settings.ledger_path, query)
+        report = costs_report(settings.ledger_address, query)
         gate = None if above is None else _gate(report.total, above, again)
         return CostView(report, query, wanted.title, wanted.notes, _limit_statuses(loaded, report), gate)
 

@@ -27,6 +27,7 @@ from agentctl.providers.routes import choose_client
 from agentctl.sandbox.promises import lines_for
 from agentctl.settings import KEY_NAMES, Loaded, ProviderChoice, Settings
 from agentctl.settings.host import other_provider_key_name
+from agentctl.settings.ledger_address import LedgerAddress
 from agentctl.settings.own_files import is_there
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def _nearest(folder: Path) -> Path:
     return next((path for path in (folder, *folder.parents) if path.exists()), Path("/"))
 
 
-def check_ledger(path: Path) -> tuple[Finding, ...]:
+def check_ledger(path: LedgerAddress) -> tuple[Finding, ...]:
     """Open the ledger, check it for at most a second, test writing, and report the last charge."""
     from agentctl.ledger.inspection import inspect_ledger  # brings SQLite
 
@@ -180,7 +181,7 @@ def check_ledger(path: Path) -> tuple[Finding, ...]:
     if not found.there:
         return (ok(subject, f"{path} does not exist yet; the first run creates it"),)
     if found.damage:
-        hint = f"mv {shlex.quote(os.fspath(path))} {shlex.quote(f'{path}.damaged')}"
+        hint = f"mv {shlex.quote(str(path))} {shlex.quote(f'{path}.damaged')}"
         return (missing(subject, f"{path} is damaged: {found.damage}", hint, stops=True),)
     last = "no charge yet"
     if found.last_at is not None:
@@ -394,6 +395,6 @@ def _hour_used(loaded: Loaded) -> int | None:
     from agentctl.ledger.report import costs_window  # brings SQLite
 
     try:
-        return costs_window(loaded.settings.ledger_path, seconds=3600).hour.total
+        return costs_window(loaded.settings.ledger_address, seconds=3600).hour.total
     except StateError:
         return None

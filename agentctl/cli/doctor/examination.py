@@ -124,7 +124,7 @@ def _checks_for(
         due.append(DoctorCheck("hooks", partial(checks.check_hooks, settings), _FILES_S))
     if is_placed:
         due += [
-            DoctorCheck("ledger", partial(checks.check_ledger, settings.ledger_path), _OUTSIDE_S),
+            DoctorCheck("ledger", partial(checks.check_ledger, settings.ledger_address), _OUTSIDE_S),
             DoctorCheck("state folder", partial(checks.check_state_folder, settings.state_dir), _FILES_S),
         ]
     return (

@@ -13,10 +13,10 @@ from agentctl.cli.options import Json, Output, wants_json
 if TYPE_CHECKING:
     from collections.abc import Collection
     from decimal import Decimal
-    from pathlib import Path
 
     from agentctl.cli.ledger.ledger_output import Clearable
     from agentctl.ledger.reconcile import By, Reconciliation
+    from agentctl.settings.ledger_address import LedgerAddress
 
 WHAT = "Selection"
 _MOST_BYTES = 64 * 1024 * 1024
@@ -38,7 +38,7 @@ def check(output: Output = None, json: Json = False) -> None:
     from agentctl.ledger.check import check as prove
 
     as_json = wants_json(output, json=json)
-    path = report_settings().settings.ledger_path
+    path = report_settings().settings.ledger_address
     found = prove(path)
     error = damage_error(found, path)
     from agentctl.cli.ui.columns import stdout_page
@@ -133,7 +133,7 @@ def reconcile(
     )
     _refuse_inside_a_run()
     _check_request(request)
-    path = report_settings().settings.ledger_path
+    path = report_settings().settings.ledger_address
     if clear_overrun is not None:
         _clear(path, "overrun", clear_overrun, dry_run=dry_run, as_json=as_json)
         return
@@ -160,7 +160,60 @@ def reconcile(
         print(reconcile_table(found, dry_run=dry_run, page=stdout_page()))
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"check": check, "reconcile": reconcile, "reprice": reprice}
+def migrate(
+    grant: Annotated[
+        str | None,
+        typer.Option("--grant", metavar="ROLE", help="Give a role the rights that runs need.", show_default=False),
+    ] = None,
+    replicated: Annotated[
+        bool | None,
+        typer.Option(
+            "--replicated/--not-replicated",
+            help="Note whether a standby is attached, where runs may not see it.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Output = None,
+    json: Json = False,
+) -> None:
+    """Create or migrate the shared ledger on PostgreSQL.
+
+    It needs a role that may create tables; runs need SELECT, INSERT and UPDATE only.
+    A ledger in a file is migrated by the next run.
+
+    Examples:
+        agentctl ledger migrate
+        agentctl ledger migrate --grant agentctl_runs
+    """
+    from agentctl.cli.error_output import report_settings
+    from agentctl.cli.ledger.ledger_output import migration_document
+    from agentctl.core.errors import UsageError
+    from agentctl.settings.ledger_address import PostgresAddress
+
+    as_json = wants_json(output, json=json)
+    address = report_settings().settings.ledger_address
+    if not isinstance(address, PostgresAddress):
+        raise UsageError(
+            "no shared ledger is set; the next run migrates a ledger in a file",
+            hint="name it in AGENTCTL_LEDGER, or in your own .env: agentctl config path",
+        )
+    from agentctl.ledger.postgres import migrate as migrate_server
+
+    before, after = migrate_server(address, role=grant or "", replicated=replicated)
+    if as_json:
+        print(migration_document(address, before, after))
+    elif before == after:
+        print(f"{address} has schema {after}: nothing to migrate")
+    else:
+        print(f"{address}: {f'migrated from schema {before} to' if before else 'created with schema'} {after}")
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "check": check,
+    "reconcile": reconcile,
+    "reprice": reprice,
+    "migrate": migrate,
+}
 
 _Reconciler = Callable[[bool, "Collection[str] | None"], "Reconciliation"]
 
@@ -222,7 +275,7 @@ def _dollars(text: str) -> Decimal:
     return usd
 
 
-def _manual_reconciler(path: Path, request: _ReconcileRequest) -> _Reconciler:
+def _manual_reconciler(path: LedgerAddress, request: _ReconcileRequest) -> _Reconciler:
     from agentctl.ledger.reconcile import reconcile as settle
     from agentctl.ledger.usage_export import up_to_nano
 
@@ -232,7 +285,7 @@ def _manual_reconciler(path: Path, request: _ReconcileRequest) -> _Reconciler:
     return lambda dry_run, only: settle(path, by, value, actual_nano=nano, who=_user_name(), dry_run=dry_run, only=only)
 
 
-def _export_reconciler(path: Path, request: _ReconcileRequest) -> _Reconciler:
+def _export_reconciler(path: LedgerAddress, request: _ReconcileRequest) -> _Reconciler:
     from agentctl.ledger.export_matching import reconcile_export
     from agentctl.ledger.usage_export import read_export
 
@@ -296,7 +349,7 @@ def _confirm(reconciler: _Reconciler) -> Collection[str] | None:
     return {one.attempt_id for one in would.done}
 
 
-def _clear(path: Path, what: Clearable, name: str, *, dry_run: bool, as_json: bool) -> None:
+def _clear(path: LedgerAddress, what: Clearable, name: str, *, dry_run: bool, as_json: bool) -> None:
     from agentctl.cli.ledger.ledger_output import cleared_document
     from agentctl.core.text import safe_text
     from agentctl.ledger.reconcile import clear_miscounts, clear_overrun, clear_substitutes
@@ -317,7 +370,7 @@ def _clear(path: Path, what: Clearable, name: str, *, dry_run: bool, as_json: bo
         print(f"{safe_text(name)}: its {again.format('would be' if dry_run else 'is')}")
 
 
-def _reset_clock(path: Path, *, dry_run: bool, yes: bool, as_json: bool) -> None:
+def _reset_clock(path: LedgerAddress, *, dry_run: bool, yes: bool, as_json: bool) -> None:
     from agentctl.cli.ledger.ledger_output import clock_document, clock_table
     from agentctl.cli.prompts import ask_yes_no, can_ask
     from agentctl.core.errors import ActionDenied

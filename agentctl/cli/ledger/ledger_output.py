@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
@@ -19,9 +18,11 @@ from agentctl.ledger.audit import WhyNot
 from agentctl.ledger.check import InDoubt, LedgerCheck, ModelOverrun, OpenHold, SpooledConclusion
 from agentctl.ledger.provider_health import ModelMiscount, ModelSubstitute
 from agentctl.ledger.reconcile import ClockReset, Reconciliation
+from agentctl.settings.ledger_address import LedgerAddress
 
 CHECK_SCHEMA = "agentctl.ledger-check/1"
 RECONCILE_SCHEMA = "agentctl.ledger-reconcile/1"
+MIGRATION_SCHEMA = "agentctl.ledger-migrate/1"
 RESET_CLOCK = "agentctl ledger reconcile --clock"
 _MOST_TOLD = 5
 _PIPE = Page()
@@ -37,7 +38,7 @@ _STATES = {True: "living", False: "dead", None: "unknown"}
 _WHAT_THEN = {True: "", False: ": the next run ends it", None: ": its lock file cannot be opened"}
 
 
-def damage_error(found: LedgerCheck, path: Path) -> StateError | None:
+def damage_error(found: LedgerCheck, path: LedgerAddress) -> StateError | None:
     """Return the error for a damaged ledger, None for a sound one."""
     if not found.wrong:
         return None
@@ -70,7 +71,7 @@ def _name(one: ModelOverrun | OpenHold | ModelSubstitute | ModelMiscount) -> str
     return f"{one.provider}/{one.model}" if one.model else one.provider
 
 
-def check_document(found: LedgerCheck, path: Path, error: StateError | None) -> str:
+def check_document(found: LedgerCheck, path: LedgerAddress, error: StateError | None) -> str:
     """Return the result of a check as JSON; ``wrong`` has the first problems, ``wrong_count`` counts all."""
     return as_json(
         {
@@ -167,7 +168,7 @@ def check_document(found: LedgerCheck, path: Path, error: StateError | None) -> 
     )
 
 
-def check_table(found: LedgerCheck, path: Path, page: Page = _PIPE) -> str:
+def check_table(found: LedgerCheck, path: LedgerAddress, page: Page = _PIPE) -> str:
     """Return the result of a check as text."""
     if not found.there:
         return page.prose(f"no ledger yet; the first run creates {path}")
@@ -335,3 +336,16 @@ def clock_table(found: ClockReset, *, dry_run: bool) -> str:
         return f"the wall clock ({_local(found.now)}) is not behind: nothing to reset"
     counts = "would count" if dry_run else "counts"
     return f"time {counts} again from {_local(found.now)} on, instead of from {_local(found.was)} on"
+
+
+def migration_document(address: LedgerAddress, before: int, after: int) -> str:
+    """Return the JSON document of a migration: the schema before (0: there was no ledger) and after."""
+    return as_json(
+        {
+            "schema": MIGRATION_SCHEMA,
+            "version": __version__,
+            "ledger": str(address),
+            "schema_before": before,
+            "schema_after": after,
+        }
+    )

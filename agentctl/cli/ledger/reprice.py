@@ -100,7 +100,7 @@ def reprice(
     settings = report_settings("prices").settings
     catalog = _catalog(settings, table)
     alternative = None if model is None else _alternative(catalog, model, settings)
-    report = priced_anew(settings.ledger_path, query, _prices_at(catalog, settings), alternative=alternative)
+    report = priced_anew(settings.ledger_address, query, _prices_at(catalog, settings), alternative=alternative)
     for note in wanted.notes:
         print_stderr(f"note: {note}")
     view = RepricedView(report, query, wanted.title, model, table)

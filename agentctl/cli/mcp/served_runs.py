@@ -74,10 +74,10 @@ async def open_scope(loaded: Loaded, max_cost: Decimal | None) -> AsyncIterator[
     Raises:
         ActionDenied: that run has ended, or its capability is wrong.
     """
-    from agentctl.ledger.sqlite import SqliteLedger
+    from agentctl.ledger.sqlite import make_ledger
     from agentctl.runner.lease_terms import scope_above
 
-    ledger = SqliteLedger(loaded.settings.ledger_path)
+    ledger = make_ledger(loaded.settings.ledger_address)
     parent = Parent(os.urandom(6).hex(), os.urandom(32).hex())
     limits = CostLimit(max_cost_per_task=max_cost, max_cost_per_hour=None, max_tokens_per_task=None)
     can_run = loaded.parent is None or loaded.parent.capability

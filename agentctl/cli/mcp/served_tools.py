@@ -80,14 +80,16 @@ class ServedTools:
             )
         loaded = load(self._terms)
         path = find_journal(loaded.settings.runs_dir, found[0])
-        return redact_document(records_document(read_run(path), path.stem, loaded.settings.ledger_path), loaded.secrets)
+        return redact_document(
+            records_document(read_run(path), path.stem, loaded.settings.ledger_address), loaded.secrets
+        )
 
     def _costs(self) -> Document:
         from agentctl.cli.costs.document import costs_document
         from agentctl.ledger.report import CostQuery, costs_report
 
         query = CostQuery(run=self._runs.scope.parent.run_id)
-        report = costs_report(load(self._terms).settings.ledger_path, query)
+        report = costs_report(load(self._terms).settings.ledger_address, query)
         return dict(costs_document(report, query, statuses=(), gate=None))
 
     async def _budget(self) -> Document:

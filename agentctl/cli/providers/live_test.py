@@ -139,7 +139,7 @@ def _run_tests(
     from agentctl.cli.signals import run_cancellable
     from agentctl.cli.streams import require_reader
     from agentctl.core.limits import CostLimit
-    from agentctl.ledger import SqliteLedger
+    from agentctl.ledger.sqlite import make_ledger
     from agentctl.runner.lease_terms import scope_above
     from agentctl.runner.provider_trial import run_provider_tests
 
@@ -155,7 +155,7 @@ def _run_tests(
     )
 
     async def all_of_them() -> tuple[ProviderTestResult, ...]:
-        ledger = None if free else SqliteLedger(settings.ledger_path)
+        ledger = None if free else make_ledger(settings.ledger_address)
         try:
             new_id = lambda: os.urandom(6).hex()  # noqa: E731
             return await run_provider_tests(

@@ -61,6 +61,7 @@ COMMAND_WORDS = {
     "reconcile": "agentctl ledger reconcile",
     "ledger reprice": "agentctl ledger reprice",
     "reprice": "agentctl ledger reprice",
+    "ledger migrate": "agentctl ledger migrate",
     "config": "agentctl config show",
     "config show": "agentctl config show",
     "config path": "agentctl config path",

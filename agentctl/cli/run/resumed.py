@@ -23,6 +23,7 @@ from agentctl.journal.writer import ENDING
 from agentctl.ledger.report import first_outermost, spending_of
 from agentctl.runner.agent_spec import AgentSpec, load_agents
 from agentctl.runner.resumption import Resumption
+from agentctl.settings.ledger_address import LedgerAddress
 
 if TYPE_CHECKING:
     from agentctl.settings import Loaded
@@ -48,7 +49,7 @@ class StoppedRun(NamedTuple):
     """The run that a command line names: its journal, and the ledger that has its calls."""
 
     journal: Path
-    ledger: Path
+    ledger: LedgerAddress
     is_fork: bool = False
 
     @property
@@ -98,7 +99,7 @@ def find_stopped(request: ResumeRequest, given: Mapping[str, object]) -> Stopped
     from agentctl.cli.error_output import report_settings
 
     settings = report_settings().settings
-    folder, ledger = settings.runs_dir, settings.ledger_path
+    folder, ledger = settings.runs_dir, settings.ledger_address
     if request.run_id is not None:
         return StoppedRun(find_journal(folder, request.run_id), ledger, request.is_fork)
     found: dict[str, Path] = {}

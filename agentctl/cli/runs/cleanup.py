@@ -104,7 +104,7 @@ def _needed(settings: Settings, wanted: set[str]) -> Mapping[str, str]:
     from agentctl.ledger.report import runs_in_use
 
     limited = [WINDOWS[name] for name in WINDOWS if getattr(settings, name) is not None]
-    found = dict(runs_in_use(settings.ledger_path, window_s=max(limited, default=3600)))
+    found = dict(runs_in_use(settings.ledger_address, window_s=max(limited, default=3600)))
     found |= {run.run_id: "it is running" for run in list_runs(settings.runs_dir) if run.status == "running"}
     needed = {run_id: found[run_id] for run_id in wanted if run_id in found}
     forks, size = forks_of(settings.runs_dir), -1

@@ -118,7 +118,7 @@ def show(
 
         for paragraph in transcript(records, run_id=path.stem, kept=path.with_suffix("")):
             print(paragraph)
-        if tree := find_tree(settings.ledger_path, path.stem):
+        if tree := find_tree(settings.ledger_address, path.stem):
             from agentctl.cli.runs.run_tree import draw_tree
             from agentctl.cli.ui.columns import stdout_page
 
@@ -131,7 +131,7 @@ def show(
         for record in records:
             print(dumped(record, line=True))
         return
-    print(dumped(records_document(records, path.stem, settings.ledger_path)))
+    print(dumped(records_document(records, path.stem, settings.ledger_address)))
 
 
 def _show_context(records: Iterable[dict[str, object]], run_id: str, wanted: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from agentctl.cli.documents import Document, in_unit
@@ -11,6 +10,7 @@ from agentctl.cli.runs.context_usage import Fields, local_time, number, text
 from agentctl.cli.ui.format import amount, limit, plural
 from agentctl.core.text import safe_text
 from agentctl.core.version import __version__
+from agentctl.settings.ledger_address import LedgerAddress
 
 if TYPE_CHECKING:
     from agentctl.cli.runs.run_documents import RunPartFields
@@ -101,7 +101,7 @@ def part_document(part: RunPart) -> RunPartFields:
     }
 
 
-def records_document(records: Iterable[Document], run_id: str, ledger_path: Path) -> Document:
+def records_document(records: Iterable[Document], run_id: str, ledger_path: LedgerAddress) -> Document:
     """Return the document of one run: its records, its parts if it was resumed, and the tree that it belongs to."""
     from agentctl.cli.runs.run_tree import find_tree, tree_node
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from agentctl.budget.rules import Amounts
 from agentctl.cli.documents import Document, usd
@@ -11,12 +10,13 @@ from agentctl.cli.ui.columns import Column, Page
 from agentctl.cli.ui.format import money
 from agentctl.core.errors import StateError
 from agentctl.ledger.report import RunNode, tree_of
+from agentctl.settings.ledger_address import LedgerAddress
 
 _TASK_LINES = 2  # of a task on a terminal
 _GAP = 2  # cells between two levels, none where a deep tree would take more than half of the width
 
 
-def find_tree(ledger: Path, run_id: str) -> Sequence[RunNode]:
+def find_tree(ledger: LedgerAddress, run_id: str) -> Sequence[RunNode]:
     """Return the tree of a run that has a parent or children, else ()."""
     try:
         tree = tree_of(ledger, run_id)

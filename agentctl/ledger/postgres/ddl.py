@@ -135,7 +135,7 @@ $$ SELECT greatest(now_us, agentctl.server_time_us()) FROM agentctl.clock WHERE 
 
 -- Lock the hour, then the runs on the path of ``run``, the outermost first, and advance the ledger's time.
 CREATE FUNCTION lock_ledger(run text, OUT now_us bigint, OUT wall_us bigint, OUT version bigint, OUT timeline text,
-    OUT replicas bigint, OUT synchronous_names text, OUT last_entry bigint)
+    OUT replicas bigint, OUT synchronous_names text, OUT last_entry bigint, OUT ledger_id text)
 LANGUAGE plpgsql VOLATILE SET search_path = agentctl, pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM 1 FROM clock AS c WHERE c.id = 1 FOR UPDATE;
@@ -145,10 +145,13 @@ BEGIN
     UPDATE clock AS c SET now_us = greatest(c.now_us, lock_ledger.wall_us), wall_us = lock_ledger.wall_us,
         highest_wall_us = greatest(c.highest_wall_us, lock_ledger.wall_us)
         WHERE c.id = 1 RETURNING c.now_us INTO lock_ledger.now_us;
-    SELECT i.version INTO lock_ledger.version FROM ledger_info AS i WHERE i.id = 1;
+    SELECT i.version, i.ledger_id, i.replicated::integer INTO lock_ledger.version, lock_ledger.ledger_id, replicas
+        FROM ledger_info AS i WHERE i.id = 1;
     timeline := substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8);
-    replicas := (SELECT count(*) FROM pg_stat_replication
-                 WHERE coalesce(application_name, '') <> 'pg_basebackup');
+    -- What a role may not see of a standby is NULL, but its row is there; a logical subscriber takes over nothing.
+    replicas := replicas + (SELECT count(*) FROM pg_stat_replication AS r
+        WHERE coalesce(r.application_name, '') <> 'pg_basebackup' AND NOT EXISTS
+            (SELECT 1 FROM pg_replication_slots AS l WHERE l.slot_type = 'logical' AND l.active_pid = r.pid));
     synchronous_names := current_setting('synchronous_standby_names');
     SELECT coalesce(max(e.id), 0) INTO last_entry FROM entries AS e;
 END $$;

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from agentctl.core.errors import StateError
 from agentctl.ledger.postgres.dialect import adapt, translate
+from agentctl.ledger.postgres.failover import ServerFence, ServerState
 from agentctl.ledger.postgres.server import (
     LIMITS,
     REACH_S,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 _BEGIN = f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = on; {LIMITS}"
 _BEGIN_VIEW = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {LIMITS} SET LOCAL statement_timeout = 0"
 _BEGIN_TRIAL = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE; {LIMITS} SET LOCAL statement_timeout = 0"
-_LOCK = "SELECT now_us, wall_us, version, timeline, replicas, synchronous_names, last_entry FROM lock_ledger(%s)"
+_LOCK = f"SELECT {', '.join(ServerState._fields)} FROM lock_ledger(%s)"  # noqa: S608 - our own names
 _TIME = "SELECT ledger_time_us(), server_time_us(), (SELECT version FROM ledger_info)"
 _LIVING = "SELECT id FROM owners WHERE ended_us IS NULL AND lease_until_us > %s"
 
@@ -72,18 +73,6 @@ class LeaseOwners:
         return owner_id in self.ids()
 
 
-class LockedState(NamedTuple):
-    """What a server says within a transaction that has locked the ledger."""
-
-    now_us: int
-    wall_us: int
-    version: int
-    timeline: str
-    replicas: int
-    synchronous_names: str
-    last_entry: int
-
-
 class FleetDatabase:
     """A ledger on PostgreSQL as one thread at a time uses it; it connects at the first transaction, and again if lost.
 
@@ -98,6 +87,9 @@ class FleetDatabase:
         self._pid = os.getpid()
         self._db: psycopg.Connection | None = None
         self._warnings: list[str] = []
+        self._fence = ServerFence(address)
+        self._state: ServerState | None = None
+        self.on_promotion: Callable[[Transaction], None] = lambda _: None
 
     def __str__(self) -> str:
         return str(self.address)
@@ -167,10 +159,17 @@ class FleetDatabase:
             with self._errors():
                 db.execute(_BEGIN)
                 row = db.execute(_LOCK, (run_id,)).fetchone()
-                state = LockedState(*(row or ()))
+                state = self._state = ServerState(*(row or ()))
                 refuse_another_schema(state.version)
-                yield Transaction(TranslatedConnection(db), state.now_us, state.wall_us, LeaseOwners(db, state.now_us))
+                is_promoted = self._fence.check(state)
+                if run_id:
+                    self.refuse_lossy()
+                tx = Transaction(TranslatedConnection(db), state.now_us, state.wall_us, LeaseOwners(db, state.now_us))
+                if is_promoted:
+                    self.on_promotion(tx)
+                yield tx
                 self._commit(db)
+                self._fence.note(state)
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
@@ -195,7 +194,17 @@ class FleetDatabase:
                 yield Transaction(TranslatedConnection(db), now_us, wall_us, LeaseOwners(db, now_us))
                 db.execute("ROLLBACK")
 
+    def refuse_lossy(self) -> None:
+        """Refuse to spend where a fail-over of the server can lose a hold; a transaction is open.
+
+        Raises:
+            StateError: a standby is attached, and COMMIT does not wait for it.
+        """
+        if self._state is not None:
+            self._fence.refuse_lossy(self._state)
+
     def close(self) -> None:
         """Close the connection."""
         with self._mutex:
+            self._fence.write()
             self._drop()

@@ -6,11 +6,15 @@ import os
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import NamedTuple
 
-from agentctl.budget.rules import PastSpending
+from agentctl.budget.conclusions import Conclusion, Settlement
+from agentctl.budget.rules import Ask, Hold, LimitState, PastSpending, WorstCase
 from agentctl.core.leases import Lease
 from agentctl.core.limits import CostLimit, Parent
+from agentctl.core.messages import boot_s
 from agentctl.ledger import attempts, runs
+from agentctl.ledger.attempts import storable
 from agentctl.ledger.ledger_session import PAUSE_S, LedgerSession
 from agentctl.ledger.postgres.ddl import LEASE_US
 from agentctl.ledger.postgres.fleet_database import FleetDatabase
@@ -18,10 +22,13 @@ from agentctl.ledger.postgres.owner_lease import LeaseRenewal
 from agentctl.ledger.postgres.server import ConnectionLost
 from agentctl.ledger.transaction import Transaction
 
+SEND_WITHIN_S = 5.0  # from just before the COMMIT of a mark to the first byte, by the clock that counts suspend
+
 _REGISTER = """
 INSERT INTO owners (id, pid, host, boot_id, started_us, lease_until_us, user_name, ci_run)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (id) DO UPDATE SET ended_us = NULL, lease_until_us = excluded.lease_until_us
+ON CONFLICT (id) DO UPDATE SET ended_us = NULL, lease_until_us = excluded.lease_until_us,
+    epoch = owners.epoch + CASE WHEN owners.ended_us IS NULL THEN 1 ELSE 0 END
 WHERE owners.ended_us IS NOT NULL OR owners.lease_until_us <= ?
 """
 #: The hold is this owner's, under its present epoch, and its lease has not expired.
@@ -30,6 +37,18 @@ SELECT 1 FROM attempts AS a JOIN owners AS o ON o.id = a.owner_id
 WHERE a.id = ? AND o.id = ? AND o.ended_us IS NULL AND o.lease_until_us > ? AND a.epoch = o.epoch
 """
 _OPENED = "SELECT 1 FROM scopes WHERE id = ? AND opened_by = ? AND closed_us IS NULL"
+
+
+_LOST = "its mark was lost at a fail-over"
+
+
+class _Granted(NamedTuple):
+    """A hold as it was granted, to be entered again if a fail-over loses it."""
+
+    ask: Ask
+    worst: WorstCase
+    limits: tuple[LimitState, ...]
+    deadline_us: int
 
 
 class FleetSession(LedgerSession):
@@ -44,6 +63,11 @@ class FleetSession(LedgerSession):
     def __init__(self, database: FleetDatabase, *, owner_id: str, pause_s: float = PAUSE_S) -> None:
         super().__init__(database, owner_id=owner_id, pid=os.getpid(), pause_s=pause_s)
         self._renewal: LeaseRenewal | None = None
+        self.send_by: dict[str, float] = {}
+        self._opened: dict[str, tuple[runs.NewRun, CostLimit]] = {}
+        self._granted: dict[str, _Granted] = {}
+        self._sent: dict[str, _Granted] = {}
+        database.on_promotion = self._restore
         self._maybe_opened: set[str] = set()
 
     def _begin_life(self, tx: Transaction) -> None:
@@ -59,14 +83,9 @@ class FleetSession(LedgerSession):
             self._begin_life(tx)
             self._is_registered = True
         address = self._database.address
-        whose = (address.user_name or None, address.ci_run or None)
-        tx.db.execute(
-            _REGISTER,
-            (
-                *(self._owner_id, self._pid, socket.gethostname(), self._boot_id, tx.now_us, tx.now_us + LEASE_US),
-                *(*whose, tx.now_us),
-            ),
-        )
+        whose = (storable(address.user_name) or None, storable(address.ci_run) or None)
+        owner = (self._owner_id, self._pid, storable(socket.gethostname()), self._boot_id)
+        tx.db.execute(_REGISTER, (*owner, tx.now_us, tx.now_us + LEASE_US, *whose, tx.now_us))
 
     def open_run(
         self,
@@ -80,6 +99,7 @@ class FleetSession(LedgerSession):
         capability: str = "",
     ) -> None:
         """Insert a run and its limits; a second try finds what the first one has written."""
+        self._opened[run_id] = runs.NewRun(run_id, self._owner_id, task, agent, labels, None, capability), limits
         if not self._was_opened(run_id):
             with self._noting_lost_commit(run_id):
                 super().open_run(
@@ -114,13 +134,58 @@ class FleetSession(LedgerSession):
         return found is not None
 
     def _may_send(self, tx: Transaction, hold_id: str) -> bool:
+        self._database.refuse_lossy()
         if tx.db.execute(_MAY_SEND, (hold_id, self._owner_id, tx.now_us)).fetchone() is not None:
+            if hold_id in self._granted:
+                self._sent[hold_id] = self._granted[hold_id]
+            self.send_by[hold_id] = boot_s() + SEND_WITHIN_S
             return True
         runs.void_held(tx, "id = ?", hold_id, reason="its lease expired before sending")
         return False
+
+    def _insert_hold(self, tx: Transaction, ask: Ask, worst: WorstCase, limits: tuple[LimitState, ...]) -> Hold:
+        hold = super()._insert_hold(tx, ask, worst, limits)
+        self._granted[hold.id] = _Granted(ask, worst, limits, tx.now_us + int(ask.deadline_s * 1_000_000))
+        return hold
+
+    def conclude(self, hold_id: str, conclusion: Conclusion) -> Settlement:
+        """Write how an attempt ended, once, and remove its file from the spool."""
+        settlement = super().conclude(hold_id, conclusion)
+        self._forget(hold_id)
+        return settlement
+
+    def _forget(self, hold_id: str) -> None:
+        for remembered in (self._granted, self._sent, self.send_by):
+            remembered.pop(hold_id, None)
+
+    def _restore(self, tx: Transaction) -> None:
+        """Enter again, in doubt, what this process has sent and a fail-over has lost, before anything else is written.
+
+        A hold that was lost with its mark was sent all the same, and the next process to reserve must count it.
+        """
+        self._register(tx)
+        for hold_id, granted in self._sent.items():
+            row = tx.db.execute("SELECT phase FROM attempts WHERE id = ?", (hold_id,)).fetchone()
+            if row is not None and row[0] not in ("held", "void"):
+                continue
+            if row is None:
+                self._restore_run(tx, granted.ask.run_id)
+                attempts.insert(
+                    tx, granted.ask, granted.worst, granted.limits, owner_id=self._owner_id,
+                    deadline_us=granted.deadline_us,
+                )  # fmt: skip
+            attempts.doubt(tx, hold_id, granted.worst.nano, granted.worst.tokens, _LOST, provider_fault=False)
+
+    def _restore_run(self, tx: Transaction, run_id: str) -> None:
+        if tx.db.execute("SELECT 1 FROM scopes WHERE id = ?", (run_id,)).fetchone() is None:
+            run, limits = self._opened.get(
+                run_id, (runs.NewRun(run_id, self._owner_id, "", "", {}), CostLimit(max_cost_per_task=None))
+            )
+            runs.insert(tx, run, limits)
 
     def void_unsent(self, hold_id: str, reason: str) -> None:
         """Void a hold whose mark is uncertain, and which was surely not sent."""
         with self._database.write(soon=True) as tx:
             if attempts.read(tx, hold_id).phase in ("held", "sent", "doubt"):
                 attempts.void(tx, hold_id, reason)
+        self._forget(hold_id)

@@ -88,6 +88,11 @@ class PostgresLedger(ThreadedLedger):
             await anyio.sleep(pause(tried))
             tried += 1
 
+    def send_by(self, hold_id: str) -> float:
+        """Return when the first byte of a marked request must have left, by ``boot_s``; 0 for one not marked here."""
+        session = self._session
+        return session.send_by.pop(hold_id, 0.0) if isinstance(session, FleetSession) else 0.0
+
     async def _void_unsent(self, hold_id: str, error: StateError) -> None:
         reason = "not sent: its mark was not certain"
 

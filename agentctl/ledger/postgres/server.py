@@ -23,8 +23,8 @@ LIMITS = (
     f" SET LOCAL idle_in_transaction_session_timeout = {IDLE_MS};"
     " SET LOCAL search_path = agentctl, pg_catalog, pg_temp;"
 )
-_BUSY = {"40001", "40P01", "55P03", "57014"}
-"""Serialization failure, deadlock, lock timeout, statement timeout: tried again."""
+_BUSY = {"40001", "40P01", "55P03", "57014", "25P03"}
+"""Serialization failure, deadlock, lock timeout, statement timeout, idle within a transaction: tried again."""
 _NO_SLOT = ("too many clients", "remaining connection slots", "too many connections", "no more connections allowed")
 """What a server says that has no free connection (53300: libpq does not tell the code of a refusal): tried again."""
 _HINTS = {

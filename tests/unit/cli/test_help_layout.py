@@ -26,6 +26,7 @@ NEED_MORE = (
     "trust",
     "providers test",
     "reconcile",
+    "ledger migrate",
     "01KB2",
     "resume",
     "runs watch",

@@ -112,3 +112,13 @@ async def test_an_error_document_without_an_end_is_given_up() -> None:
         assert len(attempt.body) < 1_000_000
         group.cancel_scope.cancel()
     await listener.aclose()
+
+
+def test_a_request_that_is_late_does_not_leave() -> None:
+    terms = RequestTerms(50, 5000, "http://h/v1", asks_for_usage=True, is_late=lambda: True)
+    late = Attempt(terms, OpenAIReader())
+    late.hand_over(traced=True)
+    late.trace("connection.connect_tcp.complete", {})
+    with pytest.raises(httpx.ConnectError, match="withdrawn"):
+        late.trace("http11.send_request_headers.started", {})
+    assert late.withdraw() == "unsent"

@@ -93,6 +93,8 @@ def _sample(field: str, folder: Path) -> str:
     }
     special |= {"temperature": "0.5", "sandbox_env": "EDITOR", "require_lease": "yes"}
     special |= {"lease_keys": f"agentctl-lease-public-1:{'A' * 43}"}
+    special |= {"temperature": "0.5", "sandbox_env": "EDITOR"}
+    special |= {"ledger": "postgresql://me@localhost/book", "strict": "yes", "accept_lost_holds": "yes"}
     if field in ("sandbox_read", "sandbox_write"):
         (folder / "data").mkdir()
         return f"{folder}/data"

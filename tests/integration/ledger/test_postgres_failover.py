@@ -1,0 +1,133 @@
+"""A server that was promoted, fenced off or restored: what was sent counts, and no hold that may be lost is sent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from agentctl.budget.conclusions import Charge, Settlement
+from agentctl.budget.rules import Hold
+from agentctl.core.errors import StateError
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Usage, boot_s
+from agentctl.ledger.postgres import PostgresLedger
+from agentctl.settings.ledger_address import PostgresAddress
+from tests.support.ledger.parts import ask
+from tests.support.postgres.fleet import Fleet, new_fleet
+from tests.support.postgres.server import Server
+
+CHARGE = Charge(Usage(10, 100), 100_000_000, "m")
+
+
+@asynccontextmanager
+async def opened(address: PostgresAddress, run: str = "run") -> AsyncIterator[PostgresLedger]:
+    ledger = PostgresLedger(address, pause_s=0.0)
+    try:
+        await ledger.open_run(run, CostLimit(max_cost_per_task=Decimal(2)), task="t", agent="a", labels={})
+        yield ledger
+    finally:
+        await ledger.aclose()
+
+
+async def send(ledger: PostgresLedger, name: str, run: str = "run") -> None:
+    assert isinstance(await ledger.reserve(ask(name, run)), Hold)
+    assert await ledger.mark_sent(name)
+
+
+@pytest.fixture
+def fleet(postgres: Server) -> Iterator[Fleet]:
+    found = new_fleet(postgres)
+    yield found
+    postgres.drop_database(found.database)
+
+
+def seen(address: PostgresAddress) -> dict[str, object]:
+    found: dict[str, object] = json.loads(address.beside.with_suffix(".seen").read_text())
+    return found
+
+
+async def test_a_server_that_ends_before_what_was_seen_is_refused_until_a_person_says_so(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    address = fleet.address(tmp_path)
+    async with opened(address) as ledger:
+        await send(ledger, "a")
+    file = address.beside.with_suffix(".seen")
+    file.write_text(json.dumps(seen(address) | {"entry": 1_000_000}))
+    with pytest.raises(StateError, match="has lost entries: it ends at entry"):
+        async with opened(address, "later"):
+            pass
+    file.unlink()
+    async with opened(address, "later") as ledger:
+        await send(ledger, "b", "later")
+
+
+async def test_the_primary_of_an_earlier_timeline_is_refused(fleet: Fleet, tmp_path: Path) -> None:
+    address = fleet.address(tmp_path)
+    async with opened(address):
+        pass
+    file = address.beside.with_suffix(".seen")
+    file.write_text(json.dumps(seen(address) | {"timeline": "FFFFFFFF"}))
+    with pytest.raises(StateError, match="was primary before a fail-over"):
+        async with opened(address, "later"):
+            pass
+
+
+async def test_where_a_commit_can_be_lost_nothing_is_spent_unless_that_is_accepted(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    fleet.query("UPDATE agentctl.ledger_info SET replicated = true")
+    address = fleet.address(tmp_path)
+    async with opened(address) as ledger:
+        with pytest.raises(StateError, match="COMMIT does not wait for the standby"):
+            await ledger.reserve(ask("a"))
+    async with opened(replace(address, accept_lost_holds=True), "accepted") as ledger:
+        await send(ledger, "b", "accepted")
+
+
+async def test_what_was_sent_and_lost_by_a_promotion_is_in_doubt_before_anything_else(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    address = replace(fleet.address(tmp_path), accept_lost_holds=True)
+    async with opened(address) as ledger:
+        await send(ledger, "a")
+        await send(ledger, "b")
+        # The standby had neither the mark of one call, nor anything of the other.
+        fleet.query("ALTER TABLE agentctl.attempts DISABLE TRIGGER attempts_last")
+        fleet.query("ALTER TABLE agentctl.entries DISABLE TRIGGER entries_stay")
+        fleet.query("DELETE FROM agentctl.entries WHERE attempt_id = 'b' OR phase = 'sent'")
+        fleet.query("UPDATE agentctl.attempts SET nano = 0, tokens = 0 WHERE id = 'b'")
+        fleet.query("DELETE FROM agentctl.attempts WHERE id = 'b'")
+        fleet.query("UPDATE agentctl.attempts SET phase = 'held', sent_us = NULL WHERE id = 'a'")
+        session = ledger._session
+        assert session is not None
+        fence = session._database._fence  # type: ignore[attr-defined] # a promotion within the test's own timeline
+        fence._seen = fence._seen._replace(timeline="00000000")
+        await ledger.reserve(ask("c"))
+        assert fleet.phases() == {"a": "doubt", "b": "doubt", "c": "held"}
+        assert (await ledger.spend("run")).run_nano.in_doubt == 2 * 256_000_000
+        assert await ledger.settle("b", CHARGE) == Settlement("settled", 100_000_000, 110)
+
+
+async def test_a_mark_says_until_when_its_first_byte_may_leave(fleet: Fleet, tmp_path: Path) -> None:
+    async with opened(fleet.address(tmp_path)) as ledger:
+        before = boot_s()
+        await send(ledger, "a")
+        assert before < ledger.send_by("a") <= boot_s() + 5.0
+        assert ledger.send_by("never marked") == 0.0
+
+
+async def test_an_owner_whose_lease_expired_sends_nothing_that_it_held_before(fleet: Fleet, tmp_path: Path) -> None:
+    async with opened(fleet.address(tmp_path)) as ledger:
+        assert isinstance(await ledger.reserve(ask("held")), Hold)
+        fleet.query("UPDATE agentctl.owners SET lease_until_us = 0")
+        assert isinstance(await ledger.reserve(ask("later")), Hold)  # which gives it a new lease
+        assert not await ledger.mark_sent("held")
+        assert await ledger.mark_sent("later")
+        assert fleet.phases() == {"held": "void", "later": "sent"}
