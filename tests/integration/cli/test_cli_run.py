@@ -228,7 +228,7 @@ def test_a_secret_leaves_neither_by_stdout_nor_by_stderr(agentctl: Commands, tmp
 FIELDS = json.loads("""[
     "schema", "version", "run_id", "status", "exit_code", "complete", "answer", "structured", "task", "agent",
     "provider", "provider_chosen_by", "model", "models", "client", "fallbacks", "turns", "started_at", "finished_at",
-    "duration_s", "labels", "resumed_from", "replayed", "usage", "cost", "limits", "ledger", "breaker", "tools", "denied",
-    "denied_calls", "pending", "sandbox", "sandbox_failures", "left_out", "mcp", "delegated",
+    "duration_s", "labels", "resumed_from", "replayed", "usage", "cost", "limits", "ledger", "breaker", "tools",
+    "denied", "denied_calls", "pending", "sandbox", "sandbox_failures", "left_out", "mcp", "delegated",
     "changed_files_run_later", "input", "warnings", "error"
 ]""")
