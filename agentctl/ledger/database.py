@@ -189,7 +189,7 @@ class Database:
             )
 
     @contextmanager
-    def write(self, *, soon: bool = False, run_id: str = "") -> Iterator[Transaction]:
+    def write(self, *, soon: bool = False, run_id: str = "", attempt_id: str = "") -> Iterator[Transaction]:
         """Queue, begin a transaction at the ledger's time, and commit; any exception rolls back.
 
         ``soon``: wait for the queue only as long as for another program's lock, for callers that try again.

@@ -155,7 +155,7 @@ class LedgerSession:
     @retry_failed_commit
     def _answer(self, ask: Ask) -> Hold | Wait | Verdict | AgentctlError:
         self._has_paid_calls |= ask.facts.metered
-        with self._database.write(run_id=ask.run_id) as tx:
+        with self._database.write(run_id=ask.run_id, attempt_id=ask.attempt_id) as tx:
             self._register(tx)
             runs.conclude_dead_owners(tx, but=self._owner_id)
             if (refused := runs.refusal_above(tx, ask.run_id, self._is_gone(tx))) is not None:
@@ -237,21 +237,21 @@ class LedgerSession:
         """
         if self._has_paid_calls:
             self._spool.allocate()
-        with self._database.write() as tx:
+        with self._database.write(attempt_id=hold_id) as tx:
             if runs.refusal_above(tx, attempts.run_of(tx, hold_id), self._is_gone(tx)) is not None:
                 return False
             if not self._may_send(tx, hold_id):
                 return False
-            marked = tx.db.execute(
+            row = tx.db.execute(
                 "UPDATE attempts SET phase = 'sent', sent_us = ?"
                 " WHERE id = ? AND owner_id = ? AND phase = 'held' AND deadline_us > ?"
-                " AND EXISTS (SELECT 1 FROM scopes AS s WHERE s.id = run_id AND (closed_us IS NULL OR status = ?))",
+                " AND EXISTS (SELECT 1 FROM scopes AS s WHERE s.id = run_id AND (closed_us IS NULL OR status = ?))"
+                " RETURNING nano, tokens",
                 (tx.now_us, hold_id, self._owner_id, tx.now_us, runs.UNFINISHED),
-            ).rowcount
-            if marked:
-                row = tx.db.execute("SELECT nano, tokens FROM attempts WHERE id = ?", (hold_id,)).fetchone()
+            ).fetchone()
+            if row is not None:
                 attempts.append_entry(tx, hold_id, "sent", *row)
-            return bool(marked)
+            return row is not None
 
     def _may_send(self, tx: Transaction, hold_id: str) -> bool:
         """Return whether this owner may still send what it holds; its lock says so as long as it runs."""
@@ -260,7 +260,7 @@ class LedgerSession:
     @retry_failed_commit
     def settle(self, hold_id: str, charge: Charge) -> Settlement:
         """Write the charge, once; late usage settles an attempt in doubt, and a second call changes nothing."""
-        with self._database.write(soon=True) as tx:
+        with self._database.write(soon=True, attempt_id=hold_id) as tx:
             row = attempts.read(tx, hold_id)
             if row.is_final:
                 return Settlement("settled", row.nano, row.tokens, overrun=attempts.has_overrun(tx, hold_id, row))
@@ -271,7 +271,7 @@ class LedgerSession:
     @retry_failed_commit
     def void(self, hold_id: str, reason: str) -> None:
         """Write that an attempt cost nothing, also after its process was taken for dead."""
-        with self._database.write(soon=True) as tx:
+        with self._database.write(soon=True, attempt_id=hold_id) as tx:
             phase = attempts.read(tx, hold_id).phase
             if phase in ("held", "sent") or (phase == "doubt" and runs.was_left_by_dead_owner(tx, hold_id)):
                 attempts.void(tx, hold_id, reason)
@@ -288,7 +288,7 @@ class LedgerSession:
         substitute: Substitute | None = None,
     ) -> Settlement:
         """Leave an attempt in doubt: it counts as ``Doubt`` says, in the hour until 3600 s after its deadline."""
-        with self._database.write(soon=True) as tx:
+        with self._database.write(soon=True, attempt_id=hold_id) as tx:
             row = attempts.read(tx, hold_id)
             if row.phase == "settled" or row.phase == "void":
                 return Settlement(row.phase, row.nano, row.tokens)

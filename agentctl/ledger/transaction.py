@@ -75,9 +75,11 @@ class LedgerDatabase(Protocol):
 
     path: Path
 
-    def write(self, *, soon: bool = False, run_id: str = "") -> AbstractContextManager[Transaction]:
+    def write(
+        self, *, soon: bool = False, run_id: str = "", attempt_id: str = ""
+    ) -> AbstractContextManager[Transaction]:
         """Begin a transaction that writes, and commit it; any exception rolls back. ``run_id`` is whose limits it
-        judges by.
+        judges by, ``attempt_id`` the attempt that it is about.
         """
         ...
 

@@ -19,6 +19,7 @@ from agentctl.ledger.postgres.server import (
     refuse_another_schema,
     translated,
 )
+from agentctl.ledger.postgres.statement_queue import Habit, StatementQueue
 from agentctl.ledger.transaction import Rows, Transaction
 from agentctl.settings.ledger_address import PostgresAddress
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import psycopg
 
 # Not READ WRITE: a database that was made read-only stays so.
-_BEGIN = f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = on; {LIMITS}"
+_BEGIN = ("BEGIN ISOLATION LEVEL READ COMMITTED", "SET LOCAL synchronous_commit = on", *LIMITS.rstrip("; ").split("; "))
 _BEGIN_VIEW = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {LIMITS} SET LOCAL statement_timeout = 0"
 _BEGIN_TRIAL = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE; {LIMITS} SET LOCAL statement_timeout = 0"
 _LOCK = f"SELECT {', '.join(ServerState._fields)} FROM lock_ledger(%s)"  # noqa: S608 - our own names
@@ -51,17 +52,21 @@ class TranslatedConnection:
         return cursor
 
 
+Ask = Callable[[Any, Any], Iterable[Any]]
+"""Runs a statement in PostgreSQL's words."""
+
+
 class LeaseOwners:
     """The owners of a fleet's ledger: those live whose lease has not expired."""
 
-    def __init__(self, db: psycopg.Connection, now_us: int) -> None:
-        self._db, self._now_us = db, now_us
+    def __init__(self, ask: Ask, now_us: int) -> None:
+        self._ask, self._now_us = ask, now_us
         self._living: frozenset[str] | None = None
 
     def ids(self) -> tuple[str, ...]:
         """Return the owners that live."""
         if self._living is None:
-            self._living = frozenset(row[0] for row in self._db.execute(_LIVING, (self._now_us,)))
+            self._living = frozenset(row[0] for row in self._ask(_LIVING, (self._now_us,)))
         return tuple(self._living)
 
     def is_dead(self, owner_id: str) -> bool:
@@ -90,6 +95,7 @@ class FleetDatabase:
         self._fence = ServerFence(address)
         self._state: ServerState | None = None
         self.on_promotion: Callable[[Transaction], None] = lambda _: None
+        self._habits: dict[tuple[bool, bool], tuple[Habit, ...]] = {}
 
     def __str__(self) -> str:
         return str(self.address)
@@ -108,13 +114,14 @@ class FleetDatabase:
         if notice.severity_nonlocalized == "WARNING":
             self._warnings.append(str(notice.message_primary))
 
-    def _commit(self, db: psycopg.Connection) -> None:
+    def _commit(self, queue: StatementQueue) -> None:
         """Commit, or raise ConnectionLost if the server warns: a wait for its standby may have been given up.
 
         A statement timeout, or an administrator, ends that wait, and then COMMIT succeeds with a warning.
         """
         self._warnings.clear()
-        done = db.execute("COMMIT").statusmessage
+        queue.drop_guesses()
+        done = queue.put("COMMIT").statusmessage
         if done != "COMMIT":
             raise StateError(f"the ledger {self} did not commit: {done}", hint="check the server's log")
         if self._warnings:
@@ -147,7 +154,7 @@ class FleetDatabase:
             raise
 
     @contextmanager
-    def write(self, *, soon: bool = False, run_id: str = "") -> Iterator[Transaction]:
+    def write(self, *, soon: bool = False, run_id: str = "", attempt_id: str = "") -> Iterator[Transaction]:
         """Begin a transaction, lock the hour and the path of ``run_id``, and commit; any exception rolls back.
 
         Raises:
@@ -156,20 +163,25 @@ class FleetDatabase:
         """
         with self._mutex:
             db = self._connected()
+            kind = (soon, bool(run_id))
             with self._errors():
-                db.execute(_BEGIN)
-                row = db.execute(_LOCK, (run_id,)).fetchone()
-                state = self._state = ServerState(*(row or ()))
+                queue = StatementQueue(db, self._habits.get(kind, ()) if attempt_id else (), attempt_id)
+                for statement in _BEGIN:
+                    queue.put(statement)
+                state = self._state = ServerState(*(queue.put(_LOCK, (run_id,)).fetchone() or ()))
+                queue.now_us = state.now_us
                 refuse_another_schema(state.version)
                 is_promoted = self._fence.check(state)
                 if run_id:
                     self.refuse_lossy()
-                tx = Transaction(TranslatedConnection(db), state.now_us, state.wall_us, LeaseOwners(db, state.now_us))
+                tx = Transaction(queue, state.now_us, state.wall_us, LeaseOwners(queue.put, state.now_us))
                 if is_promoted:
                     self.on_promotion(tx)
                 yield tx
-                self._commit(db)
+                self._commit(queue)
                 self._fence.note(state)
+                if attempt_id:
+                    self._habits[kind] = queue.habits()
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
@@ -191,7 +203,7 @@ class FleetDatabase:
                 db.execute(begin)
                 now_us, wall_us, version = db.execute(_TIME).fetchone() or (0, 0, 0)
                 refuse_another_schema(version)
-                yield Transaction(TranslatedConnection(db), now_us, wall_us, LeaseOwners(db, now_us))
+                yield Transaction(TranslatedConnection(db), now_us, wall_us, LeaseOwners(db.execute, now_us))
                 db.execute("ROLLBACK")
 
     def refuse_lossy(self) -> None:

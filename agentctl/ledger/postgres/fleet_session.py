@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from agentctl.budget.conclusions import Conclusion, Settlement
 from agentctl.budget.rules import Ask, Hold, LimitState, PastSpending, WorstCase
+from agentctl.core.errors import StateError
 from agentctl.core.leases import Lease
 from agentctl.core.limits import CostLimit, Parent
 from agentctl.core.messages import boot_s
@@ -77,6 +78,11 @@ class FleetSession(LedgerSession):
         renewal, self._renewal = self._renewal, None
         if renewal is not None:
             renewal.stop()
+
+    def close(self) -> None:
+        """End this owner; if that cannot be written now, its lease expires, and others conclude what it left."""
+        with suppress(StateError):
+            super().close()
 
     def _register(self, tx: Transaction) -> None:
         if not self._is_registered:
@@ -185,7 +191,7 @@ class FleetSession(LedgerSession):
 
     def void_unsent(self, hold_id: str, reason: str) -> None:
         """Void a hold whose mark is uncertain, and which was surely not sent."""
-        with self._database.write(soon=True) as tx:
+        with self._database.write(soon=True, attempt_id=hold_id) as tx:
             if attempts.read(tx, hold_id).phase in ("held", "sent", "doubt"):
                 attempts.void(tx, hold_id, reason)
         self._forget(hold_id)

@@ -83,8 +83,10 @@ class Calls:
 async def proxied(fleet: Fleet, folder: Path) -> AsyncIterator[tuple[PostgresLedger, Proxy]]:
     with Proxy(fleet.server.port) as proxy:
         ledger = PostgresLedger(fleet.address(folder, port=proxy.port))
-        yield ledger, proxy
-        await ledger.aclose()
+        try:
+            yield ledger, proxy
+        finally:
+            await ledger.aclose()
 
 
 @pytest.mark.parametrize(("step", "point"), CASES)

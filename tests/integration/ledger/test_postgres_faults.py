@@ -159,7 +159,7 @@ async def test_commit_that_gave_up_waiting_for_its_standby_is_not_certain(tmp_pa
 
 async def test_mark_without_an_answer_of_the_standby_is_voided_later(tmp_path: Path, is_full: bool) -> None:
     if not is_full:
-        return  # it waits for timeouts of seconds
+        pytest.skip("it waits for timeouts of seconds: --full")
     with Server() as server, closing(server.standby(synchronous=True)) as standby:
         fleet = new_fleet(server)
         address = fleet.address(tmp_path, budget_wait_s=0.1)

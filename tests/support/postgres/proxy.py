@@ -166,7 +166,10 @@ class _Link:
 
     def _reach(self, group: list[Message]) -> bool:
         """Act on a group if its transaction is to be cut; return whether nothing else is to be sent of it."""
-        if begins := self._is_idle:
+        if self._kept is not None and self._point in ("after begin", "before commit"):
+            return True  # the cut comes with the server's answer
+        begins, self._is_idle = self._is_idle, False
+        if begins:
             self._point = self._proxy.take(group)
         point = self._point
         by_itself = begins and not any(message.is_begin for message in group)
