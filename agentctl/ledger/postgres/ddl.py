@@ -138,6 +138,9 @@ CREATE FUNCTION lock_ledger(run text, OUT now_us bigint, OUT wall_us bigint, OUT
     OUT replicas bigint, OUT synchronous_names text, OUT last_entry bigint, OUT ledger_id text)
 LANGUAGE plpgsql VOLATILE SET search_path = agentctl, pg_catalog, pg_temp AS $$
 BEGIN
+    -- A queue before the row: who waits for a row that is updated meanwhile must look for its newest version, in vain
+    -- while others are quicker, and each commit wakes all who wait.
+    PERFORM pg_advisory_xact_lock(7017280452245743465);
     PERFORM 1 FROM clock AS c WHERE c.id = 1 FOR UPDATE;
     PERFORM 1 FROM scopes AS s JOIN scope_paths AS p ON p.above_id = s.id
         WHERE p.scope_id = run ORDER BY p.depth DESC FOR UPDATE OF s;
