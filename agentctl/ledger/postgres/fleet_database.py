@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from agentctl.core.errors import StateError
@@ -15,6 +15,7 @@ from agentctl.ledger.postgres.server import (
     LIMITS,
     REACH_S,
     ConnectionLost,
+    TransactionAborted,
     connect,
     refuse_another_schema,
     translated,
@@ -145,13 +146,20 @@ class FleetDatabase:
             yield
         except psycopg.Error as error:
             found = translated(error, self.address)
-            self._drop()
+            self._roll_back() if isinstance(found, TransactionAborted) else self._drop()
             raise found from error
         except BaseException:
-            if self._db is not None:
-                with suppress(psycopg.Error):
-                    self._db.execute("ROLLBACK")
+            self._roll_back()
             raise
+
+    def _roll_back(self) -> None:
+        import psycopg
+
+        if self._db is not None:
+            try:
+                self._db.execute("ROLLBACK")
+            except psycopg.Error:
+                self._drop()
 
     @contextmanager
     def write(self, *, soon: bool = False, run_id: str = "", attempt_id: str = "") -> Iterator[Transaction]:

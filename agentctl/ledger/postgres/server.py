@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 LEAST_SERVER = 14
 REACH_S = 5.0  # until a server counts as unreachable
 ANSWER_S = 6.0  # the longest wait for one answer; the server gives up before
-LOCK_MS, STATEMENT_MS, IDLE_MS = 2_000, 4_000, 5_000
+LOCK_MS, STATEMENT_MS, IDLE_MS = 4_000, 5_000, 5_000
 LIMITS = (
     f"SET LOCAL lock_timeout = {LOCK_MS}; SET LOCAL statement_timeout = {STATEMENT_MS};"
     f" SET LOCAL idle_in_transaction_session_timeout = {IDLE_MS};"

@@ -32,8 +32,8 @@ CHARGE = Charge(Usage(10, 100), 100_000_000, "m")
 async def opened(address: PostgresAddress, run: str = "run") -> AsyncIterator[PostgresLedger]:
     """Open a ledger with a run that has two dollars."""
     ledger = PostgresLedger(address, pause_s=0.0)
-    await ledger.open_run(run, CostLimit(max_cost_per_task=Decimal(2)), task="t", agent="a", labels={})
     try:
+        await ledger.open_run(run, CostLimit(max_cost_per_task=Decimal(2)), task="t", agent="a", labels={})
         yield ledger
     finally:
         await ledger.aclose()
