@@ -1,0 +1,17 @@
+"""Random histories on PostgreSQL beside the SQLite ledger: each answer and each row is the same (--full: 2,000)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.support.ledger.engines import fleet_template
+from tests.support.ledger.twins import compared
+from tests.support.postgres.server import Server
+
+
+def test_both_ledgers_give_the_same_answers_and_keep_the_same_book(
+    postgres: Server, tmp_path: Path, is_full: bool
+) -> None:
+    with fleet_template(postgres) as template:
+        for seed in range(2_000 if is_full else 3):
+            assert compared(postgres, template, tmp_path, seed) == [], f"seed {seed}"
