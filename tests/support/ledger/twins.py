@@ -38,6 +38,7 @@ _ATTEMPTS = (
     " sent_us, deadline_us, ended_us, leaves_hour_us, provider_fault, settled_by FROM attempts ORDER BY id"
 )
 _RANDOM = 32
+_DAY: tuple[LimitName, ...] = ("max_cost_per_day",)
 _BOOK = (
     _ATTEMPTS,
     "SELECT attempt_id, at_us, phase, nano, tokens, reason FROM entries ORDER BY id",
@@ -125,8 +126,11 @@ class Twins:
             return
         how = self.dice.random()
         if how < 0.2:
-            more = {"ceiling": how < 0.03, "provider_fault": how < 0.1}
-            self.both(f"doubt {name}", owner, lambda one: one.doubt(name, "cut", **more))
+            self.both(
+                f"doubt {name}",
+                owner,
+                lambda one: one.doubt(name, "cut", ceiling=how < 0.03, provider_fault=how < 0.1),
+            )
         elif how < 0.3:
             self.both(f"void {name}", owner, lambda one: one.void(name, "refused"))
         else:
@@ -173,7 +177,7 @@ class Twins:
     def spend(self) -> None:
         if self.runs:
             run = self.dice.choice(list(self.runs))
-            self.both(f"spend {run}", self.runs[run], lambda one: one.spend(run, ("max_cost_per_day",)))
+            self.both(f"spend {run}", self.runs[run], lambda one: one.spend(run, _DAY))
 
     def go(self, steps: int) -> list[str]:
         """Go so many steps; return what differs."""
