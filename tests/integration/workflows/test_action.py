@@ -96,13 +96,11 @@ def test_each_kind_of_input_becomes_its_flag(place: Machine, server: WireServer)
     assert heard(server)[0].startswith("Count the moons")
 
 
-@pytest.mark.parametrize(
-    ("inputs", "is_made"), [({}, False), ({"read-only": "false", "allow": "write_file"}, True)], ids=["reads", "writes"]
-)
+@pytest.mark.parametrize(("inputs", "is_made"), [({}, False), ({"read-only": "false"}, True)], ids=["reads", "writes"])
 def test_action_only_reads_unless_told_otherwise(
     place: Machine, server: WireServer, inputs: dict[str, str], is_made: bool
 ) -> None:
-    server.play([Answer("", (Call("write_file", {"path": "made", "content": "x"}),)), Answer("Done.")])
+    server.play([Answer("", (Call("write_file", {"path": "made", "text": "x"}),)), Answer("Done.")])
     step = ran(place, {"task": "Write it", "agent": "system", **inputs})
     assert (step.code, (place.workspace / "made").exists()) == (0, is_made), step.log
 
