@@ -85,6 +85,8 @@ def _value(name: str, value: object) -> str:
         return "none" if name in _LIFTED else ""
     if isinstance(value, SecretStr):
         return MASK if name != "ledger" else shown(value.get_secret_value())
+    if isinstance(value, str) and value.startswith("agentctl-lease-1."):
+        return MASK
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Decimal):

@@ -245,6 +245,8 @@ def test_a_closed_lease_says_what_its_runs_spent_and_admits_nothing_more(
 def test_an_unknown_lease_has_no_book_unless_it_is_said_to_be_unused(owner: Open, path: Path, clock: HandClock) -> None:
     assert "was not used in the ledger" in denied(lambda: close_lease(path, LEASE, clock=clock))
     assert not path.exists()
+    begin(owner("a"), "of-no-lease", None)
+    assert "was not used in the ledger" in denied(lambda: close_lease(path, LEASE, clock=clock))
     book = close_lease(path, LEASE, unused=True, clock=clock)
     assert (book.spent_nano, book.in_doubt_nano, book.calls) == (0, 0, 0)
     assert "was closed" in denied(lambda: begin(owner("a"), "a"))

@@ -9,6 +9,7 @@ import pytest
 
 from agentctl.core.limits import CostLimit
 from agentctl.settings import ENV_NAMES, Settings, Source, load_settings
+from agentctl.settings.show import explain
 from tests.support.desk import Desk
 
 
@@ -270,3 +271,10 @@ def test_settings_are_frozen_and_know_no_other_names() -> None:
 def test_a_flag_never_carries_a_key(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="no flag sets openai_api_key"):
         Desk(tmp_path).load(flags={"openai_api_key": "sk-12345678"})
+
+
+def test_the_text_of_a_lease_is_masked_and_redacted(tmp_path: Path) -> None:
+    text = "agentctl-lease-1.AAAA.BBBB"
+    loaded = load_settings(flags={}, environ={**Desk(tmp_path).environ, "AGENTCTL_LEASE": text}, cwd=tmp_path)
+    assert text in loaded.secrets
+    assert text not in str([row.value for row in explain(loaded)])
