@@ -12,9 +12,7 @@ from agentctl.tools.docker.client import likely_program
 from agentctl.tools.docker.responses import many, text
 
 _PODMAN_SOCKET = "unix:///run/podman/podman.sock"
-_MOUNT_SOCKET = (
-    "start this container with -v /var/run/docker.sock:/var/run/docker.sock   (see agentctl help containers)"
-)
+_MOUNT_SOCKET = "start this container with -v /var/run/docker.sock:/var/run/docker.sock: agentctl help containers"
 
 
 class Product(NamedTuple):
