@@ -49,7 +49,7 @@ def test_where_only_podman_is_installed_its_socket_is_named(monkeypatch: pytest.
 def test_in_a_container_the_engine_that_runs_it_is_reached_by_its_socket(tmp_path: Path) -> None:
     (tmp_path / ".dockerenv").touch()
     hint = start_hint("/var/run/docker.sock", is_default=True, root=tmp_path)
-    assert hint.startswith("start this container with -v /var/run/docker.sock:/var/run/docker.sock ")
+    assert hint.startswith("start this container with -v /var/run/docker.sock:/var/run/docker.sock: ")
     assert start_hint("/srv/docker.sock", is_default=False, root=tmp_path) == DOCKER.start, "it was named"
 
 
