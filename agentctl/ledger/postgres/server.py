@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -97,6 +98,7 @@ def _bounded() -> tuple[Any, type[psycopg.Error]]:
             "a ledger on PostgreSQL needs psycopg, which is not installed",
             hint="pip install 'agentctl[postgres]'",
         ) from error
+    logging.getLogger("psycopg").addHandler(logging.NullHandler())  # a lost connection is told once, by us
 
     class BoundedConnection(psycopg.Connection):
         def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:  # noqa: ANN401
