@@ -1,7 +1,8 @@
 """Merge the accounts of a split: what was spent at most, what is in doubt, and what may be issued again. Pure.
 
 What cannot be proved counts as spent: a lease without a valid account counts in full. A lease that was used in two
-ledgers counts in each of them.
+ledgers counts in each of them. A file that is not proved to be of this split explains one lease without an account;
+each one more can be the account of a second ledger, whatever it says, and counts as the largest lease.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class MergedJob(NamedTuple):
 
 
 class Merge(NamedTuple):
-    """The result of a split. ``unassigned_nano`` counts for unreadable books that no lease without account explains.
+    """The result of a split. ``unassigned_nano`` counts for unproved files that no lease without account explains.
 
     ``counted_nano`` is the most that all its jobs, and those of the splits before it, can have spent.
     """
@@ -102,9 +103,9 @@ def merge_accounts(split: Split, files: Iterable[tuple[str, bytes]]) -> Merge:
         seen.add(content)
     books = [_replace_earlier(book, books) for book in books]
     merged = tuple(_merge_job(lease_id, one, books) for lease_id, one in jobs.items())
-    unreadable = sum(book.state == "unreadable" for book in books)
+    unproved = sum(book.state in ("unreadable", "changed", "foreign") for book in books)
     missing = sum(one.state == "missing" for one in merged)
-    unexplained = max(0, unreadable - missing)  # each may be that of a second ledger
+    unexplained = max(0, unproved - missing)  # each may be that of a second ledger
     return Merge(split, merged, tuple(books), unexplained * max(one.nano for one in split.jobs))
 
 
@@ -150,13 +151,13 @@ def _merge_job(lease_id: str, job: SplitJob, books: Sequence[BookFile]) -> Merge
     of_job = [book for book in books if book.job == job.job and book.account is not None]
     accounts = [(book, book.account) for book in of_job if book.state == "counted" and book.account is not None]
     ledgers = {account.book for _, account in accounts}
-    #: Changed books that name a ledger of their own: each is a second use, of unknown cost.
+    #: Changed books that name a ledger of their own: each says that there was a second use.
     others = {one.account.book for one in of_job if one.state == "changed" and one.account is not None} - ledgers
     if not accounts:
         return MergedJob(job.job, lease_id, "missing", job.nano, 0, 0, job.nano, 0)
     spent = sum(account.spent_nano for _, account in accounts)
     doubt = sum(account.in_doubt_nano for _, account in accounts)
-    counted = sum(account.counted_nano for _, account in accounts) + len(others) * job.nano
+    counted = sum(account.counted_nano for _, account in accounts)
     is_one = len(accounts) + len(others) == 1
     shown = tuple(book for book in of_job if book.state in ("counted", "changed"))
     return MergedJob(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from agentctl.budget.breaker import limit_uses
 from agentctl.budget.rules import Spend, extra_ceilings
 from agentctl.core.errors import LimitName
 from agentctl.core.leases import Lease, LeaseError
-from agentctl.core.limits import Parent
+from agentctl.core.limits import CostLimit, Parent
 from agentctl.core.results import LimitUse
 from agentctl.runner.plan import Plan
 from agentctl.settings import Loaded
@@ -55,15 +56,22 @@ def verified_lease(loaded: Loaded, given: str) -> Lease:
     return lease.terms
 
 
-def further_limits(plan: Plan) -> tuple[LimitName, ...]:
+def further_limits(limits: CostLimit, parent: Parent | Lease | None) -> tuple[LimitName, ...]:
     """Return the limits of a run beside those that every run has."""
-    lease: tuple[LimitName, ...] = ("max_cost_per_lease",) if isinstance(plan.parent, Lease) else ()
-    return (*extra_ceilings(plan.limits), *lease)
+    lease: tuple[LimitName, ...] = ("max_cost_per_lease",) if isinstance(parent, Lease) else ()
+    return (*extra_ceilings(limits), *lease)
 
 
-def lease_uses(parent: Parent | Lease | None, spend: Spend) -> tuple[LimitUse, ...]:
-    """Return how much of its lease a run and the others below it have used; empty without a lease."""
+def all_uses(limits: CostLimit, parent: Parent | Lease | None, spend: Spend) -> tuple[LimitUse, ...]:
+    """Return each limit of a run, that of its lease included, and how much of it is used."""
+    uses = limit_uses(limits, spend)
     if not isinstance(parent, Lease):
-        return ()
+        return uses
     amounts = spend.of("max_cost_per_lease")
-    return (LimitUse("max_cost_per_lease", "nano_usd", parent.nano, amounts.spent + amounts.in_doubt),)
+    return (*uses, LimitUse("max_cost_per_lease", "nano_usd", parent.nano, amounts.spent + amounts.in_doubt))
+
+
+def plan_uses(plan: Plan, spend: Spend) -> tuple[LimitUse, ...]:
+    """Return what ``all_uses`` does, with the file that tightened a limit."""
+    uses = all_uses(plan.limits, plan.parent, spend)
+    return tuple(use._replace(set_by=plan.limits_set_by.get(use.name)) for use in uses)

@@ -28,7 +28,8 @@ from agentctl.budget.output_range import (
 from agentctl.budget.rules import AnswerReserve, Hold, PastSpending, Purpose
 from agentctl.core.errors import AgentctlError, BudgetExceeded, ProviderError, QuotaExceeded, StateError
 from agentctl.core.events import CallRetried, CallSent, CallSettled, Emit, Event, Noted, discard_event
-from agentctl.core.limits import CostLimit
+from agentctl.core.leases import Lease
+from agentctl.core.limits import CostLimit, Parent
 from agentctl.core.messages import AnswerFormat, Completion, Message, Request, ToolSpec, Usage
 from agentctl.core.pricing import ModelFacts, PriceOf, no_price
 from agentctl.core.results import LimitUse
@@ -57,7 +58,7 @@ class ModelCalls:
     other models and service tiers, in case another one answers; the default is the provider's own. ``load_count`` loads
     the vocabulary of the model's own provider, in case a bound by bytes is too high. ``unfinished`` is the text of the
     last attempt, also if it was cut off. ``asked_last`` says whether the request for a last answer was sent. ``pause``
-    waits before a retry.
+    waits before a retry. ``parent`` is the run or lease above.
     """
 
     def __init__(
@@ -81,10 +82,9 @@ class ModelCalls:
         price_of: PriceOf | None = None,
         provider_wait_s: float | None = None,
         pause: Callable[[float], Awaitable[None]] = anyio.sleep,
+        parent: Parent | Lease | None = None,
     ) -> None:
-        self._ledger = ledger
-        self._run_id = run_id
-        self._limits = limits
+        self._ledger, self._run_id, self._limits = ledger, run_id, limits
         self._emit, self._pause = emit, pause
         self._silence_s, self._deadline_s, self._waits = silence_s, deadline_s, waits_for_load
         self._max_output_tokens = max_output_tokens
@@ -109,6 +109,7 @@ class ModelCalls:
             ledger=ledger,
             run_id=run_id,
             limits=limits,
+            parent=parent,
             emit=self._observe,
             doubt=doubt,
             price_of=price_of or own,

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from agentctl.budget.breaker import limit_uses
 from agentctl.budget.rules import Amounts, PastSpending, Spend
 from agentctl.core.errors import (
     AgentctlError,
@@ -31,7 +30,7 @@ from agentctl.permissions.admission import Admission
 from agentctl.protocols import Approver, ArtifactStore, Ledger, LLMProvider, Observer, RunTools
 from agentctl.runner.agent_spec import MOST_TOOLS, AgentSpec
 from agentctl.runner.conversation import open_conversation
-from agentctl.runner.lease_terms import further_limits, lease_uses
+from agentctl.runner.lease_terms import further_limits, plan_uses
 from agentctl.runner.loop import Loop
 from agentctl.runner.model_calls import ModelCalls
 from agentctl.runner.plan import Plan, RunInput
@@ -138,7 +137,7 @@ class Orchestrator:
         resumed = self._resumption
         before = 0 if resumed is None or resumed.is_fork else resumed.past.seq
         recorder = Recorder(self._new_id(), self._observers, self._now, after=before)
-        run = RunState(task, run_input, self._now(), recorder, self._uses(_NOTHING))
+        run = RunState(task, run_input, self._now(), recorder, plan_uses(self._plan, _NOTHING))
         try:
             error = await self._run_bounded(run)
         except BaseException:  # cancelled from outside: record it, and let it pass
@@ -181,6 +180,7 @@ class Orchestrator:
             ledger=self._ledger,
             run_id=run.recorder.run_id,
             limits=plan.limits,
+            parent=plan.parent,
             emit=run.recorder.emit,
             silence_s=plan.silence_s,
             waits_for_load=plan.waits_for_load,
@@ -323,11 +323,8 @@ class Orchestrator:
         return self._resumption.most_turns(most, agent) if self._resumption else min(most, agent.max_turns or most)
 
     async def _measure_limits(self, run: RunState) -> tuple[LimitUse, ...]:
-        return self._uses(await self._ledger.spend(run.recorder.run_id, further_limits(self._plan)))
-
-    def _uses(self, spend: Spend) -> tuple[LimitUse, ...]:
-        uses = (*limit_uses(self._plan.limits, spend), *lease_uses(self._plan.parent, spend))
-        return tuple(use._replace(set_by=self._plan.limits_set_by.get(use.name)) for use in uses)
+        further = further_limits(self._plan.limits, self._plan.parent)
+        return plan_uses(self._plan, await self._ledger.spend(run.recorder.run_id, further))
 
     async def _finish(self, run: RunState, error: AgentctlError | None) -> RunResult:
         """Close everything, emit the end and return the result; an error here is the run's error if it had none.

@@ -13,10 +13,10 @@ from typing import Literal, cast
 
 import anyio
 
-from agentctl.budget.breaker import Overrun, error_kind, format_amount, limit_uses, overrun_error, reason_line
+from agentctl.budget.breaker import Overrun, error_kind, format_amount, overrun_error, reason_line
 from agentctl.budget.conclusions import Charge, Conclusion, Doubt, Settlement, Void, conclusion_kind
 from agentctl.budget.input_bound import BoundBasis, SettledRequest
-from agentctl.budget.rules import Amounts, Hold, PastSpending, Spend, extra_ceilings, is_warning_due
+from agentctl.budget.rules import Amounts, Hold, PastSpending, Spend, is_warning_due
 from agentctl.core.errors import LedgerBusy, LedgerGone, ProviderError, StateError
 from agentctl.core.events import (
     AnswerReceived,
@@ -29,7 +29,8 @@ from agentctl.core.events import (
     LimitWarned,
     ModelSubstituted,
 )
-from agentctl.core.limits import CostLimit
+from agentctl.core.leases import Lease
+from agentctl.core.limits import CostLimit, Parent
 from agentctl.core.messages import Completion, Reported, Request, Usage
 from agentctl.core.pricing import (
     ModelFacts,
@@ -41,6 +42,7 @@ from agentctl.core.substitutes import Substitute, costs_of, substitute_of
 from agentctl.permissions.guards import are_fit
 from agentctl.protocols import Ledger, Outcome
 from agentctl.runner.attempt_charges import amounts_in_doubt, charge_for, least_charge, own_count, report_flaw
+from agentctl.runner.lease_terms import all_uses, further_limits
 from agentctl.runner.streaming import AttemptProgress
 
 _FAULT_WAIT_S = 1.0  # for a full disk or a ledger that is being moved: that may be over soon
@@ -53,7 +55,7 @@ class AttemptSettler:
     ``known`` is the settled request on which the next bound can build; ``uses`` is how much of each limit was used
     then. ``price_of`` returns the prices of the provider's other models and service tiers, in case another one answers.
     Amounts are in nano-dollars, None if a price is unknown. ``wait_s`` is how long a conclusion waits for a lock of the
-    ledger, in seconds.
+    ledger, in seconds. ``parent`` is the run or the lease above the run.
     """
 
     def __init__(
@@ -66,8 +68,10 @@ class AttemptSettler:
         doubt: Literal["normal", "strict"],
         price_of: PriceOf,
         wait_s: float,
+        parent: Parent | Lease | None = None,
     ) -> None:
         self._ledger, self._run_id, self._limits, self._emit = ledger, run_id, limits, emit
+        self._parent, self._further = parent, further_limits(limits, parent)
         self._doubt, self._price_of, self._wait_s = doubt, price_of, wait_s
         self._warned: set[str] = set()
         self._reported_substitutes: set[str] = set()
@@ -85,8 +89,8 @@ class AttemptSettler:
         The levels that were passed before are not warned of again.
         """
         self.usage, self.cost_nano, self.in_doubt_nano, self.models = past
-        self._spend = spend = await self._ledger.spend(self._run_id, extra_ceilings(self._limits))
-        self.uses = limit_uses(self._limits, spend)
+        self._spend = spend = await self._ledger.spend(self._run_id, self._further)
+        self.uses = all_uses(self._limits, self._parent, spend)
         self._warned = {use.name for use in self.uses if is_warning_due(spend.of(use.name), use.ceiling)}
 
     @property
@@ -269,10 +273,10 @@ class AttemptSettler:
         If the ledger cannot be read now, the next hold reports that; what was settled stays settled.
         """
         try:
-            self._spend = spend = await self._ledger.spend(self._run_id, extra_ceilings(self._limits))
+            self._spend = spend = await self._ledger.spend(self._run_id, self._further)
         except StateError:
             return
-        self.uses = limit_uses(self._limits, spend)
+        self.uses = all_uses(self._limits, self._parent, spend)
         await self._emit(LimitsMeasured(self.uses))
         for use in self.uses:
             if use.name not in self._warned and is_warning_due(spend.of(use.name), use.ceiling):

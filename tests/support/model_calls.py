@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from agentctl.budget.rules import Spend
 from agentctl.core.events import Event
+from agentctl.core.leases import Lease
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Completion, Message, Usage
 from agentctl.core.pricing import ModelFacts, Price, charge_nano
@@ -36,11 +37,16 @@ class Desk:
         return [type(e).__name__ for e in self.events if not isinstance(e, but)]
 
     async def calls(
-        self, *script: Step, facts: ModelFacts = FACTS, limits: CostLimit | None = None, **more: object
+        self,
+        *script: Step,
+        facts: ModelFacts = FACTS,
+        limits: CostLimit | None = None,
+        parent: Lease | None = None,
+        **more: object,
     ) -> ModelCalls:
         self.provider = ScriptedProvider(script, facts=facts)
         limits, run = limits or CostLimit(), f"run-{random.getrandbits(64):x}"
-        await self.ledger.open_run(run, limits, task="t", agent="a", labels={})
+        await self.ledger.open_run(run, limits, task="t", agent="a", labels={}, parent=parent)
         self.run = run
         settings: dict[str, object] = {"first_pause_s": 0.001, **more}
         return ModelCalls(
@@ -49,6 +55,7 @@ class Desk:
             run_id=run,
             limits=limits,
             emit=self.emit,
+            parent=parent,
             **settings,  # type: ignore[arg-type]
         )
 

@@ -158,7 +158,7 @@ def _notes(merge: Merge) -> Iterator[str]:
             yield f"{book.file} {_STATES['unreadable']}"
     if merge.unassigned_nano:
         yield (
-            f"{ceiling(merge.unassigned_nano)} counts for unreadable files: no lease lacks an account,"
+            f"{ceiling(merge.unassigned_nano)} counts for files that prove nothing: no lease lacks an account for them,"
             " so each can be that of a second ledger"
         )
 

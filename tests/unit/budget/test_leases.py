@@ -308,6 +308,25 @@ def test_a_changed_account_of_a_second_ledger_counts_in_full() -> None:
     assert (merge.counted_nano, len(merge.doubled), len(merge.tampered)) == (191, 1, 1)
 
 
+def test_every_file_that_proves_nothing_counts_whatever_its_fields_say() -> None:
+    own = leases(100, 300)
+    valid = [("a", book_file(own[0], 1)), ("b", book_file(own[1], 1))]
+    second = book_file(own[1], 250, book=ELSEWHERE)
+    for old, new in (
+        (b'"spent_nano":250', b'"spent_nano":0'),
+        (ELSEWHERE.encode(), b"0" * 15 + b"2"),  # as if it were of the ledger that is there
+        (own[1].id.encode(), own[0].id.encode()),
+        (own[1].id.encode(), b"f" * 16 + b"-1"),
+    ):
+        changed = second.replace(old, new)
+        assert changed != second
+        merge = merge_accounts(split_of(*own), [*valid, ("c", changed)])
+        assert (merge.counted_nano, len(merge.tampered)) == (302, 1)
+    twice = [("c", second.replace(b":250", b":0")), ("d", second.replace(b":250", b":1"))]
+    merge = merge_accounts(split_of(*own), [valid[0], *twice])
+    assert (merge.counted_nano, merge.unused_nano) == (601, 0)
+
+
 def test_an_unreadable_file_beside_valid_accounts_counts_as_the_largest_lease() -> None:
     own = leases(100, 300)
     files = [("a", book_file(own[0], 1)), ("b", book_file(own[1], 1)), ("c", b"{")]

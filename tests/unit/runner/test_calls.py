@@ -26,6 +26,7 @@ from agentctl.core.events import (
     LimitsMeasured,
     LimitWarned,
 )
+from agentctl.core.leases import Lease
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Completion, Delta, Message, Request, Usage
 from agentctl.core.pricing import FREE, ModelFacts, charge_nano
@@ -270,6 +271,16 @@ async def test_eighty_percent_is_warned_of_once(desk: Desk) -> None:
         await calls.ask(HELLO)
     warnings = [e.use for e in desk.events if isinstance(e, LimitWarned)]
     assert [(w.name, w.used) for w in warnings] == [("max_cost_per_task", 401_000_000), ("max_tokens_per_task", 41_000)]
+
+
+async def test_eighty_percent_of_a_lease_is_warned_of_once(desk: Desk) -> None:
+    lease = Lease("a1b2-3", 200_000_000, 0, 2**33 * 1_000_000, "digest")
+    costly = Completion("x", usage=Usage(100, 4_000))
+    calls = await desk.calls(*[costly] * 4, limits=CostLimit(max_cost_per_task=Decimal(9)), parent=lease)
+    for _ in range(4):
+        await calls.ask(HELLO)
+    warnings = [e.use for e in desk.events if isinstance(e, LimitWarned)]
+    assert [(w.name, w.used, w.ceiling) for w in warnings] == [("max_cost_per_lease", 160_400_000, 200_000_000)]
 
 
 async def test_an_answer_cut_by_the_clamp_is_asked_for_once_more_with_the_double(desk: Desk) -> None:
