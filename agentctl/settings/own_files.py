@@ -90,7 +90,7 @@ def read_own_file(
     try:
         with open(path, "rb", opener=_without_waiting) as file:
             found = os.fstat(file.fileno())
-            if private and (problem := _not_private(found, named, path)):
+            if private and (problem := privacy_problem(found, named, path)):
                 return problem
             if stat.S_ISREG(found.st_mode):
                 data = file.read(MOST_BYTES + 1)
@@ -123,7 +123,8 @@ def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def _not_private(found: os.stat_result, named: str, path: Path) -> Problem | None:
+def privacy_problem(found: os.stat_result, named: str, path: Path) -> Problem | None:
+    """Return what is wrong with a file that has to be for its owner alone, None if it is."""
     quoted = safe_text(shlex.quote(os.fspath(path)))
     if found.st_uid != os.geteuid():
         return Problem(

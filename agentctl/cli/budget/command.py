@@ -274,7 +274,7 @@ def _signing_key(loaded: Loaded, given: str | None) -> SigningKey:
         )
     if place.startswith(PRIVATE):
         raise LeaseError("--key takes a file or env:NAME: a secret does not belong on a command line")
-    return read_signing_key(read_secret_line(place, "the signing key", PRIVATE))
+    return read_signing_key(read_secret_line(place, "the signing key", PRIVATE, private=given is None))
 
 
 def _public_keys(loaded: Loaded) -> tuple[PublicKey, ...]:

@@ -71,12 +71,13 @@ def binding_of(words: Sequence[str], jobs: int, environ: Mapping[str, str]) -> B
     """Return what the leases are bound to: ``github``, ``gitlab``, or NAME=VALUE with ``{job}`` and ``{index}``.
 
     Raises:
-        UsageError: nothing is given, a word is none of these, or a variable of the CI system is not set.
+        UsageError: nothing is given, a word is none of these, a variable is given twice, or one of the CI system is not
+            set.
     """
     run: dict[str, str] = {}
     of_job: dict[str, str] = {}
     attempt: int | None = None
-    for word in words:
+    for word in sorted(words, key=lambda one: "=" in one):  # so that no NAME=VALUE replaces what a CI system binds
         name, mark, value = word.partition("=")
         if word == "github":
             run |= {one: _variable(one, environ, word) for one in ("GITHUB_RUN_ID", "GITHUB_RUN_ATTEMPT")}
@@ -88,6 +89,8 @@ def binding_of(words: Sequence[str], jobs: int, environ: Mapping[str, str]) -> B
             if retries := environ.get(_RETRIES, "").strip():  # older versions of GitLab do not say it
                 run[_RETRIES] = retries
                 attempt = _count(retries, _RETRIES) + 1
+        elif mark and (name in run or name in of_job):
+            raise UsageError(f"--bind has {name} twice", hint="give each variable once")
         elif mark and name.isidentifier() and name.isascii() and len(name) <= 64:
             of_job[name] = value
         else:

@@ -1,0 +1,94 @@
+"""``agentctl budget``: words that are refused, where keys come from, and which ledger a lease is closed in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.command_line import Ended
+from tests.support.leases import KEY, signed
+
+Here = Callable[..., Ended]
+SPLIT = ("budget", "split", "--total", "3", "--jobs", "2", "--bind", "SHARD={job}")
+
+
+@pytest.fixture
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGENTCTL_LEASE_SIGNING_KEY", KEY.text)
+
+
+@pytest.mark.usefixtures("key")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--total", "1.0000000001"), "--total"),
+        (("--total", "-1"), "--total"),
+        (("--total", "none"), "--total"),
+        (("--total", "0"), "the total is too small"),
+        (("--total", "0.000000001"), "the total is too small"),
+        (("--total", "1e30"), "--total"),
+        (("--jobs", "0"), "--jobs 0 is not a number from 1 to 1000"),
+        (("--jobs", "1001"), "--jobs 1001 is not a number from 1 to 1000"),
+        (("--weights", "0,1"), "a weight must be a number above 0"),
+        (("--weights", "-1,1"), "a weight must be a number above 0"),
+        (("--weights", "NaN,1"), "a weight must be a number above 0"),
+        (("--weights", "Infinity,1"), "a weight must be a number above 0"),
+        (("--weights", "1e999999999,1"), "a weight must be between 1e-18 and 1e18"),
+        (("--weights", "1,1,1"), "--weights has 3 numbers for 2 jobs"),
+        (("--bind", "SHARD=1"), "--bind has SHARD twice"),
+        (("--bind", "github", "--bind", "GITHUB_RUN_ID=9"), "--bind has GITHUB_RUN_ID twice"),
+        (("--expires", "0"), "--expires"),
+        (("--expires", "999999d"), "--expires"),
+    ],
+)
+def test_what_no_lease_can_be_made_of_is_refused(
+    here: Here, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], said: str
+) -> None:
+    monkeypatch.setenv("GITHUB_RUN_ID", "7")
+    monkeypatch.setenv("GITHUB_RUN_ATTEMPT", "1")
+    ended = here(*SPLIT, *words)
+    assert (ended.code, ended.out) == (2, "")
+    assert said in ended.err
+
+
+@pytest.mark.usefixtures("key")
+def test_one_job_may_get_all(here: Here) -> None:
+    ended = here("budget", "split", "--total", "0.000000001", "--jobs", "1", "--bind", "SHARD={job}", "-o", "json")
+    assert [job["nano_usd"] for job in ended.document["jobs"]] == [1]
+
+
+def test_a_signing_key_of_the_config_folder_is_refused_while_others_can_read_it(here: Here, config: Path) -> None:
+    assert here("budget", "keygen").code == 0
+    assert here(*SPLIT).code == 0
+    (config / "lease-signing-key").chmod(0o644)
+    ended = here(*SPLIT)
+    assert (ended.code, ended.out) == (2, "")
+    assert "other users can read it (mode 0644)" in ended.err
+    assert "chmod 600" in ended.err
+
+
+def test_a_lease_of_a_ledger_on_a_server_is_not_closed_in_the_users_own_one(
+    here: Here, monkeypatch: pytest.MonkeyPatch, state: Path
+) -> None:
+    monkeypatch.setenv("AGENTCTL_LEDGER", "postgresql://me:secret@127.0.0.1:1/agentctl")
+    monkeypatch.setenv("AGENTCTL_LEASE_KEYS", KEY.public.text)
+    ended = here("budget", "close", "--lease", signed().text, "--unused")
+    assert (ended.code, ended.out) == (74, "")
+    assert "secret" not in ended.err
+    assert not (state / "ledger.db").exists()
+
+
+@pytest.mark.parametrize("file", [".env", ".agentctl.toml"])
+def test_no_file_of_the_working_directory_gives_a_run_a_lease_or_a_key(here: Here, file: str) -> None:
+    lease, key = signed().text, KEY.public.text
+    text = {
+        ".env": f"AGENTCTL_LEASE={lease}\nAGENTCTL_LEASE_KEYS={key}\nAGENTCTL_REQUIRE_LEASE=1\n",
+        ".agentctl.toml": f'lease = "{lease}"\nlease_keys = "{key}"\nrequire_lease = true\n',
+    }[file]
+    Path(file).write_text(text)
+    assert here("trust").code in (0, 2)
+    ended = here("run", "--provider", "builtin", "How much disk is free?")
+    assert ended.code == 2
+    assert "a lease is required, and there is none" in ended.err
