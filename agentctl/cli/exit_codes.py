@@ -46,8 +46,10 @@ SENTENCES = {
     ExitStatus.done: "The agent finished; the answer is on stdout.",
     ExitStatus.failed: "The agent gave up or ran out of turns; a run ends with 1 for no other reason."
     " runs diff --exit-code: the runs differ. runs watch --exit-status: so did the run, or its process died.",
-    ExitStatus.usage: "A flag, setting or input is invalid, or a dollar limit is set for a model of unknown price.",
-    ExitStatus.budget: "A breaker tripped before a limit was exceeded; stderr names the limit and both numbers.",
+    ExitStatus.usage: "A flag, setting, input or lease is invalid, or a dollar limit is set for a model of unknown"
+    " price.",
+    ExitStatus.budget: "A breaker tripped before a limit was exceeded; stderr names the limit and both numbers."
+    " budget merge: a lease was used in two ledgers, or --fail-above was exceeded.",
     ExitStatus.unavailable: "The provider or the container engine could not be reached or used; error.kind says which.",
     ExitStatus.denied: "A needed action was denied, or needed approval without a terminal; or a nested run"
     " has no parent run to draw on.",

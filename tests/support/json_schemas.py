@@ -27,6 +27,12 @@ from typing import (
 )
 
 from agentctl.cli.agents.agent_types import AgentsDocument
+from agentctl.cli.budget.lease_documents import (
+    AccountDocument,
+    BudgetKeygenDocument,
+    BudgetMergeDocument,
+    SplitDocument,
+)
 from agentctl.cli.document_types import CostsDocument, ErrorDocument, Keywords, Moment, PreToolDocument, RunDocument
 from agentctl.cli.mcp.live_documents import McpCallDocument, McpToolsDocument
 from agentctl.cli.mcp.server_documents import McpServersDocument
@@ -54,6 +60,10 @@ def schema_files() -> Mapping[Path, str]:
         "mcp-tools": Definitions().document(McpToolsDocument),
         "mcp-call": Definitions().document(McpCallDocument),
         "pre-tool": Definitions().document(PreToolDocument),
+        "budget-keygen": Definitions().document(BudgetKeygenDocument),
+        "split": Definitions().document(SplitDocument),
+        "account": Definitions().document(AccountDocument),
+        "budget-merge": Definitions().document(BudgetMergeDocument),
         "error": Definitions().document(ErrorDocument),
         "events": events_schema(),
     }

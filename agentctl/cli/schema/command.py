@@ -20,6 +20,10 @@ SchemaName = Literal[
     "mcp-tools",
     "mcp-call",
     "pre-tool",
+    "budget-keygen",
+    "split",
+    "account",
+    "budget-merge",
     "error",
 ]
 
@@ -36,6 +40,10 @@ PRINTED_BY = {
     "mcp-tools": "mcp test, tools and pin, with --json",
     "mcp-call": "mcp call --json",
     "pre-tool": "stdin of a hook before a tool call",
+    "budget-keygen": "budget keygen --json",
+    "split": "budget split -o json, and its --save",
+    "account": "budget close",
+    "budget-merge": "budget merge --json",
     "error": "any other command with --json that failed",
 }
 

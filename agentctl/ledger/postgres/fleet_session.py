@@ -105,7 +105,8 @@ class FleetSession(LedgerSession):
         capability: str = "",
     ) -> None:
         """Insert a run and its limits; a second try finds what the first one has written."""
-        self._opened[run_id] = runs.NewRun(run_id, self._owner_id, task, agent, labels, None, capability), limits
+        lease = parent if isinstance(parent, Lease) else None
+        self._opened[run_id] = runs.NewRun(run_id, self._owner_id, task, agent, labels, lease, capability), limits
         if not self._was_opened(run_id):
             with self._noting_lost_commit(run_id):
                 super().open_run(

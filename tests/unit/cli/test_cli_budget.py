@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from tests.support.command_line import Ended
 from tests.support.leases import KEY, signed
+from tests.support.output_schemas import validate
 
 Here = Callable[..., Ended]
 SPLIT = ("budget", "split", "--total", "3", "--jobs", "2", "--bind", "SHARD={job}")
@@ -92,3 +94,19 @@ def test_no_file_of_the_working_directory_gives_a_run_a_lease_or_a_key(here: Her
     ended = here("run", "--provider", "builtin", "How much disk is free?")
     assert ended.code == 2
     assert "a lease is required, and there is none" in ended.err
+
+
+def test_each_document_is_valid_by_its_schema(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    here("budget", "keygen", "--json")  # ``here`` validates what is printed
+    ended = here(*SPLIT, "--save", "split.json", "-o", "json")
+    validate(json.loads(Path("split.json").read_text()))
+    assert "lease" not in json.loads(Path("split.json").read_text())["jobs"][0]
+    monkeypatch.setenv("SHARD", "1")
+    account = here("budget", "close", "--unused", "--lease", ended.document["jobs"][0]["lease"])
+    assert account.document["schema"] == "agentctl.account/1"
+    Path("book.json").write_text(account.out)
+    Path("cut.json").write_text(account.out[:-9])
+    merged = here("budget", "merge", "split.json", "book.json", "cut.json", "--json").document
+    assert (merged["schema"], merged["from"], merged["error"]) == ("agentctl.budget-merge/1", None, None)
+    assert [book["state"] for book in merged["books"]] == ["counted", "unreadable"]
+    assert here("budget", "merge", "split.json", "book.json", "--json", "--fail-above", "1").document["error"]
