@@ -14,6 +14,7 @@ import pytest
 from agentctl.budget.conclusions import Charge, Settlement
 from agentctl.budget.rules import Hold
 from agentctl.core.errors import StateError
+from agentctl.core.leases import Lease
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage, boot_s
 from agentctl.ledger.postgres import PostgresLedger
@@ -26,10 +27,13 @@ CHARGE = Charge(Usage(10, 100), 100_000_000, "m")
 
 
 @asynccontextmanager
-async def opened(address: PostgresAddress, run: str = "run") -> AsyncIterator[PostgresLedger]:
+async def opened(
+    address: PostgresAddress, run: str = "run", parent: Lease | None = None
+) -> AsyncIterator[PostgresLedger]:
     ledger = PostgresLedger(address, pause_s=0.0)
     try:
-        await ledger.open_run(run, CostLimit(max_cost_per_task=Decimal(2)), task="t", agent="a", labels={})
+        limits = CostLimit(max_cost_per_task=Decimal(2))
+        await ledger.open_run(run, limits, task="t", agent="a", labels={}, parent=parent)
         yield ledger
     finally:
         await ledger.aclose()
@@ -113,6 +117,29 @@ async def test_what_was_sent_and_lost_by_a_promotion_is_in_doubt_before_anything
         assert fleet.phases() == {"a": "doubt", "b": "doubt", "c": "held"}
         assert (await ledger.spend("run")).run_nano.in_doubt == 2 * 256_000_000
         assert await ledger.settle("b", CHARGE) == Settlement("settled", 100_000_000, 110)
+
+
+async def test_a_run_that_a_promotion_lost_counts_in_its_lease_again(fleet: Fleet, tmp_path: Path) -> None:
+    address = replace(fleet.address(tmp_path), accept_lost_holds=True)
+    lease = Lease("a1b2-3", 10**9, 0, 2**33 * 1_000_000, "digest")
+    async with opened(address, parent=lease) as ledger:
+        await send(ledger, "a")
+        # The standby had nothing of the run, nor of its lease.
+        fleet.query("ALTER TABLE agentctl.entries DISABLE TRIGGER entries_all")
+        fleet.query("ALTER TABLE agentctl.attempts DISABLE TRIGGER attempts_all")
+        tables = fleet.query(
+            "SELECT tablename FROM pg_tables WHERE schemaname = 'agentctl'"
+            " AND tablename NOT IN ('clock', 'ledger_info', 'owners')"
+        )
+        names = ", ".join(f"agentctl.{name}" for (name,) in tables)
+        fleet.query(f"TRUNCATE {names} CASCADE")
+        session = ledger._session
+        assert session is not None
+        fence = session._database._fence  # type: ignore[attr-defined] # a promotion within the test's own timeline
+        fence._seen = fence._seen._replace(timeline="00000000", entry=0)
+        await ledger.reserve(ask("b"))
+        spend = await ledger.spend("run", ["max_cost_per_lease"])
+        assert spend.of("max_cost_per_lease").in_doubt == 256_000_000
 
 
 async def test_a_mark_says_until_when_its_first_byte_may_leave(fleet: Fleet, tmp_path: Path) -> None:
