@@ -98,7 +98,7 @@ def run(
         typer.Option(
             "--replay",
             metavar="FILE",
-            help="Answer from a cassette: no network, no key, no cost.",
+            help="Answer from a cassette; nothing is sent.",
             rich_help_panel=INPUT,
         ),
     ] = None,

@@ -42,7 +42,7 @@ SETTING_FLAGS: dict[str, Any] = {
         "--fallbacks",
         metavar="A,B",
         panel="Context",
-        help="Models that take over when the provider is down, gone or out of quota, in order (may be repeated).",
+        help="Models that take over from a failed provider (may be repeated).",
     ),
     "temperature": _flag(
         str | None,
@@ -112,7 +112,7 @@ SETTING_FLAGS: dict[str, Any] = {
         "--lease",
         metavar="TEXT|FILE|env:NAME",
         panel="Limits",
-        help="Draw on this lease (agentctl help fleet; default: none).",
+        help="Draw on this lease (default: none).",
     ),
     "require_lease": _flag(bool | None, "--require-lease", panel="Limits", help="Start no run without a lease."),
     "max_context_tokens": _flag(
@@ -273,7 +273,7 @@ SETTING_FLAGS: dict[str, Any] = {
         "--output",
         metavar="FORMAT",
         panel="Output",
-        help="Print text (the answer), json or jsonl (default text).",
+        help="Print text, json or jsonl (default text).",
     ),
     "color": _flag(
         Literal["auto", "always", "never"] | None, "--color", panel="Output", help="Use colour (default auto)."
