@@ -127,7 +127,7 @@ class Settings(BaseSettings):
         Flag(CONTEXT, kind="choice", spellings=("--via",)), bare=True, needed_by=("model",))
     fallbacks: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parsers.model_names)] = setting(
         (), "LLM_FALLBACKS", "answer",
-        "models that take over when the provider is down, gone or out of quota, in order",
+        "models that take over from a failed provider, in order",
         Flag(CONTEXT, "A,B", "list", ("--fallbacks",)), bare=True, needed_by=("model",),
         example="anthropic/claude-haiku-4-5,ollama/llama3.1")
     temperature: Temperature = setting(
@@ -185,7 +185,7 @@ class Settings(BaseSettings):
     doubt: Annotated[Literal["normal", "strict"], parsers.OneOf] = setting(
         "normal", "DOUBT", "cost", "strict: count refused calls as in doubt, too")
     lease: Annotated[str | None, BeforeValidator(parsers.maybe(parsers.lease))] = setting(
-        None, "LEASE", "cost", "draw on this lease (agentctl help fleet); unset: none",
+        None, "LEASE", "cost", "draw on this lease; unset: none",
         Flag(LIMITS, "TEXT|FILE|env:NAME"), in_toml=False, repr=False)
     require_lease: YesNo = setting(
         False, "REQUIRE_LEASE", "cost", "true: start no run without a lease", Flag(LIMITS, kind="switch"))
@@ -302,7 +302,7 @@ class Settings(BaseSettings):
         Flag(INPUT, kind="switch"), in_toml=False)
 
     output: Annotated[Literal["text", "json", "jsonl"], parsers.OneOf] = setting(
-        "text", "OUTPUT", "look", "print text (the answer), json or jsonl",
+        "text", "OUTPUT", "look", "print text, json or jsonl",
         Flag(OUTPUT, "FORMAT", "choice", ("-o", "--output")))
     color: Annotated[Literal["auto", "always", "never"], parsers.OneOf] = setting(
         "auto", "COLOR", "look", "use colour: auto, always or never", Flag(OUTPUT, kind="choice"),

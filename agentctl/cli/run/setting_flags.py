@@ -42,7 +42,7 @@ SETTING_FLAGS: dict[str, Any] = {
         "--fallbacks",
         metavar="A,B",
         panel="Context",
-        help="Models that take over from a failed provider (may be repeated).",
+        help="Models that take over from a failed provider, in order (may be repeated).",
     ),
     "temperature": _flag(
         str | None,
@@ -108,11 +108,7 @@ SETTING_FLAGS: dict[str, Any] = {
         help="Wait for money held by other runs (default 60s).",
     ),
     "lease": _flag(
-        str | None,
-        "--lease",
-        metavar="TEXT|FILE|env:NAME",
-        panel="Limits",
-        help="Draw on this lease (default: none).",
+        str | None, "--lease", metavar="TEXT|FILE|env:NAME", panel="Limits", help="Draw on this lease (default: none)."
     ),
     "require_lease": _flag(bool | None, "--require-lease", panel="Limits", help="Start no run without a lease."),
     "max_context_tokens": _flag(
