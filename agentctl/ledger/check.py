@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from agentctl.budget.conclusions import Charge, Conclusion, Void, conclusion_kind
 from agentctl.core.errors import StateError
+from agentctl.core.ledger_address import LedgerAddress
 from agentctl.ledger.audit import COLUMNS, NAMES, ChargeRow, HistoryEntry, Replay, RunCeilings, WhyNot, disagreement
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
 from agentctl.ledger.engines import exists, files_of
@@ -21,7 +22,6 @@ from agentctl.ledger.provider_health import ModelMiscount, ModelSubstitute, uncl
 from agentctl.ledger.spool import Spool, SpoolFile
 from agentctl.ledger.sums import NANO_LIMITS, exact_sum, find_drift, whole
 from agentctl.ledger.transaction import Transaction
-from agentctl.settings.ledger_address import LedgerAddress
 
 PAGE = 20_000  # rows read in one view; between views others can empty the write-ahead log
 _MOST_WRONG = 100

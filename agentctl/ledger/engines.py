@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from agentctl.core.ledger_address import LedgerAddress, PostgresAddress
 from agentctl.ledger.clock import ReadClock
 from agentctl.ledger.database import BUSY_S, Database
 from agentctl.ledger.transaction import LedgerDatabase
-from agentctl.settings.ledger_address import LedgerAddress, PostgresAddress
 
 
 def open_database(

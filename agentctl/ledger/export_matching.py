@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from agentctl.budget.conclusions import Charge
+from agentctl.core.ledger_address import LedgerAddress
 from agentctl.core.messages import Usage
 from agentctl.core.pricing import Price, charge_nano
 from agentctl.ledger import attempts
@@ -20,7 +21,6 @@ from agentctl.ledger.clock import ReadClock, as_datetime
 from agentctl.ledger.reconcile import Correction, LeftInDoubt, Reconciliation, open_for_correction, reasons_to_wait
 from agentctl.ledger.transaction import Transaction
 from agentctl.ledger.usage_export import ExportRow
-from agentctl.settings.ledger_address import LedgerAddress
 
 _AROUND_US = 2 * 86_400 * 1_000_000  # the ledger's time and the wall clock's may differ
 

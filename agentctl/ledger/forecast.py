@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeVar
 from agentctl.budget.rules import Ask, LimitState, Wait, WorstCase, ceiling_of
 from agentctl.core.errors import StateError, Verdict
 from agentctl.core.leases import Lease
+from agentctl.core.ledger_address import LedgerAddress, PostgresAddress
 from agentctl.core.limits import CostLimit, Parent
 from agentctl.core.pricing import ModelFacts, Price
 from agentctl.ledger import lease_scopes, provider_health, runs
@@ -28,7 +29,6 @@ from agentctl.ledger.provider_health import pause_or_probe, uncleared_overrun
 from agentctl.ledger.schema import MIGRATIONS, migrate, schema_version
 from agentctl.ledger.sums import exact_sum, limits_of, whole
 from agentctl.ledger.transaction import Transaction
-from agentctl.settings.ledger_address import LedgerAddress, PostgresAddress
 
 T = TypeVar("T")
 DAYS = 90

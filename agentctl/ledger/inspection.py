@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from agentctl.core.ledger_address import LedgerAddress, PostgresAddress
 from agentctl.ledger.clock import ReadClock, as_datetime, read_time
 from agentctl.ledger.database import BUSY_S
 from agentctl.ledger.engines import open_database
@@ -24,7 +25,6 @@ from agentctl.ledger.locks import FileOwners
 from agentctl.ledger.schema import MIGRATIONS, migrate, schema_version
 from agentctl.ledger.sums import WIDTHS_US
 from agentctl.ledger.transaction import Transaction
-from agentctl.settings.ledger_address import LedgerAddress, PostgresAddress
 
 _NO_LOG = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 _SUM_NANO = "sum(coalesce(nano, 0) >> 32) AS nano_hi, sum(coalesce(nano, 0) & 4294967295) AS nano_lo"

@@ -8,13 +8,13 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from agentctl.core.leases import Lease, LeaseError
+from agentctl.core.ledger_address import LedgerAddress
 from agentctl.ledger import lease_scopes, runs
 from agentctl.ledger.clock import ReadClock, as_datetime
 from agentctl.ledger.engines import exists, open_database
 from agentctl.ledger.ledger_session import LedgerSession
 from agentctl.ledger.sums import run_amounts
 from agentctl.ledger.transaction import Transaction
-from agentctl.settings.ledger_address import LedgerAddress
 
 _ROW = "SELECT closed_us, bound_to, opened_us FROM scopes WHERE id = ? AND kind = 'lease'"
 _COUNTS = """

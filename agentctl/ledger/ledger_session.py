@@ -12,6 +12,7 @@ from agentctl.budget.conclusions import Charge, Conclusion, Doubt, Settlement
 from agentctl.budget.rules import Amounts, Ask, Hold, LimitState, PastSpending, Spend, Wait, WorstCase, worst_case
 from agentctl.core.errors import AgentctlError, InternalError, LimitName, StateError, Verdict
 from agentctl.core.leases import Lease
+from agentctl.core.ledger_address import LedgerAddress
 from agentctl.core.limits import WINDOWS, CostLimit, Parent
 from agentctl.core.substitutes import Substitute
 from agentctl.ledger import attempts, grants, lease_scopes, provider_health, runs
@@ -24,7 +25,6 @@ from agentctl.ledger.provider_health import pause_or_probe, uncleared_overrun
 from agentctl.ledger.spool import Spool
 from agentctl.ledger.sums import calls_a_minute, limits_of, run_amounts, window_amounts
 from agentctl.ledger.transaction import LedgerDatabase, Transaction
-from agentctl.settings.ledger_address import LedgerAddress
 
 PAUSE_S = 2.0
 

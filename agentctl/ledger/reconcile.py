@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Literal, NamedTuple
 
 from agentctl.core.errors import ActionDenied, UsageError
+from agentctl.core.ledger_address import LedgerAddress
 from agentctl.core.text import did_you_mean
 from agentctl.ledger import attempts, runs
 from agentctl.ledger.attempts import storable
@@ -19,7 +20,6 @@ from agentctl.ledger.inspection import read_view
 from agentctl.ledger.ledger_session import LedgerSession
 from agentctl.ledger.provider_health import miscounts
 from agentctl.ledger.transaction import Transaction
-from agentctl.settings.ledger_address import LedgerAddress
 
 By = Literal["attempt", "run", "provider"]
 

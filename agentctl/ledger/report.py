@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from agentctl.budget.rules import Amounts, PastSpending
 from agentctl.core.errors import LimitName, UsageError
+from agentctl.core.ledger_address import LedgerAddress
 from agentctl.core.limits import WINDOWS
 from agentctl.core.text import safe_text
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
@@ -28,7 +29,6 @@ from agentctl.ledger.inspection import read_view
 from agentctl.ledger.runs import UNFINISHED, past_spending
 from agentctl.ledger.sums import exact_sum, fold_phases, run_amounts, window_amounts
 from agentctl.ledger.transaction import Transaction
-from agentctl.settings.ledger_address import LedgerAddress
 
 _EPOCH = as_datetime(0)
 _NOTHING = Amounts()

@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any, Literal, NamedTuple
 
 from agentctl.budget.conclusions import Charge, dearest_charge
+from agentctl.core.ledger_address import LedgerAddress
 from agentctl.core.messages import Completion
 from agentctl.core.pricing import ModelFacts, PriceOf
 from agentctl.ledger.audit import COLUMNS, ChargeRow, WhyNot
@@ -32,7 +33,6 @@ from agentctl.ledger.inspection import read_view
 from agentctl.ledger.provider_health import is_unpriced
 from agentctl.ledger.report import CostQuery, find_run, span_of, unknown_run, window_start
 from agentctl.ledger.transaction import Transaction
-from agentctl.settings.ledger_address import LedgerAddress
 
 #: Why a call is not repriced. ``unknown_price``: the given prices have none for it. ``open``: it is still running.
 NotRepriced = WhyNot | Literal["open"]

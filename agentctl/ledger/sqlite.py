@@ -14,12 +14,12 @@ from agentctl.budget.conclusions import Charge, Conclusion, Doubt, Settlement, V
 from agentctl.budget.rules import Ask, Hold, PastSpending, Spend, Wait
 from agentctl.core.errors import LimitName, Verdict
 from agentctl.core.leases import Lease
+from agentctl.core.ledger_address import LedgerAddress, PostgresAddress
 from agentctl.core.limits import CostLimit, Parent
 from agentctl.core.substitutes import Substitute
 from agentctl.ledger.clock import ReadClock
 from agentctl.ledger.database import BUSY_S, Database
 from agentctl.ledger.ledger_session import PAUSE_S, LedgerSession
-from agentctl.settings.ledger_address import LedgerAddress, PostgresAddress
 
 T = TypeVar("T")
 

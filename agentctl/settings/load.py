@@ -241,7 +241,7 @@ def _load(
             settings = settings.model_copy(update={"docker_host": engine.host})
             sources["docker_host"] = Source("docker context", engine.context)
     if settings.ledger is not None:
-        from agentctl.settings.ledger_address import exposure_problem, who_runs  # noqa: PLC0415 - most ledgers are files
+        from agentctl.core.ledger_address import exposure_problem, who_runs  # noqa: PLC0415 - most ledgers are files
 
         if exposed := exposure_problem(settings.ledger.get_secret_value(), environ):
             if settings.strict:

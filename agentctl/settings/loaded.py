@@ -18,7 +18,7 @@ from agentctl.settings.sources import Problem, Source
 from agentctl.settings.untrusted_files import IgnoredLine, TrustPrompt
 
 if TYPE_CHECKING:
-    from agentctl.settings.ledger_address import LedgerAddress
+    from agentctl.core.ledger_address import LedgerAddress
     from agentctl.settings.mcp_values import McpConfig
     from agentctl.settings.telemetry import TelemetrySettings
 

@@ -289,7 +289,7 @@ def secret_texts(layers: Sequence[Layer], settings: Settings, environ: Mapping[s
     named = settings.providers.values()
     texts += [one.key.get_secret_value() for one in named if one.key is not None]
     for url in (str(layer.entries["ledger"].value) for layer in layers if "ledger" in layer.entries):
-        from agentctl.settings.ledger_address import passwords_in  # noqa: PLC0415 - most ledgers are files
+        from agentctl.core.ledger_address import passwords_in  # noqa: PLC0415 - most ledgers are files
 
         texts += passwords_in(url)
     own = (settings.openai_base_url, settings.anthropic_base_url, settings.ollama_host, settings.docker_host)

@@ -20,7 +20,7 @@ from agentctl.settings.declaration import COMMON, CONTEXT, INPUT, LIMITS, OUTPUT
 from agentctl.settings.prices import PriceLine, price_lines
 
 if TYPE_CHECKING:
-    from agentctl.settings.ledger_address import LedgerAddress
+    from agentctl.core.ledger_address import LedgerAddress
     from agentctl.settings.named_providers import NamedProvider
 
 Dollars = Annotated[Decimal | None, BeforeValidator(parsers.dollars)]
@@ -377,7 +377,7 @@ class Settings(BaseSettings):
         """Where runs are recorded: the user's own ledger, or the one on a server that is named."""
         if self.ledger is None:
             return self.ledger_path
-        from agentctl.settings.ledger_address import PostgresAddress  # noqa: PLC0415 - most ledgers are files
+        from agentctl.core.ledger_address import PostgresAddress  # noqa: PLC0415 - most ledgers are files
 
         return PostgresAddress(
             self.ledger.get_secret_value(), self.state_dir, self.accept_lost_holds, budget_wait_s=self.budget_wait

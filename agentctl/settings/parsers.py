@@ -273,7 +273,7 @@ def lease_keys(value: object) -> tuple[str, ...]:
 
 def ledger_url(value: object) -> SecretStr:
     """Return the address of a ledger on PostgreSQL, which may hold a password."""
-    from agentctl.settings.ledger_address import checked  # noqa: PLC0415 - most ledgers are files
+    from agentctl.core.ledger_address import checked  # noqa: PLC0415 - most ledgers are files
 
     return SecretStr(checked(value.get_secret_value() if isinstance(value, SecretStr) else value))
 

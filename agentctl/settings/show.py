@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from pydantic import SecretStr
 
+from agentctl.core.ledger_address import shown
 from agentctl.settings.declaration import Declaration
-from agentctl.settings.ledger_address import shown
 from agentctl.settings.loaded import Loaded
 from agentctl.settings.merge import format_value
 from agentctl.settings.model import Settings

@@ -19,9 +19,10 @@ from agentctl.core.version import __version__
 from tests.support.command_parser import parse_command
 from tests.support.docs_blocks import ROOT, blocks
 
-(COMPOSE,) = (block for block in blocks("yml") if block.text.startswith("services:"))
+PAGE = [block for block in blocks("yml") if block.page == "docs/containers.md"]
+(COMPOSE,) = (block for block in PAGE if block.text.startswith("services:"))
 MANIFESTS: list[dict[str, Any]] = [
-    document for block in blocks("yml") if block is not COMPOSE for document in yaml.safe_load_all(block.text)
+    document for block in PAGE if block is not COMPOSE for document in yaml.safe_load_all(block.text)
 ]
 KUBERNETES = Registry().with_resource(
     "kubernetes", DRAFT202012.create_resource(json.loads((ROOT / "tests/support/kubernetes.json").read_text()))

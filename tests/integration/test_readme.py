@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 import yaml
 
 from tests.support import fork_server
+from tests.support.command_parser import parse_command
 from tests.support.docs_blocks import ROOT, Block, blocks, pages
 from tests.support.machine import need
 from tests.support.wire.plugin import OpenWire
@@ -159,6 +161,17 @@ def test_workflow_of_docs_runs_twice(
                 done = type_in(step["run"], checkout)
                 assert done.returncode == 0, done.stderr
                 assert "sample-web" in done.stdout or "agentctl run" not in step["run"]
+
+
+@pytest.mark.parametrize("block", [block for block in blocks("yml") if block.page == "docs/ci.md"])
+def test_examples_for_ci_systems_use_commands_and_outputs_that_exist(block: Block) -> None:
+    found = yaml.safe_load(block.text)
+    (job,) = found.get("jobs", found).values()
+    lines = job["script"] if "script" in job else [step["run"] for step in job["steps"]]
+    (command,) = (line for line in lines if line.startswith("agentctl "))
+    assert parse_command(shlex.split(command)[1:])["task"]
+    outputs = yaml.safe_load((ROOT / "action.yml").read_text())["outputs"]
+    assert set(re.findall(r"outputs\.(\w+)", block.text)) <= set(outputs)
 
 
 def test_provider_by_hand_answers(wire: OpenWire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ import anyio
 from agentctl.cli.doctor.findings import Finding, missing, ok, warning
 from agentctl.cli.ui.format import ceiling, money
 from agentctl.core.errors import LIMIT_NAMES, AuthFailed, EngineUnavailable, StateError, UsageError
+from agentctl.core.ledger_address import LedgerAddress
 from agentctl.core.limits import WINDOWS
 from agentctl.core.pricing import ModelFacts, Price, price_command, to_nano
 from agentctl.core.text import list_names, nearest
@@ -27,7 +28,6 @@ from agentctl.providers.routes import choose_client
 from agentctl.sandbox.promises import lines_for
 from agentctl.settings import KEY_NAMES, Loaded, ProviderChoice, Settings
 from agentctl.settings.host import other_provider_key_name
-from agentctl.settings.ledger_address import LedgerAddress
 from agentctl.settings.own_files import is_there
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from agentctl.cli.ledger.ledger_output import Clearable
+    from agentctl.core.ledger_address import LedgerAddress
     from agentctl.ledger.reconcile import By, Reconciliation
-    from agentctl.settings.ledger_address import LedgerAddress
 
 WHAT = "Selection"
 _MOST_BYTES = 64 * 1024 * 1024
@@ -188,7 +188,7 @@ def migrate(
     from agentctl.cli.error_output import report_settings
     from agentctl.cli.ledger.ledger_output import migration_document
     from agentctl.core.errors import UsageError
-    from agentctl.settings.ledger_address import PostgresAddress
+    from agentctl.core.ledger_address import PostgresAddress
 
     as_json = wants_json(output, json=json)
     address = report_settings().settings.ledger_address

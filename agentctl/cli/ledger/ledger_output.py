@@ -12,13 +12,13 @@ from agentctl.cli.documents import as_json, moment, usd
 from agentctl.cli.ui.columns import Column, Page
 from agentctl.cli.ui.format import money, plural, seconds
 from agentctl.core.errors import StateError
+from agentctl.core.ledger_address import LedgerAddress
 from agentctl.core.text import safe_text
 from agentctl.core.version import __version__
 from agentctl.ledger.audit import WhyNot
 from agentctl.ledger.check import InDoubt, LedgerCheck, ModelOverrun, OpenHold, SpooledConclusion
 from agentctl.ledger.provider_health import ModelMiscount, ModelSubstitute
 from agentctl.ledger.reconcile import ClockReset, Reconciliation
-from agentctl.settings.ledger_address import LedgerAddress
 
 CHECK_SCHEMA = "agentctl.ledger-check/1"
 RECONCILE_SCHEMA = "agentctl.ledger-reconcile/1"

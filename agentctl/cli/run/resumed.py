@@ -15,6 +15,7 @@ from agentctl.cli.documents import usage_fields, usd
 from agentctl.cli.run.cassette_flags import REPLAY
 from agentctl.cli.ui.terminal import is_person_here
 from agentctl.core.errors import AgentctlError, StateError, UsageError
+from agentctl.core.ledger_address import LedgerAddress
 from agentctl.journal.lock import lock_journal
 from agentctl.journal.past_run import PastRun
 from agentctl.journal.reader import find_journal, journals
@@ -23,7 +24,6 @@ from agentctl.journal.writer import ENDING
 from agentctl.ledger.report import first_outermost, spending_of
 from agentctl.runner.agent_spec import AgentSpec, load_agents
 from agentctl.runner.resumption import Resumption
-from agentctl.settings.ledger_address import LedgerAddress
 
 if TYPE_CHECKING:
     from agentctl.settings import Loaded

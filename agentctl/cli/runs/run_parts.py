@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from agentctl.cli.documents import Document, in_unit
 from agentctl.cli.runs.context_usage import Fields, local_time, number, text
 from agentctl.cli.ui.format import amount, limit, plural
+from agentctl.core.ledger_address import LedgerAddress
 from agentctl.core.text import safe_text
 from agentctl.core.version import __version__
-from agentctl.settings.ledger_address import LedgerAddress
 
 if TYPE_CHECKING:
     from agentctl.cli.runs.run_documents import RunPartFields

@@ -9,8 +9,8 @@ from agentctl.cli.documents import Document, usd
 from agentctl.cli.ui.columns import Column, Page
 from agentctl.cli.ui.format import money
 from agentctl.core.errors import StateError
+from agentctl.core.ledger_address import LedgerAddress
 from agentctl.ledger.report import RunNode, tree_of
-from agentctl.settings.ledger_address import LedgerAddress
 
 _TASK_LINES = 2  # of a task on a terminal
 _GAP = 2  # cells between two levels, none where a deep tree would take more than half of the width

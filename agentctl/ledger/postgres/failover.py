@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from agentctl.core.errors import StateError
 from agentctl.core.files import make_folder
-from agentctl.settings.ledger_address import PostgresAddress
+from agentctl.core.ledger_address import PostgresAddress
 
 _EVERY_S = 5.0  # between two writes of the file
 _ACCEPT = "agentctl config set accept_lost_holds true"

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from agentctl.core.errors import StateError
+from agentctl.core.ledger_address import PostgresAddress
 from agentctl.ledger.postgres.dialect import adapt, translate
 from agentctl.ledger.postgres.failover import ServerFence, ServerState
 from agentctl.ledger.postgres.server import (
@@ -22,7 +23,6 @@ from agentctl.ledger.postgres.server import (
 )
 from agentctl.ledger.postgres.statement_queue import Habit, StatementQueue
 from agentctl.ledger.transaction import Rows, Transaction
-from agentctl.settings.ledger_address import PostgresAddress
 
 if TYPE_CHECKING:
     import psycopg

@@ -6,9 +6,9 @@ import threading
 from contextlib import suppress
 
 from agentctl.core.errors import StateError
+from agentctl.core.ledger_address import PostgresAddress
 from agentctl.ledger.postgres.ddl import LEASE_US
 from agentctl.ledger.postgres.server import LIMITS, connect
-from agentctl.settings.ledger_address import PostgresAddress
 
 EVERY_S = LEASE_US / 1_000_000 / 3
 _AGAIN_S = 2.0  # after a failure

@@ -11,6 +11,7 @@ import anyio.to_thread
 
 from agentctl.budget.conclusions import Void
 from agentctl.core.errors import StateError
+from agentctl.core.ledger_address import PostgresAddress
 from agentctl.ledger.ledger_session import PAUSE_S, LedgerSession
 from agentctl.ledger.postgres import ddl
 from agentctl.ledger.postgres.fleet_database import FleetDatabase
@@ -24,7 +25,6 @@ from agentctl.ledger.postgres.server import (
     pause,
 )
 from agentctl.ledger.sqlite import ThreadedLedger
-from agentctl.settings.ledger_address import PostgresAddress
 
 T = TypeVar("T")
 

@@ -8,9 +8,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from agentctl.core.errors import LedgerBusy, StateError
+from agentctl.core.ledger_address import PostgresAddress
 from agentctl.ledger.database import CommitFailed
 from agentctl.ledger.postgres.ddl import MIGRATE, MIGRATIONS, newer_error, older_error
-from agentctl.settings.ledger_address import PostgresAddress
 
 if TYPE_CHECKING:
     import psycopg

@@ -55,6 +55,12 @@ class Habit(NamedTuple):
         return dict(found) if found and found[0][0] is not None else tuple(value for _, value in found)
 
 
+def _lost() -> Exception:
+    import psycopg
+
+    return psycopg.OperationalError("the server closed the connection before it had answered")
+
+
 def _habit(statement: str, values: Any, now_us: int, subject: str) -> Habit:  # noqa: ANN401
     def general(value: object) -> object:
         if isinstance(value, int) and not isinstance(value, bool) and abs(value - now_us) < _NEAR_US:
@@ -165,6 +171,9 @@ class StatementQueue:
             with self._db.pipeline():
                 for one in waiting:
                     one.cursor = self._db.execute(one.statement.encode(), one.values)
+            # psycopg ends a pipeline without an error where the server hangs up between two answers.
+            if any(one.cursor is None or one.cursor.pgresult is None for one in waiting):
+                raise _lost()
 
     def drop_guesses(self) -> None:
         """Ask for nothing more than what is needed."""

@@ -61,6 +61,8 @@ def test_a_process_of_the_crowd_loads_only_the_ledger_and_what_it_stands_on() ->
         "files",
         "impact",
         "late_modules",
+        "leases",
+        "ledger_address",
         "limits",
         "messages",
         "pricing",

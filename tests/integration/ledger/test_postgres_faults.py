@@ -16,10 +16,10 @@ import pytest
 from agentctl.budget.conclusions import Charge, Settlement
 from agentctl.budget.rules import Hold
 from agentctl.core.errors import StateError
+from agentctl.core.ledger_address import PostgresAddress
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
 from agentctl.ledger.postgres import PostgresLedger
-from agentctl.settings.ledger_address import PostgresAddress
 from tests.support.ledger.parts import ask
 from tests.support.postgres.fleet import Fleet, new_fleet
 from tests.support.postgres.server import RUNNER, Server

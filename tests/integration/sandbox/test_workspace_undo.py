@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,8 @@ def obeyed(workspace: Path) -> dict[str, tuple[object, ...]]:
     for place in (".envrc", ".vscode", ".bashrc", ".git/hooks", ".git/config", "deep/.git"):
         there = workspace / place
         for path in (there, *sorted(there.rglob("*"))) if there.exists() else ():
-            found[str(path)] = (stat.filemode(path.lstat().st_mode), path.read_bytes() if path.is_file() else b"")
+            with suppress(FileNotFoundError):  # it is being put back at this moment
+                found[str(path)] = (stat.filemode(path.lstat().st_mode), path.read_bytes() if path.is_file() else b"")
     return found
 
 

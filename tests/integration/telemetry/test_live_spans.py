@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from agentctl.core.messages import Completion, ToolCall, Usage
+from agentctl.telemetry import span_observer
 from tests.support.command_line import Ended, Here
 from tests.support.json_run import JsonRun
 from tests.support.mcp_servers.opened import HOSTILE
@@ -18,6 +19,12 @@ TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 KEY = "sk-live-0123456789abcdefghijklmnopqrstuvwxyz"
 USED = Usage(1000, 100)
 MODEL = ("--provider", "ollama", "--model", "m")  # a script answers in its place
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a run on a busy machine send all that it has."""
+    monkeypatch.setattr(span_observer, "LAST_S", 60.0)
 
 
 def asks(name: str, **arguments: object) -> Completion:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from agentctl.budget.rules import Hold
+from agentctl.core.ledger_address import LedgerAddress, PostgresAddress
 from agentctl.core.limits import CostLimit
 from agentctl.ledger.clock import ReadClock
 from agentctl.ledger.ledger_session import LedgerSession
-from agentctl.settings.ledger_address import LedgerAddress, PostgresAddress
 from tests.support.ledger.engines import database_at, end_lease, session_at
 from tests.support.ledger.parts import ask
 

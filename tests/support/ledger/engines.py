@@ -9,13 +9,13 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from agentctl.core.ledger_address import LedgerAddress, PostgresAddress
 from agentctl.ledger import SqliteLedger
 from agentctl.ledger.clock import ReadClock
 from agentctl.ledger.database import Database
 from agentctl.ledger.ledger_session import PAUSE_S, LedgerSession
 from agentctl.ledger.sqlite import ThreadedLedger
 from agentctl.ledger.transaction import Rows
-from agentctl.settings.ledger_address import LedgerAddress, PostgresAddress
 from tests.support.ledger.parts import HandClock
 
 if TYPE_CHECKING:  # psycopg takes a while to load, and most tests are of files

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from agentctl.core.ledger_address import PostgresAddress
 from agentctl.core.limits import CostLimit
 from agentctl.ledger.ledger_session import LedgerSession
 from agentctl.ledger.sqlite import ThreadedLedger
-from agentctl.settings.ledger_address import PostgresAddress
 from tests.support.ledger.corrections import opened
 from tests.support.ledger.engines import DatabaseServer, FleetClock, fleet_template, leave_all, ledger_at
 from tests.support.ledger.parts import HandClock

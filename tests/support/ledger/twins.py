@@ -12,10 +12,10 @@ from typing import Any
 from agentctl.budget.conclusions import Charge
 from agentctl.budget.rules import AnswerReserve, Ask, Hold
 from agentctl.core.errors import AgentctlError, LimitName
+from agentctl.core.ledger_address import LedgerAddress, PostgresAddress
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
 from agentctl.ledger.ledger_session import LedgerSession
-from agentctl.settings.ledger_address import LedgerAddress, PostgresAddress
 from tests.support.ledger.corrections import dies
 from tests.support.ledger.engines import FleetClock, database_at, session_at
 from tests.support.ledger.parts import DOLLAR, FACTS, HandClock

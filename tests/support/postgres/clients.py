@@ -22,10 +22,10 @@ import anyio
 from agentctl.budget.conclusions import Charge
 from agentctl.budget.rules import Ask, Hold, Wait
 from agentctl.core.errors import StateError, Verdict
+from agentctl.core.ledger_address import PostgresAddress
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
 from agentctl.ledger.postgres import PostgresLedger
-from agentctl.settings.ledger_address import PostgresAddress
 from tests.support.ledger.spender import BOUND, FACTS, INPUT_NANO, LEAST, MOST, OUTPUT_NANO, append
 from tests.support.postgres.fleet import Fleet
 

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import LiteralString, NamedTuple
 
+from agentctl.core.ledger_address import PostgresAddress
 from agentctl.ledger.postgres import migrate
-from agentctl.settings.ledger_address import PostgresAddress
 from tests.support.postgres.server import RUNNER, Server, database_of
 
 

@@ -16,12 +16,12 @@ from agentctl.budget.conclusions import Charge
 from agentctl.budget.rules import AnswerReserve, Hold
 from agentctl.cli.ledger.ledger_output import check_table
 from agentctl.core.errors import LimitName, StateError
+from agentctl.core.ledger_address import PostgresAddress
 from agentctl.core.limits import OPTIONAL_LIMITS, WINDOWS, CostLimit
 from agentctl.core.messages import Usage
 from agentctl.ledger.audit import HistoryEntry, Replay
 from agentctl.ledger.check import LedgerCheck, check
 from agentctl.ledger.reconcile import reconcile
-from agentctl.settings.ledger_address import PostgresAddress
 from tests.support.ledger.corrections import CALL, begin, change, dies, left_in_doubt, opened, rows, send
 from tests.support.ledger.engines import database_at
 from tests.support.ledger.parts import FACTS, HandClock, ask
