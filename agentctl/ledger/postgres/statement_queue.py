@@ -171,7 +171,7 @@ class StatementQueue:
             with self._db.pipeline():
                 for one in waiting:
                     one.cursor = self._db.execute(one.statement.encode(), one.values)
-            # psycopg ends a pipeline without an error where the server hangs up between two answers.
+            # psycopg leaves a pipeline without an error once there is nothing more to fetch.
             if any(one.cursor is None or one.cursor.pgresult is None for one in waiting):
                 raise _lost()
 

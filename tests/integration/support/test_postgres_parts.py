@@ -29,7 +29,7 @@ def by_itself(db: Connection) -> None:
 def in_a_pipeline(db: Connection) -> None:
     with db.pipeline():
         done = [db.execute(statement) for statement in ("BEGIN", "INSERT INTO t VALUES (1)", "COMMIT")]
-    # psycopg ends a pipeline without an error where the server hangs up between two answers.
+    # psycopg leaves a pipeline without an error once there is nothing more to fetch.
     if done[-1].pgresult is None:
         raise psycopg.OperationalError("no answer to COMMIT")
 

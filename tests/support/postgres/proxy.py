@@ -168,6 +168,8 @@ class _Link:
         """Act on a group if its transaction is to be cut; return whether nothing else is to be sent of it."""
         if self._kept is not None and self._point in ("after begin", "before commit"):
             return True  # the cut comes with the server's answer
+        if all(message.kind == FLUSH for message in group):
+            return False  # it begins nothing: the end of a pipeline may send one after the last answer
         begins, self._is_idle = self._is_idle, False
         if begins:
             self._point = self._proxy.take(group)
