@@ -58,12 +58,17 @@ class Proxy:
         """The first statement of each transaction that was cut."""
         self.opened = 0
         self.is_refusing = False
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            # It wakes the thread, which would go on to take the connections of another listener.
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._accepting.join()
         self._listener.close()
         self.cut_all()
         self.flowing.set()
