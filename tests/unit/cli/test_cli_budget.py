@@ -82,6 +82,13 @@ def test_a_lease_of_a_ledger_on_a_server_is_not_closed_in_the_users_own_one(
     assert not (state / "ledger.db").exists()
 
 
+def test_a_lease_is_not_closed_from_inside_a_run(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGENTCTL_PARENT_RUN", "outer")
+    ended = here("budget", "close", "--lease", signed().text)
+    assert (ended.code, ended.out) == (5, "")
+    assert "a lease cannot be closed from inside a run" in ended.err
+
+
 @pytest.mark.parametrize("file", [".env", ".agentctl.toml"])
 def test_no_file_of_the_working_directory_gives_a_run_a_lease_or_a_key(here: Here, file: str) -> None:
     lease, key = signed().text, KEY.public.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
@@ -23,7 +24,7 @@ from agentctl.ledger.ledger_session import LedgerSession
 from agentctl.ledger.reconcile import reconcile
 from agentctl.ledger.report import first_outermost, tree_of
 from agentctl.ledger.runs import MOST_DEPTH
-from tests.support.ledger.corrections import NO_LIMITS, change, dies
+from tests.support.ledger.corrections import NO_LIMITS, change, dies, rows
 from tests.support.ledger.nested_processes import CAPABILITY, Open, held, refused, spent
 from tests.support.ledger.parts import DOLLAR, FACTS, HandClock, ask
 
@@ -74,6 +75,16 @@ def test_two_processes_at_once_hold_no_more_than_the_lease_together(owner: Open,
     held(owner("a"), "1", "a", 700)
     assert held(owner("b"), "2", "b", 100, most=9_999).granted_output == 300
     assert not check(path).wrong
+
+
+def test_the_first_runs_of_a_lease_that_start_at_once_share_its_one_row(owner: Open, path: Path) -> None:
+    sessions = [owner(f"o{number}") for number in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda place: begin(sessions[place], f"r{place}"), range(4)))
+    for number, session in enumerate(sessions):
+        spent(session, f"{number}", f"r{number}", 250)
+    assert refused(sessions[0], "more", "r0", 1).limit == "max_cost_per_lease"
+    assert len(set(rows(path, "SELECT above_id FROM scope_paths WHERE depth = 1"))) == 1
 
 
 def test_a_nested_run_counts_in_the_lease_of_its_outermost_run(owner: Open, path: Path) -> None:
