@@ -220,7 +220,11 @@ def _merged(past: PastRun, given: Mapping[str, object]) -> dict[str, object]:
         del flags["workdir"]
     provider, model = past.text("provider"), given.get("llm_model")
     if "llm_provider" not in given and model is None:
-        flags["llm_provider"], flags["llm_model"] = provider, past.text("model")
+        flags["llm_provider"] = provider
+        if named := past.text("model"):
+            flags["llm_model"] = named
+        else:
+            flags.pop("llm_model", None)  # builtin has none
     elif model is None:
         flags.pop("llm_model", None)  # it is another provider's
     elif "llm_provider" not in given:

@@ -218,3 +218,11 @@ def test_a_fork_without_its_origin_cannot_be_resumed(forked: JournalFile) -> Non
     (forked.path.parent / "aaa1.jsonl").unlink()
     with pytest.raises(UsageError, match="goes on from run aaa1, whose journal is missing"):
         read_past(forked.path)
+
+
+@pytest.mark.parametrize("words", [(), ("--fork",)])
+def test_a_run_without_a_model_does_not_go_on_and_says_why(here: Here, words: tuple[str, ...]) -> None:
+    assert here("run", "--provider", "builtin", "How much disk is free?").code == 0
+    ended = here("runs", "resume", "--last", *words, "How much memory is free?")
+    assert (ended.code, ended.out) == (2, "")
+    assert "used no model, so there is no conversation to go on with" in ended.err
