@@ -89,15 +89,17 @@ def test_a_lease_is_not_closed_from_inside_a_run(here: Here, monkeypatch: pytest
     assert "a lease cannot be closed from inside a run" in ended.err
 
 
+@pytest.mark.parametrize("trusted", [False, True])
 @pytest.mark.parametrize("file", [".env", ".agentctl.toml"])
-def test_no_file_of_the_working_directory_gives_a_run_a_lease_or_a_key(here: Here, file: str) -> None:
+def test_no_file_of_the_working_directory_gives_a_run_a_lease_or_a_key(here: Here, file: str, trusted: bool) -> None:
     lease, key = signed().text, KEY.public.text
     text = {
         ".env": f"AGENTCTL_LEASE={lease}\nAGENTCTL_LEASE_KEYS={key}\nAGENTCTL_REQUIRE_LEASE=1\n",
         ".agentctl.toml": f'lease = "{lease}"\nlease_keys = "{key}"\nrequire_lease = true\n',
     }[file]
     Path(file).write_text(text)
-    assert here("trust").code in (0, 2)
+    if trusted:
+        assert here("trust", "--yes").code == (0 if file == ".env" else 2)
     ended = here("run", "--provider", "builtin", "How much disk is free?")
     assert ended.code == 2
     assert "a lease is required, and there is none" in ended.err
