@@ -103,6 +103,8 @@ def test_no_file_of_the_working_directory_gives_a_run_a_lease_or_a_key(here: Her
     ended = here("run", "--provider", "builtin", "How much disk is free?")
     assert ended.code == 2
     assert "a lease is required, and there is none" in ended.err
+    ended = here("run", "--provider", "builtin", "--lease", lease, "How much disk is free?")
+    assert (ended.code, "no public key is set" in ended.err) == (2, True)
 
 
 def test_each_document_is_valid_by_its_schema(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
