@@ -31,6 +31,7 @@ class HoldingProxy:
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
+        self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
         self._listener.close()
 
     def _accept(self) -> None:
