@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
+import anyio
 import pytest
 
 from agentctl.core.errors import ActionDenied, EngineUnavailable, ToolError
@@ -321,6 +322,7 @@ async def test_drift_names_what_has_changed_since_the_containers_were_made(
         file.write_text(
             f'version: "2.4"\nservices:\n  api:\n    {service}    environment: [MODE=new]\n  mail:\n    {service}'
         )
+        await anyio.sleep(1.1)  # the engine tells in whole seconds when a container was made
         lab("up", "-d", "--no-recreate", "--no-deps", "--scale", "api=3", "api")
         docker("rm", "-f", "lab_api_2")
         docker("rmi", "drifting:1")
