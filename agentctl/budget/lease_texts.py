@@ -1,7 +1,7 @@
 """The text of a signed lease: one line, below 1 kB, that a job gets and a run checks. Pure.
 
 ``agentctl-lease-1.PAYLOAD.SIGNATURE``: the payload is canonical JSON in base64, and exactly one text stands for it. The
-key that signs the job's account is derived from the text: who has the lease can sign its account, and nobody else.
+key that signs the job's account is derived from the text: only a holder of the lease can sign its account.
 """
 
 from __future__ import annotations

@@ -154,7 +154,7 @@ def account_line(lease: SignedLease, account: Account) -> str:
 
 
 class Claim(NamedTuple):
-    """An account that is whole; nobody has verified it yet."""
+    """A complete account whose signature has not been verified yet."""
 
     account: Account
     signed: bytes

@@ -44,7 +44,7 @@ def read_weights(jobs: int | None, weights: str | None) -> tuple[Decimal, ...]:
     """Return the weight of each job.
 
     Raises:
-        UsageError: neither is given, they contradict each other, or a weight is no number.
+        UsageError: neither is given, they contradict each other, or a weight is not a number.
     """
     if weights is None:
         if jobs is None:
@@ -60,7 +60,7 @@ def read_weights(jobs: int | None, weights: str | None) -> tuple[Decimal, ...]:
             found.append(Decimal(word.strip()))
         except InvalidOperation:
             raise UsageError(
-                f'--weights: "{safe_text(word)}" is no number', hint="for example: --weights 1,1,2.5"
+                f'--weights: "{safe_text(word)}" is not a number', hint="for example: --weights 1,1,2.5"
             ) from None
     if jobs is not None and jobs != len(found):
         raise UsageError(f"--weights has {len(found)} numbers for {jobs} jobs", hint="give one number for each job")

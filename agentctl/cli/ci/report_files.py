@@ -78,6 +78,6 @@ def _write_all(file: int, data: bytes, size: int) -> None:
             done += written
     except OSError:
         with suppress(OSError):
-            if done and os.fstat(file).st_size == size + done:  # nobody has written since
+            if done and os.fstat(file).st_size == size + done:  # no other process has appended since
                 os.ftruncate(file, size)
         raise
