@@ -138,7 +138,7 @@ def _document(report: DoctorReport) -> Document:
 
 
 def _telemetry(loaded: Loaded | None) -> Iterator[Finding]:
-    """Report where spans and metrics go, and what keeps them from that; nothing if nobody asks for them."""
+    """Report where spans and metrics are sent and what prevents it; nothing if they are not asked for."""
     found = None if loaded is None else loaded.telemetry
     if found is None:
         return

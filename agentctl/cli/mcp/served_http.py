@@ -113,7 +113,7 @@ class _HttpRequest:
         self.is_over = False
 
     def end(self) -> None:
-        """Cancel its calls: nobody waits for them any more."""
+        """Cancel its calls: the client that waited for them has left."""
         self.is_over = True
         for scope in self.scopes:
             scope.cancel()
