@@ -25,22 +25,29 @@ from agentctl.sandbox.process_tree import MARKER, Leader
 _START_S = 20.0  # seconds for the guard to report that the command is started, on a loaded machine
 _LEAVE_S = 2.0  # seconds for a dismissed guard to end
 _NAME = "agentctl-guard"
+_GUARD_LOOKS = 24  # searches, at most; 20 ms and more apart
 
 _EXPECTED = "expected"  # what the guard is told before a command is started: its group is not known yet
 # If the guard was not killed, its stdin ends only when agentctl is gone. Then it does what agentctl no longer can,
 # unless the last line was empty: no command was running.
 _SCRIPT = f"""
+started() {{ said=0; read -r said 2>/dev/null <"$1/stat" || :; set -- ${{said##*) }}; ticks=${{20:-0}}; }}
 group={_EXPECTED}
 while read -r said; do group=$said; done
 [ -n "$group" ] || exit 0
 [ "$group" = {_EXPECTED} ] || kill -s KILL -- "-$group"
-empty=0
-for round in 1 2 3 4 5 6 7 8 9 10 11 12; do
+started /proc/$$
+since=$ticks empty=0 round=0
+while [ $((round += 1)) -le {_GUARD_LOOKS} ]; do
     left=$(grep -lsF -- "$1" /proc/[0-9]*/environ)
     for file in $left; do pid=${{file#/proc/}}; kill -s KILL "${{pid%/environ}}"; done
     [ -z "$left" ] || {{ empty=0; continue; }}
-    empty=$((empty + 1))
-    [ $empty -lt 3 ] || exit 0
+    empty=$((empty + 1)) unclear=
+    for file in $(grep -Lsz . /proc/[0-9]*/environ); do
+        started "${{file%/environ}}"
+        [ "$ticks" -lt "$since" ] || [ ! -e "${{file%environ}}exe" ] || unclear=yes # an ended process has no program
+    done
+    [ $empty -lt 3 ] || [ -n "$unclear" ] || exit 0
     sleep 0.02 || sleep 1 # a process in the middle of exec shows no environment: look again
 done
 """

@@ -151,10 +151,19 @@ async def test_command_that_ends_its_guard_at_once_is_still_ended(trace: Trace, 
 
 
 def orphaned(argv: list[str], env: dict[str, str]) -> subprocess.Popen[bytes]:
-    """Start ``argv`` in a session of its own as nobody's child, as after the end of its guard; return the ended one."""
-    parent = subprocess.Popen(["setsid", "sh", "-c", '"$@" & exit', "sh", *argv], env=env)
+    """Start ``argv`` in a session of its own as nobody's child, as after the end of its guard; return the parent."""
+    parent = subprocess.Popen(["setsid", "sh", "-c", 'setsid "$@" & exit', "sh", *argv], env=env)
     parent.wait()
     return parent
+
+
+async def start_and_end(by: str, mark: str, argv: list[str], env: dict[str, str]) -> None:
+    """Start ``argv`` as nobody's child and have it ended by its mark alone."""
+    if by == "agentctl":
+        await ProcessTree(orphaned(argv, env), mark).end()
+    else:
+        with SiblingGuard(mark):  # it is not dismissed
+            orphaned(argv, env)
 
 
 @pytest.mark.parametrize("by", ["agentctl", "a guard"])
@@ -166,13 +175,18 @@ async def test_search_by_the_mark_alone_finds_a_process_that_keeps_calling_exec(
     again.write_text('exec sh "$0" "$1"')
     for number in range(10):
         mark = f"{trace.token}{number}"
-        ended = orphaned(["sh", str(again), trace.token], {"PATH": os.defpath, **trace.env, MARKER: mark})
-        if by == "agentctl":
-            await ProcessTree(ended, mark).end()
-        else:
-            with SiblingGuard(mark):
-                pass  # it is not dismissed
+        env = {"PATH": os.defpath, **trace.env, MARKER: mark}
+        await start_and_end(by, mark, ["sh", str(again), trace.token], env)
         assert trace.alive() == []
+
+
+@pytest.mark.parametrize("by", ["agentctl", "a guard"])
+async def test_search_by_the_mark_alone_waits_for_a_process_without_an_environment(trace: Trace, by: str) -> None:
+    """On a loaded machine a process can stay in the middle of exec for several looks."""
+    later = f'sleep 0.15; exec env {MARKER}={trace.token} sleep "$0"'
+    argv = ["env", "-i", "/bin/sh", "-c", later, trace.token]
+    await start_and_end(by, trace.token, argv, {"PATH": os.defpath})
+    assert trace.alive() == []
 
 
 async def test_a_command_can_stop_its_guard_for_a_moment_only(trace: Trace, tmp_path: Path) -> None:
