@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 SCHEMES = ("postgresql", "postgres")
-ALLOWED = "postgresql://USER@HOST/DATABASE"
+ALLOWED = "postgresql://USER@HOST/DATABASE, with %40 for @, %2F for / and %25 for % in a password"
 _LEAST_PASSWORD = 4  # a shorter one is not searched for in texts: it would hide innocent ones
 
 
@@ -38,8 +39,17 @@ class PostgresAddress:
         from hashlib import sha256  # noqa: PLC0415 - it loads OpenSSL
 
         parts = urlsplit(self.url)
-        place = f"{parts.netloc.rpartition('@')[2]}{parts.path}{dict(parse_qsl(parts.query)).get('host', '')}"
+        options = dict(parse_qsl(parts.query))
+        named = "".join(options.get(name, "") for name in ("host", "hostaddr", "port", "dbname", "service"))
+        place = f"{parts.netloc.rpartition('@')[2]}{parts.path}{named}"
         return self.state_dir / f"ledger-{sha256(place.encode()).hexdigest()[:12]}.db"
+
+    @property
+    def user(self) -> str:
+        """The name of the role, "" if the address does not have it."""
+        parts = urlsplit(self.url)
+        named = parts.netloc.rpartition("@")[0].partition(":")[0]
+        return unquote(named) or dict(parse_qsl(parts.query)).get("user", "")
 
     @property
     def passwords(self) -> tuple[str, ...]:
@@ -68,15 +78,32 @@ def passwords_in(url: str) -> tuple[str, ...]:
 
 
 def shown(url: str) -> str:
-    """Return an address without its password and options."""
+    """Return an address without its password, and of its options only those that say where it is."""
     parts = urlsplit(url)
     user, at, place = parts.netloc.rpartition("@")
-    host = dict(parse_qsl(parts.query)).get("host", "") if not place else ""
-    return f"postgresql://{user.partition(':')[0]}{at}{place or host}{parts.path}"
+    pairs = (pair.partition("=") for pair in parts.query.split("&"))
+    kept = [f"{name}={value}" for name, _, value in pairs if name in ("host", "hostaddr", "port", "service", "user")]
+    return f"postgresql://{user.partition(':')[0]}{at}{place}{parts.path}{'?' if kept else ''}{'&'.join(kept)}"
+
+
+def with_password(url: str, environ: Mapping[str, str]) -> str:
+    """Return an address with the password of ``PGPASSWORD``, if it has none.
+
+    The variable is hidden from the commands of a run, and so from libpq, too.
+    """
+    parts = urlsplit(url)
+    given = environ.get("PGPASSWORD", "")
+    named = dict(parse_qsl(parts.query))
+    if not given or ":" in parts.netloc.rpartition("@")[0] or "password" in named:
+        return url
+    return f"{url}{'&' if parts.query else '?'}password={quote(given, safe='')}"
 
 
 def checked(url: object) -> str:
     """Return the address of a ledger as it was given.
+
+    A password with an unescaped ``@``, ``/``, ``?``, ``#`` or ``%`` is refused: its rest would be read, and shown, as
+    the name of a host.
 
     Raises:
         ValueError: it is not an address of PostgreSQL; the error has no part of it.
@@ -90,7 +117,10 @@ def checked(url: object) -> str:
         ports = [one.rpartition(":")[2] for one in hosts if ":" in one]
     except ValueError:
         raise ValueError(ALLOWED) from None
-    if parts.scheme not in SCHEMES or parts.fragment or not all(one.isdigit() for one in ports):
+    is_cut = parts.netloc.count("@") > 1 or "@" in parts.path or "#" in url
+    is_cut |= any("=" not in pair for pair in parts.query.split("&")) if parts.query else url.endswith("?")
+    is_cut |= re.search(r"%(?![0-9A-Fa-f]{2})|%00", url) is not None
+    if parts.scheme not in SCHEMES or is_cut or not all(one.isdigit() for one in ports):
         raise ValueError(ALLOWED)
     return url
 
@@ -103,7 +133,10 @@ def is_exposed(url: str, environ: Mapping[str, str]) -> bool:
     if mode == "verify-full":
         return False
     place = parts.netloc.rpartition("@")[2]
-    named = options.get("hostaddr") or options.get("host") or place or environ.get("PGHOST", "")
+    address = options.get("hostaddr") or environ.get("PGHOSTADDR", "")
+    named = address or options.get("host") or place or environ.get("PGHOST", "")
+    if not named and (options.get("service") or environ.get("PGSERVICE")):
+        return True  # a file says where it is
     return not all(_is_local(one) for one in unquote(named).split(","))
 
 

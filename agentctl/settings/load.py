@@ -24,6 +24,7 @@ from agentctl.settings.merge import (
     problem_of,
     secret_texts,
     validate,
+    with_server_password,
 )
 from agentctl.settings.model import Settings, default_folder
 from agentctl.settings.names import NEEDS
@@ -241,13 +242,11 @@ def _load(
             settings = settings.model_copy(update={"docker_host": engine.host})
             sources["docker_host"] = Source("docker context", engine.context)
     if settings.ledger is not None:
-        from agentctl.core.ledger_address import exposure_problem, who_runs  # noqa: PLC0415 - most ledgers are files
+        from agentctl.core.ledger_address import who_runs  # noqa: PLC0415 - most ledgers are files
 
-        if exposed := exposure_problem(settings.ledger.get_secret_value(), environ):
-            if settings.strict:
-                problems.append(Problem(*exposed, ("run", "report", "ledger")))
-            else:
-                notes.append("warning: {} ({})".format(*exposed))
+        settings, exposed = with_server_password(settings, environ)
+        problems += exposed if settings.strict else ()
+        notes += () if settings.strict else [f"warning: {problem}" for problem in exposed]
     secrets = secret_texts(read.layers, settings, environ)
     passed_on = {name: environ[name] for name in settings.sandbox_env if name in environ}
     keys = [name for name, value in passed_on.items() if value.strip() in secrets]

@@ -279,6 +279,18 @@ def _line_stops(one: Wrong, stops: tuple[str, ...]) -> tuple[str, ...]:
     return (*stops, f"provider {one.line}")
 
 
+def with_server_password(settings: Settings, environ: Mapping[str, str]) -> tuple[Settings, list[Problem]]:
+    """Return the settings with the password of the shared ledger, and what is wrong with the way to its server."""
+    if settings.ledger is None:
+        return settings, []
+    from agentctl.core.ledger_address import exposure_problem, with_password  # noqa: PLC0415 - most ledgers are files
+
+    url = with_password(settings.ledger.get_secret_value(), environ)
+    exposed = exposure_problem(url, environ)
+    problems = [] if exposed is None else [Problem(*exposed, ("run", "report", "ledger"))]
+    return settings.model_copy(update={"ledger": SecretStr(url)}), problems
+
+
 def secret_texts(layers: Sequence[Layer], settings: Settings, environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return the texts to redact: every key in any layer, passwords in addresses, and variables of the environment that
     are keys by their name (of other providers, which litellm reads itself), open a run's budget, or are headers of
@@ -288,7 +300,8 @@ def secret_texts(layers: Sequence[Layer], settings: Settings, environ: Mapping[s
     texts = [value.get_secret_value() if isinstance(value, SecretStr) else str(value) for value in keys]
     named = settings.providers.values()
     texts += [one.key.get_secret_value() for one in named if one.key is not None]
-    for url in (str(layer.entries["ledger"].value) for layer in layers if "ledger" in layer.entries):
+    urls = [str(layer.entries["ledger"].value) for layer in layers if "ledger" in layer.entries]
+    for url in urls if settings.ledger is None else (*urls, settings.ledger.get_secret_value()):
         from agentctl.core.ledger_address import passwords_in  # noqa: PLC0415 - most ledgers are files
 
         texts += passwords_in(url)

@@ -10,6 +10,7 @@ are serial, and its time, the server's, never goes back.
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from agentctl.core.errors import StateError
@@ -255,14 +256,15 @@ def migrate(db: Connection, *, role: str = "", replicated: bool | None = None) -
         before = version_of(db)
         if before > len(MIGRATIONS):
             raise newer_error(before)
-        db.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+        if before < len(MIGRATIONS):
+            db.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
         db.execute("SET LOCAL search_path = agentctl, pg_catalog, pg_temp; SET LOCAL statement_timeout = 0")
         for number in range(before, len(MIGRATIONS)):
             db.execute(MIGRATIONS[number].encode())
             db.execute("UPDATE ledger_info SET version = %s", (number + 1,))
         if replicated is not None:
             db.execute("UPDATE ledger_info SET replicated = %s", (replicated,))
-        if role:
+        if role and role != db.info.user:  # who owns the tables has all rights already
             from psycopg import sql
 
             db.execute(sql.SQL(_GRANT).format(role=sql.Identifier(role)))
@@ -277,11 +279,12 @@ def newer_error(version: int) -> StateError:
     )
 
 
-def older_error(version: int) -> StateError:
-    """Return the error for a ledger that must be migrated first; version 0: there is none yet."""
-    is_new = not version
-    what = "there is no ledger yet" if is_new else f"its schema is {version}, and {len(MIGRATIONS)} is needed"
+def older_error(version: int, *, role: str = "") -> StateError:
+    """Return the error for a ledger that must be migrated first; version 0: there is none that ``role`` may see."""
+    needed = f"its schema is {version}, and {len(MIGRATIONS)} is needed"
+    what = needed if version else f"there is none yet, or {role or 'its user'} has no rights on it"
+    grant = f" --grant {shlex.quote(role)}" if role and not version else ""
     return StateError(
         f"the PostgreSQL ledger is not ready: {what}",
-        hint=f"as a role that may create tables: {MIGRATE}",
+        hint=f"as the role that owns its database: {MIGRATE}{grant}",
     )

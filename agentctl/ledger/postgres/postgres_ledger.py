@@ -122,6 +122,11 @@ def migrate(address: PostgresAddress, *, role: str = "", replicated: bool | None
     db = connect(address)
     try:
         return ddl.migrate(db, role=role, replicated=replicated)
+    except psycopg.errors.InsufficientPrivilege as error:
+        said = translated(error, address).message
+        raise StateError(said, hint="name the role that owns the database in AGENTCTL_LEDGER, and try again") from error
+    except psycopg.errors.UndefinedObject as error:
+        raise StateError(translated(error, address).message, hint=f"create it first: CREATE ROLE {role}") from error
     except psycopg.Error as error:
         raise translated(error, address) from error
     finally:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import random
+import shlex
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from agentctl.core.errors import LedgerBusy, StateError
 from agentctl.core.ledger_address import PostgresAddress
 from agentctl.ledger.database import CommitFailed
-from agentctl.ledger.postgres.ddl import MIGRATE, MIGRATIONS, newer_error, older_error
+from agentctl.ledger.postgres.ddl import MIGRATIONS, newer_error, older_error
+from agentctl.ledger.postgres.refusals import HINTS, STANDBY_HINT, read_refusal
 
 if TYPE_CHECKING:
     import psycopg
@@ -28,14 +30,6 @@ _BUSY = {"40001", "40P01", "55P03", "57014", "25P03"}
 """Serialization failure, deadlock, lock timeout, statement timeout, idle within a transaction: tried again."""
 _NO_SLOT = ("too many clients", "remaining connection slots", "too many connections", "no more connections allowed")
 """What a server says that has no free connection (53300: libpq does not tell the code of a refusal): tried again."""
-_HINTS = {
-    "42501": f"grant the rights that a run needs: {MIGRATE} --grant ROLE",
-    "53100": "free some space on the server's disk",
-    "28P01": "correct the password in AGENTCTL_LEDGER",
-    "28000": "correct the user in AGENTCTL_LEDGER, or allow it in pg_hba.conf",
-    "3D000": "create the database, or correct its name in AGENTCTL_LEDGER",
-}
-_STANDBY = "name the primary in AGENTCTL_LEDGER, such as host1,host2 with target_session_attrs=read-write"
 
 
 class TransactionAborted(LedgerBusy):
@@ -131,23 +125,21 @@ def translated(error: psycopg.Error, address: PostgresAddress, *, connecting: bo
     about = f"the ledger {address} cannot be used: {said}"
     if connecting and any(words in said for words in _NO_SLOT):
         return TransactionAborted(about, hint="raise max_connections, or put PgBouncer between")
-    if code in _BUSY and not connecting:
+    if not connecting and code in _BUSY:
         return TransactionAborted(about, hint="try again; --budget-wait says how long to wait for others")
-    if code in ("25006", "57P03") or "read-only" in said or "recovery" in said:
-        if code == "57P03":
-            return ServerUnreachable(about, hint="wait until the server has started")
-        return StateError(f"{address} is a standby, or read-only: {said}", hint=_STANDBY)
+    if connecting:
+        refusal = read_refusal(said, reach=f"check that the server runs: pg_isready -d {shlex.quote(str(address))}")
+        kind = StateError if refusal.is_lasting else ServerUnreachable
+        return kind(f"the ledger {address} cannot be used: {refusal.said}", hint=refusal.hint)
+    if code == "25006" or "read-only" in said or "recovery" in said:
+        return StateError(f"{address} is a standby, or read-only: {said}", hint=STANDBY_HINT)
     if code in ("3F000", "42P01", "42883"):
-        return older_error(0)
+        return older_error(0, role=address.user)
     if code == "22003":
         return StateError(about, hint="the number is too large for the ledger")
-    if not connecting and (not code or code.startswith(("08", "57P"))):
+    if not code or code.startswith(("08", "57P")):
         return ConnectionLost(about, hint="check that the server runs, and the network to it")
-    if connecting and (not code or code.startswith(("08", "57P"))):
-        password = "password" in said.lower()
-        hint = "put the password into AGENTCTL_LEDGER" if password else "check that the server runs: pg_isready"
-        return ServerUnreachable(about, hint=hint)
-    return StateError(about, hint=_HINTS.get(code, "check the server's log"))
+    return StateError(about, hint=HINTS.get(code, "check the server's log"))
 
 
 def refuse_another_schema(version: int) -> None:
