@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from agentctl.budget.shares import MOST_JOBS
 from agentctl.budget.signatures import (
     PublicKey,
     SigningKey,
@@ -29,6 +28,7 @@ from agentctl.core.text import safe_text
 KIND = "agentctl-lease-1"
 _ACCOUNT_KEY = b"agentctl-account-key-1\n"
 MOST_BYTES = 1_000
+MOST_JOBS = 1_000
 MOST_SECONDS = 2**33  # beyond the year 2242: a number, not a date, from here on
 _FIELDS = {"bind": dict, "exp": int, "iat": int, "job": int, "jobs": int, "key": str, "nano": int, "split": str}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")

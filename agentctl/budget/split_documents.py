@@ -1,7 +1,8 @@
-"""The signed documents around leases: the split, which lists all leases of a budget, and the account of one job. Pure.
+"""Split an amount over jobs, and the signed documents around leases: the split, and the account of one job. Pure.
 
-Both are JSON objects with a field ``signature`` over the canonical bytes of the rest. The splitter signs the split. The
-job signs its account with the key that is derived from its lease; the split lists the public part of that key.
+The split lists all leases of a budget, and the public part of the key of each account. Both documents are JSON objects
+with a field ``signature`` over the canonical bytes of the rest. The splitter signs the split. The job signs its account
+with the key that is derived from its lease.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any, NamedTuple
 
-from agentctl.budget.lease_texts import MOST_SECONDS, SignedLease, read_lease
-from agentctl.budget.shares import MOST_JOBS
+from agentctl.budget.lease_texts import MOST_JOBS, MOST_SECONDS, SignedLease, read_lease
 from agentctl.budget.signatures import PublicKey, SigningKey, canonical, choose_key, decode, encode, read_canonical
+from agentctl.core.errors import UsageError
 from agentctl.core.leases import LeaseError
 from agentctl.core.text import safe_text
 
@@ -21,6 +24,7 @@ SPLIT = "agentctl.split/1"
 ACCOUNT = "agentctl.account/1"
 _ID = re.compile(r"[0-9a-f]{16}")
 _MOST_NANO = 2**100
+_MOST_EXPONENT = 18
 
 
 class SplitJob(NamedTuple):
@@ -69,6 +73,33 @@ class Account(NamedTuple):
         """What counts as spent: with a call of unknown price at least the whole lease."""
         counted = self.spent_nano + self.in_doubt_nano
         return max(self.nano, counted) if self.unpriced else counted
+
+
+def split_amount(total_nano: int, weights: Sequence[Decimal]) -> tuple[int, ...]:
+    """Return one share for each weight, proportional to it, in nano-dollars; together they are ``total_nano``.
+
+    Each share is rounded down; what is left goes, one nano-dollar each, to those that lost most by that, the first
+    ones first.
+
+    Raises:
+        UsageError: there is no job or too many, a weight is not above 0 or out of range, or a share would be nothing.
+    """
+    if not 1 <= len(weights) <= MOST_JOBS:
+        raise UsageError(f"a budget is split over 1 to {MOST_JOBS:,} jobs, not {len(weights):,}")
+    if any(not weight.is_finite() or weight <= 0 for weight in weights):
+        raise UsageError("a weight must be a number above 0", hint="for example: --weights 1,1,2.5")
+    if any(abs(weight.adjusted()) > _MOST_EXPONENT for weight in weights):  # a fraction would need all its digits
+        raise UsageError(f"a weight must be between 1e-{_MOST_EXPONENT} and 1e{_MOST_EXPONENT}")
+    whole = sum(map(Fraction, weights))
+    exact = [total_nano * Fraction(weight) / whole for weight in weights]
+    shares = [int(one) for one in exact]
+    left = total_nano - sum(shares)
+    by_loss = sorted(range(len(shares)), key=lambda place: (shares[place] - exact[place], place))
+    for place in by_loss[:left]:
+        shares[place] += 1
+    if min(shares) < 1:
+        raise UsageError("the total is too small: a job would get nothing", hint="raise --total, or use fewer jobs")
+    return tuple(shares)
 
 
 def split_document(split: Split, key: SigningKey, *, with_leases: bool) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from agentctl.runner.toolset import open_server_sandbox
 from agentctl.sandbox.server_process import start_server
 from agentctl.settings.mcp_values import McpConfig, McpServer
 from agentctl.tools.deferred import defer_tools
-from agentctl.tools.mcp.pinned_catalogues import find_pinned
+from agentctl.tools.mcp.catalogue_pins import find_pinned
 from agentctl.tools.mcp.sdk_loader import check_installed
 from agentctl.tools.mcp.server_group import McpConnections
 from agentctl.tools.toolbox import SEPARATOR, TOOLS, LazyToolbox

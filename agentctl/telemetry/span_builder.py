@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping
 
 from agentctl.core.trace_context import TraceContext, parse_trace_context
 from agentctl.telemetry import conventions as names
-from agentctl.telemetry.measurements import measurements_of, usage_attributes
 from agentctl.telemetry.message_content import (
     Fields,
     encode_answer,
@@ -25,9 +24,11 @@ from agentctl.telemetry.spans import (
     Measurement,
     OpenSpan,
     SpanEvent,
+    measurements_of,
     span_id_of,
     time_of,
     trace_id_of,
+    usage_attributes,
 )
 
 Sampler = Callable[[str, TraceContext | None], bool]

@@ -1,17 +1,29 @@
-"""Spans and measurements as values, and the ids of a run's spans, which follow from its journal alone."""
+"""Spans and measurements as values: what a model call adds to the metrics, and the ids of a run's spans.
+
+The ids follow from the run's journal alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal, NamedTuple
 
 from agentctl.core.trace_context import TraceContext
-from agentctl.telemetry.conventions import ERROR
+from agentctl.telemetry import conventions as names
 
 AttributeValue = str | int | float | bool | tuple[str, ...]
 Attributes = Mapping[str, AttributeValue]
+_ABOUT = (names.OPERATION, names.PROVIDER, names.REQUEST_MODEL, names.RESPONSE_MODEL)
+_ALWAYS = (names.INPUT_TOKENS, names.OUTPUT_TOKENS)
+_USAGE = {
+    "input_tokens": names.INPUT_TOKENS,
+    "output_tokens": names.OUTPUT_TOKENS,
+    "cached_input_tokens": names.CACHE_READ_TOKENS,
+    "cache_write_tokens": names.CACHE_WRITE_TOKENS,
+    "reasoning_tokens": names.REASONING_TOKENS,
+}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -53,7 +65,7 @@ class OpenSpan:
 
     def finish(self, at_ns: int, *, error: str = "", kind: Literal["internal", "client"] = "internal") -> FinishedSpan:
         """Return the span as it has ended, with the kind of its error, at ``at_ns`` unless it was over before."""
-        found = {**self.attributes, ERROR: error} if error else dict(self.attributes)
+        found = {**self.attributes, names.ERROR: error} if error else dict(self.attributes)
         end_ns = max(self.start_ns, at_ns if self.end_ns is None else self.end_ns)
         events = tuple(self.events)
         return FinishedSpan(
@@ -94,3 +106,25 @@ def time_of(value: object) -> int | None:
     if at is None:
         return None
     return ((at if at.tzinfo else at.replace(tzinfo=UTC)) - _EPOCH) // timedelta(microseconds=1) * 1000
+
+
+def usage_attributes(usage: Mapping[str, object]) -> dict[str, AttributeValue]:
+    """Return the attributes of a usage, of which zeros beside input and output are left out."""
+    found = {name: usage.get(key) for key, name in _USAGE.items()}
+    return {name: value for name, value in found.items() if isinstance(value, int) and (value or name in _ALWAYS)}
+
+
+def measurements_of(call: FinishedSpan, *, agent: AttributeValue | None, nano: int | None) -> Iterator[Measurement]:
+    """Yield the measurements of a model call; ``nano`` is what it is charged, or in doubt, None if that is unknown.
+
+    Amounts in doubt are told apart by an attribute. Tokens are those that the provider reported.
+    """
+    about = {name: call.attributes[name] for name in _ABOUT if name in call.attributes}
+    error = {names.ERROR: call.attributes[names.ERROR]} if names.ERROR in call.attributes else {}
+    yield Measurement(names.DURATION, (call.end_ns - call.start_ns) / 1e9, {**about, **error})
+    for kind, name in (("input", names.INPUT_TOKENS), ("output", names.OUTPUT_TOKENS)):
+        if isinstance(value := call.attributes.get(name), int):
+            yield Measurement(names.USED_TOKENS, value, {**about, names.COUNTED_AS: kind})
+    if nano is not None:
+        by = {} if agent is None else {names.AGENT: agent}
+        yield Measurement(names.COST, nano / 1e9, {**about, **by, names.CONCLUSION: call.attributes[names.CONCLUSION]})

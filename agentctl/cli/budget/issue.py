@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, NamedTuple
 
-from agentctl.budget.lease_texts import sign_lease
-from agentctl.budget.shares import MOST_JOBS, split_amount
-from agentctl.budget.split_documents import Split, SplitJob
+from agentctl.budget.lease_texts import MOST_JOBS, sign_lease
+from agentctl.budget.split_documents import Split, SplitJob, split_amount
 from agentctl.core.errors import UsageError
 from agentctl.core.leases import LeaseError
 from agentctl.core.pricing import to_nano

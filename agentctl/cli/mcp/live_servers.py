@@ -284,8 +284,7 @@ async def _keep(
     connections: McpConnections, *, configured: ConfiguredServers, server: McpServer
 ) -> tuple[McpToolsDocument, str, tuple[str, ...]]:
     """Keep a catalogue; return the document, its pin, and what differs from the one that was pinned before."""
-    from agentctl.tools.mcp.catalogue_pin import canonical, differences
-    from agentctl.tools.mcp.pinned_catalogues import find_pinned, keep_pinned
+    from agentctl.tools.mcp.catalogue_pins import canonical, differences, find_pinned, keep_pinned
 
     said, state = connections.said_by(server.name), configured.loaded.settings.state_dir
     before = find_pinned(state, server.options.pin)

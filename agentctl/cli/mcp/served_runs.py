@@ -158,9 +158,8 @@ class ServedRuns:
         Raises:
             AgentctlError: a setting is invalid, or the provider is not available.
         """
-        from agentctl.cli.run.own_agents import choose_agent
-        from agentctl.cli.run.own_notes import read_notes
         from agentctl.cli.run.run_request import RunRequest
+        from agentctl.cli.run.user_files import choose_agent, read_notes
         from agentctl.core.answer_schema import read_answer_schema
         from agentctl.core.redaction import Redactor
         from agentctl.providers.selection import resolve_provider

@@ -147,7 +147,7 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning, opened: O
         loaded, request = with_servers_of_stdin(loaded, request, given)
     task, chosen = words, None
     if request.agent_file is not None or request.params or _has_any(loaded, (".agentctl",), "agents"):
-        from agentctl.cli.run.own_agents import choose_agent
+        from agentctl.cli.run.user_files import choose_agent
 
         if task is None:
             task = given.read_task(task_file, source=source)
@@ -179,7 +179,7 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning, opened: O
         more["resumption"] = opened.resumption(loaded, None if chosen is None else chosen.agents)
     has_model = given.has_model = choice.provider != "builtin"
     if has_model and (request.notes or _has_any(loaded, ("AGENTS.md", ".agentctl"), "skills")):
-        from agentctl.cli.run.own_notes import read_notes
+        from agentctl.cli.run.user_files import read_notes
 
         loaded, more["notes"] = read_notes(loaded, request, notify)
     end_waiting_at(began + loaded.settings.timeout)

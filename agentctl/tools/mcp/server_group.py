@@ -175,7 +175,7 @@ class McpConnections:
 
     def _compare_pin(self, server: McpServer, session: ServerSession) -> tuple[str, ...] | None:
         """Return sentences about what differs from the pinned catalogue, None if nothing does or none is pinned."""
-        from agentctl.tools.mcp.catalogue_pin import differences, digest_of  # noqa: PLC0415 - only a run with servers
+        from agentctl.tools.mcp.catalogue_pins import differences, digest_of  # noqa: PLC0415 - only a run with servers
 
         pin = server.options.pin
         if not pin or (found := digest_of(session.tools)) == pin:

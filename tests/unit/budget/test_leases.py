@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from agentctl.budget.account_merge import Merge, merge_accounts
 from agentctl.budget.lease_texts import KIND, MOST_BYTES, sign_lease
-from agentctl.budget.shares import split_amount
 from agentctl.budget.signatures import (
     PRIVATE,
     PUBLIC,
@@ -28,7 +27,7 @@ from agentctl.budget.signatures import (
     read_public_key,
     read_signing_key,
 )
-from agentctl.budget.split_documents import ACCOUNT, read_account, read_split, split_document
+from agentctl.budget.split_documents import ACCOUNT, read_account, read_split, split_amount, split_document
 from agentctl.core.errors import UsageError
 from agentctl.core.leases import LeaseError
 from tests.support.leases import ISSUED_S, KEY, OTHER_KEY, account, book_file, leases, read, signed, split_of

@@ -18,7 +18,7 @@ from agentctl.core.trace_context import TraceContext, current_trace
 from agentctl.sandbox.server_process import start_server
 from agentctl.settings.mcp_values import McpOptions, McpServer
 from agentctl.tools.mcp.catalogue import SaidTool
-from agentctl.tools.mcp.catalogue_pin import canonical, digest_of
+from agentctl.tools.mcp.catalogue_pins import canonical, digest_of
 from agentctl.tools.mcp.server_group import McpConnections, McpUnavailable
 from agentctl.tools.mcp.server_session import ConnectFailed, RunningServer, ServerSession
 from tests.support.mcp_servers.hostile_server import LISTS

@@ -10,7 +10,7 @@ import pytest
 from agentctl.protocols import Effect
 from agentctl.settings.mcp_values import McpOptions, McpServer
 from agentctl.tools.mcp.catalogue import MOST_DESCRIPTION_BYTES, SaidTool, clean_names, cut_description, make_catalogue
-from agentctl.tools.mcp.catalogue_pin import canonical, differences, digest_of
+from agentctl.tools.mcp.catalogue_pins import canonical, differences, digest_of
 from agentctl.tools.mcp.server_tool import effect_of
 from tests.support.mcp_servers.hostile_server import LISTS, OBJECT
 

@@ -1,4 +1,4 @@
-"""Read the notes and skills of a run's project, and say what of them is left out."""
+"""Read the user's own files for a run: agents, notes and skills. Say what is left out of them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from agentctl.core.errors import UsageError
 from agentctl.core.text import safe_text
+from agentctl.runner.agent_catalog import load_catalog
+from agentctl.runner.agent_choice import AgentChoice, choose_own_agent
 from agentctl.runner.project_notes import NO_NOTES, ProjectNotes, load_notes
 from agentctl.settings.untrusted_files import NoticeMemory
 from agentctl.tools.skills import skill_tool
@@ -16,6 +18,24 @@ from agentctl.tools.toolbox import READ_SKILL
 if TYPE_CHECKING:
     from agentctl.cli.run.run_request import RunRequest
     from agentctl.settings import Loaded
+
+
+def choose_agent(
+    loaded: Loaded, request: RunRequest, task: str, resumed: str | None, notify: Callable[[str], None]
+) -> AgentChoice:
+    """Return the agent for ``task``, with the settings of its run; ``resumed`` is the agent of a run that goes on.
+
+    A file that is left out is said once for each content of it, and by the agent that it describes as an error.
+
+    Raises:
+        UsageError: the agent is unknown, its file cannot be used, or a parameter has no value or no place.
+    """
+    catalog = load_catalog(loaded, file=request.agent_file)
+    chosen = choose_own_agent(loaded, catalog, task, params=request.params, resumed=resumed)
+    memory = None if request.estimate else NoticeMemory(loaded.settings.state_dir)
+    for note in (*catalog.notes(memory), *chosen.notes):
+        notify(safe_text(note))
+    return chosen
 
 
 def read_notes(
