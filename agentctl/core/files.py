@@ -66,8 +66,10 @@ def write_atomically(
     With ``for_folder`` a file that root writes belongs to the owner of its folder.
 
     Raises:
-        OSError: the file cannot be written; the old one stays.
+        OSError: the file cannot be written, or is a device or a pipe, which root could replace; the old one stays.
     """
+    if _is_special(path):
+        raise OSError(errno.EINVAL, "Not a regular file")
     fresh = path.with_name(f"{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     try:
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -84,6 +86,30 @@ def write_atomically(
     finally:
         fresh.unlink(missing_ok=True)
     sync_folder(path.parent)  # sync the new name, too
+
+
+def write_output(path: Path, text: str, *, mode: int = 0o600, for_folder: bool = False) -> None:
+    """Replace a file that the user names by ``text``; a device, a pipe or an open file of this process is written to.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if not _is_special(path) and path.absolute().parts[1:2] not in (("dev",), ("proc",)):  # as /dev/stdout leads there
+        write_atomically(path, text, mode=mode, for_folder=for_folder)
+        return
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+    os.set_blocking(file, True)
+    with os.fdopen(file, "wb") as opened:
+        opened.write(text.encode("utf-8"))
+
+
+def _is_special(path: Path) -> bool:
+    """Return whether a path leads to something that is neither a regular file nor a folder."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 @contextmanager

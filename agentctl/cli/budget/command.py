@@ -339,10 +339,10 @@ def _write(name: str, text: str) -> None:
     from pathlib import Path
 
     from agentctl.core.errors import UsageError
-    from agentctl.core.files import write_atomically
+    from agentctl.core.files import write_output
 
     try:
-        write_atomically(Path(name).expanduser(), text, mode=0o644)
+        write_output(Path(name).expanduser(), text, mode=0o644)
     except OSError as error:
         raise UsageError(f"{name} cannot be written: {(error.strerror or str(error)).lower()}") from error
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from agentctl.core.files import write_atomically
+from agentctl.core.files import write_output
 
 _PATIENCE_S = 2.0  # for other runs that write the same file; then an append alone must do
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
@@ -41,7 +41,7 @@ def append_whole(path: str, make: Callable[[int], bytes], *, patience_s: float =
 
 
 def replace_whole(path: Path, text: str) -> None:
-    """Replace a report, or make it and its folder, readable as the umask allows.
+    """Replace a report, or make it and its folder, readable as the umask allows; write to a device or a pipe.
 
     Raises:
         OSError: it cannot be written; the old one stays.
@@ -49,7 +49,7 @@ def replace_whole(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     mask = os.umask(0)
     os.umask(mask)
-    write_atomically(path, text, mode=0o666 & ~mask, for_folder=True)
+    write_output(path, text, mode=0o666 & ~mask, for_folder=True)
 
 
 def _lock(file: int, patience_s: float) -> None:

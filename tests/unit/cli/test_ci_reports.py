@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -328,6 +329,15 @@ def test_any_text_is_xml_and_reads_back_as_it_is_shown(text: str, status: ExitSt
     suite = read_junit(junit_report(end._replace(labels=((shown or "x", shown),)), now=datetime.now(UTC)))
     read = suite.findtext("system-out")
     assert read == re.sub("[\ufffe\uffff]", lambda found: f"\\u{ord(found[0]):04x}", shown)
+
+
+@pytest.mark.parametrize(("flag", "begin"), [("--junit", b"<?xml"), ("--dotenv", b"AGENT")])
+def test_a_report_for_a_pipe_is_written_to_it(gitlab: Step, tmp_path: Path, flag: str, begin: bytes) -> None:
+    os.mkfifo(tmp_path / "pipe")  # never a device of the machine: if this goes wrong, it is replaced
+    reading = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    ended = gitlab([answer("Well.")], flag, "pipe", "Look")
+    assert (ended.code, os.read(reading, 5), (tmp_path / "pipe").is_fifo()) == (0, begin, True)
+    os.close(reading)
 
 
 @pytest.mark.parametrize("flag", ["--junit", "--dotenv"])

@@ -168,17 +168,14 @@ def _write_file(path: Path, written: str) -> None:
     import errno
 
     from agentctl.core.errors import StateError, UsageError
-    from agentctl.core.files import write_atomically
+    from agentctl.core.files import write_output
 
     data = written if written.endswith("\n") else f"{written}\n"
     try:
         target = path.resolve()
-        if target.exists() and not target.is_file() and not target.is_dir():
-            target.write_text(data, encoding="utf-8")
-        elif target.is_dir():
+        if target.is_dir():
             raise IsADirectoryError(errno.EISDIR, "Is a directory")
-        else:
-            write_atomically(target, data)
+        write_output(path if path.exists() and not target.exists() else target, data)  # an open pipe has no path
     except OSError as exc:
         kind = StateError if exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO) else UsageError
         raise kind(
