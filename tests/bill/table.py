@@ -1,7 +1,8 @@
 """The table of docs/budget.md: what a provider billed, what was recorded, and the limit; beside it a bare litellm loop.
 
 ``python -m tests.bill.table`` prints it as Markdown, after real runs of both against the same server; ``--full`` adds
-fifty processes, ``--only WORDS`` takes the scenarios that begin so.
+fifty processes, and each scenario with the ledger on a PostgreSQL server; ``--only WORDS`` takes the scenarios that
+begin so.
 """
 
 from __future__ import annotations
@@ -12,26 +13,33 @@ import shlex
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from agentctl.providers.routes import Via
 from tests.bill.bare_loop import TASK, spent
 from tests.support import fork_server
 from tests.support.bill.audit import Audit
-from tests.support.bill.book import book_of
 from tests.support.bill.nests import OUTER, is_outer
 from tests.support.bill.parts import CLIENT_VARIABLE, KEY, PAID, PENNY, Paid, lookup, reaching
 from tests.support.wire.server import Answer, Call, Fault, Mind, Script, Step, WireRequest, WireServer
 
+if TYPE_CHECKING:
+    from tests.support.postgres.server import Server
+
 ROOT = Path(__file__).parents[2]
-HEADER = "| what happens | limit | agentctl: billed | recorded | over | bare loop: billed | recorded | over |"
+_OURS, _BARE = "agentctl: billed | recorded | over", "bare loop: billed | recorded | over"
+HEADER = f"| what happens | limit | {_OURS} | {_BARE} |"
 RULE = "|---|--:|--:|--:|--:|--:|--:|--:|"
+#: With the ledger on a server beside the one in a file.
+FULL_HEADER = f"| what happens | limit | {_OURS} | on PostgreSQL: billed | over | {_BARE} |"
+FULL_RULE = f"{RULE}--:|--:|"
 APART = "If an assumption is broken, the charge is recorded in full, one call over at most, and everything stops:"
 SECONDS = 600.0
 _SOON = (("retry-after-ms", "20"),)
@@ -140,8 +148,10 @@ SCENARIOS = (
 )
 
 
-def run_agentctl(scenario: Scenario, folder: Path, via: str = "auto") -> Came:
+def run_agentctl(scenario: Scenario, folder: Path, via: str = "auto", ledger: str = "") -> Came:
     """Run the command, watched at every step; ``via`` is the client that calls the model.
+
+    ``ledger`` is the address of a PostgreSQL server; "": a file.
 
     Raises:
         AssertionError: The ledger did not account for the bill at some step.
@@ -155,15 +165,15 @@ def run_agentctl(scenario: Scenario, folder: Path, via: str = "auto") -> Came:
         task, limit = OUTER, ["--max-cost", str(scenario.limit), "--sandbox", "none", "--yes"]
     words = ["-m", "agentctl", "run", task, "--json", *limit, "--budget-wait", "10s"]
     folders = {f"AGENTCTL_{kind}_DIR": str(folder / kind.lower()) for kind in ("STATE", "CONFIG", "CACHE")}
-    audit = Audit(state / "ledger.db")
+    audit = Audit(ledger or state / "ledger.db")
     with WireServer(scenario.script(), rates=scenario.paid.rates, keys=[KEY]) as server:
         audit.watch(server.books)
         environ = {**folders, **reaching(server, "openai"), "LLM_MODEL": scenario.paid.model, CLIENT_VARIABLE: via}
+        environ |= {"AGENTCTL_LEDGER": ledger} if ledger else {}
         _write_own_env(folder, environ)
         _act(scenario, server, lambda: [_start(words, folder, environ) for _ in range(scenario.processes)])
     audit.close()
-    book = book_of(state)
-    return Came(server.books.billed_nano, book.nano("settled"), book.nano("doubt"))
+    return Came(server.books.billed_nano, audit.nano("settled"), audit.nano("doubt"))
 
 
 def run_bare(scenario: Scenario, folder: Path) -> Came:
@@ -243,13 +253,14 @@ def _dollars(nano: int) -> str:
     return f"{Decimal(nano) / 10**9:.2f}"
 
 
-def line(scenario: Scenario, ours: Came, bare: Came) -> str:
-    """Return a line of the table, in dollars."""
+def line(scenario: Scenario, ours: Came, bare: Came, fleet: Came | None = None) -> str:
+    """Return a line of the table, in dollars; ``fleet`` is what came with the ledger on a server."""
     limit = int(scenario.limit * 10**9)
     recorded = _dollars(ours.recorded) + (f" + {_dollars(ours.in_doubt)} in doubt" if ours.in_doubt else "")
     cells = (
         *(scenario.name, _dollars(limit)),
         *(_dollars(ours.billed), recorded, _dollars(max(0, ours.billed - limit))),
+        *(() if fleet is None else (_dollars(fleet.billed), _dollars(max(0, fleet.billed - limit)))),
         *(_dollars(bare.billed), _dollars(bare.recorded), _dollars(max(0, bare.billed - limit))),
     )
     return f"| {' | '.join(cells)} |"
@@ -263,15 +274,35 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--via", choices=get_args(Via), default="auto", help="the client that calls the model")
     told = parser.parse_args(words)
     chosen = [one for one in SCENARIOS if one.name.startswith(told.only) and (told.full or not one.long)]
-    print(HEADER, RULE, sep="\n", flush=True)
+    header = "\n".join((FULL_HEADER, FULL_RULE) if told.full else (HEADER, RULE))
+    print(header, flush=True)
     told_apart = False
-    for scenario in chosen:
-        with tempfile.TemporaryDirectory() as ours, tempfile.TemporaryDirectory() as bare:
-            row = line(scenario, run_agentctl(scenario, Path(ours), told.via), run_bare(scenario, Path(bare)))
-        if scenario.apart and not told_apart:
-            print("", APART, "", HEADER, RULE, sep="\n")
-            told_apart = True
-        print(row, flush=True)
+    with _server() if told.full else nullcontext() as server:
+        for scenario in chosen:
+            with ExitStack() as folders:
+                ours, on_server, bare = (Path(folders.enter_context(TemporaryDirectory())) for _ in range(3))
+                came = run_agentctl(scenario, ours, told.via)
+                fleet = None if server is None else run_agentctl(scenario, on_server, told.via, _new_ledger(server))
+                row = line(scenario, came, run_bare(scenario, bare), fleet)
+            if scenario.apart and not told_apart:
+                print("", APART, "", header, sep="\n")
+                told_apart = True
+            print(row, flush=True)
+
+
+def _server() -> Server:
+    """Return a server to start, which writes to a disk as a real one does."""
+    from tests.support.postgres.server import Server
+
+    return Server(durable=True)
+
+
+def _new_ledger(server: Server) -> str:
+    """Create a ledger, and return its address for the role of runs."""
+    from tests.support.postgres.fleet import new_fleet
+    from tests.support.postgres.server import RUNNER
+
+    return server.dsn(new_fleet(server).database, user=RUNNER)
 
 
 if __name__ == "__main__":

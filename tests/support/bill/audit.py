@@ -1,4 +1,4 @@
-"""The invariant of the bill, checked from outside after every step: the server's record against the ledger's file."""
+"""The invariant of the bill, checked from outside after every step: the server's record against the ledger's rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tests.support.wire.books import Books, Entry
 
@@ -64,9 +64,12 @@ class Standing:
 
 @dataclass(slots=True)
 class Replay:
-    """Replays one ledger's history independently, and checks each admission in it."""
+    """Replays one ledger's history independently, and checks each admission in it.
 
-    path: Path
+    ``place`` is a file, or the address of a PostgreSQL server.
+    """
+
+    place: Path | str
     rows: dict[str, Row] = field(default_factory=dict)
     standing: dict[str, Standing] = field(default_factory=dict)
     parents: dict[str, str | None] = field(default_factory=dict)
@@ -74,24 +77,37 @@ class Replay:
 
     def look(self) -> list[str]:
         """Read new entries; return the admissions that should have been refused."""
-        if not self.path.exists():
+        if isinstance(self.place, Path) and not self.place.exists():
             return []
         try:
-            with closing(sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True, timeout=30)) as db:
-                db.execute("BEGIN")
-                columns = ", ".join(Row._fields)
-                rows = db.execute(f"SELECT {columns} FROM attempts").fetchall()  # noqa: S608 - our own names
-                new = db.execute(
-                    "SELECT id, attempt_id, at_us, phase, nano, tokens FROM entries WHERE id > ? ORDER BY id",
-                    (self.last,),
-                ).fetchall()
-                self.parents = dict(db.execute("SELECT id, parent_id FROM scopes"))
+            rows, new = self._read()
         except sqlite3.OperationalError as error:
             return [] if "no such table" in str(error) else [str(error)]  # it is just being made
         except sqlite3.DatabaseError:
             return []  # damaged by a test that is about that: nothing is admitted there any more
         self.rows = {row.id: row for row in map(Row._make, rows)}
         return [wrong for step in map(Step._make, new) for wrong in self._take(step)]
+
+    def _read(self) -> tuple[list[Any], list[Any]]:
+        """Return the attempts and the new entries, and note the parents, all of one moment."""
+        with closing(self._connect()) as db:
+            rows = db.execute(f"SELECT {', '.join(Row._fields)} FROM attempts").fetchall()  # noqa: S608 - our own names
+            columns = "id, attempt_id, at_us, phase, nano, tokens"
+            new = db.execute(f"SELECT {columns} FROM entries WHERE id > {self.last} ORDER BY id").fetchall()  # noqa: S608
+            self.parents = dict(db.execute("SELECT id, parent_id FROM scopes").fetchall())
+        return rows, new
+
+    def _connect(self) -> Any:  # noqa: ANN401 - of either engine
+        """Open the ledger with a transaction that sees one moment."""
+        if isinstance(self.place, Path):
+            db = sqlite3.connect(f"{self.place.as_uri()}?mode=ro", uri=True, timeout=30)
+            db.execute("BEGIN")
+            return db
+        import psycopg
+
+        fleet = psycopg.connect(self.place, autocommit=True)
+        fleet.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = agentctl")
+        return fleet
 
     def _take(self, step: Step) -> list[str]:
         row = self.rows[step.attempt]
@@ -141,14 +157,14 @@ class Audit:
     ``close``.
     """
 
-    def __init__(self, *ledgers: Path) -> None:
+    def __init__(self, *ledgers: Path | str) -> None:
         self._replays = [Replay(path) for path in ledgers]
         self._books: list[Books] = []
         self._lock = threading.Lock()
         self.wrong: list[str] = []
         self.steps = 0
 
-    def follow(self, ledger: Path) -> None:
+    def follow(self, ledger: Path | str) -> None:
         """Read another ledger too."""
         with self._lock:
             self._replays.append(Replay(ledger))
@@ -191,6 +207,10 @@ class Audit:
     def spent(self) -> int:
         """What was settled by usage that was believed, in nano-dollars."""
         return sum(row.nano or 0 for row in self._rows() if row.phase == "settled" and row.settled_by == "usage")
+
+    def nano(self, phase: str) -> int:
+        """Return the sum of what stands in a phase."""
+        return sum(row.nano or 0 for row in self._rows() if row.phase == phase)
 
     @property
     def total(self) -> int:
