@@ -288,7 +288,10 @@ def _add_open_items(found: LedgerCheck, path: LedgerAddress, clock: ReadClock) -
         overruns = tx.db.execute(_OVERRUNS).fetchall()
         (expected_us,) = tx.db.execute("SELECT max(highest_wall_us) FROM clock").fetchone()
         substitutes, miscounts = uncleared_substitutes(tx), uncleared_miscounts(tx)
-        unsettled = tuple(_match_spooled(tx, spooled) for spooled in Spool(files_of(path)).read())
+        spool = Spool(files_of(path))
+        unsettled = tuple(_match_spooled(tx, spooled) for spooled in spool.read())
+        others = (_match_spooled(tx, one) for other in spool.at_other_addresses() for one in other.read())
+        unsettled += tuple(one for one in others if one.run_id)  # the rest may be of other ledgers
         owner_ids = {*(row[7] for row in held), *(row[5] for row in doubts)}
         living = {owner_id: tx.owners.liveness(owner_id) for owner_id in owner_ids}
     sums: dict[tuple[str, str, str, bool | None], InDoubt] = {}

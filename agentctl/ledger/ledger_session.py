@@ -322,16 +322,17 @@ class LedgerSession:
 
     def apply_spooled(self) -> None:
         """Write the conclusions in the spool, each once; one that cannot be applied stays there."""
-        for spooled in self._spool.read():
-            if spooled.conclusion is None:
-                continue
-            try:
-                self._conclude(spooled.attempt_id, spooled.conclusion)
-            except (InternalError, OverflowError):
-                continue  # no attempt of this ledger, or one that was never sent
-            except StateError:
-                return  # the next transaction reports why
-            self._spool.remove(spooled.attempt_id)
+        for spool in (self._spool, *self._spool.at_other_addresses()):
+            for spooled in spool.read():
+                if spooled.conclusion is None:
+                    continue
+                try:
+                    self._conclude(spooled.attempt_id, spooled.conclusion)
+                except (InternalError, OverflowError):
+                    continue  # no attempt of this ledger, or one that was never sent
+                except StateError:
+                    return  # the next transaction reports why
+                spool.remove(spooled.attempt_id)
 
     def spend(self, run_id: str, further: Collection[LimitName] = ()) -> Spend:
         """Return the amounts that count against the run and the hour now, and against ``further`` limits."""

@@ -32,6 +32,7 @@ MOST_BYTES = 65_536
 MOST_FILES = 1_000
 _KINDS: Mapping[str, type] = {"charge": Charge, "doubt": Doubt, "void": Void}
 _NAME = re.compile(r"([0-9A-Za-z_-]{1,100})\.json")
+_OF_SERVER = re.compile(r"ledger-[0-9a-f]{12}\.unsettled")
 _MOST_TEXT, _LONGEST_REASON = 10_000, 500
 _TOO_MUCH = 2**63
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -126,6 +127,13 @@ class Spool:
     @property
     def _spare_path(self) -> Path:
         return self.folder / f"{self._owner_id}.spare"
+
+    def at_other_addresses(self) -> tuple[Spool, ...]:
+        """Return the spools of other addresses of servers: the same ledger may have been reached by one of them."""
+        if not _OF_SERVER.fullmatch(self.folder.name):
+            return ()
+        found = sorted(self.folder.parent.glob("ledger-*.unsettled"))
+        return tuple(Spool(one) for one in found if _OF_SERVER.fullmatch(one.name) and one.name != self.folder.name)
 
     def remove(self, attempt_id: str) -> None:
         """Remove a conclusion that was applied; a file that cannot be removed is applied again, without effect."""

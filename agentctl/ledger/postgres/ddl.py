@@ -253,6 +253,7 @@ def migrate(db: Connection, *, role: str = "", replicated: bool | None = None) -
     """
     with db.transaction():
         db.execute("SET LOCAL lock_timeout = '10s'; SELECT pg_advisory_xact_lock(7017280452245743464)")
+        db.execute("SELECT pg_advisory_xact_lock(7017280452245743465)")  # no transaction of a run is under way
         before = version_of(db)
         if before > len(MIGRATIONS):
             raise newer_error(before)

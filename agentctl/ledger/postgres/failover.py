@@ -1,8 +1,9 @@
-"""Notice that a server is not the one, or not as far, as this machine has seen it: promoted, behind, or restored.
+"""Notice that a server is not the one, or not as far, as this machine has seen it: promoted, restored or replaced.
 
-What was seen is kept in a file of this machine, ``ledger-ID.seen``: the ledger's own id, the timeline of the server and
-the number of its latest entry. A promoted standby has a higher timeline. One that had not received everything lacks the
-last commits; so has a backup, which may lack any number of them.
+What was seen is kept in a file of this machine for each address, ``ledger-ADDRESS.seen``: the ledger's own id, the
+timeline of the server and the number of its latest entry. A promoted standby has a higher timeline. One that had not
+received everything lacks the last commits; so has a backup, which may lack any number of them. A ledger may be reached
+by several addresses, so the files of all of them count; an address that leads to another ledger is refused.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import os
 import shlex
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
 
-from agentctl.core.errors import StateError
+from agentctl.core.errors import LedgerGone, StateError
 from agentctl.core.files import make_folder
 from agentctl.core.ledger_address import PostgresAddress
 
@@ -52,7 +54,7 @@ class SeenServer(NamedTuple):
 
 
 class ServerFence:
-    """Refuses a server that is behind what this machine has seen."""
+    """Refuses a server that is behind what this machine has seen, or is another ledger."""
 
     def __init__(self, address: PostgresAddress) -> None:
         self._address = address
@@ -65,22 +67,29 @@ class ServerFence:
         """Return whether the server was promoted since this machine has seen it.
 
         Raises:
+            LedgerGone: it is another ledger than the one that this address led to.
             StateError: it is an old primary, or its entries end before those that were seen.
         """
-        before = self._read()
-        if before is None or before.ledger_id != state.ledger_id:
+        before = self._read(state.ledger_id)
+        if before is None:
             return False
+        if before.ledger_id != state.ledger_id:
+            raise LedgerGone(
+                f"{self._address} is another ledger than before: it was made anew, or the address leads elsewhere",
+                hint=f"correct AGENTCTL_LEDGER; to spend from this one, which knows nothing of it: {_rm([self._path])}",
+            )
+        files = _rm(self._files(state.ledger_id))
         if state.timeline < before.timeline:
             raise StateError(
                 f"{self._address} was primary before a fail-over (timeline {state.timeline}, seen {before.timeline})",
-                hint="name the new primary in AGENTCTL_LEDGER, and stop the old one",
+                hint=f"name the new primary in AGENTCTL_LEDGER, and stop the old one; if this is the new one: {files}",
             )
         is_promoted = state.timeline > before.timeline
         if state.last_entry < before.entry and not (is_promoted and self._address.accept_lost_holds):
             missing = f"it ends at entry {state.last_entry:,}, but entry {before.entry:,} was seen"
             raise StateError(
                 f"{self._address} has lost entries: {missing}; a backup was restored, or a fail-over lost them",
-                hint=f"to go on without what is lost: rm {shlex.quote(str(self._path))}",
+                hint=f"to go on without what is lost: {files}",
             )
         return is_promoted
 
@@ -111,7 +120,7 @@ class ServerFence:
         fresh = self._path.with_suffix(f".seen-{os.getpid()}")
         with suppress(OSError):
             make_folder(self._path.parent)
-            before = self._load()
+            before = _load(self._path)
             if before is not None and before[:2] == self._seen[:2] and before.entry >= self._seen.entry:
                 return  # another process has seen more
             file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -121,14 +130,29 @@ class ServerFence:
                 os.close(file)
             fresh.replace(self._path)
 
-    def _read(self) -> SeenServer | None:
+    def _read(self, ledger_id: str) -> SeenServer | None:
+        """Return how far this ledger was seen at any address, or another ledger that was seen at this address."""
         if not self._was_read:
-            self._seen, self._was_read = self._load(), True
+            here = _load(self._path)
+            found = [_load(path) for path in self._files(ledger_id)]
+            furthest = max((one for one in found if one is not None), default=None, key=lambda one: one[1:])
+            self._seen = here if here is not None and here.ledger_id != ledger_id else furthest
+            self._was_read = True
         return self._seen
 
-    def _load(self) -> SeenServer | None:
-        try:
-            found = json.loads(self._path.read_bytes())
-            return SeenServer(str(found["ledger_id"]), str(found["timeline"]), int(found["entry"]))
-        except (OSError, ValueError, TypeError, KeyError):
-            return None
+    def _files(self, ledger_id: str) -> list[Path]:
+        """Return the files that say how far a ledger was seen."""
+        found = sorted(self._path.parent.glob("ledger-*.seen"))
+        return [path for path in found if (seen := _load(path)) is not None and seen.ledger_id == ledger_id]
+
+
+def _load(path: Path) -> SeenServer | None:
+    try:
+        found = json.loads(path.read_bytes())
+        return SeenServer(str(found["ledger_id"]), str(found["timeline"]), int(found["entry"]))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _rm(files: list[Path]) -> str:
+    return f"rm {' '.join(shlex.quote(str(path)) for path in files)}"

@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from agentctl.budget.conclusions import Conclusion, Settlement
-from agentctl.budget.rules import Ask, Hold, LimitState, PastSpending, WorstCase
-from agentctl.core.errors import StateError
+from agentctl.budget.rules import Ask, Hold, LimitState, PastSpending, Wait, WorstCase
+from agentctl.core.errors import InternalError, StateError, Verdict
 from agentctl.core.leases import Lease
 from agentctl.core.limits import CostLimit, Parent
 from agentctl.core.messages import boot_s
@@ -43,6 +43,10 @@ _OPENED = "SELECT 1 FROM scopes WHERE id = ? AND opened_by = ? AND closed_us IS 
 _LOST = "its mark was lost at a fail-over"
 
 
+def _is_there(tx: Transaction, scope_id: str) -> bool:
+    return tx.db.execute("SELECT 1 FROM scopes WHERE id = ?", (scope_id,)).fetchone() is not None
+
+
 class _Granted(NamedTuple):
     """A hold as it was granted, to be entered again if a fail-over loses it."""
 
@@ -70,6 +74,7 @@ class FleetSession(LedgerSession):
         self._sent: dict[str, _Granted] = {}
         database.on_promotion = self._restore
         self._maybe_opened: set[str] = set()
+        self._was_promoted = False
 
     def _begin_life(self, tx: Transaction) -> None:
         self._renewal = LeaseRenewal(self._database.address, self._owner_id)
@@ -105,13 +110,12 @@ class FleetSession(LedgerSession):
         capability: str = "",
     ) -> None:
         """Insert a run and its limits; a second try finds what the first one has written."""
-        lease = parent if isinstance(parent, Lease) else None
-        self._opened[run_id] = runs.NewRun(run_id, self._owner_id, task, agent, labels, lease, capability), limits
         if not self._was_opened(run_id):
             with self._noting_lost_commit(run_id):
                 super().open_run(
                     run_id, limits, task=task, agent=agent, labels=labels, parent=parent, capability=capability
                 )
+        self._opened[run_id] = runs.NewRun(run_id, self._owner_id, task, agent, labels, parent, capability), limits
 
     def reopen_run(
         self, run_id: str, limits: CostLimit, *, parent: Parent | Lease | None = None, capability: str = ""
@@ -132,10 +136,10 @@ class FleetSession(LedgerSession):
             raise
 
     def _was_opened(self, run_id: str) -> bool:
-        """Return whether an earlier try, whose COMMIT had no answer, has opened a run."""
+        """Return whether an earlier try, whose COMMIT had no answer, has opened a run; wait for one under way."""
         if run_id not in self._maybe_opened:
             return False
-        with self._database.read() as tx:
+        with self._database.write() as tx:
             found = tx.db.execute(_OPENED, (run_id, self._owner_id)).fetchone()
         self._maybe_opened.discard(run_id)
         return found is not None
@@ -171,6 +175,9 @@ class FleetSession(LedgerSession):
         A hold that was lost with its mark was sent all the same, and the next process to reserve must count it.
         """
         self._register(tx)
+        self._was_promoted = True
+        for run_id in self._opened:
+            self._restore_run(tx, run_id)
         for hold_id, granted in self._sent.items():
             row = tx.db.execute("SELECT phase FROM attempts WHERE id = ?", (hold_id,)).fetchone()
             if row is not None and row[0] not in ("held", "void"):
@@ -184,11 +191,37 @@ class FleetSession(LedgerSession):
             attempts.doubt(tx, hold_id, granted.worst.nano, granted.worst.tokens, _LOST, provider_fault=False)
 
     def _restore_run(self, tx: Transaction, run_id: str) -> None:
-        if tx.db.execute("SELECT 1 FROM scopes WHERE id = ?", (run_id,)).fetchone() is None:
-            run, limits = self._opened.get(
-                run_id, (runs.NewRun(run_id, self._owner_id, "", "", {}), CostLimit(max_cost_per_task=None))
-            )
+        """Insert a run that was lost. Where its parent was lost, too, it spends nothing more."""
+        if _is_there(tx, run_id):
+            return
+        run, limits = self._opened.get(
+            run_id, (runs.NewRun(run_id, self._owner_id, "", "", {}), CostLimit(max_cost_per_task=None))
+        )
+        if isinstance(run.parent, Parent) and not _is_there(tx, run.parent.run_id):
+            runs.insert(tx, run._replace(parent=None), limits)
+            runs.close(tx, run_id, StateError.status)
+        else:
             runs.insert(tx, run, limits)
+
+    def reserve(self, ask: Ask) -> Hold | Wait | Verdict:
+        """Add up, judge and hold in one transaction.
+
+        Raises:
+            StateError: a fail-over has lost the run, and it could not be restored.
+        """
+        try:
+            return super().reserve(ask)
+        except InternalError as error:
+            if not self._was_promoted:
+                raise
+            raise StateError(
+                f"run {ask.run_id} was lost at a fail-over of {self._database}", hint="start the run again"
+            ) from error
+
+    def close_run(self, run_id: str, status: str) -> None:
+        """Write the status of a run that ended; it is not restored any more."""
+        super().close_run(run_id, status)
+        self._opened.pop(run_id, None)
 
     def void_unsent(self, hold_id: str, reason: str) -> None:
         """Void a hold whose mark is uncertain, and which was surely not sent."""

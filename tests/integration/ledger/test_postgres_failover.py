@@ -13,27 +13,27 @@ import pytest
 
 from agentctl.budget.conclusions import Charge, Settlement
 from agentctl.budget.rules import Hold
-from agentctl.core.errors import StateError
+from agentctl.core.errors import LedgerGone, StateError
 from agentctl.core.leases import Lease
 from agentctl.core.ledger_address import PostgresAddress
-from agentctl.core.limits import CostLimit
+from agentctl.core.limits import CostLimit, Parent
 from agentctl.core.messages import Usage, boot_s
-from agentctl.ledger.postgres import PostgresLedger
+from agentctl.ledger.postgres import PostgresLedger, migrate
 from tests.support.ledger.parts import ask
 from tests.support.postgres.fleet import Fleet, new_fleet
-from tests.support.postgres.server import Server
+from tests.support.postgres.server import RUNNER, Server
 
 CHARGE = Charge(Usage(10, 100), 100_000_000, "m")
 
 
 @asynccontextmanager
 async def opened(
-    address: PostgresAddress, run: str = "run", parent: Lease | None = None
+    address: PostgresAddress, run: str = "run", parent: Parent | Lease | None = None, capability: str = ""
 ) -> AsyncIterator[PostgresLedger]:
     ledger = PostgresLedger(address, pause_s=0.0)
     try:
         limits = CostLimit(max_cost_per_task=Decimal(2))
-        await ledger.open_run(run, limits, task="t", agent="a", labels={}, parent=parent)
+        await ledger.open_run(run, limits, task="t", agent="a", labels={}, parent=parent, capability=capability)
         yield ledger
     finally:
         await ledger.aclose()
@@ -42,6 +42,20 @@ async def opened(
 async def send(ledger: PostgresLedger, name: str, run: str = "run") -> None:
     assert isinstance(await ledger.reserve(ask(name, run)), Hold)
     assert await ledger.mark_sent(name)
+
+
+def promote(ledger: PostgresLedger) -> None:
+    """Let a ledger see a promotion within the test's own timeline."""
+    session = ledger._session
+    assert session is not None
+    fence = session._database._fence  # type: ignore[attr-defined]
+    fence._seen = fence._seen._replace(timeline="00000000")
+
+
+def make_anew(fleet: Fleet) -> None:
+    """Put an empty ledger in the place of one."""
+    fleet.query("DROP SCHEMA agentctl CASCADE")
+    migrate(PostgresAddress(fleet.server.dsn(fleet.database), Path("/nonexistent")), role=RUNNER)
 
 
 @pytest.fixture
@@ -70,6 +84,46 @@ async def test_a_server_that_ends_before_what_was_seen_is_refused_until_a_person
     file.unlink()
     async with opened(address, "later") as ledger:
         await send(ledger, "b", "later")
+
+
+async def test_an_empty_ledger_in_place_of_the_one_that_was_seen_is_refused_until_a_person_says_so(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    address = fleet.address(tmp_path)
+    async with opened(address) as ledger:
+        await send(ledger, "a")
+        assert isinstance(await ledger.reserve(ask("b")), Hold)
+        make_anew(fleet)
+        for operation in (ledger.settle("a", CHARGE), ledger.mark_sent("b"), ledger.reserve(ask("c"))):
+            with pytest.raises(LedgerGone, match="is another ledger than before"):
+                await operation
+    with pytest.raises(LedgerGone) as raised:
+        async with opened(address, "later"):
+            pass
+    assert raised.value.hint.endswith(f"rm {address.beside.with_suffix('.seen')}")
+    address.beside.with_suffix(".seen").unlink()
+    async with opened(address, "later") as ledger:
+        await send(ledger, "d", "later")
+
+
+async def test_what_was_seen_and_could_not_be_written_follows_the_ledger_to_another_address(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    """After a fail-over a person names the new primary, often by another name."""
+    address = fleet.address(tmp_path)
+    other = replace(address, url=address.url.replace("127.0.0.1", "localhost"))
+    async with opened(address) as ledger:
+        await send(ledger, "a")
+        await ledger.spool("a", CHARGE)
+    async with opened(other, "later"):
+        assert fleet.phases() == {"a": "settled"}
+    file = address.beside.with_suffix(".seen")
+    file.write_text(json.dumps(seen(address) | {"entry": 1_000_000}))
+    with pytest.raises(StateError, match="has lost entries") as raised:
+        async with opened(other, "last"):
+            pass
+    files = {file, other.beside.with_suffix(".seen")}
+    assert raised.value.hint.endswith(f"rm {' '.join(map(str, sorted(files)))}")
 
 
 async def test_the_primary_of_an_earlier_timeline_is_refused(fleet: Fleet, tmp_path: Path) -> None:
@@ -109,10 +163,7 @@ async def test_what_was_sent_and_lost_by_a_promotion_is_in_doubt_before_anything
         fleet.query("UPDATE agentctl.attempts SET nano = 0, tokens = 0 WHERE id = 'b'")
         fleet.query("DELETE FROM agentctl.attempts WHERE id = 'b'")
         fleet.query("UPDATE agentctl.attempts SET phase = 'held', sent_us = NULL WHERE id = 'a'")
-        session = ledger._session
-        assert session is not None
-        fence = session._database._fence  # type: ignore[attr-defined] # a promotion within the test's own timeline
-        fence._seen = fence._seen._replace(timeline="00000000")
+        promote(ledger)
         await ledger.reserve(ask("c"))
         assert fleet.phases() == {"a": "doubt", "b": "doubt", "c": "held"}
         assert (await ledger.spend("run")).run_nano.in_doubt == 2 * 256_000_000
@@ -140,6 +191,40 @@ async def test_a_run_that_a_promotion_lost_counts_in_its_lease_again(fleet: Flee
         await ledger.reserve(ask("b"))
         spend = await ledger.spend("run", ["max_cost_per_lease"])
         assert spend.of("max_cost_per_lease").in_doubt == 256_000_000
+
+
+async def test_a_nested_run_that_a_promotion_lost_counts_in_its_parent_again(fleet: Fleet, tmp_path: Path) -> None:
+    address = replace(fleet.address(tmp_path), accept_lost_holds=True)
+    async with opened(address, capability="c") as above, opened(address, "child", Parent("run", "c")) as ledger:
+        await send(ledger, "a", "child")
+        fleet.forget("child", "a")
+        promote(ledger)
+        assert isinstance(await ledger.reserve(ask("b", "child")), Hold)
+        assert fleet.phases() == {"a": "doubt", "b": "held"}
+        spend = (await above.spend("run")).run_nano
+        assert (spend.in_doubt, spend.held) == (256_000_000, 256_000_000)
+
+
+async def test_a_run_whose_parent_was_lost_too_counts_what_it_sent_and_sends_nothing_more(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    address = replace(fleet.address(tmp_path), accept_lost_holds=True)
+    async with opened(address, capability="c"), opened(address, "child", Parent("run", "c")) as ledger:
+        await send(ledger, "a", "child")
+        fleet.forget("child", "a")
+        fleet.forget("run")
+        promote(ledger)
+        with pytest.raises(StateError, match="run child was lost at a fail-over"):
+            await ledger.reserve(ask("b", "child"))
+        assert await ledger.settle("a", CHARGE) == Settlement("settled", 100_000_000, 110)
+
+
+async def test_a_run_without_calls_that_a_promotion_lost_goes_on(fleet: Fleet, tmp_path: Path) -> None:
+    address = replace(fleet.address(tmp_path), accept_lost_holds=True)
+    async with opened(address) as ledger:
+        fleet.forget("run")
+        promote(ledger)
+        await send(ledger, "a")
 
 
 async def test_a_mark_says_until_when_its_first_byte_may_leave(fleet: Fleet, tmp_path: Path) -> None:

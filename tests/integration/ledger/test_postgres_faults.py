@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager, closing
@@ -19,7 +20,7 @@ from agentctl.core.errors import StateError
 from agentctl.core.ledger_address import PostgresAddress
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
-from agentctl.ledger.postgres import PostgresLedger
+from agentctl.ledger.postgres import PostgresLedger, ddl, migrate
 from tests.support.ledger.parts import ask
 from tests.support.postgres.fleet import Fleet, new_fleet
 from tests.support.postgres.server import RUNNER, Server
@@ -48,14 +49,20 @@ BEGIN
     IF nextval('agentctl.raised') <= {times} THEN RAISE EXCEPTION 'provoked' USING ERRCODE = '{code}'; END IF;
     RETURN NEW;
 END $$;
-CREATE TRIGGER raise_now BEFORE INSERT ON agentctl.attempts FOR EACH ROW EXECUTE FUNCTION agentctl.raise_now();
+{trigger} FOR EACH ROW EXECUTE FUNCTION agentctl.raise_now();
 """
 
 
-def provoke(fleet: Fleet, code: str, times: int) -> None:
-    """Let so many holds fail with an error of the server."""
+_AT_HOLD = "CREATE TRIGGER raise_now BEFORE INSERT ON agentctl.attempts"
+_AT_COMMIT = """
+CREATE CONSTRAINT TRIGGER raise_now AFTER INSERT ON agentctl.entries DEFERRABLE INITIALLY DEFERRED
+"""
+
+
+def provoke(fleet: Fleet, code: str, times: int, trigger: str = _AT_HOLD) -> None:
+    """Let so many holds, or commits, fail with an error of the server."""
     with fleet.server.connect(fleet.database) as db:
-        db.execute(_RAISE.format(code=code, times=times).encode())
+        db.execute(_RAISE.format(code=code, times=times, trigger=trigger).encode())
 
 
 @pytest.mark.parametrize("code", ["40001", "40P01", "55P03"])
@@ -73,6 +80,85 @@ async def test_hold_is_refused_when_others_are_in_the_way_for_too_long(own_fleet
             await ledger.reserve(ask("a"))
     assert "budget-wait" in raised.value.hint
     assert own_fleet.entries() == []
+
+
+@pytest.mark.parametrize("code", ["40001", "57014"])
+async def test_commit_that_the_server_refuses_is_made_again_and_leaves_one_mark_and_one_charge(
+    own_fleet: Fleet, tmp_path: Path, code: str
+) -> None:
+    """A timeout, or others in the way, at the end of a transaction."""
+    async with opened(own_fleet.address(tmp_path)) as ledger:
+        assert isinstance(await ledger.reserve(ask("a")), Hold)
+        provoke(own_fleet, code, 1, _AT_COMMIT)
+        assert await ledger.mark_sent("a")
+        own_fleet.query("ALTER SEQUENCE agentctl.raised RESTART")
+        assert await ledger.settle("a", CHARGE) == Settlement("settled", 100_000_000, 110)
+    assert own_fleet.entries() == [
+        ("a", "held", 256_000_000, 266),
+        ("a", "sent", 256_000_000, 266),
+        ("a", "settled", 100_000_000, 110),
+    ]
+
+
+async def test_run_whose_commit_is_late_is_opened_once(own_fleet: Fleet, tmp_path: Path) -> None:
+    """The first try is still under way on the server when the second one asks whether it was written."""
+    async with opened(own_fleet.address(tmp_path), "first") as ledger:
+        session = ledger._session
+        assert session is not None
+        session._maybe_opened.add("run")  # type: ignore[attr-defined] # as after a COMMIT without an answer
+        with own_fleet.server.connect(own_fleet.database) as db:
+            db.execute("BEGIN; SET LOCAL search_path = agentctl; SELECT lock_ledger('')")
+            first = "INSERT INTO scopes (id, kind, opened_us, opened_by) VALUES ('run', 'run', 0, %s)"
+            db.execute(first, (session._owner_id,))
+
+            async def commit() -> None:
+                waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = %s"
+                await anyio.to_thread.run_sync(own_fleet.server.wait_for, waits, own_fleet.database)
+                await anyio.to_thread.run_sync(lambda: db.execute("COMMIT"))
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(commit)
+                await ledger.open_run("run", CostLimit(), task="t", agent="a", labels={})
+    assert own_fleet.query("SELECT id FROM agentctl.scopes ORDER BY id") == [("first",), ("run",)]
+
+
+async def test_right_that_is_lost_in_mid_run_sends_nothing_and_loses_no_charge(
+    own_fleet: Fleet, tmp_path: Path
+) -> None:
+    address = own_fleet.address(tmp_path)
+    async with opened(address) as ledger:
+        for name in "ab":
+            assert isinstance(await ledger.reserve(ask(name)), Hold)
+        assert await ledger.mark_sent("a")
+        own_fleet.query("REVOKE UPDATE ON agentctl.attempts FROM ledger_runner")
+        for operation in (ledger.mark_sent("b"), ledger.settle("a", CHARGE)):
+            with pytest.raises(StateError, match="permission denied") as raised:
+                await operation
+            assert "--grant" in raised.value.hint
+        await ledger.spool("a", CHARGE)
+    own_fleet.query("GRANT UPDATE ON agentctl.attempts TO ledger_runner")
+    async with opened(address, "next"):
+        assert own_fleet.phases() == {"a": "settled", "b": "held"}
+
+
+async def test_migration_waits_until_no_transaction_of_a_run_is_under_way(
+    own_fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run has locked the hour, and writes attempts next; the migration would take them the other way round."""
+    later = "ALTER TABLE attempts ADD COLUMN more bigint; ALTER TABLE clock ADD COLUMN more bigint"
+    monkeypatch.setattr(ddl, "MIGRATIONS", (*ddl.MIGRATIONS, later))
+    before = len(ddl.MIGRATIONS) - 1
+    with own_fleet.server.connect(own_fleet.database) as db:
+        db.execute("BEGIN; SET LOCAL search_path = agentctl; SELECT lock_ledger('')")
+        migrated: list[tuple[int, int]] = []
+        address = PostgresAddress(own_fleet.server.dsn(own_fleet.database), Path("/nonexistent"))
+        thread = threading.Thread(target=lambda: migrated.append(migrate(address)))
+        thread.start()
+        waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = %s"
+        own_fleet.server.wait_for(waits, own_fleet.database)
+        db.execute("UPDATE attempts SET nano = nano; COMMIT")
+        thread.join()
+    assert migrated == [(before, before + 1)]
 
 
 async def test_full_disk_refuses_the_hold_and_says_where(own_fleet: Fleet, tmp_path: Path) -> None:

@@ -31,6 +31,18 @@ class Fleet(NamedTuple):
         """Return the phase of each attempt."""
         return dict(self.query("SELECT id, phase FROM agentctl.attempts"))  # type: ignore[arg-type]
 
+    def forget(self, run: str, *attempts: str) -> None:
+        """Remove a run and its attempts, as a fail-over does that loses the last commits."""
+        with self.server.connect(self.database) as db:
+            db.execute("SET session_replication_role = replica; SET search_path = agentctl")
+            for attempt in attempts:
+                db.execute("DELETE FROM entries WHERE attempt_id = %s", (attempt,))
+                db.execute("DELETE FROM attempts WHERE id = %s", (attempt,))
+            if attempts:
+                db.execute("DELETE FROM scope_totals; DELETE FROM window_totals")
+            db.execute("DELETE FROM scope_paths WHERE scope_id = %s", (run,))
+            db.execute("DELETE FROM scopes WHERE id = %s", (run,))
+
     def entries(self) -> list[tuple[object, ...]]:
         """Return what was written of each attempt, in order."""
         return self.query("SELECT attempt_id, phase, nano, tokens FROM agentctl.entries ORDER BY id")
