@@ -31,6 +31,7 @@ from agentctl.ledger.transaction import Transaction
 DOUBTS_IN_A_ROW = 2
 MOST_PAUSE_S = 30.0
 PROBE_POLL_S = 0.2
+_LONGEST_NAME = 200
 # The report is in the row of a charged attempt, and in the overrun of one in doubt.
 _MISCOUNTED = """
 SELECT a.id, a.provider, a.base_url, coalesce(a.model, '') AS model, a.ended_us, a.miscount_cleared_us
@@ -176,8 +177,8 @@ def record_substitute(tx: Transaction, attempt_id: str, substitute: Substitute |
     tx.db.execute(
         _RECORD_SUBSTITUTE,
         {
-            "answered": storable(substitute.model),
-            "tier": storable(substitute.tier),
+            "answered": _name_of(substitute.model),
+            "tier": _name_of(substitute.tier),
             "prices": None if price is None else json.dumps(price.as_row()),
             "source": None if price is None else price.source,
             "version": None if price is None else price.version,
@@ -186,6 +187,16 @@ def record_substitute(tx: Transaction, attempt_id: str, substitute: Substitute |
             "now": tx.now_us,
         },
     )
+
+
+def _name_of(said: str) -> str:
+    """Return a name that the other side said, so short that an index of PostgreSQL can hold it."""
+    name = storable(said)
+    if len(name) <= _LONGEST_NAME:
+        return name
+    import hashlib  # noqa: PLC0415 - an honest name is short
+
+    return f"{name[:_LONGEST_NAME]}…{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
 def is_unpriced(charge: Charge) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import string
 from contextlib import closing
 from dataclasses import replace
 from decimal import Decimal
@@ -141,6 +143,13 @@ async def test_hold_after_an_answer_of_unknown_price_is_refused_until_it_has_a_p
     assert (await held(ledger, "c", price_of=table(mystery=DEAR))).nano == worst(DEAR)
     found = check(path)
     assert (found.wrong, [one.answered for one in found.substitutes]) == ((), [Substitute("mystery", None)])
+
+
+async def test_a_name_too_long_for_an_index_is_recorded_and_settled_all_the_same(ledger: ThreadedLedger) -> None:
+    name = "".join(random.Random(1).choices(string.ascii_letters, k=9_000))
+    assert (await answer(ledger, "a", name)).phase == "doubt"
+    with pytest.raises(UnknownPrice, match=name[:200]):
+        await held(ledger, "b")
 
 
 async def test_answer_of_unknown_price_counts_at_the_asked_price_if_that_is_more(
