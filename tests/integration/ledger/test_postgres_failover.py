@@ -86,7 +86,7 @@ async def test_a_server_that_ends_before_what_was_seen_is_refused_until_a_person
         await send(ledger, "b", "later")
 
 
-async def test_an_empty_ledger_in_place_of_the_one_that_was_seen_is_refused_until_a_person_says_so(
+async def test_an_empty_ledger_in_place_of_the_one_seen_is_refused_until_a_person_says_so(
     fleet: Fleet, tmp_path: Path
 ) -> None:
     address = fleet.address(tmp_path)
@@ -106,7 +106,7 @@ async def test_an_empty_ledger_in_place_of_the_one_that_was_seen_is_refused_unti
         await send(ledger, "d", "later")
 
 
-async def test_what_was_seen_and_could_not_be_written_follows_the_ledger_to_another_address(
+async def test_what_was_seen_and_not_written_follows_the_ledger_to_another_address(
     fleet: Fleet, tmp_path: Path
 ) -> None:
     """After a fail-over a person names the new primary, often by another name."""
@@ -205,9 +205,7 @@ async def test_a_nested_run_that_a_promotion_lost_counts_in_its_parent_again(fle
         assert (spend.in_doubt, spend.held) == (256_000_000, 256_000_000)
 
 
-async def test_a_run_whose_parent_was_lost_too_counts_what_it_sent_and_sends_nothing_more(
-    fleet: Fleet, tmp_path: Path
-) -> None:
+async def test_a_run_whose_parent_was_lost_too_counts_and_sends_nothing_more(fleet: Fleet, tmp_path: Path) -> None:
     address = replace(fleet.address(tmp_path), accept_lost_holds=True)
     async with opened(address, capability="c"), opened(address, "child", Parent("run", "c")) as ledger:
         await send(ledger, "a", "child")

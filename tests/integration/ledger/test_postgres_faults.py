@@ -83,7 +83,7 @@ async def test_hold_is_refused_when_others_are_in_the_way_for_too_long(own_fleet
 
 
 @pytest.mark.parametrize("code", ["40001", "57014"])
-async def test_commit_that_the_server_refuses_is_made_again_and_leaves_one_mark_and_one_charge(
+async def test_commit_that_the_server_refuses_is_made_again_and_writes_once(
     own_fleet: Fleet, tmp_path: Path, code: str
 ) -> None:
     """A timeout, or others in the way, at the end of a transaction."""
