@@ -233,6 +233,9 @@ class CostRowFields(CallCounts):
     provider: NotRequired[str | None]
     model: NotRequired[str | None]
     purpose: NotRequired[str | None]
+    host: NotRequired[str | None]
+    ci_run: NotRequired[Annotated[str | None, "the run of a CI system; null outside of one, and if it is not known"]]
+    user: NotRequired[Annotated[str | None, "who ran it; null if it is not known"]]
     labels: NotRequired[Annotated[dict[str, str | None], "the labels that --by names"]]
     answered_models: NotRequired[Annotated[list[str], "models that answered in place of the one that was asked"]]
     cost: CostFields

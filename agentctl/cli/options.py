@@ -108,7 +108,8 @@ By = Annotated[
     typer.Option(
         "--by",
         metavar="GROUPS",
-        help="Group by any of hour, day, model, provider, agent, run, purpose, label:NAME, comma-separated.",
+        help="Group by any of hour, day, model, provider, agent, run, purpose, host, ci_run, user, label:NAME,"
+        " comma-separated.",
         rich_help_panel=WHAT,
     ),
 ]

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 SCHEMES = ("postgresql", "postgres")
@@ -27,8 +26,6 @@ class PostgresAddress:
     state_dir: Path
     accept_lost_holds: bool = False
     budget_wait_s: float = 60.0
-    user_name: str = ""
-    ci_run: str = ""
 
     def __str__(self) -> str:
         return shown(self.url)
@@ -155,17 +152,3 @@ def _is_local(host: str) -> bool:
     elif host.count(":") == 1:
         host = host.partition(":")[0]
     return host in ("", "localhost", "::1") or host.startswith(("/", "@", "127."))
-
-
-#: The variables by which CI systems name a run of a pipeline, as agentctl's leases do, and the user behind it.
-_CI_RUNS = ("GITHUB_RUN_ID", "CI_PIPELINE_ID", "BUILDKITE_BUILD_ID", "CIRCLE_WORKFLOW_ID", "BUILD_TAG", "BUILD_BUILDID")
-_USERS = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILDKITE_BUILD_CREATOR", "USER", "LOGNAME")
-
-
-def who_runs(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Return who runs this process: the user, and the run of a CI system, "" where that is not known."""
-    named = {"user_name": _USERS, "ci_run": _CI_RUNS}
-    return {
-        part: next((environ[name].strip()[:200] for name in names if environ.get(name, "").strip()), "")
-        for part, names in named.items()
-    }

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import ROUND_FLOOR, Decimal
 from math import isfinite
 from types import MappingProxyType
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from agentctl.core.errors import LimitName, UsageError
 from agentctl.core.late_modules import late_modules
@@ -112,6 +112,13 @@ class Parent:
     capability: str = field(repr=False)
     most_runs: int | None = None
     lease_id: str | None = None
+
+
+class Initiator(NamedTuple):
+    """Who runs a process that spends: the user, and the run of a CI system; "" where that is not known."""
+
+    user_name: str = ""
+    ci_run: str = ""
 
 
 def has_dollar_limit(limits: CostLimit) -> bool:

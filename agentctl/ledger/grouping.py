@@ -15,7 +15,7 @@ from agentctl.ledger.clock import as_datetime
 from agentctl.ledger.sums import exact_sum, whole
 from agentctl.ledger.transaction import Transaction
 
-GROUPS = ("hour", "day", "model", "provider", "agent", "run", "purpose")
+GROUPS = ("hour", "day", "model", "provider", "agent", "run", "purpose", "host", "ci_run", "user")
 LABEL = "label:"
 SLOT_S = 300  # all clocks in use change at a multiple of it, so no slot is in two hours
 ClockChange = Literal["", "missing", "doubled"]
@@ -55,6 +55,8 @@ _KNOWN, _IN_DOUBT = _FIGURES.index("known_nano"), _FIGURES.index("in_doubt_nano"
 class CostRow(CostSums):
     """The sums of one group; a field that it is not grouped by is None. ``hour`` and ``day`` are their start.
 
+    ``ci_run`` is None outside of CI, too, and both it and ``user`` where the ledger does not know them.
+
     ``answered_models`` are those that answered instead of ``model``, at another price.
     """
 
@@ -65,6 +67,9 @@ class CostRow(CostSums):
     provider: str | None = None
     model: str | None = None
     purpose: str | None = None
+    host: str | None = None
+    ci_run: str | None = None
+    user: str | None = None
     labels: tuple[tuple[str, str | None], ...] = ()
     last_at: datetime
     answered_models: tuple[str, ...] = ()
@@ -77,6 +82,7 @@ class Slot(NamedTuple):
     nano: int
 
 
+_WHO = ("host", "ci_run", "user")
 _KEYS = tuple(name for name in CostRow.__dataclass_fields__ if name not in (*_FIGURES, "answered_models"))
 R = TypeVar("R", bound=CostRow)
 
@@ -121,16 +127,16 @@ OF_ONE = """
     AND ((ended_us >= :since AND ended_us < :until) OR (leaves_hour_us IS NULL AND :reaches_now))
 """
 _SUMS = """
-SELECT g.*, s.agent, s.labels FROM (
-    SELECT run_id, provider, model, purpose, (coalesce(ended_us, :now) + :ahead) / :slot AS at,
+SELECT g.*, o.host, o.ci_run, o.user_name, s.agent, s.labels FROM (
+    SELECT run_id, owner_id, provider, model, purpose, (coalesce(ended_us, :now) + :ahead) / :slot AS at,
         max(coalesce(ended_us, sent_us, held_us)) + :ahead,
         count(*) FILTER (WHERE phase <> 'kept'),
         count(*) FILTER (WHERE phase IN ('settled', 'doubt') AND nano IS NULL),
         {amounts}
-    FROM ({source}) AS w GROUP BY run_id, provider, model, purpose, at
-) AS g CROSS JOIN scopes AS s ON s.id = g.run_id
+    FROM ({source}) AS w GROUP BY run_id, owner_id, provider, model, purpose, at
+) AS g CROSS JOIN scopes AS s ON s.id = g.run_id CROSS JOIN owners AS o ON o.id = g.owner_id
 """
-_BEFORE_AMOUNTS = 8  # columns of _SUMS
+_BEFORE_AMOUNTS, _BEHIND_AMOUNTS = 9, 5  # columns of _SUMS
 _AMOUNTS = (
     *map(exact_sum, ("input_tokens", "cached_input_tokens", "output_tokens")),
     exact_sum("nano", "phase = 'settled'"),
@@ -143,19 +149,20 @@ SQL = {
 }
 _ANSWER = """
 SELECT DISTINCT a.run_id, a.provider, a.model, a.purpose, (coalesce(a.ended_us, :now) + :ahead) / :slot,
-    a.answered_model, s.agent, s.labels
+    a.answered_model, o.host, o.ci_run, o.user_name, s.agent, s.labels
 FROM ({source}) AS a JOIN substitutes AS t ON t.provider = a.provider AND t.base_url = a.base_url
     AND t.model = a.model AND t.answered_model = a.answered_model
-JOIN scopes AS s ON s.id = a.run_id
+JOIN scopes AS s ON s.id = a.run_id JOIN owners AS o ON o.id = a.owner_id
 """
 _ANSWERS = {of: _ANSWER.replace("{source}", source) for of, source in (("all", OF_ALL), ("one", OF_ONE))}
 
 
 def sums(tx: Transaction, values: Mapping[str, object]) -> Iterator[tuple[Any, ...]]:
-    """Yield a row for each run, provider, model, purpose and slot of a ``window``."""
-    for *head, agent, labels in tx.db.execute(SQL["all" if values["run"] is None else "one"], values):
-        named, halves = head[:_BEFORE_AMOUNTS], head[_BEFORE_AMOUNTS:]
-        yield (*named, *map(whole, halves[::2], halves[1::2]), agent, labels)
+    """Yield a row for each run, process, provider, model, purpose and slot of a ``window``."""
+    for row in tx.db.execute(SQL["all" if values["run"] is None else "one"], values):
+        run_id, _, *named = row[:_BEFORE_AMOUNTS]
+        halves = row[_BEFORE_AMOUNTS:-_BEHIND_AMOUNTS]
+        yield (run_id, *named, *map(whole, halves[::2], halves[1::2]), *row[-_BEHIND_AMOUNTS:])
 
 
 def window(
@@ -180,7 +187,8 @@ def add_up(
 ) -> GroupTotals:
     """Add up the figures of rows that carry all ``labels``.
 
-    A row is what ``sums`` yields: run, provider, model, purpose, slot, last time, the figures, agent, labels as JSON.
+    A row is what ``sums`` yields: run, provider, model, purpose, slot, last time, the figures, host, CI run, user,
+    agent, labels as JSON.
     The figures begin with those of ``CostSums``.
     """
     groups: dict[tuple[Any, ...], list[int]] = {}
@@ -189,13 +197,17 @@ def add_up(
     named = tuple(word.removeprefix(LABEL) for word in by if word.startswith(LABEL))
     key_of = _keys(frozenset(by), zone)
     labels_of = cache(_labels)
-    for run_id, provider, model, purpose, slot, last_us, *figures, agent, written in rows:
+    for run_id, provider, model, purpose, slot, last_us, *figures, host, ci_run, user, agent, written in rows:
         own = labels_of(written) if labels or named else {}
         if any(own.get(name) != value for name, value in labels):
             continue
         runs.add(run_id)
         slots[slot] = slots.get(slot, 0) + figures[_KNOWN] + figures[_IN_DOUBT]
-        key = (*key_of(slot, run_id, agent, provider, model, purpose), tuple((name, own.get(name)) for name in named))
+        who = (host, ci_run, user)
+        key = (
+            *key_of(slot, run_id, agent, provider, model, purpose, *who),
+            tuple((one, own.get(one)) for one in named),
+        )
         group = groups.setdefault(key, [0] * (len(figures) + 1))
         for at, figure in enumerate(figures):
             group[at] += figure
@@ -218,10 +230,11 @@ def add_answered_models(
     named = tuple(word.removeprefix(LABEL) for word in by if word.startswith(LABEL))
     key_of, answers = _keys(frozenset(by), zone), dict[tuple[Any, ...], set[str]]()
     found = tx.db.execute(_ANSWERS["all" if window["run"] is None else "one"], window)
-    for run_id, provider, model, purpose, slot, answered, agent, written in found:
+    for run_id, provider, model, purpose, slot, answered, *who, agent, written in found:
         if has_labels(written, labels):
             own = _labels(written) if named else {}
-            key = (*key_of(slot, run_id, agent, provider, model, purpose), tuple((one, own.get(one)) for one in named))
+            head = key_of(slot, run_id, agent, provider, model, purpose, *who)
+            key = (*head, tuple((one, own.get(one)) for one in named))
             answers.setdefault(key, set()).add(answered)
     keyed = ((row, tuple(getattr(row, name) for name in _KEYS[:-1])) for row in rows)
     return tuple(replace(row, answered_models=tuple(sorted(answers.get(key, ())))) for row, key in keyed)
@@ -246,7 +259,7 @@ def _slot_at(slot: int) -> datetime:
 
 
 def _keys(by: frozenset[str], zone: TimeZone) -> Callable[..., tuple[Any, ...]]:
-    """Return a function for the key of a row: the hour, day, run, agent, provider, model and purpose to group by."""
+    """Return a function for the key of a row: the fields of CostRow to group by, in their order, but the labels."""
     times = tuple(
         (lambda slot, begins=begins: begins(_slot_at(slot))) if word in by else None
         for word, begins in (("hour", zone.hour_of), ("day", zone.day_of))
@@ -256,7 +269,9 @@ def _keys(by: frozenset[str], zone: TimeZone) -> Callable[..., tuple[Any, ...]]:
     def began(slot: int) -> tuple[datetime | None, ...]:
         return tuple(None if begins is None else begins(slot) for begins in times)
 
-    def key(slot: int, run_id: str, agent: str, provider: str, model: str | None, purpose: str) -> tuple[Any, ...]:
+    def key(
+        slot: int, run_id: str, agent: str, provider: str, model: str | None, purpose: str, *who: str | None
+    ) -> tuple[Any, ...]:
         return (
             *began(slot),
             run_id if "run" in by else None,
@@ -264,6 +279,7 @@ def _keys(by: frozenset[str], zone: TimeZone) -> Callable[..., tuple[Any, ...]]:
             provider if by & {"provider", "model"} else None,
             model if "model" in by else None,
             purpose if "purpose" in by else None,
+            *(value if name in by else None for name, value in zip(_WHO, who, strict=True)),
         )
 
     return key

@@ -13,9 +13,10 @@ from agentctl.budget.rules import Amounts, Ask, Hold, LimitState, PastSpending, 
 from agentctl.core.errors import AgentctlError, InternalError, LimitName, StateError, Verdict
 from agentctl.core.leases import Lease
 from agentctl.core.ledger_address import LedgerAddress
-from agentctl.core.limits import WINDOWS, CostLimit, Parent
+from agentctl.core.limits import WINDOWS, CostLimit, Initiator, Parent
 from agentctl.core.substitutes import Substitute
 from agentctl.ledger import attempts, grants, lease_scopes, provider_health, runs
+from agentctl.ledger.attempts import storable
 from agentctl.ledger.clock import as_datetime, read_boot_id
 from agentctl.ledger.database import retry_failed_commit
 from agentctl.ledger.engines import exists, open_database
@@ -27,16 +28,26 @@ from agentctl.ledger.sums import calls_a_minute, limits_of, run_amounts, window_
 from agentctl.ledger.transaction import LedgerDatabase, Transaction
 
 PAUSE_S = 2.0
+NOBODY = Initiator()
 
 
 class LedgerSession:
     """The ledger as one process uses it; every method is one transaction, and is on disk when it returns."""
 
-    def __init__(self, database: LedgerDatabase, *, owner_id: str, pid: int, pause_s: float = PAUSE_S) -> None:
+    def __init__(
+        self,
+        database: LedgerDatabase,
+        *,
+        owner_id: str,
+        pid: int,
+        pause_s: float = PAUSE_S,
+        initiator: Initiator = NOBODY,
+    ) -> None:
         self._database = database
         self._owner_id = owner_id
         self._pid = pid
         self._pause_s = pause_s
+        self._whose = tuple(storable(name) or None for name in initiator)
         self._owner_lock: OwnerLock | None = None
         self._is_registered = False
         self._boot_id = read_boot_id()
@@ -74,8 +85,9 @@ class LedgerSession:
             self._begin_life(tx)
             self._is_registered = True
         tx.db.execute(  # each time: an earlier one may have been rolled back
-            "INSERT OR IGNORE INTO owners (id, pid, host, boot_id, started_us) VALUES (?, ?, ?, ?, ?)",
-            (self._owner_id, self._pid, socket.gethostname(), self._boot_id, tx.now_us),
+            "INSERT OR IGNORE INTO owners (id, pid, host, boot_id, started_us, user_name, ci_run)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (self._owner_id, self._pid, storable(socket.gethostname()), self._boot_id, tx.now_us, *self._whose),
         )
 
     def open_run(

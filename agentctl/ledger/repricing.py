@@ -43,8 +43,8 @@ PricesAt = Callable[[str, str], PriceOf]
 
 _ROWS = """
 SELECT a.run_id, a.provider, a.purpose, a.base_url, (coalesce(a.ended_us, :now) + :ahead) / :slot,
-    coalesce(a.ended_us, a.sent_us, a.held_us) + :ahead, s.agent, s.labels, {columns}
-FROM ({source}) AS a CROSS JOIN scopes AS s ON s.id = a.run_id
+    coalesce(a.ended_us, a.sent_us, a.held_us) + :ahead, o.host, o.ci_run, o.user_name, s.agent, s.labels, {columns}
+FROM ({source}) AS a CROSS JOIN scopes AS s ON s.id = a.run_id CROSS JOIN owners AS o ON o.id = a.owner_id
 """
 _SQL = {
     of: _ROWS.format(columns=", ".join(f"a.{name}" for name in COLUMNS), source=source)
@@ -170,7 +170,7 @@ _FIGURES = figures_of(RepricedRow)
 
 
 class _AttemptOfRun(NamedTuple):
-    """An attempt with its run."""
+    """An attempt with its run and its process."""
 
     run_id: str
     provider: str
@@ -178,6 +178,9 @@ class _AttemptOfRun(NamedTuple):
     base_url: str
     slot: int
     last_us: int
+    host: str
+    ci_run: str | None
+    user: str | None
     agent: str
     labels: str
     charge: ChargeRow
@@ -206,7 +209,8 @@ class _Repricing:
             if has_labels(row.labels, labels):
                 figures = self._figures(row)
                 head = (row.run_id, row.provider, row.charge.model, row.purpose, row.slot, row.last_us)
-                yield (*head, *(figures.get(name, 0) for name in _FIGURES), row.agent, row.labels)
+                run = (row.host, row.ci_run, row.user, row.agent, row.labels)
+                yield (*head, *(figures.get(name, 0) for name in _FIGURES), *run)
 
     def _figures(self, row: _AttemptOfRun) -> dict[str, int]:
         charge, usage = row.charge, row.charge.usage

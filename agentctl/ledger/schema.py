@@ -214,7 +214,13 @@ CREATE TRIGGER attempts_recounted AFTER UPDATE OF run_id, phase, nano, tokens, l
 END;
 """  # noqa: S608 - our own names
 
-MIGRATIONS: tuple[str, ...] = (V1, V2)
+V3 = """
+-- Who ran the process, and in which run of a CI system; NULL where that is not known.
+ALTER TABLE owners ADD COLUMN user_name TEXT;
+ALTER TABLE owners ADD COLUMN ci_run TEXT;
+"""
+
+MIGRATIONS: tuple[str, ...] = (V1, V2, V3)
 
 _OURS = frozenset({"attempts", "clock", "entries", "owners", "scopes"})
 _ELSEWHERE = "AGENTCTL_STATE_DIR=/another/folder"

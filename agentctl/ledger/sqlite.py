@@ -15,11 +15,11 @@ from agentctl.budget.rules import Ask, Hold, PastSpending, Spend, Wait
 from agentctl.core.errors import LimitName, Verdict
 from agentctl.core.leases import Lease
 from agentctl.core.ledger_address import LedgerAddress, PostgresAddress
-from agentctl.core.limits import CostLimit, Parent
+from agentctl.core.limits import CostLimit, Initiator, Parent
 from agentctl.core.substitutes import Substitute
 from agentctl.ledger.clock import ReadClock
 from agentctl.ledger.database import BUSY_S, Database
-from agentctl.ledger.ledger_session import PAUSE_S, LedgerSession
+from agentctl.ledger.ledger_session import NOBODY, PAUSE_S, LedgerSession
 
 T = TypeVar("T")
 
@@ -121,13 +121,16 @@ class ThreadedLedger:
                 await anyio.to_thread.run_sync(session.close)
 
 
-def make_ledger(address: LedgerAddress) -> ThreadedLedger:
-    """Return the ledger at an address as a run uses it: a file, or a server, whose code is loaded only then."""
+def make_ledger(address: LedgerAddress, initiator: Initiator = NOBODY) -> ThreadedLedger:
+    """Return the ledger at an address as a run uses it: a file, or a server, whose code is loaded only then.
+
+    ``initiator`` is who runs this process, which the ledger stores with it.
+    """
     if not isinstance(address, PostgresAddress):
-        return SqliteLedger(address)
+        return SqliteLedger(address, initiator=initiator)
     from agentctl.ledger.postgres.postgres_ledger import PostgresLedger  # noqa: PLC0415 - most ledgers are files
 
-    return PostgresLedger(address)
+    return PostgresLedger(address, initiator=initiator)
 
 
 class SqliteLedger(ThreadedLedger):
@@ -146,13 +149,16 @@ class SqliteLedger(ThreadedLedger):
         pause_s: float = PAUSE_S,
         patience_s: float = 30.0,
         busy_s: float = BUSY_S,
+        initiator: Initiator = NOBODY,
     ) -> None:
         super().__init__()
         self.path = path
         self._clock = clock
-        self._pause_s = pause_s
+        self._pause_s, self._initiator = pause_s, initiator
         self._patience_s, self._busy_s = patience_s, busy_s
 
     def _make_session(self) -> LedgerSession:
         database = Database(self.path, clock=self._clock, patience_s=self._patience_s, busy_s=self._busy_s)
-        return LedgerSession(database, owner_id=os.urandom(16).hex(), pid=os.getpid(), pause_s=self._pause_s)
+        return LedgerSession(
+            database, owner_id=os.urandom(16).hex(), pid=os.getpid(), pause_s=self._pause_s, initiator=self._initiator
+        )

@@ -330,7 +330,7 @@ def assemble(
         source = settings.runs_dir / resumption.past.run_id
         copy_files = partial(anyio.to_thread.run_sync, copy_artifacts, source, run_files)
         resumption = resumption._replace(copy_files=copy_files)
-    ledger = make_ledger(ledger_path or loaded.ledger_address)
+    ledger = make_ledger(ledger_path or settings.ledger_address, loaded.initiator)
     answering = provider or make_provider(loaded, choice, plan.limits)
     if (sampling := getattr(answering, "sampling", None)) and (unsent := sampling.note(answering.facts.model)):
         warn(unsent)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agentctl.core.errors import UsageError
+from agentctl.core.limits import Initiator
 from agentctl.core.redaction import redact
 from agentctl.core.text import safe_text
 
@@ -24,6 +25,14 @@ _KEY = re.compile(rf"[a-z0-9_.-]{{1,{MOST_KEY}}}")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _REFS = ("refs/heads/", "refs/tags/", "refs/remotes/origin/", "refs/")
 _NOWHERE = "refs/heads/.invalid"  # the content of HEAD if references are kept in reftables
+
+#: The variables that name the user, and the run of a CI system as the bindings of leases do; the first that is set.
+_WHO = {
+    "user_name": ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILDKITE_BUILD_CREATOR", "USER", "LOGNAME"),
+    "ci_run": (
+        *("GITHUB_RUN_ID", "CI_PIPELINE_ID", "BUILDKITE_BUILD_ID", "CIRCLE_WORKFLOW_ID", "BUILD_TAG", "BUILD_BUILDID"),
+    ),
+}
 
 #: Hosts whose repositories are usually called ``owner/name``.
 _PUBLIC = frozenset({"github.com", "gitlab.com", "bitbucket.org"})
@@ -234,6 +243,15 @@ _SYSTEMS = (
     ),
     _System("JENKINS_URL", ("GIT_URL",), ("CHANGE_BRANCH", "BRANCH_NAME", "GIT_BRANCH"), ("JOB_NAME",)),
 )
+
+
+def find_initiator(environ: Mapping[str, str]) -> Initiator:
+    """Return who runs this process, and in which run of a CI system."""
+    found = {
+        what: next((value for name in names if (value := environ.get(name, "").strip())), "")
+        for what, names in _WHO.items()
+    }
+    return Initiator(**clean_labels(found))
 
 
 def job_labels(environ: Mapping[str, str]) -> dict[str, str]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from agentctl.core.errors import UsageError
 from agentctl.core.text import safe_text
 from agentctl.settings.host import current_engine
-from agentctl.settings.labels import job_labels
+from agentctl.settings.labels import find_initiator, job_labels
 from agentctl.settings.lineage import find_parent
 from agentctl.settings.loaded import Loaded, refusal
 from agentctl.settings.merge import (
@@ -242,8 +241,6 @@ def _load(
             settings = settings.model_copy(update={"docker_host": engine.host})
             sources["docker_host"] = Source("docker context", engine.context)
     if settings.ledger is not None:
-        from agentctl.core.ledger_address import who_runs  # noqa: PLC0415 - most ledgers are files
-
         settings, exposed = with_server_password(settings, environ)
         problems += exposed if settings.strict else ()
         notes += () if settings.strict else [f"warning: {problem}" for problem in exposed]
@@ -281,9 +278,8 @@ def _load(
         mcp_project=mcp_file,
         trace_parent=_trace_parent(environ),
         telemetry=_telemetry(environ),
+        initiator=find_initiator(environ),
     )
-    if settings.ledger is not None:
-        loaded = replace(loaded, **who_runs(environ))
     return loaded, problems, read
 
 

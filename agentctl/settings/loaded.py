@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentctl.core.errors import UsageError
-from agentctl.core.limits import Parent
+from agentctl.core.limits import Initiator, Parent
 from agentctl.core.redaction import Redactor
 from agentctl.settings.model import Settings
 from agentctl.settings.own_files import is_there
@@ -18,7 +18,6 @@ from agentctl.settings.sources import Problem, Source
 from agentctl.settings.untrusted_files import IgnoredLine, TrustPrompt
 
 if TYPE_CHECKING:
-    from agentctl.core.ledger_address import LedgerAddress
     from agentctl.settings.mcp_values import McpConfig
     from agentctl.settings.telemetry import TelemetrySettings
 
@@ -53,7 +52,7 @@ class Loaded:
     servers of a run, None before ``for_a_run`` and without any. ``trace_parent`` is the span of TRACEPARENT and
     TRACESTATE, "" without a valid one. ``telemetry`` is what the variables of OpenTelemetry say, None without any.
     ``access`` has, for each provider of a cassette that is replayed, what stands in place of its key, and its address;
-    then no connection is opened. ``user_name`` and ``ci_run`` say who runs this, for a ledger that many share.
+    then no connection is opened. ``initiator`` says who runs this, for the ledger.
     """
 
     settings: Settings
@@ -79,8 +78,7 @@ class Loaded:
     telemetry: TelemetrySettings | None = None
     own_tools: Mapping[str, Any] = field(default_factory=dict, repr=False)
     servers: McpConfig | None = field(default=None, repr=False, compare=False)
-    user_name: str = ""
-    ci_run: str = ""
+    initiator: Initiator = field(default_factory=Initiator)
     capability: str = field(default="", repr=False)
     redactor: Redactor | None = field(default=None, repr=False, compare=False)
     access: Mapping[str, tuple[str, str]] = field(default_factory=dict, repr=False)
@@ -121,12 +119,6 @@ class Loaded:
             settings=self.settings.model_copy(update=changes),
             sources={**self.sources, **dict.fromkeys(changes, source)},
         )
-
-    @property
-    def ledger_address(self) -> LedgerAddress:
-        """Where runs are recorded; a shared ledger is told who runs this."""
-        address = self.settings.ledger_address
-        return address if isinstance(address, Path) else replace(address, user_name=self.user_name, ci_run=self.ci_run)
 
     @property
     def has_mcp(self) -> bool:

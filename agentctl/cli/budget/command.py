@@ -195,7 +195,7 @@ def close(
     )  # the ledger knows what it verified
     if unused:
         held = read_lease(held.text, _public_keys(loaded))
-    book = close_lease(loaded.ledger_address, held.terms, unused=unused)
+    book = close_lease(loaded.settings.ledger_address, held.terms, unused=unused)
     account = account_of(held, book)
     line = account_line(held, account)
     if save is not None:

@@ -36,6 +36,9 @@ _FIELDS = {
     "provider": ("provider",),
     "model": ("provider", "model"),
     "purpose": ("purpose",),
+    "host": ("host",),
+    "ci_run": ("ci_run",),
+    "user": ("user",),
 }
 
 

@@ -21,7 +21,8 @@ _MINUTES = timedelta(minutes=5)
 _LONGEST = timedelta(days=400)
 _EXACT = frozenset({"run", "hour", "day"})
 _DROP = {"no price": 7, "cached": 6, "last call": 5, "agent": 4, "out": 3, "tokens in": 2, "calls": 1}
-_HEADS = {"model": ("model",), "run": ("run", "agent"), "hour": ("hour",), "day": ("day",)}
+_UNKNOWN = {"host": "unknown", "user": "unknown"}  # a call without a CI run may have been made outside of CI
+_HEADS = {"ci_run": ("CI run",), "model": ("model",), "run": ("run", "agent"), "hour": ("hour",), "day": ("day",)}
 
 
 def render_table(
@@ -90,9 +91,14 @@ def group_names(row: CostRow, by: tuple[str, ...], zone: TimeZone) -> list[str]:
     if row.answered_models:
         model = f"{model} (answered by {', '.join(row.answered_models)})"
     values = {"run": row.run_id, "agent": row.agent, "model": model, "provider": row.provider, "purpose": row.purpose}
+    values |= {"host": row.host, "CI run": row.ci_run, "user": row.user}
     values |= {"hour": _hour(row.hour, zone), "day": None if row.day is None else f"{zone.local(row.day):%Y-%m-%d}"}
-    found = (labels.get(head[len(LABEL) :]) if head.startswith(LABEL) else values[head] for head in _heads(by))
-    return ["-" if value is None else " ".join(value.split()) for value in found]
+    heads = _heads(by)
+    found = (labels.get(head[len(LABEL) :]) if head.startswith(LABEL) else values[head] for head in heads)
+    return [
+        _UNKNOWN.get(head, "-") if value is None else " ".join(value.split())
+        for head, value in zip(heads, found, strict=True)
+    ]
 
 
 def _hour(at: datetime | None, zone: TimeZone) -> str | None:

@@ -77,7 +77,7 @@ async def open_scope(loaded: Loaded, max_cost: Decimal | None) -> AsyncIterator[
     from agentctl.ledger.sqlite import make_ledger
     from agentctl.runner.lease_terms import scope_above
 
-    ledger = make_ledger(loaded.settings.ledger_address)
+    ledger = make_ledger(loaded.settings.ledger_address, loaded.initiator)
     parent = Parent(os.urandom(6).hex(), os.urandom(32).hex())
     limits = CostLimit(max_cost_per_task=max_cost, max_cost_per_hour=None, max_tokens_per_task=None)
     can_run = loaded.parent is None or loaded.parent.capability

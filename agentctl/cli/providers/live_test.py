@@ -155,7 +155,7 @@ def _run_tests(
     )
 
     async def all_of_them() -> tuple[ProviderTestResult, ...]:
-        ledger = None if free else make_ledger(settings.ledger_address)
+        ledger = None if free else make_ledger(settings.ledger_address, loaded.initiator)
         try:
             new_id = lambda: os.urandom(6).hex()  # noqa: E731
             return await run_provider_tests(

@@ -12,11 +12,11 @@ from agentctl.budget.conclusions import Conclusion, Settlement
 from agentctl.budget.rules import Ask, Hold, LimitState, PastSpending, Wait, WorstCase
 from agentctl.core.errors import InternalError, StateError, Verdict
 from agentctl.core.leases import Lease
-from agentctl.core.limits import CostLimit, Parent
+from agentctl.core.limits import CostLimit, Initiator, Parent
 from agentctl.core.messages import boot_s
 from agentctl.ledger import attempts, runs
 from agentctl.ledger.attempts import storable
-from agentctl.ledger.ledger_session import PAUSE_S, LedgerSession
+from agentctl.ledger.ledger_session import NOBODY, PAUSE_S, LedgerSession
 from agentctl.ledger.postgres.ddl import LEASE_US
 from agentctl.ledger.postgres.fleet_database import FleetDatabase
 from agentctl.ledger.postgres.owner_lease import LeaseRenewal
@@ -65,8 +65,10 @@ class FleetSession(LedgerSession):
 
     _database: FleetDatabase
 
-    def __init__(self, database: FleetDatabase, *, owner_id: str, pause_s: float = PAUSE_S) -> None:
-        super().__init__(database, owner_id=owner_id, pid=os.getpid(), pause_s=pause_s)
+    def __init__(
+        self, database: FleetDatabase, *, owner_id: str, pause_s: float = PAUSE_S, initiator: Initiator = NOBODY
+    ) -> None:
+        super().__init__(database, owner_id=owner_id, pid=os.getpid(), pause_s=pause_s, initiator=initiator)
         self._renewal: LeaseRenewal | None = None
         self.send_by: dict[str, float] = {}
         self._opened: dict[str, tuple[runs.NewRun, CostLimit]] = {}
@@ -93,10 +95,8 @@ class FleetSession(LedgerSession):
         if not self._is_registered:
             self._begin_life(tx)
             self._is_registered = True
-        address = self._database.address
-        whose = (storable(address.user_name) or None, storable(address.ci_run) or None)
         owner = (self._owner_id, self._pid, storable(socket.gethostname()), self._boot_id)
-        tx.db.execute(_REGISTER, (*owner, tx.now_us, tx.now_us + LEASE_US, *whose, tx.now_us))
+        tx.db.execute(_REGISTER, (*owner, tx.now_us, tx.now_us + LEASE_US, *self._whose, tx.now_us))
 
     def open_run(
         self,

@@ -12,7 +12,8 @@ import anyio.to_thread
 from agentctl.budget.conclusions import Void
 from agentctl.core.errors import StateError
 from agentctl.core.ledger_address import PostgresAddress
-from agentctl.ledger.ledger_session import PAUSE_S, LedgerSession
+from agentctl.core.limits import Initiator
+from agentctl.ledger.ledger_session import NOBODY, PAUSE_S, LedgerSession
 from agentctl.ledger.postgres import ddl
 from agentctl.ledger.postgres.fleet_database import FleetDatabase
 from agentctl.ledger.postgres.fleet_session import FleetSession
@@ -36,10 +37,10 @@ class PostgresLedger(ThreadedLedger):
     address, a lost connection for 5 s. Every method may raise StateError.
     """
 
-    def __init__(self, address: PostgresAddress, *, pause_s: float = PAUSE_S) -> None:
+    def __init__(self, address: PostgresAddress, *, pause_s: float = PAUSE_S, initiator: Initiator = NOBODY) -> None:
         super().__init__()
         self.address = address
-        self._pause_s = pause_s
+        self._pause_s, self._initiator = pause_s, initiator
 
     @property
     def path(self) -> PostgresAddress:
@@ -47,7 +48,8 @@ class PostgresLedger(ThreadedLedger):
         return self.address
 
     def _make_session(self) -> LedgerSession:
-        return FleetSession(FleetDatabase(self.address), owner_id=os.urandom(16).hex(), pause_s=self._pause_s)
+        database = FleetDatabase(self.address)
+        return FleetSession(database, owner_id=os.urandom(16).hex(), pause_s=self._pause_s, initiator=self._initiator)
 
     async def _do(self, operation: Callable[[LedgerSession], T]) -> T:
         """Run an operation that looks up its id first, again if that may help."""

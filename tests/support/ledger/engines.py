@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from agentctl.core.ledger_address import LedgerAddress, PostgresAddress
+from agentctl.core.limits import Initiator
 from agentctl.ledger import SqliteLedger
 from agentctl.ledger.clock import ReadClock
 from agentctl.ledger.database import Database
-from agentctl.ledger.ledger_session import PAUSE_S, LedgerSession
+from agentctl.ledger.ledger_session import NOBODY, PAUSE_S, LedgerSession
 from agentctl.ledger.sqlite import ThreadedLedger
 from agentctl.ledger.transaction import Rows
 from tests.support.ledger.parts import HandClock
@@ -119,13 +120,15 @@ def database_at(address: LedgerAddress) -> OpenedRows:
     return FleetRows(address) if isinstance(address, PostgresAddress) else sqlite3.connect(address)
 
 
-def ledger_at(address: LedgerAddress, *, clock: ReadClock | None = None, pause_s: float = PAUSE_S) -> ThreadedLedger:
+def ledger_at(
+    address: LedgerAddress, *, clock: ReadClock | None = None, pause_s: float = PAUSE_S, initiator: Initiator = NOBODY
+) -> ThreadedLedger:
     """Open a ledger as a run does."""
     if not isinstance(address, PostgresAddress):
-        return SqliteLedger(address, clock=clock, pause_s=pause_s)
+        return SqliteLedger(address, clock=clock, pause_s=pause_s, initiator=initiator)
     from agentctl.ledger.postgres import PostgresLedger
 
-    return PostgresLedger(address, pause_s=pause_s)
+    return PostgresLedger(address, pause_s=pause_s, initiator=initiator)
 
 
 def session_at(address: LedgerAddress, *, clock: ReadClock | None, owner: str, pause_s: float) -> LedgerSession:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from agentctl.budget.conclusions import Charge
 from agentctl.budget.rules import Hold
-from agentctl.core.limits import CostLimit
+from agentctl.core.limits import CostLimit, Initiator
 from agentctl.core.messages import Usage
 from tests.support.ledger.engines import clock_at, ledger_at
 from tests.support.ledger.parts import FACTS, ask
@@ -21,11 +21,11 @@ NO_LIMIT = CostLimit(max_cost_per_task=None, max_cost_per_hour=None, max_tokens_
 class Spender:
     """Writes calls at non-decreasing wall times; close it so that its owner counts as dead."""
 
-    def __init__(self, path: Path, first: datetime) -> None:
+    def __init__(self, path: Path, first: datetime, *, user_name: str = "", ci_run: str = "") -> None:
         self.clock = clock_at(path, first.timestamp())
         self.path = path
-        self.ledger = ledger_at(path, clock=self.clock)
-        self._calls = 0
+        self.ledger = ledger_at(path, clock=self.clock, initiator=Initiator(user_name, ci_run))
+        self._ci_run, self._calls = ci_run, 0
 
     def at(self, when: datetime) -> None:
         """Let time pass until ``when``."""
@@ -54,7 +54,7 @@ class Spender:
     ) -> None:
         """Enter a call with ``tokens`` of output, each for a thousandth of a dollar."""
         self._calls += 1
-        name = f"{run_id}-{self._calls}"
+        name = f"{run_id}-{self._ci_run}{self._calls}"
         facts = replace(FACTS, model=model, price=FACTS.price if priced else None)
         assert isinstance(await self.ledger.reserve(ask(name, run_id, tokens=tokens, facts=facts)), Hold)
         assert await self.ledger.mark_sent(name)

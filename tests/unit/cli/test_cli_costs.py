@@ -111,6 +111,33 @@ def test_labels_choose_and_group(here: Here) -> None:
 
 
 @pytest.mark.usefixtures("spent")
+def test_machines_ci_runs_and_users_are_groups(here: Here, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run stores who started it; what was stored before that is unknown."""
+    monkeypatch.setenv("GITHUB_ACTOR", "=ann")
+    monkeypatch.setenv("GITHUB_RUN_ID", "17")
+    assert here("run", "--provider", "builtin", "How much disk is free?").code == 0
+    with closing(sqlite3.connect(state / "ledger.db")) as db, db:
+        db.execute("UPDATE owners SET host = CASE WHEN ci_run IS NULL THEN 'old' ELSE 'new' END")
+    found = here("costs", "--last-hour", "--by", "host,ci_run,user", "--json").document["rows"]
+    assert [(row["host"], row["ci_run"], row["user"], row["cost"]["usd"]) for row in found] == [
+        ("old", None, None, 0.2),
+        ("new", "17", "=ann", 0.0),
+    ]
+    table = here("costs", "--last-hour", "--by", "user,ci_run").out.splitlines()
+    assert [line.split()[:3] for line in table[:3]] == [
+        ["user", "CI", "run"],
+        ["unknown", "-", "4"],
+        ["=ann", "17", "1"],
+    ]
+    out = here("costs", "--last-hour", "--by", "ci_run,host,user", "-o", "csv").out.splitlines()
+    assert [line.split(",")[:4] for line in out] == [
+        ["ci_run", "host", "user", "calls"],
+        ["", "old", "", "4"],
+        ["17", "new", "'=ann", "1"],
+    ]
+
+
+@pytest.mark.usefixtures("spent")
 def test_csv_is_a_header_and_plain_amounts_and_no_cell_is_a_formula(here: Here, state: Path) -> None:
     anyio.run(_spend_unpriced, state / "ledger.db")
     out = here("costs", "--last-hour", "--by", "label:team,model", "-o", "csv").out

@@ -37,7 +37,11 @@ def test_a_good_provider_is_shown_in_a_table_after_what_it_can_cost(here: Here, 
     assert KEY not in ended.out + ended.err
 
 
-def test_the_document_says_what_was_found_and_what_it_cost(here: Here, server: WireServer) -> None:
+def test_the_document_says_what_was_found_and_what_it_cost(
+    here: Here, server: WireServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITLAB_USER_LOGIN", "ann")
+    monkeypatch.setenv("CI_PIPELINE_ID", "17")
     document = here("providers", "test", "openai", "--json", "--max-cost", "0.02").document
     (found,) = document["providers"]
     assert (document["schema"], document["exit_code"], document["ceiling_usd"]) == (
@@ -61,7 +65,8 @@ def test_the_document_says_what_was_found_and_what_it_cost(here: Here, server: W
     settled = sum(entry.nano for place, entry in enumerate(server.books.entries) if place != 3)  # that one is cancelled
     assert found["cost"]["nano_usd"] == settled > 0
     assert found["cost"]["in_doubt_usd"] * 10**9 >= server.books.billed_nano - settled
-    assert here("costs", "--last-hour", "--json").document["total"]["nano_usd"] == settled
+    (row,) = here("costs", "--last-hour", "--json", "--by", "user,ci_run").document["rows"]
+    assert (row["user"], row["ci_run"], row["cost"]["nano_usd"]) == ("ann", "17", settled)
 
 
 def test_both_ways_are_two_rows(here: Here, server: WireServer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -15,11 +16,13 @@ import pytest
 from agentctl.budget.rules import Amounts
 from agentctl.core.errors import StateError, UsageError
 from agentctl.core.limits import CostLimit
+from agentctl.core.pricing import PriceOf
 from agentctl.ledger import inspection
 from agentctl.ledger.grouping import MACHINE_ZONE, SQL, CostRow, CostSums, TimeZone, find_time_zone
 from agentctl.ledger.report import CostQuery, CostReport, RunBudget, costs_report, costs_window
+from agentctl.ledger.repricing import RepriceReport, reprice
 from tests.support.ledger.engines import database_at
-from tests.support.ledger.spending import Spender
+from tests.support.ledger.spending import NO_LIMIT, Spender
 
 NOON = datetime(2026, 11, 2, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -49,7 +52,7 @@ def report(spender: Spender, query: CostQuery) -> CostReport:
     return costs_report(spender.path, query, clock=spender.clock)
 
 
-def groups(found: CostReport, *names: str) -> list[tuple[object, ...]]:
+def groups(found: CostReport | RepriceReport, *names: str) -> list[tuple[object, ...]]:
     """Return the named fields of each row, and the dollars' thousandths that count as spent."""
     return [(*(getattr(row, name) for name in names), row.counted_nano / 1_000_000) for row in found.rows]
 
@@ -183,7 +186,16 @@ async def test_labels_must_all_match_and_are_a_group_of_their_own(spender: Spend
 
 @pytest.mark.parametrize(
     "by",
-    [("run", "model"), ("hour",), ("day", "agent"), ("provider",), ("purpose",), ("label:x", "label:y"), ("model",)],
+    [
+        ("run", "model"),
+        ("hour",),
+        ("day", "agent"),
+        ("provider",),
+        ("purpose",),
+        ("label:x", "label:y"),
+        ("model",),
+        ("user", "host"),
+    ],
 )
 async def test_the_groups_add_up_to_the_total_whatever_they_are(spender: Spender, by: tuple[str, ...]) -> None:
     await spender.run("a", labels={"x": "1"})
@@ -209,6 +221,44 @@ async def test_the_groups_add_up_to_the_total_whatever_they_are(spender: Spender
     for field in CostSums.__dataclass_fields__:
         assert sum(getattr(row, field) for row in found.rows) == getattr(expected, field)
     assert sum(slot.nano for slot in found.slots) == expected.counted_nano
+
+
+async def test_calls_are_grouped_by_the_machine_the_ci_run_and_the_user_of_their_process(path: Path) -> None:
+    """The processes of a run that was resumed are grouped each by its own."""
+    laptop, first, second, nobody = (
+        Spender(path, NOON, user_name=user, ci_run=run)
+        for user, run in (("ann", ""), ("ann", "17"), ("b\ud800b", "18"), ("", ""))
+    )
+    await laptop.run("a")
+    await laptop.call("a", 1)
+    await laptop.ledger.close_run("a", "done")
+    await first.ledger.reopen_run("a", NO_LIMIT)
+    await first.call("a", 2)
+    await second.run("b")
+    await second.call("b", 4, model="another")
+    await nobody.run("c")
+    await nobody.call("c", 8)
+    with closing(database_at(path)) as db, db:
+        db.execute("UPDATE owners SET host = 'laptop' WHERE ci_run IS NULL AND user_name IS NOT NULL")
+
+    def no_prices(*_: str) -> PriceOf:
+        return lambda *_, **__: None
+
+    def by(*names: str) -> set[tuple[object, ...]]:
+        found = groups(report(laptop, CostQuery(by=names)), *names)
+        assert found == groups(reprice(path, CostQuery(by=names), no_prices, clock=laptop.clock), *names)
+        return set(found)
+
+    here = socket.gethostname()
+    assert by("user") == {("ann", 3), ("b?b", 4), (None, 8)}
+    assert by("ci_run") == {("17", 2), ("18", 4), (None, 9)}
+    assert by("host") == {("laptop", 1), (here, 14)}
+    assert by("user", "ci_run", "host") == {
+        *(("ann", None, "laptop", 1), ("ann", "17", here, 2), ("b?b", "18", here, 4), (None, None, here, 8))
+    }
+    assert by("ci_run", "model") == {("17", "m", 2), ("18", "another", 4), (None, "m", 9)}
+    for one in (laptop, first, second, nobody):
+        await one.ledger.aclose()
 
 
 async def test_call_of_unknown_price_does_not_hide_the_known_sum(spender: Spender) -> None:

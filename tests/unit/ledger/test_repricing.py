@@ -174,7 +174,7 @@ def test_call_that_cannot_be_repriced_is_counted_by_reason_and_in_neither_sum(pa
     other = opened(path, clock)  # while the first one's process lives, nothing of it is reconciled
     for name in ("manual", "export"):
         change(path, "UPDATE attempts SET owner_id = 'gone' WHERE id = ?", name)
-    change(path, "INSERT INTO owners VALUES ('gone', 1, 'h', 'b', 1, 2, NULL)")
+    change(path, "INSERT INTO owners (id, pid, host, boot_id, started_us, ended_us) VALUES ('gone', 1, 'h', 'b', 1, 2)")
     for name in ("manual", "export"):
         reconcile(path, "attempt", name, actual_nano=5, who="me", clock=clock)
     change(path, "UPDATE attempts SET settled_by = 'export' WHERE id = 'export'")

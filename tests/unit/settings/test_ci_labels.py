@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.settings.labels import job_labels
+from agentctl.core.limits import Initiator
+from agentctl.settings.labels import find_initiator, job_labels
 from tests.support.desk import Desk
 
 GITHUB = {
@@ -108,6 +109,27 @@ def test_ci_variables_are_ignored_outside_ci(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     assert desk.load(environ={"GITHUB_REPOSITORY": "acme/shop"}).job == {}
     assert desk.load(environ=GITHUB).job["repo"] == "acme/shop"
+
+
+@pytest.mark.parametrize(
+    ("environ", "who"),
+    [
+        ({"USER": "ann"}, ("ann", "")),
+        ({"LOGNAME": "ann", "USER": " "}, ("ann", "")),
+        (GITHUB | {"GITHUB_ACTOR": "ann", "USER": "runner"}, ("ann", "123")),
+        ({"GITLAB_USER_LOGIN": "ann", "CI_PIPELINE_ID": "8"}, ("ann", "8")),
+        ({"BUILDKITE_BUILD_CREATOR": "Ann B", "BUILDKITE_BUILD_ID": "9f"}, ("Ann B", "9f")),
+        ({"CIRCLE_WORKFLOW_ID": "w"}, ("", "w")),
+        ({"BUILD_TAG": "jenkins-shop-7"}, ("", "jenkins-shop-7")),
+        ({"BUILD_BUILDID": "7"}, ("", "7")),
+        ({}, ("", "")),
+        ({"USER": "a\x1b[31m\n" + "b" * 999}, ("a[31m" + "b" * 251, "")),
+    ],
+)
+def test_the_user_and_the_run_of_a_ci_system_are_those_that_it_names(
+    environ: dict[str, str], who: tuple[str, str], tmp_path: Path
+) -> None:
+    assert find_initiator(environ) == Desk(tmp_path).load(environ=environ).initiator == Initiator(*who)
 
 
 def test_hostile_variables_become_short_printable_text() -> None:
