@@ -147,6 +147,7 @@ class History:
             session.close()
         else:
             dies(session, self.path, owner)
+            session._database.close()
 
     def correct(self) -> None:
         name = self.dice.choice(list(self.sent)) if self.sent and self.dice.random() < 0.5 else None
