@@ -104,25 +104,15 @@ def has_overrun(tx: Transaction, attempt_id: str, row: AttemptRow) -> bool:
     return tx.db.execute("SELECT 1 FROM overruns WHERE attempt_id = ?", (attempt_id,)).fetchone() is not None
 
 
-def insert(
-    tx: Transaction,
-    ask: Ask,
-    worst: WorstCase,
-    limits: tuple[LimitState, ...],
-    *,
-    owner_id: str,
-    deadline_us: int,
-    phase: Literal["held", "kept"] = "held",
-) -> None:
-    """Insert a hold with the limits under which it was admitted, and the amount that counted in each before."""
+def new_columns(ask: Ask, worst: WorstCase, *, owner_id: str) -> dict[str, object]:
+    """Return the columns of a new hold that do not depend on what is in the ledger."""
     facts, price = ask.facts, ask.facts.price
     ceiling = worst_case(ask, worst.output, at_ceiling=True)
-    values = {
+    return {
         "id": ask.attempt_id,
         "run_id": ask.run_id,
         "owner_id": owner_id,
         "purpose": ask.purpose,
-        "phase": phase,
         "provider": storable(facts.provider),
         "model": None if facts.model is None else storable(facts.model),
         "base_url": storable(facts.base_url),
@@ -139,6 +129,23 @@ def insert(
         "ceiling_tokens": ceiling.tokens,
         "nano": worst.nano,
         "tokens": worst.tokens,
+    }
+
+
+def insert(
+    tx: Transaction,
+    ask: Ask,
+    worst: WorstCase,
+    limits: tuple[LimitState, ...],
+    *,
+    owner_id: str,
+    deadline_us: int,
+    phase: Literal["held", "kept"] = "held",
+) -> None:
+    """Insert a hold with the limits under which it was admitted, and the amount that counted in each before."""
+    values = {
+        **new_columns(ask, worst, owner_id=owner_id),
+        "phase": phase,
         "admitted": _admitted(limits),
         "held_us": tx.now_us,
         "deadline_us": deadline_us,
@@ -206,15 +213,10 @@ def settle(tx: Transaction, attempt_id: str, row: AttemptRow, charge: Charge) ->
     return Settlement("settled", charge.nano, tokens, overrun=overrun)
 
 
-def record_charge(
-    tx: Transaction, attempt_id: str, charge: Charge, *, settled_by: Literal["usage"] | None = "usage"
-) -> None:
-    """Record the charge of a usage report with its prices, so that it can be recomputed from the row alone.
-
-    ``settled_by`` None: the attempt stays in doubt, and the report is its minimum cost.
-    """
+def charge_columns(charge: Charge, *, settled_by: Literal["usage"] | None = "usage") -> dict[str, object]:
+    """Return the columns of an attempt that a usage report fills."""
     used, at = charge.usage, charge.price
-    values = {
+    return {
         "answered_model": None if charge.model is None else storable(charge.model),
         "input_tokens": used.input_tokens,
         "cached_input_tokens": used.cached_input_tokens,
@@ -234,6 +236,16 @@ def record_charge(
         "provider_fault": 0,
         "settled_by": settled_by,
     }
+
+
+def record_charge(
+    tx: Transaction, attempt_id: str, charge: Charge, *, settled_by: Literal["usage"] | None = "usage"
+) -> None:
+    """Record the charge of a usage report with its prices, so that it can be recomputed from the row alone.
+
+    ``settled_by`` None: the attempt stays in doubt, and the report is its minimum cost.
+    """
+    values = charge_columns(charge, settled_by=settled_by)
     written = ", ".join(f"{name} = :{name}" for name in values)
     sql = f"UPDATE attempts SET {written} WHERE id = :id"  # noqa: S608 - our own names
     tx.db.execute(sql, values | {"id": attempt_id})

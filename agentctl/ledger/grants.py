@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from agentctl.budget.rules import Ask, LimitState, Wait, WorstCase, judge, worst_case
+from agentctl.budget.rules import AnswerReserve, Ask, LimitState, Wait, WorstCase, judge, worst_case
 from agentctl.core.errors import Verdict
 from agentctl.core.limits import WINDOWS
 from agentctl.ledger import attempts
@@ -146,6 +146,12 @@ def _worst_case(ask: Ask) -> WorstCase:
     return worst_case(ask._replace(input_bound=ask.keep.input_bound), ask.keep.output)
 
 
+def ask_for_reserve(ask: Ask, keep: AnswerReserve, new_id: str) -> tuple[Ask, WorstCase]:
+    """Return the request that a reserve is held for, and its worst case."""
+    asked = ask._replace(attempt_id=new_id, input_bound=keep.input_bound, purpose="answer")
+    return asked, worst_case(asked, keep.output)
+
+
 def subtract_own(limits: tuple[LimitState, ...], own: ReserveRow | None) -> tuple[LimitState, ...]:
     """Return the limits without the run's own reserve."""
     return limits if own is None else tuple(_subtract(room, own.nano or 0, own.tokens) for room in limits)
@@ -188,10 +194,8 @@ def write(
         if own is not None:
             attempts.void(tx, own.id, "exchanged for the last answer" if ask.purpose == "answer" else "no room for it")
         return
-    worst = _worst_case(ask)
+    asked, worst = ask_for_reserve(ask, ask.keep, os.urandom(16).hex())  # a dropped reserve does not come back
     if own is None:
-        new_id = os.urandom(16).hex()  # a dropped reserve does not come back
-        asked = ask._replace(attempt_id=new_id, input_bound=ask.keep.input_bound, purpose="answer")
         attempts.insert(tx, asked, worst, limits, owner_id=owner_id, deadline_us=tx.now_us, phase="kept")
         return
     attempts.resize(tx, own.id, ask.keep, worst, limits)

@@ -2,7 +2,9 @@
 
 ``python tests/benchmarks/postgres.py [SECONDS]``: 64 processes on a server of their own on loopback, with ``fsync``:
 first at a model's pace, one turn in two seconds each, then saturated under an hourly limit that they reach. What is to
-be reached: 99 % of reserve + settle below 50 ms at a model's pace; saturated none fails, and nothing is over.
+be reached: 99 % of reserve + settle below 50 ms at a model's pace; saturated none fails, and nothing is over. All begin
+when each is connected. What bounds the figures stands beside them: the time of an fsync on that disk before, the
+load of the machine, and in what the server's sessions are, on average: waiting for the ledger, in an fsync, or at work.
 
 ``python tests/benchmarks/postgres.py --rows 1000000 [ROUNDS]``: ``costs --last-hour`` in a ledger with so many calls,
 one a minute, against an empty one. What is to be reached: 1.2. No test asserts a time.
@@ -21,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
@@ -41,8 +44,19 @@ PACE_S = 2.0
 WITHIN_S = 0.05
 
 
+Said = dict[str, Any]
+
+
+class Waits(NamedTuple):
+    """How many sessions of the clients wait for the ledger, are in an fsync, or work, on average."""
+
+    ledger: float
+    fsync: float
+    working: float
+
+
 class Worker:
-    """One process; ``taken`` has the seconds of each reserve and settle together, and of each mark."""
+    """One process; ``turns`` has the seconds of each reserve and settle together, ``marks`` those of each mark."""
 
     def __init__(self, fleet: Fleet, folder: Path, number: int, hour_nano: int) -> None:
         self.folder, self.hour_nano, self.run = folder, hour_nano, f"run-{number}"
@@ -74,7 +88,7 @@ class Worker:
             return
         assert isinstance(hold, Hold)
         held_s, began = time.perf_counter() - began, time.perf_counter()
-        if not self.session.mark_sent(hold.id):
+        if not self.certain(lambda: self.session.mark_sent(hold.id)):
             raise AssertionError("a mark was refused")
         self.marks.append(time.perf_counter() - began)
         used = Usage(self.dice.randint(1, BOUND), self.dice.randint(1, hold.granted_output))
@@ -87,22 +101,79 @@ class Worker:
         self.turns.append(held_s + time.perf_counter() - began)
 
 
-def spend(fleet: Fleet, folder: Path, seconds: float, pace_s: float, hour_nano: int) -> list[dict[str, object]]:
-    """Let all processes spend for a while; return what each of them says, None of one that failed."""
-    children = []
+class Start:
+    """Lets all processes begin at once, when each is connected."""
+
+    def __init__(self) -> None:
+        self._ready, self._go = os.pipe(), os.pipe()
+
+    def wait(self) -> None:
+        """Say that this process is ready, and wait for the others."""
+        os.close(self._go[1])
+        os.write(self._ready[1], b".")
+        os.read(self._go[0], 1)
+
+    def give(self) -> None:
+        """Wait until all are ready, and let them begin."""
+        os.close(self._ready[1])  # the end of one that fails is seen, too
+        ready = 0
+        while ready < CLIENTS and (more := os.read(self._ready[0], CLIENTS)):
+            ready += len(more)
+        for end in (self._ready[0], *self._go):
+            os.close(end)
+
+
+def spend(fleet: Fleet, folder: Path, seconds: float, pace_s: float, hour_nano: int) -> tuple[list[Said], Waits]:
+    """Let all processes spend for a while; return what each of them says, but for those that failed."""
+    children, start = [], Start()
     for number in range(CLIENTS):
         if (pid := os.fork()) == 0:
-            os._exit(_follow(fleet, folder, number, time.monotonic() + 2 + seconds, pace_s, hour_nano))
+            os._exit(_follow(fleet, folder, number, seconds, pace_s, hour_nano, start))
         children.append(pid)
+    start.give()
+    waits = _sampled(fleet, seconds)
     failed = sum(os.waitpid(pid, 0)[1] != 0 for pid in children)
     said = [json.loads(path.read_text()) for path in folder.glob("said-*")]
     assert len(said) + failed == CLIENTS
-    return said
+    return said, waits
 
 
-def _follow(fleet: Fleet, folder: Path, number: int, ends: float, pace_s: float, hour_nano: int) -> int:
+_SESSIONS = """
+SELECT count(*) FILTER (WHERE wait_event_type = 'Lock'), count(*) FILTER (WHERE wait_event = 'WALSync'),
+    count(*) FILTER (WHERE wait_event IS NULL) FROM pg_stat_activity WHERE state = 'active' AND usename = %s
+"""
+
+
+def _sampled(fleet: Fleet, seconds: float) -> Waits:
+    """Look at the sessions ten times a second; return in what they were, on average."""
+    ends, seen = time.monotonic() + seconds, [(0, 0, 0)]
+    with fleet.server.connect(fleet.database) as db:
+        while time.monotonic() < ends:
+            seen.append(db.execute(_SESSIONS, (RUNNER,)).fetchall()[0])  # type: ignore[arg-type]
+            time.sleep(0.1)
+    return Waits(*(sum(one) / len(seen) for one in zip(*seen, strict=True)))
+
+
+def fsync_ms(folder: Path, count: int = 100) -> list[float]:
+    """Return the milliseconds of each of so many small appends with an fsync, in order of size."""
+    took = []
+    with (folder / "fsync").open("ab", buffering=0) as file:
+        for _ in range(count):
+            began = time.perf_counter()
+            file.write(bytes(8192))
+            os.fdatasync(file)
+            took.append(1000 * (time.perf_counter() - began))
+    (folder / "fsync").unlink()
+    return sorted(took)
+
+
+def _follow(
+    fleet: Fleet, folder: Path, number: int, seconds: float, pace_s: float, hour_nano: int, start: Start
+) -> int:
     try:
         worker = Worker(fleet, folder, number, hour_nano)
+        start.wait()
+        ends = time.monotonic() + seconds
         time.sleep(worker.dice.uniform(0, pace_s))
         while (began := time.monotonic()) < ends and not worker.refused:
             worker.turn(pace_s / 2)
@@ -118,26 +189,32 @@ def _follow(fleet: Fleet, folder: Path, number: int, ends: float, pace_s: float,
 
 def with_clients(seconds: float) -> None:
     """Print the figures of both paces."""
-    for what, pace_s, hour in (("at a model's pace", PACE_S, 10**15), ("saturated", 0.0, 20 * 10**9)):
+    for title, pace_s, hour in (("at a model's pace", PACE_S, 10**15), ("saturated", 0.0, 20 * 10**9)):
         with tempfile.TemporaryDirectory() as name, Server(durable=True) as server:
             fleet, folder = new_fleet(server), Path(name)
-            said = spend(fleet, folder, seconds, pace_s, hour)
-            turns = [took for one in said for took in one["turns"]]  # type: ignore[attr-defined]
-            marks = [took for one in said for took in one["marks"]]  # type: ignore[attr-defined]
-            wrong = wrongs(fleet, folder, limit=hour)
-            bills = billed_nano(folder)
+            disk = fsync_ms(server.folder)
+            said, waits = spend(fleet, folder, seconds, pace_s, hour)
+            turns, marks = ([took for one in said for took in one[what]] for what in ("turns", "marks"))
+            wrong, bills = wrongs(fleet, folder, limit=hour), billed_nano(folder)
             within = sum(took < WITHIN_S for took in turns) / len(turns)
             print(
-                f"{CLIENTS} clients {what:<18} {len(turns) / seconds:6.1f} turns/s"
-                f"  reserve + settle p50 {1000 * statistics.median(turns):6.1f} ms"
-                f"  p99 {1000 * statistics.quantiles(turns, n=100)[98]:6.1f} ms  below 50 ms {100 * within:5.1f} %"
-                f"  mark p99 {1000 * statistics.quantiles(marks, n=100)[98]:6.1f} ms  failed {CLIENTS - len(said)}"
-                f"  tried again {sum(int(str(one['retried'])) for one in said)}"
-                f"  billed ${bills / 10**9:.2f}, over ${max(0, bills - hour) / 10**9:.2f}, wrong {len(wrong)}",
+                f"{CLIENTS} clients {title}: {len(turns) / seconds:.1f} turns/s",
+                f"  reserve + settle {_figures(turns)}, below 50 ms {100 * within:.1f} %; mark {_figures(marks)}",
+                f"  failed {CLIENTS - len(said)}, tried again {sum(one['retried'] for one in said)}; billed"
+                f" ${bills / 10**9:.2f}, over ${max(0, bills - hour) / 10**9:.2f}, wrong {len(wrong)}",
+                f"  fsync p50 {disk[len(disk) // 2]:.1f} ms, p99 {disk[-2]:.1f} ms; load {os.getloadavg()[0]:.1f} on"
+                f" {os.cpu_count()} CPUs; sessions waiting {waits.ledger:.2f}, in fsync {waits.fsync:.2f},"
+                f" working {waits.working:.2f}",
                 *wrong[:5],
                 sep="\n",
                 flush=True,
             )
+
+
+def _figures(seconds: list[float]) -> str:
+    return (
+        f"p50 {1000 * statistics.median(seconds):.1f} ms, p99 {1000 * statistics.quantiles(seconds, n=100)[98]:.1f} ms"
+    )
 
 
 _FILL = """

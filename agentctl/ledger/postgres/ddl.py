@@ -14,6 +14,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from agentctl.core.errors import StateError
+from agentctl.ledger.postgres.fast_path_ddl import FAST_PATH
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -223,7 +224,7 @@ CREATE TRIGGER attempts_recounted AFTER UPDATE OF run_id, phase, nano, tokens, l
     FOR EACH ROW EXECUTE FUNCTION count_attempt();
 """
 
-MIGRATIONS: tuple[str, ...] = (_TABLES + _FUNCTIONS,)
+MIGRATIONS: tuple[str, ...] = (_TABLES + _FUNCTIONS, FAST_PATH)
 
 _VERSION = f"SELECT to_regclass('{SCHEMA}.ledger_info') IS NOT NULL"
 _GRANT = """

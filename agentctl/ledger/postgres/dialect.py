@@ -48,11 +48,16 @@ def _mark(found: re.Match[str]) -> str:
 def adapt(sql: str, parameters: Sequence[object] | Mapping[str, object]) -> Sequence[object] | Mapping[str, object]:
     """Return the parameters of a translated statement; a NUL, which PostgreSQL cannot store, becomes U+FFFD."""
     if isinstance(parameters, Mapping):
-        return {name: _storable(value) for name, value in parameters.items()}
+        return storable_values(parameters)
     values = [_storable(value) for value in parameters]
     if re.search(r"\?\d", sql):
         return {f"p{number}": value for number, value in enumerate(values, 1)}
     return values
+
+
+def storable_values(values: Mapping[str, object]) -> dict[str, object]:
+    """Return named values that PostgreSQL can store."""
+    return {name: _storable(value) for name, value in values.items()}
 
 
 def _storable(value: object) -> object:

@@ -63,6 +63,11 @@ class ServerFence:
         self._was_read = False
         self._written_s = -_EVERY_S
 
+    @property
+    def seen(self) -> SeenServer | None:
+        """How far the server was seen, None if this machine has not seen it yet."""
+        return self._seen if self._was_read else None
+
     def check(self, state: ServerState) -> bool:
         """Return whether the server was promoted since this machine has seen it.
 

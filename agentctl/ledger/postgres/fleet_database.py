@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from agentctl.core.errors import StateError
 from agentctl.core.ledger_address import PostgresAddress
+from agentctl.ledger.postgres.ddl import MIGRATIONS
 from agentctl.ledger.postgres.dialect import adapt, translate
 from agentctl.ledger.postgres.failover import ServerFence, ServerState
+from agentctl.ledger.postgres.fast_path_ddl import NOT_AS_SEEN
 from agentctl.ledger.postgres.server import (
     LIMITS,
     REACH_S,
+    SET_LOCAL,
     ConnectionLost,
     TransactionAborted,
     connect,
@@ -28,10 +31,13 @@ if TYPE_CHECKING:
     import psycopg
 
 # Not READ WRITE: a database that was made read-only stays so.
-_BEGIN = ("BEGIN ISOLATION LEVEL READ COMMITTED", "SET LOCAL synchronous_commit = on", *LIMITS.rstrip("; ").split("; "))
+_BEGIN = ("BEGIN ISOLATION LEVEL READ COMMITTED", SET_LOCAL)
 _BEGIN_VIEW = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {LIMITS} SET LOCAL statement_timeout = 0"
 _BEGIN_TRIAL = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE; {LIMITS} SET LOCAL statement_timeout = 0"
 _LOCK = f"SELECT {', '.join(ServerState._fields)} FROM lock_ledger(%s)"  # noqa: S608 - our own names
+_LOCK_AS_SEEN = f"SELECT {', '.join(ServerState._fields)} FROM lock_ledger_as_seen(%s, %s, %s, %s, %s, %s)"  # noqa: S608
+#: The server is not the one that was seen, or the functions are not there: the way of ``write`` says why.
+_UNUSUAL = (NOT_AS_SEEN, "42883", "3F000")
 _TIME = "SELECT ledger_time_us(), server_time_us(), (SELECT version FROM ledger_info)"
 _LIVING = "SELECT id FROM owners WHERE ended_us IS NULL AND lease_until_us > %s"
 
@@ -190,6 +196,41 @@ class FleetDatabase:
                 self._fence.note(state)
                 if attempt_id:
                     self._habits[kind] = queue.habits()
+
+    def call(
+        self, sql: str, values: Mapping[str, object], *, run_id: str = "", spends: bool = False
+    ) -> ServerState | None:
+        """Run a transaction that locks and calls a function, in one round trip; None: the function has done nothing.
+
+        ``spends``: not where a fail-over can lose what it writes; that holds with a ``run_id``, too.
+
+        Raises:
+            TransactionAborted: others were in the way; nothing was written.
+            ConnectionLost: the transaction may have been written; look it up by its id.
+        """
+        import psycopg
+
+        with self._mutex:
+            db, seen = self._connected(), self._fence.seen
+            if seen is None:
+                return None
+            accepts_loss = self.address.accept_lost_holds or not (run_id or spends)
+            with self._errors():
+                queue = StatementQueue(db)
+                for statement in _BEGIN:
+                    queue.put(statement)
+                locked = queue.put(_LOCK_AS_SEEN, (run_id, len(MIGRATIONS), *seen, accepts_loss))
+                called = queue.put(sql, values)
+                try:
+                    self._commit(queue)
+                except psycopg.Error as error:
+                    if error.sqlstate not in _UNUSUAL:
+                        raise
+                    self._roll_back()
+                    return None
+                state = ServerState(*locked.fetchone())
+                self._fence.note(state)
+                return state if called.fetchone()[0] else None
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:

@@ -8,16 +8,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
-from agentctl.budget.conclusions import Conclusion, Settlement
+from agentctl.budget.conclusions import Charge, Conclusion, Settlement
 from agentctl.budget.rules import Ask, Hold, LimitState, PastSpending, Wait, WorstCase
-from agentctl.core.errors import InternalError, StateError, Verdict
+from agentctl.core.errors import AgentctlError, InternalError, StateError, Verdict
 from agentctl.core.leases import Lease
 from agentctl.core.limits import CostLimit, Initiator, Parent
 from agentctl.core.messages import boot_s
 from agentctl.ledger import attempts, runs
 from agentctl.ledger.attempts import storable
+from agentctl.ledger.database import retry_failed_commit
 from agentctl.ledger.ledger_session import NOBODY, PAUSE_S, LedgerSession
 from agentctl.ledger.postgres.ddl import LEASE_US
+from agentctl.ledger.postgres.fast_path import FastPath
 from agentctl.ledger.postgres.fleet_database import FleetDatabase
 from agentctl.ledger.postgres.owner_lease import LeaseRenewal
 from agentctl.ledger.postgres.server import ConnectionLost
@@ -77,6 +79,7 @@ class FleetSession(LedgerSession):
         database.on_promotion = self._restore
         self._maybe_opened: set[str] = set()
         self._was_promoted = False
+        self._fast_path = FastPath(database, owner_id)
 
     def _begin_life(self, tx: Transaction) -> None:
         self._renewal = LeaseRenewal(self._database.address, self._owner_id)
@@ -97,6 +100,41 @@ class FleetSession(LedgerSession):
             self._is_registered = True
         owner = (self._owner_id, self._pid, storable(socket.gethostname()), self._boot_id)
         tx.db.execute(_REGISTER, (*owner, tx.now_us, tx.now_us + LEASE_US, *self._whose, tx.now_us))
+
+    def _answer(self, ask: Ask) -> Hold | Wait | Verdict | AgentctlError:
+        if (hold := self._reserve_whole(ask)) is not None:
+            return hold
+        answer = super()._answer(ask)
+        self._fast_path.note(ask, answer)
+        return answer
+
+    @retry_failed_commit
+    def _reserve_whole(self, ask: Ask) -> Hold | None:
+        """Hold all that a request wishes, if that is possible in one round trip."""
+        self._has_paid_calls |= ask.facts.metered
+        if (granted := self._fast_path.reserve(ask)) is None:
+            return None
+        hold, worst, deadline_us = granted
+        self._granted[hold.id] = _Granted(ask, worst, (), deadline_us)
+        return hold
+
+    def mark_sent(self, hold_id: str) -> bool:
+        """Mark a hold as sent, in one round trip if it may be sent."""
+        if self._has_paid_calls:
+            self._spool.allocate()
+        send_by = boot_s() + SEND_WITHIN_S
+        if not self._fast_path.mark_sent(hold_id):
+            return super().mark_sent(hold_id)
+        if hold_id in self._granted:
+            self._sent[hold_id] = self._granted[hold_id]
+        self.send_by[hold_id] = send_by
+        return True
+
+    @retry_failed_commit
+    def settle(self, hold_id: str, charge: Charge) -> Settlement:
+        """Write the charge, once, in one round trip if it is within its hold."""
+        settled = self._fast_path.settle(hold_id, charge)
+        return super().settle(hold_id, charge) if settled is None else settled
 
     def open_run(
         self,

@@ -26,6 +26,12 @@ LIMITS = (
     f" SET LOCAL idle_in_transaction_session_timeout = {IDLE_MS};"
     " SET LOCAL search_path = agentctl, pg_catalog, pg_temp;"
 )
+SET_LOCAL = (  # SET LOCAL of all of them in one statement
+    "SELECT set_config('synchronous_commit', 'on', true),"
+    f" set_config('lock_timeout', '{LOCK_MS}', true), set_config('statement_timeout', '{STATEMENT_MS}', true),"
+    f" set_config('idle_in_transaction_session_timeout', '{IDLE_MS}', true),"
+    " set_config('search_path', 'agentctl, pg_catalog, pg_temp', true)"
+)
 _BUSY = {"40001", "40P01", "55P03", "57014", "25P03"}
 """Serialization failure, deadlock, lock timeout, statement timeout, idle within a transaction: tried again."""
 _NO_SLOT = ("too many clients", "remaining connection slots", "too many connections", "no more connections allowed")

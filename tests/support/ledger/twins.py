@@ -215,7 +215,8 @@ def compared(server: Server, template: str, folder: Path, seed: int, steps: int 
     """Run a history on two new ledgers; return what differs, and the steps that led there."""
     name = server.create_database(template=template)
     try:
-        twins = Twins(folder / f"{seed}-{os.getpid()}.db", PostgresAddress(server.dsn(name), folder / "state"), seed)
+        fleet = PostgresAddress(server.dsn(name), folder / f"state-{seed}")  # all copies have the id of the template
+        twins = Twins(folder / f"{seed}-{os.getpid()}.db", fleet, seed)
         return [*wrong, *twins.steps] if (wrong := twins.go(steps)) else []
     finally:
         server.drop_database(name)
