@@ -117,6 +117,8 @@ WORDS = (
     KeyShape("doppler-token", ("dp.",), r"dp\.(?:pt|st|ct|sa|scim|audit)\.[\w.-]{40,80}"),
     KeyShape("tailscale-key", ("tskey-",), r"tskey-[a-z]{3,8}-[\w-]{20,100}"),
     KeyShape("flyio-token", ("fm2_",), r"fm2_[A-Za-z0-9+/=,_]{60,8000}"),
+    KeyShape("agentctl-lease", ("agentctl-lease-1.",), r"agentctl-lease-1\.[\w-]{40,1000}\.[\w-]{40,200}"),
+    KeyShape("agentctl-lease-key", ("agentctl-lease-private-1:",), r"agentctl-lease-private-1:[\w-]{40,60}"),
     KeyShape("supabase-token", ("sbp_",), r"sbp_[0-9a-f]{40}"),
     KeyShape("planetscale-token", ("pscale_tkn_", "pscale_pw_", "pscale_oauth_"), r"pscale_[a-z]{2,5}_[\w.=-]{32,64}"),
     KeyShape("square-token", ("sq0csp-", "sq0atp-"), r"sq0(?:csp|atp)-[\w-]{20,60}"),

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from agentctl.settings.names import ENV_NAMES, LEAST_SECRET, PARENT_CAPABILITY, SECRET_FIELDS
+from agentctl.settings.names import ENV_NAMES, LEASE_BEGINS, LEAST_SECRET, PARENT_CAPABILITY, SECRET_FIELDS
 from agentctl.settings.provider_names import SECRET_ENDINGS
 
 CiName = Literal["github", "gitlab", "buildkite"]
@@ -40,8 +40,12 @@ def _is_set(value: str) -> bool:
 
 
 def keys_in_environment(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
-    """Return the values of the variables that hold a key by their name, before any settings are loaded."""
+    """Return the values of the variables that hold a key by their name, or a lease, before any settings are loaded."""
     environ = os.environ if environ is None else environ
     names = {PARENT_CAPABILITY, *(name for field in SECRET_FIELDS for name in ENV_NAMES[field])}
-    found = (value.strip() for name, value in environ.items() if name in names or name.upper().endswith(SECRET_ENDINGS))
+    found = (
+        value.strip()
+        for name, value in environ.items()
+        if name in names or name.upper().endswith(SECRET_ENDINGS) or value.strip().startswith(LEASE_BEGINS)
+    )
     return tuple(dict.fromkeys(value for value in found if len(value) >= LEAST_SECRET))

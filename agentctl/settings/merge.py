@@ -17,6 +17,7 @@ from agentctl.settings.model import Settings
 from agentctl.settings.names import (
     DECLARED,
     DIR_FIELDS,
+    LEASE_BEGINS,
     LEAST_SECRET,
     PARENT_CAPABILITY,
     SECRET_FIELDS,
@@ -293,8 +294,8 @@ def with_server_password(settings: Settings, environ: Mapping[str, str]) -> tupl
 
 def secret_texts(layers: Sequence[Layer], settings: Settings, environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return the texts to redact: every key in any layer, passwords in addresses, and variables of the environment that
-    are keys by their name (of other providers, which litellm reads itself), open a run's budget, or are headers of
-    OpenTelemetry's exporters.
+    are keys by their name (of other providers, which litellm reads itself), hold a lease, open a run's budget, or are
+    headers of OpenTelemetry's exporters.
     """
     keys = [entry.value for layer in layers for name, entry in layer.entries.items() if name in SECRET_FIELDS]
     texts = [value.get_secret_value() if isinstance(value, SecretStr) else str(value) for value in keys]
@@ -309,11 +310,14 @@ def secret_texts(layers: Sequence[Layer], settings: Settings, environ: Mapping[s
     for url in (*own, *(one.base_url for one in named)):
         user = re.search(r"//[^/:]*:(\S+)@", url or "")
         texts += [user[1]] if user else []
-    texts += [settings.lease] if settings.lease and settings.lease.startswith("agentctl-lease-") else []
+    texts += [text for text in ((settings.lease or "").strip(),) if text.startswith(LEASE_BEGINS)]
     texts += [
         value.strip()
         for name, value in environ.items()
-        if (name.upper().endswith(SECRET_ENDINGS) or name == PARENT_CAPABILITY) and len(value.strip()) >= LEAST_SECRET
+        if (
+            name.upper().endswith(SECRET_ENDINGS) or name == PARENT_CAPABILITY or value.strip().startswith(LEASE_BEGINS)
+        )
+        and len(value.strip()) >= LEAST_SECRET
     ]
     if any(name.startswith("OTEL_") for name in environ):
         from agentctl.settings.telemetry import header_secrets  # noqa: PLC0415 - most users have none

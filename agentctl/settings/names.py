@@ -23,6 +23,8 @@ SERVE_TOKEN = "AGENTCTL_MCP_SERVE_TOKEN"  # noqa: S105 - the name of a variable
 JOB_INDEX = "AGENTCTL_JOB_INDEX"
 
 LEAST_SECRET = 8
+#: How the text of a lease and that of a key that signs leases begin: a variable that holds one is a secret.
+LEASE_BEGINS = ("agentctl-lease-1.", "agentctl-lease-private-")
 
 DECLARED: Mapping[str, Declaration] = MappingProxyType(
     {name: declaration_of(field) for name, field in Settings.model_fields.items()}

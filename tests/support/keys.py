@@ -123,6 +123,8 @@ WORDS: dict[str, Callable[[Random], str]] = {
     "pulumi-token": lambda rng: f"pul-{chars(rng, HEX, 40)}",
     "doppler-token": lambda rng: f"dp.pt.{chars(rng, ALNUM, 43)}",
     "tailscale-key": lambda rng: f"tskey-auth-{chars(rng, ALNUM, 16)}-{chars(rng, ALNUM, 32)}",
+    "agentctl-lease": lambda rng: f"agentctl-lease-1.{chars(rng, URL, 230)}.{chars(rng, URL, 85)}i",
+    "agentctl-lease-key": lambda rng: f"agentctl-lease-private-1:{chars(rng, URL, 42)}j",
     "supabase-token": lambda rng: f"sbp_{chars(rng, HEX, 40)}",
     "square-token": lambda rng: f"sq0csp-{chars(rng, URL, 42)}h",
     "atlassian-token": lambda rng: f"ATATT3xFfGF0{chars(rng, URL, 170)}={chars(rng, UPPER, 8)}",

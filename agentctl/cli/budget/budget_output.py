@@ -186,9 +186,14 @@ def _account_state(job: MergedJob) -> str:
 
 
 def _document(merge: Merge, error: AgentctlError | None) -> str:
+    from agentctl.cli.exit_codes import ExitStatus, exit_status
+
+    status = ExitStatus.done if error is None else exit_status(error)
     fields: dict[str, Any] = {
         "schema": MERGE_SCHEMA,
         "version": __version__,
+        "status": status.shown,
+        "exit_code": status.value,
         "split": merge.split.split_id,
         "from": merge.split.from_split or None,
         **_amounts("total", merge.split.total_nano),

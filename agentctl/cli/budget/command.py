@@ -103,6 +103,9 @@ def split(
     returned: Annotated[
         bool, typer.Option("--returned", help="Re-issue what the accounts BOOK show as unused, in a later attempt.")
     ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Re-issue it although this machine has done so before: it counts twice.")
+    ] = False,
     output: Annotated[
         SplitForm | None,
         typer.Option(
@@ -132,8 +135,8 @@ def split(
     from agentctl.settings.lease_source import job_variables
 
     form = output_form(output, json=json) or "table"
-    if bool(from_) != returned or (books and not returned):
-        raise UsageError("--from SPLIT, --returned and BOOK go together", hint="agentctl help fleet")
+    if bool(from_) != returned or ((books or again) and not returned):
+        raise UsageError("--from SPLIT, --returned, BOOK and --again go together", hint="agentctl help fleet")
     if total is None and not returned:
         raise UsageError("--total is missing", hint="add --total USD, such as --total 3.00")
     wanted = None if total is None else _dollars("--total", total)
@@ -150,6 +153,7 @@ def split(
         issue.refuse_new_money(binding)
         nano = to_nano(wanted) if wanted is not None else 0
     made = issue.make_split(request, binding, signer, total_nano=nano, now_s=int(time.time()), merge=merge)
+    issue.note_reissue(made, loaded.settings.state_dir, again=again)
     if save is not None:
         _save(save, made, signer)
     print_split(made, signer, form)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from agentctl.budget.lease_texts import MOST_JOBS, sign_lease
 from agentctl.budget.split_documents import Split, SplitJob, split_amount
-from agentctl.core.errors import UsageError
+from agentctl.core.errors import StateError, UsageError
+from agentctl.core.files import make_folder, sync_folder
 from agentctl.core.leases import LeaseError
 from agentctl.core.pricing import to_nano
 from agentctl.core.text import safe_text
@@ -182,6 +185,37 @@ def returned_total(merge: Merge, binding: Binding, wanted: Decimal | None) -> in
     if not nano:
         raise LeaseError("nothing is left to issue again", hint="agentctl budget merge SPLIT BOOK   shows why")
     return nano
+
+
+def note_reissue(made: Split, state_dir: Path, *, again: bool) -> None:
+    """Note in the state folder that the money of an earlier split was issued again, as the split ``made``.
+
+    Another machine does not know of it: the docs say so.
+
+    Raises:
+        LeaseError: it was issued before; ``again`` does it nevertheless.
+        StateError: it cannot be noted.
+    """
+    if not made.from_split:
+        return
+    note = state_dir / "reissued" / made.from_split
+    try:
+        make_folder(note.parent)
+        with suppress(FileExistsError):
+            file = os.open(note, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            with os.fdopen(file, "w", encoding="ascii") as new:
+                new.write(made.split_id)
+            sync_folder(note.parent)
+            return
+        before = note.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        said = (error.strerror or str(error)).lower()
+        raise StateError(f"{safe_text(str(note))} cannot be written: {said}; no lease was issued") from error
+    if not again:
+        raise LeaseError(
+            f"what is unused of split {made.from_split} was issued again before, as split {safe_text(before[:16])}",
+            hint="use those leases, or re-issue what is unused of that split; if they were never used, add --again",
+        )
 
 
 def make_split(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Literal, NotRequired, TypedDict
 
 from agentctl.budget.account_merge import BookState, JobState
-from agentctl.cli.document_types import Count, Dollars, Error, Keywords, Moment
+from agentctl.cli.document_types import Count, Dollars, Error, ExitCode, Keywords, Moment, Status
 
 JobNumber = Annotated[int, "from 1", Keywords(minimum=1, maximum=1000)]
 Key = Annotated[str, "a public key of 32 bytes, in URL-safe base64 without padding"]
@@ -104,6 +104,8 @@ class BudgetMergeDocument(_MergedSource):
 
     schema: Literal["agentctl.budget-merge/1"]
     version: str
+    status: Status
+    exit_code: ExitCode
     split: str
     total_usd: Dollars
     total_nano_usd: Count

@@ -197,6 +197,7 @@ def test_every_key_is_masked_before_anything_else(step: Step, monkeypatch: pytes
     monkeypatch.setenv("OPENAI_API_KEY", "sk-100%25-of-it")
     monkeypatch.setenv("DEPLOY_TOKEN", "-----BEGIN KEY-----\nline-of-the-key\n{\n-----END KEY-----")
     monkeypatch.setenv("SHORT_TOKEN", "abc")
+    monkeypatch.setenv("SHARE", "agentctl-lease-1.of-this-job")
     monkeypatch.setenv("AGENTCTL_NOSUCH", "x")  # of which a note tells at once
     monkeypatch.setenv("OLLAMA_HOST", "http://me:pass-of-ollama@127.0.0.1:9")
     config = Path(os.environ["AGENTCTL_CONFIG_DIR"])
@@ -208,6 +209,7 @@ def test_every_key_is_masked_before_anything_else(step: Step, monkeypatch: pytes
     masks = masked(ended)
     assert ended.code == 0
     assert masks[:4] == ["sk-100%25-of-it", "-----BEGIN KEY-----", "line-of-the-key", "-----END KEY-----"]
+    assert masks[4] == "agentctl-lease-1.of-this-job"
     assert "AGENTCTL_NOSUCH" in ended.err
     assert {"pass-of-ollama", "sk-ant-of-the-user", "gsk-of-the-env-file"} <= set(masks)
     assert not {"abc", "{"} & set(masks)

@@ -119,5 +119,24 @@ def test_each_document_is_valid_by_its_schema(here: Here, monkeypatch: pytest.Mo
     Path("cut.json").write_text(account.out[:-9])
     merged = here("budget", "merge", "split.json", "book.json", "cut.json", "--json").document
     assert (merged["schema"], merged["from"], merged["error"]) == ("agentctl.budget-merge/1", None, None)
+    assert (merged["status"], merged["exit_code"]) == ("done", 0)
     assert [book["state"] for book in merged["books"]] == ["counted", "unreadable"]
-    assert here("budget", "merge", "split.json", "book.json", "--json", "--fail-above", "1").document["error"]
+    failed = here("budget", "merge", "split.json", "book.json", "--json", "--fail-above", "1")
+    assert (failed.code, failed.document["status"], failed.document["exit_code"]) == (3, "budget", 3)
+    assert failed.document["error"]["kind"] == "budget"
+
+
+@pytest.mark.usefixtures("key")
+def test_the_money_of_a_split_is_issued_again_once_on_a_machine(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = here(*SPLIT, "--save", "split.json", "-o", "json").document
+    monkeypatch.setenv("SHARD", "1")
+    Path("book.json").write_text(here("budget", "close", "--unused", "--lease", first["jobs"][0]["lease"]).out)
+    words = ("budget", "split", "--from", "split.json", "--returned", "book.json", "--jobs", "1", "--bind", "TRY=2")
+    assert here(*words, "--weights", "0").code == 2
+    second = here(*words, "--save", "split-2.json", "-o", "json").document
+    assert second["total_nano_usd"] == 1_500_000_000
+    refused = here(*words, "--json")
+    assert (refused.code, refused.document["error"]["kind"]) == (2, "lease")
+    assert f"was issued again before, as split {second['split']}" in refused.document["error"]["message"]
+    assert here(*words, "--again").code == 0
+    assert here(*SPLIT, "--again").code == 2

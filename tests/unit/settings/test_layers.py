@@ -278,3 +278,12 @@ def test_the_text_of_a_lease_is_masked_and_redacted(tmp_path: Path) -> None:
     loaded = load_settings(flags={}, environ={**Desk(tmp_path).environ, "AGENTCTL_LEASE": text}, cwd=tmp_path)
     assert text in loaded.secrets
     assert text not in str([row.value for row in explain(loaded)])
+
+
+@pytest.mark.parametrize("given", ["agentctl-lease-1.0123.4567", "env:LEASE_3", "lease.txt"])
+def test_a_lease_is_a_secret_whatever_variable_holds_it(tmp_path: Path, given: str) -> None:
+    lease = "agentctl-lease-1.0123.4567"
+    loaded = Desk(tmp_path).load(
+        {"LEASE_3": f"{lease}\n", "SIGNER": "agentctl-lease-private-1:abc"}, flags={"lease": given}
+    )
+    assert {*loaded.secrets} == {lease, "agentctl-lease-private-1:abc"}
