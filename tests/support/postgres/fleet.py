@@ -11,6 +11,14 @@ from agentctl.core.ledger_address import PostgresAddress
 from agentctl.ledger.postgres import migrate
 from tests.support.postgres.server import RUNNER, Server, database_of
 
+_CLOCK = f"""
+CREATE TABLE IF NOT EXISTS agentctl.clock_turned (by_s double precision NOT NULL);
+INSERT INTO agentctl.clock_turned SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM agentctl.clock_turned);
+GRANT SELECT ON agentctl.clock_turned TO {RUNNER};
+CREATE OR REPLACE FUNCTION agentctl.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS
+$$ SELECT pg_catalog.clock_timestamp() + make_interval(secs => by_s) FROM agentctl.clock_turned $$;
+"""
+
 
 class Fleet(NamedTuple):
     """A database with a ledger; runs connect as the role that may only select, insert and update."""
@@ -26,6 +34,15 @@ class Fleet(NamedTuple):
     def query(self, sql: LiteralString, *values: object) -> list[tuple[object, ...]]:
         """Run a statement as the superuser and return its rows."""
         return self.server.execute(sql, *values, database=self.database)
+
+    def turn_clock(self, by_s: float) -> None:
+        """Set the server's clock forward, or back, in this database: of two functions its schema's is the first.
+
+        The first time is before anybody connects: plans that were made already go on with the other one.
+        """
+        with self.server.connect(self.database) as db:
+            db.execute(_CLOCK.encode())
+            db.execute("UPDATE agentctl.clock_turned SET by_s = by_s + %s", (by_s,))
 
     def phases(self) -> dict[object, object]:
         """Return the phase of each attempt."""

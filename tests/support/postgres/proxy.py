@@ -18,6 +18,7 @@ import contextlib
 import socket
 import struct
 import threading
+from collections.abc import Callable
 from typing import Literal, Self
 
 from tests.support.postgres.messages import (
@@ -58,6 +59,8 @@ class Proxy:
         """The first statement of each transaction that was cut."""
         self.opened = 0
         self.is_refusing = False
+        self.before_answer: Callable[[], None] | None = None
+        """Called when the server has ended a transaction, before the client gets the end of its answer."""
         self._accepting = threading.Thread(target=self._accept, daemon=True)
         self._accepting.start()
 
@@ -225,6 +228,8 @@ class _Link:
                 self._proxy.flowing.wait()
                 if message.kind == READY:
                     self._is_idle = message.body == b"I"
+                    if self._is_idle and self._proxy.before_answer is not None:
+                        self._proxy.before_answer()
                 if self._kept is None:
                     self._client.sendall(message.whole)
                 elif self._is_last(message):
