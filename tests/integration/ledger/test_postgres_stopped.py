@@ -17,6 +17,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from agentctl.budget.conclusions import Charge
@@ -99,7 +100,7 @@ async def test_client_stopped_before_its_mark_sends_nothing_once_another_has_tak
         wanted = ask("taken", "other", tokens=190, hour=Decimal(HOUR))
         assert isinstance(await other.reserve(wanted), Wait)
         if is_full:
-            time.sleep(LEASE_S + 1)
+            await anyio.sleep(LEASE_S + 1)
         else:
             own_fleet.turn_clock(LEASE_S + 1)
         assert isinstance(await other.reserve(wanted), Hold)

@@ -17,7 +17,7 @@ INSERT INTO agentctl.clock_turned SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM agent
 GRANT SELECT ON agentctl.clock_turned TO {RUNNER};
 CREATE OR REPLACE FUNCTION agentctl.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS
 $$ SELECT pg_catalog.clock_timestamp() + make_interval(secs => by_s) FROM agentctl.clock_turned $$;
-"""
+"""  # noqa: S608 - our own name
 
 
 class Fleet(NamedTuple):
