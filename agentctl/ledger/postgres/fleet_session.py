@@ -39,10 +39,12 @@ _MAY_SEND = """
 SELECT 1 FROM attempts AS a JOIN owners AS o ON o.id = a.owner_id
 WHERE a.id = ? AND o.id = ? AND o.ended_us IS NULL AND o.lease_until_us > ? AND a.epoch = o.epoch
 """
+_OPEN_HERE = "SELECT id, nano, tokens FROM attempts WHERE owner_id = ? AND phase IN ('held', 'sent') ORDER BY id"
 _OPENED = "SELECT 1 FROM scopes WHERE id = ? AND opened_by = ? AND closed_us IS NULL"
 
 
 _LOST = "its mark was lost at a fail-over"
+_LOST_END = "how it ended was lost at a fail-over"
 
 
 def _is_there(tx: Transaction, scope_id: str) -> bool:
@@ -210,12 +212,16 @@ class FleetSession(LedgerSession):
     def _restore(self, tx: Transaction) -> None:
         """Enter again, in doubt, what this process has sent and a fail-over has lost, before anything else is written.
 
-        A hold that was lost with its mark was sent all the same, and the next process to reserve must count it.
+        A hold that was lost with its mark was sent all the same, and the next process to reserve must count it. So must
+        it count a call that was concluded here, and is open again: its charge is lost.
         """
         self._register(tx)
         self._was_promoted = True
         for run_id in self._opened:
             self._restore_run(tx, run_id)
+        for hold_id, nano, tokens in tx.db.execute(_OPEN_HERE, (self._owner_id,)).fetchall():
+            if hold_id not in self._granted:
+                attempts.doubt(tx, hold_id, nano, tokens, _LOST_END, provider_fault=False)
         for hold_id, granted in self._sent.items():
             row = tx.db.execute("SELECT phase FROM attempts WHERE id = ?", (hold_id,)).fetchone()
             if row is not None and row[0] not in ("held", "void"):

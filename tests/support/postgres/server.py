@@ -206,9 +206,9 @@ class Server:
         with self.connect() as db:
             db.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
-    def standby(self, *, synchronous: bool) -> Standby:
-        """Start a physical standby of this server, and wait until it streams."""
-        made = Standby(self, name=f"standby_{secrets.token_hex(3)}")
+    def standby(self, *, synchronous: bool, port: int = 0) -> Standby:
+        """Start a physical standby of this server, and wait until it streams; ``port`` is that of something between."""
+        made = Standby(self, name=f"standby_{secrets.token_hex(3)}", port=port)
         made.make()
         made.start()
         if synchronous:
@@ -230,9 +230,10 @@ class Server:
 class Standby(Server):
     """A physical standby of ``primary``, made by pg_basebackup."""
 
-    def __init__(self, primary: Server, *, name: str) -> None:
+    def __init__(self, primary: Server, *, name: str, port: int = 0) -> None:
         super().__init__(durable=primary.durable, settings=dict(primary._settings))
         self.primary, self.name = primary, name
+        self._source = f"host=127.0.0.1 port={port}" if port else f"host={primary.folder} port={primary.port}"
         self._settings["hot_standby"] = "on"
 
     def make(self) -> None:
@@ -242,7 +243,8 @@ class Standby(Server):
             "pg_basebackup", "-D", self.data, "-d", source, "--wal-method=stream", "--checkpoint=fast", "--no-sync",
             "--write-recovery-conf",
         )  # fmt: skip
-        self._write("postgresql.auto.conf", f"primary_conninfo = '{source}'\n".encode())
+        streamed = f"{self._source} user=postgres application_name={self.name} sslmode=disable gssencmode=disable"
+        self._write("postgresql.auto.conf", f"primary_conninfo = '{streamed}'\n".encode())
 
     def promote(self) -> None:
         """Make it a primary, as a fail-over does; the old one is not asked."""

@@ -1,8 +1,8 @@
 """The real command as a client that is stopped (SIGSTOP) at a chosen point, in a process of its own.
 
-``python -m tests.support.postgres.stopped_client FILE POINT WORD...`` runs ``agentctl WORD...``. The boot clock is ahead
-by the seconds in FILE, if it exists, as on a machine that was suspended. With POINT ``first byte`` it stops itself right
-before the first byte of its first request would leave; otherwise somebody else stops it.
+``python -m tests.support.postgres.stopped_client FILE POINT WORD...`` runs ``agentctl WORD...``. The boot clock is
+ahead by the seconds in FILE, if it exists, as on a machine that was suspended. With POINT ``first byte`` it stops
+itself right before the first byte of its first request would leave; otherwise somebody else stops it.
 """
 
 from __future__ import annotations
