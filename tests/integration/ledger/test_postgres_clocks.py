@@ -119,8 +119,8 @@ async def spent(fleet: Fleet, folder: Path) -> AsyncIterator[PostgresLedger]:
     finally:
         await ledger.aclose()
     assert drift(fleet) == ()
-    at = [us for (us,) in fleet.query("SELECT at_us FROM agentctl.entries ORDER BY id")]
-    assert at == sorted(at, key=int)  # type: ignore[call-overload]
+    at = [int(str(us)) for (us,) in fleet.query("SELECT at_us FROM agentctl.entries ORDER BY id")]
+    assert at == sorted(at)
 
 
 async def grants(ledger: PostgresLedger, name: str) -> bool:

@@ -76,7 +76,10 @@ async def spend_while(
         await anyio.to_thread.run_sync(wait_until, is_enough)
         if until_refused:
             before = [client.outcomes["refused"] for client in clients]
-            all_refused = lambda: all(c.outcomes["refused"] > n for c, n in zip(clients, before, strict=True))  # noqa: E731
+
+            def all_refused() -> bool:
+                return all(client.outcomes["refused"] > n for client, n in zip(clients, before, strict=True))
+
             await anyio.to_thread.run_sync(wait_until, all_refused)
             assert all_refused(), [client.outcomes for client in clients]
         (books / "stop").touch()
@@ -132,13 +135,6 @@ async def test_synchronous_standby_that_takes_over_has_every_call_that_was_sent(
         survivor = fleet._replace(server=standby)
         assert wrongs(survivor, tmp_path, limit=100 * WORST) == []
         assert sent_before <= survivor.phases().keys()
-
-
-def billed_beyond(survivor: Fleet, books: Path) -> dict[str, int]:
-    """Return what the provider billed, and the ledger does not count, by attempt."""
-    counted = dict(survivor.query("SELECT id, nano FROM agentctl.attempts"))
-    missing = {name: bill.nano - int(str(counted.get(name, 0))) for name, bill in bills_of(books).items()}
-    return {name: nano for name, nano in missing.items() if nano > 0}
 
 
 @contextmanager
