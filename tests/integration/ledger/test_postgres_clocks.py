@@ -67,7 +67,7 @@ def assert_times(fleet: Fleet, began_us: int, ended_us: int) -> None:
 
 
 @pytest.mark.parametrize("wrong_by_s", WRONG_BY_S)
-async def test_a_run_on_a_machine_with_another_time_than_the_server_writes_the_servers(
+async def test_a_run_on_a_machine_with_another_time_writes_that_of_the_server(
     own_fleet: Fleet, wire: OpenWire, tmp_path: Path, wrong_by_s: int
 ) -> None:
     own_fleet.turn_clock(wrong_by_s)
@@ -157,7 +157,7 @@ async def test_the_ledgers_time_stands_still_while_the_servers_clock_is_behind(
 
 
 @pytest.mark.parametrize("ahead_s", [HOUR_S + 1, DAY_S])
-async def test_what_was_spent_while_the_servers_clock_was_ahead_counts_when_it_is_right_again(
+async def test_what_was_spent_while_the_servers_clock_was_ahead_still_counts_later(
     own_fleet: Fleet, tmp_path: Path, ahead_s: int
 ) -> None:
     async with spent(own_fleet, tmp_path) as ledger:

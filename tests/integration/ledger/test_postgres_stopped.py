@@ -90,7 +90,7 @@ def stopped_at(point: Point, fleet: Fleet, wire: OpenWire, folder: Path) -> Iter
             yield Stopped(fleet, model, watch, asleep, process)
 
 
-async def test_client_stopped_before_its_mark_sends_nothing_once_another_has_taken_its_room(
+async def test_client_stopped_before_its_mark_sends_nothing_once_another_has_its_room(
     own_fleet: Fleet, wire: OpenWire, tmp_path: Path, is_full: bool
 ) -> None:
     own_fleet.turn_clock(0)
@@ -113,7 +113,7 @@ async def test_client_stopped_before_its_mark_sends_nothing_once_another_has_tak
 
 
 @pytest.mark.parametrize("point", ["mark", "first byte"])
-def test_client_that_slept_too_long_after_its_mark_voids_it_and_sends_another_at_most(
+def test_client_that_slept_too_long_after_its_mark_voids_it_and_asks_anew(
     own_fleet: Fleet, wire: OpenWire, tmp_path: Path, is_full: bool, point: Point
 ) -> None:
     with stopped_at(point, own_fleet, wire, tmp_path) as client:

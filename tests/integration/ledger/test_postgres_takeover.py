@@ -146,9 +146,7 @@ def session_on(fleet: Fleet, state_dir: Path, url: str) -> Iterator[FleetSession
         yield session
 
 
-async def test_asynchronous_standby_that_takes_over_lacks_only_what_was_settled_before_it_got_that(
-    tmp_path: Path, clients: int
-) -> None:
+async def test_asynchronous_standby_that_takes_over_lacks_only_what_it_was_behind(tmp_path: Path, clients: int) -> None:
     limit = 60 * WORST
     with (
         Server() as server,
