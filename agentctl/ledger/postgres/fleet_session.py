@@ -270,6 +270,14 @@ class FleetSession(LedgerSession):
     def void_unsent(self, hold_id: str, reason: str) -> None:
         """Void a hold whose mark is uncertain, and which was surely not sent."""
         with self._database.write(soon=True, attempt_id=hold_id) as tx:
-            if attempts.read(tx, hold_id).phase in ("held", "sent", "doubt"):
+            if attempts.run_of(tx, hold_id) and attempts.read(tx, hold_id).phase in ("held", "sent", "doubt"):
                 attempts.void(tx, hold_id, reason)
         self._forget(hold_id)
+
+    def void(self, hold_id: str, reason: str) -> None:
+        """Write that an attempt cost nothing; one that was lost at a fail-over with its hold was not sent either."""
+        try:
+            super().void(hold_id, reason)
+        except InternalError:
+            if not self._was_promoted:
+                raise

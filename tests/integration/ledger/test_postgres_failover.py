@@ -19,6 +19,7 @@ from agentctl.core.ledger_address import PostgresAddress
 from agentctl.core.limits import CostLimit, Parent
 from agentctl.core.messages import Usage, boot_s
 from agentctl.ledger.postgres import PostgresLedger, migrate
+from agentctl.ledger.postgres.fleet_session import FleetSession
 from tests.support.ledger.parts import ask
 from tests.support.postgres.fleet import Fleet, new_fleet
 from tests.support.postgres.server import RUNNER, Server
@@ -223,6 +224,38 @@ async def test_a_run_without_calls_that_a_promotion_lost_goes_on(fleet: Fleet, t
         fleet.forget("run")
         promote(ledger)
         await send(ledger, "a")
+
+
+async def test_a_hold_that_a_promotion_lost_is_not_sent_and_void(fleet: Fleet, tmp_path: Path) -> None:
+    address = replace(fleet.address(tmp_path), accept_lost_holds=True)
+    async with opened(address) as ledger:
+        for name in "ab":
+            assert isinstance(await ledger.reserve(ask(name)), Hold)
+        fleet.query("ALTER TABLE agentctl.attempts DISABLE TRIGGER attempts_last")
+        fleet.query("UPDATE agentctl.attempts SET nano = 0, tokens = 0")
+        fleet.query("DELETE FROM agentctl.attempts")
+        promote(ledger)
+        assert not await ledger.mark_sent("a")
+        await ledger.void("a", "its mark was refused")
+        session = ledger._session
+        assert isinstance(session, FleetSession)
+        session.void_unsent("b", "its mark was not certain")
+        assert fleet.phases() == {}
+
+
+async def test_a_call_whose_end_a_promotion_lost_is_in_doubt(fleet: Fleet, tmp_path: Path) -> None:
+    address = replace(fleet.address(tmp_path), accept_lost_holds=True)
+    async with opened(address) as ledger:
+        await send(ledger, "a")
+        await ledger.settle("a", CHARGE)
+        await send(ledger, "b")
+        fleet.query(
+            "UPDATE agentctl.attempts SET phase = 'held', nano = hold_nano, tokens = hold_tokens, sent_us = NULL,"
+            " ended_us = NULL, leaves_hour_us = NULL"
+        )
+        promote(ledger)
+        assert isinstance(await ledger.reserve(ask("c")), Hold)
+        assert fleet.phases() == {"a": "doubt", "b": "doubt", "c": "held"}
 
 
 async def test_a_mark_says_until_when_its_first_byte_may_leave(fleet: Fleet, tmp_path: Path) -> None:
