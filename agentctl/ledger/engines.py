@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 from agentctl.core.ledger_address import LedgerAddress, PostgresAddress
-from agentctl.ledger.clock import ReadClock
+from agentctl.ledger.clock import ClockReading, ReadClock, system_clock
 from agentctl.ledger.database import BUSY_S, Database
 from agentctl.ledger.transaction import LedgerDatabase
 
@@ -37,6 +38,25 @@ def exists(address: LedgerAddress) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def clock_of(address: LedgerAddress) -> ReadClock:
+    """Return the clock that a ledger goes by: this machine's for a file; that of its server, which is asked once.
+
+    Raises:
+        StateError: the server cannot be asked.
+    """
+    own = system_clock()
+    if not isinstance(address, PostgresAddress):
+        return own
+    with closing(open_database(address)) as database, database.read() as tx:
+        ahead_us = tx.wall_us - own().wall_us
+
+    def read() -> ClockReading:
+        reading = own()
+        return reading._replace(wall_us=reading.wall_us + ahead_us)
+
+    return read
 
 
 def files_of(address: LedgerAddress) -> Path:

@@ -14,6 +14,7 @@ from agentctl.core.ledger_address import LedgerAddress
 from agentctl.core.limits import WINDOWS
 from agentctl.core.text import safe_text
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
+from agentctl.ledger.engines import clock_of
 from agentctl.ledger.grouping import (
     MACHINE_ZONE,
     CostRow,
@@ -139,7 +140,7 @@ def costs_window(path: LedgerAddress, *, seconds: int, clock: ReadClock | None =
     Raises:
         StateError: the file is damaged, foreign or newer than this program.
     """
-    clock = clock or system_clock()
+    clock = clock or clock_of(path)
     since = as_datetime(clock().wall_us) - timedelta(seconds=seconds)
     return costs_report(path, CostQuery(since=since), clock=clock)
 

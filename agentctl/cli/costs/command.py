@@ -24,7 +24,6 @@ from agentctl.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from datetime import datetime
     from decimal import Decimal
 
     from agentctl.cli.costs.cost_output import CostView
@@ -111,7 +110,8 @@ def costs(
     resolve_window(request, now=datetime.now(UTC), zone=place)  # report wrong flags before reading the ledger
     loaded = report_settings()
     settings = loaded.settings
-    from agentctl.ledger.engines import files_of
+    from agentctl.ledger.clock import as_datetime
+    from agentctl.ledger.engines import clock_of, files_of
 
     if any(files_of(settings.ledger_address).with_suffix(".unsettled").glob("*.json")):
         from agentctl.ledger.ledger_session import settle_spooled
@@ -120,8 +120,10 @@ def costs(
     again = _again(request.words, run=run, labels=label or (), timezone=timezone)
     further = tuple(name for name in WINDOWS if name != "max_cost_per_hour" and getattr(settings, name) is not None)
 
-    def look(now: datetime) -> CostView:
-        wanted = resolve_window(request, now=now, zone=place)
+    clock = clock_of(settings.ledger_address)
+
+    def look() -> CostView:
+        wanted = resolve_window(request, now=as_datetime(clock().wall_us), zone=place)
         bounds = {"since": wanted.since, "until": wanted.until}
         query = CostQuery(**bounds, run=run, labels=labels, by=groups, zone=place, further=further)
         report = costs_report(settings.ledger_address, query)
@@ -133,7 +135,7 @@ def costs(
 
         code = watch_costs(look, form)
     else:
-        code = print_view(look(datetime.now(UTC)), form, sys.stdout)
+        code = print_view(look(), form, sys.stdout)
     if code:
         raise typer.Exit(code)
 

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple, TextIO
 
 from agentctl.cli.costs.document import LimitStatus, SpendGate
@@ -85,7 +85,7 @@ _BOTTOM = 6  # last rows to keep if the table does not fit the screen
 _CLEAR = "\x1b[H\x1b[2J"
 
 
-def watch_costs(look: Callable[[datetime], CostView], form: str) -> int:
+def watch_costs(look: Callable[[], CostView], form: str) -> int:
     """Print views until a signal (Ctrl-C: 130), until ``--fail-above`` fails (3), or until stdout has no reader (0).
 
     Raises:
@@ -110,11 +110,11 @@ def watch_costs(look: Callable[[datetime], CostView], form: str) -> int:
         return exit_status(interruption()).value
 
 
-def _watch_json(look: Callable[[datetime], CostView]) -> int:
+def _watch_json(look: Callable[[], CostView]) -> int:
     before = None
     while True:
         began = time.monotonic()
-        view = look(datetime.now(UTC))
+        view = look()
         if before is None:
             print_notes(view)
         if before != view.report.timeless:
@@ -127,7 +127,7 @@ def _watch_json(look: Callable[[datetime], CostView]) -> int:
             return ExitStatus.done.value
 
 
-def _watch_screen(look: Callable[[datetime], CostView], form: str) -> int:
+def _watch_screen(look: Callable[[], CostView], form: str) -> int:
     from agentctl.cli.signals import when_suspended
 
     screen = _WatchedScreen()
@@ -148,10 +148,10 @@ class _WatchedScreen:
         self.report, self.rows = None, 0
 
 
-def _draw_again_and_again(look: Callable[[datetime], CostView], form: str, screen: _WatchedScreen) -> int:
+def _draw_again_and_again(look: Callable[[], CostView], form: str, screen: _WatchedScreen) -> int:
     while True:
         began = time.monotonic()
-        view = look(datetime.now(UTC))
+        view = look()
         size = os.get_terminal_size(sys.stdout.fileno())
         if screen.size is None:
             print_notes(view)

@@ -87,6 +87,8 @@ def reprice(
     from agentctl.cli.error_output import print_stderr, report_settings
     from agentctl.cli.ledger.reprice_output import RepricedView, render
     from agentctl.cli.ui.columns import stdout_page
+    from agentctl.ledger.clock import as_datetime
+    from agentctl.ledger.engines import clock_of
     from agentctl.ledger.grouping import find_time_zone
     from agentctl.ledger.report import CostQuery
     from agentctl.ledger.repricing import reprice as priced_anew
@@ -95,9 +97,10 @@ def reprice(
     place = find_time_zone(timezone)
     request = WindowRequest(since=since, until=until, whole=run is not None, command="agentctl ledger reprice")
     labels = tuple(pair for word in label or () for pair in parse_labels([word]).items())
-    wanted = resolve_window(request, now=datetime.now(UTC), zone=place)
-    query = CostQuery(since=wanted.since, until=wanted.until, run=run, labels=labels, by=parse_groups(by), zone=place)
-    settings = report_settings("prices").settings
+    resolve_window(request, now=datetime.now(UTC), zone=place)  # report wrong flags before reading the ledger
+    groups, settings = parse_groups(by), report_settings("prices").settings
+    wanted = resolve_window(request, now=as_datetime(clock_of(settings.ledger_address)().wall_us), zone=place)
+    query = CostQuery(since=wanted.since, until=wanted.until, run=run, labels=labels, by=groups, zone=place)
     catalog = _catalog(settings, table)
     alternative = None if model is None else _alternative(catalog, model, settings)
     report = priced_anew(settings.ledger_address, query, _prices_at(catalog, settings), alternative=alternative)

@@ -15,14 +15,19 @@ from pathlib import Path
 import anyio
 import pytest
 
+from agentctl.budget.conclusions import Charge
+from agentctl.budget.rules import Hold
 from agentctl.cli.costs.table import _cells
 from agentctl.cli.costs.time_window import TimeWindow, WindowRequest, resolve_window
 from agentctl.cli.ui.cells import bar, has_blocks, sparkline
 from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Usage
 from agentctl.ledger.grouping import Slot, TimeZone, find_time_zone
+from agentctl.ledger.postgres import PostgresLedger
 from tests.support.command_line import Ended
-from tests.support.ledger.parts import read_only
+from tests.support.ledger.parts import ask, read_only
 from tests.support.ledger.spending import Spender
+from tests.support.postgres.fleet import Fleet
 
 Here = Callable[..., Ended]
 MINUTE = timedelta(minutes=1)
@@ -409,3 +414,27 @@ def test_a_window_may_be_days(here: Here) -> None:
     began, ended = (datetime.fromisoformat(week[name]) for name in ("since", "until"))
     assert abs(ended - began - timedelta(days=7)) < timedelta(seconds=1)
     assert here("costs", "--since", "1d12h").out.splitlines()[-2].startswith("the last 1d12h: ")
+
+
+async def _spend_on(fleet: Fleet, folder: Path) -> None:
+    ledger = PostgresLedger(fleet.address(folder))
+    await ledger.open_run("run", CostLimit(), task="t", agent="a", labels={})
+    assert isinstance(await ledger.reserve(ask("a")), Hold)
+    assert await ledger.mark_sent("a")
+    await ledger.settle("a", Charge(Usage(10, 100), 100_000_000, "m"))
+    await ledger.aclose()
+
+
+@pytest.mark.parametrize(
+    "words", [("costs", "--last-hour", "--fail-above", "0.05"), ("ledger", "reprice", "--since", "1h")]
+)
+def test_window_of_a_server_is_by_its_clock_also_where_ours_is_hours_ahead(
+    here: Here, own_fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    behind = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - 7200000000"
+    own_fleet.query(f"CREATE OR REPLACE FUNCTION agentctl.server_time_us() RETURNS bigint LANGUAGE sql AS '{behind}'")
+    anyio.run(_spend_on, own_fleet, tmp_path)
+    monkeypatch.setenv("AGENTCTL_LEDGER", own_fleet.address(tmp_path).url)
+    said = here(*words, "--json")
+    document = said.document
+    assert (said.code, document["total"]["calls"]) == (3 if words[0] == "costs" else 0, 1)
