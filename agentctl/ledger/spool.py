@@ -8,6 +8,7 @@ error of a run: it stays where it is, and ``agentctl ledger check`` names it.
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import math
 import os
@@ -65,10 +66,12 @@ class Spool:
         with suppress(OSError):
             self._make_folder()
             for left in self.folder.glob("*.spare"):  # left by processes that were killed
-                if not (self._owners / left.stem).exists():
+                if not (self._owners / left.stem).exists() and not _is_locked(left):
                     left.unlink()
             spare = self._new()
             try:
+                with suppress(OSError):
+                    fcntl.flock(spare, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until it is closed: this process lives
                 os.posix_fallocate(spare, 0, ALLOCATED_BYTES)
             except OSError:
                 self._spare_path.unlink()
@@ -186,6 +189,19 @@ def _content(path: Path) -> bytes:
         return os.read(file, MOST_BYTES)
     finally:
         os.close(file)
+
+
+def _is_locked(path: Path) -> bool:
+    """Return whether a process has a file locked; False for what is no file."""
+    with suppress(OSError):
+        file = os.open(path, _FOUND)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(file)
+    return False
 
 
 def _encode(attempt_id: str, conclusion: Conclusion) -> bytes:

@@ -14,6 +14,7 @@ from agentctl.ledger.postgres.ddl import MIGRATIONS
 from agentctl.ledger.postgres.dialect import adapt, translate
 from agentctl.ledger.postgres.failover import ServerFence, ServerState
 from agentctl.ledger.postgres.fast_path_ddl import NOT_AS_SEEN
+from agentctl.ledger.postgres.refusals import STANDBY_HINT
 from agentctl.ledger.postgres.server import (
     LIMITS,
     REACH_S,
@@ -38,7 +39,7 @@ _LOCK = f"SELECT {', '.join(ServerState._fields)} FROM lock_ledger(%s)"  # noqa:
 _LOCK_AS_SEEN = f"SELECT {', '.join(ServerState._fields)} FROM lock_ledger_as_seen(%s, %s, %s, %s, %s, %s)"  # noqa: S608
 #: The server is not the one that was seen, or the functions are not there: the way of ``write`` says why.
 _UNUSUAL = (NOT_AS_SEEN, "42883", "3F000")
-_TIME = "SELECT ledger_time_us(), server_time_us(), (SELECT version FROM ledger_info)"
+_TIME = "SELECT ledger_time_us(), server_time_us(), (SELECT version FROM ledger_info), pg_is_in_recovery()"
 _LIVING = "SELECT id FROM owners WHERE ended_us IS NULL AND lease_until_us > %s"
 
 
@@ -234,7 +235,7 @@ class FleetDatabase:
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
-        """Give a consistent view at the ledger's time; nothing is written."""
+        """Give a consistent view at the ledger's time; nothing is written. A standby is refused."""
         with self._view(_BEGIN_VIEW) as tx:
             yield tx
 
@@ -250,8 +251,10 @@ class FleetDatabase:
             db = self._connected()
             with self._errors():
                 db.execute(begin)
-                now_us, wall_us, version = db.execute(_TIME).fetchone() or (0, 0, 0)
+                now_us, wall_us, version, is_standby = db.execute(_TIME).fetchone() or (0, 0, 0, True)
                 refuse_another_schema(version)
+                if is_standby:  # what was spent last may be missing, and a gate would pass
+                    raise StateError(f"{self} is a standby: it may lack what was spent last", hint=STANDBY_HINT)
                 yield Transaction(TranslatedConnection(db), now_us, wall_us, LeaseOwners(db.execute, now_us))
                 db.execute("ROLLBACK")
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager, closing
 from decimal import Decimal
 from pathlib import Path
+from typing import LiteralString
 
 import anyio
 import anyio.to_thread
@@ -21,6 +22,7 @@ from agentctl.core.ledger_address import PostgresAddress
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
 from agentctl.ledger.postgres import PostgresLedger, ddl, migrate
+from agentctl.ledger.report import costs_window
 from tests.support.ledger.parts import ask
 from tests.support.postgres.fleet import Fleet, new_fleet
 from tests.support.postgres.server import RUNNER, Server
@@ -122,21 +124,38 @@ async def test_run_whose_commit_is_late_is_opened_once(own_fleet: Fleet, tmp_pat
     assert own_fleet.query("SELECT id FROM agentctl.scopes ORDER BY id") == [("first",), ("run",)]
 
 
-async def test_right_that_is_lost_in_mid_run_sends_nothing_and_loses_no_charge(
-    own_fleet: Fleet, tmp_path: Path
+@pytest.mark.parametrize(
+    ("refuse", "permit", "match", "hint"),
+    [
+        (
+            "REVOKE UPDATE ON agentctl.attempts FROM ledger_runner",
+            "GRANT UPDATE ON agentctl.attempts TO ledger_runner",
+            "permission denied",
+            "--grant",
+        ),
+        (
+            "UPDATE agentctl.ledger_info SET version = version + 1",
+            "UPDATE agentctl.ledger_info SET version = version - 1",
+            "migrated by a newer agentctl",
+            "upgrade",
+        ),
+    ],
+)
+async def test_ledger_that_refuses_in_mid_run_sends_nothing_and_loses_no_charge(
+    own_fleet: Fleet, tmp_path: Path, refuse: LiteralString, permit: LiteralString, match: str, hint: str
 ) -> None:
     address = own_fleet.address(tmp_path)
     async with opened(address) as ledger:
         for name in "ab":
             assert isinstance(await ledger.reserve(ask(name)), Hold)
         assert await ledger.mark_sent("a")
-        own_fleet.query("REVOKE UPDATE ON agentctl.attempts FROM ledger_runner")
+        own_fleet.query(refuse)
         for operation in (ledger.mark_sent("b"), ledger.settle("a", CHARGE)):
-            with pytest.raises(StateError, match="permission denied") as raised:
+            with pytest.raises(StateError, match=match) as raised:
                 await operation
-            assert "--grant" in raised.value.hint
+            assert hint in raised.value.hint
         await ledger.spool("a", CHARGE)
-    own_fleet.query("GRANT UPDATE ON agentctl.attempts TO ledger_runner")
+    own_fleet.query(permit)
     async with opened(address, "next"):
         assert own_fleet.phases() == {"a": "settled", "b": "held"}
 
@@ -240,6 +259,9 @@ async def test_commit_that_gave_up_waiting_for_its_standby_is_not_certain(tmp_pa
             assert await ledger.settle("a", CHARGE) == Settlement("settled", 100_000_000, 110)
             assert await ledger.mark_sent("c")
         assert fleet.phases() == {"a": "settled", "b": "void", "c": "doubt"}
+        with pytest.raises(StateError, match="is a standby") as raised:
+            costs_window(Fleet(standby, fleet.database).address(tmp_path), seconds=3600)
+        assert "target_session_attrs=read-write" in raised.value.hint
         assert server.log.count(GAVE_UP) == 2
 
 

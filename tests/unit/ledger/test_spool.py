@@ -128,6 +128,18 @@ conclusions: st.SearchStrategy[Conclusion] = st.one_of(
 )
 
 
+def test_allocated_file_is_removed_by_another_process_only_when_its_own_has_ended(tmp_path: Path) -> None:
+    """A ledger on a server has no lock files beside it that say who lives."""
+    ledger = tmp_path / "ledger-0123456789ab.db"
+    living, ended, later = (Spool(ledger, owner_id=name) for name in ("living", "ended", "later"))
+    living.allocate()
+    ended.allocate()
+    assert ended._spare is not None
+    os.close(ended._spare)
+    later.allocate()
+    assert sorted(path.name for path in living.folder.iterdir()) == ["later.spare", "living.spare"]
+
+
 @given(conclusion=conclusions)
 def test_spooled_entry_is_read_back(tmp_path_factory: pytest.TempPathFactory, conclusion: Conclusion) -> None:
     ledger = tmp_path_factory.mktemp("spool") / "ledger.db"
