@@ -172,7 +172,7 @@ def refusal_below(tx: Transaction, parent: Parent | Lease, is_gone: IsGone, path
     if row is None:
         return ActionDenied(
             f"{named} is not in the ledger {path}",
-            hint="use the state folder of that run: keep its AGENTCTL_STATE_DIR",
+            hint="keep the AGENTCTL_STATE_DIR of that run; if it is a replay, replay its tools, too: --replay-tools",
         )
     if row[0] is None or not hmac.compare_digest(row[0], digest_of(parent.capability)):
         return ActionDenied(

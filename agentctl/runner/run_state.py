@@ -119,7 +119,7 @@ async def record_start(
 
 def last_notes(run: RunState, provider: LLMProvider, plan: Plan) -> Iterator[Noted]:
     """Yield what is said at the end of a run, whichever way it ended."""
-    for said in plan.cassette.notes() if plan.cassette else ():
+    for said in plan.cassette.notes(run.limits) if plan.cassette else ():
         yield Noted(said, "warning")
     if late := run.input and run.input.late_warning():
         yield Noted(late, "warning")

@@ -70,7 +70,7 @@ def check(
     """
     from agentctl.cli.documents import print_document
     from agentctl.core.text import safe_text
-    from agentctl.providers.cassettes.cassette_file import CassetteError, read_cassette
+    from agentctl.providers.cassettes.cassette_file import CassetteError, read_cassette, shell_name
 
     as_document = wants_json(output, json=json)
     found = [read_cassette(name) for name in file]
@@ -84,10 +84,9 @@ def check(
             state = f"cut off: {one.flaw}" if one.flaw else "ok"
             print(safe_text(f"{state}  {one.path}  ({count} {'request' if count == 1 else 'requests'})"))
     if wrong:
-        first = safe_text(str(wrong[0].path))
         raise CassetteError(
-            f"the cassette {first} is cut off: {wrong[0].flaw}",
-            hint=f"record it again: rm {first}   (a replay uses it up to there)",
+            f"the cassette {safe_text(str(wrong[0].path))} is cut off: {wrong[0].flaw}",
+            hint=f"record it again: rm {shell_name(wrong[0].path)}   (a replay uses it up to there)",
         )
 
 

@@ -7,8 +7,10 @@ but the head names its ``lane``, the run that it belongs to: "" is the first one
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shlex
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -62,18 +64,37 @@ def read_cassette(name: str | Path) -> Cassette:
         UsageError: there is no such file, it is no cassette, a newer one, damaged, or it holds a key.
     """
     path = Path(name)
-    text = _read(path)
-    *whole, rest = text.split("\n")
-    lines = [_parse(line, number, path) for number, line in enumerate(whole, 1) if line.strip()]
-    head = lines[0] if lines else _object(rest)
-    _check_head(head, path)
-    for number, line in enumerate(whole, 1):
-        _refuse_keys(line, number, path)
-    flaw = f"line {len(whole) + 1} is cut off" if rest.strip() else ""
-    found = Cassette(path, head or {}, tuple(_checked(line, number, path) for number, line in enumerate(lines, 1))[1:])
+    first, *texts = _read(path).split("\n")
+    head = _checked_head(_object(first), path)
+    rest = texts.pop() if texts else ""
+    lines: list[Line] = []
+    for number, text in enumerate(texts, 2):
+        if text.strip():
+            lines.append(_checked(_parse(text, number, path), number, path))
+            _refuse_keys(text, number, path)
+    _refuse_keys(first, 1, path)
+    flaw = f"line {len(texts) + 2} is cut off" if rest.strip() else ""
+    found = Cassette(path, head, tuple(lines))
     if not flaw and found.end is None:
         flaw = "the end of the run is missing: it was killed, or its recording was stopped"
     return found._replace(flaw=flaw)
+
+
+def begins_as_cassette(path: Path) -> bool:
+    """Return whether a path names a regular file, itself and not by a link, whose first line is that of a cassette."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with os.fdopen(file, "rb") as opened:
+            text = opened.readline(1024).decode("utf-8", "replace") if stat.S_ISREG(os.fstat(file).st_mode) else ""
+    except (OSError, ValueError):
+        return False
+    head = _object(text)
+    return head is not None and str(head.get("format")).startswith(_FAMILY)
+
+
+def shell_name(path: Path) -> str:
+    """Return a path for a command to be pasted."""
+    return shlex.quote(safe_text(str(path)))
 
 
 def _read(path: Path) -> str:
@@ -82,7 +103,11 @@ def _read(path: Path) -> str:
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
-        raise UsageError(f"the cassette {named} cannot be read: {why}", hint=f"record it: --record {named}") from error
+        hint = {
+            errno.ENOENT: f"record it: --record {shell_name(path)}",
+            errno.EACCES: f"see who may read it: ls -l {shell_name(path)}",
+        }.get(getattr(error, "errno", None) or 0, "name a file that --record wrote")
+        raise UsageError(f"the cassette {named} cannot be read: {why}", hint=hint) from error
     facts = os.fstat(file)
     if not stat.S_ISREG(facts.st_mode):
         os.close(file)
@@ -114,21 +139,25 @@ def _object(text: str) -> Line | None:
 def _parse(text: str, number: int, path: Path) -> Line:
     found = _object(text)
     if found is None:
-        if number == 1:
-            raise _no_cassette(path)
         raise _damaged(path, number, "it holds no JSON object")
+    if found.get("kind") == "head":
+        raise UsageError(
+            f"the cassette {safe_text(str(path))} holds a second recording, from line {number} on",
+            hint="keep each recording in a file of its own",
+        )
     return found
 
 
-def _check_head(head: Line | None, path: Path) -> None:
+def _checked_head(head: Line | None, path: Path) -> Line:
     found = None if head is None else head.get("format")
-    if not isinstance(found, str) or not found.startswith(_FAMILY):
+    if head is None or not isinstance(found, str) or not found.startswith(_FAMILY):
         raise _no_cassette(path)
     if found != FORMAT:
         said = (
             f"the cassette {safe_text(str(path))} has the format {safe_text(found[:60])}; this agentctl reads {FORMAT}"
         )
         raise UsageError(said, hint="update agentctl, or record it again")
+    return head
 
 
 _FIELDS: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
@@ -148,8 +177,6 @@ def _checked(line: Line, number: int, path: Path) -> Line:
         UsageError: a field is missing, or of another type.
     """
     kind = line.get("kind")
-    if number == 1:
-        return line
     if not isinstance(kind, str):
         raise _damaged(path, number, "it has no kind")
     for name, wanted in _FIELDS.get(kind, {"lane": str}).items():
@@ -170,8 +197,8 @@ def _checked(line: Line, number: int, path: Path) -> Line:
 
 
 def _damaged(path: Path, number: int, why: str) -> UsageError:
-    named = safe_text(str(path))
-    return UsageError(f"the cassette {named} is damaged: line {number}: {why}", hint=f"record it again: rm {named}")
+    said = f"the cassette {safe_text(str(path))} is damaged: line {number}: {why}"
+    return UsageError(said, hint=f"record it again: rm {shell_name(path)}")
 
 
 class Chunk(NamedTuple):
@@ -225,5 +252,6 @@ def _refuse_keys(text: str, number: int, path: Path) -> None:
         named = safe_text(str(path))
         raise UsageError(
             f"line {number} of the cassette {named} holds what looks like a key ({kind}), and is not used",
-            hint=f"replace that key with a new one, as others may have read it, and record again: rm {named}",
+            hint="replace that key with a new one, as others may have read it, and record again: "
+            f"rm {shell_name(path)}",
         )

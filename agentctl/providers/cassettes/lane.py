@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from agentctl.core.events import Record
 from agentctl.core.messages import ToolCall
-from agentctl.core.results import ErrorInfo
+from agentctl.core.results import ErrorInfo, LimitUse
 from agentctl.providers.cassettes.normal_form import NormalForm, digest
 from agentctl.providers.network import Network
 
@@ -73,8 +74,8 @@ class Lane:
         """Take a record of the run."""
 
     @abstractmethod
-    def notes(self) -> tuple[str, ...]:
-        """Return what is to be said of the cassette at the end of the run."""
+    def notes(self, limits: Sequence[LimitUse] = ()) -> tuple[str, ...]:
+        """Return what is to be said of the cassette at the end of the run, of which ``limits`` are the uses."""
 
     async def pause(self, seconds: float) -> None:
         """Wait between two attempts."""

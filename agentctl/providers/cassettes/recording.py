@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from agentctl.core.errors import StateError, UsageError
 from agentctl.core.events import (
+    CallDoubted,
+    CallSettled,
     MessageAdded,
     Record,
     RunFinished,
@@ -28,11 +30,11 @@ from agentctl.core.events import (
 )
 from agentctl.core.messages import ToolCall
 from agentctl.core.redaction import mask
-from agentctl.core.results import ErrorInfo
+from agentctl.core.results import ErrorInfo, LimitUse
 from agentctl.core.text import map_texts, safe_text
 from agentctl.core.version import __version__
 from agentctl.providers.cassettes.answer_redaction import hide_secrets
-from agentctl.providers.cassettes.cassette_file import FORMAT, key_in
+from agentctl.providers.cassettes.cassette_file import FORMAT, begins_as_cassette, key_in, shell_name
 from agentctl.providers.cassettes.lane import Lane
 from agentctl.providers.cassettes.normal_form import digest
 from agentctl.providers.network import Network
@@ -51,6 +53,7 @@ class Recording:
 
     def __init__(self, name: str) -> None:
         self.path, self.trouble, self.secrets = Path(name).absolute(), "", tuple[str, ...]()
+        self.spent_nano = 0  # by the runs in it, and by what went before them
         self._file: int | None = None
         self._size = 0
         self._is_empty = True
@@ -66,7 +69,10 @@ class Recording:
         try:
             self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except FileExistsError as error:
-            hint = f"replay it: --replay {named}   (or remove it, to record again: rm {named})"
+            hint = "name a file that does not exist yet"
+            if begins_as_cassette(self.path):  # of nothing else it is suggested that it be removed
+                given = shell_name(self.path)
+                hint = f"replay it: --replay {given}   (or remove it, to record again: rm {given})"
             raise UsageError(f"the cassette {named} exists, and is not overwritten", hint=hint) from error
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or str(error)
@@ -175,6 +181,7 @@ class RecordingLane(Lane):
         match record.event:
             case RunStarted() | RunResumed() as event:
                 used = {use.name: use.used for use in event.limits}
+                self.recording.spent_nano += 0 if self.name else _used_of_task(event.limits)
                 sandbox = event.sandbox if isinstance(event, RunStarted) else None
                 self.write(
                     "run",
@@ -183,6 +190,8 @@ class RecordingLane(Lane):
                     sandbox=sandbox,
                     hour_nano=used.get("max_cost_per_hour", 0),
                 )
+            case CallSettled(cost_nano=nano) | CallDoubted(nano=nano):
+                self.recording.spent_nano += nano or 0
             case MessageAdded(message=message):
                 self._asked |= {call.id: call.arguments for call in message.tool_calls}
                 if (denied := self._denied.pop(message.tool_call_id or "", None)) is not None:
@@ -205,11 +214,15 @@ class RecordingLane(Lane):
         said = None if error is None else error._asdict()
         self.write("tool", tool=call.name, arguments=arguments, text=text, error=said)
 
-    def notes(self) -> tuple[str, ...]:
-        """Return the warning about a recording that has stopped."""
-        if self.name or not self.recording.trouble:
+    def notes(self, limits: Sequence[LimitUse] = ()) -> tuple[str, ...]:
+        """Return the warnings about a recording that has stopped, and about runs that are not in it."""
+        if self.name:
             return ()
-        return (f"the cassette {self.path} is incomplete: {self.recording.trouble}",)
+        found = [f"the cassette {self.path} is incomplete: {self.recording.trouble}"] if self.recording.trouble else []
+        if _used_of_task(limits) > self.recording.spent_nano:
+            said = "a command of this run started runs with calls of their own, which are not in the cassette"
+            found.append(f"{said}: replay it with --replay-tools")
+        return tuple(found)
 
 
 class RecordingNetwork(Network):
@@ -292,6 +305,10 @@ class RecordedAttempt:
             end_ms=self._ms,
             error=error,
         )
+
+
+def _used_of_task(limits: Sequence[LimitUse]) -> int:
+    return next((use.used for use in limits if use.name == "max_cost_per_task"), 0)
 
 
 def _as_seconds(value: str) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeVar
 
 from agentctl.core.events import Record
 from agentctl.core.messages import ToolCall
-from agentctl.core.results import ErrorInfo
+from agentctl.core.results import ErrorInfo, LimitUse
 from agentctl.core.text import safe_text
 from agentctl.providers.cassettes.cassette_file import Cassette, CassetteError, Line, read_cassette
 from agentctl.providers.cassettes.lane import Lane, RecordedResult
@@ -146,7 +146,7 @@ class ReplayLane(Lane):
     async def observe(self, record: Record) -> None:
         """Take nothing."""
 
-    def notes(self) -> tuple[str, ...]:
+    def notes(self, limits: Sequence[LimitUse] = ()) -> tuple[str, ...]:
         """Return what the user should know of the cassette."""
         flaw = self.replay.cassette.flaw
         return (f"the cassette {self.path} is incomplete: {flaw}",) if flaw and not self.name else ()

@@ -147,7 +147,7 @@ class _ReplayedBody(httpx.AsyncByteStream):
 
 async def _wait_until(began: float, ms: object, waits: bool) -> None:
     if waits and isinstance(ms, int):
-        await anyio.sleep(began + ms / 1000 - time.monotonic())
+        await anyio.sleep(max(0.0, began + ms / 1000 - time.monotonic()))
     else:
         await anyio.lowlevel.checkpoint()
 

@@ -16,7 +16,7 @@ from tests.support.bill.parts import KEY, PAID, reaching
 from tests.support.command_line import ROOT, Commands, Here
 from tests.support.disks import fill_disk, small_disk
 from tests.support.wire.plugin import OpenWire
-from tests.support.wire.script import Answer, Call
+from tests.support.wire.script import Answer, Call, WireRequest
 from tests.support.wire.server import WireServer
 
 LOOK = Answer(calls=(Call("read_file", {"path": "notes.txt"}),))
@@ -145,3 +145,31 @@ def test_of_two_that_record_to_one_file_the_second_is_refused_unsent(
     process.communicate(timeout=50)
     assert (ended.code, "exists, and is not overwritten" in ended.document["error"]["message"]) == (2, True)
     assert second.books.chat_requests == ()
+
+
+def test_a_run_that_a_command_starts_is_not_recorded_and_none_starts_below_a_replay(
+    here: Here, wire: OpenWire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = f". ./keys; {sys.executable} -m agentctl run -q --agent system 'the inner task'"
+
+    def answers(asked: WireRequest) -> Answer:
+        if any("the inner task" in said.text for said in asked.messages if said.role == "user"):
+            return Answer("From within.")
+        results = [said.text for said in asked.messages if said.role == "tool"]
+        return Answer(results[-1]) if results else Answer(calls=(Call("run_shell", {"command": command}),))
+
+    server = wire(answers, rates=PAID["openai"].rates)
+    keys = {**environ(server), "PYTHONPATH": str(ROOT)}
+    (tmp_path / "keys").write_text("".join(f"export {name}='{value}'\n" for name, value in keys.items()))
+    set_all(monkeypatch, environ(server) | {"AGENTCTL_SANDBOX": "none"})
+    words = ("--json", "--tools", "run_shell", "-y", "The outer task")
+    recorded = here("run", "--record", FILE, *words).document
+    assert "From within." in recorded["answer"]
+    (warning,) = [said for said in recorded["warnings"] if "cassette" in said]
+    assert "started runs with calls of their own, which are not in the cassette" in warning
+    asked = len(server.books.chat_requests)
+    assert here("run", "--replay", FILE, "--replay-tools", *words).document["answer"] == recorded["answer"]
+    missed = here("run", "--replay", FILE, *words).document
+    assert missed["error"]["kind"] == "cassette"
+    assert "which this run belongs to, is not in the ledger" in missed["answer"]
+    assert len(server.books.chat_requests) == asked

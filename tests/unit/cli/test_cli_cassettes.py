@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import stat
 from collections.abc import Callable
@@ -202,6 +203,15 @@ def test_failures_and_retries_are_replayed_as_they_were(
     assert replayed.document["error"] == recorded.document["error"]
 
 
+def test_failures_are_replayed_in_real_time_as_they_were(here: Here, servers: Servers, offline: Offline) -> None:
+    server = servers([Fault(429, headers=(("retry-after", "1"),)), LOOK, Fault(500), SAID])
+    recorded = here(*RUN, "--record", FILE, TASK)
+    assert recorded.code == 0, recorded.err
+    offline(server)
+    replayed = here(*RUN, "--replay", FILE, "--replay-time", "real", TASK)
+    assert same(replayed.document) == same(recorded.document)
+
+
 def test_an_address_where_nothing_listens_is_replayed_with_its_fallback(
     here: Here,
     servers: Servers,
@@ -320,11 +330,9 @@ def test_chunks_come_as_they_came_and_real_time_waits(here: Here, servers: Serve
     assert times == sorted(times)
     assert times[-1] - times[0] >= 50
     offline(server)
-    durations = {
-        time: here(*RUN, "--replay", FILE, "--replay-time", time, "Hello").document["duration_s"]
-        for time in ("real", "none")
-    }
-    assert durations["real"] >= times[len(times) // 2] / 1000
+    replays = {time: here(*RUN, "--replay", FILE, "--replay-time", time, "Hello") for time in ("real", "none")}
+    assert {time: one.code for time, one in replays.items()} == {"real": 0, "none": 0}, replays["real"].err
+    assert replays["real"].document["duration_s"] >= times[len(times) // 2] / 1000
     events = [json.loads(line) for line in here("run", "-o", "jsonl", "--replay", FILE, "Hello").out.splitlines()]
     assert len([one for one in events if one["event"] == "answer_streamed"]) > 1
 
@@ -370,6 +378,22 @@ def test_flags_that_cannot_be_used_are_refused_before_anything_is_sent(
     assert server.books.chat_requests == ()
 
 
+def test_only_of_a_cassette_it_is_suggested_that_it_be_removed(here: Here, servers: Servers) -> None:
+    servers([SAID])
+    Path("a folder").mkdir()
+    os.mkfifo("pipe")
+    assert here(*RUN, "--record", "my cassette", "Hello").code == 0
+    Path("link").symlink_to("my cassette")
+    for name in ("notes.txt", "a folder", "pipe", "link"):
+        ended = here(*RUN, "--record", name, "Hello")
+        assert (ended.code, ended.document["error"]["hint"]) == (2, "name a file that does not exist yet")
+    ended = here(*RUN, "--record", "my cassette", "Hello")
+    given = f"'{Path('my cassette').absolute()}'"
+    assert ended.document["error"]["hint"] == (
+        f"replay it: --replay {given}   (or remove it, to record again: rm {given})"
+    )
+
+
 def test_builtin_is_not_recorded(here: Here) -> None:
     ended = here("run", "--provider", "builtin", "--record", FILE, "How much memory is used?")
     assert (ended.code, "builtin cannot be recorded or replayed" in ended.err, Path(FILE).exists()) == (2, True, False)
@@ -383,6 +407,8 @@ def test_builtin_is_not_recorded(here: Here) -> None:
         (lambda text: text.replace('"lane": ""', '"lane": 1', 1), "line 2: lane is missing or wrong"),
         (lambda text: text.replace('"chunks": [[', '"chunks": [7, [', 1), "a chunk is wrong"),
         (lambda text: text + '{"kind": "tool"\n', "it holds no JSON object"),
+        (lambda text: text + text, "holds a second recording, from line 8 on"),
+        (lambda text: text.replace('"format"', '"form"', 1) + "{\n", f"{FILE} is no cassette"),
         (
             lambda text: text.replace("all is well", "ghp_" + "a1B2" * 9, 1),
             "holds what looks like a key (github-token)",
