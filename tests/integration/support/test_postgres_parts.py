@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from tests.support.certificates import Certificate
-from tests.support.postgres.pgbouncer import pgbouncer
+from tests.support.postgres.pgbouncer import PgBouncer
 from tests.support.postgres.proxy import POINTS, Point, Proxy
 from tests.support.postgres.server import Server
 
@@ -77,8 +77,8 @@ def test_standby_has_what_was_committed_when_its_primary_died(own_postgres: Serv
 
 
 def test_pgbouncer_gives_each_transaction_any_session(postgres: Server, database: str) -> None:
-    with pgbouncer(postgres, "postgres", sessions=1) as port:
-        clients = [psycopg.connect(postgres.dsn(database, port=port), autocommit=True) for _ in range(3)]
+    with PgBouncer(postgres, "postgres", sessions=1) as bouncer:
+        clients = [psycopg.connect(postgres.dsn(database, port=bouncer.port), autocommit=True) for _ in range(3)]
         found = {db.execute("SELECT pg_backend_pid()").fetchone() for db in clients}
         for db in clients:
             db.close()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from typing import Self
 
 from tests.support.machine import NOBODY, need
 from tests.support.postgres.programs import as_server_user, own_folder
@@ -30,28 +29,42 @@ log_disconnections = 0
 """
 
 
-@contextlib.contextmanager
-def pgbouncer(server: Server, *users: str, sessions: int = 4) -> Iterator[int]:
-    """Run PgBouncer with so many sessions of the server for each user and database; yield its port."""
-    need("PgBouncer")
-    folder, port = own_folder(), free_port()
-    config = folder / "pgbouncer.ini"
-    config.write_text(_CONFIG.format(server_port=server.port, port=port, folder=folder, sessions=sessions))
-    (folder / "users.txt").write_text("".join(f'"{user}" ""\n' for user in users))
-    if os.geteuid() == 0:
-        for path in folder.iterdir():
-            os.chown(path, NOBODY, NOBODY)
-    with (folder / "log").open("wb") as log:
-        words: list[str] = [
-            *as_server_user(folder),
-            shutil.which("pgbouncer", path="/usr/sbin:/usr/bin") or "pgbouncer",
-            str(config),
-        ]
-        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder)
-    try:
-        wait_for_port(process, port, folder / "log")
-        yield port
-    finally:
-        process.kill()
-        process.wait()
-        shutil.rmtree(folder, ignore_errors=True)
+class PgBouncer:
+    """PgBouncer on ``port``, with so many sessions of the server for each user and database."""
+
+    def __init__(self, server: Server, *users: str, sessions: int = 4) -> None:
+        need("PgBouncer")
+        self.port, self._folder = free_port(), own_folder()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._config = self._folder / "pgbouncer.ini"
+        self._config.write_text(
+            _CONFIG.format(server_port=server.port, port=self.port, folder=self._folder, sessions=sessions)
+        )
+        (self._folder / "users.txt").write_text("".join(f'"{user}" ""\n' for user in users))
+        if os.geteuid() == 0:
+            for path in self._folder.iterdir():
+                os.chown(path, NOBODY, NOBODY)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def start(self) -> None:
+        """Start it, and wait until it takes connections."""
+        program = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin") or "pgbouncer"
+        words = [*as_server_user(self._folder), program, str(self._config)]
+        path = self._folder / "log"
+        with path.open("ab") as log:
+            self._process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self._folder)
+        wait_for_port(self._process, self.port, path)
+
+    def kill(self) -> None:
+        """Kill it, and with it the connections of all clients and to the server."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
