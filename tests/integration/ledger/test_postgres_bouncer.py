@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
-from decimal import Decimal
 from pathlib import Path
 
 import psycopg
@@ -70,15 +69,15 @@ def test_runs_at_once_and_reports_of_them_go_through_it(
         url = own_fleet.server.dsn(own_fleet.database, user=RUNNER, port=bouncer.port)
         monkeypatch.setenv("AGENTCTL_LEDGER", url)
         asked = [shell.start("run", "look around", "--json", "--label", f"n={n}", script="tools") for n in range(3)]
-        costs = []
+        costs: list[int] = []
         for run in asked:
             out, err = run.communicate(timeout=60)
             assert run.returncode == 0, err
             document = json.loads(out)
             assert document["answer"] == "done looking"
-            costs.append(Decimal(document["cost_usd"]))
+            costs.append(document["cost"]["nano_usd"])
         assert sum(costs) > 0
         rows = here("costs", "--json", "--by", "label:n").document["rows"]
-        assert [Decimal(row["cost_usd"]) for row in rows] == costs
-        for words in (("budget", "--json"), ("ledger", "check"), ("runs", "list"), ("costs", "--last-hour")):
+        assert [row["cost"]["nano_usd"] for row in rows] == costs
+        for words in (("costs",), ("ledger", "check"), ("runs", "list"), ("costs", "--last-hour")):
             assert here(*words).code == 0, words
