@@ -96,7 +96,7 @@ def _bounded() -> tuple[Any, type[psycopg.Error]]:
     except ImportError as error:
         raise StateError(
             "a ledger on PostgreSQL needs psycopg, which is not installed",
-            hint="pip install 'agentctl[postgres]'",
+            hint="pip install 'agentctl-cli[postgres]'",
         ) from error
     logging.getLogger("psycopg").addHandler(logging.NullHandler())  # a lost connection is told once, by us
 

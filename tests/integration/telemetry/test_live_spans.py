@@ -245,4 +245,4 @@ def test_without_the_extra_one_line_says_how_to_install_it(
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http", None)
     done: Ended = here("run", "look around", script="answer")
     assert (done.code, endpoint.paths) == (0, [])
-    assert done.err.count("pip install 'agentctl[otel]'") == done.err.count("warning:") == 1
+    assert done.err.count("pip install 'agentctl-cli[otel]'") == done.err.count("warning:") == 1
