@@ -49,6 +49,13 @@ class PostgresAddress:
         return unquote(named) or dict(parse_qsl(parts.query)).get("user", "")
 
     @property
+    def hosts(self) -> int:
+        """How many hosts it names."""
+        parts = urlsplit(self.url)
+        options = dict(parse_qsl(parts.query))
+        return 1 + (options.get("hostaddr") or options.get("host") or parts.netloc.rpartition("@")[2]).count(",")
+
+    @property
     def passwords(self) -> tuple[str, ...]:
         """The texts to redact: the password as it is written and as it is meant, and the whole address with it."""
         return passwords_in(self.url)

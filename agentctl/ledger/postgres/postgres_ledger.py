@@ -55,17 +55,19 @@ class PostgresLedger(ThreadedLedger):
         """Run an operation that looks up its id first, again if that may help."""
         started, lost_at, tried = anyio.current_time(), None, 0
         while True:
+            began, pause_s = anyio.current_time(), pause(tried)
             try:
                 return await super()._do(operation)
             except TransactionAborted:
                 if anyio.current_time() - started > self.address.budget_wait_s:
                     raise
-            except (ConnectionLost, ServerUnreachable):
+            except (ConnectionLost, ServerUnreachable) as error:
                 now = anyio.current_time()
-                lost_at = now if lost_at is None else lost_at
-                if now - lost_at > REACH_S:
+                if lost_at is None:
+                    lost_at = began if isinstance(error, ServerUnreachable) else now
+                if now + pause_s + (now - began) > lost_at + REACH_S:  # one more try would end too late
                     raise
-            await anyio.sleep(pause(tried))
+            await anyio.sleep(pause_s)
             tried += 1
 
     async def mark_sent(self, hold_id: str) -> bool:

@@ -30,6 +30,7 @@ _LASTING: tuple[tuple[str, str], ...] = (
     (r"does not support SSL|SSL not in use", "switch TLS on at the server: ssl = on, with a certificate"),
     (r"SSL required|, no encryption", "add sslmode=verify-full to AGENTCTL_LEDGER, or allow it in pg_hba.conf"),
     (r"pg_hba\.conf", "allow this user, database and host in the server's pg_hba.conf"),
+    (r"[Pp]eer authentication", "log in as that user of the system, or name a host and a password in AGENTCTL_LEDGER"),
     (r"no password supplied", "put the password into AGENTCTL_LEDGER"),
     (r"password|authentication|SCRAM|no such user|role \".*\" does not exist", HINTS["28P01"]),
     (r"database \".*\" does not exist|no such database", HINTS["3D000"]),

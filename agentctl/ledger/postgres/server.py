@@ -68,7 +68,7 @@ def connect(address: PostgresAddress, *, timeout_s: float = REACH_S) -> psycopg.
             address.url,
             autocommit=True,
             prepare_threshold=None,
-            connect_timeout=max(1, int(timeout_s) - 1),
+            connect_timeout=max(2, (int(timeout_s) - 1) // address.hosts),  # of each host; libpq knows no less
             keepalives_idle=5,
             keepalives_interval=2,
             keepalives_count=2,

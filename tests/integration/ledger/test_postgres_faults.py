@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -279,3 +280,19 @@ async def test_mark_without_an_answer_of_the_standby_is_voided_later(tmp_path: P
             standby.signal_all(signal.SIGCONT)
         async with opened(address, "next"):
             assert fleet.phases() == {"a": "void"}
+
+
+async def test_hosts_that_say_nothing_are_asked_once_each(tmp_path: Path) -> None:
+    """They take connections, as a machine that hangs: one more try would take longer than five seconds."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as silent:
+        place = f"127.0.0.1:{silent.getsockname()[1]}"
+        ledger = PostgresLedger(PostgresAddress(f"postgresql://me@{place},{place}/book", tmp_path))
+        with pytest.raises(StateError) as raised:
+            await ledger.open_run("run", CostLimit(), task="t", agent="a", labels={})
+        await ledger.aclose()
+        assert f"pg_isready -d postgresql://me@{place},{place}/book" in (raised.value.hint or "")
+        silent.setblocking(False)
+        for _ in range(2):
+            silent.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            silent.accept()

@@ -80,3 +80,13 @@ def test_two_servers_of_one_folder_of_sockets_have_files_of_their_own() -> None:
 )
 def test_place_that_a_file_or_a_variable_names_counts(url: str, environ: dict[str, str], exposed: bool) -> None:
     assert is_exposed(url, environ) is exposed
+
+
+def test_hosts_are_counted_without_the_password() -> None:
+    urls = (
+        "postgresql://me:a,b@db/book",
+        "postgresql://a,b/book",
+        "postgresql:///book?host=a,b,c",
+        "postgresql:///book",
+    )
+    assert [PostgresAddress(url, STATE).hosts for url in urls] == [1, 2, 3, 1]

@@ -24,6 +24,7 @@ LASTING = {
     'FATAL:  no pg_hba.conf entry for host "::1", user "me", database "book", no encryption': "sslmode=verify-full",
     'FATAL:  no pg_hba.conf entry for host "::1", user "me", database "book", SSL encryption': "pg_hba.conf",
     'FATAL:  password authentication failed for user "me"': "the password",
+    'FATAL:  Peer authentication failed for user "me"': "that user of the system",
     "fe_sendauth: no password supplied": "put the password",
     'FATAL:  role "me" does not exist': "the user",
     'FATAL:  database "book" does not exist': "create the database",
