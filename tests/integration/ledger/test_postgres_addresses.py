@@ -12,12 +12,12 @@ from urllib.parse import quote
 import pytest
 
 from agentctl.core.ledger_address import PostgresAddress
-from agentctl.ledger.postgres import migrate
+from agentctl.ledger.postgres import ddl, migrate
 from tests.support.bill.parts import PENNY, TASK
 from tests.support.certificates import Certificate, make_certificate
 from tests.support.command_line import Commands, Here
 from tests.support.postgres.fleet import Fleet, new_fleet
-from tests.support.postgres.server import RUNNER, Server
+from tests.support.postgres.server import OWNER, RUNNER, Server
 from tests.support.wire.plugin import OpenWire
 from tests.support.wire.server import Answer, Call, WireRequest
 
@@ -205,4 +205,42 @@ def test_primary_is_found_among_several_hosts_and_a_standby_is_refused(
             assert code == 74, (hosts, options)
             assert "hint: name the primary in AGENTCTL_LEDGER" in err, (hosts, options)
         assert fleet.query("SELECT count(*) FROM agentctl.scopes") == [(2,)]
-        assert ask(second, "", "costs") == (0, "")
+
+
+COMMANDS = (LOOK, ("costs",), ("ledger", "check"), ("ledger", "reconcile", "--clock", "--dry-run"))
+
+
+def test_older_ledger_is_refused_until_it_is_migrated_and_its_role_keeps_its_rights(
+    here: Here, monkeypatch: pytest.MonkeyPatch, postgres: Server, database: str
+) -> None:
+    owner, runner = (postgres.dsn(database, user=user) for user in (OWNER, RUNNER))
+    with monkeypatch.context() as older:
+        older.setattr(ddl, "MIGRATIONS", ddl.MIGRATIONS[:1])
+        assert migrate(PostgresAddress(owner, Path("/nonexistent")), role=RUNNER) == (0, 1)
+    monkeypatch.setenv("AGENTCTL_LEDGER", runner)
+    for words in (*COMMANDS, ("ledger", "migrate")):
+        ended = here(*words)
+        assert ended.code == 74, words
+        assert "hint: " in ended.err
+        assert "schema is 1" in ended.err or words == ("ledger", "migrate")
+        assert "agentctl ledger migrate" in ended.err or "owns the database" in ended.err
+    monkeypatch.setenv("AGENTCTL_LEDGER", owner)
+    ended = here("ledger", "migrate")
+    assert (ended.code, f"migrated from schema 1 to {len(ddl.MIGRATIONS)}" in ended.out) == (0, True)
+    monkeypatch.setenv("AGENTCTL_LEDGER", runner)
+    for words in COMMANDS:
+        ended = here(*words)
+        assert ended.code == 0, ended.err
+
+
+def test_newer_ledger_is_refused_by_every_command(
+    here: Here, monkeypatch: pytest.MonkeyPatch, own_fleet: Fleet
+) -> None:
+    own_fleet.query("UPDATE agentctl.ledger_info SET version = 99")
+    for user, commands in ((RUNNER, COMMANDS), ("postgres", (("ledger", "migrate"),))):
+        monkeypatch.setenv("AGENTCTL_LEDGER", own_fleet.server.dsn(own_fleet.database, user=user))
+        for words in commands:
+            ended = here(*words)
+            assert ended.code == 74, words
+            assert "migrated by a newer agentctl (schema 99" in ended.err
+            assert "hint: upgrade agentctl" in ended.err
