@@ -37,7 +37,8 @@ class RunCeilings(NamedTuple):
 class HistoryEntry(NamedTuple):
     """One entry of the history with the row of its attempt; nano-dollars (None: unknown), tokens, ledger time.
 
-    ``run_id`` None: the attempt has no row. ``above`` are the runs above its run.
+    ``run_id`` None: the attempt has no row. ``imported_us`` is set in the entry by which an import brought an attempt:
+    when it was sent, 0 if it was not. ``above`` are the runs above its run.
     """
 
     entry_id: int
@@ -51,6 +52,7 @@ class HistoryEntry(NamedTuple):
     hold_nano: int | None
     hold_tokens: int
     deadline_us: int
+    imported_us: int | None = None
     above: tuple[RunCeilings, ...] = ()
 
 
@@ -112,12 +114,13 @@ class _Admission(NamedTuple):
 class Replay:
     """Replays every entry in order. ``proved`` admissions were within their limits, ``free`` ones had none.
 
-    ``kept`` counts the reserves for last answers. ``names`` are the limits, beside a run's dollars and tokens, that an
-    admission may name. ``wrong`` has a sentence for each admission that was not within its limits or is inconsistent.
+    ``kept`` counts the reserves for last answers, ``imported`` the attempts whose admission is proved in the ledger
+    that they come from. ``names`` are the limits, beside a run's dollars and tokens, that an admission may name.
+    ``wrong`` has a sentence for each admission that was not within its limits or is inconsistent.
     """
 
     def __init__(self, names: Collection[str] = NAMES) -> None:
-        self.proved = self.free = self.kept = 0
+        self.proved = self.free = self.kept = self.imported = 0
         self.wrong: list[str] = []
         self._now_us = 0
         self._counted: dict[str, _Counted] = {}
@@ -133,6 +136,9 @@ class Replay:
         run_id = step.run_id
         if run_id is None:
             self.wrong.append(f"attempt {step.attempt_id} has a history but no row")
+            return
+        if step.imported_us is not None:
+            self._import(step, run_id, step.imported_us)
             return
         if step.at_us < self._now_us:
             self.wrong.append(f"entry {step.entry_id} of attempt {step.attempt_id} is earlier than the entry before it")
@@ -151,6 +157,15 @@ class Replay:
         unchanged = _Counted(run_id, step.nano or 0, step.tokens, kept=False, above=step.above)
         if step.phase != "sent" or counted != unchanged:
             self._count(step, run_id)
+
+    def _import(self, step: HistoryEntry, run_id: str, sent_us: int) -> None:
+        """Count an attempt from here on, at the time when it ended in the ledger that it comes from."""
+        self.finish()
+        self.imported += 1
+        if self._counts_calls and sent_us:
+            for scope in (run_id, *(one.run_id for one in step.above)):
+                self._sent[scope] = deque(sorted((*self._sent[scope], sent_us)))
+        self._count(step, run_id)
 
     def finish(self) -> None:
         """Judge the last admission."""

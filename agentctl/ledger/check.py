@@ -29,8 +29,14 @@ _FAR_BEHIND = timedelta(minutes=10)
 
 _STEPS = """
 SELECT e.id, e.attempt_id, e.at_us, e.phase, e.nano, e.tokens,
-    a.run_id, a.admitted, a.hold_nano, a.hold_tokens, a.deadline_us
+    a.run_id, a.admitted, a.hold_nano, a.hold_tokens, a.deadline_us, {imported}
 FROM entries AS e LEFT JOIN attempts AS a ON a.id = e.attempt_id WHERE e.id > ? AND e.id <= ? ORDER BY e.id LIMIT ?
+"""
+#: When an attempt was sent whose first entry is its end: an import wrote it, and only a server has imports.
+_IMPORTED = """
+CASE WHEN e.phase IN ('settled', 'void', 'doubt')
+    AND NOT EXISTS (SELECT 1 FROM entries AS f WHERE f.attempt_id = e.attempt_id AND f.id < e.id)
+THEN coalesce(a.sent_us, 0) END
 """
 _ROWS = """
 SELECT a.rowid, e.phase, e.nano, e.tokens, {columns}
@@ -144,6 +150,7 @@ class LedgerCheck(NamedTuple):
     proved: int = 0
     free: int = 0
     kept: int = 0  # reserves for last answers, replayed together with their holds
+    imported: int = 0  # from files, whose admissions were proved there
     recomputed: int = 0
     not_recomputed: Mapping[WhyNot, int] = MappingProxyType({})
     now: datetime | None = None
@@ -199,6 +206,7 @@ def check(path: LedgerAddress, *, clock: ReadClock | None = None, page: int = PA
         proved=replay.proved,
         free=replay.free,
         kept=replay.kept,
+        imported=replay.imported,
         wrong=tuple(wrong[:_MOST_WRONG]),
         wrong_count=len(wrong),
     )
@@ -229,10 +237,10 @@ def _read_ceilings(tx: Transaction) -> dict[str, tuple[RunCeilings, ...]]:
 
 def _read_history(path: LedgerAddress, clock: ReadClock, most: int, size: int) -> Iterator[HistoryEntry]:
     """Yield the entries up to ``most`` in order, ``size`` in one view: an entry never changes."""
-    last = 0
+    last, steps = 0, _STEPS.format(imported="NULL" if isinstance(path, Path) else _IMPORTED)
     while True:
         with read_view(path, clock) as tx:
-            page = [] if tx is None else tx.db.execute(_STEPS, (last, most, size)).fetchall()
+            page = [] if tx is None else tx.db.execute(steps, (last, most, size)).fetchall()
         if not page:
             return
         yield from (HistoryEntry(*row) for row in page)

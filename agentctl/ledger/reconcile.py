@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Literal, NamedTuple
 
 from agentctl.core.errors import ActionDenied, UsageError
-from agentctl.core.ledger_address import LedgerAddress
+from agentctl.core.ledger_address import LedgerAddress, PostgresAddress
 from agentctl.core.text import did_you_mean
 from agentctl.ledger import attempts, runs
 from agentctl.ledger.attempts import storable
@@ -274,14 +274,19 @@ def reset_clock(path: LedgerAddress, *, dry_run: bool = False, clock: ReadClock 
     start with a correct one counts the difference as time that passed.
 
     Raises:
-        UsageError: no ledger yet.
+        UsageError: no ledger yet, or it is on a server, whose own time counts.
         ActionDenied: a run is in progress, or may be.
         StateError: the ledger cannot be used.
     """
+    if isinstance(path, PostgresAddress):
+        raise UsageError(
+            f"the time of the ledger {path} is the server's own, and never goes back: there is no clock to reset",
+            hint="correct the server's clock; the ledger's time goes on once the clock has reached it",
+        )
     with open_for_correction(path, clock=clock, dry_run=dry_run) as tx:
         if tx is None:
             raise UsageError(f"there is no ledger yet: {path}", hint="agentctl ledger check")
-        _refuse_under_way(tx)
+        refuse_under_way(tx, "its clock cannot be reset")
         (highest_us,) = tx.db.execute("SELECT max(highest_wall_us) FROM clock").fetchone()
         is_behind = highest_us is not None and tx.wall_us < highest_us
         if is_behind and not dry_run:
@@ -290,7 +295,12 @@ def reset_clock(path: LedgerAddress, *, dry_run: bool = False, clock: ReadClock 
         return ClockReset(as_datetime(was_us), as_datetime(tx.wall_us), is_behind)
 
 
-def _refuse_under_way(tx: Transaction) -> None:
+def refuse_under_way(tx: Transaction, then: str) -> None:
+    """Refuse to touch a ledger that a process uses; ``then`` is the consequence.
+
+    Raises:
+        ActionDenied: a process uses it, or has left something open and may be alive.
+    """
     busy = {name for (name,) in tx.db.execute("SELECT owner_id FROM attempts WHERE leaves_hour_us IS NULL")}
     for owner_id in {*tx.owners.ids(), *busy}:
         living = tx.owners.liveness(owner_id)
@@ -298,7 +308,7 @@ def _refuse_under_way(tx: Transaction) -> None:
             found = tx.db.execute("SELECT pid, host FROM owners WHERE id = ?", (owner_id,)).fetchone()
             process = "a process" if found is None else f"process {found[0]} on {found[1]}"
             raise ActionDenied(
-                f"{process} {'uses' if living else 'may be using'} the ledger, so its clock cannot be reset",
+                f"{process} {'uses' if living else 'may be using'} the ledger, so {then}",
                 hint="wait until all runs have ended",
             )
 

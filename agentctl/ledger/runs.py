@@ -242,12 +242,12 @@ def require_bounded_cost(ask: Ask, rooms: tuple[LimitState, ...]) -> None:
             )
 
 
-_PROCESS_ENDED = "its process ended"
+PROCESS_ENDED = "its process ended"
 
 
 def was_left_by_dead_owner(tx: Transaction, attempt_id: str) -> bool:
     """Return whether an attempt is in doubt only because its process was found dead, or was taken for dead."""
-    found = tx.db.execute("SELECT 1 FROM attempts WHERE id = ? AND reason = ?", (attempt_id, _PROCESS_ENDED)).fetchone()
+    found = tx.db.execute("SELECT 1 FROM attempts WHERE id = ? AND reason = ?", (attempt_id, PROCESS_ENDED)).fetchone()
     return found is not None
 
 
@@ -258,7 +258,7 @@ def conclude_dead_owner(tx: Transaction, owner_id: str) -> None:
     ).fetchall()
     for attempt_id, phase, nano, tokens in left:
         if phase == "sent":
-            attempts.doubt(tx, attempt_id, nano, tokens, _PROCESS_ENDED, provider_fault=False)
+            attempts.doubt(tx, attempt_id, nano, tokens, PROCESS_ENDED, provider_fault=False)
         else:
             attempts.void(tx, attempt_id, "its process ended before sending")
     tx.db.execute("DELETE FROM waiters WHERE owner_id = ?", (owner_id,))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from agentctl.cli.ledger.import_command import import_
 from agentctl.cli.ledger.reprice import reprice
 from agentctl.cli.options import Json, Output, wants_json
 
@@ -131,7 +132,7 @@ def reconcile(
     request = _ReconcileRequest(
         attempt, run, provider, from_, clear_overrun, clear_substitute, clear_miscount, actual, clock
     )
-    _refuse_inside_a_run()
+    refuse_inside_a_run()
     _check_request(request)
     path = report_settings().settings.ledger_address
     if clear_overrun is not None:
@@ -213,6 +214,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "reconcile": reconcile,
     "reprice": reprice,
     "migrate": migrate,
+    "import": import_,
 }
 
 _Reconciler = Callable[[bool, "Collection[str] | None"], "Reconciliation"]
@@ -230,7 +232,8 @@ class _ReconcileRequest(NamedTuple):
     clock: bool
 
 
-def _refuse_inside_a_run() -> None:
+def refuse_inside_a_run() -> None:
+    """Refuse to change the ledger from inside a run."""
     from agentctl.core.errors import ActionDenied
     from agentctl.settings.lineage import is_inside_a_run
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
@@ -47,7 +48,9 @@ def damage_error(found: LedgerCheck, path: LedgerAddress) -> StateError | None:
         f"the ledger {path} is damaged: {'; '.join(found.wrong[:_MOST_TOLD])}"
         + (f"; and {more:,} more" if more > 0 else ""),
         hint="keep the file, move it aside and start a new ledger:"
-        f" mv {shlex.quote(str(path))} {shlex.quote(f'{path}.damaged')}",
+        f" mv {shlex.quote(str(path))} {shlex.quote(f'{path}.damaged')}"
+        if isinstance(path, Path)
+        else "keep the database as it is, and name another one in AGENTCTL_LEDGER",
     )
 
 
@@ -81,7 +84,12 @@ def check_document(found: LedgerCheck, path: LedgerAddress, error: StateError | 
             "ledger": str(path),
             "exists": found.there,
             "attempts": found.attempts,
-            "admissions": {"proved": found.proved, "without_limits": found.free, "kept": found.kept},
+            "admissions": {
+                "proved": found.proved,
+                "without_limits": found.free,
+                "kept": found.kept,
+                "imported": found.imported,
+            },
             "charges": {"recomputed": found.recomputed, "not_recomputed": dict(found.not_recomputed)},
             "wrong_count": found.wrong_count,
             "wrong": list(found.wrong),
@@ -137,7 +145,7 @@ def check_document(found: LedgerCheck, path: LedgerAddress, error: StateError | 
                 "ledger": moment(found.now),
                 "wall": moment(found.wall),
                 "expected_wall": moment(found.expected_wall),
-                "hint": RESET_CLOCK if found.is_wall_behind else None,
+                "hint": RESET_CLOCK if found.is_wall_behind and isinstance(path, Path) else None,
             },
             "substitutes": [
                 {
@@ -172,14 +180,16 @@ def check_table(found: LedgerCheck, path: LedgerAddress, page: Page = _PIPE) -> 
     """Return the result of a check as text."""
     if not found.there:
         return page.prose(f"no ledger yet; the first run creates {path}")
-    return "\n".join(_check_lines(found, page))
+    return "\n".join(_check_lines(found, path, page))
 
 
-def _check_lines(found: LedgerCheck, page: Page) -> Iterator[str]:
-    yield page.prose("the file is intact" + ("; rows and admissions are consistent" if not found.wrong else ""))
+def _check_lines(found: LedgerCheck, path: LedgerAddress, page: Page) -> Iterator[str]:
+    intact = "the file is intact" if isinstance(path, Path) else f"the ledger {path} can be read"
+    yield page.prose(intact + ("; rows and admissions are consistent" if not found.wrong else ""))
     free = f", {found.free:,} free or without a limit" if found.free else ""
     kept = f", {found.kept:,} reserved for last answers" if found.kept else ""
     replayed = f"{found.proved:,} replayed, admitted within their limits{free}{kept}"
+    replayed += f", {found.imported:,} imported from files" if found.imported else ""
     yield page.prose(f"{plural(found.attempts, 'attempt')}: {replayed}")
     if found.recomputed or found.not_recomputed:
         charges = f"{plural(found.recomputed, 'charge')} recomputed from their token classes and prices"
@@ -197,6 +207,10 @@ def _check_lines(found: LedgerCheck, page: Page) -> Iterator[str]:
     for said, command in _clearable(found):
         yield f"\n{page.prose(said)}\n  {safe_text(command)}"
     if found.is_wall_behind and found.wall is not None and found.expected_wall is not None:
+        if not isinstance(path, Path):
+            said = f"the server's clock is {_local(found.wall)}, but the ledger has already seen"
+            yield f"\n{page.prose(f'{said} {_local(found.expected_wall)}: until then its time stands still')}"
+            return
         wall = f"the wall clock is {_local(found.wall)}, but the ledger has already seen {_local(found.expected_wall)}."
         then = "Until then, time while this machine is off is not counted. If the clock is right now, run"
         yield f"\n{page.prose(f'{wall} {then}')}\n  {RESET_CLOCK}"

@@ -62,6 +62,7 @@ COMMAND_WORDS = {
     "ledger reprice": "agentctl ledger reprice",
     "reprice": "agentctl ledger reprice",
     "ledger migrate": "agentctl ledger migrate",
+    "ledger import": "agentctl ledger import FILE",
     "config": "agentctl config show",
     "config show": "agentctl config show",
     "config path": "agentctl config path",

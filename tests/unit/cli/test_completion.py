@@ -41,7 +41,7 @@ def words(ended: Ended) -> list[str]:
     ("line", "expected"),
     [
         ("agentctl co", ["costs", "config", "completion"]),
-        ("agentctl ledger ", ["check", "reconcile", "reprice", "migrate"]),
+        ("agentctl ledger ", ["check", "reconcile", "reprice", "migrate", "import"]),
         ("agentctl run --max-t", ["--max-tokens-per-task", "--max-turns"]),
         ("agentctl run --provider open", ["openai", "openrouter"]),
         ("agentctl run --provider=open", ["--provider=openai", "--provider=openrouter"]),

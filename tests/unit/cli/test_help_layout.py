@@ -27,6 +27,7 @@ NEED_MORE = (
     "providers test",
     "reconcile",
     "ledger migrate",
+    "ledger import",
     "01KB2",
     "resume",
     "runs watch",
