@@ -333,6 +333,7 @@ class Orchestrator:
         process is gone counts as closed.
         """
         with anyio.CancelScope(shield=True):
+            error = self._plan.cassette.end_error(error) if self._plan.cassette else error
             breaker = add_next_step(error, run, self._plan, self._resumption)
             if breaker is not None:
                 with suppress(Exception):  # an observer that fails here fails again at the last event

@@ -82,6 +82,10 @@ def _describe_error(error: BaseException) -> str:
         for word, said in (("Timeout", "no answer in time"), ("SSL", "TLS failed"), ("Redirect", "it redirects")):
             if word in type(one).__name__:
                 return said
+    if isinstance(error, ValueError) and str(error).startswith(
+        "OTEL_"
+    ):  # a variable of the user's that the SDK refuses
+        return safe_text(str(error)[:_LONGEST])
     return "it gave no valid answer" if "Connection" in type(error).__name__ else type(error).__name__
 
 

@@ -19,7 +19,7 @@ from agentctl.providers.cassettes.normal_form import NormalForm, digest
 from agentctl.providers.network import Network
 
 if TYPE_CHECKING:
-    from agentctl.providers.cassettes.cassette_file import CassetteError
+    from agentctl.core.errors import AgentctlError
     from agentctl.settings import Loaded
 
 _LANE_DIGITS = 8
@@ -91,7 +91,6 @@ class Lane:
         """
         return None
 
-    @property
-    def miss(self) -> CassetteError | None:
-        """The first request or tool call that was not recorded."""
-        return None
+    def end_error(self, error: AgentctlError | None) -> AgentctlError | None:
+        """Return the error that the run ends with, of which ``error`` is its own, if it has one."""
+        return error

@@ -12,7 +12,7 @@ from agentctl.core.events import Record
 from agentctl.core.messages import ToolCall
 from agentctl.core.results import ErrorInfo, LimitUse
 from agentctl.core.text import safe_text
-from agentctl.providers.cassettes.cassette_file import Cassette, CassetteError, Line, read_cassette
+from agentctl.providers.cassettes.cassette_file import Cassette, CassetteError, Line, read_cassette, shell_name
 from agentctl.providers.cassettes.lane import Lane, RecordedResult
 from agentctl.providers.cassettes.misses import explain_miss, first_difference
 from agentctl.providers.cassettes.normal_form import digest
@@ -21,6 +21,7 @@ from agentctl.providers.network import REPLAY_KEY, Network
 if TYPE_CHECKING:
     import httpx
 
+    from agentctl.core.errors import AgentctlError
     from agentctl.providers.cassettes.transports import Found
     from agentctl.settings import Loaded, ProviderChoice
 
@@ -29,6 +30,7 @@ Timing = Literal["real", "none"]
 
 _RUN_ANYWAY = frozenset({"delegate"})
 _UNFINISHED = frozenset({"interrupted", "terminated", "hung_up", "timeout", "reader_gone"})
+_KEPT = _UNFINISHED | {"internal", "state"}
 
 
 class _Kept(NamedTuple):
@@ -55,7 +57,7 @@ class CassetteReplay:
         self.tools = _by_lane(self.cassette, "tool")
         self.facts = {(line["lane"], line["name"]): line.get("value") for line in self.cassette.of("fact")}
         self.used: set[tuple[str, int]] = set()
-        self.miss: CassetteError | None = None
+        self.misses: dict[str, CassetteError] = {}
         self.asked = 0
         self.ledger: Path | None = None
 
@@ -65,9 +67,9 @@ class CassetteReplay:
         found = next((line.get("hour_nano") for line in self.cassette.of("run")), 0)
         return found if isinstance(found, int) else 0
 
-    def lost(self, error: CassetteError) -> CassetteError:
-        """Return the error for what was not recorded; the first one is kept."""
-        self.miss = self.miss or error
+    def lost(self, lane: str, error: CassetteError) -> CassetteError:
+        """Return the error for what was not recorded; the first one of each lane is kept."""
+        self.misses.setdefault(lane, error)
         return error
 
     def choice(self, loaded: Loaded) -> ProviderChoice | None:
@@ -131,10 +133,15 @@ class ReplayLane(Lane):
         """The file."""
         return self.replay.cassette.path
 
-    @property
-    def miss(self) -> CassetteError | None:
-        """The first request or tool call that was not recorded."""
-        return self.replay.miss
+    def end_error(self, error: AgentctlError | None) -> AgentctlError | None:
+        """Return the first thing that was not recorded, if there is one: a run that goes on without it is no replay.
+
+        The first run also ends with what its delegated runs missed. What ended a run from outside stays its error.
+        """
+        if error is not None and error.status in _KEPT:
+            return error
+        misses = self.replay.misses
+        return (misses.get(self.name) if self.name else next(iter(misses.values()), None)) or error
 
     def _open(self, name: str) -> Self:
         return type(self)(self.replay, name, parent=self)
@@ -175,15 +182,18 @@ class ReplayLane(Lane):
         same = [one for one in kept if one.line["sha256"] == wanted]
         near = same or unused or kept
         requests: list[Any] = [one.line["request"] for one in near]
-        raise replay.lost(explain_miss(given, requests, [one.number for one in near], what=f"request {replay.asked}"))
+        missed = explain_miss(given, requests, [one.number for one in near], what=f"request {replay.asked}")
+        raise replay.lost(self.name, missed)
 
     def _outcome(self, one: _Kept, kept: list[_Kept]) -> Exception:
         """Return what an answer that stops is: the silence of a server, or the end of the recording."""
+        if one.line["end"] != "closed":
+            return TimeoutError()
         ends = (line for line in self.replay.cassette.of("end") if line["lane"] == self.name)
         status = next((line["status"] for line in ends), None)
         if one is kept[-1] and (status is None or status in _UNFINISHED):
             said = f"recording {one.number} was interrupted in its answer"
-            return self.replay.lost(CassetteError(said, hint=f"record it again: rm {safe_text(str(self.path))}"))
+            return self.replay.lost(self.name, CassetteError(said, hint=f"record it again: rm {shell_name(self.path)}"))
         return TimeoutError()
 
     def take_tool(self, call: ToolCall) -> RecordedResult | None:
@@ -206,7 +216,8 @@ class ReplayLane(Lane):
                 return RecordedResult(str(one.line["text"]), _error_of(one.line.get("error")))
         near = [one for one in unused if one.line["tool"] == call.name] or unused
         what = f"the call of {safe_text(call.name)}"
-        raise replay.lost(explain_miss(given, [*map(_call_of, near)], [one.number for one in near], what=what))
+        missed = explain_miss(given, [*map(_call_of, near)], [one.number for one in near], what=what)
+        raise replay.lost(self.name, missed)
 
 
 def _call_of(kept: _Kept) -> dict[str, object]:

@@ -53,6 +53,13 @@ def test_the_last_fault_is_named_when_the_time_is_over(endpoint: OtlpEndpoint, m
     assert sender.finish(0.5).startswith(why)
 
 
+def test_a_variable_that_the_sdk_refuses_is_named(endpoint: OtlpEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_ATTRIBUTE_COUNT_LIMIT", "many")
+    sender = Sender(read_telemetry(endpoint.environ), {}, instance="r1")
+    said = sender.finish(5)
+    assert said == "OTEL_ATTRIBUTE_COUNT_LIMIT must be a non-negative integer but got many"
+
+
 def test_a_full_batch_is_sent_while_the_run_goes_on_and_nothing_is_lost(endpoint: OtlpEndpoint) -> None:
     sender = Sender(read_telemetry(endpoint.environ), {"service.name": "x"}, instance="r1")
     ids = [f"{number:016x}" for number in range(1, 601)]

@@ -176,6 +176,30 @@ def test_a_request_that_is_repeated_more_often_than_recorded_misses(
     assert "it is the same as recording 1, which was used already" in missed.document["error"]["message"]
 
 
+def test_a_last_answer_that_was_not_recorded_is_a_miss_and_no_other_end(
+    here: Here, servers: Servers, offline: Offline
+) -> None:
+    server = servers([LOOK, SAID])
+    assert here(*RUN, "--record", FILE, TASK).code == 0
+    offline(server)
+    missed = here(*RUN, "--replay", FILE, "--max-turns", "1", TASK)  # asks for an answer from the results so far
+    assert (missed.code, missed.document["error"]["kind"]) == (4, "cassette")
+    assert "request 2 was not recorded" in missed.document["error"]["message"]
+
+
+def test_a_cassette_that_lacks_only_its_end_is_replayed_with_a_warning(
+    here: Here, servers: Servers, offline: Offline
+) -> None:
+    server = servers([LOOK, SAID])
+    here(*RUN, "--record", FILE, TASK)
+    offline(server)
+    kept = [line for line in lines() if line["kind"] != "end"]
+    Path(FILE).write_text("".join(f"{json.dumps(line)}\n" for line in kept))
+    replayed = here(*RUN, "--replay", FILE, TASK)
+    assert (replayed.code, replayed.document["answer"]) == (0, SAID.text)
+    assert any("the end of the run is missing" in said for said in replayed.document["warnings"])
+
+
 RETRIED: dict[str, list[Step]] = {
     "server error": [Fault(500), SAID],
     "try later": [Fault(429, headers=(("retry-after", "1"),)), SAID],
