@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager, closing
 from decimal import Decimal
 from pathlib import Path
+from shutil import rmtree
 from typing import LiteralString
 
 import anyio
@@ -24,8 +25,12 @@ from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
 from agentctl.ledger.postgres import PostgresLedger, ddl, migrate
 from agentctl.ledger.report import costs_window
+from tests.support.disks import fill_disk, small_disk
 from tests.support.ledger.parts import ask
-from tests.support.postgres.fleet import Fleet, new_fleet
+from tests.support.machine import NOBODY
+from tests.support.postgres.clients import drift
+from tests.support.postgres.fleet import Fleet, fleet_copied, new_fleet
+from tests.support.postgres.programs import own_folder
 from tests.support.postgres.server import RUNNER, Server
 
 GAVE_UP = "canceling wait for synchronous replication"
@@ -189,6 +194,64 @@ async def test_full_disk_refuses_the_hold_and_says_where(own_fleet: Fleet, tmp_p
         assert "server's disk" in raised.value.hint
         assert isinstance(await ledger.reserve(ask("b")), Hold)
     assert own_fleet.phases() == {"b": "void"}
+
+
+async def test_disk_that_is_really_full_refuses_what_has_no_room_and_nothing_is_lost(
+    postgres: Server, fleet_template_name: str, tmp_path: Path
+) -> None:
+    folder = own_folder()
+    with small_disk(folder / "disk", f"size=24m,mode=0700,uid={NOBODY},gid={NOBODY}") as disk:
+        with postgres.connect() as db:
+            db.execute(f"CREATE TABLESPACE small LOCATION '{disk}'".encode())
+        with fleet_copied(postgres, fleet_template_name) as fleet:
+            with postgres.connect() as db:
+                db.execute(f"ALTER DATABASE {fleet.database} SET TABLESPACE small".encode())
+            async with opened(fleet.address(tmp_path)) as ledger:
+                with fill_disk(disk):
+                    granted, error = await reserve_many(ledger)
+                assert "No space left on device" in error.message
+                assert "server's disk" in error.hint
+                assert fleet.phases() == dict.fromkeys(granted, "held")
+                assert isinstance(await ledger.reserve(ask("again", tokens=1)), Hold)
+            assert drift(fleet) == ()
+        postgres.execute("DROP TABLESPACE small")
+    rmtree(folder)
+
+
+async def reserve_many(ledger: PostgresLedger) -> tuple[list[str], StateError]:
+    """Reserve until the server refuses; return what it has granted, and its error."""
+    granted: list[str] = []
+    while True:
+        name = f"a{len(granted)}"
+        try:
+            assert isinstance(await ledger.reserve(ask(name, tokens=1)), Hold)
+        except StateError as error:
+            return granted, error
+        granted.append(name)
+
+
+async def test_hour_that_somebody_keeps_locked_is_waited_for(own_fleet: Fleet, tmp_path: Path, is_full: bool) -> None:
+    if not is_full:
+        pytest.skip("it waits for timeouts of seconds: --full")
+    async with opened(own_fleet.address(tmp_path)) as ledger, anyio.create_task_group() as tasks:
+        with own_fleet.server.connect(own_fleet.database) as db:
+            db.execute("BEGIN")
+            db.execute("SELECT 1 FROM agentctl.clock FOR UPDATE")
+
+            async def let_go() -> None:
+                await anyio.to_thread.run_sync(wait_until_logged, own_fleet.server, "lock timeout")
+                db.execute("ROLLBACK")
+
+            tasks.start_soon(let_go)
+            assert isinstance(await ledger.reserve(ask("a")), Hold)
+    assert own_fleet.entries() == [("a", "held", 256_000_000, 266), ("a", "void", 0, 0)]
+
+
+def wait_until_logged(server: Server, text: str) -> None:
+    gives_up = time.monotonic() + 60
+    while text not in server.log:
+        assert time.monotonic() < gives_up, server.log
+        time.sleep(0.05)
 
 
 async def test_deadlock_with_a_statement_by_hand_is_resolved_without_a_second_hold(

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.support.ledger.engines import fleet_template
 from tests.support.ledger.twins import compared
 from tests.support.postgres.server import Server
 
+PARTS = 4  # for several workers
 
+
+@pytest.mark.parametrize("part", range(PARTS))
 def test_both_ledgers_give_the_same_answers_and_keep_the_same_book(
-    postgres: Server, tmp_path: Path, is_full: bool
+    postgres: Server, tmp_path: Path, is_full: bool, part: int
 ) -> None:
     with fleet_template(postgres) as template:
-        for seed in range(2_000 if is_full else 3):
+        for seed in range(part, 2_000 if is_full else PARTS, PARTS):
             assert compared(postgres, template, tmp_path, seed) == [], f"seed {seed}"

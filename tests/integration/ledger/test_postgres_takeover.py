@@ -160,6 +160,10 @@ async def test_asynchronous_standby_that_takes_over_lacks_only_what_it_was_behin
         with pytest.raises(StateError, match="COMMIT does not wait for the standby"):
             await cautious.reserve(ask("cautious", "cautious"))
         await cautious.aclose()
+        follower = PostgresLedger(survivor.address(tmp_path / "follower"))
+        with pytest.raises(StateError, match="is a standby"):
+            await follower.open_run("follower", FREE_HAND, task="", agent="", labels={})
+        await follower.aclose()
         early, late = set[str](), set[str]()
         with session_on(fleet, tmp_path / "state-aside", url) as aside:
 
