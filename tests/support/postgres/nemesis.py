@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import NamedTuple
 from agentctl.budget.rules import Ask
 from agentctl.ledger.postgres.fleet_database import FleetDatabase
 from agentctl.ledger.postgres.fleet_session import FleetSession
-from tests.support.ledger.spender import FACTS
+from tests.support.ledger.spender import BOUND, FACTS, INPUT_NANO, LEAST, OUTPUT_NANO
 from tests.support.postgres.clients import FREE_HAND, WORST, Plan, as_words, billed_nano, bills_of, wrongs
 from tests.support.postgres.fleet import Fleet, new_fleet
 from tests.support.postgres.proxy import Proxy
@@ -30,6 +31,8 @@ from tests.support.postgres.server import RUNNER, Server
 ROOT = Path(__file__).parents[3]
 WORKERS = 8
 DEEDS = ("kill a client", "stop a client", "kill the server", "partition", "cut")
+TIGHT = 40 * WORST
+LEAST_WORST = BOUND * INPUT_NANO + LEAST * OUTPUT_NANO  # with less, no call is granted
 _END_S = 120.0
 
 
@@ -104,11 +107,11 @@ class Nemesis:
             case _:
                 self.proxy.cut_all()
 
-    def await_calls(self, count: int) -> None:
-        """Wait until so many calls were sent."""
+    def await_that(self, holds: Callable[[], bool], what: str) -> None:
+        """Wait for something."""
         gives_up = time.monotonic() + _END_S
-        while len(bills_of(self.folder)) < count:
-            assert time.monotonic() < gives_up, "no calls"
+        while not holds():
+            assert time.monotonic() < gives_up, what
             time.sleep(0.05)
 
     def wake(self, *, everybody: bool = False) -> None:
@@ -134,6 +137,12 @@ class Nemesis:
         return [f"client {number} ended with {code}" for number, code in codes.items() if code]
 
 
+def counted_nano(fleet: Fleet) -> int:
+    """Return what counts against the limit."""
+    ((nano,),) = fleet.query("SELECT coalesce(sum(nano), 0) FROM agentctl.attempts")
+    return int(str(nano))
+
+
 def bury(fleet: Fleet, folder: Path) -> None:
     """Let the leases of the killed expire, and each machine start once more: it writes what lies in its spool."""
     fleet.query("UPDATE agentctl.owners SET lease_until_us = 0")
@@ -143,8 +152,8 @@ def bury(fleet: Fleet, folder: Path) -> None:
             session.reserve(Ask(state.name, f"next-{state.name}", FACTS, 1, 1, 1, None))
 
 
-def run(seconds: float, *, seed: int, workers: int = WORKERS, limit: int = 400 * WORST, brief: bool = False) -> Report:
-    """Let the nemesis rage, end the clients, and check the books."""
+def run(seconds: float, *, seed: int, workers: int = WORKERS, limit: int = TIGHT, brief: bool = False) -> Report:
+    """Let the nemesis rage and the clients end, and check the books; the limit is reached, unless it is ``brief``."""
     with (
         tempfile.TemporaryDirectory() as name,
         Server(durable=not brief) as server,
@@ -152,8 +161,10 @@ def run(seconds: float, *, seed: int, workers: int = WORKERS, limit: int = 400 *
     ):
         folder, fleet = Path(name), new_fleet(server)
         nemesis = Nemesis(server, fleet, proxy, folder, limit=limit, seed=seed, workers=workers, brief=brief)
-        nemesis.await_calls(workers)
+        nemesis.await_that(lambda: len(bills_of(folder)) >= workers, "no calls")
         nemesis.rage(seconds)
+        if not brief:
+            nemesis.await_that(lambda: counted_nano(fleet) > limit - LEAST_WORST, "the limit is not reached")
         failed = nemesis.end()
         bury(fleet, folder)
         told = [json.loads(line) for line in (folder / "outcomes").read_text().splitlines()]
