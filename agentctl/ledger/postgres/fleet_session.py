@@ -199,6 +199,13 @@ class FleetSession(LedgerSession):
         self._granted[hold.id] = _Granted(ask, worst, limits, tx.now_us + int(ask.deadline_s * 1_000_000))
         return hold
 
+    def _find_hold(self, tx: Transaction, ask: Ask) -> Hold | None:
+        hold = super()._find_hold(tx, ask)
+        if hold is not None and hold.id not in self._granted:  # its COMMIT had no answer
+            worst = WorstCase(hold.granted_output, hold.nano, hold.tokens)
+            self._granted[hold.id] = _Granted(ask, worst, (), tx.now_us + int(ask.deadline_s * 1_000_000))
+        return hold
+
     def conclude(self, hold_id: str, conclusion: Conclusion) -> Settlement:
         """Write how an attempt ended, once, and remove its file from the spool."""
         settlement = super().conclude(hold_id, conclusion)

@@ -218,6 +218,18 @@ async def test_a_run_whose_parent_was_lost_too_counts_and_sends_nothing_more(fle
         assert await ledger.settle("a", CHARGE) == Settlement("settled", 100_000_000, 110)
 
 
+async def test_a_hold_whose_commit_had_no_answer_is_restored_like_any_other(fleet: Fleet, tmp_path: Path) -> None:
+    address = replace(fleet.address(tmp_path), accept_lost_holds=True)
+    async with opened(address) as ledger:
+        assert isinstance(await ledger.reserve(ask("a")), Hold)
+        ledger._session._granted.clear()  # type: ignore[union-attr] # what a COMMIT without an answer leaves
+        await send(ledger, "a")
+        fleet.forget("run", "a")
+        promote(ledger)
+        assert isinstance(await ledger.reserve(ask("b")), Hold)
+        assert fleet.phases() == {"a": "doubt", "b": "held"}
+
+
 async def test_a_run_without_calls_that_a_promotion_lost_goes_on(fleet: Fleet, tmp_path: Path) -> None:
     address = replace(fleet.address(tmp_path), accept_lost_holds=True)
     async with opened(address) as ledger:
