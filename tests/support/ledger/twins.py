@@ -6,15 +6,19 @@ import os
 import random
 from collections.abc import Callable
 from contextlib import closing
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from agentctl.budget.conclusions import Charge
 from agentctl.budget.rules import AnswerReserve, Ask, Hold
 from agentctl.core.errors import AgentctlError, LimitName
+from agentctl.core.leases import Lease
 from agentctl.core.ledger_address import LedgerAddress, PostgresAddress
-from agentctl.core.limits import CostLimit
+from agentctl.core.limits import CostLimit, Parent
 from agentctl.core.messages import Usage
+from agentctl.core.pricing import Price
+from agentctl.core.substitutes import Substitute
 from agentctl.ledger.ledger_session import LedgerSession
 from tests.support.ledger.corrections import dies
 from tests.support.ledger.engines import FleetClock, database_at, session_at
@@ -26,7 +30,12 @@ LIMITS = (
     CostLimit(max_cost_per_task=None, max_tokens_per_task=2_000),
     CostLimit(max_cost_per_task=None, max_tokens_per_task=None),
     CostLimit(),
+    CostLimit(max_cost_per_task=None, max_tokens_per_task=None, max_cost_per_hour=Decimal("0.4")),
+    CostLimit(max_cost_per_task=None, max_tokens_per_task=None, max_cost_per_day=Decimal("0.9")),
 )
+#: Of $0.80, until an hour and a half after the clocks begin.
+LEASES = tuple(Lease(f"a{number}-1", 800_000_000, 0, 1_800_005_400_000_000, f"digest {number}") for number in (1, 2))
+DEAR = Substitute("dear", Price(Decimal(0), Decimal(1_700)))
 FURTHER: tuple[dict[LimitName, int], ...] = (
     {},
     {},
@@ -42,7 +51,7 @@ _DAY: tuple[LimitName, ...] = ("max_cost_per_day",)
 _BOOK = (
     _ATTEMPTS,
     "SELECT attempt_id, at_us, phase, nano, tokens, reason FROM entries ORDER BY id",
-    "SELECT id, closed_us, status FROM scopes ORDER BY id",
+    "SELECT id, parent_id, closed_us, status FROM scopes ORDER BY id",
     "SELECT attempt_id, input_tokens, output_tokens, nano FROM overruns ORDER BY attempt_id",
 )
 
@@ -88,8 +97,20 @@ class Twins:
                 session_at(address, clock=clock, owner=owner, pause_s=2.0) for address, clock in self.ledgers
             )  # type: ignore[assignment]
         owner, run, limits = self.dice.choice(list(self.owners)), f"run{self.name()}", self.dice.choice(LIMITS)
-        self.both(f"open {run}", owner, lambda one: one.open_run(run, limits, task="", agent="", labels={}))
-        self.runs[run] = owner
+        above: Parent | Lease | None = None
+        if self.dice.random() < 0.15:
+            above = self.dice.choice(LEASES)
+        elif self.runs and self.dice.random() < 0.5:
+            parent = self.dice.choice(list(self.runs))
+            above = Parent(parent, f"secret of {parent}")
+        secret = f"secret of {run}"
+        opened = self.both(
+            f"open {run}",
+            owner,
+            lambda one: one.open_run(run, limits, task="", agent="", labels={}, parent=above, capability=secret),
+        )
+        if opened is None:
+            self.runs[run] = owner
 
     def ask(self) -> None:
         if not self.runs:
@@ -137,6 +158,8 @@ class Twins:
             over = 10 if how > 0.97 else 0
             used = Usage(1 + hold.input_bound // 2, max(1, hold.granted_output // 2 + over * hold.granted_output))
             charge = Charge(used, used.output_tokens * 1_000_000, "m")
+            if 0.5 < how < 0.52:
+                charge = charge._replace(model=DEAR.model, substitute=DEAR)
             self.both(f"settle {name}", owner, lambda one: one.settle(name, charge))
             del self.sent[name]
 
