@@ -36,24 +36,26 @@ class PostgresAddress:
         from hashlib import sha256  # noqa: PLC0415 - it loads OpenSSL
 
         parts = urlsplit(self.url)
-        options = dict(parse_qsl(parts.query))
-        named = "".join(options.get(name, "") for name in ("host", "hostaddr", "port", "dbname", "service"))
+        named = "".join(self.options.get(name, "") for name in ("host", "hostaddr", "port", "dbname", "service"))
         place = f"{parts.netloc.rpartition('@')[2]}{parts.path}{named}"
         return self.state_dir / f"ledger-{sha256(place.encode()).hexdigest()[:12]}.db"
 
     @property
+    def options(self) -> dict[str, str]:
+        """The options behind the question mark."""
+        return dict(parse_qsl(urlsplit(self.url).query))
+
+    @property
     def user(self) -> str:
         """The name of the role, "" if the address does not have it."""
-        parts = urlsplit(self.url)
-        named = parts.netloc.rpartition("@")[0].partition(":")[0]
-        return unquote(named) or dict(parse_qsl(parts.query)).get("user", "")
+        named = urlsplit(self.url).netloc.rpartition("@")[0].partition(":")[0]
+        return unquote(named) or self.options.get("user", "")
 
     @property
     def hosts(self) -> int:
         """How many hosts it names."""
-        parts = urlsplit(self.url)
-        options = dict(parse_qsl(parts.query))
-        return 1 + (options.get("hostaddr") or options.get("host") or parts.netloc.rpartition("@")[2]).count(",")
+        named = self.options.get("hostaddr") or self.options.get("host")
+        return 1 + (named or urlsplit(self.url).netloc.rpartition("@")[2]).count(",")
 
     @property
     def passwords(self) -> tuple[str, ...]:
@@ -133,7 +135,8 @@ def is_exposed(url: str, environ: Mapping[str, str]) -> bool:
     """Return whether the connection goes to another host without a check of its certificate and name."""
     parts = urlsplit(url)
     options = dict(parse_qsl(parts.query))
-    mode = options.get("sslmode") or environ.get("PGSSLMODE", "") or "prefer"
+    usual = "verify-full" if options.get("sslrootcert") == "system" else "prefer"
+    mode = options.get("sslmode") or environ.get("PGSSLMODE", "") or usual
     if mode == "verify-full":
         return False
     place = parts.netloc.rpartition("@")[2]

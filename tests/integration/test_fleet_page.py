@@ -19,7 +19,7 @@ from tests.support.postgres.server import Server
 (BLOCK,) = (block.text for block in blocks("text") if block.page == "docs/fleet.md" and "CREATE ROLE" in block.text)
 #: The administrator of a fresh server, and everybody else.
 HBA = "hostssl all postgres 127.0.0.1/32 trust\nhostssl all all 127.0.0.1/32 scram-sha-256"
-FILE = "/etc/ssl/certs/ca-certificates.crt"
+FILE = "/etc/ssl/certs/db.example.com.crt"
 FORBIDDEN = (
     "CREATE TABLE agentctl.t ()",
     "CREATE SCHEMA s",

@@ -20,7 +20,9 @@ HINTS = {
 }
 """What to do about an error of the server that has a code."""
 STANDBY_HINT = "name the primary in AGENTCTL_LEDGER, such as host1,host2 with target_session_attrs=read-write"
-_ROOT = "add the root certificate that the server's is signed by to AGENTCTL_LEDGER: sslrootcert=/PATH/root.crt"
+_ROOT = (
+    "name the root certificate in AGENTCTL_LEDGER: sslrootcert=/PATH/root.crt, or sslrootcert=system if it is public"
+)
 _PLACE = "correct the host and port in AGENTCTL_LEDGER"
 _OPTIONS = "correct the options in AGENTCTL_LEDGER"
 #: What is wrong with the address, the certificate or the server's settings, and stays so until a person changes it.

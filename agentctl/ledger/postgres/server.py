@@ -6,6 +6,7 @@ import logging
 import random
 import shlex
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentctl.core.errors import LedgerBusy, StateError
@@ -32,6 +33,14 @@ SET_LOCAL = (  # SET LOCAL of all of them in one statement
     f" set_config('idle_in_transaction_session_timeout', '{IDLE_MS}', true),"
     " set_config('search_path', 'agentctl, pg_catalog, pg_temp', true)"
 )
+VERIFIED = "verify-full"
+ROOTS = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+"""Where systems keep the certificates of public authorities in one file."""
 _BUSY = {"40001", "40P01", "55P03", "57014", "25P03"}
 """Serialization failure, deadlock, lock timeout, statement timeout, idle within a transaction: tried again."""
 _NO_SLOT = ("too many clients", "remaining connection slots", "too many connections", "no more connections allowed")
@@ -66,6 +75,7 @@ def connect(address: PostgresAddress, *, timeout_s: float = REACH_S) -> psycopg.
     try:
         db: psycopg.Connection = connection.connect(
             address.url,
+            **_system_roots(address),
             autocommit=True,
             prepare_threshold=None,
             connect_timeout=max(2, (int(timeout_s) - 1) // address.hosts),  # of each host; libpq knows no less
@@ -86,6 +96,16 @@ def connect(address: PostgresAddress, *, timeout_s: float = REACH_S) -> psycopg.
         db.close()
         raise
     return db
+
+
+def _system_roots(address: PostgresAddress) -> dict[str, str]:
+    """Return options for ``sslrootcert=system``: the OpenSSL in psycopg's wheels looks in a folder of its own."""
+    if address.options.get("sslrootcert") != "system" or address.options.get("sslmode", VERIFIED) != VERIFIED:
+        return {}
+    import ssl  # noqa: PLC0415 - most addresses name a file, or none
+
+    found = ssl.get_default_verify_paths().cafile or next((one for one in ROOTS if Path(one).is_file()), None)
+    return {} if found is None else {"sslrootcert": found, "sslmode": VERIFIED}
 
 
 @cache

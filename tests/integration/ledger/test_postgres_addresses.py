@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import secrets
+import ssl
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -13,6 +15,7 @@ import pytest
 
 from agentctl.core.ledger_address import PostgresAddress
 from agentctl.ledger.postgres import ddl, migrate
+from agentctl.ledger.postgres import server as pg_server
 from tests.support.bill.parts import PENNY, TASK
 from tests.support.certificates import Certificate, make_certificate
 from tests.support.command_line import Commands, Here
@@ -25,6 +28,8 @@ from tests.support.wire.server import Answer, Call, WireRequest
 SECRET = secrets.token_hex(8)
 PASSWORD = f"{SECRET}@w/rd%of"
 WRITTEN = quote(PASSWORD, safe="")
+#: As on Debian: its certificates are in a folder, and no file is known to OpenSSL.
+NO_PATHS = SimpleNamespace(cafile=None)
 LOOK = ("run", "--provider", "builtin", "How much memory is used?")
 ONLY_TLS = "hostssl all all 127.0.0.1/32 scram-sha-256"
 
@@ -106,7 +111,7 @@ def test_connection_that_proves_nothing_is_refused_at_once(
         assert_hidden(ended.out, ended.err)
 
 
-@pytest.mark.parametrize("how", ["in the address", "in PGPASSWORD", "of a name"])
+@pytest.mark.parametrize("how", ["in the address", "in PGPASSWORD", "of a name", "system"])
 def test_verified_connection_is_used_and_its_password_written_nowhere(
     here: Here, monkeypatch: pytest.MonkeyPatch, guarded: Guarded, state: Path, how: str
 ) -> None:
@@ -116,6 +121,12 @@ def test_verified_connection_is_used_and_its_password_written_nowhere(
         monkeypatch.setenv("PGPASSWORD", PASSWORD)
     elif how == "of a name":
         url = guarded.url().replace("127.0.0.1", "llm.invalid") + "&hostaddr=127.0.0.1"
+    elif how == "system":
+        for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: NO_PATHS)
+        monkeypatch.setattr(pg_server, "ROOTS", ("/nonexistent", str(guarded.certificate.path)))
+        url = guarded.url("sslrootcert=system")
     monkeypatch.setenv("AGENTCTL_LEDGER", url)
     for words in ((*LOOK, "-v"), ("costs", "--json"), ("config", "show", "--all"), ("ledger", "check"), ("doctor",)):
         ended = here(*words)

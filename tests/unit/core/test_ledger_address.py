@@ -76,6 +76,9 @@ def test_two_servers_of_one_folder_of_sockets_have_files_of_their_own() -> None:
         ("postgresql:///book?service=fleet&sslmode=verify-full", {}, False),
         ("postgresql://localhost/book", {"PGHOSTADDR": "10.0.0.1"}, True),
         ("postgresql:///book", {}, False),
+        ("postgresql://db/book?sslrootcert=system", {}, False),
+        ("postgresql://db/book?sslrootcert=system", {"PGSSLMODE": "require"}, True),
+        ("postgresql://db/book?sslrootcert=/root.crt", {}, True),
     ],
 )
 def test_place_that_a_file_or_a_variable_names_counts(url: str, environ: dict[str, str], exposed: bool) -> None:
