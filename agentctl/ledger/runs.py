@@ -172,7 +172,8 @@ def refusal_below(tx: Transaction, parent: Parent | Lease, is_gone: IsGone, path
     if row is None:
         return ActionDenied(
             f"{named} is not in the ledger {path}",
-            hint="keep the AGENTCTL_STATE_DIR of that run; if it is a replay, replay its tools, too: --replay-tools",
+            hint="keep the AGENTCTL_STATE_DIR of that run, or put its AGENTCTL_LEDGER into your own .env;"
+            " if it is a replay, replay its tools, too: --replay-tools",
         )
     if row[0] is None or not hmac.compare_digest(row[0], digest_of(parent.capability)):
         return ActionDenied(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from datetime import UTC, datetime
@@ -9,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.bill.nests import OUTER, inner, starting
+from tests.support.bill.parts import KEY, PENNY, reaching
 from tests.support.command_line import Commands, Here
 from tests.support.ledger.corrections import change, left_in_doubt
 from tests.support.ledger.many_rows import fill
 from tests.support.ledger.spending import Spender
 from tests.support.postgres.fleet import Fleet
+from tests.support.wire.plugin import OpenWire
 
 ROWS = 600
 
@@ -131,3 +135,40 @@ def test_an_import_that_was_killed_is_completed_by_the_next(agentctl: Commands, 
     (sums,) = fleet.query("SELECT count(*), sum(nano), sum(tokens) FROM agentctl.attempts")
     assert sums == (ROWS, sum(1000 + n % 5000 for n in range(ROWS)), ROWS * 4200)
     assert len(fleet.entries()) == ROWS
+
+
+def test_a_run_below_one_on_a_server_spends_there_by_the_users_own_env_only(
+    shell: Commands, tmp_path: Path, wire: OpenWire, own_fleet: Fleet
+) -> None:
+    """A command does not get the address with the password: without the user's .env a run of it spends nothing."""
+    url = own_fleet.address(tmp_path).url
+    url += f"{'&' if '?' in url else '?'}password=hunter2hunter2"
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / ".env").touch(0o600)
+    (own / ".env").write_text(f"AGENTCTL_LEDGER={url}\n")
+    server = wire(PENNY.busy, rates=PENNY.rates, keys=[KEY])
+    environ = reaching(server, "openai") | {"LLM_MODEL": PENNY.model}
+    refused = inner(environ, "--max-cost", "none", into="refused")
+    spending = inner(environ | {"AGENTCTL_CONFIG_DIR": str(own)}, "--max-cost", "none")
+    server.play(starting(PENNY, f"env > env.txt; {refused}; {spending}"))
+    outer = shell(
+        *("run", OUTER, "--json", "--max-cost", "0.06", "--sandbox", "none", "--yes", "--agent", "system"),
+        **environ,
+        AGENTCTL_LEDGER=url,
+    ).document
+    given = (tmp_path / "env.txt").read_text()
+    assert ("AGENTCTL_PARENT_RUN" in given, "AGENTCTL_LEDGER" in given, "hunter2" in given) == (True, False, False)
+    assert (
+        json.loads((tmp_path / "refused.json").read_text())["exit_code"],
+        (tmp_path / "refused.code").read_text(),
+    ) == (5, "5\n")
+    assert "put its AGENTCTL_LEDGER into your own .env" in (tmp_path / "refused.err").read_text()
+    document = json.loads((tmp_path / "inner.json").read_text())
+    assert (document["exit_code"], document["breaker"]["run_id"]) == (3, outer["run_id"])
+    assert own_fleet.query("SELECT id, parent_id FROM agentctl.scopes ORDER BY rowid") == [
+        (outer["run_id"], None),
+        (document["run_id"], outer["run_id"]),
+    ]
+    assert document["cost"]["nano_usd"] + outer["cost"]["nano_usd"] == server.books.billed_nano <= 60_000_000
+    assert own_fleet.query("SELECT sum(nano)::bigint FROM agentctl.attempts") == [(server.books.billed_nano,)]
