@@ -117,3 +117,18 @@ async def test_one_lease_on_several_machines_is_spent_once_and_closed_for_all(ow
         assert (book.spent_nano, book.in_doubt_nano, book.calls) == (sum(spent), 0, len(own_fleet.phases()))
         with pytest.raises(LeaseError, match="was closed in this ledger"):
             await ledger.reserve(ask("late", "late", tokens=1))
+
+
+async def test_lease_that_expires_in_mid_run_marks_and_holds_nothing_more(own_fleet: Fleet, tmp_path: Path) -> None:
+    lease = Lease("a1b2-3", 2 * DOLLAR, 0, 2**33 * 1_000_000, "digest")
+    async with opened(own_fleet, tmp_path, "run", lease) as ledger:
+        for name in "abc":
+            assert isinstance(await ledger.reserve(ask(name)), Hold)
+        assert await ledger.mark_sent("a")
+        assert await ledger.mark_sent("b")
+        own_fleet.query("UPDATE agentctl.scopes SET expires_us = 1 WHERE kind = 'lease'")
+        assert not await ledger.mark_sent("c")
+        with pytest.raises(LeaseError, match="expired"):
+            await ledger.reserve(ask("d"))
+        await ledger.settle("a", CHARGE)
+    assert own_fleet.phases() == {"a": "settled", "b": "doubt", "c": "void"}
