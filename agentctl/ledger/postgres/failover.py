@@ -61,6 +61,7 @@ class ServerFence:
         self._path = address.beside.with_suffix(".seen")
         self._seen: SeenServer | None = None
         self._was_read = False
+        self._found: dict[Path, SeenServer] = {}
         self._written_s = -_EVERY_S
 
     @property
@@ -83,18 +84,18 @@ class ServerFence:
                 f"{self._address} is another ledger than before: it was made anew, or the address leads elsewhere",
                 hint=f"correct AGENTCTL_LEDGER; to spend from this one, which knows nothing of it: {_rm([self._path])}",
             )
-        files = _rm(self._files(state.ledger_id))
         if state.timeline < before.timeline:
             raise StateError(
                 f"{self._address} was primary before a fail-over (timeline {state.timeline}, seen {before.timeline})",
-                hint=f"name the new primary in AGENTCTL_LEDGER, and stop the old one; if this is the new one: {files}",
+                hint=f"name the new primary in AGENTCTL_LEDGER, and stop the old one; if this is the new one: "
+                f"{self._forgetting(state)}",
             )
         is_promoted = state.timeline > before.timeline
         if state.last_entry < before.entry and not (is_promoted and self._address.accept_lost_holds):
             missing = f"it ends at entry {state.last_entry:,}, but entry {before.entry:,} was seen"
             raise StateError(
                 f"{self._address} has lost entries: {missing}; a backup was restored, or a fail-over lost them",
-                hint=f"to go on without what is lost: {files}",
+                hint=f"to go on without what is lost: {self._forgetting(state)}",
             )
         return is_promoted
 
@@ -138,17 +139,22 @@ class ServerFence:
     def _read(self, ledger_id: str) -> SeenServer | None:
         """Return how far this ledger was seen at any address, or another ledger that was seen at this address."""
         if not self._was_read:
-            here = _load(self._path)
-            found = [_load(path) for path in self._files(ledger_id)]
-            furthest = max((one for one in found if one is not None), default=None, key=lambda one: one[1:])
+            self.look()
+            here, found = self._found.get(self._path), self._found.values()
+            furthest = max((one for one in found if one.ledger_id == ledger_id), default=None, key=lambda one: one[1:])
             self._seen = here if here is not None and here.ledger_id != ledger_id else furthest
             self._was_read = True
         return self._seen
 
-    def _files(self, ledger_id: str) -> list[Path]:
-        """Return the files that say how far a ledger was seen."""
-        found = sorted(self._path.parent.glob("ledger-*.seen"))
-        return [path for path in found if (seen := _load(path)) is not None and seen.ledger_id == ledger_id]
+    def look(self) -> None:
+        """Read the files. What is read after a view has begun may be further than that view."""
+        if not self._found and not self._was_read:
+            found = ((path, _load(path)) for path in sorted(self._path.parent.glob("ledger-*.seen")))
+            self._found = {path: seen for path, seen in found if seen is not None}
+
+    def _forgetting(self, state: ServerState) -> str:
+        """Return the command that forgets how far a ledger was seen."""
+        return _rm([path for path, seen in self._found.items() if seen.ledger_id == state.ledger_id] or [self._path])
 
 
 def _load(path: Path) -> SeenServer | None:

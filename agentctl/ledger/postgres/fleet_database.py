@@ -39,7 +39,11 @@ _LOCK = f"SELECT {', '.join(ServerState._fields)} FROM lock_ledger(%s)"  # noqa:
 _LOCK_AS_SEEN = f"SELECT {', '.join(ServerState._fields)} FROM lock_ledger_as_seen(%s, %s, %s, %s, %s, %s)"  # noqa: S608
 #: The server is not the one that was seen, or the functions are not there: the way of ``write`` says why.
 _UNUSUAL = (NOT_AS_SEEN, "42883", "3F000")
-_TIME = "SELECT ledger_time_us(), server_time_us(), (SELECT version FROM ledger_info), pg_is_in_recovery()"
+_TIME = """
+SELECT ledger_time_us(), server_time_us(), i.version,
+    CASE WHEN pg_is_in_recovery() THEN '' ELSE substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END,
+    0, '', (SELECT coalesce(max(id), 0) FROM entries), i.ledger_id FROM ledger_info AS i
+"""
 _LIVING = "SELECT id FROM owners WHERE ended_us IS NULL AND lease_until_us > %s"
 
 
@@ -250,12 +254,15 @@ class FleetDatabase:
         with self._mutex:
             db = self._connected()
             with self._errors():
+                self._fence.look()
                 db.execute(begin)
-                now_us, wall_us, version, is_standby = db.execute(_TIME).fetchone() or (0, 0, 0, True)
-                refuse_another_schema(version)
-                if is_standby:  # what was spent last may be missing, and a gate would pass
+                state = ServerState(*(db.execute(_TIME).fetchone() or (0, 0, 0, "", 0, "", 0, "")))
+                refuse_another_schema(state.version)
+                if not state.timeline:  # what was spent last may be missing, and a gate would pass
                     raise StateError(f"{self} is a standby: it may lack what was spent last", hint=STANDBY_HINT)
-                yield Transaction(TranslatedConnection(db), now_us, wall_us, LeaseOwners(db.execute, now_us))
+                self._fence.check(state)
+                owners = LeaseOwners(db.execute, state.now_us)
+                yield Transaction(TranslatedConnection(db), state.now_us, state.wall_us, owners)
                 db.execute("ROLLBACK")
 
     def refuse_lossy(self) -> None:

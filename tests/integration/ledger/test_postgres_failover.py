@@ -20,6 +20,7 @@ from agentctl.core.limits import CostLimit, Parent
 from agentctl.core.messages import Usage, boot_s
 from agentctl.ledger.postgres import PostgresLedger, migrate
 from agentctl.ledger.postgres.fleet_session import FleetSession
+from agentctl.ledger.report import costs_window
 from tests.support.ledger.parts import ask
 from tests.support.postgres.fleet import Fleet, new_fleet
 from tests.support.postgres.server import RUNNER, Server
@@ -82,6 +83,8 @@ async def test_a_server_that_ends_before_what_was_seen_is_refused_until_a_person
     with pytest.raises(StateError, match="has lost entries: it ends at entry"):
         async with opened(address, "later"):
             pass
+    with pytest.raises(StateError, match="has lost entries: it ends at entry"):  # a gate must not pass on less
+        costs_window(address, seconds=3600)
     file.unlink()
     async with opened(address, "later") as ledger:
         await send(ledger, "b", "later")
@@ -102,6 +105,8 @@ async def test_an_empty_ledger_in_place_of_the_one_seen_is_refused_until_a_perso
         async with opened(address, "later"):
             pass
     assert raised.value.hint.endswith(f"rm {address.beside.with_suffix('.seen')}")
+    with pytest.raises(LedgerGone):
+        costs_window(address, seconds=3600)
     address.beside.with_suffix(".seen").unlink()
     async with opened(address, "later") as ledger:
         await send(ledger, "d", "later")
