@@ -16,6 +16,7 @@ import anyio.to_thread
 
 from agentctl.budget.conclusions import Charge
 from agentctl.budget.rules import Ask, Hold
+from agentctl.core.errors import StateError
 from agentctl.core.leases import Lease
 from agentctl.core.limits import CostLimit, Parent
 from agentctl.core.messages import Usage
@@ -23,14 +24,21 @@ from agentctl.core.pricing import ModelFacts, Price
 from agentctl.ledger.sqlite import SqliteLedger
 
 _BEFORE = "before-the-recording"
+_PREFIX = "agentctl-replay-"
 _NANO_PER_TOKEN = Decimal("0.001")  # dollars per million tokens: a token for each nano-dollar
 
 
 class ReplayLedger(SqliteLedger):
-    """A ledger in a temporary folder; ``spent_nano`` counts in its hour. Nothing waits for a provider to recover."""
+    """A ledger in a temporary folder; ``spent_nano`` counts in its hour. Nothing waits for a provider to recover.
 
-    def __init__(self, *, spent_nano: int, pause_s: float) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="agentctl-replay-"))
+    Where there is no folder for temporary files, it is below ``state_dir``.
+
+    Raises:
+        StateError: it cannot be there either.
+    """
+
+    def __init__(self, *, spent_nano: int, pause_s: float, state_dir: Path) -> None:
+        self._folder = _temporary_folder(state_dir)
         self._spent_nano = spent_nano
         super().__init__(self._folder / "ledger.db", pause_s=pause_s)
 
@@ -67,3 +75,16 @@ class ReplayLedger(SqliteLedger):
         await super().aclose()
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(lambda: shutil.rmtree(self._folder, ignore_errors=True))
+
+
+def _temporary_folder(other: Path) -> Path:
+    try:
+        return Path(tempfile.mkdtemp(prefix=_PREFIX))
+    except OSError:
+        try:
+            return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=other))
+        except OSError as error:
+            raise StateError(
+                f"the ledger of the replay cannot be created: {(error.strerror or str(error)).lower()}",
+                hint="set TMPDIR to a folder that can be written to",
+            ) from error

@@ -33,7 +33,7 @@ def insert(
 
     Raises:
         UsageError: a provider sends nothing, or by a client of its own; or the cassette's file exists.
-        StateError: the file cannot be created.
+        StateError: the file, or the ledger of a replay, cannot be created.
     """
     answering = tuple(providers)
     for provider in answering:
@@ -53,6 +53,6 @@ def insert(
     pause_s = PAUSE_S if replay.timing == "real" else 0.0
     if cassette.name and replay.ledger is not None:
         return SqliteLedger(replay.ledger, pause_s=pause_s)
-    own = ReplayLedger(spent_nano=replay.hour_nano, pause_s=pause_s)
+    own = ReplayLedger(spent_nano=replay.hour_nano, pause_s=pause_s, state_dir=loaded.settings.state_dir)
     replay.ledger = own.path
     return own

@@ -46,7 +46,7 @@ def read_secret_line(given: str, what: str, begins: str, *, private: bool = Fals
                 raise LeaseError(problem.text, hint=problem.hint)
             data = read_to_end(file.fileno(), most=MOST_BYTES, until=time.monotonic() + _PATIENCE_S)
     except (OSError, ValueError, RuntimeError) as error:
-        said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        said = getattr(error, "strerror", None) or str(error) or f"nothing came within {_PATIENCE_S:g} s"
         raise LeaseError(
             f"{what} {named} cannot be read: {said.lower()}",
             hint=f"give a file, env:NAME, or the line itself, which begins with {begins}",

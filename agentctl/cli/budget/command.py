@@ -347,8 +347,9 @@ def _write(name: str, text: str) -> None:
 
     try:
         write_output(Path(name).expanduser(), text, mode=0o644)
-    except OSError as error:
-        raise UsageError(f"{name} cannot be written: {(error.strerror or str(error)).lower()}") from error
+    except (OSError, ValueError, RuntimeError) as error:
+        said = getattr(error, "strerror", None) or str(error)
+        raise UsageError(f"{name} cannot be written: {said.lower()}") from error
 
 
 def _write_new(place: Path, text: str) -> None:

@@ -56,6 +56,13 @@ def test_what_no_lease_can_be_made_of_is_refused(
 
 
 @pytest.mark.usefixtures("key")
+@pytest.mark.parametrize("name", [".", "", "nul\0", "~nobody-of-that-name/x", "no/folder/x"])
+def test_a_file_that_cannot_be_written_is_a_usage_error(here: Here, name: str) -> None:
+    ended = here(*SPLIT, "--save", name, "--json")
+    assert (ended.code, "cannot be written: " in ended.document["error"]["message"]) == (2, True), ended.err
+
+
+@pytest.mark.usefixtures("key")
 def test_one_job_may_get_all(here: Here) -> None:
     ended = here("budget", "split", "--total", "0.000000001", "--jobs", "1", "--bind", "SHARD={job}", "-o", "json")
     assert [job["nano_usd"] for job in ended.document["jobs"]] == [1]

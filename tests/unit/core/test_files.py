@@ -44,6 +44,15 @@ def test_an_output_is_added_to_an_open_file_of_this_process(tmp_path: Path) -> N
     assert (tmp_path / "log").read_text() == "answer\ntext\n"
 
 
+@pytest.mark.parametrize("name", [".", "/", "folder"])
+def test_a_folder_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_output(Path(name), "text\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
 def test_an_output_for_a_pipe_that_nobody_reads_fails_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError, match="No such device or address"):

@@ -6,12 +6,15 @@ import errno
 import json
 import socket
 import ssl
+import tempfile
 from pathlib import Path
 
 import anyio
 import httpx
 import pytest
 
+from agentctl.core.errors import StateError
+from agentctl.ledger.replay_ledger import ReplayLedger
 from agentctl.providers.cassettes.answer_redaction import hide_secrets
 from agentctl.providers.cassettes.cassette_file import key_in
 from agentctl.providers.cassettes.misses import explain_miss, first_difference
@@ -156,3 +159,16 @@ async def test_a_replay_does_not_wait_between_attempts_unless_asked_to(tmp_path:
     with anyio.move_on_after(0.05) as scope:
         await waits.pause(3600)
     assert scope.cancelled_caught
+
+
+def test_the_ledger_of_a_replay_is_in_the_state_folder_where_there_is_none_for_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", missing)
+    ReplayLedger(spent_nano=0, pause_s=0.0, state_dir=tmp_path)
+    assert [path.name[:16] for path in tmp_path.iterdir()] == ["agentctl-replay-"]
+    with pytest.raises(StateError, match="the ledger of the replay cannot be created: no such file"):
+        ReplayLedger(spent_nano=0, pause_s=0.0, state_dir=tmp_path / "missing")
