@@ -25,6 +25,7 @@ from agentctl.providers.cassettes.normal_form import digest
 FORMAT = "agentctl.cassette/1"
 _FAMILY = "agentctl.cassette/"
 MOST_BYTES = 256 * 1024 * 1024
+_MOST_MS = 7 * 24 * 3600 * 1000  # of one answer
 
 Line = Mapping[str, object]
 
@@ -213,9 +214,9 @@ def chunks_of(attempt: Line) -> Iterator[Chunk | None]:
     chunks = attempt["chunks"]
     for chunk in chunks if isinstance(chunks, list) else ():
         match chunk:
-            case [int(ms), str(text)] if ms >= 0:
+            case [int(ms), str(text)] if 0 <= ms <= _MOST_MS:
                 yield Chunk(ms, text.encode("utf-8", "surrogatepass"))
-            case [int(ms), {"base64": str(text)}] if ms >= 0:
+            case [int(ms), {"base64": str(text)}] if 0 <= ms <= _MOST_MS:
                 yield _from_base64(ms, text)
             case _:
                 yield None
@@ -233,7 +234,7 @@ def _from_base64(ms: int, text: str) -> Chunk | None:
 def key_in(text: str) -> str:
     """Return the kind of the first key of a well-known shape in a line of a cassette, "" if there is none.
 
-    Text that came in many pieces is searched as a whole, too.
+    An answer that came in many pieces, or is no text, is searched as a whole, and so are the texts of its events.
     """
     found = next(find_keys(text), None)
     if found is not None:
@@ -241,7 +242,8 @@ def key_in(text: str) -> str:
     line = _object(text)
     if line is None or line.get("kind") != "attempt":
         return ""
-    for whole in joined_texts(b"".join(chunk.data for chunk in chunks_of(line) if chunk)):
+    body = b"".join(chunk.data for chunk in chunks_of(line) if chunk)
+    for whole in (body.decode("utf-8", "replace"), *joined_texts(body)):
         if (found := next(find_keys(whole), None)) is not None:
             return found.kind
     return ""

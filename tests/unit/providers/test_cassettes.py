@@ -7,6 +7,8 @@ import json
 import socket
 import ssl
 import tempfile
+from base64 import b64encode
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio
@@ -122,6 +124,14 @@ def test_a_key_that_a_stream_cuts_in_pieces_is_found() -> None:
     assert key_in(json.dumps({"kind": "attempt", "chunks": chunks[:2]})) == ""
 
 
+@pytest.mark.parametrize("chunk", [lambda data: data.decode(), lambda data: {"base64": b64encode(data).decode()}])
+def test_a_key_in_an_answer_that_is_no_stream_is_found_however_it_is_cut(chunk: Callable[[bytes], object]) -> None:
+    data = json.dumps({"error": {"message": f"refused: ghp_{'a1B2' * 9}, ü"}}, indent=1).encode()
+    for size in (11, 30, len(data)):
+        pieces = [[at, chunk(data[at : at + size])] for at in range(0, len(data), size)]
+        assert key_in(json.dumps({"kind": "attempt", "chunks": pieces})) == "github-token"
+
+
 def verification() -> ssl.SSLCertVerificationError:
     error = ssl.SSLCertVerificationError(1, "certificate verify failed")
     error.verify_code, error.verify_message = 10, "certificate has expired"
@@ -161,7 +171,7 @@ async def test_a_replay_does_not_wait_between_attempts_unless_asked_to(tmp_path:
     assert scope.cancelled_caught
 
 
-def test_the_ledger_of_a_replay_is_in_the_state_folder_where_there_is_none_for_temporary_files(
+def test_a_replay_without_a_temporary_folder_has_its_ledger_in_the_state_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def missing() -> str:
