@@ -5,6 +5,7 @@ first at a model's pace, one turn in two seconds each, then saturated under an h
 be reached: 99 % of reserve + settle below 50 ms at a model's pace; saturated none fails, and nothing is over. All begin
 when each is connected. What bounds the figures stands beside them: the time of an fsync on that disk before, the
 load of the machine, and in what the server's sessions are, on average: waiting for the ledger, in an fsync, or at work.
+On a machine that does other things, too, ``chrt -r 1`` before the command keeps those out of its CPUs.
 
 ``python tests/benchmarks/postgres.py --rows 1000000 [ROUNDS]``: ``costs --last-hour`` in a ledger with so many calls,
 one a minute, against an empty one. What is to be reached: 1.2. No test asserts a time.
@@ -131,7 +132,7 @@ def spend(fleet: Fleet, folder: Path, seconds: float, pace_s: float, hour_nano: 
             os._exit(_follow(fleet, folder, number, seconds, pace_s, hour_nano, start))
         children.append(pid)
     start.give()
-    waits = _sampled(fleet, seconds)
+    waits = _sampled(fleet, seconds, folder)
     failed = sum(os.waitpid(pid, 0)[1] != 0 for pid in children)
     said = [json.loads(path.read_text()) for path in folder.glob("said-*")]
     assert len(said) + failed == CLIENTS
@@ -144,11 +145,11 @@ SELECT count(*) FILTER (WHERE wait_event_type = 'Lock'), count(*) FILTER (WHERE 
 """
 
 
-def _sampled(fleet: Fleet, seconds: float) -> Waits:
-    """Look at the sessions ten times a second; return in what they were, on average."""
+def _sampled(fleet: Fleet, seconds: float, folder: Path) -> Waits:
+    """Look at the sessions ten times a second while all spend; return in what they were, on average."""
     ends, seen = time.monotonic() + seconds, [(0, 0, 0)]
     with fleet.server.connect(fleet.database) as db:
-        while time.monotonic() < ends:
+        while time.monotonic() < ends and not any(folder.glob("said-*")):
             seen.append(db.execute(_SESSIONS, (RUNNER,)).fetchall()[0])  # type: ignore[arg-type]
             time.sleep(0.1)
     return Waits(*(sum(one) / len(seen) for one in zip(*seen, strict=True)))
@@ -173,13 +174,18 @@ def _follow(
     try:
         worker = Worker(fleet, folder, number, hour_nano)
         start.wait()
-        ends = time.monotonic() + seconds
+        ends = (started := time.monotonic()) + seconds
         time.sleep(worker.dice.uniform(0, pace_s))
         while (began := time.monotonic()) < ends and not worker.refused:
             worker.turn(pace_s / 2)
             time.sleep(max(0.0, pace_s - (time.monotonic() - began)))
+        said = {
+            "turns": worker.turns,
+            "marks": worker.marks,
+            "retried": worker.retried,
+            "seconds": time.monotonic() - started,
+        }
         worker.session.close()
-        said = {"turns": worker.turns, "marks": worker.marks, "refused": worker.refused, "retried": worker.retried}
         (folder / f"said-{number}").write_text(json.dumps(said))
     except BaseException as error:  # noqa: BLE001 - counted as a failure, whatever it was
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
@@ -196,9 +202,10 @@ def with_clients(seconds: float) -> None:
             said, waits = spend(fleet, folder, seconds, pace_s, hour)
             turns, marks = ([took for one in said for took in one[what]] for what in ("turns", "marks"))
             wrong, bills = wrongs(fleet, folder, limit=hour), billed_nano(folder)
+            lasted = min(seconds, max(one["seconds"] for one in said))
             within = sum(took < WITHIN_S for took in turns) / len(turns)
             print(
-                f"{CLIENTS} clients {title}: {len(turns) / seconds:.1f} turns/s",
+                f"{CLIENTS} clients {title}: {len(turns) / lasted:.1f} turns/s",
                 f"  reserve + settle {_figures(turns)}, below 50 ms {100 * within:.1f} %; mark {_figures(marks)}",
                 f"  failed {CLIENTS - len(said)}, tried again {sum(one['retried'] for one in said)}; billed"
                 f" ${bills / 10**9:.2f}, over ${max(0, bills - hour) / 10**9:.2f}, wrong {len(wrong)}",

@@ -30,20 +30,23 @@ _SETTLE = "SELECT settle_within(%(hold)s, %(charged)s::jsonb)"
 
 
 class FastPath:
-    """The usual operations of one owner; each method returns None, or False, where it has changed nothing."""
+    """The usual operations of one owner; each method returns None, or False, where it has changed nothing.
+
+    ``is_tight``: requests do not get all that they wish, so this path would be tried in vain.
+    """
 
     def __init__(self, database: FleetDatabase, owner_id: str) -> None:
         self._database, self._owner_id = database, owner_id
-        self._is_tight = False
+        self.is_tight = False
 
     def note(self, ask: Ask, answer: object) -> None:
-        """Note the answer that a request got without this path: while requests do not get all, it is not tried."""
-        self._is_tight = not (isinstance(answer, Hold) and answer.granted_output >= ask.most and not answer.probe)
+        """Note the answer that a request got without this path."""
+        self.is_tight = not (isinstance(answer, Hold) and answer.granted_output >= ask.most and not answer.probe)
 
     def reserve(self, ask: Ask) -> tuple[Hold, WorstCase, int] | None:
         """Hold all that a request wishes; return the hold, its worst case, and its deadline in ledger time."""
         facts = ask.facts
-        if self._is_tight or not facts.metered or facts.price is None or facts.unbounded is not None:
+        if self.is_tight or not facts.metered or facts.price is None or facts.unbounded is not None:
             return None
         if ask.purpose != "turn" or ask.further.keys() - WINDOWS.keys():
             return None

@@ -6,16 +6,18 @@ import os
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from typing import NamedTuple
 
 from agentctl.budget.conclusions import Charge, Conclusion, Settlement
-from agentctl.budget.rules import Ask, Hold, LimitState, PastSpending, Wait, WorstCase
+from agentctl.budget.rules import Ask, Hold, LimitState, PastSpending, Wait, WorstCase, worst_case
 from agentctl.core.errors import AgentctlError, InternalError, StateError, Verdict
 from agentctl.core.leases import Lease
 from agentctl.core.limits import CostLimit, Initiator, Parent
 from agentctl.core.messages import boot_s
 from agentctl.ledger import attempts, runs
 from agentctl.ledger.attempts import storable
+from agentctl.ledger.clock import as_datetime
 from agentctl.ledger.database import retry_failed_commit
 from agentctl.ledger.ledger_session import NOBODY, PAUSE_S, LedgerSession
 from agentctl.ledger.postgres.ddl import LEASE_US
@@ -114,10 +116,24 @@ class FleetSession(LedgerSession):
     def _reserve_whole(self, ask: Ask) -> Hold | None:
         """Hold all that a request wishes, if that is possible in one round trip."""
         self._has_paid_calls |= ask.facts.metered
+        is_known = ask.attempt_id in self._granted
+        if not is_known:  # before: if the answer is lost, so that a fail-over then finds an open hold, it is ours
+            self._granted[ask.attempt_id] = _Granted(ask, worst_case(ask, ask.most), (), 0)
         if (granted := self._fast_path.reserve(ask)) is None:
+            if not is_known:
+                del self._granted[ask.attempt_id]
             return None
         hold, worst, deadline_us = granted
         self._granted[hold.id] = _Granted(ask, worst, (), deadline_us)
+        return hold
+
+    def _find_hold(self, tx: Transaction, ask: Ask) -> Hold | None:
+        hold = super()._find_hold(tx, ask)
+        known = self._granted.get(ask.attempt_id)
+        if hold is not None and (known is None or not known.deadline_us):  # its COMMIT had no answer
+            worst = WorstCase(hold.granted_output, hold.nano, hold.tokens)
+            deadline_us = (hold.deadline_at - as_datetime(0)) // timedelta(microseconds=1)
+            self._granted[hold.id] = _Granted(ask, worst, (), deadline_us)
         return hold
 
     def mark_sent(self, hold_id: str) -> bool:
@@ -197,13 +213,6 @@ class FleetSession(LedgerSession):
     def _insert_hold(self, tx: Transaction, ask: Ask, worst: WorstCase, limits: tuple[LimitState, ...]) -> Hold:
         hold = super()._insert_hold(tx, ask, worst, limits)
         self._granted[hold.id] = _Granted(ask, worst, limits, tx.now_us + int(ask.deadline_s * 1_000_000))
-        return hold
-
-    def _find_hold(self, tx: Transaction, ask: Ask) -> Hold | None:
-        hold = super()._find_hold(tx, ask)
-        if hold is not None and hold.id not in self._granted:  # its COMMIT had no answer
-            worst = WorstCase(hold.granted_output, hold.nano, hold.tokens)
-            self._granted[hold.id] = _Granted(ask, worst, (), tx.now_us + int(ask.deadline_s * 1_000_000))
         return hold
 
     def conclude(self, hold_id: str, conclusion: Conclusion) -> Settlement:

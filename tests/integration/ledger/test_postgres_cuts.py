@@ -6,8 +6,9 @@ certain is void.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from agentctl.budget.conclusions import Charge, Settlement
 from agentctl.budget.rules import Hold
+from agentctl.core.errors import LimitName
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
 from agentctl.ledger.postgres import PostgresLedger
@@ -24,7 +26,9 @@ from tests.support.postgres.proxy import POINTS, Point, Proxy
 from tests.support.postgres.server import Server
 
 CHARGE = Charge(Usage(10, 100), 100_000_000, "m")
+LIMITS = CostLimit(max_cost_per_task=Decimal(2))  # room for a hold that is lost and made again
 WRITES = "READ COMMITTED"  # in the first statement of each transaction of an operation
+NONE: Mapping[LimitName, int] = {}
 COMMITTED = ("after commit", "mid-answer")
 
 #: Each step with each point takes a while: usually each step once, and each point once.
@@ -45,8 +49,10 @@ BOOK = [
 class Calls:
     """Three calls of a run, one settled, one void, one in doubt; the step called ``cut`` is cut at ``point``."""
 
-    def __init__(self, ledger: PostgresLedger, proxy: Proxy, cut: str, point: Point) -> None:
-        self.ledger, self.proxy, self.cut, self.point = ledger, proxy, cut, point
+    def __init__(
+        self, ledger: PostgresLedger, proxy: Proxy, cut: str, point: Point, further: Mapping[LimitName, int] = NONE
+    ) -> None:
+        self.ledger, self.proxy, self.cut, self.point, self.further = ledger, proxy, cut, point, further
 
     async def do(self, step: str, *words: Any, **more: Any) -> Any:  # noqa: ANN401 - any operation
         """Do a step; cut it if it is the one, once."""
@@ -59,7 +65,7 @@ class Calls:
 
     async def call(self, name: str) -> bool:
         """Hold and mark one."""
-        hold = await self.do("reserve", ask(name))
+        hold = await self.do("reserve", ask(name, further=self.further))
         assert isinstance(hold, Hold)
         assert (hold.id, hold.granted_output, hold.nano) == (name, 256, 256_000_000)
         sent: bool = await self.do("mark_sent", name)
@@ -67,7 +73,7 @@ class Calls:
 
     async def make(self) -> None:
         """Make them all."""
-        await self.do("open_run", "run", CostLimit(), task="t", agent="a", labels={})
+        await self.do("open_run", "run", LIMITS, task="t", agent="a", labels={})
         assert await self.call("a")
         assert await self.do("settle", "a", CHARGE) == Settlement("settled", 100_000_000, 110)
         assert await self.call("b")
@@ -75,7 +81,7 @@ class Calls:
         assert await self.call("c")
         assert await self.do("doubt", "c", "cut") == Settlement("doubt", 256_000_000, 266)
         await self.do("close_run", "run", "done")
-        past = await self.do("reopen_run", "run", CostLimit())
+        past = await self.do("reopen_run", "run", LIMITS)
         assert (past.cost_nano, past.in_doubt_nano) == (100_000_000, 256_000_000)
 
 
@@ -96,6 +102,11 @@ async def test_operation_is_done_once_wherever_its_connection_is_cut(
     await make_with_cut(own_fleet, tmp_path, step, point)
 
 
+@pytest.mark.parametrize("point", ["after begin", "after commit"])
+async def test_hold_that_takes_several_round_trips_is_made_once(own_fleet: Fleet, tmp_path: Path, point: Point) -> None:
+    await make_with_cut(own_fleet, tmp_path, "reserve", point, {"max_calls_per_minute": 100})
+
+
 async def test_each_operation_is_done_once_wherever_its_connection_is_cut(
     postgres: Server, fleet_template_name: str, tmp_path: Path, is_full: bool
 ) -> None:
@@ -104,9 +115,11 @@ async def test_each_operation_is_done_once_wherever_its_connection_is_cut(
             await make_with_cut(fleet, tmp_path, step, point)
 
 
-async def make_with_cut(fleet: Fleet, folder: Path, step: str, point: Point) -> None:
+async def make_with_cut(
+    fleet: Fleet, folder: Path, step: str, point: Point, further: Mapping[LimitName, int] = NONE
+) -> None:
     async with proxied(fleet, folder) as (ledger, proxy):
-        await Calls(ledger, proxy, step, point).make()
+        await Calls(ledger, proxy, step, point, further).make()
     assert len(proxy.cuts) == 1
     assert fleet.entries() == BOOK
     assert fleet.query("SELECT id, closed_us IS NOT NULL FROM agentctl.scopes") == [("run", True)]  # with its owner

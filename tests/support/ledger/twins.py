@@ -42,10 +42,15 @@ FURTHER: tuple[dict[LimitName, int], ...] = (
     {"max_cost_per_minute": DOLLAR // 2, "max_calls_per_minute": 3},
     {"max_cost_per_day": 2 * DOLLAR},
 )
-_ATTEMPTS = (
-    "SELECT id, run_id, purpose, phase, nano, tokens, hold_nano, hold_tokens, granted_output, admitted, held_us,"
-    " sent_us, deadline_us, ended_us, leaves_hour_us, provider_fault, settled_by FROM attempts ORDER BY id"
-)
+_ATTEMPTS = """
+SELECT id, run_id, owner_id, purpose, phase, provider, model, base_url, answered_model, prices, price_source,
+    price_version, price_digest, input_bound, counted, granted_output, hold_nano, hold_tokens, ceiling_nano,
+    ceiling_tokens, nano, tokens, admitted, held_us, sent_us, deadline_us, ended_us, leaves_hour_us, input_tokens,
+    cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, hour_write_tokens, reason, provider_fault,
+    settled_by, charged_by, charged_model, charged_tier, charged_prices, charged_dearest, charged_source,
+    charged_version, charged_digest, billed_nano
+FROM attempts ORDER BY id
+"""
 _RANDOM = 32
 _DAY: tuple[LimitName, ...] = ("max_cost_per_day",)
 _BOOK = (
@@ -126,6 +131,7 @@ class Twins:
             keep=keep,
             deadline_s=self.dice.choice((30.0, 600.0)),
         )
+        try_fast_path(*self.owners[self.runs[run]])
         found = self.both(f"reserve {asked.attempt_id}", self.runs[run], lambda one: one.reserve(asked))
         if isinstance(found, Hold):
             self.held[found.id] = (self.runs[run], found)
@@ -156,8 +162,14 @@ class Twins:
             self.both(f"void {name}", owner, lambda one: one.void(name, "refused"))
         else:
             over = 10 if how > 0.97 else 0
-            used = Usage(1 + hold.input_bound // 2, max(1, hold.granted_output // 2 + over * hold.granted_output))
-            charge = Charge(used, used.output_tokens * 1_000_000, "m")
+            most_in, written = 1 + hold.input_bound // 2, max(1, hold.granted_output // 2 + over * hold.granted_output)
+            used = Usage(most_in, written, most_in // 2, most_in // 4, written // 3)
+            charge = Charge(
+                *(used, written * 1_000_000, "m", "asked", FACTS.price, "m", "priority"),
+                hour_writes=most_in // 5,
+                billed_nano=written * 900_000,
+                dearest_class=how > 0.8,
+            )
             if 0.5 < how < 0.52:
                 charge = charge._replace(model=DEAR.model, substitute=DEAR)
             self.both(f"settle {name}", owner, lambda one: one.settle(name, charge))
@@ -227,6 +239,15 @@ class Twins:
             if books[0] != books[1]:
                 differ = [pair for pair in zip(*books, strict=False) if pair[0] != pair[1]]
                 self.wrong.append(f"{sql}: {len(books[0])} and {len(books[1])} rows, {differ[:1]}")
+
+
+def try_fast_path(*sessions: LedgerSession) -> None:
+    """Let a session on PostgreSQL try to hold in one round trip, also after it was in vain."""
+    from agentctl.ledger.postgres.fleet_session import FleetSession
+
+    for session in sessions:
+        if isinstance(session, FleetSession):
+            session._fast_path.is_tight = False
 
 
 def _named(row: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -58,6 +58,8 @@ class Proxy:
         self.cuts: list[str] = []
         """The first statement of each transaction that was cut."""
         self.opened = 0
+        self.round_trips = 0
+        """How often a client has sent statements and waited for the answer."""
         self.is_refusing = False
         self.before_answer: Callable[[], None] | None = None
         """Called when the server has ended a transaction, before the client gets the end of its answer."""
@@ -161,6 +163,7 @@ class _Link:
             self._server.sendall(start.whole)
             for group in groups(self._client):
                 self._proxy.flowing.wait()
+                self._proxy.round_trips += any(message.kind in (QUERY, EXECUTE) for message in group)
                 if group[0].kind in (TERMINATE, b"p") or not self._reach(group):
                     self._send(group)
         except (EOFError, OSError):
