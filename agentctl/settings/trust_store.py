@@ -6,6 +6,7 @@ import json
 import os
 import stat
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -120,6 +121,9 @@ class TrustStore:
 
     def _write(self, records: Mapping[Path, TrustRecord]) -> None:
         files = {str(path): {"sha256": record.sha256, "at": record.at} for path, record in sorted(records.items())}
+        with suppress(FileNotFoundError):
+            if not stat.S_ISREG(self._path.lstat().st_mode):  # it holds nothing of ours, and is replaced
+                self._path.unlink()
         write_atomically(self._path, json.dumps({"schema": SCHEMA, "files": files}, indent=1) + "\n", for_folder=True)
 
     def _unbelievable(self, why: str) -> StateError:
