@@ -18,6 +18,7 @@ pytest_plugins = [
     "tests.support.engine",
     "tests.support.json_run",
     "tests.support.large_results",
+    "tests.support.ledger.connections",
     "tests.support.ledger.fixtures",
     "tests.support.ledger.older_schemas",
     "tests.support.machine_walk",

@@ -79,7 +79,11 @@ class Database:
             refuse_network_disk(path)
             make_folder(path.parent)
             self._db = self._open()
-            self._files = self._identities()
+            try:
+                self._files = self._identities()
+            except BaseException:
+                self._db.close()
+                raise
 
     def __str__(self) -> str:
         return str(self.path)

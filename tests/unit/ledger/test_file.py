@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from agentctl.core.errors import StateError
 from agentctl.core.limits import CostLimit
 from agentctl.ledger import SqliteLedger
+from agentctl.ledger.database import Database
 from agentctl.ledger.report import costs_window
 
 
@@ -62,6 +64,16 @@ async def test_a_newer_ledger_is_not_touched(path: Path) -> None:
     error = await refused(path)
     assert "newer agentctl" in error.message
     assert "upgrade" in error.hint
+
+
+def test_a_ledger_that_is_gone_while_it_is_opened_leaves_no_connection(path: Path) -> None:
+    class Vanishing(Database):
+        def _identities(self) -> tuple[tuple[int, int], ...]:
+            raise FileNotFoundError(2, "gone")
+
+    with pytest.raises(StateError):
+        Vanishing(path)
+    gc.collect()  # a connection that is dropped open is an error of the test: tests/support/ledger/connections.py
 
 
 async def test_a_folder_that_cannot_be_made_names_the_setting(tmp_path: Path) -> None:
