@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Self
 
 LONG_S = 30
+#: To be tried in turn: on a machine under load the first may be over before the client has connected.
+PATIENCES_S = (0.3, 3.0, LONG_S / 2)
 
 
 @dataclass(frozen=True, slots=True)
