@@ -110,6 +110,14 @@ def move_aside_hint(path: Path) -> str:
     return f"keep it, moved aside, and start a new ledger: {'; '.join(moves)}"
 
 
+def _size(path: Path) -> int | None:
+    """Return the size of a file, None if there is none."""
+    try:
+        return path.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
 def refuse_remnant(path: Path) -> None:
     """Refuse an empty or missing ledger if the files beside it show that it was used.
 
@@ -118,11 +126,11 @@ def refuse_remnant(path: Path) -> None:
     Raises:
         StateError: charges may be in its log, or are lost.
     """
-    there = path.exists()
-    if there and path.stat().st_size:
-        return
-    log = path.with_name(f"{path.name}-wal")
-    if (log.exists() and log.stat().st_size) or (there and path.with_suffix(".owners").exists()):
+    # The traces come first: another process may create the ledger now, and would leave its own between two looks.
+    has_log, has_owners = bool(_size(path.with_name(f"{path.name}-wal"))), path.with_suffix(".owners").exists()
+    size = _size(path)
+    there = size is not None
+    if not size and (has_log or (there and has_owners)):
         state = "empty" if there else "gone"
         raise StateError(f"the ledger {path} is {state}, but it has been used", hint=move_aside_hint(path))
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import os
 import sqlite3
-from contextlib import closing
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path, PosixPath
 
 import pytest
 
@@ -13,6 +15,7 @@ from agentctl.core.errors import StateError
 from agentctl.core.limits import CostLimit
 from agentctl.ledger import SqliteLedger
 from agentctl.ledger.database import Database
+from agentctl.ledger.inspection import inspect_ledger
 from agentctl.ledger.report import costs_window
 
 
@@ -74,6 +77,32 @@ def test_a_ledger_that_is_gone_while_it_is_opened_leaves_no_connection(path: Pat
     with pytest.raises(StateError):
         Vanishing(path)
     gc.collect()  # a connection that is dropped open is an error of the test: tests/support/ledger/connections.py
+
+
+@pytest.mark.parametrize("look", [inspect_ledger, lambda path: costs_window(path, seconds=60)], ids=["doctor", "costs"])
+def test_a_ledger_that_is_created_between_two_looks_has_not_lost_anything(
+    path: Path, look: Callable[[Path], object]
+) -> None:
+    created = list[Database]()
+
+    class Created(PosixPath):
+        """A place where another process creates the ledger after the first look."""
+
+        def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
+            try:
+                return super().stat(follow_symlinks=follow_symlinks)
+            finally:
+                if not created:
+                    created.append(Database(path))
+
+        def exists(self, *, follow_symlinks: bool = True) -> bool:
+            with suppress(OSError):
+                return bool(self.stat(follow_symlinks=follow_symlinks))
+            return False
+
+    look(Created(path))
+    assert len(created) == 1
+    created[0].close()
 
 
 async def test_a_folder_that_cannot_be_made_names_the_setting(tmp_path: Path) -> None:
