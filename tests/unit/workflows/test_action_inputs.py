@@ -71,7 +71,7 @@ def test_tests_run_on_each_python_that_the_package_names() -> None:
     named = re.findall(r'"Programming Language :: Python :: (\d\.\d+)"', project)
     jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
     assert jobs["fast"]["strategy"]["matrix"]["python"] == named
-    assert set(jobs["tests"]["strategy"]["matrix"]["python"]) == {named[0], named[-1]}
+    assert jobs["tests"]["strategy"]["matrix"]["python"] == named
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
