@@ -85,6 +85,18 @@ async def test_ledger_that_changed_after_it_was_seen_takes_no_hold(
         assert own_fleet.phases() == {"a": "held", "b": "held"}
 
 
+@pytest.mark.parametrize(
+    ("used", "nano"), [(Usage(10, 100), 256_000_001), (Usage(167, 100), 100_000_000)], ids=["dollars", "tokens"]
+)
+async def test_charge_above_its_hold_is_an_overrun(own_fleet: Fleet, tmp_path: Path, used: Usage, nano: int) -> None:
+    async with opened(own_fleet, tmp_path) as (ledger, _):
+        assert isinstance(await ledger.reserve(ask("a")), Hold)
+        assert await ledger.mark_sent("a")
+        settled = await ledger.settle("a", Charge(used, nano, "m"))
+        assert settled == Settlement("settled", nano, used.total_tokens, overrun=True)
+        assert own_fleet.query("SELECT attempt_id FROM agentctl.overruns") == [("a",)]
+
+
 async def test_small_request_that_would_fit_waits_behind_an_earlier_one(own_fleet: Fleet, tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
         first, second, third = [
