@@ -33,7 +33,6 @@ from tests.support.wire.plugin import OpenWire
 
 HOUR_S, DAY_S = 3_600, 86_400
 WRONG_BY_S = (HOUR_S, DAY_S, -HOUR_S, -DAY_S)
-CHARGE = Charge(Usage(10, 256), 256_000_000, "m")
 #: The columns of times to come: how long after the transaction they are at most.
 AHEAD_S = {"deadline_us": 1_800, "lease_until_us": 60, "leaves_hour_us": HOUR_S + 1_800, "expires_us": 0}
 
@@ -115,6 +114,7 @@ async def spent(fleet: Fleet, folder: Path) -> AsyncIterator[PostgresLedger]:
     try:
         await ledger.open_run("run", CostLimit(max_cost_per_task=None), task="t", agent="a", labels={})
         assert await grants(ledger, "first")
+        assert not await grants(ledger, "at once")
         yield ledger
     finally:
         await ledger.aclose()
@@ -123,12 +123,12 @@ async def spent(fleet: Fleet, folder: Path) -> AsyncIterator[PostgresLedger]:
     assert at == sorted(at)
 
 
-async def grants(ledger: PostgresLedger, name: str) -> bool:
-    """Ask for a call that fits into an empty hour only; make it, if it is granted."""
-    answer = await ledger.reserve(ask(name, hour=Decimal("0.3")))
+async def grants(ledger: PostgresLedger, name: str, tokens: int = 256) -> bool:
+    """Ask for a call, which by default fits into an empty hour only; make it, if it is granted."""
+    answer = await ledger.reserve(ask(name, tokens=tokens, hour=Decimal("0.3")))
     if isinstance(answer, Hold):
         assert await ledger.mark_sent(name)
-        await ledger.settle(name, CHARGE)
+        await ledger.settle(name, Charge(Usage(10, tokens), tokens * 1_000_000, "m"))
         return True
     assert isinstance(answer, Verdict)
     assert answer.limit == "max_cost_per_hour"
@@ -150,6 +150,7 @@ async def test_the_ledgers_time_stands_still_while_the_servers_clock_is_behind(
     async with spent(own_fleet, tmp_path) as ledger:
         own_fleet.turn_clock(-back_s)
         assert not await grants(ledger, "back")
+        assert await grants(ledger, "small", tokens=1)
         own_fleet.turn_clock(back_s + HOUR_S - 60)
         assert not await grants(ledger, "early")
         own_fleet.turn_clock(61)
