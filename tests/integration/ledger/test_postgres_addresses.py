@@ -218,7 +218,7 @@ def test_primary_is_found_among_several_hosts_and_a_standby_is_refused(
         assert fleet.query("SELECT count(*) FROM agentctl.scopes") == [(2,)]
 
 
-COMMANDS = (LOOK, ("costs",), ("ledger", "check"), ("ledger", "reconcile", "--clock", "--dry-run"))
+COMMANDS = (LOOK, ("costs",), ("ledger", "check"))
 
 
 def test_older_ledger_is_refused_until_it_is_migrated_and_its_role_keeps_its_rights(
