@@ -36,8 +36,10 @@ def test_the_mount_table_says_what_psutil_says() -> None:
 
 
 def test_a_root_disk_without_a_name_is_named_by_psutil() -> None:
-    (root,) = [one for one in with_device_names([Mount("/", "ext4", "/dev/root")]) if one.mountpoint == "/"]
-    assert root.device not in ("/dev/root", "rootfs")
+    found = with_device_names([Mount("/", "ext4", "/dev/root")])
+    assert found == psutil.disk_partitions(all=True)
+    roots = {one.device for one in found if one.mountpoint == "/"}  # none where the root is changed to a folder
+    assert roots.isdisjoint({"/dev/root", "rootfs"})
 
 
 async def test_pseudo_file_systems_are_not_disks() -> None:
