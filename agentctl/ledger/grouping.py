@@ -127,26 +127,32 @@ OF_ONE = """
     AND ((ended_us >= :since AND ended_us < :until) OR (leaves_hour_us IS NULL AND :reaches_now))
 """
 _SUMS = """
-SELECT g.*, o.host, o.ci_run, o.user_name, s.agent, s.labels FROM (
-    SELECT run_id, owner_id, provider, model, purpose, (coalesce(ended_us, :now) + :ahead) / :slot AS at,
+SELECT g.*, {who}, s.agent, s.labels FROM (
+    SELECT run_id, {owner} provider, model, purpose, (coalesce(ended_us, :now) + :ahead) / :slot AS at,
         max(coalesce(ended_us, sent_us, held_us)) + :ahead,
         count(*) FILTER (WHERE phase <> 'kept'),
         count(*) FILTER (WHERE phase IN ('settled', 'doubt') AND nano IS NULL),
         {amounts}
-    FROM ({source}) AS w GROUP BY run_id, owner_id, provider, model, purpose, at
-) AS g CROSS JOIN scopes AS s ON s.id = g.run_id CROSS JOIN owners AS o ON o.id = g.owner_id
+    FROM ({source}) AS w GROUP BY run_id, {owner} provider, model, purpose, at
+) AS g CROSS JOIN scopes AS s ON s.id = g.run_id {owners}
 """
-_BEFORE_AMOUNTS, _BEHIND_AMOUNTS = 9, 5  # columns of _SUMS
+_BEFORE_AMOUNTS, _BEHIND_AMOUNTS = 8, 5  # columns of _SUMS, without the owner's id
 _AMOUNTS = (
     *map(exact_sum, ("input_tokens", "cached_input_tokens", "output_tokens")),
     exact_sum("nano", "phase = 'settled'"),
     exact_sum("nano", "phase = 'doubt'"),
     exact_sum("nano", "phase IN ('held', 'sent', 'kept')"),
 )
-SQL = {
-    of: _SUMS.replace("{source}", source).replace("{amounts}", ", ".join(_AMOUNTS))
-    for of, source in (("all", OF_ALL), ("one", OF_ONE))
-}
+
+
+def _sums_of(source: str, *, by_owner: bool) -> str:
+    join, names = "CROSS JOIN owners AS o ON o.id = g.owner_id", "o.host, o.ci_run, o.user_name"
+    owner, who, owners = ("owner_id,", names, join) if by_owner else ("", "NULL, NULL, NULL", "")
+    return _SUMS.format(source=source, amounts=", ".join(_AMOUNTS), owner=owner, who=who, owners=owners)
+
+
+SQL = {of: _sums_of(source, by_owner=False) for of, source in (("all", OF_ALL), ("one", OF_ONE))}
+_SQL_BY_OWNER = {of: _sums_of(source, by_owner=True) for of, source in (("all", OF_ALL), ("one", OF_ONE))}
 _ANSWER = """
 SELECT DISTINCT a.run_id, a.provider, a.model, a.purpose, (coalesce(a.ended_us, :now) + :ahead) / :slot,
     a.answered_model, o.host, o.ci_run, o.user_name, s.agent, s.labels
@@ -157,12 +163,14 @@ JOIN scopes AS s ON s.id = a.run_id JOIN owners AS o ON o.id = a.owner_id
 _ANSWERS = {of: _ANSWER.replace("{source}", source) for of, source in (("all", OF_ALL), ("one", OF_ONE))}
 
 
-def sums(tx: Transaction, values: Mapping[str, object]) -> Iterator[tuple[Any, ...]]:
-    """Yield a row for each run, process, provider, model, purpose and slot of a ``window``."""
-    for row in tx.db.execute(SQL["all" if values["run"] is None else "one"], values):
-        run_id, _, *named = row[:_BEFORE_AMOUNTS]
-        halves = row[_BEFORE_AMOUNTS:-_BEHIND_AMOUNTS]
-        yield (run_id, *named, *map(whole, halves[::2], halves[1::2]), *row[-_BEHIND_AMOUNTS:])
+def sums(tx: Transaction, values: Mapping[str, object], by: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
+    """Yield a row for each run, provider, model, purpose and slot of a ``window``; by process if ``by`` needs it."""
+    by_owner = not set(_WHO).isdisjoint(by)
+    of = "all" if values["run"] is None else "one"
+    for row in tx.db.execute((_SQL_BY_OWNER if by_owner else SQL)[of], values):
+        columns = (row[0], *row[2:]) if by_owner else row
+        halves = columns[_BEFORE_AMOUNTS:-_BEHIND_AMOUNTS]
+        yield (*columns[:_BEFORE_AMOUNTS], *map(whole, halves[::2], halves[1::2]), *columns[-_BEHIND_AMOUNTS:])
 
 
 def window(

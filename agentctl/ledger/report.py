@@ -170,7 +170,7 @@ def _report(tx: Transaction, query: CostQuery) -> CostReport:
     run_id = None if run is None else run.run_id
     span = span_of(tx, query)
     values = window(tx, since_us=span.since_us, until_us=span.until_us, reaches_now=span.reaches_now, run_id=run_id)
-    folded = fold(sums(tx, values), by=query.by, labels=query.labels, zone=query.zone)
+    folded = fold(sums(tx, values, query.by), by=query.by, labels=query.labels, zone=query.zone)
     rows = add_answered_models(tx, folded.rows, values, by=query.by, labels=query.labels, zone=query.zone)
     folded = folded._replace(rows=rows)
     since = query.since or window_start(tx, run_id, span, folded.slots)
