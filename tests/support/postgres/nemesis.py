@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -130,6 +130,12 @@ class Nemesis:
             self.wake()
         self.wake(everybody=True)
 
+    def leave(self) -> None:
+        """Kill the clients that are still there, such as after an error."""
+        for client in self.living.values():
+            client.kill()
+            client.wait()
+
     def end(self) -> list[str]:
         """Tell the clients to stop; return which of them failed."""
         (self.folder / "stop").touch()
@@ -158,9 +164,11 @@ def run(seconds: float, *, seed: int, workers: int = WORKERS, limit: int = TIGHT
         tempfile.TemporaryDirectory() as name,
         Server(durable=not brief) as server,
         Proxy(server.port) as proxy,
+        ExitStack() as stack,
     ):
         folder, fleet = Path(name), new_fleet(server)
         nemesis = Nemesis(server, fleet, proxy, folder, limit=limit, seed=seed, workers=workers, brief=brief)
+        stack.callback(nemesis.leave)
         nemesis.await_that(lambda: len(bills_of(folder)) >= workers, "no calls")
         nemesis.rage(seconds)
         if not brief:
