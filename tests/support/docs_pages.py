@@ -56,6 +56,7 @@ _SCHEMAS = (
     ("agentctl.cli.costs.document", "SCHEMA", "`costs`"),
     ("agentctl.cli.ledger.ledger_output", "CHECK_SCHEMA", "`ledger check`"),
     ("agentctl.cli.ledger.ledger_output", "RECONCILE_SCHEMA", "`ledger reconcile`"),
+    ("agentctl.cli.ledger.import_command", "IMPORT_SCHEMA", "`ledger import`"),
     ("agentctl.cli.ledger.reprice_output", "SCHEMA", "`ledger reprice`"),
     ("agentctl.cli.runs.command", "SCHEMA", "`runs list`, `runs show`"),
     ("agentctl.cli.runs.comparison.differences", "SCHEMA", "`runs diff`"),
