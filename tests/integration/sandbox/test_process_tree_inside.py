@@ -83,7 +83,7 @@ def test_a_crowd_of_processes_is_bounded(inside: Inside, wanted: SandboxMode, tr
     crowd = f"i=0; while [ $i -lt 1500 ]; do sleep {trace.token} & i=$((i+1)); echo $i; done"
     (answer,) = inside(crowd, wanted=wanted)
     assert answer["exit_code"] != 0
-    assert 500 < int(answer["stdout"].splitlines()[-1]) <= 1024
+    assert 500 < int(answer["stdout"].splitlines()[-1]) < 1100  # one that cannot exec ends, and makes room for another
     assert "fork" in answer["stderr"]
     assert trace.alive() == []
 
