@@ -139,7 +139,7 @@ def _refuse_inconsistent(path: Path, clock: ReadClock) -> None:
     if wrong:
         raise StateError(
             f"the ledger {path} is not consistent, so nothing is imported: {wrong[0]}",
-            hint="unset AGENTCTL_LEDGER to see what is wrong with the ledger of this machine: agentctl ledger check",
+            hint="to see what is wrong, without AGENTCTL_LEDGER: agentctl ledger check",
         )
 
 
