@@ -255,7 +255,8 @@ def was_left_by_dead_owner(tx: Transaction, attempt_id: str) -> bool:
 def conclude_dead_owner(tx: Transaction, owner_id: str) -> None:
     """Void a dead owner's holds, leave its sent attempts in doubt at the worst case, and close its runs."""
     left = tx.db.execute(
-        "SELECT id, phase, nano, tokens FROM attempts WHERE leaves_hour_us IS NULL AND owner_id = ?", (owner_id,)
+        "SELECT id, phase, nano, tokens FROM attempts WHERE leaves_hour_us IS NULL AND owner_id = ? ORDER BY id",
+        (owner_id,),
     ).fetchall()
     for attempt_id, phase, nano, tokens in left:
         if phase == "sent":
@@ -263,7 +264,7 @@ def conclude_dead_owner(tx: Transaction, owner_id: str) -> None:
         else:
             attempts.void(tx, attempt_id, "its process ended before sending")
     tx.db.execute("DELETE FROM waiters WHERE owner_id = ?", (owner_id,))
-    open_runs = "SELECT id FROM scopes WHERE opened_by = ? AND closed_us IS NULL"
+    open_runs = "SELECT id FROM scopes WHERE opened_by = ? AND closed_us IS NULL ORDER BY id"
     for (run_id,) in tx.db.execute(open_runs, (owner_id,)).fetchall():
         close(tx, run_id, UNFINISHED)
     tx.db.execute("UPDATE owners SET ended_us = ? WHERE id = ? AND ended_us IS NULL", (tx.now_us, owner_id))
@@ -285,11 +286,14 @@ def close(tx: Transaction, run_id: str, status: str) -> None:
 
 
 def conclude_dead_owners(tx: Transaction, *, but: str) -> None:
-    """Conclude every owner of an open amount or run whose lock is free, and void the holds past their deadline."""
+    """Conclude every owner of an open amount or run whose lock is free, and void the holds past their deadline.
+
+    In the order of their ids, so that a hold whose process and run are both gone has the same reason on each engine.
+    """
     found = tx.db.execute(
         "SELECT owner_id FROM attempts WHERE leaves_hour_us IS NULL AND owner_id <> :but"
         " UNION SELECT owner_id FROM waiters WHERE owner_id <> :but AND seen_us >= 0"
-        " UNION SELECT opened_by FROM scopes WHERE closed_us IS NULL AND opened_by <> :but",
+        " UNION SELECT opened_by FROM scopes WHERE closed_us IS NULL AND opened_by <> :but ORDER BY 1",
         {"but": but},
     ).fetchall()
     for (owner_id,) in found:
@@ -322,7 +326,7 @@ def void_held(tx: Transaction, condition: str, value: object, *, reason: str, ke
     """Void the holds of ``condition`` (SQL of this package) that were not sent; ``kept``: reserves, too."""
     phases = "('held', 'kept')" if kept else "('held')"
     still_open = f"SELECT id FROM attempts WHERE leaves_hour_us IS NULL AND phase IN {phases}"  # noqa: S608 - our own
-    found = tx.db.execute(f"{still_open} AND {condition}", (value,)).fetchall()
+    found = tx.db.execute(f"{still_open} AND {condition} ORDER BY id", (value,)).fetchall()
     for (attempt_id,) in found:
         attempts.void(tx, attempt_id, reason)
 

@@ -20,3 +20,9 @@ def test_both_ledgers_give_the_same_answers_and_keep_the_same_book(
     with fleet_template(postgres) as template:
         for seed in range(part, 2_000 if is_full else PARTS, PARTS):
             assert compared(postgres, template, tmp_path, seed) == [], f"seed {seed}"
+
+
+def test_processes_that_died_together_are_concluded_in_the_same_order(postgres: Server, tmp_path: Path) -> None:
+    """A hold is void because its process ended, or because the run above it did: what is found first."""
+    with fleet_template(postgres) as template:
+        assert compared(postgres, template, tmp_path, 880) == []
