@@ -27,7 +27,7 @@ def look_ahead(path: Path) -> None:
 
 
 OPENERS: dict[str, Callable[[Path], object]] = {
-    "run": Database,
+    "run": lambda path: Database(path).close(),
     "costs": lambda path: costs_window(path, seconds=60),
     "check": check,
     "doctor": inspect_ledger,

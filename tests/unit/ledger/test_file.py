@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sqlite3
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from agentctl.ledger import SqliteLedger
 from agentctl.ledger.database import Database
 from agentctl.ledger.inspection import inspect_ledger
 from agentctl.ledger.report import costs_window
+from tests.support.ledger.connections import collect
 
 
 async def opened(path: Path) -> SqliteLedger:
@@ -76,7 +76,7 @@ def test_a_ledger_that_is_gone_while_it_is_opened_leaves_no_connection(path: Pat
 
     with pytest.raises(StateError):
         Vanishing(path)
-    gc.collect()  # a connection that is dropped open is an error of the test: tests/support/ledger/connections.py
+    collect()  # a connection that is dropped open is an error of the test: tests/support/ledger/connections.py
 
 
 @pytest.mark.parametrize("look", [inspect_ledger, lambda path: costs_window(path, seconds=60)], ids=["doctor", "costs"])
