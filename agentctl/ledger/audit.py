@@ -115,7 +115,7 @@ class Replay:
     """Replays every entry in order. ``proved`` admissions were within their limits, ``free`` ones had none.
 
     ``kept`` counts the reserves for last answers, ``imported`` the attempts whose admission is proved in the ledger
-    that they come from. ``names`` are the limits, beside a run's dollars and tokens, that an admission may name.
+    that they come from. ``names`` are the limits that an admission may name, besides a run's dollars and tokens.
     ``wrong`` has a sentence for each admission that was not within its limits or is inconsistent.
     """
 

@@ -109,7 +109,7 @@ def time_of(value: object) -> int | None:
 
 
 def usage_attributes(usage: Mapping[str, object]) -> dict[str, AttributeValue]:
-    """Return the attributes of a usage, of which zeros beside input and output are left out."""
+    """Return the attributes of a usage; a zero is kept for input and output only."""
     found = {name: usage.get(key) for key, name in _USAGE.items()}
     return {name: value for name, value in found.items() if isinstance(value, int) and (value or name in _ALWAYS)}
 
@@ -117,7 +117,7 @@ def usage_attributes(usage: Mapping[str, object]) -> dict[str, AttributeValue]:
 def measurements_of(call: FinishedSpan, *, agent: AttributeValue | None, nano: int | None) -> Iterator[Measurement]:
     """Yield the measurements of a model call; ``nano`` is what it is charged, or in doubt, None if that is unknown.
 
-    Amounts in doubt are told apart by an attribute. Tokens are those that the provider reported.
+    An attribute marks amounts in doubt. Tokens are those that the provider reported.
     """
     about = {name: call.attributes[name] for name in _ABOUT if name in call.attributes}
     error = {names.ERROR: call.attributes[names.ERROR]} if names.ERROR in call.attributes else {}

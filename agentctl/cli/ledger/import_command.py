@@ -112,6 +112,6 @@ def _lines(found: FileImport, path: Path, address: PostgresAddress) -> Iterator[
         yield f"{plural(found.unsent, 'hold')} of ended processes left out: they were not sent, and cost nothing"
     if found.unsettled:
         files = plural(found.unsettled, "conclusion")
-        yield f"{files} beside {path} left out: use that ledger once, such as by costs, then import it again"
+        yield f"{files} beside {path} left out: list the costs of that ledger, then import it again"
     if found.shift_us:
         yield f"times moved by {found.shift_us / 1_000_000:+.1f} s, by which the server's clock differs"

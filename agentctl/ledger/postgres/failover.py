@@ -1,9 +1,9 @@
-"""Notice that a server is not the one, or not as far, as this machine has seen it: promoted, restored or replaced.
+"""Notice that a server was promoted, restored or replaced since this machine has seen it.
 
 What was seen is kept in a file of this machine for each address, ``ledger-ADDRESS.seen``: the ledger's own id, the
-timeline of the server and the number of its latest entry. A promoted standby has a higher timeline. One that had not
-received everything lacks the last commits; so has a backup, which may lack any number of them. A ledger may be reached
-by several addresses, so the files of all of them count; an address that leads to another ledger is refused.
+timeline of the server and the number of its latest entry. A promoted standby has a higher timeline, and may lack the
+last commits. A restored backup may lack any number of commits. A ledger can have several addresses, so the files of all
+addresses are compared; an address that leads to another ledger is refused.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class ServerFence:
             return False
         if before.ledger_id != state.ledger_id:
             raise LedgerGone(
-                f"{self._address} is another ledger than before: it was made anew, or the address leads elsewhere",
+                f"{self._address} is another ledger than before: a new one, or one on another server",
                 hint=f"correct AGENTCTL_LEDGER; to spend from this one, which knows nothing of it: {_rm([self._path])}",
             )
         if state.timeline < before.timeline:

@@ -68,7 +68,7 @@ class FastPath:
         return hold, worst, deadline_us
 
     def _reserve_row(self, ask: Ask) -> Mapping[str, object] | None:
-        """Return the row of the reserve that a request wants beside it, under a new id."""
+        """Return the row of the reserve that is held together with a request, under a new id."""
         if ask.keep is None or not ask.keep.output:
             return None
         asked, worst = grants.ask_for_reserve(ask, ask.keep, os.urandom(16).hex())

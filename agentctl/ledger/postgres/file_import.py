@@ -1,8 +1,8 @@
 """Import the history of a ledger in a file into a fleet's ledger: each row once, by its id, in short transactions.
 
-The file is only read. Its ledger's own ``check`` proves its admissions before; on the server each imported attempt has
-one entry, its end, which is its first one: by that it is told from an attempt of the server's own (``audit.Replay``).
-Times are moved by what the clocks differ, so an amount leaves the hour when it would have left it in the file.
+The file is only read, and its ledger is checked first. On the server each imported attempt has a single entry, its end.
+An attempt that was made on the server begins with another entry; ``audit.Replay`` distinguishes them by that. Times are
+moved by the difference of the clocks, so an amount leaves the hour when it would have left it in the file.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _SCOPE = (
     *("id", "kind", "parent_id", "limit_nano", "limit_tokens", "task", "agent", "labels", "opened_us", "expires_us"),
     *("closed_us", "status", "bound_to", "opened_by", "limits"),
 )
-#: What the end of an attempt wrote into its row, beside its phase and amounts.
+#: The columns that the end of an attempt writes, in addition to phase and amounts.
 _CHARGE = (
     *("answered_model", "input_tokens", "cached_input_tokens", "cache_write_tokens", "output_tokens"),
     *("reasoning_tokens", "reason", "provider_fault", "settled_by", "charged_by", "charged_model", "charged_tier"),
@@ -73,7 +73,7 @@ class FileImport(NamedTuple):
 
     ``updated`` attempts were there, and their end is known better now. ``interrupted`` ones were sent by a process that
     has ended: they are in doubt. ``unsent`` holds of such a process cost nothing, and are left out. ``spent_nano`` and
-    ``in_doubt_nano`` are the amounts of the imported attempts. ``unsettled`` conclusions beside the file are not in it.
+    ``in_doubt_nano`` are the amounts of the imported attempts. ``unsettled`` conclusions are still in the file's spool.
     """
 
     runs: int = 0

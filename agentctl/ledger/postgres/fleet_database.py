@@ -259,7 +259,7 @@ class FleetDatabase:
                 state = ServerState(*(db.execute(_TIME).fetchone() or (0, 0, 0, "", 0, "", 0, "")))
                 refuse_another_schema(state.version)
                 if not state.timeline:  # what was spent last may be missing, and a gate would pass
-                    raise StateError(f"{self} is a standby: it may lack what was spent last", hint=STANDBY_HINT)
+                    raise StateError(f"{self} is a standby, and may lack the latest spending", hint=STANDBY_HINT)
                 self._fence.check(state)
                 owners = LeaseOwners(db.execute, state.now_us)
                 yield Transaction(TranslatedConnection(db), state.now_us, state.wall_us, owners)

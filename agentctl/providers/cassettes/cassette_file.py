@@ -234,7 +234,7 @@ def _from_base64(ms: int, text: str) -> Chunk | None:
 def key_in(text: str) -> str:
     """Return the kind of the first key of a well-known shape in a line of a cassette, "" if there is none.
 
-    An answer that came in many pieces, or is no text, is searched as a whole, and so are the texts of its events.
+    The pieces of an answer are decoded and joined before the search, and so are the texts of its events.
     """
     found = next(find_keys(text), None)
     if found is not None:
